@@ -1,0 +1,38 @@
+# One line a target; each sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+VOC_ROOT ?= data/VOCdevkit
+WEIGHTS ?= openai
+LIMIT ?=
+ARGS ?=
+LIMITED := $(if $(LIMIT),--limit $(LIMIT))
+
+.PHONY: help setup test lint format eval-voc clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## make .venv and install everything; does nothing when it is up to date
+
+# torch first and alone: the constraint keeps pip from choosing another build while it resolves the rest.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+test: $(STAMP)  ## run the tests
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(STAMP)  ## check style and types
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
+
+format: $(STAMP)  ## apply the style
+	$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
+
+eval-voc: $(STAMP)  ## Pascal VOC: make eval-voc VOC_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
+	$(VENV)/bin/car eval voc21 --data-root $(VOC_ROOT) --weights $(WEIGHTS) $(LIMITED) $(ARGS)
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
