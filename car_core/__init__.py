@@ -1,0 +1,31 @@
+"""CaR ("CLIP as RNN", CVPR 2024): segments any phrase in an image with two frozen CLIP models.
+
+>>> from car_core import CaR, CaRConfig  # doctest: +SKIP
+>>> car = CaR.from_config(CaRConfig(), weights="openai")  # doctest: +SKIP
+>>> car.segment(image, ["Pepsi", "Coca Cola"]).masks.shape  # doctest: +SKIP
+(2, 480, 640)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from car_core.config import CaRConfig, CRFConfig
+from car_core.errors import ImageError, ModelError, QueryError
+
+if TYPE_CHECKING:
+    from car_core.car import CaR
+    from car_core.segmentation import Segmentation, Step
+
+__all__ = ["CRFConfig", "CaR", "CaRConfig", "ImageError", "ModelError", "QueryError", "Segmentation", "Step"]
+
+# torch and open_clip take seconds to import; configuration and errors must not wait for them.
+_LAZY = {"CaR": "car_core.car", "Segmentation": "car_core.segmentation", "Step": "car_core.segmentation"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)

@@ -1,0 +1,283 @@
+"""CaR itself: two frozen CLIP models in a loop over one or many images."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from car_core.affinity import AFFINITY_BLOCKS, doubly_normalized, spread
+from car_core.cam import LastBlock, grad_cams, last_block, text_activations
+from car_core.classifier import similarity_matrix
+from car_core.clip import ClassifierTower, ProposalTower, TextEncoder
+from car_core.config import CaRConfig, format_text
+from car_core.errors import ImageError, ModelError, QueryError
+from car_core.images import ImageLike, RGBArray, as_rgb, size_of, upsample, upsample_all
+from car_core.prompts import draw_prompts
+from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, proposal_texts
+from car_core.refine.crf import refine
+from car_core.segmentation import FloatArray, Segmentation, join_passes, merge_masks, paint_labels
+from car_core.stopwatch import timed, timed_all
+from car_core.weights import ROLES, WeightsRecord, load_clip
+
+# Prompted images a forward pass of g. A constant a device: an image's feature must not depend on the batch. On the
+# CPU one image fills the cores; a larger chunk only pads.
+_CLASSIFIER_CHUNK = {"cpu": 1, "cuda": 32}
+
+
+@dataclass
+class _Job:
+    """One image on its way through the loop."""
+
+    image: RGBArray
+    recurrence: Recurrence
+    background: tuple[str, ...]
+    prompts: tuple[str, ...]
+    grid: tuple[int, int]
+    last: LastBlock
+    affinity: Tensor | None  # D [P, P]; None for plain Grad-CAM
+    seconds: dict[str, float]
+    activations: dict[str, Tensor] = field(default_factory=dict)  # a_j [P] by text
+    proposals: Tensor = field(default_factory=lambda: torch.empty(0))  # [n, h, w] of the step at hand
+
+
+class CaR:
+    """CLIP as RNN (arXiv:2312.07661v3): segments any phrases in an image, without training.
+
+    proposal_clip (f) and classifier_clip (g) are open_clip models with ViT towers, built by the caller, of any size
+    and patch size, in float32; they may be the same model. They are moved to ``device`` and set to evaluation mode.
+    """
+
+    def __init__(
+        self,
+        config: CaRConfig,
+        *,
+        proposal_clip: nn.Module,
+        classifier_clip: nn.Module,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.config = config
+        self.device = torch.device(device)
+        self.weights: tuple[WeightsRecord, ...] = ()
+        for model in (proposal_clip, classifier_clip):
+            model.to(self.device).eval()
+        self._proposal = ProposalTower(
+            proposal_clip, positional_half=config.positional_half, affinity_blocks=AFFINITY_BLOCKS
+        )
+        self._classifier = ClassifierTower(classifier_clip, feature=config.classifier_feature)
+        self._proposal_text = TextEncoder(proposal_clip, role="proposal_clip")
+        same = classifier_clip is proposal_clip
+        self._classifier_text = self._proposal_text if same else TextEncoder(classifier_clip, role="classifier_clip")
+
+    @classmethod
+    def from_config(
+        cls, config: CaRConfig, *, weights: str | Mapping[str, str], device: str | torch.device = "cpu"
+    ) -> CaR:
+        """Build both models by ``config.proposal_model`` and ``config.classifier_model``.
+
+        weights: a tag, file or random:SEED for both (see ``car_core.weights``), or a mapping with the keys
+        "proposal" and "classifier". Raises ModelError when a model cannot be had.
+        """
+        by_role = dict.fromkeys(ROLES, weights) if isinstance(weights, str) else dict(weights)
+        if set(by_role) != set(ROLES):
+            raise ModelError(f"weights: expected the keys {list(ROLES)}, found {sorted(by_role)}")
+        names = {"proposal": config.proposal_model, "classifier": config.classifier_model}
+        loaded: dict[tuple[str, str], tuple[nn.Module, WeightsRecord]] = {}
+        for role, name in names.items():
+            key = (name, by_role[role])
+            if key not in loaded:
+                loaded[key] = load_clip(*key, role=role, device=device)
+        (proposal, _), (classifier, _) = (loaded[names[role], by_role[role]] for role in ROLES)
+        car = cls(config, proposal_clip=proposal, classifier_clip=classifier, device=device)
+        car.weights = tuple(replace(loaded[names[role], by_role[role]][1], role=role) for role in ROLES)
+        return car
+
+    def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
+        """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context."""
+        checked = tuple(queries)
+        if isinstance(queries, str) or not all(isinstance(query, str) for query in checked):
+            raise QueryError(f"queries: expected a sequence of texts, found {type(queries).__name__}")
+        if not checked:
+            raise QueryError("queries: expected at least one text, found none")
+        for position, query in enumerate(checked):
+            if not query.strip():
+                raise QueryError(f"queries[{position}]: expected a text, found a blank one")
+            if query in checked[:position]:
+                raise QueryError(f"queries[{position}]: expected each query once, found {query!r} again")
+            self._check_length(query)
+        return checked
+
+    def segment(
+        self, image: ImageLike, queries: Sequence[str], *, background: Sequence[str] | None = None, trace: bool = False
+    ) -> Segmentation:
+        """Segment one image: uint8 [H, W, 3] RGB or a PIL image (whose EXIF orientation is applied).
+
+        background: background queries in place of ``config.background``. ``trace=True`` keeps every step's
+        proposals at the image's size. Raises QueryError and ImageError.
+        """
+        job = self._start(image, queries, background=background)
+        return self._run([job], trace)[0]
+
+    def segment_batch(
+        self,
+        images: Sequence[ImageLike],
+        queries_per_image: Sequence[Sequence[str]],
+        *,
+        trace: bool = False,
+    ) -> list[Segmentation]:
+        """Segment several images, their prompted images scored together. The result of an image does not depend on
+        the others; raises as ``segment`` does, before any work, naming the image's position."""
+        if len(images) != len(queries_per_image):
+            raise QueryError(f"queries_per_image: expected {len(images)} lists, found {len(queries_per_image)}")
+        for position, (image, queries) in enumerate(zip(images, queries_per_image, strict=True)):
+            self._check_input(position, image, queries)
+        jobs = [self._start(image, queries) for image, queries in zip(images, queries_per_image, strict=True)]
+        return self._run(jobs, trace)
+
+    def segment_two_pass(
+        self, image: ImageLike, things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
+    ) -> Segmentation:
+        """Things and stuff segmented apart, each with the other's names as background, and painted stuff first.
+
+        The result's queries are the things, then the stuff; its steps are those of the thing pass, then those of the
+        stuff pass. Switches: ``thing_background``, ``stuff_prompts``. Raises QueryError, also for a name in both.
+        """
+        config = self.config
+        queries = self.check_queries([*things, *stuff])
+        backgrounds = {"stuff": tuple(stuff), "common": config.background}
+        jobs = [
+            self._start(image, things, background=backgrounds[config.thing_background]),
+            self._start(image, stuff, background=things, prompts=config.stuff_prompts),
+        ]
+        return join_passes(queries, *self._run(jobs, trace))
+
+    def _check_input(self, position: int, image: ImageLike, queries: Sequence[str]) -> None:
+        try:
+            self.check_queries(queries)
+            as_rgb(image)
+        except (QueryError, ImageError) as error:
+            raise type(error)(f"image {position}: {error}") from None
+
+    def _check_length(self, query: str) -> None:
+        for template in (*self.config.templates, "{}"):
+            self._classifier_text.check(format_text(template, query))
+        self._proposal_text.check(format_text(self.config.cam_template, query))
+
+    def _start(
+        self,
+        image: ImageLike,
+        queries: Sequence[str],
+        *,
+        background: Sequence[str] | None = None,
+        prompts: tuple[str, ...] | None = None,
+    ) -> _Job:
+        checked, rgb = self.check_queries(queries), as_rgb(image)
+        seconds: dict[str, float] = defaultdict(float)
+        with timed(seconds, "trunk", self.device):
+            trunk = self._proposal.trunk(self._proposal.preprocess(rgb, self.config.max_patches).to(self.device))
+            last = last_block(self._proposal.visual, self._proposal.blocks[-1], trunk.tokens)
+            attention = trunk.attention + last.attention.mean(dim=0)[:, 1:]
+            mean_attention = attention / (trunk.counted_blocks + 1)
+        return _Job(
+            image=rgb,
+            recurrence=Recurrence(self.config, checked),
+            background=tuple(self.config.background if background is None else background),
+            prompts=tuple(self.config.prompts if prompts is None else prompts),
+            grid=trunk.grid,
+            last=last,
+            affinity=doubly_normalized(mean_attention) if self.config.cam == "clip-es" else None,
+            seconds=seconds,
+        )
+
+    def _run(self, jobs: list[_Job], trace: bool) -> list[Segmentation]:
+        while active := [job for job in jobs if not job.recurrence.finished]:
+            pixels = [self._prompted_pixels(job) for job in active]
+            with timed_all([job.seconds for job in active], "classifier", self.device):
+                chunk = _CLASSIFIER_CHUNK.get(self.device.type, 1)
+                features = self._classifier.encode(torch.cat(pixels).to(self.device), chunk)
+            for job, part in zip(active, features.split([len(p) for p in pixels]), strict=True):
+                self._advance(job, part, trace)
+        return [self._finish(job) for job in jobs]
+
+    def _prompted_pixels(self, job: _Job) -> Tensor:
+        """One preprocessed prompted image an alive query, float32 [n, 3, size, size]."""
+        with timed(job.seconds, "proposals", self.device):
+            job.proposals = self._proposals(job)
+        config = self.config
+        with timed(job.seconds, "prompts", self.device):
+            size = size_of(job.image)
+            prompted = (
+                draw_prompts(job.image, upsample(y, size) > config.eta, job.prompts, config.gray_weights)
+                for y in job.proposals
+            )
+            return torch.stack([self._classifier.preprocess(image) for image in prompted])
+
+    def _proposals(self, job: _Job) -> Tensor:
+        """f's proposals of the alive queries on the patch grid, float32 [n, h, w] in [0, 1]."""
+        recurrence = job.recurrence
+        alive = [recurrence.queries[i] for i in recurrence.alive]
+        texts = proposal_texts(self.config, alive, recurrence.step)
+        texts += [format_text(self.config.cam_template, text) for text in job.background]
+        features = self._proposal_text(texts)
+        missing = [i for i, text in enumerate(texts) if text not in job.activations]
+        if missing:
+            new = text_activations(job.last, features[missing], self._proposal.logit_scale)
+            job.activations.update(zip([texts[i] for i in missing], new, strict=True))
+        activations = torch.stack([job.activations[text] for text in texts])
+        logits = self._proposal.logit_scale * features @ job.last.image_feature
+        # Sentences of one reference name the same object: in referring mode they do not compete in f.
+        cams = grad_cams(activations, logits, len(alive), rivals=self.config.mode == "semantic")
+        if job.affinity is not None:
+            cams = spread(cams, job.affinity, job.grid, self.config.lambda_)
+        return cams.reshape(-1, *job.grid)
+
+    def _advance(self, job: _Job, image_features: Tensor, trace: bool) -> None:
+        recurrence = job.recurrence
+        rows = classifier_texts(self.config, recurrence.queries, recurrence.alive, recurrence.step)
+        with timed(job.seconds, "classifier", self.device):
+            flat = self._classifier_text([text for row in rows for text in row])
+            texts = flat.view(len(rows), len(rows[0]), -1)
+            ensemble = ensemble_name(self.config, recurrence.step)
+            matrix = similarity_matrix(image_features, texts, self._classifier.logit_scale, ensemble)
+            scores: FloatArray = matrix.diagonal().float().cpu().numpy()
+        size = size_of(job.image)
+        kept = recurrence.take(scores, upsample_all(job.proposals, size) if trace else None)
+        if recurrence.finished:
+            position = {index: i for i, index in enumerate(recurrence.steps[-1].queries)}
+            job.proposals = job.proposals[[position[index] for index in kept]]
+
+    def _finish(self, job: _Job) -> Segmentation:
+        recurrence, config = job.recurrence, self.config
+        kept, last = recurrence.alive, recurrence.steps[-1]
+        size, total = size_of(job.image), len(recurrence.queries)
+        masks, scores = np.zeros((total, *size), np.bool_), np.zeros(total, np.float32)
+        score_of = dict(zip(last.queries, last.scores, strict=True))
+        with timed(job.seconds, "refine", self.device):
+            for indices in _competitors(config.mode, kept):
+                proposals = upsample_all(job.proposals[[kept.index(i) for i in indices]], size)
+                masks[list(indices)] = refine(job.image, proposals, config.crf, config.crf_image)
+        scores[list(kept)] = [score_of[index] for index in kept]
+        merged = None
+        if config.mode == "referring":
+            merged = merge_masks(masks, scores, union_of_small=config.union_of_small_merge)
+        return Segmentation(
+            queries=recurrence.queries,
+            masks=masks,
+            scores=scores,
+            kept=kept,
+            label_map=paint_labels(masks, scores, kept),
+            steps=tuple(recurrence.steps),
+            merged_mask=merged,
+            seconds=dict(job.seconds),
+        )
+
+
+def _competitors(mode: str, kept: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Groups of queries that share a CRF: all in semantic mode, one sentence each in referring mode."""
+    if not kept:
+        return []
+    return [kept] if mode == "semantic" else [(index,) for index in kept]

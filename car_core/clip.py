@@ -1,0 +1,243 @@
+"""open_clip towers as CaR uses them: text features, the patch trunk of f, class-token features of g.
+
+Everything here is inference on frozen models. Shapes: B images, L = 1 + P tokens (class token first), D tower width,
+E embedding size, h x w = P patches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from PIL import Image
+from torch import Tensor, nn
+
+from car_core.errors import ModelError, QueryError
+from car_core.images import RGBArray
+from car_core.torchvision_guard import declare_missing_ops
+
+declare_missing_ops()
+
+import open_clip as open_clip  # noqa: E402, PLC0414 (exported: others must import it after the guard)
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD  # noqa: E402
+from open_clip.tokenizer import SimpleTokenizer  # noqa: E402
+from open_clip.transformer import ResidualAttentionBlock  # noqa: E402
+
+# Text features are kept for this many texts (a RefCOCO split has some ten thousand sentences).
+TEXT_CACHE_SIZE = 16_384
+# Texts encoded in one forward pass.
+TEXT_BATCH = 64
+
+
+def check_vision_tower(model: nn.Module, role: str) -> Any:
+    """The model's vision tower, if it is a CLIP ViT whose blocks CaR can open.
+
+    Raises ModelError, naming ``role``, for ResNets, timm towers, attention pooling and custom blocks.
+    """
+    visual: Any = getattr(model, "visual", None)
+    blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
+    plain = (
+        blocks is not None
+        and all(type(block) is ResidualAttentionBlock for block in blocks)
+        and getattr(visual, "attn_pool", None) is None
+        and getattr(visual, "pool_type", "tok") == "tok"
+        and not getattr(visual, "final_ln_after_pool", False)
+        and getattr(visual.transformer, "batch_first", False)
+    )
+    if not plain:
+        raise ModelError(f"{role}: expected an open_clip model with a plain ViT tower, found {type(visual).__name__}")
+    return visual
+
+
+class TextEncoder:
+    """Unit text features of one CLIP model, cached by text."""
+
+    def __init__(self, model: nn.Module, *, role: str) -> None:
+        vocabulary = int(getattr(model, "vocab_size", 0))
+        self._context_length = int(getattr(model, "context_length", 77))
+        self._tokenizer = SimpleTokenizer(context_length=self._context_length)
+        if vocabulary < self._tokenizer.vocab_size:
+            raise ModelError(
+                f"{role}: expected CLIP's vocabulary of {self._tokenizer.vocab_size} tokens, found {vocabulary}"
+            )
+        self._model: Any = model
+        self._cache: OrderedDict[str, Tensor] = OrderedDict()
+
+    def check(self, text: str) -> None:
+        """Raise QueryError if ``text`` does not fit the context (open_clip would cut it silently)."""
+        length = len(self._tokenizer.encode(text)) + 2
+        if length > self._context_length:
+            shown = text if len(text) <= 60 else text[:60] + "..."
+            raise QueryError(
+                f"query {shown!r}: expected at most {self._context_length} tokens "
+                f"(start and end included), found {length}"
+            )
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Unit features of the texts, float32 [n, E], on the model's device."""
+        missing = [text for text in dict.fromkeys(texts) if text not in self._cache]
+        found = {text: self._cache[text] for text in texts if text in self._cache}
+        for start in range(0, len(missing), TEXT_BATCH):
+            chunk = missing[start : start + TEXT_BATCH]
+            found.update(zip(chunk, self._encode(chunk), strict=True))
+        for text, feature in found.items():
+            self._cache[text] = feature
+            self._cache.move_to_end(text)
+        while len(self._cache) > TEXT_CACHE_SIZE:
+            self._cache.popitem(last=False)
+        return torch.stack([found[text] for text in texts])
+
+    def _encode(self, texts: list[str]) -> Tensor:
+        for text in texts:
+            self.check(text)
+        device = self._model.logit_scale.device
+        # One text at a time gives the same bits whatever texts it is asked for with.
+        chunk = len(texts) if device.type == "cuda" else 1
+        tokens = self._tokenizer(texts, self._context_length).to(device)
+        parts = [self._model.encode_text(part, normalize=True) for part in tokens.split(chunk)]
+        return torch.cat(parts).float()
+
+
+@dataclass(frozen=True)
+class TrunkOutput:
+    """What the proposal generator keeps of one image after the trunk."""
+
+    grid: tuple[int, int]  # h, w
+    tokens: Tensor  # [L, D], input of the last block
+    attention: Tensor  # [P, P], head-averaged attention among patches summed over the counted blocks but the last
+    counted_blocks: int  # how many blocks `attention` sums
+
+
+def proposal_size(height: int, width: int, patch: tuple[int, int], max_patches: int) -> tuple[int, int]:
+    """Patch grid (h, w) of f: each side the smallest multiple of the patch size >= the original side.
+
+    A grid of more than ``max_patches`` patches is shrunk, its aspect kept to within a patch.
+    """
+    grid = math.ceil(height / patch[0]), math.ceil(width / patch[1])
+    if grid[0] * grid[1] <= max_patches:
+        return grid
+    shrink = math.sqrt(max_patches / (grid[0] * grid[1]))
+    rows = max(1, min(int(grid[0] * shrink), max_patches))
+    return rows, max(1, min(int(grid[1] * shrink), max_patches // rows))
+
+
+class ProposalTower:
+    """The vision tower of f: CLIP's ViT on a whole image of any size, no crop."""
+
+    def __init__(self, model: nn.Module, *, positional_half: bool, affinity_blocks: int) -> None:
+        self.visual = check_vision_tower(model, "proposal_clip")
+        self.blocks = list(self.visual.transformer.resblocks)
+        self.logit_scale: float = float(model.logit_scale.detach().exp())  # type: ignore[operator]
+        self._positional_half = positional_half
+        self._affinity_blocks = affinity_blocks
+        self._normalization = normalization_of(self.visual)
+
+    def preprocess(self, image: RGBArray, max_patches: int) -> Tensor:
+        """uint8 [H, W, 3] to float32 [3, h * patch, w * patch], bicubic (antialiased), normalized."""
+        patch = self.visual.patch_size
+        rows, columns = proposal_size(image.shape[0], image.shape[1], patch, max_patches)
+        size = (columns * patch[1], rows * patch[0])
+        resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+        return normalize(np.asarray(resized), self._normalization)
+
+    @torch.inference_mode()
+    def trunk(self, pixels: Tensor) -> TrunkOutput:
+        """All blocks but the last on one image, float32 [3, height, width] (multiples of the patch size)."""
+        patch = self.visual.patch_size
+        grid = pixels.shape[1] // patch[0], pixels.shape[2] // patch[1]
+        tokens = embed(self.visual, pixels[None].to(self.visual.conv1.weight), self.positional_embedding(grid))
+        counted = min(self._affinity_blocks, len(self.blocks)) - 1
+        attention = tokens.new_zeros(grid[0] * grid[1], grid[0] * grid[1])
+        for block in self.blocks[: len(self.blocks) - 1 - counted]:
+            tokens = block(tokens)
+        for block in self.blocks[len(self.blocks) - 1 - counted : -1]:
+            tokens, weights = block_with_attention(block, tokens)
+            attention += weights[0, 1:, 1:]
+        return TrunkOutput(grid, tokens[0], attention, counted)
+
+    def positional_embedding(self, grid: tuple[int, int]) -> Tensor:
+        """[1 + h * w, D]: the class position kept, the grid resized bilinearly (align_corners off)."""
+        embedding = self.visual.positional_embedding.detach()
+        rows, columns = self.visual.grid_size
+        square = embedding[1:].T.reshape(1, -1, rows, columns)
+        resized = F.interpolate(square, size=grid, mode="bilinear", align_corners=False)
+        result = torch.cat([embedding[:1], resized.flatten(2)[0].T])
+        return result.half().to(embedding) if self._positional_half else result
+
+
+class ClassifierTower:
+    """The vision tower of g: CLIP's class token of a square crop."""
+
+    def __init__(self, model: nn.Module, *, feature: str) -> None:
+        visual = check_vision_tower(model, "classifier_clip")
+        self.visual = visual
+        self.logit_scale: float = float(model.logit_scale.detach().exp())  # type: ignore[operator]
+        # Indexing instead of a branch: how many blocks the feature takes.
+        self.blocks = list(visual.transformer.resblocks)[: _BLOCKS_LEFT_OUT[feature]]
+        # CLIP's own preprocessing: shorter side to the model's size (bicubic), centre crop, mean and std.
+        mean, std = normalization_of(visual)
+        self._transform = open_clip.image_transform(
+            visual.image_size, is_train=False, mean=mean, std=std, resize_mode="shortest", interpolation="bicubic"
+        )
+
+    def preprocess(self, image: RGBArray) -> Tensor:
+        """uint8 [H, W, 3] to float32 [3, size, size]."""
+        pixels: Tensor = self._transform(Image.fromarray(image))
+        return pixels
+
+    @torch.inference_mode()
+    def encode(self, pixels: Tensor, chunk: int) -> Tensor:
+        """Unit features float32 [B, E] of preprocessed images [B, 3, size, size].
+
+        Every forward pass gets exactly ``chunk`` images (the last is padded with copies), so that an image's feature
+        does not depend on how many others it is encoded with.
+        """
+        parts = [self._encode(part, chunk) for part in pixels.split(chunk)]
+        return torch.cat(parts)
+
+    def _encode(self, pixels: Tensor, chunk: int) -> Tensor:
+        padded = torch.cat([pixels, pixels[-1:].expand(chunk - len(pixels), -1, -1, -1)])
+        tokens = embed(self.visual, padded.to(self.visual.conv1.weight), self.visual.positional_embedding)
+        for block in self.blocks:
+            tokens = block(tokens)
+        features = self.visual.ln_post(tokens[:, 0]) @ self.visual.proj
+        return F.normalize(features, dim=-1).float()[: len(pixels)]
+
+
+_BLOCKS_LEFT_OUT = {"last_block": None, "before_last_block": -1}
+
+
+def normalization_of(visual: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation a channel, in [0, 1]: those stored with the model, else OpenAI CLIP's."""
+    mean = getattr(visual, "image_mean", None) or OPENAI_DATASET_MEAN
+    std = getattr(visual, "image_std", None) or OPENAI_DATASET_STD
+    return tuple(mean), tuple(std)
+
+
+def normalize(image: RGBArray, normalization: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
+    """uint8 [H, W, 3] to float32 [3, H, W], scaled to [0, 1], mean and standard deviation removed a channel."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in normalization)
+    return (torch.from_numpy(image.copy()).permute(2, 0, 1).float().div(255) - mean) / std
+
+
+def embed(visual: Any, pixels: Tensor, positional: Tensor) -> Tensor:
+    """Input of the first block, [B, L, D], from pixels [B, 3, height, width] and positional [L, D]."""
+    patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
+    class_token = visual.class_embedding.expand(len(patches), 1, -1)
+    tokens: Tensor = visual.ln_pre(torch.cat([class_token, patches], dim=1) + positional)
+    return tokens
+
+
+def block_with_attention(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """A residual block's output [B, L, D] and its head-averaged attention [B, L, L] (queries x keys)."""
+    normed = block.ln_1(tokens)
+    attended, weights = block.attn(normed, normed, normed, need_weights=True, average_attn_weights=True)
+    tokens = tokens + block.ls_1(attended)
+    return tokens + block.ls_2(block.mlp(block.ln_2(tokens))), weights

@@ -1,0 +1,244 @@
+"""Every switch and threshold of CaR as one frozen, validated configuration.
+
+Two sources define CaR and they differ: the paper (arXiv:2312.07661v3) and the code its authors released. A
+*profile* is a named set of switch values; any field given explicitly wins over its profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Profile = Literal["released", "paper"]
+Mode = Literal["semantic", "referring"]
+Prompt = Literal["blur", "gray", "mask", "circle", "rectangle", "contour"]
+
+# Background queries of the released code, all benchmarks.
+COMMON_BACKGROUND = (
+    "ground", "land", "grass", "tree", "building", "wall", "sky", "lake", "water", "river", "sea", "railway",
+    "railroad", "helmet", "cloud", "house", "mountain", "ocean", "road", "rock", "street", "valley", "bridge",
+)  # fmt: skip
+
+# Templates of the mask classifier in semantic mode (both profiles).
+TEMPLATES = (
+    "a clean origami {}.",
+    "a photo of a {}.",
+    "This is a photo of a {}",
+    "There is a {} in the scene",
+    "There is the {} in the scene",
+    "a photo of a {} in the scene",
+    "a photo of a small {}.",
+    "a photo of a medium {}.",
+    "a photo of a large {}.",
+    "This is a photo of a small {}.",
+    "This is a photo of a medium {}.",
+    "This is a photo of a large {}.",
+    "There is a small {} in the scene.",
+    "There is a medium {} in the scene.",
+    "There is a large {} in the scene.",
+)
+
+# Switch values that the two sources disagree on.
+PROFILES: Mapping[str, Mapping[str, Any]] = {
+    "paper": {
+        "positional_half": False,
+        "classifier_feature": "last_block",
+        "template_ensemble": "mean_logits",
+        "no_template_text": "query",
+        "keep_best": False,
+        "theta_inclusive": True,
+        "stop_rule": "same_queries",
+        "first_step_text": "template",
+        "crf_image": "rgb",
+        "gray_weights": "rgb",
+        "referring_prompt_slip": False,
+        "sentences": "single",
+        "union_of_small_merge": False,
+        "thing_background": "stuff",
+    },
+    "released": {
+        "positional_half": True,
+        "classifier_feature": "before_last_block",
+        "template_ensemble": "sum_probabilities",
+        "no_template_text": "cam_template",
+        "keep_best": True,
+        "theta_inclusive": False,
+        "stop_rule": "same_count",
+        "first_step_text": "query",
+        "crf_image": "bgr_minus_mean",
+        "gray_weights": "bgr",
+        "referring_prompt_slip": True,
+        "sentences": "joint",
+        "union_of_small_merge": True,
+        "thing_background": "common",
+    },
+}
+
+# Hyperparameters that a mode starts from: Pascal VOC's for semantic, RefCOCO's for referring segmentation.
+MODES: Mapping[str, Mapping[str, Any]] = {
+    "semantic": {
+        "eta": 0.4,
+        "theta": 0.6,
+        "lambda_": 0.4,
+        "prompts": ("circle", "blur"),
+        "templates": TEMPLATES,
+        "classifier_model": "ViT-L-14",
+    },
+    "referring": {
+        "eta": 0.5,
+        "theta": 0.3,
+        "lambda_": 0.5,
+        "prompts": ("circle", "blur"),
+        "templates": (),
+        "classifier_model": "ViT-B-16",
+    },
+}
+
+Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class CRFConfig(BaseModel):
+    """Dense CRF (Krähenbühl and Koltun) over the proposals; the defaults are those of both sources."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    iterations: int = Field(default=10, ge=0, le=1000, description="mean-field iterations")
+    gaussian_sxy: Positive = Field(default=1.0, description="spatial kernel's standard deviation, pixels")
+    gaussian_weight: Positive = Field(default=3.0, description="spatial kernel's Potts weight")
+    bilateral_sxy: Positive = Field(default=67.0, description="bilateral kernel's standard deviation, pixels")
+    bilateral_srgb: Positive = Field(default=3.0, description="bilateral kernel's standard deviation, grey levels")
+    bilateral_weight: Positive = Field(default=4.0, description="bilateral kernel's Potts weight")
+    bg_factor: Positive = Field(default=1.0, description="exponent of the background probability 1 - max y")
+
+
+class CaRConfig(BaseModel):
+    """All that decides what CaR computes for an image and its queries.
+
+    Unknown fields and impossible values raise ``pydantic.ValidationError`` (a ``ValueError``) naming the field.
+    Fields left out take the values of ``profile`` and ``mode``.
+
+    >>> CaRConfig(profile="paper").keep_best, CaRConfig(profile="paper", keep_best=True).keep_best
+    (False, True)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    profile: Profile = Field(default="released", description="source of the switches' defaults")
+    mode: Mode = Field(default="semantic", description="one label a pixel, or one object for all sentences")
+
+    eta: Unit = Field(description="binarizes a proposal for the visual prompt (y > eta)")
+    theta: Unit = Field(description="keeps a query (P_ii above theta)")
+    lambda_: Unit = Field(description="boxes a CAM: threshold as a fraction of its maximum (CLIP-ES)")
+    prompts: tuple[Prompt, ...] = Field(description="visual prompts, applied together in the order of the method")
+    stuff_prompts: tuple[Prompt, ...] | None = Field(
+        default=None, description="visual prompts of the stuff pass; None: the same as prompts"
+    )
+    templates: tuple[str, ...] = Field(description="text templates of the mask classifier; empty: no_template_text")
+    cam_template: str = Field(default="a clean origami {}.", description="text template of the proposal generator")
+    background: tuple[str, ...] = Field(default=COMMON_BACKGROUND, description="background queries b")
+    recurrence: Literal["full", "once", "none"] = Field(
+        default="full",
+        description="full: until the queries are stable; once: one step, weak ones dropped; none: one step, all kept",
+    )
+    cam: Literal["clip-es", "gradcam"] = Field(default="clip-es", description="with or without attention affinity")
+    proposal_model: str = Field(default="ViT-B-16", min_length=1, description="f: open_clip name or config JSON")
+    classifier_model: str = Field(min_length=1, description="g: open_clip name or config JSON")
+
+    positional_half: bool = Field(description="round f's resized positional embedding to half precision")
+    classifier_feature: Literal["last_block", "before_last_block"] = Field(
+        description="g's class token after the last block, or before it (the last block is skipped)"
+    )
+    template_ensemble: Literal["mean_logits", "sum_probabilities"] = Field(
+        description="average logits over templates, or sum a softmax a template and take a second softmax"
+    )
+    no_template_text: Literal["query", "cam_template"] = Field(
+        description="g's text where templates is empty: the bare query, or cam_template's (as the released code has it)"
+    )
+    keep_best: bool = Field(description="if no query survives a step, keep the best-scoring one alone")
+    theta_inclusive: bool = Field(description="P_ii >= theta, or P_ii > theta")
+    stop_rule: Literal["same_queries", "same_count"] = Field(
+        description="stop when a step drops nothing, or when as many survive as after the step before (0 at first)"
+    )
+    first_step_text: Literal["template", "query"] = Field(
+        description="f's text in step 1: cam_template, or the bare query"
+    )
+    crf_image: Literal["rgb", "bgr_minus_mean"] = Field(
+        description="image of the CRF: RGB, or BGR minus the mean, cast to uint8 with wrap-around"
+    )
+    gray_weights: Literal["rgb", "bgr"] = Field(description="channel order of the luminance weights of prompt gray")
+    referring_prompt_slip: bool = Field(
+        description="without templates, later steps score single characters of the first step's texts"
+    )
+    sentences: Literal["joint", "single"] = Field(
+        description="referring: all sentences of a reference in one run, or one at a time"
+    )
+    union_of_small_merge: bool = Field(
+        description="referring: a merged mask that covers at most 5 % of the image becomes the masks' union"
+    )
+    thing_background: Literal["stuff", "common"] = Field(
+        description="background queries of the thing pass: the stuff names, or the field background"
+    )
+
+    crf: CRFConfig | None = Field(default=CRFConfig(), description="None: no CRF, the likeliest label a pixel")
+    sam: None = Field(default=None, description="SAM refinement: not available, must be None")
+    max_patches: int = Field(
+        default=4096,
+        ge=1,
+        description="largest patch grid of f; a larger image is shrunk for f alone (neither source has a limit)",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_defaults(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        given = dict(values)
+        profile = PROFILES.get(str(given.get("profile", "released")), {})
+        mode = MODES.get(str(given.get("mode", "semantic")), {})
+        # RefCOCO is the one benchmark of MODES whose prompts differ between the sources.
+        released_referring = given.get("mode") == "referring" and given.get("profile", "released") == "released"
+        prompts = {"prompts": ("circle",)} if released_referring else {}
+        return {**mode, **profile, **prompts, **given}
+
+    @field_validator("prompts", "stuff_prompts")
+    @classmethod
+    def _no_repeated_prompts(cls, prompts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if prompts is not None and len(set(prompts)) != len(prompts):
+            raise ValueError(f"expected each visual prompt once, found {list(prompts)}")
+        return prompts
+
+    @field_validator("templates")
+    @classmethod
+    def _templates_hold_the_query(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        for template in templates:
+            _check_template(template)
+        return templates
+
+    @field_validator("cam_template")
+    @classmethod
+    def _cam_template_holds_the_query(cls, template: str) -> str:
+        return _check_template(template)
+
+    @field_validator("background")
+    @classmethod
+    def _background_is_distinct(cls, background: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not text.strip() for text in background):
+            raise ValueError("expected texts, found a blank background query")
+        repeated = {text for text in background if background.count(text) > 1}
+        if repeated:
+            raise ValueError(f"expected each background query once, found twice: {sorted(repeated)}")
+        return background
+
+
+def _check_template(template: str) -> str:
+    if template.count("{}") != 1:
+        raise ValueError(f"expected a template with one {{}} for the query, found {template!r}")
+    return template
+
+
+def format_text(template: str, query: str) -> str:
+    """The template with the query in place of ``{}``; braces inside the query stay as they are."""
+    return template.replace("{}", query, 1)

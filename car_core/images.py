@@ -1,0 +1,50 @@
+"""Images on their way in, proposals on their way to the image's size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch.nn.functional as F  # noqa: N812
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from car_core.errors import ImageError
+
+RGBArray = npt.NDArray[np.uint8]
+ImageLike = RGBArray | Image.Image
+
+
+def as_rgb(image: Any) -> RGBArray:
+    """uint8 [H, W, 3] RGB from such an array or a PIL image; EXIF orientation is applied, transparency dropped.
+
+    Raises ImageError for anything else, 16-bit and float images included (their scaling is the caller's choice).
+    """
+    if isinstance(image, Image.Image):
+        if image.mode.startswith(("I", "F")):
+            raise ImageError(f"image: expected 8 bits a channel, found a PIL image of mode {image.mode}")
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ImageError(f"image: expected a PIL image or a uint8 [H, W, 3] array, found {found}")
+    if image.size == 0:
+        raise ImageError(f"image: expected at least one pixel, found {list(image.shape)}")
+    return np.ascontiguousarray(image)
+
+
+def size_of(image: RGBArray) -> tuple[int, int]:
+    """Height and width of an image [H, W, 3]."""
+    return image.shape[0], image.shape[1]
+
+
+def upsample(proposal: Tensor, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """A proposal [h, w] resized bilinearly (align_corners off) to float32 [H, W]."""
+    resized = F.interpolate(proposal[None, None], size=size, mode="bilinear", align_corners=False)
+    array: npt.NDArray[np.float32] = resized[0, 0].cpu().numpy()
+    return array
+
+
+def upsample_all(proposals: Tensor, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Proposals [n, h, w] resized to float32 [n, H, W]."""
+    return np.stack([upsample(proposal, size) for proposal in proposals])

@@ -1,0 +1,85 @@
+"""What CaR returns for one image: plain numpy arrays, nothing that holds a model alive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One turn of the recurrence. n = number of queries alive in it."""
+
+    queries: tuple[int, ...]  # indices into Segmentation.queries, alive in this step
+    scores: FloatArray  # [n], P_ii in [0, 1]
+    kept: tuple[int, ...]  # indices into Segmentation.queries that survive this step
+    proposals: FloatArray | None = None  # [n, H, W] in [0, 1]; None unless traced
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Final masks of one image with the steps that led there. N = number of queries."""
+
+    queries: tuple[str, ...]  # as given
+    masks: BoolArray  # [N, H, W], after refinement; all false for a dropped query
+    scores: FloatArray  # [N], P_ii of the last step; 0 for a dropped query
+    kept: tuple[int, ...]  # indices into queries
+    label_map: IntArray  # [H, W]; 0 = no query, i + 1 = query i
+    steps: tuple[Step, ...]
+    merged_mask: BoolArray | None = None  # [H, W], referring mode only: one mask for all queries together
+    seconds: Mapping[str, float] = field(default_factory=dict)  # time by stage
+
+
+def paint_labels(masks: BoolArray, scores: FloatArray, order: tuple[int, ...]) -> IntArray:
+    """One label a pixel from overlapping masks.
+
+    masks: bool [N, H, W]; scores: float [N]; order: the indices to paint. They are painted in rising order of
+    their score (ties: in index order), so the most certain query stays on top. Returns int32 [H, W], 0 where no
+    mask is set, i + 1 for query i.
+    """
+    label_map = np.zeros(masks.shape[1:], np.int32)
+    for index in sorted(order, key=lambda i: (scores[i], i)):
+        label_map[masks[index]] = index + 1
+    return label_map
+
+
+def merge_masks(masks: BoolArray, scores: FloatArray, *, union_of_small: bool) -> BoolArray:
+    """One mask for all sentences of a reference: the masks' mean, weighted by score, above 0.5.
+
+    masks: bool [N, H, W]; scores: float [N], 0 for a dropped sentence. With ``union_of_small`` (released code), a
+    result that covers at most 5 % of the image is replaced by the union of the masks. Returns bool [H, W].
+    """
+    total = float(scores.sum(dtype=np.float64))
+    if total == 0:
+        return np.zeros(masks.shape[1:], np.bool_)
+    mean = np.tensordot(scores.astype(np.float64), masks.astype(np.float64), axes=1) / total
+    merged: BoolArray = np.asarray(mean > 0.5)
+    if union_of_small and merged.mean() <= 0.05:
+        merged = np.asarray(masks.any(axis=0))
+    return merged
+
+
+def join_passes(queries: tuple[str, ...], things: Segmentation, stuff: Segmentation) -> Segmentation:
+    """One segmentation of things, then stuff, from a pass over each; stuff is painted first, things over it."""
+    offset = len(things.queries)
+    stuff_steps = tuple(
+        Step(tuple(i + offset for i in step.queries), step.scores, tuple(i + offset for i in step.kept), step.proposals)
+        for step in stuff.steps
+    )
+    stuff_labels = np.where(stuff.label_map > 0, stuff.label_map + offset, 0)
+    return Segmentation(
+        queries=queries,
+        masks=np.concatenate([things.masks, stuff.masks]),
+        scores=np.concatenate([things.scores, stuff.scores]),
+        kept=things.kept + tuple(i + offset for i in stuff.kept),
+        label_map=np.where(things.label_map > 0, things.label_map, stuff_labels).astype(np.int32),
+        steps=things.steps + stuff_steps,
+        seconds={name: things.seconds[name] + stuff.seconds[name] for name in things.seconds},
+    )

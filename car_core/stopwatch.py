@@ -1,0 +1,30 @@
+"""Wall time by stage, kept with every segmentation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str, device: torch.device) -> Iterator[None]:
+    """Add the block's wall time to ``stage``."""
+    with timed_all([seconds], stage, device):
+        yield
+
+
+@contextmanager
+def timed_all(accounts: list[dict[str, float]], stage: str, device: torch.device) -> Iterator[None]:
+    """Add the block's wall time to ``stage`` of the accounts, in equal parts."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        elapsed = time.perf_counter() - start
+        for account in accounts:
+            account[stage] += elapsed / len(accounts)

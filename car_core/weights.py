@@ -1,0 +1,185 @@
+"""Building CLIP models: an architecture (open_clip name or config JSON) and its weights (tag, file or random).
+
+Three forms of weights: a tag open_clip knows for the architecture (``openai``, ``laion2b_s34b_b88k``), downloaded once
+to open_clip's cache; a local file, .safetensors or a .pt state dict; ``random:SEED`` for trials.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import inspect
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from car_core.clip import open_clip  # imported there, after the torchvision guard
+from car_core.errors import ModelError
+
+ROLES = ("proposal", "classifier")
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """Where a model's weights came from, kept with every result."""
+
+    role: str  # "proposal" | "classifier"
+    model: str  # open_clip name, or the config file's name
+    model_sha256: str  # of the architecture, as canonical JSON
+    name: str  # tag, file name or random:SEED
+    sha256: str | None  # of the weights file; None for random weights
+    trained: bool
+
+
+def load_clip(model: str, weights: str, *, role: str, device: str | torch.device) -> tuple[nn.Module, WeightsRecord]:
+    """A frozen float32 CLIP in evaluation mode on ``device``, and the record of its weights.
+
+    Raises ModelError, saying what was looked for and how to supply it, for an unknown architecture or tag, a file
+    that is missing, damaged or of another architecture, and a download that fails.
+    """
+    architecture = read_architecture(model)
+    seed = _random_seed(weights)
+    if seed is not None:
+        clip = _build(model, architecture, seed)
+        record = _record(role, model, architecture, weights, None)
+        return _frozen(clip, device), record
+    path, tag = _locate(model, weights)
+    if tag:
+        # open_clip only warns when a tag was trained with the other GELU; the figures would be silently wrong.
+        architecture = {**architecture, "quick_gelu": tag.get("quick_gelu", False)}
+    clip = _build(model, architecture, 0)
+    _load_file(clip, path, model)
+    if tag:
+        _set_preprocessing(clip, tag)
+    return _frozen(clip, device), _record(role, model, architecture, _shown_name(weights), _sha256(path))
+
+
+def read_architecture(model: str) -> dict[str, Any]:
+    """The model configuration named by an open_clip name or stored in a JSON file (open_clip's format)."""
+    if model.endswith(".json"):
+        return _read_json(Path(model))
+    config = open_clip.get_model_config(model) if ":" not in model else None
+    if config is None:
+        near = difflib.get_close_matches(model, open_clip.list_models(), n=3)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise ModelError(f"model: expected an open_clip name or a config .json, found {model!r}{hint}")
+    return dict(config)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ModelError(f"model: expected a config file at {path}, found none") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"model: {path}: expected open_clip model-config JSON, found: {error}") from None
+    config = config.get("model_cfg", config) if isinstance(config, dict) else {}
+    missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(config)
+    if missing:
+        raise ModelError(f"model: {path}: expected embed_dim, vision_cfg and text_cfg, missing {sorted(missing)}")
+    return dict(config)
+
+
+def _random_seed(weights: str) -> int | None:
+    if not weights.startswith("random:"):
+        return None
+    seed = weights.removeprefix("random:")
+    if not seed.isdecimal():
+        raise ModelError(f"weights: expected random:SEED with a whole number, found {weights!r}")
+    return int(seed)
+
+
+def _build(model: str, architecture: Mapping[str, Any], seed: int) -> nn.Module:
+    config = {key: value for key, value in architecture.items() if key != "custom_text"}
+    kind = open_clip.CustomTextCLIP if architecture.get("custom_text") else open_clip.CLIP
+    unknown = set(config) - set(inspect.signature(kind.__init__).parameters)
+    if unknown:
+        raise ModelError(f"model: {model}: expected an open_clip CLIP configuration, found also {sorted(unknown)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return kind(**config)  # type: ignore[no-any-return]
+        except (TypeError, ValueError, AssertionError, KeyError, RuntimeError) as error:
+            raise ModelError(f"model: {model}: open_clip cannot build it: {error}") from None
+
+
+def _locate(model: str, weights: str) -> tuple[Path, dict[str, Any]]:
+    """The weights file and, for an open_clip tag, the tag's settings (else empty)."""
+    path = Path(weights).expanduser()
+    if path.suffix in _SUFFIXES:
+        if not path.is_file():
+            raise ModelError(f"weights: expected a file at {weights}, found none")
+        return path, {}
+    tag = open_clip.get_pretrained_cfg(model, weights)
+    if not tag:
+        known = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+        raise ModelError(
+            f"weights: expected a file ({', '.join(_SUFFIXES)}), random:SEED or a tag of {model} ({known}), "
+            f"found {weights!r}"
+        )
+    return _download(model, weights, tag), tag
+
+
+def _download(model: str, weights: str, tag: dict[str, Any]) -> Path:
+    try:
+        return Path(open_clip.download_pretrained(tag))
+    except (OSError, RuntimeError) as error:
+        source = tag.get("hf_hub") or tag.get("url")
+        raise ModelError(
+            f"weights: {model} {weights!r} is neither in open_clip's cache nor can it be downloaded from {source} "
+            f"({type(error).__name__}); fetch it on a connected machine and pass the file as weights"
+        ) from None
+
+
+def _load_file(clip: nn.Module, path: Path, model: str) -> None:
+    try:
+        open_clip.load_checkpoint(clip, str(path), strict=True, weights_only=True)
+    except pickle.UnpicklingError:
+        raise ModelError(
+            f"weights: {path}: expected a plain state dict (.pt read with weights_only), found other pickled objects "
+            "or a TorchScript archive; save the model's state_dict() as .safetensors"
+        ) from None
+    except Exception as error:
+        # Readers of damaged files raise many types; each means the same to the caller.
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"weights: {path}: expected weights of {model}, found: {reason}") from None
+
+
+def _set_preprocessing(clip: nn.Module, tag: Mapping[str, Any]) -> None:
+    from dataclasses import asdict
+
+    from open_clip.model import set_model_preprocess_cfg
+    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+
+    base = PreprocessCfg(size=clip.visual.image_size)  # type: ignore[union-attr]
+    set_model_preprocess_cfg(clip, merge_preprocess_dict(asdict(base), dict(tag)))
+
+
+def _frozen(clip: nn.Module, device: str | torch.device) -> nn.Module:
+    return clip.float().eval().requires_grad_(False).to(device)
+
+
+def _record(role: str, model: str, architecture: Mapping[str, Any], name: str, sha256: str | None) -> WeightsRecord:
+    canonical = json.dumps(architecture, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    return WeightsRecord(role, _shown_name(model), digest, name, sha256, trained=sha256 is not None)
+
+
+def _shown_name(name: str) -> str:
+    """A file's name without its folder: records must not depend on where a user keeps things."""
+    return Path(name).name if Path(name).suffix in {*_SUFFIXES, ".json"} else name
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
