@@ -1,0 +1,18 @@
+"""Data sets in their official layouts, read as samples: `load(name, root)`."""
+
+from dataset_adapters import voc as voc  # registers its adapters
+from dataset_adapters.dataset import Dataset, load
+from dataset_adapters.images import ImageError, read_image, read_label_map
+from dataset_adapters.sample import DatasetError, LabelSpace, Sample, SampleError
+
+__all__ = [
+    "Dataset",
+    "DatasetError",
+    "ImageError",
+    "LabelSpace",
+    "Sample",
+    "SampleError",
+    "load",
+    "read_image",
+    "read_label_map",
+]

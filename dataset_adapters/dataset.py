@@ -1,0 +1,95 @@
+"""A split of a data set as a sequence of samples, and `load`, which opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args, overload
+
+from dataset_adapters.index import default_cache_dir, ensure_index, fingerprint, open_index
+from dataset_adapters.sample import DatasetError, LabelSpace, NameSet, Sample, find_adapter
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A sequence of samples, decoded when asked for. Slices and shards are views on one memory-mapped index.
+
+    Pickles as paths and a range, so it is cheap to send to worker processes on the same machine.
+    name: the adapter. split: the split's name, or the stem of its file. root: the folder that file paths start from.
+    fingerprint: sha256 of the whole split that was loaded; views keep it.
+    selection: the positions in the index that this view shows.
+    """
+
+    name: str
+    split: str
+    root: Path
+    fingerprint: str
+    label_space: LabelSpace
+    index_path: Path
+    selection: range
+
+    @property
+    def task(self) -> str:
+        """The task of the samples."""
+        return find_adapter(self.name).task
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The sample ids in order, without decoding anything."""
+        ids = open_index(self.index_path)["id"][:]
+        return tuple(ids[position] for position in self.selection)
+
+    def shard(self, index: int, count: int) -> Dataset:
+        """Return every `count`-th sample from `index` on. Raises DatasetError unless 0 <= index < count."""
+        if not 0 <= index < count:
+            raise DatasetError(f"shard: expected 0 <= index < count, found index {index}, count {count}")
+        return self[index::count]
+
+    def __len__(self) -> int:
+        return len(self.selection)
+
+    @overload
+    def __getitem__(self, item: int) -> Sample: ...
+    @overload
+    def __getitem__(self, item: slice) -> Dataset: ...
+    def __getitem__(self, item: int | slice) -> Sample | Dataset:
+        """Decode one sample (raises SampleError, IndexError), or return a view."""
+        if isinstance(item, slice):
+            return replace(self, selection=self.selection[item])
+        row = open_index(self.index_path)[self.selection[item]]
+        return find_adapter(self.name).read(self.root, row, self.label_space)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Decode all samples in order. Ends at the first SampleError: go by index to read past one."""
+        return (self[position] for position in range(len(self)))
+
+
+def load(
+    name: str,
+    root: str | Path,
+    *,
+    split: str | Path | None = None,
+    names: NameSet = "released",
+    cache_dir: str | Path | None = None,
+) -> Dataset:
+    """Open a data set in its official layout.
+
+    name: "voc21" or "voc20".
+    root: the layout's folder or a parent of it.
+    split: a split of the data set, or a text file of ids; None for the data set's usual one.
+    names: the released query texts or the data set's plain names.
+    cache_dir: where indexes are kept; None for $CAR_CACHE or ~/.cache/car-eval.
+    Raises DatasetError for an unknown name, a missing root, split or file, an empty split and repeated ids.
+    """
+    adapter = find_adapter(name)
+    if names not in get_args(NameSet):
+        raise DatasetError(f"names: expected one of {', '.join(get_args(NameSet))}, found {names!r}")
+    folder = adapter.find_root(Path(root).expanduser().absolute())
+    chosen = adapter.default_split if split is None else split
+    rows = adapter.rows(folder, chosen)
+    identity = fingerprint(adapter, folder, rows)
+    cache = default_cache_dir() if cache_dir is None else Path(cache_dir)
+    index_path = cache.expanduser().absolute() / "indexes" / identity
+    ensure_index(index_path, rows)
+    return Dataset(name, Path(chosen).stem, folder, identity, adapter.label_space(names), index_path, range(len(rows)))

@@ -1,0 +1,94 @@
+"""Decoding of image and mask files into arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from dataset_adapters.sample import ImageArray, LabelMap
+
+MAX_PIXELS = 8192 * 8192
+"""Larger images are refused before decoding (decompression bombs)."""
+
+_GREY16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
+_LABEL_MODES = frozenset({"P", "L"})
+
+
+class ImageError(ValueError):
+    """An image file that cannot be decoded. path: the file. reason: what is wrong with it."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
+        return type(self), (self.path, self.reason)
+
+
+def read_image(path: str | Path, *, apply_exif: bool = False) -> ImageArray:
+    """Decode an image of any common mode to uint8 [H, W, 3], RGB, 0..255.
+
+    16-bit grey is scaled (65535 becomes 255), alpha dropped (not blended), of several frames the first read.
+    apply_exif: turn the picture as its EXIF orientation says. False leaves the stored pixels as they are, as
+    the masks of data sets expect (TIFF is the exception: its decoder always applies the orientation).
+    Raises ImageError for files that are absent, truncated, no image, or larger than MAX_PIXELS.
+    """
+    image = _decode(path, apply_exif=apply_exif)
+    if image.mode in _GREY16_MODES:
+        return _grey16_to_rgb(path, np.asarray(image))
+    if image.mode == "F":
+        raise ImageError(str(path), "expected integer pixels, found floating point")
+    # Palettes go by way of RGBA: Pillow warns about per-entry transparency when the alpha is dropped at once.
+    opaque = image.convert("RGBA") if image.mode == "P" else image
+    return np.array(opaque.convert("RGB"))
+
+
+def read_label_map(path: str | Path) -> LabelMap:
+    """Decode a palette or 8-bit grey image to its stored indices, int32 [H, W] in 0..255, never to colours.
+
+    Raises ImageError as `read_image`, and for every other pixel mode.
+    """
+    image = _decode(path, apply_exif=False)
+    if image.mode not in _LABEL_MODES:
+        raise ImageError(str(path), f"expected a palette or 8-bit single-channel mask, found mode {image.mode}")
+    return np.asarray(image).astype(np.int32)
+
+
+def _decode(path: str | Path, *, apply_exif: bool) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            _check_pixels(path, image.size)
+            image.load()
+            return ImageOps.exif_transpose(image) if apply_exif else image
+    except ImageError:
+        raise
+    except Exception as error:  # a damaged file makes decoders raise errors of almost any type
+        raise ImageError(str(path), _reason(error)) from error
+
+
+def _check_pixels(path: str | Path, size: tuple[int, int]) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise ImageError(str(path), f"expected at most {MAX_PIXELS} pixels, found {width} x {height}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return f"expected at most {MAX_PIXELS} pixels, found many more"
+    if isinstance(error, UnidentifiedImageError):
+        return "expected an image file, found an unknown format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"cannot be decoded: {error or type(error).__name__}"
+
+
+def _grey16_to_rgb(path: str | Path, levels: npt.NDArray[np.integer]) -> ImageArray:
+    """Scale integer grey levels [H, W] in 0..65535 to uint8 [H, W, 3], rounding to nearest."""
+    if levels.min() < 0 or levels.max() > 65535:
+        raise ImageError(str(path), f"expected grey levels 0..65535, found {levels.min()}..{levels.max()}")
+    grey = ((levels.astype(np.int32) + 128) // 257).astype(np.uint8)
+    return np.repeat(grey[..., np.newaxis], 3, axis=2)

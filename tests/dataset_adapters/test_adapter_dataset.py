@@ -1,0 +1,280 @@
+"""Views, worker processes and the cached index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import operator
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+
+from dataset_adapters import DatasetError, SampleError, index, load
+
+IDS = tuple(f"2007_{number:06d}" for number in (33, 61, 129, 42, 7, 500, 1))
+
+
+def test_ids_and_samples_keep_the_order_of_the_split(voc) -> None:
+    dataset = voc.load()
+    assert dataset.ids == IDS
+    assert len(dataset) == 7
+    assert tuple(sample.id for sample in dataset) == IDS
+    assert dataset[-1].id == IDS[-1]
+    assert dataset[np.int64(3)].id == IDS[3]
+    with pytest.raises(IndexError):
+        dataset[7]
+
+
+def test_ids_need_no_decoding(voc) -> None:
+    for sample_id in IDS:
+        voc.image_path(sample_id).write_bytes(b"no image")
+    assert voc.load().ids == IDS
+
+
+@pytest.mark.parametrize("cut", [slice(3), slice(2, None), slice(1, 6, 2), slice(None, None, -1), slice(4, 4)], ids=str)
+def test_slices_are_views(voc, cut: slice) -> None:
+    dataset = voc.load()
+    view = dataset[cut]
+    assert view.ids == IDS[cut]
+    assert len(view) == len(IDS[cut])
+    assert tuple(sample.id for sample in view) == IDS[cut]
+    assert (view.fingerprint, view.index_path) == (dataset.fingerprint, dataset.index_path)
+    assert view[1:].ids == IDS[cut][1:]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 9])
+def test_shards_partition_the_set(voc, count: int) -> None:
+    dataset = voc.load()
+    shards = [dataset.shard(index, count).ids for index in range(count)]
+    assert sorted(sum(shards, ())) == sorted(IDS)
+    for position, sample_id in enumerate(IDS):
+        assert sample_id in shards[position % count]
+    tail = dataset[2:]
+    assert sorted(sum((tail.shard(index, count).ids for index in range(count)), ())) == sorted(IDS[2:])
+
+
+@pytest.mark.parametrize(("position", "count"), [(2, 2), (-1, 2), (0, 0)])
+def test_impossible_shards(voc, position: int, count: int) -> None:
+    with pytest.raises(DatasetError, match=f"found index {position}, count {count}"):
+        voc.load().shard(position, count)
+
+
+def test_dataset_is_frozen(voc) -> None:
+    with pytest.raises(FrozenInstanceError):
+        voc.load().name = "other"
+
+
+def test_pickle_does_not_grow_with_the_set(make_voc) -> None:
+    tree = make_voc([f"id_{number:05d}" for number in range(300)])
+    dataset = tree.load()
+    assert len(dataset.ids) == 300
+    whole, view = pickle.dumps(dataset), pickle.dumps(dataset[:3])
+    assert abs(len(whole) - len(view)) < 8
+    assert pickle.loads(whole) == dataset
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_worker_process_decodes_the_same(voc, method: str) -> None:
+    voc.image_path(IDS[3]).write_bytes(b"no image")
+    dataset = voc.load("voc20")[1:]
+    expected = dataset[1]
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        sample = pool.apply(operator.getitem, (dataset, 1))
+        with pytest.raises(SampleError) as caught:
+            pool.apply(operator.getitem, (dataset, 2))
+    assert sample.id == expected.id == IDS[2]
+    np.testing.assert_array_equal(sample.image, expected.image)
+    np.testing.assert_array_equal(sample.target, expected.target)
+    assert caught.value.id == IDS[3]
+    assert caught.value.target is not None
+
+
+def test_fingerprint_is_of_name_version_ids_and_sizes(voc) -> None:
+    contents = [
+        {"id": i, "image": voc.image_path(i).stat().st_size, "mask": voc.mask_path(i).stat().st_size} for i in IDS
+    ]
+    expected = hashlib.sha256(json.dumps(["voc21", 1, contents]).encode()).hexdigest()
+    assert voc.load().fingerprint == expected
+
+
+def test_fingerprint_ignores_place_and_time(voc, tmp_path: Path) -> None:
+    before = voc.load()
+    os.utime(voc.image_path(IDS[0]), (0, 0))
+    assert voc.load().fingerprint == before.fingerprint
+    assert voc.load(names="dataset").fingerprint == before.fingerprint
+    shutil.copytree(voc.root, tmp_path / "elsewhere")
+    moved = load("voc21", tmp_path / "elsewhere", cache_dir=voc.cache)
+    assert moved.fingerprint == before.fingerprint
+    assert moved.index_path == before.index_path
+    np.testing.assert_array_equal(moved[0].image, before[0].image)
+
+
+def test_fingerprint_follows_data_set_split_and_sizes(voc) -> None:
+    seen = [voc.load().fingerprint, voc.load("voc20").fingerprint]
+    voc.write_split("\n".join(reversed(IDS)))
+    seen.append(voc.load().fingerprint)
+    voc.write_split("\n".join(IDS[1:]))
+    seen.append(voc.load().fingerprint)
+    voc.write_split("\n".join(IDS))
+    for path in (voc.image_path(IDS[0]), voc.mask_path(IDS[0])):
+        path.write_bytes(path.read_bytes() + b"\0")
+        seen.append(voc.load().fingerprint)
+    assert len(set(seen)) == len(seen) == 6
+
+
+@pytest.fixture
+def saves(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders that indexes are written to, in order."""
+    written: list[Path] = []
+    save = index._save
+
+    def record(path: Path, columns: index.Columns) -> None:
+        written.append(path)
+        save(path, columns)
+
+    monkeypatch.setattr(index, "_save", record)
+    return written
+
+
+def test_index_is_built_once(voc, saves: list[Path]) -> None:
+    first = voc.load()
+    assert voc.load() == first
+    assert len(saves) == 1
+    assert first.index_path == voc.cache / "indexes" / first.fingerprint
+    assert [path.name for path in first.index_path.parent.iterdir()] == [first.fingerprint]
+
+
+def test_index_is_rebuilt_when_a_size_or_the_split_changes(voc, saves: list[Path]) -> None:
+    voc.load()
+    voc.add(IDS[0], height=60, width=90)
+    assert voc.load()[0].image.shape == (60, 90, 3)
+    assert len(saves) == 2
+    voc.write_split("\n".join(IDS[:2]))
+    assert voc.load().ids == IDS[:2]
+    assert len(saves) == 3
+
+
+def test_index_is_memory_mapped_with_relative_paths(voc) -> None:
+    dataset = voc.load()
+    opened = index.open_index(dataset.index_path)
+    assert isinstance(opened, datasets.Dataset)
+    assert opened.column_names == ["id", "image", "mask"]
+    assert opened[0] == {
+        "id": IDS[0],
+        "image": f"JPEGImages/{IDS[0]}.jpg",
+        "mask": f"SegmentationClass/{IDS[0]}.png",
+    }
+    assert {Path(file["filename"]).parent for file in opened.cache_files} == {dataset.index_path}
+    assert isinstance(opened.data, datasets.table.MemoryMappedTable)
+    assert index.open_index(pickle.loads(pickle.dumps(dataset[2:])).index_path) is opened
+
+
+def damage_truncate(folder: Path) -> None:
+    (arrow,) = folder.glob("*.arrow")
+    arrow.write_bytes(arrow.read_bytes()[:-100])
+
+
+def damage_contents(folder: Path) -> None:
+    (arrow,) = folder.glob("*.arrow")
+    content = arrow.read_bytes()
+    assert content.count(b"2007_000061") >= 1
+    arrow.write_bytes(content.replace(b"2007_000061", b"2007_000062"))
+
+
+def damage_state(folder: Path) -> None:
+    (folder / "state.json").write_text("{")
+
+
+def damage_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("a file where a folder belongs")
+
+
+def damage_emptied(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize("damage", [damage_truncate, damage_contents, damage_state, damage_file, damage_emptied])
+def test_damaged_index_is_rebuilt(voc, saves: list[Path], damage) -> None:
+    dataset = voc.load()
+    assert dataset.ids == IDS
+    damage(dataset.index_path)
+    again = voc.load()
+    assert len(saves) == 2
+    assert again.ids == IDS
+    assert again[1].id == IDS[1]
+    assert [path.name for path in dataset.index_path.parent.iterdir()] == [dataset.fingerprint]
+
+
+def test_failed_build_leaves_nothing_behind(voc, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path, columns: index.Columns) -> None:
+        path.mkdir()
+        (path / "half.arrow").touch()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "_save", fail)
+        with pytest.raises(KeyboardInterrupt):
+            voc.load()
+    assert list((voc.cache / "indexes").iterdir()) == []
+    assert voc.load().ids == IDS
+
+
+def test_index_built_meanwhile_by_another_process_is_used(voc, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = index._save
+    target = voc.cache / "indexes" / voc.load().fingerprint
+    shutil.rmtree(target)
+    rename = Path.rename
+
+    def overtaken(path: Path, to: Path) -> Path:
+        if path.name == "fresh":
+            save(target, {"id": IDS, **columns})
+            (target / "theirs").touch()
+        return rename(path, to)
+
+    columns = {
+        "image": [f"JPEGImages/{sample_id}.jpg" for sample_id in IDS],
+        "mask": [f"SegmentationClass/{sample_id}.png" for sample_id in IDS],
+    }
+    monkeypatch.setattr(Path, "rename", overtaken)
+    assert voc.load().ids == IDS
+    assert (target / "theirs").exists()
+
+
+def test_cache_that_cannot_be_written(voc, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match="file/indexes: expected a writable cache folder"):
+        load("voc21", voc.root, cache_dir=tmp_path / "file")
+
+
+def test_default_cache_folder(voc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "chosen"))
+    assert load("voc21", voc.root).index_path.parent == tmp_path / "chosen" / "indexes"
+    monkeypatch.delenv("CAR_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert load("voc21", voc.root).index_path.parent == tmp_path / "home/.cache/car-eval/indexes"
+
+
+def test_building_prints_nothing_and_leaves_the_progress_setting(voc, capfd) -> None:
+    before = datasets.utils.are_progress_bars_disabled()
+    voc.load()
+    assert datasets.utils.are_progress_bars_disabled() == before
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_import_is_light() -> None:
+    heavy = "[name for name in ('torch', 'datasets', 'pyarrow', 'pandas', 'cv2') if name in sys.modules]"
+    code = f"import sys, dataset_adapters; print({heavy})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

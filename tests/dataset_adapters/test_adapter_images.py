@@ -1,0 +1,247 @@
+"""Decoded pixels against pixels computed by other means."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataset_adapters import ImageError, read_image, read_label_map
+from dataset_adapters.images import MAX_PIXELS
+
+RNG = np.random.default_rng(5)
+COLOUR = RNG.integers(0, 256, (5, 8, 3), dtype=np.uint8)
+GREY = RNG.integers(0, 256, (5, 8), dtype=np.uint8)
+
+
+def png(header: bytes, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    """Assemble a PNG by hand from its IHDR fields, unfiltered rows and further chunks."""
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + tag + body + struct.pack(">I", zlib.crc32(tag + body)) for tag, body in parts
+    )
+
+
+def stack(grey: np.ndarray) -> np.ndarray:
+    return np.stack([grey] * 3, axis=-1)
+
+
+def test_rgb_png_is_unchanged_and_writable(tmp_path: Path) -> None:
+    Image.fromarray(COLOUR).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert image.dtype == np.uint8
+    assert image.flags.writeable
+    np.testing.assert_array_equal(image, COLOUR)
+
+
+def test_colour_jpeg_is_rgb_not_bgr(tmp_path: Path) -> None:
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[..., 0] = 200
+    Image.fromarray(pixels).save(tmp_path / "red.jpg", quality=95)
+    image = read_image(str(tmp_path / "red.jpg"))
+    assert np.abs(image.astype(int) - pixels).max() <= 4
+
+
+def test_jpeg_agrees_with_another_decoder(tmp_path: Path) -> None:
+    smooth = cv2.resize(COLOUR, (64, 48), interpolation=cv2.INTER_LINEAR)
+    Image.fromarray(smooth).save(tmp_path / "a.jpg", quality=95, subsampling=0)
+    other = cv2.imread(str(tmp_path / "a.jpg"))[..., ::-1]
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - other).max() <= 2
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+def test_grey_becomes_three_equal_channels(tmp_path: Path, suffix: str) -> None:
+    Image.fromarray(GREY).save(tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(read_image(tmp_path / f"a.{suffix}"), stack(GREY))
+
+
+def test_bilevel_becomes_black_and_white(tmp_path: Path) -> None:
+    bits = GREY > 127
+    Image.fromarray(bits).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), stack(bits * np.uint8(255)))
+
+
+def test_grey16_png_is_scaled_not_clipped(tmp_path: Path) -> None:
+    levels = np.array([[0, 1, 128, 129], [255, 256, 32768, 65535]], np.uint16)
+    body = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    (tmp_path / "a.png").write_bytes(png(struct.pack(">IIBBBBB", 4, 2, 16, 0, 0, 0, 0), body))
+    expected = np.array([[round(int(level) / 257) for level in row] for row in levels], np.uint8)
+    assert expected.tolist() == [[0, 0, 0, 1], [1, 1, 128, 255]]
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), stack(expected))
+
+
+@pytest.mark.parametrize("suffix", ["tif", "pgm"])
+def test_grey16_of_other_formats(tmp_path: Path, suffix: str) -> None:
+    levels = RNG.integers(0, 65536, (5, 8), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / f"a.{suffix}"), levels)
+    expected = np.rint(levels / 257).astype(np.uint8)
+    np.testing.assert_array_equal(read_image(tmp_path / f"a.{suffix}"), stack(expected))
+
+
+def test_grey_beyond_16_bit_and_float_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((2, 2), 70000, np.int32)).save(tmp_path / "int.tif")
+    with pytest.raises(ImageError, match=r"expected grey levels 0\.\.65535, found 70000"):
+        read_image(tmp_path / "int.tif")
+    Image.fromarray(np.full((2, 2), 0.5, np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(ImageError, match="floating point"):
+        read_image(tmp_path / "float.tif")
+
+
+def test_cmyk_tiff(tmp_path: Path) -> None:
+    cmyk = RNG.integers(0, 256, (5, 8, 4), dtype=np.uint8)
+    Image.frombytes("CMYK", (8, 5), cmyk.tobytes()).save(tmp_path / "a.tif")
+    inks = cmyk.astype(float)
+    expected = (255 - inks[..., :3]) * (255 - inks[..., 3:]) / 255
+    assert np.abs(read_image(tmp_path / "a.tif") - expected).max() <= 1
+
+
+def test_cmyk_jpeg_is_not_inverted(tmp_path: Path) -> None:
+    cyan = np.zeros((16, 16, 4), np.uint8)
+    cyan[..., 0] = 255
+    Image.frombytes("CMYK", (16, 16), cyan.tobytes()).save(tmp_path / "a.jpg", quality=95)
+    image = read_image(tmp_path / "a.jpg").astype(int)
+    assert np.abs(image - [0, 255, 255]).max() <= 4
+
+
+@pytest.mark.parametrize("transparency", [None, 3, bytes(range(0, 160, 10))])
+def test_palette_gives_the_palette_colours(tmp_path: Path, transparency: int | bytes | None) -> None:
+    palette = RNG.integers(0, 256, (16, 3), dtype=np.uint8)
+    indices = RNG.integers(0, 16, (5, 8), dtype=np.uint8)
+    image = Image.fromarray(indices)
+    image.putpalette(palette.ravel().tolist())
+    options = {} if transparency is None else {"transparency": transparency}
+    image.save(tmp_path / "a.png", **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), palette[indices])
+
+
+def test_alpha_is_dropped(tmp_path: Path) -> None:
+    alpha = RNG.integers(0, 256, (5, 8, 1), dtype=np.uint8)
+    Image.fromarray(np.concatenate([COLOUR, alpha], axis=-1)).save(tmp_path / "rgba.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "rgba.png"), COLOUR)
+    Image.fromarray(np.concatenate([GREY[..., None], alpha], axis=-1)).save(tmp_path / "la.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "la.png"), stack(GREY))
+
+
+ORIENTED = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a[::-1].swapaxes(0, 1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: a[:, ::-1].swapaxes(0, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTED)
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_exif_orientation_only_on_request(tmp_path: Path, orientation: int, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(COLOUR).save(path, exif=exif)
+    plain = tmp_path / f"plain.{suffix}"
+    Image.fromarray(COLOUR).save(plain)
+    stored = np.asarray(Image.open(plain))
+    np.testing.assert_array_equal(read_image(path), stored)
+    np.testing.assert_array_equal(read_image(path, apply_exif=True), ORIENTED[orientation](stored))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 7), (6000, 4000)])
+def test_sizes(tmp_path: Path, width: int, height: int) -> None:
+    Image.new("RGB", (width, height), (10, 20, 30)).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert image.shape == (height, width, 3)
+    assert image[-1, -1].tolist() == [10, 20, 30]
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(("width", "height"), [(MAX_PIXELS + 1, 1), (10_000, 10_000), (60_000, 60_000)], ids=str)
+def test_bombs_are_refused_before_decoding(tmp_path: Path, width: int, height: int) -> None:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    (tmp_path / "bomb.png").write_bytes(png(header, b""))
+    with pytest.raises(ImageError, match=f"expected at most {MAX_PIXELS} pixels"):
+        read_image(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.98])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp", "tif"])
+def test_truncated_files_are_errors(tmp_path: Path, suffix: str, keep: float) -> None:
+    buffer = io.BytesIO()
+    pixels = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, {"jpg": "jpeg", "tif": "tiff"}.get(suffix, suffix))
+    content = buffer.getvalue()
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(ImageError) as caught:
+        read_image(path)
+    assert caught.value.path == str(path)
+
+
+def test_other_unreadable_files(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("not an image")
+    (tmp_path / "empty.jpg").touch()
+    for name in ("text.jpg", "empty.jpg"):
+        with pytest.raises(ImageError, match="expected an image file, found an unknown format"):
+            read_image(tmp_path / name)
+    with pytest.raises(ImageError, match="No such file"):
+        read_image(tmp_path / "absent.jpg")
+    with pytest.raises(ImageError, match="Is a directory"):
+        read_image(tmp_path)
+
+
+def test_damaged_bytes_raise_nothing_but_image_errors(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(COLOUR).convert("P").save(buffer, "png")
+    content = np.frombuffer(buffer.getvalue(), np.uint8)
+    outcomes = set()
+    for _ in range(200):
+        damaged = content.copy()
+        damaged[RNG.integers(8, len(content), 3)] = RNG.integers(0, 256, 3)
+        (tmp_path / "a.png").write_bytes(damaged.tobytes())
+        try:
+            outcomes.add(read_image(tmp_path / "a.png").dtype.name)
+        except ImageError:
+            outcomes.add("ImageError")
+    assert outcomes <= {"uint8", "ImageError"}
+    assert "ImageError" in outcomes
+
+
+def test_image_error_survives_pickling() -> None:
+    error = pickle.loads(pickle.dumps(ImageError("a.jpg", "cannot be decoded")))
+    assert (error.path, error.reason) == ("a.jpg", "cannot be decoded")
+    assert str(error) == "a.jpg: cannot be decoded"
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_label_map_is_palette_indices(tmp_path: Path, bits: int) -> None:
+    labels = RNG.integers(0, 2**bits, (5, 8), dtype=np.uint8)
+    mask = Image.fromarray(labels)
+    mask.putpalette([255 - value for value in range(2**bits) for _ in range(3)])
+    mask.save(tmp_path / "a.png", bits=bits)
+    label_map = read_label_map(tmp_path / "a.png")
+    assert label_map.dtype == np.int32
+    np.testing.assert_array_equal(label_map, labels)
+
+
+def test_label_map_of_grey_file(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), GREY)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "1", "I;16"])
+def test_label_map_refuses_other_modes(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (3, 2)).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=f"expected a palette or 8-bit single-channel mask, found mode {mode}"):
+        read_label_map(tmp_path / "a.png")

@@ -1,0 +1,261 @@
+"""The VOC adapters on made trees: samples, label spaces, and every bad input."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataset_adapters import DatasetError, LabelSpace, SampleError, load
+
+# fmt: off
+CLASSES = [
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+]
+# fmt: on
+RELEASED = {
+    "bird": "bird avian",
+    "chair": "chair seat",
+    "person": "person with clothes,people,human",
+    "tvmonitor": "tvmonitor screen",
+}
+
+
+def indices(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+@pytest.mark.parametrize("name", ["voc21", "voc20"])
+def test_sample(voc, name: str) -> None:
+    dataset = voc.load(name)
+    sample = dataset[2]
+    assert sample.id == "2007_000129"
+    assert sample.task == dataset.task == "semantic"
+    assert sample.queries == dataset.label_space.queries
+    assert (sample.image.dtype, sample.image.shape) == (np.uint8, (6, 9, 3))
+    np.testing.assert_array_equal(sample.image, Image.open(voc.image_path(sample.id)).convert("RGB"))
+    stored = indices(voc.mask_path(sample.id))
+    assert set(np.unique(stored)) == {0, 1 + sum(sample.id.encode()) % 20, 255}
+    expected = np.where(stored == 0, 255, stored) if name == "voc20" else stored
+    assert sample.target.dtype == np.int32
+    np.testing.assert_array_equal(sample.target, expected)
+
+
+def test_every_label_is_kept(voc) -> None:
+    labels = np.array([[*range(21), 255]], np.uint8)
+    voc.write_mask("2007_000033", labels)
+    Image.new("RGB", (22, 1)).save(voc.image_path("2007_000033"))
+    np.testing.assert_array_equal(voc.load("voc21")[0].target, labels)
+    assert voc.load("voc20")[0].target.tolist() == [[255, *range(1, 21), 255]]
+
+
+@pytest.mark.parametrize(("name", "scored"), [("voc21", range(21)), ("voc20", range(1, 21))])
+def test_label_space(voc, name: str, scored: range) -> None:
+    space = voc.load(name).label_space
+    assert space.name == name
+    assert space.labels == ("background", *CLASSES)
+    assert space.query_labels == tuple(range(1, 21))
+    assert space.queries == tuple(RELEASED.get(label, label) for label in CLASSES)
+    assert space.ignore_label == 255
+    assert space.scored_labels == tuple(scored)
+    assert voc.load(name, names="dataset").label_space.queries == tuple(CLASSES)
+
+
+def test_label_space_as_dict_is_json(voc) -> None:
+    stored = voc.load("voc20").label_space.as_dict()
+    assert json.loads(json.dumps(stored)) == stored
+    assert list(stored) == ["name", "labels", "queries", "query_labels", "ignore_label", "scored_labels"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query_labels": (1,)}, "query_labels: expected one per query, 2, found 1"),
+        ({"query_labels": (1, 3)}, r"labels: expected label ids 0..2, found \[3\]"),
+        ({"scored_labels": (0, 1, 2, 9)}, r"labels: expected label ids 0..2, found \[9\]"),
+        ({"ignore_label": 2}, "ignore_label: expected no label id, found 2"),
+    ],
+)
+def test_contradictory_label_space(change: dict, message: str) -> None:
+    fields = {
+        "name": "two",
+        "labels": ("background", "cat", "dog"),
+        "queries": ("cat", "dog"),
+        "query_labels": (1, 2),
+        "ignore_label": 255,
+        "scored_labels": (0, 1, 2),
+    }
+    with pytest.raises(ValueError, match=message):
+        LabelSpace(**{**fields, **change})
+
+
+@pytest.mark.parametrize("below", [".", "VOCdevkit", "VOCdevkit/VOC2012"])
+def test_root_or_a_parent_of_it(voc, below: str) -> None:
+    dataset = load("voc21", str(voc.parent / below), cache_dir=voc.cache)
+    assert dataset.root == voc.root
+    assert len(dataset) == 7
+
+
+def test_split_by_name_or_by_path(voc, tmp_path: Path) -> None:
+    voc.write_split("2007_000500\n2007_000001\n", "train")
+    assert voc.load(split="train").ids == ("2007_000500", "2007_000001")
+    # Byte-order mark, carriage returns, blanks and a missing final newline are what editors leave behind.
+    (tmp_path / "mine.txt").write_bytes(b"\xef\xbb\xbf2007_000061\r\n\r\n  2007_000007 ")
+    assert voc.load(split=tmp_path / "mine.txt").ids == ("2007_000061", "2007_000007")
+    assert voc.load(split=str(tmp_path / "mine.txt")).ids == ("2007_000061", "2007_000007")
+
+
+def refused(call: Callable[[], object]) -> str:
+    """Return the message of the DatasetError, which must be one line."""
+    with pytest.raises(DatasetError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_unknown_name(voc) -> None:
+    assert "voc21, voc20" in refused(lambda: voc.load("voc2"))
+    assert "found 'imagenet'" in refused(lambda: voc.load("imagenet"))
+    assert "expected one of released, dataset, found 'clean'" in refused(lambda: voc.load(names="clean"))
+
+
+def test_missing_root(tmp_path: Path) -> None:
+    absent = tmp_path / "absent"
+    assert refused(lambda: load("voc21", absent)) == f"{absent}: expected a folder, found nothing"
+    (tmp_path / "file").touch()
+    assert refused(lambda: load("voc21", tmp_path / "file")).endswith("expected a folder, found a file")
+
+
+def test_root_without_the_layout(tmp_path: Path) -> None:
+    assert refused(lambda: load("voc21", tmp_path)).endswith("found an empty folder")
+    (tmp_path / "JPEGImages").mkdir()
+    message = refused(lambda: load("voc21", tmp_path))
+    assert "expected the folders JPEGImages, SegmentationClass" in message
+    assert message.endswith("found JPEGImages")
+
+
+def test_missing_split_lists_the_splits(voc) -> None:
+    voc.write_split("2007_000033\n", "train")
+    message = refused(lambda: voc.load(split="test"))
+    assert "(train, val)" in message
+    assert "found 'test'" in message
+    assert "found '/no/such/ids.txt'" in refused(lambda: voc.load(split="/no/such/ids.txt"))
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n"])
+def test_empty_split(voc, text: str) -> None:
+    voc.write_split(text)
+    assert refused(voc.load).endswith("val.txt: expected at least one id, found none")
+
+
+def test_split_that_is_no_text(voc) -> None:
+    message = refused(lambda: voc.load(split=voc.image_path("2007_000033")))
+    assert "2007_000033.jpg: expected a UTF-8 text file of ids" in message
+
+
+def test_repeated_ids(voc) -> None:
+    voc.write_split("2007_000033\n2007_000061\n2007_000061\n2007_000033\n2007_000033\n")
+    assert refused(voc.load).endswith("expected each id once, found 2 repeated, first 2007_000033")
+
+
+@pytest.mark.parametrize("column", ["image", "mask"])
+def test_absent_files(voc, column: str) -> None:
+    paths = [getattr(voc, f"{column}_path")(sample_id) for sample_id in ("2007_000129", "2007_000007")]
+    for path in paths:
+        path.unlink()
+    assert refused(voc.load) == (
+        f"{paths[0]}: expected the {column} of 2007_000129, found nothing (2 of 7 {column} files absent)"
+    )
+
+
+def failed(voc, name: str = "voc21") -> SampleError:
+    """Return the first sample's error after a pickling round trip; the next sample must still be readable."""
+    dataset = voc.load(name)
+    with pytest.raises(SampleError) as caught:
+        dataset[0]
+    assert dataset[1].id == "2007_000061"
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert type(error) is SampleError
+    assert error.id == "2007_000033"
+    assert str(error) == str(caught.value) == f"{error.id}: {error.path}: {error.reason}"
+    return error
+
+
+@pytest.mark.parametrize("name", ["voc21", "voc20"])
+@pytest.mark.parametrize("damage", ["truncated", "text"])
+def test_broken_image_still_gives_the_target(voc, name: str, damage: str) -> None:
+    expected = voc.load(name)[0].target
+    path = voc.image_path("2007_000033")
+    path.write_bytes(path.read_bytes()[:-40] if damage == "truncated" else b"no image")
+    error = failed(voc, name)
+    assert error.path == str(path)
+    np.testing.assert_array_equal(error.target, expected)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text"])
+def test_broken_mask_gives_no_target(voc, damage: str) -> None:
+    path = voc.mask_path("2007_000033")
+    path.write_bytes(path.read_bytes()[:-30] if damage == "truncated" else b"no image")
+    error = failed(voc)
+    assert error.path == str(path)
+    assert error.target is None
+
+
+def test_mask_of_another_size(voc) -> None:
+    voc.write_mask("2007_000033", np.ones((9, 6)))
+    error = failed(voc)
+    assert error.path == str(voc.mask_path("2007_000033"))
+    assert error.reason == "expected the size of its image, 9 x 6, found 6 x 9"
+    assert error.target is not None
+    assert error.target.shape == (9, 6)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "1", "I;16"])
+def test_mask_that_holds_no_labels(voc, mode: str) -> None:
+    Image.new(mode, (9, 6)).save(voc.mask_path("2007_000033"))
+    error = failed(voc)
+    assert error.reason == f"expected a palette or 8-bit single-channel mask, found mode {mode}"
+    assert error.target is None
+
+
+@pytest.mark.parametrize("name", ["voc21", "voc20"])
+def test_unknown_labels_are_named(voc, name: str) -> None:
+    labels = np.zeros((6, 9))
+    labels[1, 2], labels[3, 4], labels[5, 6] = 254, 21, 20
+    voc.write_mask("2007_000033", labels)
+    error = failed(voc, name)
+    assert error.path == str(voc.mask_path("2007_000033"))
+    assert error.reason == "expected labels 0..20, 255, found 21, 254"
+    assert error.target is None
+
+
+def test_exif_orientation_is_ignored(voc) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = voc.image_path("2007_000033")
+    Image.open(path).copy().save(path, exif=exif)
+    assert voc.load()[0].image.shape == (6, 9, 3)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_jpegs_that_are_not_rgb(voc, mode: str) -> None:
+    path = voc.image_path("2007_000033")
+    Image.open(path).convert(mode).save(path)
+    assert voc.load()[0].image.shape == (6, 9, 3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4000, 6000)])
+def test_extreme_sizes(voc, height: int, width: int) -> None:
+    Image.new("RGB", (width, height), (9, 9, 9)).save(voc.image_path("2007_000033"))
+    voc.write_mask("2007_000033", np.full((height, width), 15, np.uint8))
+    sample = voc.load()[0]
+    assert sample.image.shape == (height, width, 3)
+    assert sample.target.shape == (height, width)
+    assert (sample.target == 15).all()
