@@ -1,0 +1,42 @@
+"""Run directories, the paper's tables, and this run beside them.
+
+`RunDirectory` keeps a run; `results.tables` shows it (and loads pandas only then).
+"""
+
+from results.atomic import write_atomically
+from results.paper_tables import PaperRow, paper_rows
+from results.schema import (
+    SCHEMA_VERSION,
+    BenchmarkInfo,
+    DatasetInfo,
+    Environment,
+    Memory,
+    PaperCell,
+    RunHeader,
+    SampleCounts,
+    SampleRecord,
+    Timings,
+    WeightsInfo,
+)
+from results.store import RunDirectory, StoreError
+from results.strict_json import identity_of
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "BenchmarkInfo",
+    "DatasetInfo",
+    "Environment",
+    "Memory",
+    "PaperCell",
+    "PaperRow",
+    "RunDirectory",
+    "RunHeader",
+    "SampleCounts",
+    "SampleRecord",
+    "StoreError",
+    "Timings",
+    "WeightsInfo",
+    "identity_of",
+    "paper_rows",
+    "write_atomically",
+]

@@ -1,0 +1,108 @@
+"""What a reader needs to know about a run beside its figures, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from results.render import escape_markdown
+from results.schema import RunHeader, WeightsInfo
+
+_SAMPLE_NOUNS = {"semantic": "images"}
+_MODEL_FIELDS = ("proposal_model", "classifier_model")
+
+
+def method_label(header: RunHeader) -> str:
+    """The row label of a run: method, profile and, where all models share one, the name of the weights."""
+    name = "CaR+SAM" if header.config.get("sam") else "CaR"
+    return f"{name}, {header.config.get('profile', 'unknown')} profile, {_weights(header.weights)}"
+
+
+def _weights(weights: list[WeightsInfo]) -> str:
+    # Two file names would push the figures off the screen; the Run section has them.
+    names = {entry.name for entry in weights}
+    return names.pop() if len(names) == 1 else f"{len(names)} weights files"
+
+
+def remarks(header: RunHeader) -> str:
+    """Why the figures are not those of a whole, trained run; empty where they are."""
+    n_total, n_samples = header.counts.n_total, header.benchmark.dataset.n_samples
+    applicable = {
+        "untrained weights, not comparable": any(not entry.trained for entry in header.weights),
+        "run not finished": header.status != "complete",
+        f"{n_total} of {n_samples} {_noun(header)}": n_total < n_samples,
+    }
+    return "; ".join(remark for remark, applies in applicable.items() if applies)
+
+
+def failures(header: RunHeader) -> str:
+    """How many samples failed; empty where none did."""
+    counts = header.counts
+    return f"{counts.n_failed} of {counts.n_total} {_noun(header)} failed" if counts.n_failed else ""
+
+
+def _noun(header: RunHeader) -> str:
+    return _SAMPLE_NOUNS.get(header.benchmark.task, "samples")
+
+
+def facts_markdown(header: RunHeader) -> str:
+    """Identity, data, weights, settings the user changed, environment, time and memory as a Markdown list."""
+    # A list: in a table, one long line of packages would push every row past the width of a screen.
+    lines = [
+        f"- {escape_markdown(item)}: {escape_markdown(value, limit=1000)}"
+        for item, value in (_config_facts(header) | _machine_facts(header)).items()
+        if value
+    ]
+    return "\n".join(["## Run", "", *lines]) + "\n"
+
+
+def _config_facts(header: RunHeader) -> dict[str, str]:
+    dataset, config = header.benchmark.dataset, header.config
+    changed = [f"{key}={config[key]}" for key, source in header.config_sources.items() if source == "user"]
+    data = f"{dataset.name}, split {dataset.split}, {dataset.n_samples} {_noun(header)}"
+    return {
+        "identity": header.identity,
+        "status": header.status,
+        "data": f"{data}, fingerprint {dataset.fingerprint}",
+        "models": ", ".join(f"{config[key]} ({key})" for key in _MODEL_FIELDS if key in config),
+        **{f"weights, {entry.role}": f"{entry.name}, {_hash(entry)}" for entry in header.weights},
+        "set by the user": ", ".join(changed) or "nothing",
+    }
+
+
+def _machine_facts(header: RunHeader) -> dict[str, str]:
+    environment, peak = header.environment, header.memory.peak_rss_mib
+    seed = "" if environment.seed is None else f", seed {environment.seed}"
+    return {
+        "device": f"{environment.device}, {environment.dtype}, {environment.threads} threads{seed}",
+        "time": _pace(header),
+        "time by stage": _stages(header.timings.seconds_by_stage),
+        "peak memory": "" if peak is None else f"{peak:.0f} MiB",
+        "code": _commit(header),
+        "system": f"Python {environment.python}, {environment.platform}",
+        "packages": ", ".join(f"{name} {version}" for name, version in environment.packages.items()),
+        "started": header.created_at,
+    }
+
+
+def _stages(seconds_by_stage: Mapping[str, float]) -> str:
+    total = sum(seconds_by_stage.values())
+    stages = sorted(seconds_by_stage.items(), key=lambda stage: -stage[1])
+    return ", ".join(f"{name} {seconds:.1f} s ({100 * seconds / total:.0f} %)" for name, seconds in stages if total)
+
+
+def _pace(header: RunHeader) -> str:
+    total, n = header.timings.wall_seconds, header.counts.n_total
+    noun = _noun(header).removesuffix("s")
+    return f"{total:.1f} s, {total / n:.2f} s per {noun}" if n else f"{total:.1f} s"
+
+
+def _hash(entry: WeightsInfo) -> str:
+    return f"sha256 {entry.sha256[:12]}" if entry.sha256 else "no file"
+
+
+def _commit(header: RunHeader) -> str:
+    commit = header.environment.git_commit
+    if commit is None:
+        return "not a git checkout"
+    changed = ", with local changes" if header.environment.git_dirty else ""
+    return f"commit {commit[:12]}{changed}"

@@ -1,0 +1,84 @@
+"""The tables of the CaR paper, read from results/paper/*.csv. Figures are percent, as printed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from results import strict_json
+
+_FOLDER = Path(__file__).parent / "paper"
+
+
+class PaperRow(NamedTuple):
+    """One row of a table, read at one column.
+
+    method: the method's name; "CaR" in the ablations, whose rows are settings of CaR.
+    group: the paper's group of methods ("training-free", ...), None in tables without groups.
+    value: percent, None where the paper has a dash.
+    cells: the whole row as printed, by column name; empty text for a dash.
+    """
+
+    method: str
+    group: str | None
+    value: float | None
+    cells: Mapping[str, str]
+
+
+def paper_rows(table: str, column: str) -> list[PaperRow]:
+    """All rows of a table at one column of figures, in the paper's order.
+
+    Args:
+        table: the paper's number, "table1" to "table8" or "tableJ".
+        column: a column that holds figures, such as "voc21".
+
+    Raises:
+        ValueError: no such table or column; the message lists those that exist.
+    """
+    rows = _read_csv(_table_file(table))
+    columns = [name for name in rows[0] if _holds_figures([row[name] for row in rows])]
+    if column not in columns:
+        raise ValueError(f"{table} has no column of figures {column!r}; columns: {', '.join(columns)}")
+    return [_row(cells, column) for cells in rows]
+
+
+def cautions(table: str, column: str, method: str) -> list[str]:
+    """Sentences to set below a table that shows this figure of this method; often none."""
+    return [
+        entry["note"]
+        for entry in strict_json.loads((_FOLDER / "cautions.json").read_bytes())
+        if table in entry["tables"] and column in entry["columns"] and method in entry["methods"]
+    ]
+
+
+def _table_file(table: str) -> Path:
+    files = {file.stem.split("_")[0]: file for file in _FOLDER.glob("table*.csv")}
+    if table not in files:
+        raise ValueError(f"the paper's data has no table {table!r}; tables: {', '.join(sorted(files))}")
+    return files[table]
+
+
+@cache
+def _read_csv(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _row(cells: dict[str, str], column: str) -> PaperRow:
+    value = float(cells[column]) if cells[column] else None
+    return PaperRow(cells.get("method", "CaR"), cells.get("group"), value, cells)
+
+
+def _holds_figures(texts: list[str]) -> bool:
+    return any(texts) and all(_is_number(text) for text in texts if text)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,165 @@
+"""One table of raw values, rendered to Markdown, CSV or LaTeX. Rounding and escaping happen only here."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_TEXT = 200
+"""Longest text shown in a cell, in characters."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column of a frame is shown.
+
+    key: its name in the frame and in CSV. heading: its name for readers.
+    kind: "text", "count" (integer), "percent" (one decimal) or "difference" (percent points, signed, one
+    decimal).
+    """
+
+    key: str
+    heading: str
+    kind: str = "text"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A frame with unrounded values (missing ones print blank), its columns in order, its notes."""
+
+    title: str
+    columns: tuple[Column, ...]
+    frame: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+
+def to_markdown(table: Table) -> str:
+    """A heading, a pipe table aligned for reading as plain text too, and the notes as a list."""
+    headings = [escape_markdown(column.heading) for column in table.columns]
+    body = _cells(table, escape_markdown)
+    widths = [max(3, *map(display_width, texts)) for texts in zip(headings, *body, strict=True)]
+    rule = [
+        "-" * width if column.kind == "text" else "-" * (width - 1) + ":"
+        for column, width in zip(table.columns, widths, strict=True)
+    ]
+    lines = [_pipe_row(row, widths, table.columns) for row in [headings, rule, *body]]
+    notes = [f"- {escape_markdown(note)}" for note in table.notes]
+    return "\n".join([f"## {escape_markdown(table.title)}", "", *lines, *([""] if notes else []), *notes]) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """Comma-separated, one line of keys first, figures to ten decimals, no notes.
+
+    Text that a spreadsheet would run as a formula gets a leading apostrophe.
+    """
+    # Ten decimals hide the noise of 100 * x and keep every digit that means something.
+    frame = table.frame[[column.key for column in table.columns]].round(10)
+    for column in table.columns:
+        if column.kind == "text":
+            frame[column.key] = frame[column.key].map(lambda cell: _guard_formula(visible(_shown(cell, "text"))))
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def to_latex(table: Table) -> str:
+    """A table environment with booktabs rules (needs `\\usepackage{booktabs}`), the notes in a small font."""
+    alignment = "".join("l" if column.kind == "text" else "r" for column in table.columns)
+    headings = [escape_latex(column.heading) for column in table.columns]
+    head, *body = [" & ".join(row) + r" \\" for row in [headings, *_cells(table, escape_latex)]]
+    notes = [rf"\par\footnotesize {escape_latex(note)}" for note in table.notes]
+    tabular = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
+    start = [r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(table.title)}}}"]
+    return "\n".join([*start, *tabular, r"\end{tabular}", *notes, r"\end{table}", ""])
+
+
+def visible(text: str, limit: int = MAX_TEXT) -> str:
+    """Text on one line that cannot steer a terminal: control, format and surrogate characters as \\u{hex}.
+
+    Longer text is cut to `limit` characters, the last of them an ellipsis.
+    """
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(_visible_character(c) for c in cut)
+
+
+def escape_markdown(text: str, limit: int = MAX_TEXT) -> str:
+    """`visible`, then escape what GitHub-flavoured Markdown gives a meaning, pipes and HTML included."""
+    escaped = re.sub(r"([\\`*\[\]<>|&$~])", r"\\\1", visible(text, limit))
+    # An underscore inside a word is plain text, and escaping it would only make names hard to read.
+    escaped = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", escaped)
+    return re.sub(r"^[#+=-]", r"\\\g<0>", escaped)
+
+
+def escape_latex(text: str) -> str:
+    """Escape the characters that LaTeX gives a meaning."""
+    return "".join(_LATEX.get(character, character) for character in visible(text))
+
+
+def display_width(text: str) -> int:
+    """Columns that a text takes in a terminal: two for a wide character, none for a combining one."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _difference(value: float) -> str:
+    text = f"{value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+_FORMATS: Mapping[str, Callable[[Any], str]] = {
+    "text": str,
+    "count": lambda value: str(int(value)),
+    "percent": lambda value: f"{value:.1f}",
+    "difference": _difference,
+}
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    # After a row's end these two would be read as an argument of it.
+    "[": "{[}",
+    "*": "{*}",
+    **{character: "\\" + character for character in "{}$&#%_"},
+}
+
+
+def _cells(table: Table, escape: Callable[[str], str]) -> list[list[str]]:
+    def cell(value: Any, kind: str) -> str:
+        text = _shown(value, kind)
+        return escape(text) if kind == "text" else text
+
+    texts = [[cell(value, column.kind) for value in table.frame[column.key]] for column in table.columns]
+    return [list(row) for row in zip(*texts, strict=True)]
+
+
+def _shown(value: Any, kind: str) -> str:
+    import pandas as pd
+
+    return "" if pd.isna(value) else _FORMATS[kind](value)
+
+
+def _pipe_row(cells: list[str], widths: list[int], columns: tuple[Column, ...]) -> str:
+    padded = [
+        cell + " " * (width - display_width(cell))
+        if column.kind == "text"
+        else " " * (width - display_width(cell)) + cell
+        for cell, width, column in zip(cells, widths, columns, strict=True)
+    ]
+    return f"| {' | '.join(padded)} |"
+
+
+def _guard_formula(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def _visible_character(character: str) -> str:
+    # Categories C*: controls, direction marks, surrogates; Zl and Zp: the two Unicode line ends.
+    category = unicodedata.category(character)
+    return f"\\u{{{ord(character):x}}}" if category[0] == "C" or category in ("Zl", "Zp") else character

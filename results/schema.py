@@ -1,0 +1,195 @@
+"""The schema of a run directory: run.json is one `RunHeader`, each line of samples.jsonl one `SampleRecord`.
+
+The text below a field is its documentation and goes into the JSON schema. Adding, renaming or changing the
+meaning of a field needs a new SCHEMA_VERSION.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from results.strict_json import identity_of, require_json
+
+SCHEMA_VERSION = 1
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+Source = Literal["profile", "benchmark", "user"]
+
+
+def utc_now() -> str:
+    """The time now as ISO 8601 in UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class DatasetInfo(_Model):
+    name: str
+    """Name of the data set."""
+    split: str
+    """Name of the split that was evaluated."""
+    fingerprint: str
+    """Hash of the data set's index: other files or another split give another one."""
+    n_samples: Count
+    """Samples in the whole split; a run over fewer is marked partial in its table."""
+
+
+class PaperCell(_Model):
+    """Which column of the paper's tables a benchmark is compared with."""
+
+    table: str
+    """Table by the paper's number: table1 .. table8, tableJ."""
+    column: str
+    """Column of results/paper/<table>*.csv."""
+
+
+class BenchmarkInfo(_Model):
+    name: str
+    """Name of the benchmark, as given on the command line."""
+    task: str
+    """Name of the metrics family: semantic, referring, ..."""
+    label_space: dict[str, Any]
+    """Labels, scored labels, ignore label and query texts, as the adapter states them."""
+    dataset: DatasetInfo
+    """What was read."""
+    paper: PaperCell | None = None
+    """The paper's figures to stand beside; null where the paper has none."""
+
+
+class WeightsInfo(_Model):
+    role: str
+    """What the model is used for: proposal, classifier, sam."""
+    name: str
+    """The name it was asked for by, without the folder of a file."""
+    sha256: Sha256 | None
+    """Hash of the weights; null only where no file exists."""
+    trained: bool
+    """False for random weights: such a run measures speed and plumbing, not the method."""
+
+
+class Environment(_Model):
+    python: str
+    """Version of Python."""
+    platform: str
+    """Operating system and machine."""
+    packages: dict[str, str]
+    """Version of each package that takes part."""
+    git_commit: str | None
+    """Commit of the code, null outside a git checkout."""
+    git_dirty: bool | None
+    """Whether tracked files differed from that commit."""
+    device: str
+    """Device the models ran on."""
+    dtype: str
+    """Type the models computed in."""
+    threads: Count
+    """Threads of the tensor library."""
+    seed: int | None
+    """Seed of every random choice; null where there is none."""
+
+
+class SampleCounts(_Model):
+    n_total: Count
+    """Samples with a record."""
+    n_scored: Count
+    """Samples that were segmented."""
+    n_failed: Count
+    """Samples that could not be read or segmented."""
+
+    @model_validator(mode="after")
+    def _parts_add_up(self) -> SampleCounts:
+        if self.n_total != self.n_scored + self.n_failed:
+            raise ValueError(f"n_total {self.n_total} is not n_scored {self.n_scored} + n_failed {self.n_failed}")
+        return self
+
+
+class Timings(_Model):
+    wall_seconds: Seconds
+    """Time from start to end, summed over the sessions of a resumed run."""
+    seconds_by_stage: dict[str, Seconds]
+    """Time spent in each stage, summed over samples and workers; may exceed the wall time."""
+
+
+class Memory(_Model):
+    peak_rss_mib: Annotated[float, Field(ge=0)] | None
+    """Largest resident memory of the main process in MiB; null where the system does not tell."""
+
+
+class RunHeader(_Model):
+    """run.json: one benchmark, one configuration, one directory."""
+
+    schema_version: Literal[1] = 1
+    """Version of this schema; a newer file is refused."""
+    status: Literal["running", "complete", "incomplete"]
+    """running: not ended, or killed. complete: every selected sample has a record. incomplete: stopped."""
+    benchmark: BenchmarkInfo
+    """Data set, labels and protocol."""
+    config: dict[str, Any]
+    """Every switch and threshold by field name."""
+    config_sources: dict[str, Source]
+    """Who set each value of `config`: the profile, the benchmark file or the user."""
+    identity: Sha256
+    """sha256 over the canonical JSON of `identity_fields`."""
+    identity_fields: dict[str, Any]
+    """Everything that changes numbers."""
+    weights: list[WeightsInfo]
+    """One entry a model."""
+    environment: Environment
+    """Where and with what it ran."""
+    metrics: dict[str, Any] = {}
+    """Figures in 0..1, unrounded, with `reductions` (what each averages over) and `undefined` (why one is
+    null); empty until the run ends."""
+    counts: SampleCounts = SampleCounts(n_total=0, n_scored=0, n_failed=0)
+    """How many samples stand behind the metrics."""
+    timings: Timings = Timings(wall_seconds=0.0, seconds_by_stage={})
+    """Where the time went."""
+    memory: Memory = Memory(peak_rss_mib=None)
+    """What it took."""
+    created_at: str = Field(default_factory=utc_now)
+    """When the run was first started, ISO 8601, UTC."""
+    updated_at: str = Field(default_factory=utc_now)
+    """When this file was last written, ISO 8601, UTC."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> RunHeader:
+        require_json(self.model_dump())
+        if self.identity != identity_of(self.identity_fields):
+            raise ValueError("identity is not the hash of identity_fields")
+        if self.config.keys() != self.config_sources.keys():
+            unmatched = sorted(self.config.keys() ^ self.config_sources.keys())
+            raise ValueError(f"config and config_sources differ in {', '.join(unmatched)}")
+        return self
+
+
+class SampleRecord(_Model):
+    """One line of samples.jsonl: all that is needed to compute every metric again without a model."""
+
+    id: Annotated[str, Field(min_length=1)]
+    """Stable id from the data set."""
+    status: Literal["ok", "failed"]
+    """failed: could not be read or segmented."""
+    error: str | None = None
+    """Why it failed; null for ok."""
+    counts: dict[str, Any] = {}
+    """Integer counts by task. semantic: {"confusion": [[target, prediction, pixels], ...]}."""
+    queries_kept: list[str] = []
+    """Query texts that survived the recurrence."""
+    steps: Count = 0
+    """Steps of the recurrence."""
+    seconds: dict[str, Seconds] = {}
+    """Time by stage."""
+
+    @model_validator(mode="after")
+    def _error_goes_with_failed(self) -> SampleRecord:
+        if (self.status == "failed") != (self.error is not None):
+            raise ValueError(f"status {self.status!r} with error {self.error!r}")
+        return self

@@ -1,0 +1,217 @@
+"""Tables of one run: beside the paper's rows, its metrics, its classes. pandas is loaded on first use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from results.atomic import write_atomically
+from results.facts import facts_markdown, failures, method_label, remarks
+from results.paper_tables import PaperRow, cautions, paper_rows
+from results.render import Column, Table, escape_markdown, to_csv, to_markdown
+from results.schema import PaperCell, RunHeader
+from results.store import RunDirectory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Rows of the paper that CaR competes with; other groups use labels or further training.
+_PEER_GROUPS = {"training-free", "zero-shot"}
+# Further reductions of the headline figure: shown as rows of their own where they differ from it.
+_HEADLINE = "miou"
+_VARIANTS = ("miou_gt_classes", "miou_scored_only")
+_MAX_FAILED_ROWS = 50
+
+
+def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
+    """This run beside the paper's rows.
+
+    Columns: method, metric, percent, difference (to the paper's CaR row, or to CaR+SAM for a run with SAM),
+    n_total, n_scored, n_failed, remarks. The run has a row for `miou` and one for each of its other
+    reductions that differs. Remarks mark untrained weights and partial runs.
+
+    Args:
+        header: the run; one without metrics yet gets a blank figure.
+        cell: the paper's table and column, or None to show the run alone.
+
+    Raises:
+        ValueError: the paper's data has no such table or column.
+    """
+    peers = _peers(cell) if cell else []
+    reference = _reference(peers, uses_sam=bool(header.config.get("sam")))
+    notes: list[str] = []
+    rows = [_paper_row(row, cell, notes) for row in peers if cell] + _run_rows(header)
+    for row in rows:
+        row["difference"] = _minus(row["percent"], reference.value if reference else None)
+    versus = f"vs. {reference.method} (paper)" if reference else "difference"
+    columns = (
+        Column("method", "method"),
+        Column("metric", "metric"),
+        Column("percent", "%", "percent"),
+        Column("difference", versus, "difference"),
+        Column("n_total", "n_total", "count"),
+        Column("n_scored", "n_scored", "count"),
+        Column("n_failed", "n_failed", "count"),
+        Column("remarks", "remarks"),
+    )
+    title = f"Beside the paper's Table {_number(cell)}, column {cell.column}" if cell else "This run"
+    return Table(title, columns, _frame(rows, columns), (*_reduction_notes(header, rows), *notes))
+
+
+def metrics_table(header: RunHeader) -> Table:
+    """Every metric of the run: name, percent, and what it averages over or why it is undefined."""
+    undefined = header.metrics.get("undefined", {})
+    rows = [
+        {
+            "metric": name,
+            "percent": _percent(header.metrics.get(name)),
+            "reduction": f"undefined: {undefined[name]}" if name in undefined else words,
+        }
+        for name, words in header.metrics.get("reductions", {}).items()
+    ]
+    columns = (
+        Column("metric", "metric"),
+        Column("percent", "%", "percent"),
+        Column("reduction", "what it averages over"),
+    )
+    counts = header.counts
+    note = f"n_total {counts.n_total}, n_scored {counts.n_scored}, n_failed {counts.n_failed}"
+    return Table("Metrics", columns, _frame(rows, columns), (note,))
+
+
+def per_class_table(header: RunHeader) -> Table:
+    """IoU of every scored class in the order of the label space, with the pixels behind it."""
+    columns = (
+        Column("label", "label", "count"),
+        Column("name", "class"),
+        Column("percent", "IoU %", "percent"),
+        Column("target_pixels", "target pixels", "count"),
+        Column("predicted_pixels", "predicted pixels", "count"),
+        Column("intersection_pixels", "pixels in both", "count"),
+        Column("reason", "remarks"),
+    )
+    rows = [{**entry, "percent": _percent(entry["iou"])} for entry in header.metrics.get("per_class", [])]
+    return Table("IoU by class", columns, _frame(rows, columns))
+
+
+def failed_table(header: RunHeader) -> Table:
+    """The failed samples with their errors, at most 50; the note says how many more there are."""
+    columns = (Column("id", "id"), Column("error", "error"), Column("counted", "counted as"))
+    failed = header.metrics.get("failed", [])
+    rows = [
+        {**entry, "counted": "empty prediction" if entry["counted_as_empty"] else "nothing: target unknown"}
+        for entry in failed[:_MAX_FAILED_ROWS]
+    ]
+    n_more = len(failed) - len(rows)
+    notes = (f"and {n_more} more in samples.jsonl",) if n_more else ()
+    return Table("Failed samples", columns, _frame(rows, columns), notes)
+
+
+def run_markdown(header: RunHeader) -> str:
+    """All tables of a run as one Markdown page."""
+    tables = [comparison_table(header, cell=header.benchmark.paper), metrics_table(header)]
+    tables += [per_class_table(header), failed_table(header)]
+    title = f"# {escape_markdown(f'{header.benchmark.name}: {method_label(header)}')}\n"
+    cautious = "; ".join(filter(None, [remarks(header), failures(header)]))
+    warning = [f"> **Read with care:** {escape_markdown(cautious)}.\n"] if cautious else []
+    pages = [to_markdown(table) for table in tables if len(table.frame)]
+    return "\n".join([title, *warning, *pages, facts_markdown(header)])
+
+
+def write_tables(run_dir: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Write table.md (all tables) and table.csv (the comparison) from run.json; returns both paths.
+
+    Raises:
+        StoreError: run.json is missing or unreadable.
+        ValueError: it names a table or column that the paper's data does not have.
+    """
+    run = RunDirectory(run_dir)
+    header = run.read_header()
+    pages = {
+        run.path / "table.md": run_markdown(header),
+        run.path / "table.csv": to_csv(comparison_table(header, cell=header.benchmark.paper)),
+    }
+    for path, text in pages.items():
+        write_atomically(path, text)
+    markdown, csv = pages
+    return markdown, csv
+
+
+def _peers(cell: PaperCell) -> list[PaperRow]:
+    """The paper's rows to show, CaR's own last; rows without a figure in this column are left out."""
+    rows = [
+        row
+        for row in paper_rows(cell.table, cell.column)
+        if row.value is not None and (row.group is None or row.group in _PEER_GROUPS or _is_car(row))
+    ]
+    return sorted(rows, key=lambda row: (_is_car(row), len(row.method) if _is_car(row) else 0))
+
+
+def _is_car(row: PaperRow) -> bool:
+    return row.method in ("CaR", "CaR+SAM")
+
+
+def _reference(rows: Iterable[PaperRow], *, uses_sam: bool) -> PaperRow | None:
+    own = [row for row in rows if row.method == "CaR"]
+    with_sam = [row for row in rows if row.method == "CaR+SAM" and uses_sam]
+    candidates = with_sam or own
+    # In an ablation every row is CaR, and none of them is the one to measure against.
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _paper_row(row: PaperRow, cell: PaperCell, notes: list[str]) -> dict[str, Any]:
+    numbers = []
+    for note in cautions(cell.table, cell.column, row.method):
+        notes.append(f"Note {len(notes) + 1}: {note}")
+        numbers.append(f"note {len(notes)}")
+    return {
+        "method": f"{row.method} (paper)",
+        "metric": "mIoU",
+        "percent": row.value,
+        "remarks": ", ".join(numbers),
+    }
+
+
+def _run_rows(header: RunHeader) -> list[dict[str, Any]]:
+    headline = header.metrics.get(_HEADLINE)
+    differing = [name for name in _VARIANTS if name in header.metrics and header.metrics[name] != headline]
+    return [
+        {
+            "method": method_label(header),
+            "metric": name,
+            "percent": _percent(header.metrics.get(name)),
+            **header.counts.model_dump(),
+            "remarks": remarks(header),
+        }
+        for name in (_HEADLINE, *differing)
+    ]
+
+
+def _reduction_notes(header: RunHeader, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    reductions = header.metrics.get("reductions", {})
+    return [f"{row['metric']}: {reductions[row['metric']]}." for row in rows if row["metric"] in reductions]
+
+
+def _number(cell: PaperCell) -> str:
+    return cell.table.removeprefix("table")
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def _minus(value: float | None, reference: float | None) -> float | None:
+    return None if value is None or reference is None else value - reference
+
+
+_DTYPES = {"text": "object", "count": "Int64", "percent": "float64", "difference": "float64"}
+
+
+def _frame(rows: list[dict[str, Any]], columns: tuple[Column, ...]) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=[column.key for column in columns])
+    typed: pd.DataFrame = frame.astype({column.key: _DTYPES[column.kind] for column in columns})
+    return typed

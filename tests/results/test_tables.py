@@ -1,0 +1,253 @@
+"""Tables of a run: figures, marks, notes, escaping."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from results import PaperCell, RunDirectory, RunHeader, StoreError
+from results.render import Table, escape_latex, escape_markdown, to_csv, to_latex, to_markdown, visible
+from results.tables import comparison_table, metrics_table, per_class_table, run_markdown, write_tables
+
+MakeHeader = Callable[..., RunHeader]
+MakeMetrics = Callable[..., dict[str, Any]]
+VOC21 = PaperCell(table="table1", column="voc21")
+# Markup of every target language, a formula, terminal steering, a right-to-left mark and a surrogate.
+HOSTILE = "=1+1|<img src=x onerror=alert(1)>*b*_i_`c`[l](u)\\input{x}$x$%&#~^\n# h\r\t\x1b[31m\u202e\ud800"
+
+
+def untrained() -> list[dict[str, Any]]:
+    roles = ("proposal", "classifier")
+    return [{"role": role, "name": "random:0", "sha256": None, "trained": False} for role in roles]
+
+
+def rows_of(table: Table) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(to_csv(table))))
+
+
+def cells_of(markdown: str) -> list[list[str]]:
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def test_the_run_stands_below_the_papers_rows_with_signed_differences(make_header: MakeHeader) -> None:
+    table = cells_of(to_markdown(comparison_table(make_header(), cell=VOC21)))
+    assert [row[:4] for row in table[2:]] == [
+        ["ReCo (paper)", "mIoU", "25.1", "-42.5"],
+        ["MaskCLIP (paper)", "mIoU", "38.8", "-28.8"],
+        ["CaR (paper)", "mIoU", "67.6", "0.0"],
+        ["CaR+SAM (paper)", "mIoU", "70.2", "+2.6"],
+        ["CaR, profile released, weights openai", "miou", "65.4", "-2.2"],
+    ]
+    assert table[-1][4:] == ["11", "11", "0", ""]
+    assert table[0][3:] == ["vs. CaR (paper)", "n_total", "n_scored", "n_failed", "remarks"]
+
+
+def test_a_run_with_sam_is_measured_against_car_with_sam(make_header: MakeHeader) -> None:
+    fields = make_header().model_dump()
+    config, sources = fields["config"] | {"sam": "vit_h"}, fields["config_sources"] | {"sam": "user"}
+    header = make_header(config=config, config_sources=sources)
+    table = comparison_table(header, cell=VOC21)
+    assert rows_of(table)[-1]["difference"] == "-4.751"
+    assert rows_of(table)[-1]["method"].startswith("CaR+SAM")
+    without_figure = comparison_table(header, cell=PaperCell(table="table1", column="voc20"))
+    assert "vs. CaR (paper)" in [column.heading for column in without_figure.columns]
+
+
+def test_other_reductions_are_shown_when_they_differ(make_header: MakeHeader, make_metrics: MakeMetrics) -> None:
+    header = make_header(metrics=make_metrics(miou_gt_classes=0.7, miou_scored_only=0.66))
+    table = comparison_table(header, cell=VOC21)
+    assert [(row["metric"], row["percent"]) for row in rows_of(table)[-3:]] == [
+        ("miou", "65.449"),
+        ("miou_gt_classes", "70.0"),
+        ("miou_scored_only", "66.0"),
+    ]
+    assert "miou_gt_classes: as miou, over classes in the ground truth." in table.notes
+
+
+def test_untrained_and_partial_runs_are_marked(make_header: MakeHeader) -> None:
+    counts = {"n_total": 3, "n_scored": 2, "n_failed": 1}
+    header = make_header(weights=untrained(), counts=counts)
+    assert rows_of(comparison_table(header, cell=VOC21))[-1]["remarks"] == (
+        "untrained weights, not comparable; 3 of 11 images"
+    )
+    page = run_markdown(header)
+    assert "**Read with care:** untrained weights, not comparable; 3 of 11 images; 1 of 3 images failed." in page
+    assert "run not finished" in run_markdown(make_header(status="running"))
+    assert "Read with care" not in run_markdown(make_header())
+
+
+def test_one_untrained_model_marks_the_run_and_both_names_are_shown(make_header: MakeHeader) -> None:
+    trained = {"role": "classifier", "name": "openai", "sha256": "a" * 64, "trained": True}
+    row = rows_of(comparison_table(make_header(weights=[untrained()[0], trained]), cell=VOC21))[-1]
+    assert row["method"] == "CaR, profile released, weights random:0 (proposal), openai (classifier)"
+    assert "untrained" in row["remarks"]
+
+
+def test_cautions_become_notes(make_header: MakeHeader) -> None:
+    table = comparison_table(make_header(), cell=PaperCell(table="tableJ", column="pc59"))
+    remarks = {row["method"]: row["remarks"] for row in rows_of(table)}
+    assert remarks["TCL (paper)"] == "note 1"
+    assert "swapped" in next(note for note in table.notes if note.startswith("Note 1:"))
+    printed = comparison_table(make_header(), cell=PaperCell(table="table1", column="voc20"))
+    assert {row["method"]: row["remarks"] for row in rows_of(printed)}["ReCo (paper)"] == "note 1"
+
+
+def test_rows_without_a_figure_are_left_out(make_header: MakeHeader) -> None:
+    table = comparison_table(make_header(), cell=PaperCell(table="table1", column="ade847"))
+    assert [row["method"] for row in rows_of(table)][:-1] == ["CaR (paper)"]
+
+
+def test_in_an_ablation_there_is_no_row_to_measure_against(make_header: MakeHeader) -> None:
+    table = comparison_table(make_header(), cell=PaperCell(table="table5", column="miou"))
+    assert {row["difference"] for row in rows_of(table)} == {""}
+
+
+def test_without_a_cell_the_run_stands_alone(make_header: MakeHeader) -> None:
+    table = comparison_table(make_header(), cell=None)
+    assert [(row["percent"], row["difference"]) for row in rows_of(table)] == [("65.449", "")]
+
+
+def test_a_run_without_metrics_yet_has_a_blank_figure(make_header: MakeHeader) -> None:
+    header = make_header(status="running", metrics={}, counts={"n_total": 0, "n_scored": 0, "n_failed": 0})
+    row = rows_of(comparison_table(header, cell=VOC21))[-1]
+    assert (row["percent"], row["difference"]) == ("", "")
+    assert "run not finished; 0 of 11 images" in run_markdown(header)
+
+
+def test_an_unknown_cell_is_refused(make_header: MakeHeader) -> None:
+    with pytest.raises(ValueError, match="voc99"):
+        comparison_table(make_header(), cell=PaperCell(table="table1", column="voc99"))
+
+
+def test_an_undefined_metric_shows_its_reason(make_header: MakeHeader, make_metrics: MakeMetrics) -> None:
+    header = make_header(metrics=make_metrics(miou=None, undefined={"miou": "no class occurs"}))
+    assert cells_of(to_markdown(metrics_table(header)))[2] == ["miou", "", "undefined: no class occurs"]
+
+
+def test_iou_by_class_has_every_class_and_a_reason_for_a_blank(make_header: MakeHeader) -> None:
+    rows = cells_of(to_markdown(per_class_table(make_header())))[2:]
+    assert [row[:3] for row in rows] == [
+        ["0", "background", "90.0"],
+        ["1", "aeroplane", "50.0"],
+        ["2", "bicycle", ""],
+        ["3", "bird", "25.0"],
+    ]
+    assert rows[2][-1] == "no pixel"
+
+
+def test_failed_samples_are_listed_and_capped(make_header: MakeHeader, make_metrics: MakeMetrics) -> None:
+    failed = [{"id": f"im{n}", "error": "truncated", "counted_as_empty": n > 0} for n in range(60)]
+    page = run_markdown(make_header(metrics=make_metrics(failed=failed)))
+    assert "nothing: target unknown" in page
+    assert page.count("empty prediction") == 49
+    assert "- and 10 more in samples.jsonl" in page
+
+
+def test_the_page_tells_what_produced_the_figures(make_header: MakeHeader) -> None:
+    page = run_markdown(make_header())
+    for fact in (
+        "- models: ViT-B-16 (proposal_model), ViT-L-14 (classifier_model)",
+        "- weights, proposal: openai, sha256 aaaaaaaaaaaa",
+        "- set by the user: eta=0.4",
+        "- time: 22.0 s, 2.00 s per image",
+        "- time by stage: proposals 15.5 s (76 %), crf 4.0 s (20 %), decode 1.0 s (5 %)",
+        "- peak memory: 2346 MiB",
+        "- code: commit cccccccccccc, with local changes",
+    ):
+        assert fact in page.splitlines()
+
+
+def test_columns_of_markdown_line_up_also_with_wide_characters(make_header: MakeHeader) -> None:
+    lines = to_markdown(per_class_table(renamed(make_header, "飞机"))).splitlines()[2:]
+    assert len({len(line) + 2 * ("飞机" in line) for line in lines}) == 1
+
+
+def renamed(make_header: MakeHeader, name: str) -> RunHeader:
+    header = make_header()
+    per_class = [entry | {"name": name} if entry["label"] == 1 else entry for entry in header.metrics["per_class"]]
+    return header.model_copy(update={"metrics": header.metrics | {"per_class": per_class}})
+
+
+def test_a_hostile_class_name_stays_one_cell_in_markdown(make_header: MakeHeader) -> None:
+    table = per_class_table(renamed(make_header, HOSTILE))
+    rows = cells_of(to_markdown(table))
+    assert {len(row) for row in rows} == {7}
+    cell = rows[3][1]
+    assert "\\<img" in cell
+    assert not re.search(r"(?<!\\)[<>*`\[\]|$]", cell)
+    assert cell.isprintable()
+
+
+def test_a_hostile_class_name_is_inert_in_csv_and_latex(make_header: MakeHeader) -> None:
+    table = per_class_table(renamed(make_header, HOSTILE))
+    name = rows_of(table)[1]["name"]
+    assert name.startswith("'=1+1")
+    assert name.isprintable()
+    line = next(line for line in to_latex(table).splitlines() if "onerror" in line)
+    assert len(re.findall(r"(?<!\\)&", line)) == 6
+    assert r"\textbackslash{}input\{x\}" in line
+    assert not re.search(r"(?<!\\)[$%#~^]", line)
+
+
+def test_a_very_long_name_is_cut(make_header: MakeHeader) -> None:
+    assert len(run_markdown(renamed(make_header, "x" * 100_000))) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("text", "markdown", "latex"),
+    [
+        ("laion2b_s34b_b88k", "laion2b_s34b_b88k", r"laion2b\_s34b\_b88k"),
+        ("_em_", r"\_em\_", r"\_em\_"),
+        ("# title", r"\# title", r"\# title"),
+        ("- item", r"\- item", "- item"),
+        ("&lt;", r"\&lt;", r"\&lt;"),
+        ("[x] *", r"\[x\] \*", "{[}x] {*}"),
+        ("a\\b", r"a\\b", r"a\textbackslash{}b"),
+        ("50 %", "50 %", r"50 \%"),
+    ],
+)
+def test_escaping(text: str, markdown: str, latex: str) -> None:
+    assert escape_markdown(text) == markdown
+    assert escape_latex(text) == latex
+
+
+def test_characters_that_steer_a_terminal_become_visible() -> None:
+    assert visible("a\x1b[2J\u202eb\u2028\ud800\n") == r"a\u{1b}[2J\u{202e}b\u{2028}\u{d800}\u{a}"
+    assert visible("naïve 飞机") == "naïve 飞机"
+
+
+def test_latex_has_booktabs_rules_and_a_column_for_each_cell(make_header: MakeHeader) -> None:
+    text = to_latex(comparison_table(make_header(), cell=VOC21))
+    assert r"\begin{tabular}{llrrrrrl}" in text
+    assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {7}
+
+
+def test_a_difference_that_rounds_to_zero_has_no_sign(make_header: MakeHeader, make_metrics: MakeMetrics) -> None:
+    header = make_header(metrics=make_metrics(miou=0.67599))
+    rows = cells_of(to_markdown(comparison_table(header, cell=VOC21)))
+    assert [row[3] for row in rows if row[1] == "miou"] == ["0.0"]
+
+
+def test_tables_are_written_beside_the_run(tmp_path: Path, make_header: MakeHeader) -> None:
+    RunDirectory(tmp_path).create(make_header())
+    markdown, csv_path = write_tables(tmp_path)
+    assert (markdown, csv_path) == (tmp_path / "table.md", tmp_path / "table.csv")
+    header = RunDirectory(tmp_path).read_header()
+    assert markdown.read_text(encoding="utf-8") == run_markdown(header)
+    with csv_path.open(newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.json", "table.csv", "table.md"]
+
+
+def test_tables_of_a_missing_run_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"run\.json"):
+        write_tables(tmp_path)
