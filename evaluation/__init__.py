@@ -1,0 +1,24 @@
+"""Benchmarks, metrics and runs. ``evaluate`` is what ``car eval`` calls.
+
+>>> from evaluation import RunOptions, evaluate  # doctest: +SKIP
+>>> run = evaluate(RunOptions("voc21", data_root="VOCdevkit", weights="openai"))  # doctest: +SKIP
+>>> run.header.metrics["miou"]  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evaluation.runner import Run, RunOptions, evaluate
+
+__all__ = ["Run", "RunOptions", "evaluate"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch and open_clip take seconds to import; `car --help` must not wait for them.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module("evaluation.runner"), name)

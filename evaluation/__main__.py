@@ -1,0 +1,5 @@
+"""``python -m evaluation`` is ``car``."""
+
+from evaluation.cli import main
+
+main()

@@ -1,0 +1,130 @@
+"""Benchmarks: one YAML file each, and how its values, a profile and the user's settings become a configuration."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from car_core import CaRConfig
+from car_core.config import CRFConfig, Profile
+
+Source = Literal["profile", "benchmark", "user"]
+
+
+class BenchmarkError(ValueError):
+    """An unknown benchmark or a setting it cannot run with. One line: field, what was expected, what was found."""
+
+
+class PaperColumn(BaseModel):
+    """The column of the paper's tables that a benchmark is compared with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: str
+    column: str
+
+
+class Benchmark(BaseModel):
+    """Data set, protocol and values of one benchmark; ``profiles`` holds what differs between the two sources."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    adapter: str
+    paper: PaperColumn | None = None
+    config: Mapping[str, Any] = {}
+    profiles: Mapping[Profile, Mapping[str, Any]] = {}
+
+
+def benchmark_names() -> list[str]:
+    """All benchmarks, by name."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_benchmark(name: str) -> Benchmark:
+    """Read a benchmark by name. Raises BenchmarkError for an unknown one, with near matches."""
+    names = benchmark_names()
+    if name not in names:
+        raise BenchmarkError(f"benchmark: expected one of {', '.join(names)}, found {name!r}{_near(name, names)}")
+    return Benchmark.model_validate(yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def resolve_config(
+    benchmark: Benchmark, profile: Profile, settings: Mapping[str, Any]
+) -> tuple[CaRConfig, dict[str, Source]]:
+    """The configuration of a run, and who set each field: profile, then benchmark, then the user's ``settings``.
+
+    Raises BenchmarkError naming the field for an unknown one or an impossible value.
+    """
+    own = {**benchmark.config, **benchmark.profiles.get(profile, {})}
+    try:
+        config = CaRConfig.model_validate({"profile": profile, **own, **settings})
+    except ValidationError as error:
+        raise BenchmarkError(_explain(error)) from None
+    return config, {field: _source(field, own, settings) for field in type(config).model_fields}
+
+
+def _source(field: str, own: Mapping[str, Any], settings: Mapping[str, Any]) -> Source:
+    if field in settings:
+        return "user"
+    return "benchmark" if field in own else "profile"
+
+
+def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` texts as configuration values; values are YAML (``eta=0.5``, ``prompts=[blur, gray]``).
+
+    ``lambda`` stands for the field ``lambda_``; ``crf.iterations=5`` changes one field of the CRF. Raises
+    BenchmarkError for text that is no assignment or no YAML.
+    """
+    settings: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise BenchmarkError(f"--set: expected key=value, found {assignment!r}")
+        _assign(settings, key.strip(), _yaml(assignment, text))
+    return settings
+
+
+def _assign(settings: dict[str, Any], key: str, value: Any) -> None:
+    outer, dot, inner = key.partition(".")
+    if not dot:
+        settings["lambda_" if key == "lambda" else key] = value
+        return
+    if outer != "crf":
+        raise BenchmarkError(f"--set {key}: expected a field, or crf.<field>")
+    settings["crf"] = {**(settings.get("crf") or CRFConfig().model_dump()), inner: value}
+
+
+def _yaml(assignment: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BenchmarkError(
+            f"--set {assignment}: expected a YAML value, found {' '.join(str(error).split())}"
+        ) from None
+
+
+def _explain(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors():
+        field = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            parts.append(f"{field}: no such field{_near(field, list(CaRConfig.model_fields))}")
+        else:
+            parts.append(f"{field}: {item['msg']}, found {item['input']!r}")
+    return "; ".join(parts)
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=3)
+    return f"; did you mean {', '.join(near)}?" if near else ""
+
+
+def _folder() -> Any:
+    return resources.files("evaluation") / "benchmarks"

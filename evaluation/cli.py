@@ -1,0 +1,148 @@
+"""``car``: a thin shell over functions that a notebook can call. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Exit statuses besides 0 and the shell's own.
+SETUP_ERROR = 2
+SAMPLES_FAILED = 3
+INTERRUPTED = 130
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+class ProfileName(str, Enum):
+    """Sources of the switches' defaults."""
+
+    released = "released"
+    paper = "paper"
+
+
+class NamesOption(str, Enum):
+    """Query texts of a label space."""
+
+    released = "released"
+    dataset = "dataset"
+
+
+@app.callback()
+def car() -> None:
+    """CaR ("CLIP as RNN"): training-free segmentation of any phrase, and its benchmarks."""
+
+
+@app.command("eval")
+def eval_command(
+    benchmark: Annotated[str, typer.Argument(help="Benchmark, e.g. voc21, voc20.")],
+    data_root: Annotated[Path, typer.Option(help="Folder of the data set in its official layout.")],
+    weights: Annotated[
+        str, typer.Option(help="CLIP weights of both models: an open_clip tag, a file, or random:SEED for trials.")
+    ] = "openai",
+    proposal_weights: Annotated[str | None, typer.Option(help="Weights of the proposal generator alone.")] = None,
+    classifier_weights: Annotated[str | None, typer.Option(help="Weights of the mask classifier alone.")] = None,
+    profile: Annotated[ProfileName, typer.Option(help="Which source sets the switches.")] = ProfileName.released,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a switch or threshold. Repeatable.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the data set, or a file of ids.")] = None,
+    names: Annotated[NamesOption, typer.Option(help="Query texts: released, or plain class names.")] = (
+        NamesOption.released
+    ),
+    limit: Annotated[int | None, typer.Option(help="Evaluate the first N samples only.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory. [default: results/runs/BENCHMARK-PROFILE-IDENTITY]")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images segmented together; figures do not depend on it.")] = 4,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images; 0: none.")] = 2,
+    fresh: Annotated[
+        bool, typer.Option("--fresh/--resume", help="Start anew, setting finished records aside, or go on from them.")
+    ] = False,
+    allow_failures: Annotated[bool, typer.Option(help="Exit with 0 although samples failed.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print run.json instead of the tables.")] = False,
+) -> None:
+    """Run a benchmark and print its figures beside the paper's.
+
+    Exit status: 0, 2 for a set-up mistake, 3 if samples failed, 130 if interrupted (the same command goes on).
+    """
+    with _one_line_errors():
+        from evaluation.benchmark import parse_settings
+        from evaluation.runner import RunOptions, evaluate
+
+        options = RunOptions(
+            benchmark=benchmark,
+            data_root=data_root,
+            weights={"proposal": proposal_weights or weights, "classifier": classifier_weights or weights},
+            profile=profile.value,
+            settings=parse_settings(set_ or []),
+            split=split,
+            names=names.value,
+            limit=limit,
+            device=device,
+            out=out,
+            batch_size=batch_size,
+            workers=workers,
+            fresh=fresh,
+        )
+        run = evaluate(options)
+        typer.echo((run.path / ("run.json" if json else "table.md")).read_text(encoding="utf-8"), nl=False)
+    failed = run.header.counts.n_failed
+    typer.echo(f"Run directory: {run.path}", err=True)
+    if failed:
+        typer.echo(f"{failed} of {run.header.counts.n_total} samples failed; see the table's last section", err=True)
+        raise typer.Exit(0 if allow_failures else SAMPLES_FAILED)
+
+
+@app.command("table")
+def table_command(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+) -> None:
+    """Print the tables of finished runs again, written anew from run.json."""
+    with _one_line_errors():
+        from results.tables import write_tables
+
+        for run in runs:
+            typer.echo(write_tables(run)[0].read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn what a user can mend into one line on standard error and an exit status."""
+    from results import StoreError
+
+    try:
+        yield
+    except (ValueError, StoreError, OSError) as error:
+        if not _is_users(error):
+            raise
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(SETUP_ERROR) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; finished samples are kept, the same command goes on from them", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether an error is one of the project's own, whose message names what to mend; others keep their traceback."""
+    from car_core import ImageError, ModelError, QueryError
+    from dataset_adapters import DatasetError
+    from evaluation.benchmark import BenchmarkError
+    from results import StoreError
+
+    own = (BenchmarkError, DatasetError, ImageError, ModelError, QueryError, StoreError, OSError)
+    return isinstance(error, own)
+
+
+def main() -> None:
+    """Entry point of ``car``."""
+    app(prog_name="car", windows_expand_args=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What makes two runs the same run: everything that changes numbers, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from car_core import CaRConfig
+from car_core.weights import WeightsRecord
+from dataset_adapters import Dataset
+from results import Environment
+
+# Left out of the identity, each with its reason. A test pins this list.
+EXCLUDED = {
+    "device": "results agree across devices up to rounding; the header records it",
+    "workers": "decoding order does not reach the records",
+    "batch_size": "an image's result does not depend on the others",
+    "engine": "engines run the same stages",
+    "data_root": "a path; the data set's fingerprint stands for the files",
+    "out": "a path",
+    "proposal_model": "a name or path; the sha256 of the architecture stands for it",
+    "classifier_model": "a name or path; the sha256 of the architecture stands for it",
+    "weights_name": "a name or path where a file's sha256 is known",
+}
+
+# Packages whose version can change a figure.
+NUMERIC_PACKAGES = (
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "numpy",
+    "pillow",
+    "opencv-python-headless",
+    "pydensecrf2",
+)
+# Sources whose change can change a figure, relative to the installation.
+_NUMERIC_SOURCES = ("car_core", "dataset_adapters", "evaluation/metrics", "evaluation/scorer.py")
+
+
+def identity_fields(
+    benchmark: str, dataset: Dataset, config: CaRConfig, weights: Sequence[WeightsRecord]
+) -> dict[str, Any]:
+    """The JSON-ready fields that a run's identity hashes."""
+    return {
+        "benchmark": benchmark,
+        "dataset": {"adapter": dataset.name, "fingerprint": dataset.fingerprint, "samples": _digest(dataset.ids)},
+        "label_space": dataset.label_space.as_dict(),
+        "config": _without_excluded(config.model_dump(mode="json")),
+        "weights": [_weights_fields(record) for record in weights],
+        "dtype": "float32",
+        "packages": package_versions(),
+        "code": code_digest(),
+    }
+
+
+def _without_excluded(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in EXCLUDED}
+
+
+def _weights_fields(record: WeightsRecord) -> dict[str, Any]:
+    weights = record.sha256 or record.name
+    return {"role": record.role, "architecture": record.model_sha256, "weights": weights}
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@cache
+def code_digest() -> str:
+    """sha256 over the sources that turn files into counts, so that records of other code are never reused."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for source in _NUMERIC_SOURCES:
+        path = root / source
+        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+            digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def package_versions() -> dict[str, str]:
+    """Installed version of each numeric package."""
+    return {name: importlib.metadata.version(name) for name in NUMERIC_PACKAGES}
+
+
+def environment(device: str) -> Environment:
+    """Where and with what this process runs."""
+    import torch
+
+    commit = _git("rev-parse", "HEAD")
+    return Environment(
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        packages={"car-eval": importlib.metadata.version("car-eval"), **package_versions()},
+        git_commit=commit,
+        git_dirty=None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
+        device=_device_name(device),
+        dtype="float32",
+        threads=torch.get_num_threads(),
+        seed=None,
+    )
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    kind = torch.device(device)
+    return torch.cuda.get_device_name(kind) if kind.type == "cuda" else device
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of git about the checkout this code runs from; None outside a checkout of it."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        run = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return run.stdout.strip()
+
+
+def peak_rss_mib() -> float | None:
+    """Largest resident memory of this process so far, in MiB; None on systems that do not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

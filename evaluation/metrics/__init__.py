@@ -1,0 +1,49 @@
+"""Metrics by task: integer counts of one sample in, figures of a run out.
+
+A task is one module (`semantic`, ...) and one row of `BY_TASK`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from evaluation.metrics import semantic
+
+__all__ = ["BY_TASK", "RunningFigure", "TaskMetrics", "metrics_for"]
+
+
+class RunningFigure(Protocol):
+    """A headline figure that grows with the records; `figure` is None while it is undefined."""
+
+    name: str
+
+    def add(self, record: semantic.Record) -> None: ...
+    def figure(self) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class TaskMetrics:
+    """What a task is made of.
+
+    count: one sample's target and prediction (and the task's own arguments) -> the `counts` of its record.
+    summarize: the records of a run (and the task's own arguments) -> a JSON-ready dict of metrics.
+    running: the task's own arguments -> the figure of the progress line.
+    """
+
+    count: Callable[..., dict[str, Any]]
+    summarize: Callable[..., dict[str, Any]]
+    running: Callable[..., RunningFigure]
+
+
+BY_TASK: Mapping[str, TaskMetrics] = {
+    "semantic": TaskMetrics(count=semantic.count_sample, summarize=semantic.summarize, running=semantic.RunningMeanIoU),
+}
+
+
+def metrics_for(task: str) -> TaskMetrics:
+    """The metrics of a task by name. Raises ValueError naming the tasks that exist."""
+    if task not in BY_TASK:
+        raise ValueError(f"no metrics for task {task!r}; tasks: {', '.join(BY_TASK)}")
+    return BY_TASK[task]

@@ -1,0 +1,192 @@
+"""One run: from a benchmark's name to a finished run directory."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from car_core import CaR, CaRConfig
+from car_core.config import Profile
+from dataset_adapters import Dataset, load
+from dataset_adapters.sample import NameSet
+from evaluation.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, resolve_config
+from evaluation.engines.local import run_local
+from evaluation.identity import environment, identity_fields, peak_rss_mib
+from evaluation.metrics import metrics_for
+from evaluation.progress import Progress
+from evaluation.scorer import Scorer
+from results import (
+    BenchmarkInfo,
+    DatasetInfo,
+    Memory,
+    PaperCell,
+    RunDirectory,
+    RunHeader,
+    SampleCounts,
+    SampleRecord,
+    Timings,
+    WeightsInfo,
+    identity_of,
+)
+
+DEFAULT_RUNS = Path("results/runs")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """All that a run is asked for. The first block changes numbers, the second does not."""
+
+    benchmark: str
+    data_root: Path
+    weights: str | Mapping[str, str] = "openai"  # tag, file or random:SEED; see car_core.weights
+    profile: Profile = "released"
+    settings: Mapping[str, Any] = field(default_factory=dict)  # configuration fields set by the user
+    split: str | None = None
+    names: NameSet = "released"
+    limit: int | None = None  # the first samples only
+
+    device: str = "cpu"
+    out: Path | None = None  # run directory; None: results/runs/<benchmark>-<profile>-<identity>
+    batch_size: int = 4  # samples segmented together
+    workers: int = 2  # decoding processes
+    fresh: bool = False  # start anew although finished records are there
+    quiet: bool = False  # no progress line
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: where it is and what it found."""
+
+    path: Path
+    header: RunHeader
+
+
+def evaluate(options: RunOptions) -> Run:
+    """Run a benchmark, or go on with an interrupted run of the same identity.
+
+    Set-up mistakes raise before any work, with one line naming path or field: BenchmarkError, DatasetError,
+    ModelError, QueryError, StoreError. A sample that fails is recorded and the run goes on.
+    """
+    benchmark = load_benchmark(options.benchmark)
+    config, sources = resolve_config(benchmark, options.profile, options.settings)
+    dataset = _dataset(benchmark, options)
+    car = CaR.from_config(config, weights=options.weights, device=options.device)
+    car.check_queries(dataset.label_space.queries)
+    header = _header(benchmark, dataset, config, sources, car, options)
+    path = options.out or DEFAULT_RUNS / f"{benchmark.name}-{config.profile}-{header.identity[:12]}"
+    selected = _selected(dataset, options)
+    with RunDirectory(path) as store:
+        finished = store.start(header, fresh=options.fresh)
+        header = store.read_header()
+        scorer = Scorer(metrics_for(dataset.task), dataset.label_space)
+        with _clock() as clock:
+            _segment_rest(store, selected, finished, car, scorer, options)
+        header = _complete(store, scorer, header, clock.seconds)
+    _write_tables(path)
+    return Run(path, header)
+
+
+def _dataset(benchmark: Benchmark, options: RunOptions) -> Dataset:
+    if options.limit is not None and options.limit < 1:
+        raise BenchmarkError(f"limit: expected at least 1 sample, found {options.limit}")
+    return load(benchmark.adapter, options.data_root, split=options.split, names=options.names)
+
+
+def _selected(dataset: Dataset, options: RunOptions) -> Dataset:
+    return dataset if options.limit is None else dataset[: options.limit]
+
+
+def _header(
+    benchmark: Benchmark,
+    dataset: Dataset,
+    config: CaRConfig,
+    sources: Mapping[str, Source],
+    car: CaR,
+    options: RunOptions,
+) -> RunHeader:
+    fields = identity_fields(benchmark.name, _selected(dataset, options), config, car.weights)
+    return RunHeader(
+        status="running",
+        benchmark=BenchmarkInfo(
+            name=benchmark.name,
+            task=dataset.task,
+            label_space=dataset.label_space.as_dict(),
+            dataset=DatasetInfo(
+                name=dataset.name,
+                split=dataset.split,
+                fingerprint=dataset.fingerprint,
+                n_samples=len(dataset),
+            ),
+            paper=PaperCell(**benchmark.paper.model_dump()) if benchmark.paper else None,
+        ),
+        config=config.model_dump(mode="json"),
+        config_sources=dict(sources),
+        identity=identity_of(fields),
+        identity_fields=fields,
+        weights=[_weights_info(asdict(record)) for record in car.weights],
+        environment=environment(options.device),
+    )
+
+
+def _weights_info(record: Mapping[str, Any]) -> WeightsInfo:
+    return WeightsInfo(**{key: record[key] for key in WeightsInfo.model_fields})
+
+
+def _segment_rest(
+    store: RunDirectory,
+    dataset: Dataset,
+    finished: Mapping[str, SampleRecord],
+    car: CaR,
+    scorer: Scorer,
+    options: RunOptions,
+) -> None:
+    """Segment what has no finished record yet, appending each record as it comes."""
+    rest = [position for position, sample_id in enumerate(dataset.ids) if sample_id not in finished]
+    with Progress(len(dataset), scorer, finished.values(), quiet=options.quiet) as progress:
+        for record in run_local(dataset, rest, car, scorer, batch_size=options.batch_size, workers=options.workers):
+            store.append(record)
+            progress.add(record)
+
+
+def _complete(store: RunDirectory, scorer: Scorer, header: RunHeader, seconds: float) -> RunHeader:
+    """Compute the metrics from the records on disk and close the header."""
+    records = {record.id: record for record in store.read_records()}
+    failed = sum(record.status == "failed" for record in records.values())
+    stages: dict[str, float] = defaultdict(float)
+    for record in records.values():
+        for stage, spent in record.seconds.items():
+            stages[stage] += spent
+    closed = header.model_copy(
+        update={
+            "status": "complete",
+            "metrics": scorer.summarize(records),
+            "counts": SampleCounts(n_total=len(records), n_scored=len(records) - failed, n_failed=failed),
+            "timings": Timings(wall_seconds=header.timings.wall_seconds + seconds, seconds_by_stage=dict(stages)),
+            "memory": Memory(peak_rss_mib=peak_rss_mib()),
+        }
+    )
+    store.write_header(closed)
+    return store.read_header()
+
+
+def _write_tables(path: Path) -> None:
+    from results.tables import write_tables
+
+    write_tables(path)
+
+
+@dataclass
+class _Clock:
+    seconds: float = 0.0
+
+
+@contextmanager
+def _clock() -> Iterator[_Clock]:
+    clock, start = _Clock(), time.perf_counter()
+    yield clock
+    clock.seconds = time.perf_counter() - start

@@ -1,0 +1,16 @@
+"""What an engine needs of a method: anything that segments a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from car_core.segmentation import Segmentation
+
+
+class Segmenter(Protocol):
+    """CaR, or another method under the same protocol."""
+
+    def segment_batch(self, images: Sequence[Any], queries_per_image: Sequence[Sequence[str]]) -> list[Segmentation]:
+        """One segmentation an image: images uint8 [H, W, 3], a list of query texts each."""
+        ...
