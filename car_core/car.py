@@ -15,6 +15,7 @@ from car_core.cam import LastBlock, grad_cams, last_block, text_activations
 from car_core.classifier import similarity_matrix
 from car_core.clip import ClassifierTower, ProposalTower, TextEncoder
 from car_core.config import CaRConfig, format_text
+from car_core.device import as_device
 from car_core.errors import ImageError, ModelError, QueryError
 from car_core.images import ImageLike, RGBArray, as_rgb, size_of, upsample, upsample_all
 from car_core.prompts import draw_prompts
@@ -61,7 +62,7 @@ class CaR:
         device: str | torch.device = "cpu",
     ) -> None:
         self.config = config
-        self.device = torch.device(device)
+        self.device = as_device(device)
         self.weights: tuple[WeightsRecord, ...] = ()
         for model in (proposal_clip, classifier_clip):
             model.to(self.device).eval()

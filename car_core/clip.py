@@ -24,7 +24,7 @@ from car_core.torchvision_guard import declare_missing_ops
 
 declare_missing_ops()
 
-import open_clip as open_clip  # noqa: E402, PLC0414 (exported: others must import it after the guard)
+import open_clip as open_clip  # noqa: E402 (exported: others must import it after the guard)
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD  # noqa: E402
 from open_clip.tokenizer import SimpleTokenizer  # noqa: E402
 from open_clip.transformer import ResidualAttentionBlock  # noqa: E402

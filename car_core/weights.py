@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from car_core.clip import open_clip  # imported there, after the torchvision guard
+from car_core.device import as_device
 from car_core.errors import ModelError
 
 ROLES = ("proposal", "classifier")
@@ -44,6 +45,7 @@ def load_clip(model: str, weights: str, *, role: str, device: str | torch.device
     Raises ModelError, saying what was looked for and how to supply it, for an unknown architecture or tag, a file
     that is missing, damaged or of another architecture, and a download that fails.
     """
+    device = as_device(device)
     architecture = read_architecture(model)
     seed = _random_seed(weights)
     if seed is not None:

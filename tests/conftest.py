@@ -1,6 +1,11 @@
-"""A builder of small VOC trees."""
+"""One thread a test process, and a builder of small VOC trees."""
 
 from __future__ import annotations
+
+import os
+
+# Before torch is imported: the models of the tests are so small that a second thread only waits.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,0 +1,83 @@
+"""Benchmark files, and how profile, benchmark and user settle a configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from car_core.config import PROFILES
+from evaluation.benchmark import BenchmarkError, benchmark_names, load_benchmark, parse_settings, resolve_config
+from results import paper_rows
+
+
+@pytest.mark.parametrize("name", benchmark_names())
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_benchmark_makes_a_configuration_and_has_its_paper_column(name: str, profile: str) -> None:
+    benchmark = load_benchmark(name)
+    config, sources = resolve_config(benchmark, profile, {})  # type: ignore[arg-type]
+    assert benchmark.name == name
+    assert config.profile == profile
+    assert sources.keys() == type(config).model_fields.keys()
+    assert benchmark.paper is not None
+    assert any(row.method == "CaR" and row.value for row in paper_rows(benchmark.paper.table, benchmark.paper.column))
+
+
+def test_voc_has_the_papers_hyperparameters() -> None:
+    config, _ = resolve_config(load_benchmark("voc21"), "paper", {})
+    assert (config.eta, config.theta, config.lambda_, config.prompts) == (0.4, 0.6, 0.4, ("circle", "blur"))
+    assert (config.proposal_model, config.classifier_model) == ("ViT-B-16", "ViT-L-14")
+
+
+def test_user_wins_over_benchmark_wins_over_profile() -> None:
+    config, sources = resolve_config(load_benchmark("voc21"), "paper", {"theta": 0.5, "keep_best": True})
+    assert (config.theta, config.eta, config.keep_best, config.theta_inclusive) == (0.5, 0.4, True, True)
+    assert [sources[field] for field in ("theta", "eta", "keep_best", "theta_inclusive")] == [
+        "user",
+        "benchmark",
+        "user",
+        "profile",
+    ]
+
+
+def test_settings_are_yaml_and_reach_into_the_crf() -> None:
+    settings = parse_settings(["lambda=0.3", "prompts=[blur, gray]", "crf.iterations=3", "keep_best=false"])
+    config, _ = resolve_config(load_benchmark("voc21"), "released", settings)
+    assert (config.lambda_, config.prompts, config.keep_best) == (0.3, ("blur", "gray"), False)
+    assert config.crf is not None
+    assert (config.crf.iterations, config.crf.bilateral_sxy) == (3, 67)
+    assert resolve_config(load_benchmark("voc21"), "released", parse_settings(["crf=null"]))[0].crf is None
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["theta"], "--set: expected key=value, found 'theta'"),
+        (["=1"], "--set: expected key=value, found '=1'"),
+        (["prompts=[blur"], "expected a YAML value"),
+        (["sam.points=3"], "expected a field, or crf.<field>"),
+    ],
+)
+def test_bad_assignments_are_named(assignments: list[str], message: str) -> None:
+    with pytest.raises(BenchmarkError, match=message.replace("[", r"\[")):
+        parse_settings(assignments)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"eta": 1.5}, r"eta: .*less than or equal to 1, found 1\.5"),
+        ({"theta": float("nan")}, "theta: "),
+        ({"thetaa": 0.5}, "thetaa: no such field; did you mean theta"),
+        ({"prompts": ["halo"]}, "prompts.0: "),
+        ({"crf": {"iterations": -1}}, "crf.iterations: "),
+        ({"sam": "vit_h"}, "sam: "),
+    ],
+)
+def test_bad_settings_name_field_and_value_in_one_line(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(BenchmarkError, match=message) as caught:
+        resolve_config(load_benchmark("voc21"), "released", settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_benchmark_gets_near_matches() -> None:
+    with pytest.raises(BenchmarkError, match="found 'voc2'; did you mean voc2"):
+        load_benchmark("voc2")

@@ -1,0 +1,117 @@
+"""``car`` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from evaluation.cli import app
+
+
+def car(arguments: list[str]) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def test_eval_prints_the_table_beside_the_paper(tiny_run: Any) -> None:
+    result = car(tiny_run.arguments("--limit=2"))
+    assert result.exit_code == 0
+    assert "CaR (paper)" in result.stdout
+    assert "untrained weights, not comparable" in result.stdout
+    assert str(tiny_run.out) in result.stderr
+
+
+def test_json_is_the_run_and_nothing_else(tiny_run: Any) -> None:
+    result = car(tiny_run.arguments("--limit=1", "--json"))
+    header = json.loads(result.stdout)
+    assert header == json.loads((tiny_run.out / "run.json").read_text())
+    assert header["counts"]["n_total"] == 1
+
+
+def test_table_prints_a_finished_run_again(tiny_run: Any) -> None:
+    first = car(tiny_run.arguments("--limit=1"))
+    again = car(["table", str(tiny_run.out)])
+    assert again.exit_code == 0
+    assert again.stdout.strip() == first.stdout.strip()
+
+
+def test_failed_samples_set_the_exit_status(tiny_run: Any) -> None:
+    (tiny_run.data_root / "JPEGImages" / "2007_000000.jpg").write_bytes(b"not a picture")
+    result = car(tiny_run.arguments("--limit=2"))
+    assert result.exit_code == 3
+    assert "1 of 2 samples failed" in result.stderr
+    assert "2007_000000" in result.stdout
+    assert car(tiny_run.arguments("--limit=2", "--allow-failures")).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["--data-root=nowhere"], "nowhere"),
+        (["--split=trainn"], "trainn"),
+        (["--set=eta=1.5"], "eta"),
+        (["--set=etaa=0.5"], "did you mean eta"),
+        (["--set=eta"], "key=value"),
+        (["--set=prompts=[halo]"], "prompts"),
+        (["--set=proposal_model=ViT-B-61"], "did you mean ViT-B-16"),
+        (["--set=proposal_model=missing.json"], "missing.json"),
+        (["--weights=missing.safetensors"], "missing.safetensors"),
+        (["--weights=random:one"], "random:SEED"),
+        (["--limit=0"], "limit"),
+        (["--device=tpu9"], "device"),
+    ],
+    ids=str,
+)
+def test_set_up_mistakes_are_one_line_and_status_2(tiny_run: Any, more: list[str], expected: str) -> None:
+    result = car(tiny_run.arguments(*more))
+    assert result.exit_code == 2
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert expected in lines[0]
+    assert not tiny_run.out.exists()
+
+
+def test_an_unknown_benchmark_is_named() -> None:
+    result = car(["eval", "voc99", "--data-root", "."])
+    assert result.exit_code == 2
+    assert "voc99" in result.stderr
+
+
+def test_a_run_folder_of_another_identity_is_refused(tiny_run: Any) -> None:
+    assert car(tiny_run.arguments("--limit=1")).exit_code == 0
+    result = car(tiny_run.arguments("--limit=1", "--set=eta=0.9"))
+    assert result.exit_code == 2
+    assert "config.eta is 0.4 there, 0.9 now" in result.stderr
+
+
+def test_an_interrupt_says_how_to_go_on(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("car_core.CaR.segment_batch", interrupt)
+    result = car(tiny_run.arguments("--limit=1"))
+    assert result.exit_code == 130
+    assert "the same command goes on" in result.stderr
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['car', '--help']; from evaluation.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'open_clip', 'pandas', 'datasets')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_the_module_is_the_command() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "evaluation", "--help"], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert run.returncode == 0
+    assert "eval" in run.stdout

@@ -1,0 +1,99 @@
+"""What a run's identity covers, and what it leaves out."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import save_file
+
+from car_core.weights import load_clip
+from evaluation import identity
+from evaluation.runner import RunOptions, evaluate
+from results import identity_of
+
+
+def identity_and_metrics(options: RunOptions, out: Path) -> tuple[str, dict[str, Any]]:
+    header = evaluate(replace(options, out=out)).header
+    return header.identity, header.metrics
+
+
+def test_the_exclusions_are_these_and_no_others() -> None:
+    assert set(identity.EXCLUDED) == {
+        "device",
+        "workers",
+        "batch_size",
+        "engine",
+        "data_root",
+        "out",
+        "proposal_model",
+        "classifier_model",
+        "weights_name",
+    }
+
+
+def test_the_hash_of_given_fields_is_pinned() -> None:
+    fields = {
+        "benchmark": "voc21",
+        "config": {"eta": 0.4, "prompts": ["circle", "blur"]},
+        "weights": [{"sha256": None}],
+    }
+    assert identity_of(fields) == "4e725372243d22c5005ad269dbb770403f7e28d21b054b11e80a972bfc6a1f64"
+
+
+def test_what_is_excluded_changes_neither_identity_nor_figures(tiny_run: Any, tmp_path: Path) -> None:
+    base = tiny_run.options(limit=3)
+    moved = shutil.copytree(tiny_run.data_root, tmp_path / "elsewhere" / "VOC2012")
+    renamed = shutil.copy(tiny_run.model, tmp_path / "renamed.json")
+    settings = {**base.settings, "proposal_model": str(renamed), "classifier_model": str(renamed)}
+    other = replace(base, data_root=moved, settings=settings, batch_size=1, workers=2)
+    assert identity_and_metrics(other, tmp_path / "b") == identity_and_metrics(base, tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"eta": 0.41}},
+        {"settings": {"crf": None}},
+        {"profile": "paper"},
+        {"weights": "random:2"},
+        {"weights": {"proposal": "random:1", "classifier": "random:2"}},
+        {"names": "dataset"},
+        {"limit": 1},
+    ],
+    ids=str,
+)
+def test_what_changes_figures_changes_the_identity(tiny_run: Any, tmp_path: Path, change: dict[str, Any]) -> None:
+    first, _ = identity_and_metrics(tiny_run.options(limit=2), tmp_path / "a")
+    second, _ = identity_and_metrics(tiny_run.options(**{"limit": 2, **change}), tmp_path / "b")
+    assert first != second
+
+
+def test_a_changed_mask_changes_the_identity(tiny_run: Any, tmp_path: Path) -> None:
+    first, _ = identity_and_metrics(tiny_run.options(limit=1), tmp_path / "a")
+    mask = tiny_run.data_root / "SegmentationClass" / "2007_000006.png"
+    mask.write_bytes(mask.read_bytes() + b"\0")
+    assert identity_and_metrics(tiny_run.options(limit=1), tmp_path / "b")[0] != first
+
+
+def test_weights_count_by_content_not_by_name(tiny_run: Any, tmp_path: Path) -> None:
+    model, _ = load_clip(str(tiny_run.model), "random:1", role="proposal", device="cpu")
+    for name in ("one", "two"):
+        save_file(
+            {key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / f"{name}.safetensors"
+        )
+    first, second = (
+        identity_and_metrics(tiny_run.options(limit=1, weights=str(tmp_path / f"{name}.safetensors")), tmp_path / name)
+        for name in ("one", "two")
+    )
+    assert first == second
+
+
+def test_the_code_digest_covers_every_source_that_counts() -> None:
+    root = Path(identity.__file__).parents[1]
+    covered = [file for source in ("car_core", "dataset_adapters") for file in (root / source).rglob("*.py")]
+    assert len(covered) > 20
+    assert len(identity.code_digest()) == 64

@@ -1,0 +1,231 @@
+"""Whole runs over a small VOC tree with small random models."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import confusion_matrix
+
+from car_core import CaR
+from dataset_adapters import DatasetError, load
+from evaluation.benchmark import BenchmarkError, load_benchmark, resolve_config
+from evaluation.runner import RunOptions, evaluate
+from results import RunDirectory, StoreError
+
+
+class Segmenting:
+    """Counts images, and fails on request before a given one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.images = 0
+        self.error: BaseException | None = None
+        self.stop_at: int | None = None
+        original = CaR.segment_batch
+
+        def segment_batch(car: CaR, images: Sequence[Any], queries: Sequence[Sequence[str]], **options: Any) -> Any:
+            if self.error and self.stop_at is not None and self.images + len(images) > self.stop_at:
+                raise self.error
+            self.images += len(images)
+            return original(car, images, queries, **options)
+
+        monkeypatch.setattr(CaR, "segment_batch", segment_batch)
+
+
+@pytest.fixture
+def segmenting(monkeypatch: pytest.MonkeyPatch) -> Segmenting:
+    return Segmenting(monkeypatch)
+
+
+def figures(path: Path) -> dict[str, Any]:
+    """What two equal runs share: everything in run.json but times, memory and batch-independent settings."""
+    header = json.loads((path / "run.json").read_text())
+    return {key: header[key] for key in ("status", "identity", "metrics", "counts", "config")}
+
+
+def records(path: Path) -> dict[str, Any]:
+    lines = [json.loads(line) for line in (path / "samples.jsonl").read_text().splitlines()]
+    return {line.pop("id"): {key: value for key, value in line.items() if key != "seconds"} for line in lines}
+
+
+def test_metrics_equal_an_independent_count(tiny_run: Any) -> None:
+    options = tiny_run.options(settings={"recurrence": "none"})  # all queries stay, so many classes are predicted
+    run = evaluate(options)
+    config, _ = resolve_config(load_benchmark("voc21"), "released", options.settings)
+    car = CaR.from_config(config, weights="random:1")
+    matrix = np.zeros((21, 21), np.int64)
+    for sample in load("voc21", tiny_run.data_root):
+        found = car.segment(sample.image, sample.queries)
+        counted = sample.target != 255
+        matrix += confusion_matrix(sample.target[counted], found.label_map[counted], labels=range(21))
+    union = matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
+    miou = (matrix.diagonal() / np.maximum(union, 1))[union > 0].mean()
+    assert run.header.metrics["miou"] == pytest.approx(miou, abs=1e-12)
+    assert run.header.metrics["pixel_accuracy_pooled"] == pytest.approx(matrix.trace() / matrix.sum(), abs=1e-12)
+    assert len(np.unique(matrix.nonzero()[1])) > 2  # several classes were predicted
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 1}, {"batch_size": 3}, {"workers": 2}], ids=str)
+def test_batches_and_workers_change_nothing(tiny_run: Any, tmp_path: Path, change: dict[str, int]) -> None:
+    evaluate(tiny_run.options(batch_size=7))
+    evaluate(tiny_run.options(out=tmp_path / "other", **change))
+    assert figures(tmp_path / "other") == figures(tiny_run.out)
+    assert records(tmp_path / "other") == records(tiny_run.out)
+
+
+def test_voc20_ignores_true_background(tiny_run: Any) -> None:
+    run = evaluate(replace(tiny_run.options(), benchmark="voc20"))
+    classes = {entry["label"]: entry for entry in run.header.metrics["per_class"]}
+    assert 0 not in classes
+    counted = sum(entry["target_pixels"] for entry in classes.values())
+    foreground = sum(int(((s.target != 255) & (s.target != 0)).sum()) for s in load("voc21", tiny_run.data_root))
+    assert counted == foreground
+
+
+def test_the_run_directory_holds_what_is_needed(tiny_run: Any) -> None:
+    run = evaluate(tiny_run.options(limit=2))
+    header = run.header
+    assert (header.status, header.counts.n_total, header.benchmark.dataset.n_samples) == ("complete", 2, 7)
+    assert {"trunk", "proposals", "prompts", "classifier", "refine", "decode"} <= header.timings.seconds_by_stage.keys()
+    assert (header.memory.peak_rss_mib or 0) > 10
+    assert not any(weights.trained for weights in header.weights)
+    assert header.config_sources["theta"] == "user"
+    table = (run.path / "table.md").read_text()
+    assert "untrained weights, not comparable" in table
+    assert "2 of 7 images" in table
+    assert "67.6" in table
+    assert (run.path / "table.csv").stat().st_size > 0
+
+
+def test_an_interrupted_run_goes_on_and_equals_a_straight_one(
+    tiny_run: Any, tmp_path: Path, segmenting: Segmenting
+) -> None:
+    segmenting.error, segmenting.stop_at = KeyboardInterrupt(), 4
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tiny_run.options(batch_size=2))
+    assert figures(tiny_run.out)["status"] == "running"
+    assert len(records(tiny_run.out)) == 4
+    with (tiny_run.out / "samples.jsonl").open("a") as file:
+        file.write('{"id": "2007_000004", "status": "o')  # torn by a kill in the middle of a write
+    segmenting.error, segmenting.images = None, 0
+    evaluate(tiny_run.options(batch_size=2))
+    assert segmenting.images == 3
+    evaluate(tiny_run.options(out=tmp_path / "straight"))
+    assert figures(tiny_run.out) == figures(tmp_path / "straight")
+    assert records(tiny_run.out) == records(tmp_path / "straight")
+
+
+def test_a_finished_run_is_not_run_again_unless_fresh(tiny_run: Any, segmenting: Segmenting) -> None:
+    first = evaluate(tiny_run.options(limit=2)).header
+    again = evaluate(tiny_run.options(limit=2)).header
+    assert segmenting.images == 2
+    assert again.metrics == first.metrics
+    evaluate(tiny_run.options(limit=2, fresh=True))
+    assert segmenting.images == 4
+    assert len(list(tiny_run.out.glob("samples.jsonl*"))) == 2
+
+
+def test_another_configuration_in_the_same_folder_is_refused(tiny_run: Any) -> None:
+    evaluate(tiny_run.options(limit=1))
+    with pytest.raises(StoreError, match=r"config\.eta is 0\.4 there, 0\.7 now"):
+        evaluate(tiny_run.options(limit=1, settings={"eta": 0.7}))
+
+
+def test_unreadable_samples_are_failed_records_and_the_run_goes_on(tiny_run: Any, tmp_path: Path) -> None:
+    straight = evaluate(tiny_run.options(out=tmp_path / "straight")).header
+    image = tiny_run.data_root / "JPEGImages" / "2007_000002.jpg"
+    image.write_bytes(image.read_bytes()[:-200])
+    Image.fromarray(np.full((2, 2), 3, np.uint8)).save(tiny_run.data_root / "SegmentationClass" / "2007_000004.png")
+    run = evaluate(tiny_run.options(batch_size=3))
+    found = records(run.path)
+    assert [id_ for id_, record in found.items() if record["status"] == "failed"] == ["2007_000002", "2007_000004"]
+    assert {prediction for _, prediction, _ in found["2007_000002"]["counts"]["confusion"]} == {0}
+    assert "2007_000002.jpg" in found["2007_000002"]["error"]
+    assert (run.header.counts.n_total, run.header.counts.n_failed) == (7, 2)
+    assert run.header.metrics["miou"] != run.header.metrics["miou_scored_only"]
+    assert run.header.metrics["miou"] != straight.metrics["miou"]
+
+
+def test_a_mended_sample_is_redone(tiny_run: Any, segmenting: Segmenting) -> None:
+    segmenting.error, segmenting.stop_at = RuntimeError("out of luck"), 6
+    failed = evaluate(tiny_run.options(batch_size=1)).header
+    assert failed.counts.n_failed == 1
+    assert records(tiny_run.out)["2007_000006"]["error"] == "segmentation: RuntimeError: out of luck"
+    segmenting.error = None
+    assert evaluate(tiny_run.options(batch_size=1)).header.counts.n_failed == 0
+
+
+def test_one_bad_image_does_not_fail_its_batch(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = CaR.segment_batch
+
+    def segment_batch(car: CaR, images: Sequence[Any], queries: Sequence[Sequence[str]]) -> Any:
+        if any(image.shape[0] == 32 for image in images):
+            raise RuntimeError("this image")
+        return original(car, images, queries)
+
+    monkeypatch.setattr(CaR, "segment_batch", segment_batch)
+    run = evaluate(tiny_run.options(batch_size=4))
+    assert run.header.counts.n_failed == 1
+    assert records(run.path)["2007_000002"]["counts"]["confusion"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"data_root": Path("nowhere")}, DatasetError, "nowhere"),
+        ({"split": "trainn"}, DatasetError, "trainn"),
+        ({"benchmark": "voc22"}, BenchmarkError, "voc22"),
+        ({"limit": 0}, BenchmarkError, "limit"),
+        ({"weights": "random:x"}, ValueError, "random:x"),
+    ],
+    ids=str,
+)
+def test_set_up_mistakes_stop_before_any_work(
+    tiny_run: Any, change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        evaluate(replace(tiny_run.options(), **change))
+    assert not tiny_run.out.exists()
+
+
+def test_open_files_do_not_grow_with_the_run(tiny_run: Any) -> None:
+    folder = Path("/proc/self/fd")
+    if not folder.exists():
+        pytest.skip("needs /proc")
+    evaluate(tiny_run.options(limit=1))
+    before = len(os.listdir(folder))
+    evaluate(tiny_run.options(out=tiny_run.out.with_name("second"), workers=2))
+    assert len(os.listdir(folder)) <= before + 1
+
+
+def test_records_are_enough_for_the_metrics(tiny_run: Any) -> None:
+    from evaluation.metrics import metrics_for
+
+    run = evaluate(tiny_run.options())
+    space = run.header.benchmark.label_space
+    again = metrics_for("semantic").summarize(
+        reversed(RunDirectory(run.path).read_records()), space["labels"], space["scored_labels"]
+    )
+    assert {key: again[key] for key in ("miou", "miou_gt_classes")} == {
+        key: run.header.metrics[key] for key in ("miou", "miou_gt_classes")
+    }
+
+
+def test_real_photos_give_the_same_figures_in_any_batch(tiny_model: Path, tmp_path: Path) -> None:
+    root = Path(__file__).parents[2].parent / "shared" / "realdata" / "VOCdevkit"
+    if not root.exists():
+        pytest.skip("the real photos are not here")
+    tiny_model.write_text(tiny_model.read_text().replace('"patch_size": 8', '"patch_size": 16'))
+    settings = {"proposal_model": str(tiny_model), "classifier_model": str(tiny_model), "theta": 0.05}
+    for batch_size in (1, 3):
+        options = RunOptions("voc21", root, "random:3", settings=settings, limit=3, batch_size=batch_size, quiet=True)
+        evaluate(replace(options, out=tmp_path / str(batch_size)))
+    assert figures(tmp_path / "1") == figures(tmp_path / "3")
+    assert records(tmp_path / "1") == records(tmp_path / "3")

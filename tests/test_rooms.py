@@ -1,0 +1,51 @@
+"""The rooms and who may import whom."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "car_core": {"car_core"},
+    "dataset_adapters": {"dataset_adapters"},
+    "results": {"results"},
+    "evaluation": {"car_core", "dataset_adapters", "evaluation", "results"},
+}
+
+
+def imported_packages(file: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: expected absolute imports"
+            names.add(str(node.module).split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_imports_go_down_only(room: str) -> None:
+    files = list((ROOT / room).rglob("*.py"))
+    assert files
+    crossing = {
+        str(file.relative_to(ROOT)): foreign
+        for file in files
+        if (foreign := (imported_packages(file) & MAY_IMPORT.keys()) - MAY_IMPORT[room])
+    }
+    assert not crossing
+
+
+def test_function_bodies_stay_short() -> None:
+    long = []
+    for room in MAY_IMPORT:
+        for file in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    body = node.body[1:] if ast.get_docstring(node) else node.body
+                    if body and (body[-1].end_lineno or 0) - body[0].lineno >= 50:
+                        long.append(f"{file.relative_to(ROOT)}:{node.lineno} {node.name}")
+    assert not long
