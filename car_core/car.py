@@ -19,9 +19,9 @@ from car_core.device import as_device
 from car_core.errors import ImageError, ModelError, QueryError
 from car_core.images import ImageLike, RGBArray, as_rgb, size_of, upsample, upsample_all
 from car_core.prompts import draw_prompts
-from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, proposal_texts
+from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
 from car_core.refine.crf import refine
-from car_core.segmentation import FloatArray, Segmentation, join_passes, merge_masks, paint_labels
+from car_core.segmentation import FloatArray, Segmentation, join_parts, merge_masks, paint_labels, paint_over
 from car_core.stopwatch import timed, timed_all
 from car_core.weights import ROLES, WeightsRecord, load_clip
 
@@ -99,17 +99,13 @@ class CaR:
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
         """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context."""
-        checked = tuple(queries)
-        if isinstance(queries, str) or not all(isinstance(query, str) for query in checked):
-            raise QueryError(f"queries: expected a sequence of texts, found {type(queries).__name__}")
+        checked = _check_texts("queries", queries)
         if not checked:
             raise QueryError("queries: expected at least one text, found none")
-        for position, query in enumerate(checked):
-            if not query.strip():
-                raise QueryError(f"queries[{position}]: expected a text, found a blank one")
-            if query in checked[:position]:
-                raise QueryError(f"queries[{position}]: expected each query once, found {query!r} again")
-            self._check_length(query)
+        for query in checked:
+            for template in self.config.templates or (no_template(self.config),):
+                self._classifier_text.check(query, template)
+            self._proposal_text.check(query, self.config.cam_template)
         return checked
 
     def segment(
@@ -120,8 +116,7 @@ class CaR:
         background: background queries in place of ``config.background``. ``trace=True`` keeps every step's
         proposals at the image's size. Raises QueryError and ImageError.
         """
-        job = self._start(image, queries, background=background)
-        return self._run([job], trace)[0]
+        return self._run([self._start(image, queries, background=background)], trace)[0]
 
     def segment_batch(
         self,
@@ -154,7 +149,8 @@ class CaR:
             self._start(image, things, background=backgrounds[config.thing_background]),
             self._start(image, stuff, background=things, prompts=config.stuff_prompts),
         ]
-        return join_passes(queries, *self._run(jobs, trace))
+        passes = self._run(jobs, trace)
+        return paint_over(join_parts(queries, passes), *passes)
 
     def _check_input(self, position: int, image: ImageLike, queries: Sequence[str]) -> None:
         try:
@@ -163,10 +159,11 @@ class CaR:
         except (QueryError, ImageError) as error:
             raise type(error)(f"image {position}: {error}") from None
 
-    def _check_length(self, query: str) -> None:
-        for template in (*self.config.templates, "{}"):
-            self._classifier_text.check(format_text(template, query))
-        self._proposal_text.check(format_text(self.config.cam_template, query))
+    def _check_background(self, background: Sequence[str]) -> tuple[str, ...]:
+        checked = _check_texts("background", background)
+        for text in checked:
+            self._proposal_text.check(text, self.config.cam_template)
+        return checked
 
     def _start(
         self,
@@ -186,7 +183,7 @@ class CaR:
         return _Job(
             image=rgb,
             recurrence=Recurrence(self.config, checked),
-            background=tuple(self.config.background if background is None else background),
+            background=self._check_background(self.config.background if background is None else background),
             prompts=tuple(self.config.prompts if prompts is None else prompts),
             grid=trunk.grid,
             last=last,
@@ -275,6 +272,19 @@ class CaR:
             merged_mask=merged,
             seconds=dict(job.seconds),
         )
+
+
+def _check_texts(name: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """The texts as a tuple. Raises QueryError, naming the position, unless each is a text of its own."""
+    checked = tuple(texts)
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in checked):
+        raise QueryError(f"{name}: expected a sequence of texts, found {type(texts).__name__}")
+    for position, text in enumerate(checked):
+        if not text.strip():
+            raise QueryError(f"{name}[{position}]: expected a text, found a blank one")
+        if text in checked[:position]:
+            raise QueryError(f"{name}[{position}]: expected each text once, found {text!r} again")
+    return checked
 
 
 def _competitors(mode: str, kept: tuple[int, ...]) -> list[tuple[int, ...]]:

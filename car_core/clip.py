@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor, nn
 
+from car_core.config import format_text
 from car_core.errors import ModelError, QueryError
 from car_core.images import RGBArray
 from car_core.torchvision_guard import declare_missing_ops
@@ -26,6 +27,7 @@ declare_missing_ops()
 
 import open_clip as open_clip  # noqa: E402 (exported: others must import it after the guard)
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD  # noqa: E402
+from open_clip.factory import load_state_dict as load_state_dict  # noqa: E402
 from open_clip.tokenizer import SimpleTokenizer  # noqa: E402
 from open_clip.transformer import ResidualAttentionBlock  # noqa: E402
 
@@ -59,23 +61,27 @@ class TextEncoder:
     """Unit text features of one CLIP model, cached by text."""
 
     def __init__(self, model: nn.Module, *, role: str) -> None:
-        vocabulary = int(getattr(model, "vocab_size", 0))
+        vocabulary = int(getattr(model, "vocab_size", 0) or 0)
         self._context_length = int(getattr(model, "context_length", 77))
         self._tokenizer = SimpleTokenizer(context_length=self._context_length)
-        if vocabulary < self._tokenizer.vocab_size:
+        if vocabulary != self._tokenizer.vocab_size:
             raise ModelError(
                 f"{role}: expected CLIP's vocabulary of {self._tokenizer.vocab_size} tokens, found {vocabulary}"
             )
         self._model: Any = model
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
 
-    def check(self, text: str) -> None:
-        """Raise QueryError if ``text`` does not fit the context (open_clip would cut it silently)."""
+    def check(self, query: str, template: str = "{}") -> None:
+        """Raise QueryError if ``query`` in ``template`` does not fit the context (open_clip would cut it silently)."""
+        text = format_text(template, query)
+        if text in self._cache:
+            return
         length = len(self._tokenizer.encode(text)) + 2
         if length > self._context_length:
-            shown = text if len(text) <= 60 else text[:60] + "..."
+            shown = query if len(query) <= 60 else query[:60] + "..."
+            inside = "" if template == "{}" else f" in {template!r}"
             raise QueryError(
-                f"query {shown!r}: expected at most {self._context_length} tokens "
+                f"query {shown!r}: expected at most {self._context_length} tokens{inside} "
                 f"(start and end included), found {length}"
             )
 

@@ -173,7 +173,7 @@ class CaRConfig(BaseModel):
         description="without templates, later steps score single characters of the first step's texts"
     )
     sentences: Literal["joint", "single"] = Field(
-        description="referring: all sentences of a reference in one run, or one at a time"
+        description="referring benchmarks: all sentences of a reference in one run, or one sample a sentence"
     )
     union_of_small_merge: bool = Field(
         description="referring: a merged mask that covers at most 5 % of the image becomes the masks' union"
@@ -196,8 +196,9 @@ class CaRConfig(BaseModel):
         if not isinstance(values, Mapping):
             return values
         given = dict(values)
-        profile = PROFILES.get(str(given.get("profile", "released")), {})
-        mode = MODES.get(str(given.get("mode", "semantic")), {})
+        # An unknown profile or mode is refused by its own field; the others need some defaults until then.
+        profile = PROFILES.get(str(given.get("profile")), PROFILES["released"])
+        mode = MODES.get(str(given.get("mode")), MODES["semantic"])
         # RefCOCO is the one benchmark of MODES whose prompts differ between the sources.
         released_referring = given.get("mode") == "referring" and given.get("profile", "released") == "released"
         prompts = {"prompts": ("circle",)} if released_referring else {}

@@ -22,6 +22,8 @@ def as_rgb(image: Any) -> RGBArray:
     Raises ImageError for anything else, 16-bit and float images included (their scaling is the caller's choice).
     """
     if isinstance(image, Image.Image):
+        if 0 in image.size:
+            raise ImageError(f"image: expected at least one pixel, found {image.height} x {image.width}")
         if image.mode.startswith(("I", "F")):
             raise ImageError(f"image: expected 8 bits a channel, found a PIL image of mode {image.mode}")
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))

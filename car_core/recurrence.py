@@ -33,11 +33,15 @@ def classifier_texts(config: CaRConfig, queries: Sequence[str], alive: Sequence[
     """
     if config.templates:
         return [[format_text(template, queries[i]) for i in alive] for template in config.templates]
-    template = config.cam_template if config.no_template_text == "cam_template" else "{}"
-    texts = [format_text(template, query) for query in queries]
+    texts = [format_text(no_template(config), query) for query in queries]
     if slips(config, step):
         return [[text[i : i + 1] for i in alive] for text in texts]
     return [[texts[i] for i in alive]]
+
+
+def no_template(config: CaRConfig) -> str:
+    """g's only template where ``templates`` is empty."""
+    return config.cam_template if config.no_template_text == "cam_template" else "{}"
 
 
 def ensemble_name(config: CaRConfig, step: int) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -66,20 +66,37 @@ def merge_masks(masks: BoolArray, scores: FloatArray, *, union_of_small: bool) -
     return merged
 
 
-def join_passes(queries: tuple[str, ...], things: Segmentation, stuff: Segmentation) -> Segmentation:
-    """One segmentation of things, then stuff, from a pass over each; stuff is painted first, things over it."""
-    offset = len(things.queries)
-    stuff_steps = tuple(
-        Step(tuple(i + offset for i in step.queries), step.scores, tuple(i + offset for i in step.kept), step.proposals)
-        for step in stuff.steps
-    )
-    stuff_labels = np.where(stuff.label_map > 0, stuff.label_map + offset, 0)
+def join_parts(queries: tuple[str, ...], parts: Sequence[Segmentation]) -> Segmentation:
+    """One segmentation of ``queries``, the parts' queries in order, from runs on the same image.
+
+    Indices are shifted to the joint queries; the steps follow each other. Overlaps are painted in order of score.
+    """
+    offsets = np.cumsum([0, *(len(part.queries) for part in parts)]).tolist()
+    shifted = [_shift(part, offset) for part, offset in zip(parts, offsets, strict=False)]
+    masks = np.concatenate([part.masks for part in shifted])
+    scores = np.concatenate([part.scores for part in shifted])
+    kept = tuple(index for part in shifted for index in part.kept)
+    stages = dict.fromkeys(stage for part in parts for stage in part.seconds)
     return Segmentation(
         queries=queries,
-        masks=np.concatenate([things.masks, stuff.masks]),
-        scores=np.concatenate([things.scores, stuff.scores]),
-        kept=things.kept + tuple(i + offset for i in stuff.kept),
-        label_map=np.where(things.label_map > 0, things.label_map, stuff_labels).astype(np.int32),
-        steps=things.steps + stuff_steps,
-        seconds={name: things.seconds[name] + stuff.seconds[name] for name in things.seconds},
+        masks=masks,
+        scores=scores,
+        kept=kept,
+        label_map=paint_labels(masks, scores, kept),
+        steps=tuple(step for part in shifted for step in part.steps),
+        seconds={stage: sum(part.seconds.get(stage, 0.0) for part in parts) for stage in stages},
     )
+
+
+def _shift(part: Segmentation, offset: int) -> Segmentation:
+    def moved(indices: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(index + offset for index in indices)
+
+    steps = tuple(replace(step, queries=moved(step.queries), kept=moved(step.kept)) for step in part.steps)
+    return replace(part, kept=moved(part.kept), steps=steps)
+
+
+def paint_over(joint: Segmentation, things: Segmentation, stuff: Segmentation) -> Segmentation:
+    """The joint segmentation of both passes with stuff painted first and things over it."""
+    labels = np.where(stuff.label_map > 0, stuff.label_map + len(things.queries), 0)
+    return replace(joint, label_map=np.where(things.label_map > 0, things.label_map, labels).astype(np.int32))

@@ -19,12 +19,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from car_core.clip import open_clip  # imported there, after the torchvision guard
+from car_core.clip import load_state_dict, open_clip  # imported there, after the torchvision guard
 from car_core.device import as_device
 from car_core.errors import ModelError
 
 ROLES = ("proposal", "classifier")
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+# Entries of OpenAI's state dicts that are no weights.
+_NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,11 @@ def load_clip(model: str, weights: str, *, role: str, device: str | torch.device
         # open_clip only warns when a tag was trained with the other GELU; the figures would be silently wrong.
         architecture = {**architecture, "quick_gelu": tag.get("quick_gelu", False)}
     clip = _build(model, architecture, 0)
-    _load_file(clip, path, model)
     if tag:
+        open_clip.load_checkpoint(clip, str(path), strict=True, weights_only=True)
         _set_preprocessing(clip, tag)
+    else:
+        _load_file(clip, path, model)
     return _frozen(clip, device), _record(role, model, architecture, _shown_name(weights), _sha256(path))
 
 
@@ -108,7 +112,15 @@ def _build(model: str, architecture: Mapping[str, Any], seed: int) -> nn.Module:
         torch.manual_seed(seed)
         try:
             return kind(**config)  # type: ignore[no-any-return]
-        except (TypeError, ValueError, AssertionError, KeyError, RuntimeError) as error:
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise ModelError(f"model: {model}: open_clip cannot build it: {error}") from None
 
 
@@ -141,17 +153,18 @@ def _download(model: str, weights: str, tag: dict[str, Any]) -> Path:
 
 
 def _load_file(clip: nn.Module, path: Path, model: str) -> None:
+    """Load a state dict whose every tensor fits: open_clip's own loader would resize a positional embedding."""
     try:
-        open_clip.load_checkpoint(clip, str(path), strict=True, weights_only=True)
-    except pickle.UnpicklingError:
-        raise ModelError(
-            f"weights: {path}: expected a plain state dict (.pt read with weights_only), found other pickled objects "
-            "or a TorchScript archive; save the model's state_dict() as .safetensors"
-        ) from None
-    except Exception as error:
-        # Readers of damaged files raise many types; each means the same to the caller.
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"weights: {path}: expected weights of {model}, found: {reason}") from None
+        state = load_state_dict(str(path), weights_only=True)
+        clip.load_state_dict({key: value for key, value in state.items() if key not in _NO_WEIGHTS}, strict=True)
+    except Exception as error:  # readers of damaged files raise many types; each means the same to the caller
+        reason = " ".join(str(error).split())
+        if isinstance(error, pickle.UnpicklingError) or "TorchScript" in reason:
+            raise ModelError(
+                f"weights: {path}: expected a plain state dict (.pt read with weights_only), found other pickled "
+                "objects or a TorchScript archive; save the model's state_dict() as .safetensors"
+            ) from None
+        raise ModelError(f"weights: {path}: expected weights of {model}, found: {reason[:300]}") from None
 
 
 def _set_preprocessing(clip: nn.Module, tag: Mapping[str, Any]) -> None:

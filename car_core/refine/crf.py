@@ -32,7 +32,8 @@ CRF_IMAGES: Mapping[str, Callable[[Image], Image]] = {"rgb": _rgb, "bgr_minus_me
 
 def label_probabilities(proposals: npt.NDArray[np.float32], bg_factor: float) -> npt.NDArray[np.float32]:
     """[(1 - max_c y_c) ** bg_factor, y_1 .. y_N], float32 [N + 1, H, W], not renormalized, from y [N, H, W]."""
-    background = (1 - proposals.max(axis=0, keepdims=True)) ** bg_factor
+    # A resized proposal can exceed 1 by a rounding error.
+    background = np.maximum(1 - proposals.max(axis=0, keepdims=True), 0) ** bg_factor
     return np.asarray(np.concatenate([background, proposals]), np.float32)
 
 

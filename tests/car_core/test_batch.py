@@ -1,0 +1,88 @@
+"""Several images together give what they give one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_clip import photo, tiny_clip
+
+from car_core import CaR, CaRConfig, Segmentation
+from car_core import car as car_module
+
+WORDS = ["cat", "a red car", "dog", "blue sky", "old bicycle", "grass", "a tall tree"]
+# Image sizes and the number of queries of each.
+BATCH = [((52, 76), 5), ((33, 40), 1), ((70, 30), 7), ((16, 16), 2), ((1, 1), 3), ((52, 76), 4)]
+
+
+def car(**fields: Any) -> CaR:
+    texts = {"background": ("sky", "water"), "templates": ("a photo of a {}.", "This is a {}")}
+    if fields.get("mode") == "referring":
+        texts["templates"] = ()
+    f = tiny_clip(5, patch=16, layers=10, logit_scale=10.0)
+    g = tiny_clip(3, patch=14, image_size=56, layers=3, embed_dim=48)
+    return CaR(CaRConfig(**{"theta": 0.2, "lambda_": 0.3, **texts, **fields}), proposal_clip=f, classifier_clip=g)
+
+
+def assert_equal(found: Segmentation, expected: Segmentation) -> None:
+    assert found.queries == expected.queries
+    assert found.kept == expected.kept
+    assert [(step.queries, step.kept) for step in found.steps] == [(step.queries, step.kept) for step in expected.steps]
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=1e-5)
+    for step, other in zip(found.steps, expected.steps, strict=True):
+        np.testing.assert_allclose(step.scores, other.scores, rtol=0, atol=1e-5)
+        assert step.proposals is not None
+        assert other.proposals is not None
+        np.testing.assert_allclose(step.proposals, other.proposals, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(found.masks, expected.masks)
+    np.testing.assert_array_equal(found.label_map, expected.label_map)
+    assert (found.merged_mask is None) == (expected.merged_mask is None)
+    if found.merged_mask is not None and expected.merged_mask is not None:
+        np.testing.assert_array_equal(found.merged_mask, expected.merged_mask)
+
+
+@pytest.mark.parametrize("chunk", [1, 4])
+@pytest.mark.parametrize("mode", ["semantic", "referring"])
+@pytest.mark.parametrize("profile", ["released", "paper"])
+def test_batched_equals_one_by_one(profile: Any, mode: Any, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images of other sizes, with other numbers of queries, that end after other numbers of steps."""
+    images = [photo(*size, seed) for seed, (size, _) in enumerate(BATCH)]
+    queries = [[WORDS[(seed + i) % 7] for i in range(n)] for seed, (_, n) in enumerate(BATCH)]
+    alone_car, batch_car = car(profile=profile, mode=mode), car(profile=profile, mode=mode)
+    alone = [alone_car.segment(image, texts, trace=True) for image, texts in zip(images, queries, strict=True)]
+    monkeypatch.setitem(car_module._CLASSIFIER_CHUNK, "cpu", chunk)
+    together = batch_car.segment_batch(images, queries, trace=True)
+    backwards = batch_car.segment_batch(images[::-1], queries[::-1], trace=True)[::-1]
+    if profile == "paper" or mode == "referring":
+        assert len({len(result.steps) for result in alone}) > 1, "the batch empties as it goes"
+    for found, again, expected in zip(together, backwards, alone, strict=True):
+        assert_equal(found, expected)
+        assert_equal(again, expected)
+
+
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_order_and_neighbours_do_not_change_a_bit(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At one chunk size, an image's numbers are the same bits in any batch."""
+    monkeypatch.setitem(car_module._CLASSIFIER_CHUNK, "cpu", chunk)
+    images = [photo(52, 76, seed) for seed in range(3)]
+    queries = [WORDS[:4], WORDS[1:3], WORDS[2:7]]
+    expected = car().segment_batch(images, queries, trace=True)
+    for order in ([2, 0, 1], [1], [0, 2]):
+        found = car().segment_batch([images[i] for i in order], [queries[i] for i in order], trace=True)
+        for result, i in zip(found, order, strict=True):
+            np.testing.assert_array_equal(result.scores, expected[i].scores)
+            for step, other in zip(result.steps, expected[i].steps, strict=True):
+                np.testing.assert_array_equal(step.proposals, other.proposals)
+
+
+def test_order_of_queries_moves_with_them() -> None:
+    """Queries are a set to the method: listing them in another order permutes the result."""
+    image, forward = photo(52, 76, 1), WORDS[:5]
+    first, second = car().segment(image, forward, trace=True), car().segment(image, forward[::-1], trace=True)
+    assert tuple(4 - i for i in reversed(second.kept)) == first.kept
+    np.testing.assert_allclose(second.scores[::-1], first.scores, atol=1e-5)
+    proposals, other = first.steps[0].proposals, second.steps[0].proposals
+    assert proposals is not None
+    assert other is not None
+    np.testing.assert_allclose(other[::-1], proposals, rtol=0, atol=1e-4)

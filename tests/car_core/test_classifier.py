@@ -1,0 +1,248 @@
+"""The mask classifier: probabilities, features, and how often each tower and text is run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from literal_car import class_feature, in_double, query_score
+from PIL import Image
+from tiny_clip import photo, tiny_clip
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
+
+from car_core import CaR, CaRConfig, Segmentation
+from car_core import car as car_module
+from car_core.classifier import similarity_matrix
+from car_core.clip import ClassifierTower, TextEncoder, open_clip
+
+QUERIES = ["cat", "a red car", "dog", "blue sky"]
+TOWERS: dict[str, dict[str, Any]] = {
+    "ViT/16": {},
+    "ViT/14": {"patch": 14, "image_size": 56, "layers": 3, "width": 96, "embed_dim": 48},
+    "GELU, layer scale": {"quick_gelu": False, "ls_init_value": 0.5},
+    "one block": {"layers": 1},
+}
+
+
+def unit(*shape: int, seed: int) -> torch.Tensor:
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+@pytest.mark.parametrize("ensemble", ["mean_logits", "sum_probabilities"])
+@pytest.mark.parametrize(("images", "templates", "queries"), [(5, 15, 5), (3, 2, 7), (1, 1, 1), (4, 15, 1), (2, 1, 3)])
+def test_probabilities_equal_a_loop_over_templates(ensemble: str, images: int, templates: int, queries: int) -> None:
+    features, texts = unit(images, 32, seed=1), unit(templates, queries, 32, seed=2)
+    found = similarity_matrix(features, texts, 60.0, ensemble)
+    assert found.shape == (images, queries)
+    for i in range(images):
+        logits = [[60.0 * float(text.double() @ features[i].double()) for text in row] for row in texts]
+        for j in range(queries):
+            assert float(found[i, j]) == pytest.approx(query_score(logits, j, ensemble), abs=1e-6)
+    np.testing.assert_allclose(found.sum(dim=1), 1, atol=1e-6)
+
+
+def test_probabilities_without_templates() -> None:
+    features, texts = unit(4, 16, seed=1), unit(1, 6, 16, seed=2)
+    found = similarity_matrix(features, texts, 30.0, "no_templates")
+    for i in range(4):
+        logits = [[30.0 * float(text.double() @ features[i].double()) for text in texts[0]]]
+        for j in range(6):
+            assert float(found[i, j]) == pytest.approx(query_score(logits, j, None), abs=1e-6)
+
+
+def test_ensembles_differ() -> None:
+    """The second softmax of the released code flattens: 15 rows of 3 sure templates are not one sure row."""
+    features, texts = unit(3, 32, seed=1), unit(3, 4, 32, seed=2)
+    mean, summed = (similarity_matrix(features, texts, 60.0, name) for name in ("mean_logits", "sum_probabilities"))
+    assert (mean - summed).abs().max() > 0.1
+    assert summed.max() <= np.exp(3) / (np.exp(3) + 3) + 1e-6
+
+
+@pytest.mark.parametrize("name", TOWERS)
+@pytest.mark.parametrize("size", [(60, 80), (80, 60), (33, 200), (64, 64), (5, 7), (1, 1)], ids=str)
+def test_last_block_feature_is_encode_image(name: str, size: tuple[int, int]) -> None:
+    model, image = tiny_clip(4, **TOWERS[name]), photo(*size)
+    tower = ClassifierTower(model, feature="last_block")
+    pixels = tower.preprocess(image)
+    found = tower.encode(pixels[None], chunk=1)
+    expected = model.encode_image(pixels[None], normalize=True)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found[0], class_feature(in_double(model), image, skip_last=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TOWERS)
+def test_before_last_block_feature_is_a_loop_over_the_other_blocks(name: str) -> None:
+    model, image = tiny_clip(4, **TOWERS[name]), photo(60, 80)
+    tower = ClassifierTower(model, feature="before_last_block")
+    pixels = tower.preprocess(image)
+    visual = model.visual
+    tokens = visual._embeds(pixels[None])
+    for block in visual.transformer.resblocks[:-1]:
+        tokens = block(tokens)
+    expected = F.normalize(visual.ln_post(tokens[:, 0]) @ visual.proj, dim=-1)
+    found = tower.encode(pixels[None], chunk=1)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found[0], class_feature(in_double(model), image, skip_last=True), atol=1e-5)
+    after = ClassifierTower(model, feature="last_block").encode(pixels[None], chunk=1)
+    assert (found - after).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("size", [(60, 80), (80, 60), (33, 200), (64, 64), (300, 41), (1, 1)], ids=str)
+def test_preprocessing_is_that_of_clip(size: tuple[int, int]) -> None:
+    """Resize the shorter side (bicubic), crop the centre, mean and standard deviation."""
+    image = photo(*size)
+    clip_transform = Compose(
+        [
+            Resize(64, interpolation=InterpolationMode.BICUBIC),
+            CenterCrop(64),
+            ToTensor(),
+            Normalize((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+        ]
+    )
+    found = ClassifierTower(tiny_clip(4), feature="last_block").preprocess(image)
+    torch.testing.assert_close(found, clip_transform(Image.fromarray(image)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 4, 7])
+def test_feature_does_not_depend_on_the_images_beside_it(chunk: int) -> None:
+    tower = ClassifierTower(tiny_clip(4), feature="last_block")
+    pixels = torch.stack([tower.preprocess(photo(60, 80, seed)) for seed in range(7)])
+    whole = tower.encode(pixels, chunk)
+    assert whole.shape == (7, 32)
+    for i in range(7):
+        torch.testing.assert_close(tower.encode(pixels[i : i + 1], chunk)[0], whole[i], rtol=0, atol=1e-6)
+
+
+def test_text_features_are_unit_and_cached() -> None:
+    model = tiny_clip(4)
+    with counted_texts(model) as count:
+        encoder = TextEncoder(model, role="g")
+        first = encoder(["cat", "dog", "cat"])
+        again = encoder(["dog", "a fox", "cat"])
+    assert count == {"cat": 1, "dog": 1, "a fox": 1}
+    expected = model.encode_text(open_clip.tokenize(["cat", "dog", "a fox"]), normalize=True)
+    torch.testing.assert_close(first, expected[[0, 1, 0]], rtol=0, atol=1e-6)
+    assert torch.equal(again[[2, 0]], first[:2]), "the same bits"
+    np.testing.assert_allclose(first.norm(dim=1), 1, atol=1e-6)
+
+
+def test_text_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least recently used text goes first; a call with more texts than fit is still answered."""
+    monkeypatch.setattr("car_core.clip.TEXT_CACHE_SIZE", 3)
+    model = tiny_clip(4)
+    with counted_texts(model) as count:
+        encoder = TextEncoder(model, role="g")
+        encoder(["a", "b", "c"])
+        encoder(["a"])
+        encoder(["d"])  # b goes
+        encoder(["a", "c", "d"])
+        assert count == {"a": 1, "b": 1, "c": 1, "d": 1}
+        encoder(["b"])
+        assert count["b"] == 2
+        many = encoder([f"text {i}" for i in range(70)])
+    assert many.shape == (70, 32)
+    assert len(encoder._cache) == 3
+
+
+@contextmanager
+def counted_texts(model: Any) -> Iterator[Counter[str]]:
+    """How often each text goes through the text tower."""
+    count: Counter[str] = Counter()
+    tokenizer = open_clip.get_tokenizer("ViT-B-32")
+
+    def note(module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        for row in inputs[0]:
+            count[tokenizer.decode(row[1 : row.argmax()].tolist()).strip()] += 1
+
+    handle = model.token_embedding.register_forward_pre_hook(note)
+    yield count
+    handle.remove()
+
+
+@contextmanager
+def counted_images(model: Any) -> Iterator[list[int]]:
+    """How many images go through each forward pass of the vision tower."""
+    sizes: list[int] = []
+    handle = model.visual.conv1.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    yield sizes
+    handle.remove()
+
+
+def steps_of(result: Segmentation) -> list[int]:
+    return [len(step.queries) for step in result.steps]
+
+
+@pytest.mark.parametrize("templates", [(), ("a {}",), tuple(f"template {i} of a {{}}" for i in range(15))], ids=len)
+@pytest.mark.parametrize("profile", ["released", "paper"])
+def test_every_prompted_image_is_encoded_once(profile: Any, templates: tuple[str, ...]) -> None:
+    """Whatever the number of templates; and the trunk of f runs once an image for all steps."""
+    f, g = tiny_clip(4), tiny_clip(6, patch=14, image_size=56, layers=3)
+    config = CaRConfig(profile=profile, theta=0.2, templates=templates, background=("sky",), crf=None)
+    car = CaR(config, proposal_clip=f, classifier_clip=g)
+    with counted_images(f) as trunks, counted_images(g) as encoded:
+        result = car.segment(photo(50, 60), QUERIES)
+    assert len(result.steps) >= 2 or profile == "paper"
+    assert trunks == [1]
+    assert sum(encoded) == sum(steps_of(result))
+
+
+def test_trunk_runs_once_an_image_of_a_batch() -> None:
+    f, g = tiny_clip(4), tiny_clip(6, patch=14, image_size=56, layers=3)
+    car = CaR(CaRConfig(theta=0.2, background=("sky",), crf=None), proposal_clip=f, classifier_clip=g)
+    with counted_images(f) as trunks, counted_images(g) as encoded:
+        results = car.segment_batch([photo(50, 60), photo(40, 40, 1), photo(20, 70, 2)], [QUERIES] * 3)
+    assert trunks == [1, 1, 1]
+    assert sum(encoded) == sum(sum(steps_of(result)) for result in results)
+
+
+def test_chunks_are_filled_across_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompted images of several images share forward passes; only the last of a turn is padded."""
+    monkeypatch.setitem(car_module._CLASSIFIER_CHUNK, "cpu", 4)
+    f, g = tiny_clip(4), tiny_clip(6, patch=14, image_size=56, layers=3)
+    config = CaRConfig(recurrence="once", background=("sky",), crf=None)
+    car = CaR(config, proposal_clip=f, classifier_clip=g)
+    with counted_images(g) as encoded:
+        car.segment_batch([photo(50, 60), photo(40, 40, 1), photo(20, 70, 2)], [QUERIES, QUERIES[:2], QUERIES[1:]])
+    assert encoded == [4, 4, 4]
+
+
+@pytest.mark.parametrize("profile", ["released", "paper"])
+def test_texts_are_encoded_once_for_all_steps_and_images(profile: Any) -> None:
+    f, g = tiny_clip(4), tiny_clip(6, patch=14, image_size=56, layers=3)
+    templates = ("a photo of a {}.", "this is a {}")
+    config = CaRConfig(profile=profile, theta=0.2, templates=templates, background=("sky", "sea"), crf=None)
+    car = CaR(config, proposal_clip=f, classifier_clip=g)
+    with counted_texts(f) as texts_f, counted_texts(g) as texts_g:
+        for seed in range(3):
+            car.segment(photo(50, 60, seed), QUERIES)
+    assert set(texts_f.values()) == {1}
+    assert set(texts_g.values()) == {1}
+    assert len(texts_g) == len(QUERIES) * len(templates)
+
+
+def test_one_model_for_both_roles_encodes_a_text_once() -> None:
+    model = tiny_clip(4)
+    template = "a clean origami {}."
+    config = CaRConfig(profile="paper", templates=(template,), background=("sky",), crf=None)
+    car = CaR(config, proposal_clip=model, classifier_clip=model)
+    with counted_texts(model) as texts:
+        car.segment(photo(50, 60), QUERIES)
+    assert len(texts) == len(QUERIES) + 1
+    assert set(texts.values()) == {1}
+
+
+def test_models_are_left_as_they_were() -> None:
+    """Frozen inference: no gradient, no changed weight, no hook left behind."""
+    model = tiny_clip(4)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    car = CaR(CaRConfig(background=("sky",), theta=0.2), proposal_clip=model, classifier_clip=model)
+    car.segment(photo(40, 50), QUERIES)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not model.training

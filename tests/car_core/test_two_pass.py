@@ -1,0 +1,133 @@
+"""Things and stuff segmented apart and painted together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_clip import photo, tiny_clip
+
+from car_core import CaR, CaRConfig, QueryError, Segmentation
+from car_core import car as car_module
+
+THINGS = ["cat", "a red car", "old bicycle"]
+STUFF = ["blue sky", "grass"]
+
+
+def car(**fields: Any) -> CaR:
+    config = {"theta": 0.25, "eta": 0.5, "background": ("water", "street"), "crf": None, **fields}
+    f, g = tiny_clip(5, logit_scale=10.0), tiny_clip(3, patch=14, image_size=56, layers=3)
+    return CaR(CaRConfig(**config), proposal_clip=f, classifier_clip=g)
+
+
+def passes(model: CaR, image: Any, thing_background: list[str], stuff_prompts: Any) -> list[Segmentation]:
+    """Both passes by hand, as two independent runs."""
+    things = model.segment(image, THINGS, background=thing_background, trace=True)
+    other = CaR(
+        model.config.model_copy(update={"prompts": stuff_prompts}),
+        proposal_clip=tiny_clip(5, logit_scale=10.0),
+        classifier_clip=tiny_clip(3, patch=14, image_size=56, layers=3),
+    )
+    return [things, other.segment(image, STUFF, background=THINGS, trace=True)]
+
+
+@pytest.mark.parametrize("profile", ["released", "paper"])
+@pytest.mark.parametrize("stuff_prompts", [None, ("blur", "gray")], ids=["same prompts", "stuff prompts"])
+@pytest.mark.parametrize("recurrence", ["full", "none"])
+def test_two_passes_equal_two_runs(profile: Any, stuff_prompts: Any, recurrence: Any) -> None:
+    model = car(profile=profile, stuff_prompts=stuff_prompts, recurrence=recurrence)
+    image = photo(52, 76, 1)
+    joined = model.segment_two_pass(image, THINGS, STUFF, trace=True)
+    background = STUFF if profile == "paper" else ["water", "street"]
+    things, stuff = passes(model, image, background, stuff_prompts or model.config.prompts)
+
+    assert joined.queries == (*THINGS, *STUFF)
+    np.testing.assert_array_equal(joined.masks, np.concatenate([things.masks, stuff.masks]))
+    np.testing.assert_allclose(joined.scores, np.concatenate([things.scores, stuff.scores]), atol=1e-5)
+    assert joined.kept == (*things.kept, *(i + len(THINGS) for i in stuff.kept))
+    assert joined.merged_mask is None
+
+    assert len(joined.steps) == len(things.steps) + len(stuff.steps)
+    for step, expected in zip(joined.steps, things.steps, strict=False):
+        assert (step.queries, step.kept) == (expected.queries, expected.kept)
+    for step, expected in zip(joined.steps[len(things.steps) :], stuff.steps, strict=True):
+        assert step.queries == tuple(i + len(THINGS) for i in expected.queries)
+        assert step.kept == tuple(i + len(THINGS) for i in expected.kept)
+        assert step.proposals is not None
+        np.testing.assert_allclose(step.proposals, expected.proposals, atol=1e-5)
+
+    assert joined.label_map.dtype == np.int32
+    for y in range(52):
+        for x in range(76):
+            thing, under = int(things.label_map[y, x]), int(stuff.label_map[y, x])
+            assert joined.label_map[y, x] == (thing or (under + len(THINGS) if under else 0))
+
+
+def test_things_lie_over_stuff_whatever_the_scores() -> None:
+    model = car(recurrence="none")
+    found = model.segment_two_pass(photo(52, 76, 1), THINGS, STUFF)
+    thing_pixels, stuff_pixels = found.masks[:3].any(axis=0), found.masks[3:].any(axis=0)
+    assert (thing_pixels & stuff_pixels).any(), "the case has both on some pixel"
+    assert (found.label_map[thing_pixels] <= 3).all()
+    assert (found.label_map[stuff_pixels & ~thing_pixels] > 3).all()
+
+
+@pytest.mark.parametrize(
+    ("thing_background", "expected"), [("stuff", ("blue sky", "grass")), ("common", ("water", "street"))]
+)
+def test_background_of_each_pass(
+    thing_background: Any, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thing pass: the stuff names or the common list; the stuff pass: the thing names."""
+    seen: list[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = []
+    original = CaR._proposals
+
+    def spy(self: CaR, job: Any) -> Any:
+        seen.append((job.recurrence.queries, job.background, job.prompts))
+        return original(self, job)
+
+    monkeypatch.setattr(CaR, "_proposals", spy)
+    model = car(thing_background=thing_background, prompts=("circle",), stuff_prompts=("gray",))
+    model.segment_two_pass(photo(40, 50), THINGS, STUFF)
+    assert set(seen) == {(tuple(THINGS), expected, ("circle",)), (tuple(STUFF), tuple(THINGS), ("gray",))}
+
+
+def test_stuff_prompts_are_drawn_in_the_stuff_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, ...]] = []
+    original = car_module.draw_prompts
+
+    def spy(image: Any, mask: Any, prompts: Any, gray_weights: str) -> Any:
+        drawn.append(tuple(prompts))
+        return original(image, mask, prompts, gray_weights)
+
+    monkeypatch.setattr(car_module, "draw_prompts", spy)
+    car(recurrence="once", prompts=("blur", "circle"), stuff_prompts=("blur", "gray")).segment_two_pass(
+        photo(40, 50), THINGS, STUFF
+    )
+    assert drawn == [("blur", "circle")] * 3 + [("blur", "gray")] * 2
+
+
+@pytest.mark.parametrize(
+    ("things", "stuff", "named"),
+    [
+        (["cat", "sky"], ["grass", "sky"], "'sky'"),  # in both
+        (["cat", "cat"], ["sky"], "'cat'"),
+        (["cat"], ["sky", " "], "blank"),
+        ([], [], "none"),
+        (["cat"], [], "none"),
+        ([], ["sky"], "none"),
+        ("cat", ["sky"], "sequence of texts"),
+    ],
+)
+def test_impossible_names_are_refused(things: Any, stuff: Any, named: str) -> None:
+    with pytest.raises(QueryError, match=named):
+        car().segment_two_pass(photo(20, 20), things, stuff)
+
+
+def test_nothing_predicted_is_background() -> None:
+    found = car(profile="paper", theta=1.0).segment_two_pass(photo(30, 40), THINGS, STUFF)
+    assert found.kept == ()
+    assert found.masks.shape == (5, 30, 40)
+    assert not found.label_map.any()
+    assert not found.scores.any()
