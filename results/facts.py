@@ -12,15 +12,15 @@ _MODEL_FIELDS = ("proposal_model", "classifier_model")
 
 
 def method_label(header: RunHeader) -> str:
-    """The row label of a run: method, profile and, where all models share one, the name of the weights."""
+    """The row label of a run: method, profile and names of the weights."""
     name = "CaR+SAM" if header.config.get("sam") else "CaR"
     return f"{name}, {header.config.get('profile', 'unknown')} profile, {_weights(header.weights)}"
 
 
 def _weights(weights: list[WeightsInfo]) -> str:
-    # Two file names would push the figures off the screen; the Run section has them.
-    names = {entry.name for entry in weights}
-    return names.pop() if len(names) == 1 else f"{len(names)} weights files"
+    # Long file names would push the figures off the screen; the Run section has them whole.
+    names = dict.fromkeys(entry.name for entry in weights)
+    return " + ".join(name if len(name) <= 24 else f"{name[:23]}…" for name in names) or "unknown weights"
 
 
 def remarks(header: RunHeader) -> str:

@@ -43,7 +43,7 @@ def test_the_run_stands_below_the_papers_rows_with_signed_differences(make_heade
         ["MaskCLIP (paper)", "mIoU", "38.8", "-28.8"],
         ["CaR (paper)", "mIoU", "67.6", "0.0"],
         ["CaR+SAM (paper)", "mIoU", "70.2", "+2.6"],
-        ["CaR, profile released, weights openai", "miou", "65.4", "-2.2"],
+        ["CaR, released profile, openai", "miou", "65.4", "-2.2"],
     ]
     assert table[-1][4:] == ["11", "11", "0", ""]
     assert table[0][3:] == ["vs. CaR (paper)", "n_total", "n_scored", "n_failed", "remarks"]
@@ -86,7 +86,7 @@ def test_untrained_and_partial_runs_are_marked(make_header: MakeHeader) -> None:
 def test_one_untrained_model_marks_the_run_and_both_names_are_shown(make_header: MakeHeader) -> None:
     trained = {"role": "classifier", "name": "openai", "sha256": "a" * 64, "trained": True}
     row = rows_of(comparison_table(make_header(weights=[untrained()[0], trained]), cell=VOC21))[-1]
-    assert row["method"] == "CaR, profile released, weights random:0 (proposal), openai (classifier)"
+    assert row["method"] == "CaR, released profile, random:0 + openai"
     assert "untrained" in row["remarks"]
 
 
