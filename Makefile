@@ -32,7 +32,7 @@ format: $(STAMP)  ## apply the style
 	$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
 
 eval-voc: $(STAMP)  ## Pascal VOC: make eval-voc VOC_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
-	$(VENV)/bin/car eval voc21 --data-root $(VOC_ROOT) --weights $(WEIGHTS) $(LIMITED) $(ARGS)
+	$(VENV)/bin/car eval voc21 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -17,8 +17,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 EPSILON = 1e-15
-# Upper bound of the largest temporary of the backward pass, in elements (1 GiB of float32).
-_MAX_ELEMENTS = 2**28
+# Upper bound of the largest temporary of the backward pass, in elements (256 MiB of float32).
+_MAX_ELEMENTS = 2**26
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,9 @@ def _through_attention(state: LastBlock, gradient: Tensor) -> Tensor:
     value = (g * (1 - on_class)[..., None]).sum(dim=2)  # [n, H, d]
     class_slope = on_class * ((g @ state.value[:, 0, :, None]).squeeze(-1) - on_attended)
     key = -(class_slope[..., None] * state.query).sum(dim=2)
-    per_key = state.attention.transpose(1, 2) @ g  # [n, H, L, d]
+    # Texts as columns: a broadcast product would copy the attention once a text.
+    columns = g.permute(1, 2, 0, 3).reshape(heads, patches, -1)
+    per_key = (state.attention.transpose(1, 2) @ columns).view(heads, -1, len(g), width).permute(2, 0, 1, 3)
     mean_key = state.attention @ state.key  # [H, P, d]
     query = ((per_key * state.value).sum(dim=-1, keepdim=True) * state.key).sum(dim=2)
     query = query - (on_attended[..., None] * mean_key).sum(dim=2)

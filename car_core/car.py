@@ -10,18 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from car_core.affinity import AFFINITY_BLOCKS, doubly_normalized, spread
-from car_core.cam import LastBlock, grad_cams, last_block, text_activations
 from car_core.classifier import similarity_matrix
-from car_core.clip import ClassifierTower, ProposalTower, TextEncoder
+from car_core.clip import ClassifierTower, TextEncoder, check_vision_tower
 from car_core.config import CaRConfig, format_text
 from car_core.device import as_device
 from car_core.errors import ImageError, ModelError, QueryError
 from car_core.images import ImageLike, RGBArray, as_rgb, size_of, upsample, upsample_all
 from car_core.prompts import draw_prompts
+from car_core.proposals import EncodedImage, ProposalGenerator
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
 from car_core.refine.crf import refine
-from car_core.segmentation import FloatArray, Segmentation, join_parts, merge_masks, paint_labels, paint_over
+from car_core.segmentation import FloatArray, Segmentation, join_passes, merge_masks, paint_labels
 from car_core.stopwatch import timed, timed_all
 from car_core.weights import ROLES, WeightsRecord, load_clip
 
@@ -35,14 +34,11 @@ class _Job:
     """One image on its way through the loop."""
 
     image: RGBArray
+    encoded: EncodedImage
     recurrence: Recurrence
     background: tuple[str, ...]
     prompts: tuple[str, ...]
-    grid: tuple[int, int]
-    last: LastBlock
-    affinity: Tensor | None  # D [P, P]; None for plain Grad-CAM
     seconds: dict[str, float]
-    activations: dict[str, Tensor] = field(default_factory=dict)  # a_j [P] by text
     proposals: Tensor = field(default_factory=lambda: torch.empty(0))  # [n, h, w] of the step at hand
 
 
@@ -64,13 +60,12 @@ class CaR:
         self.config = config
         self.device = as_device(device)
         self.weights: tuple[WeightsRecord, ...] = ()
-        for model in (proposal_clip, classifier_clip):
+        for role, model in (("proposal_clip", proposal_clip), ("classifier_clip", classifier_clip)):
+            check_vision_tower(model, role)
             model.to(self.device).eval()
-        self._proposal = ProposalTower(
-            proposal_clip, positional_half=config.positional_half, affinity_blocks=AFFINITY_BLOCKS
-        )
         self._classifier = ClassifierTower(classifier_clip, feature=config.classifier_feature)
         self._proposal_text = TextEncoder(proposal_clip, role="proposal_clip")
+        self._proposal = ProposalGenerator(proposal_clip, self._proposal_text, config, self.device)
         same = classifier_clip is proposal_clip
         self._classifier_text = self._proposal_text if same else TextEncoder(classifier_clip, role="classifier_clip")
 
@@ -129,10 +124,8 @@ class CaR:
         the others; raises as ``segment`` does, before any work, naming the image's position."""
         if len(images) != len(queries_per_image):
             raise QueryError(f"queries_per_image: expected {len(images)} lists, found {len(queries_per_image)}")
-        for position, (image, queries) in enumerate(zip(images, queries_per_image, strict=True)):
-            self._check_input(position, image, queries)
-        jobs = [self._start(image, queries) for image, queries in zip(images, queries_per_image, strict=True)]
-        return self._run(jobs, trace)
+        inputs = [self._check_input(i, *pair) for i, pair in enumerate(zip(images, queries_per_image, strict=True))]
+        return self._run([self._start(image, queries) for image, queries in inputs], trace)
 
     def segment_two_pass(
         self, image: ImageLike, things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
@@ -143,19 +136,17 @@ class CaR:
         stuff pass. Switches: ``thing_background``, ``stuff_prompts``. Raises QueryError, also for a name in both.
         """
         config = self.config
+        _require_any(things=things, stuff=stuff)
         queries = self.check_queries([*things, *stuff])
         backgrounds = {"stuff": tuple(stuff), "common": config.background}
-        jobs = [
-            self._start(image, things, background=backgrounds[config.thing_background]),
-            self._start(image, stuff, background=things, prompts=config.stuff_prompts),
-        ]
-        passes = self._run(jobs, trace)
-        return paint_over(join_parts(queries, passes), *passes)
+        first = self._start(image, things, background=backgrounds[config.thing_background])
+        second = self._again(first, stuff, background=things, prompts=config.stuff_prompts)
+        return join_passes(queries, *self._run([first, second], trace))
 
-    def _check_input(self, position: int, image: ImageLike, queries: Sequence[str]) -> None:
+    def _check_input(self, position: int, image: ImageLike, queries: Sequence[str]) -> tuple[RGBArray, Sequence[str]]:
+        """Both as they go on; an error names the image's position in its batch."""
         try:
-            self.check_queries(queries)
-            as_rgb(image)
+            return as_rgb(image), self.check_queries(queries)
         except (QueryError, ImageError) as error:
             raise type(error)(f"image {position}: {error}") from None
 
@@ -165,30 +156,24 @@ class CaR:
             self._proposal_text.check(text, self.config.cam_template)
         return checked
 
-    def _start(
-        self,
-        image: ImageLike,
-        queries: Sequence[str],
-        *,
-        background: Sequence[str] | None = None,
-        prompts: tuple[str, ...] | None = None,
-    ) -> _Job:
+    def _start(self, image: ImageLike, queries: Sequence[str], *, background: Sequence[str] | None = None) -> _Job:
         checked, rgb = self.check_queries(queries), as_rgb(image)
+        against = self._check_background(self.config.background if background is None else background)
         seconds: dict[str, float] = defaultdict(float)
         with timed(seconds, "trunk", self.device):
-            trunk = self._proposal.trunk(self._proposal.preprocess(rgb, self.config.max_patches).to(self.device))
-            last = last_block(self._proposal.visual, self._proposal.blocks[-1], trunk.tokens)
-            attention = trunk.attention + last.attention.mean(dim=0)[:, 1:]
-            mean_attention = attention / (trunk.counted_blocks + 1)
-        return _Job(
-            image=rgb,
-            recurrence=Recurrence(self.config, checked),
-            background=self._check_background(self.config.background if background is None else background),
-            prompts=tuple(self.config.prompts if prompts is None else prompts),
-            grid=trunk.grid,
-            last=last,
-            affinity=doubly_normalized(mean_attention) if self.config.cam == "clip-es" else None,
-            seconds=seconds,
+            encoded = self._proposal.encode(rgb)
+        return _Job(rgb, encoded, Recurrence(self.config, checked), against, self.config.prompts, seconds)
+
+    def _again(
+        self, job: _Job, queries: Sequence[str], *, background: Sequence[str], prompts: tuple[str, ...] | None
+    ) -> _Job:
+        """Another run on the image of ``job``, which is not encoded again."""
+        return replace(
+            job,
+            recurrence=Recurrence(self.config, self.check_queries(queries)),
+            background=self._check_background(background),
+            prompts=job.prompts if prompts is None else prompts,
+            seconds=defaultdict(float),
         )
 
     def _run(self, jobs: list[_Job], trace: bool) -> list[Segmentation]:
@@ -219,19 +204,8 @@ class CaR:
         recurrence = job.recurrence
         alive = [recurrence.queries[i] for i in recurrence.alive]
         texts = proposal_texts(self.config, alive, recurrence.step)
-        texts += [format_text(self.config.cam_template, text) for text in job.background]
-        features = self._proposal_text(texts)
-        missing = [i for i, text in enumerate(texts) if text not in job.activations]
-        if missing:
-            new = text_activations(job.last, features[missing], self._proposal.logit_scale)
-            job.activations.update(zip([texts[i] for i in missing], new, strict=True))
-        activations = torch.stack([job.activations[text] for text in texts])
-        logits = self._proposal.logit_scale * features @ job.last.image_feature
-        # Sentences of one reference name the same object: in referring mode they do not compete in f.
-        cams = grad_cams(activations, logits, len(alive), rivals=self.config.mode == "semantic")
-        if job.affinity is not None:
-            cams = spread(cams, job.affinity, job.grid, self.config.lambda_)
-        return cams.reshape(-1, *job.grid)
+        against = [format_text(self.config.cam_template, text) for text in job.background]
+        return self._proposal(job.encoded, texts, against)
 
     def _advance(self, job: _Job, image_features: Tensor, trace: bool) -> None:
         recurrence = job.recurrence
@@ -292,3 +266,9 @@ def _competitors(mode: str, kept: tuple[int, ...]) -> list[tuple[int, ...]]:
     if not kept:
         return []
     return [kept] if mode == "semantic" else [(index,) for index in kept]
+
+
+def _require_any(**queries: Sequence[str]) -> None:
+    for name, texts in queries.items():
+        if not texts:
+            raise QueryError(f"{name}: expected at least one text, found none")

@@ -37,10 +37,10 @@ TEXT_CACHE_SIZE = 16_384
 TEXT_BATCH = 64
 
 
-def check_vision_tower(model: nn.Module, role: str) -> Any:
-    """The model's vision tower, if it is a CLIP ViT whose blocks CaR can open.
+def check_vision_tower(model: nn.Module, role: str) -> None:
+    """Raise ModelError, naming ``role``, unless the vision tower is a float32 CLIP ViT whose blocks CaR can open.
 
-    Raises ModelError, naming ``role``, for ResNets, timm towers, attention pooling and custom blocks.
+    ResNets, timm towers, attention pooling and custom blocks are refused.
     """
     visual: Any = getattr(model, "visual", None)
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
@@ -54,7 +54,9 @@ def check_vision_tower(model: nn.Module, role: str) -> Any:
     )
     if not plain:
         raise ModelError(f"{role}: expected an open_clip model with a plain ViT tower, found {type(visual).__name__}")
-    return visual
+    dtype = visual.conv1.weight.dtype
+    if dtype != torch.float32:
+        raise ModelError(f"{role}: expected a model in float32, found {dtype}")
 
 
 class TextEncoder:
@@ -104,11 +106,12 @@ class TextEncoder:
         for text in texts:
             self.check(text)
         device = self._model.logit_scale.device
-        # One text at a time gives the same bits whatever texts it is asked for with.
-        chunk = len(texts) if device.type == "cuda" else 1
-        tokens = self._tokenizer(texts, self._context_length).to(device)
+        # A constant number a pass, so that a text's feature does not depend on those it is asked for with.
+        chunk = TEXT_BATCH if device.type == "cuda" else 1
+        padded = texts + [""] * (-len(texts) % chunk)
+        tokens = self._tokenizer(padded, self._context_length).to(device)
         parts = [self._model.encode_text(part, normalize=True) for part in tokens.split(chunk)]
-        return torch.cat(parts).float()
+        return torch.cat(parts).float()[: len(texts)]
 
 
 @dataclass(frozen=True)
@@ -137,10 +140,10 @@ def proposal_size(height: int, width: int, patch: tuple[int, int], max_patches: 
 class ProposalTower:
     """The vision tower of f: CLIP's ViT on a whole image of any size, no crop."""
 
-    def __init__(self, model: nn.Module, *, positional_half: bool, affinity_blocks: int) -> None:
-        self.visual = check_vision_tower(model, "proposal_clip")
+    def __init__(self, model: Any, *, positional_half: bool, affinity_blocks: int) -> None:
+        self.visual = model.visual
         self.blocks = list(self.visual.transformer.resblocks)
-        self.logit_scale: float = float(model.logit_scale.detach().exp())  # type: ignore[operator]
+        self.logit_scale: float = float(model.logit_scale.detach().exp())
         self._positional_half = positional_half
         self._affinity_blocks = affinity_blocks
         self._normalization = normalization_of(self.visual)
@@ -181,12 +184,12 @@ class ProposalTower:
 class ClassifierTower:
     """The vision tower of g: CLIP's class token of a square crop."""
 
-    def __init__(self, model: nn.Module, *, feature: str) -> None:
-        visual = check_vision_tower(model, "classifier_clip")
+    def __init__(self, model: Any, *, feature: str) -> None:
+        visual = model.visual
         self.visual = visual
-        self.logit_scale: float = float(model.logit_scale.detach().exp())  # type: ignore[operator]
-        # Indexing instead of a branch: how many blocks the feature takes.
-        self.blocks = list(visual.transformer.resblocks)[: _BLOCKS_LEFT_OUT[feature]]
+        self.logit_scale: float = float(model.logit_scale.detach().exp())
+        blocks = list(visual.transformer.resblocks)
+        self.blocks = blocks[:-1] if feature == "before_last_block" else blocks
         # CLIP's own preprocessing: shorter side to the model's size (bicubic), centre crop, mean and std.
         mean, std = normalization_of(visual)
         self._transform = open_clip.image_transform(
@@ -215,9 +218,6 @@ class ClassifierTower:
             tokens = block(tokens)
         features = self.visual.ln_post(tokens[:, 0]) @ self.visual.proj
         return F.normalize(features, dim=-1).float()[: len(pixels)]
-
-
-_BLOCKS_LEFT_OUT = {"last_block": None, "before_last_block": -1}
 
 
 def normalization_of(visual: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:

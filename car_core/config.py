@@ -103,7 +103,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class CRFConfig(BaseModel):
     """Dense CRF (Krähenbühl and Koltun) over the proposals; the defaults are those of both sources."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     iterations: int = Field(default=10, ge=0, le=1000, description="mean-field iterations")
     gaussian_sxy: Positive = Field(default=1.0, description="spatial kernel's standard deviation, pixels")
@@ -124,7 +124,7 @@ class CaRConfig(BaseModel):
     (False, True)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     profile: Profile = Field(default="released", description="source of the switches' defaults")
     mode: Mode = Field(default="semantic", description="one label a pixel, or one object for all sentences")

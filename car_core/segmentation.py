@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -66,25 +66,21 @@ def merge_masks(masks: BoolArray, scores: FloatArray, *, union_of_small: bool) -
     return merged
 
 
-def join_parts(queries: tuple[str, ...], parts: Sequence[Segmentation]) -> Segmentation:
-    """One segmentation of ``queries``, the parts' queries in order, from runs on the same image.
+def join_passes(queries: tuple[str, ...], things: Segmentation, stuff: Segmentation) -> Segmentation:
+    """One segmentation of things, then stuff (``queries``), from a pass over each on the same image.
 
-    Indices are shifted to the joint queries; the steps follow each other. Overlaps are painted in order of score.
+    Stuff is painted first, things over it. The stuff pass's indices are shifted; its steps follow the things'.
     """
-    offsets = np.cumsum([0, *(len(part.queries) for part in parts)]).tolist()
-    shifted = [_shift(part, offset) for part, offset in zip(parts, offsets, strict=False)]
-    masks = np.concatenate([part.masks for part in shifted])
-    scores = np.concatenate([part.scores for part in shifted])
-    kept = tuple(index for part in shifted for index in part.kept)
-    stages = dict.fromkeys(stage for part in parts for stage in part.seconds)
+    stuff = _shift(stuff, len(things.queries))
+    stages = dict.fromkeys([*things.seconds, *stuff.seconds])
     return Segmentation(
         queries=queries,
-        masks=masks,
-        scores=scores,
-        kept=kept,
-        label_map=paint_labels(masks, scores, kept),
-        steps=tuple(step for part in shifted for step in part.steps),
-        seconds={stage: sum(part.seconds.get(stage, 0.0) for part in parts) for stage in stages},
+        masks=np.concatenate([things.masks, stuff.masks]),
+        scores=np.concatenate([things.scores, stuff.scores]),
+        kept=things.kept + stuff.kept,
+        label_map=np.where(things.label_map > 0, things.label_map, stuff.label_map),
+        steps=things.steps + stuff.steps,
+        seconds={stage: things.seconds.get(stage, 0.0) + stuff.seconds.get(stage, 0.0) for stage in stages},
     )
 
 
@@ -93,10 +89,5 @@ def _shift(part: Segmentation, offset: int) -> Segmentation:
         return tuple(index + offset for index in indices)
 
     steps = tuple(replace(step, queries=moved(step.queries), kept=moved(step.kept)) for step in part.steps)
-    return replace(part, kept=moved(part.kept), steps=steps)
-
-
-def paint_over(joint: Segmentation, things: Segmentation, stuff: Segmentation) -> Segmentation:
-    """The joint segmentation of both passes with stuff painted first and things over it."""
-    labels = np.where(stuff.label_map > 0, stuff.label_map + len(things.queries), 0)
-    return replace(joint, label_map=np.where(things.label_map > 0, things.label_map, labels).astype(np.int32))
+    labels = np.where(part.label_map > 0, part.label_map + offset, 0).astype(np.int32)
+    return replace(part, kept=moved(part.kept), steps=steps, label_map=labels)

@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import inspect
 import json
+import logging
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,13 +58,13 @@ def load_clip(model: str, weights: str, *, role: str, device: str | torch.device
     path, tag = _locate(model, weights)
     if tag:
         # open_clip only warns when a tag was trained with the other GELU; the figures would be silently wrong.
-        architecture = {**architecture, "quick_gelu": tag.get("quick_gelu", False)}
+        settings = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if tag.get(key)}
+        architecture = {**architecture, "quick_gelu": tag.get("quick_gelu", False), "preprocess_cfg": settings}
     clip = _build(model, architecture, 0)
     if tag:
         open_clip.load_checkpoint(clip, str(path), strict=True, weights_only=True)
-        _set_preprocessing(clip, tag)
     else:
-        _load_file(clip, path, model)
+        _load_file(clip, path, model, quick_gelu=bool(architecture.get("quick_gelu")))
     return _frozen(clip, device), _record(role, model, architecture, _shown_name(weights), _sha256(path))
 
 
@@ -86,7 +87,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise ModelError(f"model: expected a config file at {path}, found none") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelError(f"model: {path}: expected open_clip model-config JSON, found: {error}") from None
-    config = config.get("model_cfg", config) if isinstance(config, dict) else {}
+    config = {**config.pop("model_cfg", {}), **config} if isinstance(config, dict) else {}
     missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(config)
     if missing:
         raise ModelError(f"model: {path}: expected embed_dim, vision_cfg and text_cfg, missing {sorted(missing)}")
@@ -103,7 +104,7 @@ def _random_seed(weights: str) -> int | None:
 
 
 def _build(model: str, architecture: Mapping[str, Any], seed: int) -> nn.Module:
-    config = {key: value for key, value in architecture.items() if key != "custom_text"}
+    config = {key: value for key, value in architecture.items() if key not in ("custom_text", "preprocess_cfg")}
     kind = open_clip.CustomTextCLIP if architecture.get("custom_text") else open_clip.CLIP
     unknown = set(config) - set(inspect.signature(kind.__init__).parameters)
     if unknown:
@@ -111,17 +112,11 @@ def _build(model: str, architecture: Mapping[str, Any], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return kind(**config)  # type: ignore[no-any-return]
-        except (
-            ArithmeticError,
-            AssertionError,
-            AttributeError,
-            LookupError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
+            clip: nn.Module = kind(**config)
+        except Exception as error:  # a wrong value fails wherever open_clip first uses it
             raise ModelError(f"model: {model}: open_clip cannot build it: {error}") from None
+    _set_preprocessing(clip, architecture.get("preprocess_cfg") or {}, model)
+    return clip
 
 
 def _locate(model: str, weights: str) -> tuple[Path, dict[str, Any]]:
@@ -142,20 +137,26 @@ def _locate(model: str, weights: str) -> tuple[Path, dict[str, Any]]:
 
 
 def _download(model: str, weights: str, tag: dict[str, Any]) -> Path:
+    # Without a network the hub's client would print a page of retries before the one line below.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         return Path(open_clip.download_pretrained(tag))
     except (OSError, RuntimeError) as error:
         source = tag.get("hf_hub") or tag.get("url")
+        # A file does not say which GELU it was trained with; the architecture's name must.
+        named = f", with the model {model}-quickgelu" if tag.get("quick_gelu") and "quickgelu" not in model else ""
         raise ModelError(
             f"weights: {model} {weights!r} is neither in open_clip's cache nor can it be downloaded from {source} "
-            f"({type(error).__name__}); fetch it on a connected machine and pass the file as weights"
+            f"({type(error).__name__}); fetch it on a connected machine and pass the file as weights{named}"
         ) from None
 
 
-def _load_file(clip: nn.Module, path: Path, model: str) -> None:
+def _load_file(clip: nn.Module, path: Path, model: str, *, quick_gelu: bool) -> None:
     """Load a state dict whose every tensor fits: open_clip's own loader would resize a positional embedding."""
     try:
         state = load_state_dict(str(path), weights_only=True)
+        if "input_resolution" in state and not quick_gelu:
+            raise ValueError("OpenAI's weights, trained with QuickGELU: use an architecture that has it (-quickgelu)")
         clip.load_state_dict({key: value for key, value in state.items() if key not in _NO_WEIGHTS}, strict=True)
     except Exception as error:  # readers of damaged files raise many types; each means the same to the caller
         reason = " ".join(str(error).split())
@@ -167,14 +168,13 @@ def _load_file(clip: nn.Module, path: Path, model: str) -> None:
         raise ModelError(f"weights: {path}: expected weights of {model}, found: {reason[:300]}") from None
 
 
-def _set_preprocessing(clip: nn.Module, tag: Mapping[str, Any]) -> None:
-    from dataclasses import asdict
-
-    from open_clip.model import set_model_preprocess_cfg
-    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
-
-    base = PreprocessCfg(size=clip.visual.image_size)  # type: ignore[union-attr]
-    set_model_preprocess_cfg(clip, merge_preprocess_dict(asdict(base), dict(tag)))
+def _set_preprocessing(clip: nn.Module, settings: Mapping[str, Any], model: str) -> None:
+    """Keep the mean and std that belong to the weights. CaR resizes as CLIP does; other ways are refused."""
+    for key, expected in (("interpolation", "bicubic"), ("resize_mode", "shortest")):
+        if settings.get(key, expected) != expected:
+            raise ModelError(f"model: {model}: expected preprocessing with {key} {expected}, found {settings[key]!r}")
+    visual: Any = clip.visual
+    visual.image_mean, visual.image_std = settings.get("mean"), settings.get("std")
 
 
 def _frozen(clip: nn.Module, device: str | torch.device) -> nn.Module:
@@ -182,7 +182,7 @@ def _frozen(clip: nn.Module, device: str | torch.device) -> nn.Module:
 
 
 def _record(role: str, model: str, architecture: Mapping[str, Any], name: str, sha256: str | None) -> WeightsRecord:
-    canonical = json.dumps(architecture, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps({"quick_gelu": False, **architecture}, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     return WeightsRecord(role, _shown_name(model), digest, name, sha256, trained=sha256 is not None)
 

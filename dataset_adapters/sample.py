@@ -25,7 +25,7 @@ class DatasetError(ValueError):
 class SampleError(ValueError):
     """A sample that cannot be read.
 
-    id: the sample. path: the offending file. reason: what is wrong with it.
+    id: the sample. path: the offending file, relative to the root. reason: what is wrong with it.
     target: int32 [H, W] if the mask could be read, so that the sample can count as an empty prediction,
     else None.
     """

@@ -20,28 +20,26 @@ def read_semantic_sample(
     Raises SampleError if a file cannot be decoded, a mask value is not in `relabel`, or the two sizes differ.
     """
     target = _read_target(root, row, relabel)
-    path = str(root / row["image"])
     try:
-        image = read_image(path)
+        image = read_image(root / row["image"])
     except ImageError as error:
-        raise SampleError(row["id"], error.path, error.reason, target) from error
+        raise SampleError(row["id"], row["image"], error.reason, target) from error
     if image.shape[:2] != target.shape:
         reason = f"expected the size of its image, {_size(image)}, found {_size(target)}"
-        raise SampleError(row["id"], str(root / row["mask"]), reason, target)
+        raise SampleError(row["id"], row["mask"], reason, target)
     return Sample(row["id"], image, label_space.queries, "semantic", target)
 
 
 def _read_target(root: Path, row: Mapping[str, str], relabel: Mapping[int, int]) -> LabelMap:
-    path = str(root / row["mask"])
     try:
-        stored = read_label_map(path)
+        stored = read_label_map(root / row["mask"])
     except ImageError as error:
-        raise SampleError(row["id"], error.path, error.reason) from error
+        raise SampleError(row["id"], row["mask"], error.reason) from error
     present = np.flatnonzero(np.bincount(stored.ravel())).tolist()
     unknown = [value for value in present if value not in relabel]
     if unknown:
         reason = f"expected labels {_ranges(relabel)}, found {', '.join(map(str, unknown))}"
-        raise SampleError(row["id"], path, reason)
+        raise SampleError(row["id"], row["mask"], reason)
     table = np.zeros(max(present) + 1, np.int32)
     table[present] = [relabel[value] for value in present]
     return table[stored]

@@ -11,9 +11,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from car_core import CaRConfig
-from car_core.config import CRFConfig, Profile
+from car_core.config import PROFILES, CRFConfig, Profile
 
-Source = Literal["profile", "benchmark", "user"]
+Source = Literal["default", "profile", "benchmark", "user"]
+
+# Fields with a place of their own: setting them would leave the benchmark's other values behind.
+_NOT_SETTINGS = {"profile": "the option --profile", "mode": "a benchmark of that mode"}
 
 
 class BenchmarkError(ValueError):
@@ -27,6 +30,8 @@ class PaperColumn(BaseModel):
 
     table: str
     column: str
+    split: str
+    samples: int  # in that split
 
 
 class Benchmark(BaseModel):
@@ -58,10 +63,13 @@ def load_benchmark(name: str) -> Benchmark:
 def resolve_config(
     benchmark: Benchmark, profile: Profile, settings: Mapping[str, Any]
 ) -> tuple[CaRConfig, dict[str, Source]]:
-    """The configuration of a run, and who set each field: profile, then benchmark, then the user's ``settings``.
+    """The configuration of a run, and who set each field: default, profile, benchmark, or the user's ``settings``.
 
     Raises BenchmarkError naming the field for an unknown one or an impossible value.
     """
+    for field, instead in _NOT_SETTINGS.items():
+        if field in settings:
+            raise BenchmarkError(f"{field}: expected {instead}, found {field}={settings[field]!r} among the settings")
     own = {**benchmark.config, **benchmark.profiles.get(profile, {})}
     try:
         config = CaRConfig.model_validate({"profile": profile, **own, **settings})
@@ -73,7 +81,9 @@ def resolve_config(
 def _source(field: str, own: Mapping[str, Any], settings: Mapping[str, Any]) -> Source:
     if field in settings:
         return "user"
-    return "benchmark" if field in own else "profile"
+    if field in own:
+        return "benchmark"
+    return "profile" if field == "profile" or field in PROFILES["paper"] else "default"
 
 
 def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 # Exit statuses besides 0 and the shell's own.
+RUN_ERROR = 1
 SETUP_ERROR = 2
 SAMPLES_FAILED = 3
 INTERRUPTED = 130
@@ -69,7 +70,8 @@ def eval_command(
 ) -> None:
     """Run a benchmark and print its figures beside the paper's.
 
-    Exit status: 0, 2 for a set-up mistake, 3 if samples failed, 130 if interrupted (the same command goes on).
+    Exit status: 0, 1 if the run broke off (disk full, a decoder died), 2 for a set-up mistake, 3 if samples failed,
+    130 if interrupted. The same command goes on with what is finished.
     """
     with _one_line_errors():
         from evaluation.benchmark import parse_settings
@@ -95,7 +97,7 @@ def eval_command(
     failed = run.header.counts.n_failed
     typer.echo(f"Run directory: {run.path}", err=True)
     if failed:
-        typer.echo(f"{failed} of {run.header.counts.n_total} samples failed; see the table's last section", err=True)
+        typer.echo(f"{failed} of {run.header.counts.n_total} samples failed; see the section Failed samples", err=True)
         raise typer.Exit(0 if allow_failures else SAMPLES_FAILED)
 
 
@@ -118,25 +120,28 @@ def _one_line_errors() -> Iterator[None]:
 
     try:
         yield
-    except (ValueError, StoreError, OSError) as error:
-        if not _is_users(error):
+    except (ValueError, RuntimeError, StoreError, OSError) as error:
+        status = _exit_status(error)
+        if status is None:
             raise
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(SETUP_ERROR) from None
+        raise typer.Exit(status) from None
     except KeyboardInterrupt:
         typer.echo("interrupted; finished samples are kept, the same command goes on from them", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _is_users(error: Exception) -> bool:
-    """Whether an error is one of the project's own, whose message names what to mend; others keep their traceback."""
+def _exit_status(error: Exception) -> int | None:
+    """Status of an error whose message says what to mend; None for one that needs its traceback."""
     from car_core import ImageError, ModelError, QueryError
     from dataset_adapters import DatasetError
     from evaluation.benchmark import BenchmarkError
+    from evaluation.engines.local import WorkerError
     from results import StoreError
 
-    own = (BenchmarkError, DatasetError, ImageError, ModelError, QueryError, StoreError, OSError)
-    return isinstance(error, own)
+    if isinstance(error, (BenchmarkError, DatasetError, ImageError, ModelError, QueryError, StoreError)):
+        return SETUP_ERROR
+    return RUN_ERROR if isinstance(error, (WorkerError, OSError)) else None
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +72,8 @@ def _digest(texts: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(texts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-@cache
-def code_digest() -> str:
+def code_digest(root: Path = Path(__file__).parents[1]) -> str:
     """sha256 over the sources that turn files into counts, so that records of other code are never reused."""
-    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for source in _NUMERIC_SOURCES:
         path = root / source

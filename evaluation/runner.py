@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from car_core import CaR, CaRConfig
 from car_core.config import Profile
@@ -35,6 +35,7 @@ from results import (
 )
 
 DEFAULT_RUNS = Path("results/runs")
+Status = Literal["running", "complete"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def evaluate(options: RunOptions) -> Run:
     benchmark = load_benchmark(options.benchmark)
     config, sources = resolve_config(benchmark, options.profile, options.settings)
     dataset = _dataset(benchmark, options)
+    _check_out(options.out or DEFAULT_RUNS)
     car = CaR.from_config(config, weights=options.weights, device=options.device)
     car.check_queries(dataset.label_space.queries)
     header = _header(benchmark, dataset, config, sources, car, options)
@@ -82,11 +84,7 @@ def evaluate(options: RunOptions) -> Run:
     selected = _selected(dataset, options)
     with RunDirectory(path) as store:
         finished = store.start(header, fresh=options.fresh)
-        header = store.read_header()
-        scorer = Scorer(metrics_for(dataset.task), dataset.label_space)
-        with _clock() as clock:
-            _segment_rest(store, selected, finished, car, scorer, options)
-        header = _complete(store, scorer, header, clock.seconds)
+        header = _segment(store, selected, finished, car, options)
     _write_tables(path)
     return Run(path, header)
 
@@ -95,6 +93,14 @@ def _dataset(benchmark: Benchmark, options: RunOptions) -> Dataset:
     if options.limit is not None and options.limit < 1:
         raise BenchmarkError(f"limit: expected at least 1 sample, found {options.limit}")
     return load(benchmark.adapter, options.data_root, split=options.split, names=options.names)
+
+
+def _check_out(path: Path) -> None:
+    """Raise BenchmarkError unless the folder can be written or made: found out before models are loaded."""
+    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        found = f"{there}, which is read-only" if there.is_dir() else f"{there}, which is no folder"
+        raise BenchmarkError(f"out: expected a folder that can be written, found {found}")
 
 
 def _selected(dataset: Dataset, options: RunOptions) -> Dataset:
@@ -122,7 +128,7 @@ def _header(
                 fingerprint=dataset.fingerprint,
                 n_samples=len(dataset),
             ),
-            paper=PaperCell(**benchmark.paper.model_dump()) if benchmark.paper else None,
+            **_paper_fields(benchmark),
         ),
         config=config.model_dump(mode="json"),
         config_sources=dict(sources),
@@ -133,8 +139,31 @@ def _header(
     )
 
 
+def _paper_fields(benchmark: Benchmark) -> dict[str, Any]:
+    paper = benchmark.paper
+    if paper is None:
+        return {}
+    cell = PaperCell(table=paper.table, column=paper.column)
+    return {"paper": cell, "paper_split": paper.split, "paper_samples": paper.samples}
+
+
 def _weights_info(record: Mapping[str, Any]) -> WeightsInfo:
     return WeightsInfo(**{key: record[key] for key in WeightsInfo.model_fields})
+
+
+def _segment(
+    store: RunDirectory, dataset: Dataset, finished: Mapping[str, SampleRecord], car: CaR, options: RunOptions
+) -> RunHeader:
+    """Segment what has no finished record yet and close the header, also when interrupted."""
+    scorer = Scorer(metrics_for(dataset.task), dataset.label_space)
+    status: Status = "running"
+    start = time.perf_counter()
+    try:
+        _segment_rest(store, dataset, finished, car, scorer, options)
+        status = "complete"
+    finally:
+        _close(store, scorer, status, time.perf_counter() - start)
+    return store.read_header()
 
 
 def _segment_rest(
@@ -153,40 +182,27 @@ def _segment_rest(
             progress.add(record)
 
 
-def _complete(store: RunDirectory, scorer: Scorer, header: RunHeader, seconds: float) -> RunHeader:
-    """Compute the metrics from the records on disk and close the header."""
+def _close(store: RunDirectory, scorer: Scorer, status: Status, seconds: float) -> None:
+    """Compute the metrics from the records on disk and write the header; time and memory add to earlier sessions'."""
+    header = store.read_header()
     records = {record.id: record for record in store.read_records()}
     failed = sum(record.status == "failed" for record in records.values())
     stages: dict[str, float] = defaultdict(float)
     for record in records.values():
         for stage, spent in record.seconds.items():
             stages[stage] += spent
-    closed = header.model_copy(
-        update={
-            "status": "complete",
-            "metrics": scorer.summarize(records),
-            "counts": SampleCounts(n_total=len(records), n_scored=len(records) - failed, n_failed=failed),
-            "timings": Timings(wall_seconds=header.timings.wall_seconds + seconds, seconds_by_stage=dict(stages)),
-            "memory": Memory(peak_rss_mib=peak_rss_mib()),
-        }
-    )
-    store.write_header(closed)
-    return store.read_header()
+    peaks = [peak for peak in (header.memory.peak_rss_mib, peak_rss_mib()) if peak is not None]
+    changes = {
+        "status": status,
+        "metrics": scorer.summarize(records),
+        "counts": SampleCounts(n_total=len(records), n_scored=len(records) - failed, n_failed=failed),
+        "timings": Timings(wall_seconds=header.timings.wall_seconds + seconds, seconds_by_stage=dict(stages)),
+        "memory": Memory(peak_rss_mib=max(peaks, default=None)),
+    }
+    store.write_header(header.model_copy(update=changes))
 
 
 def _write_tables(path: Path) -> None:
     from results.tables import write_tables
 
     write_tables(path)
-
-
-@dataclass
-class _Clock:
-    seconds: float = 0.0
-
-
-@contextmanager
-def _clock() -> Iterator[_Clock]:
-    clock, start = _Clock(), time.perf_counter()
-    yield clock
-    clock.seconds = time.perf_counter() - start

@@ -25,11 +25,15 @@ def _weights(weights: list[WeightsInfo]) -> str:
 
 def remarks(header: RunHeader) -> str:
     """Why the figures are not those of a whole, trained run; empty where they are."""
-    n_total, n_samples = header.counts.n_total, header.benchmark.dataset.n_samples
+    dataset, n_total = header.benchmark.dataset, header.counts.n_total
+    n_expected = header.benchmark.paper_samples or dataset.n_samples
+    changed = ", ".join(key for key, source in header.config_sources.items() if source == "user")
     applicable = {
         "untrained weights, not comparable": any(not entry.trained for entry in header.weights),
         "run not finished": header.status != "complete",
-        f"{n_total} of {n_samples} {_noun(header)}": n_total < n_samples,
+        f"{n_total} of {n_expected} {_noun(header)}": n_total != n_expected,
+        f"split {dataset.split}": header.benchmark.paper_split not in (None, dataset.split),
+        f"changed: {changed}": bool(changed),
     }
     return "; ".join(remark for remark, applies in applicable.items() if applies)
 

@@ -18,7 +18,7 @@ SCHEMA_VERSION = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
-Source = Literal["profile", "benchmark", "user"]
+Source = Literal["default", "profile", "benchmark", "user"]
 
 
 def utc_now() -> str:
@@ -63,6 +63,10 @@ class BenchmarkInfo(_Model):
     """What was read."""
     paper: PaperCell | None = None
     """The paper's figures to stand beside; null where the paper has none."""
+    paper_split: str | None = None
+    """The split behind the paper's figures; a run on another one is marked in its table."""
+    paper_samples: Count | None = None
+    """Samples of that split; a run over another number is marked in its table."""
 
 
 class WeightsInfo(_Model):
@@ -130,13 +134,14 @@ class RunHeader(_Model):
     schema_version: Literal[1] = 1
     """Version of this schema; a newer file is refused."""
     status: Literal["running", "complete", "incomplete"]
-    """running: not ended, or killed. complete: every selected sample has a record. incomplete: stopped."""
+    """running: not ended: at work, interrupted or killed. complete: every selected sample has a record.
+    incomplete: ended for good without some samples."""
     benchmark: BenchmarkInfo
     """Data set, labels and protocol."""
     config: dict[str, Any]
     """Every switch and threshold by field name."""
     config_sources: dict[str, Source]
-    """Who set each value of `config`: the profile, the benchmark file or the user."""
+    """Who set each value of `config`: the program's default, the profile, the benchmark file or the user."""
     identity: Sha256
     """sha256 over the canonical JSON of `identity_fields`."""
     identity_fields: dict[str, Any]

@@ -41,7 +41,8 @@ class RunDirectory:
     def start(self, header: RunHeader, *, fresh: bool = False) -> dict[str, SampleRecord]:
         """Create the run, or go on with the one that is here; returns the finished records to reuse, by id.
 
-        A resumed run keeps its created_at. With `fresh`, what is here is set aside first (see `set_aside`).
+        A resumed run keeps its created_at, the time spent so far and the peak memory. With `fresh`, what is here is
+        set aside first (see `set_aside`).
 
         Raises:
             StoreError: another identity or unreadable files are here.
@@ -52,7 +53,9 @@ class RunDirectory:
             self.create(header)
             return {}
         finished = self.open_for_resume(header.identity_fields)
-        self.write_header(header.model_copy(update={"created_at": self.read_header().created_at}))
+        before = self.read_header()
+        kept = {"created_at": before.created_at, "timings": before.timings, "memory": before.memory}
+        self.write_header(header.model_copy(update=kept))
         return finished
 
     def create(self, header: RunHeader) -> None:

@@ -23,6 +23,7 @@ _PEER_GROUPS = {"training-free", "zero-shot"}
 _HEADLINE = "miou"
 _VARIANTS = ("miou_gt_classes", "miou_scored_only")
 _MAX_FAILED_ROWS = 50
+_ABSENT = {True: "absent", False: ""}
 
 
 def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
@@ -92,8 +93,11 @@ def per_class_table(header: RunHeader) -> Table:
         Column("intersection_pixels", "pixels in both", "count"),
         Column("reason", "remarks"),
     )
-    rows = [{**entry, "percent": _percent(entry["iou"])} for entry in header.metrics.get("per_class", [])]
-    return Table("IoU by class", columns, _frame(rows, columns))
+    classes = header.metrics.get("per_class", [])
+    # The reason is the same for every such class: once below the table, not in every row.
+    rows = [{**entry, "percent": _percent(entry["iou"]), "reason": _ABSENT[bool(entry["reason"])]} for entry in classes]
+    reasons = dict.fromkeys(entry["reason"] for entry in classes if entry["reason"])
+    return Table("IoU by class", columns, _frame(rows, columns), tuple(f"absent: {reason}" for reason in reasons))
 
 
 def failed_table(header: RunHeader) -> Table:

@@ -50,7 +50,7 @@ def mean_field(image: Image, probabilities: npt.NDArray[np.float32], config: CRF
     crf.addPairwiseBilateral(
         sxy=config.bilateral_sxy,
         srgb=config.bilateral_srgb,
-        rgbim=np.ascontiguousarray(image),
+        rgbim=np.require(image, requirements=["C", "W"]),  # pydensecrf refuses read-only arrays
         compat=config.bilateral_weight,
     )
     marginals = np.array(crf.inference(config.iterations), np.float32).reshape(labels, height, width)

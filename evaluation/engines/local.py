@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch.utils.data import DataLoader
@@ -15,6 +15,10 @@ from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.scorer import Scorer
 from evaluation.segmenter import Segmenter
 from results import SampleRecord
+
+
+class WorkerError(RuntimeError):
+    """A decoding process was killed or crashed; the samples finished before are kept."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,24 @@ def run_local(
     loader = DataLoader(
         _Decoding(dataset, positions), batch_size=batch_size, num_workers=min(workers, len(positions)), collate_fn=list
     )
-    for batch in loader:
+    for batch in _batches(loader):
         yield from _records(batch, segmenter, scorer)
+
+
+def _batches(loader: Iterable[list[_Decoded]]) -> Iterator[list[_Decoded]]:
+    """The loader's batches. Raises WorkerError if a decoding process was killed or crashed."""
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            reason = " ".join(str(error).split())
+            raise WorkerError(f"workers: a decoding process died ({reason}); finished samples are kept") from None
+        yield batch
 
 
 def _records(batch: Sequence[_Decoded], segmenter: Segmenter, scorer: Scorer) -> Iterator[SampleRecord]:

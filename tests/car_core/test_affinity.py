@@ -71,10 +71,11 @@ def test_attention_is_the_mean_of_the_last_eight_blocks(config: dict[str, Any], 
     car = CaR(CaRConfig(positional_half=False), proposal_clip=model, classifier_clip=model)
     literal = trunk_of(in_double(model), image, positional_half=False)
     job = car._start(image, ["cat"])
-    assert job.grid == literal.grid
-    assert job.affinity is not None
-    np.testing.assert_allclose(job.last.block.ln_1(literal.tokens.float())[1:], job.last.feature_map, atol=1e-4)
-    affinity = (job.affinity @ job.affinity).numpy()
+    assert job.encoded.grid == literal.grid
+    assert job.encoded.affinity is not None
+    last = job.encoded.last
+    np.testing.assert_allclose(last.block.ln_1(literal.tokens.float())[1:], last.feature_map, atol=1e-4)
+    affinity = (job.encoded.affinity @ job.encoded.affinity).numpy()
     np.testing.assert_allclose(affinity, affinity_of(literal.attention.numpy()), rtol=0, atol=1e-6)
 
 

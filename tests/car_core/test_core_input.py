@@ -237,9 +237,9 @@ def test_very_large_image() -> None:
     car = CaR(config, proposal_clip=model, classifier_clip=model)
     image = np.tile(photo(500, 750), (8, 8, 1))
     job = car._start(image, ["cat"])
-    assert job.grid[0] * job.grid[1] <= 1500
-    assert job.affinity is not None
-    assert max(job.affinity.shape) <= 1500
+    assert job.encoded.grid[0] * job.encoded.grid[1] <= 1500
+    assert job.encoded.affinity is not None
+    assert max(job.encoded.affinity.shape) <= 1500
     result = car.segment(image, ["cat"])
     assert result.masks.shape == (1, 4000, 6000)
     assert result.label_map.shape == (4000, 6000)
@@ -298,3 +298,19 @@ def test_batch_of_other_lengths(car: CaR) -> None:
     with pytest.raises(QueryError, match="expected 2 lists, found 1"):
         car.segment_batch([photo(20, 20)] * 2, [["cat"]])
     assert car.segment_batch([], []) == []
+
+
+@pytest.mark.parametrize("profile", ["paper", "released"])
+@pytest.mark.parametrize("kind", ["PIL", "read-only array"])
+def test_images_that_cannot_be_written_are_refined_all_the_same(profile: Any, kind: str) -> None:
+    """PIL hands out read-only arrays, and pydensecrf refuses those."""
+    pixels = photo(40, 48)
+    pixels.flags.writeable = False
+    image = Image.fromarray(pixels) if kind == "PIL" else pixels
+    config = CaRConfig(profile=profile, recurrence="none", templates=("a {}.",))
+    found = CaR(config, proposal_clip=tiny_clip(0), classifier_clip=tiny_clip(1)).segment(image, ["cat", "dog"])
+    writable = CaR(config, proposal_clip=tiny_clip(0), classifier_clip=tiny_clip(1)).segment(
+        pixels.copy(), ["cat", "dog"]
+    )
+    assert found.masks.any()
+    np.testing.assert_array_equal(found.masks, writable.masks)

@@ -44,7 +44,7 @@ def test_two_passes_equal_two_runs(profile: Any, stuff_prompts: Any, recurrence:
 
     assert joined.queries == (*THINGS, *STUFF)
     np.testing.assert_array_equal(joined.masks, np.concatenate([things.masks, stuff.masks]))
-    np.testing.assert_allclose(joined.scores, np.concatenate([things.scores, stuff.scores]), atol=1e-5)
+    np.testing.assert_allclose(joined.scores, np.concatenate([things.scores, stuff.scores]), atol=1e-4)
     assert joined.kept == (*things.kept, *(i + len(THINGS) for i in stuff.kept))
     assert joined.merged_mask is None
 
@@ -55,7 +55,7 @@ def test_two_passes_equal_two_runs(profile: Any, stuff_prompts: Any, recurrence:
         assert step.queries == tuple(i + len(THINGS) for i in expected.queries)
         assert step.kept == tuple(i + len(THINGS) for i in expected.kept)
         assert step.proposals is not None
-        np.testing.assert_allclose(step.proposals, expected.proposals, atol=1e-5)
+        np.testing.assert_allclose(step.proposals, expected.proposals, atol=1e-4)
 
     assert joined.label_map.dtype == np.int32
     for y in range(52):

@@ -15,7 +15,7 @@ from tiny_clip import clip_config, photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ModelError
 from car_core import weights as weights_module
-from car_core.clip import open_clip
+from car_core.clip import normalization_of, open_clip
 from car_core.weights import load_clip, read_architecture
 
 CONFIG = clip_config(layers=2)
@@ -37,8 +37,8 @@ def equal(first: torch.nn.Module, second: dict[str, torch.Tensor]) -> bool:
     return own.keys() == second.keys() and all(torch.equal(own[name], second[name]) for name in own)
 
 
-def load(model: str, weights: str | Path) -> Any:
-    return load_clip(model, str(weights), role="proposal", device="cpu")
+def load(model: str | Path, weights: str | Path) -> Any:
+    return load_clip(str(model), str(weights), role="proposal", device="cpu")
 
 
 # Random weights.
@@ -207,7 +207,33 @@ def test_config_of_the_hub_layout(tmp_path: Path) -> None:
     """open_clip_config.json keeps the model's part under model_cfg."""
     path = tmp_path / "open_clip_config.json"
     path.write_text(json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {}}))
-    assert read_architecture(str(path)) == CONFIG
+    assert read_architecture(str(path)) == {**CONFIG, "preprocess_cfg": {}}
+
+
+def test_preprocessing_of_the_config_is_kept_and_counts(tmp_path: Path, config_json: str) -> None:
+    """The same tensors normalized otherwise are another model."""
+    path = tmp_path / "open_clip_config.json"
+    path.write_text(json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}))
+    model, record = load(path, "random:0")
+    assert tuple(normalization_of(model.visual)[0]) == (0.5, 0.5, 0.5)
+    assert record.model_sha256 != load(config_json, "random:0")[1].model_sha256
+
+
+def test_preprocessing_that_is_not_clips_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "open_clip_config.json"
+    path.write_text(json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {"resize_mode": "squash"}}))
+    with pytest.raises(ModelError, match="expected preprocessing with resize_mode shortest, found 'squash'"):
+        load(path, "random:0")
+
+
+def test_openai_weights_in_a_file_need_an_architecture_with_quick_gelu(tmp_path: Path) -> None:
+    path, weights = tmp_path / "openai.pt", tmp_path / "plain.json"
+    torch.save({**state(), "input_resolution": torch.tensor(64)}, path)
+    weights.write_text(json.dumps({**CONFIG, "quick_gelu": False}))
+    with pytest.raises(ModelError, match="trained with QuickGELU"):
+        load(weights, path)
+    weights.write_text(json.dumps({**CONFIG, "quick_gelu": True}))
+    load(weights, path)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +344,7 @@ def test_activation_is_that_of_the_tag(
 def test_one_model_for_both_roles(config_json: str) -> None:
     config = CaRConfig(proposal_model=config_json, classifier_model=config_json)
     car = CaR.from_config(config, weights="random:0")
-    assert car._proposal.visual is car._classifier.visual
+    assert car._proposal.tower.visual is car._classifier.visual
     assert [record.role for record in car.weights] == ["proposal", "classifier"]
     assert car.weights[0].model_sha256 == car.weights[1].model_sha256
 
@@ -328,7 +354,7 @@ def test_a_model_for_each_role(config_json: str, tmp_path: Path) -> None:
     other.write_text(json.dumps(clip_config(layers=2, patch=14, image_size=56)))
     config = CaRConfig(proposal_model=config_json, classifier_model=str(other), background=("sky",))
     car = CaR.from_config(config, weights="random:0")
-    assert car._proposal.visual is not car._classifier.visual
+    assert car._proposal.tower.visual is not car._classifier.visual
     assert [record.model for record in car.weights] == ["tiny.json", "other.json"]
     assert car.segment(photo(30, 40), ["cat"]).masks.shape == (1, 30, 40)
 

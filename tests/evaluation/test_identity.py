@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,12 @@ def test_the_exclusions_are_these_and_no_others() -> None:
 
 
 def test_the_hash_of_given_fields_is_pinned() -> None:
-    fields = {
+    given = {
         "benchmark": "voc21",
         "config": {"eta": 0.4, "prompts": ["circle", "blur"]},
         "weights": [{"sha256": None}],
     }
-    assert identity_of(fields) == "4e725372243d22c5005ad269dbb770403f7e28d21b054b11e80a972bfc6a1f64"
+    assert identity_of(given) == "4e725372243d22c5005ad269dbb770403f7e28d21b054b11e80a972bfc6a1f64"
 
 
 def test_what_is_excluded_changes_neither_identity_nor_figures(tiny_run: Any, tmp_path: Path) -> None:
@@ -92,8 +92,21 @@ def test_weights_count_by_content_not_by_name(tiny_run: Any, tmp_path: Path) -> 
     assert first == second
 
 
-def test_the_code_digest_covers_every_source_that_counts() -> None:
+@pytest.mark.parametrize(
+    "source", ["car_core/cam.py", "car_core/refine/crf.py", "dataset_adapters/voc.py", "evaluation/metrics/semantic.py"]
+)
+def test_changed_code_changes_the_identity(source: str, tmp_path: Path) -> None:
     root = Path(identity.__file__).parents[1]
-    covered = [file for source in ("car_core", "dataset_adapters") for file in (root / source).rglob("*.py")]
-    assert len(covered) > 20
-    assert len(identity.code_digest()) == 64
+    copy = tmp_path / "copy"
+    for package in ("car_core", "dataset_adapters", "evaluation"):
+        shutil.copytree(root / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    assert identity.code_digest(copy) == identity.code_digest(root)
+    with (copy / source).open("a") as file:
+        file.write("\n")
+    assert identity.code_digest(copy) != identity.code_digest(root)
+
+
+def test_every_option_of_a_run_is_in_the_identity_or_excluded() -> None:
+    covered = {"benchmark", "weights", "profile", "settings", "split", "names", "limit"}  # each shown to count above
+    excluded = set(identity.EXCLUDED) | {"fresh", "quiet"}  # which decide what is done, not what is found
+    assert {field.name for field in fields(RunOptions)} <= covered | excluded

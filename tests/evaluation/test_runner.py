@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from car_core import CaR
-from dataset_adapters import DatasetError, load
+from dataset_adapters import Dataset, DatasetError, load
 from evaluation.benchmark import BenchmarkError, load_benchmark, resolve_config
 from evaluation.runner import RunOptions, evaluate
 from results import RunDirectory, StoreError
@@ -99,7 +100,7 @@ def test_the_run_directory_holds_what_is_needed(tiny_run: Any) -> None:
     assert header.config_sources["theta"] == "user"
     table = (run.path / "table.md").read_text()
     assert "untrained weights, not comparable" in table
-    assert "2 of 7 images" in table
+    assert "2 of 1449 images; changed: theta" in table
     assert "67.6" in table
     assert (run.path / "table.csv").stat().st_size > 0
 
@@ -127,6 +128,8 @@ def test_a_finished_run_is_not_run_again_unless_fresh(tiny_run: Any, segmenting:
     again = evaluate(tiny_run.options(limit=2)).header
     assert segmenting.images == 2
     assert again.metrics == first.metrics
+    assert again.timings.wall_seconds > first.timings.wall_seconds > sum(again.timings.seconds_by_stage.values()) / 2
+    assert (again.memory.peak_rss_mib or 0) >= (first.memory.peak_rss_mib or 0)
     evaluate(tiny_run.options(limit=2, fresh=True))
     assert segmenting.images == 4
     assert len(list(tiny_run.out.glob("samples.jsonl*"))) == 2
@@ -183,6 +186,9 @@ def test_one_bad_image_does_not_fail_its_batch(tiny_run: Any, monkeypatch: pytes
         ({"split": "trainn"}, DatasetError, "trainn"),
         ({"benchmark": "voc22"}, BenchmarkError, "voc22"),
         ({"limit": 0}, BenchmarkError, "limit"),
+        ({"settings": {"profile": "paper"}}, BenchmarkError, "--profile"),
+        ({"settings": {"mode": "referring"}}, BenchmarkError, "mode"),
+        ({"out": Path(__file__) / "run"}, BenchmarkError, "out: expected a folder that can be written"),
         ({"weights": "random:x"}, ValueError, "random:x"),
     ],
     ids=str,
@@ -203,6 +209,32 @@ def test_open_files_do_not_grow_with_the_run(tiny_run: Any) -> None:
     before = len(os.listdir(folder))
     evaluate(tiny_run.options(out=tiny_run.out.with_name("second"), workers=2))
     assert len(os.listdir(folder)) <= before + 1
+
+
+def test_a_decoder_that_dies_is_one_error_and_keeps_what_is_finished(
+    tiny_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evaluation.engines.local import WorkerError
+
+    original = Dataset.__getitem__
+
+    def crash(dataset: Dataset, item: Any) -> Any:
+        if item == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(dataset, item)
+
+    monkeypatch.setattr(Dataset, "__getitem__", crash)
+    with pytest.raises(WorkerError, match="finished samples are kept"):
+        evaluate(tiny_run.options(batch_size=1, workers=1))
+    monkeypatch.undo()
+    assert len(records(tiny_run.out)) >= 1
+    assert figures(tiny_run.out)["status"] == "running"
+
+
+def test_records_hold_no_path_of_this_machine(tiny_run: Any) -> None:
+    (tiny_run.data_root / "JPEGImages" / "2007_000000.jpg").write_bytes(b"not a picture")
+    evaluate(tiny_run.options(limit=2))
+    assert str(tiny_run.data_root.parent) not in (tiny_run.out / "samples.jsonl").read_text()
 
 
 def test_records_are_enough_for_the_metrics(tiny_run: Any) -> None:

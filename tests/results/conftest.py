@@ -61,6 +61,8 @@ def header_fields(**changes: Any) -> dict[str, Any]:
             "label_space": {"labels": LABELS, "scored": [0, 1, 2, 3], "ignore_label": 255},
             "dataset": {"name": "voc", "split": "val", "fingerprint": "f00d", "n_samples": 11},
             "paper": {"table": "table1", "column": "voc21"},
+            "paper_split": "val",
+            "paper_samples": 11,
         },
         "config": config,
         "config_sources": dict.fromkeys(config, "profile") | {"eta": "user"},

@@ -45,7 +45,7 @@ def test_the_run_stands_below_the_papers_rows_with_signed_differences(make_heade
         ["CaR+SAM (paper)", "mIoU", "70.2", "+2.6"],
         ["CaR, released profile, openai", "miou", "65.4", "-2.2"],
     ]
-    assert table[-1][4:] == ["11", "11", "0", ""]
+    assert table[-1][4:] == ["11", "11", "0", "changed: eta"]
     assert table[0][3:] == ["vs. CaR (paper)", "n_total", "n_scored", "n_failed", "remarks"]
 
 
@@ -71,16 +71,28 @@ def test_other_reductions_are_shown_when_they_differ(make_header: MakeHeader, ma
     assert "miou_gt_classes: as miou, over classes in the ground truth." in table.notes
 
 
+def test_another_split_or_number_of_images_than_the_papers_is_marked(make_header: MakeHeader) -> None:
+    header = make_header()
+    other = header.benchmark.model_copy(update={"paper_split": "test", "paper_samples": 1449})
+    remarks = rows_of(comparison_table(header.model_copy(update={"benchmark": other}), cell=VOC21))[-1]["remarks"]
+    assert remarks == "11 of 1449 images; split val; changed: eta"
+
+
 def test_untrained_and_partial_runs_are_marked(make_header: MakeHeader) -> None:
     counts = {"n_total": 3, "n_scored": 2, "n_failed": 1}
     header = make_header(weights=untrained(), counts=counts)
     assert rows_of(comparison_table(header, cell=VOC21))[-1]["remarks"] == (
-        "untrained weights, not comparable; 3 of 11 images"
+        "untrained weights, not comparable; 3 of 11 images; changed: eta"
     )
     page = run_markdown(header)
-    assert "**Read with care:** untrained weights, not comparable; 3 of 11 images; 1 of 3 images failed." in page
+    assert (
+        "**Read with care:** untrained weights, not comparable; 3 of 11 images; changed: eta; 1 of 3 images failed."
+        in page
+    )
     assert "run not finished" in run_markdown(make_header(status="running"))
-    assert "Read with care" not in run_markdown(make_header())
+    header = make_header()
+    plain = header.model_copy(update={"config_sources": dict.fromkeys(header.config, "profile")})
+    assert "Read with care" not in run_markdown(plain)
 
 
 def test_one_untrained_model_marks_the_run_and_both_names_are_shown(make_header: MakeHeader) -> None:
@@ -132,14 +144,16 @@ def test_an_undefined_metric_shows_its_reason(make_header: MakeHeader, make_metr
 
 
 def test_iou_by_class_has_every_class_and_a_reason_for_a_blank(make_header: MakeHeader) -> None:
-    rows = cells_of(to_markdown(per_class_table(make_header())))[2:]
+    table = per_class_table(make_header())
+    rows = cells_of(to_markdown(table))[2:]
     assert [row[:3] for row in rows] == [
         ["0", "background", "90.0"],
         ["1", "aeroplane", "50.0"],
         ["2", "bicycle", ""],
         ["3", "bird", "25.0"],
     ]
-    assert rows[2][-1] == "no pixel"
+    assert [row[-1] for row in rows] == ["", "", "absent", ""]
+    assert table.notes == ("absent: no pixel",)
 
 
 def test_failed_samples_are_listed_and_capped(make_header: MakeHeader, make_metrics: MakeMetrics) -> None:
@@ -165,7 +179,8 @@ def test_the_page_tells_what_produced_the_figures(make_header: MakeHeader) -> No
 
 
 def test_columns_of_markdown_line_up_also_with_wide_characters(make_header: MakeHeader) -> None:
-    lines = to_markdown(per_class_table(renamed(make_header, "飞机"))).splitlines()[2:]
+    page = to_markdown(per_class_table(renamed(make_header, "飞机")))
+    lines = [line for line in page.splitlines() if line.startswith("|")]
     assert len({len(line) + 2 * ("飞机" in line) for line in lines}) == 1
 
 

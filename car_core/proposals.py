@@ -1,0 +1,65 @@
+"""f, the mask proposal generator: one pass of the trunk an image, then proposals for any texts at any step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from car_core.affinity import AFFINITY_BLOCKS, doubly_normalized, spread
+from car_core.cam import LastBlock, grad_cams, last_block, text_activations
+from car_core.clip import ProposalTower, TextEncoder
+from car_core.config import CaRConfig
+from car_core.images import RGBArray
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """What f keeps of one image, for all steps and passes."""
+
+    grid: tuple[int, int]  # h, w patches
+    last: LastBlock
+    affinity: Tensor | None  # D [P, P]; None for plain Grad-CAM
+    activations: dict[str, Tensor] = field(default_factory=dict)  # a_j [P] of each text asked for so far
+
+
+class ProposalGenerator:
+    """f on one CLIP model; ``encode_text`` gives its text features."""
+
+    def __init__(self, model: nn.Module, encode_text: TextEncoder, config: CaRConfig, device: torch.device) -> None:
+        self.tower = ProposalTower(
+            model,
+            positional_half=config.positional_half,
+            affinity_blocks=AFFINITY_BLOCKS if config.cam == "clip-es" else 1,
+        )
+        self._encode_text = encode_text
+        self._config = config
+        self._device = device
+
+    def encode(self, image: RGBArray) -> EncodedImage:
+        """The trunk and the last block's forward pass on uint8 [H, W, 3]."""
+        pixels = self.tower.preprocess(image, self._config.max_patches).to(self._device)
+        trunk = self.tower.trunk(pixels)
+        last = last_block(self.tower.visual, self.tower.blocks[-1], trunk.tokens)
+        if self._config.cam == "gradcam":
+            return EncodedImage(trunk.grid, last, None)
+        attention = trunk.attention + last.attention.mean(dim=0)[:, 1:]
+        return EncodedImage(trunk.grid, last, doubly_normalized(attention / (trunk.counted_blocks + 1)))
+
+    def __call__(self, encoded: EncodedImage, queries: Sequence[str], background: Sequence[str]) -> Tensor:
+        """Proposals of the queries' texts against the background's, float32 [n, h, w] in [0, 1]."""
+        texts = [*queries, *background]
+        features = self._encode_text(texts)
+        missing = [i for i, text in enumerate(texts) if text not in encoded.activations]
+        if missing:
+            new = text_activations(encoded.last, features[missing], self.tower.logit_scale)
+            encoded.activations.update(zip([texts[i] for i in missing], new, strict=True))
+        activations = torch.stack([encoded.activations[text] for text in texts])
+        logits = self.tower.logit_scale * features @ encoded.last.image_feature
+        # Sentences of one reference name the same object: in referring mode they do not compete in f.
+        cams = grad_cams(activations, logits, len(queries), rivals=self._config.mode == "semantic")
+        if encoded.affinity is not None:
+            cams = spread(cams, encoded.affinity, encoded.grid, self._config.lambda_)
+        return cams.reshape(-1, *encoded.grid)
