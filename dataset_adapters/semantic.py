@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,26 @@ from dataset_adapters.sample import ImageArray, LabelMap, LabelSpace, Sample, Sa
 
 
 def read_semantic_sample(
-    root: Path, row: Mapping[str, str], label_space: LabelSpace, relabel: Mapping[int, int]
+    root: Path,
+    row: Mapping[str, str],
+    label_space: LabelSpace,
+    relabel: Mapping[int, int],
+    read_labels: Callable[[Path], LabelMap] = read_label_map,
 ) -> Sample:
     """Decode `row` ("id", "image", "mask") to a Sample with the mask's values replaced by `relabel`.
 
     relabel: label id (or ignore label) for every value that a mask may hold.
+    read_labels: decodes a mask file to int32 [H, W] of values >= 0, raising ImageError.
     Raises SampleError if a file cannot be decoded, a mask value is not in `relabel`, or the two sizes differ.
     """
-    target = _read_target(root, row, relabel)
+    return add_image(root, row, label_space, _read_target(root, row, relabel, read_labels))
+
+
+def add_image(root: Path, row: Mapping[str, str], label_space: LabelSpace, target: LabelMap) -> Sample:
+    """Decode the image of `row` ("id", "image", "mask") to a Sample with this target, int32 [H, W].
+
+    Raises SampleError, which holds the target, if the image cannot be decoded or is of another size.
+    """
     path = str(root / row["image"])
     try:
         image = read_image(path)
@@ -31,17 +43,19 @@ def read_semantic_sample(
     return Sample(row["id"], image, label_space.queries, "semantic", target)
 
 
-def _read_target(root: Path, row: Mapping[str, str], relabel: Mapping[int, int]) -> LabelMap:
-    path = str(root / row["mask"])
+def _read_target(
+    root: Path, row: Mapping[str, str], relabel: Mapping[int, int], read_labels: Callable[[Path], LabelMap]
+) -> LabelMap:
+    path = root / row["mask"]
     try:
-        stored = read_label_map(path)
+        stored = read_labels(path)
     except ImageError as error:
         raise SampleError(row["id"], error.path, error.reason) from error
     present = np.flatnonzero(np.bincount(stored.ravel())).tolist()
     unknown = [value for value in present if value not in relabel]
     if unknown:
         reason = f"expected labels {_ranges(relabel)}, found {', '.join(map(str, unknown))}"
-        raise SampleError(row["id"], path, reason)
+        raise SampleError(row["id"], str(path), reason)
     table = np.zeros(max(present) + 1, np.int32)
     table[present] = [relabel[value] for value in present]
     return table[stored]
