@@ -47,6 +47,7 @@ class RunOptions:
     profile: Profile = "released"
     settings: Mapping[str, Any] = field(default_factory=dict)  # configuration fields set by the user
     split: str | None = None
+    source: str | None = None  # where labels come from; None: the first source that is there
     names: NameSet = "released"
     limit: int | None = None  # the first samples only
 
@@ -94,7 +95,7 @@ def evaluate(options: RunOptions) -> Run:
 def _dataset(benchmark: Benchmark, options: RunOptions) -> Dataset:
     if options.limit is not None and options.limit < 1:
         raise BenchmarkError(f"limit: expected at least 1 sample, found {options.limit}")
-    return load(benchmark.adapter, options.data_root, split=options.split, names=options.names)
+    return load(benchmark.adapter, options.data_root, split=options.split, source=options.source, names=options.names)
 
 
 def _selected(dataset: Dataset, options: RunOptions) -> Dataset:
