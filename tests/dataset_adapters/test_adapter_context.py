@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.io
 from made_trees import CONTEXT_CLASSES, write_png
 from PIL import Image
 
 from dataset_adapters import DatasetError, SampleError, load
-from dataset_adapters.images import MAX_PIXELS
+from dataset_adapters.images import MAX_PIXELS, ImageError
+from dataset_adapters.matlab import read_matlab_labels
 
 IDS = ("2008_000000", "2008_000001", "2008_000002")
 STUFF = (
@@ -152,19 +156,19 @@ def test_label_maps_hold_no_other_values(both: Any, name: str) -> None:
 @pytest.mark.parametrize(
     ("variables", "reason"),
     [
-        ({"labels": np.ones((20, 30))}, "expected the matrix LabelMap, found labels"),
-        ({}, "expected the matrix LabelMap, found none"),
+        ({"labels": np.ones((20, 30))}, "LabelMap: expected a matrix of that name, found 'labels'"),
+        ({}, "LabelMap: expected a matrix of that name, found none"),
         ({"LabelMap": np.ones((20, 30, 3))}, f"LabelMap: expected 1 to {MAX_PIXELS} pixels in two dimensions"),
         ({"LabelMap": np.ones((0, 30))}, f"LabelMap: expected 1 to {MAX_PIXELS} pixels"),
         ({"LabelMap": np.ones((1, MAX_PIXELS + 1), np.uint8)}, f"LabelMap: expected 1 to {MAX_PIXELS} pixels"),
-        ({"LabelMap": np.full((20, 30), 1.5)}, "LabelMap: expected whole numbers, found float64"),
+        ({"LabelMap": np.full((20, 30), 1.5)}, "LabelMap: expected whole numbers, found fractions"),
         ({"LabelMap": np.full((20, 30), np.nan)}, "LabelMap: expected whole numbers"),
-        ({"LabelMap": np.ones((20, 30), complex)}, "LabelMap: expected whole numbers, found complex128"),
+        ({"LabelMap": np.ones((20, 30), complex)}, "LabelMap: expected a matrix of real numbers"),
         ({"LabelMap": np.full((20, 30), -1)}, "LabelMap: expected 0..65535, found -1..-1"),
         ({"LabelMap": np.full((20, 30), 1e18)}, "LabelMap: expected 0..65535"),
         ({"LabelMap": np.full((20, 30), 460)}, "expected labels 0..459, found 460"),
-        ({"LabelMap": "text"}, "LabelMap: expected"),
-        ({"LabelMap": {"a": 1}}, "LabelMap: expected whole numbers, found"),
+        ({"LabelMap": "text"}, "LabelMap: expected a matrix of real numbers"),
+        ({"LabelMap": {"a": 1}}, "LabelMap: expected a matrix of real numbers"),
     ],
     ids=str,
 )
@@ -177,10 +181,42 @@ def test_matlab_files_without_a_label_map(context: Any, variables: dict[str, Any
     assert error.target is None
 
 
-def test_whole_numbers_as_floats_are_labels(context: Any) -> None:
-    context.write_mats()
-    context.write_mat(IDS[0], LabelMap=context.raw[IDS[0]].astype(np.float64))
-    np.testing.assert_array_equal(context.load()[0].target, context.target(IDS[0]))
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", [">u2", "u1", "i4", "f4", "f8", "u8"])
+def test_every_kind_of_number_is_read_among_other_variables(tmp_path: Path, kind: str, packed: bool) -> None:
+    labels = np.random.default_rng(3).integers(0, 200, (7, 11))
+    stored = {"a": 1, "names": ["x", "yy"], "LabelMap": labels.astype(kind), "z": {"b": np.ones(3)}}
+    scipy.io.savemat(tmp_path / "a.mat", stored, do_compression=packed)
+    found = read_matlab_labels(tmp_path / "a.mat")
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, labels)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_damaged_bytes_raise_nothing_but_image_errors(tmp_path: Path, packed: bool) -> None:
+    generator = np.random.default_rng(5)
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"LabelMap": generator.integers(0, 460, (9, 8)).astype(np.uint16)}, do_compression=packed)
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    outcomes = set()
+    for _ in range(500):
+        damaged = content.copy()
+        damaged[generator.integers(116, len(content), 3)] = generator.integers(0, 256, 3)
+        path.write_bytes(damaged[: generator.integers(100, 2 * len(content))].tobytes())
+        try:
+            outcomes.add(read_matlab_labels(path).dtype.name)
+        except ImageError:
+            outcomes.add("ImageError")
+    assert "ImageError" in outcomes
+    assert outcomes <= {"int32", "ImageError"}
+
+
+def test_a_packed_file_is_never_unpacked_beyond_what_a_label_map_takes(tmp_path: Path) -> None:
+    bomb = zlib.compress(bytes(3 * MAX_PIXELS))
+    header = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"
+    (tmp_path / "a.mat").write_bytes(header + struct.pack("<II", 15, len(bomb)) + bomb)
+    with pytest.raises(ImageError, match=f"expected at most {MAX_PIXELS} pixels, found many more"):
+        read_matlab_labels(tmp_path / "a.mat")
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "truncated", "flipped", "hdf5"])
