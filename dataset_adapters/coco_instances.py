@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from dataset_adapters.images import MAX_PIXELS
 from dataset_adapters.sample import DatasetError, LabelMap, Row
@@ -31,6 +31,12 @@ class _Image(_Stored):
     file_name: str = Field(pattern=r"^[^/\\]+\.jpg$")
     height: _Side
     width: _Side
+
+    @model_validator(mode="after")
+    def _is_decodable(self) -> _Image:
+        if self.height * self.width > MAX_PIXELS:
+            raise ValueError(f"expected at most {MAX_PIXELS} pixels")
+        return self
 
 
 class _RLE(_Stored):
