@@ -3,15 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 VOC_ROOT ?= data/VOCdevkit
+COCO_ROOT ?= data/coco
 WEIGHTS ?= openai
 LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test lint format eval-voc clean
+.PHONY: help setup test lint format eval-voc eval-coco-object eval-context clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: $(STAMP)  ## make .venv and install everything; does nothing when it is up to date
 
@@ -33,6 +34,13 @@ format: $(STAMP)  ## apply the style
 
 eval-voc: $(STAMP)  ## Pascal VOC: make eval-voc VOC_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
 	$(VENV)/bin/car eval voc21 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
+
+eval-coco-object: $(STAMP)  ## COCO-Object: make eval-coco-object COCO_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
+	$(VENV)/bin/car eval coco-object --data-root $(COCO_ROOT) --weights $(WEIGHTS) $(LIMITED) $(ARGS)
+
+eval-context: $(STAMP)  ## Pascal Context, with and without background: make eval-context VOC_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
+	$(VENV)/bin/car eval context60 --data-root $(VOC_ROOT) --weights $(WEIGHTS) $(LIMITED) $(ARGS)
+	$(VENV)/bin/car eval context59 --data-root $(VOC_ROOT) --weights $(WEIGHTS) $(LIMITED) $(ARGS)
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -135,13 +135,29 @@ class CaR:
         The result's queries are the things, then the stuff; its steps are those of the thing pass, then those of the
         stuff pass. Switches: ``thing_background``, ``stuff_prompts``. Raises QueryError, also for a name in both.
         """
+        return self._run_two_passes([image], things, stuff, trace)[0]
+
+    def segment_two_pass_batch(
+        self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
+    ) -> list[Segmentation]:
+        """``segment_two_pass`` of several images with the same names, as independent as in ``segment_batch``."""
+        for position, image in enumerate(images):
+            self._check_input(position, image, [*things, *stuff])
+        return self._run_two_passes(images, things, stuff, trace)
+
+    def _run_two_passes(
+        self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], trace: bool
+    ) -> list[Segmentation]:
         config = self.config
         _require_any(things=things, stuff=stuff)
         queries = self.check_queries([*things, *stuff])
-        backgrounds = {"stuff": tuple(stuff), "common": config.background}
-        first = self._start(image, things, background=backgrounds[config.thing_background])
-        second = self._again(first, stuff, background=things, prompts=config.stuff_prompts)
-        return join_passes(queries, *self._run([first, second], trace))
+        behind_things = {"stuff": tuple(stuff), "common": config.background}[config.thing_background]
+        jobs = []
+        for image in images:
+            jobs.append(self._start(image, things, background=behind_things))
+            jobs.append(self._again(jobs[-1], stuff, background=things, prompts=config.stuff_prompts))
+        found = self._run(jobs, trace)
+        return [join_passes(queries, *both) for both in zip(found[::2], found[1::2], strict=True)]
 
     def _check_input(self, position: int, image: ImageLike, queries: Sequence[str]) -> tuple[RGBArray, Sequence[str]]:
         """Both as they go on; an error names the image's position in its batch."""

@@ -1,6 +1,8 @@
 """Data sets in their official layouts, read as samples: `load(name, root)`."""
 
-from dataset_adapters import voc as voc  # registers its adapters
+from dataset_adapters import coco as coco  # these modules register their adapters
+from dataset_adapters import pascal_context as pascal_context
+from dataset_adapters import voc as voc
 from dataset_adapters.dataset import Dataset, load
 from dataset_adapters.images import ImageError, read_image, read_label_map
 from dataset_adapters.sample import DatasetError, LabelSpace, Sample, SampleError

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args, overload
 
 from dataset_adapters.index import default_cache_dir, ensure_index, fingerprint, open_index
-from dataset_adapters.sample import DatasetError, LabelSpace, NameSet, Sample, find_adapter
+from dataset_adapters.sample import (
+    Adapter,
+    DatasetError,
+    LabelSpace,
+    NameSet,
+    Row,
+    Sample,
+    SourceAbsentError,
+    find_adapter,
+    find_sources,
+)
 
 
 @dataclass(frozen=True)
@@ -16,7 +26,8 @@ class Dataset:
     """A sequence of samples, decoded when asked for. Slices and shards are views on one memory-mapped index.
 
     Pickles as paths and a range, so it is cheap to send to worker processes on the same machine.
-    name: the adapter. split: the split's name, or the stem of its file. root: the folder that file paths start from.
+    name: the adapter, with the label source behind it where there are several ("coco-object/instances").
+    split: the split's name, or the stem of its file. root: the folder that file paths start from.
     fingerprint: sha256 of the whole split that was loaded; views keep it.
     selection: the positions in the index that this view shows.
     """
@@ -70,26 +81,48 @@ def load(
     root: str | Path,
     *,
     split: str | Path | None = None,
+    source: str | None = None,
     names: NameSet = "released",
     cache_dir: str | Path | None = None,
 ) -> Dataset:
     """Open a data set in its official layout.
 
-    name: "voc21" or "voc20".
+    name: "voc21", "voc20", "coco-object", "context60" or "context59".
     root: the layout's folder or a parent of it.
     split: a split of the data set, or a text file of ids; None for the data set's usual one.
+    source: where the labels come from, for a data set with several sources; None for the first of its sources that
+    is there. The data set's name says which it is.
     names: the released query texts or the data set's plain names.
     cache_dir: where indexes are kept; None for $CAR_CACHE or ~/.cache/car-eval.
-    Raises DatasetError for an unknown name, a missing root, split or file, an empty split and repeated ids.
+    Raises DatasetError for an unknown name or source, a missing root, split or file, an empty split and repeated ids.
     """
-    adapter = find_adapter(name)
+    adapters = find_sources(name, source)
     if names not in get_args(NameSet):
         raise DatasetError(f"names: expected one of {', '.join(get_args(NameSet))}, found {names!r}")
-    folder = adapter.find_root(Path(root).expanduser().absolute())
-    chosen = adapter.default_split if split is None else split
-    rows = adapter.rows(folder, chosen)
+    folder = adapters[0].find_root(Path(root).expanduser().absolute())
+    chosen = adapters[0].default_split if split is None else split
+    adapter, rows = _first_present(adapters, folder, chosen)
     identity = fingerprint(adapter, folder, rows)
     cache = default_cache_dir() if cache_dir is None else Path(cache_dir)
     index_path = cache.expanduser().absolute() / "indexes" / identity
     ensure_index(index_path, rows)
-    return Dataset(name, Path(chosen).stem, folder, identity, adapter.label_space(names), index_path, range(len(rows)))
+    space = adapter.label_space(names)
+    return Dataset(adapter.name, Path(chosen).stem, folder, identity, space, index_path, range(len(rows)))
+
+
+def _first_present(adapters: Sequence[Adapter], root: Path, split: str | Path) -> tuple[Adapter, list[Row]]:
+    """Return the first of the sources of one data set whose files are there, with its rows."""
+    absent = []
+    for adapter in adapters:
+        found = _rows(adapter, root, split)
+        if not isinstance(found, SourceAbsentError):
+            return adapter, found
+        absent.append(found.expected)
+    raise DatasetError(f"{root}: expected {', or '.join(absent)}, found nothing of the kind")
+
+
+def _rows(adapter: Adapter, root: Path, split: str | Path) -> list[Row] | SourceAbsentError:
+    try:
+        return adapter.rows(root, split)
+    except SourceAbsentError as error:
+        return error

@@ -10,16 +10,18 @@ from pathlib import Path
 from dataset_adapters.sample import DatasetError, Row
 
 
-def find_root(root: Path, nestings: Sequence[str], folders: Sequence[str]) -> Path:
-    """Return `root` or the first `root / nesting` that holds all the folders. Raises DatasetError."""
+def find_root(root: Path, nestings: Sequence[str], folders: Sequence[str], *, all_of: bool = True) -> Path:
+    """Return `root` or the first `root / nesting` that holds all the folders, or one of them. Raises DatasetError."""
+    enough = all if all_of else any
     if not root.is_dir():
         raise DatasetError(f"{root}: expected a folder, found {'a file' if root.exists() else 'nothing'}")
     for nesting in (".", *nestings):
-        if all((root / nesting / folder).is_dir() for folder in folders):
+        if enough((root / nesting / folder).is_dir() for folder in folders):
             return root / nesting
     found = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "an empty folder"
     raise DatasetError(
-        f"{root}: expected the folders {', '.join(folders)} there or in {' or '.join(nestings)}, found {found}"
+        f"{root}: expected {'the' if all_of else 'one of the'} folders {', '.join(folders)} there or in"
+        f" {' or '.join(nestings)}, found {found}"
     )
 
 

@@ -22,6 +22,14 @@ class DatasetError(ValueError):
     """A set-up mistake, found before any work. One line: path or field, what was expected, what was found."""
 
 
+class SourceAbsentError(DatasetError):
+    """The label files of one source are not there. expected: the files that were looked for."""
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(f"expected {expected}, found nothing")
+        self.expected = expected
+
+
 class SampleError(ValueError):
     """A sample that cannot be read.
 
@@ -65,6 +73,7 @@ class LabelSpace:
     labels: class names by label id; index 0 is "background" where the label space has one.
     queries, query_labels: the texts and, in the same order, the label id that each one stands for.
     ignore_label: the target value that no metric counts. scored_labels: the label ids that enter the mean.
+    stuff_queries: one per query, true for stuff, where things and stuff are segmented apart; empty elsewhere.
     Raises ValueError if the fields contradict each other.
     """
 
@@ -74,11 +83,27 @@ class LabelSpace:
     query_labels: tuple[int, ...]
     ignore_label: int
     scored_labels: tuple[int, ...]
+    stuff_queries: tuple[bool, ...] = ()
+
+    @property
+    def things(self) -> tuple[str, ...]:
+        """The queries that are no stuff, in order."""
+        is_stuff = self.stuff_queries or (False,) * len(self.queries)
+        return tuple(query for query, stuff in zip(self.queries, is_stuff, strict=True) if not stuff)
+
+    @property
+    def stuff(self) -> tuple[str, ...]:
+        """The queries that are stuff, in order; empty where all are segmented together."""
+        return tuple(query for query, stuff in zip(self.queries, self.stuff_queries, strict=False) if stuff)
 
     def __post_init__(self) -> None:
         if len(self.queries) != len(self.query_labels):
             raise ValueError(
                 f"query_labels: expected one per query, {len(self.queries)}, found {len(self.query_labels)}"
+            )
+        if self.stuff_queries and len(self.stuff_queries) != len(self.queries):
+            raise ValueError(
+                f"stuff_queries: expected none or one per query, {len(self.queries)}, found {len(self.stuff_queries)}"
             )
         unknown = sorted({*self.query_labels, *self.scored_labels} - set(range(len(self.labels))))
         if unknown:
@@ -96,7 +121,7 @@ class Adapter(Protocol):
 
     @property
     def name(self) -> str:
-        """The name given to `load`."""
+        """The name given to `load`; "<data set>/<source>" where the labels can come from several sources."""
 
     @property
     def version(self) -> int:
@@ -118,7 +143,10 @@ class Adapter(Protocol):
         """Return the folder of the official layout at or below `root`. Raises DatasetError."""
 
     def rows(self, root: Path, split: str | Path) -> list[Row]:
-        """Return one row per sample of the split, without opening the files. Raises DatasetError."""
+        """Return one row per sample of the split, without opening a sample's files.
+
+        Raises DatasetError; SourceAbsentError if the adapter is one of several sources and its files are not there.
+        """
 
     def label_space(self, names: NameSet) -> LabelSpace:
         """Return the label space with the released query texts or the data set's plain names."""
@@ -136,8 +164,29 @@ def register(adapters: Iterable[Adapter]) -> None:
 
 
 def find_adapter(name: str) -> Adapter:
-    """Return the adapter of that name. Raises DatasetError naming near matches."""
+    """Return the adapter of exactly that name. Raises DatasetError naming near matches."""
     if name in _ADAPTERS:
         return _ADAPTERS[name]
-    near = difflib.get_close_matches(name, _ADAPTERS) or sorted(_ADAPTERS)
-    raise DatasetError(f"data set: expected a known name such as {', '.join(near)}, found {name!r}")
+    raise _unknown(name)
+
+
+def find_sources(name: str, source: str | None = None) -> list[Adapter]:
+    """Return the adapters of a data set, one a label source, in the order in which they are tried.
+
+    source: the only one wanted. Raises DatasetError for an unknown data set, or a source that it does not have.
+    """
+    by_source = {own.partition("/")[2]: own for own in _ADAPTERS if own == name or own.startswith(f"{name}/")}
+    if not by_source:
+        raise _unknown(name)
+    if source is None:
+        return [_ADAPTERS[own] for own in by_source.values()]
+    if source not in by_source or not source:
+        known = ", ".join(filter(None, by_source)) or "none: this data set has one source"
+        raise DatasetError(f"source: expected a label source of {name} ({known}), found {source!r}")
+    return [_ADAPTERS[by_source[source]]]
+
+
+def _unknown(name: str) -> DatasetError:
+    known = sorted({*_ADAPTERS, *(own.partition("/")[0] for own in _ADAPTERS)})
+    near = difflib.get_close_matches(name, known) or known
+    return DatasetError(f"data set: expected a known name such as {', '.join(near)}, found {name!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,26 @@ from dataset_adapters.sample import ImageArray, LabelMap, LabelSpace, Sample, Sa
 
 
 def read_semantic_sample(
-    root: Path, row: Mapping[str, str], label_space: LabelSpace, relabel: Mapping[int, int]
+    root: Path,
+    row: Mapping[str, str],
+    label_space: LabelSpace,
+    relabel: Mapping[int, int],
+    read_labels: Callable[[Path], LabelMap] = read_label_map,
 ) -> Sample:
     """Decode `row` ("id", "image", "mask") to a Sample with the mask's values replaced by `relabel`.
 
     relabel: label id (or ignore label) for every value that a mask may hold.
+    read_labels: decodes a mask file to int32 [H, W] of values >= 0, raising ImageError.
     Raises SampleError if a file cannot be decoded, a mask value is not in `relabel`, or the two sizes differ.
     """
-    target = _read_target(root, row, relabel)
+    return add_image(root, row, label_space, _read_target(root, row, relabel, read_labels))
+
+
+def add_image(root: Path, row: Mapping[str, str], label_space: LabelSpace, target: LabelMap) -> Sample:
+    """Decode the image of `row` ("id", "image", "mask") to a Sample with this target, int32 [H, W].
+
+    Raises SampleError, which holds the target, if the image cannot be decoded or is of another size.
+    """
     try:
         image = read_image(root / row["image"])
     except ImageError as error:
@@ -30,9 +42,11 @@ def read_semantic_sample(
     return Sample(row["id"], image, label_space.queries, "semantic", target)
 
 
-def _read_target(root: Path, row: Mapping[str, str], relabel: Mapping[int, int]) -> LabelMap:
+def _read_target(
+    root: Path, row: Mapping[str, str], relabel: Mapping[int, int], read_labels: Callable[[Path], LabelMap]
+) -> LabelMap:
     try:
-        stored = read_label_map(root / row["mask"])
+        stored = read_labels(root / row["mask"])
     except ImageError as error:
         raise SampleError(row["id"], row["mask"], error.reason) from error
     present = np.flatnonzero(np.bincount(stored.ravel())).tolist()

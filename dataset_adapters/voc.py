@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_adapters.class_names import read_class_names
+from dataset_adapters.class_names import BACKGROUND, read_class_names
 from dataset_adapters.layout import find_root, find_split, read_ids
 from dataset_adapters.sample import LabelSpace, NameSet, Row, Sample, register
 from dataset_adapters.semantic import read_semantic_sample
 
-BACKGROUND = 0
 BORDER = 255  # the unlabelled outline of every object, ignored by the official evaluation
 
 
@@ -40,15 +39,8 @@ class VocAdapter:
 
     def label_space(self, names: NameSet) -> LabelSpace:
         """Return labels 0 (background) and 1..20, one query per class."""
-        classes = read_class_names("voc20")
-        class_labels = tuple(range(1, len(classes.dataset) + 1))
-        return LabelSpace(
-            name=self.name,
-            labels=("background", *classes.dataset),
-            queries=classes.queries(names),
-            query_labels=class_labels,
-            ignore_label=BORDER,
-            scored_labels=(BACKGROUND, *class_labels) if self.scores_background else class_labels,
+        return read_class_names("voc20").label_space(
+            self.name, names, ignore_label=BORDER, scores_background=self.scores_background
         )
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:

@@ -40,7 +40,7 @@ def car() -> None:
 
 @app.command("eval")
 def eval_command(
-    benchmark: Annotated[str, typer.Argument(help="Benchmark, e.g. voc21, voc20.")],
+    benchmark: Annotated[str, typer.Argument(help="Benchmark, e.g. voc21, coco-object, context60.")],
     data_root: Annotated[Path, typer.Option(help="Folder of the data set in its official layout.")],
     weights: Annotated[
         str, typer.Option(help="CLIP weights of both models: an open_clip tag, a file, or random:SEED for trials.")
@@ -52,6 +52,10 @@ def eval_command(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a switch or threshold. Repeatable.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split of the data set, or a file of ids.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Label source of a data set with several. [default: the first that is there]"),
+    ] = None,
     names: Annotated[NamesOption, typer.Option(help="Query texts: released, or plain class names.")] = (
         NamesOption.released
     ),
@@ -84,6 +88,7 @@ def eval_command(
             profile=profile.value,
             settings=parse_settings(set_ or []),
             split=split,
+            source=source,
             names=names.value,
             limit=limit,
             device=device,

@@ -38,6 +38,7 @@ NUMERIC_PACKAGES = (
     "pillow",
     "opencv-python-headless",
     "pydensecrf2",
+    "pycocotools",
 )
 # Sources whose change can change a figure, relative to the installation.
 _NUMERIC_SOURCES = ("car_core", "dataset_adapters", "evaluation/metrics", "evaluation/scorer.py")

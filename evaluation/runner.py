@@ -48,6 +48,7 @@ class RunOptions:
     profile: Profile = "released"
     settings: Mapping[str, Any] = field(default_factory=dict)  # configuration fields set by the user
     split: str | None = None
+    source: str | None = None  # where labels come from; None: the first source that is there
     names: NameSet = "released"
     limit: int | None = None  # the first samples only
 
@@ -92,7 +93,7 @@ def evaluate(options: RunOptions) -> Run:
 def _dataset(benchmark: Benchmark, options: RunOptions) -> Dataset:
     if options.limit is not None and options.limit < 1:
         raise BenchmarkError(f"limit: expected at least 1 sample, found {options.limit}")
-    return load(benchmark.adapter, options.data_root, split=options.split, names=options.names)
+    return load(benchmark.adapter, options.data_root, split=options.split, source=options.source, names=options.names)
 
 
 def _check_out(path: Path) -> None:

@@ -49,5 +49,6 @@ class Scorer:
 
 def predicted_labels(segmentation: Segmentation, label_space: LabelSpace) -> npt.NDArray[np.int32]:
     """The label map in the data set's label ids, int32 [H, W]; 0 where no query was found."""
-    lookup = np.array([0, *label_space.query_labels], np.int32)
+    label_of = dict(zip(label_space.queries, label_space.query_labels, strict=True))
+    lookup = np.array([0, *(label_of[query] for query in segmentation.queries)], np.int32)
     return np.asarray(lookup[segmentation.label_map], np.int32)

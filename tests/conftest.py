@@ -1,4 +1,4 @@
-"""One thread a test process, and a builder of small VOC trees."""
+"""One thread a test process, and builders of small trees."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_trees import CocoTree, ContextTree, make_coco, make_context
 from PIL import Image
 
 from dataset_adapters import Dataset, load
@@ -76,3 +77,15 @@ def make_voc(tmp_path: Path) -> Callable[[Sequence[str]], VocTree]:
 def voc(make_voc: Callable[[Sequence[str]], VocTree]) -> VocTree:
     """Seven samples, listed out of alphabetical order."""
     return make_voc([f"2007_{number:06d}" for number in (33, 61, 129, 42, 7, 500, 1)])
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> CocoTree:
+    """Four images; the test writes the labels it wants."""
+    return make_coco(tmp_path / "data", tmp_path / "cache")
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> ContextTree:
+    """Three images; the test writes the labels it wants."""
+    return make_context(tmp_path / "data", tmp_path / "cache")

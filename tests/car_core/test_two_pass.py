@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_clip import photo, tiny_clip
 
-from car_core import CaR, CaRConfig, QueryError, Segmentation
+from car_core import CaR, CaRConfig, ImageError, QueryError, Segmentation
 from car_core import car as car_module
 
 THINGS = ["cat", "a red car", "old bicycle"]
@@ -131,3 +131,25 @@ def test_nothing_predicted_is_background() -> None:
     assert found.masks.shape == (5, 30, 40)
     assert not found.label_map.any()
     assert not found.scores.any()
+
+
+@pytest.mark.parametrize("profile", ["released", "paper"])
+def test_batched_equals_one_by_one(profile: Any) -> None:
+    images = [photo(*size, seed) for seed, size in enumerate([(52, 76), (33, 40), (16, 16)])]
+    together = car(profile=profile).segment_two_pass_batch(images, THINGS, STUFF, trace=True)
+    assert len(together) == 3
+    for image, found in zip(images, together, strict=True):
+        alone = car(profile=profile).segment_two_pass(image, THINGS, STUFF, trace=True)
+        assert (found.queries, found.kept) == (alone.queries, alone.kept)
+        assert [step.kept for step in found.steps] == [step.kept for step in alone.steps]
+        np.testing.assert_allclose(found.scores, alone.scores, rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(found.masks, alone.masks)
+        np.testing.assert_array_equal(found.label_map, alone.label_map)
+
+
+def test_a_bad_image_of_a_batch_is_named() -> None:
+    with pytest.raises(ImageError, match="image 1: "):
+        car().segment_two_pass_batch([photo(20, 20), np.zeros((4, 4))], THINGS, STUFF)
+    with pytest.raises(QueryError, match=r"image 0: .*'cat'"):
+        car().segment_two_pass_batch([photo(20, 20)], THINGS, ["cat"])
+    assert car().segment_two_pass_batch([], THINGS, STUFF) == []

@@ -70,7 +70,9 @@ def test_label_space(voc, name: str, scored: range) -> None:
 def test_label_space_as_dict_is_json(voc) -> None:
     stored = voc.load("voc20").label_space.as_dict()
     assert json.loads(json.dumps(stored)) == stored
-    assert list(stored) == ["name", "labels", "queries", "query_labels", "ignore_label", "scored_labels"]
+    fields = ["name", "labels", "queries", "query_labels", "ignore_label", "scored_labels", "stuff_queries"]
+    assert list(stored) == fields
+    assert stored["stuff_queries"] == []
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,7 @@ def test_label_space_as_dict_is_json(voc) -> None:
         ({"query_labels": (1,)}, "query_labels: expected one per query, 2, found 1"),
         ({"query_labels": (1, 3)}, r"labels: expected label ids 0..2, found \[3\]"),
         ({"scored_labels": (0, 1, 2, 9)}, r"labels: expected label ids 0..2, found \[9\]"),
+        ({"stuff_queries": (True,)}, "stuff_queries: expected none or one per query, 2, found 1"),
         ({"ignore_label": 2}, "ignore_label: expected no label id, found 2"),
     ],
 )

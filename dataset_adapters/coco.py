@@ -1,0 +1,157 @@
+"""COCO-Object: 80 classes and background, from label maps or from the annotations of instances."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset_adapters.class_names import BACKGROUND, read_class_names
+from dataset_adapters.coco_instances import paint_instances, read_instances
+from dataset_adapters.layout import find_root, read_ids
+from dataset_adapters.sample import DatasetError, LabelSpace, NameSet, Row, Sample, SourceAbsentError, register
+from dataset_adapters.semantic import add_image, read_semantic_sample
+
+# The benchmark has no ignored pixels: what is not annotated is background. No target holds this value.
+NO_IGNORE = -1
+N_CLASSES = 80
+
+_IMAGE_PARENTS = (".", "images")
+_MAP_PARENTS = ("stuffthingmaps", "annotations")
+# A pixel of COCO-Stuff holds the category id - 1. These values below 91 belong to ids that COCO does not use.
+_UNUSED_VALUES = frozenset({11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90})
+_CATEGORY_VALUES = tuple(value for value in range(91) if value not in _UNUSED_VALUES)
+_CATEGORY_LABELS = {value + 1: label for label, value in enumerate(_CATEGORY_VALUES, start=1)}
+# GroupViT's rule: all stuff (91 and above) and unlabelled pixels (255) are background.
+_STUFFTHING_LABELS = {
+    **{value: label for label, value in enumerate(_CATEGORY_VALUES, start=1)},
+    **dict.fromkeys(range(91, 256), BACKGROUND),
+}
+
+
+@dataclass(frozen=True)
+class _CocoAdapter:
+    """What the sources share: val2017/<id>.jpg or images/val2017/<id>.jpg, and the label space."""
+
+    name: str
+    version: int = 1
+    task: str = "semantic"
+    default_split: str = "val2017"
+
+    def find_root(self, root: Path) -> Path:
+        """Return the folder of COCO, given it or its parent. Raises DatasetError."""
+        return find_root(root, ("coco",), ("images", "val2017", "annotations", "stuffthingmaps"), all_of=False)
+
+    def label_space(self, names: NameSet) -> LabelSpace:
+        """Return labels 0 (background) and 1..80, one query per class."""
+        return read_class_names("coco_object").label_space(
+            "coco-object", names, ignore_label=NO_IGNORE, scores_background=True
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoMapsAdapter(_CocoAdapter):
+    """Label maps, stuffthingmaps/<split>/<id><suffix> or annotations/<split>/<id><suffix>.
+
+    relabel: label id for every value that a map may hold.
+    """
+
+    suffix: str
+    relabel: Mapping[int, int]
+    file_columns: tuple[str, ...] = ("image", "mask")
+
+    def rows(self, root: Path, split: str | Path) -> list[Row]:
+        """Return one row (id, image, mask) per image or label map of the split. Raises DatasetError."""
+        images, chosen = _find_images(root, split)
+        maps = self._find_maps(root, images.name)
+        ids = chosen or sorted(_stems(root / images, ".jpg") | self._map_ids(root / maps))
+        return [{"id": id, "image": f"{images}/{id}.jpg", "mask": f"{maps}/{id}{self.suffix}"} for id in ids]
+
+    def _find_maps(self, root: Path, split: str) -> Path:
+        folders = [Path(parent, split) for parent in _MAP_PARENTS]
+        for folder in folders:
+            if self._map_ids(root / folder):
+                return folder
+        raise SourceAbsentError(" or ".join(f"{folder}/*{self.suffix}" for folder in folders))
+
+    def _map_ids(self, folder: Path) -> set[str]:
+        # Converted label maps of several kinds may lie among the original ones.
+        return {stem for stem in _stems(folder, self.suffix) if not stem.endswith("TrainIds")}
+
+    def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
+        """Decode one image and its label map. Raises SampleError."""
+        return read_semantic_sample(root, row, label_space, self.relabel)
+
+
+@dataclass(frozen=True)
+class CocoInstancesAdapter(_CocoAdapter):
+    """annotations/instances_<split>.json: instances painted from the largest to the smallest, crowds included."""
+
+    file_columns: tuple[str, ...] = ("image",)
+
+    def rows(self, root: Path, split: str | Path) -> list[Row]:
+        """Return one row (id, image, mask, height, width, instances) per image of the split. Raises DatasetError.
+
+        mask: the file of annotations. instances: their labels and masks, see `paint_instances`.
+        """
+        images, chosen = _find_images(root, split)
+        annotations = f"annotations/instances_{images.name}.json"
+        if not (root / annotations).is_file():
+            raise SourceAbsentError(annotations)
+        annotated = read_instances(root / annotations, _CATEGORY_LABELS, read_class_names("coco_object").dataset)
+        ids = chosen or sorted(_stems(root / images, ".jpg") | annotated.keys())
+        _require_annotated(root / annotations, ids, annotated)
+        return [{"id": id, "image": f"{images}/{id}.jpg", "mask": annotations, **annotated[id]} for id in ids]
+
+    def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
+        """Decode one image and paint its instances. Raises SampleError."""
+        return add_image(root, row, label_space, paint_instances(row))
+
+
+def _find_images(root: Path, split: str | Path) -> tuple[Path, list[str] | None]:
+    """Return the folder of images relative to the root, and the ids if `split` is a file of them."""
+    folder = _image_folder(root, str(split)) if Path(split).name == str(split) else None
+    if folder:
+        return folder, None
+    given, usual = Path(split).expanduser(), _image_folder(root, _CocoAdapter.default_split)
+    if given.is_file() and usual:
+        return usual, read_ids(given)
+    raise DatasetError(
+        f"split: expected a folder of images, {root}/{split} or {root}/images/{split}, or a file of ids of"
+        f" {_CocoAdapter.default_split}, found {str(split)!r}"
+    )
+
+
+def _image_folder(root: Path, split: str) -> Path | None:
+    folders = [Path(parent, split) for parent in _IMAGE_PARENTS]
+    return next((folder for folder in folders if (root / folder).is_dir()), None)
+
+
+def _stems(folder: Path, suffix: str) -> set[str]:
+    """The names in a folder that end in `suffix`, without it; none where there is no such folder."""
+    if not folder.is_dir():
+        return set()
+    return {name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix)}
+
+
+def _require_annotated(path: Path, ids: list[str], annotated: Mapping[str, object]) -> None:
+    missing = [id for id in ids if id not in annotated]
+    if missing:
+        raise DatasetError(
+            f"{path}: expected every image of the split, found none with the file name {missing[0]}.jpg"
+            f" ({len(missing)} of {len(ids)} images absent)"
+        )
+
+
+register(
+    [
+        CocoMapsAdapter("coco-object/stuffthingmaps", suffix=".png", relabel=_STUFFTHING_LABELS),
+        CocoMapsAdapter(
+            "coco-object/instanceTrainIds",
+            suffix="_instanceTrainIds.png",
+            relabel={label: label for label in range(N_CLASSES + 1)},
+        ),
+        CocoInstancesAdapter("coco-object/instances"),
+    ]
+)

@@ -1,0 +1,351 @@
+"""COCO-Object on made trees: its three label sources, their order, and every bad input."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_trees import COCO_IDS, COCO_NAMES, UNUSED_COCO_IDS, write_png
+from PIL import Image
+
+from dataset_adapters import DatasetError, SampleError, load
+
+SOURCES = ["stuffthingmaps", "instanceTrainIds", "instances"]
+IDS = ("000000000139", "000000000285", "000000000632", "000000581781")
+
+
+@pytest.fixture
+def every_source(coco: Any) -> Any:
+    coco.write_maps()
+    coco.write_converted()
+    coco.write_json()
+    return coco
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_source_gives_the_same_samples(every_source: Any, source: str) -> None:
+    dataset = every_source.load(source=source)
+    assert dataset.ids == IDS
+    for sample in dataset:
+        expected = every_source.target(int(sample.id))
+        assert sample.target.dtype == np.int32
+        np.testing.assert_array_equal(sample.target, expected)
+        np.testing.assert_array_equal(sample.image, np.array(Image.open(every_source.image_path(int(sample.id)))))
+        assert (sample.task, sample.queries) == ("semantic", dataset.label_space.queries)
+    assert len(np.unique(dataset[0].target)) == 5  # background and four instances, one of them a crowd
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_all_classes_in_order(coco: Any, source: str) -> None:
+    coco.add_image(700, 80, 4)
+    for label in range(1, 81):
+        coco.add(700, label, (label - 1, 0, label, 3))
+    coco.write_maps()
+    coco.write_converted()
+    coco.write_json()
+    target = coco.load(source=source)[3].target
+    assert target[:, 0].tolist() == list(range(1, 81))
+    assert not target[:, 3].any()
+
+
+def test_label_space(every_source: Any) -> None:
+    space = every_source.load().label_space
+    assert space.name == "coco-object"
+    assert space.labels == ("background", *COCO_NAMES)
+    assert space.query_labels == tuple(range(1, 81))
+    assert space.scored_labels == tuple(range(81))
+    assert (space.stuff_queries, space.stuff, space.things) == ((), (), space.queries)
+    assert [space.queries[i] for i in (0, 31, 35)] == ["person with clothes,people,human", "sknowboard", "glove"]
+    assert sum(query != name for query, name in zip(space.queries, COCO_NAMES, strict=True)) == 18
+    assert every_source.load(names="dataset").label_space.queries == tuple(COCO_NAMES)
+    assert json.loads(json.dumps(space.as_dict())) == space.as_dict()
+
+
+def test_no_value_of_a_label_map_is_ignored(coco: Any) -> None:
+    values = [value for value in range(256) if value + 1 not in UNUSED_COCO_IDS]
+    coco.add_image(1, 1, len(values))
+    coco.write_maps()
+    write_png(coco.root / "stuffthingmaps/val2017/000000000001.png", np.array([values]))
+    dataset = coco.load()
+    expected = [COCO_IDS.index(value + 1) + 1 if value <= 90 else 0 for value in values]
+    assert dataset[0].target.tolist() == [expected]
+    assert dataset.label_space.ignore_label not in range(256)
+
+
+def test_sources_are_tried_in_order_and_named(every_source: Any) -> None:
+    seen = []
+    for folder in ("stuffthingmaps", "annotations/val2017", "nothing"):
+        dataset = every_source.load()
+        assert dataset == every_source.load(source=dataset.name.partition("/")[2])
+        assert pickle.loads(pickle.dumps(dataset))[0].id == IDS[0]
+        seen.append((dataset.name, dataset.fingerprint))
+        shutil.rmtree(every_source.root / folder, ignore_errors=True)
+    assert [name for name, _ in seen] == [f"coco-object/{source}" for source in SOURCES]
+    assert len(dict(seen)) == len({fingerprint for _, fingerprint in seen}) == 3
+
+
+def test_original_and_converted_maps_in_one_folder(coco: Any) -> None:
+    coco.write_maps("annotations/val2017")
+    coco.write_converted()
+    (coco.root / "annotations/val2017/000000000139_labelTrainIds.png").touch()
+    for source in SOURCES[:2]:
+        dataset = coco.load(source=source)
+        assert dataset.ids == IDS
+        np.testing.assert_array_equal(dataset[0].target, coco.target(139))
+
+
+@pytest.mark.parametrize("below", ["coco", "."])
+@pytest.mark.parametrize("source", SOURCES)
+def test_layout_with_a_folder_of_images(every_source: Any, source: str, below: str) -> None:
+    before = every_source.load(source=source)
+    (every_source.root / "images").mkdir()
+    (every_source.root / "val2017").rename(every_source.root / "images" / "val2017")
+    moved = load("coco-object", every_source.parent / below, source=source, cache_dir=every_source.cache)
+    assert moved.fingerprint == before.fingerprint
+    assert moved[1].image.shape == (40, 20, 3)
+
+
+def test_split_is_a_folder_or_a_file_of_ids(every_source: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("000000000632\n000000000139\n")
+    for source in SOURCES:
+        dataset = every_source.load(source=source, split=tmp_path / "mine.txt")
+        assert (dataset.ids, dataset.split) == (("000000000632", "000000000139"), "mine")
+    for path in (every_source.root / "val2017", every_source.root / "stuffthingmaps/val2017"):
+        shutil.copytree(path, path.with_name("train2017"))
+    assert every_source.load(split="train2017").split == "train2017"
+    assert "annotations/train2017/*_instanceTrainIds.png" in refused(
+        lambda: every_source.load(split="train2017", source="instanceTrainIds")
+    )
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_smaller_instances_lie_over_larger_ones(coco: Any, reverse: bool) -> None:
+    boxes = [(0, 0, 16, 16), (2, 2, 12, 12), (4, 4, 8, 8), (5, 5, 6, 6)]
+    for label, box in sorted(enumerate(boxes, start=1), reverse=reverse):
+        coco.add(632, label, box, crowd=label == 2)
+    coco.write_json()
+    target = coco.load()[2].target
+    assert [int((target == label).sum()) for label in range(5)] == [0, 256 - 100, 100 - 16, 16 - 1, 1]
+
+
+def test_several_polygons_are_one_instance(coco: Any) -> None:
+    coco.add(632, 5, (0, 0, 2, 2))
+    coco.annotations[-1]["segmentation"].append([10, 10, 12, 10, 12, 12, 10, 12])
+    coco.write_json()
+    target = coco.load()[2].target
+    assert np.argwhere(target == 5).tolist() == [[y, x] for o in (0, 10) for y in (o, o + 1) for x in (o, o + 1)]
+
+
+def test_a_sample_needs_the_json_no_more(coco: Any) -> None:
+    coco.write_json()
+    dataset = coco.load()
+    coco.json_path.unlink()
+    np.testing.assert_array_equal(dataset[0].target, coco.target(139))
+
+
+def test_fingerprint_follows_the_annotations(coco: Any) -> None:
+    coco.write_json()
+    before = coco.load().fingerprint
+    coco.json_path.write_text(coco.json_path.read_text() + "\n")
+    assert coco.load().fingerprint == before
+    coco.annotations[0]["category_id"] = 2  # the file keeps its size
+    coco.write_json()
+    assert coco.load().fingerprint != before
+
+
+def test_index_of_a_set_as_large_as_val2017(coco: Any) -> None:
+    image = coco.image_path(139).read_bytes()
+    for image_id in range(1_000_000, 1_005_000):
+        coco.image_path(image_id).write_bytes(image)
+        coco.sizes[image_id] = (24, 36)
+    template = coco.annotations[:4]
+    outline = [1.5, 1, 9, 1, 12, 2, 20, 2, 20, 9, 18, 11, 12, 12, 8, 14, 2, 15, 1, 9]
+    for number in range(36_000):
+        own = {**template[number % 4], "image_id": 1_000_000 + number % 5000, "segmentation": [outline]}
+        coco.annotations.append(own)
+    coco.write_json()
+    start = time.process_time()
+    dataset = coco.load()
+    assert time.process_time() - start < 20
+    assert len(dataset) == 5004
+    assert dataset[-1].target.any()
+
+
+def refused(call: Callable[[], object]) -> str:
+    """Return the message of the DatasetError, which must be one line."""
+    with pytest.raises(DatasetError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_no_source_is_there(coco: Any) -> None:
+    message = refused(coco.load)
+    assert message.startswith(f"{coco.root}: expected stuffthingmaps/val2017/*.png or annotations/val2017/*.png, or ")
+    assert message.endswith("or annotations/instances_val2017.json, found nothing of the kind")
+    assert "stuffthingmaps" not in refused(lambda: coco.load(source="instances"))
+
+
+def test_unknown_source(coco: Any, voc: Any) -> None:
+    assert refused(lambda: coco.load(source="panoptic")) == (
+        "source: expected a label source of coco-object (stuffthingmaps, instanceTrainIds, instances), found 'panoptic'"
+    )
+    assert "(none: this data set has one source), found ''" in refused(lambda: voc.load(source=""))
+    assert "such as coco-object" in refused(lambda: load("coco-objects", coco.root))
+
+
+def test_bad_root_and_split(coco: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "expected one of the folders images, val2017" in refused(lambda: load("coco-object", tmp_path / "empty"))
+    message = refused(lambda: coco.load(split="test2017"))
+    assert f"{coco.root}/images/test2017" in message
+    assert message.endswith("found 'test2017'")
+
+
+@pytest.mark.parametrize("source", SOURCES[:2])
+def test_an_image_without_labels_or_labels_without_an_image(every_source: Any, source: str) -> None:
+    every_source.image_path(285).unlink()
+    assert "expected the image of 000000000285, found nothing" in refused(lambda: every_source.load(source=source))
+    every_source.add_image(286, 5, 5)
+    every_source.image_path(285).write_bytes(b"")
+    assert "expected the mask of 000000000286, found nothing" in refused(lambda: every_source.load(source=source))
+
+
+def test_an_image_without_annotations_or_annotations_without_an_image(coco: Any) -> None:
+    coco.write_json()
+    coco.image_path(285).unlink()
+    assert "expected the image of 000000000285, found nothing" in refused(coco.load)
+    coco.add_image(285, 40, 20)
+    coco.add_image(286, 5, 5)
+    assert "found none with the file name 000000000286.jpg (1 of 5 images absent)" in refused(coco.load)
+
+
+def put(*path: Any) -> Callable[[dict[str, Any]], None]:
+    """A change of stored JSON: the last item is the value, or a function of the old one, at the place before it."""
+
+    def change(stored: Any) -> None:
+        *steps, key, value = path
+        for step in steps:
+            stored = stored[step]
+        stored[key] = value(stored[key]) if callable(value) else value
+
+    return change
+
+
+def drop(*path: Any) -> Callable[[dict[str, Any]], None]:
+    def change(stored: Any) -> None:
+        for step in path[:-1]:
+            stored = stored[step]
+        del stored[path[-1]]
+
+    return change
+
+
+FIRST = ("annotations", 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (drop("images"), "images: Field required"),
+        (put("images", []), "images: List should have at least 1 item"),
+        (put("images", 1, "height", 0), "images.1.height: Input should be greater than 0, found 0"),
+        (put("images", 1, "width", 10**9), "images.1.width: Input should be less than"),
+        (put("images", 1, "height", 10**7), "images.1: Value error, expected at most 67108864 pixels"),
+        (put("images", 1, "file_name", "../a.jpg"), "images.1.file_name: String should match"),
+        (put("images", 1, "id", 139), "images: expected each id and file name once"),
+        (put("images", 1, "file_name", "000000000139.jpg"), "images: expected each id and file name once"),
+        (put(*FIRST, "category_id", 12), "annotations.0.category_id: expected a category of the file, found 12"),
+        (put(*FIRST, "image_id", 7), "annotations.0.image_id: expected an image of the file, found 7"),
+        (put(*FIRST, "area", "big"), "annotations.0.area: Input should be a valid number, found big"),
+        (put(*FIRST, "area", -1), "annotations.0.area: "),
+        (drop(*FIRST, "area"), "annotations.0.area: Field required"),
+        (put(*FIRST, "segmentation", []), "annotations.0.segmentation"),
+        (put(*FIRST, "segmentation", [[1, 2, 3, 4]]), "annotations.0.segmentation"),
+        (put(*FIRST, "segmentation", [[1, 2, 3, 4, 5, "6"]]), "annotations.0.segmentation"),
+        (put(*FIRST, "segmentation", [[1, 2, 3, 4, 5, float("nan")]]), "annotations.0.segmentation"),
+        (put(*FIRST, "segmentation", [[1, 2, 3, 4, 5, 6, 7]]), "0.segmentation: expected x, y pairs, found 7 numbers"),
+        (put(*FIRST, "segmentation", [[1, 2, 3, 4, 5, 1e9]]), "0.segmentation: expected coordinates near 0..24"),
+        (put("annotations", 2, "segmentation", "counts", "0" * 300), "annotations.2.segmentation"),
+        (put("annotations", 2, "segmentation", "counts", 0, -5), "annotations.2.segmentation"),
+        (
+            put("annotations", 2, "segmentation", "counts", 0, lambda run: run + 1),
+            "annotations.2.segmentation.counts: expected runs of 864 pixels in all, found 865",
+        ),
+        (
+            put("annotations", 2, "segmentation", "size", [36, 24]),
+            r"annotations.2.segmentation.size: expected the size of its image, \[24, 36\], found \[36, 24\]",
+        ),
+        (put("categories", 0, "name", "human"), "categories: expected id 1 to be 'person', found 'human'"),
+        (drop("categories", 5), "categories: expected id 6 to be 'bus', found None"),
+        (put("categories", 0, "id", 999), "categories: expected id 1 to be 'person', found None"),
+    ],
+    ids=str,
+)
+def test_bad_annotations(coco: Any, change: Callable[[Any], None], message: str) -> None:
+    stored = coco.stored()
+    change(stored)
+    coco.json_path.parent.mkdir()
+    coco.json_path.write_text(json.dumps(stored))
+    with pytest.raises(DatasetError, match=message) as caught:
+        coco.load()
+    assert str(caught.value).startswith(f"{coco.json_path}: ")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
+def test_a_file_that_is_no_such_json(coco: Any, text: str) -> None:
+    coco.json_path.parent.mkdir()
+    coco.json_path.write_text(text, "latin-1")
+    assert refused(coco.load).startswith(f"{coco.json_path}: the file: ")
+
+
+def failed(tree: Any, source: str) -> SampleError:
+    dataset = tree.load(source=source)
+    with pytest.raises(SampleError) as caught:
+        dataset[0]
+    assert dataset[1].id == IDS[1]
+    return caught.value
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_broken_image_still_gives_the_target(every_source: Any, source: str) -> None:
+    every_source.image_path(139).write_bytes(b"no image")
+    error = failed(every_source, source)
+    assert str(every_source.image_path(139)).endswith(f"/{error.path}")
+    np.testing.assert_array_equal(error.target, every_source.target(139))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_image_of_another_size(every_source: Any, source: str) -> None:
+    Image.new("RGB", (24, 36)).save(every_source.image_path(139))
+    error = failed(every_source, source)
+    assert error.reason == "expected the size of its image, 24 x 36, found 36 x 24"
+    assert ("instances_val2017.json" in error.path) == (source == "instances")
+
+
+@pytest.mark.parametrize(
+    ("source", "folder", "name", "value", "known"),
+    [
+        ("stuffthingmaps", "stuffthingmaps", "000000000139.png", 11, "0..10, 12..24, "),
+        ("instanceTrainIds", "annotations", "000000000139_instanceTrainIds.png", 255, "0..80,"),
+    ],
+)
+def test_unknown_values_are_named(
+    every_source: Any, source: str, folder: str, name: str, value: int, known: str
+) -> None:
+    path = every_source.root / folder / "val2017" / name
+    write_png(path, np.full((24, 36), value))
+    error = failed(every_source, source)
+    assert str(path).endswith(f"/{error.path}")
+    assert error.reason.startswith(f"expected labels {known}")
+    assert error.reason.endswith(f"found {value}")

@@ -1,0 +1,245 @@
+"""Pascal Context on made trees: label maps and MATLAB files, things and stuff, and every bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.io
+from made_trees import CONTEXT_CLASSES, write_png
+from PIL import Image
+
+from dataset_adapters import DatasetError, SampleError, load
+from dataset_adapters.images import MAX_PIXELS, ImageError
+from dataset_adapters.matlab import read_matlab_labels
+
+IDS = ("2008_000000", "2008_000001", "2008_000002")
+STUFF = (
+    "bedclothes ceiling cloth curtain floor grass ground light mountain platform road sidewalk sky snow wall water "
+    "window wood door fence rock"
+)
+RELEASED = {"aeroplane": "airplane", "pottedplant": "plant", "tvmonitor": "monitor"}
+
+
+@pytest.fixture
+def both(context: Any) -> Any:
+    context.write_pngs()
+    context.write_mats()
+    return context
+
+
+@pytest.mark.parametrize("source", ["png", "mat"])
+@pytest.mark.parametrize("name", ["context60", "context59"])
+def test_both_sources_give_the_same_samples(both: Any, name: str, source: str) -> None:
+    dataset = both.load(name, source=source)
+    assert (dataset.ids, dataset.name, dataset.task) == (IDS, f"{name}/{source}", "semantic")
+    for sample in dataset:
+        expected = both.target(sample.id)
+        assert (expected == 0).any()
+        assert (expected > 0).any()
+        if name == "context59":
+            expected[expected == 0] = 255
+        assert sample.target.dtype == np.int32
+        np.testing.assert_array_equal(sample.target, expected)
+        np.testing.assert_array_equal(sample.image, np.array(Image.open(both.image_path(sample.id))))
+        assert sample.queries == dataset.label_space.queries
+
+
+def test_every_raw_id(context: Any) -> None:
+    context.add("2008_000009", np.arange(460, dtype=np.uint16).reshape(1, 460))
+    context.write_mats()
+    target = context.load()[3].target[0]
+    for number, raw in enumerate(CONTEXT_CLASSES.values(), start=1):
+        assert target[raw] == number
+    assert (target > 0).sum() == 59
+
+
+def test_label_maps_come_first(both: Any) -> None:
+    seen = {both.load().name: both.load().fingerprint}
+    shutil.rmtree(both.root / "SegmentationClassContext")
+    seen[both.load().name] = both.load().fingerprint
+    assert list(seen) == ["context60/png", "context60/mat"]
+    assert len(set(seen.values())) == 2
+
+
+@pytest.mark.parametrize(("name", "scored"), [("context60", range(60)), ("context59", range(1, 60))])
+def test_label_space(both: Any, name: str, scored: range) -> None:
+    space = both.load(name).label_space
+    assert space.name == name
+    assert space.labels == ("background", *CONTEXT_CLASSES)
+    assert (space.ignore_label, space.scored_labels) == (255, tuple(scored))
+    assert sorted(space.query_labels) == list(range(1, 60))
+    for query, label in zip(space.queries, space.query_labels, strict=True):
+        assert query == RELEASED.get(space.labels[label], space.labels[label])
+    assert json.loads(json.dumps(space.as_dict())) == space.as_dict()
+
+
+def test_things_and_stuff_in_the_released_order(both: Any) -> None:
+    space = both.load().label_space
+    assert space.stuff == tuple(STUFF.split())
+    assert space.queries == (*space.things, *space.stuff)
+    assert list(space.things) == [RELEASED.get(name, name) for name in CONTEXT_CLASSES if name not in STUFF.split()]
+    assert space.stuff_queries == (False,) * 38 + (True,) * 21
+    assert both.load(names="dataset").label_space.things[0] == "aeroplane"
+
+
+def test_names_are_the_released_ones() -> None:
+    path = Path(__file__).parents[2].parent / "shared" / "class_names"
+    if not path.is_dir():
+        pytest.skip(f"no released label lists at {path}")
+    ours = Path(__file__).parents[2] / "dataset_adapters" / "labels"
+    for stem in ("voc20", "coco_object", "context59"):
+        released, stored = (json.loads((folder / f"{stem}.json").read_text()) for folder in (path, ours))
+        assert [stored[kind] for kind in ("things", "stuff")] == [
+            released.get(kind, []) for kind in ("things", "stuff")
+        ]
+        assert stored["dataset_names"] == released.get("dataset_names", list(CONTEXT_CLASSES))
+
+
+@pytest.mark.parametrize("below", [".", "VOCdevkit", "VOCdevkit/VOC2010"])
+def test_root_or_a_parent_of_it(both: Any, below: str) -> None:
+    assert load("context60", both.parent / below, cache_dir=both.cache).root == both.root
+
+
+def test_splits(both: Any, tmp_path: Path) -> None:
+    both.write_split(IDS[:1], "train")
+    assert both.load(split="train").ids == IDS[:1]
+    (tmp_path / "mine.txt").write_text(IDS[2])
+    assert both.load(split=tmp_path / "mine.txt", source="mat").ids == IDS[2:]
+
+
+def refused(call: Callable[[], object]) -> str:
+    with pytest.raises(DatasetError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_set_up_mistakes(context: Any) -> None:
+    message = refused(context.load)
+    assert message == (
+        f"{context.root}: expected SegmentationClassContext/*.png, or trainval/*.mat, found nothing of the kind"
+    )
+    context.write_mats()
+    assert "(png, mat), found 'json'" in refused(lambda: context.load(source="json"))
+    assert "(val), found 'test'" in refused(lambda: context.load(split="test"))
+    assert "expected SegmentationClassContext/*.png, found" in refused(lambda: context.load(source="png"))
+    context.mat_path(IDS[1]).unlink()
+    assert f"{context.mat_path(IDS[1])}: expected the mask of {IDS[1]}" in refused(context.load)
+
+
+def failed(tree: Any, source: str) -> SampleError:
+    dataset = tree.load(source=source)
+    with pytest.raises(SampleError) as caught:
+        dataset[0]
+    assert dataset[1].id == IDS[1]
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", ["context60", "context59"])
+def test_label_maps_hold_no_other_values(both: Any, name: str) -> None:
+    labels = np.zeros((20, 30))
+    labels[3, 4], labels[5, 6] = 60, 255
+    write_png(both.png_path(IDS[0]), labels)
+    with pytest.raises(SampleError, match=r"expected labels 0\.\.59, found 60, 255"):
+        both.load(name)[0]
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"labels": np.ones((20, 30))}, "LabelMap: expected a matrix of that name, found 'labels'"),
+        ({}, "LabelMap: expected a matrix of that name, found none"),
+        ({"LabelMap": np.ones((20, 30, 3))}, f"LabelMap: expected 1 to {MAX_PIXELS} pixels in two dimensions"),
+        ({"LabelMap": np.ones((0, 30))}, f"LabelMap: expected 1 to {MAX_PIXELS} pixels"),
+        ({"LabelMap": np.ones((1, MAX_PIXELS + 1), np.uint8)}, f"LabelMap: expected 1 to {MAX_PIXELS} pixels"),
+        ({"LabelMap": np.full((20, 30), 1.5)}, "LabelMap: expected whole numbers, found fractions"),
+        ({"LabelMap": np.full((20, 30), np.nan)}, "LabelMap: expected whole numbers"),
+        ({"LabelMap": np.ones((20, 30), complex)}, "LabelMap: expected a matrix of real numbers"),
+        ({"LabelMap": np.full((20, 30), -1)}, "LabelMap: expected 0..65535, found -1..-1"),
+        ({"LabelMap": np.full((20, 30), 1e18)}, "LabelMap: expected 0..65535"),
+        ({"LabelMap": np.full((20, 30), 460)}, "expected labels 0..459, found 460"),
+        ({"LabelMap": "text"}, "LabelMap: expected a matrix of real numbers"),
+        ({"LabelMap": {"a": 1}}, "LabelMap: expected a matrix of real numbers"),
+    ],
+    ids=str,
+)
+def test_matlab_files_without_a_label_map(context: Any, variables: dict[str, Any], reason: str) -> None:
+    context.write_mats()
+    context.write_mat(IDS[0], **variables)
+    error = failed(context, "mat")
+    assert str(context.mat_path(IDS[0])).endswith(f"/{error.path}")
+    assert error.reason.startswith(reason)
+    assert error.target is None
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", [">u2", "u1", "i4", "f4", "f8", "u8"])
+def test_every_kind_of_number_is_read_among_other_variables(tmp_path: Path, kind: str, packed: bool) -> None:
+    labels = np.random.default_rng(3).integers(0, 200, (7, 11))
+    stored = {"a": 1, "names": ["x", "yy"], "LabelMap": labels.astype(kind), "z": {"b": np.ones(3)}}
+    scipy.io.savemat(tmp_path / "a.mat", stored, do_compression=packed)
+    found = read_matlab_labels(tmp_path / "a.mat")
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, labels)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_damaged_bytes_raise_nothing_but_image_errors(tmp_path: Path, packed: bool) -> None:
+    generator = np.random.default_rng(5)
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"LabelMap": generator.integers(0, 460, (9, 8)).astype(np.uint16)}, do_compression=packed)
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    outcomes = set()
+    for _ in range(500):
+        damaged = content.copy()
+        damaged[generator.integers(116, len(content), 3)] = generator.integers(0, 256, 3)
+        path.write_bytes(damaged[: generator.integers(100, 2 * len(content))].tobytes())
+        try:
+            outcomes.add(read_matlab_labels(path).dtype.name)
+        except ImageError:
+            outcomes.add("ImageError")
+    assert "ImageError" in outcomes
+    assert outcomes <= {"int32", "ImageError"}
+
+
+def test_a_packed_file_is_never_unpacked_beyond_what_a_label_map_takes(tmp_path: Path) -> None:
+    bomb = zlib.compress(bytes(3 * MAX_PIXELS))
+    header = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"
+    (tmp_path / "a.mat").write_bytes(header + struct.pack("<II", 15, len(bomb)) + bomb)
+    with pytest.raises(ImageError, match=f"expected at most {MAX_PIXELS} pixels, found many more"):
+        read_matlab_labels(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "flipped", "hdf5"])
+def test_damaged_matlab_files(context: Any, damage: str) -> None:
+    context.write_mats()
+    path = context.mat_path(IDS[0])
+    content = path.read_bytes()
+    changed = {
+        "empty": b"",
+        "text": b"no labels here" * 20,
+        "truncated": content[:-60],
+        "flipped": content[:200] + bytes(255 - byte for byte in content[200:]),
+        "hdf5": b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n" + bytes(100),
+    }
+    path.write_bytes(changed[damage])
+    error = failed(context, "mat")
+    assert str(path).endswith(f"/{error.path}")
+    assert error.target is None
+
+
+@pytest.mark.parametrize("source", ["png", "mat"])
+def test_broken_image_still_gives_the_target(both: Any, source: str) -> None:
+    both.image_path(IDS[0]).write_bytes(b"no image")
+    np.testing.assert_array_equal(failed(both, source).target, both.target(IDS[0]))
+    Image.new("RGB", (20, 30)).save(both.image_path(IDS[0]))
+    assert failed(both, source).reason == "expected the size of its image, 20 x 30, found 30 x 20"

@@ -1,0 +1,231 @@
+"""Small COCO and Pascal Context trees whose label maps are known without the code under test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+from PIL import Image
+
+from dataset_adapters import Dataset, load
+
+UNUSED_COCO_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91}
+COCO_IDS = [category for category in range(1, 91) if category not in UNUSED_COCO_IDS]
+# fmt: off
+COCO_NAMES = [
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
+    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
+    "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
+    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple",
+    "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
+    "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard",
+    "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
+    "teddy bear", "hair drier", "toothbrush",
+]
+
+# Raw ids of the 59 classes of Pascal Context.
+CONTEXT_CLASSES = {
+    "aeroplane": 2, "bag": 9, "bed": 18, "bedclothes": 19, "bench": 22, "bicycle": 23, "bird": 25, "boat": 31,
+    "book": 33, "bottle": 34, "building": 44, "bus": 45, "cabinet": 46, "car": 59, "cat": 65, "ceiling": 68,
+    "chair": 72, "cloth": 80, "computer": 85, "cow": 98, "cup": 104, "curtain": 105, "dog": 113, "door": 115,
+    "fence": 144, "floor": 158, "flower": 159, "food": 162, "grass": 187, "ground": 189, "horse": 207,
+    "keyboard": 220, "light": 232, "motorbike": 258, "mountain": 259, "mouse": 260, "person": 284,
+    "plate": 295, "platform": 296, "pottedplant": 308, "road": 324, "rock": 326, "sheep": 347, "shelves": 349,
+    "sidewalk": 354, "sign": 355, "sky": 360, "snow": 366, "sofa": 368, "table": 397, "track": 415,
+    "train": 416, "tree": 420, "truck": 424, "tvmonitor": 427, "wall": 440, "water": 445, "window": 454,
+    "wood": 458,
+}
+# fmt: on
+
+
+def write_noise(path: Path, height: int, width: int) -> None:
+    pixels = np.random.default_rng(height * 1000 + width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def write_png(path: Path, labels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(labels.astype(np.uint8)).save(path)
+
+
+def run_lengths(mask: np.ndarray) -> list[int]:
+    """Runs of 0 and 1 in turn, down the columns, by a loop over pixels."""
+    runs, value = [0], 0
+    for pixel in mask.T.ravel().tolist():
+        if pixel != value:
+            runs.append(0)
+            value = pixel
+        runs[-1] += 1
+    return runs
+
+
+@dataclass
+class CocoTree:
+    """coco/ below `parent`: instances are rectangles of whole pixels, so their masks are known."""
+
+    parent: Path
+    cache: Path
+    sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    rectangles: list[tuple[int, int, tuple[int, int, int, int]]] = field(default_factory=list)
+
+    @property
+    def root(self) -> Path:
+        return self.parent / "coco"
+
+    @property
+    def json_path(self) -> Path:
+        return self.root / "annotations" / "instances_val2017.json"
+
+    def image_path(self, image_id: int) -> Path:
+        return self.root / "val2017" / f"{image_id:012d}.jpg"
+
+    def add_image(self, image_id: int, height: int, width: int) -> None:
+        self.sizes[image_id] = (height, width)
+        write_noise(self.image_path(image_id), height, width)
+
+    def add(self, image_id: int, label: int, box: tuple[int, int, int, int], *, crowd: bool = False) -> None:
+        """An instance with the label 1..80 on the pixels y0 <= y < y1, x0 <= x < x1 of box (y0, x0, y1, x1)."""
+        y0, x0, y1, x1 = box
+        self.rectangles.append((image_id, label, box))
+        mask = np.zeros(self.sizes[image_id], np.int64)
+        mask[y0:y1, x0:x1] = 1
+        outline: Any = [[x0, y0, x1, y0, x1, y1, x0, y1]]
+        self.annotations.append(
+            {
+                "id": len(self.annotations) + 1,
+                "image_id": image_id,
+                "category_id": COCO_IDS[label - 1],
+                "iscrowd": int(crowd),
+                "area": float((y1 - y0) * (x1 - x0)),
+                "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask)} if crowd else outline,
+            }
+        )
+
+    def target(self, image_id: int) -> np.ndarray:
+        """The smallest instance of every pixel, the later one of two equal ones."""
+        height, width = self.sizes[image_id]
+        labels = np.zeros((height, width), np.int64)
+        for y in range(height):
+            for x in range(width):
+                over = [
+                    ((y1 - y0) * (x1 - x0), -number, label)
+                    for number, (image, label, (y0, x0, y1, x1)) in enumerate(self.rectangles)
+                    if image == image_id and y0 <= y < y1 and x0 <= x < x1
+                ]
+                labels[y, x] = min(over)[2] if over else 0
+        return labels
+
+    def stored(self) -> dict[str, Any]:
+        images = [
+            {"id": image_id, "file_name": f"{image_id:012d}.jpg", "height": height, "width": width}
+            for image_id, (height, width) in self.sizes.items()
+        ]
+        categories = [{"id": id, "name": name} for id, name in zip(COCO_IDS, COCO_NAMES, strict=True)]
+        return {"images": images, "annotations": self.annotations, "categories": categories}
+
+    def write_json(self) -> None:
+        self.json_path.parent.mkdir(exist_ok=True)
+        self.json_path.write_text(json.dumps(self.stored()))
+
+    def write_maps(self, folder: str = "stuffthingmaps/val2017") -> None:
+        """COCO-Stuff's values: the category id - 1; what is no instance is in part stuff, in part unlabelled."""
+        for image_id in self.sizes:
+            labels = self.target(image_id)
+            raw = np.array([255, *(category - 1 for category in COCO_IDS)])[labels]
+            raw[:, ::2][labels[:, ::2] == 0] = 91 + image_id % 91
+            write_png(self.root / folder / f"{image_id:012d}.png", raw)
+
+    def write_converted(self, folder: str = "annotations/val2017") -> None:
+        for image_id in self.sizes:
+            write_png(self.root / folder / f"{image_id:012d}_instanceTrainIds.png", self.target(image_id))
+
+    def load(self, **options: Any) -> Dataset:
+        return load("coco-object", self.root, cache_dir=self.cache, **options)
+
+
+def make_coco(parent: Path, cache: Path) -> CocoTree:
+    """Four images, one of them without an instance, with overlaps, equal areas and a crowd; no labels written yet."""
+    tree = CocoTree(parent, cache)
+    for image_id, size in {139: (24, 36), 285: (40, 20), 632: (16, 16), 581781: (9, 30)}.items():
+        tree.add_image(image_id, *size)
+    tree.add(139, 1, (2, 2, 6, 8))
+    tree.add(139, 62, (0, 0, 20, 30))
+    tree.add(139, 3, (10, 10, 20, 36), crowd=True)
+    tree.add(139, 80, (4, 4, 8, 10))
+    tree.add(285, 17, (5, 5, 30, 15), crowd=True)
+    tree.add(285, 44, (10, 0, 12, 20))
+    tree.add(581781, 12, (0, 0, 9, 30))
+    tree.add(581781, 13, (3, 3, 6, 9))
+    return tree
+
+
+@dataclass
+class ContextTree:
+    """VOCdevkit/VOC2010 below `parent`; labels are kept as raw ids."""
+
+    parent: Path
+    cache: Path
+    raw: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        return self.parent / "VOCdevkit" / "VOC2010"
+
+    def png_path(self, sample_id: str) -> Path:
+        return self.root / "SegmentationClassContext" / f"{sample_id}.png"
+
+    def mat_path(self, sample_id: str) -> Path:
+        return self.root / "trainval" / f"{sample_id}.mat"
+
+    def image_path(self, sample_id: str) -> Path:
+        return self.root / "JPEGImages" / f"{sample_id}.jpg"
+
+    def add(self, sample_id: str, raw: np.ndarray) -> None:
+        self.raw[sample_id] = raw
+        write_noise(self.image_path(sample_id), *raw.shape)
+        self.write_split(list(self.raw))
+
+    def write_split(self, ids: Sequence[str], name: str = "val") -> None:
+        folder = self.root / "ImageSets" / "SegmentationContext"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.txt").write_text("\n".join(ids))
+
+    def target(self, sample_id: str) -> np.ndarray:
+        """0 for background, 1..59 in the alphabetical order of the classes."""
+        numbers = {raw: number for number, raw in enumerate(CONTEXT_CLASSES.values(), start=1)}
+        return np.array([[numbers.get(int(raw), 0) for raw in row] for row in self.raw[sample_id]])
+
+    def write_pngs(self) -> None:
+        for sample_id in self.raw:
+            write_png(self.png_path(sample_id), self.target(sample_id))
+
+    def write_mats(self) -> None:
+        for sample_id, raw in self.raw.items():
+            self.write_mat(sample_id, LabelMap=raw)
+
+    def write_mat(self, sample_id: str, **variables: Any) -> None:
+        self.mat_path(sample_id).parent.mkdir(exist_ok=True)
+        scipy.io.savemat(self.mat_path(sample_id), variables, do_compression=True)
+
+    def load(self, name: str = "context60", **options: Any) -> Dataset:
+        return load(name, self.parent, cache_dir=self.cache, **options)
+
+
+def make_context(parent: Path, cache: Path) -> ContextTree:
+    """Three images with things, stuff and other classes; no labels written yet."""
+    tree = ContextTree(parent, cache)
+    generator = np.random.default_rng(7)
+    for number, size in enumerate([(20, 30), (33, 18), (10, 46)]):
+        wanted = generator.choice(list(CONTEXT_CLASSES.values()), 6)
+        others = generator.integers(0, 460, 6)
+        raw = generator.choice([*wanted, *others, 0], size).repeat(1)
+        tree.add(f"2008_{number:06d}", raw.reshape(size).astype(np.uint16))
+    return tree
