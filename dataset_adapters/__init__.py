@@ -1,9 +1,10 @@
 """Data sets in their official layouts, read as samples: `load(name, root)`."""
 
-from dataset_adapters import voc as voc  # registers its adapters
+from dataset_adapters import refer as refer  # these register their adapters
+from dataset_adapters import voc as voc
 from dataset_adapters.dataset import Dataset, load
 from dataset_adapters.images import ImageError, read_image, read_label_map
-from dataset_adapters.sample import DatasetError, LabelSpace, Sample, SampleError
+from dataset_adapters.sample import DatasetError, LabelSpace, Sample, SampleError, option_choices
 
 __all__ = [
     "Dataset",
@@ -13,6 +14,7 @@ __all__ = [
     "Sample",
     "SampleError",
     "load",
+    "option_choices",
     "read_image",
     "read_label_map",
 ]

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args, overload
 
 from dataset_adapters.index import default_cache_dir, ensure_index, fingerprint, open_index
-from dataset_adapters.sample import DatasetError, LabelSpace, NameSet, Sample, find_adapter
+from dataset_adapters.sample import (
+    Adapter,
+    DatasetError,
+    LabelSpace,
+    NameSet,
+    Sample,
+    SourcedAdapter,
+    configured_adapter,
+    find_adapter,
+)
+from dataset_adapters.sourced_index import ensure_sourced_index
 
 
 @dataclass(frozen=True)
@@ -19,6 +29,7 @@ class Dataset:
     name: the adapter. split: the split's name, or the stem of its file. root: the folder that file paths start from.
     fingerprint: sha256 of the whole split that was loaded; views keep it.
     selection: the positions in the index that this view shows.
+    options: the adapter's options, as pairs.
     """
 
     name: str
@@ -28,6 +39,7 @@ class Dataset:
     label_space: LabelSpace
     index_path: Path
     selection: range
+    options: tuple[tuple[str, str], ...] = ()
 
     @property
     def task(self) -> str:
@@ -58,7 +70,7 @@ class Dataset:
         if isinstance(item, slice):
             return replace(self, selection=self.selection[item])
         row = open_index(self.index_path)[self.selection[item]]
-        return find_adapter(self.name).read(self.root, row, self.label_space)
+        return configured_adapter(self.name, dict(self.options)).read(self.root, row, self.label_space)
 
     def __iter__(self) -> Iterator[Sample]:
         """Decode all samples in order. Ends at the first SampleError: go by index to read past one."""
@@ -71,25 +83,43 @@ def load(
     *,
     split: str | Path | None = None,
     names: NameSet = "released",
+    options: Mapping[str, str] | None = None,
     cache_dir: str | Path | None = None,
 ) -> Dataset:
     """Open a data set in its official layout.
 
-    name: "voc21" or "voc20".
+    name: "voc21", "voc20", "refcoco", "refcoco+" or "refcocog".
     root: the layout's folder or a parent of it.
     split: a split of the data set, or a text file of ids; None for the data set's usual one.
     names: the released query texts or the data set's plain names.
+    options: how files become samples, where the data set leaves a choice; see the adapter's `choices`.
     cache_dir: where indexes are kept; None for $CAR_CACHE or ~/.cache/car-eval.
-    Raises DatasetError for an unknown name, a missing root, split or file, an empty split and repeated ids.
+    Raises DatasetError for an unknown name or option, a missing root, split or file, an empty split and repeated ids.
     """
-    adapter = find_adapter(name)
+    adapter = configured_adapter(name, options or {})
     if names not in get_args(NameSet):
         raise DatasetError(f"names: expected one of {', '.join(get_args(NameSet))}, found {names!r}")
     folder = adapter.find_root(Path(root).expanduser().absolute())
     chosen = adapter.default_split if split is None else split
-    rows = adapter.rows(folder, chosen)
-    identity = fingerprint(adapter, folder, rows)
-    cache = default_cache_dir() if cache_dir is None else Path(cache_dir)
-    index_path = cache.expanduser().absolute() / "indexes" / identity
-    ensure_index(index_path, rows)
-    return Dataset(name, Path(chosen).stem, folder, identity, adapter.label_space(names), index_path, range(len(rows)))
+    cache = (default_cache_dir() if cache_dir is None else Path(cache_dir)).expanduser().absolute() / "indexes"
+    identity, index_path = _ensure(adapter, folder, chosen, cache)
+    return Dataset(
+        name=name,
+        split=Path(chosen).stem,
+        root=folder,
+        fingerprint=identity,
+        label_space=adapter.label_space(names),
+        index_path=index_path,
+        selection=range(len(open_index(index_path))),
+        options=tuple(sorted((options or {}).items())),
+    )
+
+
+def _ensure(adapter: Adapter, root: Path, split: str | Path, cache: Path) -> tuple[str, Path]:
+    """Return the split's fingerprint and its index below `cache`, built if it is not there."""
+    if isinstance(adapter, SourcedAdapter):
+        return ensure_sourced_index(adapter, root, split, cache)
+    rows = adapter.rows(root, split)
+    identity = fingerprint(adapter, root, rows)
+    ensure_index(cache / identity, rows)
+    return identity, cache / identity
