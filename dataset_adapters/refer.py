@@ -126,23 +126,22 @@ class ReferAdapter:
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and the mask of its object. Raises SampleError."""
-        target = self._target(root, row)
-        path = str(root / row["image"])
+        target = self._target(row)
         try:
-            image = read_image(path)
+            image = read_image(root / row["image"])
         except ImageError as error:
-            raise SampleError(row["id"], error.path, error.reason, target) from error
+            raise SampleError(row["id"], row["image"], error.reason, target) from error
         if image.shape[:2] != target.shape:
             reason = f"expected the size in instances.json, {_size(target.shape)}, found {_size(image.shape)}"
-            raise SampleError(row["id"], path, reason, target)
+            raise SampleError(row["id"], row["image"], reason, target)
         return Sample(row["id"], image, tuple(json.loads(row["sentences"])), self.task, target)
 
-    def _target(self, root: Path, row: Row) -> Mask:
+    def _target(self, row: Row) -> Mask:
         height, width = map(int, row["size"].split())
         try:
             return decode_segmentation(json.loads(row["segmentation"]), height, width, self.overlaps)
         except ValueError as error:
-            raise SampleError(row["id"], str(root / self.name / "instances.json"), str(error)) from error
+            raise SampleError(row["id"], f"{self.name}/instances.json", str(error)) from error
 
     def _split(self, split: str | Path) -> Split:
         try:

@@ -40,7 +40,7 @@ def car() -> None:
 
 @app.command("eval")
 def eval_command(
-    benchmark: Annotated[str, typer.Argument(help="Benchmark, e.g. voc21, voc20.")],
+    benchmark: Annotated[str, typer.Argument(help="Benchmark, e.g. voc21, refcoco-val.")],
     data_root: Annotated[Path, typer.Option(help="Folder of the data set in its official layout.")],
     weights: Annotated[
         str, typer.Option(help="CLIP weights of both models: an open_clip tag, a file, or random:SEED for trials.")
@@ -52,6 +52,10 @@ def eval_command(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a switch or threshold. Repeatable.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split of the data set, or a file of ids.")] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Change how targets are built or scored. Repeatable."),
+    ] = None,
     names: Annotated[NamesOption, typer.Option(help="Query texts: released, or plain class names.")] = (
         NamesOption.released
     ),
@@ -74,7 +78,7 @@ def eval_command(
     130 if interrupted. The same command goes on with what is finished.
     """
     with _one_line_errors():
-        from evaluation.benchmark import parse_settings
+        from evaluation.benchmark import parse_protocol, parse_settings
         from evaluation.runner import RunOptions, evaluate
 
         options = RunOptions(
@@ -84,6 +88,7 @@ def eval_command(
             profile=profile.value,
             settings=parse_settings(set_ or []),
             split=split,
+            protocol=parse_protocol(protocol or []),
             names=names.value,
             limit=limit,
             device=device,
