@@ -133,10 +133,13 @@ def test_the_table_stands_beside_the_papers(run: Runner) -> None:
     assert "IoU by class" not in table
 
 
-def test_another_split_is_not_compared_with_the_paper(run: Runner) -> None:
-    done = run(split="testA")
-    assert (done.header.benchmark.dataset.split, done.header.benchmark.paper) == ("testA", None)
-    assert run("own", split="val").header.benchmark.paper is not None
+def test_what_differs_from_the_papers_figures_is_remarked(run: Runner) -> None:
+    marked = run(split="testA", protocol={"resolution": "480x480", "overlaps": "kept"})
+    page = (marked.path / "table.md").read_text()
+    assert "1 of 3811 samples; split testA; changed: " in page
+    assert "classifier_model, resolution=480x480 " in page
+    single = run("single", split="val", settings={"sentences": "single"}).header
+    assert (single.benchmark.paper_samples, single.benchmark.protocol_changed) == (10834, [])
 
 
 @pytest.mark.parametrize(
@@ -145,7 +148,7 @@ def test_another_split_is_not_compared_with_the_paper(run: Runner) -> None:
         ({"protocol": {"resolution": "512x512"}}, "--protocol resolution: expected one of original, 480x480, found"),
         ({"protocol": {"size": "1"}}, "--protocol size: expected an option of overlaps, resolution here"),
         ({"protocol": {"sentences": "single"}}, "this is a switch of the configuration; use --set sentences=single"),
-        ({"settings": {"mode": "semantic"}}, "mode: expected 'referring' for a referring benchmark, found 'semantic'"),
+        ({"settings": {"mode": "semantic"}}, "mode: expected a benchmark of that mode"),
         ({"benchmark": "voc21", "protocol": {"overlaps": "lost"}}, "expected an option of none here"),
     ],
     ids=str,
