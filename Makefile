@@ -4,12 +4,13 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 VOC_ROOT ?= data/VOCdevkit
 COCO_ROOT ?= data/coco
+REFER_ROOT ?= data/refer
 WEIGHTS ?= openai
 LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test lint format eval-voc eval-coco-object eval-context clean
+.PHONY: help setup test lint format eval-voc eval-coco-object eval-context eval-refcoco clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -36,11 +37,28 @@ eval-voc: $(STAMP)  ## Pascal VOC: make eval-voc VOC_ROOT=... [WEIGHTS=...] [LIM
 	$(VENV)/bin/car eval voc21 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 
 eval-coco-object: $(STAMP)  ## COCO-Object: make eval-coco-object COCO_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
-	$(VENV)/bin/car eval coco-object --data-root $(COCO_ROOT) --weights $(WEIGHTS) $(LIMITED) $(ARGS)
+	$(VENV)/bin/car eval coco-object --data-root '$(COCO_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 
 eval-context: $(STAMP)  ## Pascal Context, with and without background: make eval-context VOC_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
-	$(VENV)/bin/car eval context60 --data-root $(VOC_ROOT) --weights $(WEIGHTS) $(LIMITED) $(ARGS)
-	$(VENV)/bin/car eval context59 --data-root $(VOC_ROOT) --weights $(WEIGHTS) $(LIMITED) $(ARGS)
+	$(VENV)/bin/car eval context60 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
+	$(VENV)/bin/car eval context59 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
+
+# Each line: the annotation file whose presence means that the splits after it can be run.
+eval-refcoco: $(STAMP)  ## RefCOCO, RefCOCO+ and RefCOCOg, all splits found: make eval-refcoco REFER_ROOT=... [as above]
+	@root=$$(test -d "$(REFER_ROOT)/refer" && echo "$(REFER_ROOT)/refer" || echo "$(REFER_ROOT)"); status=; \
+	run_found() { \
+	  test -e "$$root/$$1" || return 0; shift; \
+	  for name; do \
+	    $(VENV)/bin/car eval "$$name" --data-root "$$root" --weights '$(WEIGHTS)' $(LIMITED) $(ARGS); \
+	    code=$$?; test $$code = 130 && exit 130; test $$code = 0 || status=$$code; : $${status:=0}; \
+	  done; \
+	}; \
+	run_found 'refcoco/refs(unc).p' refcoco-val refcoco-testA refcoco-testB; \
+	run_found 'refcoco+/refs(unc).p' refcoco+-val refcoco+-testA refcoco+-testB; \
+	run_found 'refcocog/refs(umd).p' refcocog-val-umd refcocog-test-umd; \
+	run_found 'refcocog/refs(google).p' refcocog-val-google; \
+	test -n "$$status" || { echo "error: REFER_ROOT: expected refcoco/refs(unc).p or the like in $$root, found none" >&2; exit 2; }; \
+	exit $$status
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

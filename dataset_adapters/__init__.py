@@ -2,10 +2,11 @@
 
 from dataset_adapters import coco as coco  # these modules register their adapters
 from dataset_adapters import pascal_context as pascal_context
+from dataset_adapters import refer as refer
 from dataset_adapters import voc as voc
 from dataset_adapters.dataset import Dataset, load
 from dataset_adapters.images import ImageError, read_image, read_label_map
-from dataset_adapters.sample import DatasetError, LabelSpace, Sample, SampleError
+from dataset_adapters.sample import DatasetError, LabelSpace, Sample, SampleError, option_choices
 
 __all__ = [
     "Dataset",
@@ -15,6 +16,7 @@ __all__ = [
     "Sample",
     "SampleError",
     "load",
+    "option_choices",
     "read_image",
     "read_label_map",
 ]

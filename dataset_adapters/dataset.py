@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args, overload
@@ -16,9 +16,12 @@ from dataset_adapters.sample import (
     Row,
     Sample,
     SourceAbsentError,
+    SourcedAdapter,
+    configured,
     find_adapter,
     find_sources,
 )
+from dataset_adapters.sourced_index import ensure_sourced_index
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Dataset:
     split: the split's name, or the stem of its file. root: the folder that file paths start from.
     fingerprint: sha256 of the whole split that was loaded; views keep it.
     selection: the positions in the index that this view shows.
+    options: the adapter's options, as pairs.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Dataset:
     label_space: LabelSpace
     index_path: Path
     selection: range
+    options: tuple[tuple[str, str], ...] = ()
 
     @property
     def task(self) -> str:
@@ -69,7 +74,8 @@ class Dataset:
         if isinstance(item, slice):
             return replace(self, selection=self.selection[item])
         row = open_index(self.index_path)[self.selection[item]]
-        return find_adapter(self.name).read(self.root, row, self.label_space)
+        adapter = configured(find_adapter(self.name), dict(self.options))
+        return adapter.read(self.root, row, self.label_space)
 
     def __iter__(self) -> Iterator[Sample]:
         """Decode all samples in order. Ends at the first SampleError: go by index to read past one."""
@@ -83,42 +89,64 @@ def load(
     split: str | Path | None = None,
     source: str | None = None,
     names: NameSet = "released",
+    options: Mapping[str, str] | None = None,
     cache_dir: str | Path | None = None,
 ) -> Dataset:
     """Open a data set in its official layout.
 
-    name: "voc21", "voc20", "coco-object", "context60" or "context59".
+    name: "voc21", "voc20", "coco-object", "context60", "context59", "refcoco", "refcoco+" or "refcocog".
     root: the layout's folder or a parent of it.
     split: a split of the data set, or a text file of ids; None for the data set's usual one.
     source: where the labels come from, for a data set with several sources; None for the first of its sources that
     is there. The data set's name says which it is.
     names: the released query texts or the data set's plain names.
+    options: how files become samples, where the data set leaves a choice; see the adapter's `choices`.
     cache_dir: where indexes are kept; None for $CAR_CACHE or ~/.cache/car-eval.
-    Raises DatasetError for an unknown name or source, a missing root, split or file, an empty split and repeated ids.
+    Raises DatasetError for an unknown name, source or option, a missing root, split or file, an empty split and
+    repeated ids.
     """
-    adapters = find_sources(name, source)
+    adapters = [configured(adapter, options or {}) for adapter in find_sources(name, source)]
     if names not in get_args(NameSet):
         raise DatasetError(f"names: expected one of {', '.join(get_args(NameSet))}, found {names!r}")
     folder = adapters[0].find_root(Path(root).expanduser().absolute())
     chosen = adapters[0].default_split if split is None else split
-    adapter, rows = _first_present(adapters, folder, chosen)
-    identity = fingerprint(adapter, folder, rows)
-    cache = default_cache_dir() if cache_dir is None else Path(cache_dir)
-    index_path = cache.expanduser().absolute() / "indexes" / identity
-    ensure_index(index_path, rows)
-    space = adapter.label_space(names)
-    return Dataset(adapter.name, Path(chosen).stem, folder, identity, space, index_path, range(len(rows)))
+    cache = (default_cache_dir() if cache_dir is None else Path(cache_dir)).expanduser().absolute() / "indexes"
+    adapter, identity, index_path = _first_present(adapters, folder, chosen, cache)
+    return Dataset(
+        name=adapter.name,
+        split=Path(chosen).stem,
+        root=folder,
+        fingerprint=identity,
+        label_space=adapter.label_space(names),
+        index_path=index_path,
+        selection=range(len(open_index(index_path))),
+        options=tuple(sorted((options or {}).items())),
+    )
 
 
-def _first_present(adapters: Sequence[Adapter], root: Path, split: str | Path) -> tuple[Adapter, list[Row]]:
-    """Return the first of the sources of one data set whose files are there, with its rows."""
+def _first_present(
+    adapters: Sequence[Adapter], root: Path, split: str | Path, cache: Path
+) -> tuple[Adapter, str, Path]:
+    """Return the first of the sources of one data set whose files are there, its fingerprint and its index."""
     absent = []
     for adapter in adapters:
-        found = _rows(adapter, root, split)
+        found = _ensure(adapter, root, split, cache)
         if not isinstance(found, SourceAbsentError):
-            return adapter, found
+            return adapter, *found
         absent.append(found.expected)
     raise DatasetError(f"{root}: expected {', or '.join(absent)}, found nothing of the kind")
+
+
+def _ensure(adapter: Adapter, root: Path, split: str | Path, cache: Path) -> tuple[str, Path] | SourceAbsentError:
+    """Return the split's fingerprint and its index below `cache`, built if it is not there."""
+    if isinstance(adapter, SourcedAdapter):
+        return ensure_sourced_index(adapter, root, split, cache)
+    rows = _rows(adapter, root, split)
+    if isinstance(rows, SourceAbsentError):
+        return rows
+    identity = fingerprint(adapter, root, rows)
+    ensure_index(cache / identity, rows)
+    return identity, cache / identity
 
 
 def _rows(adapter: Adapter, root: Path, split: str | Path) -> list[Row] | SourceAbsentError:

@@ -94,12 +94,22 @@ def _build(path: Path, columns: Columns) -> None:
                 raise
 
 
+_UNUSED = "index"  # indexes are found by their folder
+_PIECE = 10_000  # texts converted at a time: the converter's buffer may be twice as large as what it holds
+
+
 def _save(path: Path, columns: Columns) -> None:
     import datasets
+    import pyarrow
 
-    features = datasets.Features({column: datasets.Value("string") for column in columns})
+    # Dataset.from_dict, and the fingerprint that a Dataset makes for itself, take several times the texts' memory.
+    pieces = {
+        column: [pyarrow.array(texts[i : i + _PIECE], pyarrow.string()) for i in range(0, len(texts), _PIECE)]
+        for column, texts in columns.items()
+    }
+    table = pyarrow.table({column: pyarrow.chunked_array(parts) for column, parts in pieces.items()})
     with _no_progress_bars():
-        datasets.Dataset.from_dict(dict(columns), features=features).save_to_disk(str(path))
+        datasets.Dataset(table, fingerprint=_UNUSED).save_to_disk(str(path))
 
 
 @contextmanager

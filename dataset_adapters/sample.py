@@ -6,13 +6,14 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 ImageArray: TypeAlias = npt.NDArray[np.uint8]
 LabelMap: TypeAlias = npt.NDArray[np.int32]
+Mask: TypeAlias = npt.NDArray[np.bool_]
 NameSet: TypeAlias = Literal["released", "dataset"]
 Row: TypeAlias = Mapping[str, str]
 """One sample in an index: "id" and the adapter's own columns. Files are paths relative to the root."""
@@ -34,18 +35,17 @@ class SampleError(ValueError):
     """A sample that cannot be read.
 
     id: the sample. path: the offending file, relative to the root. reason: what is wrong with it.
-    target: int32 [H, W] if the mask could be read, so that the sample can count as an empty prediction,
-    else None.
+    target: as in Sample if the mask could be read, so that the sample can count as an empty prediction, else None.
     """
 
-    def __init__(self, id: str, path: str, reason: str, target: LabelMap | None = None) -> None:
+    def __init__(self, id: str, path: str, reason: str, target: LabelMap | Mask | None = None) -> None:
         super().__init__(f"{id}: {path}: {reason}")
         self.id = id
         self.path = path
         self.reason = reason
         self.target = target
 
-    def __reduce__(self) -> tuple[type[SampleError], tuple[str, str, str, LabelMap | None]]:
+    def __reduce__(self) -> tuple[type[SampleError], tuple[str, str, str, LabelMap | Mask | None]]:
         # An exception pickles its message as its only argument unless told otherwise.
         return type(self), (self.id, self.path, self.reason, self.target)
 
@@ -55,15 +55,16 @@ class Sample:
     """One image with its queries and target.
 
     id: stable, from the source. image: uint8 [H, W, 3], RGB, 0..255.
-    queries: the texts to segment, in label-space order. task: "semantic".
-    target: int32 [H, W], label ids of the label space, or its ignore label.
+    queries: the texts to segment: in label-space order ("semantic"), or sentences on one object ("referring").
+    task: "semantic" or "referring".
+    target: semantic: int32 [H, W], label ids of the label space, or its ignore label. referring: bool [H, W].
     """
 
     id: str
     image: ImageArray
     queries: tuple[str, ...]
     task: str
-    target: LabelMap
+    target: LabelMap | Mask
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,26 @@ class Adapter(Protocol):
         """Decode one sample. Raises SampleError."""
 
 
+@runtime_checkable
+class ConfigurableAdapter(Adapter, Protocol):
+    """An adapter with options of how its files become samples."""
+
+    @property
+    def choices(self) -> Mapping[str, tuple[str, ...]]:
+        """The values of each option, the default first."""
+
+    def with_options(self, options: Mapping[str, str]) -> ConfigurableAdapter:
+        """Return the adapter with these options, all of which are in `choices`."""
+
+
+@runtime_checkable
+class SourcedAdapter(Adapter, Protocol):
+    """An adapter whose rows come from a few large files, worth reading once only."""
+
+    def sources(self, root: Path, split: str | Path) -> tuple[Path, ...]:
+        """Return the files that alone decide the rows of the split. Raises DatasetError for an unknown split."""
+
+
 _ADAPTERS: dict[str, Adapter] = {}
 
 
@@ -190,3 +211,26 @@ def _unknown(name: str) -> DatasetError:
     known = sorted({*_ADAPTERS, *(own.partition("/")[0] for own in _ADAPTERS)})
     near = difflib.get_close_matches(name, known) or known
     return DatasetError(f"data set: expected a known name such as {', '.join(near)}, found {name!r}")
+
+
+def option_choices(name: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the values of each option of a data set, the default first. Raises DatasetError for an unknown name."""
+    return _choices(find_sources(name)[0])
+
+
+def configured(adapter: Adapter, options: Mapping[str, str]) -> Adapter:
+    """Return the adapter with these options. Raises DatasetError for an unknown option or value."""
+    choices = _choices(adapter)
+    for option, value in options.items():
+        if option not in choices:
+            raise DatasetError(
+                f"{adapter.name}: expected an option of {', '.join(choices) or 'none'}, found {option!r}"
+            )
+        if value not in choices[option]:
+            expected = ", ".join(choices[option])
+            raise DatasetError(f"{adapter.name}: {option}: expected one of {expected}, found {value!r}")
+    return adapter.with_options(options) if isinstance(adapter, ConfigurableAdapter) else adapter
+
+
+def _choices(adapter: Adapter) -> Mapping[str, tuple[str, ...]]:
+    return adapter.choices if isinstance(adapter, ConfigurableAdapter) else {}

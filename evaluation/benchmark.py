@@ -31,18 +31,28 @@ class PaperColumn(BaseModel):
     table: str
     column: str
     split: str
-    samples: int  # in that split
+    samples: int | Mapping[str, int]  # in that split; by the switch `sentences` where a sample depends on it
+
+    def n_samples(self, sentences: str) -> int | None:
+        """Samples of the paper's split under this value of the switch; None where no source says."""
+        return self.samples if isinstance(self.samples, int) else self.samples.get(sentences)
 
 
 class Benchmark(BaseModel):
-    """Data set, protocol and values of one benchmark; ``profiles`` holds what differs between the two sources."""
+    """Data set, protocol and values of one benchmark.
+
+    split: the split of the data set; None for its usual one. protocol: options of ``evaluation.protocol``.
+    profiles: what differs between the two sources.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     title: str
     adapter: str
+    split: str | None = None
     paper: PaperColumn | None = None
+    protocol: Mapping[str, str] = {}
     config: Mapping[str, Any] = {}
     profiles: Mapping[Profile, Mapping[str, Any]] = {}
 
@@ -99,6 +109,17 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
             raise BenchmarkError(f"--set: expected key=value, found {assignment!r}")
         _assign(settings, key.strip(), _yaml(assignment, text))
     return settings
+
+
+def parse_protocol(assignments: Sequence[str]) -> dict[str, str]:
+    """``key=value`` texts as protocol options. Raises BenchmarkError for text that is no assignment."""
+    options = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not (equals and key.strip() and value.strip()):
+            raise BenchmarkError(f"--protocol: expected key=value, found {assignment!r}")
+        options[key.strip()] = value.strip()
+    return options
 
 
 def _assign(settings: dict[str, Any], key: str, value: Any) -> None:

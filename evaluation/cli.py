@@ -40,7 +40,7 @@ def car() -> None:
 
 @app.command("eval")
 def eval_command(
-    benchmark: Annotated[str, typer.Argument(help="Benchmark, e.g. voc21, coco-object, context60.")],
+    benchmark: Annotated[str, typer.Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val.")],
     data_root: Annotated[Path, typer.Option(help="Folder of the data set in its official layout.")],
     weights: Annotated[
         str, typer.Option(help="CLIP weights of both models: an open_clip tag, a file, or random:SEED for trials.")
@@ -55,6 +55,10 @@ def eval_command(
     source: Annotated[
         str | None,
         typer.Option(help="Label source of a data set with several. [default: the first that is there]"),
+    ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Change how targets are built or scored. Repeatable."),
     ] = None,
     names: Annotated[NamesOption, typer.Option(help="Query texts: released, or plain class names.")] = (
         NamesOption.released
@@ -78,7 +82,7 @@ def eval_command(
     130 if interrupted. The same command goes on with what is finished.
     """
     with _one_line_errors():
-        from evaluation.benchmark import parse_settings
+        from evaluation.benchmark import parse_protocol, parse_settings
         from evaluation.runner import RunOptions, evaluate
 
         options = RunOptions(
@@ -89,6 +93,7 @@ def eval_command(
             settings=parse_settings(set_ or []),
             split=split,
             source=source,
+            protocol=parse_protocol(protocol or []),
             names=names.value,
             limit=limit,
             device=device,

@@ -45,12 +45,17 @@ _NUMERIC_SOURCES = ("car_core", "dataset_adapters", "evaluation/metrics", "evalu
 
 
 def identity_fields(
-    benchmark: str, dataset: Dataset, config: CaRConfig, weights: Sequence[WeightsRecord]
+    benchmark: str,
+    dataset: Dataset,
+    config: CaRConfig,
+    weights: Sequence[WeightsRecord],
+    protocol: Mapping[str, str],
 ) -> dict[str, Any]:
     """The JSON-ready fields that a run's identity hashes."""
     return {
         "benchmark": benchmark,
         "dataset": {"adapter": dataset.name, "fingerprint": dataset.fingerprint, "samples": _digest(dataset.ids)},
+        "protocol": dict(protocol),
         "label_space": dataset.label_space.as_dict(),
         "config": _without_excluded(config.model_dump(mode="json")),
         "weights": [_weights_fields(record) for record in weights],

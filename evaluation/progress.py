@@ -16,7 +16,7 @@ class Progress:
     """A tqdm line on standard error; quiet where that is no terminal, or on request."""
 
     def __init__(self, total: int, scorer: Scorer, finished: Iterable[SampleRecord], *, quiet: bool) -> None:
-        self._running = scorer.metrics.running(scorer.label_space.labels, scorer.label_space.scored_labels)
+        self._running = scorer.running()
         self._failed = 0
         done = list(finished)
         for record in done:

@@ -13,12 +13,12 @@ from typing import Any, Literal
 from car_core import CaR, CaRConfig
 from car_core.config import Profile
 from dataset_adapters import Dataset, load
-from dataset_adapters.sample import NameSet
+from dataset_adapters.sample import NameSet, find_sources
 from evaluation.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, resolve_config
 from evaluation.engines.local import run_local
 from evaluation.identity import environment, identity_fields, peak_rss_mib
-from evaluation.metrics import metrics_for
 from evaluation.progress import Progress
+from evaluation.protocol import Protocol, resolve_protocol
 from evaluation.scorer import Scorer
 from results import (
     BenchmarkInfo,
@@ -47,8 +47,9 @@ class RunOptions:
     weights: str | Mapping[str, str] = "openai"  # tag, file or random:SEED; see car_core.weights
     profile: Profile = "released"
     settings: Mapping[str, Any] = field(default_factory=dict)  # configuration fields set by the user
-    split: str | None = None
+    split: str | None = None  # None: the benchmark's
     source: str | None = None  # where labels come from; None: the first source that is there
+    protocol: Mapping[str, str] = field(default_factory=dict)  # see evaluation.protocol
     names: NameSet = "released"
     limit: int | None = None  # the first samples only
 
@@ -76,24 +77,34 @@ def evaluate(options: RunOptions) -> Run:
     """
     benchmark = load_benchmark(options.benchmark)
     config, sources = resolve_config(benchmark, options.profile, options.settings)
-    dataset = _dataset(benchmark, options)
+    protocol = resolve_protocol(benchmark, find_sources(benchmark.adapter)[0].task, config, options.protocol)
+    dataset = _dataset(benchmark, protocol, options)
     _check_out(options.out or DEFAULT_RUNS)
     car = CaR.from_config(config, weights=options.weights, device=options.device)
-    car.check_queries(dataset.label_space.queries)
-    header = _header(benchmark, dataset, config, sources, car, options)
+    if dataset.label_space.queries:  # else each sample brings its own
+        car.check_queries(dataset.label_space.queries)
+    header = _header(benchmark, dataset, config, sources, protocol, car, options)
     path = options.out or DEFAULT_RUNS / f"{benchmark.name}-{config.profile}-{header.identity[:12]}"
     selected = _selected(dataset, options)
     with RunDirectory(path) as store:
         finished = store.start(header, fresh=options.fresh)
-        header = _segment(store, selected, finished, car, options)
+        scorer = Scorer(dataset.task, dataset.label_space, protocol.scoring)
+        header = _segment(store, selected, finished, car, scorer, options)
     _write_tables(path)
     return Run(path, header)
 
 
-def _dataset(benchmark: Benchmark, options: RunOptions) -> Dataset:
+def _dataset(benchmark: Benchmark, protocol: Protocol, options: RunOptions) -> Dataset:
     if options.limit is not None and options.limit < 1:
         raise BenchmarkError(f"limit: expected at least 1 sample, found {options.limit}")
-    return load(benchmark.adapter, options.data_root, split=options.split, source=options.source, names=options.names)
+    return load(
+        benchmark.adapter,
+        options.data_root,
+        split=options.split or benchmark.split,
+        source=options.source,
+        names=options.names,
+        options=protocol.data,
+    )
 
 
 def _check_out(path: Path) -> None:
@@ -113,10 +124,12 @@ def _header(
     dataset: Dataset,
     config: CaRConfig,
     sources: Mapping[str, Source],
+    protocol: Protocol,
     car: CaR,
     options: RunOptions,
 ) -> RunHeader:
-    fields = identity_fields(benchmark.name, _selected(dataset, options), config, car.weights)
+    selected = _selected(dataset, options)
+    fields = identity_fields(benchmark.name, selected, config, car.weights, protocol.as_dict())
     return RunHeader(
         status="running",
         benchmark=BenchmarkInfo(
@@ -129,7 +142,8 @@ def _header(
                 fingerprint=dataset.fingerprint,
                 n_samples=len(dataset),
             ),
-            **_paper_fields(benchmark),
+            protocol_changed=[f"{k}={v}" for k, v in options.protocol.items() if benchmark.protocol.get(k) != v],
+            **_paper_fields(benchmark, config),
         ),
         config=config.model_dump(mode="json"),
         config_sources=dict(sources),
@@ -140,12 +154,12 @@ def _header(
     )
 
 
-def _paper_fields(benchmark: Benchmark) -> dict[str, Any]:
+def _paper_fields(benchmark: Benchmark, config: CaRConfig) -> dict[str, Any]:
     paper = benchmark.paper
     if paper is None:
         return {}
     cell = PaperCell(table=paper.table, column=paper.column)
-    return {"paper": cell, "paper_split": paper.split, "paper_samples": paper.samples}
+    return {"paper": cell, "paper_split": paper.split, "paper_samples": paper.n_samples(config.sentences)}
 
 
 def _weights_info(record: Mapping[str, Any]) -> WeightsInfo:
@@ -153,10 +167,14 @@ def _weights_info(record: Mapping[str, Any]) -> WeightsInfo:
 
 
 def _segment(
-    store: RunDirectory, dataset: Dataset, finished: Mapping[str, SampleRecord], car: CaR, options: RunOptions
+    store: RunDirectory,
+    dataset: Dataset,
+    finished: Mapping[str, SampleRecord],
+    car: CaR,
+    scorer: Scorer,
+    options: RunOptions,
 ) -> RunHeader:
     """Segment what has no finished record yet and close the header, also when interrupted."""
-    scorer = Scorer(metrics_for(dataset.task), dataset.label_space)
     status: Status = "running"
     start = time.perf_counter()
     try:

@@ -27,7 +27,8 @@ def remarks(header: RunHeader) -> str:
     """Why the figures are not those of a whole, trained run; empty where they are."""
     dataset, n_total = header.benchmark.dataset, header.counts.n_total
     n_expected = header.benchmark.paper_samples or dataset.n_samples
-    changed = ", ".join(key for key, source in header.config_sources.items() if source == "user")
+    switches = [key for key, source in header.config_sources.items() if source == "user"]
+    changed = ", ".join([*switches, *header.benchmark.protocol_changed])
     applicable = {
         "untrained weights, not comparable": any(not entry.trained for entry in header.weights),
         "run not finished": header.status != "complete",
@@ -62,11 +63,13 @@ def facts_markdown(header: RunHeader) -> str:
 def _config_facts(header: RunHeader) -> dict[str, str]:
     dataset, config = header.benchmark.dataset, header.config
     changed = [f"{key}={config[key]}" for key, source in header.config_sources.items() if source == "user"]
+    protocol = header.identity_fields.get("protocol") or {}
     data = f"{dataset.name}, split {dataset.split}, {dataset.n_samples} {_noun(header)}"
     return {
         "identity": header.identity,
         "status": header.status,
         "data": f"{data}, fingerprint {dataset.fingerprint}",
+        "protocol": ", ".join(f"{key}={value}" for key, value in protocol.items()),
         "models": ", ".join(f"{config[key]} ({key})" for key in _MODEL_FIELDS if key in config),
         **{f"weights, {entry.role}": f"{entry.name}, {_hash(entry)}" for entry in header.weights},
         "set by the user": ", ".join(changed) or "nothing",

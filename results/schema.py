@@ -61,6 +61,8 @@ class BenchmarkInfo(_Model):
     """Labels, scored labels, ignore label and query texts, as the adapter states them."""
     dataset: DatasetInfo
     """What was read."""
+    protocol_changed: list[str] = []
+    """Options of how targets are built and scored that the user set otherwise than the benchmark, as key=value."""
     paper: PaperCell | None = None
     """The paper's figures to stand beside; null where the paper has none."""
     paper_split: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +20,38 @@ if TYPE_CHECKING:
 
 # Rows of the paper that CaR competes with; other groups use labels or further training.
 _PEER_GROUPS = {"training-free", "zero-shot"}
-# Further reductions of the headline figure: shown as rows of their own where they differ from it.
-_HEADLINE = "miou"
-_VARIANTS = ("miou_gt_classes", "miou_scored_only")
 _MAX_FAILED_ROWS = 50
 _ABSENT = {True: "absent", False: ""}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The figure of a task that stands beside the paper's mIoU.
+
+    variants: its other reductions, shown as rows of their own where they differ from it.
+    companions: figures of another kind, always shown, with no difference to the paper's.
+    """
+
+    metric: str
+    variants: tuple[str, ...] = ()
+    companions: tuple[str, ...] = ()
+
+
+HEADLINES: Mapping[str, Headline] = {
+    "semantic": Headline("miou", variants=("miou_gt_classes", "miou_scored_only")),
+    "referring": Headline(
+        "miou_mean_over_samples", variants=("miou_mean_over_scored_samples",), companions=("oiou_pooled",)
+    ),
+}
 
 
 def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
     """This run beside the paper's rows.
 
     Columns: method, metric, percent, difference (to the paper's CaR row, or to CaR+SAM for a run with SAM),
-    n_total, n_scored, n_failed, remarks. The run has a row for `miou` and one for each of its other
-    reductions that differs. Remarks mark untrained weights and partial runs.
+    n_total, n_scored, n_failed, remarks. The run has a row for its task's headline figure (`HEADLINES`), one for
+    each of that figure's other reductions that differs, and the figures that go with it, without a difference.
+    Remarks mark untrained weights and partial runs.
 
     Args:
         header: the run; one without metrics yet gets a blank figure.
@@ -45,7 +65,8 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
     notes: list[str] = []
     rows = [_paper_row(row, cell, notes) for row in peers if cell] + _run_rows(header)
     for row in rows:
-        row["difference"] = _minus(row["percent"], reference.value if reference else None)
+        comparable = row["metric"] not in HEADLINES[header.benchmark.task].companions
+        row["difference"] = _minus(row["percent"], reference.value if reference and comparable else None)
     versus = f"vs. {reference.method} (paper)" if reference else "difference"
     columns = (
         Column("method", "method"),
@@ -179,8 +200,10 @@ def _paper_row(row: PaperRow, cell: PaperCell, notes: list[str]) -> dict[str, An
 
 
 def _run_rows(header: RunHeader) -> list[dict[str, Any]]:
-    headline = header.metrics.get(_HEADLINE)
-    differing = [name for name in _VARIANTS if name in header.metrics and header.metrics[name] != headline]
+    headline = HEADLINES[header.benchmark.task]
+    figure = header.metrics.get(headline.metric)
+    differing = [name for name in headline.variants if name in header.metrics and header.metrics[name] != figure]
+    companions = [name for name in headline.companions if name in header.metrics]
     return [
         {
             "method": method_label(header),
@@ -189,7 +212,7 @@ def _run_rows(header: RunHeader) -> list[dict[str, Any]]:
             **header.counts.model_dump(),
             "remarks": remarks(header),
         }
-        for name in (_HEADLINE, *differing)
+        for name in (headline.metric, *differing, *companions)
     ]
 
 

@@ -6,10 +6,10 @@ A task is one module (`semantic`, ...) and one row of `BY_TASK`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from evaluation.metrics import semantic
+from evaluation.metrics import referring, semantic
 
 __all__ = ["BY_TASK", "RunningFigure", "TaskMetrics", "metrics_for"]
 
@@ -30,15 +30,23 @@ class TaskMetrics:
     count: one sample's target and prediction (and the task's own arguments) -> the `counts` of its record.
     summarize: the records of a run (and the task's own arguments) -> a JSON-ready dict of metrics.
     running: the task's own arguments -> the figure of the progress line.
+    choices: the task's scoring options with their values, the default first.
     """
 
     count: Callable[..., dict[str, Any]]
     summarize: Callable[..., dict[str, Any]]
     running: Callable[..., RunningFigure]
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 BY_TASK: Mapping[str, TaskMetrics] = {
     "semantic": TaskMetrics(count=semantic.count_sample, summarize=semantic.summarize, running=semantic.RunningMeanIoU),
+    "referring": TaskMetrics(
+        count=referring.count_sample,
+        summarize=referring.summarize,
+        running=referring.RunningMeanIoU,
+        choices={"resolution": tuple(referring.RESOLUTIONS)},
+    ),
 }
 
 

@@ -107,6 +107,7 @@ def test_changed_code_changes_the_identity(source: str, tmp_path: Path) -> None:
 
 
 def test_every_option_of_a_run_is_in_the_identity_or_excluded() -> None:
-    covered = {"benchmark", "weights", "profile", "settings", "split", "names", "source", "limit"}
+    # Each shown to count above, `protocol` in test_referring_runs, `source` in test_data_sets.
+    covered = {"benchmark", "weights", "profile", "settings", "split", "protocol", "names", "source", "limit"}
     excluded = set(identity.EXCLUDED) | {"fresh", "quiet"}  # which decide what is done, not what is found
     assert {field.name for field in fields(RunOptions)} <= covered | excluded

@@ -266,3 +266,22 @@ def test_tables_are_written_beside_the_run(tmp_path: Path, make_header: MakeHead
 def test_tables_of_a_missing_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"run\.json"):
         write_tables(tmp_path)
+
+
+def referring_metrics(**changes: Any) -> dict[str, Any]:
+    values = {"miou_mean_over_samples": 0.3, "miou_mean_over_scored_samples": 0.3, "oiou_pooled": 0.25}
+    return {**values, "precision_at_0.5": 0.2, "reductions": {"oiou_pooled": "sums"}, "failed": [], **changes}
+
+
+@pytest.mark.parametrize("scored", [0.3, 0.31])
+def test_a_referring_run_stands_beside_table_7(make_header: MakeHeader, scored: float) -> None:
+    benchmark = make_header().benchmark.model_dump() | {"task": "referring"}
+    header = make_header(benchmark=benchmark, metrics=referring_metrics(miou_mean_over_scored_samples=scored))
+    rows = rows_of(comparison_table(header, cell=PaperCell(table="table7", column="refcocog_val_u")))
+    assert [(row["method"].split(",")[0], row["metric"], row["difference"]) for row in rows] == [
+        ("GL-CLIP (paper)", "mIoU", "-3.15"),
+        ("CaR (paper)", "mIoU", "0.0"),
+        ("CaR", "miou_mean_over_samples", "-6.67"),
+        *([("CaR", "miou_mean_over_scored_samples", "-5.67")] if scored != 0.3 else []),
+        ("CaR", "oiou_pooled", ""),  # of another kind than the paper's mIoU
+    ]

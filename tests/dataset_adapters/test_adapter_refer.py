@@ -1,0 +1,339 @@
+"""The refer adapters on made trees: samples, splits, options, the cache, and every bad input."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from refer_tree import IMAGES, ReferTree, refer_tree
+
+from dataset_adapters import DatasetError, SampleError, load, option_choices, refer
+
+SINGLE = {"sentences": "single"}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> ReferTree:
+    return refer_tree(tmp_path)
+
+
+def refused(call: Callable[[], object]) -> str:
+    with pytest.raises(DatasetError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_joint_sample_is_a_reference_with_its_sentences(tree: ReferTree) -> None:
+    dataset = tree.load()
+    assert (dataset.task, dataset.split, dataset.ids) == ("referring", "val", ("ref0", "ref1", "ref4"))
+    sample = dataset[0]
+    assert (sample.id, sample.task) == ("ref0", "referring")
+    assert sample.queries == ("The left dog", "dog on the left")  # as written, the repeated one once
+    np.testing.assert_array_equal(sample.image, Image.open(tree.image_path(7)).convert("RGB"))
+    expected = np.zeros((24, 32), bool)
+    expected[3:15, 4:20] = True
+    assert sample.target.dtype == np.bool_
+    np.testing.assert_array_equal(sample.target, expected)
+    assert dataset[1].queries == ("A cat",)  # the blank one says nothing
+
+
+def test_single_sample_is_a_sentence(tree: ReferTree) -> None:
+    dataset = tree.load(options=SINGLE)
+    assert dataset.ids == ("ref0-sent0", "ref0-sent1", "ref0-sent2", "ref1-sent3", "ref1-sent4", "ref4-sent8")
+    assert [sample.queries for sample in dataset][:4] == [
+        ("The left dog",),
+        ("dog on the left",),
+        ("The left dog",),
+        ("A cat",),
+    ]
+    np.testing.assert_array_equal(dataset[1].target, tree.load()[0].target)
+
+
+def test_a_reference_without_a_sentence_has_no_queries(tree: ReferTree) -> None:
+    tree.refs[1]["sentences"] = []
+    tree.save()
+    assert tree.load()[1].queries == ()
+
+
+def test_overlaps_kept_and_lost(tree: ReferTree) -> None:
+    kept, lost = (tree.load(options={"overlaps": overlaps})[1].target for overlaps in ("kept", "lost"))
+    a, b = np.zeros((2, 30, 20), bool)
+    a[2:12, 2:9] = True
+    b[6:20, 6:15] = True
+    np.testing.assert_array_equal(kept, a | b)
+    np.testing.assert_array_equal(lost, a ^ b)
+
+
+def test_options_are_in_the_fingerprint_and_survive_a_pickle(tree: ReferTree) -> None:
+    loaded = [tree.load(options=options) for options in ({}, SINGLE, {"overlaps": "lost"})]
+    assert len({dataset.fingerprint for dataset in loaded}) == 3
+    assert tree.load(options={"sentences": "joint", "overlaps": "kept"}).fingerprint == loaded[0].fingerprint
+    again = pickle.loads(pickle.dumps(loaded[2]))
+    np.testing.assert_array_equal(again[1].target, loaded[2][1].target)
+    assert option_choices("refcoco") == {"sentences": ("joint", "single"), "overlaps": ("kept", "lost")}
+    assert option_choices("voc21") == {}
+
+
+def test_unknown_options(tree: ReferTree) -> None:
+    assert refused(lambda: tree.load(options={"sentences": "all"})) == (
+        "refcoco: sentences: expected one of joint, single, found 'all'"
+    )
+    assert "expected an option of sentences, overlaps, found 'overlap'" in refused(
+        lambda: tree.load(options={"overlap": "lost"})
+    )
+    assert "voc21: expected an option of none" in refused(lambda: load("voc21", tree.root, options=SINGLE))
+
+
+@pytest.mark.parametrize(
+    ("split", "stored", "belongs"),
+    [
+        ("testA", ["testA", "testAB", "testB", "val"], [0, 1]),
+        ("testB", ["testA", "testAB", "testB", "val"], [1, 2]),
+        ("test", ["testA", "test", "val", "train"], [0, 1]),
+        ("val", ["val", "val2", "test", "train"], [0]),
+        ("train", ["val", "train", "train1", "train"], [1, 3]),
+    ],
+)
+def test_which_references_are_of_a_split(tmp_path: Path, split: str, stored: list[str], belongs: list[int]) -> None:
+    tree = ReferTree(tmp_path)
+    for name in stored:
+        tree.add(7, ["a dog"], split=name)
+    tree.save()
+    assert [reference.ref_id for reference in refer.read_references(tree.refs_path, split)] == belongs
+
+
+@pytest.mark.parametrize(
+    ("name", "split_by", "split", "stored"),
+    [
+        ("refcoco", "unc", "testA", "testA"),
+        ("refcoco+", "unc", "testB", "testB"),
+        ("refcoco+", "unc", None, "val"),
+        ("refcocog", "umd", None, "val"),
+        ("refcocog", "umd", "test-umd", "test"),
+        ("refcocog", "google", "val-google", "val"),
+    ],
+)
+def test_data_sets_and_their_splits(tmp_path: Path, name: str, split_by: str, split: str | None, stored: str) -> None:
+    tree = ReferTree(tmp_path, name, split_by)
+    tree.add_image(7)
+    for other in ("train", "val", "test", "testA", "testB"):
+        tree.add(7, [f"thing of {other}"], split=other)
+    dataset = tree.save().load(split=split)
+    assert f"thing of {stored}" in [sample.queries[0] for sample in dataset]
+    assert dataset.split == (split or {"refcocog": "val-umd"}.get(name, "val"))
+
+
+def test_unknown_splits_and_empty_ones(tree: ReferTree) -> None:
+    assert refused(lambda: tree.load(split="test")) == (
+        "split: expected one of val, testA, testB, train for refcoco, found 'test'"
+    )
+    assert refused(lambda: tree.load(split="train")) == (
+        f"{tree.refs_path}: expected references of the split train, found testA, testB, val"
+    )
+
+
+@pytest.mark.parametrize("below", [".", "refer"])
+def test_root_or_its_parent(tree: ReferTree, below: str) -> None:
+    assert load("refcoco", tree.parent / below, cache_dir=tree.parent / "cache").root == tree.root
+
+
+def test_layout_mistakes(tree: ReferTree) -> None:
+    assert "expected the folders refcoco+, images/mscoco/images/train2014" in refused(
+        lambda: load("refcoco+", tree.root)
+    )
+    tree.refs_path.unlink()
+    assert refused(tree.load) == f"{tree.refs_path}: expected a file, found nothing"
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 4, 5])
+def test_any_pickle_protocol(tree: ReferTree, protocol: int) -> None:
+    expected = [sample.queries for sample in tree.load()]
+    assert [sample.queries for sample in tree.save(protocol).load()] == expected
+
+
+def test_a_hostile_pickle_is_refused_by_name(tree: ReferTree) -> None:
+    tree.refs_path.write_bytes(b"(lp0\ncos\nsystem\n(S'touch harmed'\ntRa.")
+    assert "the global os.system, which is refused" in refused(tree.load)
+
+
+def edit(tree: ReferTree, *keys: Any, value: Any) -> None:
+    """Set tree.<keys[0]>[keys[1]]... to value; the value `del` removes the entry."""
+    holder = getattr(tree, keys[0])
+    for key in keys[1:-1]:
+        holder = holder[key]
+    if value is del_:
+        del holder[keys[-1]]
+    else:
+        holder[keys[-1]] = value
+    tree.save()
+
+
+del_ = object()
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("refs", 1), "text", "reference 1: expected a dict, found str"),
+        (("refs", 1, "split"), del_, "reference 1: split: expected str, found nothing"),
+        (("refs", 2, "split"), 3, "reference 2: split: expected str, found int"),
+        (("refs", 1, "ref_id"), "1", "reference 1: ref_id: expected int, found str"),
+        (("refs", 1, "ref_id"), True, "reference 1: ref_id: expected int, found bool"),
+        (("refs", 1, "ann_id"), [1], "reference 1: ann_id: expected int, found list"),
+        (("refs", 1, "image_id"), del_, "reference 1: image_id: expected int, found nothing"),
+        (("refs", 1, "sentences"), None, "reference 1: sentences: expected list, found NoneType"),
+        (("refs", 1, "sentences", 0), "A cat", "reference 1, sentence 0: expected a dict, found str"),
+        (("refs", 1, "sentences", 0, "raw"), b"cat", "reference 1, sentence 0: raw: expected str, found bytes"),
+        (("refs", 1, "sentences", 0, "sent_id"), del_, "reference 1, sentence 0: sent_id: expected int, found nothing"),
+        (("refs", 1, "ref_id"), 0, "expected each id once, found 1 repeated, first ref0"),
+    ],
+    ids=str,
+)
+def test_bad_references_are_named(tree: ReferTree, keys: tuple[Any, ...], value: Any, message: str) -> None:
+    edit(tree, *keys, value=value)
+    assert refused(tree.load) == f"{tree.refs_path}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("instances", "images"), del_, "the file: images: expected list, found nothing"),
+        (("instances", "annotations"), {}, "the file: annotations: expected list, found dict"),
+        (("instances", "annotations", 1), 5, "annotations 1: expected a dict, found int"),
+        (("instances", "images", 0, "id"), 8, "expected the image 7 of reference 0, found nothing"),
+        (("instances", "annotations", 0, "id"), 8, "expected the annotation 1000 of reference 0, found nothing"),
+        (
+            ("instances", "annotations", 0, "image_id"),
+            9,
+            "annotation 1000: image_id: expected 7 as in reference 0, found 9",
+        ),
+        (
+            ("instances", "annotations", 0, "segmentation"),
+            "x",
+            "annotation 1000: segmentation: expected list or dict, found str",
+        ),
+        (("instances", "images", 0, "height"), 2.5, "image 7: height: expected int, found float"),
+        (("instances", "images", 0, "width"), 0, "image 7: expected height and width in 1..32767, found 24 and 0"),
+        (
+            ("instances", "images", 0, "file_name"),
+            "../a.jpg",
+            "image 7: file_name: expected a name without folders, found '../a.jpg'",
+        ),
+    ],
+    ids=str,
+)
+def test_bad_instances_are_named(tree: ReferTree, keys: tuple[Any, ...], value: Any, message: str) -> None:
+    edit(tree, *keys, value=value)
+    assert refused(tree.load) == f"{tree.instances_path}: {message}"
+
+
+def test_files_of_another_kind(tree: ReferTree) -> None:
+    tree.refs_path.write_bytes(pickle.dumps({"refs": []}))
+    assert refused(tree.load) == f"{tree.refs_path}: expected a list of references, found dict"
+    tree.save()
+    tree.instances_path.write_text("<html>")
+    assert refused(tree.load).startswith(f"{tree.instances_path}: expected JSON, found other text: ")
+
+
+def test_absent_images_are_counted_once(tree: ReferTree) -> None:
+    tree.image_path(7).unlink()
+    assert refused(lambda: tree.load(options=SINGLE)) == (
+        f"{tree.image_path(7)}: expected the image of ref0-sent0, found nothing (1 of 2 image files absent)"
+    )
+
+
+def test_unreadable_images_fail_with_their_target(tree: ReferTree) -> None:
+    dataset = tree.load()
+    Image.new("RGB", (8, 8)).save(tree.image_path(7))
+    with pytest.raises(SampleError, match=r"in instances\.json, 32 x 24, found 8 x 8") as caught:
+        dataset[0]
+    assert caught.value.target.sum() == 12 * 16
+    tree.image_path(7).write_bytes(b"no image")
+    with pytest.raises(SampleError) as caught:
+        dataset[0]
+    assert (caught.value.id, caught.value.path) == ("ref0", f"{IMAGES}/{tree.image_path(7).name}")
+    assert caught.value.target.dtype == np.bool_
+
+
+def test_a_bad_segmentation_fails_its_sample_without_a_target(tree: ReferTree) -> None:
+    edit(tree, "instances", "annotations", 0, "segmentation", value=[[1, 2, 3, 4]])
+    dataset = tree.load()
+    with pytest.raises(SampleError, match="expected a polygon of 3 or more points") as caught:
+        dataset[0]
+    assert (caught.value.path, caught.value.target) == ("refcoco/instances.json", None)
+    assert dataset[2].target.sum() == 24
+
+
+def test_an_object_without_pixels_is_a_sample(tree: ReferTree) -> None:
+    edit(tree, "instances", "annotations", 0, "segmentation", value={"size": [24, 32], "counts": [768]})
+    assert not tree.load()[0].target.any()
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The pickles that were parsed, in order."""
+    paths: list[Path] = []
+    original = refer.read_references
+
+    def record(path: Path, split: str) -> list[refer.Reference]:
+        paths.append(path)
+        return original(path, split)
+
+    monkeypatch.setattr(refer, "read_references", record)
+    return paths
+
+
+def test_a_cached_index_is_found_without_parsing(tree: ReferTree, parsed: list[Path], tmp_path: Path) -> None:
+    first = tree.load()
+    os.utime(tree.refs_path, (0, 0))
+    shutil.copytree(tree.root, tmp_path / "elsewhere")
+    again = load("refcoco", tmp_path / "elsewhere", cache_dir=tree.parent / "cache")
+    assert (again.fingerprint, again.index_path, again.ids) == (first.fingerprint, first.index_path, first.ids)
+    assert len(parsed) == 1
+
+
+def test_changed_files_are_noticed(tree: ReferTree, parsed: list[Path]) -> None:
+    seen = [tree.load().fingerprint]
+    edit(tree, "refs", 0, "sentences", 0, "raw", value="The RIGHT dog")
+    seen.append(tree.load().fingerprint)
+    assert tree.load()[0].queries[0] == "The RIGHT dog"
+    edit(tree, "instances", "annotations", 0, "segmentation", value=[[0, 0, 9, 0, 9, 9]])
+    seen.append(tree.load().fingerprint)
+    tree.image_path(9).write_bytes(tree.image_path(9).read_bytes() + b"\0")
+    seen.append(tree.load().fingerprint)
+    assert len(set(seen)) == 4
+    assert len(parsed) == 3  # an image's size changes the fingerprint, not the index
+
+
+@pytest.mark.parametrize("damage", ["arrow", "state", "seal", "emptied"])
+def test_a_damaged_index_is_built_again(tree: ReferTree, parsed: list[Path], damage: str) -> None:
+    dataset = tree.load()
+    (arrow,) = dataset.index_path.glob("*.arrow")
+    if damage == "arrow":
+        arrow.write_bytes(arrow.read_bytes().replace(b"dog on the left", b"dog on the ceil"))
+    elif damage == "emptied":
+        shutil.rmtree(dataset.index_path)
+        dataset.index_path.mkdir()
+    else:
+        (dataset.index_path / {"state": "state.json", "seal": "sha256"}[damage]).write_text("{")
+    again = tree.load()
+    assert len(parsed) == 2
+    assert again[0].queries == ("The left dog", "dog on the left")
+    tree.load()
+    assert len(parsed) == 2
+
+
+def test_workers_need_nothing_but_the_index_and_the_images(tree: ReferTree) -> None:
+    dataset = tree.load()
+    tree.refs_path.unlink()
+    tree.instances_path.unlink()
+    assert [int(sample.target.sum()) for sample in dataset] == [192, 70 + 126 - 18, 24]

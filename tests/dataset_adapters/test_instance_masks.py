@@ -1,0 +1,92 @@
+"""Masks of COCO segmentations against pycocotools and loops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from dataset_adapters.instance_masks import decode_segmentation
+
+A, B = [2, 2, 9, 2, 9, 12, 2, 12], [6, 6, 15, 6, 15, 20, 6, 20]
+
+
+def of_pycocotools(polygon: list[float], height: int, width: int) -> np.ndarray:
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([polygon], height, width))).astype(bool)
+
+
+def runs(mask: np.ndarray) -> list[int]:
+    """Column-major run lengths, counted pixel by pixel, zeros first."""
+    counts, last = [0], False
+    for value in mask.T.ravel().tolist():
+        if value != last:
+            counts.append(0)
+            last = value
+        counts[-1] += 1
+    return counts
+
+
+def test_overlapping_polygons_are_kept_or_lost() -> None:
+    a, b = (of_pycocotools(polygon, 30, 20) for polygon in (A, B))
+    assert (a & b).sum() > 10
+    np.testing.assert_array_equal(decode_segmentation([A, B], 30, 20), a | b)
+    np.testing.assert_array_equal(decode_segmentation([A, B], 30, 20, "lost"), a ^ b)
+    assert decode_segmentation([A], 30, 20).dtype == np.bool_
+
+
+def test_three_polygons_over_one_pixel_lose_it() -> None:
+    a = of_pycocotools(A, 30, 20)
+    np.testing.assert_array_equal(decode_segmentation([A, A, A], 30, 20), a)
+    assert not decode_segmentation([A, A, A], 30, 20, "lost").any()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_run_lengths_in_every_form(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(1, 60, 2).tolist()
+    mask = rng.random((height, width)) < rng.choice([0, 0.02, 0.5, 0.98, 1])
+    compressed = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+    for counts in (runs(mask), compressed):
+        rle = {"size": [height, width], "counts": counts}
+        np.testing.assert_array_equal(decode_segmentation(rle, height, width), mask)
+        np.testing.assert_array_equal(decode_segmentation([rle], height, width), mask)
+
+
+def test_long_runs_in_compressed_form() -> None:
+    mask = np.zeros((900, 1100), np.uint8)
+    mask[5:880, 30:1000] = 1
+    mask[300:310, 400] = 0
+    counts = coco_mask.encode(np.asfortranarray(mask))["counts"].decode()
+    rle = {"size": [900, 1100], "counts": counts}
+    np.testing.assert_array_equal(decode_segmentation(rle, 900, 1100), mask.astype(bool))
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ([], "at least one polygon, found none"),
+        ([[1, 2, 3, 4]], "3 or more points .*found 4 values"),
+        ([[1, 2, 3, 4, 5, 6, 7]], "found 7 values"),
+        (["0123456"], "found str"),
+        ([[1, 2, 3, 4, 5, float("nan")]], "found nan"),
+        ([[1, 2, 3, 4, 5, 1e9]], r"coordinates in -60..60, found 1000000000\.0"),
+        ([[1, 2, 3, 4, 5, "6"]], "found '6'"),
+        ([[1, 2, 3, 4, 5, True]], "found True"),
+        ({"size": [20, 30], "counts": [600]}, r"size \[30, 20\], found \[20, 30\]"),
+        ({"counts": [600]}, "found None"),
+        ({"size": [30, 20], "counts": [599]}, "of 600 pixels, found 599"),
+        ({"size": [30, 20], "counts": [700, -100]}, "non-negative integers"),
+        ({"size": [30, 20], "counts": [600.0]}, "non-negative integers"),
+        ({"size": [30, 20]}, "non-negative integers"),
+        ({"size": [30, 20], "counts": "0`0"}, "of 600 pixels, found 16"),
+        ({"size": [30, 20], "counts": "`"}, "compressed text"),
+        ({"size": [30, 20], "counts": "0~"}, "compressed text"),
+        ({"size": [30, 20], "counts": ""}, "of 600 pixels, found 0"),
+        (None, "found NoneType"),
+    ],
+)
+def test_bad_segmentations_never_reach_the_decoder(segmentation: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        decode_segmentation(segmentation, 30, 20)

@@ -1,0 +1,96 @@
+"""A builder of small trees in the layout of the refer toolbox."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dataset_adapters import Dataset, load
+
+IMAGES = "images/mscoco/images/train2014"
+SQUARE = [[4, 3, 20, 3, 20, 15, 4, 15]]
+
+
+@dataclass
+class ReferTree:
+    """<parent>/refer, written by `save`; refs and instances may be changed before."""
+
+    parent: Path
+    name: str = "refcoco"
+    split_by: str = "unc"
+    refs: list[Any] = field(default_factory=list)
+    instances: dict[str, Any] = field(default_factory=lambda: {"images": [], "annotations": []})
+
+    @property
+    def root(self) -> Path:
+        return self.parent / "refer"
+
+    @property
+    def refs_path(self) -> Path:
+        return self.root / self.name / f"refs({self.split_by}).p"
+
+    @property
+    def instances_path(self) -> Path:
+        return self.root / self.name / "instances.json"
+
+    def image_path(self, image_id: int) -> Path:
+        return self.root / IMAGES / f"COCO_train2014_{image_id:012d}.jpg"
+
+    def add_image(self, image_id: int, height: int = 24, width: int = 32) -> None:
+        self.image_path(image_id).parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(image_id).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(self.image_path(image_id))
+        entry = {"id": image_id, "file_name": self.image_path(image_id).name, "height": height, "width": width}
+        self.instances["images"].append(entry)
+
+    def add(self, image_id: int, texts: list[str], split: str = "val", segmentation: Any = SQUARE) -> None:
+        """Add a reference to a new object in an image; ids count up, sentence ids over all references."""
+        ref_id = len(self.refs)
+        first = sum(len(ref["sentences"]) for ref in self.refs)
+        sentences = [
+            {"sent_id": first + i, "raw": text, "sent": text.lower(), "tokens": text.lower().split()}
+            for i, text in enumerate(texts)
+        ]
+        self.instances["annotations"].append(
+            {"id": 1000 + ref_id, "image_id": image_id, "segmentation": segmentation, "iscrowd": 0, "category_id": 1}
+        )
+        self.refs.append(
+            {
+                "ref_id": ref_id,
+                "ann_id": 1000 + ref_id,
+                "image_id": image_id,
+                "file_name": f"COCO_train2014_{image_id:012d}_{1000 + ref_id}.jpg",  # not an image: never to be read
+                "split": split,
+                "sent_ids": [sentence["sent_id"] for sentence in sentences],
+                "sentences": sentences,
+                "category_id": 1,
+            }
+        )
+
+    def save(self, protocol: int = 2) -> ReferTree:
+        self.refs_path.parent.mkdir(parents=True, exist_ok=True)
+        self.refs_path.write_bytes(pickle.dumps(self.refs, protocol))
+        self.instances_path.write_text(json.dumps(self.instances))
+        return self
+
+    def load(self, **options: Any) -> Dataset:
+        return load(self.name, self.root, cache_dir=self.parent / "cache", **options)
+
+
+def refer_tree(parent: Path, name: str = "refcoco", split_by: str = "unc") -> ReferTree:
+    """Two images; val has three references, testA and testB one each, and one sentence is repeated, one blank."""
+    tree = ReferTree(parent, name, split_by)
+    tree.add_image(7)
+    tree.add_image(9, height=30, width=20)
+    tree.add(7, ["The left dog", "dog on the left", "The left dog"])
+    tree.add(9, ["A cat", "  "], segmentation=[[2, 2, 9, 2, 9, 12, 2, 12], [6, 6, 15, 6, 15, 20, 6, 20]])
+    tree.add(7, ["Person"], split="testA", segmentation={"size": [24, 32], "counts": [100, 50, 618]})
+    tree.add(9, ["Sofa", "Brown sofa"], split="testB")
+    tree.add(7, ["Right dog"], segmentation=[{"size": [24, 32], "counts": [0, 24, 744]}])
+    return tree.save()
