@@ -202,7 +202,7 @@ def _segment_rest(
 
 
 def _close(store: RunDirectory, scorer: Scorer, status: Status, seconds: float) -> None:
-    """Compute the metrics from the records on disk and write the header; time and memory add to earlier sessions'."""
+    """Compute the metrics from the records on disk and write the header; time and memory go on from earlier starts'."""
     header = store.read_header()
     records = {record.id: record for record in store.read_records()}
     failed = sum(record.status == "failed" for record in records.values())

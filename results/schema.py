@@ -120,7 +120,7 @@ class SampleCounts(_Model):
 
 class Timings(_Model):
     wall_seconds: Seconds
-    """Time from start to end, summed over the sessions of a resumed run."""
+    """Time from start to end, summed over every start of a resumed run."""
     seconds_by_stage: dict[str, Seconds]
     """Time spent in each stage, summed over samples and workers; may exceed the wall time."""
 
