@@ -9,6 +9,7 @@ import pytest
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ImageError, QueryError, Segmentation
+from car_core import cam as cam_module
 from car_core import car as car_module
 
 THINGS = ["cat", "a red car", "old bicycle"]
@@ -35,7 +36,11 @@ def passes(model: CaR, image: Any, thing_background: list[str], stuff_prompts: A
 @pytest.mark.parametrize("profile", ["released", "paper"])
 @pytest.mark.parametrize("stuff_prompts", [None, ("blur", "gray")], ids=["same prompts", "stuff prompts"])
 @pytest.mark.parametrize("recurrence", ["full", "none"])
-def test_two_passes_equal_two_runs(profile: Any, stuff_prompts: Any, recurrence: Any) -> None:
+def test_two_passes_equal_two_runs(
+    profile: Any, stuff_prompts: Any, recurrence: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The passes share the CAMs of their common texts. One text a chunk gives each the same bits in any company.
+    monkeypatch.setattr(cam_module, "_MAX_ELEMENTS", 1)
     model = car(profile=profile, stuff_prompts=stuff_prompts, recurrence=recurrence)
     image = photo(52, 76, 1)
     joined = model.segment_two_pass(image, THINGS, STUFF, trace=True)
@@ -44,7 +49,7 @@ def test_two_passes_equal_two_runs(profile: Any, stuff_prompts: Any, recurrence:
 
     assert joined.queries == (*THINGS, *STUFF)
     np.testing.assert_array_equal(joined.masks, np.concatenate([things.masks, stuff.masks]))
-    np.testing.assert_allclose(joined.scores, np.concatenate([things.scores, stuff.scores]), atol=1e-4)
+    np.testing.assert_allclose(joined.scores, np.concatenate([things.scores, stuff.scores]), atol=1e-5)
     assert joined.kept == (*things.kept, *(i + len(THINGS) for i in stuff.kept))
     assert joined.merged_mask is None
 
@@ -55,7 +60,7 @@ def test_two_passes_equal_two_runs(profile: Any, stuff_prompts: Any, recurrence:
         assert step.queries == tuple(i + len(THINGS) for i in expected.queries)
         assert step.kept == tuple(i + len(THINGS) for i in expected.kept)
         assert step.proposals is not None
-        np.testing.assert_allclose(step.proposals, expected.proposals, atol=1e-4)
+        np.testing.assert_allclose(step.proposals, expected.proposals, atol=1e-5)
 
     assert joined.label_map.dtype == np.int32
     for y in range(52):
