@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from evaluation.metrics import referring, semantic
+from evaluation.metrics.records import Record
 
 __all__ = ["BY_TASK", "RunningFigure", "TaskMetrics", "metrics_for"]
 
@@ -19,7 +20,7 @@ class RunningFigure(Protocol):
 
     name: str
 
-    def add(self, record: semantic.Record) -> None: ...
+    def add(self, record: Record) -> None: ...
     def figure(self) -> float | None: ...
 
 

@@ -6,7 +6,6 @@ ratios are rounded once (`math.fsum`), so any order and any sharding of the samp
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from evaluation.metrics.semantic import Record
+from evaluation.metrics.records import Record, mean, ratio, split_by_status
 
 BoolMask = npt.NDArray[np.bool_]
 
@@ -76,7 +75,7 @@ def summarize(records: Iterable[Record], resolution: str = "original") -> dict[s
     Raises:
         ValueError: an id occurs twice, or counts are missing or impossible.
     """
-    ok, failed = _split_by_status(records)
+    ok, failed = split_by_status(records)
     scored = [_counts(record) for record in ok]
     known = scored + [_counts(record) for record in failed if record.counts]
     values = _values(known, scored)
@@ -126,7 +125,7 @@ class RunningMeanIoU:
 
     def figure(self) -> float | None:
         """The figure in 0..1; None while there is no sample."""
-        return _ratio(self._sum, self._n)
+        return ratio(self._sum, self._n)
 
 
 @dataclass(frozen=True)
@@ -143,28 +142,15 @@ class _Counts:
 def _values(known: Sequence[_Counts], scored: Sequence[_Counts]) -> dict[str, float | None]:
     ious = [counts.iou for counts in known]
     return {
-        "miou_mean_over_samples": _mean(ious),
-        "miou_mean_over_scored_samples": _mean([counts.iou for counts in scored]),
-        "oiou_pooled": _ratio(sum(c.intersection for c in known), sum(c.union for c in known)),
-        **{_precision(t): _ratio(sum(iou >= t for iou in ious), len(ious)) for t in THRESHOLDS},
+        "miou_mean_over_samples": mean(ious),
+        "miou_mean_over_scored_samples": mean([counts.iou for counts in scored]),
+        "oiou_pooled": ratio(sum(c.intersection for c in known), sum(c.union for c in known)),
+        **{_precision(t): ratio(sum(iou >= t for iou in ious), len(ious)) for t in THRESHOLDS},
     }
 
 
 def _precision(threshold: float) -> str:
     return f"precision_at_{threshold}"
-
-
-def _split_by_status(records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
-    by_status: dict[str, list[Record]] = {"ok": [], "failed": []}
-    seen: set[str] = set()
-    for record in records:
-        if record.id in seen:
-            raise ValueError(f"two records have the id {record.id!r}")
-        seen.add(record.id)
-        if record.status not in by_status:
-            raise ValueError(f"record {record.id!r}: status is {record.status!r}, expected 'ok' or 'failed'")
-        by_status[record.status].append(record)
-    return by_status["ok"], by_status["failed"]
 
 
 def _counts(record: Record) -> _Counts:
@@ -182,11 +168,3 @@ def _resized(mask: BoolMask, side: int | None) -> BoolMask:
         return mask
     image = Image.fromarray(mask.astype(np.uint8)).resize((side, side), Image.Resampling.NEAREST)
     return np.asarray(image).astype(np.bool_)
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return _ratio(math.fsum(values), len(values))
-
-
-def _ratio(numerator: float, denominator: float) -> float | None:
-    return numerator / denominator if denominator else None

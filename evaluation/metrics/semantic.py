@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from evaluation.metrics.records import Record, mean, ratio, split_by_status
 
 Matrix = npt.NDArray[np.int64]
 Triple = Sequence[int]
@@ -38,19 +40,6 @@ REDUCTIONS = {
 
 NO_UNION = "no scored class has a target or predicted pixel"
 NO_TARGET = "no pixel has a scored target class"
-
-
-class Record(Protocol):
-    """What `summarize` reads of one sample's record."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def error(self) -> str | None: ...
-    @property
-    def counts(self) -> dict[str, Any]: ...
 
 
 def confusion_counts(
@@ -170,24 +159,24 @@ class SemanticMetrics:
 
     @property
     def miou(self) -> float | None:
-        return _mean([c.iou for c in self.classes if c.iou is not None])
+        return mean([c.iou for c in self.classes if c.iou is not None])
 
     @property
     def miou_gt_classes(self) -> float | None:
-        return _mean([c.iou for c in self._in_ground_truth if c.iou is not None])
+        return mean([c.iou for c in self._in_ground_truth if c.iou is not None])
 
     @property
     def pixel_accuracy_pooled(self) -> float | None:
-        return _ratio(sum(c.intersection_pixels for c in self.classes), self._n_target_pixels)
+        return ratio(sum(c.intersection_pixels for c in self.classes), self._n_target_pixels)
 
     @property
     def mean_accuracy_gt_classes(self) -> float | None:
-        return _mean([c.intersection_pixels / c.target_pixels for c in self._in_ground_truth])
+        return mean([c.intersection_pixels / c.target_pixels for c in self._in_ground_truth])
 
     @property
     def frequency_weighted_iou_gt_classes(self) -> float | None:
         weighted = sum(c.target_pixels * c.intersection_pixels / c.union_pixels for c in self._in_ground_truth)
-        return _ratio(weighted, self._n_target_pixels)
+        return ratio(weighted, self._n_target_pixels)
 
     @property
     def _in_ground_truth(self) -> tuple[ClassIoU, ...]:
@@ -217,7 +206,10 @@ def summarize(
     Raises:
         ValueError: an id occurs twice, or counts are missing, malformed or outside the label space.
     """
-    ok, failed = _split_by_status(records)
+    ok, failed = split_by_status(records)
+    for record in ok:
+        if "confusion" not in record.counts:
+            raise ValueError(f"record {record.id!r}: counts have no 'confusion'")
     n_labels = len(label_space_labels)
     matrix_ok, matrix_failed = (sum_confusion(_triples(group), n_labels) for group in (ok, failed))
     metrics = SemanticMetrics.from_confusion(matrix_ok + matrix_failed, label_space_labels, scored_labels)
@@ -271,22 +263,7 @@ def _values(metrics: SemanticMetrics, scored_only: SemanticMetrics) -> dict[str,
 def _class_iou(label: int, name: str, target: int, predicted: int, intersection: int) -> ClassIoU:
     union = target + predicted - intersection
     reason = None if union else "no pixel of this class in the ground truth or the predictions"
-    return ClassIoU(label, name, _ratio(intersection, union), reason, target, predicted, intersection)
-
-
-def _split_by_status(records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
-    by_status: dict[str, list[Record]] = {"ok": [], "failed": []}
-    seen: set[str] = set()
-    for record in records:
-        if record.id in seen:
-            raise ValueError(f"two records have the id {record.id!r}")
-        seen.add(record.id)
-        if record.status not in by_status:
-            raise ValueError(f"record {record.id!r}: status is {record.status!r}, expected 'ok' or 'failed'")
-        if record.status == "ok" and "confusion" not in record.counts:
-            raise ValueError(f"record {record.id!r}: counts have no 'confusion'")
-        by_status[record.status].append(record)
-    return by_status["ok"], by_status["failed"]
+    return ClassIoU(label, name, ratio(intersection, union), reason, target, predicted, intersection)
 
 
 def _triples(records: Iterable[Record]) -> Iterator[Triple]:
@@ -323,11 +300,3 @@ def _require_range(labels: npt.NDArray[np.integer[Any]], n_labels: int, name: st
     for value in (int(labels.min()), int(labels.max())):
         if not 0 <= value < n_labels:
             raise ValueError(f"{name}: label {value} is outside 0..{n_labels - 1}")
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return _ratio(sum(values), len(values))
-
-
-def _ratio(numerator: float, denominator: float) -> float | None:
-    return numerator / denominator if denominator else None

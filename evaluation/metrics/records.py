@@ -1,0 +1,45 @@
+"""What the tasks share: reading records of a run, and figures that may be undefined."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+
+class Record(Protocol):
+    """What `summarize` reads of one sample's record."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def counts(self) -> dict[str, Any]: ...
+
+
+def split_by_status(records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
+    """The ok records and the failed ones. Raises ValueError for a repeated id and for any other status."""
+    by_status: dict[str, list[Record]] = {"ok": [], "failed": []}
+    seen: set[str] = set()
+    for record in records:
+        if record.id in seen:
+            raise ValueError(f"two records have the id {record.id!r}")
+        seen.add(record.id)
+        if record.status not in by_status:
+            raise ValueError(f"record {record.id!r}: status is {record.status!r}, expected 'ok' or 'failed'")
+        by_status[record.status].append(record)
+    return by_status["ok"], by_status["failed"]
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Their mean; None for no values."""
+    # fsum: the same bits in any order.
+    return ratio(math.fsum(values), len(values))
+
+
+def ratio(numerator: float, denominator: float) -> float | None:
+    """Their quotient; None for a zero denominator."""
+    return numerator / denominator if denominator else None
