@@ -41,13 +41,22 @@ def car() -> None:
 @app.command("eval")
 def eval_command(
     benchmark: Annotated[str, typer.Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val.")],
-    data_root: Annotated[Path, typer.Option(help="Folder of the data set in its official layout.")],
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the data set in its official layout. [default: data, else the miniature's]"),
+    ] = None,
     weights: Annotated[
-        str, typer.Option(help="CLIP weights of both models: an open_clip tag, a file, or random:SEED for trials.")
-    ] = "openai",
+        str | None,
+        typer.Option(
+            help="CLIP weights of both models: an open_clip tag such as openai, a file, miniature, or random:SEED for "
+            "trials. [default: miniature]"
+        ),
+    ] = None,
     proposal_weights: Annotated[str | None, typer.Option(help="Weights of the proposal generator alone.")] = None,
     classifier_weights: Annotated[str | None, typer.Option(help="Weights of the mask classifier alone.")] = None,
-    profile: Annotated[ProfileName, typer.Option(help="Which source sets the switches.")] = ProfileName.released,
+    profile: Annotated[
+        ProfileName | None, typer.Option(help="Which source sets the switches. [default: released, mini-*: paper]")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a switch or threshold. Repeatable.")
     ] = None,
@@ -89,7 +98,7 @@ def eval_command(
             benchmark=benchmark,
             data_root=data_root,
             weights={"proposal": proposal_weights or weights, "classifier": classifier_weights or weights},
-            profile=profile.value,
+            profile=profile.value if profile else None,
             settings=parse_settings(set_ or []),
             split=split,
             source=source,
