@@ -70,7 +70,9 @@ def load_benchmark(name: str) -> Benchmark:
     """Read a benchmark by name. Raises BenchmarkError for an unknown one, with near matches."""
     names = benchmark_names()
     if name not in names:
-        raise BenchmarkError(f"benchmark: expected one of {', '.join(names)}, found {name!r}{_near(name, names)}")
+        raise BenchmarkError(
+            f"benchmark: expected one of {', '.join(names)}, found {name!r}{near_matches(name, names)}"
+        )
     return Benchmark.model_validate(_read(name))
 
 
@@ -167,13 +169,14 @@ def _explain(error: ValidationError) -> str:
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            parts.append(f"{field}: no such field{_near(field, list(CaRConfig.model_fields))}")
+            parts.append(f"{field}: no such field{near_matches(field, list(CaRConfig.model_fields))}")
         else:
             parts.append(f"{field}: {item['msg']}, found {item['input']!r}")
     return "; ".join(parts)
 
 
-def _near(name: str, names: Sequence[str]) -> str:
+def near_matches(name: str, names: Sequence[str]) -> str:
+    """The end of an error line: "; did you mean ...?", or nothing where no name is near."""
     near = difflib.get_close_matches(name, names, n=3)
     return f"; did you mean {', '.join(near)}?" if near else ""
 

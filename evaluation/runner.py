@@ -77,13 +77,15 @@ class Run:
 class Prepared:
     """A benchmark with everything that segments and scores its samples.
 
-    dataset: the whole split. sources: who set each field of the configuration, which is `car.config`.
+    dataset: the whole split. selected: the samples of it that the run takes. sources: who set each field of the
+    configuration, which is `car.config`.
     """
 
     benchmark: Benchmark
     inputs: Inputs
     protocol: Protocol
     dataset: Dataset
+    selected: Dataset
     car: CaR
     sources: Mapping[str, Source]
 
@@ -105,10 +107,9 @@ def evaluate(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Run
     prepared = prepare(options, load_model=load_model)
     header = _header(prepared, options)
     path = options.out or DEFAULT_RUNS / f"{header.benchmark.name}-{prepared.car.config.profile}-{header.identity[:12]}"
-    selected = _selected(prepared.dataset, options)
     with RunDirectory(path) as store:
         finished = store.start(header, fresh=options.fresh)
-        header = _segment(store, selected, finished, prepared.car, prepared.scorer, options)
+        header = _segment(store, prepared.selected, finished, prepared.car, prepared.scorer, options)
     _write_tables(path)
     return Run(path, header)
 
@@ -126,7 +127,7 @@ def prepare(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Prep
     car = CaR.from_config(config, weights=inputs.weights, device=options.device, load=load_model)
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
-    return Prepared(benchmark, inputs, protocol, dataset, car, sources)
+    return Prepared(benchmark, inputs, protocol, dataset, _selected(dataset, options), car, sources)
 
 
 def _dataset(benchmark: Benchmark, protocol: Protocol, root: Path, options: RunOptions) -> Dataset:
@@ -156,8 +157,8 @@ def _selected(dataset: Dataset, options: RunOptions) -> Dataset:
 
 def _header(prepared: Prepared, options: RunOptions) -> RunHeader:
     benchmark, dataset, car = prepared.benchmark, prepared.dataset, prepared.car
-    config, selected = car.config, _selected(dataset, options)
-    fields = identity_fields(benchmark.name, selected, config, car.weights, prepared.protocol.as_dict())
+    config = car.config
+    fields = identity_fields(benchmark.name, prepared.selected, config, car.weights, prepared.protocol.as_dict())
     return RunHeader(
         status="running",
         benchmark=BenchmarkInfo(
