@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from car_core.weights import load_clip
 from dataset_adapters import Dataset, Sample, SampleError
-from evaluation.runner import ModelLoader, Prepared, RunOptions, prepare
+from evaluation.runner import Prepared
 from evaluation.segmenter import segment_samples
 from results.pictures import Example
 
 
-def previews(options: RunOptions, count: int, *, load_model: ModelLoader = load_clip) -> list[Example]:
-    """Segment up to `count` samples, spread evenly over those of a run with these options, as it would.
+def previews(prepared: Prepared, count: int) -> list[Example]:
+    """Segment up to `count` samples, spread evenly over those of the prepared run.
 
-    A sample that cannot be read is left out; the run lists it. Raises as `evaluate` for set-up mistakes.
+    A sample that cannot be read is left out; the run lists it.
     """
-    prepared = prepare(options, load_model=load_model)
     return [_example(sample, prepared) for sample in _spread(prepared.selected, count)]
 
 

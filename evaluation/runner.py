@@ -95,16 +95,18 @@ class Prepared:
         return Scorer(self.dataset.task, self.dataset.label_space, self.protocol.scoring)
 
 
-def evaluate(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Run:
+def evaluate(options: RunOptions) -> Run:
     """Run a benchmark, or go on with an interrupted run of the same identity.
 
     Data or weights that were not named are replaced as `evaluation.inputs` says, with a line on standard error.
-    load_model: reads a model as `load_clip` does. Set-up mistakes raise before any work, with one line naming path or
-    field: BenchmarkError, DatasetError, ModelError, QueryError, StoreError. A sample that fails is recorded and the
-    run goes on.
+    Set-up mistakes raise before any work, with one line naming path or field: BenchmarkError, DatasetError,
+    ModelError, QueryError, StoreError. A sample that fails is recorded and the run goes on.
     """
-    _check_out(options.out or DEFAULT_RUNS)
-    prepared = prepare(options, load_model=load_model)
+    return run_prepared(prepare(options), options)
+
+
+def run_prepared(prepared: Prepared, options: RunOptions) -> Run:
+    """The run that was prepared with the same options."""
     header = _header(prepared, options)
     path = options.out or DEFAULT_RUNS / f"{header.benchmark.name}-{prepared.car.config.profile}-{header.identity[:12]}"
     with RunDirectory(path) as store:
@@ -115,7 +117,11 @@ def evaluate(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Run
 
 
 def prepare(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Prepared:
-    """Read the benchmark, open its data and build its models; raises as `evaluate`, before any sample is read."""
+    """Read the benchmark, open its data and build its models; raises as `evaluate`, before any sample is read.
+
+    load_model: reads a model as `load_clip` does.
+    """
+    _check_out(options.out or DEFAULT_RUNS)
     benchmark = load_benchmark(options.benchmark)
     config, sources = resolve_config(benchmark, options.profile or benchmark.profile, options.settings)
     protocol = resolve_protocol(benchmark, find_sources(benchmark.adapter)[0].task, config, options.protocol)

@@ -25,6 +25,7 @@ def suite_command(
         typer.Option(help="Folder of the suite and its runs. [default: results/runs/suite-NAME, runs beside it]"),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images segmented together; figures do not depend on it.")] = 4,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that share the runs and the cores.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images; 0: none.")] = 0,
     fresh: Annotated[
         bool, typer.Option("--fresh/--resume", help="Start anew, setting finished records aside, or go on from them.")
@@ -41,6 +42,7 @@ def suite_command(
         finished = run_suite(
             load_suite(name),
             out=out,
+            jobs=jobs,
             weights=weights,
             limit=limit,
             device=device,

@@ -17,15 +17,15 @@ from evaluation import suite as suite_module
 from evaluation.benchmark import BenchmarkError, benchmark_names
 from evaluation.cli import app
 from evaluation.previews import previews
-from evaluation.runner import RunOptions
-from evaluation.suite import Suite, load_suite
+from evaluation.runner import RunOptions, prepare
+from evaluation.suite import Suite, load_suite, run_suite
 
-FAST = {"templates": [], "background": ["grass"]}
-SMALL = {
+FAST = {"templates": [], "background": ["grass"], "crf": None}
+SMALL: dict[str, Any] = {
     "name": "small",
     "title": "Small",
     "runs": [
-        {"benchmark": "mini-voc", "settings": FAST, "pictures": 2},
+        {"benchmark": "mini-voc", "settings": FAST, "pictures": 1},
         {"benchmark": "mini-voc", "variant": "once", "settings": {**FAST, "recurrence": "once"}},
         {"benchmark": "mini-refcoco", "pictures": 1},
     ],
@@ -60,7 +60,7 @@ def test_the_mini_suite_has_every_embedded_benchmark_and_the_ablations() -> None
 def test_one_table_one_sheet_and_runs_like_any_other(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
     monkeypatch.setattr(suite_module, "load_clip", _counting(suite_module.load_clip, loaded))
-    result = car("suite", "small", "--limit=2", "--out=all")
+    result = car("suite", "small", "--limit=1", "--out=all")
     assert result.exit_code == 0
     assert len(loaded) == 1  # both models of all runs
     names = [line.split("|")[1].strip() for line in result.stdout.splitlines() if line.startswith("| mini")]
@@ -71,7 +71,7 @@ def test_one_table_one_sheet_and_runs_like_any_other(small: Path, monkeypatch: p
     assert header["config"]["recurrence"] == "once"
     sheet = np.asarray(Image.open(small / "all/contact-sheet.png"))
     assert sheet.std() > 10
-    again = car("suite", "small", "--limit=2", "--out=all")
+    again = car("suite", "small", "--limit=1", "--out=all")
     assert again.stdout == result.stdout  # finished records are read again, times included
     golden = small / "golden.json"
     assert car("check", "all", "--golden", golden, "--update").exit_code == 0
@@ -90,16 +90,27 @@ def _counting(load: Any, calls: list[Any]) -> Any:
     return counted
 
 
-def test_without_out_the_runs_lie_where_eval_puts_them(small: Path) -> None:
+def test_without_out_the_runs_lie_where_eval_puts_them(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Suite.model_validate({**SMALL, "runs": SMALL["runs"][2:]})
+    monkeypatch.setattr(suite_module, "load_suite", lambda name: one)
     assert car("suite", "small", "--limit=1").exit_code == 0
     folders = {path.name.rsplit("-", 1)[0] for path in (small / "results/runs").iterdir()}
-    assert folders == {"suite", "mini-voc-paper", "mini-refcoco-paper"}
+    assert folders == {"suite", "mini-refcoco-paper"}
     assert car("table", "results/runs/suite-small").exit_code == 0
+
+
+def test_several_processes_find_the_same(small: Path) -> None:
+    suite = Suite.model_validate({**SMALL, "runs": SMALL["runs"][1:]})
+    one, two = (run_suite(suite, out=small / str(jobs), jobs=jobs, limit=1, workers=0) for jobs in (1, 2))
+    found = [{name: run.header.metrics for name, run in finished.runs.items()} for finished in (one, two)]
+    assert found[0] == found[1]
+    sheets = [(finished.path / "contact-sheet.png").read_bytes() for finished in (one, two)]
+    assert sheets[0] == sheets[1]
 
 
 def test_previews_show_what_a_run_finds(small: Path) -> None:
     options = RunOptions("mini-voc", settings=FAST, limit=3)
-    first, last = previews(options, 2)
+    first, last = previews(prepare(options), 2)
     from dataset_adapters import embedded_root, load
     from evaluation.benchmark import load_benchmark, resolve_config
     from evaluation.scorer import predicted_labels
@@ -111,7 +122,7 @@ def test_previews_show_what_a_run_finds(small: Path) -> None:
         assert np.array_equal(shown.target, sample.target)
         found = car_.segment(sample.image, sample.queries)
         assert np.array_equal(shown.prediction, predicted_labels(found, dataset.label_space))
-    [referring] = previews(RunOptions("mini-refcoco", limit=1), 4)
+    [referring] = previews(prepare(RunOptions("mini-refcoco", limit=1)), 4)
     assert set(np.unique(referring.target)) == {0, 1}
     assert referring.caption
 
