@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from evaluation.commands import check, suite
+from evaluation.commands.options import AllowFailuresOption, BatchSizeOption, DeviceOption, FreshOption, WorkersOption
 from evaluation.exit_status import SAMPLES_FAILED, one_line_errors
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -68,16 +69,14 @@ def eval_command(
         NamesOption.released
     ),
     limit: Annotated[int | None, typer.Option(help="Evaluate the first N samples only.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    device: DeviceOption = "cpu",
     out: Annotated[
         Path | None, typer.Option(help="Run directory. [default: results/runs/BENCHMARK-PROFILE-IDENTITY]")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images segmented together; figures do not depend on it.")] = 4,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images; 0: none.")] = 2,
-    fresh: Annotated[
-        bool, typer.Option("--fresh/--resume", help="Start anew, setting finished records aside, or go on from them.")
-    ] = False,
-    allow_failures: Annotated[bool, typer.Option(help="Exit with 0 although samples failed.")] = False,
+    batch_size: BatchSizeOption = 4,
+    workers: WorkersOption = 2,
+    fresh: FreshOption = False,
+    allow_failures: AllowFailuresOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print run.json instead of the tables.")] = False,
 ) -> None:
     """Run a benchmark and print its figures beside the paper's.

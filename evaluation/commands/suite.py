@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from evaluation.commands.options import AllowFailuresOption, BatchSizeOption, DeviceOption, FreshOption, WorkersOption
 from evaluation.exit_status import SAMPLES_FAILED, one_line_errors
 
 
@@ -19,18 +20,16 @@ def suite_command(
     name: Annotated[str, typer.Argument(help="Suite, e.g. mini: all benchmarks of the embedded miniature.")] = "mini",
     weights: Annotated[str | None, typer.Option(help="CLIP weights, as for eval. [default: miniature]")] = None,
     limit: Annotated[int | None, typer.Option(help="Evaluate the first N samples of each benchmark only.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    device: DeviceOption = "cpu",
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the suite and its runs. [default: results/runs/suite-NAME, runs beside it]"),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images segmented together; figures do not depend on it.")] = 4,
+    batch_size: BatchSizeOption = 4,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the runs and the cores.")] = 1,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images; 0: none.")] = 0,
-    fresh: Annotated[
-        bool, typer.Option("--fresh/--resume", help="Start anew, setting finished records aside, or go on from them.")
-    ] = False,
-    allow_failures: Annotated[bool, typer.Option(help="Exit with 0 although samples failed.")] = False,
+    workers: WorkersOption = 0,
+    fresh: FreshOption = False,
+    allow_failures: AllowFailuresOption = False,
 ) -> None:
     """Run a suite of benchmarks and print one table; images with masks go to its contact sheet.
 
