@@ -6,11 +6,13 @@ VOC_ROOT ?= data/VOCdevkit
 COCO_ROOT ?= data/coco
 REFER_ROOT ?= data/refer
 WEIGHTS ?= openai
+JOBS ?= 2
+REGRESS_OUT := results/runs/regress
 LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test lint format eval-voc eval-coco-object eval-context eval-refcoco clean
+.PHONY: help setup test lint format regress eval-mini eval-voc eval-coco-object eval-context eval-refcoco clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -32,6 +34,15 @@ lint: $(STAMP)  ## check style and types
 
 format: $(STAMP)  ## apply the style
 	$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
+
+eval-mini: $(STAMP)  ## the embedded miniature, no download: all its benchmarks, one table, a contact sheet
+	$(VENV)/bin/car suite mini --jobs $(JOBS) $(LIMITED) $(ARGS)
+
+# A folder of its own, emptied first: finished records of an earlier start would only be read again.
+regress: $(STAMP)  ## run the miniature and compare with results/golden; fails on a changed figure
+	rm -rf '$(REGRESS_OUT)'
+	$(VENV)/bin/car suite mini --jobs $(JOBS) --out '$(REGRESS_OUT)'
+	$(VENV)/bin/car check '$(REGRESS_OUT)' --golden results/golden/mini.json $(ARGS)
 
 eval-voc: $(STAMP)  ## Pascal VOC: make eval-voc VOC_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
 	$(VENV)/bin/car eval voc21 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_
 from car_core.refine.crf import refine
 from car_core.segmentation import FloatArray, Segmentation, join_passes, merge_masks, paint_labels
 from car_core.stopwatch import timed, timed_all
-from car_core.weights import ROLES, WeightsRecord, load_clip
+from car_core.weights import ROLES, WeightsRecord, load_clip, model_of
 
 # Prompted images a forward pass of g. A constant a device: an image's feature must not depend on the batch. On the
 # CPU one image fills the cores; a larger chunk only pads.
@@ -71,25 +71,33 @@ class CaR:
 
     @classmethod
     def from_config(
-        cls, config: CaRConfig, *, weights: str | Mapping[str, str], device: str | torch.device = "cpu"
+        cls,
+        config: CaRConfig,
+        *,
+        weights: str | Mapping[str, str],
+        device: str | torch.device = "cpu",
+        load: Callable[..., tuple[nn.Module, WeightsRecord]] = load_clip,
     ) -> CaR:
         """Build both models by ``config.proposal_model`` and ``config.classifier_model``.
 
-        weights: a tag, file or random:SEED for both (see ``car_core.weights``), or a mapping with the keys
-        "proposal" and "classifier". Raises ModelError when a model cannot be had.
+        weights: a tag, file, miniature or random:SEED for both (see ``car_core.weights``), or a mapping with the keys
+        "proposal" and "classifier". The miniature brings its own architecture: then the configuration kept names it
+        in place of the model asked for. load: reads one model as ``load_clip`` does, for callers that keep models.
+        Raises ModelError when a model cannot be had.
         """
         by_role = dict.fromkeys(ROLES, weights) if isinstance(weights, str) else dict(weights)
         if set(by_role) != set(ROLES):
             raise ModelError(f"weights: expected the keys {list(ROLES)}, found {sorted(by_role)}")
-        names = {"proposal": config.proposal_model, "classifier": config.classifier_model}
+        models = {role: model_of(getattr(config, f"{role}_model"), by_role[role]) for role in ROLES}
         loaded: dict[tuple[str, str], tuple[nn.Module, WeightsRecord]] = {}
-        for role, name in names.items():
-            key = (name, by_role[role])
+        for role, model in models.items():
+            key = (model, by_role[role])
             if key not in loaded:
-                loaded[key] = load_clip(*key, role=role, device=device)
-        (proposal, _), (classifier, _) = (loaded[names[role], by_role[role]] for role in ROLES)
+                loaded[key] = load(*key, role=role, device=device)
+        (proposal, _), (classifier, _) = (loaded[models[role], by_role[role]] for role in ROLES)
+        config = config.model_copy(update={f"{role}_model": model for role, model in models.items()})
         car = cls(config, proposal_clip=proposal, classifier_clip=classifier, device=device)
-        car.weights = tuple(replace(loaded[names[role], by_role[role]][1], role=role) for role in ROLES)
+        car.weights = tuple(replace(loaded[models[role], by_role[role]][1], role=role) for role in ROLES)
         return car
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:

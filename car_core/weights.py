@@ -1,7 +1,8 @@
 """Building CLIP models: an architecture (open_clip name or config JSON) and its weights (tag, file or random).
 
-Three forms of weights: a tag open_clip knows for the architecture (``openai``, ``laion2b_s34b_b88k``), downloaded once
-to open_clip's cache; a local file, .safetensors or a .pt state dict; ``random:SEED`` for trials.
+Four forms of weights: a tag open_clip knows for the architecture (``openai``, ``laion2b_s34b_b88k``), downloaded once
+to open_clip's cache; a local file, .safetensors or a .pt state dict; ``miniature``, the small CLIP inside this package,
+which brings its own architecture; ``random:SEED`` for trials.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from car_core.device import as_device
 from car_core.errors import ModelError
 
 ROLES = ("proposal", "classifier")
+MINIATURE = "miniature"
+"""Name of the embedded model, as weights and as architecture."""
+MINIATURE_FOLDER = Path(__file__).parent / "miniature"
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 # Entries of OpenAI's state dicts that are no weights.
 _NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
@@ -49,6 +53,7 @@ def load_clip(model: str, weights: str, *, role: str, device: str | torch.device
     that is missing, damaged or of another architecture, and a download that fails.
     """
     device = as_device(device)
+    model = model_of(model, weights)
     architecture = read_architecture(model)
     seed = _random_seed(weights)
     if seed is not None:
@@ -68,15 +73,22 @@ def load_clip(model: str, weights: str, *, role: str, device: str | torch.device
     return _frozen(clip, device), _record(role, model, architecture, _shown_name(weights), _sha256(path))
 
 
+def model_of(model: str, weights: str) -> str:
+    """The architecture that these weights are loaded into: ``model``, but the miniature's weights bring their own."""
+    return MINIATURE if weights == MINIATURE else model
+
+
 def read_architecture(model: str) -> dict[str, Any]:
-    """The model configuration named by an open_clip name or stored in a JSON file (open_clip's format)."""
+    """The model configuration: an open_clip name, ``miniature``, or a JSON file (open_clip's format)."""
+    if model == MINIATURE:
+        return _read_json(MINIATURE_FOLDER / f"{MINIATURE}.json")
     if model.endswith(".json"):
         return _read_json(Path(model))
     config = open_clip.get_model_config(model) if ":" not in model else None
     if config is None:
         near = difflib.get_close_matches(model, open_clip.list_models(), n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise ModelError(f"model: expected an open_clip name or a config .json, found {model!r}{hint}")
+        raise ModelError(f"model: expected an open_clip name, {MINIATURE} or a config .json, found {model!r}{hint}")
     return dict(config)
 
 
@@ -121,17 +133,17 @@ def _build(model: str, architecture: Mapping[str, Any], seed: int) -> nn.Module:
 
 def _locate(model: str, weights: str) -> tuple[Path, dict[str, Any]]:
     """The weights file and, for an open_clip tag, the tag's settings (else empty)."""
-    path = Path(weights).expanduser()
+    path = MINIATURE_FOLDER / f"{MINIATURE}.safetensors" if weights == MINIATURE else Path(weights).expanduser()
     if path.suffix in _SUFFIXES:
         if not path.is_file():
-            raise ModelError(f"weights: expected a file at {weights}, found none")
+            raise ModelError(f"weights: expected a file at {path}, found none")
         return path, {}
     tag = open_clip.get_pretrained_cfg(model, weights)
     if not tag:
         known = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
         raise ModelError(
-            f"weights: expected a file ({', '.join(_SUFFIXES)}), random:SEED or a tag of {model} ({known}), "
-            f"found {weights!r}"
+            f"weights: expected a file ({', '.join(_SUFFIXES)}), {MINIATURE}, random:SEED or a tag of {model} "
+            f"({known}), found {weights!r}"
         )
     return _download(model, weights, tag), tag
 

@@ -5,6 +5,7 @@ from dataset_adapters import pascal_context as pascal_context
 from dataset_adapters import refer as refer
 from dataset_adapters import voc as voc
 from dataset_adapters.dataset import Dataset, load
+from dataset_adapters.embedded import embedded_root, holds, is_embedded
 from dataset_adapters.images import ImageError, read_image, read_label_map
 from dataset_adapters.sample import DatasetError, LabelSpace, Sample, SampleError, option_choices
 
@@ -15,6 +16,9 @@ __all__ = [
     "LabelSpace",
     "Sample",
     "SampleError",
+    "embedded_root",
+    "holds",
+    "is_embedded",
     "load",
     "option_choices",
     "read_image",

@@ -42,7 +42,9 @@ class Benchmark(BaseModel):
     """Data set, protocol and values of one benchmark.
 
     split: the split of the data set; None for its usual one. protocol: options of ``evaluation.protocol``.
-    profiles: what differs between the two sources.
+    profiles: what differs between the two sources. profile: the one that a run takes unless told otherwise.
+    embedded: whether data and weights are the miniature's unless others are named; such figures stand beside none of
+    the paper's. A file may name another benchmark as its `base`: it then holds only what differs from it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +56,8 @@ class Benchmark(BaseModel):
     paper: PaperColumn | None = None
     protocol: Mapping[str, str] = {}
     config: Mapping[str, Any] = {}
+    profile: Profile = "released"
+    embedded: bool = False
     profiles: Mapping[Profile, Mapping[str, Any]] = {}
 
 
@@ -66,8 +70,27 @@ def load_benchmark(name: str) -> Benchmark:
     """Read a benchmark by name. Raises BenchmarkError for an unknown one, with near matches."""
     names = benchmark_names()
     if name not in names:
-        raise BenchmarkError(f"benchmark: expected one of {', '.join(names)}, found {name!r}{_near(name, names)}")
-    return Benchmark.model_validate(yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
+        raise BenchmarkError(
+            f"benchmark: expected one of {', '.join(names)}, found {name!r}{near_matches(name, names)}"
+        )
+    return Benchmark.model_validate(_read(name))
+
+
+def _read(name: str) -> dict[str, Any]:
+    """A benchmark's fields, those of its base included."""
+    own = yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
+    base = own.pop("base", None)
+    return own if base is None else _merged(_read(base), own)
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the fields of `own` in place of its own; what is a mapping in both is merged likewise."""
+    both = {key: _merged(base[key], own[key]) for key in own if _are_mappings(base.get(key), own[key])}
+    return {**base, **own, **both}
+
+
+def _are_mappings(*values: Any) -> bool:
+    return all(isinstance(value, Mapping) for value in values)
 
 
 def resolve_config(
@@ -146,13 +169,14 @@ def _explain(error: ValidationError) -> str:
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            parts.append(f"{field}: no such field{_near(field, list(CaRConfig.model_fields))}")
+            parts.append(f"{field}: no such field{near_matches(field, list(CaRConfig.model_fields))}")
         else:
             parts.append(f"{field}: {item['msg']}, found {item['input']!r}")
     return "; ".join(parts)
 
 
-def _near(name: str, names: Sequence[str]) -> str:
+def near_matches(name: str, names: Sequence[str]) -> str:
+    """The end of an error line: "; did you mean ...?", or nothing where no name is near."""
     near = difflib.get_close_matches(name, names, n=3)
     return f"; did you mean {', '.join(near)}?" if near else ""
 

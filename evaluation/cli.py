@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-# Exit statuses besides 0 and the shell's own.
-RUN_ERROR = 1
-SETUP_ERROR = 2
-SAMPLES_FAILED = 3
-INTERRUPTED = 130
+from evaluation.commands import check, suite
+from evaluation.commands.options import AllowFailuresOption, BatchSizeOption, DeviceOption, FreshOption, WorkersOption
+from evaluation.exit_status import SAMPLES_FAILED, one_line_errors
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -41,13 +37,22 @@ def car() -> None:
 @app.command("eval")
 def eval_command(
     benchmark: Annotated[str, typer.Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val.")],
-    data_root: Annotated[Path, typer.Option(help="Folder of the data set in its official layout.")],
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the data set in its official layout. [default: data, else the miniature's]"),
+    ] = None,
     weights: Annotated[
-        str, typer.Option(help="CLIP weights of both models: an open_clip tag, a file, or random:SEED for trials.")
-    ] = "openai",
+        str | None,
+        typer.Option(
+            help="CLIP weights of both models: an open_clip tag such as openai, a file, miniature, or random:SEED for "
+            "trials. [default: miniature]"
+        ),
+    ] = None,
     proposal_weights: Annotated[str | None, typer.Option(help="Weights of the proposal generator alone.")] = None,
     classifier_weights: Annotated[str | None, typer.Option(help="Weights of the mask classifier alone.")] = None,
-    profile: Annotated[ProfileName, typer.Option(help="Which source sets the switches.")] = ProfileName.released,
+    profile: Annotated[
+        ProfileName | None, typer.Option(help="Which source sets the switches. [default: released, mini-*: paper]")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a switch or threshold. Repeatable.")
     ] = None,
@@ -64,16 +69,14 @@ def eval_command(
         NamesOption.released
     ),
     limit: Annotated[int | None, typer.Option(help="Evaluate the first N samples only.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    device: DeviceOption = "cpu",
     out: Annotated[
         Path | None, typer.Option(help="Run directory. [default: results/runs/BENCHMARK-PROFILE-IDENTITY]")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images segmented together; figures do not depend on it.")] = 4,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images; 0: none.")] = 2,
-    fresh: Annotated[
-        bool, typer.Option("--fresh/--resume", help="Start anew, setting finished records aside, or go on from them.")
-    ] = False,
-    allow_failures: Annotated[bool, typer.Option(help="Exit with 0 although samples failed.")] = False,
+    batch_size: BatchSizeOption = 4,
+    workers: WorkersOption = 2,
+    fresh: FreshOption = False,
+    allow_failures: AllowFailuresOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print run.json instead of the tables.")] = False,
 ) -> None:
     """Run a benchmark and print its figures beside the paper's.
@@ -81,7 +84,7 @@ def eval_command(
     Exit status: 0, 1 if the run broke off (disk full, a decoder died), 2 for a set-up mistake, 3 if samples failed,
     130 if interrupted. The same command goes on with what is finished.
     """
-    with _one_line_errors():
+    with one_line_errors():
         from evaluation.benchmark import parse_protocol, parse_settings
         from evaluation.runner import RunOptions, evaluate
 
@@ -89,7 +92,7 @@ def eval_command(
             benchmark=benchmark,
             data_root=data_root,
             weights={"proposal": proposal_weights or weights, "classifier": classifier_weights or weights},
-            profile=profile.value,
+            profile=profile.value if profile else None,
             settings=parse_settings(set_ or []),
             split=split,
             source=source,
@@ -113,45 +116,20 @@ def eval_command(
 
 @app.command("table")
 def table_command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs or suites.")],
 ) -> None:
     """Print the tables of finished runs again, written anew from run.json."""
-    with _one_line_errors():
+    with one_line_errors():
+        from results import is_suite, write_suite_tables
         from results.tables import write_tables
 
         for run in runs:
-            typer.echo(write_tables(run)[0].read_text(encoding="utf-8"))
+            write = write_suite_tables if is_suite(run) else write_tables
+            typer.echo(write(run)[0].read_text(encoding="utf-8"))
 
 
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn what a user can mend into one line on standard error and an exit status."""
-    from results import StoreError
-
-    try:
-        yield
-    except (ValueError, RuntimeError, StoreError, OSError) as error:
-        status = _exit_status(error)
-        if status is None:
-            raise
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(status) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted; finished samples are kept, the same command goes on from them", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _exit_status(error: Exception) -> int | None:
-    """Status of an error whose message says what to mend; None for one that needs its traceback."""
-    from car_core import ImageError, ModelError, QueryError
-    from dataset_adapters import DatasetError
-    from evaluation.benchmark import BenchmarkError
-    from evaluation.engines.local import WorkerError
-    from results import StoreError
-
-    if isinstance(error, (BenchmarkError, DatasetError, ImageError, ModelError, QueryError, StoreError)):
-        return SETUP_ERROR
-    return RUN_ERROR if isinstance(error, (WorkerError, OSError)) else None
+check.register(app)
+suite.register(app)
 
 
 def main() -> None:

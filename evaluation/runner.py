@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from car_core import CaR, CaRConfig
+from car_core import CaR
 from car_core.config import Profile
+from car_core.weights import load_clip
 from dataset_adapters import Dataset, load
 from dataset_adapters.sample import NameSet, find_sources
 from evaluation.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, resolve_config
 from evaluation.engines.local import run_local
 from evaluation.identity import environment, identity_fields, peak_rss_mib
+from evaluation.inputs import Inputs, resolve_inputs, with_own_models
 from evaluation.progress import Progress
 from evaluation.protocol import Protocol, resolve_protocol
 from evaluation.scorer import Scorer
@@ -36,6 +39,7 @@ from results import (
 
 DEFAULT_RUNS = Path("results/runs")
 Status = Literal["running", "complete"]
+ModelLoader = Callable[..., Any]  # with the signature of load_clip
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,9 @@ class RunOptions:
     """All that a run is asked for. The first block changes numbers, the second does not."""
 
     benchmark: str
-    data_root: Path
-    weights: str | Mapping[str, str] = "openai"  # tag, file or random:SEED; see car_core.weights
-    profile: Profile = "released"
+    data_root: Path | None = None  # None: data/, or the miniature's; see evaluation.inputs
+    weights: str | Mapping[str, str | None] | None = None  # see car_core.weights; None: the embedded miniature's
+    profile: Profile | None = None  # None: the benchmark's
     settings: Mapping[str, Any] = field(default_factory=dict)  # configuration fields set by the user
     split: str | None = None  # None: the benchmark's
     source: str | None = None  # where labels come from; None: the first source that is there
@@ -69,37 +73,75 @@ class Run:
     header: RunHeader
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A benchmark with everything that segments and scores its samples.
+
+    dataset: the whole split. selected: the samples of it that the run takes. sources: who set each field of the
+    configuration, which is `car.config`.
+    """
+
+    benchmark: Benchmark
+    inputs: Inputs
+    protocol: Protocol
+    dataset: Dataset
+    selected: Dataset
+    car: CaR
+    sources: Mapping[str, Source]
+
+    @property
+    def scorer(self) -> Scorer:
+        """Counts predictions against the data set's targets."""
+        return Scorer(self.dataset.task, self.dataset.label_space, self.protocol.scoring)
+
+
 def evaluate(options: RunOptions) -> Run:
     """Run a benchmark, or go on with an interrupted run of the same identity.
 
+    Data or weights that were not named are replaced as `evaluation.inputs` says, with a line on standard error.
     Set-up mistakes raise before any work, with one line naming path or field: BenchmarkError, DatasetError,
     ModelError, QueryError, StoreError. A sample that fails is recorded and the run goes on.
     """
-    benchmark = load_benchmark(options.benchmark)
-    config, sources = resolve_config(benchmark, options.profile, options.settings)
-    protocol = resolve_protocol(benchmark, find_sources(benchmark.adapter)[0].task, config, options.protocol)
-    dataset = _dataset(benchmark, protocol, options)
-    _check_out(options.out or DEFAULT_RUNS)
-    car = CaR.from_config(config, weights=options.weights, device=options.device)
-    if dataset.label_space.queries:  # else each sample brings its own
-        car.check_queries(dataset.label_space.queries)
-    header = _header(benchmark, dataset, config, sources, protocol, car, options)
-    path = options.out or DEFAULT_RUNS / f"{benchmark.name}-{config.profile}-{header.identity[:12]}"
-    selected = _selected(dataset, options)
+    return run_prepared(prepare(options), options)
+
+
+def run_prepared(prepared: Prepared, options: RunOptions) -> Run:
+    """The run that was prepared with the same options."""
+    header = _header(prepared, options)
+    path = options.out or DEFAULT_RUNS / f"{header.benchmark.name}-{prepared.car.config.profile}-{header.identity[:12]}"
     with RunDirectory(path) as store:
         finished = store.start(header, fresh=options.fresh)
-        scorer = Scorer(dataset.task, dataset.label_space, protocol.scoring)
-        header = _segment(store, selected, finished, car, scorer, options)
+        header = _segment(store, prepared.selected, finished, prepared.car, prepared.scorer, options)
     _write_tables(path)
     return Run(path, header)
 
 
-def _dataset(benchmark: Benchmark, protocol: Protocol, options: RunOptions) -> Dataset:
+def prepare(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Prepared:
+    """Read the benchmark, open its data and build its models; raises as `evaluate`, before any sample is read.
+
+    load_model: reads a model as `load_clip` does.
+    """
+    _check_out(options.out or DEFAULT_RUNS)
+    benchmark = load_benchmark(options.benchmark)
+    config, sources = resolve_config(benchmark, options.profile or benchmark.profile, options.settings)
+    protocol = resolve_protocol(benchmark, find_sources(benchmark.adapter)[0].task, config, options.protocol)
+    inputs = resolve_inputs(benchmark, options.data_root, options.weights)
+    for notice in inputs.notices:
+        print(f"notice: {notice}", file=sys.stderr)
+    dataset = _dataset(benchmark, protocol, inputs.data_root, options)
+    config, sources = with_own_models(config, sources, inputs.weights)
+    car = CaR.from_config(config, weights=inputs.weights, device=options.device, load=load_model)
+    if dataset.label_space.queries:  # else each sample brings its own
+        car.check_queries(dataset.label_space.queries)
+    return Prepared(benchmark, inputs, protocol, dataset, _selected(dataset, options), car, sources)
+
+
+def _dataset(benchmark: Benchmark, protocol: Protocol, root: Path, options: RunOptions) -> Dataset:
     if options.limit is not None and options.limit < 1:
         raise BenchmarkError(f"limit: expected at least 1 sample, found {options.limit}")
     return load(
         benchmark.adapter,
-        options.data_root,
+        root,
         split=options.split or benchmark.split,
         source=options.source,
         names=options.names,
@@ -119,17 +161,10 @@ def _selected(dataset: Dataset, options: RunOptions) -> Dataset:
     return dataset if options.limit is None else dataset[: options.limit]
 
 
-def _header(
-    benchmark: Benchmark,
-    dataset: Dataset,
-    config: CaRConfig,
-    sources: Mapping[str, Source],
-    protocol: Protocol,
-    car: CaR,
-    options: RunOptions,
-) -> RunHeader:
-    selected = _selected(dataset, options)
-    fields = identity_fields(benchmark.name, selected, config, car.weights, protocol.as_dict())
+def _header(prepared: Prepared, options: RunOptions) -> RunHeader:
+    benchmark, dataset, car = prepared.benchmark, prepared.dataset, prepared.car
+    config = car.config
+    fields = identity_fields(benchmark.name, prepared.selected, config, car.weights, prepared.protocol.as_dict())
     return RunHeader(
         status="running",
         benchmark=BenchmarkInfo(
@@ -143,10 +178,10 @@ def _header(
                 n_samples=len(dataset),
             ),
             protocol_changed=[f"{k}={v}" for k, v in options.protocol.items() if benchmark.protocol.get(k) != v],
-            **_paper_fields(benchmark, config),
+            **_paper_fields(prepared),
         ),
         config=config.model_dump(mode="json"),
-        config_sources=dict(sources),
+        config_sources=dict(prepared.sources),
         identity=identity_of(fields),
         identity_fields=fields,
         weights=[_weights_info(asdict(record)) for record in car.weights],
@@ -154,12 +189,13 @@ def _header(
     )
 
 
-def _paper_fields(benchmark: Benchmark, config: CaRConfig) -> dict[str, Any]:
-    paper = benchmark.paper
-    if paper is None:
-        return {}
-    cell = PaperCell(table=paper.table, column=paper.column)
-    return {"paper": cell, "paper_split": paper.split, "paper_samples": paper.n_samples(config.sentences)}
+def _paper_fields(prepared: Prepared) -> dict[str, Any]:
+    """The paper's column to stand beside, or why none may."""
+    paper, remark = prepared.benchmark.paper, prepared.inputs.remark
+    if paper is None or remark:
+        return {"not_comparable": remark}
+    cell, sentences = PaperCell(table=paper.table, column=paper.column), prepared.car.config.sentences
+    return {"paper": cell, "paper_split": paper.split, "paper_samples": paper.n_samples(sentences)}
 
 
 def _weights_info(record: Mapping[str, Any]) -> WeightsInfo:

@@ -27,15 +27,18 @@ class Scorer:
 
     def scored(self, sample: Sample, segmentation: Segmentation, decode_seconds: float) -> SampleRecord:
         """The record of a segmented sample."""
-        prediction = TASKS[self.task].prediction(segmentation, self.label_space)
         return SampleRecord(
             id=sample.id,
             status="ok",
-            counts=self._count(sample.target, prediction),
+            counts=self._count(sample.target, self.prediction(segmentation)),
             queries_kept=[segmentation.queries[i] for i in segmentation.kept],
             steps=len(segmentation.steps),
             seconds={"decode": decode_seconds, **segmentation.seconds},
         )
+
+    def prediction(self, segmentation: Segmentation) -> Target:
+        """What of a segmentation is compared with the target, of its kind: int32 labels or bool [H, W]."""
+        return TASKS[self.task].prediction(segmentation, self.label_space)
 
     def failed(self, sample_id: str, error: str, target: Target | None) -> SampleRecord:
         """The record of a sample that could not be read or segmented: an empty prediction where there is a target."""

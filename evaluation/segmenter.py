@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from car_core.segmentation import Segmentation
+from dataset_adapters import LabelSpace, Sample
 
 
 class Segmenter(Protocol):
@@ -20,3 +21,11 @@ class Segmenter(Protocol):
     ) -> list[Segmentation]:
         """One segmentation an image, things and stuff segmented apart; its queries are the things, then the stuff."""
         ...
+
+
+def segment_samples(samples: Sequence[Sample], segmenter: Segmenter, label_space: LabelSpace) -> list[Segmentation]:
+    """One segmentation a sample; things and stuff apart where the label space tells them apart."""
+    images = [sample.image for sample in samples]
+    if label_space.stuff:
+        return segmenter.segment_two_pass_batch(images, label_space.things, label_space.stuff)
+    return segmenter.segment_batch(images, [sample.queries for sample in samples])

@@ -20,6 +20,7 @@ from results.schema import (
 )
 from results.store import RunDirectory, StoreError
 from results.strict_json import identity_of
+from results.suite import is_suite, read_runs, write_suite, write_suite_tables
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -37,6 +38,10 @@ __all__ = [
     "Timings",
     "WeightsInfo",
     "identity_of",
+    "is_suite",
     "paper_rows",
+    "read_runs",
     "write_atomically",
+    "write_suite",
+    "write_suite_tables",
 ]

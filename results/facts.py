@@ -30,6 +30,7 @@ def remarks(header: RunHeader) -> str:
     switches = [key for key, source in header.config_sources.items() if source == "user"]
     changed = ", ".join([*switches, *header.benchmark.protocol_changed])
     applicable = {
+        header.benchmark.not_comparable or "": header.benchmark.not_comparable is not None,
         "untrained weights, not comparable": any(not entry.trained for entry in header.weights),
         "run not finished": header.status != "complete",
         f"{n_total} of {n_expected} {_noun(header)}": n_total != n_expected,

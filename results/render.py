@@ -20,8 +20,8 @@ class Column:
     """How one column of a frame is shown.
 
     key: its name in the frame and in CSV. heading: its name for readers.
-    kind: "text", "count" (integer), "percent" (one decimal) or "difference" (percent points, signed, one
-    decimal).
+    kind: "text", "count" (integer), "percent" (one decimal), "difference" (percent points, signed, one decimal),
+    "rate" (two decimals), "figure" (ten digits) or "tolerance" (as short as it can be).
     """
 
     key: str
@@ -114,6 +114,9 @@ _FORMATS: Mapping[str, Callable[[Any], str]] = {
     "count": lambda value: str(int(value)),
     "percent": lambda value: f"{value:.1f}",
     "difference": _difference,
+    "rate": lambda value: f"{value:.2f}",
+    "figure": lambda value: f"{value:.10g}",
+    "tolerance": lambda value: f"{value:g}",
 }
 
 _LATEX = {

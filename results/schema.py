@@ -69,6 +69,8 @@ class BenchmarkInfo(_Model):
     """The split behind the paper's figures; a run on another one is marked in its table."""
     paper_samples: Count | None = None
     """Samples of that split; a run over another number is marked in its table."""
+    not_comparable: str | None = None
+    """Why the figures cannot stand beside the paper's, as its table says it; null where they can."""
 
 
 class WeightsInfo(_Model):

@@ -116,7 +116,7 @@ class RunDirectory:
         try:
             text = strict_json.dumps(RunHeader.model_validate(fields).model_dump(), indent=1) + "\n"
         except ValueError as error:
-            raise StoreError(f"{self.header_path}: {_one_line(error)}") from error
+            raise StoreError(f"{self.header_path}: {one_line(error)}") from error
         write_atomically(self.header_path, text)
 
     def read_header(self) -> RunHeader:
@@ -132,7 +132,7 @@ class RunDirectory:
         except FileNotFoundError as error:
             raise StoreError(f"{self.header_path}: no such file, so no run is here") from error
         except ValueError as error:
-            raise StoreError(f"{self.header_path}: {_one_line(error)}") from error
+            raise StoreError(f"{self.header_path}: {one_line(error)}") from error
 
     def read_records(self) -> list[SampleRecord]:
         """All records, one an id (the last wins), in the order in which ids first appear; only reads.
@@ -221,7 +221,7 @@ def _record(fields: Any, where: str) -> SampleRecord:
     try:
         return SampleRecord.model_validate(fields)
     except ValidationError as error:
-        raise StoreError(f"{where}: {_one_line(error)}") from error
+        raise StoreError(f"{where}: {one_line(error)}") from error
 
 
 def _last_wins(records: list[SampleRecord]) -> dict[str, SampleRecord]:
@@ -236,7 +236,8 @@ def _require_known_version(fields: Any) -> None:
         raise ValueError(f"schema_version {version} is newer than {SCHEMA_VERSION}, the newest this program reads")
 
 
-def _one_line(error: ValueError) -> str:
+def one_line(error: Exception) -> str:
+    """What is wrong with a file's contents, on one line: field and message of each fault."""
     if isinstance(error, ValidationError):
         parts = ((".".join(map(str, item["loc"])), item["msg"]) for item in error.errors())
         return "; ".join(f"{key}: {message}" if key else message for key, message in parts)

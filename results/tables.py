@@ -79,7 +79,7 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
         Column("remarks", "remarks"),
     )
     title = f"Beside the paper's Table {_number(cell)}, column {cell.column}" if cell else "This run"
-    return Table(title, columns, _frame(rows, columns), (*_reduction_notes(header, rows), *notes))
+    return Table(title, columns, typed_frame(rows, columns), (*_reduction_notes(header, rows), *notes))
 
 
 def metrics_table(header: RunHeader) -> Table:
@@ -100,7 +100,7 @@ def metrics_table(header: RunHeader) -> Table:
     )
     counts = header.counts
     note = f"n_total {counts.n_total}, n_scored {counts.n_scored}, n_failed {counts.n_failed}"
-    return Table("Metrics", columns, _frame(rows, columns), (note,))
+    return Table("Metrics", columns, typed_frame(rows, columns), (note,))
 
 
 def per_class_table(header: RunHeader) -> Table:
@@ -118,7 +118,7 @@ def per_class_table(header: RunHeader) -> Table:
     # The reason is the same for every such class: once below the table, not in every row.
     rows = [{**entry, "percent": _percent(entry["iou"]), "reason": _ABSENT[bool(entry["reason"])]} for entry in classes]
     reasons = dict.fromkeys(entry["reason"] for entry in classes if entry["reason"])
-    return Table("IoU by class", columns, _frame(rows, columns), tuple(f"absent: {reason}" for reason in reasons))
+    return Table("IoU by class", columns, typed_frame(rows, columns), tuple(f"absent: {reason}" for reason in reasons))
 
 
 def failed_table(header: RunHeader) -> Table:
@@ -131,7 +131,34 @@ def failed_table(header: RunHeader) -> Table:
     ]
     n_more = len(failed) - len(rows)
     notes = (f"and {n_more} more in samples.jsonl",) if n_more else ()
-    return Table("Failed samples", columns, _frame(rows, columns), notes)
+    return Table("Failed samples", columns, typed_frame(rows, columns), notes)
+
+
+def suite_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
+    """The runs of a suite by name, a row a headline figure and a row each figure that goes with it.
+
+    Columns: run, metric, percent, n_total, n_failed, samples a second (decoding to mask, as the run's wall time has
+    it), remarks.
+    """
+    columns = (
+        Column("run", "run"),
+        Column("metric", "metric"),
+        Column("percent", "%", "percent"),
+        Column("n_total", "n_total", "count"),
+        Column("n_failed", "n_failed", "count"),
+        Column("pace", "samples/s", "rate"),
+        Column("remarks", "remarks"),
+    )
+    rows = [
+        {**row, "run": name, "pace": _pace(header)} for name, header in headers.items() for row in _run_rows(header)
+    ]
+    notes = dict.fromkeys(note for header in headers.values() for note in _reduction_notes(header, rows))
+    return Table(title, columns, typed_frame(rows, columns), tuple(notes))
+
+
+def _pace(header: RunHeader) -> float | None:
+    seconds = header.timings.wall_seconds
+    return header.counts.n_total / seconds if seconds else None
 
 
 def run_markdown(header: RunHeader) -> str:
@@ -233,12 +260,13 @@ def _minus(value: float | None, reference: float | None) -> float | None:
     return None if value is None or reference is None else value - reference
 
 
-_DTYPES = {"text": "object", "count": "Int64", "percent": "float64", "difference": "float64"}
+_DTYPES = {"text": "object", "count": "Int64"}
 
 
-def _frame(rows: list[dict[str, Any]], columns: tuple[Column, ...]) -> pd.DataFrame:
+def typed_frame(rows: list[dict[str, Any]], columns: tuple[Column, ...]) -> pd.DataFrame:
+    """A frame of these columns, each of the type that its kind is shown from; missing cells are blank."""
     import pandas as pd
 
     frame = pd.DataFrame(rows, columns=[column.key for column in columns])
-    typed: pd.DataFrame = frame.astype({column.key: _DTYPES[column.kind] for column in columns})
+    typed: pd.DataFrame = frame.astype({column.key: _DTYPES.get(column.kind, "float64") for column in columns})
     return typed

@@ -11,10 +11,9 @@ from torch.utils.data import DataLoader
 # The base class only matters to type checkers; DataLoader asks for __getitem__ and __len__.
 from torch.utils.data import Dataset as TorchDataset
 
-from car_core.segmentation import Segmentation
-from dataset_adapters import Dataset, LabelSpace, Sample, SampleError
+from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.scorer import Scorer
-from evaluation.segmenter import Segmenter
+from evaluation.segmenter import Segmenter, segment_samples
 from results import SampleRecord
 
 
@@ -100,7 +99,7 @@ def _records(batch: Sequence[_Decoded], segmenter: Segmenter, scorer: Scorer) ->
 def _segment(items: Sequence[_Decoded], segmenter: Segmenter, scorer: Scorer) -> list[SampleRecord]:
     samples = [item.sample for item in items if isinstance(item.sample, Sample)]
     try:
-        found = _segmentations(samples, segmenter, scorer.label_space)
+        found = segment_samples(samples, segmenter, scorer.label_space)
     except Exception as error:  # any failure of a sample becomes its record; work on the others must go on
         if len(items) > 1:
             return [record for item in items for record in _segment([item], segmenter, scorer)]
@@ -110,10 +109,3 @@ def _segment(items: Sequence[_Decoded], segmenter: Segmenter, scorer: Scorer) ->
         scorer.scored(sample, segmentation, item.seconds)
         for sample, segmentation, item in zip(samples, found, items, strict=True)
     ]
-
-
-def _segmentations(samples: Sequence[Sample], segmenter: Segmenter, label_space: LabelSpace) -> list[Segmentation]:
-    images = [sample.image for sample in samples]
-    if label_space.stuff:
-        return segmenter.segment_two_pass_batch(images, label_space.things, label_space.stuff)
-    return segmenter.segment_batch(images, [sample.queries for sample in samples])

@@ -199,7 +199,7 @@ def test_unknown_architecture_names_near_ones(name: str, near: str) -> None:
 
 @pytest.mark.parametrize("name", ["qqqq", "", "hf-hub:someone/model", "local-dir:/nowhere"])
 def test_unknown_architecture_without_near_ones(name: str) -> None:
-    with pytest.raises(ModelError, match=r"expected an open_clip name or a config \.json"):
+    with pytest.raises(ModelError, match=r"expected an open_clip name, miniature or a config \.json"):
         read_architecture(name)
 
 

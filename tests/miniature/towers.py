@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-CONFIG_PATH = Path(__file__).with_name("miniature.json")
+CONFIG_PATH = Path(__file__).parents[2] / "car_core" / "miniature" / "miniature.json"
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 

@@ -1,0 +1,30 @@
+"""The data sets inside this package: emoji scenes in the official layouts (see tests/miniature)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from dataset_adapters.sample import DatasetError, find_sources
+
+_FOLDER = Path(__file__).parent / "miniature"
+
+
+def embedded_root(part: Literal["val", "tuning"] = "val") -> Path:
+    """The folder that holds the official layouts side by side; thresholds are chosen on `tuning` alone."""
+    return _FOLDER / part
+
+
+def is_embedded(root: Path) -> bool:
+    """Whether a data root lies inside the embedded data."""
+    return root.expanduser().resolve().is_relative_to(_FOLDER.resolve())
+
+
+def holds(root: Path, name: str) -> bool:
+    """Whether the layout of a data set is found at `root`. Raises DatasetError for an unknown data set."""
+    adapter = find_sources(name)[0]
+    try:
+        adapter.find_root(root.expanduser().absolute())
+    except DatasetError:
+        return False
+    return True

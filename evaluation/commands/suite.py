@@ -1,0 +1,59 @@
+"""``car suite``: several benchmarks in one go, one table, one contact sheet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evaluation.commands.options import AllowFailuresOption, BatchSizeOption, DeviceOption, FreshOption, WorkersOption
+from evaluation.exit_status import SAMPLES_FAILED, one_line_errors
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("suite")(suite_command)
+
+
+def suite_command(
+    name: Annotated[str, typer.Argument(help="Suite, e.g. mini: all benchmarks of the embedded miniature.")] = "mini",
+    weights: Annotated[str | None, typer.Option(help="CLIP weights, as for eval. [default: miniature]")] = None,
+    limit: Annotated[int | None, typer.Option(help="Evaluate the first N samples of each benchmark only.")] = None,
+    device: DeviceOption = "cpu",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the suite and its runs. [default: results/runs/suite-NAME, runs beside it]"),
+    ] = None,
+    batch_size: BatchSizeOption = 4,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that share the runs and the cores.")] = 1,
+    workers: WorkersOption = 0,
+    fresh: FreshOption = False,
+    allow_failures: AllowFailuresOption = False,
+) -> None:
+    """Run a suite of benchmarks and print one table; images with masks go to its contact sheet.
+
+    Exit status as for eval. The same command goes on with what is finished.
+    """
+    with one_line_errors():
+        from evaluation.suite import CONTACT_SHEET, load_suite, run_suite
+
+        finished = run_suite(
+            load_suite(name),
+            out=out,
+            jobs=jobs,
+            weights=weights,
+            limit=limit,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            fresh=fresh,
+        )
+        typer.echo((finished.path / "table.md").read_text(encoding="utf-8"), nl=False)
+    typer.echo(f"Suite directory: {finished.path}", err=True)
+    if (finished.path / CONTACT_SHEET).exists():
+        typer.echo(f"Contact sheet: {finished.path / CONTACT_SHEET}", err=True)
+    failed = sum(run.header.counts.n_failed for run in finished.runs.values())
+    if failed:
+        typer.echo(f"{failed} samples failed; see the section Failed samples of each run's table", err=True)
+        raise typer.Exit(0 if allow_failures else SAMPLES_FAILED)

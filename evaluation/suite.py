@@ -1,0 +1,145 @@
+"""Suites: several benchmarks, or one under several settings, run one after the other on models loaded once."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from importlib import resources
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from car_core.weights import load_clip
+from evaluation.benchmark import BenchmarkError, near_matches
+from evaluation.engines.local import WorkerError
+from evaluation.previews import previews
+from evaluation.runner import DEFAULT_RUNS, ModelLoader, Run, RunOptions, prepare, run_prepared
+from results import write_suite
+from results.pictures import Example, contact_sheet, save_png
+
+CONTACT_SHEET = "contact-sheet.png"
+
+
+class SuiteRun(BaseModel):
+    """One run of a suite.
+
+    variant: what tells it from other runs of the benchmark. settings: configuration fields set for it alone.
+    pictures: samples shown on the suite's contact sheet.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    benchmark: str
+    variant: str | None = None
+    settings: Mapping[str, Any] = {}
+    pictures: int = Field(default=0, ge=0)
+
+    @property
+    def name(self) -> str:
+        """The benchmark, and the variant where there is one."""
+        return f"{self.benchmark}-{self.variant}" if self.variant else self.benchmark
+
+
+class Suite(BaseModel):
+    """Runs whose figures are read side by side."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    runs: tuple[SuiteRun, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Suite:
+        repeated = [name for name, count in Counter(run.name for run in self.runs).items() if count > 1]
+        if repeated:
+            raise ValueError(f"expected each run once, found {', '.join(repeated)} again")
+        return self
+
+
+@dataclass(frozen=True)
+class FinishedSuite:
+    """A suite's folder and its finished runs by name."""
+
+    path: Path
+    runs: Mapping[str, Run]
+
+
+Task: TypeAlias = tuple[SuiteRun, RunOptions]
+Finished: TypeAlias = tuple[Run, list[Example]]
+
+
+def suite_names() -> list[str]:
+    """All suites, by name."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_suite(name: str) -> Suite:
+    """Read a suite by name. Raises BenchmarkError for an unknown one, with near matches."""
+    names = suite_names()
+    if name not in names:
+        raise BenchmarkError(f"suite: expected one of {', '.join(names)}, found {name!r}{near_matches(name, names)}")
+    return Suite.model_validate(yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def run_suite(suite: Suite, *, out: Path | None = None, jobs: int = 1, **common: Any) -> FinishedSuite:
+    """Run every benchmark of a suite, or go on with what is unfinished, and write its table and contact sheet.
+
+    out: the suite's folder, with the runs in it by name; None: `results/runs/suite-<name>`, the runs where
+    `car eval` puts them. jobs: processes that share the runs, and the processor's cores. common: further fields of
+    `RunOptions`, the same for all runs. Raises as `evaluate`.
+    """
+    path = out or DEFAULT_RUNS / f"suite-{suite.name}"
+    tasks = [(entry, _options(entry, out, jobs, common)) for entry in suite.runs]
+    finished = dict(zip((entry.name for entry in suite.runs), _run_all(tasks, jobs), strict=True))
+    runs = {name: run for name, (run, _) in finished.items()}
+    write_suite(path, suite.name, suite.title, {name: run.path for name, run in runs.items()})
+    sections = {name: examples for name, (_, examples) in finished.items() if examples}
+    if sections:
+        save_png(contact_sheet(sections), path / CONTACT_SHEET)
+    return FinishedSuite(path, runs)
+
+
+def _options(entry: SuiteRun, out: Path | None, jobs: int, common: Mapping[str, Any]) -> RunOptions:
+    folder = out / entry.name if out else None
+    # The progress lines of several processes would write over each other.
+    return RunOptions(entry.benchmark, settings=entry.settings, out=folder, **{"quiet": jobs > 1, **common})
+
+
+def _run_all(tasks: Sequence[Task], jobs: int) -> list[Finished]:
+    """What each task gives, in order; one process for all, or a pool."""
+    if jobs == 1:
+        load_model = functools.cache(load_clip)
+        return [_run_one(task, load_model) for task in tasks]
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_share_cores, initargs=(jobs,)) as pool:
+        futures = [pool.submit(_run_one, task) for task in tasks]
+        try:
+            return [future.result() for future in futures]
+        except BrokenProcessPool as error:
+            raise WorkerError(f"jobs: a process of the suite died ({error}); finished samples are kept") from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # after a mistake, what has not begun never does
+
+
+def _share_cores(jobs: int) -> None:
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+
+
+def _run_one(task: Task, load_model: ModelLoader = load_clip) -> Finished:
+    entry, options = task
+    print(entry.name, file=sys.stderr)
+    prepared = prepare(options, load_model=load_model)
+    return run_prepared(prepared, options), previews(prepared, entry.pictures)
+
+
+def _folder() -> Any:
+    return resources.files("evaluation") / "suites"

@@ -1,0 +1,78 @@
+"""A suite's folder: suite.json says which runs belong together, table.md and table.csv show their figures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from results import strict_json
+from results.atomic import write_atomically
+from results.render import to_csv, to_markdown
+from results.schema import RunHeader
+from results.store import RunDirectory, StoreError, one_line
+
+SUITE_FILE = "suite.json"
+
+
+class SuiteIndex(BaseModel):
+    """suite.json: the runs of a suite by name, as paths relative to its folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    schema_version: Literal[1] = 1
+    suite: str
+    title: str
+    runs: dict[str, str] = Field(min_length=1)
+
+
+def write_suite(path: Path, suite: str, title: str, runs: Mapping[str, Path]) -> tuple[Path, Path]:
+    """Write suite.json, table.md and table.csv of finished runs; returns the paths of the tables.
+
+    Raises:
+        StoreError: a run is missing or unreadable.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    index = SuiteIndex(suite=suite, title=title, runs={name: os.path.relpath(run, path) for name, run in runs.items()})
+    write_atomically(path / SUITE_FILE, strict_json.dumps(index.model_dump(), indent=1) + "\n")
+    return write_suite_tables(path)
+
+
+def write_suite_tables(path: Path) -> tuple[Path, Path]:
+    """Write table.md and table.csv anew from suite.json and the runs; returns both paths. Raises StoreError."""
+    from results.tables import suite_table
+
+    table = suite_table(_read_index(path).title, read_runs(path))
+    pages = {path / "table.md": to_markdown(table), path / "table.csv": to_csv(table)}
+    for page, text in pages.items():
+        write_atomically(page, text)
+    markdown, csv = pages
+    return markdown, csv
+
+
+def is_suite(path: Path) -> bool:
+    """Whether a folder is a suite's."""
+    return (path / SUITE_FILE).exists()
+
+
+def read_runs(path: Path) -> dict[str, RunHeader]:
+    """The runs of a suite by name, or the one run of a run directory under its benchmark's name.
+
+    Raises:
+        StoreError: there is neither, or a file is unreadable.
+    """
+    if not is_suite(path):
+        header = RunDirectory(path).read_header()
+        return {header.benchmark.name: header}
+    return {name: RunDirectory(path / run).read_header() for name, run in _read_index(path).runs.items()}
+
+
+def _read_index(path: Path) -> SuiteIndex:
+    file = path / SUITE_FILE
+    try:
+        return SuiteIndex.model_validate(strict_json.loads(file.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{file}: {one_line(error)}") from None

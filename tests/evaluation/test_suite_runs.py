@@ -1,0 +1,146 @@
+"""Suites as a user runs them, on the embedded miniature."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+from typer.testing import CliRunner, Result
+
+from car_core import CaR
+from evaluation import suite as suite_module
+from evaluation.benchmark import BenchmarkError, benchmark_names
+from evaluation.cli import app
+from evaluation.previews import previews
+from evaluation.runner import RunOptions, prepare
+from evaluation.suite import Suite, load_suite, run_suite
+
+FAST = {"templates": [], "background": ["grass"], "crf": None}
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "title": "Small",
+    "runs": [
+        {"benchmark": "mini-voc", "settings": FAST, "pictures": 1},
+        {"benchmark": "mini-voc", "variant": "once", "settings": {**FAST, "recurrence": "once"}},
+        {"benchmark": "mini-refcoco", "pictures": 1},
+    ],
+}
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`car suite small` in an empty working folder."""
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(suite_module, "load_suite", lambda name: Suite.model_validate(SMALL))
+    return tmp_path
+
+
+def car(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def test_the_mini_suite_has_every_embedded_benchmark_and_the_ablations() -> None:
+    suite = load_suite("mini")
+    assert {run.benchmark for run in suite.runs} == {name for name in benchmark_names() if name.startswith("mini-")}
+    ablations = {run.variant: run.settings for run in suite.runs if run.benchmark == "mini-voc"}
+    assert ablations == {
+        None: {},
+        "once": {"recurrence": "once"},
+        "none": {"recurrence": "none"},
+        "gradcam": {"cam": "gradcam"},
+    }
+
+
+def test_one_table_one_sheet_and_runs_like_any_other(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    monkeypatch.setattr(suite_module, "load_clip", _counting(suite_module.load_clip, loaded))
+    result = car("suite", "small", "--limit=1", "--out=all")
+    assert result.exit_code == 0
+    assert len(loaded) == 1  # both models of all runs
+    names = [line.split("|")[1].strip() for line in result.stdout.splitlines() if line.startswith("| mini")]
+    assert list(dict.fromkeys(names)) == ["mini-voc", "mini-voc-once", "mini-refcoco"]
+    assert "oiou_pooled" in result.stdout
+    assert result.stdout == (small / "all/table.md").read_text() == car("table", "all").stdout[:-1]
+    header = json.loads((small / "all/mini-voc-once/run.json").read_text())
+    assert header["config"]["recurrence"] == "once"
+    sheet = np.asarray(Image.open(small / "all/contact-sheet.png"))
+    assert sheet.std() > 10
+    again = car("suite", "small", "--limit=1", "--out=all")
+    assert again.stdout == result.stdout  # finished records are read again, times included
+    golden = small / "golden.json"
+    assert car("check", "all", "--golden", golden, "--update").exit_code == 0
+    assert car("check", "all/mini-voc", "--golden", golden).exit_code == 2
+    stored = json.loads(golden.read_text())
+    stored["runs"]["mini-voc"]["figures"]["miou"]["expected"] += 0.01
+    golden.write_text(json.dumps(stored))
+    assert car("check", "all", "--golden", golden).exit_code == 4
+
+
+def _counting(load: Any, calls: list[Any]) -> Any:
+    def counted(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        return load(*arguments, **options)
+
+    return counted
+
+
+def test_without_out_the_runs_lie_where_eval_puts_them(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Suite.model_validate({**SMALL, "runs": SMALL["runs"][2:]})
+    monkeypatch.setattr(suite_module, "load_suite", lambda name: one)
+    assert car("suite", "small", "--limit=1").exit_code == 0
+    folders = {path.name.rsplit("-", 1)[0] for path in (small / "results/runs").iterdir()}
+    assert folders == {"suite", "mini-refcoco-paper"}
+    assert car("table", "results/runs/suite-small").exit_code == 0
+
+
+def test_several_processes_find_the_same(small: Path) -> None:
+    suite = Suite.model_validate({**SMALL, "runs": SMALL["runs"][1:]})
+    one, two = (run_suite(suite, out=small / str(jobs), jobs=jobs, limit=1, workers=0) for jobs in (1, 2))
+    found = [{name: run.header.metrics for name, run in finished.runs.items()} for finished in (one, two)]
+    assert found[0] == found[1]
+    sheets = [(finished.path / "contact-sheet.png").read_bytes() for finished in (one, two)]
+    assert sheets[0] == sheets[1]
+
+
+def test_previews_show_what_a_run_finds(small: Path) -> None:
+    options = RunOptions("mini-voc", settings=FAST, limit=3)
+    first, last = previews(prepare(options), 2)
+    from dataset_adapters import embedded_root, load
+    from evaluation.benchmark import load_benchmark, resolve_config
+    from evaluation.scorer import predicted_labels
+
+    dataset = load("voc21", embedded_root())
+    car_ = CaR.from_config(resolve_config(load_benchmark("mini-voc"), "paper", FAST)[0], weights="miniature")
+    for shown, sample in ((first, dataset[0]), (last, dataset[2])):
+        assert np.array_equal(shown.image, sample.image)
+        assert np.array_equal(shown.target, sample.target)
+        found = car_.segment(sample.image, sample.queries)
+        assert np.array_equal(shown.prediction, predicted_labels(found, dataset.label_space))
+    [referring] = previews(prepare(RunOptions("mini-refcoco", limit=1)), 4)
+    assert set(np.unique(referring.target)) == {0, 1}
+    assert referring.caption
+
+
+def test_failed_samples_set_the_exit_status(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(CaR, "segment_batch", fail)
+    monkeypatch.setattr(suite_module, "previews", lambda *_, **__: [])
+    result = car("suite", "small", "--limit=1", "--out=all")
+    assert (result.exit_code, "3 samples failed" in result.stderr) == (3, True)
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="suite: expected one of mini, found 'mimi'; did you mean mini"):
+        load_suite("mimi")
+    run = {"benchmark": "mini-voc"}
+    with pytest.raises(ValidationError, match="expected each run once, found mini-voc again"):
+        Suite.model_validate({"name": "s", "title": "S", "runs": [run, run]})
+    assert car("suite", "mimi").exit_code == 2

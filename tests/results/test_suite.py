@@ -1,0 +1,74 @@
+"""A suite's folder: its index, its table, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from results import RunDirectory, StoreError, is_suite, read_runs, write_suite, write_suite_tables
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def suite(make_header: Make, make_metrics: Make, tmp_path: Path) -> Path:
+    runs = {}
+    for name, value in (("full", 0.6), ("none", 0.2)):
+        RunDirectory(tmp_path / "runs" / name).create(make_header(metrics=make_metrics(miou=value)))
+        runs[name] = tmp_path / "runs" / name
+    write_suite(tmp_path / "suite", "mini", "The miniature", runs)
+    return tmp_path / "suite"
+
+
+def test_the_table_has_a_row_a_run_with_its_reduction_samples_and_pace(suite: Path) -> None:
+    table = pd.read_csv(suite / "table.csv")
+    rows = table[table.metric == "miou"].set_index("run")
+    assert rows.percent.to_dict() == {"full": 60.0, "none": 20.0}
+    assert rows.n_total.to_dict() == {"full": 11, "none": 11}
+    assert rows.pace.to_list() == [0.5, 0.5]  # 11 samples in 22 s
+    page = (suite / "table.md").read_text()
+    assert page.startswith("## The miniature")
+    assert "| full " in page
+    assert "- miou: mean IoU over classes with a pixel." in page
+
+
+def test_the_runs_are_found_again_also_when_all_moved(suite: Path) -> None:
+    moved = suite.parent / "moved"
+    moved.mkdir()
+    shutil.move(suite.parent / "runs", moved / "runs")
+    shutil.move(suite, moved / "suite")
+    assert is_suite(moved / "suite")
+    assert {name: header.metrics["miou"] for name, header in read_runs(moved / "suite").items()} == {
+        "full": 0.6,
+        "none": 0.2,
+    }
+    (moved / "suite" / "table.md").unlink()
+    assert write_suite_tables(moved / "suite")[0].exists()
+
+
+def test_a_single_run_goes_by_its_benchmark(suite: Path) -> None:
+    run = suite.parent / "runs" / "full"
+    assert not is_suite(run)
+    assert list(read_runs(run)) == ["voc21"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "Expecting value"),
+        ('{"suite": "mini", "title": "T", "runs": {}}', "runs"),
+        ('{"suite": "mini", "title": "T", "runs": {"a": 3}}', "runs.a"),
+        ('{"suite": "mini", "title": "T", "runs": {"a": "b"}, "schema_version": 2}', "schema_version"),
+        ('{"suite": "mini", "title": "T", "runs": {"a": "gone"}}', "gone/run.json: no such file"),
+    ],
+    ids=str,
+)
+def test_a_damaged_index_is_refused(suite: Path, text: str, message: str) -> None:
+    (suite / "suite.json").write_text(text)
+    with pytest.raises(StoreError, match=message):
+        read_runs(suite)
