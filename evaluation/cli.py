@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-# Exit statuses besides 0 and the shell's own.
-RUN_ERROR = 1
-SETUP_ERROR = 2
-SAMPLES_FAILED = 3
-INTERRUPTED = 130
+from evaluation.commands import data
+from evaluation.exit_status import SAMPLES_FAILED, one_line_errors
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -96,17 +91,17 @@ def eval_command(
     Exit status: 0, 1 if the run broke off (disk full, a decoder died), 2 for a set-up mistake, 3 if samples failed,
     130 if interrupted. The same command goes on with what is finished.
     """
-    with _one_line_errors():
+    with one_line_errors():
         from evaluation.benchmark import parse_protocol, parse_settings
         from evaluation.own_data import resolve_data
         from evaluation.runner import RunOptions, evaluate
 
         own = {"images": images, "masks": masks, "classes": classes, "hf": hf, "hf_config": hf_config}
-        data = resolve_data(benchmark, data_root, {**own, "image_column": image_column, "mask_column": mask_column})
+        asked = resolve_data(benchmark, data_root, {**own, "image_column": image_column, "mask_column": mask_column})
         options = RunOptions(
-            benchmark=data.benchmark,
-            data_root=data.data_root,
-            places=data.places,
+            benchmark=asked.benchmark,
+            data_root=asked.data_root,
+            places=asked.places,
             weights={"proposal": proposal_weights or weights, "classifier": classifier_weights or weights},
             profile=profile.value,
             settings=parse_settings(set_ or []),
@@ -135,42 +130,14 @@ def table_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
 ) -> None:
     """Print the tables of finished runs again, written anew from run.json."""
-    with _one_line_errors():
+    with one_line_errors():
         from results.tables import write_tables
 
         for run in runs:
             typer.echo(write_tables(run)[0].read_text(encoding="utf-8"))
 
 
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn what a user can mend into one line on standard error and an exit status."""
-    from results import StoreError
-
-    try:
-        yield
-    except (ValueError, RuntimeError, StoreError, OSError) as error:
-        status = _exit_status(error)
-        if status is None:
-            raise
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(status) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted; finished samples are kept, the same command goes on from them", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _exit_status(error: Exception) -> int | None:
-    """Status of an error whose message says what to mend; None for one that needs its traceback."""
-    from car_core import ImageError, ModelError, QueryError
-    from dataset_adapters import DatasetError
-    from evaluation.benchmark import BenchmarkError
-    from evaluation.engines.local import WorkerError
-    from results import StoreError
-
-    if isinstance(error, (BenchmarkError, DatasetError, ImageError, ModelError, QueryError, StoreError)):
-        return SETUP_ERROR
-    return RUN_ERROR if isinstance(error, (WorkerError, OSError)) else None
+data.register(app)
 
 
 def main() -> None:
