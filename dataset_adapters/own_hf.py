@@ -74,8 +74,8 @@ class OwnHfAdapter:
         image = _column(dataset, "image-column", self.image_column, IMAGE_COLUMNS)
         mask = _column(dataset, "mask-column", self.mask_column, MASK_COLUMNS)
         encoded = _encoded(dataset, image, mask)
-        sizes = [f"{_size(cells[image])} {_size(cells[mask])}" for cells in encoded]
-        if not sizes:
+        (image_sizes, paths), (mask_sizes, _) = (_sizes_and_paths(encoded, column) for column in (image, mask))
+        if not paths:
             raise DatasetError(f"{self.hf}: expected at least one row in the split, found none")
         shared = {
             "split": str(split),
@@ -83,10 +83,10 @@ class OwnHfAdapter:
             "mask": mask,
             "values": format_values(read_class_list(Path(self.classes).expanduser())),
         }
-        ids = _ids(dataset, [cells[image]["path"] for cells in encoded])
+        samples = zip(_ids(dataset, paths), image_sizes, mask_sizes, strict=True)
         return [
-            {"id": id, "position": str(position), "sizes": size, **shared}
-            for position, (id, size) in enumerate(zip(ids, sizes, strict=True))
+            {"id": id, "position": str(position), "sizes": f"{of_image} {of_mask}", **shared}
+            for position, (id, of_image, of_mask) in enumerate(samples)
         ]
 
     def label_space(self, names: NameSet) -> LabelSpace:
@@ -168,12 +168,22 @@ def _as_cells(dataset: datasets.Dataset, column: str) -> datasets.Dataset:
         raise DatasetError(f"column {column}: expected encoded images, found {found}") from error
 
 
-def _size(cell: Cell | None) -> int:
-    if cell is None:
-        return 0
-    if cell["bytes"] is not None:
-        return len(cell["bytes"])
-    return os.path.getsize(cell["path"]) if os.path.isfile(cell["path"] or "") else 0
+def _sizes_and_paths(encoded: datasets.Dataset, column: str) -> tuple[list[int], list[str | None]]:
+    """Bytes and path of every cell of a column; nothing of the images is read."""
+    import pyarrow.compute as pc
+
+    sizes: list[int] = []
+    paths: list[str | None] = []
+    for batch in encoded.select_columns([column]).with_format("arrow").iter(batch_size=1000):
+        lengths, own = (pc.struct_field(batch.column(column), field) for field in ("bytes", "path"))
+        paths += own.to_pylist()
+        pairs = zip(pc.binary_length(lengths).to_pylist(), own.to_pylist(), strict=True)
+        sizes += [_size_of_file(path) if length is None else length for length, path in pairs]
+    return sizes, paths
+
+
+def _size_of_file(path: str | None) -> int:
+    return os.path.getsize(path) if path and os.path.isfile(path) else 0
 
 
 def _file(cell: Cell | None) -> BytesIO | str:

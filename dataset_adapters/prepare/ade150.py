@@ -17,7 +17,7 @@ register(
             title="ADE20K, 150 classes (scene parsing challenge 2016)",
             benchmarks=("ade150",),
             page="http://sceneparsing.csail.mit.edu/",
-            terms="for research and education that is not commercial; software and annotations BSD 3-clause",
+            terms="images for research and education that is not commercial; see the page",
             downloads=(
                 Download(
                     urls=("http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",),

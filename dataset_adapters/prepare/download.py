@@ -169,5 +169,6 @@ class ResumingDownloader:
 
 
 def _strong_validator(headers: Any) -> str | None:
-    tag = headers.get("ETag")
-    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+    tag: str | None = headers.get("ETag")
+    modified: str | None = headers.get("Last-Modified")
+    return tag if tag and not tag.startswith("W/") else modified

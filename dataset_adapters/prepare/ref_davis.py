@@ -25,7 +25,7 @@ register(
             title="Ref-DAVIS 2017",
             benchmarks=("ref-davis17",),
             page="https://davischallenge.org/davis2017/code.html",
-            terms="DAVIS: BSD licence; expressions: see their page",
+            terms="see the pages of DAVIS and of the expressions",
             downloads=(
                 Download((f"{_DAVIS}/DAVIS-2017-Unsupervised-trainval-480p.zip",), None, None, ".", _FRAMES),
                 Download((f"{_DAVIS}/DAVIS-2017_semantics-480p.zip",), None, None, ".", _SEMANTICS),

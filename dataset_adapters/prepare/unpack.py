@@ -64,13 +64,15 @@ def unpack(archive: Path, target: Path) -> list[tuple[str, int]]:
 
 def _write_all(archive: Path, scratch: Path, limit: int) -> dict[str, int]:
     sizes: dict[str, int] = {}
+    left = limit
     with _readable(archive) as members:
         for position, member in enumerate(members):
             name = _safe_name(archive, member)
             if position >= MAX_MEMBERS:
                 raise DatasetError(f"{archive}: expected at most {MAX_MEMBERS} members, found more")
             if member.kind == "file":
-                sizes[name] = _write(archive, member, scratch / name, limit - sum(sizes.values()))
+                sizes[name] = _write(archive, member, scratch / name, left)
+                left -= sizes[name]
     if not sizes:
         raise DatasetError(f"{archive}: expected files in the archive, found none")
     return sizes

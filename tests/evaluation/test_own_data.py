@@ -81,7 +81,8 @@ class OwnTree:
 @pytest.fixture
 def own(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> OwnTree:
     monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for module in ("huggingface_hub.constants", "datasets.config"):  # read from the environment at import
+        monkeypatch.setattr(f"{module}.HF_HUB_OFFLINE", True)
     tree = OwnTree(tmp_path / "own", tiny_model)
     for stem, height in (("b", 30), ("a.1", 36), ("c", 24)):
         tree.add(stem, height=height)
