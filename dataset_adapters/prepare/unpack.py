@@ -81,7 +81,7 @@ def _write_all(archive: Path, scratch: Path, limit: int) -> dict[str, int]:
 def _safe_name(archive: Path, member: Member) -> str:
     """The member's path, normalised. Raises DatasetError for what must not be unpacked."""
     if member.kind not in ("file", "folder"):
-        raise DatasetError(f"{archive}: {member.name!r}: expected files and folders only, found a {member.kind}")
+        raise DatasetError(f"{archive}: {member.name!r}: expected plain files and folders, found: {member.kind}")
     path = PurePosixPath(member.name)
     hostile = path.is_absolute() or ".." in path.parts or _DRIVE.match(member.name) or "\\" in member.name
     if hostile or not member.name.isprintable() or (member.kind == "file" and not path.parts):

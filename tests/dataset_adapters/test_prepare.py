@@ -280,13 +280,13 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "zip with control characters": (lambda: zip_with("a\x1b[2J.txt"), "expected a path below the folder"),
     "zip with a link": (
         lambda: zip_with("link", b"/etc/passwd", external_attr=(stat.S_IFLNK | 0o777) << 16),
-        "'link': expected files and folders only, found a link",
+        "'link': expected plain files and folders, found: link",
     ),
     "zip with a device": (
         lambda: zip_with("dev", external_attr=(stat.S_IFCHR | 0o666) << 16),
-        "'dev': expected files and folders only, found a special file",
+        "'dev': expected plain files and folders, found: special file",
     ),
-    "zip with a password": (encrypted_zip, "'secret.txt': expected files and folders only, found a encrypted file"),
+    "zip with a password": (encrypted_zip, "'secret.txt': expected plain files and folders, found: encrypted file"),
     "zip bomb": (lambda: zip_with("bomb", bytes(80 << 20)), "'bomb': expected at most 20 times the archive's"),
     "damaged zip": (damaged_zip, "expected a sound archive, found: "),
     "empty zip": (lambda: as_zip({}), "expected files in the archive, found none"),
@@ -294,14 +294,14 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "tar with a root": (lambda: tar_with("/tmp/evil.txt"), "expected a path below the folder"),
     "tar with a link": (
         lambda: tar_with("link", type=tarfile.SYMTYPE, linkname="/etc"),
-        "'link': expected files and folders only, found a link",
+        "'link': expected plain files and folders, found: link",
     ),
     "tar with a hard link": (
         lambda: tar_with("link", type=tarfile.LNKTYPE, linkname="../../secret"),
-        "'link': expected files and folders only, found a link",
+        "'link': expected plain files and folders, found: link",
     ),
-    "tar with a device": (lambda: tar_with("dev", type=tarfile.CHRTYPE), "found a special file"),
-    "tar with a pipe": (lambda: tar_with("pipe", type=tarfile.FIFOTYPE), "found a special file"),
+    "tar with a device": (lambda: tar_with("dev", type=tarfile.CHRTYPE), "found: special file"),
+    "tar with a pipe": (lambda: tar_with("pipe", type=tarfile.FIFOTYPE), "found: special file"),
     "truncated tar.gz": (lambda: tar_with("a" * 90, "w:gz")[:-20], "expected a sound archive, found: "),
 }
 
