@@ -5,6 +5,8 @@ STAMP := $(VENV)/.installed
 VOC_ROOT ?= data/VOCdevkit
 COCO_ROOT ?= data/coco
 REFER_ROOT ?= data/refer
+DATA_ROOT ?= data
+NAME ?= voc
 WEIGHTS ?= openai
 JOBS ?= 2
 REGRESS_OUT := results/runs/regress
@@ -12,7 +14,7 @@ LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test lint format regress eval-mini eval-voc eval-coco-object eval-context eval-refcoco clean
+.PHONY: help setup test lint format regress eval-mini eval-voc eval-coco-object eval-context eval-refcoco data clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -70,6 +72,10 @@ eval-refcoco: $(STAMP)  ## RefCOCO, RefCOCO+ and RefCOCOg, all splits found: mak
 	run_found 'refcocog/refs(google).p' refcocog-val-google; \
 	test -n "$$status" || { echo "error: REFER_ROOT: expected refcoco/refs(unc).p or the like in $$root, found none" >&2; exit 2; }; \
 	exit $$status
+
+data: $(STAMP)  ## download, unpack and check a data set: make data NAME=voc [DATA_ROOT=...]
+	$(VENV)/bin/car data prepare '$(NAME)' --root '$(DATA_ROOT)'
+	$(VENV)/bin/car data check '$(NAME)' --root '$(DATA_ROOT)'
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,6 +1,8 @@
 """Data sets in their official layouts, read as samples: `load(name, root)`."""
 
 from dataset_adapters import coco as coco  # these modules register their adapters
+from dataset_adapters import own_folders as own_folders
+from dataset_adapters import own_hf as own_hf
 from dataset_adapters import pascal_context as pascal_context
 from dataset_adapters import refer as refer
 from dataset_adapters import voc as voc

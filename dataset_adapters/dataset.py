@@ -94,7 +94,8 @@ def load(
 ) -> Dataset:
     """Open a data set in its official layout.
 
-    name: "voc21", "voc20", "coco-object", "context60", "context59", "refcoco", "refcoco+" or "refcocog".
+    name: "voc21", "voc20", "coco-object", "context60", "context59", "refcoco", "refcoco+" or "refcocog"; "own-folders"
+    or "own-hf" for data of your own, whose places are options.
     root: the layout's folder or a parent of it.
     split: a split of the data set, or a text file of ids; None for the data set's usual one.
     source: where the labels come from, for a data set with several sources; None for the first of its sources that

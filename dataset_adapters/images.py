@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dataset_adapters.sample import ImageArray, LabelMap
+
+ImageFile: TypeAlias = str | Path | BinaryIO
 
 MAX_PIXELS = 8192 * 8192
 """Larger images are refused before decoding (decompression bombs)."""
@@ -29,9 +32,10 @@ class ImageError(ValueError):
         return type(self), (self.path, self.reason)
 
 
-def read_image(path: str | Path, *, apply_exif: bool = False) -> ImageArray:
+def read_image(path: ImageFile, *, apply_exif: bool = False) -> ImageArray:
     """Decode an image of any common mode to uint8 [H, W, 3], RGB, 0..255.
 
+    path: a file, or its open stream of bytes.
     16-bit grey is scaled (65535 becomes 255), alpha dropped (not blended), of several frames the first read.
     apply_exif: turn the picture as its EXIF orientation says. False leaves the stored pixels as they are, as
     the masks of data sets expect (TIFF is the exception: its decoder always applies the orientation).
@@ -47,7 +51,7 @@ def read_image(path: str | Path, *, apply_exif: bool = False) -> ImageArray:
     return np.array(opaque.convert("RGB"))
 
 
-def read_label_map(path: str | Path) -> LabelMap:
+def read_label_map(path: ImageFile) -> LabelMap:
     """Decode a palette or 8-bit grey image to its stored indices, int32 [H, W] in 0..255, never to colours.
 
     Raises ImageError as `read_image`, and for every other pixel mode.
@@ -58,7 +62,7 @@ def read_label_map(path: str | Path) -> LabelMap:
     return np.asarray(image).astype(np.int32)
 
 
-def _decode(path: str | Path, *, apply_exif: bool) -> Image.Image:
+def _decode(path: ImageFile, *, apply_exif: bool) -> Image.Image:
     try:
         with Image.open(path) as image:
             _check_pixels(path, image.size)
@@ -70,7 +74,7 @@ def _decode(path: str | Path, *, apply_exif: bool) -> Image.Image:
         raise ImageError(str(path), _reason(error)) from error
 
 
-def _check_pixels(path: str | Path, size: tuple[int, int]) -> None:
+def _check_pixels(path: ImageFile, size: tuple[int, int]) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
         raise ImageError(str(path), f"expected at most {MAX_PIXELS} pixels, found {width} x {height}")
@@ -86,7 +90,7 @@ def _reason(error: Exception) -> str:
     return f"cannot be decoded: {error or type(error).__name__}"
 
 
-def _grey16_to_rgb(path: str | Path, levels: npt.NDArray[np.integer]) -> ImageArray:
+def _grey16_to_rgb(path: ImageFile, levels: npt.NDArray[np.integer]) -> ImageArray:
     """Scale integer grey levels [H, W] in 0..65535 to uint8 [H, W, 3], rounding to nearest."""
     if levels.min() < 0 or levels.max() > 65535:
         raise ImageError(str(path), f"expected grey levels 0..65535, found {levels.min()}..{levels.max()}")

@@ -169,6 +169,15 @@ class ConfigurableAdapter(Adapter, Protocol):
 
 
 @runtime_checkable
+class PlacedAdapter(ConfigurableAdapter, Protocol):
+    """An adapter for data of the user's own, which options tell where they lie; a place is no part of a fingerprint."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The options that take a path or name instead of one of several values."""
+
+
+@runtime_checkable
 class SourcedAdapter(Adapter, Protocol):
     """An adapter whose rows come from a few large files, worth reading once only."""
 
@@ -220,13 +229,12 @@ def option_choices(name: str) -> Mapping[str, tuple[str, ...]]:
 
 def configured(adapter: Adapter, options: Mapping[str, str]) -> Adapter:
     """Return the adapter with these options. Raises DatasetError for an unknown option or value."""
-    choices = _choices(adapter)
+    choices, places = _choices(adapter), adapter.places if isinstance(adapter, PlacedAdapter) else ()
     for option, value in options.items():
-        if option not in choices:
-            raise DatasetError(
-                f"{adapter.name}: expected an option of {', '.join(choices) or 'none'}, found {option!r}"
-            )
-        if value not in choices[option]:
+        if option not in (*choices, *places):
+            known = ", ".join((*choices, *places)) or "none"
+            raise DatasetError(f"{adapter.name}: expected an option of {known}, found {option!r}")
+        if option in choices and value not in choices[option]:
             expected = ", ".join(choices[option])
             raise DatasetError(f"{adapter.name}: {option}: expected one of {expected}, found {value!r}")
     return adapter.with_options(options) if isinstance(adapter, ConfigurableAdapter) else adapter

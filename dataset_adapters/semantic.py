@@ -17,23 +17,31 @@ def read_semantic_sample(
     label_space: LabelSpace,
     relabel: Mapping[int, int],
     read_labels: Callable[[Path], LabelMap] = read_label_map,
+    read_pixels: Callable[[Path], ImageArray] = read_image,
 ) -> Sample:
     """Decode `row` ("id", "image", "mask") to a Sample with the mask's values replaced by `relabel`.
 
     relabel: label id (or ignore label) for every value that a mask may hold.
     read_labels: decodes a mask file to int32 [H, W] of values >= 0, raising ImageError.
+    read_pixels: decodes an image file to uint8 [H, W, 3], likewise.
     Raises SampleError if a file cannot be decoded, a mask value is not in `relabel`, or the two sizes differ.
     """
-    return add_image(root, row, label_space, _read_target(root, row, relabel, read_labels))
+    return add_image(root, row, label_space, _read_target(root, row, relabel, read_labels), read_pixels)
 
 
-def add_image(root: Path, row: Mapping[str, str], label_space: LabelSpace, target: LabelMap) -> Sample:
+def add_image(
+    root: Path,
+    row: Mapping[str, str],
+    label_space: LabelSpace,
+    target: LabelMap,
+    read_pixels: Callable[[Path], ImageArray] = read_image,
+) -> Sample:
     """Decode the image of `row` ("id", "image", "mask") to a Sample with this target, int32 [H, W].
 
     Raises SampleError, which holds the target, if the image cannot be decoded or is of another size.
     """
     try:
-        image = read_image(root / row["image"])
+        image = read_pixels(root / row["image"])
     except ImageError as error:
         raise SampleError(row["id"], row["image"], error.reason, target) from error
     if image.shape[:2] != target.shape:

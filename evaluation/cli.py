@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluation.commands import check, suite
+from evaluation.commands import check, data, suite
 from evaluation.commands.options import AllowFailuresOption, BatchSizeOption, DeviceOption, FreshOption, WorkersOption
 from evaluation.exit_status import SAMPLES_FAILED, one_line_errors
 
@@ -36,10 +36,25 @@ def car() -> None:
 
 @app.command("eval")
 def eval_command(
-    benchmark: Annotated[str, typer.Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val.")],
+    benchmark: Annotated[
+        str | None, typer.Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val; none for data of your own.")
+    ] = None,
     data_root: Annotated[
         Path | None,
         typer.Option(help="Folder of the data set in its official layout. [default: data, else the miniature's]"),
+    ] = None,
+    images: Annotated[str | None, typer.Option(help="Your own data: folder of images.")] = None,
+    masks: Annotated[str | None, typer.Option(help="Folder of label maps, a PNG of the same stem an image.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="File of class names, one a line, or `value: name`; synonyms behind semicolons.")
+    ] = None,
+    hf: Annotated[
+        str | None, typer.Option(metavar="NAME|PATH", help="Your own data: a Hugging Face data set; needs --classes.")
+    ] = None,
+    hf_config: Annotated[str | None, typer.Option(help="Configuration of that data set.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="Its column of images. [default: the usual names]")] = None,
+    mask_column: Annotated[
+        str | None, typer.Option(help="Its column of label maps. [default: the usual names]")
     ] = None,
     weights: Annotated[
         str | None,
@@ -86,11 +101,15 @@ def eval_command(
     """
     with one_line_errors():
         from evaluation.benchmark import parse_protocol, parse_settings
+        from evaluation.own_data import resolve_data
         from evaluation.runner import RunOptions, evaluate
 
+        own = {"images": images, "masks": masks, "classes": classes, "hf": hf, "hf_config": hf_config}
+        asked = resolve_data(benchmark, data_root, {**own, "image_column": image_column, "mask_column": mask_column})
         options = RunOptions(
-            benchmark=benchmark,
-            data_root=data_root,
+            benchmark=asked.benchmark,
+            data_root=asked.data_root,
+            places=asked.places,
             weights={"proposal": proposal_weights or weights, "classifier": classifier_weights or weights},
             profile=profile.value if profile else None,
             settings=parse_settings(set_ or []),
@@ -129,6 +148,7 @@ def table_command(
 
 
 check.register(app)
+data.register(app)
 suite.register(app)
 
 

@@ -12,6 +12,7 @@ RUN_ERROR = 1
 SETUP_ERROR = 2
 SAMPLES_FAILED = 3
 FIGURES_CHANGED = 4
+DATA_FAULTS = 5
 INTERRUPTED = 130
 
 
@@ -29,7 +30,7 @@ def one_line_errors() -> Iterator[None]:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(status) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted; finished samples are kept, the same command goes on from them", err=True)
+        typer.echo("interrupted; what is finished is kept, the same command goes on from it", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -23,6 +23,7 @@ EXCLUDED = {
     "batch_size": "an image's result does not depend on the others",
     "engine": "engines run the same stages",
     "data_root": "a path; the data set's fingerprint stands for the files",
+    "places": "paths and names; the data set's fingerprint stands for the files",
     "out": "a path",
     "proposal_model": "a name or path; the sha256 of the architecture stands for it",
     "classifier_model": "a name or path; the sha256 of the architecture stands for it",

@@ -52,6 +52,7 @@ class RunOptions:
     profile: Profile | None = None  # None: the benchmark's
     settings: Mapping[str, Any] = field(default_factory=dict)  # configuration fields set by the user
     split: str | None = None  # None: the benchmark's
+    places: Mapping[str, str] = field(default_factory=dict)  # where data of the user's own lie; see evaluation.own_data
     source: str | None = None  # where labels come from; None: the first source that is there
     protocol: Mapping[str, str] = field(default_factory=dict)  # see evaluation.protocol
     names: NameSet = "released"
@@ -145,7 +146,7 @@ def _dataset(benchmark: Benchmark, protocol: Protocol, root: Path, options: RunO
         split=options.split or benchmark.split,
         source=options.source,
         names=options.names,
-        options=protocol.data,
+        options={**protocol.data, **options.places},
     )
 
 

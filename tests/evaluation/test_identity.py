@@ -28,6 +28,7 @@ def test_the_exclusions_are_these_and_no_others() -> None:
         "batch_size",
         "engine",
         "data_root",
+        "places",
         "out",
         "proposal_model",
         "classifier_model",

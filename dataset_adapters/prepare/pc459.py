@@ -1,0 +1,23 @@
+"""PC-459: the whole annotation of Pascal Context."""
+
+from __future__ import annotations
+
+from dataset_adapters.prepare.pascal_context import ANNOTATION, IMAGES, PAGE, VOC2010, write_splits
+from dataset_adapters.prepare.preparation import Preparation, register
+from dataset_adapters.prepare.voc import TERMS
+
+register(
+    [
+        Preparation(
+            name="pc459",
+            title="Pascal Context, all 459 classes",
+            benchmarks=("pc459",),
+            page=PAGE,
+            terms=TERMS,
+            downloads=(IMAGES, ANNOTATION),
+            folder=VOC2010,
+            counts=(*IMAGES.provides, *ANNOTATION.provides),
+            convert=write_splits,
+        )
+    ]
+)

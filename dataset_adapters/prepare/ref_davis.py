@@ -1,0 +1,45 @@
+"""Ref-DAVIS 2017: DAVIS 2017 (unsupervised, 480p) with four sets of expressions."""
+
+from __future__ import annotations
+
+from dataset_adapters.images import read_image, read_label_map
+from dataset_adapters.prepare.preparation import Download, FileCount, ManualStep, Preparation, register
+
+_DAVIS = "https://data.vision.ee.ethz.ch/csergi/share/davis"
+_TEXTS_PAGE = (
+    "https://www.mpi-inf.mpg.de/departments/computer-vision-and-machine-learning/research/video-segmentation/"
+    "video-object-segmentation-with-language-referring-expressions"
+)
+_TEXTS = (FileCount("expressions", "davis_text_annotations/Davis17_annot[12]*.txt", (4,)),)
+_FRAMES = (
+    FileCount("videos of val", "DAVIS/ImageSets/2017/val.txt", (1,)),
+    FileCount("videos", "DAVIS/JPEGImages/480p/*/00000.jpg", (90,), read_image),
+    FileCount("label maps of first frames", "DAVIS/Annotations_unsupervised/480p/*/00000.png", (90,), read_label_map),
+)
+_SEMANTICS = (FileCount("objects", "DAVIS/davis_semantics.json", (1,)),)
+
+register(
+    [
+        Preparation(
+            name="ref-davis17",
+            title="Ref-DAVIS 2017",
+            benchmarks=("ref-davis17",),
+            page="https://davischallenge.org/davis2017/code.html",
+            terms="see the pages of DAVIS and of the expressions",
+            downloads=(
+                Download((f"{_DAVIS}/DAVIS-2017-Unsupervised-trainval-480p.zip",), None, None, ".", _FRAMES),
+                Download((f"{_DAVIS}/DAVIS-2017_semantics-480p.zip",), None, None, ".", _SEMANTICS),
+            ),
+            manual=(
+                ManualStep(
+                    "download davis_text_annotations.zip from the page and unpack it in the data root",
+                    _TEXTS_PAGE,
+                    _TEXTS,
+                ),
+            ),
+            nested=("ref-davis",),
+            folder="DAVIS",
+            counts=(*_FRAMES, *_SEMANTICS, *_TEXTS),
+        )
+    ]
+)

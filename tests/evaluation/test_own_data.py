@@ -1,0 +1,314 @@
+"""Runs over data of the user's own: folders of label maps, and Hugging Face data sets on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from made_trees import write_noise, write_png
+from PIL import Image
+from sklearn.metrics import confusion_matrix
+from typer.testing import CliRunner, Result
+
+from car_core import CaR
+from dataset_adapters import DatasetError, SampleError, load
+from evaluation.benchmark import load_benchmark, resolve_config
+from evaluation.cli import app
+
+CLASSES = "0: background\n3: cat; kitten\n9: dog\n"
+MEANING = {0: "background", 3: "cat", 9: "dog"}
+
+
+@dataclass
+class OwnTree:
+    """images/, masks/ and classes.txt below `root`; the labels of each mask as written."""
+
+    root: Path
+    model: Path
+    labels: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, stem: str, suffix: str = ".jpg", height: int = 32, width: int = 40) -> None:
+        generator = np.random.default_rng(sum(stem.encode()))
+        self.labels[stem] = generator.choice([0, 3, 9, 255], (height, width))
+        write_noise(self.image_path(stem, suffix), height, width)
+        write_png(self.mask_path(stem), self.labels[stem])
+
+    def image_path(self, stem: str, suffix: str = ".jpg") -> Path:
+        return self.root / "images" / f"{stem}{suffix}"
+
+    def mask_path(self, stem: str) -> Path:
+        return self.root / "masks" / f"{stem}.png"
+
+    @property
+    def classes(self) -> Path:
+        return self.root / "classes.txt"
+
+    @property
+    def places(self) -> dict[str, str]:
+        return {
+            "images": str(self.root / "images"),
+            "masks": str(self.root / "masks"),
+            "classes": str(self.classes),
+        }
+
+    def to_hf(self, **columns: Any) -> datasets.Dataset:
+        """The same samples in memory, encoded."""
+        stems = sorted(self.labels)
+        cells = {
+            "image": [{"bytes": self.image_path(stem).read_bytes(), "path": None} for stem in stems],
+            "mask": [{"bytes": self.mask_path(stem).read_bytes(), "path": None} for stem in stems],
+        }
+        features = datasets.Features({"id": datasets.Value("string"), **dict.fromkeys(cells, datasets.Image())})
+        dataset = datasets.Dataset.from_dict({"id": stems, **cells}, features=features)
+        return dataset.rename_columns(columns) if columns else dataset
+
+    def car(self, out: str, *arguments: str) -> Result:
+        models = [f"--set={role}_model={self.model}" for role in ("proposal", "classifier")]
+        fixed = ["--weights=random:1", "--workers=0", "--set=recurrence=none", '--set=templates=["a {}"]']
+        given = [*arguments, f"--out={self.root.parent / out}", *fixed, *models]
+        return CliRunner().invoke(app, ["eval", *given])
+
+    def car_on_folders(self, *more: str, out: str = "run") -> Result:
+        return self.car(out, *(f"--{place}={path}" for place, path in self.places.items()), *more)
+
+
+@pytest.fixture
+def own(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> OwnTree:
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    for module in ("huggingface_hub.constants", "datasets.config"):  # read from the environment at import
+        monkeypatch.setattr(f"{module}.HF_HUB_OFFLINE", True)
+    tree = OwnTree(tmp_path / "own", tiny_model)
+    for stem, height in (("b", 30), ("a.1", 36), ("c", 24)):
+        tree.add(stem, height=height)
+    tree.classes.write_text(CLASSES)
+    return tree
+
+
+def header_of(own: OwnTree, out: str = "run") -> dict[str, Any]:
+    return json.loads((own.root.parent / out / "run.json").read_text())
+
+
+def miou_by_hand(own: OwnTree) -> float:
+    """By class names, from masks as written and the library's segmentations."""
+    settings = {"proposal_model": str(own.model), "classifier_model": str(own.model)}
+    config, _ = resolve_config(
+        load_benchmark("own-folders"), "released", {**settings, "recurrence": "none", "templates": ["a {}"]}
+    )
+    car = CaR.from_config(config, weights="random:1")
+    names, matrix = ["background", "cat", "dog"], np.zeros((3, 3), np.int64)
+    for stem, labels in own.labels.items():
+        found = car.segment(np.array(Image.open(own.image_path(stem))), ["cat", "kitten", "dog"])
+        predicted = np.array(["background", "cat", "cat", "dog"])[found.label_map]
+        target = np.vectorize({**MEANING, 255: "ignored"}.get)(labels)
+        counted = target != "ignored"
+        matrix += confusion_matrix(target[counted], predicted[counted], labels=names)
+    return float((matrix.diagonal() / (matrix.sum(0) + matrix.sum(1) - matrix.diagonal())).mean())
+
+
+def test_folders_are_a_run_like_any_other(own: OwnTree) -> None:
+    result = own.car_on_folders()
+    assert result.exit_code == 0, result.stderr
+    header = header_of(own)
+    assert header["metrics"]["miou"] == pytest.approx(miou_by_hand(own))
+    assert header["counts"] == {"n_total": 3, "n_scored": 3, "n_failed": 0}
+    assert header["benchmark"]["paper"] is None
+    assert "(paper)" not in result.stdout
+    assert "| 1 | cat " in " ".join(result.stdout.split())
+
+
+def test_saved_and_parquet_data_sets_have_the_figures_of_the_folders(own: OwnTree) -> None:
+    own.car_on_folders(out="folders")
+    saved, parquet = own.root / "saved", own.root / "part.parquet"
+    datasets.DatasetDict({"validation": own.to_hf()}).save_to_disk(saved)
+    own.to_hf(image="picture", mask="truth").to_parquet(parquet)
+    columns = ["--image-column=picture", "--mask-column=truth"]
+    for out, arguments in (("saved", [f"--hf={saved}"]), ("parquet", [f"--hf={parquet}", *columns])):
+        result = own.car(out, *arguments, f"--classes={own.classes}")
+        assert result.exit_code == 0, result.stderr
+        assert header_of(own, out)["metrics"] == header_of(own, "folders")["metrics"]
+    assert sorted(json.loads(line)["id"] for line in (own.root.parent / "saved/samples.jsonl").open()) == sorted(
+        own.labels
+    )
+
+
+def test_a_local_folder_of_images_with_metadata_loads(own: OwnTree) -> None:
+    lines = [
+        {"file_name": str(own.image_path(stem)), "mask_file_name": str(own.mask_path(stem))} for stem in own.labels
+    ]
+    folder = own.root / "hub" / "train"
+    folder.mkdir(parents=True)
+    for line in lines:
+        for key, path in line.items():
+            copy = folder / f"{key}-{Path(path).name}"
+            copy.write_bytes(Path(path).read_bytes())
+            line[key] = copy.name
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    dataset = load("own-hf", ".", options={"hf": str(folder.parent), "classes": str(own.classes)})
+    assert [sample.id for sample in dataset] == [Path(line["file_name"]).stem for line in lines]
+    expected = {f"file_name-{stem}": labels for stem, labels in own.labels.items()}
+    for sample in dataset:
+        meant = np.vectorize({0: 0, 3: 1, 9: 2, 255: 255}.get)(expected[sample.id])
+        assert np.array_equal(sample.target, meant)
+
+
+def test_moved_data_are_the_same_run_and_other_values_are_not(own: OwnTree, tmp_path: Path) -> None:
+    identities = []
+    for change in ("", "moved", "renumbered"):
+        if change == "moved":
+            own.root = own.root.rename(tmp_path / "elsewhere")
+        if change == "renumbered":
+            own.classes.write_text(CLASSES.replace("9: dog", "9: dog\n8: cow").replace("8: cow", "8: horse"))
+        assert own.car_on_folders("--limit=1", out=f"run{change}").exit_code == 0
+        identities.append(header_of(own, f"run{change}")["identity"])
+    assert identities[0] == identities[1] != identities[2]
+
+
+def test_swapped_values_of_the_same_names_are_another_data_set(own: OwnTree) -> None:
+    first = load("own-folders", ".", options=own.places)
+    own.classes.write_text("0: background\n9: cat; kitten\n12: dog\n")
+    second = load("own-folders", ".", options=own.places)
+    assert first.label_space == second.label_space
+    assert first.fingerprint != second.fingerprint
+
+
+def break_size(own: OwnTree) -> None:
+    write_png(own.mask_path("b"), own.labels["b"][:-1])
+
+
+def break_values(own: OwnTree) -> None:
+    write_png(own.mask_path("b"), np.where(own.labels["b"] == 9, 10, own.labels["b"]))
+
+
+def break_depth(own: OwnTree) -> None:
+    Image.fromarray(own.labels["b"].astype(np.uint16)).save(own.mask_path("b"))
+
+
+def break_colour(own: OwnTree) -> None:
+    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(own.mask_path("b"))
+
+
+def break_file(own: OwnTree) -> None:
+    own.mask_path("b").write_bytes(own.mask_path("b").read_bytes()[:60])
+
+
+FAULTS = [
+    (break_size, "expected the size of its image, 40 x 30, found 40 x 29"),
+    (break_values, "expected labels 0, 3, 9, 255, found 10"),
+    (break_depth, "expected a palette or 8-bit single-channel mask, found mode I;16"),
+    (break_colour, "expected a palette or 8-bit single-channel mask, found mode RGB"),
+    (break_file, "cannot be decoded"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), FAULTS)
+def test_a_bad_mask_is_one_failed_record(own: OwnTree, damage: Callable[[OwnTree], None], message: str) -> None:
+    damage(own)
+    result = own.car_on_folders()
+    assert result.exit_code == 3, result.stderr
+    failed = header_of(own)["metrics"]["failed"]
+    assert [entry["id"] for entry in failed] == ["b"]
+    assert failed[0]["error"].startswith("masks/b.png: ")
+    assert message in failed[0]["error"]
+
+
+@pytest.mark.parametrize(("damage", "message"), FAULTS)
+def test_a_bad_cell_is_named_by_row_and_column(own: OwnTree, damage: Callable[[OwnTree], None], message: str) -> None:
+    damage(own)
+    own.to_hf().save_to_disk(own.root / "saved")
+    dataset = load("own-hf", ".", options={"hf": str(own.root / "saved"), "classes": str(own.classes)})
+    assert dataset[0].id == "a.1"
+    with pytest.raises(SampleError) as caught:
+        dataset[1]
+    assert str(caught.value).startswith("b: row 1, column mask: ")
+    assert message in str(caught.value)
+
+
+def test_an_empty_cell_is_a_failed_sample(own: OwnTree) -> None:
+    rows = own.to_hf().to_list()
+    rows[2]["mask"] = None
+    features = own.to_hf().features
+    datasets.Dataset.from_list(rows, features=features).save_to_disk(own.root / "saved")
+    dataset = load("own-hf", ".", options={"hf": str(own.root / "saved"), "classes": str(own.classes)})
+    with pytest.raises(SampleError, match="c: row 2, column mask: expected an image file"):
+        dataset[2]
+
+
+def test_a_split_of_ids_picks_samples(own: OwnTree, tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("c\na.1\n")
+    own.mask_path("b").unlink()
+    assert load("own-folders", ".", split=tmp_path / "ids.txt", options=own.places).ids == ("c", "a.1")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda own: own.mask_path("b").unlink(), r"masks/b\.png: expected the mask of b, found nothing \(1 of 3"),
+        (lambda own: own.image_path("b").unlink(), r"images/b\.\*: expected the image of b, found nothing"),
+        (lambda own: own.add("b", ".png"), r"images: expected one file of each stem in .*, found b\.jpg and b\.png"),
+        (lambda own: [path.unlink() for path in (own.root / "masks").iterdir()], r"masks: expected files \*\.png"),
+        (lambda own: own.classes.unlink(), r"classes\.txt: expected a file of class names"),
+        (lambda own: (own.root / "images").rename(own.root / "pictures"), "images: expected a folder, found nothing"),
+    ],
+)
+def test_missing_files_are_set_up_mistakes(own: OwnTree, damage: Callable[[OwnTree], Any], message: str) -> None:
+    damage(own)
+    with pytest.raises(DatasetError, match=message) as caught:
+        load("own-folders", ".", options=own.places)
+    assert "\n" not in str(caught.value)
+
+
+def test_images_and_masks_lie_apart(own: OwnTree) -> None:
+    with pytest.raises(DatasetError, match="masks: expected another folder"):
+        load("own-folders", ".", options={**own.places, "masks": own.places["images"]})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mask_column": "truth"}, "mask-column: expected the column 'truth', found the columns id, image, mask"),
+        ({"mask_column": "number"}, "mask-column: expected the column 'number'"),
+        ({"mask_column": "id"}, None),
+        ({"hf": "someone/nothing-of-the-kind"}, "expected a data set that the library `datasets` loads"),
+        ({"split": "test"}, "split: expected one of train, validation of .*, found 'test'"),
+        ({"split": None}, "split: expected one of train, validation of .*, found 'all'"),
+    ],
+)
+def test_bad_hf_requests_are_one_line(own: OwnTree, options: dict[str, Any], message: str | None) -> None:
+    saved = own.root / "saved"
+    datasets.DatasetDict({"train": own.to_hf(), "validation": own.to_hf()}).save_to_disk(saved)
+    split = options.pop("split", "train")
+    places = {"hf": str(saved), "classes": str(own.classes), **options}
+    if message is None:  # text can be a path, so the fault shows in the sample
+        with pytest.raises(SampleError, match="row 0, column id: No such file"):
+            load("own-hf", ".", split=split, options=places)[0]
+        return
+    with pytest.raises(DatasetError, match=message) as caught:
+        load("own-hf", ".", split=split, options=places)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "benchmark: expected a name, or --images, --masks and --classes, or --hf; found nothing"),
+        (["voc21"], "--data-root: expected the folder"),
+        (["--images=x"], "--masks: expected --images and --masks and --classes together, found no --masks"),
+        (["--hf=x"], "--classes: expected --hf and --classes together"),
+        (["--hf=x", "--classes=c", "--masks=m"], "--masks: expected the options --hf, --hf-config"),
+        (["voc21", "--data-root=.", "--classes=c"], "--classes: expected no data of your own with the benchmark voc21"),
+        (["--images=i", "--masks=m", "--classes=c", "--data-root=."], "--data-root: expected no data root"),
+        (["own-folders", "--data-root=."], "--data-root: expected no data root"),
+        (["own-folders"], "--images: expected --images and --masks"),
+    ],
+)
+def test_half_requests_are_named(own: OwnTree, arguments: list[str], message: str) -> None:
+    result = own.car("run", *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {message}")
+    assert len(result.stderr.strip().splitlines()) == 1
