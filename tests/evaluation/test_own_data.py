@@ -297,7 +297,6 @@ def test_bad_hf_requests_are_one_line(own: OwnTree, options: dict[str, Any], mes
     ("arguments", "message"),
     [
         ([], "benchmark: expected a name, or --images, --masks and --classes, or --hf; found nothing"),
-        (["voc21"], "--data-root: expected the folder"),
         (["--images=x"], "--masks: expected --images and --masks and --classes together, found no --masks"),
         (["--hf=x"], "--classes: expected --hf and --classes together"),
         (["--hf=x", "--classes=c", "--masks=m"], "--masks: expected the options --hf, --hf-config"),
