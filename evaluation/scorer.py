@@ -95,4 +95,5 @@ TASKS: Mapping[str, Task] = {
         run_arguments=lambda space: (space.labels, space.scored_labels),
     ),
     "referring": Task(prediction=predicted_mask),
+    "generalized": Task(prediction=predicted_mask),
 }
