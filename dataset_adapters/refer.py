@@ -103,14 +103,7 @@ class ReferAdapter:
 
     def label_space(self, names: NameSet) -> LabelSpace:
         """Return the two labels of a referring target; the queries belong to the samples, whatever `names` is."""
-        return LabelSpace(
-            name=self.name,
-            labels=("background", "object"),
-            queries=(),
-            query_labels=(),
-            ignore_label=255,
-            scored_labels=(1,),
-        )
+        return LabelSpace.of_objects(self.name)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and the mask of its object. Raises SampleError."""

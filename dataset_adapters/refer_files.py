@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from dataset_adapters.fields import read_field, read_json
 from dataset_adapters.restricted_pickle import read_plain_pickle
 from dataset_adapters.sample import DatasetError
 
@@ -37,12 +38,12 @@ _SPLIT_RULES: Mapping[str, Callable[[str], bool]] = {
 
 def one_target(path: Path, where: str, ref: Mapping[str, Any]) -> tuple[int, ...]:
     """The annotation of a reference to one object. Raises DatasetError."""
-    return (_field(path, where, ref, "ann_id", int),)
+    return (read_field(path, where, ref, "ann_id", int),)
 
 
 def any_targets(path: Path, where: str, ref: Mapping[str, Any]) -> tuple[int, ...]:
     """The annotations of a reference of gRefCOCO: one, several, or none for [-1]. Raises DatasetError."""
-    stored = _field(path, where, ref, "ann_id", (list, int))
+    stored = read_field(path, where, ref, "ann_id", (list, int))
     listed = stored if isinstance(stored, list) else [stored]
     if not listed or any(type(ann_id) is not int for ann_id in listed):
         raise DatasetError(f"{path}: {where}: ann_id: expected integers, or [-1] for no target, found {listed}")
@@ -55,11 +56,11 @@ def read_references(path: Path, split: str, ann_ids: AnnotationIds = one_target)
     testA and testB: the letter occurs in the stored split; test: the word does; others: equal. Raises DatasetError
     for a file that is no pickle of plain data, for missing or wrong fields, and if the split has no reference.
     """
-    stored = _read_json(path) if path.suffix == ".json" else read_plain_pickle(path)
+    stored = read_json(path) if path.suffix == ".json" else read_plain_pickle(path)
     if not isinstance(stored, list):
         raise DatasetError(f"{path}: expected a list of references, found {type(stored).__name__}")
     belongs = _SPLIT_RULES.get(split, split.__eq__)
-    splits = [_field(path, f"reference {position}", ref, "split", str) for position, ref in enumerate(stored)]
+    splits = [read_field(path, f"reference {position}", ref, "split", str) for position, ref in enumerate(stored)]
     chosen = [_reference(path, n, stored[n], ann_ids) for n, name in enumerate(splits) if belongs(name)]
     if not chosen:
         found = ", ".join(sorted(set(splits))) or "no reference"
@@ -69,13 +70,13 @@ def read_references(path: Path, split: str, ann_ids: AnnotationIds = one_target)
 
 def _reference(path: Path, position: int, ref: Mapping[str, Any], ann_ids: AnnotationIds) -> Reference:
     where = f"reference {position}"
-    ref_id = _field(path, where, ref, "ref_id", int)
-    targets, image_id = ann_ids(path, where, ref), _field(path, where, ref, "image_id", int)
-    sentences = _field(path, where, ref, "sentences", list)
+    ref_id = read_field(path, where, ref, "ref_id", int)
+    targets, image_id = ann_ids(path, where, ref), read_field(path, where, ref, "image_id", int)
+    sentences = read_field(path, where, ref, "sentences", list)
     texts = tuple(
         (
-            _field(path, f"{where}, sentence {number}", sentence, "sent_id", int),
-            _field(path, f"{where}, sentence {number}", sentence, "raw", str),
+            read_field(path, f"{where}, sentence {number}", sentence, "sent_id", int),
+            read_field(path, f"{where}, sentence {number}", sentence, "raw", str),
         )
         for number, sentence in enumerate(sentences)
     )
@@ -88,7 +89,7 @@ def read_objects(path: Path, references: Sequence[Reference], *, crowds: bool = 
     image, size (height and width), segmentations (JSON, a list of one for each object). crowds: whether objects that
     are crowds count. Raises DatasetError for a damaged file, missing or wrong fields, and absent objects or images.
     """
-    stored = _read_json(path)
+    stored = read_json(path)
     images, annotations = (_by_id(path, stored, kind) for kind in ("images", "annotations"))
     columns: dict[tuple[int, ...], dict[str, str]] = {}  # references to the same objects share them
     keys = [(reference.image_id, *reference.ann_ids) for reference in references]
@@ -98,16 +99,9 @@ def read_objects(path: Path, references: Sequence[Reference], *, crowds: bool = 
     return [columns[key] for key in keys]
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DatasetError(f"{path}: expected JSON, found other text: {error}") from error
-
-
 def _by_id(path: Path, stored: Any, kind: str) -> dict[int, Any]:
-    entries = _field(path, "the file", stored, kind, list)
-    return {_field(path, f"{kind} {position}", entry, "id", int): entry for position, entry in enumerate(entries)}
+    entries = read_field(path, "the file", stored, kind, list)
+    return {read_field(path, f"{kind} {position}", entry, "id", int): entry for position, entry in enumerate(entries)}
 
 
 def _columns(
@@ -115,7 +109,7 @@ def _columns(
 ) -> dict[str, str]:
     found = [_annotation(path, ann_id, reference, annotations) for ann_id in reference.ann_ids]
     parts = [
-        _field(path, f"annotation {each['id']}", each, "segmentation", (list, dict))
+        read_field(path, f"annotation {each['id']}", each, "segmentation", (list, dict))
         for each in found
         if crowds or not each.get("iscrowd")
     ]
@@ -130,7 +124,7 @@ def _annotation(path: Path, ann_id: int, reference: Reference, annotations: Mapp
         raise _absent(path, f"annotation {ann_id}", reference)
     annotation: Mapping[str, Any] = annotations[ann_id]
     where = f"annotation {ann_id}"
-    if _field(path, where, annotation, "image_id", int) != reference.image_id:
+    if read_field(path, where, annotation, "image_id", int) != reference.image_id:
         raise DatasetError(
             f"{path}: {where}: image_id: expected {reference.image_id} as in reference {reference.ref_id}, "
             f"found {annotation['image_id']}"
@@ -143,25 +137,13 @@ def _absent(path: Path, what: str, reference: Reference) -> DatasetError:
 
 
 def _image(path: Path, where: str, image: Any) -> dict[str, str]:
-    name = _field(path, where, image, "file_name", str)
+    name = read_field(path, where, image, "file_name", str)
     if Path(name).name != name:
         raise DatasetError(f"{path}: {where}: file_name: expected a name without folders, found {name!r}")
-    height, width = (_field(path, where, image, side, int) for side in ("height", "width"))
+    height, width = (read_field(path, where, image, side, int) for side in ("height", "width"))
     if not (0 < height < 2**15 and 0 < width < 2**15):
         raise DatasetError(f"{path}: {where}: expected height and width in 1..32767, found {height} and {width}")
     return {"image": f"{IMAGES}/{name}", "size": f"{height} {width}"}
-
-
-def _field(path: Path, where: str, entry: Any, field: str, kind: type | tuple[type, ...]) -> Any:
-    """The value of a field. Raises DatasetError unless `entry` is a dict that has it, of that type."""
-    if not isinstance(entry, dict):
-        raise DatasetError(f"{path}: {where}: expected a dict, found {type(entry).__name__}")
-    value = entry.get(field)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        kinds = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
-        found = type(value).__name__ if field in entry else "nothing"
-        raise DatasetError(f"{path}: {where}: {field}: expected {kinds}, found {found}")
-    return value
 
 
 def require_distinct(path: Path, ids: Iterable[str]) -> None:

@@ -71,7 +71,7 @@ class RunDirectory:
         self.write_header(header)
 
     def open_for_resume(self, identity_fields: Mapping[str, Any]) -> dict[str, SampleRecord]:
-        """Check that the run here has the same identity; returns its finished records by id.
+        """Check that the run here has the same identity; returns its finished records by id, in order of writing.
 
         A failed record is not returned, so its sample is redone. A torn last line is cut off.
 
@@ -225,7 +225,12 @@ def _record(fields: Any, where: str) -> SampleRecord:
 
 
 def _last_wins(records: list[SampleRecord]) -> dict[str, SampleRecord]:
-    return {record.id: record for record in records}
+    """By id, in the order of the lines that win."""
+    winners: dict[str, SampleRecord] = {}
+    for record in records:
+        winners.pop(record.id, None)
+        winners[record.id] = record
+    return winners
 
 
 def _require_known_version(fields: Any) -> None:

@@ -48,6 +48,7 @@ HEADLINES: Mapping[str, Headline] = {
         variants=("giou_mean_over_scored_samples",),
         companions=("ciou_pooled", "n_acc", "t_acc"),
     ),
+    "video": Headline("j_and_f", variants=("j_and_f_scored_only",), companions=("j", "f"), paper_metric="J&F"),
 }
 
 

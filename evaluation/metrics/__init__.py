@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from evaluation.metrics import generalized, referring, semantic
+from evaluation.metrics import generalized, referring, semantic, video
 from evaluation.metrics.records import Record
 
 __all__ = ["BY_TASK", "RunningFigure", "TaskMetrics", "metrics_for"]
@@ -53,6 +53,12 @@ BY_TASK: Mapping[str, TaskMetrics] = {
         summarize=generalized.summarize,
         running=generalized.RunningGIoU,
         choices={"resolution": tuple(referring.RESOLUTIONS), "no_target_below": tuple(generalized.NO_TARGET_BELOW)},
+    ),
+    "video": TaskMetrics(
+        count=video.count_sample,
+        summarize=video.summarize,
+        running=video.RunningJAndF,
+        choices={"davis_task": tuple(video.DAVIS_TASKS)},
     ),
 }
 
