@@ -84,7 +84,9 @@ class RunDirectory:
             raise StoreError(f"{self.path} holds a run of another identity: {differences}")
         records, end = _scan(self.samples_path)
         self._cut_samples(end)
-        return {id_: record for id_, record in _last_wins(records).items() if record.status == "ok"}
+        line = {record.id: number for number, record in enumerate(records)}
+        winners = sorted(_last_wins(records).values(), key=lambda record: line[record.id])
+        return {record.id: record for record in winners if record.status == "ok"}
 
     def append(self, record: SampleRecord) -> None:
         """Add one record and hand it to the operating system, so that a killed process does not lose it.
@@ -225,12 +227,7 @@ def _record(fields: Any, where: str) -> SampleRecord:
 
 
 def _last_wins(records: list[SampleRecord]) -> dict[str, SampleRecord]:
-    """By id, in the order of the lines that win."""
-    winners: dict[str, SampleRecord] = {}
-    for record in records:
-        winners.pop(record.id, None)
-        winners[record.id] = record
-    return winners
+    return {record.id: record for record in records}
 
 
 def _require_known_version(fields: Any) -> None:
