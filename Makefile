@@ -7,6 +7,7 @@ COCO_ROOT ?= data/coco
 REFER_ROOT ?= data/refer
 DATA_ROOT ?= data
 NAME ?= voc
+DAVIS_ROOT ?= data/ref-davis
 WEIGHTS ?= openai
 JOBS ?= 2
 REGRESS_OUT := results/runs/regress
@@ -14,7 +15,7 @@ LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test lint format regress eval-mini eval-voc eval-coco-object eval-context eval-refcoco data clean
+.PHONY: help setup test lint format regress eval-mini eval-voc eval-coco-object eval-context eval-refcoco eval-grefcoco eval-ref-davis data clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -56,22 +57,40 @@ eval-context: $(STAMP)  ## Pascal Context, with and without background: make eva
 	$(VENV)/bin/car eval context60 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 	$(VENV)/bin/car eval context59 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 
+# Shell: where the refer layout is, and how to run the benchmarks named; a failure is kept in status, the next still runs.
+define REFER_RUNS
+root=$$(test -d "$(REFER_ROOT)/refer" && echo "$(REFER_ROOT)/refer" || echo "$(REFER_ROOT)"); status=; \
+run_each() { \
+  for name; do \
+    $(VENV)/bin/car eval "$$name" --data-root "$$root" --weights '$(WEIGHTS)' $(LIMITED) $(ARGS); \
+    code=$$?; test $$code = 130 && exit 130; test $$code = 0 || status=$$code; : $${status:=0}; \
+  done; \
+}
+endef
+
 # Each line: the annotation file whose presence means that the splits after it can be run.
 eval-refcoco: $(STAMP)  ## RefCOCO, RefCOCO+ and RefCOCOg, all splits found: make eval-refcoco REFER_ROOT=... [as above]
-	@root=$$(test -d "$(REFER_ROOT)/refer" && echo "$(REFER_ROOT)/refer" || echo "$(REFER_ROOT)"); status=; \
-	run_found() { \
-	  test -e "$$root/$$1" || return 0; shift; \
-	  for name; do \
-	    $(VENV)/bin/car eval "$$name" --data-root "$$root" --weights '$(WEIGHTS)' $(LIMITED) $(ARGS); \
-	    code=$$?; test $$code = 130 && exit 130; test $$code = 0 || status=$$code; : $${status:=0}; \
-	  done; \
-	}; \
+	@$(REFER_RUNS); \
+	run_found() { test -e "$$root/$$1" || return 0; shift; run_each "$$@"; }; \
 	run_found 'refcoco/refs(unc).p' refcoco-val refcoco-testA refcoco-testB; \
 	run_found 'refcoco+/refs(unc).p' refcoco+-val refcoco+-testA refcoco+-testB; \
 	run_found 'refcocog/refs(umd).p' refcocog-val-umd refcocog-test-umd; \
 	run_found 'refcocog/refs(google).p' refcocog-val-google; \
 	test -n "$$status" || { echo "error: REFER_ROOT: expected refcoco/refs(unc).p or the like in $$root, found none" >&2; exit 2; }; \
 	exit $$status
+
+# One file holds all splits, and the first one published had val alone.
+eval-grefcoco: $(STAMP)  ## gRefCOCO, all splits found: make eval-grefcoco REFER_ROOT=... [as above]
+	@$(REFER_RUNS); \
+	for split in val testA testB; do \
+	  cat "$$root/grefcoco/grefs(unc)".* 2>/dev/null | grep -aqw "$$split" && run_each "grefcoco-$$split"; \
+	done; \
+	test -n "$$status" || { echo "error: REFER_ROOT: expected grefcoco/grefs(unc).json in $$root, found none" >&2; exit 2; }; \
+	exit $$status
+
+eval-ref-davis: $(STAMP)  ## Ref-DAVIS 2017, frame by frame and carried through time: make eval-ref-davis DAVIS_ROOT=... [as above]
+	$(VENV)/bin/car eval ref-davis17 --data-root '$(DAVIS_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
+	$(VENV)/bin/car eval ref-davis17-temporal --data-root '$(DAVIS_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 
 data: $(STAMP)  ## download, unpack and check a data set: make data NAME=voc [DATA_ROOT=...]
 	$(VENV)/bin/car data prepare '$(NAME)' --root '$(DATA_ROOT)'

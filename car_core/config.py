@@ -178,6 +178,10 @@ class CaRConfig(BaseModel):
     union_of_small_merge: bool = Field(
         description="referring: a merged mask that covers at most 5 % of the image becomes the masks' union"
     )
+    carry_queries: bool = Field(
+        default=False,
+        description="video benchmarks: a frame starts with the queries that survived the frame before, not with all",
+    )
     thing_background: Literal["stuff", "common"] = Field(
         description="background queries of the thing pass: the stuff names, or the field background"
     )

@@ -36,6 +36,12 @@ class Segmentation:
     merged_mask: BoolArray | None = None  # [H, W], referring mode only: one mask for all queries together
     seconds: Mapping[str, float] = field(default_factory=dict)  # time by stage
 
+    @classmethod
+    def of_nothing(cls, height: int, width: int) -> Segmentation:
+        """The segmentation of an image for which no query is left."""
+        nothing = np.zeros((height, width), np.int32)
+        return cls((), np.zeros((0, height, width), np.bool_), np.zeros(0, np.float32), (), nothing, ())
+
 
 def paint_labels(masks: BoolArray, scores: FloatArray, order: tuple[int, ...]) -> IntArray:
     """One label a pixel from overlapping masks.

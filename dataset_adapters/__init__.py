@@ -4,6 +4,7 @@ from dataset_adapters import coco as coco  # these modules register their adapte
 from dataset_adapters import own_folders as own_folders
 from dataset_adapters import own_hf as own_hf
 from dataset_adapters import pascal_context as pascal_context
+from dataset_adapters import ref_davis as ref_davis
 from dataset_adapters import refer as refer
 from dataset_adapters import voc as voc
 from dataset_adapters.dataset import Dataset, load

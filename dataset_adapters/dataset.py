@@ -56,11 +56,32 @@ class Dataset:
         ids = open_index(self.index_path)["id"][:]
         return tuple(ids[position] for position in self.selection)
 
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """The sequence of each sample, in order, for samples that are frames of videos; empty for other data sets."""
+        index = open_index(self.index_path)
+        if "sequence" not in index.column_names:
+            return ()
+        column = index["sequence"][:]
+        return tuple(column[position] for position in self.selection)
+
     def shard(self, index: int, count: int) -> Dataset:
-        """Return every `count`-th sample from `index` on. Raises DatasetError unless 0 <= index < count."""
+        """Return one of `count` parts that share no sample and leave none out.
+
+        Every `count`-th sample from `index` on; of videos whole sequences, about as many frames to each shard. Raises
+        DatasetError unless 0 <= index < count.
+        """
         if not 0 <= index < count:
             raise DatasetError(f"shard: expected 0 <= index < count, found index {index}, count {count}")
-        return self[index::count]
+        sequences = self.sequences
+        if not sequences:
+            return self[index::count]
+        starts = [n for n, own in enumerate(sequences) if n == 0 or own != sequences[n - 1]]
+        first, end = (
+            next((start for start in starts if start * count >= part * len(self)), len(self))
+            for part in (index, index + 1)
+        )
+        return self[first:end]
 
     def __len__(self) -> int:
         return len(self.selection)
@@ -94,8 +115,8 @@ def load(
 ) -> Dataset:
     """Open a data set in its official layout.
 
-    name: "voc21", "voc20", "coco-object", "context60", "context59", "refcoco", "refcoco+" or "refcocog"; "own-folders"
-    or "own-hf" for data of your own, whose places are options.
+    name: "voc21", "voc20", "coco-object", "context60", "context59", "refcoco", "refcoco+", "refcocog", "grefcoco" or
+    "ref-davis17"; "own-folders" or "own-hf" for data of your own, whose places are options.
     root: the layout's folder or a parent of it.
     split: a split of the data set, or a text file of ids; None for the data set's usual one.
     source: where the labels come from, for a data set with several sources; None for the first of its sources that

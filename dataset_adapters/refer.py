@@ -1,21 +1,27 @@
-"""Referring segmentation: RefCOCO, RefCOCO+ and RefCOCOg in the layout of the refer toolbox."""
+"""Referring segmentation in the layout of the refer toolbox: RefCOCO, RefCOCO+, RefCOCOg, and gRefCOCO beside them."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
+import numpy as np
+
 from dataset_adapters.images import ImageError, read_image
 from dataset_adapters.instance_masks import OVERLAPS, Overlaps, decode_segmentation
 from dataset_adapters.layout import find_root
-from dataset_adapters.restricted_pickle import read_plain_pickle
+from dataset_adapters.refer_files import (
+    IMAGES,
+    Reference,
+    any_targets,
+    read_objects,
+    read_references,
+    require_distinct,
+)
 from dataset_adapters.sample import DatasetError, LabelSpace, Mask, NameSet, Row, Sample, SampleError, register
-
-IMAGES = "images/mscoco/images/train2014"
 
 Sentences: TypeAlias = Literal["joint", "single"]
 
@@ -25,23 +31,6 @@ class Split(NamedTuple):
 
     split_by: str
     name: str
-
-
-class Reference(NamedTuple):
-    """One described object: where its mask is, and its sentences as (sentence id, text)."""
-
-    ref_id: int
-    ann_id: int
-    image_id: int
-    sentences: tuple[tuple[int, str], ...]
-
-
-# Splits with a rule of their own; the others are matched exactly.
-_SPLIT_RULES: Mapping[str, Callable[[str], bool]] = {
-    "testA": lambda stored: "A" in stored,
-    "testB": lambda stored: "B" in stored,
-    "test": lambda stored: "test" in stored,
-}
 
 
 def _joint(reference: Reference) -> list[tuple[str, list[str]]]:
@@ -74,7 +63,7 @@ class ReferAdapter:
     default_split: str
     sentences: Sentences = "joint"
     overlaps: Overlaps = "kept"
-    version: int = 1
+    version: int = 2
     task: str = "referring"
     file_columns: tuple[str, ...] = ("image",)
 
@@ -97,32 +86,24 @@ class ReferAdapter:
         return folder / f"refs({self._split(split).split_by}).p", folder / "instances.json"
 
     def rows(self, root: Path, split: str | Path) -> list[Row]:
-        """Return one row a sample: id, image, sentences (JSON), size (height and width), segmentation (JSON).
+        """Return one row a sample: id, image, sentences (JSON), size (height and width), segmentations (JSON).
 
         Raises DatasetError for damaged files, missing or wrong fields, references without image or mask, repeated
         ids and an empty split.
         """
         refs, instances = self.sources(root, split)
-        references = read_references(refs, self._split(split).name)
-        objects = _read_objects(instances, references)
+        references, objects = self._described(refs, instances, self._split(split).name)
         rows = [
             {"id": sample_id, "sentences": json.dumps(texts, ensure_ascii=False), **fields}
             for reference, fields in zip(references, objects, strict=True)
             for sample_id, texts in SENTENCES[self.sentences](reference)
         ]
-        _require_distinct(refs, (row["id"] for row in rows))
+        require_distinct(refs, (row["id"] for row in rows))
         return cast(list[Row], rows)
 
     def label_space(self, names: NameSet) -> LabelSpace:
         """Return the two labels of a referring target; the queries belong to the samples, whatever `names` is."""
-        return LabelSpace(
-            name=self.name,
-            labels=("background", "object"),
-            queries=(),
-            query_labels=(),
-            ignore_label=255,
-            scored_labels=(1,),
-        )
+        return LabelSpace.of_objects(self.name)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and the mask of its object. Raises SampleError."""
@@ -136,10 +117,18 @@ class ReferAdapter:
             raise SampleError(row["id"], row["image"], reason, target)
         return Sample(row["id"], image, tuple(json.loads(row["sentences"])), self.task, target)
 
+    def _described(self, refs: Path, instances: Path, split: str) -> tuple[list[Reference], list[dict[str, str]]]:
+        """The references, to one object each, and the columns of their objects."""
+        references = read_references(refs, split)
+        return references, read_objects(instances, references)
+
     def _target(self, row: Row) -> Mask:
         height, width = map(int, row["size"].split())
+        target = np.zeros((height, width), np.bool_)
         try:
-            return decode_segmentation(json.loads(row["segmentation"]), height, width, self.overlaps)
+            for segmentation in json.loads(row["segmentations"]):
+                target |= decode_segmentation(segmentation, height, width, self.overlaps)
+            return target
         except ValueError as error:
             raise SampleError(row["id"], f"{self.name}/instances.json", str(error)) from error
 
@@ -151,104 +140,25 @@ class ReferAdapter:
             raise DatasetError(f"split: expected one of {known} for {self.name}, found {str(split)!r}") from None
 
 
-def read_references(path: Path, split: str) -> list[Reference]:
-    """Return the references of one split of refs(<split_by>).p, in the file's order.
+@dataclass(frozen=True)
+class GeneralizedReferAdapter(ReferAdapter):
+    """grefcoco/grefs(unc).json (or .p), grefcoco/instances.json and the images of the refer toolbox.
 
-    testA and testB: the letter occurs in the stored split; test: the word does; others: equal. Raises DatasetError
-    for a file that is no pickle of plain data, for missing or wrong fields, and if the split has no reference.
+    The target is the union of all objects that a reference means, crowds left out (as ReLA has it); it is empty where
+    the reference means none, `ann_id` [-1].
     """
-    stored = read_plain_pickle(path)
-    if not isinstance(stored, list):
-        raise DatasetError(f"{path}: expected a list of references, found {type(stored).__name__}")
-    belongs = _SPLIT_RULES.get(split, split.__eq__)
-    splits = [_field(path, f"reference {position}", ref, "split", str) for position, ref in enumerate(stored)]
-    chosen = [_reference(path, position, stored[position]) for position, name in enumerate(splits) if belongs(name)]
-    if not chosen:
-        found = ", ".join(sorted(set(splits))) or "no reference"
-        raise DatasetError(f"{path}: expected references of the split {split}, found {found}")
-    return chosen
 
+    task: str = "generalized"
 
-def _reference(path: Path, position: int, ref: Mapping[str, Any]) -> Reference:
-    where = f"reference {position}"
-    ref_id, ann_id, image_id = (_field(path, where, ref, field, int) for field in ("ref_id", "ann_id", "image_id"))
-    sentences = _field(path, where, ref, "sentences", list)
-    texts = tuple(
-        (
-            _field(path, f"{where}, sentence {number}", sentence, "sent_id", int),
-            _field(path, f"{where}, sentence {number}", sentence, "raw", str),
-        )
-        for number, sentence in enumerate(sentences)
-    )
-    return Reference(ref_id, ann_id, image_id, texts)
+    def sources(self, root: Path, split: str | Path) -> tuple[Path, ...]:
+        """Return grefs(<split_by>).json, or .p where that alone is there, and instances.json."""
+        folder = root / self.name
+        plain, pickled = (folder / f"grefs({self._split(split).split_by}){suffix}" for suffix in (".json", ".p"))
+        return pickled if pickled.exists() and not plain.exists() else plain, folder / "instances.json"
 
-
-def _read_objects(path: Path, references: Iterable[Reference]) -> list[dict[str, str]]:
-    """The columns image, size and segmentation of each reference's object, from instances.json."""
-    try:
-        stored = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DatasetError(f"{path}: expected JSON, found other text: {error}") from error
-    images, annotations = (_by_id(path, stored, kind) for kind in ("images", "annotations"))
-    columns: dict[int, dict[str, str]] = {}  # by annotation: references to one object share them
-    for reference in references:
-        if reference.ann_id not in columns:
-            columns[reference.ann_id] = _object(path, reference, images, annotations)
-    return [columns[reference.ann_id] for reference in references]
-
-
-def _by_id(path: Path, stored: Any, kind: str) -> dict[int, Any]:
-    entries = _field(path, "the file", stored, kind, list)
-    return {_field(path, f"{kind} {position}", entry, "id", int): entry for position, entry in enumerate(entries)}
-
-
-def _object(
-    path: Path, reference: Reference, images: Mapping[int, Any], annotations: Mapping[int, Any]
-) -> dict[str, str]:
-    annotation, image = annotations.get(reference.ann_id), images.get(reference.image_id)
-    missing = f"the annotation {reference.ann_id}" if annotation is None else f"the image {reference.image_id}"
-    if annotation is None or image is None:
-        raise DatasetError(f"{path}: expected {missing} of reference {reference.ref_id}, found nothing")
-    where = f"annotation {reference.ann_id}"
-    if _field(path, where, annotation, "image_id", int) != reference.image_id:
-        raise DatasetError(
-            f"{path}: {where}: image_id: expected {reference.image_id} as in reference {reference.ref_id}, "
-            f"found {annotation['image_id']}"
-        )
-    return {
-        **_image(path, f"image {reference.image_id}", image),
-        "segmentation": json.dumps(
-            _field(path, where, annotation, "segmentation", (list, dict)), separators=(",", ":")
-        ),
-    }
-
-
-def _image(path: Path, where: str, image: Any) -> dict[str, str]:
-    name = _field(path, where, image, "file_name", str)
-    if Path(name).name != name:
-        raise DatasetError(f"{path}: {where}: file_name: expected a name without folders, found {name!r}")
-    height, width = (_field(path, where, image, side, int) for side in ("height", "width"))
-    if not (0 < height < 2**15 and 0 < width < 2**15):
-        raise DatasetError(f"{path}: {where}: expected height and width in 1..32767, found {height} and {width}")
-    return {"image": f"{IMAGES}/{name}", "size": f"{height} {width}"}
-
-
-def _field(path: Path, where: str, entry: Any, field: str, kind: type | tuple[type, ...]) -> Any:
-    """The value of a field. Raises DatasetError unless `entry` is a dict that has it, of that type."""
-    if not isinstance(entry, dict):
-        raise DatasetError(f"{path}: {where}: expected a dict, found {type(entry).__name__}")
-    value = entry.get(field)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        kinds = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
-        found = type(value).__name__ if field in entry else "nothing"
-        raise DatasetError(f"{path}: {where}: {field}: expected {kinds}, found {found}")
-    return value
-
-
-def _require_distinct(path: Path, ids: Iterable[str]) -> None:
-    repeated = [sample_id for sample_id, count in Counter(ids).items() if count > 1]
-    if repeated:
-        raise DatasetError(f"{path}: expected each id once, found {len(repeated)} repeated, first {repeated[0]}")
+    def _described(self, refs: Path, instances: Path, split: str) -> tuple[list[Reference], list[dict[str, str]]]:
+        references = read_references(refs, split, any_targets)
+        return references, read_objects(instances, references, crowds=False)
 
 
 def _size(shape: tuple[int, ...]) -> str:
@@ -270,5 +180,6 @@ register(
         ReferAdapter("refcoco", _UNC, default_split="val"),
         ReferAdapter("refcoco+", _UNC, default_split="val"),
         ReferAdapter("refcocog", _GOOGLE_AND_UMD, default_split="val-umd"),
+        GeneralizedReferAdapter("grefcoco", _UNC, default_split="val"),
     ]
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -55,9 +55,14 @@ class Sample:
     """One image with its queries and target.
 
     id: stable, from the source. image: uint8 [H, W, 3], RGB, 0..255.
-    queries: the texts to segment: in label-space order ("semantic"), or sentences on one object ("referring").
-    task: "semantic" or "referring".
+    queries: the texts to segment: in label-space order ("semantic"), sentences on what is one target ("referring",
+    "generalized"), or one text an object ("video").
+    task: "semantic", "referring", "generalized" or "video".
     target: semantic: int32 [H, W], label ids of the label space, or its ignore label. referring: bool [H, W].
+    generalized: bool [H, W], nothing set where the sentence means nothing in the image. video: bool [n, H, W], the
+    masks of the objects 1..n of the whole video, which do not overlap.
+    query_labels: video: the object that each query asks for, 1 first; empty elsewhere.
+    sequence: video: which sequence this frame belongs to; samples come in the order of its frames. None elsewhere.
     """
 
     id: str
@@ -65,6 +70,15 @@ class Sample:
     queries: tuple[str, ...]
     task: str
     target: LabelMap | Mask
+    query_labels: tuple[int, ...] = ()
+    sequence: str | None = None
+
+    def with_queries(self, queries: Iterable[str]) -> Sample:
+        """Return the sample with only those of its queries, in their order in it."""
+        chosen = set(queries)
+        kept = [position for position, query in enumerate(self.queries) if query in chosen]
+        labels = tuple(self.query_labels[position] for position in kept) if self.query_labels else ()
+        return replace(self, queries=tuple(self.queries[position] for position in kept), query_labels=labels)
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,11 @@ class LabelSpace:
     ignore_label: int
     scored_labels: tuple[int, ...]
     stuff_queries: tuple[bool, ...] = ()
+
+    @classmethod
+    def of_objects(cls, name: str) -> LabelSpace:
+        """The two labels of targets that are objects; the queries belong to the samples."""
+        return cls(name, ("background", "object"), queries=(), query_labels=(), ignore_label=255, scored_labels=(1,))
 
     @property
     def things(self) -> tuple[str, ...]:

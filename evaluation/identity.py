@@ -42,7 +42,7 @@ NUMERIC_PACKAGES = (
     "pycocotools",
 )
 # Sources whose change can change a figure, relative to the installation.
-_NUMERIC_SOURCES = ("car_core", "dataset_adapters", "evaluation/metrics", "evaluation/scorer.py")
+_NUMERIC_SOURCES = ("car_core", "dataset_adapters", "evaluation/metrics", "evaluation/scorer.py", "evaluation/carry.py")
 
 
 def identity_fields(

@@ -37,9 +37,9 @@ def _example(sample: Sample, prepared: Prepared) -> Example:
     caption = "" if space.queries else " / ".join(sample.queries)
     return Example(
         image=sample.image,
-        target=sample.target.astype(np.int32),
-        prediction=scorer.prediction(segmentation).astype(np.int32),
-        names=dict(enumerate(space.labels)),
+        target=scorer.labels(sample.target),
+        prediction=scorer.prediction(segmentation, sample).astype(np.int32),
+        names={**dict(enumerate(space.labels)), **dict(zip(sample.query_labels, sample.queries, strict=False))},
         ignore_label=space.ignore_label,
         caption=caption,
     )

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from car_core.weights import load_clip
 from dataset_adapters import Dataset, load
 from dataset_adapters.sample import NameSet, find_sources
 from evaluation.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, resolve_config
+from evaluation.carry import frames_to_segment
 from evaluation.engines.local import run_local
 from evaluation.identity import environment, identity_fields, peak_rss_mib
 from evaluation.inputs import Inputs, resolve_inputs, with_own_models
@@ -112,7 +113,8 @@ def run_prepared(prepared: Prepared, options: RunOptions) -> Run:
     path = options.out or DEFAULT_RUNS / f"{header.benchmark.name}-{prepared.car.config.profile}-{header.identity[:12]}"
     with RunDirectory(path) as store:
         finished = store.start(header, fresh=options.fresh)
-        header = _segment(store, prepared.selected, finished, prepared.car, prepared.scorer, options)
+        scorer = replace(prepared.scorer, folder=store.path)
+        header = _segment(store, prepared.selected, finished, prepared.car, scorer, options)
     _write_tables(path)
     return Run(path, header)
 
@@ -130,6 +132,8 @@ def prepare(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Prep
     for notice in inputs.notices:
         print(f"notice: {notice}", file=sys.stderr)
     dataset = _dataset(benchmark, protocol, inputs.data_root, options)
+    if config.carry_queries and not dataset.sequences:
+        raise BenchmarkError(f"carry_queries: expected a data set of videos, found {dataset.name}")
     config, sources = with_own_models(config, sources, inputs.weights)
     car = CaR.from_config(config, weights=inputs.weights, device=options.device, load=load_model)
     if dataset.label_space.queries:  # else each sample brings its own
@@ -231,9 +235,17 @@ def _segment_rest(
     options: RunOptions,
 ) -> None:
     """Segment what has no finished record yet, appending each record as it comes."""
-    rest = [position for position, sample_id in enumerate(dataset.ids) if sample_id not in finished]
-    with Progress(len(dataset), scorer, finished.values(), quiet=options.quiet) as progress:
-        for record in run_local(dataset, rest, car, scorer, batch_size=options.batch_size, workers=options.workers):
+    ids, carrier = dataset.ids, None
+    rest = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
+    if car.config.carry_queries:
+        rest, carrier = frames_to_segment(ids, dataset.sequences, finished)
+    redone = {ids[position] for position in rest}
+    done = [record for sample_id, record in finished.items() if sample_id not in redone]
+    work = run_local(
+        dataset, rest, car, scorer, batch_size=options.batch_size, workers=options.workers, carrier=carrier
+    )
+    with Progress(len(dataset), scorer, done, quiet=options.quiet) as progress:
+        for record in work:
             store.append(record)
             progress.add(record)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from evaluation.metrics import RunningFigure, metrics_for
-from results import SampleRecord
+from results import SampleRecord, label_maps, write_label_map
 
 Target = npt.NDArray[Any]  # int32 labels or bool [H, W], by task
 
@@ -24,25 +25,36 @@ class Scorer:
     task: str
     label_space: LabelSpace
     scoring: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None  # run directory, for the predictions that a task keeps as files
 
     def scored(self, sample: Sample, segmentation: Segmentation, decode_seconds: float) -> SampleRecord:
         """The record of a segmented sample."""
+        prediction = self.prediction(segmentation, sample)
+        self._keep(sample.id, prediction)
         return SampleRecord(
             id=sample.id,
             status="ok",
-            counts=self._count(sample.target, self.prediction(segmentation)),
+            counts=self._count(sample.target, prediction),
             queries_kept=[segmentation.queries[i] for i in segmentation.kept],
             steps=len(segmentation.steps),
             seconds={"decode": decode_seconds, **segmentation.seconds},
         )
 
-    def prediction(self, segmentation: Segmentation) -> Target:
-        """What of a segmentation is compared with the target, of its kind: int32 labels or bool [H, W]."""
-        return TASKS[self.task].prediction(segmentation, self.label_space)
+    def prediction(self, segmentation: Segmentation, sample: Sample) -> Target:
+        """What of a segmentation is compared with the target: int32 labels or bool, [H, W]."""
+        return TASKS[self.task].prediction(segmentation, sample, self.label_space)
+
+    def labels(self, target: Target) -> npt.NDArray[np.int32]:
+        """The target as the labels that a prediction of it has, int32 [H, W]."""
+        return np.asarray(TASKS[self.task].labels(target), np.int32)
 
     def failed(self, sample_id: str, error: str, target: Target | None) -> SampleRecord:
         """The record of a sample that could not be read or segmented: an empty prediction where there is a target."""
-        counts = {} if target is None else self._count(target, np.zeros_like(target))
+        counts = {}
+        if target is not None:
+            prediction = TASKS[self.task].nothing(target)
+            self._keep(sample_id, prediction)
+            counts = self._count(target, prediction)
         return SampleRecord(id=sample_id, status="failed", error=error, counts=counts)
 
     def summarize(self, records: Mapping[str, SampleRecord]) -> dict[str, Any]:
@@ -53,6 +65,12 @@ class Scorer:
         """A headline figure to be fed with records."""
         return metrics_for(self.task).running(*self._run_arguments(), **self.scoring)
 
+    def _keep(self, sample_id: str, prediction: Target) -> None:
+        """Write the prediction where the task keeps it: before its record, so that a record always has its file."""
+        keep = TASKS[self.task].keep
+        if keep and self.folder:
+            keep(self.folder, sample_id, prediction)
+
     def _count(self, target: Target, prediction: Target) -> dict[str, Any]:
         arguments = TASKS[self.task].count_arguments(self.label_space)
         return metrics_for(self.task).count(target, prediction, *arguments, **self.scoring)
@@ -61,29 +79,54 @@ class Scorer:
         return TASKS[self.task].run_arguments(self.label_space)
 
 
-def predicted_labels(segmentation: Segmentation, label_space: LabelSpace) -> npt.NDArray[np.int32]:
+def predicted_labels(segmentation: Segmentation, sample: Sample, label_space: LabelSpace) -> npt.NDArray[np.int32]:
     """The label map in the data set's label ids, int32 [H, W]; 0 where no query was found."""
-    label_of = dict(zip(label_space.queries, label_space.query_labels, strict=True))
+    return _relabelled(segmentation, label_space.queries, label_space.query_labels)
+
+
+def predicted_objects(segmentation: Segmentation, sample: Sample, label_space: LabelSpace) -> npt.NDArray[np.int32]:
+    """The object of each pixel, int32 [H, W], 1 first; 0 where no query was found. The objects compete for pixels."""
+    return _relabelled(segmentation, sample.queries, sample.query_labels)
+
+
+def _relabelled(segmentation: Segmentation, queries: Sequence[str], labels: Sequence[int]) -> npt.NDArray[np.int32]:
+    label_of = dict(zip(queries, labels, strict=True))
     lookup = np.array([0, *(label_of[query] for query in segmentation.queries)], np.int32)
     return np.asarray(lookup[segmentation.label_map], np.int32)
 
 
-def predicted_mask(segmentation: Segmentation, label_space: LabelSpace) -> npt.NDArray[np.bool_]:
+def predicted_mask(segmentation: Segmentation, sample: Sample, label_space: LabelSpace) -> npt.NDArray[np.bool_]:
     """The one mask of all sentences, bool [H, W]. Raises ValueError for a segmentation of another mode."""
     if segmentation.merged_mask is None:
         raise ValueError("mode: expected a segmentation in referring mode, found one without a merged mask")
     return segmentation.merged_mask
 
 
+def object_labels(target: Target) -> npt.NDArray[np.int32]:
+    """The object of each pixel, int32 [H, W], from masks bool [n, H, W] that do not overlap."""
+    numbers = np.arange(1, len(target) + 1, dtype=np.int32)
+    return np.asarray(np.tensordot(numbers, target.astype(np.int32), axes=1), np.int32)
+
+
+def keep_label_map(folder: Path, sample_id: str, labels: Target) -> None:
+    """Write label_maps/<annotation set>/<video>/<frame>.png: each set is what davis2017-evaluation takes as results."""
+    write_label_map(folder / label_maps.FOLDER / f"{sample_id}.png", labels)
+
+
 @dataclass(frozen=True)
 class Task:
     """How a task is scored beside its metrics.
 
-    prediction: what of a segmentation is compared with the target. count_arguments,
-    run_arguments: what the metrics' `count`, and their `summarize` and `running`, take of the label space.
+    prediction: what of a segmentation is compared with the target. labels: a target as such a
+    prediction. nothing: an empty one for a target.
+    count_arguments, run_arguments: what the metrics' `count`, and their `summarize` and `running`, take of the label
+    space. keep: writes a prediction below the run directory; None where only counts are kept.
     """
 
-    prediction: Callable[[Segmentation, LabelSpace], Target]
+    prediction: Callable[[Segmentation, Sample, LabelSpace], Target]
+    labels: Callable[[Target], Target] = np.asarray
+    nothing: Callable[[Target], Target] = np.zeros_like
+    keep: Callable[[Path, str, Target], None] | None = None
     count_arguments: Callable[[LabelSpace], tuple[Any, ...]] = lambda space: ()
     run_arguments: Callable[[LabelSpace], tuple[Any, ...]] = lambda space: ()
 
@@ -95,4 +138,11 @@ TASKS: Mapping[str, Task] = {
         run_arguments=lambda space: (space.labels, space.scored_labels),
     ),
     "referring": Task(prediction=predicted_mask),
+    "generalized": Task(prediction=predicted_mask),
+    "video": Task(
+        prediction=predicted_objects,
+        labels=object_labels,
+        nothing=lambda target: np.zeros(target.shape[1:], np.int32),
+        keep=keep_label_map,
+    ),
 }

@@ -4,6 +4,7 @@
 """
 
 from results.atomic import write_atomically
+from results.label_maps import write_label_map
 from results.paper_tables import PaperRow, paper_rows
 from results.schema import (
     SCHEMA_VERSION,
@@ -42,6 +43,7 @@ __all__ = [
     "paper_rows",
     "read_runs",
     "write_atomically",
+    "write_label_map",
     "write_suite",
     "write_suite_tables",
 ]

@@ -189,7 +189,10 @@ class SampleRecord(_Model):
     error: str | None = None
     """Why it failed; null for ok."""
     counts: dict[str, Any] = {}
-    """Integer counts by task. semantic: {"confusion": [[target, prediction, pixels], ...]}."""
+    """Integer counts by task. semantic: {"confusion": [[target, prediction, pixels], ...]}. referring:
+    {"intersection", "union", "target", "prediction"} in pixels. generalized: the same and "has_target", 0 or 1.
+    video: {"pairs": [[target object, predicted object, intersection, union, pixels of the target's and of the
+    prediction's contour, how many of each have the other within the bound], ...]}, each two objects of the frame."""
     queries_kept: list[str] = []
     """Query texts that survived the recurrence."""
     steps: Count = 0

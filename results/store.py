@@ -71,7 +71,7 @@ class RunDirectory:
         self.write_header(header)
 
     def open_for_resume(self, identity_fields: Mapping[str, Any]) -> dict[str, SampleRecord]:
-        """Check that the run here has the same identity; returns its finished records by id.
+        """Check that the run here has the same identity; returns its finished records by id, in order of writing.
 
         A failed record is not returned, so its sample is redone. A torn last line is cut off.
 
@@ -84,7 +84,9 @@ class RunDirectory:
             raise StoreError(f"{self.path} holds a run of another identity: {differences}")
         records, end = _scan(self.samples_path)
         self._cut_samples(end)
-        return {id_: record for id_, record in _last_wins(records).items() if record.status == "ok"}
+        line = {record.id: number for number, record in enumerate(records)}
+        winners = sorted(_last_wins(records).values(), key=lambda record: line[record.id])
+        return {record.id: record for record in winners if record.status == "ok"}
 
     def append(self, record: SampleRecord) -> None:
         """Add one record and hand it to the operating system, so that a killed process does not lose it.

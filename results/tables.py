@@ -26,7 +26,7 @@ _ABSENT = {True: "absent", False: ""}
 
 @dataclass(frozen=True)
 class Headline:
-    """The figure of a task that stands beside the paper's mIoU.
+    """The figure of a task that stands beside the paper's, whose name is `paper_metric`.
 
     variants: its other reductions, shown as rows of their own where they differ from it.
     companions: figures of another kind, always shown, with no difference to the paper's.
@@ -35,6 +35,7 @@ class Headline:
     metric: str
     variants: tuple[str, ...] = ()
     companions: tuple[str, ...] = ()
+    paper_metric: str = "mIoU"
 
 
 HEADLINES: Mapping[str, Headline] = {
@@ -42,6 +43,12 @@ HEADLINES: Mapping[str, Headline] = {
     "referring": Headline(
         "miou_mean_over_samples", variants=("miou_mean_over_scored_samples",), companions=("oiou_pooled",)
     ),
+    "generalized": Headline(
+        "giou_mean_over_samples",
+        variants=("giou_mean_over_scored_samples",),
+        companions=("ciou_pooled", "n_acc", "t_acc"),
+    ),
+    "video": Headline("j_and_f", variants=("j_and_f_scored_only",), companions=("j", "f"), paper_metric="J&F"),
 }
 
 
@@ -63,9 +70,10 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
     peers = _peers(cell) if cell else []
     reference = _reference(peers, uses_sam=bool(header.config.get("sam")))
     notes: list[str] = []
-    rows = [_paper_row(row, cell, notes) for row in peers if cell] + _run_rows(header)
+    headline = HEADLINES[header.benchmark.task]
+    rows = [_paper_row(row, cell, headline.paper_metric, notes) for row in peers if cell] + _run_rows(header)
     for row in rows:
-        comparable = row["metric"] not in HEADLINES[header.benchmark.task].companions
+        comparable = row["metric"] not in headline.companions
         row["difference"] = _minus(row["percent"], reference.value if reference and comparable else None)
     versus = f"vs. {reference.method} (paper)" if reference else "difference"
     columns = (
@@ -213,14 +221,14 @@ def _reference(rows: Iterable[PaperRow], *, uses_sam: bool) -> PaperRow | None:
     return candidates[0] if len(candidates) == 1 else None
 
 
-def _paper_row(row: PaperRow, cell: PaperCell, notes: list[str]) -> dict[str, Any]:
+def _paper_row(row: PaperRow, cell: PaperCell, metric: str, notes: list[str]) -> dict[str, Any]:
     numbers = []
     for note in cautions(cell.table, cell.column, row.method):
         notes.append(f"Note {len(notes) + 1}: {note}")
         numbers.append(f"note {len(notes)}")
     return {
         "method": f"{row.method} (paper)",
-        "metric": "mIoU",
+        "metric": metric,
         "percent": row.value,
         "remarks": ", ".join(numbers),
     }

@@ -26,6 +26,8 @@ class ReferTree:
     split_by: str = "unc"
     refs: list[Any] = field(default_factory=list)
     instances: dict[str, Any] = field(default_factory=lambda: {"images": [], "annotations": []})
+    refs_name: str = "refs"
+    suffix: str = ".p"
 
     @property
     def root(self) -> Path:
@@ -33,7 +35,7 @@ class ReferTree:
 
     @property
     def refs_path(self) -> Path:
-        return self.root / self.name / f"refs({self.split_by}).p"
+        return self.root / self.name / f"{self.refs_name}({self.split_by}){self.suffix}"
 
     @property
     def instances_path(self) -> Path:
@@ -75,7 +77,8 @@ class ReferTree:
 
     def save(self, protocol: int = 2) -> ReferTree:
         self.refs_path.parent.mkdir(parents=True, exist_ok=True)
-        self.refs_path.write_bytes(pickle.dumps(self.refs, protocol))
+        stored = json.dumps(self.refs).encode() if self.suffix == ".json" else pickle.dumps(self.refs, protocol)
+        self.refs_path.write_bytes(stored)
         self.instances_path.write_text(json.dumps(self.instances))
         return self
 
@@ -93,4 +96,20 @@ def refer_tree(parent: Path, name: str = "refcoco", split_by: str = "unc") -> Re
     tree.add(7, ["Person"], split="testA", segmentation={"size": [24, 32], "counts": [100, 50, 618]})
     tree.add(9, ["Sofa", "Brown sofa"], split="testB")
     tree.add(7, ["Right dog"], segmentation=[{"size": [24, 32], "counts": [0, 24, 744]}])
+    return tree.save()
+
+
+def grefer_tree(parent: Path, suffix: str = ".json") -> ReferTree:
+    """gRefCOCO: val has references to one object, to two, to none, and to one and a crowd; testA to a crowd."""
+    tree = ReferTree(parent, "grefcoco", refs_name="grefs", suffix=suffix)
+    tree.add_image(7)
+    tree.add_image(9, height=30, width=20)
+    tree.add(7, ["The left dog", "dog"])
+    tree.add(7, ["both dogs"], segmentation=[{"size": [24, 32], "counts": [0, 24, 744]}])
+    tree.add(9, ["a zebra", "no such thing"])
+    tree.add(9, ["the crowd and the cat"], segmentation=[[2, 2, 9, 2, 9, 12, 2, 12]])
+    tree.add(9, ["crowd"], split="testA", segmentation={"size": [30, 20], "counts": [0, 300, 300]})
+    tree.instances["annotations"][4]["iscrowd"] = 1
+    for ref, ann_ids in zip(tree.refs, ([1000], [1000, 1001], [-1], [1004, 1003], [1004]), strict=True):
+        ref["ann_id"] = ann_ids
     return tree.save()

@@ -23,7 +23,7 @@ register(
         Preparation(
             name="ref-davis17",
             title="Ref-DAVIS 2017",
-            benchmarks=("ref-davis17",),
+            benchmarks=("ref-davis17", "ref-davis17-temporal"),
             page="https://davischallenge.org/davis2017/code.html",
             terms="see the pages of DAVIS and of the expressions",
             downloads=(

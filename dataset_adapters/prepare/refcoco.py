@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from dataset_adapters.prepare.coco_object import TERMS
 from dataset_adapters.prepare.preparation import Download, FileCount, Preparation, SplitCount, register
-from dataset_adapters.refer import IMAGES
+from dataset_adapters.refer_files import IMAGES
 
 TRAIN2014 = Download(
     urls=("http://images.cocodataset.org/zips/train2014.zip",),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch.utils.data import DataLoader
 
 # The base class only matters to type checkers; DataLoader asks for __getitem__ and __len__.
 from torch.utils.data import Dataset as TorchDataset
 
+from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, Sample, SampleError
+from evaluation.carry import QueryCarrier
 from evaluation.scorer import Scorer
 from evaluation.segmenter import Segmenter, segment_samples
 from results import SampleRecord
@@ -56,9 +58,12 @@ def run_local(
     *,
     batch_size: int,
     workers: int,
+    carrier: QueryCarrier | None = None,
 ) -> Iterator[SampleRecord]:
     """Records of the samples at ``positions``, in order, as they finish.
 
+    carrier: given where a frame of a video starts with the queries that survived the one before; frames are then
+    segmented one by one.
     workers: decoding processes; 0 decodes in this process. A sample that cannot be read or segmented gives a failed
     record and the run goes on.
     """
@@ -66,7 +71,10 @@ def run_local(
         _Decoding(dataset, positions), batch_size=batch_size, num_workers=min(workers, len(positions)), collate_fn=list
     )
     for batch in _batches(loader):
-        yield from _records(batch, segmenter, scorer)
+        if carrier is None:
+            yield from _records(batch, segmenter, scorer)
+        else:
+            yield from (_next_frame(item, segmenter, scorer, carrier) for item in batch)
 
 
 def _batches(loader: Iterable[list[_Decoded]]) -> Iterator[list[_Decoded]]:
@@ -94,6 +102,19 @@ def _records(batch: Sequence[_Decoded], segmenter: Segmenter, scorer: Scorer) ->
             yield scorer.failed(error.id, f"{error.path}: {error.reason}", error.target)
         else:
             yield next(segmented)
+
+
+def _next_frame(item: _Decoded, segmenter: Segmenter, scorer: Scorer, carrier: QueryCarrier) -> SampleRecord:
+    """The record of the next frame of its sequence."""
+    if isinstance(item.sample, SampleError):
+        return next(_records([item], segmenter, scorer))
+    frame = carrier.start(item.sample)
+    if frame.queries:
+        record = next(_records([replace(item, sample=frame)], segmenter, scorer))
+    else:
+        record = scorer.scored(frame, Segmentation.of_nothing(*frame.image.shape[:2]), item.seconds)
+    carrier.take(frame, record)
+    return record
 
 
 def _segment(items: Sequence[_Decoded], segmenter: Segmenter, scorer: Scorer) -> list[SampleRecord]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from evaluation.metrics import referring, semantic
+from evaluation.metrics import generalized, referring, semantic, video
 from evaluation.metrics.records import Record
 
 __all__ = ["BY_TASK", "RunningFigure", "TaskMetrics", "metrics_for"]
@@ -47,6 +47,18 @@ BY_TASK: Mapping[str, TaskMetrics] = {
         summarize=referring.summarize,
         running=referring.RunningMeanIoU,
         choices={"resolution": tuple(referring.RESOLUTIONS)},
+    ),
+    "generalized": TaskMetrics(
+        count=generalized.count_sample,
+        summarize=generalized.summarize,
+        running=generalized.RunningGIoU,
+        choices={"resolution": tuple(referring.RESOLUTIONS), "no_target_below": tuple(generalized.NO_TARGET_BELOW)},
+    ),
+    "video": TaskMetrics(
+        count=video.count_sample,
+        summarize=video.summarize,
+        running=video.RunningJAndF,
+        choices={"davis_task": tuple(video.DAVIS_TASKS)},
     ),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 
@@ -32,6 +32,37 @@ def split_by_status(records: Iterable[Record]) -> tuple[list[Record], list[Recor
             raise ValueError(f"record {record.id!r}: status is {record.status!r}, expected 'ok' or 'failed'")
         by_status[record.status].append(record)
     return by_status["ok"], by_status["failed"]
+
+
+def sample_counts(ok: Sequence[Record], failed: Sequence[Record]) -> dict[str, Any]:
+    """How many samples stand behind a run's figures, and which failed: JSON-ready, failed ones by id."""
+    return {
+        "n_total": len(ok) + len(failed),
+        "n_scored": len(ok),
+        "n_failed": len(failed),
+        "failed": [
+            {"id": record.id, "error": record.error, "counted_as_empty": bool(record.counts)}
+            for record in sorted(failed, key=lambda record: record.id)
+        ],
+    }
+
+
+class RunningMean:
+    """The mean of a value of each record so far, for the progress line; a record without counts is left out."""
+
+    def __init__(self, name: str, value: Callable[[Record], float]) -> None:
+        self.name, self._value = name, value
+        self._sum, self._n = 0.0, 0
+
+    def add(self, record: Record) -> None:
+        """Count one record in."""
+        if record.counts:
+            self._sum += self._value(record)
+            self._n += 1
+
+    def figure(self) -> float | None:
+        """The mean; None while there is no record."""
+        return ratio(self._sum, self._n)
 
 
 def mean(values: Sequence[float]) -> float | None:

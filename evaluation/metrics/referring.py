@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from evaluation.metrics.records import Record, mean, ratio, split_by_status
+from evaluation.metrics.records import Record, RunningMean, mean, ratio, sample_counts, split_by_status
 
 BoolMask = npt.NDArray[np.bool_]
 
@@ -76,8 +76,8 @@ def summarize(records: Iterable[Record], resolution: str = "original") -> dict[s
         ValueError: an id occurs twice, or counts are missing or impossible.
     """
     ok, failed = split_by_status(records)
-    scored = [_counts(record) for record in ok]
-    known = scored + [_counts(record) for record in failed if record.counts]
+    scored = [PixelCounts.of(record) for record in ok]
+    known = scored + [PixelCounts.of(record) for record in failed if record.counts]
     values = _values(known, scored)
     return {
         **values,
@@ -85,19 +85,13 @@ def summarize(records: Iterable[Record], resolution: str = "original") -> dict[s
         "undefined": {
             name: NO_UNION if name == "oiou_pooled" else NO_SAMPLE for name, value in values.items() if value is None
         },
-        "n_total": len(ok) + len(failed),
-        "n_scored": len(ok),
-        "n_failed": len(failed),
-        "failed": [
-            {"id": record.id, "error": record.error, "counted_as_empty": bool(record.counts)}
-            for record in sorted(failed, key=lambda record: record.id)
-        ],
+        **sample_counts(ok, failed),
     }
 
 
 def reductions(resolution: str) -> dict[str, str]:
     """What each figure averages over, in words."""
-    size = "at the images' own size" if RESOLUTIONS[resolution] is None else f"at {resolution} (nearest neighbour)"
+    size = compared_at(resolution)
     return {
         "miou_mean_over_samples": (
             f"mean of the samples' IoU, masks compared {size}; 0 where target and prediction are both empty; "
@@ -105,33 +99,41 @@ def reductions(resolution: str) -> dict[str, str]:
         ),
         "miou_mean_over_scored_samples": "as miou_mean_over_samples, but failed samples are left out",
         "oiou_pooled": "overall IoU (cIoU): intersection over union, each summed over all samples",
-        **{_precision(t): f"share of samples with IoU >= {t}, failed ones included" for t in THRESHOLDS},
+        **{precision(t): f"share of samples with IoU >= {t}, failed ones included" for t in THRESHOLDS},
     }
 
 
-class RunningMeanIoU:
-    """`miou_mean_over_samples` over the records so far, for the progress line."""
+def compared_at(resolution: str) -> str:
+    """Where masks are compared, in words; `resolution` is a key of `RESOLUTIONS`."""
+    return "at the images' own size" if RESOLUTIONS[resolution] is None else f"at {resolution} (nearest neighbour)"
 
-    name = "mIoU"
+
+class RunningMeanIoU(RunningMean):
+    """`miou_mean_over_samples` over the records so far."""
 
     def __init__(self, resolution: str = "original") -> None:
-        self._sum, self._n = 0.0, 0
-
-    def add(self, record: Record) -> None:
-        """Count one record in; one without counts is left out."""
-        if record.counts:
-            self._sum += _counts(record).iou
-            self._n += 1
-
-    def figure(self) -> float | None:
-        """The figure in 0..1; None while there is no sample."""
-        return ratio(self._sum, self._n)
+        super().__init__("mIoU", lambda record: PixelCounts.of(record).iou)
 
 
 @dataclass(frozen=True)
-class _Counts:
+class PixelCounts:
+    """The four counts of a sample's record, in pixels."""
+
     intersection: int
     union: int
+    target: int
+    prediction: int
+
+    @classmethod
+    def of(cls, record: Record) -> PixelCounts:
+        """Read them from `record.counts`. Raises ValueError for missing or impossible ones."""
+        values = [record.counts.get(name) for name in _COUNTS]
+        if any(type(value) is not int or value < 0 for value in values):
+            raise ValueError(f"record {record.id!r}: counts: expected {', '.join(_COUNTS)}, found {record.counts}")
+        intersection, union, target, prediction = (int(value) for value in values if value is not None)
+        if union != target + prediction - intersection or intersection > min(target, prediction):
+            raise ValueError(f"record {record.id!r}: counts contradict each other: {record.counts}")
+        return cls(intersection, union, target, prediction)
 
     @property
     def iou(self) -> float:
@@ -139,28 +141,19 @@ class _Counts:
         return self.intersection / self.union if self.union else 0.0
 
 
-def _values(known: Sequence[_Counts], scored: Sequence[_Counts]) -> dict[str, float | None]:
+def _values(known: Sequence[PixelCounts], scored: Sequence[PixelCounts]) -> dict[str, float | None]:
     ious = [counts.iou for counts in known]
     return {
         "miou_mean_over_samples": mean(ious),
         "miou_mean_over_scored_samples": mean([counts.iou for counts in scored]),
         "oiou_pooled": ratio(sum(c.intersection for c in known), sum(c.union for c in known)),
-        **{_precision(t): ratio(sum(iou >= t for iou in ious), len(ious)) for t in THRESHOLDS},
+        **{precision(t): ratio(sum(iou >= t for iou in ious), len(ious)) for t in THRESHOLDS},
     }
 
 
-def _precision(threshold: float) -> str:
+def precision(threshold: float) -> str:
+    """The name of the share of samples with at least this IoU."""
     return f"precision_at_{threshold}"
-
-
-def _counts(record: Record) -> _Counts:
-    values = [record.counts.get(name) for name in _COUNTS]
-    if any(type(value) is not int or value < 0 for value in values):
-        raise ValueError(f"record {record.id!r}: counts: expected {', '.join(_COUNTS)}, found {record.counts}")
-    intersection, union, target, prediction = (int(value) for value in values if value is not None)
-    if union != target + prediction - intersection or intersection > min(target, prediction):
-        raise ValueError(f"record {record.id!r}: counts contradict each other: {record.counts}")
-    return _Counts(intersection, union)
 
 
 def _resized(mask: BoolMask, side: int | None) -> BoolMask:

@@ -284,9 +284,9 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     paths: list[Path] = []
     original = refer.read_references
 
-    def record(path: Path, split: str) -> list[refer.Reference]:
+    def record(path: Path, *arguments: Any) -> list[refer.Reference]:
         paths.append(path)
-        return original(path, split)
+        return original(path, *arguments)
 
     monkeypatch.setattr(refer, "read_references", record)
     return paths

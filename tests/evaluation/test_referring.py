@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pytest
+from fake_record import FakeRecord
 
 from evaluation.metrics import metrics_for
 from evaluation.metrics.referring import (
@@ -21,14 +20,6 @@ from evaluation.metrics.referring import (
     reductions,
     summarize,
 )
-
-
-@dataclass(frozen=True)
-class FakeRecord:
-    id: str
-    status: str = "ok"
-    error: str | None = None
-    counts: dict[str, Any] = field(default_factory=dict)
 
 
 def pair(seed: int) -> tuple[np.ndarray, np.ndarray]:

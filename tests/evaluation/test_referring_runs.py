@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from refer_tree import ReferTree, refer_tree
+from refer_tree import ReferTree, grefer_tree, refer_tree
 from typer.testing import CliRunner
 
 from car_core import CaR
@@ -17,6 +17,7 @@ from car_core.segmentation import merge_masks
 from dataset_adapters import load
 from evaluation.benchmark import BenchmarkError, benchmark_names, load_benchmark, parse_protocol, resolve_config
 from evaluation.cli import app
+from evaluation.metrics import generalized
 from evaluation.metrics.referring import count_sample
 from evaluation.runner import Run, RunOptions, evaluate
 
@@ -74,6 +75,33 @@ def test_counts_equal_an_independent_computation(
     assert found.keys() == set(dataset.ids)
     assert sum(counts["prediction"] > 0 for counts in (record["counts"] for record in found.values())) > 1
     assert done.header.metrics["miou_mean_over_samples"] == pytest.approx(np.mean(ious), abs=1e-12)
+
+
+def test_generalized_counts_equal_an_independent_computation(tree: ReferTree, tiny_model: Path, tmp_path: Path) -> None:
+    tree = grefer_tree(tmp_path / "generalized")
+    models = {"proposal_model": str(tiny_model), "classifier_model": str(tiny_model)}
+    given: dict[str, Any] = {"weights": "random:1", "workers": 0, "quiet": True, "settings": models}
+    done = evaluate(RunOptions("grefcoco-val", tree.root, out=tmp_path / "run", **given))
+    config, _ = resolve_config(load_benchmark("grefcoco-val"), "released", models)
+    car, found = CaR.from_config(config, weights="random:1"), records(done)
+    dataset = load("grefcoco", tree.root, options={"sentences": "single"})
+    for sample in dataset:
+        merged = car.segment(sample.image, sample.queries).merged_mask
+        assert merged is not None
+        assert found[sample.id]["counts"] == generalized.count_sample(sample.target, merged)
+    assert found.keys() == set(dataset.ids)
+    metrics = done.header.metrics
+    assert (metrics["n_no_target"], metrics["n_total"]) == (2, 6)
+    page = (done.path / "table.md").read_text()
+    assert "column gres_val" in page
+    assert all(name in page for name in ("giou_mean_over_samples", "ciou_pooled", "n_acc", "t_acc"))
+    tree.image_path(9).write_bytes(b"no image")
+    given["settings"] = {**models, "sentences": "joint"}
+    other = evaluate(
+        RunOptions("grefcoco-val", tree.root, out=tmp_path / "joint", protocol={"no_target_below": "1"}, **given)
+    )
+    assert list(records(other)) == ["ref0", "ref1", "ref2", "ref3"]
+    assert (other.header.counts.n_failed, other.header.metrics["n_acc"]) == (2, 0.0)
 
 
 def test_the_switch_sentences_decides_what_a_sample_is(run: Runner) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pytest
+from fake_record import FakeRecord
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
 from evaluation.metrics import BY_TASK, metrics_for
@@ -26,14 +25,6 @@ from evaluation.metrics.semantic import (
 N = 5
 LABELS = ["background", "a", "b", "c", "d"]
 IGNORE = 255
-
-
-@dataclass(frozen=True)
-class FakeRecord:
-    id: str
-    status: str = "ok"
-    error: str | None = None
-    counts: dict[str, Any] = field(default_factory=dict)
 
 
 def record(id_: str, triples: list[list[int]], status: str = "ok") -> FakeRecord:

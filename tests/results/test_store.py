@@ -75,6 +75,8 @@ def test_the_last_of_duplicate_ids_wins(run: RunDirectory) -> None:
     for record in (failed("a"), ok("b"), ok("a", 99)):
         run.append(record)
     assert run.read_records() == [ok("a", 99), ok("b")]
+    finished = run.open_for_resume(run.read_header().identity_fields)
+    assert list(finished.values()) == [ok("b"), ok("a", 99)]  # as written
     run.append(failed("b"))
     assert run.open_for_resume(run.read_header().identity_fields) == {"a": ok("a", 99)}
 

@@ -1,0 +1,92 @@
+"""gRefCOCO on made trees: several targets, none, crowds, both file formats, and bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from refer_tree import ReferTree, grefer_tree
+
+from dataset_adapters import DatasetError
+
+SINGLE = {"sentences": "single"}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> ReferTree:
+    return grefer_tree(tmp_path)
+
+
+def test_targets_are_the_union_of_what_is_meant(tree: ReferTree) -> None:
+    dataset = tree.load(options=SINGLE)
+    assert dataset.task == "generalized"
+    assert dataset.ids == ("ref0-sent0", "ref0-sent1", "ref1-sent2", "ref2-sent3", "ref2-sent4", "ref3-sent5")
+    one, _, two, none, _, beside_crowd = (sample.target for sample in dataset)
+    left, right = np.zeros((2, 24, 32), bool)
+    left[3:15, 4:20] = True
+    right[:, 0] = True
+    np.testing.assert_array_equal(one, left)
+    np.testing.assert_array_equal(two, left | right)
+    assert (none.shape, none.any()) == ((30, 20), False)
+    assert beside_crowd.sum() == 70  # the crowd covers half of the image
+    assert dataset[2].queries == ("both dogs",)
+    assert dataset[2].task == "generalized"
+    assert not tree.load(split="testA")[0].target.any()
+
+
+def test_joint_samples_and_the_pickled_file(tree: ReferTree, tmp_path: Path) -> None:
+    pickled = grefer_tree(tmp_path / "pickled", suffix=".p")
+    joint = tree.load()
+    assert joint.ids == pickled.load().ids == ("ref0", "ref1", "ref2", "ref3")
+    assert joint[2].queries == ("a zebra", "no such thing")
+    for ours, theirs in zip(joint, pickled.load(), strict=True):
+        np.testing.assert_array_equal(ours.target, theirs.target)
+
+
+def test_one_object_may_stand_alone(tree: ReferTree) -> None:
+    tree.refs[0]["ann_id"] = 1000
+    assert tree.save().load()[0].target.sum() == 192
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("ann_id", [], "reference 1: ann_id: expected integers, or [-1] for no target, found []"),
+        ("ann_id", [1000, "1"], "reference 1: ann_id: expected integers, or [-1] for no target, found [1000, '1']"),
+        ("ann_id", [True], "reference 1: ann_id: expected integers, or [-1] for no target, found [True]"),
+        ("ann_id", "1000", "reference 1: ann_id: expected list or int, found str"),
+        ("sentences", 3, "reference 1: sentences: expected list, found int"),
+    ],
+)
+def test_bad_references_are_named(tree: ReferTree, field: str, value: Any, message: str) -> None:
+    tree.refs[1][field] = value
+    tree.save()
+    with pytest.raises(DatasetError) as caught:
+        tree.load()
+    assert str(caught.value) == f"{tree.refs_path}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("ann_ids", "message"),
+    [
+        ([1000, -1], "expected the annotation -1 of reference 1, found nothing"),
+        ([1000, 1003], "annotation 1003: image_id: expected 7 as in reference 1, found 9"),
+    ],
+)
+def test_bad_targets_are_named(tree: ReferTree, ann_ids: list[int], message: str) -> None:
+    tree.refs[1]["ann_id"] = ann_ids
+    tree.save()
+    with pytest.raises(DatasetError) as caught:
+        tree.load()
+    assert str(caught.value) == f"{tree.instances_path}: {message}"
+
+
+def test_files_that_are_missing_or_of_another_kind(tree: ReferTree) -> None:
+    tree.refs_path.write_text("{")
+    with pytest.raises(DatasetError, match="expected JSON, found other text"):
+        tree.load()
+    tree.refs_path.unlink()
+    with pytest.raises(DatasetError, match=r"grefs\(unc\)\.json: expected a file, found nothing"):
+        tree.load()

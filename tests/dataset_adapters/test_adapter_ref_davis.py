@@ -1,0 +1,180 @@
+"""Ref-DAVIS 2017 on made trees: both layouts, objects and texts, sharding by video, and bad input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from davis_tree import DavisTree, davis_tree
+from PIL import Image
+
+from dataset_adapters import DatasetError, SampleError
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> DavisTree:
+    return davis_tree(tmp_path)
+
+
+def refused(call: Callable[[], object]) -> str:
+    with pytest.raises(DatasetError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_frames_of_four_sets_in_order(tree: DavisTree) -> None:
+    dataset = tree.load()
+    assert (dataset.name, dataset.task, dataset.split, len(dataset)) == ("ref-davis17/text", "video", "val", 28)
+    frames = [f"goat/{t:05d}" for t in range(4)] + [f"dogs-scale/{t:05d}" for t in range(3)]
+    assert list(dataset.ids) == [f"anno_{k}/{frame}" for k in range(4) for frame in frames]
+    assert list(dataset.sequences) == [each.rpartition("/")[0] for each in dataset.ids]
+    for position, sample in enumerate(dataset):
+        annotation_set, video, frame = sample.id.split("/")
+        labels = tree.labels[video][int(frame)]
+        assert sample.queries == tuple(tree.texts[video][int(annotation_set[-1])])
+        assert sample.query_labels == tuple(range(1, len(sample.queries) + 1))
+        assert sample.sequence == dataset.sequences[position]
+        assert sample.target.dtype == np.bool_
+        for label, mask in enumerate(sample.target, start=1):
+            np.testing.assert_array_equal(mask, labels == label)
+        np.testing.assert_array_equal(sample.image, Image.open(tree.image_path(video, int(frame))))
+    assert dataset[14].queries[0] == "chèvre blanche"
+
+
+def test_the_converted_layout_gives_the_same_samples(tree: DavisTree) -> None:
+    before = list(tree.load())
+    tree.convert()
+    dataset = tree.load()
+    assert dataset.name == "ref-davis17/meta_expressions"
+    for ours, theirs in zip(dataset, before, strict=True):
+        assert (ours.id, ours.queries, ours.query_labels) == (theirs.id, theirs.queries, theirs.query_labels)
+        np.testing.assert_array_equal(ours.target, theirs.target)
+    assert "expected one of val, train, found 'test'" in refused(
+        lambda: tree.load(source="meta_expressions", split="test")
+    )
+
+
+def test_a_text_of_two_objects_asks_for_the_first(tree: DavisTree) -> None:
+    tree.texts["dogs-scale"][0] = ["a dog", "the man", "a  dog"]
+    sample = tree.save().load()[4]
+    assert (sample.queries, sample.query_labels) == (("a dog", "the man"), (1, 2))
+    assert len(sample.target) == 3
+    one = sample.with_queries(["the man", "someone else"])
+    assert (one.queries, one.query_labels) == (("the man",), (2,))
+
+
+def test_other_values_of_a_mask_are_background(tree: DavisTree) -> None:
+    labels = tree.labels["goat"][1].copy()
+    labels[-1], labels[-2] = 255, 9
+    Image.fromarray(labels).save(tree.mask_path("goat", 1))
+    np.testing.assert_array_equal(tree.load()[1].target.any(axis=0)[-2:], np.zeros((2, 40), bool))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 20])
+def test_shards_keep_sequences_together(tree: DavisTree, count: int) -> None:
+    dataset = tree.load()
+    shards = [dataset.shard(index, count) for index in range(count)]
+    assert [sample_id for shard in shards for sample_id in shard.ids] == list(dataset.ids)
+    of_shards = [set(shard.sequences) for shard in shards]
+    assert sum(len(own) for own in of_shards) == len(set().union(*of_shards)) == 8
+    assert count > 8 or all(of_shards)
+    part = dataset[2:20]
+    assert [i for index in range(2) for i in part.shard(index, 2).ids] == list(part.ids)
+
+
+def test_missing_files_are_named(tree: DavisTree) -> None:
+    path = tree.text_path("Davis17_annot2.txt")
+    path.unlink()
+    assert refused(tree.load) == f"{path}: expected a file of expressions, found No such file or directory"
+    tree.save()
+    tree.mask_path("goat", 2).unlink()
+    assert refused(tree.load).startswith(f"{tree.mask_path('goat', 2)}: expected the mask of anno_0/goat/00002")
+    tree.mask_path("goat", 0).unlink()
+    assert "expected the annotation of the first frame of goat, found nothing" in refused(tree.load)
+    for path in tree.image_path("goat", 0).parent.iterdir():
+        path.unlink()
+    assert "expected the frames of goat (*.jpg), found none" in refused(tree.load)
+    (tree.root / "davis_text_annotations").rename(tree.root / "elsewhere")
+    assert refused(tree.load) == (
+        f"{tree.root}: expected davis_text_annotations/Davis17_annot1.txt, ..., or "
+        "meta_expressions/valid/meta_expressions.json, found nothing of the kind"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("goat 1", "line 1: expected <video> <object> \"<expression>\", found 'goat 1'"),
+        ('goat 256 "a goat"', "line 1: expected an object id in 1..254, found '256'"),
+        ('goat 255 "a goat"', "line 1: expected an object id in 1..254, found '255'"),
+        ('goat 0 "a goat"', "line 1: expected an object id in 1..254, found '0'"),
+        ('goat -1 "a goat"', "line 1: expected an object id in 1..254, found '-1'"),
+        ('goat one "a goat"', "line 1: expected an object id in 1..254, found 'one'"),
+        ('goat 1 " "', "line 1: expected an expression, found a blank one"),
+        ('goat 1 "a"\ngoat 1 "b"', "line 2: expected each object once, found 1 again"),
+        ('goat 1 "a goat"', "expected expressions of the video dogs-scale, found none"),
+    ],
+)
+def test_bad_text_files_are_named(tree: DavisTree, line: str, message: str) -> None:
+    path = tree.text_path("Davis17_annot1.txt")
+    path.write_text(line)
+    assert refused(tree.load) == f"{path}: {message}"
+
+
+def test_other_bytes_in_the_first_annotators_file(tree: DavisTree) -> None:
+    path = tree.text_path("Davis17_annot1.txt")
+    path.write_bytes('goat 1 "chèvre"'.encode("latin-1"))
+    assert "text, found other bytes" in refused(tree.load)
+
+
+@pytest.mark.parametrize(
+    ("key", "entry", "message"),
+    [
+        ("0", {"exp": 3, "obj_id": "1"}, "goat, expression 0: exp: expected str, found int"),
+        ("0", "text", "goat, expression 0: expected a dict, found str"),
+        ("x", {"exp": "a", "obj_id": "1"}, "goat, expression x: expected a number, found 'x'"),
+        ("0", {"exp": "a", "obj_id": "999"}, "goat, expression 0: expected an object id in 1..254, found '999'"),
+        ("8", {"exp": "a", "obj_id": 2}, "goat, expression 8: expected each object once, found 2 again"),
+    ],
+)
+def test_bad_meta_expressions_are_named(tree: DavisTree, key: str, entry: Any, message: str) -> None:
+    tree.convert()
+    meta = tree.meta()
+    meta["videos"]["goat"]["expressions"][key] = entry
+    tree.meta_path.write_text(json.dumps(meta))
+    assert refused(tree.load) == f"{tree.meta_path}: {message}"
+
+
+@pytest.mark.parametrize("name", ["../goat", "a/b"])
+def test_names_that_leave_their_folder(tree: DavisTree, name: str) -> None:
+    (tree.root / "DAVIS/ImageSets/2017/val.txt").write_text(f"goat\n{name}\n")
+    assert f"expected a name without folders, found {name!r}" in refused(tree.load)
+    tree.convert()
+    tree.meta_path.write_text(json.dumps({"videos": {name: {"expressions": {}}}}))
+    assert f"expected a name without folders, found {name!r}" in refused(tree.load)
+
+
+def test_first_annotations_without_or_with_too_many_objects(tree: DavisTree) -> None:
+    for value, found in ((0, 0), (255, 0), (21, 21), (254, 254)):
+        Image.fromarray(np.full((24, 40), value, np.uint8)).save(tree.mask_path("goat", 0))
+        assert f"expected objects 1..20 at most, found {found}" in refused(tree.load)
+
+
+def test_unreadable_frames_fail_with_their_target(tree: DavisTree) -> None:
+    dataset = tree.load()
+    Image.new("L", (8, 8)).save(tree.mask_path("goat", 1))
+    with pytest.raises(SampleError, match="expected the size of its frame, 40 x 24, found 8 x 8"):
+        dataset[1]
+    tree.mask_path("goat", 2).write_bytes(b"no image")
+    with pytest.raises(SampleError) as caught:
+        dataset[2]
+    assert caught.value.target is None
+    tree.image_path("goat", 3).write_bytes(b"no image")
+    with pytest.raises(SampleError) as caught:
+        dataset[3]
+    np.testing.assert_array_equal(caught.value.target[0], tree.labels["goat"][3] == 1)

@@ -1,0 +1,164 @@
+"""Generalized referring metrics against a literal loop, on split records, empty masks and bad records."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_record import FakeRecord
+
+from evaluation.metrics import metrics_for
+from evaluation.metrics.generalized import (
+    NO_SAMPLE,
+    NO_TARGETS,
+    ONLY_TARGETS,
+    RunningGIoU,
+    count_sample,
+    reductions,
+    summarize,
+)
+
+
+def pair(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Targets and predictions that are empty, small or overlapping, so that every case occurs."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(8, 30, 2))
+    target = rng.random(shape) < rng.choice([0, 0, 0.1, 0.5, 0.9])
+    like = target ^ (rng.random(shape) < rng.choice([0.01, 0.1, 0.3]))
+    return target, [like, np.zeros(shape, bool), rng.random(shape) < 0.05][rng.choice(3, p=[0.6, 0.2, 0.2])]
+
+
+def literal(pairs: list[tuple[np.ndarray, np.ndarray]], least: int) -> dict[str, float]:
+    """The four cases of ReLA's evaluator, one pixel at a time."""
+    total_i = total_u = 0
+    ious, target_ious = [], []
+    hits = {"TP": 0, "TN": 0, "FP": 0, "FN": 0}
+    for target, prediction in pairs:
+        i = u = n_target = n_predicted = 0
+        for t, p in zip(target.ravel().tolist(), prediction.ravel().tolist(), strict=True):
+            i, u, n_target, n_predicted = i + (t and p), u + (t or p), n_target + t, n_predicted + p
+        says_none = n_predicted < least
+        if n_target == 0:
+            hits["TP" if says_none else "FN"] += 1
+            ious.append(1.0 if says_none else 0.0)
+            total_u += 0 if says_none else u
+            continue
+        hits["FP" if says_none else "TN"] += 1
+        i = 0 if says_none else i
+        total_i, total_u = total_i + i, total_u + u
+        ious.append(i / u)
+        target_ious.append(i / u)
+    found = {
+        "giou_mean_over_samples": float(np.mean(ious)),
+        "ciou_pooled": total_i / total_u,
+        "n_acc": hits["TP"] / (hits["TP"] + hits["FN"]),
+        "t_acc": hits["TN"] / (hits["TN"] + hits["FP"]),
+    }
+    for threshold in (0.7, 0.8, 0.9):
+        found[f"precision_at_{threshold}"] = sum(iou >= threshold for iou in target_ious) / len(target_ious)
+    return found
+
+
+def record(id_: str, target: np.ndarray, prediction: np.ndarray, status: str = "ok") -> FakeRecord:
+    return FakeRecord(id_, status, "broken" if status == "failed" else None, count_sample(target, prediction))
+
+
+@pytest.mark.parametrize(("option", "least"), [("50", 50), ("1", 1)])
+def test_metrics_equal_a_literal_loop(option: str, least: int) -> None:
+    pairs = [pair(seed) for seed in range(200)]
+    records = [record(str(n), *masks) for n, masks in enumerate(pairs)]
+    summary, expected = summarize(records, no_target_below=option), literal(pairs, least)
+    assert 0 < expected["n_acc"] < 1
+    assert 0 < expected["t_acc"] < 1
+    assert {name: summary[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+    assert summary["giou_mean_over_scored_samples"] == summary["giou_mean_over_samples"]
+    assert summary["n_no_target"] == sum(not target.any() for target, _ in pairs)
+    running = RunningGIoU(no_target_below=option)
+    assert running.figure() is None
+    for each in records:
+        running.add(each)
+    assert running.figure() == pytest.approx(expected["giou_mean_over_samples"], abs=1e-12)
+
+
+def test_the_rule_of_50_pixels_is_exact() -> None:
+    empty, prediction = np.zeros((10, 10), bool), np.zeros((10, 10), bool)
+    prediction.ravel()[:49] = True
+    more = prediction.copy()
+    more[9, 9] = True
+    found = summarize([record("49", empty, prediction), record("50", empty, more)])
+    assert (found["n_acc"], found["ciou_pooled"], found["giou_mean_over_samples"]) == (0.5, 0.0, 0.5)
+    assert summarize([record("49", empty, prediction)], no_target_below="1")["n_acc"] == 0
+    # The mask of a wrong "no target" is not blanked: its pixels stay in the union.
+    target = ~prediction
+    assert summarize([record("x", target, prediction), record("y", more, more)])["ciou_pooled"] == 50 / 150
+
+
+def test_split_and_merged_in_any_order_gives_the_same_bits() -> None:
+    records = [record(str(seed), *pair(seed)) for seed in range(100)]
+    expected = json.dumps(summarize(records))
+    for seed in range(5):
+        shuffled = random.Random(seed).sample(records, len(records))
+        merged = [FakeRecord(r.id, counts=json.loads(json.dumps(r.counts))) for r in shuffled]
+        assert json.dumps(summarize(iter(merged[:40] + merged[40:]))) == expected
+
+
+def test_a_failed_sample_is_never_right() -> None:
+    empty, full = np.zeros((9, 9), bool), np.ones((9, 9), bool)
+    records = [
+        record("none", empty, empty),
+        record("none failed", empty, empty, "failed"),
+        record("one", full, full),
+        record("one failed", full, empty, "failed"),
+        FakeRecord("unread", "failed", "no such file"),
+    ]
+    found = summarize(records)
+    assert [found[name] for name in ("giou_mean_over_samples", "n_acc", "t_acc", "ciou_pooled")] == [0.5] * 4
+    assert found["giou_mean_over_scored_samples"] == 1
+    assert (found["n_total"], found["n_scored"], found["n_failed"], found["n_no_target"]) == (5, 2, 3, 2)
+
+
+def test_figures_without_samples_are_undefined_with_a_reason() -> None:
+    empty, full = np.zeros((9, 9), bool), np.ones((9, 9), bool)
+    assert summarize([record("x", full, full)])["undefined"] == {"n_acc": ONLY_TARGETS}
+    without = summarize([record("x", empty, empty)])
+    assert without["undefined"]["t_acc"] == without["undefined"]["precision_at_0.9"] == NO_TARGETS
+    assert (without["giou_mean_over_samples"], without["ciou_pooled"]) == (1.0, None)
+    nothing = summarize([])
+    assert nothing["undefined"].keys() == reductions("original", "50").keys()
+    assert nothing["undefined"]["giou_mean_over_samples"] == NO_SAMPLE
+    json.dumps(nothing, allow_nan=False)
+
+
+def test_a_target_that_resizing_loses_is_still_a_target() -> None:
+    target = np.zeros((2000, 2000), bool)
+    target[1, 1] = True
+    counts = count_sample(target, np.zeros_like(target), "480x480")
+    assert (counts["target"], counts["has_target"]) == (0, 1)
+    assert summarize([FakeRecord("x", counts=counts)])["t_acc"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"has_target": 2}, "expected has_target, 0 or 1"),
+        ({"has_target": None}, "expected has_target, 0 or 1"),
+        ({"has_target": 0}, "expected has_target, 0 or 1"),
+        ({"union": 1}, "contradict each other"),
+        ({"target": -1}, "expected intersection, union"),
+    ],
+)
+def test_bad_records_are_refused(change: dict[str, Any], message: str) -> None:
+    full = np.ones((3, 3), bool)
+    with pytest.raises(ValueError, match=message):
+        summarize([FakeRecord("x", counts={**count_sample(full, full), **change})])
+
+
+def test_options() -> None:
+    assert metrics_for("generalized").choices["no_target_below"] == ("50", "1")
+    with pytest.raises(ValueError, match="no_target_below: expected one of 50, 1, found '20'"):
+        summarize([], no_target_below="20")
+    assert "fewer than 50 pixels" in summarize([])["reductions"]["n_acc"]
+    assert "an empty prediction" in summarize([], no_target_below="1")["reductions"]["n_acc"]
