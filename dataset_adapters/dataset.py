@@ -140,18 +140,12 @@ def _first_present(
 
 def _ensure(adapter: Adapter, root: Path, split: str | Path, cache: Path) -> tuple[str, Path] | SourceAbsentError:
     """Return the split's fingerprint and its index below `cache`, built if it is not there."""
-    if isinstance(adapter, SourcedAdapter):
-        return ensure_sourced_index(adapter, root, split, cache)
-    rows = _rows(adapter, root, split)
-    if isinstance(rows, SourceAbsentError):
-        return rows
+    try:
+        if isinstance(adapter, SourcedAdapter):
+            return ensure_sourced_index(adapter, root, split, cache)
+        rows = adapter.rows(root, split)
+    except SourceAbsentError as error:
+        return error
     identity = fingerprint(adapter, root, rows)
     ensure_index(cache / identity, rows)
     return identity, cache / identity
-
-
-def _rows(adapter: Adapter, root: Path, split: str | Path) -> list[Row] | SourceAbsentError:
-    try:
-        return adapter.rows(root, split)
-    except SourceAbsentError as error:
-        return error
