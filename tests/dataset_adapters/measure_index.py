@@ -82,8 +82,13 @@ def make_coco(root: Path) -> None:
     ids = list(CATEGORY_LABELS)
     instances = [
         {
-            **{"id": i, "image_id": i % COCO_IMAGES, "category_id": ids[i % len(ids)], "iscrowd": 0},
-            **{"area": rng.uniform(10, 1e5), "bbox": [0, 0, 1, 1], "segmentation": [make_outline(rng)]},
+            "id": i,
+            "image_id": i % COCO_IMAGES,
+            "category_id": ids[i % len(ids)],
+            "iscrowd": 0,
+            "area": rng.uniform(10, 1e5),
+            "bbox": [0, 0, 1, 1],
+            "segmentation": [make_outline(rng)],
         }
         for i in range(OBJECTS)
     ]
