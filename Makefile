@@ -4,6 +4,8 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 VOC_ROOT ?= data/VOCdevkit
 COCO_ROOT ?= data/coco
+ADE_ROOT ?= data
+PC459_ROOT ?= data
 REFER_ROOT ?= data/refer
 DATA_ROOT ?= data
 NAME ?= voc
@@ -14,10 +16,11 @@ LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test lint format regress eval-mini eval-voc eval-coco-object eval-context eval-refcoco data clean
+.PHONY: help setup test lint format regress eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
+	eval-all data clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: $(STAMP)  ## make .venv and install everything; does nothing when it is up to date
 
@@ -56,21 +59,44 @@ eval-context: $(STAMP)  ## Pascal Context, with and without background: make eva
 	$(VENV)/bin/car eval context60 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 	$(VENV)/bin/car eval context59 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 
-# Each line: the annotation file whose presence means that the splits after it can be run.
-eval-refcoco: $(STAMP)  ## RefCOCO, RefCOCO+ and RefCOCOg, all splits found: make eval-refcoco REFER_ROOT=... [as above]
-	@root=$$(test -d "$(REFER_ROOT)/refer" && echo "$(REFER_ROOT)/refer" || echo "$(REFER_ROOT)"); status=; \
-	run_found() { \
+# run_found FILE BENCHMARK... in the folder $$root: runs the benchmarks if FILE is there. status: the last failure's.
+RUN_FOUND = status=; run_found() { \
 	  test -e "$$root/$$1" || return 0; shift; \
 	  for name; do \
 	    $(VENV)/bin/car eval "$$name" --data-root "$$root" --weights '$(WEIGHTS)' $(LIMITED) $(ARGS); \
 	    code=$$?; test $$code = 130 && exit 130; test $$code = 0 || status=$$code; : $${status:=0}; \
 	  done; \
-	}; \
+	}
+
+eval-ade: $(STAMP)  ## ADE20K with 150 and 847 classes, what is found: make eval-ade ADE_ROOT=... [as above]
+	@$(RUN_FOUND); root='$(ADE_ROOT)'; \
+	for below in . ade; do \
+	  run_found "$$below/ADEChallengeData2016/images" ade150; \
+	  run_found "$$below/ADE20K_2021_17_01/images_detectron2" ade847; \
+	done; \
+	test -n "$$status" || { echo "error: ADE_ROOT: expected ADEChallengeData2016/images or ADE20K_2021_17_01/images_detectron2 in $$root, found neither" >&2; exit 2; }; \
+	exit $$status
+
+eval-pc459: $(STAMP)  ## Pascal Context with 459 classes: make eval-pc459 PC459_ROOT=... [as above]
+	$(VENV)/bin/car eval pc459 --data-root '$(PC459_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
+
+# Each line: the annotation file whose presence means that the splits after it can be run.
+eval-refcoco: $(STAMP)  ## RefCOCO, RefCOCO+ and RefCOCOg, all splits found: make eval-refcoco REFER_ROOT=... [as above]
+	@$(RUN_FOUND); root=$$(test -d "$(REFER_ROOT)/refer" && echo "$(REFER_ROOT)/refer" || echo "$(REFER_ROOT)"); \
 	run_found 'refcoco/refs(unc).p' refcoco-val refcoco-testA refcoco-testB; \
 	run_found 'refcoco+/refs(unc).p' refcoco+-val refcoco+-testA refcoco+-testB; \
 	run_found 'refcocog/refs(umd).p' refcocog-val-umd refcocog-test-umd; \
 	run_found 'refcocog/refs(google).p' refcocog-val-google; \
 	test -n "$$status" || { echo "error: REFER_ROOT: expected refcoco/refs(unc).p or the like in $$root, found none" >&2; exit 2; }; \
+	exit $$status
+
+# A data set that is not there fails its own target alone; the table is of every run so far.
+eval-all: $(STAMP)  ## all of the above, then one table of all runs: make eval-all VOC_ROOT=... COCO_ROOT=... [as above]
+	@status=0; \
+	for target in eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco; do \
+	  $(MAKE) --no-print-directory "$$target" || status=1; \
+	done; \
+	set -- results/runs/*/run.json; test ! -e "$$1" || $(VENV)/bin/car table $$(dirname "$$@"); \
 	exit $$status
 
 data: $(STAMP)  ## download, unpack and check a data set: make data NAME=voc [DATA_ROOT=...]
