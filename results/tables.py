@@ -38,7 +38,7 @@ class Headline:
 
 
 HEADLINES: Mapping[str, Headline] = {
-    "semantic": Headline("miou", variants=("miou_gt_classes", "miou_scored_only")),
+    "semantic": Headline("miou", variants=("miou_gt_classes", "miou_gt_classes_foreground", "miou_scored_only")),
     "referring": Headline(
         "miou_mean_over_samples", variants=("miou_mean_over_scored_samples",), companions=("oiou_pooled",)
     ),
