@@ -31,7 +31,8 @@ REDUCTIONS = {
     ),
     "miou_gt_classes": "as miou, but averaged over scored classes that occur in the ground truth",
     "miou_gt_classes_foreground": (
-        "as miou_gt_classes, but pixels predicted as a label that is not scored (background) are left out, failed samples too"
+        "as miou_gt_classes, but pixels predicted as a label that is not scored (background) are left out, "
+        "and so are failed samples"
     ),
     "miou_scored_only": "as miou, but failed samples are left out",
     "pixel_accuracy_pooled": "correct pixels over all pixels with a scored target class",
