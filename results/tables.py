@@ -182,7 +182,7 @@ def suite_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
         {**row, "run": name, "pace": _pace(header)} for name, header in headers.items() for row in _run_rows(header)
     ]
     notes = dict.fromkeys(note for header in headers.values() for note in _reduction_notes(header, rows))
-    return Table(title, columns, typedtyped_frame(rows, columns), tuple(notes))
+    return Table(title, columns, typed_frame(rows, columns), tuple(notes))
 
 
 def _pace(header: RunHeader) -> float | None:
