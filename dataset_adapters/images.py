@@ -60,7 +60,7 @@ def read_label_map(path: ImageFile) -> LabelMap:
     return _read_labels(path, _LABEL_MODES, "a palette or 8-bit single-channel mask")
 
 
-def read_label_map16(path: str | Path) -> LabelMap:
+def read_label_map16(path: ImageFile) -> LabelMap:
     """Decode a 16-bit grey image (TIFF, PNG) to its stored values, int32 [H, W] in 0..65535.
 
     Raises ImageError as `read_image`, and for every other pixel mode: 8 bits cannot hold the data sets' labels.
@@ -68,7 +68,7 @@ def read_label_map16(path: str | Path) -> LabelMap:
     return _read_labels(path, _LABEL16_MODES, "a 16-bit single-channel mask")
 
 
-def _read_labels(path: str | Path, modes: frozenset[str], expected: str) -> LabelMap:
+def _read_labels(path: ImageFile, modes: frozenset[str], expected: str) -> LabelMap:
     image = _decode(path, apply_exif=False)
     if image.mode not in modes:
         raise ImageError(str(path), f"expected {expected}, found mode {image.mode}")
