@@ -4,6 +4,8 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 VOC_ROOT ?= data/VOCdevkit
 COCO_ROOT ?= data/coco
+ADE_ROOT ?= data
+PC459_ROOT ?= data
 REFER_ROOT ?= data/refer
 DATA_ROOT ?= data
 NAME ?= voc
@@ -15,10 +17,11 @@ LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test lint format regress eval-mini eval-voc eval-coco-object eval-context eval-refcoco eval-grefcoco eval-ref-davis data clean
+.PHONY: help setup test lint format regress eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
+	eval-grefcoco eval-ref-davis eval-all data clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: $(STAMP)  ## make .venv and install everything; does nothing when it is up to date
 
@@ -57,21 +60,31 @@ eval-context: $(STAMP)  ## Pascal Context, with and without background: make eva
 	$(VENV)/bin/car eval context60 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 	$(VENV)/bin/car eval context59 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 
-# Shell: where the refer layout is, and how to run the benchmarks named; a failure is kept in status, the next still runs.
-define REFER_RUNS
-root=$$(test -d "$(REFER_ROOT)/refer" && echo "$(REFER_ROOT)/refer" || echo "$(REFER_ROOT)"); status=; \
-run_each() { \
-  for name; do \
-    $(VENV)/bin/car eval "$$name" --data-root "$$root" --weights '$(WEIGHTS)' $(LIMITED) $(ARGS); \
-    code=$$?; test $$code = 130 && exit 130; test $$code = 0 || status=$$code; : $${status:=0}; \
-  done; \
-}
-endef
+# run_each BENCHMARK... runs the benchmarks on the folder $$root; a failure is kept in status, the next still runs.
+# run_found FILE BENCHMARK... does so if FILE is in that folder.
+RUN_FOUND = status=; run_each() { \
+	  for name; do \
+	    $(VENV)/bin/car eval "$$name" --data-root "$$root" --weights '$(WEIGHTS)' $(LIMITED) $(ARGS); \
+	    code=$$?; test $$code = 130 && exit 130; test $$code = 0 || status=$$code; : $${status:=0}; \
+	  done; \
+	}; run_found() { test -e "$$root/$$1" || return 0; shift; run_each "$$@"; }
+FIND_REFER = root=$$(test -d "$(REFER_ROOT)/refer" && echo "$(REFER_ROOT)/refer" || echo "$(REFER_ROOT)")
+
+eval-ade: $(STAMP)  ## ADE20K with 150 and 847 classes, what is found: make eval-ade ADE_ROOT=... [as above]
+	@$(RUN_FOUND); root='$(ADE_ROOT)'; \
+	for below in . ade; do \
+	  run_found "$$below/ADEChallengeData2016/images" ade150; \
+	  run_found "$$below/ADE20K_2021_17_01/images_detectron2" ade847; \
+	done; \
+	test -n "$$status" || { echo "error: ADE_ROOT: expected ADEChallengeData2016/images or ADE20K_2021_17_01/images_detectron2 in $$root, found neither" >&2; exit 2; }; \
+	exit $$status
+
+eval-pc459: $(STAMP)  ## Pascal Context with 459 classes: make eval-pc459 PC459_ROOT=... [as above]
+	$(VENV)/bin/car eval pc459 --data-root '$(PC459_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 
 # Each line: the annotation file whose presence means that the splits after it can be run.
 eval-refcoco: $(STAMP)  ## RefCOCO, RefCOCO+ and RefCOCOg, all splits found: make eval-refcoco REFER_ROOT=... [as above]
-	@$(REFER_RUNS); \
-	run_found() { test -e "$$root/$$1" || return 0; shift; run_each "$$@"; }; \
+	@$(RUN_FOUND); $(FIND_REFER); \
 	run_found 'refcoco/refs(unc).p' refcoco-val refcoco-testA refcoco-testB; \
 	run_found 'refcoco+/refs(unc).p' refcoco+-val refcoco+-testA refcoco+-testB; \
 	run_found 'refcocog/refs(umd).p' refcocog-val-umd refcocog-test-umd; \
@@ -81,7 +94,7 @@ eval-refcoco: $(STAMP)  ## RefCOCO, RefCOCO+ and RefCOCOg, all splits found: mak
 
 # One file holds all splits, and the first one published had val alone.
 eval-grefcoco: $(STAMP)  ## gRefCOCO, all splits found: make eval-grefcoco REFER_ROOT=... [as above]
-	@$(REFER_RUNS); \
+	@$(RUN_FOUND); $(FIND_REFER); \
 	for split in val testA testB; do \
 	  cat "$$root/grefcoco/grefs(unc)".* 2>/dev/null | grep -aqw "$$split" && run_each "grefcoco-$$split"; \
 	done; \
@@ -91,6 +104,15 @@ eval-grefcoco: $(STAMP)  ## gRefCOCO, all splits found: make eval-grefcoco REFER
 eval-ref-davis: $(STAMP)  ## Ref-DAVIS 2017, frame by frame and carried through time: make eval-ref-davis DAVIS_ROOT=... [as above]
 	$(VENV)/bin/car eval ref-davis17 --data-root '$(DAVIS_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 	$(VENV)/bin/car eval ref-davis17-temporal --data-root '$(DAVIS_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
+
+# A data set that is not there fails its own target alone; the table is of every run so far.
+eval-all: $(STAMP)  ## all of the above, then one table of all runs: make eval-all VOC_ROOT=... COCO_ROOT=... [as above]
+	@status=0; \
+	for target in eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco eval-grefcoco eval-ref-davis; do \
+	  $(MAKE) --no-print-directory "$$target" || status=1; \
+	done; \
+	set -- results/runs/*/run.json; test ! -e "$$1" || $(VENV)/bin/car table $$(dirname "$$@"); \
+	exit $$status
 
 data: $(STAMP)  ## download, unpack and check a data set: make data NAME=voc [DATA_ROOT=...]
 	$(VENV)/bin/car data prepare '$(NAME)' --root '$(DATA_ROOT)'

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dataset_adapters.class_names import BACKGROUND, read_class_names
 from dataset_adapters.coco_instances import paint_instances, read_instances
-from dataset_adapters.layout import find_root, read_ids
+from dataset_adapters.layout import find_image_folder, find_root, stems
 from dataset_adapters.sample import DatasetError, LabelSpace, NameSet, Row, Sample, SourceAbsentError, register
 from dataset_adapters.semantic import add_image, read_semantic_sample
 
@@ -22,7 +21,7 @@ _MAP_PARENTS = ("stuffthingmaps", "annotations")
 # A pixel of COCO-Stuff holds the category id - 1. These values below 91 belong to ids that COCO does not use.
 _UNUSED_VALUES = frozenset({11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90})
 _CATEGORY_VALUES = tuple(value for value in range(91) if value not in _UNUSED_VALUES)
-_CATEGORY_LABELS = {value + 1: label for label, value in enumerate(_CATEGORY_VALUES, start=1)}
+CATEGORY_LABELS = {value + 1: label for label, value in enumerate(_CATEGORY_VALUES, start=1)}
 # GroupViT's rule: all stuff (91 and above) and unlabelled pixels (255) are background.
 _STUFFTHING_LABELS = {
     **{value: label for label, value in enumerate(_CATEGORY_VALUES, start=1)},
@@ -65,7 +64,7 @@ class CocoMapsAdapter(_CocoAdapter):
         """Return one row (id, image, mask) per image or label map of the split. Raises DatasetError."""
         images, chosen = _find_images(root, split)
         maps = self._find_maps(root, images.name)
-        ids = chosen or sorted(_stems(root / images, ".jpg") | self._map_ids(root / maps))
+        ids = chosen or sorted(stems(root / images, ".jpg") | self._map_ids(root / maps))
         return [{"id": id, "image": f"{images}/{id}.jpg", "mask": f"{maps}/{id}{self.suffix}"} for id in ids]
 
     def _find_maps(self, root: Path, split: str) -> Path:
@@ -77,7 +76,7 @@ class CocoMapsAdapter(_CocoAdapter):
 
     def _map_ids(self, folder: Path) -> set[str]:
         # Converted label maps of several kinds may lie among the original ones.
-        return {stem for stem in _stems(folder, self.suffix) if not stem.endswith("TrainIds")}
+        return {stem for stem in stems(folder, self.suffix) if not stem.endswith("TrainIds")}
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and its label map. Raises SampleError."""
@@ -90,17 +89,23 @@ class CocoInstancesAdapter(_CocoAdapter):
 
     file_columns: tuple[str, ...] = ("image",)
 
+    def sources(self, root: Path, split: str | Path) -> tuple[Path, ...]:
+        """Return the file of annotations, the folder of images and the file of ids, if any. Raises DatasetError."""
+        images, chosen = _find_images(root, split)
+        annotations = root / _annotations(images)
+        if not annotations.is_file():
+            raise SourceAbsentError(_annotations(images))
+        return annotations, root / images, *([Path(split).expanduser()] if chosen else [])
+
     def rows(self, root: Path, split: str | Path) -> list[Row]:
         """Return one row (id, image, mask, height, width, instances) per image of the split. Raises DatasetError.
 
         mask: the file of annotations. instances: their labels and masks, see `paint_instances`.
         """
         images, chosen = _find_images(root, split)
-        annotations = f"annotations/instances_{images.name}.json"
-        if not (root / annotations).is_file():
-            raise SourceAbsentError(annotations)
-        annotated = read_instances(root / annotations, _CATEGORY_LABELS, read_class_names("coco_object").dataset)
-        ids = chosen or sorted(_stems(root / images, ".jpg") | annotated.keys())
+        annotations = _annotations(images)
+        annotated = read_instances(root / annotations, CATEGORY_LABELS, read_class_names("coco_object").dataset)
+        ids = chosen or sorted(stems(root / images, ".jpg") | annotated.keys())
         _require_annotated(root / annotations, ids, annotated)
         return [{"id": id, "image": f"{images}/{id}.jpg", "mask": annotations, **annotated[id]} for id in ids]
 
@@ -110,29 +115,11 @@ class CocoInstancesAdapter(_CocoAdapter):
 
 
 def _find_images(root: Path, split: str | Path) -> tuple[Path, list[str] | None]:
-    """Return the folder of images relative to the root, and the ids if `split` is a file of them."""
-    folder = _image_folder(root, str(split)) if Path(split).name == str(split) else None
-    if folder:
-        return folder, None
-    given, usual = Path(split).expanduser(), _image_folder(root, _CocoAdapter.default_split)
-    if given.is_file() and usual:
-        return usual, read_ids(given)
-    raise DatasetError(
-        f"split: expected a folder of images, {root}/{split} or {root}/images/{split}, or a file of ids of"
-        f" {_CocoAdapter.default_split}, found {str(split)!r}"
-    )
+    return find_image_folder(root, _IMAGE_PARENTS, split, _CocoAdapter.default_split)
 
 
-def _image_folder(root: Path, split: str) -> Path | None:
-    folders = [Path(parent, split) for parent in _IMAGE_PARENTS]
-    return next((folder for folder in folders if (root / folder).is_dir()), None)
-
-
-def _stems(folder: Path, suffix: str) -> set[str]:
-    """The names in a folder that end in `suffix`, without it; none where there is no such folder."""
-    if not folder.is_dir():
-        return set()
-    return {name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix)}
+def _annotations(images: Path) -> str:
+    return f"annotations/instances_{images.name}.json"
 
 
 def _require_annotated(path: Path, ids: list[str], annotated: Mapping[str, object]) -> None:

@@ -10,55 +10,42 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field
 
 from dataset_adapters.images import MAX_PIXELS
 from dataset_adapters.sample import DatasetError, LabelMap, Row
+from dataset_adapters.stored_json import Side, Stored, StoredImage, read_stored
 
 _Value = TypeVar("_Value")
 _Number = Annotated[float, Field(allow_inf_nan=False)]
-_Side = Annotated[int, Field(gt=0, le=MAX_PIXELS)]
 _Run = Annotated[int, Field(ge=0, le=MAX_PIXELS)]
 _Polygon: TypeAlias = Annotated[list[_Number], Field(min_length=6)]  # x, y, x, y, ... in pixels
 
 
-class _Stored(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-
-class _Image(_Stored):
+class _Image(StoredImage):
     id: int
-    file_name: str = Field(pattern=r"^[^/\\]+\.jpg$")
-    height: _Side
-    width: _Side
-
-    @model_validator(mode="after")
-    def _is_decodable(self) -> _Image:
-        if self.height * self.width > MAX_PIXELS:
-            raise ValueError(f"expected at most {MAX_PIXELS} pixels")
-        return self
 
 
-class _RLE(_Stored):
+class _RLE(Stored):
     """Lengths of the runs of 0 and 1 in turn, down the columns."""
 
-    size: tuple[_Side, _Side]
+    size: tuple[Side, Side]
     counts: list[_Run]
 
 
-class _Annotation(_Stored):
+class _Annotation(Stored):
     image_id: int
     category_id: int
     area: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     segmentation: Annotated[list[_Polygon], Field(min_length=1)] | _RLE
 
 
-class _Category(_Stored):
+class _Category(Stored):
     id: int
     name: str
 
 
-class _Instances(_Stored):
+class _Instances(Stored):
     images: Annotated[list[_Image], Field(min_length=1)]
     annotations: list[_Annotation]
     categories: list[_Category]
@@ -72,7 +59,7 @@ def read_instances(path: Path, labels: Mapping[int, int], names: Sequence[str]) 
     Raises DatasetError naming the field for a file that is no such JSON, holds other categories, the same image twice,
     an annotation of no image, or a mask that does not fit its image.
     """
-    stored = _validated(path)
+    stored = read_stored(path, _Instances)
     _check_categories(path, stored.categories, labels, names)
     images = {image.id: image for image in stored.images}
     stems = {Path(image.file_name).stem for image in stored.images}
@@ -95,16 +82,6 @@ def paint_instances(row: Row) -> LabelMap:
     for label, counts in json.loads(row["instances"]):
         target[mask.decode({"size": size, "counts": counts}) > 0] = label
     return target
-
-
-def _validated(path: Path) -> _Instances:
-    try:
-        return TypeAdapter(_Instances).validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        field = ".".join(map(str, first["loc"])) or "the file"
-        found = " ".join(str(first["input"]).split())[:60]
-        raise DatasetError(f"{path}: {field}: {first['msg']}, found {found}") from None
 
 
 def _check_categories(

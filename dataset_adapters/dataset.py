@@ -13,7 +13,6 @@ from dataset_adapters.sample import (
     DatasetError,
     LabelSpace,
     NameSet,
-    Row,
     Sample,
     SourceAbsentError,
     SourcedAdapter,
@@ -115,8 +114,8 @@ def load(
 ) -> Dataset:
     """Open a data set in its official layout.
 
-    name: "voc21", "voc20", "coco-object", "context60", "context59", "refcoco", "refcoco+", "refcocog", "grefcoco" or
-    "ref-davis17"; "own-folders" or "own-hf" for data of your own, whose places are options.
+    name: "voc21", "voc20", "coco-object", "context60", "context59", "ade150", "ade847", "pc459", "refcoco", "refcoco+",
+    "refcocog", "grefcoco" or "ref-davis17"; "own-folders" or "own-hf" for data of your own, whose places are options.
     root: the layout's folder or a parent of it.
     split: a split of the data set, or a text file of ids; None for the data set's usual one.
     source: where the labels come from, for a data set with several sources; None for the first of its sources that
@@ -130,13 +129,12 @@ def load(
     adapters = [configured(adapter, options or {}) for adapter in find_sources(name, source)]
     if names not in get_args(NameSet):
         raise DatasetError(f"names: expected one of {', '.join(get_args(NameSet))}, found {names!r}")
-    folder = adapters[0].find_root(Path(root).expanduser().absolute())
-    chosen = adapters[0].default_split if split is None else split
+    given = Path(root).expanduser().absolute()
     cache = (default_cache_dir() if cache_dir is None else Path(cache_dir)).expanduser().absolute() / "indexes"
-    adapter, identity, index_path = _first_present(adapters, folder, chosen, cache)
+    adapter, folder, identity, index_path = _first_present(adapters, given, split, cache)
     return Dataset(
         name=adapter.name,
-        split=Path(chosen).stem,
+        split=Path(adapter.default_split if split is None else split).stem,
         root=folder,
         fingerprint=identity,
         label_space=adapter.label_space(names),
@@ -147,32 +145,35 @@ def load(
 
 
 def _first_present(
-    adapters: Sequence[Adapter], root: Path, split: str | Path, cache: Path
-) -> tuple[Adapter, str, Path]:
-    """Return the first of the sources of one data set whose files are there, its fingerprint and its index."""
-    absent = []
+    adapters: Sequence[Adapter], root: Path, split: str | Path | None, cache: Path
+) -> tuple[Adapter, Path, str, Path]:
+    """Return the first of the sources of one data set whose files are there, its root, fingerprint and index."""
+    absent: list[SourceAbsentError] = []
+    no_root: list[DatasetError] = []
     for adapter in adapters:
-        found = _ensure(adapter, root, split, cache)
+        try:
+            folder = adapter.find_root(root)
+        except DatasetError as error:  # the sources may have layouts of their own
+            no_root.append(error)
+            continue
+        found = _ensure(adapter, folder, adapter.default_split if split is None else split, cache)
         if not isinstance(found, SourceAbsentError):
-            return adapter, *found
-        absent.append(found.expected)
-    raise DatasetError(f"{root}: expected {', or '.join(absent)}, found nothing of the kind")
+            return adapter, folder, *found
+        absent.append(found)
+    if not absent:
+        raise no_root[0]
+    expected = ", or ".join(error.expected for error in absent)
+    raise DatasetError(f"{folder}: expected {expected}, found nothing of the kind")
 
 
 def _ensure(adapter: Adapter, root: Path, split: str | Path, cache: Path) -> tuple[str, Path] | SourceAbsentError:
     """Return the split's fingerprint and its index below `cache`, built if it is not there."""
-    if isinstance(adapter, SourcedAdapter):
-        return ensure_sourced_index(adapter, root, split, cache)
-    rows = _rows(adapter, root, split)
-    if isinstance(rows, SourceAbsentError):
-        return rows
+    try:
+        if isinstance(adapter, SourcedAdapter):
+            return ensure_sourced_index(adapter, root, split, cache)
+        rows = adapter.rows(root, split)
+    except SourceAbsentError as error:
+        return error
     identity = fingerprint(adapter, root, rows)
     ensure_index(cache / identity, rows)
     return identity, cache / identity
-
-
-def _rows(adapter: Adapter, root: Path, split: str | Path) -> list[Row] | SourceAbsentError:
-    try:
-        return adapter.rows(root, split)
-    except SourceAbsentError as error:
-        return error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from dataset_adapters.sample import DatasetError, find_sources
+from dataset_adapters.sample import Adapter, DatasetError, find_sources
 
 _FOLDER = Path(__file__).parent / "miniature"
 
@@ -22,9 +22,12 @@ def is_embedded(root: Path) -> bool:
 
 def holds(root: Path, name: str) -> bool:
     """Whether the layout of a data set is found at `root`. Raises DatasetError for an unknown data set."""
-    adapter = find_sources(name)[0]
+    return any(_finds(adapter, root.expanduser().absolute()) for adapter in find_sources(name))
+
+
+def _finds(adapter: Adapter, root: Path) -> bool:
     try:
-        adapter.find_root(root.expanduser().absolute())
+        adapter.find_root(root)
     except DatasetError:
         return False
     return True

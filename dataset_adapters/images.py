@@ -18,6 +18,7 @@ MAX_PIXELS = 8192 * 8192
 
 _GREY16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 _LABEL_MODES = frozenset({"P", "L"})
+_LABEL16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 
 
 class ImageError(ValueError):
@@ -56,9 +57,21 @@ def read_label_map(path: ImageFile) -> LabelMap:
 
     Raises ImageError as `read_image`, and for every other pixel mode.
     """
+    return _read_labels(path, _LABEL_MODES, "a palette or 8-bit single-channel mask")
+
+
+def read_label_map16(path: ImageFile) -> LabelMap:
+    """Decode a 16-bit grey image (TIFF, PNG) to its stored values, int32 [H, W] in 0..65535.
+
+    Raises ImageError as `read_image`, and for every other pixel mode: 8 bits cannot hold the data sets' labels.
+    """
+    return _read_labels(path, _LABEL16_MODES, "a 16-bit single-channel mask")
+
+
+def _read_labels(path: ImageFile, modes: frozenset[str], expected: str) -> LabelMap:
     image = _decode(path, apply_exif=False)
-    if image.mode not in _LABEL_MODES:
-        raise ImageError(str(path), f"expected a palette or 8-bit single-channel mask, found mode {image.mode}")
+    if image.mode not in modes:
+        raise ImageError(str(path), f"expected {expected}, found mode {image.mode}")
     return np.asarray(image).astype(np.int32)
 
 

@@ -37,6 +37,37 @@ def find_split(folder: Path, split: str | Path) -> Path:
     raise DatasetError(f"split: expected a file of ids or a split of {folder} ({known}), found {str(split)!r}")
 
 
+def find_image_folder(
+    root: Path, parents: Sequence[str], split: str | Path, default_split: str
+) -> tuple[Path, list[str] | None]:
+    """Return the folder of images, `<parent>/<split>` relative to the root, and the ids if `split` is a file of them.
+
+    A file of ids chooses from `default_split`. Raises DatasetError.
+    """
+    folder = _first_folder(root, parents, str(split)) if Path(split).name == str(split) else None
+    if folder:
+        return folder, None
+    given, usual = Path(split).expanduser(), _first_folder(root, parents, default_split)
+    if given.is_file() and usual:
+        return usual, read_ids(given)
+    folders = ", ".join(str(root / parent / split) for parent in parents)
+    raise DatasetError(
+        f"split: expected a folder of images, {folders}, or a file of ids of {default_split}, found {str(split)!r}"
+    )
+
+
+def _first_folder(root: Path, parents: Sequence[str], name: str) -> Path | None:
+    folders = [Path(parent, name) for parent in parents]
+    return next((folder for folder in folders if (root / folder).is_dir()), None)
+
+
+def stems(folder: Path, suffix: str) -> set[str]:
+    """Return the names in a folder that end in `suffix`, without it; none where there is no such folder."""
+    if not folder.is_dir():
+        return set()
+    return {name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix)}
+
+
 def read_ids(path: Path) -> list[str]:
     """Return the ids of a split file, one a line, blank lines skipped.
 

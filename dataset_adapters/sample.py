@@ -201,7 +201,11 @@ class SourcedAdapter(Adapter, Protocol):
     """An adapter whose rows come from a few large files, worth reading once only."""
 
     def sources(self, root: Path, split: str | Path) -> tuple[Path, ...]:
-        """Return the files that alone decide the rows of the split. Raises DatasetError for an unknown split."""
+        """Return what alone decides the rows of the split: files by their contents, folders by the names in them.
+
+        Raises DatasetError for an unknown split; SourceAbsentError if the adapter is one of several sources and its
+        files are not there.
+        """
 
 
 _ADAPTERS: dict[str, Adapter] = {}

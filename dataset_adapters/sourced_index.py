@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from dataset_adapters.index import ensure_index, open_index
 from dataset_adapters.layout import file_sizes
 from dataset_adapters.sample import ConfigurableAdapter, DatasetError, Row, SourcedAdapter
 
+_ROWS = "rows.sha256"
+"""File in the index's folder that holds the hash of its rows, so that a load need not read them."""
 _SEAL = "sha256"
 """File in the index's folder that holds the hash of the others."""
 
@@ -21,23 +24,37 @@ _SEAL = "sha256"
 def ensure_sourced_index(adapter: SourcedAdapter, root: Path, split: str | Path, cache: Path) -> tuple[str, Path]:
     """Return the split's fingerprint and the folder of its index, building the index if it is absent or damaged.
 
-    The fingerprint covers adapter, options, split, the contents of the sources and the sizes of the samples' files.
+    The fingerprint covers adapter, options, the rows and the sizes of the samples' files. The index is found by what
+    decides the rows, and by where that lies.
     Raises DatasetError for absent files, for what `adapter.rows` refuses, and for a cache that cannot be written.
     """
-    key = _key(adapter, root, split)
-    path = cache / key
+    key = [adapter.name, adapter.version, {name: getattr(adapter, name) for name in _options(adapter)}]
+    path = cache / _hash([*key, Path(split).stem, [_described(root, each) for each in adapter.sources(root, split)]])
     if not _is_sealed(path):
-        ensure_index(path, adapter.rows(root, split))
+        rows = adapter.rows(root, split)
+        ensure_index(path, rows)
+        (path / _ROWS).write_text(_digest_of_rows(rows, leave_out=adapter.file_columns))
         (path / _SEAL).write_text(_digest_of_files(_contents(path)))
     sizes = {column: file_sizes(root, _distinct(path, column), column) for column in adapter.file_columns}
-    return hashlib.sha256(json.dumps([key, sizes], sort_keys=True).encode()).hexdigest(), path
+    return _hash([*key, (path / _ROWS).read_text(), sizes]), path
 
 
-def _key(adapter: SourcedAdapter, root: Path, split: str | Path) -> str:
-    options = {name: getattr(adapter, name) for name in _options(adapter)}
-    digest = _digest_of_files(adapter.sources(root, split))
-    identity = json.dumps([adapter.name, adapter.version, options, str(split), digest], sort_keys=True)
-    return hashlib.sha256(identity.encode()).hexdigest()
+def _described(root: Path, source: Path) -> list[str]:
+    """Where a source lies below the root, and its contents: a file's hash, a folder's names."""
+    place = source.relative_to(root).as_posix() if source.is_relative_to(root) else ""
+    return [place, *(sorted(os.listdir(source)) if source.is_dir() else [_digest_of_files([source])])]
+
+
+def _digest_of_rows(rows: Iterable[Row], *, leave_out: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        kept = {column: value for column, value in row.items() if column not in leave_out}
+        digest.update(json.dumps(kept, sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _options(adapter: SourcedAdapter) -> Iterable[str]:

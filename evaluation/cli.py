@@ -137,14 +137,19 @@ def eval_command(
 def table_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs or suites.")],
 ) -> None:
-    """Print the tables of finished runs again, written anew from run.json."""
+    """Print the tables of finished runs again, written anew from run.json; after those of several, one of them all."""
     with one_line_errors():
         from results import is_suite, write_suite_tables
-        from results.tables import write_tables
+        from results.render import to_markdown
+        from results.suite import read_runs
+        from results.tables import summary_table, write_tables
 
         for run in runs:
             write = write_suite_tables if is_suite(run) else write_tables
             typer.echo(write(run)[0].read_text(encoding="utf-8"))
+        if len(runs) > 1:
+            headers = [header for run in runs for header in read_runs(run).values()]
+            typer.echo(to_markdown(summary_table(headers)), nl=False)
 
 
 check.register(app)

@@ -1,9 +1,9 @@
-"""Tables of one run: beside the paper's rows, its metrics, its classes. pandas is loaded on first use."""
+"""Tables of one run (beside the paper's rows, its metrics, its classes) and of several; pandas loads on first use."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ class Headline:
 
 
 HEADLINES: Mapping[str, Headline] = {
-    "semantic": Headline("miou", variants=("miou_gt_classes", "miou_scored_only")),
+    "semantic": Headline("miou", variants=("miou_gt_classes", "miou_gt_classes_foreground", "miou_scored_only")),
     "referring": Headline(
         "miou_mean_over_samples", variants=("miou_mean_over_scored_samples",), companions=("oiou_pooled",)
     ),
@@ -88,6 +88,35 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
     )
     title = f"Beside the paper's Table {_number(cell)}, column {cell.column}" if cell else "This run"
     return Table(title, columns, typed_frame(rows, columns), (*_reduction_notes(header, rows), *notes))
+
+
+def summary_table(headers: Sequence[RunHeader]) -> Table:
+    """Several runs in one table, a row a run in the order given: its headline figure beside CaR's in the paper.
+
+    Columns: benchmark, profile, metric, percent, paper (percent, blank where the paper has none), difference, n_total,
+    n_scored, n_failed, status, remarks (as in `comparison_table`). Notes say what each metric averages over.
+
+    Raises:
+        ValueError: a run names a table or column that the paper's data does not have.
+    """
+    columns = (
+        Column("benchmark", "benchmark"),
+        Column("profile", "profile"),
+        Column("metric", "metric"),
+        Column("percent", "%", "percent"),
+        Column("paper", "CaR (paper)", "percent"),
+        Column("difference", "difference", "difference"),
+        Column("n_total", "n_total", "count"),
+        Column("n_scored", "n_scored", "count"),
+        Column("n_failed", "n_failed", "count"),
+        Column("status", "status"),
+        Column("remarks", "remarks"),
+    )
+    rows = [_summary_row(header) for header in headers]
+    notes = dict.fromkeys(
+        note for header, row in zip(headers, rows, strict=True) for note in _reduction_notes(header, [row])
+    )
+    return Table("All runs", columns, typed_frame(rows, columns), tuple(notes))
 
 
 def metrics_table(header: RunHeader) -> Table:
@@ -231,6 +260,23 @@ def _paper_row(row: PaperRow, cell: PaperCell, metric: str, notes: list[str]) ->
         "metric": metric,
         "percent": row.value,
         "remarks": ", ".join(numbers),
+    }
+
+
+def _summary_row(header: RunHeader) -> dict[str, Any]:
+    cell, metric = header.benchmark.paper, HEADLINES[header.benchmark.task].metric
+    reference = _reference(_peers(cell) if cell else [], uses_sam=bool(header.config.get("sam")))
+    percent, paper = _percent(header.metrics.get(metric)), reference.value if reference else None
+    return {
+        "benchmark": header.benchmark.name,
+        "profile": header.config.get("profile", "unknown"),
+        "metric": metric,
+        "percent": percent,
+        "paper": paper,
+        "difference": _minus(percent, paper),
+        **header.counts.model_dump(),
+        "status": header.status,
+        "remarks": remarks(header),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.io
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from dataset_adapters import Dataset, load
 
@@ -214,6 +215,30 @@ class ContextTree:
     def write_mat(self, sample_id: str, **variables: Any) -> None:
         self.mat_path(sample_id).parent.mkdir(exist_ok=True)
         scipy.io.savemat(self.mat_path(sample_id), variables, do_compression=True)
+
+    @property
+    def json_path(self) -> Path:
+        return self.root / "trainval_merged.json"
+
+    def detail(self) -> dict[str, Any]:
+        """PASCAL in Detail: a mask a category, in part under the masks that come later."""
+        images, segments = [], []
+        for sample_id, raw in self.raw.items():
+            image_id = int(sample_id.replace("_", ""))
+            size = {"height": raw.shape[0], "width": raw.shape[1]}
+            images.append({"file_name": f"{sample_id}.jpg", "image_id": image_id, "phase": "val", **size})
+            values = [int(value) for value in np.unique(raw)[::-1] if value]
+            for number, value in enumerate(values):
+                later = np.isin(raw, values[number + 1 :])
+                later[::2] = False
+                packed = coco_mask.encode(np.asfortranarray((raw == value) | later, np.uint8))
+                rle = {"size": list(raw.shape), "counts": packed["counts"].decode()}
+                own = {"id": len(segments), "image_id": image_id, "category_id": value, "iscrowd": 0}
+                segments.append({**own, "area": 1, "bbox": [0, 0, 1, 1], "parts": [], "segmentation": rle})
+        return {"info": {}, "images": images, "annos_segmentation": segments, "annos_boundary": [], "categories": []}
+
+    def write_json(self, stored: Any = None) -> None:
+        self.json_path.write_text(json.dumps(self.detail() if stored is None else stored))
 
     def load(self, name: str = "context60", **options: Any) -> Dataset:
         return load(name, self.parent, cache_dir=self.cache, **options)

@@ -30,6 +30,10 @@ REDUCTIONS = {
         "a failed sample counts as an all-background prediction"
     ),
     "miou_gt_classes": "as miou, but averaged over scored classes that occur in the ground truth",
+    "miou_gt_classes_foreground": (
+        "as miou_gt_classes, but pixels predicted as a label that is not scored (background) are left out, "
+        "and so are failed samples"
+    ),
     "miou_scored_only": "as miou, but failed samples are left out",
     "pixel_accuracy_pooled": "correct pixels over all pixels with a scored target class",
     "mean_accuracy_gt_classes": "mean of per-class recall over scored classes that occur in the ground truth",
@@ -40,6 +44,8 @@ REDUCTIONS = {
 
 NO_UNION = "no scored class has a target or predicted pixel"
 NO_TARGET = "no pixel has a scored target class"
+NO_FOREGROUND = "no pixel has a scored target class and a scored prediction"
+_UNDEFINED = {"miou": NO_UNION, "miou_scored_only": NO_UNION, "miou_gt_classes_foreground": NO_FOREGROUND}
 
 
 def confusion_counts(
@@ -199,7 +205,8 @@ def summarize(
         scored_labels: the labels that are averaged over.
 
     Returns:
-        A JSON-ready dict: every key of `REDUCTIONS` with a float in 0..1 (unrounded) or None; `reductions`
+        A JSON-ready dict: every key of `REDUCTIONS` (`miou_gt_classes_foreground` only where a label is not scored:
+        the released code's mIoU where it ignores the background) with a float in 0..1 (unrounded) or None; `reductions`
         (what each averages over) and `undefined` (a reason for every None); `n_total`, `n_scored`, `n_failed`
         (samples); `failed` ({id, error, counted_as_empty} each); `per_class` (the fields of `ClassIoU` each).
 
@@ -215,14 +222,15 @@ def summarize(
     metrics = SemanticMetrics.from_confusion(matrix_ok + matrix_failed, label_space_labels, scored_labels)
     scored_only = SemanticMetrics.from_confusion(matrix_ok, label_space_labels, scored_labels)
     values = _values(metrics, scored_only)
+    if len(scored_labels) < n_labels:
+        foreground = _without_unscored(matrix_ok + matrix_failed, scored_labels)
+        values["miou_gt_classes_foreground"] = SemanticMetrics.from_confusion(
+            foreground, label_space_labels, scored_labels
+        ).miou_gt_classes
     return {
         **values,
-        "reductions": dict(REDUCTIONS),
-        "undefined": {
-            name: NO_UNION if name in ("miou", "miou_scored_only") else NO_TARGET
-            for name, value in values.items()
-            if value is None
-        },
+        "reductions": {name: REDUCTIONS[name] for name in values},
+        "undefined": {name: _UNDEFINED.get(name, NO_TARGET) for name, value in values.items() if value is None},
         "n_total": len(ok) + len(failed),
         "n_scored": len(ok),
         "n_failed": len(failed),
@@ -258,6 +266,13 @@ def _values(metrics: SemanticMetrics, scored_only: SemanticMetrics) -> dict[str,
         "mean_accuracy_gt_classes": metrics.mean_accuracy_gt_classes,
         "frequency_weighted_iou_gt_classes": metrics.frequency_weighted_iou_gt_classes,
     }
+
+
+def _without_unscored(matrix: Matrix, scored_labels: Sequence[int]) -> Matrix:
+    kept = np.zeros_like(matrix)
+    scored = np.ix_(scored_labels, scored_labels)
+    kept[scored] = matrix[scored]
+    return kept
 
 
 def _class_iou(label: int, name: str, target: int, predicted: int, intersection: int) -> ClassIoU:

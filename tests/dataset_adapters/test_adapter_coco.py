@@ -160,6 +160,37 @@ def test_fingerprint_follows_the_annotations(coco: Any) -> None:
     assert coco.load().fingerprint != before
 
 
+def test_a_load_from_the_cache_parses_nothing(coco: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    coco.write_json()
+    (tmp_path / "mine.txt").write_text("000000000632\n000000000139\n")
+    before = [coco.load(), coco.load(split=tmp_path / "mine.txt")]
+
+    def parse(*_: Any) -> None:
+        raise AssertionError("the annotations are read again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dataset_adapters.coco.read_instances", parse)
+        assert [coco.load(), coco.load(split=tmp_path / "mine.txt")] == before
+        np.testing.assert_array_equal(coco.load()[0].target, coco.target(139))
+    (coco.root / "val2017" / ".nomedia").touch()
+    assert coco.load().fingerprint == before[0].fingerprint  # a file of no sample is no part of the data
+    coco.image_path(285).unlink()
+    assert "expected the image of 000000000285, found nothing" in refused(coco.load)
+
+
+def test_what_decides_the_rows_is_noticed_after_a_cached_load(coco: Any, tmp_path: Path) -> None:
+    coco.write_json()
+    chosen = tmp_path / "mine.txt"
+    chosen.write_text("000000000632\n")
+    before = coco.load(split=chosen)
+    chosen.write_text("000000000139\n")
+    assert coco.load(split=chosen).ids == ("000000000139",)
+    assert coco.load(split=chosen).fingerprint != before.fingerprint
+    coco.load()
+    write_png(coco.image_path(286), np.zeros((5, 5)))  # listed in no annotation
+    assert "found none with the file name 000000000286.jpg" in refused(coco.load)
+
+
 def test_index_of_a_set_as_large_as_val2017(coco: Any) -> None:
     image = coco.image_path(139).read_bytes()
     for image_id in range(1_000_000, 1_005_000):

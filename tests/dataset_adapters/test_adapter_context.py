@@ -35,9 +35,10 @@ def both(context: Any) -> Any:
     return context
 
 
-@pytest.mark.parametrize("source", ["png", "mat"])
+@pytest.mark.parametrize("source", ["png", "json", "mat"])
 @pytest.mark.parametrize("name", ["context60", "context59"])
-def test_both_sources_give_the_same_samples(both: Any, name: str, source: str) -> None:
+def test_every_source_gives_the_same_samples(both: Any, name: str, source: str) -> None:
+    both.write_json()
     dataset = both.load(name, source=source)
     assert (dataset.ids, dataset.name, dataset.task) == (IDS, f"{name}/{source}", "semantic")
     for sample in dataset:
@@ -61,12 +62,87 @@ def test_every_raw_id(context: Any) -> None:
     assert (target > 0).sum() == 59
 
 
-def test_label_maps_come_first(both: Any) -> None:
+def test_label_maps_come_first_then_what_they_are_made_from(both: Any) -> None:
+    both.write_json()
     seen = {both.load().name: both.load().fingerprint}
     shutil.rmtree(both.root / "SegmentationClassContext")
     seen[both.load().name] = both.load().fingerprint
-    assert list(seen) == ["context60/png", "context60/mat"]
-    assert len(set(seen.values())) == 2
+    both.json_path.unlink()
+    seen[both.load().name] = both.load().fingerprint
+    assert list(seen) == ["context60/png", "context60/json", "context60/mat"]
+    assert len(set(seen.values())) == 3
+
+
+def test_detail_annotations_hold_the_splits_too(context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = context.detail()
+    stored["images"][1]["phase"] = "train"
+    stored["images"].reverse()
+    context.write_json(stored)
+    assert context.load().ids == IDS  # val.txt
+    (context.root / "ImageSets/SegmentationContext/val.txt").unlink()
+    assert context.load().ids == (IDS[0], IDS[2])
+    assert context.load(split="train").ids == (IDS[1],)
+    assert "expected every image of the split, found none of the phase test" in refused(
+        lambda: context.load(split="test")
+    )
+    assert "found 'trainval'" in refused(lambda: context.load(split="trainval"))
+
+    def parse(*_: Any) -> None:
+        raise AssertionError("the annotations are read again")
+
+    monkeypatch.setattr("dataset_adapters.pascal_context.read_detail", parse)
+    np.testing.assert_array_equal(context.load()[1].target, context.target(IDS[2]))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("images",), [], "images: List should have at least 1 item"),
+        (("images", 1, "phase"), "validation", "images.1.phase: Input should be 'train', 'val' or 'test'"),
+        (("images", 1, "image_id"), 2008000000, "images: expected each image_id and file_name once"),
+        (("images", 1, "file_name"), "2008_000000.jpg", "images: expected each image_id and file_name once"),
+        (("images", 1, "file_name"), "../a.jpg", "images.1.file_name: String should match"),
+        (("images", 1, "file_name"), "a.jpg", "images: expected every image of the split, found none with the file"),
+        (("images", 1, "width"), 10**7, "images.1: Value error, expected at most 67108864 pixels"),
+        (("annos_segmentation",), None, "annos_segmentation: Input should be a valid array"),
+        (("annos_segmentation", 0, "image_id"), 7, "annos_segmentation.0.image_id: expected an image of the file"),
+        (("annos_segmentation", 0, "category_id"), 460, "annos_segmentation.0.category_id: expected 0..459, found 460"),
+        (("annos_segmentation", 0, "category_id"), -1, "annos_segmentation.0.category_id: Input should be"),
+        (("annos_segmentation", 0, "segmentation", "counts"), [600], "0.segmentation.counts: Input should be a valid"),
+        (
+            ("annos_segmentation", 0, "segmentation", "size"),
+            [30, 20],
+            r"annos_segmentation.0.segmentation.size: expected the size of its image, \[20, 30\], found \[30, 20\]",
+        ),
+    ],
+    ids=str,
+)
+def test_bad_detail_annotations(context: Any, place: tuple[Any, ...], value: Any, message: str) -> None:
+    stored = inner = context.detail()
+    for step in place[:-1]:
+        inner = inner[step]
+    inner[place[-1]] = value
+    context.write_json(stored)
+    with pytest.raises(DatasetError, match=message) as caught:
+        context.load()
+    assert str(caught.value).startswith(f"{context.json_path}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
+def test_a_file_that_is_no_detail_json(context: Any, text: str) -> None:
+    context.json_path.write_text(text, "latin-1")
+    assert refused(context.load).startswith(f"{context.json_path}: the file: ")
+
+
+@pytest.mark.parametrize("counts", ["", "0", "no mask", "zzzzzzzz", "PPPP" * 20])
+def test_a_damaged_mask_fails_its_sample_alone(context: Any, counts: str) -> None:
+    stored = context.detail()
+    stored["annos_segmentation"][0]["segmentation"]["counts"] = counts
+    context.write_json(stored)
+    error = failed(context, "json")
+    assert (error.path, error.target) == ("trainval_merged.json", None)
+    assert error.reason.startswith("segmentation: expected RLE counts")
 
 
 @pytest.mark.parametrize(("name", "scored"), [("context60", range(60)), ("context59", range(1, 60))])
@@ -95,12 +171,13 @@ def test_names_are_the_released_ones() -> None:
     if not path.is_dir():
         pytest.skip(f"no released label lists at {path}")
     ours = Path(__file__).parents[2] / "dataset_adapters" / "labels"
-    for stem in ("voc20", "coco_object", "context59"):
+    for stem in ("voc20", "coco_object", "context59", "ade150", "ade847", "pc459"):
         released, stored = (json.loads((folder / f"{stem}.json").read_text()) for folder in (path, ours))
         assert [stored[kind] for kind in ("things", "stuff")] == [
             released.get(kind, []) for kind in ("things", "stuff")
         ]
-        assert stored["dataset_names"] == released.get("dataset_names", list(CONTEXT_CLASSES))
+        own = {"context59": list(CONTEXT_CLASSES)}.get(stem, stored["dataset_names"])
+        assert stored["dataset_names"] == released.get("dataset_names", own)
 
 
 @pytest.mark.parametrize("below", [".", "VOCdevkit", "VOCdevkit/VOC2010"])
@@ -125,10 +202,11 @@ def refused(call: Callable[[], object]) -> str:
 def test_set_up_mistakes(context: Any) -> None:
     message = refused(context.load)
     assert message == (
-        f"{context.root}: expected SegmentationClassContext/*.png, or trainval/*.mat, found nothing of the kind"
+        f"{context.root}: expected SegmentationClassContext/*.png, or trainval_merged.json, or trainval/*.mat, "
+        "found nothing of the kind"
     )
     context.write_mats()
-    assert "(png, mat), found 'json'" in refused(lambda: context.load(source="json"))
+    assert "(png, json, mat), found 'xml'" in refused(lambda: context.load(source="xml"))
     assert "(val), found 'test'" in refused(lambda: context.load(split="test"))
     assert "expected SegmentationClassContext/*.png, found" in refused(lambda: context.load(source="png"))
     context.mat_path(IDS[1]).unlink()
@@ -237,8 +315,9 @@ def test_damaged_matlab_files(context: Any, damage: str) -> None:
     assert error.target is None
 
 
-@pytest.mark.parametrize("source", ["png", "mat"])
+@pytest.mark.parametrize("source", ["png", "json", "mat"])
 def test_broken_image_still_gives_the_target(both: Any, source: str) -> None:
+    both.write_json()
     both.image_path(IDS[0]).write_bytes(b"no image")
     np.testing.assert_array_equal(failed(both, source).target, both.target(IDS[0]))
     Image.new("RGB", (20, 30)).save(both.image_path(IDS[0]))

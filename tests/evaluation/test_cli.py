@@ -38,6 +38,11 @@ def test_table_prints_a_finished_run_again(tiny_run: Any) -> None:
     again = car(["table", str(tiny_run.out)])
     assert again.exit_code == 0
     assert again.stdout.strip() == first.stdout.strip()
+    twice = car(["table", str(tiny_run.out), str(tiny_run.out)]).stdout
+    assert twice.startswith(again.stdout * 2)
+    summary = twice.removeprefix(again.stdout * 2)
+    assert summary.startswith("## All runs")
+    assert summary.count("| voc21 ") == 2
 
 
 def test_failed_samples_set_the_exit_status(tiny_run: Any) -> None:

@@ -13,6 +13,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 from evaluation.metrics import BY_TASK, metrics_for
 from evaluation.metrics.semantic import (
     MAX_PIXELS,
+    NO_FOREGROUND,
     NO_TARGET,
     NO_UNION,
     REDUCTIONS,
@@ -126,7 +127,7 @@ def test_absent_class_is_left_out_but_a_false_one_counts_as_zero() -> None:
 
 @pytest.mark.parametrize("records", [[], [record("x", [])]], ids=["no samples", "all pixels ignored"])
 def test_nothing_counted_is_undefined_with_a_reason(records: list[FakeRecord]) -> None:
-    summary = summarize(records, LABELS, range(N))
+    summary = summarize(records, LABELS, range(1, N))
     assert all(summary[name] is None for name in REDUCTIONS)
     assert summary["undefined"]["miou"] == NO_UNION
     assert summary["undefined"]["pixel_accuracy_pooled"] == NO_TARGET
@@ -139,6 +140,26 @@ def test_predictions_without_ground_truth_are_zero_in_one_reduction_and_undefine
     assert summary["miou"] == 0.0
     assert summary["miou_gt_classes"] is None
     assert summary["undefined"]["miou_gt_classes"] == NO_TARGET
+
+
+def test_the_mean_of_the_released_code_leaves_predicted_background_out() -> None:
+    generator = np.random.default_rng(11)
+    target, prediction = generator.integers(1, N, (9, 31)), generator.integers(0, N, (9, 31))
+    target[target == 2] = IGNORE
+    ious = []
+    for label in range(1, N):
+        pairs = [
+            (t == label, p == label)
+            for t, p in zip(target.ravel().tolist(), prediction.ravel().tolist(), strict=True)
+            if t != IGNORE and p != 0
+        ]
+        if any(t for t, _ in pairs):
+            ious.append(sum(t and p for t, p in pairs) / sum(t or p for t, p in pairs))
+    records = [record("x", confusion_counts(target, prediction, N, IGNORE))]
+    summary = summarize(records, LABELS, range(1, N))
+    assert summary["miou_gt_classes_foreground"] == pytest.approx(np.mean(ious), rel=1e-12)
+    assert summary["miou_gt_classes_foreground"] > summary["miou_gt_classes"]
+    assert "miou_gt_classes_foreground" not in summarize(records, LABELS, range(N))["reductions"]
 
 
 def test_voc20_background_may_be_predicted_and_is_only_a_miss() -> None:
@@ -175,7 +196,7 @@ def test_when_every_sample_failed_only_the_scored_only_mean_is_undefined() -> No
     summary = summarize([record("x", [[1, 0, 4]], "failed")], LABELS, range(1, N))
     assert summary["miou"] == 0.0
     assert summary["miou_scored_only"] is None
-    assert summary["undefined"] == {"miou_scored_only": NO_UNION}
+    assert summary["undefined"] == {"miou_scored_only": NO_UNION, "miou_gt_classes_foreground": NO_FOREGROUND}
 
 
 def test_figures_are_fractions_and_unrounded() -> None:

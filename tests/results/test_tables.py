@@ -13,7 +13,7 @@ import pytest
 
 from results import PaperCell, RunDirectory, RunHeader, StoreError
 from results.render import Table, escape_latex, escape_markdown, to_csv, to_latex, to_markdown, visible
-from results.tables import comparison_table, metrics_table, per_class_table, run_markdown, write_tables
+from results.tables import comparison_table, metrics_table, per_class_table, run_markdown, summary_table, write_tables
 
 MakeHeader = Callable[..., RunHeader]
 MakeMetrics = Callable[..., dict[str, Any]]
@@ -285,3 +285,28 @@ def test_a_referring_run_stands_beside_table_7(make_header: MakeHeader, scored: 
         *([("CaR", "miou_mean_over_scored_samples", "-5.67")] if scored != 0.3 else []),
         ("CaR", "oiou_pooled", ""),  # of another kind than the paper's mIoU
     ]
+
+
+def test_several_runs_in_one_table(make_header: MakeHeader, make_metrics: MakeMetrics) -> None:
+    voc = make_header()
+    other = {"dataset": {**voc.benchmark.dataset.model_dump(), "n_samples": 11}, "paper_samples": None}
+    pc459 = {**voc.benchmark.model_dump(), **other, "name": "pc459", "paper": {"table": "table1", "column": "pc459"}}
+    mine = {**voc.benchmark.model_dump(), **other, "name": "mine", "paper": None}
+    table = summary_table(
+        [
+            voc,
+            make_header(benchmark=pc459, metrics=make_metrics(miou=0.15), weights=untrained()),
+            make_header(benchmark=mine, metrics={}, status="running"),
+        ]
+    )
+    rows = rows_of(table)
+    keys = ("benchmark", "profile", "metric", "percent", "paper", "difference", "n_total", "n_failed", "status")
+    assert [tuple(row[key] for key in keys) for row in rows] == [
+        ("voc21", "released", "miou", "65.449", "67.6", "-2.151", "11", "0", "complete"),
+        ("pc459", "released", "miou", "15.0", "13.9", "1.1", "11", "0", "complete"),
+        ("mine", "released", "miou", "", "", "", "11", "0", "running"),
+    ]
+    assert "untrained weights, not comparable" in rows[1]["remarks"]
+    assert "run not finished" in rows[2]["remarks"]
+    assert table.notes == ("miou: mean IoU over classes with a pixel.",)
+    assert "| pc459" in to_markdown(table)

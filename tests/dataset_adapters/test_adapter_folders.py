@@ -1,0 +1,306 @@
+"""ADE20K with 150 and 847 classes and Pascal Context with 459 on made trees: 8 and 16 bits, and every bad input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_trees import write_noise
+from PIL import Image
+
+from dataset_adapters import Dataset, DatasetError, SampleError, load
+from dataset_adapters.images import MAX_PIXELS, ImageError, read_label_map16
+
+SIZES = {"ADE_val_00000001": (12, 17), "ADE_val_00000002": (9, 30), "ADE_val_00000007": (20, 8)}
+IDS = tuple(SIZES)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a source keeps its files, and how it writes class c (0, 1, ...) and what has no class."""
+
+    name: str
+    source: str | None
+    nesting: str
+    images: str
+    masks: str
+    suffix: str
+    first: int
+    nothing: int
+    n_classes: int
+    ignored: int
+
+    @property
+    def dtype(self) -> type:
+        return np.uint16 if self.suffix == ".tif" else np.uint8
+
+
+LAYOUTS = [
+    Layout("ade150", "annotations", "ADEChallengeData2016", "images", "annotations", ".png", 1, 0, 150, 255),
+    Layout(
+        "ade150", "annotations_detectron2", "ade/ADEChallengeData2016", "images", "annotations_detectron2", ".png",
+        0, 255, 150, 255,
+    ),
+    Layout(
+        "ade847", None, "ADE20K_2021_17_01", "images_detectron2", "annotations_detectron2", ".tif", 0, 65535, 847, 65535
+    ),
+    Layout("pc459", "tif", "pascal_ctx_d2", "images", "annotations_ctx459", ".tif", 0, 65535, 459, 65535),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tree:
+    parent: Path
+    layout: Layout
+
+    @property
+    def root(self) -> Path:
+        return self.parent / "data" / self.layout.nesting
+
+    def image_path(self, sample_id: str, split: str = "validation") -> Path:
+        return self.root / self.layout.images / split / f"{sample_id}.jpg"
+
+    def mask_path(self, sample_id: str, split: str = "validation") -> Path:
+        return self.root / self.layout.masks / split / f"{sample_id}{self.layout.suffix}"
+
+    def classes(self, sample_id: str) -> np.ndarray:
+        """Class of every pixel, -1 for none; the first and the last class occur."""
+        generator = np.random.default_rng(sum(sample_id.encode()))
+        wanted = [-1, 0, self.layout.n_classes - 1, *generator.integers(0, self.layout.n_classes, 9)]
+        return generator.choice(wanted, SIZES[sample_id])
+
+    def stored(self, sample_id: str) -> np.ndarray:
+        classes = self.classes(sample_id)
+        return np.where(classes < 0, self.layout.nothing, classes + self.layout.first).astype(self.layout.dtype)
+
+    def write(self, split: str = "validation") -> None:
+        for sample_id, size in SIZES.items():
+            write_noise(self.image_path(sample_id, split), *size)
+            self.write_mask(sample_id, self.stored(sample_id), split)
+
+    def write_mask(self, sample_id: str, stored: np.ndarray, split: str = "validation", **options: Any) -> None:
+        self.mask_path(sample_id, split).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(stored).save(self.mask_path(sample_id, split), **options)
+
+    def load(self, **options: Any) -> Dataset:
+        source = {"source": self.layout.source, **options}
+        return load(self.layout.name, self.parent / "data", cache_dir=self.parent / "cache", **source)
+
+
+@pytest.fixture(params=LAYOUTS, ids=lambda layout: f"{layout.name}-{layout.source}")
+def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Tree:
+    made = Tree(tmp_path, request.param)
+    made.write()
+    return made
+
+
+@pytest.fixture
+def ade847(tmp_path: Path) -> Tree:
+    made = Tree(tmp_path, LAYOUTS[2])
+    made.write()
+    return made
+
+
+def test_samples(tree: Tree) -> None:
+    dataset = tree.load()
+    assert (dataset.ids, dataset.split, dataset.task) == (IDS, "val", "semantic")
+    assert dataset.name == "/".join(filter(None, [tree.layout.name, tree.layout.source]))
+    pixels = np.zeros(tree.layout.n_classes, np.int64)
+    for sample in dataset:
+        expected = [[c + 1 if c >= 0 else tree.layout.ignored for c in row] for row in tree.classes(sample.id).tolist()]
+        assert sample.target.dtype == np.int32
+        np.testing.assert_array_equal(sample.target, expected)
+        np.testing.assert_array_equal(sample.image, np.array(Image.open(tree.image_path(sample.id))))
+        pixels += np.bincount(sample.target[sample.target != tree.layout.ignored] - 1, minlength=len(pixels))
+    counted = [sum(int((tree.classes(id) == c).sum()) for id in IDS) for c in range(tree.layout.n_classes)]
+    assert pixels.tolist() == counted
+    assert pixels[0] > 0
+    assert pixels[-1] > 0
+
+
+def test_every_class(tree: Tree) -> None:
+    values = np.arange(tree.layout.first, tree.layout.first + tree.layout.n_classes, dtype=tree.layout.dtype)
+    tree.write_mask(IDS[0], values.reshape(1, -1))
+    write_noise(tree.image_path(IDS[0]), 1, tree.layout.n_classes)
+    assert tree.load()[0].target[0].tolist() == list(range(1, tree.layout.n_classes + 1))
+
+
+def test_label_space(tree: Tree) -> None:
+    space, n = tree.load().label_space, tree.layout.n_classes
+    assert space.name == tree.layout.name
+    assert (len(space.labels), space.labels[0]) == (n + 1, "background")
+    assert (space.ignore_label, space.scored_labels) == (tree.layout.ignored, tuple(range(1, n + 1)))
+    assert sorted(space.query_labels) == list(range(1, n + 1))
+    assert len(set(space.queries)) == n
+    assert space.queries == (*space.things, *space.stuff)
+    known = {
+        "ade150": (125, ["wall", "building, edifice", "flag"], [1, 2, 150]),
+        "ade847": (818, ["wall", "ceiling", "adding machine, totalizer, totaliser"], [1, 7, 847]),
+        "pc459": (433, ["accordion", "unknown", "wool"], [1, 431, 459]),
+    }
+    n_things, names, labels = known[tree.layout.name]
+    assert len(space.things) == n_things
+    assert [space.labels[label] for label in labels] == names
+
+
+def test_names_of_ade150_without_the_released_commas(tmp_path: Path) -> None:
+    made = Tree(tmp_path, LAYOUTS[0])
+    made.write()
+    released, plain = made.load().label_space, made.load(names="dataset").label_space
+    changed = {a: b for a, b in zip(released.queries, plain.queries, strict=True) if a != b}
+    assert len(changed) == 41
+    assert changed["door, double, door"] == "door, double door"
+    assert all(a.replace(",", "") == b.replace(",", "") for a, b in changed.items())
+    assert plain.query_labels == released.query_labels
+
+
+def test_splits_and_parents(tree: Tree, tmp_path: Path) -> None:
+    tree.write("training")
+    tree.image_path(IDS[0], "training").unlink()
+    tree.mask_path(IDS[0], "training").unlink()
+    assert tree.load(split="train").ids == IDS[1:]
+    (tmp_path / "mine.txt").write_text(f"{IDS[2]}\n{IDS[0]}\n")
+    assert tree.load(split=tmp_path / "mine.txt").ids == (IDS[2], IDS[0])
+    assert load(tree.layout.name, tree.root, cache_dir=tmp_path).root == tree.root
+
+
+def test_first_source_of_ade150_is_the_official_one(tmp_path: Path) -> None:
+    official, converted = (Tree(tmp_path, layout) for layout in LAYOUTS[:2])
+    official.write()
+    for sample_id in IDS:
+        path = official.root / "annotations_detectron2" / "validation" / f"{sample_id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(converted.stored(sample_id)).save(path)
+    one, other = official.load(source=None), official.load(source="annotations_detectron2")
+    assert one.name == "ade150/annotations"
+    assert one.fingerprint != other.fingerprint
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a.target, b.target)
+
+
+def test_pc459_is_read_from_the_original_annotation_too(context: Any, tmp_path: Path) -> None:
+    context.write_mats()
+    original = context.load("pc459")
+    assert (original.name, original.root) == ("pc459/mat", context.root)
+    for sample_id, raw in context.raw.items():
+        write_noise(tmp_path / f"data/pascal_ctx_d2/images/validation/{sample_id}.jpg", *raw.shape)
+        path = tmp_path / f"data/pascal_ctx_d2/annotations_ctx459/validation/{sample_id}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.where(raw == 0, 65535, raw.astype(np.int64) - 1).astype(np.uint16)).save(path)
+    converted = context.load("pc459")
+    assert converted.name == "pc459/tif"
+    assert (converted.split, original.split, converted.ids) == ("val", "val", original.ids)
+    assert converted.fingerprint != original.fingerprint
+    for one, other in zip(converted, original, strict=True):
+        np.testing.assert_array_equal(one.target, other.target)
+        assert 65535 in one.target
+
+
+def failed(tree: Tree) -> SampleError:
+    dataset = tree.load()
+    with pytest.raises(SampleError) as caught:
+        dataset[0]
+    assert dataset[1].id == IDS[1]
+    assert "\n" not in str(caught.value)
+    assert str(tree.mask_path(IDS[0])).endswith(f"/{caught.value.path}")
+    assert caught.value.target is None
+    return caught.value
+
+
+def test_values_outside_the_table(tree: Tree) -> None:
+    layout = tree.layout
+    wrong = layout.first + layout.n_classes
+    stored = tree.stored(IDS[0])
+    stored[2, 3] = wrong
+    tree.write_mask(IDS[0], stored)
+    assert failed(tree).reason.startswith("expected labels 0..")
+    assert failed(tree).reason.endswith(f", found {wrong}")
+
+
+@pytest.mark.parametrize(
+    ("stored", "mode"),
+    [
+        (np.ones((12, 17), np.uint8), "L"),
+        (np.ones((12, 17), bool), "1"),
+        (np.ones((12, 17), np.int32), "I"),
+        (np.ones((12, 17), np.float32), "F"),
+        (np.ones((12, 17, 3), np.uint8), "RGB"),
+    ],
+    ids=["8-bit", "1-bit", "32-bit", "float", "colour"],
+)
+def test_what_is_not_16_bit_is_refused(ade847: Tree, stored: np.ndarray, mode: str) -> None:
+    ade847.write_mask(IDS[0], stored)
+    assert failed(ade847).reason == f"expected a 16-bit single-channel mask, found mode {mode}"
+
+
+def test_8_bit_labels_are_refused_with_16_bits(tmp_path: Path) -> None:
+    made = Tree(tmp_path, LAYOUTS[0])
+    made.write()
+    made.write_mask(IDS[0], made.stored(IDS[0]).astype(np.uint16))
+    assert failed(made).reason == "expected a palette or 8-bit single-channel mask, found mode I;16"
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_every_compression_and_byte_order(ade847: Tree, compression: str) -> None:
+    ade847.write_mask(IDS[0], ade847.stored(IDS[0]), compression=compression)
+    ade847.write_mask(IDS[1], ade847.stored(IDS[1]).astype(">u2"))
+    for sample in ade847.load()[:2]:
+        classes = ade847.classes(sample.id)
+        np.testing.assert_array_equal(sample.target, np.where(classes < 0, 65535, classes + 1))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's word on the same damage
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_truncated_and_damaged_tiffs(ade847: Tree, compression: str) -> None:
+    ade847.write_mask(IDS[0], ade847.stored(IDS[0]), compression=compression)
+    path = ade847.mask_path(IDS[0])
+    content = path.read_bytes()
+    for cut in (0, 3, 20, len(content) // 2, len(content) - 200):
+        path.write_bytes(content[:cut])
+        assert failed(ade847).reason
+    path.write_bytes(b"no labels here" * 20)
+    assert failed(ade847).reason == "expected an image file, found an unknown format"
+
+
+def test_a_tiff_that_says_it_is_enormous(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.zeros((2, 2), np.uint16)).save(path)
+    content = bytearray(path.read_bytes())
+    for tag in (b"\x00\x01", b"\x01\x01"):  # width and length: tag, type, count, value
+        place = next(i for kind in (b"\x03\x00", b"\x04\x00") if (i := content.find(tag + kind)) >= 0)
+        content[place + 2 : place + 12] = b"\x04\x00\x01\x00\x00\x00" + (2**15).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=f"expected at most {MAX_PIXELS} pixels"):
+        read_label_map16(path)
+
+
+def refused(call: Callable[[], object]) -> str:
+    with pytest.raises(DatasetError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_set_up_mistakes(tree: Tree, tmp_path: Path) -> None:
+    assert "expected a folder of images" in refused(lambda: tree.load(split="test"))
+    tree.image_path(IDS[1]).unlink()
+    assert f"expected the image of {IDS[1]}, found nothing" in refused(tree.load)
+    write_noise(tree.image_path(IDS[1]), 9, 30)
+    tree.mask_path(IDS[0]).unlink()
+    assert f"expected the mask of {IDS[0]}, found nothing" in refused(tree.load)
+    for sample_id in IDS[1:]:
+        tree.mask_path(sample_id).unlink()
+    assert f"{tree.layout.masks}/*/*{tree.layout.suffix}" in refused(tree.load)
+    (tmp_path / "empty").mkdir()
+    assert f"the folders {tree.layout.images} there" in refused(lambda: load(tree.layout.name, tmp_path / "empty"))
+
+
+def test_sizes_that_differ(tree: Tree) -> None:
+    write_noise(tree.image_path(IDS[0]), 5, 6)
+    with pytest.raises(SampleError, match="expected the size of its image, 6 x 5, found 17 x 12") as caught:
+        tree.load()[0]
+    assert caught.value.target is not None
