@@ -11,13 +11,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from car_core.config import CaRConfig, CRFConfig
-from car_core.errors import ImageError, ModelError, QueryError
+from car_core.errors import ConfigError, ImageError, ModelError, QueryError
 
 if TYPE_CHECKING:
     from car_core.car import CaR
     from car_core.segmentation import Segmentation, Step
 
-__all__ = ["CRFConfig", "CaR", "CaRConfig", "ImageError", "ModelError", "QueryError", "Segmentation", "Step"]
+__all__ = [
+    "CRFConfig",
+    "CaR",
+    "CaRConfig",
+    "ConfigError",
+    "ImageError",
+    "ModelError",
+    "QueryError",
+    "Segmentation",
+    "Step",
+]
 
 # torch and open_clip take seconds to import; configuration and errors must not wait for them.
 _LAZY = {"CaR": "car_core.car", "Segmentation": "car_core.segmentation", "Step": "car_core.segmentation"}

@@ -15,12 +15,12 @@ from car_core.clip import ClassifierTower, TextEncoder, check_vision_tower
 from car_core.config import CaRConfig, format_text
 from car_core.device import as_device
 from car_core.errors import ImageError, ModelError, QueryError
-from car_core.images import ImageLike, RGBArray, as_rgb, size_of, upsample, upsample_all
+from car_core.images import ImageLike, as_rgb, size_of, upsample, upsample_all
 from car_core.prompts import draw_prompts
 from car_core.proposals import EncodedImage, ProposalGenerator
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
 from car_core.refine.crf import refine
-from car_core.segmentation import FloatArray, Segmentation, join_passes, merge_masks, paint_labels
+from car_core.segmentation import FloatArray, RGBArray, Segmentation, join_passes, merge_masks, paint_labels
 from car_core.stopwatch import timed, timed_all
 from car_core.weights import ROLES, WeightsRecord, load_clip, model_of
 
@@ -40,6 +40,7 @@ class _Job:
     prompts: tuple[str, ...]
     seconds: dict[str, float]
     proposals: Tensor = field(default_factory=lambda: torch.empty(0))  # [n, h, w] of the step at hand
+    prompted: list[RGBArray] = field(default_factory=list)  # n of [H, W, 3] of the step at hand, if traced
 
 
 class CaR:
@@ -202,7 +203,7 @@ class CaR:
 
     def _run(self, jobs: list[_Job], trace: bool) -> list[Segmentation]:
         while active := [job for job in jobs if not job.recurrence.finished]:
-            pixels = [self._prompted_pixels(job) for job in active]
+            pixels = [self._prompted_pixels(job, trace) for job in active]
             with timed_all([job.seconds for job in active], "classifier", self.device):
                 chunk = _CLASSIFIER_CHUNK.get(self.device.type, 1)
                 features = self._classifier.encode(torch.cat(pixels).to(self.device), chunk)
@@ -210,7 +211,7 @@ class CaR:
                 self._advance(job, part, trace)
         return [self._finish(job) for job in jobs]
 
-    def _prompted_pixels(self, job: _Job) -> Tensor:
+    def _prompted_pixels(self, job: _Job, trace: bool) -> Tensor:
         """One preprocessed prompted image an alive query, float32 [n, 3, size, size]."""
         with timed(job.seconds, "proposals", self.device):
             job.proposals = self._proposals(job)
@@ -221,7 +222,9 @@ class CaR:
                 draw_prompts(job.image, upsample(y, size) > config.eta, job.prompts, config.gray_weights)
                 for y in job.proposals
             )
-            return torch.stack([self._classifier.preprocess(image) for image in prompted])
+            if trace:  # else one at a time is in memory
+                job.prompted = list(prompted)
+            return torch.stack([self._classifier.preprocess(image) for image in job.prompted or prompted])
 
     def _proposals(self, job: _Job) -> Tensor:
         """f's proposals of the alive queries on the patch grid, float32 [n, h, w] in [0, 1]."""
@@ -241,7 +244,8 @@ class CaR:
             matrix = similarity_matrix(image_features, texts, self._classifier.logit_scale, ensemble)
             scores: FloatArray = matrix.diagonal().float().cpu().numpy()
         size = size_of(job.image)
-        kept = recurrence.take(scores, upsample_all(job.proposals, size) if trace else None)
+        traced = (upsample_all(job.proposals, size), np.stack(job.prompted)) if trace else ()
+        kept = recurrence.take(scores, *traced)
         if recurrence.finished:
             position = {index: i for i, index in enumerate(recurrence.steps[-1].queries)}
             job.proposals = job.proposals[[position[index] for index in kept]]
@@ -269,6 +273,8 @@ class CaR:
             steps=tuple(recurrence.steps),
             merged_mask=merged,
             seconds=dict(job.seconds),
+            image=job.image,
+            config=config,
         )
 
 

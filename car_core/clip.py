@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from car_core.config import format_text
 from car_core.errors import ModelError, QueryError
-from car_core.images import RGBArray
+from car_core.segmentation import RGBArray
 from car_core.torchvision_guard import declare_missing_ops
 
 declare_missing_ops()

@@ -6,10 +6,13 @@ Two sources define CaR and they differ: the paper (arXiv:2312.07661v3) and the c
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from car_core.errors import ConfigError
 
 Profile = Literal["released", "paper"]
 Mode = Literal["semantic", "referring"]
@@ -117,7 +120,7 @@ class CRFConfig(BaseModel):
 class CaRConfig(BaseModel):
     """All that decides what CaR computes for an image and its queries.
 
-    Unknown fields and impossible values raise ``pydantic.ValidationError`` (a ``ValueError``) naming the field.
+    Unknown fields and impossible values raise ``ConfigError`` (a ``ValueError``) with one line naming the field.
     Fields left out take the values of ``profile`` and ``mode``.
 
     >>> CaRConfig(profile="paper").keep_best, CaRConfig(profile="paper", keep_best=True).keep_best
@@ -194,6 +197,14 @@ class CaRConfig(BaseModel):
         description="largest patch grid of f; a larger image is shrunk for f alone (neither source has a limit)",
     )
 
+    if not TYPE_CHECKING:  # type checkers and editors read the fields instead
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise ConfigError(_explain(error), error.errors()) from None
+
     @model_validator(mode="before")
     @classmethod
     def _fill_defaults(cls, values: Any) -> Any:
@@ -236,6 +247,18 @@ class CaRConfig(BaseModel):
         if repeated:
             raise ValueError(f"expected each background query once, found twice: {sorted(repeated)}")
         return background
+
+
+def _explain(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors():
+        field = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(field, list(CaRConfig.model_fields))
+            parts.append(f"{field}: no such field" + (f"; did you mean {', '.join(near)}?" if near else ""))
+        else:
+            parts.append(f"{field}: {item['msg']}, found {item['input']!r}")
+    return "; ".join(parts)
 
 
 def _check_template(template: str) -> str:

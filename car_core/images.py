@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from car_core.errors import ImageError
+from car_core.segmentation import RGBArray
 
-RGBArray = npt.NDArray[np.uint8]
 ImageLike = RGBArray | Image.Image
 
 

@@ -12,7 +12,7 @@ from car_core.affinity import AFFINITY_BLOCKS, doubly_normalized, spread
 from car_core.cam import LastBlock, grad_cams, last_block, text_activations
 from car_core.clip import ProposalTower, TextEncoder
 from car_core.config import CaRConfig
-from car_core.images import RGBArray
+from car_core.segmentation import RGBArray
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from car_core.config import CaRConfig, format_text
-from car_core.segmentation import Step
+from car_core.segmentation import FloatArray, RGBArray, Step
 
 Scores = npt.NDArray[np.float32]
 
@@ -83,13 +83,18 @@ class Recurrence:
         """Number of the step about to be taken, 0 first."""
         return len(self.steps)
 
-    def take(self, scores: Scores, proposals: npt.NDArray[np.float32] | None) -> tuple[int, ...]:
-        """Record this step's scores float [n] (and proposals [n, H, W] if traced); returns who survives."""
+    def take(
+        self, scores: Scores, proposals: FloatArray | None = None, prompted: RGBArray | None = None
+    ) -> tuple[int, ...]:
+        """Record this step's scores float [n]; returns who survives.
+
+        proposals: float32 [n, H, W], prompted: uint8 [n, H, W, 3]; both where the steps are traced.
+        """
         kept = survivors(self.config, self.alive, scores)
         survived_before = len(self.steps[-1].kept) if self.steps else 0
         # "same_count" compares with the step before, not with this step's queries: step 1 is never the last.
         reference = survived_before if self.config.stop_rule == "same_count" else len(self.alive)
         self.finished = self.config.recurrence != "full" or not kept or len(kept) == reference
-        self.steps.append(Step(self.alive, scores, kept, proposals))
+        self.steps.append(Step(self.alive, scores, kept, proposals, prompted))
         self.alive = kept
         return kept

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from car_core.config import CaRConfig
+
+if TYPE_CHECKING:
+    from PIL import Image
+
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
+RGBArray = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -21,11 +28,15 @@ class Step:
     scores: FloatArray  # [n], P_ii in [0, 1]
     kept: tuple[int, ...]  # indices into Segmentation.queries that survive this step
     proposals: FloatArray | None = None  # [n, H, W] in [0, 1]; None unless traced
+    prompted: RGBArray | None = None  # uint8 [n, H, W, 3], the images g was shown; None unless traced
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Final masks of one image with the steps that led there. N = number of queries."""
+    """Final masks of one image with the steps that led there. N = number of queries.
+
+    A notebook shows it as a picture and a table; ``plot`` and ``plot_steps`` give the pictures.
+    """
 
     queries: tuple[str, ...]  # as given
     masks: BoolArray  # [N, H, W], after refinement; all false for a dropped query
@@ -35,12 +46,53 @@ class Segmentation:
     steps: tuple[Step, ...]
     merged_mask: BoolArray | None = None  # [H, W], referring mode only: one mask for all queries together
     seconds: Mapping[str, float] = field(default_factory=dict)  # time by stage
+    image: RGBArray | None = field(default=None, repr=False)  # uint8 [H, W, 3], what was segmented
+    config: CaRConfig | None = field(default=None, repr=False)  # what it was segmented with
 
     @classmethod
     def of_nothing(cls, height: int, width: int) -> Segmentation:
         """The segmentation of an image for which no query is left."""
         nothing = np.zeros((height, width), np.int32)
         return cls((), np.zeros((0, height, width), np.bool_), np.zeros(0, np.float32), (), nothing, ())
+
+    def plot(self) -> Image.Image:
+        """The masks drawn over the image, with a legend. Raises ValueError for a segmentation without its image."""
+        from car_core.drawing import draw_masks, to_pil
+
+        return to_pil(draw_masks(self))
+
+    def plot_steps(self) -> Image.Image:
+        """The unrolled recurrence: the image, every step's proposals and prompted images, the masks.
+
+        Raises ValueError unless it was segmented with ``trace=True``.
+        """
+        from car_core.drawing import draw_steps, to_pil
+
+        return to_pil(draw_steps(self))
+
+    def _repr_png_(self) -> bytes | None:
+        from car_core.drawing import draw_masks, encode
+
+        return None if self.image is None else encode(draw_masks(self), "png")
+
+    def _repr_html_(self) -> str:
+        from car_core.drawing import to_html
+
+        return to_html(self)
+
+
+def step_names(steps: Sequence[Step]) -> list[str]:
+    """ "step 1", "step 2", ...; where things and stuff were segmented apart, "pass 2, step 1" and so on."""
+    places: list[tuple[int, int]] = []
+    alive: set[int] = set()
+    for step in steps:
+        # Only a new pass has queries that did not survive the step before.
+        goes_on = bool(places) and alive.issuperset(step.queries)
+        turn, number = (places[-1][0], places[-1][1] + 1) if goes_on else (len({p for p, _ in places}) + 1, 1)
+        places.append((turn, number))
+        alive = set(step.kept)
+    several = bool(places) and places[-1][0] > 1
+    return [f"pass {turn}, step {number}" if several else f"step {number}" for turn, number in places]
 
 
 def paint_labels(masks: BoolArray, scores: FloatArray, order: tuple[int, ...]) -> IntArray:
@@ -87,6 +139,8 @@ def join_passes(queries: tuple[str, ...], things: Segmentation, stuff: Segmentat
         label_map=np.where(things.label_map > 0, things.label_map, stuff.label_map),
         steps=things.steps + stuff.steps,
         seconds={stage: things.seconds.get(stage, 0.0) + stuff.seconds.get(stage, 0.0) for stage in stages},
+        image=things.image,
+        config=things.config,
     )
 
 

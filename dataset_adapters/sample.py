@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -130,6 +130,17 @@ class LabelSpace:
             raise ValueError(f"labels: expected label ids 0..{len(self.labels) - 1}, found {unknown}")
         if 0 <= self.ignore_label < len(self.labels):
             raise ValueError(f"ignore_label: expected no label id, found {self.ignore_label}")
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> LabelSpace:
+        """Return the label space that `as_dict` was made of. Raises ValueError for fields of another kind."""
+        given: dict[str, Any] = {
+            field: tuple(value) if isinstance(value, list) else value for field, value in fields.items()
+        }
+        try:
+            return cls(**given)
+        except TypeError as error:
+            raise ValueError(f"label_space: {error}") from None
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields as JSON values (lists, not tuples)."""

@@ -8,9 +8,9 @@ from importlib import resources
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from car_core import CaRConfig
+from car_core import CaRConfig, ConfigError
 from car_core.config import PROFILES, CRFConfig, Profile
 
 Source = Literal["default", "profile", "benchmark", "user"]
@@ -100,15 +100,20 @@ def resolve_config(
 
     Raises BenchmarkError naming the field for an unknown one or an impossible value.
     """
-    for field, instead in _NOT_SETTINGS.items():
-        if field in settings:
-            raise BenchmarkError(f"{field}: expected {instead}, found {field}={settings[field]!r} among the settings")
+    refuse_fields(settings, _NOT_SETTINGS)
     own = {**benchmark.config, **benchmark.profiles.get(profile, {})}
     try:
-        config = CaRConfig.model_validate({"profile": profile, **own, **settings})
-    except ValidationError as error:
-        raise BenchmarkError(_explain(error)) from None
+        config = CaRConfig(**{"profile": profile, **own, **settings})
+    except ConfigError as error:
+        raise BenchmarkError(str(error)) from None
     return config, {field: _source(field, own, settings) for field in type(config).model_fields}
+
+
+def refuse_fields(settings: Mapping[str, Any], elsewhere: Mapping[str, str]) -> None:
+    """Raise BenchmarkError for a setting that has a place of its own, named in ``elsewhere`` by field."""
+    for field, instead in elsewhere.items():
+        if field in settings:
+            raise BenchmarkError(f"{field}: expected {instead}, found {field}={settings[field]!r} among the settings")
 
 
 def _source(field: str, own: Mapping[str, Any], settings: Mapping[str, Any]) -> Source:
@@ -162,17 +167,6 @@ def _yaml(assignment: str, text: str) -> Any:
         raise BenchmarkError(
             f"--set {assignment}: expected a YAML value, found {' '.join(str(error).split())}"
         ) from None
-
-
-def _explain(error: ValidationError) -> str:
-    parts = []
-    for item in error.errors():
-        field = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            parts.append(f"{field}: no such field{near_matches(field, list(CaRConfig.model_fields))}")
-        else:
-            parts.append(f"{field}: {item['msg']}, found {item['input']!r}")
-    return "; ".join(parts)
 
 
 def near_matches(name: str, names: Sequence[str]) -> str:

@@ -8,18 +8,24 @@ from typing import Annotated
 
 import typer
 
-from evaluation.commands import check, data, suite
-from evaluation.commands.options import AllowFailuresOption, BatchSizeOption, DeviceOption, FreshOption, WorkersOption
-from evaluation.exit_status import SAMPLES_FAILED, one_line_errors
+from evaluation.commands import check, compare, data, report, segment, suite
+from evaluation.commands.options import (
+    AllowFailuresOption,
+    BatchSizeOption,
+    ClassifierWeightsOption,
+    DeviceOption,
+    FreshOption,
+    ProfileOption,
+    ProposalWeightsOption,
+    SettingsOption,
+    WeightsOption,
+    WorkersOption,
+    weights_by_role,
+)
+from evaluation.commands.terminal import show_run, show_tables
+from evaluation.exit_status import SAMPLES_FAILED, SHOW_TRACEBACKS, one_line_errors
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-
-
-class ProfileName(str, Enum):
-    """Sources of the switches' defaults."""
-
-    released = "released"
-    paper = "paper"
 
 
 class NamesOption(str, Enum):
@@ -29,9 +35,23 @@ class NamesOption(str, Enum):
     dataset = "dataset"
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"car-eval {version('car-eval')}")
+        raise typer.Exit
+
+
 @app.callback()
-def car() -> None:
+def car(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a mistake, not one line.")] = False,
+) -> None:
     """CaR ("CLIP as RNN"): training-free segmentation of any phrase, and its benchmarks."""
+    SHOW_TRACEBACKS.set(debug)
 
 
 @app.command("eval")
@@ -56,21 +76,11 @@ def eval_command(
     mask_column: Annotated[
         str | None, typer.Option(help="Its column of label maps. [default: the usual names]")
     ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            help="CLIP weights of both models: an open_clip tag such as openai, a file, miniature, or random:SEED for "
-            "trials. [default: miniature]"
-        ),
-    ] = None,
-    proposal_weights: Annotated[str | None, typer.Option(help="Weights of the proposal generator alone.")] = None,
-    classifier_weights: Annotated[str | None, typer.Option(help="Weights of the mask classifier alone.")] = None,
-    profile: Annotated[
-        ProfileName | None, typer.Option(help="Which source sets the switches. [default: released, mini-*: paper]")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a switch or threshold. Repeatable.")
-    ] = None,
+    weights: WeightsOption = None,
+    proposal_weights: ProposalWeightsOption = None,
+    classifier_weights: ClassifierWeightsOption = None,
+    profile: ProfileOption = None,
+    set_: SettingsOption = None,
     split: Annotated[str | None, typer.Option(help="Split of the data set, or a file of ids.")] = None,
     source: Annotated[
         str | None,
@@ -110,7 +120,7 @@ def eval_command(
             benchmark=asked.benchmark,
             data_root=asked.data_root,
             places=asked.places,
-            weights={"proposal": proposal_weights or weights, "classifier": classifier_weights or weights},
+            weights=weights_by_role(weights, proposal_weights, classifier_weights),
             profile=profile.value if profile else None,
             settings=parse_settings(set_ or []),
             split=split,
@@ -125,7 +135,10 @@ def eval_command(
             fresh=fresh,
         )
         run = evaluate(options)
-        typer.echo((run.path / ("run.json" if json else "table.md")).read_text(encoding="utf-8"), nl=False)
+        if json:
+            typer.echo((run.path / "run.json").read_text(encoding="utf-8"), nl=False)
+        else:
+            show_run(run.path)
     failed = run.header.counts.n_failed
     typer.echo(f"Run directory: {run.path}", err=True)
     if failed:
@@ -140,21 +153,25 @@ def table_command(
     """Print the tables of finished runs again, written anew from run.json; after those of several, one of them all."""
     with one_line_errors():
         from results import is_suite, write_suite_tables
-        from results.render import to_markdown
         from results.suite import read_runs
         from results.tables import summary_table, write_tables
 
         for run in runs:
             write = write_suite_tables if is_suite(run) else write_tables
-            typer.echo(write(run)[0].read_text(encoding="utf-8"))
+            write(run)
+            show_run(run)
+            typer.echo()
         if len(runs) > 1:
             headers = [header for run in runs for header in read_runs(run).values()]
-            typer.echo(to_markdown(summary_table(headers)), nl=False)
+            show_tables([summary_table(headers)])
 
 
 check.register(app)
 data.register(app)
 suite.register(app)
+segment.register(app)
+compare.register(app)
+report.register(app)
 
 
 def main() -> None:

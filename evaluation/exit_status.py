@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import typer
 
@@ -15,17 +16,23 @@ FIGURES_CHANGED = 4
 DATA_FAULTS = 5
 INTERRUPTED = 130
 
+# Set by `car --debug`.
+SHOW_TRACEBACKS = ContextVar("SHOW_TRACEBACKS", default=False)
+
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what a user can mend into one line on standard error and an exit status."""
+    """Turn what a user can mend into one line on standard error and an exit status.
+
+    ``car --debug`` lets the error through with its traceback.
+    """
     from results import StoreError
 
     try:
         yield
     except (ValueError, RuntimeError, StoreError, OSError) as error:
         status = _exit_status(error)
-        if status is None:
+        if status is None or SHOW_TRACEBACKS.get():
             raise
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(status) from None
@@ -36,12 +43,16 @@ def one_line_errors() -> Iterator[None]:
 
 def _exit_status(error: Exception) -> int | None:
     """Status of an error whose message says what to mend; None for one that needs its traceback."""
-    from car_core import ImageError, ModelError, QueryError
+    from car_core import ConfigError, ImageError, ModelError, QueryError
     from dataset_adapters import DatasetError
+    from dataset_adapters.images import ImageError as ImageFileError
     from evaluation.benchmark import BenchmarkError
+    from evaluation.compare import ComparisonError
     from evaluation.engines.local import WorkerError
+    from evaluation.segment import SegmentError
     from results import StoreError
 
-    if isinstance(error, (BenchmarkError, DatasetError, ImageError, ModelError, QueryError, StoreError)):
+    library = (ConfigError, ImageError, ModelError, QueryError, DatasetError, ImageFileError, StoreError)
+    if isinstance(error, (*library, BenchmarkError, ComparisonError, SegmentError)):
         return SETUP_ERROR
     return RUN_ERROR if isinstance(error, (WorkerError, OSError)) else None

@@ -41,9 +41,9 @@ def resolve_inputs(
     by_role = weights if isinstance(weights, Mapping) else dict.fromkeys(ROLES, weights)
     named = {**dict.fromkeys(ROLES), **by_role}
     chosen = {role: name or MINIATURE for role, name in named.items()}
-    weights_notices = [] if benchmark.embedded else _weights_notices([role for role, name in named.items() if not name])
+    about_weights = [] if benchmark.embedded else weights_notices(named)
     foreign = benchmark.embedded or MINIATURE in chosen.values() or is_embedded(root)
-    notices = (*weights_notices, *data_notices)
+    notices = (*about_weights, *data_notices)
     return Inputs(root, chosen, notices, NOT_COMPARABLE if foreign else None)
 
 
@@ -62,7 +62,9 @@ def _default_root(benchmark: Benchmark) -> tuple[Path, list[str]]:
     return embedded, [f"{absent}: using the embedded miniature's data; {_CONSEQUENCE}"]
 
 
-def _weights_notices(unnamed: list[str]) -> list[str]:
+def weights_notices(named: Mapping[str, str | None]) -> list[str]:
+    """What stands in for weights that were not named (None), by role: a line, or none where all are."""
+    unnamed = [role for role, name in named.items() if not name]
     if not unnamed:
         return []
     option = "--weights" if len(unnamed) == len(ROLES) else f"--{unnamed[0]}-weights"

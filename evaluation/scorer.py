@@ -13,7 +13,8 @@ import numpy.typing as npt
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from evaluation.metrics import RunningFigure, metrics_for
-from results import SampleRecord, label_maps, write_label_map
+from evaluation.metrics.resampling import sample_figures
+from results import RunHeader, SampleRecord, label_maps, write_label_map
 
 Target = npt.NDArray[Any]  # int32 labels or bool [H, W], by task
 
@@ -26,6 +27,13 @@ class Scorer:
     label_space: LabelSpace
     scoring: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None  # run directory, for the predictions that a task keeps as files
+
+    @classmethod
+    def of_run(cls, header: RunHeader) -> Scorer:
+        """The scorer that a run's records were made with."""
+        task, protocol = header.benchmark.task, header.identity_fields.get("protocol") or {}
+        scoring = {name: protocol[name] for name in metrics_for(task).choices if name in protocol}
+        return cls(task, LabelSpace.from_dict(header.benchmark.label_space), scoring)
 
     def scored(self, sample: Sample, segmentation: Segmentation, decode_seconds: float) -> SampleRecord:
         """The record of a segmented sample."""
@@ -60,6 +68,39 @@ class Scorer:
     def summarize(self, records: Mapping[str, SampleRecord]) -> dict[str, Any]:
         """Metrics of a run from its records by id."""
         return metrics_for(self.task).summarize(records.values(), *self._run_arguments(), **self.scoring)
+
+    @property
+    def headline(self) -> str:
+        """Name of the figure that runs are compared by."""
+        return metrics_for(self.task).headline
+
+    def sample_figures(self, records: Sequence[SampleRecord]) -> npt.NDArray[np.float64]:
+        """One figure in 0..1 a sample, float64 [n]; NaN where it is undefined."""
+        return sample_figures(records, self.running)
+
+    def resampled_figures(
+        self, records: Sequence[SampleRecord], weights: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """The headline figure of resamples, float64 [B]; weights int64 [B, n]: how often each record occurs.
+
+        Raises ValueError for a task without (see `can_resample`).
+        """
+        resampled = metrics_for(self.task).resampled_figures
+        if resampled is None:
+            raise ValueError(f"task: expected one whose samples can be drawn independently, found {self.task}")
+        return resampled(records, weights, *self._run_arguments(), **self.scoring)
+
+    @property
+    def can_resample(self) -> bool:
+        """Whether the task's samples are independent draws."""
+        return metrics_for(self.task).resampled_figures is not None
+
+    def labels_in(self, target: Target, prediction: Target) -> dict[int, str]:
+        """Names of the labels to be drawn of a sample, by label: what is in either, background and ignored left out.
+
+        target, prediction: int32 [H, W], as `labels` and `prediction` give them.
+        """
+        return TASKS[self.task].labels_in(target, prediction, self.label_space)
 
     def running(self) -> RunningFigure:
         """A headline figure to be fed with records."""
@@ -113,14 +154,30 @@ def keep_label_map(folder: Path, sample_id: str, labels: Target) -> None:
     write_label_map(folder / label_maps.FOLDER / f"{sample_id}.png", labels)
 
 
+def labels_of_pair(target: Target, prediction: Target, label_space: LabelSpace) -> dict[int, str]:
+    """Class names by label of what a target or a prediction int32 [H, W] holds, 0 and ignored pixels left out."""
+    found = _labels_of_pair(target, prediction)
+    return {label: label_space.labels[label] for label in found if label != label_space.ignore_label}
+
+
+def objects_of_pair(target: Target, prediction: Target, label_space: LabelSpace) -> dict[int, str]:
+    """Names by number of the objects that a target or a prediction int32 [H, W] holds."""
+    return {label: f"object {label}" for label in _labels_of_pair(target, prediction)}
+
+
+def _labels_of_pair(target: Target, prediction: Target) -> list[int]:
+    return sorted({int(label) for array in (target, prediction) for label in np.unique(array)} - {0})
+
+
 @dataclass(frozen=True)
 class Task:
     """How a task is scored beside its metrics.
 
     prediction: what of a segmentation is compared with the target. labels: a target as such a
     prediction. nothing: an empty one for a target.
-    count_arguments, run_arguments: what the metrics' `count`, and their `summarize` and `running`, take of the label
-    space. keep: writes a prediction below the run directory; None where only counts are kept.
+    count_arguments, run_arguments: what the metrics' `count`, and their other functions, take of the label space.
+    labels_in: names of the labels that a picture of a target and a prediction shows. keep: writes a prediction below
+    the run directory; None where only counts are kept.
     """
 
     prediction: Callable[[Segmentation, Sample, LabelSpace], Target]
@@ -129,6 +186,7 @@ class Task:
     keep: Callable[[Path, str, Target], None] | None = None
     count_arguments: Callable[[LabelSpace], tuple[Any, ...]] = lambda space: ()
     run_arguments: Callable[[LabelSpace], tuple[Any, ...]] = lambda space: ()
+    labels_in: Callable[[Target, Target, LabelSpace], dict[int, str]] = objects_of_pair
 
 
 TASKS: Mapping[str, Task] = {
@@ -136,6 +194,7 @@ TASKS: Mapping[str, Task] = {
         prediction=predicted_labels,
         count_arguments=lambda space: (len(space.labels), space.ignore_label),
         run_arguments=lambda space: (space.labels, space.scored_labels),
+        labels_in=labels_of_pair,
     ),
     "referring": Task(prediction=predicted_mask),
     "generalized": Task(prediction=predicted_mask),

@@ -12,20 +12,28 @@ from dataset_adapters import LabelSpace, Sample
 class Segmenter(Protocol):
     """CaR, or another method under the same protocol."""
 
-    def segment_batch(self, images: Sequence[Any], queries_per_image: Sequence[Sequence[str]]) -> list[Segmentation]:
-        """One segmentation an image: images uint8 [H, W, 3], a list of query texts each."""
+    def segment_batch(
+        self, images: Sequence[Any], queries_per_image: Sequence[Sequence[str]], *, trace: bool = ...
+    ) -> list[Segmentation]:
+        """One segmentation an image: images uint8 [H, W, 3], a list of query texts each. trace: keep the proposals."""
         ...
 
     def segment_two_pass_batch(
-        self, images: Sequence[Any], things: Sequence[str], stuff: Sequence[str]
+        self, images: Sequence[Any], things: Sequence[str], stuff: Sequence[str], *, trace: bool = ...
     ) -> list[Segmentation]:
         """One segmentation an image, things and stuff segmented apart; its queries are the things, then the stuff."""
         ...
 
 
-def segment_samples(samples: Sequence[Sample], segmenter: Segmenter, label_space: LabelSpace) -> list[Segmentation]:
-    """One segmentation a sample; things and stuff apart where the label space tells them apart."""
+def segment_samples(
+    samples: Sequence[Sample], segmenter: Segmenter, label_space: LabelSpace, *, trace: bool = False
+) -> list[Segmentation]:
+    """One segmentation a sample; things and stuff apart where the label space tells them apart.
+
+    trace: keep every step's proposals and prompted images.
+    """
     images = [sample.image for sample in samples]
+    extra = {"trace": True} if trace else {}  # a run asks for nothing that every method need not offer
     if label_space.stuff:
-        return segmenter.segment_two_pass_batch(images, label_space.things, label_space.stuff)
-    return segmenter.segment_batch(images, [sample.queries for sample in samples])
+        return segmenter.segment_two_pass_batch(images, label_space.things, label_space.stuff, **extra)
+    return segmenter.segment_batch(images, [sample.queries for sample in samples], **extra)

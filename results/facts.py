@@ -50,13 +50,16 @@ def _noun(header: RunHeader) -> str:
     return _SAMPLE_NOUNS.get(header.benchmark.task, "samples")
 
 
+def run_facts(header: RunHeader) -> dict[str, str]:
+    """Identity, data, weights, settings the user changed, environment, time and memory, by their names."""
+    return {item: value for item, value in (_config_facts(header) | _machine_facts(header)).items() if value}
+
+
 def facts_markdown(header: RunHeader) -> str:
     """Identity, data, weights, settings the user changed, environment, time and memory as a Markdown list."""
     # A list: in a table, one long line of packages would push every row past the width of a screen.
     lines = [
-        f"- {escape_markdown(item)}: {escape_markdown(value, limit=1000)}"
-        for item, value in (_config_facts(header) | _machine_facts(header)).items()
-        if value
+        f"- {escape_markdown(item)}: {escape_markdown(value, limit=1000)}" for item, value in run_facts(header).items()
     ]
     return "\n".join(["## Run", "", *lines]) + "\n"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table as RichTable
 
 MAX_TEXT = 200
 """Longest text shown in a cell, in characters."""
@@ -51,6 +52,23 @@ def to_markdown(table: Table) -> str:
     lines = [_pipe_row(row, widths, table.columns) for row in [headings, rule, *body]]
     notes = [f"- {escape_markdown(note)}" for note in table.notes]
     return "\n".join([f"## {escape_markdown(table.title)}", "", *lines, *([""] if notes else []), *notes]) + "\n"
+
+
+def to_rich(table: Table) -> RichTable:
+    """The table for a terminal: text columns wrap to the console's width, figures never do; without the notes."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(title=visible(table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for column in table.columns:
+        if column.kind == "text":
+            drawn.add_column(Text(visible(column.heading)), overflow="fold")
+        else:
+            drawn.add_column(Text(visible(column.heading)), justify="right", min_width=_figure_width(table, column))
+    for row in _cells(table, visible):
+        drawn.add_row(*(Text(cell) for cell in row))
+    return drawn
 
 
 def to_csv(table: Table) -> str:
@@ -140,6 +158,15 @@ def _cells(table: Table, escape: Callable[[str], str]) -> list[list[str]]:
 
     texts = [[cell(value, column.kind) for value in table.frame[column.key]] for column in table.columns]
     return [list(row) for row in zip(*texts, strict=True)]
+
+
+def text_cells(table: Table) -> list[list[str]]:
+    """The cells as shown, row by row, not escaped for any language."""
+    return _cells(table, lambda text: visible(text, limit=1000))
+
+
+def _figure_width(table: Table, column: Column) -> int:
+    return max((len(_shown(value, column.kind)) for value in table.frame[column.key]), default=0)
 
 
 def _shown(value: Any, kind: str) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from results import strict_json
 from results.atomic import write_atomically
-from results.render import to_csv, to_markdown
+from results.render import Table, to_csv, to_markdown
 from results.schema import RunHeader
 from results.store import RunDirectory, StoreError, one_line
 
@@ -43,14 +43,19 @@ def write_suite(path: Path, suite: str, title: str, runs: Mapping[str, Path]) ->
 
 def write_suite_tables(path: Path) -> tuple[Path, Path]:
     """Write table.md and table.csv anew from suite.json and the runs; returns both paths. Raises StoreError."""
-    from results.tables import suite_table
-
-    table = suite_table(_read_index(path).title, read_runs(path))
+    table = read_suite_table(path)
     pages = {path / "table.md": to_markdown(table), path / "table.csv": to_csv(table)}
     for page, text in pages.items():
         write_atomically(page, text)
     markdown, csv = pages
     return markdown, csv
+
+
+def read_suite_table(path: Path) -> Table:
+    """The figures of a suite's runs. Raises StoreError."""
+    from results.tables import suite_table
+
+    return suite_table(_read_index(path).title, read_runs(path))
 
 
 def is_suite(path: Path) -> bool:

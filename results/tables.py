@@ -198,14 +198,19 @@ def _pace(header: RunHeader) -> float | None:
     return header.counts.n_total / seconds if seconds else None
 
 
-def run_markdown(header: RunHeader) -> str:
-    """All tables of a run as one Markdown page."""
+def run_tables(header: RunHeader) -> list[Table]:
+    """All tables of a run, those without a row left out."""
     tables = [comparison_table(header, cell=header.benchmark.paper), metrics_table(header)]
     tables += [per_class_table(header), failed_table(header)]
+    return [table for table in tables if len(table.frame)]
+
+
+def run_markdown(header: RunHeader) -> str:
+    """All tables of a run as one Markdown page."""
     title = f"# {escape_markdown(f'{header.benchmark.name}: {method_label(header)}')}\n"
     cautious = "; ".join(filter(None, [remarks(header), failures(header)]))
     warning = [f"> **Read with care:** {escape_markdown(cautious)}.\n"] if cautious else []
-    pages = [to_markdown(table) for table in tables if len(table.frame)]
+    pages = [to_markdown(table) for table in run_tables(header)]
     return "\n".join([title, *warning, *pages, facts_markdown(header)])
 
 

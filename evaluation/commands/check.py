@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from evaluation.commands.terminal import show_tables
 from evaluation.exit_status import FIGURES_CHANGED, one_line_errors
 
 
@@ -30,13 +31,12 @@ def check_command(
     """
     with one_line_errors():
         from results.golden import compare, comparison_of_figures, read_golden, write_golden
-        from results.render import to_markdown
         from results.suite import read_runs
 
         headers = read_runs(run)
         expected = write_golden(golden, headers, tolerance=tolerance) if update else read_golden(golden)
         compared = compare(expected, headers)
-        typer.echo(to_markdown(comparison_of_figures(compared, golden.name)), nl=False)
+        show_tables([comparison_of_figures(compared, golden.name)])
     changed = sum(item.changed for item in compared)
     typer.echo(f"{changed} of {len(compared)} figures changed", err=True)
     if changed:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from evaluation.commands.options import AllowFailuresOption, BatchSizeOption, DeviceOption, FreshOption, WorkersOption
+from evaluation.commands.terminal import show_run
 from evaluation.exit_status import SAMPLES_FAILED, one_line_errors
 
 
@@ -49,7 +50,7 @@ def suite_command(
             workers=workers,
             fresh=fresh,
         )
-        typer.echo((finished.path / "table.md").read_text(encoding="utf-8"), nl=False)
+        show_run(finished.path)
     typer.echo(f"Suite directory: {finished.path}", err=True)
     if (finished.path / CONTACT_SHEET).exists():
         typer.echo(f"Contact sheet: {finished.path / CONTACT_SHEET}", err=True)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from evaluation.metrics.records import Record, mean, ratio, split_by_status
 
 Matrix = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 Triple = Sequence[int]
 
 # Counts above this are no longer exact in float64, so a ratio of them would depend on how they were summed.
@@ -237,6 +238,42 @@ def summarize(
         "failed": [_failure(record) for record in sorted(failed, key=lambda record: record.id)],
         "per_class": [vars(c).copy() for c in metrics.classes],
     }
+
+
+def resampled_figures(
+    records: Sequence[Record], weights: Matrix, label_space_labels: Sequence[str], scored_labels: Sequence[int]
+) -> FloatArray:
+    """`miou` of each of several resamples of the records.
+
+    Args:
+        records: one an id; those without counts add nothing.
+        weights: int64 [B, n], how often each record occurs in each resample.
+
+    Returns:
+        float64 [B], NaN where no class has a pixel.
+    """
+    pixels = _class_pixels(records, len(label_space_labels), scored_labels)
+    # In float64 these sums of integers are exact (see MAX_PIXELS), and a matrix product is fast only there.
+    sums = weights.astype(np.float64) @ pixels.reshape(len(records), -1).astype(np.float64)
+    return _mean_iou(sums.reshape(len(weights), 3, len(scored_labels)))
+
+
+def _class_pixels(records: Sequence[Record], n_labels: int, scored_labels: Sequence[int]) -> Matrix:
+    """int64 [n, 3, C]: pixels of each scored class in both, in the target and in the prediction."""
+    pixels = np.zeros((len(records), 3, n_labels), np.int64)
+    for row, record in enumerate(records):
+        matrix = sum_confusion(record.counts.get("confusion", ()), n_labels)
+        pixels[row] = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    return pixels[:, :, list(scored_labels)]
+
+
+def _mean_iou(pixels: npt.NDArray[Any]) -> FloatArray:
+    """[m, 3, C] pixels as in `_class_pixels` to the mean IoU over classes with a pixel, float64 [m] or NaN."""
+    both, union = pixels[:, 0], pixels[:, 1] + pixels[:, 2] - pixels[:, 0]
+    ious = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
+    present = (union > 0).sum(axis=1)
+    means: FloatArray = np.divide(ious.sum(axis=1), present, out=np.full(len(pixels), np.nan), where=present > 0)
+    return means
 
 
 class RunningMeanIoU:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from car_core import CaRConfig, CRFConfig
+from car_core import CaRConfig, ConfigError, CRFConfig
 from car_core.config import COMMON_BACKGROUND, TEMPLATES, format_text
 
 SWITCHES = {
@@ -111,7 +111,7 @@ def test_crf_constants_of_the_method() -> None:
     ],
 )
 def test_impossible_value_is_refused_by_name(field: str, value: Any) -> None:
-    with pytest.raises(ValidationError) as refusal:
+    with pytest.raises(ConfigError) as refusal:
         CaRConfig(**{field: value})
     assert {error["loc"][0] for error in refusal.value.errors()} == {field}
     assert isinstance(refusal.value, ValueError)
@@ -130,7 +130,7 @@ def test_impossible_value_is_refused_by_name(field: str, value: Any) -> None:
     ],
 )
 def test_impossible_crf_value_is_refused_by_name(field: str, value: float) -> None:
-    with pytest.raises(ValidationError) as refusal:
+    with pytest.raises(ConfigError) as refusal:
         CaRConfig(crf={field: value})
     assert [error["loc"] for error in refusal.value.errors()] == [("crf", field)]
 
@@ -142,9 +142,9 @@ def test_bounds_are_allowed(low: float, high: float) -> None:
 
 
 def test_message_says_what_was_expected_and_found() -> None:
-    with pytest.raises(ValidationError, match=r"one \{\} for the query, found 'a photo'"):
+    with pytest.raises(ConfigError, match=r"one \{\} for the query, found 'a photo'"):
         CaRConfig(templates=("a photo",))
-    with pytest.raises(ValidationError, match=r"found twice: \['sea', 'sky'\]"):
+    with pytest.raises(ConfigError, match=r"found twice: \['sea', 'sky'\]"):
         CaRConfig(background=("sky", "sea", "sky", "sea"))
 
 

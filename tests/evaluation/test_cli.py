@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from evaluation.benchmark import BenchmarkError
 from evaluation.cli import app
 
 
@@ -80,6 +82,17 @@ def test_set_up_mistakes_are_one_line_and_status_2(tiny_run: Any, more: list[str
     assert lines[0].startswith("error: ")
     assert expected in lines[0]
     assert not tiny_run.out.exists()
+
+
+def test_version_and_completion() -> None:
+    assert car(["--version"]).stdout.strip() == f"car-eval {importlib.metadata.version('car-eval')}"
+    shown = CliRunner().invoke(app, [], prog_name="car", env={"_CAR_COMPLETE": "source_bash"})
+    assert "_CAR_COMPLETE=complete_bash" in shown.stdout
+
+
+def test_debug_lets_a_mistake_through_with_its_traceback() -> None:
+    result = car(["--debug", "eval", "voc99"])
+    assert isinstance(result.exception, BenchmarkError)
 
 
 def test_an_unknown_benchmark_is_named() -> None:

@@ -10,9 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from results import PaperCell, RunDirectory, RunHeader, StoreError
-from results.render import Table, escape_latex, escape_markdown, to_csv, to_latex, to_markdown, visible
+from results.render import (
+    Table,
+    display_width,
+    escape_latex,
+    escape_markdown,
+    to_csv,
+    to_latex,
+    to_markdown,
+    to_rich,
+    visible,
+)
 from results.tables import comparison_table, metrics_table, per_class_table, run_markdown, summary_table, write_tables
 
 MakeHeader = Callable[..., RunHeader]
@@ -47,6 +58,19 @@ def test_the_run_stands_below_the_papers_rows_with_signed_differences(make_heade
     ]
     assert table[-1][4:] == ["11", "11", "0", "changed: eta"]
     assert table[0][3:] == ["vs. CaR (paper)", "n_total", "n_scored", "n_failed", "remarks"]
+
+
+def test_a_terminal_gets_at_most_its_width_and_whole_figures(make_header: MakeHeader) -> None:
+    header = make_header(weights=untrained())
+    table = comparison_table(header, cell=VOC21)
+    lines = []
+    for width in (100, 80):
+        console = Console(width=width, file=io.StringIO(), color_system=None)
+        console.print(to_rich(table))
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+        assert max(map(display_width, text.splitlines())) <= width
+        lines.append(next(line for line in text.splitlines() if "70.2" in line).split())
+    assert lines[0][-2:] == lines[1][-2:] == ["70.2", "+2.6"]
 
 
 def test_a_run_with_sam_is_measured_against_car_with_sam(make_header: MakeHeader) -> None:

@@ -1,0 +1,41 @@
+"""Colours that people with any kind of colour vision tell apart, as (R, G, B) in 0..255."""
+
+from __future__ import annotations
+
+Color = tuple[int, int, int]
+
+# Okabe and Ito, "Color Universal Design" (2008), without black; the first few are the farthest apart.
+OKABE_ITO: tuple[Color, ...] = (
+    (230, 159, 0),  # orange
+    (86, 180, 233),  # sky blue
+    (0, 158, 115),  # bluish green
+    (204, 121, 167),  # reddish purple
+    (0, 114, 178),  # blue
+    (213, 94, 0),  # vermilion
+    (240, 228, 66),  # yellow
+)
+
+KEPT: Color = (0, 114, 178)
+DROPPED: Color = (213, 94, 0)
+
+WHITE: Color = (255, 255, 255)
+PAPER: Color = (255, 255, 255)
+PANEL: Color = (241, 243, 245)
+RULE: Color = (206, 212, 218)
+FAINT: Color = (108, 117, 125)
+INK: Color = (33, 37, 41)
+
+# Past the seventh, lighter and then darker shades: no palette keeps more hues apart for everyone.
+_SHADES = ((WHITE, 0.0), (WHITE, 0.45), ((0, 0, 0), 0.4))
+
+
+def label_color(position: int) -> Color:
+    """The colour of the label at a position, 0 first; they repeat after 21."""
+    towards, share = _SHADES[position // len(OKABE_ITO) % len(_SHADES)]
+    return mix(OKABE_ITO[position % len(OKABE_ITO)], towards, share)
+
+
+def mix(color: Color, other: Color, share: float) -> Color:
+    """The colour with a share of another one, in 0..1."""
+    red, green, blue = (round((1 - share) * a + share * b) for a, b in zip(color, other, strict=True))
+    return red, green, blue

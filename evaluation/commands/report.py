@@ -1,0 +1,44 @@
+"""``car report``: the page of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evaluation.commands import options
+from evaluation.exit_status import one_line_errors
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("report")(report_command)
+
+
+def report_command(
+    run: options.RunArgument,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Data set of the run, for the gallery. [default: the miniature's, for its runs]")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Best, worst and random samples to show, so many of each.")] = 4,
+    weights: options.RunWeightsOption = None,
+    proposal_weights: options.ProposalWeightsOption = None,
+    classifier_weights: options.ClassifierWeightsOption = None,
+    split: Annotated[str | None, typer.Option(help="File of ids, if the run was made with one.")] = None,
+    device: options.DeviceOption = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="HTML file. [default: RUN/report.html]")] = None,
+) -> None:
+    """Write one HTML file that shows a run: figures, classes, confusions, time, switches, samples.
+
+    The gallery's samples are segmented again and held against their records; without --data-root there is none.
+    """
+    with one_line_errors():
+        from evaluation.report import GalleryOptions, is_embedded_run, report
+
+        gallery = None
+        if samples and (data_root or is_embedded_run(run)):
+            by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)
+            gallery = GalleryOptions(data_root, by_role, split, device, samples)
+        path = report(run, gallery, out=out)
+    typer.echo(str(path))

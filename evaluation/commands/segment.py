@@ -1,0 +1,109 @@
+"""``car segment``: phrases on pictures of one's own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evaluation.commands import options
+from evaluation.commands.terminal import TERMINAL_WIDTH
+from evaluation.exit_status import SAMPLES_FAILED, one_line_errors
+
+if TYPE_CHECKING:
+    from evaluation.coco_json import CocoDocument
+    from evaluation.segment import Found
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("segment")(segment_command)
+
+
+def segment_command(
+    image: Annotated[str, typer.Argument(help="Image file, folder of images, or a quoted pattern such as 'a/*.jpg'.")],
+    queries: Annotated[list[str], typer.Argument(metavar="QUERY...", help="Phrases to look for.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Picture of the masks; a folder for several images.")
+    ] = None,
+    steps: Annotated[
+        Path | None, typer.Option(help="Picture of the unrolled recurrence; a folder for several images.")
+    ] = None,
+    json: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Masks in COCO's JSON format (run-length encoded); - for stdout.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print every step: scores, theta, who was dropped.")
+    ] = False,
+    weights: options.WeightsOption = None,
+    proposal_weights: options.ProposalWeightsOption = None,
+    classifier_weights: options.ClassifierWeightsOption = None,
+    profile: options.ProfileOption = None,
+    mode: Annotated[
+        options.ModeName, typer.Option(help="semantic: one label a pixel. referring: all phrases name one object.")
+    ] = options.ModeName.semantic,
+    set_: options.SettingsOption = None,
+    device: options.DeviceOption = "cpu",
+) -> None:
+    """Segment phrases in a picture, or in a folder of pictures.
+
+    Exit status: 0, 2 for a mistake (nothing was done), 3 if an image could not be read (the others were).
+    """
+    with one_line_errors():
+        from evaluation.benchmark import parse_settings
+        from evaluation.coco_json import CocoDocument
+        from evaluation.segment import Pictures, find_images, load_car, segment_files
+
+        images, pictures = find_images(image), Pictures(out, steps)
+        pictures.check(images)
+        by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)
+        settings = parse_settings(set_ or [])
+        car = load_car(by_role, profile.value if profile else None, mode.value, settings, device=device)
+        document, n_failed, several = CocoDocument(queries), 0, len(images) > 1
+        try:
+            for found in _progress(segment_files(car, images, queries, trace=steps is not None), len(images)):
+                n_failed += found.error is not None
+                _show(found, explain=explain, quiet=json == "-")
+                if found.segmentation is not None:
+                    pictures.write(found.segmentation, found.path, several=several)
+                    document.add(found.path, found.segmentation)
+        finally:  # also what was found before an interrupt
+            if json:
+                _write_json(json, document)
+    if n_failed:
+        raise typer.Exit(SAMPLES_FAILED)
+
+
+def _progress(found: Iterable[Found], total: int) -> Iterable[Found]:
+    from tqdm import tqdm
+
+    return tqdm(found, total=total, unit="image", disable=total == 1 or not sys.stderr.isatty(), dynamic_ncols=True)
+
+
+def _show(found: Found, *, explain: bool, quiet: bool) -> None:
+    """Print what was found, or on standard error why the image could not be read."""
+    from rich.console import Console
+
+    from evaluation.explain import explained, summary_line
+    from results.render import visible
+
+    if found.segmentation is None:
+        typer.echo(f"error: {visible(str(found.error), limit=1000)}", err=True)
+    elif explain and not quiet:
+        Console(width=TERMINAL_WIDTH, highlight=False).print(explained(found.path, found.segmentation))
+    elif not quiet:
+        typer.echo(summary_line(found.path, found.segmentation))
+
+
+def _write_json(place: str, document: CocoDocument) -> None:
+    from results.atomic import write_atomically
+    from results.strict_json import dumps
+
+    text = dumps(document.as_dict()) + "\n"
+    if place == "-":
+        typer.echo(text, nl=False)
+    else:
+        write_atomically(Path(place), text)

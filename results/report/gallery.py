@@ -1,0 +1,115 @@
+"""Samples of the gallery as finished pictures and texts, and how many of them fit into one file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+LEFT_OUT = "its proposals and prompted images are left out to keep this file small"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture. data: the file's bytes. width, height: pixels. media: its type, such as image/webp."""
+
+    data: bytes
+    width: int
+    height: int
+    media: str = "image/webp"
+
+    @property
+    def uri(self) -> str:
+        """The picture as a data URI."""
+        return f"data:{self.media};base64,{base64.b64encode(self.data).decode('ascii')}"
+
+    @property
+    def n_bytes(self) -> int:
+        """Length of `uri`, which is not made for it."""
+        return len(f"data:{self.media};base64,") + 4 * -(-len(self.data) // 3)
+
+
+@dataclass(frozen=True)
+class QueryShown:
+    """A query in one step. score: P_ii in 0..1. proposal, prompted: None where they are not shown."""
+
+    query: str
+    score: float
+    kept: bool
+    proposal: Picture | None = None
+    prompted: Picture | None = None
+
+
+@dataclass(frozen=True)
+class StepShown:
+    """One step of the recurrence: its queries, best score first."""
+
+    name: str
+    queries: tuple[QueryShown, ...]
+
+    @property
+    def n_kept(self) -> int:
+        return sum(query.kept for query in self.queries)
+
+    @property
+    def pictured(self) -> tuple[QueryShown, ...]:
+        """The queries whose pictures are shown."""
+        return tuple(query for query in self.queries if query.proposal and query.prompted)
+
+
+@dataclass(frozen=True)
+class LabelShown:
+    """A label of a sample's target or prediction. color: as #rrggbb. iou: in this sample, None where undefined."""
+
+    name: str
+    color: str
+    iou: float | None = None
+
+
+@dataclass(frozen=True)
+class SampleShown:
+    """A sample of the gallery. group: why it was chosen (best, worst, random). figure: its own headline figure.
+
+    theta: what scores are held against. note: what a reader must know about the pictures; often empty.
+    """
+
+    id: str
+    group: str
+    figure: float | None
+    queries: tuple[str, ...]
+    labels: tuple[LabelShown, ...]
+    image: Picture
+    target: Picture
+    prediction: Picture
+    steps: tuple[StepShown, ...]
+    theta: float
+    note: str = ""
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of all its pictures in the page."""
+        pictures = [self.image, self.target, self.prediction]
+        pictures += [p for step in self.steps for q in step.queries for p in (q.proposal, q.prompted) if p]
+        return sum(picture.n_bytes for picture in pictures)
+
+
+def fitted(samples: Sequence[SampleShown], budget: int) -> list[SampleShown]:
+    """The samples with at most ``budget`` bytes of pictures: steps lose theirs first, then the last samples go."""
+    shown = list(samples)
+    total = sum(sample.n_bytes for sample in shown)
+    for place in reversed(range(len(shown))):
+        if total > budget:
+            bare = _without_tiles(shown[place])
+            total -= shown[place].n_bytes - bare.n_bytes
+            shown[place] = bare
+    while total > budget:
+        total -= shown.pop().n_bytes
+    return shown
+
+
+def _without_tiles(sample: SampleShown) -> SampleShown:
+    steps = tuple(
+        replace(step, queries=tuple(replace(query, proposal=None, prompted=None) for query in step.queries))
+        for step in sample.steps
+    )
+    return replace(sample, steps=steps, note="; ".join(filter(None, [sample.note, LEFT_OUT])))

@@ -1,0 +1,183 @@
+"""``car compare``: figures against whole recomputation, the bootstrap against literal resampling, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from dataset_adapters import LabelSpace
+from evaluation.cli import app
+from evaluation.compare import bootstrap_differences, compare
+from evaluation.runner import evaluate
+from evaluation.scorer import Scorer
+from results import SampleRecord
+
+SPACE = LabelSpace("made", ("background", "a", "b", "c"), ("a", "b", "c"), (1, 2, 3), 255, (0, 1, 2, 3))
+
+
+def record(number: int, counts: dict[str, Any], **changes: Any) -> SampleRecord:
+    return SampleRecord(**{"id": f"sample {number}", "status": "ok", "counts": counts, **changes})
+
+
+def semantic_records(n: int, seed: int) -> list[SampleRecord]:
+    generator = np.random.default_rng(seed)
+    records = []
+    for number in range(n):
+        cells = generator.choice(16, generator.integers(1, 6), replace=False)
+        triples = [[int(c) // 4, int(c) % 4, int(generator.integers(1, 500))] for c in cells]
+        records.append(record(number, {"confusion": triples}))
+    return [*records, record(n, {}, status="failed", error="unreadable")]
+
+
+def referring_records(n: int, seed: int) -> list[SampleRecord]:
+    generator = np.random.default_rng(seed)
+    records = []
+    for number in range(n):
+        both, one, other = (int(v) for v in generator.integers(0, 90, 3))
+        counts = {"intersection": both, "union": both + one + other, "target": both + one, "prediction": both + other}
+        records.append(record(number, counts))
+    return [*records, record(n, {}, status="failed", error="unreadable")]
+
+
+def generalized_records(n: int, seed: int) -> list[SampleRecord]:
+    *ok, failed = referring_records(n, seed)
+    return [*(one.model_copy(update={"counts": {**one.counts, "has_target": 1}}) for one in ok), failed]
+
+
+CASES = [
+    (Scorer("semantic", SPACE), semantic_records),
+    (Scorer("referring", LabelSpace("made", (), (), (), 255, ()), {"resolution": "original"}), referring_records),
+    (Scorer("generalized", LabelSpace("made", (), (), (), 255, ()), {"no_target_below": "50"}), generalized_records),
+]
+NAMES = ["semantic", "referring", "generalized"]
+
+
+@pytest.mark.parametrize(("scorer", "make"), CASES, ids=NAMES)
+def test_resampled_figures_are_those_of_the_repeated_records(scorer: Scorer, make: Any) -> None:
+    records = make(9, seed=1)
+    weights = np.random.default_rng(2).multinomial(10, np.full(10, 0.1), size=20)
+    found = scorer.resampled_figures(records, weights)
+    for row, figure in zip(weights, found, strict=True):
+        repeated = {
+            f"{sample.id}/{copy}": sample.model_copy(update={"id": f"{sample.id}/{copy}"})
+            for sample, times in zip(records, row, strict=True)
+            for copy in range(times)
+        }
+        assert figure == pytest.approx(scorer.summarize(repeated)[scorer.headline], abs=1e-13)
+
+
+@pytest.mark.parametrize(("scorer", "make"), CASES, ids=NAMES)
+def test_sample_figures_are_those_of_a_run_of_one(scorer: Scorer, make: Any) -> None:
+    records = make(9, seed=3)
+    for sample, figure in zip(records, scorer.sample_figures(records), strict=True):
+        alone = scorer.summarize({sample.id: sample})[scorer.headline]
+        assert np.isnan(figure) if alone is None else figure == pytest.approx(alone, abs=1e-13)
+
+
+def test_nothing_to_average_is_undefined() -> None:
+    for scorer, make in CASES:
+        failed = make(0, seed=0)
+        assert np.isnan(scorer.resampled_figures(failed, np.array([[3]]))).all()
+        assert np.isnan(scorer.sample_figures(failed)).all()
+
+
+@pytest.mark.parametrize(("scorer", "make"), CASES, ids=NAMES)
+def test_the_bootstrap_is_seeded_and_paired(scorer: Scorer, make: Any) -> None:
+    a, b = make(12, seed=4), make(12, seed=5)
+    first = bootstrap_differences(scorer, a, b, seed=7, resamples=50)
+    np.testing.assert_array_equal(first, bootstrap_differences(scorer, a, b, seed=7, resamples=50))
+    assert (first != bootstrap_differences(scorer, a, b, seed=8, resamples=50)).any()
+    np.testing.assert_allclose(first, -bootstrap_differences(scorer, b, a, seed=7, resamples=50), atol=1e-15)
+    # Unpaired draws would spread a run's difference with itself around 0.
+    assert (bootstrap_differences(scorer, a, a, seed=7, resamples=50) == 0).all()
+
+
+def test_chunks_of_resamples_are_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer, a, b = CASES[0][0], semantic_records(12, 4), semantic_records(12, 5)
+    whole = bootstrap_differences(scorer, a, b, seed=7, resamples=50)
+    monkeypatch.setattr("evaluation.compare._CHUNK_CELLS", 40)
+    np.testing.assert_array_equal(bootstrap_differences(scorer, a, b, seed=7, resamples=50), whole)
+
+
+def car(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def two_runs(tiny_run: Any, tmp_path: Path) -> tuple[Path, Path]:
+    """The same benchmark at two thresholds; the second has one sample fewer."""
+    evaluate(tiny_run.options(out=tmp_path / "a", limit=4))
+    evaluate(tiny_run.options(out=tmp_path / "b", settings={"theta": 0.051, "eta": 0.5}, limit=3))
+    return tmp_path / "a", tmp_path / "b"
+
+
+def test_two_runs(two_runs: tuple[Path, Path]) -> None:
+    a, b = two_runs
+    as_json(a, b)
+    as_tables(a, b)
+    by_exit_status(a, b)
+    with_itself(a)
+
+
+def as_json(a: Path, b: Path) -> None:
+    result = car("compare", a, b, "--json")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert (found["n_common"], found["n_only"]) == (3, [1, 0])
+    header = json.loads((b / "run.json").read_text())
+    by_name = {entry["name"]: entry for entry in found["metrics"]}
+    assert by_name["miou"]["figure_b"] == header["metrics"]["miou"]
+    assert by_name["miou"]["difference"] == by_name["miou"]["figure_b"] - by_name["miou"]["figure_a"]
+    assert {entry["name"] for entry in found["switches"]} == {"theta", "eta"}
+    assert {entry["value_b"] for entry in found["switches"]} == {"0.051 (user)", "0.5 (user)"}
+    assert found["interval"]["low"] <= by_name["miou"]["difference"] <= found["interval"]["high"]
+    changes = [abs(entry["difference"]) for entry in found["samples"]]
+    assert changes == sorted(changes, reverse=True)
+    assert json.loads(car("compare", a, b, "--json").stdout) == found
+
+
+def as_tables(a: Path, b: Path) -> None:
+    text = car("compare", a, b).stdout
+    assert "1 samples of A alone are left out" in text
+    assert "95 % interval" in text
+    assert "| theta" in text
+    assert "0.051 (user)" in text
+
+
+def by_exit_status(a: Path, b: Path) -> None:
+    difference = 100 * (compare(a, b).headline_change.difference or 0)
+    assert car("compare", a, b, f"--fail-below={difference - 0.01}").exit_code == 0
+    worse = car("compare", a, b, f"--fail-below={difference + 0.01}")
+    assert worse.exit_code == 4
+    assert "expected B - A of at least" in worse.stderr
+
+
+def with_itself(a: Path) -> None:
+    same = compare(a, a)
+    assert same.headline_change.difference == 0
+    assert same.interval is not None
+    assert (same.interval.low, same.interval.high) == (0, 0)
+    assert same.samples == ()
+    assert same.switches == ()
+    assert "What differs" not in car("compare", a, a).stdout
+
+
+def test_runs_that_cannot_be_compared(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    a, b = two_runs
+    nowhere = car("compare", a, tmp_path / "nowhere")
+    assert nowhere.exit_code == 2
+    assert "no run is here" in nowhere.stderr
+    lines = (b / "samples.jsonl").read_text().splitlines()
+    (b / "samples.jsonl").write_text("".join(line.replace("2007_", "2008_") + "\n" for line in lines))
+    apart = car("compare", a, b)
+    assert apart.exit_code == 2
+    assert "expected common ones" in apart.stderr
+    header = json.loads((b / "run.json").read_text())
+    header["benchmark"]["label_space"]["scored_labels"].pop()
+    (b / "run.json").write_text(json.dumps(header))
+    assert "label_space.scored_labels" in car("compare", a, b).stderr

@@ -1,0 +1,118 @@
+"""``car report`` over a small run: the gallery shows what the records say; other data or models are refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from dataset_adapters import LabelSpace
+from evaluation.cli import app
+from evaluation.gallery import choose, draw_sample
+from evaluation.report import GalleryOptions, _prepared, confusions
+from evaluation.runner import evaluate
+from evaluation.scorer import Scorer
+from results import RunDirectory, SampleRecord
+
+
+def car(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def record(number: int, status: str = "ok", **counts: Any) -> SampleRecord:
+    error = None if status == "ok" else "unreadable"
+    return SampleRecord(id=f"s{number}", status=status, error=error, counts=counts)  # type: ignore[arg-type]
+
+
+def test_best_worst_and_random_samples_are_distinct() -> None:
+    records = [*(record(number) for number in range(10)), record(10, "failed")]
+    figures = np.array([0.5, 0.9, 0.1, np.nan, 0.7, 0.3, 0.2, 0.8, 0.6, 0.4, 1.0])
+    chosen = choose(records, figures, 2, seed=1)
+    assert [(choice.record.id, choice.group) for choice in chosen[:4]] == [
+        ("s1", "best"),
+        ("s7", "best"),
+        ("s2", "worst"),
+        ("s6", "worst"),
+    ]
+    assert len({choice.record.id for choice in chosen}) == 6
+    assert chosen == choose(records, figures, 2, seed=1)
+    few = choose(records[:3], figures[:3], 2, seed=1)
+    assert [choice.record.id for choice in few] == ["s1", "s0", "s2"]
+    assert choose([], np.array([]), 2, seed=1) == []
+
+
+def test_confusions_are_shares_of_the_targets_pixels() -> None:
+    space = LabelSpace("made", ("background", "a", "b"), ("a", "b"), (1, 2), 255, (1, 2))
+    records = [
+        record(0, confusion=[[1, 2, 30], [1, 1, 50], [0, 1, 99]]),
+        record(1, confusion=[[1, 0, 20], [2, 1, 9], [2, 2, 1]]),
+    ]
+    found = [(pair.target, pair.predicted, pair.pixels, pair.share) for pair in confusions(records, space)]
+    assert found == [("b", "a", 9, 0.9), ("a", "b", 30, 0.3), ("a", "background", 20, 0.2)]
+
+
+@pytest.fixture
+def run(tiny_run: Any) -> Any:
+    """Four samples, evaluated."""
+    evaluate(tiny_run.options(limit=4))
+    return tiny_run
+
+
+def test_the_report_of_a_run(run: Any) -> None:
+    bare = car("report", run.out)
+    assert bare.exit_code == 0
+    assert "name them with --data-root" in Path(bare.stdout.strip()).read_text()
+    with_gallery = car("report", run.out, "--data-root", run.data_root, "--samples=1")
+    html = Path(with_gallery.stdout.strip()).read_text()
+    assert html.count('<article class="sample"') == 3
+    assert "segmented again for this report" not in html  # the counts are those of the records
+    same_weights_are_asked_for(run)
+    a_sample_is_what_its_record_says(run)
+    other_counts_are_told(run)
+
+
+def same_weights_are_asked_for(run: Any) -> None:
+    other = car("report", run.out, "--data-root", run.data_root, "--weights=random:2")
+    assert other.exit_code == 2
+    assert other.stderr.startswith("error: weights: expected that of the run")
+    header = json.loads((run.out / "run.json").read_text())
+    for entry in header["weights"]:
+        entry["name"] = "mine.safetensors"
+    copy = run.out.parent / "copy"
+    shutil.copytree(run.out, copy)
+    (copy / "run.json").write_text(json.dumps(header))
+    unnamed = car("report", copy, "--data-root", run.data_root)
+    assert unnamed.exit_code == 2
+    assert "expected the file mine.safetensors" in unnamed.stderr
+
+
+def a_sample_is_what_its_record_says(run: Any) -> None:
+    store = RunDirectory(run.out)
+    header, records = store.read_header(), store.read_records()
+    prepared = _prepared(header, GalleryOptions(run.data_root))
+    figures = Scorer.of_run(header).sample_figures(records)
+    for choice in choose(records, figures, 1, seed=0):
+        shown = draw_sample(choice, prepared)
+        assert shown is not None
+        assert shown.note == ""
+        assert [label.iou for label in shown.labels] != []
+        last = shown.steps[-1]
+        assert len(shown.steps) == choice.record.steps
+        assert {query.query for query in last.queries if query.kept} == set(choice.record.queries_kept)
+        for step in shown.steps:
+            assert [query.score for query in step.queries] == sorted((q.score for q in step.queries), reverse=True)
+            assert step.pictured
+
+
+def other_counts_are_told(run: Any) -> None:
+    lines = [json.loads(line) for line in (run.out / "samples.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["counts"]["confusion"][0][2] += 1
+    (run.out / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path = car("report", run.out, "--data-root", run.data_root, "--samples=1").stdout.strip()
+    assert Path(path).read_text().count("its counts are not those of the record") == 3

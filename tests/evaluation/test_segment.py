@@ -1,0 +1,135 @@
+"""``car segment``: pictures, COCO JSON read back by pycocotools, folders, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from typer.testing import CliRunner, Result
+
+from car_core import CaR, CaRConfig
+from evaluation.cli import app
+from evaluation.segment import find_images
+
+QUERIES = ["Pepsi", "Coca Cola", "[red]<b>odd</b>"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for name, size in (("one.jpg", (40, 56)), ("two.png", (64, 48))):
+        Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+@pytest.fixture
+def segment(tiny_model: Path) -> Any:
+    def run(place: Path | str, *more: str) -> Result:
+        models = [f"--set={role}_model={tiny_model}" for role in ("proposal", "classifier")]
+        own = ["segment", str(place), *QUERIES, "--weights=random:1", "--set=theta=0.3", *models, *more]
+        return CliRunner().invoke(app, own)
+
+    return run
+
+
+def test_json_holds_the_masks_of_the_library(segment: Any, photos: Path, tiny_model: Path, tmp_path: Path) -> None:
+    result = segment(photos / "one.jpg", "--json", str(tmp_path / "masks.json"))
+    assert result.exit_code == 0
+    config = CaRConfig(proposal_model=str(tiny_model), classifier_model=str(tiny_model), theta=0.3)
+    found = CaR.from_config(config, weights="random:1").segment(Image.open(photos / "one.jpg"), QUERIES)
+    coco = COCO(tmp_path / "masks.json")
+    assert [coco.cats[i + 1]["name"] for i in range(3)] == QUERIES
+    annotations = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
+    assert [entry["category_id"] - 1 for entry in annotations] == list(found.kept)
+    assert annotations
+    for entry, index in zip(annotations, found.kept, strict=True):
+        np.testing.assert_array_equal(coco.annToMask(entry).astype(bool), found.masks[index])
+        assert entry["area"] == found.masks[index].sum()
+        assert entry["score"] == pytest.approx(found.scores[index])
+    steps = coco.imgs[1]["steps"]
+    assert [step["kept"] for step in steps] == [[i + 1 for i in step.kept] for step in found.steps]
+
+
+def test_the_merged_mask_of_referring_mode(segment: Any, photos: Path) -> None:
+    result = segment(photos / "one.jpg", "--json", "-", "--mode=referring")
+    document = json.loads(result.stdout)
+    merged = coco_mask.decode(document["images"][0]["merged_mask"])
+    assert merged.shape == (40, 56)
+
+
+def test_pictures_of_one_image(segment: Any, photos: Path, tmp_path: Path) -> None:
+    out, steps = tmp_path / "new" / "out.png", tmp_path / "steps.webp"
+    result = segment(photos / "one.jpg", "-o", str(out), "--steps", str(steps))
+    assert result.exit_code == 0
+    assert Image.open(out).width == 640
+    assert Image.open(steps).width > 1000
+    assert result.stdout.count("\n") == 1
+    assert "[red]<b>odd</b>" in result.stdout
+
+
+def test_a_folder_goes_on_past_a_broken_image(segment: Any, photos: Path, tmp_path: Path) -> None:
+    (photos / "broken.jpg").write_bytes(b"not a picture")
+    result = segment(photos, "-o", str(tmp_path / "out"), "--json", str(tmp_path / "masks.json"))
+    assert result.exit_code == 3
+    assert result.stderr.startswith("error: ")
+    assert "broken.jpg" in result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.png", "two.png"]
+    assert len(json.loads((tmp_path / "masks.json").read_text())["images"]) == 2
+
+
+def test_patterns_and_folders(photos: Path) -> None:
+    assert [path.name for path in find_images(str(photos))] == ["one.jpg", "two.png"]
+    assert [path.name for path in find_images(f"{photos}/*.png")] == ["two.png"]
+    assert [path.name for path in find_images(f"{photos.parent}/**/o*.jpg")] == ["one.jpg"]
+
+
+def test_the_recurrence_in_words(segment: Any, photos: Path) -> None:
+    text = segment(photos / "one.jpg", "--explain").stdout
+    assert "step 1: 3 queries alive" in text
+    assert "theta 0.3" in text
+    assert "[red]<b>odd</b>" in text
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("place", "more", "expected"),
+    [
+        ("nowhere.jpg", [], "found no image at"),
+        ("*.gif", [], "found no image at"),
+        ("one.jpg", ["-o", "out.docx"], "expected a picture file"),
+        ("one.jpg", ["-o", "{photos}/one.jpg"], "the image's own"),
+        (".", ["-o", "{photos}/notes.txt"], "expected a folder for 2 images"),
+        (".", ["-o", "{photos}"], "the image's own"),
+        ("one.jpg", ["--set=eta=2"], "eta: Input should be less than or equal to 1, found 2"),
+        ("one.jpg", ["--set=mode=referring"], "--mode"),
+        ("one.jpg", ["--set=etaa=0.5"], "did you mean eta"),
+        ("one.jpg", ["--weights=missing.safetensors"], "missing.safetensors"),
+    ],
+)
+def test_mistakes_are_one_line_and_nothing_is_written(
+    segment: Any, photos: Path, place: str, more: list[str], expected: str
+) -> None:
+    before = {path.name: path.read_bytes() for path in photos.iterdir()}
+    result = segment(photos / place, *(text.replace("{photos}", str(photos)) for text in more))
+    assert result.exit_code == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert expected in result.stderr
+    assert {path.name: path.read_bytes() for path in photos.iterdir()} == before
+
+
+def test_queries_that_cannot_be_segmented_are_refused(photos: Path, tiny_model: Path) -> None:
+    models = [f"--set={role}_model={tiny_model}" for role in ("proposal", "classifier")]
+    arguments = ["segment", str(photos / "one.jpg"), "cat", "cat", "--weights=random:1", *models]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "found 'cat' again" in result.stderr

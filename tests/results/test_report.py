@@ -1,0 +1,155 @@
+"""The report's page: what stands in it, escaping, size."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_parts import HOSTILE, details, gallery, picture, records, sample
+
+from results import RunDirectory, RunHeader
+from results.render import visible
+from results.report import report_html, write_report
+from results.report.gallery import LEFT_OUT, fitted
+from results.report.page import MAX_BYTES, _count_bars, _figure_bars
+
+MakeHeader = Callable[..., RunHeader]
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and the text outside scripts and styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self.scripts, self._inside = "", [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts.append(data)
+        elif self._inside != "style":
+            self.text += data
+
+
+def page(header: RunHeader, **changes: Any) -> Page:
+    return Page(report_html(header, records(), details(**changes)))
+
+
+def test_the_figures_stand_beside_the_papers(make_header: MakeHeader) -> None:
+    text = page(make_header()).text
+    for expected in ("65.4 %", "-2.2", "CaR (paper)", "67.6", "changed: eta", "aeroplane", "50.0 %", "s a sample"):
+        assert expected in text
+    assert "Without a pixel in target or prediction: bicycle." in text
+
+
+def test_every_switch_has_its_source(make_header: MakeHeader) -> None:
+    html = report_html(make_header(), records(), details())
+    rows = re.findall(r"<tr><td><code>(\w+)</code></td><td><code>(.*?)</code></td><td>(?:<b>)?(\w+)", html)
+    assert rows == [
+        ("eta", "0.4", "user"),
+        ("profile", "&#34;released&#34;", "profile"),
+        ("proposal_model", "&#34;ViT-B-16&#34;", "profile"),
+        ("classifier_model", "&#34;ViT-L-14&#34;", "profile"),
+    ]
+
+
+def test_hostile_text_stays_text(make_header: MakeHeader, make_metrics: Any) -> None:
+    fields = make_header().model_dump()
+    config = {**fields["config"], "cam_template": HOSTILE}
+    sources = {**fields["config_sources"], "cam_template": "user"}
+    failed = [{"id": HOSTILE, "error": HOSTILE, "counted_as_empty": True}]
+    classes = [{**entry, "name": HOSTILE} for entry in make_metrics()["per_class"]]
+    header = make_header(config=config, config_sources=sources, metrics=make_metrics(failed=failed, per_class=classes))
+    found = page(header)
+    assert len(found.scripts) == 1
+    assert not any("onerror" in attributes or "x" in attributes.values() for _, attributes in found.elements)
+    assert found.text.count(visible(HOSTILE)) >= 10
+    assert "\u202e" not in found.text
+    assert "\x1b" not in found.text
+    assert "49" not in re.findall(r"\{\{ 7 \* 7 \}\}|49", found.text)
+
+
+def test_nothing_is_loaded_from_elsewhere(make_header: MakeHeader) -> None:
+    found = page(make_header())
+    for tag, attributes in found.elements:
+        assert tag not in ("link", "iframe", "object", "base", "form")
+        for name in ("src", "href"):
+            assert str(attributes.get(name) or "#").startswith(("data:image/webp;base64,", "#"))
+    policy = next(a["content"] for t, a in found.elements if t == "meta" and a.get("http-equiv"))
+    digest = base64.b64encode(hashlib.sha256(found.scripts[0].encode()).digest()).decode()
+    assert policy == (f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'")
+
+
+def test_a_run_without_figures_records_or_gallery(make_header: MakeHeader) -> None:
+    header = make_header(status="running", metrics={}, counts={"n_total": 0, "n_scored": 0, "n_failed": 0})
+    html = report_html(header, [], details(figures=[], confusions=[], gallery=[], gallery_note="none"))
+    text = Page(html).text
+    assert "run not finished" in text
+    assert "none" in text
+
+
+def test_pictures_are_left_out_before_the_file_grows_too_large() -> None:
+    samples = [sample(f"s{number}", "best", 0.5, ("bird",)) for number in range(5)]
+    assert picture(3).n_bytes == len(picture(3).uri)
+    whole = sum(item.n_bytes for item in samples)
+    assert fitted(samples, whole) == samples
+    fewer = fitted(samples, whole - 1)
+    assert [LEFT_OUT in item.note for item in fewer] == [False, False, False, False, True]
+    assert fewer[-1].steps[0].pictured == ()
+    assert [query.query for query in fewer[-1].steps[0].queries] == [q.query for q in samples[-1].steps[0].queries]
+    bare = fitted(samples, 3 * fewer[-1].n_bytes)
+    assert len(bare) == 3
+    assert all(LEFT_OUT in item.note for item in bare)
+    assert fitted(samples, 0) == []
+
+
+def test_the_page_stays_below_ten_megabytes(make_header: MakeHeader) -> None:
+    large = picture(1)
+    heavy = [
+        sample(f"s{number}", "best", 0.5, ("bird",), image=type(large)(bytes(900_000), 10, 10)) for number in range(30)
+    ]
+    html = report_html(make_header(), records(), details(gallery=heavy))
+    assert 5_000_000 < len(html.encode()) < MAX_BYTES
+
+
+@pytest.mark.parametrize(
+    ("values", "least", "expected"),
+    [
+        ([1, 1, 3], 1, {"1": 2, "3": 1, "6": 0}),
+        ([0, 40, 50], 0, {"0": 1, "15+": 2}),
+        ([], 0, {}),
+    ],
+)
+def test_histograms_count_every_sample(values: list[int], least: int, expected: dict[str, int]) -> None:
+    bars = {bar.label: int(bar.text) for bar in _count_bars(values, least=least)}
+    assert sum(bars.values()) == len(values)
+    assert {label: bars.get(label) for label in expected} == expected
+
+
+def test_figures_fall_into_ten_bins() -> None:
+    bars = _figure_bars([0.0, 0.05, 0.1, 0.99, 1.0])
+    assert [bar.text for bar in bars] == ["2", "1", "0", "0", "0", "0", "0", "0", "0", "2"]
+
+
+def test_the_file_lies_in_the_run_directory(make_header: MakeHeader, tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run") as store:
+        store.create(make_header())
+        for record in records():
+            store.append(record)
+    path = write_report(tmp_path / "run", details(gallery=gallery()))
+    assert path == tmp_path / "run" / "report.html"
+    assert path.read_text(encoding="utf-8").lstrip().startswith("<!DOCTYPE html>")

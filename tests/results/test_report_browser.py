@@ -1,0 +1,128 @@
+"""The report in Chromium: no console message, filter, order and paging work, hostile text stays text."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_parts import HOSTILE, details, records
+
+from results import RunHeader
+from results.render import visible
+from results.report import report_html
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# Where a browser was promised (CAR_REQUIRE_BROWSER), its absence is a failure.
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None and not os.environ.get("CAR_REQUIRE_BROWSER"),
+    reason="no Chromium found (apt-get install chromium)",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM is not None, "CAR_REQUIRE_BROWSER is set, but there is no Chromium"
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_report(browser: Any, tmp_path: Path, make_header: Callable[..., RunHeader]) -> Iterator[Callable[..., Any]]:
+    """open_report(width=..., scheme=...): the report in a page; the test fails on any console message or request."""
+    path = tmp_path / "report.html"
+    path.write_text(report_html(make_header(), records(), details()), encoding="utf-8")
+    messages: list[str] = []
+
+    def open_page(width: int = 1200, scheme: str = "light") -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        page = context.new_page()
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("request", lambda request: _note_request(request.url, messages))
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    assert messages == []
+
+
+def _note_request(url: str, messages: list[str]) -> None:
+    if not url.startswith(("file:", "data:")):
+        messages.append(f"request to {url}")
+
+
+def shown(page: Any) -> list[str]:
+    return page.locator(".sample:visible h3").all_text_contents()
+
+
+def test_one_sample_at_a_time_by_keys_and_buttons(open_report: Callable[..., Any]) -> None:
+    page = open_report()
+    assert shown(page) == ["first"]
+    assert page.locator("#previous").is_disabled()
+    page.keyboard.press("ArrowRight")
+    assert shown(page) == ["second"]
+    page.keyboard.press("j")
+    page.keyboard.press("ArrowRight")
+    assert shown(page) == [visible(HOSTILE)]
+    assert page.locator("#place").text_content() == "3 of 3"
+    assert page.locator("#next").is_disabled()
+    page.keyboard.press("k")
+    page.locator("#previous").click()
+    assert shown(page) == ["first"]
+    page.locator("#thumbs button").nth(1).click()
+    assert shown(page) == ["second"]
+
+
+def test_filters_and_order(open_report: Callable[..., Any]) -> None:
+    page = open_report()
+    page.locator("#class").select_option(label="aeroplane")
+    assert page.locator("#thumbs button").count() == 2
+    page.locator("#order").select_option(label="worst IoU first")
+    assert shown(page) == [visible(HOSTILE)]
+    page.locator("#group").select_option(label="worst")
+    assert page.locator("#place").text_content() == "no sample"
+    assert shown(page) == []
+    page.locator("#class").select_option(label="all")
+    assert shown(page) == ["second"]
+    page.locator("#classes button", has_text="bird").click()
+    assert shown(page) == ["first"]
+    assert page.locator("#class").input_value() != ""
+
+
+def test_hostile_text_stays_text(open_report: Callable[..., Any]) -> None:
+    page = open_report()
+    page.keyboard.press("End")
+    page.locator("#thumbs button").last.click()
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img[src='x']").count() == 0
+    assert page.locator("script").count() == 1
+    assert visible(HOSTILE) in page.locator(".sample:visible").inner_text()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1600])
+def test_nothing_hangs_over_the_side(open_report: Callable[..., Any], width: int) -> None:
+    page = open_report(width)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+
+
+def test_light_and_dark_follow_the_system_and_the_button(open_report: Callable[..., Any]) -> None:
+    def lightness(page: Any) -> int:
+        color = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(int(part) for part in color[4:-1].split(",")[:3])
+
+    dark, light = open_report(scheme="dark"), open_report(scheme="light")
+    assert lightness(dark) < 150
+    assert lightness(light) > 600
+    light.locator("#theme").click()
+    assert lightness(light) < 150
