@@ -72,7 +72,7 @@ def test_one_table_one_sheet_and_runs_like_any_other(small: Path, monkeypatch: p
     sheet = np.asarray(Image.open(small / "all/contact-sheet.png"))
     assert sheet.std() > 10
     again = car("suite", "small", "--limit=1", "--out=all")
-    assert again.stdout == result.stdout  # finished records are read again, times included
+    assert _figures(again.stdout) == _figures(result.stdout)  # finished records are read again
     golden = small / "golden.json"
     assert car("check", "all", "--golden", golden, "--update").exit_code == 0
     assert car("check", "all/mini-voc", "--golden", golden).exit_code == 2
@@ -80,6 +80,13 @@ def test_one_table_one_sheet_and_runs_like_any_other(small: Path, monkeypatch: p
     stored["runs"]["mini-voc"]["figures"]["miou"]["expected"] += 0.01
     golden.write_text(json.dumps(stored))
     assert car("check", "all", "--golden", golden).exit_code == 4
+
+
+def _figures(table: str) -> list[list[str]]:
+    """Rows of a printed table without the speed, which takes in the time of looking for unfinished samples."""
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if "|" in line]
+    speed = next(row for row in cells if "run" in row).index("samples/s")
+    return [row[:speed] + row[speed + 1 :] for row in cells]
 
 
 def _counting(load: Any, calls: list[Any]) -> Any:
@@ -121,7 +128,7 @@ def test_previews_show_what_a_run_finds(small: Path) -> None:
         assert np.array_equal(shown.image, sample.image)
         assert np.array_equal(shown.target, sample.target)
         found = car_.segment(sample.image, sample.queries)
-        assert np.array_equal(shown.prediction, predicted_labels(found, dataset.label_space))
+        assert np.array_equal(shown.prediction, predicted_labels(found, sample, dataset.label_space))
     [referring] = previews(prepare(RunOptions("mini-refcoco", limit=1)), 4)
     assert set(np.unique(referring.target)) == {0, 1}
     assert referring.caption
