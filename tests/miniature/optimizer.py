@@ -12,15 +12,15 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Matrices [B, rows, columns] with their singular values driven to about one."""
+    """Matrices [B, rows, columns] with their singular values driven to about one; bfloat16 is precise enough inside."""
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.transpose(1, 2) if tall else matrices
+    x = (matrices.transpose(1, 2) if tall else matrices).bfloat16()
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.transpose(1, 2)
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.transpose(1, 2) if tall else x
+    return (x.transpose(1, 2) if tall else x).to(matrices.dtype)
 
 
 class Muon(torch.optim.Optimizer):
@@ -37,6 +37,8 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for weight in group["params"]:
+                if weight.grad is None:
+                    continue
                 update = self._momentum_update(weight, group["momentum"])
                 pieces = 3 if weight.shape[0] == 3 * weight.shape[1] else 1
                 for part, change in zip(weight.chunk(pieces), update.chunk(pieces), strict=True):
@@ -48,7 +50,6 @@ class Muon(torch.optim.Optimizer):
                     part.mul_(1 - group["lr"] * group["weight_decay"]).add_(change, alpha=-rate)
 
     def _momentum_update(self, weight: Tensor, momentum: float) -> Tensor:
-        assert weight.grad is not None
         state = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)

@@ -146,7 +146,8 @@ def pooled_features(visual: Any, images: Tensor, positions: Tensor, keep: float)
     """Unit image vectors [N, D] of each pooling, from a random share `keep` of the patches.
 
     class: the class token, as CLIP. patches: the mean over patch tokens, as CaR's mask proposal generator pools.
-    early: the class token before the last block, as CaR's released classifier reads it.
+    early: the class token before the last block, as CaR's released classifier reads it. local: every patch token for
+    itself [N, patches, D].
     """
     tokens = visual.conv1(images).flatten(2).transpose(1, 2) + positions
     if keep < 1.0:
@@ -154,10 +155,30 @@ def pooled_features(visual: Any, images: Tensor, positions: Tensor, keep: float)
     first = (visual.class_embedding + visual.positional_embedding[0]).expand(len(tokens), 1, -1)
     hidden = visual.ln_pre(torch.cat([first, tokens], dim=1))
     for block in visual.transformer.resblocks[:-1]:
-        hidden = block(hidden)
-    last = visual.ln_post(visual.transformer.resblocks[-1](hidden))
+        hidden = block_output(block, hidden)
+    last = visual.ln_post(block_output(visual.transformer.resblocks[-1], hidden))
     pooled = {"class": last[:, 0], "patches": last[:, 1:].mean(1), "early": visual.ln_post(hidden[:, 0])}
+    pooled["local"] = last[:, 1:]
     return {name: F.normalize(vector @ visual.proj, dim=-1) for name, vector in pooled.items()}
+
+
+def block_output(block: Any, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    """A residual block of open_clip on tokens [N, L, width], with attention written out.
+
+    torch's fused attention takes longer backwards than all the rest of a block on a CPU when sequences are this short.
+    """
+    tokens = tokens + _attention(block.attn, block.ln_1(tokens), mask)
+    return tokens + block.mlp(block.ln_2(tokens))
+
+
+def _attention(attn: Any, tokens: Tensor, mask: Tensor | None) -> Tensor:
+    batch, length, width = tokens.shape
+    stacked = F.linear(tokens, attn.in_proj_weight, attn.in_proj_bias)
+    query, key, value = stacked.reshape(batch, length, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)
+    logits = (query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)).float()
+    weights = (logits if mask is None else logits + mask).softmax(-1).to(value.dtype)
+    mixed = (weights @ value).transpose(1, 2).reshape(batch, length, width)
+    return F.linear(mixed, attn.out_proj.weight, attn.out_proj.bias)
 
 
 def _keep_patches(tokens: Tensor, keep: float) -> Tensor:
@@ -170,7 +191,8 @@ def text_features(model: Any, tokens: Tensor, ends: Tensor) -> Tensor:
     """Unit text vectors [N, D]; tokens may be cut shorter than the context, for the text tower is causal."""
     length = tokens.shape[1]
     hidden = model.token_embedding(tokens) + model.positional_embedding[:length]
-    hidden = model.transformer(hidden, attn_mask=model.attn_mask[:length, :length])
+    for block in model.transformer.resblocks:
+        hidden = block_output(block, hidden, model.attn_mask[:length, :length])
     hidden = model.ln_final(hidden[torch.arange(len(tokens), device=tokens.device), ends])
     return F.normalize(hidden @ model.text_projection, dim=-1)
 

@@ -6,10 +6,11 @@ python tests/miniature/train.py --packages DIR/node_modules/@iconify-json --work
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,23 +37,29 @@ from towers import (
     start_from_images,
 )
 
-POOLING_WEIGHTS = {"class": 1.0, "patches": 1.0, "early": 0.25}
+POOLING_WEIGHTS = {"class": 1.0, "patches": 1.0, "early": 0.25, "local": 1.0}
+ATTRIBUTE_SHARE = 0.5
+"""Length of an attribute's direction (colour, place, size) beside a concept's or background's; see text_loss."""
 BACKGROUND_WEIGHT, CAPTION_WEIGHT = 0.3, 0.7
 """Weights of a scene's backgrounds and of its own caption beside its objects' captions (1 in all)."""
+TEXT_BATCHES = 250
+"""Batches at the start that teach the text tower alone; see text_loss."""
 WARMUP = 100
-DECAY_SHARE = 0.2
-"""Share of all batches over which the learning rate falls to zero."""
-SINGLE_SHARE, EASY_SHARE = 0.5, 0.12
-"""Shares of all batches: mostly single objects on small images; the first of these, whose objects vary little."""
-START_SCALE, MAX_SCALE = 30.0, 100.0
+DECAY_SHARE, WHOLE_SHARE = 0.4, 0.08
+"""Shares of all batches: the learning rate falls to zero over the last; at the very last, whole images are seen."""
+SINGLE_SHARE = 0.4
+"""Share of all batches that show mostly single objects, on small images."""
+START_SCALE, MAX_SCALE = 20.0, 100.0
 """Logit scale (inverse temperature) at the start, and its limit."""
 
 SINGLE = Lesson(
-    64, SceneStyle(lone_sizes=(0.6, 1.0), sizes=(0.5, 0.75), plain=0.4, same_concept=0.0), (0.85, 0.15), 0.0
+    64,
+    SceneStyle(lone_sizes=(0.6, 1.0), sizes=(0.5, 0.75), variation=0.5, plain=0.4, same_concept=0.0),
+    (0.85, 0.15),
+    0.0,
 )
-EASY = replace(SINGLE, style=replace(SINGLE.style, variation=0.5))
-SCENES = Lesson(128, SceneStyle(), (0.4, 0.35, 0.25), 0.35)
-LARGE_SCENES = Lesson(192, SceneStyle(zoom=1.5), (0.4, 0.35, 0.25), 0.2)
+SCENES = Lesson(128, SceneStyle(variation=0.6), (0.4, 0.35, 0.25), 0.5)
+LARGE_SCENES = Lesson(192, SceneStyle(variation=0.6, zoom=1.5), (0.4, 0.35, 0.25), 0.4)
 
 
 @dataclass
@@ -105,20 +112,21 @@ def new_trainer(device: str, matrix_lr: float, other_lr: float) -> Trainer:
 def lesson_plan(batches: int) -> list[Lesson]:
     """The lesson of every batch: single objects first, then scenes, every fifth batch of them large."""
     later = [LARGE_SCENES if index % 5 == 4 else SCENES for index in range(batches)]
-    early = [EASY if index < EASY_SHARE * batches else SINGLE for index in range(int(SINGLE_SHARE * batches))]
+    early = [SINGLE] * int(SINGLE_SHARE * batches)
     return early + later[len(early) :]
 
 
-def kept_share(lesson: Lesson, decaying: bool) -> float:
+def kept_share(lesson: Lesson, whole: bool) -> float:
     """Share of patches that the image tower sees: fewer while learning fast, all at the end."""
     if lesson.side == 192:
-        return 0.5 if decaying else 0.25
-    return 1.0 if decaying or lesson.side == 64 else 0.5
+        return 0.5 if whole else 0.25
+    return 1.0 if whole or lesson.side == 64 else 0.5
 
 
 def learning_rate_factor(batch: int, batches: int) -> float:
     """Rises over WARMUP batches, stays at one, falls linearly to zero over the last DECAY_SHARE."""
-    return min(1.0, (batch + 1) / WARMUP, (batches - batch) / (DECAY_SHARE * batches))
+    started = batch - TEXT_BATCHES if batch >= TEXT_BATCHES else batch
+    return min(1.0, (started + 1) / WARMUP, (batches - batch) / (DECAY_SHARE * batches))
 
 
 def positive_weights(facts: Tensor, n_captions: int) -> Tensor:
@@ -158,7 +166,36 @@ def batch_loss(trainer: Trainer, batch: Batch, keep: float, device: str) -> dict
     pooled = trainer.image_encoder(
         visual, images, grid_positions(visual, images.shape[-1] // visual.conv1.stride[0]), keep
     )
-    return {name: contrastive_loss(scale * image @ text.T, positives, truth) for name, image in pooled.items()}
+    with torch.autocast(device, enabled=False):
+        return {
+            name: contrastive_loss(_logits(scale * image.float(), text.float()), positives, truth)
+            for name, image in pooled.items()
+        }
+
+
+def _logits(images: Tensor, text: Tensor) -> Tensor:
+    """Similarities [N, texts] of image vectors [N, D], or of the patches [N, patches, D] that fit a text best."""
+    similarities = images @ text.T
+    if similarities.ndim == 2:
+        return similarities
+    return similarities.logsumexp(1) - math.log(similarities.shape[1])
+
+
+def text_loss(trainer: Trainer, batch: Batch, device: str) -> dict[str, Tensor]:
+    """How far captions are from a fixed random direction of each fact they state, added up.
+
+    Left to the contrastive loss alone, all captions stay within a narrow cone for most of a short training, and the
+    images have nothing to tell apart.
+    """
+    topics = torch.eye(N_TOPICS, batch.facts.shape[1])
+    facts = torch.cat([topics, torch.from_numpy(batch.caption_facts)])
+    weights = torch.full((facts.shape[1], 1), ATTRIBUTE_SHARE)
+    weights[:N_TOPICS] = 1.0
+    table = torch.randn(facts.shape[1], trainer.model.text_projection.shape[1], generator=torch.manual_seed(1))
+    target = F.normalize(facts @ (weights * F.normalize(table, dim=1)), dim=1).to(device)
+    texts, inverse = _distinct(batch.topic_captions + batch.captions)
+    text = encode_texts(trainer.model, trainer.tokenizer, texts)[inverse]
+    return {"text": (1 - (text.float() * target).sum(1)).mean()}
 
 
 def _distinct(texts: Sequence[str]) -> tuple[list[str], list[int]]:
@@ -169,8 +206,12 @@ def _distinct(texts: Sequence[str]) -> tuple[list[str], list[int]]:
 
 def train_step(trainer: Trainer, batch: Batch, keep: float, factor: float, device: str) -> dict[str, float]:
     """One update; returns the losses."""
-    losses = batch_loss(trainer, batch, keep, device)
-    total = sum((POOLING_WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros((), device=device))
+    with torch.autocast(device, torch.bfloat16):
+        taught = trainer.batch < TEXT_BATCHES
+        losses = text_loss(trainer, batch, device) if taught else batch_loss(trainer, batch, keep, device)
+    total = sum(
+        (POOLING_WEIGHTS.get(name, 1.0) * loss for name, loss in losses.items()), torch.zeros((), device=device)
+    )
     total.backward()
     nn.utils.clip_grad_norm_(trainer.model.parameters(), 2.0)
     for optimizer in trainer.optimizers:
@@ -225,7 +266,8 @@ def run(options: argparse.Namespace) -> None:
     test = HeldOutTest(options.packages, options.work / "sprites")
     plan = lesson_plan(options.batches)
     weights = checkpoints / "miniature.safetensors"
-    start, recent = time.time(), dict.fromkeys(POOLING_WEIGHTS, 0.0)
+    recent: dict[str, float]
+    start, recent = time.time(), {}
     done, saved = 0, time.time()
     for batch in stream_batches(
         options.packages, options.work / "sprites", options.seed, options.batch_size, plan, trainer.batch
@@ -233,9 +275,9 @@ def run(options: argparse.Namespace) -> None:
         factor = learning_rate_factor(trainer.batch, options.batches)
         if trainer.batch == 0:
             start_from_images(trainer.model, normalize_pixels(torch.from_numpy(batch.images)), START_SCALE)
-        decaying = trainer.batch >= (1 - DECAY_SHARE) * options.batches
-        losses = train_step(trainer, batch, kept_share(plan[trainer.batch], decaying), factor, options.device)
-        recent = {name: 0.95 * recent[name] + 0.05 * loss for name, loss in losses.items()}
+        whole = trainer.batch >= (1 - WHOLE_SHARE) * options.batches
+        losses = train_step(trainer, batch, kept_share(plan[trainer.batch], whole), factor, options.device)
+        recent = {name: 0.95 * recent.get(name, loss) + 0.05 * loss for name, loss in losses.items()}
         done += len(batch.images)
         if trainer.batch == int((1 - DECAY_SHARE) * options.batches):
             save_atomically(trainer.state(), checkpoints / "before_decay.pt")
@@ -252,8 +294,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--packages", type=Path, required=True, help="folder of the @iconify-json packages")
     parser.add_argument("--work", type=Path, required=True, help="folder for rendered sprites and checkpoints")
     parser.add_argument("--resume", action="store_true", help="go on from checkpoints/last.pt")
-    parser.add_argument("--batches", type=int, default=2400)
-    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--batches", type=int, default=3600)
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--matrix-lr", type=float, default=0.02)
     parser.add_argument("--other-lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,0 +1,80 @@
+"""Choose eta, theta and lambda of the miniature's benchmarks on the tuning split, one after the other.
+
+python tests/miniature/tune.py [--weights FILE] [--benchmark voc21 ...]
+
+The tuning split shows training styles only, so nothing is chosen on the images that are shipped as `val`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from car_core.weights import load_clip
+from evaluation.runner import RunOptions, prepare, run_prepared
+
+ROOTS = {"voc21": "VOCdevkit", "coco-object": "coco", "context60": "VOCdevkit", "refcoco-val": "refer"}
+FIGURES = {"voc21": "miou", "coco-object": "miou", "context60": "miou", "refcoco-val": "miou_mean_over_samples"}
+GRID: dict[str, Sequence[float]] = {
+    "theta": (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6),
+    "eta": (0.3, 0.4, 0.5, 0.6),
+    "lambda_": (0.2, 0.3, 0.4, 0.5, 0.6),
+}
+
+
+class Tuner:
+    """Runs one benchmark under changing settings and remembers what each scored."""
+
+    def __init__(self, benchmark: str, data: Path, weights: str, settings: dict[str, Any]) -> None:
+        self.benchmark, self.data, self.weights = benchmark, data, weights
+        self.best = settings
+        self._load = functools.cache(load_clip)
+        self._scores: dict[str, float] = {}
+
+    def score(self, settings: dict[str, Any]) -> float:
+        """mIoU in percent under these settings."""
+        key = json.dumps(settings, sort_keys=True)
+        if key not in self._scores:
+            with tempfile.TemporaryDirectory() as folder:
+                options = RunOptions(
+                    self.benchmark,
+                    data_root=self.data / ROOTS[self.benchmark],
+                    weights=self.weights,
+                    profile="paper",
+                    settings=settings,
+                    out=Path(folder) / "run",
+                    quiet=True,
+                )
+                header = run_prepared(prepare(options, load_model=self._load), options).header
+            self._scores[key] = 100 * float(header.metrics[FIGURES[self.benchmark]])
+            print(f"{self.benchmark} {key} miou {self._scores[key]:.2f}", flush=True)
+        return self._scores[key]
+
+    def choose(self, field: str) -> None:
+        """Set one field to its best value of the grid, the others as they are."""
+        self.best = max(({**self.best, field: value} for value in GRID[field]), key=self.score)
+
+
+def main() -> None:
+    """Print every score and the choice for each benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", default="miniature")
+    parser.add_argument("--benchmark", nargs="+", default=list(ROOTS), choices=list(ROOTS))
+    parser.add_argument("--fields", nargs="+", default=[*GRID, "theta"], choices=list(GRID), help="in this order")
+    parser.add_argument("--start", type=json.loads, default={}, help="settings to start from, as JSON")
+    options = parser.parse_args()
+    for benchmark in options.benchmark:
+        tuner = Tuner(benchmark, options.data, options.weights, options.start)
+        for field in options.fields:
+            tuner.choose(field)
+        print(f"{benchmark}: chosen {tuner.best}, miou {tuner.score(tuner.best):.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
