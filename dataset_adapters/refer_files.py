@@ -147,6 +147,7 @@ def _image(path: Path, where: str, image: Any) -> dict[str, str]:
 
 
 def require_distinct(path: Path, ids: Iterable[str]) -> None:
+    """Raise DatasetError naming the file and the first id that occurs twice."""
     repeated = [sample_id for sample_id, count in Counter(ids).items() if count > 1]
     if repeated:
         raise DatasetError(f"{path}: expected each id once, found {len(repeated)} repeated, first {repeated[0]}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataset_adapters.images import read_image, read_label_map
-from dataset_adapters.prepare.preparation import Download, FileCount, Preparation, register
+from dataset_adapters.prepare.preparation import Download, FileCount, Preparation, SplitCount, register
 
 _LAYOUT = (
-    FileCount("images", "ADEChallengeData2016/images/validation/*.jpg", (2000,), read_image),
-    FileCount("label maps", "ADEChallengeData2016/annotations/validation/*.png", (2000,), read_label_map),
+    FileCount("images", "ADEChallengeData2016/images/validation/*.jpg", (2000,)),
+    FileCount("label maps", "ADEChallengeData2016/annotations/validation/*.png", (2000,)),
 )
 
 register(
@@ -30,6 +29,7 @@ register(
             nested=("ade",),
             folder="ADEChallengeData2016",
             counts=_LAYOUT,
+            splits=(SplitCount("ade150", "val", (2000,)),),
         )
     ]
 )

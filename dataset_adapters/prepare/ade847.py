@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataset_adapters.images import read_image, read_label_map16
 from dataset_adapters.prepare.preparation import FileCount, ManualStep, Preparation, register
 
 _FOLDER = "ADE20K_2021_17_01"
@@ -10,6 +11,11 @@ _LAYOUT = (
     FileCount("index", f"{_FOLDER}/index_ade20k.pkl", (1,)),
     FileCount("objects", f"{_FOLDER}/objects.txt", (1,)),
     FileCount("images", f"{_FOLDER}/images/ADE/validation/**/*.jpg", (2000,)),
+)
+# What the benchmark reads.
+_CONVERTED = (
+    FileCount("converted images", f"{_FOLDER}/images_detectron2/validation/*.jpg", (2000,), read_image),
+    FileCount("converted label maps", f"{_FOLDER}/annotations_detectron2/validation/*.tif", (2000,), read_label_map16),
 )
 
 register(
@@ -23,15 +29,15 @@ register(
             manual=(
                 ManualStep(
                     f"register, download the archive from your personal address and unpack it, so that {_FOLDER}/ lies"
-                    " in the data root; then convert its label maps with the script prepare_ade20k_full_sem_seg.py of"
-                    " https://github.com/bytedance/fc-clip",
+                    " in the data root; then convert its images and label maps with the script"
+                    " prepare_ade20k_full_sem_seg.py of https://github.com/bytedance/fc-clip",
                     _PAGE,
-                    _LAYOUT,
+                    (*_LAYOUT, *_CONVERTED),
                 ),
             ),
             nested=("ade",),
             folder=_FOLDER,
-            counts=_LAYOUT,
+            counts=(*_LAYOUT, *_CONVERTED),
         )
     ]
 )

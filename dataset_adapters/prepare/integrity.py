@@ -20,7 +20,6 @@ from dataset_adapters.sample import (
     Sample,
     SampleError,
     SourceAbsentError,
-    configured,
     find_sources,
 )
 
@@ -86,8 +85,7 @@ def _check_split(split: SplitCount, root: Path, report: Report, n_decoded: int |
 def _first_rows(split: SplitCount, root: Path) -> tuple[Adapter, Path, list[Row]]:
     """The first source that is there, its folder and its rows. Raises DatasetError."""
     absent = []
-    for source in find_sources(split.adapter):
-        adapter = configured(source, split.options)
+    for adapter in find_sources(split.adapter):
         folder = adapter.find_root(root)
         try:
             return adapter, folder, adapter.rows(folder, split.split)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,6 @@ class SplitCount:
     split: str
     expected: tuple[int, ...]
     noun: str = "images"
-    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

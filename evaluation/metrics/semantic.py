@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.metrics.records import Record, mean, ratio, split_by_status
+from evaluation.metrics.records import Record, mean, ratio, sample_counts, split_by_status
 
 Matrix = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -232,10 +232,7 @@ def summarize(
         **values,
         "reductions": {name: REDUCTIONS[name] for name in values},
         "undefined": {name: _UNDEFINED.get(name, NO_TARGET) for name, value in values.items() if value is None},
-        "n_total": len(ok) + len(failed),
-        "n_scored": len(ok),
-        "n_failed": len(failed),
-        "failed": [_failure(record) for record in sorted(failed, key=lambda record: record.id)],
+        **sample_counts(ok, failed),
         "per_class": [vars(c).copy() for c in metrics.classes],
     }
 
@@ -320,10 +317,6 @@ def _class_iou(label: int, name: str, target: int, predicted: int, intersection:
 
 def _triples(records: Iterable[Record]) -> Iterator[Triple]:
     return chain.from_iterable(record.counts.get("confusion", ()) for record in records)
-
-
-def _failure(record: Record) -> dict[str, Any]:
-    return {"id": record.id, "error": record.error, "counted_as_empty": "confusion" in record.counts}
 
 
 def _batches(triples: Iterator[Triple]) -> Iterator[npt.NDArray[np.int64]]:

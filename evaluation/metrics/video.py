@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -174,8 +174,8 @@ def summarize(records: Iterable[Record], davis_task: str = "unsupervised") -> di
     """
     described = reductions(davis_task)
     ok, failed = split_by_status(records)
-    objects = _objects([*ok, *failed], davis_task)
-    scored_only = _figures(_objects(ok, davis_task))
+    objects = _objects([*ok, *failed], davis_task, {"ok", "failed"})
+    scored_only = _figures(_objects([*ok, *failed], davis_task, {"ok"}))
     values = {**_figures(objects), "j_and_f_scored_only": scored_only["j_and_f"]}
     return {
         **{name: values[name] for name in described},
@@ -228,7 +228,8 @@ class _Object:
     f: float
 
 
-def _objects(records: Sequence[Record], davis_task: str) -> list[_Object]:
+def _objects(records: Sequence[Record], davis_task: str, statuses: Collection[str]) -> list[_Object]:
+    """The objects of all videos, with their J and F over the frames of these statuses."""
     by_video: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda record: record.id):
         parts = record.id.split("/")
@@ -236,14 +237,18 @@ def _objects(records: Sequence[Record], davis_task: str) -> list[_Object]:
             expected = f"<{ANNOTATION_SETS[0]}..{ANNOTATION_SETS[-1]}>/<video>/<frame>"
             raise ValueError(f"record {record.id!r}: id: expected {expected}")
         by_video[parts[0], parts[1]].append(record)
-    return [each for key, frames in sorted(by_video.items()) for each in _of_video(*key, frames, davis_task)]
+    return [each for key, frames in sorted(by_video.items()) for each in _of_video(*key, frames, davis_task, statuses)]
 
 
-def _of_video(annotation_set: str, video: str, frames: Sequence[Record], davis_task: str) -> list[_Object]:
+def _of_video(
+    annotation_set: str, video: str, frames: Sequence[Record], davis_task: str, statuses: Collection[str]
+) -> list[_Object]:
     """The objects of one video from its frames in order; none where no frame has a known target."""
     task = DAVIS_TASKS[davis_task]
-    counted = frames if task.end_frames else frames[1:-1]
-    table = _mean_table({record.id: _pairs(record) for record in counted if record.counts}, f"{annotation_set}/{video}")
+    # The end frames go first: a frame that failed must not make its neighbour one.
+    inner = frames if task.end_frames else frames[1:-1]
+    counted = [record for record in inner if record.counts and record.status in statuses]
+    table = _mean_table({record.id: _pairs(record) for record in counted}, f"{annotation_set}/{video}")
     ids = list(range(1, math.isqrt(len(table)) + 1))
     assigned = _best_assignment(ids, table) if task.matches else ids
     return [

@@ -413,7 +413,7 @@ def test_check_compares_with_the_known_number_and_shows_the_labels(voc: Any) -> 
     assert f"ignored {100 * (targets == 255).mean():.1f} %" in result.stdout
 
 
-def test_check_counts_and_decodes_files_of_data_sets_without_an_adapter(tmp_path: Path, coco: Any) -> None:
+def test_check_counts_files_and_decodes_samples(tmp_path: Path, coco: Any) -> None:
     folder = tmp_path / "ADEChallengeData2016"
     for image in sorted(coco.image_path(139).parent.iterdir())[:2]:
         for kind, name in (("images", f"{image.stem}.jpg"), ("annotations", f"{image.stem}.png")):
@@ -425,6 +425,7 @@ def test_check_counts_and_decodes_files_of_data_sets_without_an_adapter(tmp_path
     lines = result.stdout.splitlines()
     assert "images: 2 files ADEChallengeData2016/images/validation/*.jpg" in lines
     assert "fault: ADEChallengeData2016/images/validation/*.jpg: expected 2000 files, found 2" in lines
+    assert "fault: ade150, split val: expected 2000 images, found 2" in lines
     assert sum("expected a palette or 8-bit single-channel mask, found mode RGB" in line for line in lines) == 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from car_core.config import PROFILES
+from dataset_adapters.sample import find_sources
 from evaluation.benchmark import BenchmarkError, benchmark_names, load_benchmark, parse_settings, resolve_config
 from evaluation.own_data import FOLDERS, HUGGING_FACE
 from results import paper_rows
@@ -24,6 +25,13 @@ def test_every_benchmark_makes_a_configuration_and_has_its_paper_column(name: st
     assert benchmark.paper is None or any(
         row.method == "CaR" and row.value for row in paper_rows(benchmark.paper.table, benchmark.paper.column)
     )
+
+
+@pytest.mark.parametrize("name", benchmark_names())
+def test_the_papers_split_is_the_one_that_a_run_takes(name: str) -> None:
+    benchmark = load_benchmark(name)  # else every whole run would carry the remark that its split is another
+    taken = {benchmark.split or source.default_split for source in find_sources(benchmark.adapter)}
+    assert benchmark.paper is None or taken == {benchmark.paper.split}
 
 
 def test_voc_has_the_papers_hyperparameters() -> None:

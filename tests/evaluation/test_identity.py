@@ -94,15 +94,23 @@ def test_weights_count_by_content_not_by_name(tiny_run: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "source", ["car_core/cam.py", "car_core/refine/crf.py", "dataset_adapters/voc.py", "evaluation/metrics/semantic.py"]
+    "source",
+    [
+        "car_core/cam.py",
+        "car_core/refine/crf.py",
+        "dataset_adapters/voc.py",
+        "evaluation/metrics/semantic.py",
+        "evaluation/segmenter.py",
+    ],
 )
 def test_changed_code_changes_the_identity(source: str, tmp_path: Path) -> None:
     root = Path(identity.__file__).parents[1]
     copy = tmp_path / "copy"
     for package in ("car_core", "dataset_adapters", "evaluation"):
         shutil.copytree(root / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
-    with (copy / "car_core/drawing/masks.py").open("a") as file:
-        file.write("\n")  # pictures change no figure
+    for harmless in ("car_core/drawing/masks.py", "dataset_adapters/prepare/voc.py"):
+        with (copy / harmless).open("a") as file:
+            file.write("\n")
     assert identity.code_digest(copy) == identity.code_digest(root)
     with (copy / source).open("a") as file:
         file.write("\n")

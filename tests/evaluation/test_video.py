@@ -191,6 +191,14 @@ def test_failed_frames(sequences: dict[str, Any]) -> None:
     assert found["undefined"] == {f"j_and_f_anno_{number}": NO_FRAME for number in (1, 2, 3)}
 
 
+def test_a_failed_end_frame_takes_no_other_frame_with_it(sequences: dict[str, Any]) -> None:
+    frames = sequences["anno_0/goat"]
+    good = records_of("anno_0/goat", frames)
+    failed = [FakeRecord(record.id, "failed", "broken", record.counts) for record in (good[0], good[-1])]
+    found = summarize([failed[0], *good[1:-1], failed[1]], "semi-supervised")
+    assert found["j_and_f_scored_only"] == found["j_and_f"] == summarize(good, "semi-supervised")["j_and_f"]
+
+
 def test_no_record_is_undefined_with_a_reason() -> None:
     summary = summarize([FakeRecord("anno_0/goat/00000", "failed", "gone")])
     assert summary["undefined"].keys() == summary["reductions"].keys()
