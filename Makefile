@@ -96,7 +96,7 @@ eval-refcoco: $(STAMP)  ## RefCOCO, RefCOCO+ and RefCOCOg, all splits found: mak
 eval-grefcoco: $(STAMP)  ## gRefCOCO, all splits found: make eval-grefcoco REFER_ROOT=... [as above]
 	@$(RUN_FOUND); $(FIND_REFER); \
 	for split in val testA testB; do \
-	  cat "$$root/grefcoco/grefs(unc)".* 2>/dev/null | grep -aqw "$$split" && run_each "grefcoco-$$split"; \
+	  cat "$$root/grefcoco/grefs(unc)".* 2>/dev/null | grep -aq "$$split" && run_each "grefcoco-$$split"; \
 	done; \
 	test -n "$$status" || { echo "error: REFER_ROOT: expected grefcoco/grefs(unc).json in $$root, found none" >&2; exit 2; }; \
 	exit $$status
