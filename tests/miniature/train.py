@@ -256,7 +256,7 @@ def report(
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train from a checkpoint or from nothing until the last batch; the averaged weights are written at the end."""
+    """Train from a checkpoint or from nothing until the last batch; the last weights are written at the end."""
     torch.manual_seed(options.seed)
     checkpoints = options.work / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
@@ -283,7 +283,9 @@ def run(options: argparse.Namespace) -> None:
             save_atomically(trainer.state(), checkpoints / "before_decay.pt")
         if time.time() - saved > options.save_every or trainer.batch == options.batches:
             save_atomically(trainer.state(), checkpoints / "last.pt")
-            save_weights(trainer.average, trainer.tokens, weights)
+            # At the end the learning rate has fallen to zero: the average would only look back.
+            state = trainer.model.state_dict() if trainer.batch == options.batches else trainer.average
+            save_weights(state, trainer.tokens, weights)
             report(trainer, weights, test, recent, done, time.time() - start)
             start, done, saved = time.time(), 0, time.time()
 

@@ -20,8 +20,9 @@ from evaluation.runner import RunOptions, prepare, run_prepared
 
 ROOTS = {"voc21": "VOCdevkit", "coco-object": "coco", "context60": "VOCdevkit", "refcoco-val": "refer"}
 FIGURES = {"voc21": "miou", "coco-object": "miou", "context60": "miou", "refcoco-val": "miou_mean_over_samples"}
-GRID: dict[str, Sequence[float]] = {
-    "theta": (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6),
+GRID: dict[str, Sequence[Any]] = {
+    "prompts": (["circle", "blur"], ["blur"], ["circle", "blur", "gray"], ["mask"], ["circle", "mask"], ["contour", "blur"]),
+    "theta": (0.1, 0.2, 0.3, 0.4),
     "eta": (0.3, 0.4, 0.5, 0.6),
     "lambda_": (0.2, 0.3, 0.4, 0.5, 0.6),
 }
