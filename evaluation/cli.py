@@ -18,6 +18,7 @@ from evaluation.commands.options import (
     ProfileOption,
     ProposalWeightsOption,
     SettingsOption,
+    TimeoutOption,
     WeightsOption,
     WorkersOption,
     weights_by_role,
@@ -100,14 +101,15 @@ def eval_command(
     ] = None,
     batch_size: BatchSizeOption = 4,
     workers: WorkersOption = 2,
+    sample_timeout: TimeoutOption = 300.0,
     fresh: FreshOption = False,
     allow_failures: AllowFailuresOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print run.json instead of the tables.")] = False,
 ) -> None:
     """Run a benchmark and print its figures beside the paper's.
 
-    Exit status: 0, 1 if the run broke off (disk full, a decoder died), 2 for a set-up mistake, 3 if samples failed,
-    130 if interrupted. The same command goes on with what is finished.
+    Exit status: 0, 1 if the run broke off (disk full), 2 for a set-up mistake, 3 if samples failed, 130 or 143 if
+    interrupted. The same command goes on with what is finished.
     """
     with one_line_errors():
         from evaluation.benchmark import parse_protocol, parse_settings
@@ -132,6 +134,7 @@ def eval_command(
             out=out,
             batch_size=batch_size,
             workers=workers,
+            sample_timeout=sample_timeout or None,
             fresh=fresh,
         )
         run = evaluate(options)
