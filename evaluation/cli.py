@@ -153,16 +153,24 @@ def eval_command(
 def table_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs or suites.")],
 ) -> None:
-    """Print the tables of finished runs again, written anew from run.json; after those of several, one of them all."""
+    """Print the tables of runs again, every figure computed anew; after those of several, one table of them all.
+
+    Figures come from samples.jsonl alone; a finished run whose run.json disagrees with it in any bit is refused.
+    """
     with one_line_errors():
-        from results import is_suite, write_suite_tables
+        from evaluation.recompute import recompute
+        from results import is_suite, run_paths, write_suite_tables
         from results.suite import read_runs
         from results.tables import summary_table, write_tables
 
         for run in runs:
-            write = write_suite_tables if is_suite(run) else write_tables
-            write(run)
-            show_run(run)
+            headers = [recompute(path) for path in run_paths(run).values()]
+            if is_suite(run):
+                write_suite_tables(run)
+                show_run(run)
+            else:
+                write_tables(run, headers[0])
+                show_run(run, headers[0])
             typer.echo()
         if len(runs) > 1:
             headers = [header for run in runs for header in read_runs(run).values()]

@@ -25,6 +25,7 @@ from evaluation.inputs import Inputs, resolve_inputs, with_own_models
 from evaluation.interrupts import StopRequest, stop_request
 from evaluation.progress import Progress
 from evaluation.protocol import Protocol, resolve_protocol
+from evaluation.recompute import figures_of, require_own_records
 from evaluation.scorer import Scorer
 from results import (
     BenchmarkInfo,
@@ -33,7 +34,6 @@ from results import (
     PaperCell,
     RunDirectory,
     RunHeader,
-    SampleCounts,
     SampleRecord,
     Timings,
     WeightsInfo,
@@ -116,6 +116,7 @@ def run_prepared(prepared: Prepared, options: RunOptions) -> Run:
     path = options.out or DEFAULT_RUNS / f"{header.benchmark.name}-{prepared.car.config.profile}-{header.identity[:12]}"
     with RunDirectory(path) as store:
         finished = store.start(header, fresh=options.fresh)
+        require_own_records(store, prepared.scorer, prepared.selected.ids)
         header = _segment(store, prepared, finished, options)
     _write_tables(path)
     return Run(path, header)
@@ -277,8 +278,7 @@ def _require_unchanged(prepared: Prepared, options: RunOptions) -> None:
 def _close(store: RunDirectory, scorer: Scorer, status: Status, seconds: float) -> None:
     """Compute the metrics from the records on disk and write the header; time and memory go on from earlier starts'."""
     header = store.read_header()
-    records = {record.id: record for record in store.read_records()}
-    failed = sum(record.status == "failed" for record in records.values())
+    records, figures = figures_of(store, scorer)
     stages: dict[str, float] = defaultdict(float)
     for record in records.values():
         for stage, spent in record.seconds.items():
@@ -286,8 +286,7 @@ def _close(store: RunDirectory, scorer: Scorer, status: Status, seconds: float) 
     peaks = [peak for peak in (header.memory.peak_rss_mib, peak_rss_mib()) if peak is not None]
     changes = {
         "status": status,
-        "metrics": scorer.summarize(records),
-        "counts": SampleCounts(n_total=len(records), n_scored=len(records) - failed, n_failed=failed),
+        **figures,
         "timings": Timings(wall_seconds=header.timings.wall_seconds + seconds, seconds_by_stage=dict(stages)),
         "memory": Memory(peak_rss_mib=max(peaks, default=None)),
     }

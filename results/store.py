@@ -87,8 +87,8 @@ class RunDirectory:
         """
         stored = self.read_header()
         if stored.identity != strict_json.identity_of(identity_fields):
-            differences = "; ".join(_differences(stored.identity_fields, identity_fields))
-            raise StoreError(f"{self.path} holds a run of another identity: {differences}")
+            changed = "; ".join(differences(stored.identity_fields, identity_fields))
+            raise StoreError(f"{self.path} holds a run of another identity: {changed}")
         records, end = _scan(self.samples_path)
         self._cut_samples(end)
         line = {record.id: number for number, record in enumerate(records)}
@@ -258,7 +258,8 @@ def one_line(error: Exception) -> str:
     return str(error)
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Each dotted key whose JSON differs, with both values: "key is old there, new now"."""
     before, now = _flatten(old), _flatten(new)
     return [
         f"{key} is {_shown(before.get(key, _ABSENT))} there, {_shown(now.get(key, _ABSENT))} now"

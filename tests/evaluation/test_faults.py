@@ -24,6 +24,7 @@ import pandas  # noqa: F401  before a fork, so that no program loads it anew
 import pytest
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from car_core import CaR
 from car_core.clip import ClassifierTower
@@ -80,6 +81,8 @@ class Program:
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
+        # tqdm's lock is shared by forked processes: one killed while it holds it would stop all others, and this suite.
+        tqdm.set_lock(threading.RLock())
         run(*arguments)
 
     def send(self, number: int) -> None:
