@@ -187,6 +187,7 @@ class CaR:
         seconds: dict[str, float] = defaultdict(float)
         with timed(seconds, "trunk", self.device):
             encoded = self._proposal.encode(rgb)
+            _require_finite("trunk", encoded.last.image_feature)
         return _Job(rgb, encoded, Recurrence(self.config, checked), against, self.config.prompts, seconds)
 
     def _again(
@@ -215,6 +216,7 @@ class CaR:
         """One preprocessed prompted image an alive query, float32 [n, 3, size, size]."""
         with timed(job.seconds, "proposals", self.device):
             job.proposals = self._proposals(job)
+            _require_finite("proposals", job.proposals)
         config = self.config
         with timed(job.seconds, "prompts", self.device):
             size = size_of(job.image)
@@ -242,6 +244,7 @@ class CaR:
             texts = flat.view(len(rows), len(rows[0]), -1)
             ensemble = ensemble_name(self.config, recurrence.step)
             matrix = similarity_matrix(image_features, texts, self._classifier.logit_scale, ensemble)
+            _require_finite("classifier", matrix)
             scores: FloatArray = matrix.diagonal().float().cpu().numpy()
         size = size_of(job.image)
         traced = (upsample_all(job.proposals, size), np.stack(job.prompted)) if trace else ()
@@ -289,6 +292,12 @@ def _check_texts(name: str, texts: Sequence[str]) -> tuple[str, ...]:
         if text in checked[:position]:
             raise QueryError(f"{name}[{position}]: expected each text once, found {text!r} again")
     return checked
+
+
+def _require_finite(stage: str, values: Tensor) -> None:
+    """Raise ModelError naming the stage whose output holds NaN or infinity: every comparison with it would be false."""
+    if not torch.isfinite(values).all():
+        raise ModelError(f"{stage}: expected finite numbers from the model, found NaN or infinity")
 
 
 def _competitors(mode: str, kept: tuple[int, ...]) -> list[tuple[int, ...]]:

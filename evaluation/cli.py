@@ -18,6 +18,7 @@ from evaluation.commands.options import (
     ProfileOption,
     ProposalWeightsOption,
     SettingsOption,
+    TimeoutOption,
     WeightsOption,
     WorkersOption,
     weights_by_role,
@@ -100,14 +101,15 @@ def eval_command(
     ] = None,
     batch_size: BatchSizeOption = 4,
     workers: WorkersOption = 2,
+    sample_timeout: TimeoutOption = 300.0,
     fresh: FreshOption = False,
     allow_failures: AllowFailuresOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print run.json instead of the tables.")] = False,
 ) -> None:
     """Run a benchmark and print its figures beside the paper's.
 
-    Exit status: 0, 1 if the run broke off (disk full, a decoder died), 2 for a set-up mistake, 3 if samples failed,
-    130 if interrupted. The same command goes on with what is finished.
+    Exit status: 0, 1 if the run broke off (disk full), 2 for a set-up mistake, 3 if samples failed, 130 or 143 if
+    interrupted. The same command goes on with what is finished.
     """
     with one_line_errors():
         from evaluation.benchmark import parse_protocol, parse_settings
@@ -132,6 +134,7 @@ def eval_command(
             out=out,
             batch_size=batch_size,
             workers=workers,
+            sample_timeout=sample_timeout or None,
             fresh=fresh,
         )
         run = evaluate(options)
@@ -150,16 +153,24 @@ def eval_command(
 def table_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs or suites.")],
 ) -> None:
-    """Print the tables of finished runs again, written anew from run.json; after those of several, one of them all."""
+    """Print the tables of runs again, every figure computed anew; after those of several, one table of them all.
+
+    Figures come from samples.jsonl alone; a finished run whose run.json disagrees with it in any bit is refused.
+    """
     with one_line_errors():
-        from results import is_suite, write_suite_tables
+        from evaluation.recompute import recompute
+        from results import is_suite, run_paths, write_suite_tables
         from results.suite import read_runs
         from results.tables import summary_table, write_tables
 
         for run in runs:
-            write = write_suite_tables if is_suite(run) else write_tables
-            write(run)
-            show_run(run)
+            headers = [recompute(path) for path in run_paths(run).values()]
+            if is_suite(run):
+                write_suite_tables(run)
+                show_run(run)
+            else:
+                write_tables(run, headers[0])
+                show_run(run, headers[0])
             typer.echo()
         if len(runs) > 1:
             headers = [header for run in runs for header in read_runs(run).values()]

@@ -15,6 +15,7 @@ SAMPLES_FAILED = 3
 FIGURES_CHANGED = 4
 DATA_FAULTS = 5
 INTERRUPTED = 130
+"""128 and the number of the signal, as a shell has it: 130 after Ctrl-C, 143 after SIGTERM."""
 
 # Set by `car --debug`.
 SHOW_TRACEBACKS = ContextVar("SHOW_TRACEBACKS", default=False)
@@ -36,9 +37,10 @@ def one_line_errors() -> Iterator[None]:
             raise
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(status) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         typer.echo("interrupted; what is finished is kept, the same command goes on from it", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        number = getattr(interrupt, "number", None)
+        raise typer.Exit(128 + number if number else INTERRUPTED) from None
 
 
 def _exit_status(error: Exception) -> int | None:
@@ -48,7 +50,7 @@ def _exit_status(error: Exception) -> int | None:
     from dataset_adapters.images import ImageError as ImageFileError
     from evaluation.benchmark import BenchmarkError
     from evaluation.compare import ComparisonError
-    from evaluation.engines.local import WorkerError
+    from evaluation.engines.decoding import WorkerError
     from evaluation.segment import SegmentError
     from results import StoreError
 

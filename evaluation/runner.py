@@ -7,6 +7,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,15 +15,17 @@ from typing import Any, Literal
 from car_core import CaR
 from car_core.config import Profile
 from car_core.weights import load_clip
-from dataset_adapters import Dataset, load
+from dataset_adapters import Dataset, DatasetError, load
 from dataset_adapters.sample import NameSet, find_sources
 from evaluation.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, resolve_config
 from evaluation.carry import frames_to_segment
 from evaluation.engines.local import run_local
 from evaluation.identity import environment, identity_fields, peak_rss_mib
 from evaluation.inputs import Inputs, resolve_inputs, with_own_models
+from evaluation.interrupts import StopRequest, stop_request
 from evaluation.progress import Progress
 from evaluation.protocol import Protocol, resolve_protocol
+from evaluation.recompute import figures_of, require_own_records
 from evaluation.scorer import Scorer
 from results import (
     BenchmarkInfo,
@@ -31,7 +34,6 @@ from results import (
     PaperCell,
     RunDirectory,
     RunHeader,
-    SampleCounts,
     SampleRecord,
     Timings,
     WeightsInfo,
@@ -63,6 +65,7 @@ class RunOptions:
     out: Path | None = None  # run directory; None: results/runs/<benchmark>-<profile>-<identity>
     batch_size: int = 4  # samples segmented together
     workers: int = 2  # decoding processes
+    sample_timeout: float | None = 300.0  # seconds to decode a sample in such a process; None: no limit
     fresh: bool = False  # start anew although finished records are there
     quiet: bool = False  # no progress line
 
@@ -113,8 +116,8 @@ def run_prepared(prepared: Prepared, options: RunOptions) -> Run:
     path = options.out or DEFAULT_RUNS / f"{header.benchmark.name}-{prepared.car.config.profile}-{header.identity[:12]}"
     with RunDirectory(path) as store:
         finished = store.start(header, fresh=options.fresh)
-        scorer = replace(prepared.scorer, folder=store.path)
-        header = _segment(store, prepared.selected, finished, prepared.car, scorer, options)
+        require_own_records(store, prepared.scorer, prepared.selected.ids)
+        header = _segment(store, prepared, finished, options)
     _write_tables(path)
     return Run(path, header)
 
@@ -208,53 +211,74 @@ def _weights_info(record: Mapping[str, Any]) -> WeightsInfo:
 
 
 def _segment(
-    store: RunDirectory,
-    dataset: Dataset,
-    finished: Mapping[str, SampleRecord],
-    car: CaR,
-    scorer: Scorer,
-    options: RunOptions,
+    store: RunDirectory, prepared: Prepared, finished: Mapping[str, SampleRecord], options: RunOptions
 ) -> RunHeader:
     """Segment what has no finished record yet and close the header, also when interrupted."""
     status: Status = "running"
     start = time.perf_counter()
-    try:
-        _segment_rest(store, dataset, finished, car, scorer, options)
-        status = "complete"
-    finally:
-        _close(store, scorer, status, time.perf_counter() - start)
+    with stop_request() as stop:
+        try:
+            if _segment_rest(store, prepared, finished, options, stop):
+                _require_unchanged(prepared, options)
+                status = "complete"
+        finally:
+            _close(store, prepared.scorer, status, time.perf_counter() - start)
+        stop.raise_if_asked()
     return store.read_header()
 
 
 def _segment_rest(
     store: RunDirectory,
-    dataset: Dataset,
+    prepared: Prepared,
     finished: Mapping[str, SampleRecord],
-    car: CaR,
-    scorer: Scorer,
     options: RunOptions,
-) -> None:
-    """Segment what has no finished record yet, appending each record as it comes."""
-    ids, carrier = dataset.ids, None
+    stop: StopRequest,
+) -> bool:
+    """Segment what has no finished record yet, appending each record as it comes; returns whether all have one now."""
+    dataset = prepared.selected
+    ids, carrier, scorer = dataset.ids, None, replace(prepared.scorer, folder=store.path)
     rest = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
-    if car.config.carry_queries:
+    if prepared.car.config.carry_queries:
         rest, carrier = frames_to_segment(ids, dataset.sequences, finished)
     redone = {ids[position] for position in rest}
     done = [record for sample_id, record in finished.items() if sample_id not in redone]
     work = run_local(
-        dataset, rest, car, scorer, batch_size=options.batch_size, workers=options.workers, carrier=carrier
+        dataset,
+        rest,
+        prepared.car,
+        scorer,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        sample_timeout=options.sample_timeout,
+        carrier=carrier,
+        should_stop=lambda: stop.asked,
     )
-    with Progress(len(dataset), scorer, done, quiet=options.quiet) as progress:
-        for record in work:
+    n_left = len(rest)
+    with Progress(len(dataset), scorer, done, quiet=options.quiet) as progress, closing(work) as records:
+        for record in records:
             store.append(record)
             progress.add(record)
+            n_left -= 1
+    return not n_left
+
+
+def _require_unchanged(prepared: Prepared, options: RunOptions) -> None:
+    """Raise DatasetError if the data set is not the one of the start any more: records of the two would be mixed."""
+    try:
+        now = _dataset(prepared.benchmark, prepared.protocol, prepared.inputs.data_root, options).fingerprint
+    except DatasetError:  # a file is gone: its sample has a record, of before or failed
+        return
+    if now != prepared.dataset.fingerprint:
+        raise DatasetError(
+            f"{prepared.dataset.root}: expected the files that were there at the start, found that files changed "
+            "during the run; --fresh evaluates them as they are now"
+        )
 
 
 def _close(store: RunDirectory, scorer: Scorer, status: Status, seconds: float) -> None:
     """Compute the metrics from the records on disk and write the header; time and memory go on from earlier starts'."""
     header = store.read_header()
-    records = {record.id: record for record in store.read_records()}
-    failed = sum(record.status == "failed" for record in records.values())
+    records, figures = figures_of(store, scorer)
     stages: dict[str, float] = defaultdict(float)
     for record in records.values():
         for stage, spent in record.seconds.items():
@@ -262,8 +286,7 @@ def _close(store: RunDirectory, scorer: Scorer, status: Status, seconds: float) 
     peaks = [peak for peak in (header.memory.peak_rss_mib, peak_rss_mib()) if peak is not None]
     changes = {
         "status": status,
-        "metrics": scorer.summarize(records),
-        "counts": SampleCounts(n_total=len(records), n_scored=len(records) - failed, n_failed=failed),
+        **figures,
         "timings": Timings(wall_seconds=header.timings.wall_seconds + seconds, seconds_by_stage=dict(stages)),
         "memory": Memory(peak_rss_mib=max(peaks, default=None)),
     }

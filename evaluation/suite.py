@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from car_core.weights import load_clip
 from evaluation.benchmark import BenchmarkError, near_matches
-from evaluation.engines.local import WorkerError
+from evaluation.engines.decoding import WorkerError
 from evaluation.previews import previews
 from evaluation.runner import DEFAULT_RUNS, ModelLoader, Run, RunOptions, prepare, run_prepared
 from results import write_suite

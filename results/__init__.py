@@ -3,6 +3,7 @@
 `RunDirectory` keeps a run; `results.tables` shows it (and loads pandas only then).
 """
 
+from results import strict_json
 from results.atomic import write_atomically
 from results.label_maps import write_label_map
 from results.paper_tables import PaperRow, paper_rows
@@ -19,9 +20,9 @@ from results.schema import (
     Timings,
     WeightsInfo,
 )
-from results.store import RunDirectory, StoreError
+from results.store import RunDirectory, StoreError, differences
 from results.strict_json import identity_of
-from results.suite import is_suite, read_runs, write_suite, write_suite_tables
+from results.suite import is_suite, read_runs, run_paths, write_suite, write_suite_tables
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -38,10 +39,13 @@ __all__ = [
     "StoreError",
     "Timings",
     "WeightsInfo",
+    "differences",
     "identity_of",
     "is_suite",
     "paper_rows",
     "read_runs",
+    "run_paths",
+    "strict_json",
     "write_atomically",
     "write_label_map",
     "write_suite",

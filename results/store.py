@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from results import strict_json
-from results.atomic import write_atomically
+from results.atomic import named_errors, write_atomically
+from results.lock import FolderLock, LockedError
 from results.schema import SCHEMA_VERSION, RunHeader, SampleRecord, utc_now
 
 _ABSENT = object()
@@ -37,16 +38,22 @@ class RunDirectory:
         self.header_path = self.path / "run.json"
         self.samples_path = self.path / "samples.jsonl"
         self._stream: io.FileIO | None = None
+        self._lock = FolderLock(self.path)
 
     def start(self, header: RunHeader, *, fresh: bool = False) -> dict[str, SampleRecord]:
         """Create the run, or go on with the one that is here; returns the finished records to reuse, by id.
 
         A resumed run keeps its created_at, the time spent so far and the peak memory. With `fresh`, what is here is
-        set aside first (see `set_aside`).
+        set aside first (see `set_aside`). The folder is locked until `close`.
 
         Raises:
-            StoreError: another identity or unreadable files are here.
+            StoreError: another process works here, or another identity or unreadable files are here.
         """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except LockedError as error:
+            raise StoreError(f"{error}: wait for it, end it, or choose another folder") from None
         if fresh:
             self.set_aside()
         if not self.header_path.exists():
@@ -80,8 +87,8 @@ class RunDirectory:
         """
         stored = self.read_header()
         if stored.identity != strict_json.identity_of(identity_fields):
-            differences = "; ".join(_differences(stored.identity_fields, identity_fields))
-            raise StoreError(f"{self.path} holds a run of another identity: {differences}")
+            changed = "; ".join(differences(stored.identity_fields, identity_fields))
+            raise StoreError(f"{self.path} holds a run of another identity: {changed}")
         records, end = _scan(self.samples_path)
         self._cut_samples(end)
         line = {record.id: number for number, record in enumerate(records)}
@@ -102,7 +109,8 @@ class RunDirectory:
         stream = self._open_samples()
         end = stream.seek(0, os.SEEK_END)
         try:
-            _write_all(stream, line.encode("ascii"))
+            with named_errors(self.samples_path):
+                _write_all(stream, line.encode("ascii"))
         except BaseException:
             # Half a line followed by the next record would damage the middle of the file.
             stream.truncate(end)
@@ -146,7 +154,7 @@ class RunDirectory:
 
     def set_aside(self) -> list[Path]:
         """Rename every file of the run by adding the time; returns the new paths. Nothing is deleted."""
-        self.close()
+        self._close_samples()
         # run.json last: when killed in between, the folder still says what run the records are from.
         present = sorted(
             (path for path in self.path.glob("*") if path.name in _RUN_FILES),
@@ -156,7 +164,11 @@ class RunDirectory:
         return [path.rename(f"{path}.{stamp}") for path in present]
 
     def close(self) -> None:
-        """Close samples.jsonl; appending again opens it again."""
+        """Close samples.jsonl and free the lock; appending again opens the file again, without a lock."""
+        self._close_samples()
+        self._lock.release()
+
+    def _close_samples(self) -> None:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
@@ -246,7 +258,8 @@ def one_line(error: Exception) -> str:
     return str(error)
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Each dotted key whose JSON differs, with both values: "key is old there, new now"."""
     before, now = _flatten(old), _flatten(new)
     return [
         f"{key} is {_shown(before.get(key, _ABSENT))} there, {_shown(now.get(key, _ABSENT))} now"

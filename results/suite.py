@@ -21,12 +21,16 @@ SUITE_FILE = "suite.json"
 class SuiteIndex(BaseModel):
     """suite.json: the runs of a suite by name, as paths relative to its folder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
     schema_version: Literal[1] = 1
+    """Version of this schema."""
     suite: str
+    """Name of the suite."""
     title: str
+    """Heading of its table."""
     runs: dict[str, str] = Field(min_length=1)
+    """Folder of each run by the run's name, relative to the suite's."""
 
 
 def write_suite(path: Path, suite: str, title: str, runs: Mapping[str, Path]) -> tuple[Path, Path]:
@@ -72,7 +76,12 @@ def read_runs(path: Path) -> dict[str, RunHeader]:
     if not is_suite(path):
         header = RunDirectory(path).read_header()
         return {header.benchmark.name: header}
-    return {name: RunDirectory(path / run).read_header() for name, run in _read_index(path).runs.items()}
+    return {name: RunDirectory(run).read_header() for name, run in run_paths(path).items()}
+
+
+def run_paths(path: Path) -> dict[str, Path]:
+    """The folders of a suite's runs by name, or that of the one run there under its own. Raises StoreError."""
+    return {name: path / run for name, run in _read_index(path).runs.items()} if is_suite(path) else {path.name: path}
 
 
 def _read_index(path: Path) -> SuiteIndex:

@@ -214,15 +214,15 @@ def run_markdown(header: RunHeader) -> str:
     return "\n".join([title, *warning, *pages, facts_markdown(header)])
 
 
-def write_tables(run_dir: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Write table.md (all tables) and table.csv (the comparison) from run.json; returns both paths.
+def write_tables(run_dir: str | os.PathLike[str], header: RunHeader | None = None) -> tuple[Path, Path]:
+    """Write table.md (all tables) and table.csv (the comparison) from run.json or `header`; returns both paths.
 
     Raises:
         StoreError: run.json is missing or unreadable.
         ValueError: it names a table or column that the paper's data does not have.
     """
     run = RunDirectory(run_dir)
-    header = run.read_header()
+    header = header or run.read_header()
     pages = {
         run.path / "table.md": run_markdown(header),
         run.path / "table.csv": to_csv(comparison_table(header, cell=header.benchmark.paper)),

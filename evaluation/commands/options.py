@@ -46,6 +46,12 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images segmented together; figures do not depend on it.")]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes that decode images; 0: none.")]
+TimeoutOption = Annotated[
+    float,
+    typer.Option(
+        "--sample-timeout", min=0, help="Seconds that decoding an image may take in such a process; 0: no limit."
+    ),
+]
 FreshOption = Annotated[
     bool, typer.Option("--fresh/--resume", help="Start anew, setting finished records aside, or go on from them.")
 ]

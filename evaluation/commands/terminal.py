@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from results import RunHeader
     from results.render import Table
 
 TERMINAL_WIDTH = min(100, shutil.get_terminal_size((100, 24)).columns)
@@ -30,8 +31,12 @@ def show_tables(tables: Iterable[Table]) -> None:
             typer.echo(to_markdown(table))
 
 
-def show_run(path: Path) -> None:
-    """Print the tables of a run or a suite: as they stand in table.md, or drawn for a terminal."""
+def show_run(path: Path, header: RunHeader | None = None) -> None:
+    """Print the tables of a run or a suite: as they stand in table.md, or drawn for a terminal.
+
+    header: of a run; None for the one in run.json.
+    """
+    from results import RunDirectory
     from results.suite import is_suite, read_suite_table
 
     if not sys.stdout.isatty():
@@ -39,19 +44,17 @@ def show_run(path: Path) -> None:
     elif is_suite(path):
         show_tables([read_suite_table(path)])
     else:
-        _draw_run(path)
+        _draw_run(header or RunDirectory(path).read_header())
 
 
-def _draw_run(path: Path) -> None:
+def _draw_run(header: RunHeader) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from results import RunDirectory
     from results.facts import failures, method_label, remarks
     from results.render import visible
     from results.tables import run_tables
 
-    header = RunDirectory(path).read_header()
     console = Console(width=TERMINAL_WIDTH, highlight=False)
     console.print(Text(visible(f"{header.benchmark.name}: {method_label(header)}"), style="bold"))
     cautious = "; ".join(filter(None, [remarks(header), failures(header)]))

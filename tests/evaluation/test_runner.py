@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from car_core import CaR
-from dataset_adapters import Dataset, DatasetError, load
+from dataset_adapters import DatasetError, load
 from evaluation.benchmark import BenchmarkError, load_benchmark, resolve_config
 from evaluation.runner import RunOptions, evaluate
 from results import RunDirectory, StoreError
@@ -209,26 +208,6 @@ def test_open_files_do_not_grow_with_the_run(tiny_run: Any) -> None:
     before = len(os.listdir(folder))
     evaluate(tiny_run.options(out=tiny_run.out.with_name("second"), workers=2))
     assert len(os.listdir(folder)) <= before + 1
-
-
-def test_a_decoder_that_dies_is_one_error_and_keeps_what_is_finished(
-    tiny_run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from evaluation.engines.local import WorkerError
-
-    original = Dataset.__getitem__
-
-    def crash(dataset: Dataset, item: Any) -> Any:
-        if item == 5:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(dataset, item)
-
-    monkeypatch.setattr(Dataset, "__getitem__", crash)
-    with pytest.raises(WorkerError, match="finished samples are kept"):
-        evaluate(tiny_run.options(batch_size=1, workers=1))
-    monkeypatch.undo()
-    assert len(records(tiny_run.out)) >= 1
-    assert figures(tiny_run.out)["status"] == "running"
 
 
 def test_records_hold_no_path_of_this_machine(tiny_run: Any) -> None:

@@ -1,0 +1,88 @@
+"""docs/results.md: what a run directory holds, key by key. ``python -m results.schema_page`` prints it anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from results.schema import SCHEMA_VERSION, RunHeader, SampleRecord
+from results.suite import SuiteIndex
+
+_HEAD = f"""\
+# A run directory
+
+| file | what it is |
+| --- | --- |
+| `run.json` | everything about the run, replaced as a whole: a reader sees the old file or the new one |
+| `samples.jsonl` | one record a line, written as samples finish; the last line of an id counts |
+| `table.md`, `table.csv` | the figures for readers and for spreadsheets; `car table` writes them anew |
+| `.lock` | who writes here, or did last; the lock itself ends with its process |
+
+Both JSON files are strict: no NaN or infinity (a figure that is undefined is `null` and has its reason in
+`metrics.undefined`), numbers unrounded, figures in 0..1, units in the names. A last line that was cut short is dropped
+and its sample redone. Unknown keys are refused. This is version {SCHEMA_VERSION} of the schema. A suite's folder holds
+`suite.json` and a `table.md` and `table.csv` of its runs.
+
+The page is made from the models in `results/schema.py` (`python -m results.schema_page > docs/results.md`).
+"""
+_FILES: Mapping[str, type[BaseModel]] = {
+    "run.json": RunHeader,
+    "A line of samples.jsonl": SampleRecord,
+    "suite.json": SuiteIndex,
+}
+
+
+def schema_page() -> str:
+    """The page as Markdown."""
+    return "\n".join([_HEAD, *(_section(title, model) for title, model in _FILES.items())])
+
+
+def _section(title: str, model: type[BaseModel]) -> str:
+    schema = model.model_json_schema(mode="serialization")
+    rows = [f"| {' | '.join(map(_cell, row))} |" for row in _rows(schema, schema, "")]
+    return "\n".join([f"## {title}", "", "| key | type | meaning |", "| --- | --- | --- |", *rows, ""])
+
+
+def _rows(schema: Mapping[str, Any], whole: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, str]]:
+    """Key, type and meaning of each property, those of nested models behind it."""
+    for name, field in schema["properties"].items():
+        inner, is_list = _nested(field, whole)
+        key = f"{prefix}{name}{'[]' if is_list else ''}"
+        yield f"`{key}`", _type(field, whole), field.get("description", "")
+        if inner:
+            yield from _rows(inner, whole, f"{key}.")
+
+
+def _nested(field: Mapping[str, Any], whole: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, bool]:
+    """The model that a field holds, one or a list of them; None for plain values."""
+    if "items" in field:
+        return _nested(field["items"], whole)[0], _nested(field["items"], whole)[0] is not None
+    for option in field.get("anyOf", [field]):
+        if "$ref" in option:
+            return whole["$defs"][option["$ref"].rsplit("/", 1)[1]], False
+    return None, False
+
+
+def _type(field: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+    if "anyOf" in field:
+        return " or ".join(_type(option, whole) for option in field["anyOf"])
+    if "enum" in field or "const" in field:
+        return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
+    if "$ref" in field:
+        return "object"
+    if field.get("type") == "array":
+        return f"list of {_type(field['items'], whole)}"
+    if isinstance(field.get("additionalProperties"), dict):
+        return f"object of {_type(field['additionalProperties'], whole)}"
+    minimum = f" >= {field['minimum']:g}" if "minimum" in field else ""
+    return f"{field.get('type', 'any')}{minimum}"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(schema_page(), end="")

@@ -1,0 +1,482 @@
+"""Runs under faults injected for real: signals, dead and hanging processes, full and read-only disks, changing files.
+
+The runs are processes forked from this one, which has torch loaded: a run takes a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pandas  # noqa: F401  before a fork, so that no program loads it anew
+import pytest
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from car_core import CaR
+from car_core.clip import ClassifierTower
+from car_core.proposals import ProposalGenerator
+from dataset_adapters import Dataset, DatasetError
+from evaluation.cli import app
+from evaluation.engines.decoding import MAX_LOST_IN_A_ROW, WorkerError
+from evaluation.runner import evaluate
+from results import RunDirectory, StoreError
+
+# One step over few texts: these runs are about what surrounds the method.
+FAST: dict[str, Any] = {
+    "templates": [],
+    "background": ["grass"],
+    "crf": None,
+    "recurrence": "none",
+    "prompts": ["circle"],
+}
+FAST_ARGUMENTS = [f"--set={key}={json.dumps(value)}" for key, value in FAST.items()]
+TIMES = ("created_at", "updated_at", "timings", "memory")
+FORK = multiprocessing.get_context("fork")
+
+
+def comparable(path: Path) -> str:
+    """run.json as text, but for times and memory."""
+    header = json.loads((path / "run.json").read_text())
+    return json.dumps({key: value for key, value in header.items() if key not in TIMES}, indent=1)
+
+
+def records(path: Path) -> dict[str, Any]:
+    return {record.id: record for record in RunDirectory(path).read_records()}
+
+
+def counts(path: Path) -> dict[str, Any]:
+    """What the records say but for their order and times."""
+    return {id_: record.model_dump(exclude={"seconds"}) for id_, record in sorted(records(path).items())}
+
+
+def car(arguments: Sequence[str]) -> None:
+    """``car`` as a program: ends the process with its exit status."""
+    app(list(arguments), prog_name="car")
+
+
+class Program:
+    """A forked process: `run(*arguments)` in it, what it writes to standard error, and how it ends."""
+
+    def __init__(self, log: Path, run: Callable[..., None], *arguments: Any) -> None:
+        self._log = log
+        self.process = FORK.Process(target=self._main, args=(run, arguments))
+        self.process.start()
+
+    def _main(self, run: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
+        # tqdm's lock is shared by forked processes: one killed while it holds it would stop all others, and this suite.
+        tqdm.set_lock(threading.RLock())
+        run(*arguments)
+
+    def send(self, number: int) -> None:
+        assert self.process.pid
+        os.kill(self.process.pid, number)
+
+    def wait(self) -> int | None:
+        self.process.join(60)
+        return self.process.exitcode
+
+    @property
+    def errors(self) -> str:
+        return self._log.read_text()
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Any:
+    started: list[Program] = []
+
+    def start(run: Callable[..., None], *arguments: Any) -> Program:
+        started.append(Program(tmp_path / f"log{len(started)}", run, *arguments))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.process.kill()
+        each.process.join()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError("waited for nothing")
+
+
+def lines(path: Path) -> int:
+    file = path / "samples.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file without which only the first batch of a program is segmented; `arrived` beside it says that one waits."""
+    original, file = CaR.segment_batch, tmp_path / "gate"
+    batches: list[int] = []
+
+    def segment_batch(*arguments: Any, **options: Any) -> Any:
+        batches.append(1)
+        if len(batches) > 1:
+            arrived(file).touch()
+            wait_until(file.exists)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(CaR, "segment_batch", segment_batch)
+    return file
+
+
+def arrived(gate: Path) -> Path:
+    return gate.with_name("arrived")
+
+
+def reading(monkeypatch: pytest.MonkeyPatch, at: int, fault: Callable[[], None]) -> None:
+    """Let a fault happen in the process that reads the sample at a position."""
+    original = Dataset.__getitem__
+
+    def getitem(dataset: Dataset, item: Any) -> Any:
+        if item == at:
+            fault()
+        return original(dataset, item)
+
+    monkeypatch.setattr(Dataset, "__getitem__", getitem)
+
+
+@pytest.mark.parametrize(("number", "status", "workers"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 0)])
+def test_a_signal_finishes_the_samples_at_hand_and_says_how_to_go_on(
+    tiny_run: Any, tmp_path: Path, program: Any, gate: Path, number: int, status: int, workers: int
+) -> None:
+    arguments = tiny_run.arguments(*FAST_ARGUMENTS, "--batch-size=2", f"--workers={workers}")
+    run = program(car, arguments)
+    wait_until(arrived(gate).exists)
+    run.send(number)
+    wait_until(lambda: "stopping after the samples at hand" in run.errors)
+    gate.touch()
+    assert run.wait() == status
+    assert "the same command goes on" in run.errors
+    assert "Traceback" not in run.errors
+    assert lines(tiny_run.out) == 4  # the first batch and the one at hand
+    header = RunDirectory(tiny_run.out).read_header()
+    assert (header.status, header.counts.n_total) == ("running", 4)  # closed properly, with the figures so far
+    assert program(car, arguments).wait() == 0
+    evaluate(tiny_run.options(out=tmp_path / "straight", settings=FAST))
+    assert comparable(tiny_run.out) == comparable(tmp_path / "straight")
+
+
+def test_a_second_signal_stops_at_once(tiny_run: Any, program: Any, gate: Path) -> None:
+    run = program(car, tiny_run.arguments(*FAST_ARGUMENTS, "--batch-size=2"))
+    wait_until(arrived(gate).exists)
+    run.send(signal.SIGINT)
+    wait_until(lambda: "stopping after" in run.errors)
+    run.send(signal.SIGTERM)
+    assert run.wait() == 130
+    assert lines(tiny_run.out) == 2
+    assert "the same command goes on" in run.errors
+
+
+def test_a_run_in_a_thread_leaves_signals_alone(tiny_run: Any) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=evaluate, args=(tiny_run.options(limit=1, settings=FAST),))
+    thread.start()
+    thread.join()
+    assert RunDirectory(tiny_run.out).read_header().status == "complete"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_twenty_kills_leave_the_run_of_a_straight_line(tiny_run: Any, tmp_path: Path, program: Any) -> None:
+    options = tiny_run.options(settings=FAST, batch_size=1, workers=2)
+    start = time.monotonic()
+    evaluate(replace(options, out=tmp_path / "straight"))
+    whole = time.monotonic() - start
+    moment = random.Random(20)
+    kills = 0
+    while kills < 20:
+        run = program(evaluate, options)
+        # Most of them early, so that the run does not end before the last kill; some while it is set up or closed.
+        run.process.join(whole * moment.choice([0.1, 0.2, 0.4, 1.0]) * moment.random())
+        run.process.kill()
+        kills += run.wait() == -signal.SIGKILL
+    assert program(evaluate, options).wait() == 0
+    assert comparable(tiny_run.out) == comparable(tmp_path / "straight")
+    assert counts(tiny_run.out) == counts(tmp_path / "straight")
+
+
+def test_no_process_outlives_a_killed_run(tiny_run: Any, program: Any, gate: Path) -> None:
+    run = program(evaluate, tiny_run.options(settings=FAST, batch_size=1, workers=3))
+    wait_until(arrived(gate).exists)
+    children = children_of(run.process.pid)
+    assert len(children) == 3
+    run.send(signal.SIGKILL)
+    run.wait()
+    wait_until(lambda: not any(is_running(child) for child in children))
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
+
+
+def is_running(pid: int) -> bool:
+    # Without an init that collects them, dead orphans stay in the list of processes.
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_decoder_that_dies_or_hangs_costs_its_sample_alone(
+    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = tiny_run.options(settings=FAST, workers=2, sample_timeout=2.0)
+    with monkeypatch.context() as patch:
+        reading(patch, 1, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        reading(patch, 3, lambda: os._exit(3))
+        reading(patch, 4, lambda: time.sleep(600))
+        reading(patch, 6, lambda: bytearray(2**60))
+        run = evaluate(options)
+    assert {id_: record.error for id_, record in records(run.path).items() if record.status == "failed"} == {
+        "2007_000001": "decoding: its process was killed by SIGKILL",
+        "2007_000003": "decoding: its process ended with status 3",
+        "2007_000004": "decoding: took longer than 2 seconds",
+        "2007_000006": "decoding: MemoryError",
+    }
+    assert (run.header.status, run.header.counts.n_total, run.header.counts.n_failed) == ("complete", 7, 4)
+    assert evaluate(replace(options, sample_timeout=60.0)).header.counts.n_failed == 0  # the same command redoes them
+    evaluate(replace(options, out=tmp_path / "straight", workers=0))
+    assert comparable(run.path) == comparable(tmp_path / "straight")
+
+
+def test_decoders_that_all_die_end_the_run(
+    make_voc: Any, tiny_run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    split = tmp_path / "long.txt"
+    ids = [f"2007_{number:06d}" for number in range(7, 7 + MAX_LOST_IN_A_ROW)]
+    for sample_id in ids:
+        for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
+            source = tiny_run.data_root / folder / f"2007_000001.{suffix}"
+            (source.parent / f"{sample_id}.{suffix}").write_bytes(source.read_bytes())
+    split.write_text("\n".join(["2007_000001", *ids]))
+    original = Dataset.__getitem__
+    monkeypatch.setattr(Dataset, "__getitem__", lambda data, item: original(data, item) if not item else os._exit(1))
+    with pytest.raises(
+        WorkerError, match=f"{MAX_LOST_IN_A_ROW} decoding processes in a row.*finished samples are kept"
+    ):
+        evaluate(tiny_run.options(settings=FAST, split=str(split), workers=2, batch_size=1))
+    assert RunDirectory(tiny_run.out).read_header().status == "running"
+    assert records(tiny_run.out)["2007_000001"].status == "ok"
+
+
+def test_a_second_process_on_a_run_folder_is_turned_away(tiny_run: Any, program: Any, gate: Path) -> None:
+    arguments = tiny_run.arguments(*FAST_ARGUMENTS, "--batch-size=1")
+    first = program(car, arguments)
+    wait_until(arrived(gate).exists)
+    for more in ([], ["--fresh"]):
+        second = program(car, [*arguments, *more])
+        assert second.wait() == 2
+        assert f"is in use by process {first.process.pid} on host {os.uname().nodename}" in second.errors
+        assert len(second.errors.strip().splitlines()) == 1
+    first.send(signal.SIGKILL)
+    first.wait()
+    gate.touch()
+    assert program(car, arguments).wait() == 0  # the lock of a dead process is none
+    assert len(records(tiny_run.out)) == lines(tiny_run.out) == 7
+
+
+def test_two_runs_of_one_process_do_not_share_a_folder(tiny_run: Any) -> None:
+    header = evaluate(tiny_run.options(limit=1, settings=FAST)).header
+    with RunDirectory(tiny_run.out) as first:
+        first.start(header)
+        with (
+            pytest.raises(StoreError, match="in use by another run of this process"),
+            RunDirectory(tiny_run.out) as run,
+        ):
+            run.start(header)
+        with pytest.raises(StoreError, match="in use"):  # the one turned away has not freed it
+            RunDirectory(tiny_run.out).start(header)
+    RunDirectory(tiny_run.out).start(header)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("stage", ["trunk", "proposals", "classifier"])
+def test_nan_or_infinity_of_a_model_is_a_failed_record_that_names_the_stage(
+    tiny_run: Any, monkeypatch: pytest.MonkeyPatch, stage: str, bad: float
+) -> None:
+    place, name = {
+        "trunk": (ProposalGenerator, "encode"),
+        "proposals": (ProposalGenerator, "__call__"),
+        "classifier": (ClassifierTower, "encode"),
+    }[stage]
+    original = getattr(place, name)
+    calls: list[int] = []
+
+    def spoiled(*arguments: Any) -> Any:
+        found = original(*arguments)
+        calls.append(1)
+        if len(calls) in (1, 2):  # the batch, and its first image again alone
+            (found.last.image_feature if stage == "trunk" else found)[0].fill_(bad)
+        return found
+
+    with torch.inference_mode():
+        monkeypatch.setattr(place, name, spoiled)
+        run = evaluate(tiny_run.options(settings=FAST, limit=2, batch_size=2))
+    failed = [record for record in records(run.path).values() if record.status == "failed"]
+    assert [record.id for record in failed] == ["2007_000000"]
+    assert f"segmentation: ModelError: {stage}: expected finite numbers" in (failed[0].error or "")
+    assert failed[0].counts["confusion"]  # an empty prediction
+    assert run.header.counts.n_failed == 1
+    json.loads((run.path / "run.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Any:
+    """A file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(file: Any) -> None:
+    while True:
+        file.write(b"x" * 512)
+
+
+def test_a_full_disk_keeps_what_is_finished_and_the_run_goes_on_with_space(
+    tiny_run: Any, tmp_path: Path, small_disk: Path, program: Any
+) -> None:
+    run_folder = small_disk / "run"
+    evaluate(tiny_run.options(settings=FAST, out=run_folder, limit=7))
+    written = set(records(run_folder))
+    cut = (run_folder / "samples.jsonl").read_bytes().splitlines(keepends=True)[:2]
+    (run_folder / "samples.jsonl").write_bytes(b"".join(cut))
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        fill(file)
+    full = program(car, [*tiny_run.arguments(*FAST_ARGUMENTS), f"--out={run_folder}"])
+    assert full.wait() == 1
+    assert "No space left on device" in full.errors
+    assert str(run_folder) in full.errors
+    assert len(full.errors.strip().splitlines()) == 1
+    assert 2 <= lines(run_folder) < 7
+    ballast.unlink()
+    assert program(car, [*tiny_run.arguments(*FAST_ARGUMENTS), f"--out={run_folder}"]).wait() == 0
+    assert records(run_folder).keys() == written
+    evaluate(tiny_run.options(settings=FAST, out=tmp_path / "straight"))
+    assert comparable(run_folder) == comparable(tmp_path / "straight")
+
+
+def test_a_read_only_results_folder_is_found_out_before_any_work(
+    tiny_run: Any, small_disk: Path, program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    monkeypatch.setattr(CaR, "from_config", lambda *_, **__: pytest.fail("models were loaded"))
+    run = program(car, [*tiny_run.arguments(*FAST_ARGUMENTS), f"--out={small_disk / 'run'}"])
+    assert run.wait() == 2
+    assert f"out: expected a folder that can be written, found {small_disk}, which is read-only" in run.errors
+    assert len(run.errors.strip().splitlines()) == 1
+
+
+def test_a_results_folder_that_becomes_read_only_keeps_what_is_finished(
+    tiny_run: Any, small_disk: Path, program: Any, gate: Path
+) -> None:
+    folder = small_disk / "run"
+    arguments = [*tiny_run.arguments(*FAST_ARGUMENTS, "--batch-size=1"), f"--out={folder}"]
+    run = program(car, arguments)
+    wait_until(arrived(gate).exists)
+    run.send(signal.SIGKILL)  # a file system cannot become read-only under an open file
+    run.wait()
+    gate.touch()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    refused = program(car, arguments)
+    assert refused.wait() == 2
+    assert "read-only" in refused.errors
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert program(car, arguments).wait() == 0
+    assert lines(folder) == 7
+
+
+def test_an_image_that_vanishes_during_the_run_is_a_failed_record(
+    tiny_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = tiny_run.data_root / "JPEGImages" / "2007_000003.jpg"
+    reading(monkeypatch, 3, image.unlink)
+    run = evaluate(tiny_run.options(settings=FAST))
+    assert (run.header.status, run.header.counts.n_failed) == ("complete", 1)
+    assert records(run.path)["2007_000003"].error == "JPEGImages/2007_000003.jpg: No such file or directory"
+
+
+def test_an_image_that_changes_during_the_run_is_found_out(
+    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = tiny_run.data_root / "JPEGImages" / "2007_000003.jpg"
+
+    def change() -> None:
+        with Image.open(image) as opened:
+            size = opened.size
+        Image.new("RGB", size, "red").save(image)
+
+    with monkeypatch.context() as patch:
+        reading(patch, 3, change)
+        with pytest.raises(DatasetError, match="files changed during the run"):
+            evaluate(tiny_run.options(settings=FAST))
+    assert RunDirectory(tiny_run.out).read_header().status == "running"
+    with pytest.raises(StoreError, match=r"another identity: dataset\.fingerprint"):
+        evaluate(tiny_run.options(settings=FAST))
+    evaluate(tiny_run.options(settings=FAST, fresh=True))
+    evaluate(tiny_run.options(settings=FAST, out=tmp_path / "straight"))
+    assert comparable(tiny_run.out) == comparable(tmp_path / "straight")
+
+
+def test_an_image_that_appears_during_the_run_is_not_part_of_it(
+    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_run.data_root / "JPEGImages"
+    evaluate(tiny_run.options(settings=FAST, out=tmp_path / "straight"))
+    with monkeypatch.context() as patch:
+        reading(patch, 3, lambda: (folder / "2007_000099.jpg").write_bytes(b"new"))
+        evaluate(tiny_run.options(settings=FAST))
+    assert comparable(tiny_run.out) == comparable(tmp_path / "straight")
+
+
+def test_a_clock_that_goes_backwards_spoils_no_duration(
+    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(tiny_run.options(settings=FAST, out=tmp_path / "straight"))
+    now = [2_000_000_000.0]
+
+    def backwards() -> float:
+        now[0] -= 3600
+        return now[0]
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.fromtimestamp(backwards(), tz or timezone.utc)
+
+    monkeypatch.setattr(time, "time", backwards)
+    monkeypatch.setattr("results.schema.datetime", Clock)
+    for fresh in (False, True, True):
+        run = evaluate(tiny_run.options(settings=FAST, fresh=fresh))
+        assert 0 < run.header.timings.wall_seconds < 600
+        assert all(0 <= spent < 600 for spent in run.header.timings.seconds_by_stage.values())
+        assert all(0 <= spent < 600 for each in records(run.path).values() for spent in each.seconds.values())
+    assert comparable(tiny_run.out) == comparable(tmp_path / "straight")
+    assert len(list(tiny_run.out.glob("samples.jsonl*"))) == 3

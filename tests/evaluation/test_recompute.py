@@ -1,0 +1,126 @@
+"""Figures from records alone: what `car table` prints, and what it makes of edited files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from refer_tree import grefer_tree, refer_tree
+from typer.testing import CliRunner, Result
+
+from evaluation.cli import app
+from evaluation.recompute import recompute
+from evaluation.runner import RunOptions, evaluate
+from results import RunDirectory, StoreError, write_suite
+
+FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
+
+
+def car(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+@pytest.fixture
+def run(tiny_run: Any) -> Path:
+    """A finished run, with a failed sample."""
+    (tiny_run.data_root / "JPEGImages" / "2007_000002.jpg").write_bytes(b"not a picture")
+    return evaluate(tiny_run.options(settings=FAST)).path
+
+
+def edit(run: Path, change: Callable[[list[dict[str, Any]]], Any]) -> None:
+    """Change the records of a run as an editor would."""
+    file = run / "samples.jsonl"
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    change(records)
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def test_the_records_give_run_json_to_the_last_bit(run: Path) -> None:
+    edit(run, lambda records: records.reverse())  # any order gives the same bits
+    assert recompute(run) == RunDirectory(run).read_header()
+    again = json.loads((run / "run.json").read_text())["metrics"]
+    assert json.dumps(json.loads(json.dumps(recompute(run).metrics))) == json.dumps(again)
+
+
+@pytest.mark.parametrize(("benchmark", "make"), [("refcoco-val", refer_tree), ("grefcoco-val", grefer_tree)])
+def test_so_do_those_of_other_tasks(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, benchmark: str, make: Any
+) -> None:
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    settings = {"proposal_model": str(tiny_model), "classifier_model": str(tiny_model)}
+    done = evaluate(
+        RunOptions(benchmark, make(tmp_path).root, "random:1", settings=settings, out=tmp_path / "run", workers=0)
+    )
+    assert done.header.metrics["n_total"] > 1
+    assert recompute(done.path) == done.header
+
+
+def test_table_prints_what_the_records_say(run: Path) -> None:
+    before = car("table", run)
+    assert before.exit_code == 0
+    header = json.loads((run / "run.json").read_text())
+    # A run that was killed: its header knows nothing of its records yet.
+    unfinished = {"status": "running", "metrics": {}, "counts": {"n_total": 0, "n_scored": 0, "n_failed": 0}}
+    (run / "run.json").write_text(json.dumps(header | unfinished))
+    killed = car("table", run)
+    assert killed.exit_code == 0
+    assert f"{100 * header['metrics']['miou']:.1f}" in killed.stdout
+    assert "run not finished" in killed.stdout
+
+
+def test_an_edited_figure_is_found_out(run: Path) -> None:
+    def add_a_pixel(records: list[dict[str, Any]]) -> None:
+        records[0]["counts"]["confusion"][0][2] += 1
+
+    edit(run, add_a_pixel)
+    for path in (run, suite_of(run)):
+        result = car("table", path)
+        assert result.exit_code == 2
+        assert "samples.jsonl: expected the records behind run.json, found other figures: metrics." in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+
+
+def suite_of(run: Path) -> Path:
+    folder = run.with_name("suite")
+    write_suite(folder, "s", "S", {"one": run})
+    return folder
+
+
+def test_a_removed_record_is_found_out_and_redone(run: Path, tiny_run: Any) -> None:
+    header = RunDirectory(run).read_header()
+    edit(run, lambda records: records.pop(0))
+    with pytest.raises(StoreError, match=r"in run\.json"):
+        recompute(run)
+    assert evaluate(tiny_run.options(settings=FAST)).header.metrics == header.metrics
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": "2099_000001"}, "expected records of the run's samples, found 1 of others, first '2099_000001'"),
+        (
+            {"counts": {}},
+            "expected counts of the task semantic, found record '2007_000000'",
+        ),
+        ({"counts": {"confusion": 7}}, "expected counts of the task semantic"),
+        ({"counts": {"confusion": [["a", "b", "c"]]}}, "expected counts of the task semantic"),
+        ({"counts": {"confusion": [[99, 0, 1]]}}, "label 99 is outside 0..20"),
+        ({"status": "great"}, r"line 1: status"),
+        ({"steps": "two"}, r"line 1: steps"),
+    ],
+    ids=str,
+)
+def test_what_no_run_writes_stops_a_resume_before_any_work(
+    run: Path, tiny_run: Any, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
+) -> None:
+    edit(run, lambda records: records[0].update(change))
+    edited = (run / "samples.jsonl").read_bytes()
+    monkeypatch.setattr("car_core.CaR.segment_batch", lambda *_, **__: pytest.fail("segmented"))
+    arguments = [f"--set={key}={json.dumps(value)}" for key, value in FAST.items()]
+    result = car(*tiny_run.arguments(*arguments))
+    assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
+    assert message in result.stderr
+    assert (run / "samples.jsonl").read_bytes() == edited

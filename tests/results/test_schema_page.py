@@ -1,0 +1,44 @@
+"""docs/results.md says what the models say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from results import RunHeader, SampleRecord
+from results.schema_page import schema_page
+
+PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+
+
+def test_the_page_is_the_one_made_from_the_models() -> None:
+    assert PAGE.read_text() == schema_page(), "run: python -m results.schema_page > docs/results.md"
+
+
+def test_every_key_of_a_real_file_stands_on_the_page(make_header: Callable[..., RunHeader]) -> None:
+    record, page = SampleRecord(id="a", status="ok"), schema_page()
+    open_ended = (
+        "label_space",
+        "config",
+        "config_sources",
+        "identity_fields",
+        "metrics",
+        "packages",
+        "seconds_by_stage",
+    )
+    for document in (make_header(), record):
+        for key in keys(json.loads(document.model_dump_json()), open_ended):
+            assert f"| `{key}` |" in page
+
+
+def keys(value: Any, open_ended: tuple[str, ...], prefix: str = "") -> Iterator[str]:
+    """Dotted keys of nested objects; those of an open-ended object are the task's or the configuration's own."""
+    for name, item in value.items():
+        is_list = isinstance(item, list) and item and isinstance(item[0], dict)
+        key = f"{prefix}{name}{'[]' if is_list else ''}"
+        yield key
+        for inner in item if is_list else [item]:
+            if isinstance(inner, dict) and name not in open_ended:
+                yield from keys(inner, open_ended, f"{key}.")
