@@ -1,4 +1,4 @@
-"""Choose eta, theta and lambda of the miniature's benchmarks on the tuning split, one after the other.
+"""Choose theta, lambda, eta or the prompts of the miniature's benchmarks on the tuning split, one after the other.
 
 python tests/miniature/tune.py [--weights FILE] [--benchmark voc21 ...]
 
@@ -21,10 +21,10 @@ from evaluation.runner import RunOptions, prepare, run_prepared
 ROOTS = {"voc21": "VOCdevkit", "coco-object": "coco", "context60": "VOCdevkit", "refcoco-val": "refer"}
 FIGURES = {"voc21": "miou", "coco-object": "miou", "context60": "miou", "refcoco-val": "miou_mean_over_samples"}
 GRID: dict[str, Sequence[Any]] = {
-    "prompts": (["circle", "blur"], ["blur"], ["circle", "blur", "gray"], ["mask"], ["circle", "mask"], ["contour", "blur"]),
-    "theta": (0.1, 0.2, 0.3, 0.4),
+    "theta": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
     "eta": (0.3, 0.4, 0.5, 0.6),
     "lambda_": (0.2, 0.3, 0.4, 0.5, 0.6),
+    "prompts": (["circle", "blur"], ["blur"], ["circle", "blur", "gray"], ["mask"], ["contour", "blur"]),
 }
 
 
@@ -67,7 +67,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", default="miniature")
     parser.add_argument("--benchmark", nargs="+", default=list(ROOTS), choices=list(ROOTS))
-    parser.add_argument("--fields", nargs="+", default=[*GRID, "theta"], choices=list(GRID), help="in this order")
+    parser.add_argument(
+        "--fields", nargs="+", default=["theta", "lambda_", "eta"], choices=list(GRID), help="in this order"
+    )
     parser.add_argument("--start", type=json.loads, default={}, help="settings to start from, as JSON")
     options = parser.parse_args()
     for benchmark in options.benchmark:
