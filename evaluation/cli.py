@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluation.commands import check, compare, data, report, segment, suite
+from evaluation.commands import check, compare, data, merge, report, segment, suite, sweep
 from evaluation.commands.options import (
     AllowFailuresOption,
     BatchSizeOption,
@@ -95,6 +95,9 @@ def eval_command(
         NamesOption.released
     ),
     limit: Annotated[int | None, typer.Option(help="Evaluate the first N samples only.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Evaluate part I of N only; car merge joins the parts.")
+    ] = None,
     device: DeviceOption = "cpu",
     out: Annotated[
         Path | None, typer.Option(help="Run directory. [default: results/runs/BENCHMARK-PROFILE-IDENTITY]")
@@ -113,6 +116,7 @@ def eval_command(
     """
     with one_line_errors():
         from evaluation.benchmark import parse_protocol, parse_settings
+        from evaluation.merge import parse_shard
         from evaluation.own_data import resolve_data
         from evaluation.runner import RunOptions, evaluate
 
@@ -130,6 +134,7 @@ def eval_command(
             protocol=parse_protocol(protocol or []),
             names=names.value,
             limit=limit,
+            shard=parse_shard(shard) if shard else None,
             device=device,
             out=out,
             batch_size=batch_size,
@@ -180,6 +185,8 @@ def table_command(
 check.register(app)
 data.register(app)
 suite.register(app)
+sweep.register(app)
+merge.register(app)
 segment.register(app)
 compare.register(app)
 report.register(app)

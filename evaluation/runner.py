@@ -23,6 +23,7 @@ from evaluation.engines.local import run_local
 from evaluation.identity import environment, identity_fields, peak_rss_mib
 from evaluation.inputs import Inputs, resolve_inputs, with_own_models
 from evaluation.interrupts import StopRequest, stop_request
+from evaluation.merge import SHARD
 from evaluation.progress import Progress
 from evaluation.protocol import Protocol, resolve_protocol
 from evaluation.recompute import figures_of, require_own_records
@@ -60,6 +61,7 @@ class RunOptions:
     protocol: Mapping[str, str] = field(default_factory=dict)  # see evaluation.protocol
     names: NameSet = "released"
     limit: int | None = None  # the first samples only
+    shard: tuple[int, int] | None = None  # (i, n): part i of n of those, 1 first; see evaluation.merge
 
     device: str = "cpu"
     out: Path | None = None  # run directory; None: results/runs/<benchmark>-<profile>-<identity>
@@ -166,13 +168,27 @@ def _check_out(path: Path) -> None:
 
 
 def _selected(dataset: Dataset, options: RunOptions) -> Dataset:
+    whole = _limited(dataset, options)
+    if options.shard is None:
+        return whole
+    part, count = options.shard
+    shard = whole.shard(part - 1, count)
+    if not len(shard):
+        raise BenchmarkError(f"shard: expected at most as many shards as samples, {len(whole)}, found {part}/{count}")
+    return shard
+
+
+def _limited(dataset: Dataset, options: RunOptions) -> Dataset:
     return dataset if options.limit is None else dataset[: options.limit]
 
 
 def _header(prepared: Prepared, options: RunOptions) -> RunHeader:
     benchmark, dataset, car = prepared.benchmark, prepared.dataset, prepared.car
     config = car.config
-    fields = identity_fields(benchmark.name, prepared.selected, config, car.weights, prepared.protocol.as_dict())
+    whole = _limited(dataset, options)
+    fields = identity_fields(benchmark.name, whole, config, car.weights, prepared.protocol.as_dict())
+    if options.shard:
+        fields[SHARD] = "{}/{}".format(*options.shard)
     return RunHeader(
         status="running",
         benchmark=BenchmarkInfo(

@@ -33,7 +33,8 @@ class SuiteRun(BaseModel):
     """One run of a suite.
 
     variant: what tells it from other runs of the benchmark. settings: configuration fields set for it alone.
-    pictures: samples shown on the suite's contact sheet.
+    pictures: samples shown on the suite's contact sheet. point: of a sweep, the settings that its table shows.
+    paper: the paper's figure for them, percent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +43,8 @@ class SuiteRun(BaseModel):
     variant: str | None = None
     settings: Mapping[str, Any] = {}
     pictures: int = Field(default=0, ge=0)
+    point: Mapping[str, Any] | None = None
+    paper: float | None = None
 
     @property
     def name(self) -> str:
@@ -102,7 +105,9 @@ def run_suite(suite: Suite, *, out: Path | None = None, jobs: int = 1, **common:
     tasks = [(entry, _options(entry, out, jobs, common)) for entry in suite.runs]
     finished = dict(zip((entry.name for entry in suite.runs), _run_all(tasks, jobs), strict=True))
     runs = {name: run for name, (run, _) in finished.items()}
-    write_suite(path, suite.name, suite.title, {name: run.path for name, run in runs.items()})
+    points = {entry.name: dict(entry.point) for entry in suite.runs if entry.point is not None}
+    paper = {entry.name: entry.paper for entry in suite.runs if entry.paper is not None}
+    write_suite(path, suite.name, suite.title, {name: run.path for name, run in runs.items()}, points, paper)
     sections = {name: examples for name, (_, examples) in finished.items() if examples}
     if sections:
         save_png(contact_sheet(sections), path / CONTACT_SHEET)

@@ -3,7 +3,7 @@
 `RunDirectory` keeps a run; `results.tables` shows it (and loads pandas only then).
 """
 
-from results import strict_json
+from results import label_maps, strict_json
 from results.atomic import write_atomically
 from results.label_maps import write_label_map
 from results.paper_tables import PaperRow, paper_rows
@@ -42,6 +42,7 @@ __all__ = [
     "differences",
     "identity_of",
     "is_suite",
+    "label_maps",
     "paper_rows",
     "read_runs",
     "run_paths",

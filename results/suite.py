@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,16 +31,35 @@ class SuiteIndex(BaseModel):
     """Heading of its table."""
     runs: dict[str, str] = Field(min_length=1)
     """Folder of each run by the run's name, relative to the suite's."""
+    points: dict[str, dict[str, Any]] = {}
+    """Of a sweep: what each run sets."""
+    paper: dict[str, float] = {}
+    """Of a sweep: the paper's figure for a run, percent."""
 
 
-def write_suite(path: Path, suite: str, title: str, runs: Mapping[str, Path]) -> tuple[Path, Path]:
+def write_suite(
+    path: Path,
+    suite: str,
+    title: str,
+    runs: Mapping[str, Path],
+    points: Mapping[str, Mapping[str, Any]] | None = None,
+    paper: Mapping[str, float] | None = None,
+) -> tuple[Path, Path]:
     """Write suite.json, table.md and table.csv of finished runs; returns the paths of the tables.
+
+    points, paper: of a sweep, what each run sets, and the paper's figures for those that have one.
 
     Raises:
         StoreError: a run is missing or unreadable.
     """
     path.mkdir(parents=True, exist_ok=True)
-    index = SuiteIndex(suite=suite, title=title, runs={name: os.path.relpath(run, path) for name, run in runs.items()})
+    index = SuiteIndex(
+        suite=suite,
+        title=title,
+        runs={name: os.path.relpath(run, path) for name, run in runs.items()},
+        points={name: dict(point) for name, point in (points or {}).items()},
+        paper=dict(paper or {}),
+    )
     write_atomically(path / SUITE_FILE, strict_json.dumps(index.model_dump(), indent=1) + "\n")
     return write_suite_tables(path)
 
@@ -57,9 +76,13 @@ def write_suite_tables(path: Path) -> tuple[Path, Path]:
 
 def read_suite_table(path: Path) -> Table:
     """The figures of a suite's runs. Raises StoreError."""
+    from results.sweep_table import sweep_table
     from results.tables import suite_table
 
-    return suite_table(_read_index(path).title, read_runs(path))
+    index, headers = _read_index(path), read_runs(path)
+    if index.points:
+        return sweep_table(index.title, headers, index.points, index.paper)
+    return suite_table(index.title, headers)
 
 
 def is_suite(path: Path) -> bool:

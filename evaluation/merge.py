@@ -1,0 +1,123 @@
+"""Shards of one run, made anywhere, joined to the run that one process would have made."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluation.recompute import figures_of, recompute
+from evaluation.scorer import Scorer
+from results import Memory, RunDirectory, RunHeader, SampleRecord, Timings, differences, identity_of, label_maps
+from results.tables import write_tables
+
+SHARD = "shard"
+"""The field of a shard's identity, "i/n", that the whole run's lacks."""
+
+
+class MergeError(ValueError):
+    """Runs that are not the shards of one. One line: what was expected, what was found."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    store: RunDirectory
+    header: RunHeader
+    shard: tuple[int, int]
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``i/n`` as (i, n), 1 <= i <= n. Raises MergeError."""
+    part, _, count = text.partition("/")
+    if not (part.isdecimal() and count.isdecimal() and 1 <= int(part) <= int(count)):
+        raise MergeError(f"--shard: expected I/N with 1 <= I <= N, found {text!r}")
+    return int(part), int(count)
+
+
+def merge(paths: Sequence[Path], out: Path) -> RunHeader:
+    """Join the finished shards of a run in the folder `out`; returns its header.
+
+    Identity, records and figures are those of the run without shards, which `car eval` then finds finished there.
+    Wall time is the sum over the shards, memory the largest. Going on after an interruption keeps what is joined.
+    Raises MergeError, naming what is missing or differs, unless the runs are all shards of one run, each once and
+    finished; StoreError for damaged ones, and for another run in `out`.
+    """
+    parts = sorted((_read_part(path) for path in paths), key=lambda part: part.shard)
+    _require_all_of_one(parts)
+    header = _whole_header([part.header for part in parts])
+    with RunDirectory(out) as store:
+        finished = store.start(header.model_copy(update={"status": "running"}))
+        _join_records(parts, store, finished)
+        for part in parts:
+            predictions = part.store.path / label_maps.FOLDER
+            if predictions.is_dir():
+                shutil.copytree(predictions, out / label_maps.FOLDER, dirs_exist_ok=True)
+        _, figures = figures_of(store, Scorer.of_run(header))
+        store.write_header(header.model_copy(update=figures))
+    write_tables(out)
+    return store.read_header()
+
+
+def _read_part(path: Path) -> _Part:
+    header = recompute(path)  # a shard that was edited is refused here
+    shard = header.identity_fields.get(SHARD)
+    if shard is None:
+        raise MergeError(f"{path}: expected a shard (car eval --shard I/N), found a run of its own")
+    if header.status != "complete":
+        raise MergeError(f"{path}: expected a finished shard, found one that is {header.status}")
+    return _Part(RunDirectory(path), header, parse_shard(str(shard)))
+
+
+def _require_all_of_one(parts: Sequence[_Part]) -> None:
+    first = parts[0]
+    for part in parts:
+        changed = differences(_whole_fields(first.header), _whole_fields(part.header))
+        if part.shard[1] != first.shard[1]:
+            changed.append(f"one of {first.shard[1]} shards there, one of {part.shard[1]} now")
+        if changed:
+            raise MergeError(f"{part.store.path}: expected a shard of the run of {first.store.path}: {changed[0]}")
+    numbers, count = Counter(part.shard[0] for part in parts), first.shard[1]
+    missing = [f"{number}/{count}" for number in range(1, count + 1) if not numbers[number]]
+    repeated = [f"{number}/{count}" for number, times in numbers.items() if times > 1]
+    if missing or repeated:
+        raise MergeError(
+            f"shards: expected each of {count} once; missing: {', '.join(missing) or 'none'}; "
+            f"more than once: {', '.join(repeated) or 'none'}"
+        )
+
+
+def _whole_fields(header: RunHeader) -> dict[str, Any]:
+    return {key: value for key, value in header.identity_fields.items() if key != SHARD}
+
+
+def _whole_header(headers: Sequence[RunHeader]) -> RunHeader:
+    fields = _whole_fields(headers[0])
+    stages = dict.fromkeys(stage for header in headers for stage in header.timings.seconds_by_stage)
+    timings = Timings(
+        wall_seconds=sum(header.timings.wall_seconds for header in headers),
+        seconds_by_stage={stage: sum(h.timings.seconds_by_stage.get(stage, 0.0) for h in headers) for stage in stages},
+    )
+    peaks = [header.memory.peak_rss_mib for header in headers if header.memory.peak_rss_mib is not None]
+    return headers[0].model_copy(
+        update={
+            "identity": identity_of(fields),
+            "identity_fields": fields,
+            "timings": timings,
+            "memory": Memory(peak_rss_mib=max(peaks, default=None)),
+            "created_at": min(header.created_at for header in headers),
+        }
+    )
+
+
+def _join_records(parts: Sequence[_Part], store: RunDirectory, finished: Mapping[str, SampleRecord]) -> None:
+    seen: dict[str, Path] = {}
+    for part in parts:
+        for record in part.store.read_records():
+            other = seen.setdefault(record.id, part.store.path)
+            if other != part.store.path:
+                raise MergeError(f"{part.store.path}: expected samples of its own, found {record.id!r} of {other} too")
+            if record.id not in finished:
+                store.append(record)

@@ -1,0 +1,190 @@
+"""Sweeps: one benchmark under many settings. A sweep is a suite whose runs are made from points."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, TypeAlias
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from car_core.config import PROFILES, Profile
+from evaluation.benchmark import BenchmarkError, load_benchmark, near_matches, parse_settings, resolve_config
+from evaluation.suite import Suite, SuiteRun
+from results import identity_of, paper_rows
+
+Point: TypeAlias = Mapping[str, Any]  # settings as --set names them
+FIDELITY = "fidelity"
+"""The preset that is made from the profiles: each switch of `released` as the paper has it, alone and all together."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Points of one title.
+
+    paper: the paper's figure of each, percent, None where it has none; empty without paper. profile: that they start
+    from; None for the benchmark's.
+    """
+
+    title: str
+    points: tuple[Point, ...]
+    paper: tuple[float | None, ...] = ()
+    profile: Profile | None = None
+
+
+class _PaperColumn(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: str
+    column: str
+    rows: Mapping[str, str] = {}  # cells that all rows of the sweep share unless a point says otherwise
+
+
+class _PresetPoint(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    set: Mapping[str, Any] = Field(min_length=1)
+    row: Mapping[str, str] | None = None  # cells of the paper's row; None: the settings as text
+
+
+class _Preset(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    paper: _PaperColumn
+    points: tuple[_PresetPoint, ...] = Field(min_length=1)
+
+
+def parse_axes(assignments: Sequence[str]) -> dict[str, list[Any]]:
+    """``key=v1,v2`` texts as the values of each key; values are YAML (``prompts=[circle],[circle, blur]``).
+
+    Raises BenchmarkError for text of another form, and for a key given twice.
+    """
+    axes: dict[str, list[Any]] = {}
+    for assignment in assignments:
+        key, equals, text = (part.strip() for part in assignment.partition("="))
+        if not (key and equals and text):
+            raise BenchmarkError(f"sweep: expected key=value,value,..., found {assignment!r}")
+        if key in axes:
+            raise BenchmarkError(f"sweep: expected each key once, found {key} again")
+        try:
+            axes[key] = yaml.safe_load(f"[{text}]")
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise BenchmarkError(f"sweep: {assignment}: expected YAML values, found {reason}") from None
+    return axes
+
+
+def grid(axes: Mapping[str, Sequence[Any]]) -> tuple[Point, ...]:
+    """Every combination of the values, the last key running fastest."""
+    return tuple(dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
+
+
+def one_at_a_time(axes: Mapping[str, Sequence[Any]]) -> tuple[Point, ...]:
+    """The first values together, which are the centre, and each other value in place of its key's first."""
+    centre = {key: values[0] for key, values in axes.items()}
+    return (centre, *({**centre, key: value} for key, values in axes.items() for value in values[1:]))
+
+
+def sweep_of(assignments: Sequence[str], *, preset: str | None = None, one_by_one: bool = False) -> Sweep:
+    """The sweep of a preset, or of ``key=v1,v2`` texts: their grid, or `one_at_a_time`.
+
+    Raises BenchmarkError for both or neither, and as `parse_axes` and `load_preset`.
+    """
+    if bool(assignments) == bool(preset):
+        raise BenchmarkError(f"sweep: expected key=value,value,... or a preset ({', '.join(preset_names())})")
+    if preset:
+        return load_preset(preset)
+    axes = parse_axes(assignments)
+    return Sweep(", ".join(axes), (one_at_a_time if one_by_one else grid)(axes))
+
+
+def fidelity() -> Sweep:
+    """From profile `released`, each switch as the paper has it alone, and all of them together."""
+    paper = PROFILES["paper"]
+    points = ({}, *({switch: value} for switch, value in paper.items()), dict(paper))
+    return Sweep("Switches of the released code, each as the paper has it", points, profile="released")
+
+
+def preset_names() -> list[str]:
+    """All presets, by name."""
+    files = (entry.name for entry in _folder().iterdir())
+    return sorted([FIDELITY, *(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))])
+
+
+def load_preset(name: str) -> Sweep:
+    """Read a preset by name. Raises BenchmarkError for an unknown one, with near matches."""
+    names = preset_names()
+    if name not in names:
+        raise BenchmarkError(f"preset: expected one of {', '.join(names)}, found {name!r}{near_matches(name, names)}")
+    if name == FIDELITY:
+        return fidelity()
+    preset = _Preset.model_validate(yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
+    return Sweep(
+        preset.title,
+        tuple(point.set for point in preset.points),
+        tuple(_paper_value(preset.paper, point) for point in preset.points),
+    )
+
+
+def as_suite(
+    sweep: Sweep, benchmark: str, *, profile: Profile | None, settings: Mapping[str, Any], name: str = ""
+) -> Suite:
+    """The sweep on a benchmark as a suite of one run a point.
+
+    settings: configuration fields of all points. name: of the suite; empty for one made from the points. Every point
+    is checked here, before any work: raises BenchmarkError for an unknown field, an impossible value, a point given
+    twice, or none.
+    """
+    known, digests = load_benchmark(benchmark), [identity_of(point) for point in sweep.points]
+    for digest, point in zip(digests, sweep.points, strict=True):
+        if digests.count(digest) > 1:
+            raise BenchmarkError(f"sweep: expected each point once, found {_text(point)} again")
+        resolve_config(known, profile or sweep.profile or known.profile, {**settings, **_settings(point)})
+    paper = sweep.paper or (None,) * len(sweep.points)
+    runs = tuple(
+        SuiteRun(
+            benchmark=benchmark, variant=variant, settings={**settings, **_settings(point)}, point=point, paper=value
+        )
+        for variant, point, value in zip(_variants(sweep.points, digests), sweep.points, paper, strict=True)
+    )
+    return Suite(name=name or f"sweep-{benchmark}-{identity_of({'points': digests})[:8]}", title=sweep.title, runs=runs)
+
+
+def _settings(point: Point) -> dict[str, Any]:
+    return parse_settings([f"{key}={json.dumps(value)}" for key, value in point.items()])  # JSON is YAML
+
+
+def _variants(points: Sequence[Point], digests: Sequence[str]) -> Iterator[str]:
+    """A name for each point, fit for a folder; where it is cut or not the only one, with a part of the digest."""
+    names = [re.sub(r"[^A-Za-z0-9.+=-]+", "-", _text(point)).strip("-.") for point in points]
+    for name, digest in zip(names, digests, strict=True):
+        plain = 0 < len(name) <= 80 and names.count(name) == 1
+        yield name if plain else f"{name[:70] or 'centre'}-{digest[:8]}"
+
+
+def _text(point: Point) -> str:
+    return ",".join(f"{key}={_word(value)}" for key, value in point.items())
+
+
+def _word(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _paper_value(column: _PaperColumn, point: _PresetPoint) -> float | None:
+    """The figure of the paper's row with these cells. Raises BenchmarkError unless there is one such row."""
+    row = {key: str(value) for key, value in point.set.items()} if point.row is None else point.row
+    wanted = {**column.rows, **row}
+    found = [entry for entry in paper_rows(column.table, column.column) if wanted.items() <= entry.cells.items()]
+    if len(found) != 1:
+        raise BenchmarkError(f"{column.table}: expected one row with {wanted}, found {len(found)}")
+    return found[0].value
+
+
+def _folder() -> Any:
+    return resources.files("evaluation") / "sweeps"

@@ -1,0 +1,73 @@
+"""The table of a sweep: a row a point, its settings beside its figure and the paper's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from results.facts import remarks
+from results.render import Column, Table
+from results.schema import RunHeader
+from results.tables import HEADLINES, typed_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def sweep_table(
+    title: str,
+    headers: Mapping[str, RunHeader],
+    points: Mapping[str, Mapping[str, Any]],
+    paper: Mapping[str, float | None],
+) -> Table:
+    """The runs of a sweep by name, in order.
+
+    Columns: every setting that the points make, metric (the task's headline figure), percent, paper (percent) and
+    difference where there are figures of the paper, n_total, n_failed, remarks. The note gives Spearman's rank
+    correlation with the paper's figures, where at least three points have both.
+    """
+    keys = list(dict.fromkeys(key for point in points.values() for key in point))
+    beside = (Column("paper", "paper %", "percent"), Column("difference", "difference", "difference")) if paper else ()
+    columns = (
+        *(Column(f"set.{key}", key) for key in keys),
+        Column("metric", "metric"),
+        Column("percent", "%", "percent"),
+        *beside,
+        Column("n_total", "n_total", "count"),
+        Column("n_failed", "n_failed", "count"),
+        Column("remarks", "remarks"),
+    )
+    rows = [_row(header, points.get(name, {}), paper.get(name)) for name, header in headers.items()]
+    frame = typed_frame(rows, columns)
+    return Table(title, columns, frame, tuple(_correlation(frame) if paper else ()))
+
+
+def _row(header: RunHeader, point: Mapping[str, Any], paper: float | None) -> dict[str, Any]:
+    metric = HEADLINES[header.benchmark.task].metric
+    value = header.metrics.get(metric)
+    percent = None if value is None else 100 * value
+    return {
+        **{f"set.{key}": _shown(value) for key, value in point.items()},
+        "metric": metric,
+        "percent": percent,
+        "paper": paper,
+        "difference": None if percent is None or paper is None else percent - paper,
+        **header.counts.model_dump(),
+        "remarks": remarks(header),
+    }
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _correlation(frame: pd.DataFrame) -> list[str]:
+    both = frame[["percent", "paper"]].dropna()
+    if len(both) < 3:
+        return []
+    ranks = both.rank()
+    if not ranks.std().all():
+        return ["No rank correlation with the paper's figures: all points have the same figure."]
+    value = ranks["percent"].corr(ranks["paper"])
+    return [f"Spearman's rank correlation with the paper's figures, over {len(both)} points: {value:+.2f}."]

@@ -1,0 +1,107 @@
+"""Shards of a run and their merging, beside the run in one piece."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from evaluation.cli import app
+from evaluation.merge import MergeError, merge
+from evaluation.runner import evaluate
+from results import RunDirectory, StoreError
+
+FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
+TIMES = {"created_at", "updated_at", "timings", "memory"}
+
+
+def car(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+@pytest.fixture
+def shards(tiny_run: Any, tmp_path: Path) -> list[Path]:
+    """Three shards of seven samples, one of which cannot be read."""
+    (tiny_run.data_root / "JPEGImages" / "2007_000002.jpg").write_bytes(b"not a picture")
+    paths = [tmp_path / f"shard{number}" for number in (1, 2, 3)]
+    arguments = [f"--set={key}={json.dumps(value)}" for key, value in FAST.items()]
+    for number, path in enumerate(paths, start=1):
+        result = car(*tiny_run.arguments(*arguments, f"--shard={number}/3", f"--out={path}", "--allow-failures"))
+        assert result.exit_code == 0, result.stderr
+    return paths
+
+
+def test_merged_shards_are_the_run_in_one_piece(
+    shards: list[Path], tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = evaluate(tiny_run.options(settings=FAST)).header
+    assert [RunDirectory(path).read_header().counts.n_total for path in shards] == [3, 2, 2]
+    result = car("merge", shards[2], shards[0], shards[1], "--out", tmp_path / "all")
+    assert result.exit_code == 0, result.stderr
+    merged = RunDirectory(tmp_path / "all").read_header()
+    # Byte for byte as JSON, but for times and memory.
+    as_text = [json.dumps(header.model_dump(exclude=TIMES)) for header in (merged, straight)]
+    assert as_text[0] == as_text[1]
+    records = [
+        {record.id: record.model_dump(exclude={"seconds"}) for record in RunDirectory(path).read_records()}
+        for path in (tmp_path / "all", tiny_run.out)
+    ]
+    assert records[0] == records[1]
+    assert merged.counts.n_failed == 1
+    assert merged.timings.wall_seconds == pytest.approx(
+        sum(RunDirectory(path).read_header().timings.wall_seconds for path in shards)
+    )
+    assert f"{100 * straight.metrics['miou']:.1f}" in result.stdout
+    # The same command without shards finds it finished, but for the failed sample.
+    segmented: list[Any] = []
+    monkeypatch.setattr("car_core.CaR.segment_batch", lambda car, images, *_: segmented.extend(images) or [])
+    assert evaluate(tiny_run.options(settings=FAST, out=tmp_path / "all")).header.metrics == straight.metrics
+    assert not segmented
+
+
+def test_merging_again_changes_nothing(shards: list[Path], tmp_path: Path) -> None:
+    first = merge(shards, tmp_path / "all")
+    ids = [record.id for record in RunDirectory(tmp_path / "all").read_records()]
+    again = merge(shards, tmp_path / "all")
+    assert again.metrics == first.metrics
+    assert sorted(record.id for record in RunDirectory(tmp_path / "all").read_records()) == sorted(ids)
+    assert again.counts == first.counts
+
+
+def test_what_is_not_the_shards_of_one_run_is_refused(shards: list[Path], tiny_run: Any, tmp_path: Path) -> None:
+    other, whole, out = tmp_path / "other", tmp_path / "whole", tmp_path / "all"
+    evaluate(tiny_run.options(settings={**FAST, "eta": 0.7}, out=other, shard=(2, 3)))
+    evaluate(tiny_run.options(settings=FAST, out=whole))
+    with pytest.raises(MergeError, match="expected each of 3 once; missing: 2/3; more than once: none"):
+        merge([shards[0], shards[2]], out)
+    copy = shutil.copytree(shards[0], tmp_path / "copy")
+    with pytest.raises(MergeError, match="missing: 3/3; more than once: 1/3"):
+        merge([*shards[:2], copy], out)
+    with pytest.raises(MergeError, match=r"config\.eta is 0\.4 there, 0\.7 now"):
+        merge([shards[0], other, shards[2]], out)
+    with pytest.raises(MergeError, match="found a run of its own"):
+        merge([*shards, whole], out)
+    assert not out.exists()
+    header = json.loads((shards[1] / "run.json").read_text())
+    (shards[1] / "run.json").write_text(json.dumps({**header, "status": "running"}))
+    with pytest.raises(MergeError, match="expected a finished shard, found one that is running"):
+        merge(shards, out)
+    (shards[1] / "run.json").write_text(json.dumps(header))
+    (shards[1] / "samples.jsonl").write_bytes((shards[0] / "samples.jsonl").read_bytes())
+    with pytest.raises(StoreError, match=r"expected the records behind run\.json"):
+        merge(shards, out)
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "-1/3", "1/", "1/3/5"])
+def test_a_shard_is_a_part_of_a_number(tiny_run: Any, text: str) -> None:
+    result = car(*tiny_run.arguments(f"--shard={text}"))
+    assert (result.exit_code, "--shard: expected I/N" in result.stderr) == (2, True)
+
+
+def test_more_shards_than_samples_are_refused(tiny_run: Any) -> None:
+    result = car(*tiny_run.arguments("--shard=8/8"))
+    assert (result.exit_code, "shard: expected at most as many shards as samples, 7" in result.stderr) == (2, True)

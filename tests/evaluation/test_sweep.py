@@ -1,0 +1,149 @@
+"""Sweeps: how points are made, and a sweep as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from car_core.config import PROFILES
+from evaluation import suite as suite_module
+from evaluation.benchmark import BenchmarkError, load_benchmark, resolve_config
+from evaluation.cli import app
+from evaluation.runner import evaluate
+from evaluation.sweep import as_suite, grid, load_preset, one_at_a_time, parse_axes, preset_names, sweep_of
+from results import RunDirectory
+
+FAST = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
+
+
+def car(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def test_axes_are_yaml_and_a_grid_has_every_combination() -> None:
+    axes = parse_axes(["eta=0.3,0.4", "prompts=[circle],[circle, blur]", "crf=null"])
+    assert axes == {"eta": [0.3, 0.4], "prompts": [["circle"], ["circle", "blur"]], "crf": [None]}
+    assert [(point["eta"], len(point["prompts"])) for point in grid(axes)] == [(0.3, 1), (0.3, 2), (0.4, 1), (0.4, 2)]
+
+
+def test_one_at_a_time_stays_around_the_first_values() -> None:
+    points = one_at_a_time({"eta": [0.4, 0.3, 0.5], "theta": [0.6, 0.7]})
+    assert [tuple(point.values()) for point in points] == [(0.4, 0.6), (0.3, 0.6), (0.5, 0.6), (0.4, 0.7)]
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["eta"], "expected key=value,value,..., found 'eta'"),
+        (["eta="], "expected key=value,value"),
+        (["eta=0.3", "eta=0.4"], "expected each key once, found eta again"),
+        (["eta=[0.3"], "expected YAML values"),
+        ([], "expected key=value,value,... or a preset"),
+        (["eta=0.3,0.3"], "expected each point once, found eta=0.3 again"),
+        (["eta=0.3,1.3"], "eta"),
+        (["etta=0.3"], "did you mean eta"),
+    ],
+)
+def test_mistakes_are_one_line_before_any_work(assignments: list[str], message: str, tmp_path: Path) -> None:
+    result = car("sweep", "voc21", *assignments, "--data-root", tmp_path, f"--out={tmp_path / 'out'}")
+    assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
+    assert message in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_presets_hold_valid_points_beside_figures_of_the_paper() -> None:
+    assert preset_names() == ["fidelity", "table2", "table3", "table4", "table5"]
+    for name in preset_names():
+        sweep = load_preset(name)
+        suite = as_suite(sweep, "voc21", profile=None, settings={})
+        assert len(suite.runs) == len(sweep.points) >= 4
+        assert name == "fidelity" or len(sweep.paper) == len(sweep.points)
+    assert load_preset("table5").paper == (67.6, 67.0, 67.0, 67.4, 67.5, 67.3, 67.0)
+    assert load_preset("table2").paper == (15.2, 15.2, 67.6, 41.1)
+    assert load_preset("table4").paper == (66.9, 66.0, 66.4, 66.1, 61.8, 67.6)
+    with pytest.raises(BenchmarkError, match="did you mean table5"):
+        load_preset("table55")
+
+
+def test_fidelity_goes_from_the_released_code_to_the_paper() -> None:
+    sweep = load_preset("fidelity")
+    voc = load_benchmark("voc21")
+    configs = [resolve_config(voc, "released", point)[0] for point in sweep.points]
+    first, last = configs[0], configs[-1]
+    assert first == resolve_config(voc, "released", {})[0]
+    assert last.model_dump(exclude={"profile"}) == resolve_config(voc, "paper", {})[0].model_dump(exclude={"profile"})
+    changed = [
+        {field for field in PROFILES["paper"] if getattr(config, field) != getattr(first, field)}
+        for config in configs[1:-1]
+    ]
+    assert [next(iter(fields)) for fields in changed if len(fields) == 1] == list(PROFILES["paper"])
+
+
+def test_names_of_points_are_fit_for_folders() -> None:
+    points = ["cam_template='a/b {}','../{}','a b {}'", "background=[x],[" + ",".join(f"w{i}" for i in range(90)) + "]"]
+    suite = as_suite(sweep_of(points), "voc21", profile=None, settings={})
+    names = [run.name for run in suite.runs]
+    assert len(set(names)) == 6
+    assert all(Path(name).name == name and len(name) < 120 and not name.startswith(".") for name in names)
+
+
+@pytest.fixture
+def sweep(tiny_run: Any) -> Any:
+    """sweep(*more): `car sweep` of two thresholds over three samples of the small tree."""
+    own = tiny_run.arguments(*(f"--set={key}={json.dumps(value)}" for key, value in FAST.items()))[2:]
+    options = [argument for argument in own if argument != "--out" and argument != str(tiny_run.out)]
+    return lambda *more: car("sweep", "voc21", "eta=0.3,0.6", "lambda=0.2,0.4", "--limit=3", *options, *more)
+
+
+def test_a_sweep_is_a_folder_of_runs_and_a_table(
+    sweep: Any, tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Any] = []
+    load = suite_module.load_clip
+    monkeypatch.setattr(suite_module, "load_clip", lambda *a, **o: (loaded.append(a), load(*a, **o))[1])
+    result = sweep(f"--out={tmp_path / 'all'}")
+    assert result.exit_code == 0, result.stderr
+    assert len(loaded) <= 2  # each model once for all points
+    rows = list(csv.DictReader((tmp_path / "all/table.csv").open()))
+    assert [(row["set.eta"], row["set.lambda"]) for row in rows] == [
+        ("0.3", "0.2"),
+        ("0.3", "0.4"),
+        ("0.6", "0.2"),
+        ("0.6", "0.4"),
+    ]
+    assert "| eta " in result.stdout
+    assert "| lambda " in result.stdout
+    point = RunDirectory(tmp_path / "all" / "voc21-eta=0.6-lambda=0.4").read_header()
+    settings = {**FAST, "eta": 0.6, "lambda_": 0.4}
+    straight = evaluate(tiny_run.options(settings=settings, limit=3)).header
+    assert point.identity == straight.identity
+    assert point.metrics == straight.metrics
+    assert float(rows[3]["percent"]) == pytest.approx(100 * straight.metrics["miou"], abs=1e-9)
+    assert car("table", tmp_path / "all").stdout.strip() == result.stdout.strip()
+
+
+def test_an_interrupted_sweep_goes_on_and_lists_what_was_run(
+    sweep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from car_core import CaR
+
+    original, batches = CaR.segment_batch, []
+
+    def segment_batch(*arguments: Any, **options: Any) -> Any:
+        batches.append(1)
+        if len(batches) == 3:
+            raise KeyboardInterrupt
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(CaR, "segment_batch", segment_batch)
+    assert sweep(f"--out={tmp_path / 'all'}").exit_code == 130
+    assert len(batches) == 3
+    result = sweep(f"--out={tmp_path / 'all'}")
+    assert result.exit_code == 0
+    assert len(batches) == 5  # the two points that were left
+    assert len(list(csv.DictReader((tmp_path / "all/table.csv").open()))) == 4
