@@ -24,7 +24,7 @@ from evaluation.commands.options import (
     weights_by_role,
 )
 from evaluation.commands.terminal import show_run, show_tables
-from evaluation.exit_status import SAMPLES_FAILED, SHOW_TRACEBACKS, one_line_errors
+from evaluation.exit_status import SHOW_TRACEBACKS, exit_if_failed, one_line_errors
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -147,11 +147,8 @@ def eval_command(
             typer.echo((run.path / "run.json").read_text(encoding="utf-8"), nl=False)
         else:
             show_run(run.path)
-    failed = run.header.counts.n_failed
     typer.echo(f"Run directory: {run.path}", err=True)
-    if failed:
-        typer.echo(f"{failed} of {run.header.counts.n_total} samples failed; see the section Failed samples", err=True)
-        raise typer.Exit(0 if allow_failures else SAMPLES_FAILED)
+    exit_if_failed([run], allow=allow_failures)
 
 
 @app.command("table")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from evaluation.runner import Run
 
 # Besides 0 and the shell's own.
 RUN_ERROR = 1
@@ -41,6 +45,15 @@ def one_line_errors() -> Iterator[None]:
         typer.echo("interrupted; what is finished is kept, the same command goes on from it", err=True)
         number = getattr(interrupt, "number", None)
         raise typer.Exit(128 + number if number else INTERRUPTED) from None
+
+
+def exit_if_failed(runs: Iterable[Run], *, allow: bool) -> None:
+    """Say how many samples of the runs failed and exit with SAMPLES_FAILED, or 0 with `allow`; nothing if none did."""
+    counts = [run.header.counts for run in runs]
+    failed, total = (sum(getattr(count, name) for count in counts) for name in ("n_failed", "n_total"))
+    if failed:
+        typer.echo(f"{failed} of {total} samples failed; see the section Failed samples of each run's table", err=True)
+        raise typer.Exit(0 if allow else SAMPLES_FAILED)
 
 
 def _exit_status(error: Exception) -> int | None:

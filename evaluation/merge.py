@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.recompute import figures_of, recompute
-from evaluation.scorer import Scorer
+from evaluation.recompute import figures_of, recompute, scorer_of
 from results import Memory, RunDirectory, RunHeader, SampleRecord, Timings, differences, identity_of, label_maps
 from results.tables import write_tables
 
@@ -55,7 +54,7 @@ def merge(paths: Sequence[Path], out: Path) -> RunHeader:
             predictions = part.store.path / label_maps.FOLDER
             if predictions.is_dir():
                 shutil.copytree(predictions, out / label_maps.FOLDER, dirs_exist_ok=True)
-        _, figures = figures_of(store, Scorer.of_run(header))
+        _, figures = figures_of(store, scorer_of(store, header))
         store.write_header(header.model_copy(update=figures))
     write_tables(out)
     return store.read_header()

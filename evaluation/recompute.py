@@ -29,7 +29,7 @@ def recompute(path: str | os.PathLike[str]) -> RunHeader:
     """
     store = RunDirectory(path)
     header = store.read_header()
-    _, found = figures_of(store, Scorer.of_run(header))
+    _, found = figures_of(store, scorer_of(store, header))
     recomputed = header.model_copy(update=found)
     if header.status == "complete":
         changed = differences(_figures(header), _figures(recomputed))
@@ -40,6 +40,15 @@ def recompute(path: str | os.PathLike[str]) -> RunHeader:
                 + (f", and {len(changed) - 1} more" if len(changed) > 1 else "")
             )
     return recomputed
+
+
+def scorer_of(store: RunDirectory, header: RunHeader) -> Scorer:
+    """The scorer of a run's records. Raises StoreError for a task or label space that there is not."""
+    try:
+        return Scorer.of_run(header)
+    except Exception as error:  # the label space is free-form in the schema, so an edited one breaks in any way
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise StoreError(f"{store.header_path}: benchmark: {reason}") from error
 
 
 def require_own_records(store: RunDirectory, scorer: Scorer, ids: Collection[str]) -> None:

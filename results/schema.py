@@ -173,6 +173,9 @@ class RunHeader(_Model):
         require_json(self.model_dump())
         if self.identity != identity_of(self.identity_fields):
             raise ValueError("identity is not the hash of identity_fields")
+        for name in ("protocol", "packages"):
+            if not isinstance(self.identity_fields.get(name) or {}, dict):
+                raise ValueError(f"identity_fields.{name}: expected an object, found {self.identity_fields[name]!r}")
         if self.config.keys() != self.config_sources.keys():
             unmatched = sorted(self.config.keys() ^ self.config_sources.keys())
             raise ValueError(f"config and config_sources differ in {', '.join(unmatched)}")

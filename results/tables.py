@@ -13,7 +13,7 @@ from results.facts import facts_markdown, failures, method_label, remarks
 from results.paper_tables import PaperRow, cautions, paper_rows
 from results.render import Column, Table, escape_markdown, to_csv, to_markdown
 from results.schema import PaperCell, RunHeader
-from results.store import RunDirectory
+from results.store import RunDirectory, StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -218,15 +218,17 @@ def write_tables(run_dir: str | os.PathLike[str], header: RunHeader | None = Non
     """Write table.md (all tables) and table.csv (the comparison) from run.json or `header`; returns both paths.
 
     Raises:
-        StoreError: run.json is missing or unreadable.
-        ValueError: it names a table or column that the paper's data does not have.
+        StoreError: run.json is missing or unreadable, or names a table or column that the paper's data does not have.
     """
     run = RunDirectory(run_dir)
     header = header or run.read_header()
-    pages = {
-        run.path / "table.md": run_markdown(header),
-        run.path / "table.csv": to_csv(comparison_table(header, cell=header.benchmark.paper)),
-    }
+    try:
+        pages = {
+            run.path / "table.md": run_markdown(header),
+            run.path / "table.csv": to_csv(comparison_table(header, cell=header.benchmark.paper)),
+        }
+    except ValueError as error:
+        raise StoreError(f"{run.header_path}: {error}") from error
     for path, text in pages.items():
         write_atomically(path, text)
     markdown, csv = pages

@@ -46,6 +46,7 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images segmented together; figures do not depend on it.")]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes that decode images; 0: none.")]
+JobsOption = Annotated[int, typer.Option(min=1, help="Processes that share the runs and the cores.")]
 TimeoutOption = Annotated[
     float,
     typer.Option(

@@ -7,9 +7,16 @@ from typing import Annotated
 
 import typer
 
-from evaluation.commands.options import AllowFailuresOption, BatchSizeOption, DeviceOption, FreshOption, WorkersOption
+from evaluation.commands.options import (
+    AllowFailuresOption,
+    BatchSizeOption,
+    DeviceOption,
+    FreshOption,
+    JobsOption,
+    WorkersOption,
+)
 from evaluation.commands.terminal import show_run
-from evaluation.exit_status import SAMPLES_FAILED, one_line_errors
+from evaluation.exit_status import exit_if_failed, one_line_errors
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +34,7 @@ def suite_command(
         typer.Option(help="Folder of the suite and its runs. [default: results/runs/suite-NAME, runs beside it]"),
     ] = None,
     batch_size: BatchSizeOption = 4,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that share the runs and the cores.")] = 1,
+    jobs: JobsOption = 1,
     workers: WorkersOption = 0,
     fresh: FreshOption = False,
     allow_failures: AllowFailuresOption = False,
@@ -54,7 +61,4 @@ def suite_command(
     typer.echo(f"Suite directory: {finished.path}", err=True)
     if (finished.path / CONTACT_SHEET).exists():
         typer.echo(f"Contact sheet: {finished.path / CONTACT_SHEET}", err=True)
-    failed = sum(run.header.counts.n_failed for run in finished.runs.values())
-    if failed:
-        typer.echo(f"{failed} samples failed; see the section Failed samples of each run's table", err=True)
-        raise typer.Exit(0 if allow_failures else SAMPLES_FAILED)
+    exit_if_failed(finished.runs.values(), allow=allow_failures)

@@ -12,13 +12,14 @@ from evaluation.commands.options import (
     BatchSizeOption,
     DeviceOption,
     FreshOption,
+    JobsOption,
     ProfileOption,
     SettingsOption,
     WeightsOption,
     WorkersOption,
 )
 from evaluation.commands.terminal import show_run
-from evaluation.exit_status import SAMPLES_FAILED, one_line_errors
+from evaluation.exit_status import exit_if_failed, one_line_errors
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +50,7 @@ def sweep_command(
         typer.Option(help="Folder of the sweep and its runs. [default: results/runs/suite-NAME, runs beside it]"),
     ] = None,
     batch_size: BatchSizeOption = 4,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that share the runs and the cores.")] = 1,
+    jobs: JobsOption = 1,
     workers: WorkersOption = 0,
     fresh: FreshOption = False,
     allow_failures: AllowFailuresOption = False,
@@ -89,7 +90,4 @@ def sweep_command(
         )
         show_run(finished.path)
     typer.echo(f"Sweep directory: {finished.path}", err=True)
-    failed = sum(run.header.counts.n_failed for run in finished.runs.values())
-    if failed:
-        typer.echo(f"{failed} samples failed; see the section Failed samples of each run's table", err=True)
-        raise typer.Exit(0 if allow_failures else SAMPLES_FAILED)
+    exit_if_failed(finished.runs.values(), allow=allow_failures)

@@ -39,7 +39,9 @@ def test_merged_shards_are_the_run_in_one_piece(
     shards: list[Path], tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     straight = evaluate(tiny_run.options(settings=FAST)).header
-    assert [RunDirectory(path).read_header().counts.n_total for path in shards] == [3, 2, 2]
+    parts = [RunDirectory(path).read_header() for path in shards]
+    assert [part.counts.n_total for part in parts] == [3, 2, 2]
+    assert len({part.identity for part in (*parts, straight)}) == 4
     result = car("merge", shards[2], shards[0], shards[1], "--out", tmp_path / "all")
     assert result.exit_code == 0, result.stderr
     merged = RunDirectory(tmp_path / "all").read_header()

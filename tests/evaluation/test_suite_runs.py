@@ -141,7 +141,7 @@ def test_failed_samples_set_the_exit_status(small: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(CaR, "segment_batch", fail)
     monkeypatch.setattr(suite_module, "previews", lambda *_, **__: [])
     result = car("suite", "small", "--limit=1", "--out=all")
-    assert (result.exit_code, "3 samples failed" in result.stderr) == (3, True)
+    assert (result.exit_code, "3 of 3 samples failed" in result.stderr) == (3, True)
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
