@@ -112,13 +112,13 @@ def test_survivors_of_every_step(case: Case) -> None:
 
 
 def test_binary_masks_differ_only_at_the_threshold(case: Case) -> None:
-    """Float noise can carry a pixel over eta, which moves a circle: few masks, and only pixels within 1e-4 of eta."""
-    assert len(case.differing_masks()) <= 2
+    """Float noise, which each processor has of its own, can carry a pixel over eta: one or two of a mask's 300,000."""
     for number, step in enumerate(case.found.steps):
         assert step.proposals is not None
         reference = case.fraction(f"step{number}_mask_proposals")
         flipped = (step.proposals > case.config.eta) != (reference > case.config.eta)
         assert (np.abs(reference[flipped] - case.config.eta) < 1e-4).all()
+        assert (flipped.sum(axis=(1, 2)) <= 2).all()
 
 
 def test_scores_of_every_step(case: Case) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from car_core import CaR
 from car_core.segmentation import Segmentation
-from dataset_adapters import LabelSpace, load
+from dataset_adapters import LabelSpace, Sample, load
 from evaluation.benchmark import load_benchmark, resolve_config
 from evaluation.cli import app
 from evaluation.runner import RunOptions, evaluate
@@ -140,7 +140,8 @@ def test_predicted_labels_follow_the_text_whatever_the_order() -> None:
     found = Segmentation(
         (*space.things, *space.stuff), masks, np.zeros(3, np.float32), (), np.array([[0, 1, 2, 3]]), ()
     )
-    assert predicted_labels(found, space).tolist() == [[0, 2, 3, 1]]
+    sample = Sample("x", np.zeros((1, 4, 3), np.uint8), space.queries, "semantic", np.zeros((1, 4), np.int32))
+    assert predicted_labels(found, sample, space).tolist() == [[0, 2, 3, 1]]
 
 
 def test_hyperparameters() -> None:

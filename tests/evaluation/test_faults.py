@@ -83,6 +83,7 @@ class Program:
         sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
         # tqdm's lock is shared by forked processes: one killed while it holds it would stop all others, and this suite.
         tqdm.set_lock(threading.RLock())
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where this suite runs in the background
         run(*arguments)
 
     def send(self, number: int) -> None:
