@@ -22,7 +22,7 @@ def write_atomically(path: Path, text: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException:  # whatever ends this, Ctrl-C included: no temporary file stays behind
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)

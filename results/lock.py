@@ -53,7 +53,7 @@ class FolderLock:
             stream.truncate(0)
             stream.write(strict_json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": utc_now()}))
             stream.flush()
-        except BaseException:
+        except BaseException:  # whatever ends this, Ctrl-C included: the lock must not stay behind
             stream.close()
             raise
         self._stream = stream

@@ -111,7 +111,7 @@ class RunDirectory:
         try:
             with named_errors(self.samples_path):
                 _write_all(stream, line.encode("ascii"))
-        except BaseException:
+        except BaseException:  # whatever ends this, Ctrl-C included: half a line must not stay
             # Half a line followed by the next record would damage the middle of the file.
             stream.truncate(end)
             raise
