@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,19 +15,23 @@ from car_core.classifier import similarity_matrix
 from car_core.clip import ClassifierTower, TextEncoder, check_vision_tower
 from car_core.config import CaRConfig, format_text
 from car_core.device import as_device
-from car_core.errors import ImageError, ModelError, QueryError
+from car_core.errors import ConfigError, ImageError, ModelError, QueryError
 from car_core.images import ImageLike, as_rgb, size_of, upsample, upsample_all
+from car_core.memory import Result, StageMemory
 from car_core.prompts import draw_prompts
 from car_core.proposals import EncodedImage, ProposalGenerator
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
 from car_core.refine.crf import refine
-from car_core.segmentation import FloatArray, RGBArray, Segmentation, join_passes, merge_masks, paint_labels
+from car_core.segmentation import BoolArray, FloatArray, RGBArray, Segmentation, join_passes, merge_masks, paint_labels
 from car_core.stopwatch import timed, timed_all
 from car_core.weights import ROLES, WeightsRecord, load_clip, model_of
 
 # Prompted images a forward pass of g. A constant a device: an image's feature must not depend on the batch. On the
 # CPU one image fills the cores; a larger chunk only pads.
 _CLASSIFIER_CHUNK = {"cpu": 1, "cuda": 32}
+
+# Fields that the models and what was encoded with them depend on.
+_BUILT_IN = ("proposal_model", "classifier_model", "positional_half", "classifier_feature", "cam", "max_patches")
 
 
 @dataclass
@@ -61,6 +66,7 @@ class CaR:
         self.config = config
         self.device = as_device(device)
         self.weights: tuple[WeightsRecord, ...] = ()
+        self.memory: StageMemory | None = None
         for role, model in (("proposal_clip", proposal_clip), ("classifier_clip", classifier_clip)):
             check_vision_tower(model, role)
             model.to(self.device).eval()
@@ -100,6 +106,20 @@ class CaR:
         car = cls(config, proposal_clip=proposal, classifier_clip=classifier, device=device)
         car.weights = tuple(replace(loaded[models[role], by_role[role]][1], role=role) for role in ROLES)
         return car
+
+    def with_config(self, config: CaRConfig) -> CaR:
+        """The same models, text features and memory under another configuration.
+
+        Raises ConfigError, naming the field, for one that the models were built with.
+        """
+        for name in _BUILT_IN:
+            expected, found = getattr(self.config, name), getattr(config, name)
+            if expected != found:
+                raise ConfigError(f"{name}: expected {expected!r}, which the models were built with, found {found!r}")
+        other = copy.copy(self)
+        other.config = config
+        other._proposal = self._proposal.with_config(config)
+        return other
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
         """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context."""
@@ -186,9 +206,15 @@ class CaR:
         against = self._check_background(self.config.background if background is None else background)
         seconds: dict[str, float] = defaultdict(float)
         with timed(seconds, "trunk", self.device):
-            encoded = self._proposal.encode(rgb)
+            encoded = self._encode(rgb)
             _require_finite("trunk", encoded.last.image_feature)
         return _Job(rgb, encoded, Recurrence(self.config, checked), against, self.config.prompts, seconds)
+
+    def _encode(self, image: RGBArray) -> EncodedImage:
+        return self._recalled("trunk", (image,), lambda: self._proposal.encode(image))
+
+    def _recalled(self, stage: str, inputs: tuple[object, ...], compute: Callable[[], Result]) -> Result:
+        return compute() if self.memory is None else self.memory.recall(stage, inputs, compute)
 
     def _again(
         self, job: _Job, queries: Sequence[str], *, background: Sequence[str], prompts: tuple[str, ...] | None
@@ -206,11 +232,22 @@ class CaR:
         while active := [job for job in jobs if not job.recurrence.finished]:
             pixels = [self._prompted_pixels(job, trace) for job in active]
             with timed_all([job.seconds for job in active], "classifier", self.device):
-                chunk = _CLASSIFIER_CHUNK.get(self.device.type, 1)
-                features = self._classifier.encode(torch.cat(pixels).to(self.device), chunk)
+                features = self._classifier_features(torch.cat(pixels))
             for job, part in zip(active, features.split([len(p) for p in pixels]), strict=True):
                 self._advance(job, part, trace)
         return [self._finish(job) for job in jobs]
+
+    def _classifier_features(self, pixels: Tensor) -> Tensor:
+        """g's features of preprocessed prompted images [B, 3, size, size], float32 [B, E]."""
+        chunk = _CLASSIFIER_CHUNK.get(self.device.type, 1)
+        if self.memory is None:
+            return self._classifier.encode(pixels.to(self.device), chunk)
+        memory = self.memory
+
+        def encoded(one: Tensor) -> Tensor:
+            return memory.recall("classifier", (one,), lambda: self._classifier.encode(one.to(self.device), chunk))
+
+        return torch.cat([encoded(one) for one in pixels.split(1)])
 
     def _prompted_pixels(self, job: _Job, trace: bool) -> Tensor:
         """One preprocessed prompted image an alive query, float32 [n, 3, size, size]."""
@@ -234,7 +271,8 @@ class CaR:
         alive = [recurrence.queries[i] for i in recurrence.alive]
         texts = proposal_texts(self.config, alive, recurrence.step)
         against = [format_text(self.config.cam_template, text) for text in job.background]
-        return self._proposal(job.encoded, texts, against)
+        inputs = (job.image, texts, against, self.config.lambda_, self.config.mode)
+        return self._recalled("proposals", inputs, lambda: self._proposal(job.encoded, texts, against))
 
     def _advance(self, job: _Job, image_features: Tensor, trace: bool) -> None:
         recurrence = job.recurrence
@@ -262,7 +300,7 @@ class CaR:
         with timed(job.seconds, "refine", self.device):
             for indices in _competitors(config.mode, kept):
                 proposals = upsample_all(job.proposals[[kept.index(i) for i in indices]], size)
-                masks[list(indices)] = refine(job.image, proposals, config.crf, config.crf_image)
+                masks[list(indices)] = self._refine(job.image, proposals)
         scores[list(kept)] = [score_of[index] for index in kept]
         merged = None
         if config.mode == "referring":
@@ -279,6 +317,13 @@ class CaR:
             image=job.image,
             config=config,
         )
+
+    def _refine(self, image: RGBArray, proposals: FloatArray) -> BoolArray:
+        crf, crf_image = self.config.crf, self.config.crf_image
+        inputs = (image, proposals, crf, crf_image)
+        # Packed: masks at the image's size are the largest results of all.
+        bits = self._recalled("refine", inputs, lambda: np.packbits(refine(image, proposals, crf, crf_image)))
+        return np.unpackbits(bits, count=proposals.size).astype(np.bool_).reshape(proposals.shape)
 
 
 def _check_texts(name: str, texts: Sequence[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,12 @@ class EncodedImage:
     affinity: Tensor | None  # D [P, P]; None for plain Grad-CAM
     activations: dict[str, Tensor] = field(default_factory=dict)  # a_j [P] of each text asked for so far
 
+    @property
+    def nbytes(self) -> int:
+        """Size of its tensors in bytes, without the activations, which are small and grow."""
+        parts = [*vars(self.last).values(), *self.last.mid, *self.last.post, self.affinity]
+        return sum(part.nbytes for part in parts if isinstance(part, Tensor))
+
 
 class ProposalGenerator:
     """f on one CLIP model; ``encode_text`` gives its text features."""
@@ -37,6 +44,12 @@ class ProposalGenerator:
         self._encode_text = encode_text
         self._config = config
         self._device = device
+
+    def with_config(self, config: CaRConfig) -> ProposalGenerator:
+        """The same tower under another configuration of the fields that it was not built with."""
+        other = copy.copy(self)
+        other._config = config
+        return other
 
     def encode(self, image: RGBArray) -> EncodedImage:
         """The trunk and the last block's forward pass on uint8 [H, W, 3]."""

@@ -1,0 +1,71 @@
+"""What was computed for an image, kept for when it is segmented again with other thresholds or phrases.
+
+Stages are pure functions of arrays and settings, so a result is found by a hash of all that went into it: nothing can
+be taken for something else, whatever was changed in between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+
+class Kept(Protocol):
+    """What can be kept: it knows its size in bytes."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+Result = TypeVar("Result", bound=Kept)
+
+MAX_BYTES = 2**30
+
+
+class StageMemory:
+    """Results of stages up to ``max_bytes``, those used last; the newest stays, however large it is.
+
+    computed: how often each stage ran because its result was not known.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self.computed: Counter[str] = Counter()
+        self._max_bytes = max_bytes
+        self._results: OrderedDict[bytes, Any] = OrderedDict()
+
+    @property
+    def nbytes(self) -> int:
+        """Size of what is kept."""
+        return sum(result.nbytes for result in self._results.values())
+
+    def recall(self, stage: str, inputs: tuple[object, ...], compute: Callable[[], Result]) -> Result:
+        """The stage's result for these inputs: arrays, tensors, and values whose repr tells them apart."""
+        key = _digest(stage, inputs)
+        if key in self._results:
+            self._results.move_to_end(key)
+            known: Result = self._results[key]
+            return known
+        result = compute()
+        self.computed[stage] += 1
+        self._results[key] = result
+        while len(self._results) > 1 and self.nbytes > self._max_bytes:
+            self._results.popitem(last=False)
+        return result
+
+
+def _digest(stage: str, inputs: tuple[object, ...]) -> bytes:
+    digest = hashlib.blake2b(stage.encode(), digest_size=20)
+    for item in inputs:
+        array = item.detach().cpu().numpy() if isinstance(item, Tensor) else item
+        if isinstance(array, np.ndarray):
+            digest.update(f"{array.dtype} {array.shape} ".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        else:
+            # A length in front of each, so that no two lists of inputs read the same.
+            digest.update(f"{len(repr(array))} {array!r} ".encode())
+    return digest.digest()

@@ -1,0 +1,127 @@
+"""An image segmented again: what a fresh run gives, and only the stages concerned run."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_batch import WORDS, car
+from tiny_clip import photo
+
+from car_core import CaR, CaRConfig, ConfigError, Segmentation
+from car_core.memory import StageMemory
+
+
+# Its text features serve all tests; its memory stays empty.
+plain = functools.cache(car)
+
+
+def remembering(**fields: Any) -> tuple[CaR, StageMemory]:
+    made, memory = plain(**fields).with_config(plain(**fields).config), StageMemory()
+    made.memory = memory
+    return made, memory
+
+
+def changed(made: CaR, **fields: Any) -> CaRConfig:
+    return CaRConfig(**{**made.config.model_dump(), **fields})
+
+
+def assert_alike(found: Segmentation, expected: Segmentation) -> None:
+    """Equal but for rounding: texts that f is asked for together are multiplied together."""
+    assert [(step.queries, step.kept) for step in found.steps] == [(step.queries, step.kept) for step in expected.steps]
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=1e-4)
+    for step, other in zip(found.steps, expected.steps, strict=True):
+        assert step.proposals is not None
+        assert other.proposals is not None
+        np.testing.assert_allclose(step.proposals, other.proposals, rtol=0, atol=1e-4)
+    assert (found.masks == expected.masks).mean() > 0.999
+    assert (found.merged_mask is None) == (expected.merged_mask is None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "fields", "idle"),
+    [
+        ("semantic", {}, {"trunk", "proposals", "classifier", "refine"}),
+        ("semantic", {"theta": 0.0}, {"trunk"}),
+        ("semantic", {"lambda_": 0.6}, {"trunk"}),
+        ("semantic", {"crf": None}, {"trunk", "proposals", "classifier"}),
+        ("referring", {}, {"trunk", "proposals", "classifier", "refine"}),
+        ("referring", {"eta": 0.6}, {"trunk"}),
+    ],
+)
+def test_only_the_stages_concerned_run_again(mode: str, fields: dict[str, Any], idle: set[str]) -> None:
+    made, memory = remembering(mode=mode)
+    image = photo(52, 76)
+    first = made.segment(image, WORDS[:4], trace=True)
+    memory.computed.clear()
+    config = changed(made, **fields)
+    again = made.with_config(config).segment(image, WORDS[:4], trace=True)
+    assert not idle & memory.computed.keys()
+    fresh = plain(mode=mode).with_config(config).segment(image, WORDS[:4], trace=True)
+    assert_alike(again, fresh)
+    if not fields:
+        np.testing.assert_array_equal(again.masks, first.masks)
+        np.testing.assert_array_equal(again.scores, first.scores)
+
+
+def test_theta_alone_leaves_the_first_steps_images_as_they_are() -> None:
+    made, memory = remembering()
+    made.segment(photo(52, 76), WORDS[:4])
+    memory.computed.clear()
+    found = made.with_config(changed(made, recurrence="once", theta=0.3)).segment(photo(52, 76), WORDS[:4])
+    assert len(found.steps) == 1
+    assert not {"trunk", "proposals", "classifier"} & memory.computed.keys()
+
+
+def test_another_image_or_phrase_is_not_taken_for_a_known_one() -> None:
+    made, memory = remembering()
+    one, two, turned = photo(52, 76), photo(52, 76, 1), photo(76, 52)
+    cases = [(one, WORDS[:2]), (two, WORDS[:2]), (one, WORDS[1:3]), (turned, ["cat"])]
+    for image, queries in [*cases, *cases]:
+        assert_alike(made.segment(image, queries, trace=True), plain().segment(image, queries, trace=True))
+    assert memory.computed["trunk"] == 3
+
+
+def test_the_oldest_results_go_first_and_the_newest_stays() -> None:
+    memory, made = StageMemory(max_bytes=100), []
+
+    def recall(name: str, length: int) -> torch.Tensor:
+        return memory.recall("stage", (name,), lambda: (made.append(name), torch.zeros(length))[1])
+
+    for name, length in (("a", 10), ("b", 10), ("a", 10), ("c", 10), ("a", 10), ("huge", 1000), ("huge", 1000)):
+        recall(name, length)
+    assert made == ["a", "b", "c", "huge"]
+    assert memory.nbytes == 4000
+    recall("a", 10)
+    assert made[-1] == "a"
+
+
+def test_inputs_that_look_alike_are_told_apart() -> None:
+    memory = StageMemory()
+    inputs: list[tuple[object, ...]] = [
+        (["ab", "c"],),
+        (["a", "bc"],),
+        ("a", "bc"),
+        ("ab", "c"),
+        (1,),
+        (1.0,),
+        ("1",),
+        (np.zeros(4, np.uint8),),
+        (np.zeros((2, 2), np.uint8),),
+        (np.zeros(1, np.float32),),
+        (None,),
+    ]
+    for number, item in enumerate(inputs):
+        assert memory.recall("stage", item, lambda number=number: torch.tensor(number)) == number
+    assert memory.recall("other", (None,), lambda: torch.tensor(99)) == 99
+
+
+def test_what_the_models_were_built_with_cannot_be_changed() -> None:
+    made = plain()
+    with pytest.raises(ConfigError, match="cam: expected 'clip-es'"):
+        made.with_config(changed(made, cam="gradcam"))
+    assert made.with_config(changed(made, theta=0.9)).config.theta == 0.9
+    assert made.config.theta == 0.2
