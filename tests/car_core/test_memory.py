@@ -14,7 +14,6 @@ from tiny_clip import photo
 from car_core import CaR, CaRConfig, ConfigError, Segmentation
 from car_core.memory import StageMemory
 
-
 # Its text features serve all tests; its memory stays empty.
 plain = functools.cache(car)
 
