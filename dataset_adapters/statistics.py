@@ -42,7 +42,7 @@ class TargetStatistics:
         target = sample.target
         if target.ndim == 3:
             self.n_empty += not len(target)
-            target = target.any(axis=0)
+            target = np.asarray(target.any(axis=0))
         height, width = target.shape
         self.sizes.append((height, width))
         labels, counts = np.unique(target, return_counts=True)

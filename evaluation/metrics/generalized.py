@@ -52,7 +52,7 @@ def count_sample(
     if target.ndim != 3 or target.dtype != np.bool_:
         raise ValueError(f"target must be a bool [n, H, W] array, found {target.dtype} {list(target.shape)}")
     return {
-        **referring.count_sample(target.any(axis=0), prediction, resolution),
+        **referring.count_sample(np.asarray(target.any(axis=0)), prediction, resolution),
         "has_target": int(len(target) > 0),
     }
 
