@@ -99,6 +99,20 @@ def test_context_covers_what_its_files_say(tmp_path: Path) -> None:
     agrees(statistics_of("context59", embedded_root(), tmp_path), [np.where(m == 0, 255, m) for m in stored])
 
 
+def test_the_documented_figures_of_the_miniature_are_so(tmp_path: Path) -> None:
+    lines = (Path(__file__).parents[2] / "docs/datasets.md").read_text().splitlines()
+    documented = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| `")]
+    assert len(documented) == 5
+    for name, *facts in documented:
+        adapter, _, source = name.partition("/")
+        dataset = load(adapter, embedded_root(), source=source or None, cache_dir=tmp_path)
+        statistics = statistics_of(adapter, embedded_root(), tmp_path, source=source or None)
+        own = [each for each in statistics.labels if 0 < each.label < len(dataset.label_space.labels)]
+        pixels, areas = sum(each.n_pixels for each in own), sum(each.n_samples for each in own)
+        expected = [dataset.split, str(len(dataset)), str(len(own)), str(pixels), f"{pixels / areas:.1f}"]
+        assert facts == expected, name
+
+
 def test_masks_of_objects_count_as_their_union(tmp_path: Path) -> None:
     tree = grefer_tree(tmp_path)
     statistics = statistics_of("grefcoco", tree.root, tmp_path / "c")
