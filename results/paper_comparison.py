@@ -145,7 +145,7 @@ def _row_for(header: RunHeader, places: Sequence[Place], group: list[_OwnRow], l
         if not there:
             break
     else:
-        row = _OwnRow(label if is_whole else f"{label}, not whole", is_whole)
+        row = _OwnRow(label if is_whole else f"not whole: {label}", is_whole)
         group.append(row)
     for place in places:
         metric = place.metric or HEADLINES[header.benchmark.task].metric

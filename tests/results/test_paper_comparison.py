@@ -127,7 +127,7 @@ def test_what_is_not_whole_has_a_row_of_its_own_without_a_difference(run: Any, c
     whole, _, partial = own_rows(table)
     assert (whole["voc21"], whole["coco_object"]) == ("65.0", "")
     assert (partial["voc21"], partial["coco_object"]) == ("", "90.0")
-    assert partial["method"] == "CaR, released profile, openai, not whole"
+    assert partial["method"] == "not whole: CaR, released profile, openai"
     assert partial["remarks"] == f"coco_object: {remark}"
 
 
