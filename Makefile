@@ -70,12 +70,14 @@ RUN_FOUND = status=; run_each() { \
 	}; run_found() { test -e "$$root/$$1" || return 0; shift; run_each "$$@"; }
 FIND_REFER = root=$$(test -d "$(REFER_ROOT)/refer" && echo "$(REFER_ROOT)/refer" || echo "$(REFER_ROOT)")
 
+# ADE_ROOT holds the data sets' folders, or is one of them.
 eval-ade: $(STAMP)  ## ADE20K with 150 and 847 classes, what is found: make eval-ade ADE_ROOT=... [as above]
 	@$(RUN_FOUND); root='$(ADE_ROOT)'; \
 	for below in . ade; do \
 	  run_found "$$below/ADEChallengeData2016/images" ade150; \
 	  run_found "$$below/ADE20K_2021_17_01/images_detectron2" ade847; \
 	done; \
+	run_found images/validation ade150; run_found images_detectron2 ade847; \
 	test -n "$$status" || { echo "error: ADE_ROOT: expected ADEChallengeData2016/images or ADE20K_2021_17_01/images_detectron2 in $$root, found neither" >&2; exit 2; }; \
 	exit $$status
 
@@ -105,7 +107,7 @@ eval-ref-davis: $(STAMP)  ## Ref-DAVIS 2017, frame by frame and carried through 
 	$(VENV)/bin/car eval ref-davis17 --data-root '$(DAVIS_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 	$(VENV)/bin/car eval ref-davis17-temporal --data-root '$(DAVIS_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 
-# A data set that is not there fails its own target alone; the table is of every run so far.
+# A data set that is not there fails its own target alone; the tables, the paper's with ours in them, are of every run so far.
 eval-all: $(STAMP)  ## all of the above, then one table of all runs: make eval-all VOC_ROOT=... COCO_ROOT=... [as above]
 	@status=0; \
 	for target in eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco eval-grefcoco eval-ref-davis; do \

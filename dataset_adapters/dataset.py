@@ -122,7 +122,7 @@ def load(
     is there. The data set's name says which it is.
     names: the released query texts or the data set's plain names.
     options: how files become samples, where the data set leaves a choice; see the adapter's `choices`.
-    cache_dir: where indexes are kept; None for $CAR_CACHE or ~/.cache/car-eval.
+    cache_dir: where indexes and hashes of label files are kept; None for $CAR_CACHE or ~/.cache/car-eval.
     Raises DatasetError for an unknown name, source or option, a missing root, split or file, an empty split and
     repeated ids.
     """
@@ -174,6 +174,6 @@ def _ensure(adapter: Adapter, root: Path, split: str | Path, cache: Path) -> tup
         rows = adapter.rows(root, split)
     except SourceAbsentError as error:
         return error
-    identity = fingerprint(adapter, root, rows)
+    identity = fingerprint(adapter, root, rows, cache.with_name("contents"))
     ensure_index(cache / identity, rows)
     return identity, cache / identity

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from dataset_adapters.contents import content_hashes
 from dataset_adapters.layout import file_sizes
 from dataset_adapters.sample import Adapter, DatasetError, Row
 
@@ -20,20 +21,28 @@ if TYPE_CHECKING:  # the library takes seconds to import, so functions import it
 
 Columns: TypeAlias = Mapping[str, Sequence[str]]
 
+_LABELS = "mask"
+"""The column of label files."""
+
 
 def default_cache_dir() -> Path:
     """Return $CAR_CACHE, or ~/.cache/car-eval."""
     return Path(os.environ.get("CAR_CACHE") or Path.home() / ".cache" / "car-eval")
 
 
-def fingerprint(adapter: Adapter, root: Path, rows: Sequence[Row]) -> str:
-    """Return the sha256 over adapter name and version, ids and file sizes; paths and times do not enter.
+def fingerprint(adapter: Adapter, root: Path, rows: Sequence[Row], cache: Path) -> str:
+    """Return the sha256 over adapter name and version, ids, file sizes and label files' hashes.
 
-    Raises DatasetError if a file of the rows is absent.
+    Paths and times do not enter. Of an image the size is enough: a JPEG that is another picture has another one. Label
+    files compress so well, or not at all, that sizes often repeat. cache: see `content_hashes`. Raises DatasetError if
+    a file of the rows is absent.
     """
-    sizes = {column: file_sizes(root, rows, column) for column in adapter.file_columns}
+    facts: dict[str, Sequence[int | str]] = {column: file_sizes(root, rows, column) for column in adapter.file_columns}
+    if _LABELS in facts:
+        hashes = content_hashes(root, (row[_LABELS] for row in rows), cache)
+        facts[_LABELS] = [hashes[row[_LABELS]] for row in rows]
     contents = [
-        {column: sizes[column][position] if column in sizes else value for column, value in row.items()}
+        {column: facts[column][position] if column in facts else value for column, value in row.items()}
         for position, row in enumerate(rows)
     ]
     identity = json.dumps([adapter.name, adapter.version, contents], sort_keys=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,16 +66,17 @@ class OwnHfAdapter:
         return root
 
     def rows(self, root: Path, split: str | Path) -> list[Row]:
-        """Return one row per row of the split: id, position, split, image and mask (columns), sizes, values.
+        """Return one row per row of the split: id, position, split, image and mask (columns), contents, values.
 
-        sizes: bytes of the encoded image and mask. Raises DatasetError for a data set that cannot be loaded, unknown
-        splits and columns, columns that hold no images, and no rows.
+        contents: the size of the encoded image and the hash of the encoded mask, by which other ones are told. Raises
+        DatasetError for a data set that cannot be loaded, unknown splits and columns, columns that hold no images, and
+        no rows.
         """
         dataset = open_hf(self.hf, self.hf_config, str(split))
         image = _column(dataset, "image-column", self.image_column, IMAGE_COLUMNS)
         mask = _column(dataset, "mask-column", self.mask_column, MASK_COLUMNS)
         encoded = _encoded(dataset, image, mask)
-        (image_sizes, paths), (mask_sizes, _) = (_sizes_and_paths(encoded, column) for column in (image, mask))
+        sizes, paths = _sizes_and_paths(encoded, image)
         if not paths:
             raise DatasetError(f"{self.hf}: expected at least one row in the split, found none")
         shared = {
@@ -83,10 +85,10 @@ class OwnHfAdapter:
             "mask": mask,
             "values": format_values(read_class_list(Path(self.classes).expanduser())),
         }
-        samples = zip(_ids(dataset, paths), image_sizes, mask_sizes, strict=True)
+        samples = zip(_ids(dataset, paths), sizes, _hashes(encoded, mask), strict=True)
         return [
-            {"id": id, "position": str(position), "sizes": f"{of_image} {of_mask}", **shared}
-            for position, (id, of_image, of_mask) in enumerate(samples)
+            {"id": id, "position": str(position), "contents": f"{size} {digest}", **shared}
+            for position, (id, size, digest) in enumerate(samples)
         ]
 
     def label_space(self, names: NameSet) -> LabelSpace:
@@ -180,6 +182,24 @@ def _sizes_and_paths(encoded: datasets.Dataset, column: str) -> tuple[list[int],
         pairs = zip(pc.binary_length(lengths).to_pylist(), own.to_pylist(), strict=True)
         sizes += [_size_of_file(path) if length is None else length for length, path in pairs]
     return sizes, paths
+
+
+def _hashes(encoded: datasets.Dataset, column: str) -> list[str]:
+    """sha256 of every cell of a column, empty for an empty one or a file that cannot be read."""
+    return [
+        _hash(cell["bytes"].as_py(), cell["path"].as_py())
+        for batch in encoded.select_columns([column]).with_format("arrow").iter(batch_size=1000)
+        for cell in batch.column(column)
+    ]
+
+
+def _hash(stored: bytes | None, path: str | None) -> str:
+    if stored is None:
+        try:
+            stored = Path(path or "").read_bytes()
+        except OSError:  # decoding it tells why
+            return ""
+    return hashlib.sha256(stored).hexdigest()
 
 
 def _size_of_file(path: str | None) -> int:

@@ -112,8 +112,8 @@ class ReferAdapter:
             image = read_image(root / row["image"])
         except ImageError as error:
             raise SampleError(row["id"], row["image"], error.reason, target) from error
-        if image.shape[:2] != target.shape:
-            reason = f"expected the size in instances.json, {_size(target.shape)}, found {_size(image.shape)}"
+        if image.shape[:2] != target.shape[-2:]:
+            reason = f"expected the size in instances.json, {_size(target.shape[-2:])}, found {_size(image.shape)}"
             raise SampleError(row["id"], row["image"], reason, target)
         return Sample(row["id"], image, tuple(json.loads(row["sentences"])), self.task, target)
 
@@ -123,14 +123,20 @@ class ReferAdapter:
         return references, read_objects(instances, references)
 
     def _target(self, row: Row) -> Mask:
+        return np.asarray(self._masks(row).any(axis=0))
+
+    def _masks(self, row: Row) -> Mask:
+        """The masks of the objects, bool [n, H, W]; that of an object without a segmentation is empty."""
         height, width = map(int, row["size"].split())
-        target = np.zeros((height, width), np.bool_)
+        segmentations = json.loads(row["segmentations"])
+        masks = np.zeros((len(segmentations), height, width), np.bool_)
         try:
-            for segmentation in json.loads(row["segmentations"]):
-                target |= decode_segmentation(segmentation, height, width, self.overlaps)
-            return target
+            for mask, segmentation in zip(masks, segmentations, strict=True):
+                if segmentation is not None:
+                    mask[:] = decode_segmentation(segmentation, height, width, self.overlaps)
         except ValueError as error:
             raise SampleError(row["id"], f"{self.name}/instances.json", str(error)) from error
+        return masks
 
     def _split(self, split: str | Path) -> Split:
         try:
@@ -144,10 +150,12 @@ class ReferAdapter:
 class GeneralizedReferAdapter(ReferAdapter):
     """grefcoco/grefs(unc).json (or .p), grefcoco/instances.json and the images of the refer toolbox.
 
-    The target is the union of all objects that a reference means, crowds left out (as ReLA has it); it is empty where
-    the reference means none, `ann_id` [-1].
+    The target holds a mask for each object that a reference means, an empty one for a crowd (ReLA leaves crowds out);
+    there is none where the reference means nothing, `ann_id` [-1]. So a reference to a crowd alone has a target, of no
+    pixel.
     """
 
+    version: int = 3
     task: str = "generalized"
 
     def sources(self, root: Path, split: str | Path) -> tuple[Path, ...]:
@@ -159,6 +167,9 @@ class GeneralizedReferAdapter(ReferAdapter):
     def _described(self, refs: Path, instances: Path, split: str) -> tuple[list[Reference], list[dict[str, str]]]:
         references = read_references(refs, split, any_targets)
         return references, read_objects(instances, references, crowds=False)
+
+    def _target(self, row: Row) -> Mask:
+        return self._masks(row)
 
 
 def _size(shape: tuple[int, ...]) -> str:

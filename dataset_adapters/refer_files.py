@@ -42,12 +42,19 @@ def one_target(path: Path, where: str, ref: Mapping[str, Any]) -> tuple[int, ...
 
 
 def any_targets(path: Path, where: str, ref: Mapping[str, Any]) -> tuple[int, ...]:
-    """The annotations of a reference of gRefCOCO: one, several, or none for [-1]. Raises DatasetError."""
+    """The annotations of a reference of gRefCOCO: one, several, or none for [-1] or an empty list.
+
+    Raises DatasetError for others, and where the field `no_target`, which the published files have, says otherwise.
+    """
     stored = read_field(path, where, ref, "ann_id", (list, int))
     listed = stored if isinstance(stored, list) else [stored]
-    if not listed or any(type(ann_id) is not int for ann_id in listed):
+    if any(type(ann_id) is not int for ann_id in listed):
         raise DatasetError(f"{path}: {where}: ann_id: expected integers, or [-1] for no target, found {listed}")
-    return () if listed == NO_TARGET else tuple(listed)
+    targets = () if listed == NO_TARGET else tuple(listed)
+    flag = ref.get("no_target", not targets)
+    if flag != (not targets):
+        raise DatasetError(f"{path}: {where}: no_target: expected {not targets} for ann_id {listed}, found {flag!r}")
+    return targets
 
 
 def read_references(path: Path, split: str, ann_ids: AnnotationIds = one_target) -> list[Reference]:
@@ -87,7 +94,8 @@ def read_objects(path: Path, references: Sequence[Reference], *, crowds: bool = 
     """Return the columns of each reference's objects, from instances.json.
 
     image, size (height and width), segmentations (JSON, a list of one for each object). crowds: whether objects that
-    are crowds count. Raises DatasetError for a damaged file, missing or wrong fields, and absent objects or images.
+    are crowds have a segmentation; if not, theirs is null. Raises DatasetError for a damaged file, missing or wrong
+    fields, and absent objects or images.
     """
     stored = read_json(path)
     images, annotations = (_by_id(path, stored, kind) for kind in ("images", "annotations"))
@@ -110,8 +118,9 @@ def _columns(
     found = [_annotation(path, ann_id, reference, annotations) for ann_id in reference.ann_ids]
     parts = [
         read_field(path, f"annotation {each['id']}", each, "segmentation", (list, dict))
-        for each in found
         if crowds or not each.get("iscrowd")
+        else None
+        for each in found
     ]
     if reference.image_id not in images:
         raise _absent(path, f"image {reference.image_id}", reference)

@@ -59,8 +59,9 @@ class Sample:
     "generalized"), or one text an object ("video").
     task: "semantic", "referring", "generalized" or "video".
     target: semantic: int32 [H, W], label ids of the label space, or its ignore label. referring: bool [H, W].
-    generalized: bool [H, W], nothing set where the sentence means nothing in the image. video: bool [n, H, W], the
-    masks of the objects 1..n of the whole video, which do not overlap.
+    generalized: bool [n, H, W], the masks of the objects that the sentence means, which may overlap; n is 0 where it
+    means nothing in the image. video: bool [n, H, W], the masks of the objects 1..n of the whole video, which do not
+    overlap.
     query_labels: video: the object that each query asks for, 1 first; empty elsewhere.
     sequence: video: which sequence this frame belongs to; samples come in the order of its frames. None elsewhere.
     """

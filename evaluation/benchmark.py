@@ -23,18 +23,48 @@ class BenchmarkError(ValueError):
     """An unknown benchmark or a setting it cannot run with. One line: field, what was expected, what was found."""
 
 
+class PaperFigure(BaseModel):
+    """One figure of CaR in the paper: where it stands, and the metric of a run that is held against it.
+
+    metric: a name among the metrics of a run; None for the headline figure of its task.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: str
+    column: str
+    metric: str | None = None
+
+
 class PaperColumn(BaseModel):
-    """The column of the paper's tables that a benchmark is compared with."""
+    """The column of the paper's tables that a benchmark is compared with.
+
+    split, samples: what the paper's figure is of: a number of samples, several where sources differ, or numbers by the
+    switch `sentences` where a sample depends on it. also: further figures of the paper for the same run. variant: what
+    tells the benchmark from another one of the same column, in words.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     table: str
     column: str
     split: str
-    samples: int | Mapping[str, int]  # in that split; by the switch `sentences` where a sample depends on it
+    samples: int | tuple[int, ...] | Mapping[str, int]
+    also: tuple[PaperFigure, ...] = ()
+    variant: str | None = None
 
-    def n_samples(self, sentences: str) -> int | None:
-        """Samples of the paper's split under this value of the switch; None where no source says."""
+    @property
+    def figures(self) -> tuple[PaperFigure, ...]:
+        """All figures of the paper that a run is held against, that of `column` first."""
+        return (PaperFigure(table=self.table, column=self.column), *self.also)
+
+    def n_samples(self, sentences: str, n_found: int) -> int | None:
+        """Samples of the paper's split under this value of the switch; None where no source says.
+
+        n_found: samples of the split on disk, which is the answer where sources differ and it is one of theirs.
+        """
+        if isinstance(self.samples, tuple):
+            return n_found if n_found in self.samples else self.samples[0]
         return self.samples if isinstance(self.samples, int) else self.samples.get(sentences)
 
 

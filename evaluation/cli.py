@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluation.commands import check, compare, data, merge, report, segment, suite, sweep
+from evaluation.commands import check, compare, data, merge, report, segment, suite, sweep, table
 from evaluation.commands.options import (
     AllowFailuresOption,
     BatchSizeOption,
@@ -23,7 +23,7 @@ from evaluation.commands.options import (
     WorkersOption,
     weights_by_role,
 )
-from evaluation.commands.terminal import show_run, show_tables
+from evaluation.commands.terminal import show_run
 from evaluation.exit_status import SHOW_TRACEBACKS, exit_if_failed, one_line_errors
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -151,34 +151,7 @@ def eval_command(
     exit_if_failed([run], allow=allow_failures)
 
 
-@app.command("table")
-def table_command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs or suites.")],
-) -> None:
-    """Print the tables of runs again, every figure computed anew; after those of several, one table of them all.
-
-    Figures come from samples.jsonl alone; a finished run whose run.json disagrees with it in any bit is refused.
-    """
-    with one_line_errors():
-        from evaluation.recompute import recompute
-        from results import is_suite, run_paths, write_suite_tables
-        from results.suite import read_runs
-        from results.tables import summary_table, write_tables
-
-        for run in runs:
-            headers = [recompute(path) for path in run_paths(run).values()]
-            if is_suite(run):
-                write_suite_tables(run)
-                show_run(run)
-            else:
-                write_tables(run, headers[0])
-                show_run(run, headers[0])
-            typer.echo()
-        if len(runs) > 1:
-            headers = [header for run in runs for header in read_runs(run).values()]
-            show_tables([summary_table(headers)])
-
-
+table.register(app)
 check.register(app)
 data.register(app)
 suite.register(app)

@@ -219,7 +219,8 @@ def _paper_fields(prepared: Prepared) -> dict[str, Any]:
     if paper is None or remark:
         return {"not_comparable": remark}
     cell, sentences = PaperCell(table=paper.table, column=paper.column), prepared.car.config.sentences
-    return {"paper": cell, "paper_split": paper.split, "paper_samples": paper.n_samples(sentences)}
+    n_samples = paper.n_samples(sentences, len(prepared.dataset))
+    return {"paper": cell, "paper_split": paper.split, "paper_samples": n_samples}
 
 
 def _weights_info(record: Mapping[str, Any]) -> WeightsInfo:

@@ -16,7 +16,7 @@ from evaluation.metrics import RunningFigure, metrics_for
 from evaluation.metrics.resampling import sample_figures
 from results import RunHeader, SampleRecord, label_maps, write_label_map
 
-Target = npt.NDArray[Any]  # int32 labels or bool [H, W], by task
+Target = npt.NDArray[Any]  # int32 labels or bool [H, W], or bool [n, H, W], by task
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,11 @@ def object_labels(target: Target) -> npt.NDArray[np.int32]:
     return np.asarray(np.tensordot(numbers, target.astype(np.int32), axes=1), np.int32)
 
 
+def union(target: Target) -> npt.NDArray[np.bool_]:
+    """The pixels of any object, bool [H, W], from masks bool [n, H, W]."""
+    return np.asarray(target.any(axis=0))
+
+
 def keep_label_map(folder: Path, sample_id: str, labels: Target) -> None:
     """Write label_maps/<annotation set>/<video>/<frame>.png: each set is what davis2017-evaluation takes as results."""
     write_label_map(folder / label_maps.FOLDER / f"{sample_id}.png", labels)
@@ -197,7 +202,9 @@ TASKS: Mapping[str, Task] = {
         labels_in=labels_of_pair,
     ),
     "referring": Task(prediction=predicted_mask),
-    "generalized": Task(prediction=predicted_mask),
+    "generalized": Task(
+        prediction=predicted_mask, labels=union, nothing=lambda target: np.zeros(target.shape[1:], np.bool_)
+    ),
     "video": Task(
         prediction=predicted_objects,
         labels=object_labels,

@@ -25,19 +25,43 @@ def _weights(weights: list[WeightsInfo]) -> str:
 
 def remarks(header: RunHeader) -> str:
     """Why the figures are not those of a whole, trained run; empty where they are."""
-    dataset, n_total = header.benchmark.dataset, header.counts.n_total
-    n_expected = header.benchmark.paper_samples or dataset.n_samples
-    switches = [key for key, source in header.config_sources.items() if source == "user"]
+    switches = [setting.partition("=")[0] for setting in user_settings(header)]
     changed = ", ".join([*switches, *header.benchmark.protocol_changed])
     applicable = {
         header.benchmark.not_comparable or "": header.benchmark.not_comparable is not None,
-        "untrained weights, not comparable": any(not entry.trained for entry in header.weights),
-        "run not finished": header.status != "complete",
-        f"{n_total} of {n_expected} {_noun(header)}": n_total != n_expected,
-        f"split {dataset.split}": header.benchmark.paper_split not in (None, dataset.split),
+        "untrained weights, not comparable": not is_trained(header),
+        **dict.fromkeys(shortcomings(header), True),
         f"changed: {changed}": bool(changed),
     }
     return "; ".join(remark for remark, applies in applicable.items() if applies)
+
+
+def is_trained(header: RunHeader) -> bool:
+    """Whether all weights are trained ones."""
+    return all(entry.trained for entry in header.weights)
+
+
+def shortcomings(header: RunHeader) -> list[str]:
+    """What a run lacks of the paper's split of its data set, in words; empty for a whole one."""
+    dataset, n_total = header.benchmark.dataset, header.counts.n_total
+    n_expected = header.benchmark.paper_samples or dataset.n_samples
+    applicable = {
+        "run not finished": header.status != "complete",
+        f"{n_total} of {n_expected} {_noun(header)}": n_total != n_expected,
+        f"split {dataset.split}": header.benchmark.paper_split not in (None, dataset.split),
+    }
+    return [shortcoming for shortcoming, applies in applicable.items() if applies]
+
+
+def user_settings(header: RunHeader) -> list[str]:
+    """The switches that the user set, as key=value."""
+    return [f"{key}={header.config[key]}" for key, source in header.config_sources.items() if source == "user"]
+
+
+def label_source(header: RunHeader) -> str:
+    """Which of its several sources a data set's labels come from; empty where there is one alone."""
+    source = header.benchmark.dataset.name.partition("/")[2]
+    return f"labels from {source}" if source else ""
 
 
 def failures(header: RunHeader) -> str:
@@ -66,7 +90,6 @@ def facts_markdown(header: RunHeader) -> str:
 
 def _config_facts(header: RunHeader) -> dict[str, str]:
     dataset, config = header.benchmark.dataset, header.config
-    changed = [f"{key}={config[key]}" for key, source in header.config_sources.items() if source == "user"]
     protocol = header.identity_fields.get("protocol") or {}
     data = f"{dataset.name}, split {dataset.split}, {dataset.n_samples} {_noun(header)}"
     return {
@@ -76,7 +99,7 @@ def _config_facts(header: RunHeader) -> dict[str, str]:
         "protocol": ", ".join(f"{key}={value}" for key, value in protocol.items()),
         "models": ", ".join(f"{config[key]} ({key})" for key in _MODEL_FIELDS if key in config),
         **{f"weights, {entry.role}": f"{entry.name}, {_hash(entry)}" for entry in header.weights},
-        "set by the user": ", ".join(changed) or "nothing",
+        "set by the user": ", ".join(user_settings(header)) or "nothing",
     }
 
 

@@ -45,6 +45,29 @@ def paper_rows(table: str, column: str) -> list[PaperRow]:
     return [_row(cells, column) for cells in rows]
 
 
+def car_columns(table: str) -> list[str]:
+    """The columns of a table in which CaR has a figure, in the paper's order. Raises ValueError for no such table."""
+    rows = _read_csv(_table_file(table))
+    of_car = [row for row in rows if row.get("method") == "CaR"]
+    return [name for name in rows[0] if any(_is_number(row[name]) for row in of_car)]
+
+
+def row_labels(table: str) -> list[str]:
+    """The methods of a table in the paper's order; where one occurs twice, with the settings in which its rows differ.
+
+    Raises ValueError for no such table.
+    """
+    rows = _read_csv(_table_file(table))
+    settings = [name for name in rows[0] if name != "method" and name not in car_columns(table)]
+    labels = []
+    for row in rows:
+        same = [other for other in rows if other["method"] == row["method"]]
+        differing = [name for name in settings if len({other[name] for other in same}) > 1]
+        said = ", ".join(f"{name.replace('_', ' ')} {row[name] or 'none'}" for name in differing)
+        labels.append(f"{row['method']} ({said})" if said else row["method"])
+    return labels
+
+
 def cautions(table: str, column: str, method: str) -> list[str]:
     """Sentences to set below a table that shows this figure of this method; often none."""
     return [

@@ -23,21 +23,27 @@ class Column:
     key: its name in the frame and in CSV. heading: its name for readers.
     kind: "text", "count" (integer), "percent" (one decimal), "difference" (percent points, signed, one decimal),
     "rate" (two decimals), "figure" (ten digits) or "tolerance" (as short as it can be).
+    missing: what is printed where there is no value.
     """
 
     key: str
     heading: str
     kind: str = "text"
+    missing: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A frame with unrounded values (missing ones print blank), its columns in order, its notes."""
+    """A frame with unrounded values, its columns in order, its notes.
+
+    difference_rows: positions of the rows whose percentages are differences of such.
+    """
 
     title: str
     columns: tuple[Column, ...]
     frame: pd.DataFrame
     notes: tuple[str, ...] = ()
+    difference_rows: tuple[int, ...] = ()
 
 
 def to_markdown(table: Table) -> str:
@@ -152,12 +158,19 @@ _LATEX = {
 
 
 def _cells(table: Table, escape: Callable[[str], str]) -> list[list[str]]:
-    def cell(value: Any, kind: str) -> str:
-        text = _shown(value, kind)
-        return escape(text) if kind == "text" else text
-
-    texts = [[cell(value, column.kind) for value in table.frame[column.key]] for column in table.columns]
+    texts = [
+        [escape(text) if column.kind == "text" else text for text in _column_texts(table, column)]
+        for column in table.columns
+    ]
     return [list(row) for row in zip(*texts, strict=True)]
+
+
+def _column_texts(table: Table, column: Column) -> list[str]:
+    """A column's cells from top to bottom, neither escaped nor cut."""
+    values = table.frame[column.key].tolist()
+    is_percent, differences = column.kind == "percent", set(table.difference_rows)
+    kinds = ["difference" if is_percent and row in differences else column.kind for row in range(len(values))]
+    return [_shown(value, kind, column.missing) for value, kind in zip(values, kinds, strict=True)]
 
 
 def text_cells(table: Table) -> list[list[str]]:
@@ -166,13 +179,13 @@ def text_cells(table: Table) -> list[list[str]]:
 
 
 def _figure_width(table: Table, column: Column) -> int:
-    return max((len(_shown(value, column.kind)) for value in table.frame[column.key]), default=0)
+    return max(map(len, _column_texts(table, column)), default=0)
 
 
-def _shown(value: Any, kind: str) -> str:
+def _shown(value: Any, kind: str, missing: str = "") -> str:
     import pandas as pd
 
-    return "" if pd.isna(value) else _FORMATS[kind](value)
+    return missing if pd.isna(value) else _FORMATS[kind](value)
 
 
 def _pipe_row(cells: list[str], widths: list[int], columns: tuple[Column, ...]) -> str:

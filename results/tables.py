@@ -68,7 +68,7 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
         ValueError: the paper's data has no such table or column.
     """
     peers = _peers(cell) if cell else []
-    reference = _reference(peers, uses_sam=bool(header.config.get("sam")))
+    reference = reference_row(header, cell) if cell else None
     notes: list[str] = []
     headline = HEADLINES[header.benchmark.task]
     rows = [_paper_row(row, cell, headline.paper_metric, notes) for row in peers if cell] + _run_rows(header)
@@ -125,7 +125,7 @@ def metrics_table(header: RunHeader) -> Table:
     rows = [
         {
             "metric": name,
-            "percent": _percent(header.metrics.get(name)),
+            "percent": to_percent(header.metrics.get(name)),
             "reduction": f"undefined: {undefined[name]}" if name in undefined else words,
         }
         for name, words in header.metrics.get("reductions", {}).items()
@@ -153,7 +153,9 @@ def per_class_table(header: RunHeader) -> Table:
     )
     classes = header.metrics.get("per_class", [])
     # The reason is the same for every such class: once below the table, not in every row.
-    rows = [{**entry, "percent": _percent(entry["iou"]), "reason": _ABSENT[bool(entry["reason"])]} for entry in classes]
+    rows = [
+        {**entry, "percent": to_percent(entry["iou"]), "reason": _ABSENT[bool(entry["reason"])]} for entry in classes
+    ]
     reasons = dict.fromkeys(entry["reason"] for entry in classes if entry["reason"])
     return Table("IoU by class", columns, typed_frame(rows, columns), tuple(f"absent: {reason}" for reason in reasons))
 
@@ -249,11 +251,14 @@ def _is_car(row: PaperRow) -> bool:
     return row.method in ("CaR", "CaR+SAM")
 
 
-def _reference(rows: Iterable[PaperRow], *, uses_sam: bool) -> PaperRow | None:
-    own = [row for row in rows if row.method == "CaR"]
-    with_sam = [row for row in rows if row.method == "CaR+SAM" and uses_sam]
-    candidates = with_sam or own
-    # In an ablation every row is CaR, and none of them is the one to measure against.
+def reference_row(header: RunHeader, cell: PaperCell) -> PaperRow | None:
+    """The paper's row to measure a run against: CaR's, or that of CaR+SAM for a run with SAM where there is one.
+
+    None in an ablation, whose rows are all CaR. Raises ValueError if the paper's data has no such table or column.
+    """
+    rows = _peers(cell)
+    with_sam = [row for row in rows if row.method == "CaR+SAM" and header.config.get("sam")]
+    candidates = with_sam or [row for row in rows if row.method == "CaR"]
     return candidates[0] if len(candidates) == 1 else None
 
 
@@ -272,8 +277,8 @@ def _paper_row(row: PaperRow, cell: PaperCell, metric: str, notes: list[str]) ->
 
 def _summary_row(header: RunHeader) -> dict[str, Any]:
     cell, metric = header.benchmark.paper, HEADLINES[header.benchmark.task].metric
-    reference = _reference(_peers(cell) if cell else [], uses_sam=bool(header.config.get("sam")))
-    percent, paper = _percent(header.metrics.get(metric)), reference.value if reference else None
+    reference = reference_row(header, cell) if cell else None
+    percent, paper = to_percent(header.metrics.get(metric)), reference.value if reference else None
     return {
         "benchmark": header.benchmark.name,
         "profile": header.config.get("profile", "unknown"),
@@ -296,7 +301,7 @@ def _run_rows(header: RunHeader) -> list[dict[str, Any]]:
         {
             "method": method_label(header),
             "metric": name,
-            "percent": _percent(header.metrics.get(name)),
+            "percent": to_percent(header.metrics.get(name)),
             **header.counts.model_dump(),
             "remarks": remarks(header),
         }
@@ -313,7 +318,7 @@ def _number(cell: PaperCell) -> str:
     return cell.table.removeprefix("table")
 
 
-def _percent(value: float | None) -> float | None:
+def to_percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 

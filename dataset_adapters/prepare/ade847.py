@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataset_adapters.images import read_image, read_label_map16
-from dataset_adapters.prepare.preparation import FileCount, ManualStep, Preparation, register
+from dataset_adapters.prepare.preparation import FileCount, ManualStep, Preparation, SplitCount, register
 
 _FOLDER = "ADE20K_2021_17_01"
 _PAGE = "https://groups.csail.mit.edu/vision/datasets/ADE20K/"
@@ -14,8 +13,8 @@ _LAYOUT = (
 )
 # What the benchmark reads.
 _CONVERTED = (
-    FileCount("converted images", f"{_FOLDER}/images_detectron2/validation/*.jpg", (2000,), read_image),
-    FileCount("converted label maps", f"{_FOLDER}/annotations_detectron2/validation/*.tif", (2000,), read_label_map16),
+    FileCount("converted images", f"{_FOLDER}/images_detectron2/validation/*.jpg", (2000,)),
+    FileCount("converted label maps", f"{_FOLDER}/annotations_detectron2/validation/*.tif", (2000,)),
 )
 
 register(
@@ -38,6 +37,7 @@ register(
             nested=("ade",),
             folder=_FOLDER,
             counts=(*_LAYOUT, *_CONVERTED),
+            splits=(SplitCount("ade847", "val", (2000,)),),
         )
     ]
 )

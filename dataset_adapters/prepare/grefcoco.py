@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataset_adapters.prepare.coco_object import TERMS
-from dataset_adapters.prepare.preparation import FileCount, ManualStep, Preparation, register
+from dataset_adapters.prepare.preparation import FileCount, ManualStep, Preparation, SplitCount, register
 from dataset_adapters.prepare.refcoco import TRAIN2014
 
 _PAGE = "https://github.com/henghuiding/gRefCOCO"
@@ -31,6 +31,12 @@ register(
             ),
             nested=("refer",),
             counts=(*_LAYOUT, *TRAIN2014.provides),
+            # The first release had val alone.
+            splits=(
+                SplitCount("grefcoco", "val", noun="references"),
+                SplitCount("grefcoco", "testA", noun="references", optional=True),
+                SplitCount("grefcoco", "testB", noun="references", optional=True),
+            ),
         )
     ]
 )

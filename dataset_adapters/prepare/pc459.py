@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataset_adapters.prepare.pascal_context import ANNOTATION, IMAGES, PAGE, VOC2010, write_splits
-from dataset_adapters.prepare.preparation import Preparation, register
+from dataset_adapters.prepare.pascal_context import ANNOTATION, IMAGES, N_VAL, NOTE, PAGE, VOC2010, write_splits
+from dataset_adapters.prepare.preparation import Preparation, SplitCount, register
 from dataset_adapters.prepare.voc import TERMS
 
 register(
@@ -16,7 +16,7 @@ register(
             terms=TERMS,
             downloads=(IMAGES, ANNOTATION),
             folder=VOC2010,
-            counts=(*IMAGES.provides, *ANNOTATION.provides),
+            splits=(SplitCount("pc459", "val", N_VAL, note=NOTE),),
             convert=write_splits,
         )
     ]

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dataset_adapters.sample import DatasetError
 
@@ -16,13 +15,11 @@ class FileCount:
     """Files that belong to the official layout.
 
     pattern: glob below the data root. expected: the numbers of files that are right; empty for any number but 0.
-    read: decodes one of the files, raising ImageError; None where none is read.
     """
 
     what: str
     pattern: str
     expected: tuple[int, ...] = ()
-    read: Callable[[Path], Any] | None = None
 
     def files(self, root: Path) -> list[Path]:
         """The files that are there, in order."""
@@ -35,12 +32,18 @@ class FileCount:
 
 @dataclass(frozen=True)
 class SplitCount:
-    """A split that an adapter reads. expected: the numbers of samples (`noun`) that are right."""
+    """A split that an adapter reads.
+
+    expected: the numbers of samples (`noun`) that are right; empty where none is known. note: what there is to know of
+    them. optional: whether the data set is whole without it.
+    """
 
     adapter: str
     split: str
-    expected: tuple[int, ...]
+    expected: tuple[int, ...] = ()
     noun: str = "images"
+    note: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataset_adapters.images import read_image, read_label_map
-from dataset_adapters.prepare.preparation import Download, FileCount, ManualStep, Preparation, register
+from dataset_adapters.prepare.preparation import Download, FileCount, ManualStep, Preparation, SplitCount, register
 
 _DAVIS = "https://data.vision.ee.ethz.ch/csergi/share/davis"
 _TEXTS_PAGE = (
@@ -13,8 +12,8 @@ _TEXTS_PAGE = (
 _TEXTS = (FileCount("expressions", "davis_text_annotations/Davis17_annot[12]*.txt", (4,)),)
 _FRAMES = (
     FileCount("videos of val", "DAVIS/ImageSets/2017/val.txt", (1,)),
-    FileCount("videos", "DAVIS/JPEGImages/480p/*/00000.jpg", (90,), read_image),
-    FileCount("label maps of first frames", "DAVIS/Annotations_unsupervised/480p/*/00000.png", (90,), read_label_map),
+    FileCount("videos", "DAVIS/JPEGImages/480p/*/00000.jpg", (90,)),
+    FileCount("label maps of first frames", "DAVIS/Annotations_unsupervised/480p/*/00000.png", (90,)),
 )
 _SEMANTICS = (FileCount("objects", "DAVIS/davis_semantics.json", (1,)),)
 
@@ -40,6 +39,7 @@ register(
             nested=("ref-davis",),
             folder="DAVIS",
             counts=(*_FRAMES, *_SEMANTICS, *_TEXTS),
+            splits=(SplitCount("ref-davis17", "val", noun="frames under the four sets of expressions"),),
         )
     ]
 )

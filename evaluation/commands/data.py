@@ -87,8 +87,14 @@ def _say(line: str) -> None:
 def check_command(
     name: _Name,
     root: _Root = Path("data"),
-    decode: Annotated[int, typer.Option(min=0, metavar="N", help="Samples to decode of each split or folder.")] = 50,
+    decode: Annotated[int, typer.Option(min=0, metavar="N", help="Samples to decode of each split.")] = 50,
     all_: Annotated[bool, typer.Option("--all", help="Decode every sample.")] = False,
+    source: Annotated[
+        str | None, typer.Option(help="Where labels come from. [default: the first source that is there]")
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Show samples, pixels and mean area of each label, a line each.")
+    ] = False,
 ) -> None:
     """Count files and samples, name every missing or broken file, and show sizes and labels of decoded samples.
 
@@ -98,7 +104,8 @@ def check_command(
         from dataset_adapters.prepare import check, find_preparation
 
         preparation = find_preparation(name)
-        n_faults = check(preparation, root, typer.echo, n_decoded=None if all_ else decode)
+        n_decoded = None if all_ else decode
+        n_faults = check(preparation, root, typer.echo, n_decoded=n_decoded, each_label=labels, source=source)
     typer.echo(f"{preparation.name}: {n_faults} faults" if n_faults else f"{preparation.name}: no faults")
     if n_faults:
         raise typer.Exit(DATA_FAULTS)

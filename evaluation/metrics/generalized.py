@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from evaluation.metrics import referring
 from evaluation.metrics.records import Record, RunningMean, mean, ratio, sample_counts, split_by_status
 from evaluation.metrics.referring import BoolMask, PixelCounts, compared_at, precision
@@ -34,15 +36,25 @@ def count_sample(
     """The `counts` of one sample's record: those of `referring.count_sample`, with the same errors, and `has_target`.
 
     Args:
-        target, prediction: bool [H, W].
+        target: bool [n, H, W], the masks of the objects that are meant; whether there is a target is told by n, as the
+            annotation has it, and not by pixels: it may be an object of none.
+        prediction: bool [H, W].
         resolution: a key of `referring.RESOLUTIONS`.
         no_target_below: a key of `NO_TARGET_BELOW`; the counts do not depend on it.
 
     Returns:
-        {"intersection", "union", "target", "prediction"}: pixels, as Python integers; "has_target": 1 if any pixel of
-        the target is set, before it is resized, else 0.
+        {"intersection", "union", "target", "prediction"}: pixels, of the objects' union, as Python integers;
+        "has_target": 1 if there is an object, else 0.
+
+    Raises:
+        ValueError: the target is no bool [n, H, W] array; else as `referring.count_sample`.
     """
-    return {**referring.count_sample(target, prediction, resolution), "has_target": int(target.any())}
+    if target.ndim != 3 or target.dtype != np.bool_:
+        raise ValueError(f"target must be a bool [n, H, W] array, found {target.dtype} {list(target.shape)}")
+    return {
+        **referring.count_sample(np.asarray(target.any(axis=0)), prediction, resolution),
+        "has_target": int(len(target) > 0),
+    }
 
 
 def summarize(records: Iterable[Record], resolution: str = "original", no_target_below: str = "50") -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import datasets
 import numpy as np
 import pytest
 
-from dataset_adapters import DatasetError, SampleError, index, load
+from dataset_adapters import DatasetError, SampleError, contents, index, load
 
 IDS = tuple(f"2007_{number:06d}" for number in (33, 61, 129, 42, 7, 500, 1))
 
@@ -98,12 +99,68 @@ def test_worker_process_decodes_the_same(voc, method: str) -> None:
     assert caught.value.target is not None
 
 
-def test_fingerprint_is_of_name_version_ids_and_sizes(voc) -> None:
+def test_fingerprint_is_of_name_version_ids_image_sizes_and_label_contents(voc) -> None:
     contents = [
-        {"id": i, "image": voc.image_path(i).stat().st_size, "mask": voc.mask_path(i).stat().st_size} for i in IDS
+        {
+            "id": i,
+            "image": voc.image_path(i).stat().st_size,
+            "mask": hashlib.sha256(voc.mask_path(i).read_bytes()).hexdigest(),
+        }
+        for i in IDS
     ]
     expected = hashlib.sha256(json.dumps(["voc21", 1, contents]).encode()).hexdigest()
     assert voc.load().fingerprint == expected
+
+
+def test_labels_of_the_same_size_change_the_fingerprint_also_from_the_cache(
+    voc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_ago = time.time() - 3600
+    for i in IDS:
+        os.utime(voc.mask_path(i), (long_ago, long_ago))
+    monkeypatch.setattr(contents, "_SETTLED", 0)  # as if all files had been there for long
+    before = voc.load().fingerprint
+    (kept,) = (voc.cache / "contents").iterdir()
+    assert len(json.loads(kept.read_text())) == len(IDS)
+    read, opened = Path.read_bytes, []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.name) or read(path))
+    assert voc.load().fingerprint == before
+    assert opened == [kept.name]
+    stored = read(voc.mask_path(IDS[2]))
+    voc.mask_path(IDS[2]).write_bytes(stored[:-20] + bytes(20))
+    os.utime(voc.mask_path(IDS[2]), (long_ago, long_ago))  # as a copy that keeps its time
+    changed = voc.load().fingerprint
+    assert changed != before
+    assert opened[1:] == [kept.name, f"{IDS[2]}.png"]
+    voc.mask_path(IDS[2]).write_bytes(stored)
+    assert voc.load().fingerprint == before
+
+
+def test_hashes_of_files_just_written_are_not_remembered(voc) -> None:
+    before = voc.load().fingerprint
+    stored = voc.mask_path(IDS[0]).read_bytes()
+    voc.mask_path(IDS[0]).write_bytes(stored[:-20] + bytes(20))  # perhaps within the same tick of the clock
+    assert voc.load().fingerprint != before
+    assert not (voc.cache / "contents").exists()
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b'{"SegmentationClass/2007_000033.png": [1]}', b"\xff{"])
+def test_damaged_hashes_are_made_again(voc, monkeypatch: pytest.MonkeyPatch, damage: bytes) -> None:
+    monkeypatch.setattr(contents, "_SETTLED", 0)
+    before = voc.load().fingerprint
+    (kept,) = (voc.cache / "contents").iterdir()
+    kept.write_bytes(damage)
+    assert voc.load().fingerprint == before
+    assert len(json.loads(kept.read_text())) == len(IDS)
+
+
+def test_a_label_file_that_cannot_be_read_is_a_failed_sample_and_no_error_of_the_set(voc) -> None:
+    voc.mask_path(IDS[1]).unlink()
+    voc.mask_path(IDS[1]).mkdir()
+    dataset = voc.load()
+    assert dataset[0].id == IDS[0]
+    with pytest.raises(SampleError):
+        dataset[1]
 
 
 def test_fingerprint_ignores_place_and_time(voc, tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ def test_targets_are_the_union_of_what_is_meant(tree: ReferTree) -> None:
     dataset = tree.load(options=SINGLE)
     assert dataset.task == "generalized"
     assert dataset.ids == ("ref0-sent0", "ref0-sent1", "ref1-sent2", "ref2-sent3", "ref2-sent4", "ref3-sent5")
-    one, _, two, none, _, beside_crowd = (sample.target for sample in dataset)
+    targets = [sample.target for sample in dataset]
+    assert [len(target) for target in targets] == [1, 1, 2, 0, 0, 2]
+    one, _, two, none, _, beside_crowd = (target.any(axis=0) for target in targets)
     left, right = np.zeros((2, 24, 32), bool)
     left[3:15, 4:20] = True
     right[:, 0] = True
@@ -33,7 +35,8 @@ def test_targets_are_the_union_of_what_is_meant(tree: ReferTree) -> None:
     assert beside_crowd.sum() == 70  # the crowd covers half of the image
     assert dataset[2].queries == ("both dogs",)
     assert dataset[2].task == "generalized"
-    assert not tree.load(split="testA")[0].target.any()
+    crowd = tree.load(split="testA")[0].target  # something is meant, though no pixel counts
+    assert (crowd.shape, crowd.any()) == ((1, 30, 20), False)
 
 
 def test_joint_samples_and_the_pickled_file(tree: ReferTree, tmp_path: Path) -> None:
@@ -50,10 +53,22 @@ def test_one_object_may_stand_alone(tree: ReferTree) -> None:
     assert tree.save().load()[0].target.sum() == 192
 
 
+@pytest.mark.parametrize("ann_ids", [[-1], []])
+def test_the_annotation_says_that_there_is_no_target(tree: ReferTree, ann_ids: list[int]) -> None:
+    tree.refs[2] |= {"ann_id": ann_ids, "no_target": True}
+    tree.refs[1]["no_target"] = False
+    assert [len(sample.target) for sample in tree.save().load()] == [1, 2, 0, 2]
+    tree.refs[2]["no_target"] = False
+    tree.save()
+    with pytest.raises(DatasetError, match=r"reference 2: no_target: expected True for ann_id \["):
+        tree.load()
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("ann_id", [], "reference 1: ann_id: expected integers, or [-1] for no target, found []"),
+        ("no_target", "no", "reference 1: no_target: expected False for ann_id [1000, 1001], found 'no'"),
+        ("no_target", True, "reference 1: no_target: expected False for ann_id [1000, 1001], found True"),
         ("ann_id", [1000, "1"], "reference 1: ann_id: expected integers, or [-1] for no target, found [1000, '1']"),
         ("ann_id", [True], "reference 1: ann_id: expected integers, or [-1] for no target, found [True]"),
         ("ann_id", "1000", "reference 1: ann_id: expected list or int, found str"),

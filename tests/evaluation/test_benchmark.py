@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import re
+from pathlib import Path
+
 import pytest
 
 from car_core.config import PROFILES
 from dataset_adapters.sample import find_sources
 from evaluation.benchmark import BenchmarkError, benchmark_names, load_benchmark, parse_settings, resolve_config
+from evaluation.metrics import metrics_for, video
 from evaluation.own_data import FOLDERS, HUGGING_FACE
 from results import paper_rows
 
+PAPER = Path(__file__).parents[2] / "results" / "paper"
 NOT_IN_THE_PAPER = {"grefcoco-testA", "grefcoco-testB", FOLDERS, HUGGING_FACE}
 
 
@@ -25,6 +31,34 @@ def test_every_benchmark_makes_a_configuration_and_has_its_paper_column(name: st
     assert benchmark.paper is None or any(
         row.method == "CaR" and row.value for row in paper_rows(benchmark.paper.table, benchmark.paper.column)
     )
+
+
+@pytest.mark.parametrize("table", ["table1", "table7", "table8", "tableJ"])
+def test_every_figure_of_car_names_a_benchmark_and_a_metric(table: str) -> None:
+    (file,) = PAPER.glob(f"{table}_*.csv")
+    (car,) = (row for row in csv.DictReader(file.open(encoding="utf-8")) if row["method"] == "CaR")
+    printed = {column for column, cell in car.items() if re.fullmatch(r"[\d.]+", cell)}
+    named: dict[str, list[tuple[str | None, str | None]]] = {}
+    for benchmark in map(load_benchmark, benchmark_names()):
+        for figure in benchmark.paper.figures if benchmark.paper else ():
+            task = metrics_for(find_sources(benchmark.adapter)[0].task)
+            assert figure.metric is None or figure.metric in video.reductions("unsupervised")
+            if figure.table == table:
+                named.setdefault(figure.column, []).append((figure.metric or task.headline, benchmark.paper.variant))
+    assert named.keys() == printed
+    assert all(len(set(places)) == len(places) for places in named.values())  # or two would make one row
+    assert len({metric for places in named.values() for metric, _ in places}) == {"table8": 3, "table7": 2}.get(
+        table, 1
+    )
+
+
+def test_a_data_set_of_several_known_sizes_is_whole_in_each() -> None:
+    paper = load_benchmark("context60").paper
+    assert paper is not None
+    assert [paper.n_samples("joint", n) for n in (5105, 5104, 48)] == [5105, 5104, 5105]
+    refcoco = load_benchmark("refcoco+-testA").paper
+    assert refcoco is not None
+    assert [refcoco.n_samples(sentences, 9) for sentences in ("joint", "single")] == [1975, None]
 
 
 @pytest.mark.parametrize("name", benchmark_names())

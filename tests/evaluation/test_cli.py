@@ -133,3 +133,23 @@ def test_the_module_is_the_command() -> None:
     )
     assert run.returncode == 0
     assert "eval" in run.stdout
+
+
+def test_tables_over_runs_in_every_language(tiny_run: Any, tmp_path: Path) -> None:
+    assert car(tiny_run.arguments("--limit=1")).exit_code == 0
+    path = tiny_run.out / "run.json"
+    assert "## All runs" in car(["table", str(tiny_run.out), "--format=md"]).stdout
+    header = json.loads(path.read_text())
+    for weights in header["weights"]:
+        weights["trained"] = True  # as if: random ones have no place in the paper's tables
+    path.write_text(json.dumps(header))
+    result = car(["table", str(tiny_run.out), "--format=latex", f"--out={tmp_path / 'tables'}"])
+    assert result.exit_code == 0
+    assert result.stdout.count(r"\begin{table}") == 2
+    names = {f"{name}.{ending}" for name in ("table1", "runs") for ending in ("md", "csv", "tex")}
+    assert {file.name for file in (tmp_path / "tables").iterdir()} == names
+    assert result.stdout.startswith((tmp_path / "tables/table1.tex").read_text())
+    page = (tmp_path / "tables/table1.md").read_text()
+    (own,) = (line for line in page.splitlines() if "not whole" in line)
+    assert f"{100 * header['metrics']['miou']:.1f}" in own
+    assert "voc21: 1 of 1449 images" in own

@@ -31,6 +31,13 @@ def pair(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return target, [like, np.zeros(shape, bool), rng.random(shape) < 0.05][rng.choice(3, p=[0.6, 0.2, 0.2])]
 
 
+def objects(target: np.ndarray) -> np.ndarray:
+    """The same pixels as two objects that overlap, or none: bool [n, H, W]."""
+    halves = np.stack([target, target])
+    halves[0, : len(target) // 2], halves[1, len(target) // 2 + 1 :] = False, False
+    return halves if target.any() else halves[:0]
+
+
 def literal(pairs: list[tuple[np.ndarray, np.ndarray]], least: int) -> dict[str, float]:
     """The four cases of ReLA's evaluator, one pixel at a time."""
     total_i = total_u = 0
@@ -63,7 +70,7 @@ def literal(pairs: list[tuple[np.ndarray, np.ndarray]], least: int) -> dict[str,
 
 
 def record(id_: str, target: np.ndarray, prediction: np.ndarray, status: str = "ok") -> FakeRecord:
-    return FakeRecord(id_, status, "broken" if status == "failed" else None, count_sample(target, prediction))
+    return FakeRecord(id_, status, "broken" if status == "failed" else None, count_sample(objects(target), prediction))
 
 
 @pytest.mark.parametrize(("option", "least"), [("50", 50), ("1", 1)])
@@ -135,9 +142,22 @@ def test_figures_without_samples_are_undefined_with_a_reason() -> None:
 def test_a_target_that_resizing_loses_is_still_a_target() -> None:
     target = np.zeros((2000, 2000), bool)
     target[1, 1] = True
-    counts = count_sample(target, np.zeros_like(target), "480x480")
+    counts = count_sample(objects(target), np.zeros_like(target), "480x480")
     assert (counts["target"], counts["has_target"]) == (0, 1)
     assert summarize([FakeRecord("x", counts=counts)])["t_acc"] == 0
+
+
+def test_whether_there_is_a_target_is_no_matter_of_pixels() -> None:
+    nothing, full = np.zeros((9, 9), bool), np.ones((9, 9), bool)
+    crowd = nothing[np.newaxis]  # an object whose pixels do not count
+    assert count_sample(crowd, nothing)["has_target"] == 1
+    assert count_sample(crowd[:0], nothing)["has_target"] == 0
+    said_none, said_one = (summarize([FakeRecord("x", counts=count_sample(crowd, mask))]) for mask in (nothing, full))
+    assert (said_none["giou_mean_over_samples"], said_none["t_acc"], said_none["n_no_target"]) == (0, 0, 0)
+    assert (said_one["giou_mean_over_samples"], said_one["t_acc"], said_one["ciou_pooled"]) == (0, 1, 0)
+    for wrong in (nothing, crowd.astype(np.uint8)):
+        with pytest.raises(ValueError, match=r"target must be a bool \[n, H, W\] array, found"):
+            count_sample(wrong, nothing)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +173,7 @@ def test_a_target_that_resizing_loses_is_still_a_target() -> None:
 def test_bad_records_are_refused(change: dict[str, Any], message: str) -> None:
     full = np.ones((3, 3), bool)
     with pytest.raises(ValueError, match=message):
-        summarize([FakeRecord("x", counts={**count_sample(full, full), **change})])
+        summarize([FakeRecord("x", counts={**count_sample(objects(full), full), **change})])
 
 
 def test_options() -> None:
