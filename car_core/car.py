@@ -20,6 +20,7 @@ from car_core.images import ImageLike, as_rgb, size_of, upsample, upsample_all
 from car_core.memory import Result, StageMemory
 from car_core.prompts import draw_prompts
 from car_core.proposals import EncodedImage, ProposalGenerator
+from car_core.queries import check_texts, require_any
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
 from car_core.refine.crf import refine
 from car_core.segmentation import BoolArray, FloatArray, RGBArray, Segmentation, join_passes, merge_masks, paint_labels
@@ -123,7 +124,7 @@ class CaR:
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
         """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context."""
-        checked = _check_texts("queries", queries)
+        checked = check_texts("queries", queries)
         if not checked:
             raise QueryError("queries: expected at least one text, found none")
         for query in checked:
@@ -178,7 +179,7 @@ class CaR:
         self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], trace: bool
     ) -> list[Segmentation]:
         config = self.config
-        _require_any(things=things, stuff=stuff)
+        require_any(things=things, stuff=stuff)
         queries = self.check_queries([*things, *stuff])
         behind_things = {"stuff": tuple(stuff), "common": config.background}[config.thing_background]
         jobs = []
@@ -196,7 +197,7 @@ class CaR:
             raise type(error)(f"image {position}: {error}") from None
 
     def _check_background(self, background: Sequence[str]) -> tuple[str, ...]:
-        checked = _check_texts("background", background)
+        checked = check_texts("background", background)
         for text in checked:
             self._proposal_text.check(text, self.config.cam_template)
         return checked
@@ -326,19 +327,6 @@ class CaR:
         return np.unpackbits(bits, count=proposals.size).astype(np.bool_).reshape(proposals.shape)
 
 
-def _check_texts(name: str, texts: Sequence[str]) -> tuple[str, ...]:
-    """The texts as a tuple. Raises QueryError, naming the position, unless each is a text of its own."""
-    checked = tuple(texts)
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in checked):
-        raise QueryError(f"{name}: expected a sequence of texts, found {type(texts).__name__}")
-    for position, text in enumerate(checked):
-        if not text.strip():
-            raise QueryError(f"{name}[{position}]: expected a text, found a blank one")
-        if text in checked[:position]:
-            raise QueryError(f"{name}[{position}]: expected each text once, found {text!r} again")
-    return checked
-
-
 def _require_finite(stage: str, values: Tensor) -> None:
     """Raise ModelError naming the stage whose output holds NaN or infinity: every comparison with it would be false."""
     if not torch.isfinite(values).all():
@@ -350,9 +338,3 @@ def _competitors(mode: str, kept: tuple[int, ...]) -> list[tuple[int, ...]]:
     if not kept:
         return []
     return [kept] if mode == "semantic" else [(index,) for index in kept]
-
-
-def _require_any(**queries: Sequence[str]) -> None:
-    for name, texts in queries.items():
-        if not texts:
-            raise QueryError(f"{name}: expected at least one text, found none")

@@ -103,6 +103,20 @@ Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+class Config(BaseModel):
+    """A frozen configuration whose mistakes are one-line ``ConfigError``s naming the field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    if not TYPE_CHECKING:  # type checkers and editors read the fields instead
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise ConfigError(_explain(error, type(self)), error.errors()) from None
+
+
 class CRFConfig(BaseModel):
     """Dense CRF (Krähenbühl and Koltun) over the proposals; the defaults are those of both sources."""
 
@@ -117,7 +131,7 @@ class CRFConfig(BaseModel):
     bg_factor: Positive = Field(default=1.0, description="exponent of the background probability 1 - max y")
 
 
-class CaRConfig(BaseModel):
+class CaRConfig(Config):
     """All that decides what CaR computes for an image and its queries.
 
     Unknown fields and impossible values raise ``ConfigError`` (a ``ValueError``) with one line naming the field.
@@ -126,8 +140,6 @@ class CaRConfig(BaseModel):
     >>> CaRConfig(profile="paper").keep_best, CaRConfig(profile="paper", keep_best=True).keep_best
     (False, True)
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     profile: Profile = Field(default="released", description="source of the switches' defaults")
     mode: Mode = Field(default="semantic", description="one label a pixel, or one object for all sentences")
@@ -197,14 +209,6 @@ class CaRConfig(BaseModel):
         description="largest patch grid of f; a larger image is shrunk for f alone (neither source has a limit)",
     )
 
-    if not TYPE_CHECKING:  # type checkers and editors read the fields instead
-
-        def __init__(self, **values: Any) -> None:
-            try:
-                super().__init__(**values)
-            except ValidationError as error:
-                raise ConfigError(_explain(error), error.errors()) from None
-
     @model_validator(mode="before")
     @classmethod
     def _fill_defaults(cls, values: Any) -> Any:
@@ -230,38 +234,44 @@ class CaRConfig(BaseModel):
     @classmethod
     def _templates_hold_the_query(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
         for template in templates:
-            _check_template(template)
+            check_template(template)
         return templates
 
     @field_validator("cam_template")
     @classmethod
     def _cam_template_holds_the_query(cls, template: str) -> str:
-        return _check_template(template)
+        return check_template(template)
 
     @field_validator("background")
     @classmethod
     def _background_is_distinct(cls, background: tuple[str, ...]) -> tuple[str, ...]:
-        if any(not text.strip() for text in background):
-            raise ValueError("expected texts, found a blank background query")
-        repeated = {text for text in background if background.count(text) > 1}
-        if repeated:
-            raise ValueError(f"expected each background query once, found twice: {sorted(repeated)}")
-        return background
+        return distinct_background(background)
 
 
-def _explain(error: ValidationError) -> str:
+def distinct_background(background: tuple[str, ...]) -> tuple[str, ...]:
+    """The background queries. Raises ValueError for a blank or a repeated one."""
+    if any(not text.strip() for text in background):
+        raise ValueError("expected texts, found a blank background query")
+    repeated = {text for text in background if background.count(text) > 1}
+    if repeated:
+        raise ValueError(f"expected each background query once, found twice: {sorted(repeated)}")
+    return background
+
+
+def _explain(error: ValidationError, config: type[Config]) -> str:
     parts = []
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(field, list(CaRConfig.model_fields))
+            near = difflib.get_close_matches(field, list(config.model_fields))
             parts.append(f"{field}: no such field" + (f"; did you mean {', '.join(near)}?" if near else ""))
         else:
             parts.append(f"{field}: {item['msg']}, found {item['input']!r}")
     return "; ".join(parts)
 
 
-def _check_template(template: str) -> str:
+def check_template(template: str) -> str:
+    """The template. Raises ValueError unless it has one ``{}``."""
     if template.count("{}") != 1:
         raise ValueError(f"expected a template with one {{}} for the query, found {template!r}")
     return template

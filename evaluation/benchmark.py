@@ -42,7 +42,8 @@ class Benchmark(BaseModel):
     """Data set, protocol and values of one benchmark.
 
     split: the split of the data set; None for its usual one. protocol: options of ``evaluation.protocol``.
-    profiles: what differs between the two sources. profile: the one that a run takes unless told otherwise.
+    profiles: what differs between the two sources. baselines: fields of all of them (`all`) and of one by its name.
+    profile: the one that a run takes unless told otherwise.
     embedded: whether data and weights are the miniature's unless others are named; such figures stand beside none of
     the paper's. A file may name another benchmark as its `base`: it then holds only what differs from it.
     """
@@ -59,6 +60,7 @@ class Benchmark(BaseModel):
     profile: Profile = "released"
     embedded: bool = False
     profiles: Mapping[Profile, Mapping[str, Any]] = {}
+    baselines: Mapping[str, Mapping[str, Any]] = {}
 
 
 def benchmark_names() -> list[str]:

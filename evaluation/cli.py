@@ -15,6 +15,7 @@ from evaluation.commands.options import (
     ClassifierWeightsOption,
     DeviceOption,
     FreshOption,
+    MethodOption,
     ProfileOption,
     ProposalWeightsOption,
     SettingsOption,
@@ -80,6 +81,7 @@ def eval_command(
     weights: WeightsOption = None,
     proposal_weights: ProposalWeightsOption = None,
     classifier_weights: ClassifierWeightsOption = None,
+    method: MethodOption = "car",
     profile: ProfileOption = None,
     set_: SettingsOption = None,
     split: Annotated[str | None, typer.Option(help="Split of the data set, or a file of ids.")] = None,
@@ -117,8 +119,10 @@ def eval_command(
     with one_line_errors():
         from evaluation.benchmark import parse_protocol, parse_settings
         from evaluation.merge import parse_shard
+        from evaluation.methods import ALL
         from evaluation.own_data import resolve_data
         from evaluation.runner import RunOptions, evaluate
+        from evaluation.suite import run_methods
 
         own = {"images": images, "masks": masks, "classes": classes, "hf": hf, "hf_config": hf_config}
         asked = resolve_data(benchmark, data_root, {**own, "image_column": image_column, "mask_column": mask_column})
@@ -127,6 +131,7 @@ def eval_command(
             data_root=asked.data_root,
             places=asked.places,
             weights=weights_by_role(weights, proposal_weights, classifier_weights),
+            method=method,
             profile=profile.value if profile else None,
             settings=parse_settings(set_ or []),
             split=split,
@@ -142,18 +147,22 @@ def eval_command(
             sample_timeout=sample_timeout or None,
             fresh=fresh,
         )
-        run = evaluate(options)
+        done = run_methods(options) if method == ALL else evaluate(options)
         if json:
-            typer.echo((run.path / "run.json").read_text(encoding="utf-8"), nl=False)
+            file = "suite.json" if method == ALL else "run.json"
+            typer.echo((done.path / file).read_text(encoding="utf-8"), nl=False)
         else:
-            show_run(run.path)
-    typer.echo(f"Run directory: {run.path}", err=True)
-    exit_if_failed([run], allow=allow_failures)
+            show_run(done.path)
+    typer.echo(f"Run directory: {done.path}", err=True)
+    exit_if_failed(done.all_runs, allow=allow_failures)
 
 
 @app.command("table")
 def table_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs or suites.")],
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Also show newer methods' published figures for the same column.")
+    ] = False,
 ) -> None:
     """Print the tables of runs again, every figure computed anew; after those of several, one table of them all.
 
@@ -162,6 +171,7 @@ def table_command(
     with one_line_errors():
         from evaluation.recompute import recompute
         from results import is_suite, run_paths, write_suite_tables
+        from results.methods_table import peer_tables
         from results.suite import read_runs
         from results.tables import summary_table, write_tables
 
@@ -175,8 +185,9 @@ def table_command(
                 show_run(run, headers[0])
             typer.echo()
         if len(runs) > 1:
-            headers = [header for run in runs for header in read_runs(run).values()]
-            show_tables([summary_table(headers)])
+            show_tables([summary_table([header for run in runs for header in read_runs(run).values()])])
+        if peers:
+            show_tables(peer_tables([header for run in runs for header in read_runs(run).values()]))
 
 
 check.register(app)

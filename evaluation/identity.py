@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from car_core import CaRConfig
+from car_core.config import Config
 from car_core.weights import WeightsRecord
 from dataset_adapters import Dataset
 from results import Environment
@@ -59,7 +59,7 @@ _NOT_NUMERIC = ("car_core/drawing/", "dataset_adapters/prepare/")
 def identity_fields(
     benchmark: str,
     dataset: Dataset,
-    config: CaRConfig,
+    config: Config,
     weights: Sequence[WeightsRecord],
     protocol: Mapping[str, str],
 ) -> dict[str, Any]:
