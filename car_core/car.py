@@ -23,6 +23,8 @@ from car_core.proposals import EncodedImage, ProposalGenerator
 from car_core.queries import check_texts, require_any
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
 from car_core.refine.crf import refine
+from car_core.refine.mask_source import MaskSource
+from car_core.refine.matching import match_masks
 from car_core.segmentation import BoolArray, FloatArray, RGBArray, Segmentation, join_passes, merge_masks, paint_labels
 from car_core.stopwatch import timed, timed_all
 from car_core.weights import ROLES, WeightsRecord, load_clip, model_of
@@ -32,7 +34,7 @@ from car_core.weights import ROLES, WeightsRecord, load_clip, model_of
 _CLASSIFIER_CHUNK = {"cpu": 1, "cuda": 32}
 
 # Fields that the models and what was encoded with them depend on.
-_BUILT_IN = ("proposal_model", "classifier_model", "positional_half", "classifier_feature", "cam", "max_patches")
+_BUILT_IN = ("proposal_model", "classifier_model", "positional_half", "classifier_feature", "cam", "max_patches", "sam")
 
 
 @dataclass
@@ -54,6 +56,7 @@ class CaR:
 
     proposal_clip (f) and classifier_clip (g) are open_clip models with ViT towers, built by the caller, of any size
     and patch size, in float32; they may be the same model. They are moved to ``device`` and set to evaluation mode.
+    mask_source: gives the candidates for ``config.sam``, e.g. ``refine.sam.SAMMasks``.
     """
 
     def __init__(
@@ -63,8 +66,12 @@ class CaR:
         proposal_clip: nn.Module,
         classifier_clip: nn.Module,
         device: str | torch.device = "cpu",
+        mask_source: MaskSource | None = None,
     ) -> None:
+        if (mask_source is None) != (config.sam is None):
+            raise ModelError("mask_source: expected one with config.sam, and none without")
         self.config = config
+        self._mask_source = mask_source
         self.device = as_device(device)
         self.weights: tuple[WeightsRecord, ...] = ()
         self.memory: StageMemory | None = None
@@ -104,8 +111,10 @@ class CaR:
                 loaded[key] = load(*key, role=role, device=device)
         (proposal, _), (classifier, _) = (loaded[models[role], by_role[role]] for role in ROLES)
         config = config.model_copy(update={f"{role}_model": model for role, model in models.items()})
-        car = cls(config, proposal_clip=proposal, classifier_clip=classifier, device=device)
-        car.weights = tuple(replace(loaded[models[role], by_role[role]][1], role=role) for role in ROLES)
+        source, sam_weights = _mask_source_of(config, device)
+        car = cls(config, proposal_clip=proposal, classifier_clip=classifier, device=device, mask_source=source)
+        own = [replace(loaded[models[role], by_role[role]][1], role=role) for role in ROLES]
+        car.weights = (*own, *sam_weights)
         return car
 
     def with_config(self, config: CaRConfig) -> CaR:
@@ -302,6 +311,9 @@ class CaR:
             for indices in _competitors(config.mode, kept):
                 proposals = upsample_all(job.proposals[[kept.index(i) for i in indices]], size)
                 masks[list(indices)] = self._refine(job.image, proposals)
+        if config.sam and self._mask_source:
+            with timed(job.seconds, "sam", self.device):
+                masks = match_masks(masks, self._mask_source.masks(job.image), config.sam)
         scores[list(kept)] = [score_of[index] for index in kept]
         merged = None
         if config.mode == "referring":
@@ -325,6 +337,18 @@ class CaR:
         # Packed: masks at the image's size are the largest results of all.
         bits = self._recalled("refine", inputs, lambda: np.packbits(refine(image, proposals, crf, crf_image)))
         return np.unpackbits(bits, count=proposals.size).astype(np.bool_).reshape(proposals.shape)
+
+
+def _mask_source_of(
+    config: CaRConfig, device: str | torch.device
+) -> tuple[MaskSource | None, tuple[WeightsRecord, ...]]:
+    """SAM by ``config.sam`` and the record of its weights; nothing without."""
+    if config.sam is None:
+        return None, ()
+    from car_core.refine.sam import load_sam
+
+    source, record = load_sam(config.sam, device=device)
+    return source, (record,)
 
 
 def _require_finite(stage: str, values: Tensor) -> None:

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from car_core.errors import ConfigError
 
@@ -131,6 +131,28 @@ class CRFConfig(BaseModel):
     bg_factor: Positive = Field(default=1.0, description="exponent of the background probability 1 - max y")
 
 
+# Smallest part of a CRF mask that a SAM mask inside it must cover to match (SAMConfig.min_overlap).
+SAM_MIN_OVERLAP: Mapping[str, float] = {"paper": 0.0, "released": 0.05}
+
+
+class SAMConfig(BaseModel):
+    """Refinement by SAM's automatic masks; the defaults are those of both sources."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(min_length=1, description="SAM or HQ-SAM: a hub name, a folder, or random:SEED for trials")
+    points_per_side: int = Field(default=64, ge=1, le=256, description="points of the grid along each side")
+    pred_iou_threshold: Unit = Field(default=0.88, description="least IoU that SAM predicts for a mask")
+    stability_threshold: Unit = Field(default=0.95, description="least IoU of a mask cut a little higher and lower")
+    nms_threshold: Unit = Field(default=0.7, description="largest IoU of the boxes of two masks")
+    iom_threshold: Unit = Field(default=0.7, description="phi_iom: a SAM mask matches above this")
+    iou_threshold: Unit = Field(default=0.7, description="phi_iou: the union of what matches replaces above this")
+    min_overlap: Unit | None = Field(
+        default=None,
+        description="least part of the CRF mask that a SAM mask inside it covers; None: the profile's, 0 or 0.05",
+    )
+
+
 class CaRConfig(Config):
     """All that decides what CaR computes for an image and its queries.
 
@@ -202,7 +224,7 @@ class CaRConfig(Config):
     )
 
     crf: CRFConfig | None = Field(default=CRFConfig(), description="None: no CRF, the likeliest label a pixel")
-    sam: None = Field(default=None, description="SAM refinement: not available, must be None")
+    sam: SAMConfig | None = Field(default=None, description="None: no refinement by SAM (semantic mode alone has one)")
     max_patches: int = Field(
         default=4096,
         ge=1,
@@ -229,6 +251,16 @@ class CaRConfig(Config):
         if prompts is not None and len(set(prompts)) != len(prompts):
             raise ValueError(f"expected each visual prompt once, found {list(prompts)}")
         return prompts
+
+    @field_validator("sam")
+    @classmethod
+    def _sam_fits(cls, sam: SAMConfig | None, info: ValidationInfo) -> SAMConfig | None:
+        if sam is None:
+            return None
+        if info.data.get("mode") == "referring":
+            raise ValueError("expected none in referring mode")
+        least = SAM_MIN_OVERLAP[info.data.get("profile", "released")]
+        return sam if sam.min_overlap is not None else sam.model_copy(update={"min_overlap": least})
 
     @field_validator("templates")
     @classmethod

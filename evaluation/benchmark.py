@@ -129,8 +129,8 @@ def _source(field: str, own: Mapping[str, Any], settings: Mapping[str, Any]) -> 
 def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
     """``key=value`` texts as configuration values; values are YAML (``eta=0.5``, ``prompts=[blur, gray]``).
 
-    ``lambda`` stands for the field ``lambda_``; ``crf.iterations=5`` changes one field of the CRF. Raises
-    BenchmarkError for text that is no assignment or no YAML.
+    ``lambda`` stands for the field ``lambda_``; ``crf.iterations=5`` changes one field of the CRF, ``sam.model`` one of
+    SAM. Raises BenchmarkError for text that is no assignment or no YAML.
     """
     settings: dict[str, Any] = {}
     for assignment in assignments:
@@ -157,9 +157,10 @@ def _assign(settings: dict[str, Any], key: str, value: Any) -> None:
     if not dot:
         settings["lambda_" if key == "lambda" else key] = value
         return
-    if outer != "crf":
-        raise BenchmarkError(f"--set {key}: expected a field, or crf.<field>")
-    settings["crf"] = {**(settings.get("crf") or CRFConfig().model_dump()), inner: value}
+    if outer not in ("crf", "sam"):
+        raise BenchmarkError(f"--set {key}: expected a field, crf.<field> or sam.<field>")
+    usual = CRFConfig().model_dump() if outer == "crf" else {}
+    settings[outer] = {**(settings.get(outer) or usual), inner: value}
 
 
 def _yaml(assignment: str, text: str) -> Any:

@@ -18,11 +18,13 @@ from evaluation.commands.options import (
     MethodOption,
     ProfileOption,
     ProposalWeightsOption,
+    SamOption,
     SettingsOption,
     TimeoutOption,
     WeightsOption,
     WorkersOption,
     weights_by_role,
+    with_sam,
 )
 from evaluation.commands.terminal import show_run, show_tables
 from evaluation.exit_status import SHOW_TRACEBACKS, exit_if_failed, one_line_errors
@@ -83,6 +85,7 @@ def eval_command(
     classifier_weights: ClassifierWeightsOption = None,
     method: MethodOption = "car",
     profile: ProfileOption = None,
+    sam: SamOption = None,
     set_: SettingsOption = None,
     split: Annotated[str | None, typer.Option(help="Split of the data set, or a file of ids.")] = None,
     source: Annotated[
@@ -133,7 +136,7 @@ def eval_command(
             weights=weights_by_role(weights, proposal_weights, classifier_weights),
             method=method,
             profile=profile.value if profile else None,
-            settings=parse_settings(set_ or []),
+            settings=parse_settings(with_sam(set_, sam)),
             split=split,
             source=source,
             protocol=parse_protocol(protocol or []),

@@ -33,6 +33,7 @@ def test_the_exclusions_are_these_and_no_others() -> None:
         "out",
         "proposal_model",
         "classifier_model",
+        "sam.model",
         "weights_name",
     }
 
