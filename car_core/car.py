@@ -305,7 +305,8 @@ class CaR:
         recurrence, config = job.recurrence, self.config
         kept, last = recurrence.alive, recurrence.steps[-1]
         size, total = size_of(job.image), len(recurrence.queries)
-        masks, scores = np.zeros((total, *size), np.bool_), np.zeros(total, np.float32)
+        masks: BoolArray = np.zeros((total, *size), np.bool_)
+        scores = np.zeros(total, np.float32)
         score_of = dict(zip(last.queries, last.scores, strict=True))
         with timed(job.seconds, "refine", self.device):
             for indices in _competitors(config.mode, kept):

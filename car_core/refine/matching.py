@@ -51,8 +51,6 @@ def intersection_over_minimum(
 
 def _pixel_counts(masks: BoolArray, candidates: BoolArray) -> tuple[Counts, Counts, Counts]:
     """Pixels in common [N, M], of each mask [N] and of each candidate [M]."""
-    # float32 products are sums of ones, exact up to 2 ** 24 pixels; float64 beyond.
-    dtype = np.float32 if masks[0].size < 1 << 24 else np.float64
     flat, other = (values.reshape(len(values), -1) for values in (masks, candidates))
-    overlaps = flat.astype(dtype) @ other.astype(dtype).T
-    return overlaps.astype(np.int64), flat.sum(axis=1), other.sum(axis=1)
+    overlaps = np.stack([(other & mask).sum(axis=1) for mask in flat])
+    return overlaps, flat.sum(axis=1), other.sum(axis=1)

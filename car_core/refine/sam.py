@@ -59,7 +59,8 @@ class SAMMasks:
         pixels, inner = preprocessed(image, self._side)
         embeddings = self._embeddings(pixels[None].to(self._device))
         points = point_grid(self._config.points_per_side, size) * scale
-        masks, scores = [np.zeros((0, *size), np.bool_)], [np.zeros(0, np.float32)]
+        masks: list[BoolArray] = [np.zeros((0, *size), np.bool_)]
+        scores = [np.zeros(0, np.float32)]
         for chunk in points.split(_POINTS_AT_ONCE):
             output = self._model(input_points=chunk[None, :, None].to(self._device), **embeddings)
             logits, quality = _flat(output.pred_masks[0], output.iou_scores[0])
@@ -81,7 +82,8 @@ class SAMMasks:
     ) -> tuple[BoolArray, Any]:
         """The masks of logits [m, h, w] that are good and stable enough, bool [k, H, W], and their quality [k]."""
         kept = quality >= self._config.pred_iou_threshold
-        masks, scores = [np.zeros((0, *size), np.bool_)], []
+        masks: list[BoolArray] = [np.zeros((0, *size), np.bool_)]
+        scores = []
         for one, score in zip(logits[kept], quality[kept], strict=True):  # one at a time is in memory at full size
             full = enlarged(one, self._side, inner, size)
             if stability(full) >= self._config.stability_threshold:
