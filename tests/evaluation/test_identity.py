@@ -120,7 +120,7 @@ def test_changed_code_changes_the_identity(source: str, tmp_path: Path) -> None:
 
 
 def test_every_option_of_a_run_is_in_the_identity_or_excluded() -> None:
-    # Each shown to count above, or: `protocol` in test_referring_runs, `source` in test_data_sets, `shard` in test_merge,
+    # Each shown to count above, `protocol` in test_referring_runs, `source` in test_data_sets, `shard` in test_merge,
     # `method` in test_methods.
     covered = {
         "benchmark",
