@@ -1,6 +1,6 @@
 """ClearCLIP: queries with queries, without the last block's residual connection and feed-forward network.
 
-Lan et al., "ClearCLIP: Decomposing CLIP Representations for Dense Vision-Language Inference", ECCV 2024, section 3.3.
+Lan et al., "ClearCLIP: Decomposing CLIP Representations for Dense Vision-Language Inference", ECCV 2024.
 """
 
 from __future__ import annotations

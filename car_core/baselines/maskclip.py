@@ -1,6 +1,6 @@
 """MaskCLIP: every token attends to itself alone.
 
-Zhou, Loy, Dai, "Extract Free Dense Labels from CLIP", ECCV 2022, section 3.2; for ViTs its authors' code keeps the last
+Zhou, Loy, Dai, "Extract Free Dense Labels from CLIP", ECCV 2022; for ViTs its authors' code keeps the last
 block's residual connection and feed-forward network.
 """
 

@@ -1,7 +1,7 @@
 """NACLIP: keys with keys and a Gaussian of the distance between patches, without residual and feed-forward network.
 
 Hajimiri, Ben Ayed, Dolz, "Pay Attention to Your Neighbours: Training-Free Open-Vocabulary Semantic Segmentation",
-WACV 2025, section 3.
+WACV 2025.
 """
 
 from __future__ import annotations

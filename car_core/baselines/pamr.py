@@ -1,6 +1,6 @@
 """PAMR, pixel-adaptive mask refinement: maps averaged over neighbours of like colour.
 
-Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels", CVPR 2020, section 3.3; with dilations 8 and
+Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels", CVPR 2020; with dilations 8 and
 16, as SCLIP and NACLIP use it.
 """
 

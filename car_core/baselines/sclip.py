@@ -1,6 +1,6 @@
 """SCLIP: correlative self-attention, queries with queries plus keys with keys.
 
-Wang, Mei, Yuille, "SCLIP: Rethinking Self-Attention for Dense Vision-Language Inference", ECCV 2024, equation 4.
+Wang, Mei, Yuille, "SCLIP: Rethinking Self-Attention for Dense Vision-Language Inference", ECCV 2024.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """SAM masks in place of CRF masks where they agree.
 
-Source: paper, section 3.4 (CaR+SAM), and the released code: a candidate matches a mask by intersection over the smaller
+Source: the CaR paper (CaR+SAM) and the released code: a candidate matches a mask by intersection over the smaller
 of the two (IoM); what matches is united, and the union replaces the mask if their IoU is high enough.
 """
 

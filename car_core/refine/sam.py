@@ -1,6 +1,6 @@
 """Automatic masks of SAM and HQ-SAM, by transformers: a grid of points, the good masks, one of each.
 
-Kirillov et al., "Segment Anything", ICCV 2023, section 5 and appendix B; Ke et al., "Segment Anything in High Quality",
+Kirillov et al., "Segment Anything", ICCV 2023; Ke et al., "Segment Anything in High Quality",
 NeurIPS 2023. No crops of the image and no smallest area, as CaR uses it.
 """
 
