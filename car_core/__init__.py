@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from car_core.config import CaRConfig, CRFConfig
+from car_core.config import CaRConfig, CRFConfig, SAMConfig
 from car_core.errors import ConfigError, ImageError, ModelError, QueryError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = [
     "ImageError",
     "ModelError",
     "QueryError",
+    "SAMConfig",
     "Segmentation",
     "Step",
 ]

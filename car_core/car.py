@@ -20,8 +20,11 @@ from car_core.images import ImageLike, as_rgb, size_of, upsample, upsample_all
 from car_core.memory import Result, StageMemory
 from car_core.prompts import draw_prompts
 from car_core.proposals import EncodedImage, ProposalGenerator
+from car_core.queries import check_texts, require_any
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
 from car_core.refine.crf import refine
+from car_core.refine.mask_source import MaskSource
+from car_core.refine.matching import match_masks
 from car_core.segmentation import BoolArray, FloatArray, RGBArray, Segmentation, join_passes, merge_masks, paint_labels
 from car_core.stopwatch import timed, timed_all
 from car_core.weights import ROLES, WeightsRecord, load_clip, model_of
@@ -31,7 +34,7 @@ from car_core.weights import ROLES, WeightsRecord, load_clip, model_of
 _CLASSIFIER_CHUNK = {"cpu": 1, "cuda": 32}
 
 # Fields that the models and what was encoded with them depend on.
-_BUILT_IN = ("proposal_model", "classifier_model", "positional_half", "classifier_feature", "cam", "max_patches")
+_BUILT_IN = ("proposal_model", "classifier_model", "positional_half", "classifier_feature", "cam", "max_patches", "sam")
 
 
 @dataclass
@@ -53,6 +56,7 @@ class CaR:
 
     proposal_clip (f) and classifier_clip (g) are open_clip models with ViT towers, built by the caller, of any size
     and patch size, in float32; they may be the same model. They are moved to ``device`` and set to evaluation mode.
+    mask_source: gives the candidates for ``config.sam``, e.g. ``refine.sam.SAMMasks``.
     """
 
     def __init__(
@@ -62,8 +66,12 @@ class CaR:
         proposal_clip: nn.Module,
         classifier_clip: nn.Module,
         device: str | torch.device = "cpu",
+        mask_source: MaskSource | None = None,
     ) -> None:
+        if (mask_source is None) != (config.sam is None):
+            raise ModelError("mask_source: expected one with config.sam, and none without")
         self.config = config
+        self._mask_source = mask_source
         self.device = as_device(device)
         self.weights: tuple[WeightsRecord, ...] = ()
         self.memory: StageMemory | None = None
@@ -103,8 +111,10 @@ class CaR:
                 loaded[key] = load(*key, role=role, device=device)
         (proposal, _), (classifier, _) = (loaded[models[role], by_role[role]] for role in ROLES)
         config = config.model_copy(update={f"{role}_model": model for role, model in models.items()})
-        car = cls(config, proposal_clip=proposal, classifier_clip=classifier, device=device)
-        car.weights = tuple(replace(loaded[models[role], by_role[role]][1], role=role) for role in ROLES)
+        source, sam_weights = _mask_source_of(config, device)
+        car = cls(config, proposal_clip=proposal, classifier_clip=classifier, device=device, mask_source=source)
+        own = [replace(loaded[models[role], by_role[role]][1], role=role) for role in ROLES]
+        car.weights = (*own, *sam_weights)
         return car
 
     def with_config(self, config: CaRConfig) -> CaR:
@@ -123,7 +133,7 @@ class CaR:
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
         """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context."""
-        checked = _check_texts("queries", queries)
+        checked = check_texts("queries", queries)
         if not checked:
             raise QueryError("queries: expected at least one text, found none")
         for query in checked:
@@ -178,7 +188,7 @@ class CaR:
         self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], trace: bool
     ) -> list[Segmentation]:
         config = self.config
-        _require_any(things=things, stuff=stuff)
+        require_any(things=things, stuff=stuff)
         queries = self.check_queries([*things, *stuff])
         behind_things = {"stuff": tuple(stuff), "common": config.background}[config.thing_background]
         jobs = []
@@ -196,7 +206,7 @@ class CaR:
             raise type(error)(f"image {position}: {error}") from None
 
     def _check_background(self, background: Sequence[str]) -> tuple[str, ...]:
-        checked = _check_texts("background", background)
+        checked = check_texts("background", background)
         for text in checked:
             self._proposal_text.check(text, self.config.cam_template)
         return checked
@@ -295,12 +305,16 @@ class CaR:
         recurrence, config = job.recurrence, self.config
         kept, last = recurrence.alive, recurrence.steps[-1]
         size, total = size_of(job.image), len(recurrence.queries)
-        masks, scores = np.zeros((total, *size), np.bool_), np.zeros(total, np.float32)
+        masks: BoolArray = np.zeros((total, *size), np.bool_)
+        scores = np.zeros(total, np.float32)
         score_of = dict(zip(last.queries, last.scores, strict=True))
         with timed(job.seconds, "refine", self.device):
             for indices in _competitors(config.mode, kept):
                 proposals = upsample_all(job.proposals[[kept.index(i) for i in indices]], size)
                 masks[list(indices)] = self._refine(job.image, proposals)
+        if config.sam and self._mask_source:
+            with timed(job.seconds, "sam", self.device):
+                masks = match_masks(masks, self._mask_source.masks(job.image), config.sam)
         scores[list(kept)] = [score_of[index] for index in kept]
         merged = None
         if config.mode == "referring":
@@ -326,17 +340,16 @@ class CaR:
         return np.unpackbits(bits, count=proposals.size).astype(np.bool_).reshape(proposals.shape)
 
 
-def _check_texts(name: str, texts: Sequence[str]) -> tuple[str, ...]:
-    """The texts as a tuple. Raises QueryError, naming the position, unless each is a text of its own."""
-    checked = tuple(texts)
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in checked):
-        raise QueryError(f"{name}: expected a sequence of texts, found {type(texts).__name__}")
-    for position, text in enumerate(checked):
-        if not text.strip():
-            raise QueryError(f"{name}[{position}]: expected a text, found a blank one")
-        if text in checked[:position]:
-            raise QueryError(f"{name}[{position}]: expected each text once, found {text!r} again")
-    return checked
+def _mask_source_of(
+    config: CaRConfig, device: str | torch.device
+) -> tuple[MaskSource | None, tuple[WeightsRecord, ...]]:
+    """SAM by ``config.sam`` and the record of its weights; nothing without."""
+    if config.sam is None:
+        return None, ()
+    from car_core.refine.sam import load_sam
+
+    source, record = load_sam(config.sam, device=device)
+    return source, (record,)
 
 
 def _require_finite(stage: str, values: Tensor) -> None:
@@ -350,9 +363,3 @@ def _competitors(mode: str, kept: tuple[int, ...]) -> list[tuple[int, ...]]:
     if not kept:
         return []
     return [kept] if mode == "semantic" else [(index,) for index in kept]
-
-
-def _require_any(**queries: Sequence[str]) -> None:
-    for name, texts in queries.items():
-        if not texts:
-            raise QueryError(f"{name}: expected at least one text, found none")

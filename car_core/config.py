@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from car_core.errors import ConfigError
 
@@ -103,6 +103,20 @@ Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+class Config(BaseModel):
+    """A frozen configuration whose mistakes are one-line ``ConfigError``s naming the field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    if not TYPE_CHECKING:  # type checkers and editors read the fields instead
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise ConfigError(_explain(error, type(self)), error.errors()) from None
+
+
 class CRFConfig(BaseModel):
     """Dense CRF (Krähenbühl and Koltun) over the proposals; the defaults are those of both sources."""
 
@@ -117,7 +131,29 @@ class CRFConfig(BaseModel):
     bg_factor: Positive = Field(default=1.0, description="exponent of the background probability 1 - max y")
 
 
-class CaRConfig(BaseModel):
+# Smallest part of a CRF mask that a SAM mask inside it must cover to match (SAMConfig.min_overlap).
+SAM_MIN_OVERLAP: Mapping[str, float] = {"paper": 0.0, "released": 0.05}
+
+
+class SAMConfig(BaseModel):
+    """Refinement by SAM's automatic masks; the defaults are those of both sources."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(min_length=1, description="SAM or HQ-SAM: a hub name, a folder, or random:SEED for trials")
+    points_per_side: int = Field(default=64, ge=1, le=256, description="points of the grid along each side")
+    pred_iou_threshold: Unit = Field(default=0.88, description="least IoU that SAM predicts for a mask")
+    stability_threshold: Unit = Field(default=0.95, description="least IoU of a mask cut a little higher and lower")
+    nms_threshold: Unit = Field(default=0.7, description="largest IoU of the boxes of two masks")
+    iom_threshold: Unit = Field(default=0.7, description="phi_iom: a SAM mask matches above this")
+    iou_threshold: Unit = Field(default=0.7, description="phi_iou: the union of what matches replaces above this")
+    min_overlap: Unit | None = Field(
+        default=None,
+        description="least part of the CRF mask that a SAM mask inside it covers; None: the profile's, 0 or 0.05",
+    )
+
+
+class CaRConfig(Config):
     """All that decides what CaR computes for an image and its queries.
 
     Unknown fields and impossible values raise ``ConfigError`` (a ``ValueError``) with one line naming the field.
@@ -126,8 +162,6 @@ class CaRConfig(BaseModel):
     >>> CaRConfig(profile="paper").keep_best, CaRConfig(profile="paper", keep_best=True).keep_best
     (False, True)
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     profile: Profile = Field(default="released", description="source of the switches' defaults")
     mode: Mode = Field(default="semantic", description="one label a pixel, or one object for all sentences")
@@ -190,20 +224,12 @@ class CaRConfig(BaseModel):
     )
 
     crf: CRFConfig | None = Field(default=CRFConfig(), description="None: no CRF, the likeliest label a pixel")
-    sam: None = Field(default=None, description="SAM refinement: not available, must be None")
+    sam: SAMConfig | None = Field(default=None, description="None: no refinement by SAM (semantic mode alone has one)")
     max_patches: int = Field(
         default=4096,
         ge=1,
         description="largest patch grid of f; a larger image is shrunk for f alone (neither source has a limit)",
     )
-
-    if not TYPE_CHECKING:  # type checkers and editors read the fields instead
-
-        def __init__(self, **values: Any) -> None:
-            try:
-                super().__init__(**values)
-            except ValidationError as error:
-                raise ConfigError(_explain(error), error.errors()) from None
 
     @model_validator(mode="before")
     @classmethod
@@ -226,42 +252,58 @@ class CaRConfig(BaseModel):
             raise ValueError(f"expected each visual prompt once, found {list(prompts)}")
         return prompts
 
+    @field_validator("sam")
+    @classmethod
+    def _sam_fits(cls, sam: SAMConfig | None, info: ValidationInfo) -> SAMConfig | None:
+        if sam is None:
+            return None
+        if info.data.get("mode") == "referring":
+            raise ValueError("expected none in referring mode")
+        least = SAM_MIN_OVERLAP[info.data.get("profile", "released")]
+        return sam if sam.min_overlap is not None else sam.model_copy(update={"min_overlap": least})
+
     @field_validator("templates")
     @classmethod
     def _templates_hold_the_query(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
         for template in templates:
-            _check_template(template)
+            check_template(template)
         return templates
 
     @field_validator("cam_template")
     @classmethod
     def _cam_template_holds_the_query(cls, template: str) -> str:
-        return _check_template(template)
+        return check_template(template)
 
     @field_validator("background")
     @classmethod
     def _background_is_distinct(cls, background: tuple[str, ...]) -> tuple[str, ...]:
-        if any(not text.strip() for text in background):
-            raise ValueError("expected texts, found a blank background query")
-        repeated = {text for text in background if background.count(text) > 1}
-        if repeated:
-            raise ValueError(f"expected each background query once, found twice: {sorted(repeated)}")
-        return background
+        return distinct_background(background)
 
 
-def _explain(error: ValidationError) -> str:
+def distinct_background(background: tuple[str, ...]) -> tuple[str, ...]:
+    """The background queries. Raises ValueError for a blank or a repeated one."""
+    if any(not text.strip() for text in background):
+        raise ValueError("expected texts, found a blank background query")
+    repeated = {text for text in background if background.count(text) > 1}
+    if repeated:
+        raise ValueError(f"expected each background query once, found twice: {sorted(repeated)}")
+    return background
+
+
+def _explain(error: ValidationError, config: type[Config]) -> str:
     parts = []
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(field, list(CaRConfig.model_fields))
+            near = difflib.get_close_matches(field, list(config.model_fields))
             parts.append(f"{field}: no such field" + (f"; did you mean {', '.join(near)}?" if near else ""))
         else:
             parts.append(f"{field}: {item['msg']}, found {item['input']!r}")
     return "; ".join(parts)
 
 
-def _check_template(template: str) -> str:
+def check_template(template: str) -> str:
+    """The template. Raises ValueError unless it has one ``{}``."""
     if template.count("{}") != 1:
         raise ValueError(f"expected a template with one {{}} for the query, found {template!r}")
     return template

@@ -72,7 +72,8 @@ class Benchmark(BaseModel):
     """Data set, protocol and values of one benchmark.
 
     split: the split of the data set; None for its usual one. protocol: options of ``evaluation.protocol``.
-    profiles: what differs between the two sources. profile: the one that a run takes unless told otherwise.
+    profiles: what differs between the two sources. baselines: fields of all of them (`all`) and of one by its name.
+    profile: the one that a run takes unless told otherwise.
     embedded: whether data and weights are the miniature's unless others are named; such figures stand beside none of
     the paper's. A file may name another benchmark as its `base`: it then holds only what differs from it.
     """
@@ -89,6 +90,7 @@ class Benchmark(BaseModel):
     profile: Profile = "released"
     embedded: bool = False
     profiles: Mapping[Profile, Mapping[str, Any]] = {}
+    baselines: Mapping[str, Mapping[str, Any]] = {}
 
 
 def benchmark_names() -> list[str]:
@@ -157,8 +159,8 @@ def _source(field: str, own: Mapping[str, Any], settings: Mapping[str, Any]) -> 
 def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
     """``key=value`` texts as configuration values; values are YAML (``eta=0.5``, ``prompts=[blur, gray]``).
 
-    ``lambda`` stands for the field ``lambda_``; ``crf.iterations=5`` changes one field of the CRF. Raises
-    BenchmarkError for text that is no assignment or no YAML.
+    ``lambda`` stands for the field ``lambda_``; ``crf.iterations=5`` changes one field of the CRF, ``sam.model`` one of
+    SAM. Raises BenchmarkError for text that is no assignment or no YAML.
     """
     settings: dict[str, Any] = {}
     for assignment in assignments:
@@ -185,9 +187,10 @@ def _assign(settings: dict[str, Any], key: str, value: Any) -> None:
     if not dot:
         settings["lambda_" if key == "lambda" else key] = value
         return
-    if outer != "crf":
-        raise BenchmarkError(f"--set {key}: expected a field, or crf.<field>")
-    settings["crf"] = {**(settings.get("crf") or CRFConfig().model_dump()), inner: value}
+    if outer not in ("crf", "sam"):
+        raise BenchmarkError(f"--set {key}: expected a field, crf.<field> or sam.<field>")
+    usual = CRFConfig().model_dump() if outer == "crf" else {}
+    settings[outer] = {**(settings.get(outer) or usual), inner: value}
 
 
 def _yaml(assignment: str, text: str) -> Any:

@@ -15,13 +15,16 @@ from evaluation.commands.options import (
     ClassifierWeightsOption,
     DeviceOption,
     FreshOption,
+    MethodOption,
     ProfileOption,
     ProposalWeightsOption,
+    SamOption,
     SettingsOption,
     TimeoutOption,
     WeightsOption,
     WorkersOption,
     weights_by_role,
+    with_sam,
 )
 from evaluation.commands.terminal import show_run
 from evaluation.exit_status import SHOW_TRACEBACKS, exit_if_failed, one_line_errors
@@ -80,7 +83,9 @@ def eval_command(
     weights: WeightsOption = None,
     proposal_weights: ProposalWeightsOption = None,
     classifier_weights: ClassifierWeightsOption = None,
+    method: MethodOption = "car",
     profile: ProfileOption = None,
+    sam: SamOption = None,
     set_: SettingsOption = None,
     split: Annotated[str | None, typer.Option(help="Split of the data set, or a file of ids.")] = None,
     source: Annotated[
@@ -117,8 +122,10 @@ def eval_command(
     with one_line_errors():
         from evaluation.benchmark import parse_protocol, parse_settings
         from evaluation.merge import parse_shard
+        from evaluation.methods import ALL
         from evaluation.own_data import resolve_data
         from evaluation.runner import RunOptions, evaluate
+        from evaluation.suite import run_methods
 
         own = {"images": images, "masks": masks, "classes": classes, "hf": hf, "hf_config": hf_config}
         asked = resolve_data(benchmark, data_root, {**own, "image_column": image_column, "mask_column": mask_column})
@@ -127,8 +134,9 @@ def eval_command(
             data_root=asked.data_root,
             places=asked.places,
             weights=weights_by_role(weights, proposal_weights, classifier_weights),
+            method=method,
             profile=profile.value if profile else None,
-            settings=parse_settings(set_ or []),
+            settings=parse_settings(with_sam(set_, sam)),
             split=split,
             source=source,
             protocol=parse_protocol(protocol or []),
@@ -142,13 +150,14 @@ def eval_command(
             sample_timeout=sample_timeout or None,
             fresh=fresh,
         )
-        run = evaluate(options)
+        done = run_methods(options) if method == ALL else evaluate(options)
         if json:
-            typer.echo((run.path / "run.json").read_text(encoding="utf-8"), nl=False)
+            file = "suite.json" if method == ALL else "run.json"
+            typer.echo((done.path / file).read_text(encoding="utf-8"), nl=False)
         else:
-            show_run(run.path)
-    typer.echo(f"Run directory: {run.path}", err=True)
-    exit_if_failed([run], allow=allow_failures)
+            show_run(done.path)
+    typer.echo(f"Run directory: {done.path}", err=True)
+    exit_if_failed(done.all_runs, allow=allow_failures)
 
 
 table.register(app)

@@ -65,10 +65,11 @@ def _exit_status(error: Exception) -> int | None:
     from evaluation.compare import ComparisonError
     from evaluation.engines.decoding import WorkerError
     from evaluation.merge import MergeError
+    from evaluation.reference import ReferenceFileError
     from evaluation.segment import SegmentError
     from results import StoreError
 
     library = (ConfigError, ImageError, ModelError, QueryError, DatasetError, ImageFileError, StoreError)
-    if isinstance(error, (*library, BenchmarkError, ComparisonError, MergeError, SegmentError)):
+    if isinstance(error, (*library, BenchmarkError, ComparisonError, MergeError, ReferenceFileError, SegmentError)):
         return SETUP_ERROR
     return RUN_ERROR if isinstance(error, (WorkerError, OSError)) else None

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from car_core import CaRConfig
+from car_core.config import Config
 from car_core.weights import WeightsRecord
 from dataset_adapters import Dataset
 from results import Environment
@@ -28,6 +28,7 @@ EXCLUDED = {
     "out": "a path",
     "proposal_model": "a name or path; the sha256 of the architecture stands for it",
     "classifier_model": "a name or path; the sha256 of the architecture stands for it",
+    "sam.model": "a name or path; the sha256 of its weights stands for it",
     "weights_name": "a name or path where a file's sha256 is known",
 }
 
@@ -59,7 +60,7 @@ _NOT_NUMERIC = ("car_core/drawing/", "dataset_adapters/prepare/")
 def identity_fields(
     benchmark: str,
     dataset: Dataset,
-    config: CaRConfig,
+    config: Config,
     weights: Sequence[WeightsRecord],
     protocol: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -78,7 +79,14 @@ def identity_fields(
 
 
 def _without_excluded(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in EXCLUDED}
+    def own(prefix: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            key: own(f"{prefix}{key}.", value) if isinstance(value, dict) else value
+            for key, value in fields.items()
+            if f"{prefix}{key}" not in EXCLUDED
+        }
+
+    return own("", config)
 
 
 def _weights_fields(record: WeightsRecord) -> dict[str, Any]:

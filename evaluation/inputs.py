@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from car_core import CaRConfig
+from car_core.config import Config
 from car_core.weights import MINIATURE, ROLES, model_of
 from dataset_adapters import DatasetError, embedded_root, holds, is_embedded
 from evaluation.benchmark import Benchmark, BenchmarkError, Source
 
 DEFAULT_DATA = Path("data")
 """Where data sets are looked for when no data root is given: VOCdevkit, coco, refer below it."""
+ConfigT = TypeVar("ConfigT", bound=Config)
 NOT_COMPARABLE = "miniature: not comparable with the paper"
 _CONSEQUENCE = "its figures are not comparable with the paper's"
 
@@ -31,15 +33,19 @@ class Inputs:
 
 
 def resolve_inputs(
-    benchmark: Benchmark, data_root: Path | None, weights: str | Mapping[str, str | None] | None
+    benchmark: Benchmark,
+    data_root: Path | None,
+    weights: str | Mapping[str, str | None] | None,
+    roles: Sequence[str] = ROLES,
 ) -> Inputs:
     """Fill in what was not named: data from `DEFAULT_DATA` if they are there, else the miniature's; its weights.
 
-    An embedded benchmark uses the miniature without a notice. Raises DatasetError if neither place has the data set.
+    roles: the models that are needed. An embedded benchmark uses the miniature without a notice. Raises DatasetError if
+    neither place has the data set.
     """
     root, data_notices = (data_root, []) if data_root else _default_root(benchmark)
     by_role = weights if isinstance(weights, Mapping) else dict.fromkeys(ROLES, weights)
-    named = {**dict.fromkeys(ROLES), **by_role}
+    named = {role: by_role.get(role) for role in roles}
     chosen = {role: name or MINIATURE for role, name in named.items()}
     about_weights = [] if benchmark.embedded else weights_notices(named)
     foreign = benchmark.embedded or MINIATURE in chosen.values() or is_embedded(root)
@@ -67,18 +73,18 @@ def weights_notices(named: Mapping[str, str | None]) -> list[str]:
     unnamed = [role for role, name in named.items() if not name]
     if not unnamed:
         return []
-    option = "--weights" if len(unnamed) == len(ROLES) else f"--{unnamed[0]}-weights"
+    option = "--weights" if len(unnamed) == len(named) else f"--{unnamed[0]}-weights"
     return [f"no {option}: using the embedded miniature; {_CONSEQUENCE}"]
 
 
 def with_own_models(
-    config: CaRConfig, sources: Mapping[str, Source], weights: Mapping[str, str]
-) -> tuple[CaRConfig, dict[str, Source]]:
+    config: ConfigT, sources: Mapping[str, Source], weights: Mapping[str, str]
+) -> tuple[ConfigT, dict[str, Source]]:
     """The configuration with the architectures that the weights bring along.
 
     Raises BenchmarkError if the user chose another one for such weights.
     """
-    fields = {f"{role}_model": model_of(getattr(config, f"{role}_model"), weights[role]) for role in ROLES}
+    fields = {f"{role}_model": model_of(getattr(config, f"{role}_model"), weights[role]) for role in weights}
     changed = {field: model for field, model in fields.items() if model != getattr(config, field)}
     for field in changed:
         if sources[field] == "user":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from car_core import CaRConfig
+from car_core.config import Config
 from dataset_adapters import option_choices
 from evaluation.benchmark import Benchmark, BenchmarkError
 from evaluation.metrics import metrics_for
@@ -23,7 +23,7 @@ class Protocol:
         return {**self.data, **self.scoring}
 
 
-def resolve_protocol(benchmark: Benchmark, task: str, config: CaRConfig, given: Mapping[str, str]) -> Protocol:
+def resolve_protocol(benchmark: Benchmark, task: str, config: Config, given: Mapping[str, str]) -> Protocol:
     """The protocol of a run: first choices, then the benchmark's, then the user's ``given``.
 
     An option of the data set that has the name of a configuration field takes that field's value. Raises

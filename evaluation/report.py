@@ -19,6 +19,7 @@ from dataset_adapters.sample import NameSet, find_sources
 from evaluation.benchmark import BenchmarkError, benchmark_names, load_benchmark
 from evaluation.gallery import choose, draw_sample
 from evaluation.identity import identity_fields
+from evaluation.methods import CAR
 from evaluation.metrics import semantic
 from evaluation.own_data import FOLDERS, HUGGING_FACE
 from evaluation.runner import Prepared, RunOptions, prepare
@@ -147,7 +148,8 @@ def _run_options(header: RunHeader, options: GalleryOptions) -> RunOptions:
         benchmark=header.benchmark.name,
         data_root=options.data_root,
         weights=_weights(header, options.weights or {}),
-        profile=config["profile"],
+        method=config.get("method", CAR),
+        profile=config.get("profile"),
         settings={name: config[name] for name, source in header.config_sources.items() if source == "user"},
         split=options.split or dataset.split,
         source=dataset.name.partition("/")[2] or None,
@@ -160,7 +162,7 @@ def _run_options(header: RunHeader, options: GalleryOptions) -> RunOptions:
 def _weights(header: RunHeader, given: Mapping[str, str | None]) -> dict[str, str]:
     """Weights by role: those given, else those the run names. Raises BenchmarkError for a file that was not given."""
     recorded = {entry.role: entry.name for entry in header.weights}
-    named = {role: given.get(role) or recorded[role] for role in ROLES}
+    named = {role: given.get(role) or name for role, name in recorded.items() if role in ROLES}
     for role, name in named.items():
         if not given.get(role) and Path(name).suffix and not Path(name).exists():
             raise BenchmarkError(f"--weights: expected the file {name} that the run was made with, found none given")

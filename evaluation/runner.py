@@ -12,22 +12,24 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from car_core import CaR
-from car_core.config import Profile
+from car_core import CaRConfig
+from car_core.config import Config, Profile
 from car_core.weights import load_clip
 from dataset_adapters import Dataset, DatasetError, load
 from dataset_adapters.sample import NameSet, find_sources
-from evaluation.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, resolve_config
+from evaluation.benchmark import Benchmark, BenchmarkError, Source, load_benchmark
 from evaluation.carry import frames_to_segment
 from evaluation.engines.local import run_local
 from evaluation.identity import environment, identity_fields, peak_rss_mib
 from evaluation.inputs import Inputs, resolve_inputs, with_own_models
 from evaluation.interrupts import StopRequest, stop_request
 from evaluation.merge import SHARD
+from evaluation.methods import CAR, find_method
 from evaluation.progress import Progress
 from evaluation.protocol import Protocol, resolve_protocol
 from evaluation.recompute import figures_of, require_own_records
 from evaluation.scorer import Scorer
+from evaluation.segmenter import ConfiguredSegmenter
 from results import (
     BenchmarkInfo,
     DatasetInfo,
@@ -53,6 +55,7 @@ class RunOptions:
     benchmark: str
     data_root: Path | None = None  # None: data/, or the miniature's; see evaluation.inputs
     weights: str | Mapping[str, str | None] | None = None  # see car_core.weights; None: the embedded miniature's
+    method: str = CAR  # see evaluation.methods
     profile: Profile | None = None  # None: the benchmark's
     settings: Mapping[str, Any] = field(default_factory=dict)  # configuration fields set by the user
     split: str | None = None  # None: the benchmark's
@@ -79,6 +82,11 @@ class Run:
     path: Path
     header: RunHeader
 
+    @property
+    def all_runs(self) -> list[Run]:
+        """The run alone, as a suite has several."""
+        return [self]
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -93,7 +101,7 @@ class Prepared:
     protocol: Protocol
     dataset: Dataset
     selected: Dataset
-    car: CaR
+    car: ConfiguredSegmenter
     sources: Mapping[str, Source]
 
     @property
@@ -115,7 +123,8 @@ def evaluate(options: RunOptions) -> Run:
 def run_prepared(prepared: Prepared, options: RunOptions) -> Run:
     """The run that was prepared with the same options."""
     header = _header(prepared, options)
-    path = options.out or DEFAULT_RUNS / f"{header.benchmark.name}-{prepared.car.config.profile}-{header.identity[:12]}"
+    setting = header.config.get("profile") or header.config["method"]
+    path = options.out or DEFAULT_RUNS / f"{header.benchmark.name}-{setting}-{header.identity[:12]}"
     with RunDirectory(path) as store:
         finished = store.start(header, fresh=options.fresh)
         require_own_records(store, prepared.scorer, prepared.selected.ids)
@@ -131,19 +140,25 @@ def prepare(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Prep
     """
     _check_out(options.out or DEFAULT_RUNS)
     benchmark = load_benchmark(options.benchmark)
-    config, sources = resolve_config(benchmark, options.profile or benchmark.profile, options.settings)
-    protocol = resolve_protocol(benchmark, find_sources(benchmark.adapter)[0].task, config, options.protocol)
-    inputs = resolve_inputs(benchmark, options.data_root, options.weights)
+    method, task = find_method(options.method), find_sources(benchmark.adapter)[0].task
+    config, sources = method.resolve(benchmark, task, options.profile, options.settings)
+    protocol = resolve_protocol(benchmark, task, config, options.protocol)
+    inputs = resolve_inputs(benchmark, options.data_root, options.weights, method.roles)
     for notice in inputs.notices:
         print(f"notice: {notice}", file=sys.stderr)
     dataset = _dataset(benchmark, protocol, inputs.data_root, options)
-    if config.carry_queries and not dataset.sequences:
+    if carries_queries(config) and not dataset.sequences:
         raise BenchmarkError(f"carry_queries: expected a data set of videos, found {dataset.name}")
     config, sources = with_own_models(config, sources, inputs.weights)
-    car = CaR.from_config(config, weights=inputs.weights, device=options.device, load=load_model)
+    car = method.build(config, weights=inputs.weights, device=options.device, load=load_model)
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
     return Prepared(benchmark, inputs, protocol, dataset, _selected(dataset, options), car, sources)
+
+
+def carries_queries(config: Config) -> bool:
+    """Whether a frame starts with the queries that survived the one before."""
+    return isinstance(config, CaRConfig) and config.carry_queries
 
 
 def _dataset(benchmark: Benchmark, protocol: Protocol, root: Path, options: RunOptions) -> Dataset:
@@ -218,7 +233,8 @@ def _paper_fields(prepared: Prepared) -> dict[str, Any]:
     paper, remark = prepared.benchmark.paper, prepared.inputs.remark
     if paper is None or remark:
         return {"not_comparable": remark}
-    cell, sentences = PaperCell(table=paper.table, column=paper.column), prepared.car.config.sentences
+    cell = PaperCell(table=paper.table, column=paper.column)
+    sentences = getattr(prepared.car.config, "sentences", "single")
     n_samples = paper.n_samples(sentences, len(prepared.dataset))
     return {"paper": cell, "paper_split": paper.split, "paper_samples": n_samples}
 
@@ -255,7 +271,7 @@ def _segment_rest(
     dataset = prepared.selected
     ids, carrier, scorer = dataset.ids, None, replace(prepared.scorer, folder=store.path)
     rest = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
-    if prepared.car.config.carry_queries:
+    if carries_queries(prepared.car.config):
         rest, carrier = frames_to_segment(ids, dataset.sequences, finished)
     redone = {ids[position] for position in rest}
     done = [record for sample_id, record in finished.items() if sample_id not in redone]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from car_core.config import Config
 from car_core.segmentation import Segmentation
+from car_core.weights import WeightsRecord
 from dataset_adapters import LabelSpace, Sample
 
 
@@ -22,6 +24,21 @@ class Segmenter(Protocol):
         self, images: Sequence[Any], things: Sequence[str], stuff: Sequence[str], *, trace: bool = ...
     ) -> list[Segmentation]:
         """One segmentation an image, things and stuff segmented apart; its queries are the things, then the stuff."""
+        ...
+
+
+class ConfiguredSegmenter(Segmenter, Protocol):
+    """A segmenter that says with which settings and models it works."""
+
+    weights: tuple[WeightsRecord, ...]
+
+    @property
+    def config(self) -> Config:
+        """Its settings."""
+        ...
+
+    def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
+        """The queries as a tuple. Raises QueryError for texts that it cannot segment."""
         ...
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,8 +19,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from car_core.weights import load_clip
-from evaluation.benchmark import BenchmarkError, near_matches
+from dataset_adapters.sample import find_sources
+from evaluation.benchmark import BenchmarkError, load_benchmark, near_matches
 from evaluation.engines.decoding import WorkerError
+from evaluation.methods import ALL, CAR, METHODS, settings_by_method
 from evaluation.previews import previews
 from evaluation.runner import DEFAULT_RUNS, ModelLoader, Run, RunOptions, prepare, run_prepared
 from results import write_suite
@@ -76,6 +78,11 @@ class FinishedSuite:
     path: Path
     runs: Mapping[str, Run]
 
+    @property
+    def all_runs(self) -> list[Run]:
+        """Its runs, in order."""
+        return list(self.runs.values())
+
 
 Task: TypeAlias = tuple[SuiteRun, RunOptions]
 Finished: TypeAlias = tuple[Run, list[Example]]
@@ -112,6 +119,46 @@ def run_suite(suite: Suite, *, out: Path | None = None, jobs: int = 1, **common:
     if sections:
         save_png(contact_sheet(sections), path / CONTACT_SHEET)
     return FinishedSuite(path, runs)
+
+
+def run_methods(options: RunOptions) -> FinishedSuite:
+    """Run one benchmark with every method that can do its task, or go on with what is unfinished, and write one table.
+
+    options: of all runs; ``method`` is not used, and a setting goes to the methods that have such a field. out: the
+    suite's folder, with the runs in it; None: `results/runs/methods-<benchmark>`, the runs where `car eval` puts them.
+    Each run has a process of its own, so that its memory is its own. Raises as `evaluate`.
+    """
+    name = f"methods-{options.benchmark}"
+    path = options.out or DEFAULT_RUNS / name
+    tasks = [(SuiteRun(benchmark=options.benchmark, variant=each.method), each) for each in _by_method(options)]
+    finished = {task[1].method: _in_own_process(task)[0] for task in tasks}
+    title = f"Methods on {options.benchmark}"
+    write_suite(path, name, title, {method: run.path for method, run in finished.items()}, kind="methods")
+    return FinishedSuite(path, finished)
+
+
+def _by_method(options: RunOptions) -> list[RunOptions]:
+    """The options of a run with each method. Raises BenchmarkError before any work for what one of them refuses."""
+    benchmark = load_benchmark(options.benchmark)
+    task = find_sources(benchmark.adapter)[0].task
+    able = [method for method in METHODS.values() if task in method.tasks]
+    if len(able) < 2:
+        raise BenchmarkError(f"--method {ALL}: expected a benchmark of a task that all can do, found {task}")
+    settings, runs = settings_by_method(options.settings), []
+    for method in able:
+        profile = options.profile if method.name == CAR else None
+        method.resolve(benchmark, task, profile, settings[method.name])
+        out = options.out / method.name if options.out else None
+        runs.append(replace(options, method=method.name, profile=profile, settings=settings[method.name], out=out))
+    return runs
+
+
+def _in_own_process(task: Task) -> Finished:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        try:
+            return pool.submit(_run_one, task).result()
+        except BrokenProcessPool as error:
+            raise WorkerError(f"the process of {task[0].name} died ({error}); finished samples are kept") from None
 
 
 def _options(entry: SuiteRun, out: Path | None, jobs: int, common: Mapping[str, Any]) -> RunOptions:

@@ -7,14 +7,33 @@ from collections.abc import Mapping
 from results.render import escape_markdown
 from results.schema import RunHeader, WeightsInfo
 
+METHOD_TITLES: Mapping[str, str] = {
+    "car": "CaR",
+    "clip": "CLIP",
+    "maskclip": "MaskCLIP",
+    "sclip": "SCLIP",
+    "clearclip": "ClearCLIP",
+    "naclip": "NACLIP",
+    "clip-es": "CLIP-ES",
+}
+"""How tables name the methods of `car eval --method`."""
 _SAMPLE_NOUNS = {"semantic": "images"}
 _MODEL_FIELDS = ("proposal_model", "classifier_model")
 
 
 def method_label(header: RunHeader) -> str:
     """The row label of a run: method, profile and names of the weights."""
-    name = "CaR+SAM" if header.config.get("sam") else "CaR"
-    return f"{name}, {header.config.get('profile', 'unknown')} profile, {_weights(header.weights)}"
+    profile = [] if "method" in header.config else [f"{header.config.get('profile', 'unknown')} profile"]
+    return ", ".join([method_name(header), *profile, _weights(header.weights)])
+
+
+def method_name(header: RunHeader) -> str:
+    """The method's name, with the refinement that it was run with."""
+    config = header.config
+    if "method" in config:
+        name = METHOD_TITLES.get(config["method"], config["method"])
+        return f"{name}+PAMR" if config.get("pamr_steps") else name
+    return "CaR+SAM" if config.get("sam") else "CaR"
 
 
 def _weights(weights: list[WeightsInfo]) -> str:

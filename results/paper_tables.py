@@ -68,6 +68,31 @@ def row_labels(table: str) -> list[str]:
     return labels
 
 
+class PeerRow(NamedTuple):
+    """One newer training-free method's figure in peers.csv, percent.
+
+    backbone: its CLIP; helpers: other models and steps it uses, empty for none. grade: how near the source is: A, the
+    authors' repository or the paper at hand; B, a paper as quoted; C, somebody else's re-run.
+    """
+
+    method: str
+    backbone: str
+    helpers: str
+    value: float
+    grade: str
+    source: str
+
+
+def peer_rows(column: str) -> list[PeerRow]:
+    """The methods of peers.csv with a figure in a column of Table 1 (voc21, ...), in rising order; often none."""
+    rows = [row for row in _read_csv(_FOLDER / "peers.csv") if row.get(column)]
+    peers = [
+        PeerRow(row["method"], row["backbone"], row["helpers"], float(row[column]), row["grade"], row["source"])
+        for row in rows
+    ]
+    return sorted(peers, key=lambda peer: peer.value)
+
+
 def cautions(table: str, column: str, method: str) -> list[str]:
     """Sentences to set below a table that shows this figure of this method; often none."""
     return [

@@ -35,6 +35,8 @@ class SuiteIndex(BaseModel):
     """Of a sweep: what each run sets."""
     paper: dict[str, float] = {}
     """Of a sweep: the paper's figure for a run, percent."""
+    kind: Literal["runs", "methods"] = "runs"
+    """methods: the runs are of one benchmark with one method each, every one in a process of its own."""
 
 
 def write_suite(
@@ -44,10 +46,12 @@ def write_suite(
     runs: Mapping[str, Path],
     points: Mapping[str, Mapping[str, Any]] | None = None,
     paper: Mapping[str, float] | None = None,
+    kind: Literal["runs", "methods"] = "runs",
 ) -> tuple[Path, Path]:
     """Write suite.json, table.md and table.csv of finished runs; returns the paths of the tables.
 
-    points, paper: of a sweep, what each run sets, and the paper's figures for those that have one.
+    points, paper: of a sweep, what each run sets, and the paper's figures for those that have one. kind: see
+    `SuiteIndex`.
 
     Raises:
         StoreError: a run is missing or unreadable.
@@ -59,6 +63,7 @@ def write_suite(
         runs={name: os.path.relpath(run, path) for name, run in runs.items()},
         points={name: dict(point) for name, point in (points or {}).items()},
         paper=dict(paper or {}),
+        kind=kind,
     )
     write_atomically(path / SUITE_FILE, strict_json.dumps(index.model_dump(), indent=1) + "\n")
     return write_suite_tables(path)
@@ -76,13 +81,14 @@ def write_suite_tables(path: Path) -> tuple[Path, Path]:
 
 def read_suite_table(path: Path) -> Table:
     """The figures of a suite's runs. Raises StoreError."""
+    from results.methods_table import methods_table
     from results.sweep_table import sweep_table
     from results.tables import suite_table
 
     index, headers = _read_index(path), read_runs(path)
     if index.points:
         return sweep_table(index.title, headers, index.points, index.paper)
-    return suite_table(index.title, headers)
+    return (methods_table if index.kind == "methods" else suite_table)(index.title, headers)
 
 
 def is_suite(path: Path) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.atomic import write_atomically
-from results.facts import facts_markdown, failures, method_label, remarks
+from results.facts import facts_markdown, failures, method_label, method_name, remarks
 from results.paper_tables import PaperRow, cautions, paper_rows
 from results.render import Column, Table, escape_markdown, to_csv, to_markdown
 from results.schema import PaperCell, RunHeader
@@ -87,20 +87,21 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
         Column("remarks", "remarks"),
     )
     title = f"Beside the paper's Table {_number(cell)}, column {cell.column}" if cell else "This run"
-    return Table(title, columns, typed_frame(rows, columns), (*_reduction_notes(header, rows), *notes))
+    return Table(title, columns, typed_frame(rows, columns), (*reduction_notes(header, rows), *notes))
 
 
 def summary_table(headers: Sequence[RunHeader]) -> Table:
     """Several runs in one table, a row a run in the order given: its headline figure beside CaR's in the paper.
 
-    Columns: benchmark, profile, metric, percent, paper (percent, blank where the paper has none), difference, n_total,
-    n_scored, n_failed, status, remarks (as in `comparison_table`). Notes say what each metric averages over.
+    Columns: benchmark, method, profile, metric, percent, paper (percent, blank where the paper has none), difference,
+    n_total, n_scored, n_failed, status, remarks (as in `comparison_table`). Notes say what each metric averages over.
 
     Raises:
         ValueError: a run names a table or column that the paper's data does not have.
     """
     columns = (
         Column("benchmark", "benchmark"),
+        Column("method", "method"),
         Column("profile", "profile"),
         Column("metric", "metric"),
         Column("percent", "%", "percent"),
@@ -114,7 +115,7 @@ def summary_table(headers: Sequence[RunHeader]) -> Table:
     )
     rows = [_summary_row(header) for header in headers]
     notes = dict.fromkeys(
-        note for header, row in zip(headers, rows, strict=True) for note in _reduction_notes(header, [row])
+        note for header, row in zip(headers, rows, strict=True) for note in reduction_notes(header, [row])
     )
     return Table("All runs", columns, typed_frame(rows, columns), tuple(notes))
 
@@ -188,14 +189,13 @@ def suite_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
         Column("pace", "samples/s", "rate"),
         Column("remarks", "remarks"),
     )
-    rows = [
-        {**row, "run": name, "pace": _pace(header)} for name, header in headers.items() for row in _run_rows(header)
-    ]
-    notes = dict.fromkeys(note for header in headers.values() for note in _reduction_notes(header, rows))
+    rows = [{**row, "run": name, "pace": pace(header)} for name, header in headers.items() for row in _run_rows(header)]
+    notes = dict.fromkeys(note for header in headers.values() for note in reduction_notes(header, rows))
     return Table(title, columns, typed_frame(rows, columns), tuple(notes))
 
 
-def _pace(header: RunHeader) -> float | None:
+def pace(header: RunHeader) -> float | None:
+    """Samples a second of a run, by its wall time; None for one that has not begun."""
     seconds = header.timings.wall_seconds
     return header.counts.n_total / seconds if seconds else None
 
@@ -281,7 +281,8 @@ def _summary_row(header: RunHeader) -> dict[str, Any]:
     percent, paper = to_percent(header.metrics.get(metric)), reference.value if reference else None
     return {
         "benchmark": header.benchmark.name,
-        "profile": header.config.get("profile", "unknown"),
+        "method": method_name(header),
+        "profile": header.config.get("profile", ""),
         "metric": metric,
         "percent": percent,
         "paper": paper,
@@ -309,7 +310,8 @@ def _run_rows(header: RunHeader) -> list[dict[str, Any]]:
     ]
 
 
-def _reduction_notes(header: RunHeader, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+def reduction_notes(header: RunHeader, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What each metric of the rows averages over, a sentence each."""
     reductions = header.metrics.get("reductions", {})
     return [f"{row['metric']}: {reductions[row['metric']]}." for row in rows if row["metric"] in reductions]
 

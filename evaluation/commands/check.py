@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from evaluation.commands import options
 from evaluation.commands.terminal import show_tables
 from evaluation.exit_status import FIGURES_CHANGED, one_line_errors
 
@@ -17,18 +19,40 @@ def register(app: typer.Typer) -> None:
 
 
 def check_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run or of a suite.")],
-    golden: Annotated[Path, typer.Option(metavar="FILE", help="Golden file of expected figures and tolerances.")],
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="Directory of a run or of a suite.")] = None,
+    golden: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Golden file of expected figures and tolerances.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Intermediate results of the released code (.npz); no RUN then.")
+    ] = None,
     update: Annotated[bool, typer.Option("--update", help="Make the run's figures the expected ones.")] = False,
     tolerance: Annotated[
         float | None,
         typer.Option(min=0, help="With --update: tolerance of every metric, in 0..1. [default: as before, else 0]"),
     ] = None,
+    weights: options.WeightsOption = None,
+    proposal_weights: options.ProposalWeightsOption = None,
+    classifier_weights: options.ClassifierWeightsOption = None,
+    set_: options.SettingsOption = None,
+    device: options.DeviceOption = "cpu",
 ) -> None:
     """Compare a run's figures with a golden file: expected, found, tolerance, ok or CHANGED.
 
-    Exit status: 0, 4 if a figure changed, 2 if the run is of other data or weights than the golden file.
+    With --reference: run profile released on the file's image and texts, on the weights that it names or that are
+    given, and compare proposals, scores and masks step by step. Exit status: 0, 4 if a figure changed, 2 if the run is
+    of other data or weights than the golden file.
     """
+    if reference:
+        by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)
+        _check_reference(reference, by_role, set_ or [], device)
+    elif run and golden:
+        _check_golden(run, golden, update=update, tolerance=tolerance)
+    else:
+        raise typer.BadParameter("expected RUN and --golden, or --reference")
+
+
+def _check_golden(run: Path, golden: Path, *, update: bool, tolerance: float | None) -> None:
     with one_line_errors():
         from results.golden import compare, comparison_of_figures, read_golden, write_golden
         from results.suite import read_runs
@@ -40,4 +64,18 @@ def check_command(
     changed = sum(item.changed for item in compared)
     typer.echo(f"{changed} of {len(compared)} figures changed", err=True)
     if changed:
+        raise typer.Exit(FIGURES_CHANGED)
+
+
+def _check_reference(path: Path, weights: Mapping[str, str | None], settings: list[str], device: str) -> None:
+    with one_line_errors():
+        from evaluation.benchmark import parse_settings
+        from evaluation.reference import check_reference
+        from results.reference_table import reference_table
+
+        found = check_reference(path, weights=weights, settings=parse_settings(settings), device=device)
+        show_tables([reference_table(path.name, [vars(each) | {"agrees": each.agrees} for each in found])])
+    differing = sum(not each.agrees for each in found)
+    typer.echo(f"{differing} of {len(found)} quantities differ", err=True)
+    if differing:
         raise typer.Exit(FIGURES_CHANGED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -36,11 +37,20 @@ RunWeightsOption = Annotated[
 ]
 ProposalWeightsOption = Annotated[str | None, typer.Option(help="Weights of the proposal generator alone.")]
 ClassifierWeightsOption = Annotated[str | None, typer.Option(help="Weights of the mask classifier alone.")]
+MethodOption = Annotated[
+    str, typer.Option(help="car, a baseline (clip, maskclip, sclip, clearclip, naclip, clip-es), or all: one table.")
+]
 ProfileOption = Annotated[
     ProfileName | None, typer.Option(help="Which source sets the switches. [default: released, mini-*: paper]")
 ]
 SettingsOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a switch or threshold. Repeatable.")
+]
+SamOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|PATH", help="Refine masks by SAM or HQ-SAM of transformers: a hub name, a folder, random:SEED."
+    ),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
@@ -57,6 +67,11 @@ FreshOption = Annotated[
     bool, typer.Option("--fresh/--resume", help="Start anew, setting finished records aside, or go on from them.")
 ]
 AllowFailuresOption = Annotated[bool, typer.Option(help="Exit with 0 although samples failed.")]
+
+
+def with_sam(settings: list[str] | None, sam: str | None) -> list[str]:
+    """The texts of ``--set`` with the one that ``--sam`` stands for."""
+    return [*([] if sam is None else [f"sam.model={json.dumps(sam)}"]), *(settings or [])]
 
 
 def weights_by_role(weights: str | None, proposal: str | None, classifier: str | None) -> Mapping[str, str | None]:

@@ -42,6 +42,7 @@ def segment_command(
     proposal_weights: options.ProposalWeightsOption = None,
     classifier_weights: options.ClassifierWeightsOption = None,
     profile: options.ProfileOption = None,
+    sam: options.SamOption = None,
     mode: Annotated[
         options.ModeName, typer.Option(help="semantic: one label a pixel. referring: all phrases name one object.")
     ] = options.ModeName.semantic,
@@ -60,7 +61,7 @@ def segment_command(
         images, pictures = find_images(image), Pictures(out, steps)
         pictures.check(images)
         by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)
-        settings = parse_settings(set_ or [])
+        settings = parse_settings(options.with_sam(set_, sam))
         car = load_car(by_role, profile.value if profile else None, mode.value, settings, device=device)
         document, n_failed, several = CocoDocument(queries), 0, len(images) > 1
         try:

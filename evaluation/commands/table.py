@@ -38,6 +38,9 @@ def table_command(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the tables over all runs there, in every language.")
     ] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Also show newer methods' published figures for the same columns.")
+    ] = False,
 ) -> None:
     """Print the tables of runs again, every figure computed anew; of several, then the tables over all of them.
 
@@ -47,15 +50,16 @@ def table_command(
     """
     with one_line_errors():
         headers = [header for run in runs for header in _recomputed(run, shown=format_ is None)]
-        if format_ or out or len(runs) > 1:
-            _over_all(headers, format_, out)
+        if format_ or out or peers or len(runs) > 1:
+            _over_all(headers, format_, out, peers=peers)
 
 
-def _over_all(headers: Sequence[RunHeader], format_: FormatName | None, out: Path | None) -> None:
+def _over_all(headers: Sequence[RunHeader], format_: FormatName | None, out: Path | None, *, peers: bool) -> None:
     """Print the tables over all runs, and write them where a folder is given."""
     from evaluation.summary import tables_over_runs
+    from results.methods_table import peer_tables
 
-    tables = tables_over_runs(headers)
+    tables = tables_over_runs(headers) | (peer_tables(headers) if peers else {})
     if out:
         _write(tables, out)
     if format_:

@@ -100,7 +100,7 @@ def test_settings_are_yaml_and_reach_into_the_crf() -> None:
         (["theta"], "--set: expected key=value, found 'theta'"),
         (["=1"], "--set: expected key=value, found '=1'"),
         (["prompts=[blur"], "expected a YAML value"),
-        (["sam.points=3"], "expected a field, or crf.<field>"),
+        (["cam.points=3"], "expected a field, crf.<field> or sam.<field>"),
     ],
 )
 def test_bad_assignments_are_named(assignments: list[str], message: str) -> None:
@@ -117,6 +117,7 @@ def test_bad_assignments_are_named(assignments: list[str], message: str) -> None
         ({"prompts": ["halo"]}, "prompts.0: "),
         ({"crf": {"iterations": -1}}, "crf.iterations: "),
         ({"sam": "vit_h"}, "sam: "),
+        ({"sam": {"model": "x", "points": 3}}, "sam.points: "),
     ],
 )
 def test_bad_settings_name_field_and_value_in_one_line(settings: dict[str, object], message: str) -> None:

@@ -33,6 +33,7 @@ def test_the_exclusions_are_these_and_no_others() -> None:
         "out",
         "proposal_model",
         "classifier_model",
+        "sam.model",
         "weights_name",
     }
 
@@ -119,7 +120,20 @@ def test_changed_code_changes_the_identity(source: str, tmp_path: Path) -> None:
 
 
 def test_every_option_of_a_run_is_in_the_identity_or_excluded() -> None:
-    # Each shown to count above, `protocol` in test_referring_runs, `source` in test_data_sets, `shard` in test_merge.
-    covered = {"benchmark", "weights", "profile", "settings", "split", "protocol", "names", "source", "limit", "shard"}
+    # Each shown to count above, `protocol` in test_referring_runs, `source` in test_data_sets, `shard` in test_merge,
+    # `method` in test_methods.
+    covered = {
+        "benchmark",
+        "method",
+        "weights",
+        "profile",
+        "settings",
+        "split",
+        "protocol",
+        "names",
+        "source",
+        "limit",
+        "shard",
+    }
     excluded = set(identity.EXCLUDED) | {"fresh", "quiet"}  # which decide what is done, not what is found
     assert {field.name for field in fields(RunOptions)} <= covered | excluded

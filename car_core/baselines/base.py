@@ -1,0 +1,88 @@
+"""What the baselines share as segmenters: one CLIP, one image at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import nn
+
+from car_core.baselines.config import BaselineConfig
+from car_core.clip import TextEncoder, check_vision_tower
+from car_core.device import as_device
+from car_core.errors import ImageError, QueryError
+from car_core.images import ImageLike, as_rgb
+from car_core.queries import check_texts, require_any
+from car_core.segmentation import RGBArray, Segmentation
+from car_core.weights import WeightsRecord
+
+ConfigT = TypeVar("ConfigT", bound=BaselineConfig)
+
+
+class BaselineSegmenter(ABC, Generic[ConfigT]):
+    """A method without training on one open_clip model with a ViT tower, in float32.
+
+    The model is moved to ``device`` and set to evaluation mode. An image's result does not depend on others.
+    """
+
+    def __init__(self, config: ConfigT, *, clip: Any, device: str | torch.device = "cpu") -> None:
+        self.config = config
+        self.device = as_device(device)
+        self.weights: tuple[WeightsRecord, ...] = ()
+        check_vision_tower(clip, "clip")
+        model: nn.Module = clip
+        model.to(self.device).eval()
+        self.text = TextEncoder(model, role="clip")
+
+    @abstractmethod
+    def check_texts_of(self, queries: Sequence[str]) -> None:
+        """Raise QueryError if a text made of a query does not fit the context."""
+
+    @abstractmethod
+    def segment_image(self, image: RGBArray, queries: tuple[str, ...]) -> Segmentation:
+        """The segmentation of uint8 [H, W, 3] for checked queries."""
+
+    def segment_things_and_stuff(
+        self, image: RGBArray, things: tuple[str, ...], stuff: tuple[str, ...]
+    ) -> Segmentation:
+        """Things and stuff of one image: together, unless a method segments them apart."""
+        return self.segment_image(image, (*things, *stuff))
+
+    def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
+        """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context."""
+        checked = check_texts("queries", queries)
+        require_any(queries=checked)
+        self.check_texts_of(checked)
+        return checked
+
+    def segment(self, image: ImageLike, queries: Sequence[str], *, trace: bool = False) -> Segmentation:
+        """Segment one image: uint8 [H, W, 3] RGB or a PIL image. Raises QueryError and ImageError.
+
+        trace: there are no steps to keep; taken so that all segmenters can be asked alike.
+        """
+        return self.segment_image(as_rgb(image), self.check_queries(queries))
+
+    def segment_batch(
+        self, images: Sequence[ImageLike], queries_per_image: Sequence[Sequence[str]], *, trace: bool = False
+    ) -> list[Segmentation]:
+        """``segment`` of several images; errors name the image's position."""
+        if len(images) != len(queries_per_image):
+            raise QueryError(f"queries_per_image: expected {len(images)} lists, found {len(queries_per_image)}")
+        pairs = zip(images, queries_per_image, strict=True)
+        return [self._segment_at(position, image, queries) for position, (image, queries) in enumerate(pairs)]
+
+    def _segment_at(self, position: int, image: ImageLike, queries: Sequence[str]) -> Segmentation:
+        try:
+            return self.segment(image, queries)
+        except (QueryError, ImageError) as error:
+            raise type(error)(f"image {position}: {error}") from None
+
+    def segment_two_pass_batch(
+        self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
+    ) -> list[Segmentation]:
+        """One segmentation an image; its queries are the things, then the stuff. Raises as ``segment``."""
+        require_any(things=things, stuff=stuff)
+        self.check_queries([*things, *stuff])
+        return [self.segment_things_and_stuff(as_rgb(image), tuple(things), tuple(stuff)) for image in images]

@@ -1,0 +1,63 @@
+"""CLIP-ES without recurrence: CaR's mask proposals of all queries and a dense CRF, no classifier.
+
+Lin et al., "CLIP is Also an Efficient Segmenter", CVPR 2023; the row "CLIP-ES without recurrence" of the CaR paper's
+Table 2 is CaR with ``recurrence: none``, whose masks these are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from car_core.baselines.base import BaselineSegmenter
+from car_core.baselines.config import ClipESConfig
+from car_core.config import CaRConfig, format_text
+from car_core.images import size_of, upsample_all
+from car_core.proposals import ProposalGenerator
+from car_core.refine.crf import refine
+from car_core.segmentation import RGBArray, Segmentation, join_passes, paint_labels
+from car_core.stopwatch import timed
+
+
+class ClipESSegmenter(BaselineSegmenter[ClipESConfig]):
+    """One proposal a query, all of which compete for the pixels."""
+
+    def __init__(self, config: ClipESConfig, *, clip: Any, device: str | torch.device = "cpu") -> None:
+        super().__init__(config, clip=clip, device=device)
+        shared = {name: getattr(config, name) for name in ("lambda_", "cam_template", "max_patches")}
+        self._generator = ProposalGenerator(clip, self.text, CaRConfig(profile="paper", **shared), self.device)
+
+    def check_texts_of(self, queries: Sequence[str]) -> None:
+        for text in (*queries, *self.config.background):
+            self.text.check(text, self.config.cam_template)
+
+    def segment_image(self, image: RGBArray, queries: tuple[str, ...]) -> Segmentation:
+        return self._segment(image, queries, self.config.background)
+
+    def segment_things_and_stuff(
+        self, image: RGBArray, things: tuple[str, ...], stuff: tuple[str, ...]
+    ) -> Segmentation:
+        """Apart, each with the other's names as background, as CaR does."""
+        return join_passes((*things, *stuff), self._segment(image, things, stuff), self._segment(image, stuff, things))
+
+    def _segment(self, image: RGBArray, queries: tuple[str, ...], background: Sequence[str]) -> Segmentation:
+        seconds = defaultdict[str, float](float)
+        with timed(seconds, "trunk", self.device):
+            encoded = self._generator.encode(image)
+        with timed(seconds, "proposals", self.device):
+            texts, against = (self._in_template(names) for names in (queries, background))
+            proposals = upsample_all(self._generator(encoded, texts, against), size_of(image))
+        with timed(seconds, "refine", self.device):
+            masks = refine(image, proposals, self.config.crf, "rgb")
+        # Every proposal's maximum is 1: what tells queries apart here is how many pixels agree.
+        scores = np.asarray(masks.mean(axis=(1, 2)), np.float32)
+        kept = tuple(int(index) for index in np.flatnonzero(masks.any(axis=(1, 2))))
+        labels = paint_labels(masks, scores, tuple(range(len(queries))))
+        return Segmentation(queries, masks, scores, kept, labels, (), seconds=dict(seconds), image=image)
+
+    def _in_template(self, names: Sequence[str]) -> list[str]:
+        return [format_text(self.config.cam_template, name) for name in names]

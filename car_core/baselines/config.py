@@ -1,0 +1,93 @@
+"""Settings of the baselines: what all share, and what the dense ones do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from car_core.config import COMMON_BACKGROUND, Config, CRFConfig, Positive, Unit, check_template, distinct_background
+
+# What stands for the background of Pascal VOC and COCO-Object in SCLIP's and NACLIP's protocol.
+BACKGROUND_WORDS = (
+    "sky", "wall", "tree", "wood", "grass", "road", "sea", "river", "mountain", "sands", "desk", "bed", "building",
+    "cloud", "lamp", "door", "window", "wardrobe", "ceiling", "shelf", "curtain", "stair", "floor", "hill", "rail",
+    "fence",
+)  # fmt: skip
+
+Pixels = Annotated[int, Field(ge=1, le=2048)]
+
+
+class BaselineConfig(Config):
+    """What every baseline has: its name, the CLIP it runs on, and background texts."""
+
+    method: str = Field(description="key of car_core.baselines.BASELINES")
+    proposal_model: str = Field(default="ViT-B-16", min_length=1, description="open_clip name or config JSON")
+    background: tuple[str, ...] = Field(description="texts that stand for the background; empty: none")
+
+    @field_validator("background")
+    @classmethod
+    def _background_is_distinct(cls, background: tuple[str, ...]) -> tuple[str, ...]:
+        return distinct_background(background)
+
+
+class DenseConfig(BaselineConfig):
+    """Baselines that compare every patch of sliding windows with the class names.
+
+    The defaults are SCLIP's, of which NACLIP has the same: windows of the tower's own size at half their size apart,
+    on an image whose shorter side is 1.5 times that (336, 224 and 112 pixels for CLIP's ViT-B/16).
+    """
+
+    SHORT_SIDE: ClassVar[float] = 1.5
+
+    background: tuple[str, ...] = BACKGROUND_WORDS
+    short_side: Pixels | None = Field(
+        default=None, description="shorter side of the resized image, pixels; None: a multiple of the tower's size"
+    )
+    crop: Pixels | None = Field(default=None, description="side of a window, pixels; None: the tower's size")
+    stride: Pixels | None = Field(default=None, description="pixels between windows; None: half of crop")
+    residual: bool = Field(description="keep the last block's residual connection and feed-forward network")
+    logit_scale: Positive = Field(default=40.0, description="factor of the cosines before the softmax over all words")
+    prob_threshold: Unit = Field(default=0.1, description="pixels whose best class is less probable are background")
+    area_threshold: Unit = Field(
+        default=0.0, description="classes with at most this share of the predicted foreground are left out"
+    )
+    templates: Literal["imagenet"] | tuple[str, ...] = Field(
+        default="imagenet", description="text templates whose features are averaged; imagenet: OpenAI's 80"
+    )
+    synonyms: Mapping[str, tuple[str, ...]] = Field(
+        default={}, description="texts in place of a query; the best of them counts"
+    )
+    pamr_steps: int = Field(default=0, ge=0, le=100, description="steps of pixel-adaptive mask refinement; 0: none")
+
+    @field_validator("templates")
+    @classmethod
+    def _templates_hold_the_word(cls, templates: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not templates:
+            raise ValueError("expected at least one template, found none")
+        return templates if isinstance(templates, str) else tuple(map(check_template, templates))
+
+    @field_validator("synonyms")
+    @classmethod
+    def _synonyms_are_texts(cls, synonyms: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+        empty = [query for query, words in synonyms.items() if not words or not all(word.strip() for word in words)]
+        if empty:
+            raise ValueError(f"expected texts in place of each query, found none or a blank one for {empty[0]!r}")
+        return synonyms
+
+
+class ClipESConfig(BaselineConfig):
+    """CLIP-ES as CaR's mask proposal generator has it, once and without a classifier."""
+
+    method: Literal["clip-es"] = "clip-es"
+    background: tuple[str, ...] = COMMON_BACKGROUND
+    lambda_: Unit = Field(default=0.4, description="boxes a CAM: threshold as a fraction of its maximum")
+    cam_template: str = Field(default="a clean origami {}.", description="text template")
+    crf: CRFConfig | None = Field(default=CRFConfig(), description="None: no CRF, the likeliest label a pixel")
+    max_patches: int = Field(default=4096, ge=1, description="largest patch grid; a larger image is shrunk")
+
+    @field_validator("cam_template")
+    @classmethod
+    def _cam_template_holds_the_query(cls, template: str) -> str:
+        return check_template(template)

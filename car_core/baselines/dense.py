@@ -1,0 +1,166 @@
+"""Dense comparison of patches with class names: windows, words, thresholds.
+
+Protocol of SCLIP (Wang, Mei, Yuille, ECCV 2024), which NACLIP and ClearCLIP share.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from car_core.baselines.attention import Attend, last_block
+from car_core.baselines.base import BaselineSegmenter
+from car_core.baselines.config import DenseConfig
+from car_core.baselines.pamr import refine_maps
+from car_core.baselines.windows import mean_of_windows, padded, resized, resized_positions, window_places
+from car_core.clip import embed, normalization_of, normalize, open_clip
+from car_core.config import format_text
+from car_core.images import size_of
+from car_core.segmentation import RGBArray, Segmentation
+from car_core.stopwatch import timed
+
+# Windows a forward pass. A constant a device; an image's windows are its own, so batches of images change nothing.
+_WINDOW_CHUNK = {"cpu": 4, "cuda": 32}
+
+
+class DenseSegmenter(BaselineSegmenter[DenseConfig]):
+    """Labels every pixel by the most probable class name; ``attend`` is the last block's attention."""
+
+    def __init__(self, config: DenseConfig, *, attend: Attend, clip: Any, device: str | torch.device = "cpu") -> None:
+        super().__init__(_with_sizes(config, clip.visual), clip=clip, device=device)
+        self._attend = attend
+        self._visual = clip.visual
+        self._normalization = normalization_of(clip.visual)
+        self._words: dict[str, Tensor] = {}  # unit text features [E]
+
+    def check_texts_of(self, queries: Sequence[str]) -> None:
+        for word in self._words_of(queries):
+            if word not in self._words:
+                for template in self._templates():
+                    self.text.check(word, template)
+
+    @torch.inference_mode()
+    def segment_image(self, image: RGBArray, queries: tuple[str, ...]) -> Segmentation:
+        config, seconds = self.config, defaultdict[str, float](float)
+        with timed(seconds, "texts", self.device):
+            words = self.word_features(queries)
+        with timed(seconds, "windows", self.device):
+            cosines = self.cosines(image, words)
+        with timed(seconds, "labels", self.device):
+            sizes = [len(group) for group in self._groups(queries)]
+            classes = class_probabilities(cosines * config.logit_scale, sizes)
+            if not config.background:
+                classes = F.pad(classes, (0, 0, 0, 0, 1, 0))
+            labels = label_pixels(classes, config.prob_threshold, config.area_threshold)
+        return _as_segmentation(image, queries, labels, classes, dict(seconds))
+
+    def word_features(self, queries: Sequence[str]) -> Tensor:
+        """Unit features [words, E] of the background's words, then each query's: means over the templates."""
+        words = self._words_of(queries)
+        for word in words:
+            if word not in self._words:
+                features = self.text([format_text(template, word) for template in self._templates()])
+                self._words[word] = F.normalize(features.mean(dim=0), dim=0)
+        return torch.stack([self._words[word] for word in words])
+
+    def cosines(self, image: RGBArray, words: Tensor) -> Tensor:
+        """Similarity of every pixel to every word, float32 [words, H, W], from unit features [words, E]."""
+        config, size = self.config, size_of(image)
+        # `_with_sizes` has filled in what the configuration left to the tower.
+        short_side, crop, stride = (int(value or 0) for value in (config.short_side, config.crop, config.stride))
+        pixels = normalize(resized(image, short_side), self._normalization).to(self.device)
+        places = window_places((pixels.shape[1], pixels.shape[2]), crop, stride)
+        windows = torch.stack([pixels[:, rows, columns] for rows, columns in places])
+        chunk = _WINDOW_CHUNK.get(self.device.type, 1)
+        maps = torch.cat([self._window_cosines(part, words) for part in windows.split(chunk)])
+        mean = mean_of_windows(maps, places, (pixels.shape[1], pixels.shape[2]))
+        full, seen = (_enlarged(values, size) for values in (mean, pixels))
+        return refine_maps(full, seen, config.pamr_steps)
+
+    def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Unit features [n, P, E] of the patches of images [n, 3, height, width] (multiples of the patch size), and
+        the grid h x w = P."""
+        visual, patch = self._visual, self._visual.patch_size
+        grid = pixels.shape[2] // patch[0], pixels.shape[3] // patch[1]
+        positions = resized_positions(visual.positional_embedding, tuple(visual.grid_size), grid)
+        tokens, blocks = embed(visual, pixels, positions), visual.transformer.resblocks
+        for block in blocks[:-1]:
+            tokens = block(tokens)
+        tokens = last_block(blocks[-1], tokens, grid, self._attend, self.config)
+        return F.normalize(visual.ln_post(tokens[:, 1:]) @ visual.proj, dim=-1), grid
+
+    def _window_cosines(self, windows: Tensor, words: Tensor) -> Tensor:
+        """[n, words, h, w] at the size of the windows [n, 3, h, w]."""
+        whole = padded(windows, self._visual.patch_size)
+        features, grid = self.patch_features(whole)
+        maps = (features @ words.T).mT.unflatten(-1, grid)
+        full = F.interpolate(maps, size=whole.shape[2:], mode="bilinear", align_corners=False)
+        return full[..., : windows.shape[2], : windows.shape[3]]
+
+    def _groups(self, queries: Sequence[str]) -> list[tuple[str, ...]]:
+        """The words of each class: the background's first, where there is one."""
+        groups = [self.config.synonyms.get(query, (query,)) for query in queries]
+        return [self.config.background, *groups] if self.config.background else groups
+
+    def _words_of(self, queries: Sequence[str]) -> list[str]:
+        return [word for group in self._groups(queries) for word in group]
+
+    def _templates(self) -> tuple[str, ...]:
+        if self.config.templates != "imagenet":
+            return tuple(self.config.templates)
+        return tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
+
+
+def class_probabilities(logits: Tensor, sizes: Sequence[int]) -> Tensor:
+    """[classes, H, W]: softmax over all words [words, H, W], then the best word of each class of ``sizes`` words."""
+    parts = logits.softmax(dim=0).split(list(sizes))
+    return torch.stack([part.amax(dim=0) for part in parts])
+
+
+def label_pixels(classes: Tensor, prob_threshold: float, area_threshold: float) -> Tensor:
+    """The most probable class of each pixel, int64 [H, W]; 0, the first, where none reaches ``prob_threshold``.
+
+    classes: probabilities [1 + N, H, W], background first. Classes but the first whose share of the pixels of all of
+    them is at most ``area_threshold`` (if positive) cannot win.
+    """
+    if area_threshold:
+        areas = torch.bincount(classes.argmax(dim=0).flatten(), minlength=len(classes))
+        large = areas > area_threshold * areas[1:].sum()
+        large[0] = True
+        classes = classes * large[:, None, None]
+    best, labels = classes.max(dim=0)
+    return torch.where(best < prob_threshold, torch.zeros_like(labels), labels)
+
+
+def _as_segmentation(
+    image: RGBArray, queries: tuple[str, ...], labels: Tensor, classes: Tensor, seconds: dict[str, float]
+) -> Segmentation:
+    """A query's score is its highest probability among its pixels."""
+    label_map = labels.cpu().numpy().astype(np.int32)
+    masks = label_map[None] == np.arange(1, len(queries) + 1)[:, None, None]
+    best = torch.where(labels == torch.arange(1, len(classes), device=labels.device)[:, None, None], classes[1:], 0)
+    scores = best.amax(dim=(1, 2)).float().cpu().numpy()
+    kept = tuple(int(index) for index in np.flatnonzero(masks.any(axis=(1, 2))))
+    return Segmentation(queries, masks, scores, kept, label_map, (), seconds=seconds, image=image)
+
+
+def _with_sizes(config: DenseConfig, visual: Any) -> DenseConfig:
+    """The configuration with the sizes in pixels that it leaves to the tower."""
+    size = int(visual.image_size[0])
+    crop = config.crop or size
+    sizes = {
+        "short_side": config.short_side or int(config.SHORT_SIDE * size),
+        "crop": crop,
+        "stride": config.stride or max(1, crop // 2),
+    }
+    return config.model_copy(update=sizes)
+
+
+def _enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]

@@ -1,0 +1,71 @@
+"""Sliding windows over a resized image, as mmsegmentation has them."""
+
+from __future__ import annotations
+
+import cv2
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from car_core.images import size_of
+from car_core.segmentation import RGBArray
+
+LONGEST_SIDE = 2048
+"""An image is never enlarged beyond this, pixels."""
+
+
+def resized(image: RGBArray, short_side: int) -> RGBArray:
+    """uint8 [H, W, 3] resized bilinearly, aspect kept, so that its shorter side is ``short_side`` (the longer at most
+    LONGEST_SIDE)."""
+    height, width = size_of(image)
+    scale = min(LONGEST_SIDE / max(height, width), short_side / min(height, width))
+    size = (max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5)))
+    scaled: RGBArray = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+    return scaled
+
+
+def window_starts(length: int, crop: int, stride: int) -> list[int]:
+    """Where windows of ``crop`` start along a side: ``stride`` apart, the last one moved back to end at the border.
+
+    One window at 0 where the side is no longer than a window.
+    """
+    count = max(length - crop + stride - 1, 0) // stride + 1
+    return [max(min(i * stride + crop, length) - crop, 0) for i in range(count)]
+
+
+def window_places(size: tuple[int, int], crop: int, stride: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of every window of an image of ``size`` (height, width); all windows have the same size."""
+    height, width = size
+    return [
+        (slice(top, min(top + crop, height)), slice(left, min(left + crop, width)))
+        for top in window_starts(height, crop, stride)
+        for left in window_starts(width, crop, stride)
+    ]
+
+
+def padded(pixels: Tensor, patch: tuple[int, int]) -> Tensor:
+    """[..., h, w] with zeros below and to the right, up to multiples of the patch size."""
+    height, width = pixels.shape[-2:]
+    return F.pad(pixels, (0, -width % patch[1], 0, -height % patch[0]))
+
+
+def mean_of_windows(maps: Tensor, places: list[tuple[slice, slice]], size: tuple[int, int]) -> Tensor:
+    """[C, H, W]: at each pixel the mean of the windows [n, C, h, w] that lie over it."""
+    total = maps.new_zeros(maps.shape[1], *size)
+    count = maps.new_zeros(size)
+    for values, (rows, columns) in zip(maps, places, strict=True):
+        total[:, rows, columns] += values
+        count[rows, columns] += 1
+    return total / count
+
+
+def resized_positions(positional: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Positional embedding [1 + h * w, D] of another patch grid: the class position kept, the grid resized bicubically.
+
+    positional: [1 + P, D] of the grid ``old``.
+    """
+    if old == new:
+        return positional
+    square = positional[1:].T.reshape(1, -1, *old)
+    grid = F.interpolate(square, size=new, mode="bicubic", align_corners=False)
+    return torch.cat([positional[:1], grid[0].flatten(1).T])

@@ -1,0 +1,207 @@
+"""Automatic masks of SAM and HQ-SAM, by transformers: a grid of points, the good masks, one of each.
+
+Kirillov et al., "Segment Anything", ICCV 2023; Ke et al., "Segment Anything in High Quality",
+NeurIPS 2023. No crops of the image and no smallest area, as CaR uses it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from PIL import Image
+from torch import Tensor
+
+from car_core.clip import normalize
+from car_core.config import SAMConfig
+from car_core.device import as_device
+from car_core.errors import ModelError
+from car_core.images import size_of
+from car_core.refine.boxes import boxes_of_masks, non_maximum_suppression
+from car_core.refine.mask_source import CachedMasks, MaskSource
+from car_core.segmentation import BoolArray, RGBArray
+from car_core.torchvision_guard import declare_missing_ops
+from car_core.weights import WeightsRecord
+
+# Mean and standard deviation a channel of SAM's images (ImageNet's).
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_POINTS_AT_ONCE = 64
+# Stability: IoU of the masks cut at this far above and below 0.
+_STABILITY_OFFSET = 1.0
+# A SAM small enough to try the path with random weights.
+_TINY_VISION = {
+    "hidden_size": 32, "output_channels": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "image_size": 128,
+    "global_attn_indexes": [1, 3], "window_size": 4, "num_pos_feats": 8, "mlp_dim": 64, "patch_size": 16,
+}  # fmt: skip
+_TINY_PROMPT = {"hidden_size": 16, "image_size": 128, "patch_size": 16, "mask_input_channels": 4}
+_TINY_DECODER = {"hidden_size": 16, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 16}
+
+
+class SAMMasks:
+    """Automatic masks of a SamModel or SamHQModel of transformers, built by the caller."""
+
+    def __init__(self, model: Any, config: SAMConfig, *, device: str | torch.device = "cpu") -> None:
+        self._model = model.to(as_device(device)).eval()
+        self._device = as_device(device)
+        self._config = config
+        self._side = int(model.config.vision_config.image_size)
+
+    @torch.inference_mode()
+    def masks(self, image: RGBArray) -> BoolArray:
+        """Masks bool [M, H, W] of an image uint8 [H, W, 3], the most certain first."""
+        size, scale = size_of(image), self._side / max(size_of(image))
+        pixels, inner = preprocessed(image, self._side)
+        embeddings = self._embeddings(pixels[None].to(self._device))
+        points = point_grid(self._config.points_per_side, size) * scale
+        masks: list[BoolArray] = [np.zeros((0, *size), np.bool_)]
+        scores = [np.zeros(0, np.float32)]
+        for chunk in points.split(_POINTS_AT_ONCE):
+            output = self._model(input_points=chunk[None, :, None].to(self._device), **embeddings)
+            logits, quality = _flat(output.pred_masks[0], output.iou_scores[0])
+            found, good = self._good(logits, quality, inner, size)
+            masks.append(found)
+            scores.append(good)
+        together, certain = np.concatenate(masks), np.concatenate(scores)
+        boxes = boxes_of_masks(together)
+        return together[non_maximum_suppression(boxes, certain, self._config.nms_threshold)]
+
+    def _embeddings(self, pixels: Tensor) -> dict[str, Any]:
+        found = self._model.get_image_embeddings(pixels)
+        if isinstance(found, tuple):  # HQ-SAM also decodes from early features
+            return {"image_embeddings": found[0], "intermediate_embeddings": found[1]}
+        return {"image_embeddings": found}
+
+    def _good(
+        self, logits: Tensor, quality: Tensor, inner: tuple[int, int], size: tuple[int, int]
+    ) -> tuple[BoolArray, Any]:
+        """The masks of logits [m, h, w] that are good and stable enough, bool [k, H, W], and their quality [k]."""
+        kept = quality >= self._config.pred_iou_threshold
+        masks: list[BoolArray] = [np.zeros((0, *size), np.bool_)]
+        scores = []
+        for one, score in zip(logits[kept], quality[kept], strict=True):  # one at a time is in memory at full size
+            full = enlarged(one, self._side, inner, size)
+            if stability(full) >= self._config.stability_threshold:
+                masks.append((full > 0).cpu().numpy()[None])
+                scores.append(float(score))
+        return np.concatenate(masks), np.asarray(scores, np.float32)
+
+
+def _flat(masks: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits [m, h, w] and predicted IoU [m] of all masks of all points, [P, K, h, w] and [P, K]."""
+    return masks.flatten(0, 1).float(), quality.flatten().float()
+
+
+def preprocessed(image: RGBArray, side: int) -> tuple[Tensor, tuple[int, int]]:
+    """float32 [3, side, side]: the longer side resized to ``side``, normalized, zeros below and to the right; and the
+    size (height, width) of the image in it."""
+    scale = side / max(size_of(image))
+    height, width = (int(length * scale + 0.5) for length in size_of(image))
+    height, width = max(height, 1), max(width, 1)
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    pixels = normalize(np.asarray(resized), (_MEAN, _STD))
+    return F.pad(pixels, (0, side - width, 0, side - height)), (height, width)
+
+
+def point_grid(points_per_side: int, size: tuple[int, int]) -> Tensor:
+    """Centres (x, y) of n x n equal cells of an image of ``size`` (height, width), pixels, float32 [n * n, 2]."""
+    places = (torch.arange(points_per_side, dtype=torch.float32) + 0.5) / points_per_side
+    y, x = torch.meshgrid(places * size[0], places * size[1], indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], dim=1)
+
+
+def enlarged(logits: Tensor, side: int, inner: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """A mask's logits [h, w] of the padded image, resized to it, without its padding, and to the image's ``size``."""
+    whole = F.interpolate(logits[None, None], size=(side, side), mode="bilinear", align_corners=False)
+    seen = whole[..., : inner[0], : inner[1]]
+    return F.interpolate(seen, size=size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def stability(logits: Tensor) -> float:
+    """IoU of the masks cut a little above and a little below 0; 0 where there is neither."""
+    high, low = ((logits > offset).sum().item() for offset in (_STABILITY_OFFSET, -_STABILITY_OFFSET))
+    return high / low if low else 0.0
+
+
+def load_sam(config: SAMConfig, *, device: str | torch.device = "cpu") -> tuple[MaskSource, WeightsRecord]:
+    """SAM's automatic masks, cached on disk, and the record of its weights.
+
+    config.model: a name on the Hugging Face hub, a folder written by ``save_pretrained``, or random:SEED, a tiny SAM
+    for trials. Raises ModelError when transformers or the model cannot be had.
+    """
+    device = as_device(device)
+    model = _random(config.model) if config.model.startswith("random:") else _pretrained(config.model)
+    model = model.float().requires_grad_(False)
+    architecture, digest = _architecture_hash(model), _weights_hash(model)
+    is_random = config.model.startswith("random:")
+    name = config.model if is_random else Path(config.model).name if Path(config.model).exists() else config.model
+    record = WeightsRecord("sam", type(model).__name__, architecture, name, digest, trained=not is_random)
+    settings = config.model_dump(
+        include={"points_per_side", "pred_iou_threshold", "stability_threshold", "nms_threshold"}
+    )
+    key = hashlib.sha256(json.dumps([architecture, digest, settings], sort_keys=True).encode()).hexdigest()[:16]
+    return CachedMasks(SAMMasks(model, config, device=device), cache_folder(), key), record
+
+
+def cache_folder() -> Path:
+    """$CAR_CACHE/sam, or ~/.cache/car-eval/sam."""
+    return Path(os.environ.get("CAR_CACHE") or Path.home() / ".cache" / "car-eval") / "sam"
+
+
+def _transformers() -> Any:
+    declare_missing_ops()
+    try:
+        import transformers
+    except ImportError:
+        raise ModelError("sam: expected the package transformers, found none; pip install 'car-eval[sam]'") from None
+    return transformers
+
+
+def _random(name: str) -> Any:
+    seed = name.removeprefix("random:")
+    if not seed.isdecimal():
+        raise ModelError(f"sam: expected random:SEED with a whole number, found {name!r}")
+    library = _transformers()
+    config = library.SamConfig(
+        vision_config=_TINY_VISION, prompt_encoder_config=_TINY_PROMPT, mask_decoder_config=_TINY_DECODER
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(seed))
+        return library.SamModel(config)
+
+
+def _pretrained(name: str) -> Any:
+    library = _transformers()
+    library.logging.set_verbosity_error()
+    kinds = {"sam": "SamModel", "sam_hq": "SamHQModel"}
+    try:
+        found = library.AutoConfig.from_pretrained(name).model_type
+        if found not in kinds:
+            raise ValueError(f"a model of the type {found}")
+        return getattr(library, kinds[found]).from_pretrained(name)
+    except Exception as error:  # hub, files and formats fail in many ways; each means the same to the caller
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"sam: expected a SAM or HQ-SAM of transformers (facebook/sam-vit-huge, syscv-community/sam-hq-vit-huge, a "
+            f"folder, random:SEED) at {name!r}, found: {reason}"
+        ) from None
+
+
+def _architecture_hash(model: Any) -> str:
+    parts = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
+    fields = {part: getattr(model.config, part).to_diff_dict() for part in parts}
+    plain = json.dumps([type(model).__name__, fields], sort_keys=True, default=str)
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _weights_hash(model: Any) -> str:
+    """sha256 over names and values: a hub's cache, a folder and any number of files give the same."""
+    digest = hashlib.sha256()
+    for name, values in sorted(model.state_dict().items()):
+        digest.update(name.encode() + b"\0" + values.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

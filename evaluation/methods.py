@@ -1,0 +1,91 @@
+"""Methods that a benchmark can be run with: CaR, and the baselines of `car_core.baselines`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from car_core import CaR, CaRConfig, ConfigError
+from car_core.baselines import BASELINES, load_baseline
+from car_core.config import Config, Profile
+from car_core.weights import ROLES
+from evaluation.benchmark import Benchmark, BenchmarkError, Source, near_matches, resolve_config
+from evaluation.segmenter import ConfiguredSegmenter
+
+CAR = "car"
+ALL = "all"
+"""Stands for every method on the command line, and for every baseline in a benchmark's file."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """config: the class of its settings. roles: the models that it needs weights for. tasks: those that it can do."""
+
+    name: str
+    config: type[Config]
+    roles: tuple[str, ...]
+    tasks: frozenset[str]
+
+    def resolve(
+        self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
+    ) -> tuple[Config, dict[str, Source]]:
+        """The configuration of a run, and who set each field. Raises BenchmarkError naming field or option."""
+        if task not in self.tasks:
+            raise BenchmarkError(f"--method: expected {CAR} for a benchmark of the task {task}, found {self.name!r}")
+        if self.name == CAR:
+            return resolve_config(benchmark, profile or benchmark.profile, settings)
+        if profile:
+            raise BenchmarkError(f"--profile: expected none, since {self.name} has no profiles, found {profile!r}")
+        return _resolve_baseline(self, benchmark, settings)
+
+    def build(
+        self, config: Config, *, weights: Mapping[str, str], device: str, load: Callable[..., Any]
+    ) -> ConfiguredSegmenter:
+        """The segmenter on its models. Raises ModelError."""
+        if isinstance(config, CaRConfig):
+            return CaR.from_config(config, weights=weights, device=device, load=load)
+        return load_baseline(config, weights=weights[self.roles[0]], device=device, load=load)  # type: ignore[arg-type]
+
+
+METHODS: Mapping[str, Method] = {
+    CAR: Method(CAR, CaRConfig, ROLES, frozenset({"semantic", "referring", "generalized", "video"})),
+    **{
+        name: Method(name, baseline.config, ("proposal",), frozenset({"semantic"}))
+        for name, baseline in BASELINES.items()
+    },
+}
+
+
+def find_method(name: str) -> Method:
+    """The method of that name. Raises BenchmarkError for an unknown one, with near matches."""
+    if name not in METHODS:
+        raise BenchmarkError(
+            f"--method: expected one of {', '.join(METHODS)}, found {name!r}{near_matches(name, list(METHODS))}"
+        )
+    return METHODS[name]
+
+
+def settings_by_method(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """For every method the settings that it has a field for. Raises BenchmarkError for one that none has."""
+    for field in settings:
+        if not any(field in method.config.model_fields for method in METHODS.values()):
+            raise BenchmarkError(f"{field}: expected a field of a method, found one of none")
+    return {
+        name: {field: value for field, value in settings.items() if field in method.config.model_fields}
+        for name, method in METHODS.items()
+    }
+
+
+def _resolve_baseline(
+    method: Method, benchmark: Benchmark, settings: Mapping[str, Any]
+) -> tuple[Config, dict[str, Source]]:
+    fields = method.config.model_fields
+    shared = {field: value for field, value in benchmark.baselines.get(ALL, {}).items() if field in fields}
+    own = {**shared, **benchmark.baselines.get(method.name, {})}
+    try:
+        config = method.config(**{**own, **settings})
+    except ConfigError as error:
+        raise BenchmarkError(str(error)) from None
+    by: dict[str, Source] = {**dict.fromkeys(fields, "default"), **dict.fromkeys(own, "benchmark")}
+    return config, {**by, **dict.fromkeys(settings, "user")}

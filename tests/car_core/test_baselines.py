@@ -1,0 +1,222 @@
+"""Baselines against their literal restatements on small ViTs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import literal_baselines as literal
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from tiny_clip import photo, tiny_clip
+
+from car_core import CaR, CaRConfig, ConfigError, ImageError, QueryError
+from car_core.baselines import BASELINES, load_baseline
+from car_core.baselines.dense import DenseSegmenter, label_pixels
+from car_core.baselines.pamr import affinity, refine_maps
+from car_core.baselines.windows import mean_of_windows, resized_positions, window_places
+from car_core.clip import normalize, open_clip
+from car_core.config import CRFConfig
+
+DENSE = [name for name in BASELINES if name != "clip-es"]
+QUERIES = ["cat", "dog", "a red bus"]
+
+
+def segmenter(method: str, **settings: Any) -> Any:
+    baseline = BASELINES[method]
+    return baseline.segmenter(baseline.config(**settings), clip=tiny_clip(), device="cpu")
+
+
+@pytest.mark.parametrize("method", DENSE)
+def test_patch_features_equal_the_literal_attention(method: str) -> None:
+    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    found, grid = segmenter(method).patch_features(pixels)
+    assert grid == (4, 4)
+    for image, features in zip(pixels, found, strict=True):
+        expected = literal.features(method, tiny_clip(), image)
+        torch.testing.assert_close(features.double(), expected, rtol=0, atol=2e-5)
+
+
+def test_methods_differ_and_naclip_without_neighbours_is_another() -> None:
+    pixels = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    found = [segmenter(method).patch_features(pixels)[0] for method in DENSE]
+    found.append(segmenter("naclip", gaussian_std=0.01).patch_features(pixels)[0])
+    for i, features in enumerate(found):
+        assert all((features - other).abs().max() > 1e-3 for other in found[:i])
+
+
+def test_plain_clip_is_the_tower_as_it_is() -> None:
+    pixels = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    visual, seen = tiny_clip().visual, []
+    handle = visual.transformer.resblocks[-1].register_forward_hook(lambda *arguments: seen.append(arguments[2]))
+    visual(pixels)
+    handle.remove()
+    expected = F.normalize(visual.ln_post(seen[0][:, 1:]) @ visual.proj, dim=-1)
+    torch.testing.assert_close(segmenter("clip").patch_features(pixels)[0], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["sclip", "naclip"])
+@pytest.mark.parametrize(
+    ("size", "settings"),
+    [
+        ((70, 100), {}),
+        ((70, 100), {"background": (), "prob_threshold": 0.0}),
+        ((40, 53), {"area_threshold": 0.3, "prob_threshold": 0.3, "synonyms": {"cat": ("kitten", "tom cat")}}),
+    ],
+    ids=["defaults", "no background", "thresholds"],
+)
+def test_labels_equal_the_literal_windows_and_thresholds(
+    method: str, size: tuple[int, int], settings: dict[str, Any]
+) -> None:
+    """Words of 3 templates; short side 96, windows of 64, 32 apart: 1.5, 1 and 0.5 times the tower."""
+    templates = ("a {}.", "the {} there", "{}")
+    chosen = {"background": ("sky", "wall"), "templates": templates, **settings}
+    method_of = segmenter(method, **chosen)
+    image, config = photo(*size, seed=5), method_of.config
+    assert (config.short_side, config.crop, config.stride) == (96, 64, 32)
+
+    groups = [config.background] if config.background else []
+    groups += [config.synonyms.get(query, (query,)) for query in QUERIES]
+    words = []
+    for word in (word for group in groups for word in group):
+        parts = tiny_clip().encode_text(open_clip.tokenize([t.replace("{}", word) for t in templates]), normalize=True)
+        words.append(parts.mean(dim=0) / parts.mean(dim=0).norm())
+    large = literal.scaled(image, 96)
+    pixels = normalize(large, (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    total, count = torch.zeros(len(words), *large.shape[:2]).double(), torch.zeros(large.shape[:2])
+    for top, bottom, left, right in literal.windows(*large.shape[:2], 64, 32):
+        features = literal.features(method, tiny_clip(), pixels[:, top:bottom, left:right])
+        maps = (features @ torch.stack(words).double().T).T.reshape(1, -1, 4, 4)
+        total[:, top:bottom, left:right] += F.interpolate(maps, size=(64, 64), mode="bilinear")[0]
+        count[top:bottom, left:right] += 1
+    cosines = F.interpolate((total / count)[None], size=size, mode="bilinear")[0]
+    probabilities = (config.logit_scale * cosines).softmax(dim=0).numpy()
+    first = 0 if config.background else 1
+    members = [first + number for number, group in enumerate(groups) for _ in group]
+    expected = literal.labels(probabilities, members, config)
+
+    found = method_of.segment(image, QUERIES)
+    assert (found.label_map == expected).mean() >= 0.999  # float noise decides a few pixels
+    assert len(np.unique(expected)) >= 2
+    np.testing.assert_array_equal(found.masks, [found.label_map == i + 1 for i in range(3)])
+    assert found.kept == tuple(i for i in range(3) if found.masks[i].any())
+    for i in range(3):
+        best = max((probabilities[w][found.masks[i]].max(initial=0) for w, m in enumerate(members) if m == i + 1))
+        assert found.scores[i] == pytest.approx(best, abs=1e-4)
+
+
+def test_windows_cover_everything_and_their_mean_is_exact() -> None:
+    for size in [(96, 130), (96, 96), (40, 300), (96, 128)]:
+        places = window_places(size, 64, 32)
+        assert [(r.start, r.stop, c.start, c.stop) for r, c in places] == literal.windows(*size, 64, 32)
+        field = torch.randn(2, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        parts = torch.stack([field[:, rows, columns] for rows, columns in places])
+        torch.testing.assert_close(mean_of_windows(parts, places, size), field, rtol=0, atol=1e-12)
+
+
+def test_positions_of_another_grid_keep_the_class_and_the_own_grid_is_left_alone() -> None:
+    positions = torch.randn(17, 8)
+    assert resized_positions(positions, (4, 4), (4, 4)) is positions
+    wide = resized_positions(positions, (4, 4), (4, 9))
+    assert wide.shape == (37, 8)
+    assert torch.equal(wide[0], positions[0])
+    # Values at the same places as before along the side that keeps its length.
+    constant = positions.clone()
+    constant[1:] = torch.arange(4.0).repeat_interleave(4)[:, None]
+    rows = resized_positions(constant, (4, 4), (4, 9))[1:].reshape(4, 9, 8)
+    torch.testing.assert_close(rows, torch.arange(4.0)[:, None, None].expand(4, 9, 8), rtol=0, atol=1e-5)
+
+
+def test_pamr_equals_the_literal_loop() -> None:
+    generator = np.random.default_rng(3)
+    maps, image = generator.normal(size=(2, 20, 23)), generator.normal(size=(3, 20, 23))
+    found = refine_maps(torch.tensor(maps), torch.tensor(image), 3)
+    np.testing.assert_allclose(found.numpy(), literal.pamr(maps, image, 3), rtol=0, atol=1e-9)
+    assert refine_maps(torch.tensor(maps), torch.tensor(image), 0).numpy() is not None
+    torch.testing.assert_close(affinity(torch.tensor(image)).sum(dim=0), torch.ones(20, 23).double())
+
+
+def test_pamr_of_a_constant_image_is_finite_and_its_option_changes_labels() -> None:
+    flat = refine_maps(torch.rand(2, 9, 9), torch.zeros(3, 9, 9), 10)
+    assert torch.isfinite(flat).all()
+    image, settings = photo(50, 60), {"templates": ("{}",), "background": ("sky",), "prob_threshold": 0.0}
+    plain, refined = (segmenter("naclip", pamr_steps=n, **settings).segment(image, QUERIES) for n in (0, 10))
+    assert (plain.label_map != refined.label_map).any()
+
+
+def test_area_threshold_of_nothing_predicted_leaves_background() -> None:
+    classes = torch.zeros(3, 4, 4)
+    classes[0] = 1
+    assert not label_pixels(classes, 0.1, 0.5).any()
+
+
+def test_imagenet_templates_are_openais_80() -> None:
+    templates = DenseSegmenter._templates(segmenter("sclip"))
+    assert len(templates) == len(set(templates)) == 80
+    assert all(template.count("{}") == 1 for template in templates)
+    assert {"a photo of a {}.", "itap of my {}.", "a tattoo of the {}."} <= set(templates)
+
+
+@pytest.mark.parametrize("cam_template", ["a clean origami {}.", "{}"])
+@pytest.mark.parametrize("crf", [None, CRFConfig()], ids=["no crf", "crf"])
+def test_clip_es_is_car_without_recurrence(crf: CRFConfig | None, cam_template: str) -> None:
+    shared = {"crf": crf, "cam_template": cam_template, "background": ("grass", "sky"), "lambda_": 0.3}
+    config = CaRConfig(profile="paper", recurrence="none", **shared)
+    expected = CaR(config, proposal_clip=tiny_clip(), classifier_clip=tiny_clip())
+    method = segmenter("clip-es", **shared)
+    for seed in range(3):
+        image = photo(52, 76, seed)
+        np.testing.assert_array_equal(
+            method.segment(image, QUERIES).label_map, expected.segment(image, QUERIES).label_map
+        )
+    [twice] = method.segment_two_pass_batch([image], QUERIES, ["grass", "sky"])
+    both = expected.segment_two_pass(image, QUERIES, ["grass", "sky"])
+    np.testing.assert_array_equal(twice.label_map, both.label_map)
+    assert twice.queries == both.queries
+
+
+@pytest.mark.parametrize("method", BASELINES)
+def test_a_batch_changes_nothing_and_input_is_checked(method: str) -> None:
+    settings = {"background": ("sky",), **({} if method == "clip-es" else {"templates": ("{}",)})}
+    found = segmenter(method, **settings)
+    images = [photo(40, 60), photo(90, 33, 1)]
+    batch = found.segment_batch(images, [QUERIES, QUERIES[:1]])
+    for image, queries, one in zip(images, [QUERIES, QUERIES[:1]], batch, strict=True):
+        alone = segmenter(method, **settings).segment(image, queries)
+        np.testing.assert_array_equal(one.label_map, alone.label_map)
+        np.testing.assert_array_equal(one.scores, alone.scores)
+        assert one.masks.shape == (len(queries), *image.shape[:2])
+        assert one.label_map.dtype == np.int32
+        assert one.steps == ()
+    assert found.segment(photo(1, 1), ["cat"]).label_map.shape == (1, 1)
+    for queries, message in ((["cat", "cat"], "each text once"), ([], "at least one"), (["x " * 99], "77 tokens")):
+        with pytest.raises(QueryError, match=message):
+            found.check_queries(queries)
+    with pytest.raises(ImageError, match="image 1:"):
+        found.segment_batch([photo(9, 9), np.zeros((4, 4))], [["cat"]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        ("naclip", {"gaussian_std": 0}, "gaussian_std: "),
+        ("sclip", {"gaussian_std": 5}, "gaussian_std: no such field"),
+        ("sclip", {"prob_treshold": 5}, "did you mean prob_threshold"),
+        ("clip", {"templates": ("a photo",)}, "one {} for the query"),
+        ("clip", {"templates": ()}, "at least one template"),
+        ("clip", {"background": ("a", "a")}, "found twice"),
+        ("clip", {"synonyms": {"cat": ()}}, "for 'cat'"),
+        ("clip-es", {"short_side": 336}, "short_side: no such field"),
+        ("clip", {"method": "sclip"}, "method: "),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(method: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        BASELINES[method].config(**settings)
+
+
+def test_load_baseline_builds_the_miniature() -> None:
+    found = load_baseline("maskclip", weights="miniature")
+    assert (found.config.proposal_model, found.config.crop, found.config.short_side) == ("miniature", 128, 192)
+    assert [record.role for record in found.weights] == ["proposal"]

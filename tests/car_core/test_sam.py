@@ -1,0 +1,296 @@
+"""SAM: matching against a literal loop, suppression, and tiny SAMs of random weights through the real pipeline."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from tiny_clip import photo, tiny_clip
+
+from car_core import CaR, CaRConfig, ConfigError, ModelError, SAMConfig
+from car_core.refine.boxes import boxes_of_masks, non_maximum_suppression
+from car_core.refine.mask_source import CachedMasks
+from car_core.refine.matching import match_masks
+from car_core.segmentation import paint_labels
+from car_core.torchvision_guard import declare_missing_ops
+
+Masks = npt.NDArray[np.bool_]
+declare_missing_ops()
+
+
+def config(profile: Any = "released", **settings: Any) -> SAMConfig:
+    sam = CaRConfig(profile=profile, sam={"model": "none", **settings}).sam
+    assert sam is not None
+    return sam
+
+
+def literal_match(masks: Masks, candidates: Masks, settings: SAMConfig) -> Masks:
+    result = []
+    for mask in masks:
+        a = {tuple(place) for place in np.argwhere(mask)}
+        others = [{tuple(place) for place in np.argwhere(candidate)} for candidate in candidates]
+        if not a or not others:
+            result.append(mask)
+            continue
+        values = []
+        for b in others:
+            common = len(a & b)
+            inside = common / len(b) if b and common >= (settings.min_overlap or 0) * len(a) else 0.0
+            values.append(max(common / len(a), inside))
+        chosen = [b for b, value in zip(others, values, strict=True) if value > settings.iom_threshold]
+        union = set().union(*(chosen or [others[values.index(max(values))]]))
+        iou = len(a & union) / len(a | union)
+        new = np.zeros_like(mask)
+        for place in union if iou > settings.iou_threshold else a:
+            new[place] = True
+        result.append(new)
+    return np.stack(result)
+
+
+def blobs(count: int, seed: int) -> Masks:
+    """Discs of all sizes, some nearly equal, some inside others."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:24, 0:31]
+    centres = generator.choice([6, 7, 12, 18], (count, 2))
+    radii = generator.choice([1, 2, 4, 5, 8, 11], count)
+    return np.array([(rows - y) ** 2 + (columns - x) ** 2 < r * r for (y, x), r in zip(centres, radii, strict=True)])
+
+
+@pytest.mark.parametrize("profile", ["paper", "released"])
+def test_matching_equals_the_literal_loop(profile: str) -> None:
+    changed, settings = 0, config(profile, iou_threshold=0.3)
+    for seed in range(30):
+        masks, candidates = blobs(4, seed), blobs(9, 100 + seed)
+        masks[1] = False
+        found = match_masks(masks, candidates, settings)
+        np.testing.assert_array_equal(found, literal_match(masks, candidates, settings))
+        changed += int((found != masks).any())
+    assert changed > 10
+
+
+def test_profiles_differ_where_a_small_mask_lies_inside() -> None:
+    mask, large, small = np.zeros((3, 1, 20, 20), np.bool_)
+    mask[0, :10], large[0, :9], small[0, 15, 15:17] = True, True, True
+    small[0, 9, 9:11] = True  # half of its four pixels
+    small[0, 8, 9:19] = True  # 12 of 14 inside, 6 % of the mask
+    tiny = np.zeros_like(small)
+    tiny[0, 9, :5] = True  # 5 of 200 pixels: 2.5 %
+    candidates = np.concatenate([large, tiny])
+    paper, released = (match_masks(mask, candidates, config(profile)) for profile in ("paper", "released"))
+    assert paper[0, 9, :5].all()
+    assert not released[0, 9].any()
+    np.testing.assert_array_equal(match_masks(mask, np.concatenate([large, small]), config()), large | small)
+
+
+def test_what_cannot_be_matched_stays() -> None:
+    masks = blobs(3, 1)
+    for candidates in (np.zeros((0, 24, 31), np.bool_), np.zeros((2, 24, 31), np.bool_), ~masks[:1]):
+        np.testing.assert_array_equal(match_masks(masks, candidates, config()), masks)
+    assert match_masks(masks[:0], masks, config()).shape == (0, 24, 31)
+    best_alone = masks[:1].copy()  # IoM 2/3 alone does not match, but the best is tried
+    candidate = np.roll(best_alone, 1, axis=2)
+    settings = config(iom_threshold=1.0, iou_threshold=0.5)
+    np.testing.assert_array_equal(match_masks(best_alone, candidate, settings), candidate)
+
+
+def test_suppression_equals_the_literal_loop() -> None:
+    generator = np.random.default_rng(0)
+    corners = generator.integers(0, 8, (60, 2))
+    boxes = np.concatenate([corners, corners + generator.integers(0, 12, (60, 2))], axis=1).astype(float)
+    scores = generator.choice([0.9, 0.93, 0.95, 0.99], 60)
+
+    def area(box: Any) -> float:
+        return float((box[2] - box[0]) * (box[3] - box[1]))
+
+    kept: list[int] = []
+    for i in sorted(range(60), key=lambda i: (-scores[i], i)):
+        for j in kept:
+            width = min(boxes[i][2], boxes[j][2]) - max(boxes[i][0], boxes[j][0])
+            height = min(boxes[i][3], boxes[j][3]) - max(boxes[i][1], boxes[j][1])
+            common = max(width, 0) * max(height, 0)
+            union = area(boxes[i]) + area(boxes[j]) - common
+            if union and common / union > 0.5:
+                break
+        else:
+            kept.append(i)
+    found = non_maximum_suppression(boxes, scores, 0.5)
+    assert found.tolist() == kept
+    assert 5 < len(kept) < 55
+    assert non_maximum_suppression(boxes[:0], scores[:0], 0.5).tolist() == []
+
+
+def test_boxes_are_first_and_last_pixels() -> None:
+    masks = np.zeros((3, 6, 9), np.bool_)
+    masks[0, 2:5, 3:8] = True
+    masks[1, 0, 0] = True
+    assert boxes_of_masks(masks).tolist() == [[3, 2, 7, 4], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
+class Counting:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def masks(self, image: npt.NDArray[np.uint8]) -> Masks:
+        self.calls += 1
+        return blobs(5, int(image.sum()) % 7)
+
+
+def test_masks_are_kept_on_disk_by_image_and_settings(tmp_path: Path) -> None:
+    source, images = Counting(), [photo(20, 30), photo(30, 20)]
+    for _ in range(2):
+        cache = CachedMasks(source, tmp_path, "a")
+        for image in images:
+            np.testing.assert_array_equal(cache.masks(image), blobs(5, int(image.sum()) % 7))
+    assert source.calls == 2
+    CachedMasks(source, tmp_path, "b").masks(images[0])
+    assert source.calls == 3
+    [file, other] = sorted((tmp_path / "a").iterdir())
+    file.write_bytes(other.read_bytes()[:50])
+    other.write_bytes(b"")
+    for image in images:
+        CachedMasks(source, tmp_path, "a").masks(image)
+    assert source.calls == 5
+    assert CachedMasks(source, Path("/proc/nowhere"), "a").masks(images[0]).any()
+
+
+def test_sam_is_an_option_of_semantic_mode() -> None:
+    assert CaRConfig().sam is None
+    assert (config("paper").min_overlap, config("released").min_overlap) == (0.0, 0.05)
+    assert config("released", min_overlap=0.2).min_overlap == 0.2
+    again = CaRConfig(**CaRConfig(sam={"model": "x"}).model_dump())
+    assert again.sam == config("released", model="x")
+    with pytest.raises(ConfigError, match=r"sam: .*expected none in referring mode"):
+        CaRConfig(mode="referring", sam={"model": "x"})
+    with pytest.raises(ConfigError, match=r"sam.iom_threshold"):
+        CaRConfig(sam={"model": "x", "iom_threshold": 2})
+    with pytest.raises(ModelError, match="mask_source"):
+        CaR(CaRConfig(sam={"model": "x"}), proposal_clip=tiny_clip(), classifier_clip=tiny_clip())
+
+
+def test_car_paints_what_the_source_gives() -> None:
+    image, queries = photo(52, 76), ["cat", "dog", "sky"]
+    shared: dict[str, Any] = {"profile": "paper", "recurrence": "none", "background": ("grass",), "templates": ()}
+    plain = CaR(CaRConfig(**shared), proposal_clip=tiny_clip(), classifier_clip=tiny_clip()).segment(image, queries)
+
+    class Grown:
+        def masks(self, image: npt.NDArray[np.uint8]) -> Masks:
+            return np.stack([np.roll(mask, 1, axis=1) for mask in plain.masks if mask.any()])
+
+    settings = CaRConfig(**shared, sam={"model": "grown", "iou_threshold": 0.1})
+    car = CaR(settings, proposal_clip=tiny_clip(), classifier_clip=tiny_clip(), mask_source=Grown())
+    found = car.segment(image, queries)
+    assert settings.sam is not None
+    expected = match_masks(plain.masks, Grown().masks(image), settings.sam)
+    assert (expected != plain.masks).any()
+    np.testing.assert_array_equal(found.masks, expected)
+    np.testing.assert_array_equal(found.label_map, paint_labels(expected, plain.scores, plain.kept))
+    assert found.seconds["sam"] > 0
+
+
+@pytest.fixture(scope="module", params=["SamModel", "SamHQModel"])
+def tiny_sam(request: pytest.FixtureRequest) -> Any:
+    transformers = pytest.importorskip("transformers", reason="needs the extra sam")
+    from car_core.refine import sam
+
+    kind = "SamHQConfig" if request.param == "SamHQModel" else "SamConfig"
+    extra = {"vit_dim": 32} if kind == "SamHQConfig" else {}
+    made = getattr(transformers, kind)(
+        vision_config=sam._TINY_VISION,
+        prompt_encoder_config=sam._TINY_PROMPT,
+        mask_decoder_config={**sam._TINY_DECODER, **extra},
+    )
+    torch.manual_seed(3)
+    model = getattr(transformers, request.param)(made).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.15 * torch.randn_like(parameter))  # the initial weights give flat masks
+        model.mask_decoder.iou_prediction_head.proj_out.bias += 1  # or none would be good
+    return model
+
+
+EASY: dict[str, Any] = {
+    "points_per_side": 3,
+    "pred_iou_threshold": 0.0,
+    "stability_threshold": 0.0,
+    "nms_threshold": 0.98,
+}
+
+
+def test_automatic_masks_equal_one_point_after_the_other(tiny_sam: Any) -> None:
+    """The grid, filters and suppression restated: one forward pass a point, from the pixels on."""
+    from car_core.refine.sam import SAMMasks, preprocessed
+
+    image, settings = photo(48, 90, 4), config(**EASY)
+    found = SAMMasks(tiny_sam, settings).masks(image)
+    pixels, (height, width) = preprocessed(image, 128)
+    assert (height, width) == (68, 128)
+    candidates = []
+    for row in range(3):
+        for column in range(3):
+            point = torch.tensor([(column + 0.5) * 128 / 3, (row + 0.5) * (48 * 128 / 90) / 3])
+            with torch.no_grad():
+                output = tiny_sam(pixel_values=pixels[None], input_points=point[None, None, None])
+            for logits, quality in zip(output.pred_masks[0, 0], output.iou_scores[0, 0], strict=True):
+                large = torch.nn.functional.interpolate(logits[None, None], size=(128, 128), mode="bilinear")
+                inner = large[:, :, :height, :width]
+                full = torch.nn.functional.interpolate(inner, size=(48, 90), mode="bilinear")[0, 0]
+                low = int((full > -1).sum())
+                steady = int((full > 1).sum()) / low if low else 0.0
+                if quality >= 0 and steady >= 0:
+                    candidates.append((float(quality), (full > 0).numpy()))
+    candidates.sort(key=lambda candidate: -candidate[0])
+    kept: list[Masks] = []
+    for _, mask in candidates:
+        box = boxes_of_masks(mask[None])
+        others = boxes_of_masks(np.array(kept)) if kept else np.zeros((0, 4))
+        together = np.concatenate([others, box])
+        if len(non_maximum_suppression(together, -np.arange(len(together), dtype=float), 0.98)) == len(together):
+            kept.append(mask)
+    assert len(found) == len(kept) >= 2
+    assert (found == np.stack(kept)).mean() > 0.999
+
+
+def test_preprocessing_is_sams(tiny_sam: Any) -> None:
+    from car_core.refine.sam import preprocessed
+
+    image = photo(60, 41, 2)
+    pixels, inner = preprocessed(image, 128)
+    assert inner == (128, math.floor(41 * 128 / 60 + 0.5))
+    assert not pixels[:, :, inner[1] :].any()
+    mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+    small, _ = preprocessed(np.full((30, 30, 3), 77, np.uint8), 128)
+    np.testing.assert_allclose(small[:, 64, 64], (77 - mean) / std, rtol=0, atol=1e-4)
+
+
+def test_a_folder_is_loaded_cached_and_hashed(tiny_sam: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    tiny_sam.save_pretrained(tmp_path / "sam")
+    settings = {"model": str(tmp_path / "sam"), **EASY}
+    shared: dict[str, Any] = {"recurrence": "none", "background": ("grass",), "templates": (), "sam": settings}
+    shared |= {"proposal_model": "miniature", "classifier_model": "miniature"}
+    car = CaR.from_config(CaRConfig(**shared), weights="miniature")
+    assert [record.role for record in car.weights] == ["proposal", "classifier", "sam"]
+    record = car.weights[-1]
+    assert (record.name, record.model, record.trained) == ("sam", type(tiny_sam).__name__, True)
+    found = car.segment(photo(40, 50), ["cat", "dog"])
+    [kept] = list((tmp_path / "cache" / "sam").rglob("*.npz"))
+    kept.touch()
+    again = CaR.from_config(CaRConfig(**shared), weights="miniature")
+    assert again.weights[-1] == record
+    np.testing.assert_array_equal(again.segment(photo(40, 50), ["cat", "dog"]).masks, found.masks)
+    assert list((tmp_path / "cache" / "sam").rglob("*.npz")) == [kept]
+
+
+@pytest.mark.parametrize(("name", "message"), [("random:x", "whole number"), ("/nowhere/sam", "/nowhere/sam")])
+def test_a_sam_that_is_not_there_is_one_line(name: str, message: str) -> None:
+    pytest.importorskip("transformers", reason="needs the extra sam")
+    from car_core.refine.sam import load_sam
+
+    with pytest.raises(ModelError, match=message) as refusal:
+        load_sam(config(model=name))
+    assert "\n" not in str(refusal.value)

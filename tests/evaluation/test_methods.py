@@ -1,0 +1,178 @@
+"""Runs with the baselines: settings, identity, tables, `--method all`."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from car_core.baselines import BASELINES, load_baseline
+from dataset_adapters import load
+from evaluation import suite
+from evaluation.benchmark import BenchmarkError, benchmark_names, load_benchmark
+from evaluation.cli import app
+from evaluation.inputs import resolve_inputs
+from evaluation.methods import METHODS, find_method, settings_by_method
+from evaluation.runner import evaluate
+from results.facts import METHOD_TITLES, method_label
+
+FAST = {"templates": ["{}"], "background": ["sky"], "synonyms": {}, "prob_threshold": 0.06}
+
+
+def car(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def resolved(method: str, benchmark: str, **settings: Any) -> tuple[Any, Any]:
+    return find_method(method).resolve(load_benchmark(benchmark), "semantic", None, settings)
+
+
+@pytest.fixture
+def options(tiny_run: Any) -> Any:
+    """options(method, ...): those of a fast run over the small tree with a small random model."""
+
+    def make(method: str, **changes: Any) -> Any:
+        settings = {"proposal_model": str(tiny_run.model), **(FAST if method != "clip-es" else {"background": ["sky"]})}
+        given = {**settings, **changes.pop("settings", {})}
+        return replace(tiny_run.options(limit=3, **changes), method=method, settings=given)
+
+    return make
+
+
+def test_every_method_has_a_title_and_semantic_benchmarks_settings_for_all() -> None:
+    assert METHOD_TITLES.keys() == METHODS.keys()
+    for name in benchmark_names():
+        benchmark = load_benchmark(name)
+        assert set(benchmark.baselines) <= {"all", *BASELINES}
+        if benchmark.config.get("mode") == "semantic":
+            for method in BASELINES:
+                config, sources = resolved(method, name)
+                assert sources.keys() == type(config).model_fields.keys()
+
+
+def test_benchmarks_have_the_protocols_values() -> None:
+    sclip, sources = resolved("sclip", "mini-voc")
+    assert (sclip.logit_scale, sclip.prob_threshold, sclip.area_threshold) == (65, 0.1, 0.1)
+    assert (len(sclip.background), len(sclip.synonyms["person"]), sclip.synonyms["boat"]) == (26, 7, ("ship",))
+    assert (sources["logit_scale"], sources["residual"]) == ("benchmark", "default")
+    assert resolved("naclip", "voc21")[0].logit_scale == 40
+    assert resolved("clearclip", "coco-object")[0].prob_threshold == 0.4
+    assert resolved("naclip", "context60")[0].background == ("background",)
+    for name in ("voc20", "context59", "ade150", "ade847", "pc459"):
+        config, _ = resolved("naclip", name)
+        assert (config.background, config.prob_threshold) == ((), 0)
+    user, sources = resolved("sclip", "voc21", logit_scale=30)
+    assert (user.logit_scale, sources["logit_scale"]) == (30, "user")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--method", "naclipp"), "did you mean naclip"),
+        (("--method", "naclip", "--profile", "paper"), "--profile: expected none"),
+        (("--method", "naclip", "--set", "eta=0.3"), "eta: no such field"),
+        (("--method", "all", "--set", "etta=0.3"), "etta: expected a field of a method"),
+        (("--method", "all", "--set", "stride=0"), "stride"),
+    ],
+)
+def test_mistakes_are_one_line_before_any_work(tiny_run: Any, arguments: tuple[str, ...], message: str) -> None:
+    root, out = str(tiny_run.data_root), str(tiny_run.out)
+    result = car("eval", "voc21", "--data-root", root, "--out", out, "--weights", "random:1", *arguments)
+    assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
+    assert message in result.stderr
+    assert not tiny_run.out.exists()
+
+
+@pytest.mark.parametrize("method", ["naclip", "all"])
+def test_other_tasks_are_cars(method: str) -> None:
+    result = car("eval", "mini-refcoco", "--method", method)
+    assert result.exit_code == 2
+    assert "--method" in result.stderr
+
+
+@pytest.mark.parametrize("method", ["naclip", "clip-es"])
+def test_a_run_counts_what_the_segmenter_finds(options: Any, tiny_run: Any, method: str) -> None:
+    run = evaluate(options(method))
+    config, _ = resolved(method, "voc21", **options(method).settings)
+    segmenter = load_baseline(config, weights="random:1")
+    records = [json.loads(line) for line in (run.path / "samples.jsonl").read_text().splitlines()]
+    for record, sample in zip(records, load("voc21", tiny_run.data_root)[:3], strict=True):
+        found = segmenter.segment(sample.image, sample.queries)
+        counted = sample.target != 255
+        pairs = zip(sample.target[counted].tolist(), found.label_map[counted].tolist(), strict=True)
+        expected = Counter(pairs)
+        assert {(t, p): n for t, p, n in record["counts"]["confusion"]} == expected
+        assert record["steps"] == 0
+    header = run.header
+    assert header.config["method"] == method
+    assert [entry.role for entry in header.weights] == ["proposal"]
+    assert METHOD_TITLES[method] in (run.path / "table.md").read_text()
+    assert header.benchmark.paper is not None
+
+
+def test_the_method_and_its_settings_are_the_runs_identity(options: Any, tmp_path: Path) -> None:
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("naclip", {}),
+        ("naclip", {"gaussian_std": 3}),
+        ("naclip", {"pamr_steps": 1}),
+        ("clearclip", {}),
+    ]
+    headers = [
+        evaluate(options(method, settings=settings, out=tmp_path / str(i))).header
+        for i, (method, settings) in enumerate(changes)
+    ]
+    assert len({header.identity for header in headers}) == 4
+    again = evaluate(replace(options("naclip", out=tmp_path / "b"), batch_size=2, workers=1)).header
+    assert (again.identity, again.metrics) == (headers[0].identity, headers[0].metrics)
+    assert "NACLIP+PAMR" in method_label(headers[2])
+
+
+def test_cars_identity_has_no_method(tiny_run: Any) -> None:
+    header = evaluate(tiny_run.options(limit=1)).header
+    assert "method" not in header.config
+    assert "method" not in json.dumps(header.identity_fields["config"])
+
+
+def test_only_the_needed_weights_are_asked_for() -> None:
+    benchmark = load_benchmark("voc21")
+    inputs = resolve_inputs(benchmark, Path("data"), {"proposal": "openai", "classifier": None}, ("proposal",))
+    assert (inputs.weights, inputs.remark, inputs.notices) == ({"proposal": "openai"}, None, ())
+
+
+def test_settings_go_to_the_methods_that_have_them() -> None:
+    by = settings_by_method({"stride": 32, "eta": 0.3, "proposal_model": "ViT-B-32"})
+    assert by["car"] == {"eta": 0.3, "proposal_model": "ViT-B-32"}
+    assert by["naclip"] == {"stride": 32, "proposal_model": "ViT-B-32"}
+    assert by["clip-es"] == {"proposal_model": "ViT-B-32"}
+    with pytest.raises(BenchmarkError, match="nothing: expected a field"):
+        settings_by_method({"nothing": 1})
+
+
+def test_a_process_of_its_own_gives_the_same_figures(options: Any, tmp_path: Path) -> None:
+    asked = options("clip", out=tmp_path / "own")
+    run, _ = suite._in_own_process((suite.SuiteRun(benchmark="voc21"), asked))
+    here = evaluate(replace(asked, out=tmp_path / "here")).header
+    assert (run.header.identity, run.header.metrics) == (here.identity, here.metrics)
+
+
+def test_all_methods_end_in_one_table(tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "_in_own_process", suite._run_one)  # seven processes would only import for minutes
+    out = tmp_path / "all"
+    settings = {**FAST, "proposal_model": str(tiny_run.model), "classifier_model": str(tiny_run.model), "crf": None}
+    del settings["prob_threshold"]
+    texts = [f"--set={key}={json.dumps(value)}" for key, value in settings.items()]
+    arguments = ("--method=all", "--limit=1", "--workers=0", "--weights=random:1", f"--out={out}", *texts)
+    result = car("eval", "voc21", "--data-root", tiny_run.data_root, *arguments)
+    assert result.exit_code == 0, result.stderr
+    rows = list(csv.DictReader((out / "table.csv").open()))
+    own = [row for row in rows if "published" not in row["method"]]
+    assert [row["method"] for row in own] == list(METHOD_TITLES.values())
+    assert all(float(row["memory"]) > 10 and float(row["pace"]) > 0 for row in own)
+    assert {folder.name for folder in out.iterdir() if folder.is_dir()} == set(METHODS)
+    assert car("table", out, "--peers").stdout.startswith(result.stdout.strip())
