@@ -10,10 +10,16 @@ import typer
 
 from evaluation.commands import check, compare, data, merge, report, segment, suite, sweep
 from evaluation.commands.options import (
+    ActorCpusOption,
+    ActorGpusOption,
+    ActorsOption,
+    AddressOption,
     AllowFailuresOption,
     BatchSizeOption,
     ClassifierWeightsOption,
     DeviceOption,
+    EngineName,
+    EngineOption,
     FreshOption,
     ProfileOption,
     ProposalWeightsOption,
@@ -105,6 +111,11 @@ def eval_command(
     batch_size: BatchSizeOption = 4,
     workers: WorkersOption = 2,
     sample_timeout: TimeoutOption = 300.0,
+    engine: EngineOption = EngineName.local,
+    address: AddressOption = None,
+    actors: ActorsOption = None,
+    actor_cpus: ActorCpusOption = 1.0,
+    actor_gpus: ActorGpusOption = None,
     fresh: FreshOption = False,
     allow_failures: AllowFailuresOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print run.json instead of the tables.")] = False,
@@ -116,6 +127,7 @@ def eval_command(
     """
     with one_line_errors():
         from evaluation.benchmark import parse_protocol, parse_settings
+        from evaluation.engines.ray import Cluster
         from evaluation.merge import parse_shard
         from evaluation.own_data import resolve_data
         from evaluation.runner import RunOptions, evaluate
@@ -140,6 +152,8 @@ def eval_command(
             batch_size=batch_size,
             workers=workers,
             sample_timeout=sample_timeout or None,
+            engine=engine.value,
+            cluster=Cluster(address, actors, actor_cpus, float(device == "cuda") if actor_gpus is None else actor_gpus),
             fresh=fresh,
         )
         run = evaluate(options)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +22,7 @@ from dataset_adapters.sample import NameSet, find_sources
 from evaluation.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, resolve_config
 from evaluation.carry import frames_to_segment
 from evaluation.engines.local import run_local
+from evaluation.engines.ray import Cluster, Equipment, Job, run_ray
 from evaluation.identity import environment, identity_fields, peak_rss_mib
 from evaluation.inputs import Inputs, resolve_inputs, with_own_models
 from evaluation.interrupts import StopRequest, stop_request
@@ -43,6 +46,7 @@ from results import (
 
 DEFAULT_RUNS = Path("results/runs")
 Status = Literal["running", "complete"]
+EngineName = Literal["local", "ray"]
 ModelLoader = Callable[..., Any]  # with the signature of load_clip
 
 
@@ -70,6 +74,8 @@ class RunOptions:
     sample_timeout: float | None = 300.0  # seconds to decode a sample in such a process; None: no limit
     fresh: bool = False  # start anew although finished records are there
     quiet: bool = False  # no progress line
+    engine: EngineName = "local"
+    cluster: Cluster = field(default_factory=Cluster)  # of the engine ray
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,8 @@ def prepare(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Prep
     load_model: reads a model as `load_clip` does.
     """
     _check_out(options.out or DEFAULT_RUNS)
+    if options.engine == "ray":
+        options.cluster.check(options.device)
     benchmark = load_benchmark(options.benchmark)
     config, sources = resolve_config(benchmark, options.profile or benchmark.profile, options.settings)
     protocol = resolve_protocol(benchmark, find_sources(benchmark.adapter)[0].task, config, options.protocol)
@@ -140,7 +148,9 @@ def prepare(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Prep
     if config.carry_queries and not dataset.sequences:
         raise BenchmarkError(f"carry_queries: expected a data set of videos, found {dataset.name}")
     config, sources = with_own_models(config, sources, inputs.weights)
-    car = CaR.from_config(config, weights=inputs.weights, device=options.device, load=load_model)
+    # With actors this process only needs to know what the models are.
+    device = options.device if options.engine == "local" else "cpu"
+    car = CaR.from_config(config, weights=inputs.weights, device=device, load=load_model)
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
     return Prepared(benchmark, inputs, protocol, dataset, _selected(dataset, options), car, sources)
@@ -209,7 +219,7 @@ def _header(prepared: Prepared, options: RunOptions) -> RunHeader:
         identity=identity_of(fields),
         identity_fields=fields,
         weights=[_weights_info(asdict(record)) for record in car.weights],
-        environment=environment(options.device),
+        environment=environment(options.device, at_hand=options.engine == "local"),
     )
 
 
@@ -258,17 +268,7 @@ def _segment_rest(
         rest, carrier = frames_to_segment(ids, dataset.sequences, finished)
     redone = {ids[position] for position in rest}
     done = [record for sample_id, record in finished.items() if sample_id not in redone]
-    work = run_local(
-        dataset,
-        rest,
-        prepared.car,
-        scorer,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        sample_timeout=options.sample_timeout,
-        carrier=carrier,
-        should_stop=lambda: stop.asked,
-    )
+    work = _ENGINES[options.engine](prepared, options, rest, scorer, carrier=carrier, should_stop=lambda: stop.asked)
     n_left = len(rest)
     with Progress(len(dataset), scorer, done, quiet=options.quiet) as progress, closing(work) as records:
         for record in records:
@@ -276,6 +276,49 @@ def _segment_rest(
             progress.add(record)
             n_left -= 1
     return not n_left
+
+
+def _on_this_machine(
+    prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, **state: Any
+) -> Generator[SampleRecord, None, None]:
+    return run_local(
+        prepared.selected,
+        positions,
+        prepared.car,
+        scorer,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        sample_timeout=options.sample_timeout,
+        **state,
+    )
+
+
+def _on_a_cluster(
+    prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, **state: Any
+) -> Generator[SampleRecord, None, None]:
+    job = Job(
+        partial(equip, options),
+        _header(prepared, options).identity_fields,
+        os.getcwd(),
+        batch_size=options.batch_size,
+        workers=options.workers,
+        sample_timeout=options.sample_timeout,
+    )
+    return run_ray(job, options.cluster, prepared.selected, positions, scorer, **state)
+
+
+_ENGINES: Mapping[EngineName, Callable[..., Generator[SampleRecord, None, None]]] = {
+    "local": _on_this_machine,
+    "ray": _on_a_cluster,
+}
+
+
+def equip(options: RunOptions) -> Equipment:
+    """What an actor works with, made on its node; raises as `prepare`."""
+    # An actor writes no run directory, and models are its own matter.
+    own = replace(options, engine="local", out=Path(tempfile.gettempdir()))
+    prepared = prepare(own)
+    return Equipment(prepared.selected, prepared.car, prepared.scorer, _header(prepared, own).identity_fields)
 
 
 def _require_unchanged(prepared: Prepared, options: RunOptions) -> None:

@@ -17,6 +17,13 @@ class ProfileName(str, Enum):
     paper = "paper"
 
 
+class EngineName(str, Enum):
+    """What runs a benchmark's samples."""
+
+    local = "local"
+    ray = "ray"
+
+
 class ModeName(str, Enum):
     """What is asked of the queries together."""
 
@@ -52,6 +59,18 @@ TimeoutOption = Annotated[
     typer.Option(
         "--sample-timeout", min=0, help="Seconds that decoding an image may take in such a process; 0: no limit."
     ),
+]
+EngineOption = Annotated[EngineName, typer.Option(help="local: this process. ray: actors on a Ray cluster.")]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster, e.g. auto or HOST:6379. [default: $RAY_ADDRESS, else a Ray on this machine]"),
+]
+ActorsOption = Annotated[
+    int | None, typer.Option(help="Actors, each with its own models. [default: as many as the nodes have room for]")
+]
+ActorCpusOption = Annotated[float, typer.Option(help="CPUs an actor takes, and its threads.")]
+ActorGpusOption = Annotated[
+    float | None, typer.Option(help="GPUs an actor takes, e.g. 0.5 for two on one. [default: 1 with --device cuda]")
 ]
 FreshOption = Annotated[
     bool, typer.Option("--fresh/--resume", help="Start anew, setting finished records aside, or go on from them.")

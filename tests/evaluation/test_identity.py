@@ -28,6 +28,7 @@ def test_the_exclusions_are_these_and_no_others() -> None:
         "sample_timeout",
         "batch_size",
         "engine",
+        "cluster",
         "data_root",
         "places",
         "out",
