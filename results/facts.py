@@ -40,6 +40,11 @@ def remarks(header: RunHeader) -> str:
     return "; ".join(remark for remark, applies in applicable.items() if applies)
 
 
+def is_comparable(header: RunHeader) -> bool:
+    """Whether a run's figures may stand beside the paper's: its own data set, and trained weights of its kind."""
+    return header.benchmark.not_comparable is None and all(entry.trained for entry in header.weights)
+
+
 def failures(header: RunHeader) -> str:
     """How many samples failed; empty where none did."""
     counts = header.counts
