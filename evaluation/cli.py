@@ -21,8 +21,11 @@ from evaluation.commands.options import (
     EngineName,
     EngineOption,
     FreshOption,
+    MaxPixelsOption,
     ProfileOption,
     ProposalWeightsOption,
+    SavePredictionsOption,
+    SaveProposalsOption,
     SettingsOption,
     TimeoutOption,
     WeightsOption,
@@ -111,11 +114,14 @@ def eval_command(
     batch_size: BatchSizeOption = 4,
     workers: WorkersOption = 2,
     sample_timeout: TimeoutOption = 300.0,
+    max_pixels: MaxPixelsOption = None,
     engine: EngineOption = EngineName.local,
     address: AddressOption = None,
     actors: ActorsOption = None,
     actor_cpus: ActorCpusOption = 1.0,
     actor_gpus: ActorGpusOption = None,
+    save_predictions: SavePredictionsOption = None,
+    save_proposals: SaveProposalsOption = False,
     fresh: FreshOption = False,
     allow_failures: AllowFailuresOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print run.json instead of the tables.")] = False,
@@ -131,6 +137,7 @@ def eval_command(
         from evaluation.merge import parse_shard
         from evaluation.own_data import resolve_data
         from evaluation.runner import RunOptions, evaluate
+        from evaluation.saving import Saving
 
         own = {"images": images, "masks": masks, "classes": classes, "hf": hf, "hf_config": hf_config}
         asked = resolve_data(benchmark, data_root, {**own, "image_column": image_column, "mask_column": mask_column})
@@ -152,8 +159,10 @@ def eval_command(
             batch_size=batch_size,
             workers=workers,
             sample_timeout=sample_timeout or None,
+            max_pixels=max_pixels,
             engine=engine.value,
             cluster=Cluster(address, actors, actor_cpus, float(device == "cuda") if actor_gpus is None else actor_gpus),
+            saving=Saving(save_predictions.value if save_predictions else None, save_proposals),
             fresh=fresh,
         )
         run = evaluate(options)

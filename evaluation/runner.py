@@ -18,6 +18,7 @@ from car_core import CaR
 from car_core.config import Profile
 from car_core.weights import load_clip
 from dataset_adapters import Dataset, DatasetError, load
+from dataset_adapters.images import max_pixels, set_max_pixels
 from dataset_adapters.sample import NameSet, find_sources
 from evaluation.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, resolve_config
 from evaluation.carry import frames_to_segment
@@ -30,6 +31,7 @@ from evaluation.merge import SHARD
 from evaluation.progress import Progress
 from evaluation.protocol import Protocol, resolve_protocol
 from evaluation.recompute import figures_of, require_own_records
+from evaluation.saving import Saving
 from evaluation.scorer import Scorer
 from results import (
     BenchmarkInfo,
@@ -72,10 +74,12 @@ class RunOptions:
     batch_size: int = 4  # samples segmented together
     workers: int = 2  # decoding processes
     sample_timeout: float | None = 300.0  # seconds to decode a sample in such a process; None: no limit
+    max_pixels: int | None = None  # of an image or mask; None: see dataset_adapters.images
     fresh: bool = False  # start anew although finished records are there
     quiet: bool = False  # no progress line
     engine: EngineName = "local"
     cluster: Cluster = field(default_factory=Cluster)  # of the engine ray
+    saving: Saving = field(default_factory=Saving)  # files kept beside the records
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,11 @@ def run_prepared(prepared: Prepared, options: RunOptions) -> Run:
     with RunDirectory(path) as store:
         finished = store.start(header, fresh=options.fresh)
         require_own_records(store, prepared.scorer, prepared.selected.ids)
+        # A sample without the files that are wanted now is done again.
+        finished = {id_: record for id_, record in finished.items() if options.saving.is_saved(path, id_)}
+        announcement = options.saving.announcement(prepared.selected, path)
+        if announcement:
+            print(f"notice: {announcement}", file=sys.stderr)
         header = _segment(store, prepared, finished, options)
     _write_tables(path)
     return Run(path, header)
@@ -136,6 +145,7 @@ def prepare(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Prep
     load_model: reads a model as `load_clip` does.
     """
     _check_out(options.out or DEFAULT_RUNS)
+    set_max_pixels(options.max_pixels or max_pixels())
     if options.engine == "ray":
         options.cluster.check(options.device)
     benchmark = load_benchmark(options.benchmark)
@@ -150,6 +160,7 @@ def prepare(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Prep
     config, sources = with_own_models(config, sources, inputs.weights)
     # With actors this process only needs to know what the models are.
     device = options.device if options.engine == "local" else "cpu"
+    options.saving.check(dataset)
     car = CaR.from_config(config, weights=inputs.weights, device=device, load=load_model)
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
@@ -262,7 +273,7 @@ def _segment_rest(
 ) -> bool:
     """Segment what has no finished record yet, appending each record as it comes; returns whether all have one now."""
     dataset = prepared.selected
-    ids, carrier, scorer = dataset.ids, None, replace(prepared.scorer, folder=store.path)
+    ids, carrier, scorer = dataset.ids, None, replace(prepared.scorer, folder=store.path, saving=options.saving)
     rest = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
     if prepared.car.config.carry_queries:
         rest, carrier = frames_to_segment(ids, dataset.sequences, finished)
@@ -297,7 +308,7 @@ def _on_a_cluster(
     prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, **state: Any
 ) -> Generator[SampleRecord, None, None]:
     job = Job(
-        partial(equip, options),
+        partial(equip, replace(options, max_pixels=max_pixels())),
         _header(prepared, options).identity_fields,
         os.getcwd(),
         batch_size=options.batch_size,
@@ -318,7 +329,8 @@ def equip(options: RunOptions) -> Equipment:
     # An actor writes no run directory, and models are its own matter.
     own = replace(options, engine="local", out=Path(tempfile.gettempdir()))
     prepared = prepare(own)
-    return Equipment(prepared.selected, prepared.car, prepared.scorer, _header(prepared, own).identity_fields)
+    scorer = replace(prepared.scorer, saving=own.saving)
+    return Equipment(prepared.selected, prepared.car, scorer, _header(prepared, own).identity_fields)
 
 
 def _require_unchanged(prepared: Prepared, options: RunOptions) -> None:

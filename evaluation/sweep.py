@@ -124,7 +124,9 @@ def fidelity() -> Sweep:
     """From profile `released`, each switch as the paper has it alone, and all of them together."""
     paper = PROFILES["paper"]
     points = ({}, *({switch: value} for switch, value in paper.items()), dict(paper))
-    return Sweep("Switches of the released code, each as the paper has it", points, profile="released")
+    words = ("none", *(_text({switch: value}) for switch, value in paper.items()), "all")
+    shown = tuple({"switch": word} for word in words)
+    return Sweep("Switches of the released code, each as the paper has it", points, profile="released", shown=shown)
 
 
 def preset_names() -> list[str]:
@@ -172,7 +174,8 @@ def as_suite(
         )
         for variant, point, words, value in zip(_variants(shown, digests), sweep.points, shown, paper, strict=True)
     )
-    return Suite(name=name or f"sweep-{benchmark}-{identity_of({'points': digests})[:8]}", title=sweep.title, runs=runs)
+    title = f"{sweep.title}; all with {_text(settings)}" if settings else sweep.title
+    return Suite(name=name or f"sweep-{benchmark}-{identity_of({'points': digests})[:8]}", title=title, runs=runs)
 
 
 def _is_of(sweep: Sweep, benchmark: Benchmark) -> bool:

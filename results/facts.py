@@ -23,8 +23,11 @@ def _weights(weights: list[WeightsInfo]) -> str:
     return " + ".join(name if len(name) <= 24 else f"{name[:23]}…" for name in names) or "unknown weights"
 
 
-def remarks(header: RunHeader) -> str:
-    """Why the figures are not those of a whole, trained run; empty where they are."""
+def remarks(header: RunHeader, *, changes: bool = True) -> str:
+    """Why the figures are not those of a whole, trained run; empty where they are.
+
+    changes: name what the user set otherwise, too.
+    """
     dataset, n_total = header.benchmark.dataset, header.counts.n_total
     n_expected = header.benchmark.paper_samples or dataset.n_samples
     switches = [key for key, source in header.config_sources.items() if source == "user"]
@@ -35,7 +38,7 @@ def remarks(header: RunHeader) -> str:
         "run not finished": header.status != "complete",
         f"{n_total} of {n_expected} {_noun(header)}": n_total != n_expected,
         f"split {dataset.split}": header.benchmark.paper_split not in (None, dataset.split),
-        f"changed: {changed}": bool(changed),
+        f"changed: {changed}": changes and bool(changed),
     }
     return "; ".join(remark for remark, applies in applicable.items() if applies)
 

@@ -63,7 +63,8 @@ def _row(header: RunHeader, point: Mapping[str, Any], paper: float | None) -> di
         "paper": paper,
         "difference": None if percent is None or paper is None or not is_comparable(header) else percent - paper,
         **header.counts.model_dump(),
-        "remarks": remarks(header),
+        # The points say what they change; a run shared with another sweep would name that one's settings.
+        "remarks": remarks(header, changes=False),
     }
 
 

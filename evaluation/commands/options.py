@@ -24,6 +24,13 @@ class EngineName(str, Enum):
     ray = "ray"
 
 
+class PredictionFormatName(str, Enum):
+    """Files that predictions are saved as."""
+
+    png = "png"
+    rle = "rle"
+
+
 class ModeName(str, Enum):
     """What is asked of the queries together."""
 
@@ -72,6 +79,17 @@ ActorCpusOption = Annotated[float, typer.Option(help="CPUs an actor takes, and i
 ActorGpusOption = Annotated[
     float | None, typer.Option(help="GPUs an actor takes, e.g. 0.5 for two on one. [default: 1 with --device cuda]")
 ]
+MaxPixelsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Pixels of the largest image or mask that is decoded. [default: $CAR_MAX_PIXELS, else 67108864]"
+    ),
+]
+SavePredictionsOption = Annotated[
+    PredictionFormatName | None,
+    typer.Option(help="Keep each prediction as a palette PNG, or as COCO results with run lengths (JSON)."),
+]
+SaveProposalsOption = Annotated[bool, typer.Option("--save-proposals", help="Keep the proposals of every step as npz.")]
 FreshOption = Annotated[
     bool, typer.Option("--fresh/--resume", help="Start anew, setting finished records aside, or go on from them.")
 ]
