@@ -115,7 +115,7 @@ def program(tmp_path: Path) -> Any:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(6000):
+    for _ in range(30000):  # a bound on failures alone
         if true():
             return
         time.sleep(0.01)
