@@ -345,7 +345,13 @@ class _Dispatcher:
         self._go_on(chain)
 
     def _lose(self, actor: Any, chain: _Chain | None, error: Exception) -> Iterator[SampleRecord]:
-        """Do the batch again, its samples one by one: one of them may be what ended the actor."""
+        """Do the batch again, its samples one by one: one of them may be what ended the actor.
+
+        Raises ClusterError for an actor that could not be made, as on a node without this package.
+        """
+        if getattr(error, "actor_init_failed", False):
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise ClusterError(f"ray: expected this version of car-eval on every node, found {reason}")
         self.ray.kill(actor)  # where only the way to it is lost
         self.lost_in_a_row += 1
         # A cluster may lose all its nodes at once without any fault of the samples.

@@ -508,4 +508,4 @@ def test_a_signal_reaches_every_process_of_a_suite(
         header = RunDirectory(folder).read_header()
         assert (header.status, header.counts.n_total) == ("running", lines(folder))  # closed properly
         assert 1 < lines(folder) < 48
-    assert not any(is_running(child) for child in children)
+    wait_until(lambda: not any(is_running(child) for child in children))
