@@ -17,6 +17,7 @@ _PASSED_ON = signal.SIGUSR1
 # what the parent passes on: only that counts twice.
 _SIGNALS_OF_A_POOL = (signal.SIGTERM, _PASSED_ON)
 _pool_process = False
+_asked_before: int | None = None  # a process of a pool that was asked to stop begins nothing more
 _NOTICE = b"\nstopping after the samples at hand; once more to stop at once\n"
 
 
@@ -52,7 +53,7 @@ def stop_request() -> Iterator[StopRequest]:
     A signal that was ignored before stays so. Only a main thread can take signals; elsewhere nothing changes. In a
     process of a pool (see `be_pool_process`) it is the parent's signal that counts.
     """
-    request = StopRequest()
+    request = StopRequest(_asked_before)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
@@ -61,6 +62,8 @@ def stop_request() -> Iterator[StopRequest]:
         if not _pool_process or number == _PASSED_ON:
             request.raise_if_asked()
         request.number = number
+        if _pool_process:
+            _keep(number)
         if not _pool_process:
             os.write(2, _NOTICE)  # a handler may not use a buffered stream, which may be at work
 
@@ -85,7 +88,12 @@ def be_pool_process() -> None:
     _pool_process = True
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(_PASSED_ON, lambda number, frame: None)  # between two runs there is nothing to finish
+    signal.signal(_PASSED_ON, lambda number, frame: _keep(number))  # between two runs there is nothing to finish
+
+
+def _keep(number: int) -> None:
+    global _asked_before
+    _asked_before = number
 
 
 def _end_with_parent() -> None:

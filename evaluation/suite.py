@@ -143,10 +143,9 @@ def _results(pool: ProcessPoolExecutor, futures: Sequence[Future[Finished]]) -> 
         while left and not stop.asked and not any(future.done() and future.exception() for future in futures):
             left = wait(left, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION).not_done
         if stop.asked:
-            pool.shutdown(wait=False, cancel_futures=True)
             pass_on()
             try:
-                pool.shutdown()
+                pool.shutdown(cancel_futures=True)
             except Interrupted:  # asked once more
                 pass_on()
                 raise
@@ -163,6 +162,7 @@ def _run_one(task: Task, load_model: ModelLoader = load_clip) -> Finished:
     entry, options = task
     print(entry.name, file=sys.stderr)
     with stop_request() as stop:
+        stop.raise_if_asked()
         prepared = prepare(options, load_model=load_model)
         stop.raise_if_asked()
         return run_prepared(prepared, options), previews(prepared, entry.pictures)
