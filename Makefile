@@ -13,11 +13,13 @@ DAVIS_ROOT ?= data/ref-davis
 WEIGHTS ?= openai
 JOBS ?= 2
 REGRESS_OUT := results/runs/regress
+ABLATIONS := table2 table4 table5 table6 fidelity
+PAGE ?= results/runs/ablations.md
 LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test lint format regress eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
+.PHONY: help setup test lint format regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
 	eval-grefcoco eval-ref-davis eval-all data clean
 
 help:  ## list the targets
@@ -49,6 +51,13 @@ regress: $(STAMP)  ## run the miniature and compare with results/golden; fails o
 	rm -rf '$(REGRESS_OUT)'
 	$(VENV)/bin/car suite mini --jobs $(JOBS) --out '$(REGRESS_OUT)'
 	$(VENV)/bin/car check '$(REGRESS_OUT)' --golden results/golden/mini.json $(ARGS)
+
+# The other preset, table3, needs weights of two architectures.
+ablations: $(STAMP)  ## the paper's ablations on the miniature, tables and plots: make ablations [LIMIT=...] [PAGE=docs/ablations.md]
+	@for preset in $(ABLATIONS); do \
+	  $(VENV)/bin/car sweep mini-voc --preset "$$preset" --jobs $(JOBS) $(LIMITED) $(ARGS) || exit $$?; \
+	done
+	$(VENV)/bin/python -m results.ablations_page '$(PAGE)' $(ABLATIONS:%=results/runs/suite-%-mini-voc)
 
 eval-voc: $(STAMP)  ## Pascal VOC: make eval-voc VOC_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
 	$(VENV)/bin/car eval voc21 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -9,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dataset_adapters.sample import ImageArray, LabelMap
+from dataset_adapters.sample import DatasetError, ImageArray, LabelMap
 
 ImageFile: TypeAlias = str | Path | BinaryIO
 
 MAX_PIXELS = 8192 * 8192
-"""Larger images are refused before decoding (decompression bombs)."""
+"""Larger images are refused before decoding (decompression bombs), unless `max_pixels` says otherwise."""
+MAX_PIXELS_VARIABLE = "CAR_MAX_PIXELS"
 
 _GREY16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 _LABEL_MODES = frozenset({"P", "L"})
@@ -33,6 +35,24 @@ class ImageError(ValueError):
         return type(self), (self.path, self.reason)
 
 
+def max_pixels() -> int:
+    """Pixels of the largest image that is decoded: $CAR_MAX_PIXELS, or MAX_PIXELS.
+
+    A variable of the environment reaches decoding processes however they are started. Raises DatasetError for one
+    that is no positive integer.
+    """
+    text = os.environ.get(MAX_PIXELS_VARIABLE) or str(MAX_PIXELS)
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise DatasetError(f"{MAX_PIXELS_VARIABLE}: expected a positive integer, found {text!r}")
+    return int(text)
+
+
+def set_max_pixels(limit: int) -> None:
+    """Let images of up to `limit` pixels be decoded, in this process and those it starts. Raises DatasetError."""
+    os.environ[MAX_PIXELS_VARIABLE] = str(limit)
+    max_pixels()
+
+
 def read_image(path: ImageFile, *, apply_exif: bool = False) -> ImageArray:
     """Decode an image of any common mode to uint8 [H, W, 3], RGB, 0..255.
 
@@ -40,7 +60,7 @@ def read_image(path: ImageFile, *, apply_exif: bool = False) -> ImageArray:
     16-bit grey is scaled (65535 becomes 255), alpha dropped (not blended), of several frames the first read.
     apply_exif: turn the picture as its EXIF orientation says. False leaves the stored pixels as they are, as
     the masks of data sets expect (TIFF is the exception: its decoder always applies the orientation).
-    Raises ImageError for files that are absent, truncated, no image, or larger than MAX_PIXELS.
+    Raises ImageError for files that are absent, truncated, no image, or larger than `max_pixels`.
     """
     image = _decode(path, apply_exif=apply_exif)
     if image.mode in _GREY16_MODES:
@@ -76,26 +96,29 @@ def _read_labels(path: ImageFile, modes: frozenset[str], expected: str) -> Label
 
 
 def _decode(path: ImageFile, *, apply_exif: bool) -> Image.Image:
+    limit = max_pixels()
+    # Pillow's own limit comes first where ours is the higher one.
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or limit, limit)
     try:
         with Image.open(path) as image:
-            _check_pixels(path, image.size)
+            _check_pixels(path, image.size, limit)
             image.load()
             return ImageOps.exif_transpose(image) if apply_exif else image
     except ImageError:
         raise
     except Exception as error:  # a damaged file makes decoders raise errors of almost any type
-        raise ImageError(str(path), _reason(error)) from error
+        raise ImageError(str(path), _reason(error, limit)) from error
 
 
-def _check_pixels(path: ImageFile, size: tuple[int, int]) -> None:
+def _check_pixels(path: ImageFile, size: tuple[int, int], limit: int) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
-        raise ImageError(str(path), f"expected at most {MAX_PIXELS} pixels, found {width} x {height}")
+    if width * height > limit:
+        raise ImageError(str(path), f"expected at most {limit} pixels (--max-pixels), found {width} x {height}")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, limit: int) -> str:
     if isinstance(error, Image.DecompressionBombError):
-        return f"expected at most {MAX_PIXELS} pixels, found many more"
+        return f"expected at most {limit} pixels (--max-pixels), found many more"
     if isinstance(error, UnidentifiedImageError):
         return "expected an image file, found an unknown format"
     if isinstance(error, OSError) and error.strerror:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dataset_adapters.images import MAX_PIXELS, ImageError
+from dataset_adapters.images import ImageError, max_pixels
 from dataset_adapters.sample import LabelMap
 
 VARIABLE = "LabelMap"
@@ -26,7 +26,7 @@ _NUMBER_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 
 _MATRIX, _COMPRESSED = 14, 15
 _NUMBER_CLASSES = range(6, 16)  # double, single and the integers; below: cells, structs, text, sparse matrices
 _COMPLEX = 0x800
-_MAX_BYTES = 2 * MAX_PIXELS + 4096  # a matrix of uint16 and its description
+_DESCRIPTION_BYTES = 4096  # that a matrix has besides its numbers, at most
 
 
 def read_matlab_labels(path: Path) -> LabelMap:
@@ -76,9 +76,9 @@ def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
 def _unpacked(body: bytes, order: str) -> bytes:
     """The content of the matrix in a compressed element, never more than a label map can take."""
     unpacking = zlib.decompressobj()
-    data = unpacking.decompress(body, _MAX_BYTES)
+    data = unpacking.decompress(body, 2 * max_pixels() + _DESCRIPTION_BYTES)  # the numbers are of two bytes
     if unpacking.unconsumed_tail:
-        raise ValueError(f"expected at most {MAX_PIXELS} pixels, found many more")
+        raise ValueError(f"expected at most {max_pixels()} pixels (--max-pixels), found many more")
     if not unpacking.eof:
         raise ValueError("expected whole elements, found a truncated or damaged file")
     return next(_elements(data, order), (_MATRIX, b""))[1]
@@ -90,8 +90,8 @@ def _matrix(flags: bytes, dimensions: bytes, values: tuple[int, bytes], order: s
     if description & 0xFF not in _NUMBER_CLASSES or description & _COMPLEX or kind not in _NUMBER_TYPES:
         raise ValueError("expected a matrix of real numbers, found another kind of variable")
     shape = tuple(np.frombuffer(dimensions, f"{order}i4").tolist())
-    if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > MAX_PIXELS:
-        raise ValueError(f"expected 1 to {MAX_PIXELS} pixels in two dimensions, found {shape[:8]}")
+    if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > max_pixels():
+        raise ValueError(f"expected 1 to {max_pixels()} pixels in two dimensions, found {shape[:8]}")
     numbers: npt.NDArray[np.generic] = np.frombuffer(body, order + _NUMBER_TYPES[kind])
     if numbers.size != shape[0] * shape[1]:
         raise ValueError(f"expected {shape[0] * shape[1]} numbers, found {numbers.size}")

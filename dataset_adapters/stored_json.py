@@ -7,10 +7,10 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dataset_adapters.images import MAX_PIXELS
+from dataset_adapters.images import max_pixels
 from dataset_adapters.sample import DatasetError
 
-Side = Annotated[int, Field(gt=0, le=MAX_PIXELS)]
+Side = Annotated[int, Field(gt=0)]
 
 
 class Stored(BaseModel):
@@ -28,8 +28,8 @@ class StoredImage(Stored):
 
     @model_validator(mode="after")
     def _is_decodable(self) -> StoredImage:
-        if self.height * self.width > MAX_PIXELS:
-            raise ValueError(f"expected at most {MAX_PIXELS} pixels")
+        if self.height * self.width > max_pixels():
+            raise ValueError(f"expected at most {max_pixels()} pixels (--max-pixels)")
         return self
 
 

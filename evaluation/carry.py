@@ -27,8 +27,17 @@ class QueryCarrier:
 
     def take(self, frame: Sample, record: SampleRecord) -> None:
         """Keep what survived a frame, by its record."""
-        if frame.sequence is not None and record.status == "ok":
-            self._survivors[frame.sequence] = tuple(record.queries_kept)
+        if frame.sequence is not None:
+            self.keep(frame.sequence, record)
+
+    def keep(self, sequence: str, record: SampleRecord) -> None:
+        """Keep what survived the last segmented frame of a sequence, by its record."""
+        if record.status == "ok":
+            self._survivors[sequence] = tuple(record.queries_kept)
+
+    def of(self, sequence: str) -> QueryCarrier:
+        """The state of one sequence alone, to be sent to another process."""
+        return QueryCarrier({name: kept for name, kept in self._survivors.items() if name == sequence})
 
 
 def frames_to_segment(

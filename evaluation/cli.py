@@ -10,15 +10,24 @@ import typer
 
 from evaluation.commands import check, compare, data, merge, report, segment, suite, sweep, table
 from evaluation.commands.options import (
+    ActorCpusOption,
+    ActorGpusOption,
+    ActorsOption,
+    AddressOption,
     AllowFailuresOption,
     BatchSizeOption,
     ClassifierWeightsOption,
     DeviceOption,
+    EngineName,
+    EngineOption,
     FreshOption,
+    MaxPixelsOption,
     MethodOption,
     ProfileOption,
     ProposalWeightsOption,
     SamOption,
+    SavePredictionsOption,
+    SaveProposalsOption,
     SettingsOption,
     TimeoutOption,
     WeightsOption,
@@ -110,6 +119,14 @@ def eval_command(
     batch_size: BatchSizeOption = 4,
     workers: WorkersOption = 2,
     sample_timeout: TimeoutOption = 300.0,
+    max_pixels: MaxPixelsOption = None,
+    engine: EngineOption = EngineName.local,
+    address: AddressOption = None,
+    actors: ActorsOption = None,
+    actor_cpus: ActorCpusOption = 1.0,
+    actor_gpus: ActorGpusOption = None,
+    save_predictions: SavePredictionsOption = None,
+    save_proposals: SaveProposalsOption = False,
     fresh: FreshOption = False,
     allow_failures: AllowFailuresOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print run.json instead of the tables.")] = False,
@@ -121,10 +138,12 @@ def eval_command(
     """
     with one_line_errors():
         from evaluation.benchmark import parse_protocol, parse_settings
+        from evaluation.engines.ray import Cluster
         from evaluation.merge import parse_shard
         from evaluation.methods import ALL
         from evaluation.own_data import resolve_data
         from evaluation.runner import RunOptions, evaluate
+        from evaluation.saving import Saving
         from evaluation.suite import run_methods
 
         own = {"images": images, "masks": masks, "classes": classes, "hf": hf, "hf_config": hf_config}
@@ -148,6 +167,10 @@ def eval_command(
             batch_size=batch_size,
             workers=workers,
             sample_timeout=sample_timeout or None,
+            max_pixels=max_pixels,
+            engine=engine.value,
+            cluster=Cluster(address, actors, actor_cpus, float(device == "cuda") if actor_gpus is None else actor_gpus),
+            saving=Saving(save_predictions.value if save_predictions else None, save_proposals),
             fresh=fresh,
         )
         done = run_methods(options) if method == ALL else evaluate(options)

@@ -64,12 +64,14 @@ def _exit_status(error: Exception) -> int | None:
     from evaluation.benchmark import BenchmarkError
     from evaluation.compare import ComparisonError
     from evaluation.engines.decoding import WorkerError
+    from evaluation.engines.ray import ClusterError
     from evaluation.merge import MergeError
     from evaluation.reference import ReferenceFileError
     from evaluation.segment import SegmentError
     from results import StoreError
 
     library = (ConfigError, ImageError, ModelError, QueryError, DatasetError, ImageFileError, StoreError)
-    if isinstance(error, (*library, BenchmarkError, ComparisonError, MergeError, ReferenceFileError, SegmentError)):
+    own = (BenchmarkError, ClusterError, ComparisonError, MergeError, ReferenceFileError, SegmentError)
+    if isinstance(error, (*library, *own)):
         return SETUP_ERROR
     return RUN_ERROR if isinstance(error, (WorkerError, OSError)) else None

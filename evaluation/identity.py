@@ -21,8 +21,11 @@ EXCLUDED = {
     "device": "results agree across devices up to rounding; the header records it",
     "workers": "decoding order does not reach the records",
     "sample_timeout": "a sample over it is a failed record, which the next start does again",
+    "max_pixels": "an image over it is a failed record, which the next start does again",
     "batch_size": "an image's result does not depend on the others",
     "engine": "engines run the same stages",
+    "saving": "files beside the records; no figure depends on them",
+    "cluster": "where actors run; each must come to the same identity on its node",
     "data_root": "a path; the data set's fingerprint stands for the files",
     "places": "paths and names; the data set's fingerprint stands for the files",
     "out": "a path",
@@ -115,8 +118,8 @@ def package_versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in NUMERIC_PACKAGES}
 
 
-def environment(device: str) -> Environment:
-    """Where and with what this process runs."""
+def environment(device: str, *, at_hand: bool = True) -> Environment:
+    """Where and with what this process runs. at_hand: whether the device is this machine's and so has a name here."""
     import torch
 
     commit = _git("rev-parse", "HEAD")
@@ -126,7 +129,7 @@ def environment(device: str) -> Environment:
         packages={"car-eval": importlib.metadata.version("car-eval"), **package_versions()},
         git_commit=commit,
         git_dirty=None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
-        device=_device_name(device),
+        device=_device_name(device) if at_hand else device,
         dtype="float32",
         threads=torch.get_num_threads(),
         seed=None,

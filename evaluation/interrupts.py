@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_PASSED_ON = signal.SIGUSR1
+# What a process of a pool listens to. Ctrl-C, and schedulers with SIGTERM, reach every process of a program, besides
+# what the parent passes on: only that counts twice.
+_SIGNALS_OF_A_POOL = (signal.SIGTERM, _PASSED_ON)
+_pool_process = False
+_asked_before: int | None = None  # a process of a pool that was asked to stop begins nothing more
 _NOTICE = b"\nstopping after the samples at hand; once more to stop at once\n"
 
 
@@ -43,19 +50,25 @@ class StopRequest:
 def stop_request() -> Iterator[StopRequest]:
     """Within, the first SIGINT or SIGTERM is kept as a request, and the second raises Interrupted.
 
-    A signal that was ignored before stays so. Only a main thread can take signals; elsewhere nothing changes.
+    A signal that was ignored before stays so. Only a main thread can take signals; elsewhere nothing changes. In a
+    process of a pool (see `be_pool_process`) it is the parent's signal that counts.
     """
-    request = StopRequest()
+    request = StopRequest(_asked_before)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
 
     def take(number: int, frame: FrameType | None) -> None:
-        request.raise_if_asked()
+        if not _pool_process or number == _PASSED_ON:
+            request.raise_if_asked()
         request.number = number
-        os.write(2, _NOTICE)  # a handler may not use a buffered stream, which may be at work
+        if _pool_process:
+            _keep(number)
+        if not _pool_process:
+            os.write(2, _NOTICE)  # a handler may not use a buffered stream, which may be at work
 
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    signals = _SIGNALS_OF_A_POOL if _pool_process else _SIGNALS
+    before = {number: signal.getsignal(number) for number in signals}
     taken = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     for number in taken:
         signal.signal(number, take)
@@ -64,3 +77,34 @@ def stop_request() -> Iterator[StopRequest]:
     finally:
         for number in taken:
             signal.signal(number, before[number])
+
+
+def be_pool_process() -> None:
+    """Make this process one of a pool whose parent decides when to stop, and says so by `pass_on`.
+
+    It ends with its parent, whatever ended that: a pool's processes hold each other's pipes open, so that none sees it.
+    """
+    global _pool_process
+    _pool_process = True
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(_PASSED_ON, lambda number, frame: _keep(number))  # between two runs there is nothing to finish
+
+
+def _keep(number: int) -> None:
+    global _asked_before
+    _asked_before = number
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # finished samples are on disk
+
+
+def pass_on() -> None:
+    """Ask this process's children, those of a pool, to stop: first after the samples at hand, then at once."""
+    for child in multiprocessing.active_children():
+        with suppress(ProcessLookupError):
+            os.kill(child.pid or 0, _PASSED_ON)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.recompute import figures_of, recompute, scorer_of
-from results import Memory, RunDirectory, RunHeader, SampleRecord, Timings, differences, identity_of, label_maps
+from evaluation.saving import FOLDERS
+from results import Memory, RunDirectory, RunHeader, SampleRecord, Timings, differences, identity_of
 from results.tables import write_tables
 
 SHARD = "shard"
@@ -51,9 +52,9 @@ def merge(paths: Sequence[Path], out: Path) -> RunHeader:
         finished = store.start(header.model_copy(update={"status": "running"}))
         _join_records(parts, store, finished)
         for part in parts:
-            predictions = part.store.path / label_maps.FOLDER
-            if predictions.is_dir():
-                shutil.copytree(predictions, out / label_maps.FOLDER, dirs_exist_ok=True)
+            for folder in FOLDERS:
+                if (part.store.path / folder).is_dir():
+                    shutil.copytree(part.store.path / folder, out / folder, dirs_exist_ok=True)
         _, figures = figures_of(store, scorer_of(store, header))
         store.write_header(header.model_copy(update=figures))
     write_tables(out)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +18,12 @@ from car_core import CaRConfig
 from car_core.config import Config, Profile
 from car_core.weights import load_clip
 from dataset_adapters import Dataset, DatasetError, load
+from dataset_adapters.images import max_pixels, set_max_pixels
 from dataset_adapters.sample import NameSet, find_sources
 from evaluation.benchmark import Benchmark, BenchmarkError, Source, load_benchmark
 from evaluation.carry import frames_to_segment
 from evaluation.engines.local import run_local
+from evaluation.engines.ray import Cluster, Equipment, Job, run_ray
 from evaluation.identity import environment, identity_fields, peak_rss_mib
 from evaluation.inputs import Inputs, resolve_inputs, with_own_models
 from evaluation.interrupts import StopRequest, stop_request
@@ -28,6 +32,7 @@ from evaluation.methods import CAR, find_method
 from evaluation.progress import Progress
 from evaluation.protocol import Protocol, resolve_protocol
 from evaluation.recompute import figures_of, require_own_records
+from evaluation.saving import Saving
 from evaluation.scorer import Scorer
 from evaluation.segmenter import ConfiguredSegmenter
 from results import (
@@ -45,6 +50,7 @@ from results import (
 
 DEFAULT_RUNS = Path("results/runs")
 Status = Literal["running", "complete"]
+EngineName = Literal["local", "ray"]
 ModelLoader = Callable[..., Any]  # with the signature of load_clip
 
 
@@ -71,8 +77,12 @@ class RunOptions:
     batch_size: int = 4  # samples segmented together
     workers: int = 2  # decoding processes
     sample_timeout: float | None = 300.0  # seconds to decode a sample in such a process; None: no limit
+    max_pixels: int | None = None  # of an image or mask; None: see dataset_adapters.images
     fresh: bool = False  # start anew although finished records are there
     quiet: bool = False  # no progress line
+    engine: EngineName = "local"
+    cluster: Cluster = field(default_factory=Cluster)  # of the engine ray
+    saving: Saving = field(default_factory=Saving)  # files kept beside the records
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,11 @@ def run_prepared(prepared: Prepared, options: RunOptions) -> Run:
     with RunDirectory(path) as store:
         finished = store.start(header, fresh=options.fresh)
         require_own_records(store, prepared.scorer, prepared.selected.ids)
+        # A sample without the files that are wanted now is done again.
+        finished = {id_: record for id_, record in finished.items() if options.saving.is_saved(path, id_)}
+        announcement = options.saving.announcement(prepared.selected, path)
+        if announcement:
+            print(f"notice: {announcement}", file=sys.stderr)
         header = _segment(store, prepared, finished, options)
     _write_tables(path)
     return Run(path, header)
@@ -139,6 +154,9 @@ def prepare(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Prep
     load_model: reads a model as `load_clip` does.
     """
     _check_out(options.out or DEFAULT_RUNS)
+    set_max_pixels(options.max_pixels or max_pixels())
+    if options.engine == "ray":
+        options.cluster.check(options.device)
     benchmark = load_benchmark(options.benchmark)
     method, task = find_method(options.method), find_sources(benchmark.adapter)[0].task
     config, sources = method.resolve(benchmark, task, options.profile, options.settings)
@@ -150,7 +168,10 @@ def prepare(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Prep
     if carries_queries(config) and not dataset.sequences:
         raise BenchmarkError(f"carry_queries: expected a data set of videos, found {dataset.name}")
     config, sources = with_own_models(config, sources, inputs.weights)
-    car = method.build(config, weights=inputs.weights, device=options.device, load=load_model)
+    # With actors this process only needs to know what the models are.
+    device = options.device if options.engine == "local" else "cpu"
+    options.saving.check(dataset)
+    car = method.build(config, weights=inputs.weights, device=device, load=load_model)
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
     return Prepared(benchmark, inputs, protocol, dataset, _selected(dataset, options), car, sources)
@@ -224,7 +245,7 @@ def _header(prepared: Prepared, options: RunOptions) -> RunHeader:
         identity=identity_of(fields),
         identity_fields=fields,
         weights=[_weights_info(asdict(record)) for record in car.weights],
-        environment=environment(options.device),
+        environment=environment(options.device, at_hand=options.engine == "local"),
     )
 
 
@@ -269,23 +290,13 @@ def _segment_rest(
 ) -> bool:
     """Segment what has no finished record yet, appending each record as it comes; returns whether all have one now."""
     dataset = prepared.selected
-    ids, carrier, scorer = dataset.ids, None, replace(prepared.scorer, folder=store.path)
+    ids, carrier, scorer = dataset.ids, None, replace(prepared.scorer, folder=store.path, saving=options.saving)
     rest = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
     if carries_queries(prepared.car.config):
         rest, carrier = frames_to_segment(ids, dataset.sequences, finished)
     redone = {ids[position] for position in rest}
     done = [record for sample_id, record in finished.items() if sample_id not in redone]
-    work = run_local(
-        dataset,
-        rest,
-        prepared.car,
-        scorer,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        sample_timeout=options.sample_timeout,
-        carrier=carrier,
-        should_stop=lambda: stop.asked,
-    )
+    work = _ENGINES[options.engine](prepared, options, rest, scorer, carrier=carrier, should_stop=lambda: stop.asked)
     n_left = len(rest)
     with Progress(len(dataset), scorer, done, quiet=options.quiet) as progress, closing(work) as records:
         for record in records:
@@ -293,6 +304,50 @@ def _segment_rest(
             progress.add(record)
             n_left -= 1
     return not n_left
+
+
+def _on_this_machine(
+    prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, **state: Any
+) -> Generator[SampleRecord, None, None]:
+    return run_local(
+        prepared.selected,
+        positions,
+        prepared.car,
+        scorer,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        sample_timeout=options.sample_timeout,
+        **state,
+    )
+
+
+def _on_a_cluster(
+    prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, **state: Any
+) -> Generator[SampleRecord, None, None]:
+    job = Job(
+        partial(equip, replace(options, max_pixels=max_pixels())),
+        _header(prepared, options).identity_fields,
+        os.getcwd(),
+        batch_size=options.batch_size,
+        workers=options.workers,
+        sample_timeout=options.sample_timeout,
+    )
+    return run_ray(job, options.cluster, prepared.selected, positions, scorer, **state)
+
+
+_ENGINES: Mapping[EngineName, Callable[..., Generator[SampleRecord, None, None]]] = {
+    "local": _on_this_machine,
+    "ray": _on_a_cluster,
+}
+
+
+def equip(options: RunOptions) -> Equipment:
+    """What an actor works with, made on its node; raises as `prepare`."""
+    # An actor writes no run directory, and models are its own matter.
+    own = replace(options, engine="local", out=Path(tempfile.gettempdir()))
+    prepared = prepare(own)
+    scorer = replace(prepared.scorer, saving=own.saving)
+    return Equipment(prepared.selected, prepared.car, scorer, _header(prepared, own).identity_fields)
 
 
 def _require_unchanged(prepared: Prepared, options: RunOptions) -> None:

@@ -14,6 +14,7 @@ from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from evaluation.metrics import RunningFigure, metrics_for
 from evaluation.metrics.resampling import sample_figures
+from evaluation.saving import Saving
 from results import RunHeader, SampleRecord, label_maps, write_label_map
 
 Target = npt.NDArray[Any]  # int32 labels or bool [H, W], or bool [n, H, W], by task
@@ -26,7 +27,8 @@ class Scorer:
     task: str
     label_space: LabelSpace
     scoring: Mapping[str, str] = field(default_factory=dict)
-    folder: Path | None = None  # run directory, for the predictions that a task keeps as files
+    folder: Path | None = None  # run directory, for predictions that are kept as files
+    saving: Saving = field(default_factory=Saving)  # what the user wants kept
 
     @classmethod
     def of_run(cls, header: RunHeader) -> Scorer:
@@ -38,7 +40,7 @@ class Scorer:
     def scored(self, sample: Sample, segmentation: Segmentation, decode_seconds: float) -> SampleRecord:
         """The record of a segmented sample."""
         prediction = self.prediction(segmentation, sample)
-        self._keep(sample.id, prediction)
+        self._keep(sample.id, prediction, segmentation)
         return SampleRecord(
             id=sample.id,
             status="ok",
@@ -61,7 +63,7 @@ class Scorer:
         counts = {}
         if target is not None:
             prediction = TASKS[self.task].nothing(target)
-            self._keep(sample_id, prediction)
+            self._keep(sample_id, prediction, None)
             counts = self._count(target, prediction)
         return SampleRecord(id=sample_id, status="failed", error=error, counts=counts)
 
@@ -106,11 +108,14 @@ class Scorer:
         """A headline figure to be fed with records."""
         return metrics_for(self.task).running(*self._run_arguments(), **self.scoring)
 
-    def _keep(self, sample_id: str, prediction: Target) -> None:
-        """Write the prediction where the task keeps it: before its record, so that a record always has its file."""
+    def _keep(self, sample_id: str, prediction: Target, segmentation: Segmentation | None) -> None:
+        """Write the files that task and user want kept: before the record, so that a record always has its files."""
         keep = TASKS[self.task].keep
-        if keep and self.folder:
+        if self.folder is None:
+            return
+        if keep:
             keep(self.folder, sample_id, prediction)
+        self.saving.save(self.folder, sample_id, prediction, segmentation)
 
     def _count(self, target: Target, prediction: Target) -> dict[str, Any]:
         arguments = TASKS[self.task].count_arguments(self.label_space)

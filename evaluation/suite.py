@@ -6,7 +6,7 @@ import functools
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -22,6 +22,7 @@ from car_core.weights import load_clip
 from dataset_adapters.sample import find_sources
 from evaluation.benchmark import BenchmarkError, load_benchmark, near_matches
 from evaluation.engines.decoding import WorkerError
+from evaluation.interrupts import Interrupted, be_pool_process, pass_on, stop_request
 from evaluation.methods import ALL, CAR, METHODS, settings_by_method
 from evaluation.previews import previews
 from evaluation.runner import DEFAULT_RUNS, ModelLoader, Run, RunOptions, prepare, run_prepared
@@ -29,6 +30,7 @@ from results import write_suite
 from results.pictures import Example, contact_sheet, save_png
 
 CONTACT_SHEET = "contact-sheet.png"
+_POLL_SECONDS = 0.2  # between two looks at whether to stop
 
 
 class SuiteRun(BaseModel):
@@ -172,25 +174,45 @@ def _run_all(tasks: Sequence[Task], jobs: int) -> list[Finished]:
     if jobs == 1:
         load_model = functools.cache(load_clip)
         return [_run_one(task, load_model) for task in tasks]
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_share_cores, initargs=(jobs,)) as pool:
-        futures = [pool.submit(_run_one, task) for task in tasks]
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_process, initargs=(jobs,)) as pool:
         try:
-            return [future.result() for future in futures]
+            return _results(pool, [pool.submit(_run_one, task) for task in tasks])
         except BrokenProcessPool as error:
             raise WorkerError(f"jobs: a process of the suite died ({error}); finished samples are kept") from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # after a mistake, what has not begun never does
 
 
-def _share_cores(jobs: int) -> None:
+def _results(pool: ProcessPoolExecutor, futures: Sequence[Future[Finished]]) -> list[Finished]:
+    """What the processes give, in order. A signal is passed on: they finish the samples at hand, then Interrupted."""
+    with stop_request() as stop:
+        left = set(futures)
+        while left and not stop.asked and not any(future.done() and future.exception() for future in futures):
+            left = wait(left, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION).not_done
+        if stop.asked:
+            pass_on()
+            try:
+                pool.shutdown(cancel_futures=True)
+            except Interrupted:  # asked once more
+                pass_on()
+                raise
+        stop.raise_if_asked()
+    return [future.result() for future in futures]
+
+
+def _start_process(jobs: int) -> None:
+    be_pool_process()
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
 
 
 def _run_one(task: Task, load_model: ModelLoader = load_clip) -> Finished:
     entry, options = task
     print(entry.name, file=sys.stderr)
-    prepared = prepare(options, load_model=load_model)
-    return run_prepared(prepared, options), previews(prepared, entry.pictures)
+    with stop_request() as stop:
+        stop.raise_if_asked()
+        prepared = prepare(options, load_model=load_model)
+        stop.raise_if_asked()
+        return run_prepared(prepared, options), previews(prepared, entry.pictures)
 
 
 def _folder() -> Any:

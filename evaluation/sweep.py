@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from car_core.config import PROFILES, Profile
-from evaluation.benchmark import BenchmarkError, load_benchmark, near_matches, parse_settings, resolve_config
+from evaluation.benchmark import Benchmark, BenchmarkError, load_benchmark, near_matches, parse_settings, resolve_config
 from evaluation.suite import Suite, SuiteRun
 from results import identity_of, paper_rows
 
@@ -27,14 +27,17 @@ FIDELITY = "fidelity"
 class Sweep:
     """Points of one title.
 
-    paper: the paper's figure of each, percent, None where it has none; empty without paper. profile: that they start
-    from; None for the benchmark's.
+    paper: the paper's figure of each, percent, None where it has none; empty without paper. paper_column: the column
+    of Table 1 whose benchmark those figures are of. profile: that the points start from; None for the benchmark's.
+    shown: the points as a table shows them; empty for the points as they are.
     """
 
     title: str
     points: tuple[Point, ...]
     paper: tuple[float | None, ...] = ()
+    paper_column: str | None = None
     profile: Profile | None = None
+    shown: tuple[Point, ...] = ()
 
 
 class _PaperColumn(BaseModel):
@@ -48,8 +51,20 @@ class _PaperColumn(BaseModel):
 class _PresetPoint(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    set: Mapping[str, Any] = Field(min_length=1)
+    set: Mapping[str, Any] = {}
+    background: tuple[str, ...] | None = None  # groups of the preset that make up the background queries
     row: Mapping[str, str] | None = None  # cells of the paper's row; None: the settings as text
+
+    def settings(self, groups: Mapping[str, Sequence[str]]) -> Point:
+        """The settings of the point, groups by their texts."""
+        if self.background is None:
+            return self.set
+        return {**self.set, "background": [text for name in self.background for text in groups[name]]}
+
+    def shown(self) -> Point:
+        """The settings as a table shows them, groups by their names."""
+        groups = {} if self.background is None else {"background": " + ".join(self.background) or "none"}
+        return {**self.set, **groups}
 
 
 class _Preset(BaseModel):
@@ -57,6 +72,7 @@ class _Preset(BaseModel):
 
     title: str
     paper: _PaperColumn
+    groups: Mapping[str, tuple[str, ...]] = {}
     points: tuple[_PresetPoint, ...] = Field(min_length=1)
 
 
@@ -108,7 +124,9 @@ def fidelity() -> Sweep:
     """From profile `released`, each switch as the paper has it alone, and all of them together."""
     paper = PROFILES["paper"]
     points = ({}, *({switch: value} for switch, value in paper.items()), dict(paper))
-    return Sweep("Switches of the released code, each as the paper has it", points, profile="released")
+    words = ("none", *(_text({switch: value}) for switch, value in paper.items()), "all")
+    shown = tuple({"switch": word} for word in words)
+    return Sweep("Switches of the released code, each as the paper has it", points, profile="released", shown=shown)
 
 
 def preset_names() -> list[str]:
@@ -127,8 +145,10 @@ def load_preset(name: str) -> Sweep:
     preset = _Preset.model_validate(yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
     return Sweep(
         preset.title,
-        tuple(point.set for point in preset.points),
+        tuple(point.settings(preset.groups) for point in preset.points),
         tuple(_paper_value(preset.paper, point) for point in preset.points),
+        paper_column=preset.paper.rows.get("dataset", preset.paper.column),
+        shown=tuple(point.shown() for point in preset.points),
     )
 
 
@@ -146,14 +166,21 @@ def as_suite(
         if digests.count(digest) > 1:
             raise BenchmarkError(f"sweep: expected each point once, found {_text(point)} again")
         resolve_config(known, profile or sweep.profile or known.profile, {**settings, **_settings(point)})
-    paper = sweep.paper or (None,) * len(sweep.points)
+    paper = sweep.paper if sweep.paper and _is_of(sweep, known) else (None,) * len(sweep.points)
+    shown = sweep.shown or sweep.points
     runs = tuple(
         SuiteRun(
-            benchmark=benchmark, variant=variant, settings={**settings, **_settings(point)}, point=point, paper=value
+            benchmark=benchmark, variant=variant, settings={**settings, **_settings(point)}, point=words, paper=value
         )
-        for variant, point, value in zip(_variants(sweep.points, digests), sweep.points, paper, strict=True)
+        for variant, point, words, value in zip(_variants(shown, digests), sweep.points, shown, paper, strict=True)
     )
-    return Suite(name=name or f"sweep-{benchmark}-{identity_of({'points': digests})[:8]}", title=sweep.title, runs=runs)
+    title = f"{sweep.title}; all with {_text(settings)}" if settings else sweep.title
+    return Suite(name=name or f"sweep-{benchmark}-{identity_of({'points': digests})[:8]}", title=title, runs=runs)
+
+
+def _is_of(sweep: Sweep, benchmark: Benchmark) -> bool:
+    """Whether the paper's figures are of this benchmark, or of the one that an embedded one is a small copy of."""
+    return sweep.paper_column == (benchmark.paper.column if benchmark.paper else benchmark.adapter)
 
 
 def _settings(point: Point) -> dict[str, Any]:

@@ -42,15 +42,18 @@ def _weights(weights: list[WeightsInfo]) -> str:
     return " + ".join(name if len(name) <= 24 else f"{name[:23]}…" for name in names) or "unknown weights"
 
 
-def remarks(header: RunHeader) -> str:
-    """Why the figures are not those of a whole, trained run; empty where they are."""
+def remarks(header: RunHeader, *, changes: bool = True) -> str:
+    """Why the figures are not those of a whole, trained run; empty where they are.
+
+    changes: name what the user set otherwise, too.
+    """
     switches = [setting.partition("=")[0] for setting in user_settings(header)]
     changed = ", ".join([*switches, *header.benchmark.protocol_changed])
     applicable = {
         header.benchmark.not_comparable or "": header.benchmark.not_comparable is not None,
         "untrained weights, not comparable": not is_trained(header),
         **dict.fromkeys(shortcomings(header), True),
-        f"changed: {changed}": bool(changed),
+        f"changed: {changed}": changes and bool(changed),
     }
     return "; ".join(remark for remark, applies in applicable.items() if applies)
 
@@ -81,6 +84,11 @@ def label_source(header: RunHeader) -> str:
     """Which of its several sources a data set's labels come from; empty where there is one alone."""
     source = header.benchmark.dataset.name.partition("/")[2]
     return f"labels from {source}" if source else ""
+
+
+def is_comparable(header: RunHeader) -> bool:
+    """Whether a run's figures may stand beside the paper's: its own data set, and trained weights of its kind."""
+    return header.benchmark.not_comparable is None and is_trained(header)
 
 
 def failures(header: RunHeader) -> str:

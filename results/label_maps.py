@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,23 @@ FOLDER = "label_maps"
 
 
 def write_label_map(path: Path, labels: npt.NDArray[np.int32]) -> None:
-    """Write labels [H, W] in 0..255 as a palette PNG whose indices they are, making the folders above it.
+    """Write labels as `encode_label_map` has them, making the folders above the file.
 
     Raises ValueError for labels that a palette cannot hold, OSError if the file cannot be written.
     """
-    if labels.size and not (labels.min() >= 0 and labels.max() <= 255):
-        raise ValueError(f"{path}: expected labels 0..255, found {labels.min()}..{labels.max()}")
+    content = encode_label_map(labels)
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(labels.astype(np.uint8))
+    path.write_bytes(content)
+
+
+def encode_label_map(labels: npt.NDArray[np.int32]) -> bytes:
+    """Labels [H, W] in 0..255 as a palette PNG whose indices they are. Raises ValueError for others."""
+    if labels.size and not (labels.min() >= 0 and labels.max() <= 255):
+        raise ValueError(f"label map: expected labels 0..255, found {labels.min()}..{labels.max()}")
+    image, content = Image.fromarray(labels.astype(np.uint8)), io.BytesIO()
     image.putpalette(palette())
-    image.save(path)
+    image.save(content, "PNG")
+    return content.getvalue()
 
 
 def palette() -> list[int]:

@@ -19,11 +19,30 @@ _HEAD = f"""\
 | `samples.jsonl` | one record a line, written as samples finish; the last line of an id counts |
 | `table.md`, `table.csv` | the figures for readers and for spreadsheets; `car table` writes them anew |
 | `.lock` | who writes here, or did last; the lock itself ends with its process |
+| `label_maps/` | Ref-DAVIS alone: predictions as indexed PNG, as davis2017-evaluation takes them |
+| `predictions/` | with `--save-predictions`: one file a sample, below |
+| `proposals/` | with `--save-proposals`: one `.npz` a sample, below |
+| `plot.png` | of a sweep's folder: its figures as bars, beside the paper's; needs the extra `plot` |
 
 Both JSON files are strict: no NaN or infinity (a figure that is undefined is `null` and has its reason in
 `metrics.undefined`), numbers unrounded, figures in 0..1, units in the names. A last line that was cut short is dropped
 and its sample redone. Unknown keys are refused. This is version {SCHEMA_VERSION} of the schema. A suite's folder holds
 `suite.json` and a `table.md` and `table.csv` of its runs.
+
+## Files that are kept on request
+
+`car eval ... --save-predictions png` keeps each prediction as a palette PNG whose indices are the labels (referring:
+1 is the mask); a palette holds 256 labels, so that `ade847` and `pc459` need `rle`. `--save-predictions rle` keeps a
+JSON list of COCO's results, one a label: `image_id` (the sample's id), `category_id` (the label), `segmentation`
+(compressed run lengths, read by pycocotools), `score` (1, as labels do not overlap). `--save-proposals` keeps
+`queries` (all texts) and, of step t from 1 on, `queries_t` (indices of texts), `scores_t` (float32 [n]) and
+`proposals_t` (float16 [n, H, W] in 0..1). A line says before the first sample what the files will take, reckoned from
+four samples' targets and sizes, and what is free. Files are named after the sample's id, with `%XX` for what a file
+name must not hold.
+
+The flags are no part of the identity. A sample's files are written before its record; going on with a flag that an
+earlier start lacked does those samples again whose files are missing. `car merge` takes the files of all shards
+along.
 
 The page is made from the models in `results/schema.py` (`python -m results.schema_page > docs/results.md`).
 """

@@ -6,13 +6,18 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from results.facts import remarks
+from results.facts import is_comparable, remarks
 from results.render import Column, Table
 from results.schema import RunHeader
 from results.tables import HEADLINES, typed_frame
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_RANKS_ALONE = (
+    "These figures are of other weights or data than the paper's: not comparable, so no differences are given; "
+    "only the order of the points can be held against the paper's."
+)
 
 
 def sweep_table(
@@ -23,12 +28,15 @@ def sweep_table(
 ) -> Table:
     """The runs of a sweep by name, in order.
 
-    Columns: every setting that the points make, metric (the task's headline figure), percent, paper (percent) and
-    difference where there are figures of the paper, n_total, n_failed, remarks. The note gives Spearman's rank
-    correlation with the paper's figures, where at least three points have both.
+    Columns: every setting that the points make, metric (the task's headline figure), percent, paper (percent) where
+    there are figures of the paper, difference where ours are comparable with them, n_total, n_failed, remarks. A note
+    gives Spearman's rank correlation with the paper's figures, where at least three points have both, another one
+    says that figures are not comparable.
     """
     keys = list(dict.fromkeys(key for point in points.values() for key in point))
-    beside = (Column("paper", "paper %", "percent"), Column("difference", "difference", "difference")) if paper else ()
+    comparable = any(is_comparable(header) for header in headers.values())
+    difference = (Column("difference", "difference", "difference"),) if comparable else ()
+    beside = (Column("paper", "paper %", "percent"), *difference) if paper else ()
     columns = (
         *(Column(f"set.{key}", key) for key in keys),
         Column("metric", "metric"),
@@ -40,7 +48,8 @@ def sweep_table(
     )
     rows = [_row(header, points.get(name, {}), paper.get(name)) for name, header in headers.items()]
     frame = typed_frame(rows, columns)
-    return Table(title, columns, frame, tuple(_correlation(frame) if paper else ()))
+    notes = [*_correlation(frame), *([] if comparable else [_RANKS_ALONE])] if paper else []
+    return Table(title, columns, frame, tuple(notes))
 
 
 def _row(header: RunHeader, point: Mapping[str, Any], paper: float | None) -> dict[str, Any]:
@@ -52,9 +61,10 @@ def _row(header: RunHeader, point: Mapping[str, Any], paper: float | None) -> di
         "metric": metric,
         "percent": percent,
         "paper": paper,
-        "difference": None if percent is None or paper is None else percent - paper,
+        "difference": None if percent is None or paper is None or not is_comparable(header) else percent - paper,
         **header.counts.model_dump(),
-        "remarks": remarks(header),
+        # The points say what they change; a run shared with another sweep would name that one's settings.
+        "remarks": remarks(header, changes=False),
     }
 
 

@@ -18,6 +18,20 @@ class ProfileName(str, Enum):
     paper = "paper"
 
 
+class EngineName(str, Enum):
+    """What runs a benchmark's samples."""
+
+    local = "local"
+    ray = "ray"
+
+
+class PredictionFormatName(str, Enum):
+    """Files that predictions are saved as."""
+
+    png = "png"
+    rle = "rle"
+
+
 class ModeName(str, Enum):
     """What is asked of the queries together."""
 
@@ -63,6 +77,29 @@ TimeoutOption = Annotated[
         "--sample-timeout", min=0, help="Seconds that decoding an image may take in such a process; 0: no limit."
     ),
 ]
+EngineOption = Annotated[EngineName, typer.Option(help="local: this process. ray: actors on a Ray cluster.")]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster, e.g. auto or HOST:6379. [default: $RAY_ADDRESS, else a Ray on this machine]"),
+]
+ActorsOption = Annotated[
+    int | None, typer.Option(help="Actors, each with its own models. [default: as many as the nodes have room for]")
+]
+ActorCpusOption = Annotated[float, typer.Option(help="CPUs an actor takes, and its threads.")]
+ActorGpusOption = Annotated[
+    float | None, typer.Option(help="GPUs an actor takes, e.g. 0.5 for two on one. [default: 1 with --device cuda]")
+]
+MaxPixelsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Pixels of the largest image or mask that is decoded. [default: $CAR_MAX_PIXELS, else 67108864]"
+    ),
+]
+SavePredictionsOption = Annotated[
+    PredictionFormatName | None,
+    typer.Option(help="Keep each prediction as a palette PNG, or as COCO results with run lengths (JSON)."),
+]
+SaveProposalsOption = Annotated[bool, typer.Option("--save-proposals", help="Keep the proposals of every step as npz.")]
 FreshOption = Annotated[
     bool, typer.Option("--fresh/--resume", help="Start anew, setting finished records aside, or go on from them.")
 ]

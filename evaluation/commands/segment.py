@@ -48,16 +48,20 @@ def segment_command(
     ] = options.ModeName.semantic,
     set_: options.SettingsOption = None,
     device: options.DeviceOption = "cpu",
+    max_pixels: options.MaxPixelsOption = None,
 ) -> None:
     """Segment phrases in a picture, or in a folder of pictures.
 
     Exit status: 0, 2 for a mistake (nothing was done), 3 if an image could not be read (the others were).
     """
     with one_line_errors():
+        from dataset_adapters.images import set_max_pixels
         from evaluation.benchmark import parse_settings
         from evaluation.coco_json import CocoDocument
         from evaluation.segment import Pictures, find_images, load_car, segment_files
 
+        if max_pixels is not None:
+            set_max_pixels(max_pixels)
         images, pictures = find_images(image), Pictures(out, steps)
         pictures.check(images)
         by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)

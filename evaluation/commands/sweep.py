@@ -33,7 +33,7 @@ def sweep_command(
         list[str] | None, typer.Argument(metavar="[KEY=V1,V2...]...", help="Values of a switch or threshold.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Points of the paper's ablations: table2 .. table5; or fidelity.")
+        str | None, typer.Option(help="Points of the paper's ablations: table2 .. table6; or fidelity.")
     ] = None,
     one_at_a_time: Annotated[
         bool, typer.Option("--one-at-a-time", help="Vary one key at a time around the first values. [default: grid]")
@@ -64,6 +64,7 @@ def sweep_command(
         from evaluation.benchmark import parse_settings
         from evaluation.suite import run_suite
         from evaluation.sweep import as_suite, sweep_of
+        from results.sweep_plot import write_sweep_plot
 
         sweep = sweep_of(axes or [], preset=preset, one_by_one=one_at_a_time)
         source = profile.value if profile else sweep.profile
@@ -89,5 +90,9 @@ def sweep_command(
             fresh=fresh,
         )
         show_run(finished.path)
+        plot = write_sweep_plot(finished.path)
     typer.echo(f"Sweep directory: {finished.path}", err=True)
+    typer.echo(
+        f"Plot: {plot}" if plot else "notice: no plot without matplotlib: pip install 'car-eval[plot]'", err=True
+    )
     exit_if_failed(finished.runs.values(), allow=allow_failures)

@@ -79,7 +79,7 @@ def _next_frame(item: Decoded, segmenter: Segmenter, scorer: Scorer, carrier: Qu
 def _segment(items: Sequence[Decoded], segmenter: Segmenter, scorer: Scorer) -> list[SampleRecord]:
     samples = [item.sample for item in items if isinstance(item.sample, Sample)]
     try:
-        found = segment_samples(samples, segmenter, scorer.label_space)
+        found = segment_samples(samples, segmenter, scorer.label_space, trace=scorer.saving.proposals)
     except Exception as error:  # any failure of a sample becomes its record; work on the others must go on
         if len(items) > 1:
             return [record for item in items for record in _segment([item], segmenter, scorer)]

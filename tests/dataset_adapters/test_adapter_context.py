@@ -293,7 +293,7 @@ def test_a_packed_file_is_never_unpacked_beyond_what_a_label_map_takes(tmp_path:
     bomb = zlib.compress(bytes(3 * MAX_PIXELS))
     header = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"
     (tmp_path / "a.mat").write_bytes(header + struct.pack("<II", 15, len(bomb)) + bomb)
-    with pytest.raises(ImageError, match=f"expected at most {MAX_PIXELS} pixels, found many more"):
+    with pytest.raises(ImageError, match=rf"expected at most {MAX_PIXELS} pixels \(--max-pixels\), found many more"):
         read_matlab_labels(tmp_path / "a.mat")
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset_adapters import ImageError, read_image, read_label_map
-from dataset_adapters.images import MAX_PIXELS
+from dataset_adapters import DatasetError, ImageError, read_image, read_label_map
+from dataset_adapters.images import MAX_PIXELS, MAX_PIXELS_VARIABLE, set_max_pixels
 
 RNG = np.random.default_rng(5)
 COLOUR = RNG.integers(0, 256, (5, 8, 3), dtype=np.uint8)
@@ -173,6 +173,19 @@ def test_bombs_are_refused_before_decoding(tmp_path: Path, width: int, height: i
     (tmp_path / "bomb.png").write_bytes(png(header, b""))
     with pytest.raises(ImageError, match=f"expected at most {MAX_PIXELS} pixels"):
         read_image(tmp_path / "bomb.png")
+
+
+def test_the_pixel_limit_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MAX_PIXELS_VARIABLE, "")  # put back afterwards
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 150)  # Pillow's, which refuses twice that
+    Image.new("L", (20, 20)).save(tmp_path / "a.png")
+    set_max_pixels(399)
+    with pytest.raises(ImageError, match=r"expected at most 399 pixels \(--max-pixels\), found 20 x 20"):
+        read_image(tmp_path / "a.png")
+    set_max_pixels(400)
+    assert read_image(tmp_path / "a.png").shape == (20, 20, 3)
+    with pytest.raises(DatasetError, match="CAR_MAX_PIXELS: expected a positive integer, found '-1'"):
+        set_max_pixels(-1)
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.98])

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -91,7 +92,7 @@ class Program:
         os.kill(self.process.pid, number)
 
     def wait(self) -> int | None:
-        self.process.join(60)
+        self.process.join(240)
         return self.process.exitcode
 
     @property
@@ -114,7 +115,7 @@ def program(tmp_path: Path) -> Any:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(3000):
+    for _ in range(30000):  # a bound on failures alone
         if true():
             return
         time.sleep(0.01)
@@ -481,3 +482,30 @@ def test_a_clock_that_goes_backwards_spoils_no_duration(
         assert all(0 <= spent < 600 for each in records(run.path).values() for spent in each.seconds.values())
     assert comparable(tiny_run.out) == comparable(tmp_path / "straight")
     assert len(list(tiny_run.out.glob("samples.jsonl*"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "everywhere"), [(signal.SIGINT, 130, False), (signal.SIGTERM, 143, True)], ids=str
+)
+def test_a_signal_reaches_every_process_of_a_suite(
+    tmp_path: Path, program: Any, monkeypatch: pytest.MonkeyPatch, number: int, status: int, everywhere: bool
+) -> None:
+    """Sent to the parent alone, or to all processes, as schedulers do."""
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    points = ["mini-voc", "eta=0.4,0.5", "--jobs=2", "--batch-size=1", f"--out={tmp_path / 'all'}", *FAST_ARGUMENTS]
+    run = program(car, ["sweep", *points])
+    folders = [tmp_path / "all" / f"mini-voc-eta={eta}" for eta in (0.4, 0.5)]
+    wait_until(lambda: all(lines(folder) > 1 for folder in folders))
+    children = children_of(run.process.pid)
+    for pid in [*(children if everywhere else []), run.process.pid]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+    assert run.wait() == status
+    assert run.errors.count("stopping after the samples at hand") == 1
+    assert "the same command goes on" in run.errors
+    assert "Traceback" not in run.errors
+    for folder in folders:
+        header = RunDirectory(folder).read_header()
+        assert (header.status, header.counts.n_total) == ("running", lines(folder))  # closed properly
+        assert 1 < lines(folder) < 48
+    wait_until(lambda: not any(is_running(child) for child in children))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from car_core.config import PROFILES
@@ -57,7 +58,7 @@ def test_mistakes_are_one_line_before_any_work(assignments: list[str], message: 
 
 
 def test_presets_hold_valid_points_beside_figures_of_the_paper() -> None:
-    assert preset_names() == ["fidelity", "table2", "table3", "table4", "table5"]
+    assert preset_names() == ["fidelity", "table2", "table3", "table4", "table5", "table6"]
     for name in preset_names():
         sweep = load_preset(name)
         suite = as_suite(sweep, "voc21", profile=None, settings={})
@@ -66,8 +67,26 @@ def test_presets_hold_valid_points_beside_figures_of_the_paper() -> None:
     assert load_preset("table5").paper == (67.6, 67.0, 67.0, 67.4, 67.5, 67.3, 67.0)
     assert load_preset("table2").paper == (15.2, 15.2, 67.6, 41.1)
     assert load_preset("table4").paper == (66.9, 66.0, 66.4, 66.1, 61.8, 67.6)
+    assert load_preset("table6").paper == (64.3, 65.6, 64.9, 66.4, 65.8, 66.4, 65.8, 67.6)
     with pytest.raises(BenchmarkError, match="did you mean table5"):
         load_preset("table55")
+
+
+def test_groups_of_background_queries_are_named_in_tables_and_joined_in_runs() -> None:
+    runs = as_suite(load_preset("table6"), "voc21", profile=None, settings={}).runs
+    texts = [run.settings["background"] for run in runs]
+    assert [len(each) for each in texts] == [0, 32, 44, 36, 76, 80, 68, 112]
+    assert texts[-1] == [*texts[1], *texts[2], *texts[3]]
+    assert [run.point for run in runs][:2] == [{"background": "none"}, {"background": "terrestrial"}]
+    assert runs[-1].variant == "background=terrestrial-+-aquatic-atmospheric-+-man-made"
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "beside"), [("voc21", True), ("mini-voc", True), ("voc20", False), ("pc459", False)]
+)
+def test_figures_of_the_paper_stand_beside_their_own_benchmark_alone(benchmark: str, beside: bool) -> None:
+    runs = as_suite(load_preset("table4"), benchmark, profile=None, settings={}).runs
+    assert [run.paper is not None for run in runs] == [beside] * len(runs)
 
 
 def test_fidelity_goes_from_the_released_code_to_the_paper() -> None:
@@ -125,6 +144,8 @@ def test_a_sweep_is_a_folder_of_runs_and_a_table(
     assert point.metrics == straight.metrics
     assert float(rows[3]["percent"]) == pytest.approx(100 * straight.metrics["miou"], abs=1e-9)
     assert car("table", tmp_path / "all").stdout.strip() == result.stdout.strip()
+    with Image.open(tmp_path / "all" / "plot.png") as plot:
+        assert min(plot.size) > 200
 
 
 def test_an_interrupted_sweep_goes_on_and_lists_what_was_run(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from scipy.stats import spearmanr
 
-from results import RunHeader
+from results import RunDirectory, RunHeader, write_suite
+from results.ablations_page import write_page
+from results.suite import read_suite_table
+from results.sweep_plot import point_labels, write_sweep_plot
 from results.sweep_table import sweep_table
 
 
@@ -30,3 +35,44 @@ def test_ranks_that_say_nothing_are_not_given(
     table = sweep_table("T", headers, {name: {"eta": 1} for name in headers}, dict.fromkeys(headers, 60.0))
     assert len(table.notes) == n_notes
     assert not any("+" in note for note in table.notes)
+
+
+def test_figures_of_other_weights_or_data_have_ranks_but_no_differences(make_header: Callable[..., RunHeader]) -> None:
+    plain = make_header()
+    embedded = {"benchmark": plain.benchmark.model_copy(update={"not_comparable": "miniature"})}
+    untrained = {"weights": [entry.model_copy(update={"trained": False}) for entry in plain.weights]}
+    values = {"a": 0.1, "b": 0.2, "c": 0.3}
+    for changes in (embedded, untrained):
+        headers = {
+            name: make_header(metrics={"miou": value}).model_copy(update=changes) for name, value in values.items()
+        }
+        table = sweep_table("T", headers, {name: {"eta": 1} for name in headers}, {"a": 60.0, "b": 61.0, "c": 62.0})
+        assert "difference" not in [column.key for column in table.columns]
+        assert [note.split(":")[0] for note in table.notes] == [
+            "Spearman's rank correlation with the paper's figures, over 3 points",
+            "These figures are of other weights or data than the paper's",
+        ]
+
+
+def test_a_plot_and_a_page_are_made_of_the_sweeps_there_are(
+    make_header: Callable[..., RunHeader], tmp_path: Path
+) -> None:
+    sweep = tmp_path / "suite-a"
+    for name, value in {"x": 0.25, "y": None}.items():
+        with RunDirectory(sweep / name) as store:
+            store.create(make_header(metrics={"miou": value}))
+    points = {"x": {}, "y": {"eta": "<b>"}}
+    write_suite(sweep, "a", "Of *this*", {name: sweep / name for name in points}, points, {"x": 60.0})
+    assert write_sweep_plot(sweep) == sweep / "plot.png"
+    assert point_labels(read_suite_table(sweep)) == ["as it is", "<b>"]
+    write_page([sweep], tmp_path / "docs" / "page.md")
+    page = (tmp_path / "docs" / "page.md").read_text()
+    assert "## Of \\*this\\*" in page
+    assert "- 2 points, 1 runs of 11 images each" in page
+    assert "![The same as bars](images/ablations-a.png)" in page
+    assert (tmp_path / "docs/images/ablations-a.png").read_bytes() == (sweep / "plot.png").read_bytes()
+
+
+def test_without_matplotlib_there_is_no_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert write_sweep_plot(tmp_path) is None

@@ -1,0 +1,389 @@
+"""The Ray engine: actors on the nodes of a cluster hold the models, and batches of samples are their tasks.
+
+An actor makes everything on its own node from the run's options, and is refused unless it comes to the run's identity:
+other files, weights, code or packages there would change figures. Over the network go positions one way, and records
+and the files of predictions the other. One process, the run's own, writes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dataset_adapters import Dataset, Sample
+from evaluation.carry import QueryCarrier
+from evaluation.engines.decoding import MAX_LOST_IN_A_ROW, WorkerError, decoded
+from evaluation.engines.local import run_local
+from evaluation.scorer import Scorer
+from evaluation.segmenter import Segmenter
+from results import SampleRecord, differences
+
+MAX_LOSSES = 3
+"""Actors that may be lost at work on one sample alone before it is a failed one."""
+_POLL_SECONDS = 1.0  # between two looks at the nodes, and at whether to stop
+_OBJECT_STORE_BYTES = 100 * 2**20  # of a Ray of our own: records are small
+
+
+class ClusterError(ValueError):
+    """No Ray, no cluster, or a node that would give other figures. One line: what was expected, what was found."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where actors run and what each takes.
+
+    address: of a running cluster, "auto" for the one of this machine; None: $RAY_ADDRESS, else a Ray of our own on
+    this machine. actors: how many, pending ones asking an autoscaler for nodes; None: as many as the nodes have room
+    for at the time. cpus, gpus: of each; a fraction lets actors share a GPU.
+    """
+
+    address: str | None = None
+    actors: int | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    def check(self, device: str) -> None:
+        """Raise ClusterError where Ray is absent or the options contradict the device."""
+        _import_ray()
+        if self.actors is not None and self.actors < 1:
+            raise ClusterError(f"actors: expected at least 1, found {self.actors}")
+        if device not in ("cpu", "cuda"):
+            raise ClusterError(f"device: expected cpu or cuda with --engine ray, which picks the GPU, found {device}")
+        if self.gpus < 0 or self.cpus < 0 or (device == "cuda") != (self.gpus > 0):
+            raise ClusterError(
+                f"actor_gpus: expected {'more than 0 with' if device == 'cuda' else '0 without'} --device cuda, "
+                f"found {self.gpus:g} (actor_cpus {self.cpus:g})"
+            )
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What an actor takes, by Ray's names."""
+        return {name: amount for name, amount in (("CPU", self.cpus), ("GPU", self.gpus)) if amount}
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What an actor works with, and the fields of the run's identity as its node has them."""
+
+    dataset: Dataset
+    segmenter: Segmenter
+    scorer: Scorer
+    identity_fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run as an actor gets it.
+
+    equip: makes the equipment there; raises for what a user can mend. identity_fields: what it must come to. folder:
+    where relative paths start, if that node has it. The rest as for `run_local`.
+    """
+
+    equip: Callable[[], Equipment]
+    identity_fields: Mapping[str, Any]
+    folder: str
+    batch_size: int
+    workers: int
+    sample_timeout: float | None
+
+
+def run_ray(
+    job: Job,
+    cluster: Cluster,
+    dataset: Dataset,
+    positions: Sequence[int],
+    scorer: Scorer,
+    *,
+    carrier: QueryCarrier | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Generator[SampleRecord, None, None]:
+    """Records of the samples at ``positions`` as they finish; with a carrier those of one video in order.
+
+    Nodes may come and go: a batch whose actor is lost is done again, sample by sample, and a sample that has lost
+    `MAX_LOSSES` actors by itself is a failed record. An actor has one batch at a time. should_stop: asked about once a
+    second; true ends the records after the batches at hand. Files of predictions are written below `scorer.folder`
+    before their records are given. Raises ClusterError for a cluster that cannot be reached and a node that differs,
+    WorkerError where actors are lost and nothing is finished in between.
+    """
+    ray = _import_ray()
+    with _connected(ray, cluster):
+        yield from _Dispatcher(ray, job, cluster, dataset, positions, scorer, carrier, should_stop).records()
+
+
+def _import_ray() -> Any:
+    # Silent by default: an evaluation reports to nobody.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise ClusterError("engine: expected ray (pip install 'car-eval[distributed]'), found none") from None
+    return ray
+
+
+@contextmanager
+def _connected(ray: Any, cluster: Cluster) -> Iterator[None]:
+    if ray.is_initialized():  # by the caller, who also ends it
+        yield
+        return
+    address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
+    own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES} if address == "local" else {}
+    try:
+        with _kept_signals():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(f"address: expected a Ray cluster at {address}, found {error}") from None
+    try:
+        yield
+    finally:
+        with _kept_signals():
+            ray.shutdown()
+
+
+@contextmanager
+def _kept_signals() -> Iterator[None]:
+    """Keep the handlers of signals: ray.init takes SIGTERM for itself, and the run must finish its samples first."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # not in a main thread, where Ray has taken none either
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """An actor after its set-up. problem: why it cannot work, on one line; None where it can."""
+
+    host: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A finished batch. files: of predictions, by path below the run directory."""
+
+    records: list[SampleRecord]
+    files: dict[str, bytes]
+
+
+class _Actor:
+    """The models on one node."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._equipment: Equipment | None = None
+
+    def set_up(self) -> _Ready:
+        """Load data and models; what is wrong with this node is an answer, so that it can be named."""
+        host = socket.gethostname()
+        with suppress(OSError):
+            os.chdir(self._job.folder)
+        try:
+            self._equipment = self._job.equip()
+        except Exception as error:  # whatever it is, the node is to be named
+            return _Ready(host, " ".join(str(error).split()) or type(error).__name__)
+        changed = differences(self._job.identity_fields, self._equipment.identity_fields)
+        return _Ready(host, f"expected what the run was started with, found that {changed[0]}" if changed else None)
+
+    def segment(self, positions: Sequence[int], carrier: QueryCarrier | None) -> _Finished:
+        """The records of one batch."""
+        assert self._equipment is not None
+        with tempfile.TemporaryDirectory(prefix="car-eval-") as folder:
+            records = run_local(
+                self._equipment.dataset,
+                positions,
+                self._equipment.segmenter,
+                replace(self._equipment.scorer, folder=Path(folder)),
+                batch_size=self._job.batch_size,
+                workers=self._job.workers,
+                sample_timeout=self._job.sample_timeout,
+                carrier=carrier,
+            )
+            return _Finished(list(records), _read_files(Path(folder)))
+
+
+def _read_files(folder: Path) -> dict[str, bytes]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@dataclass
+class _Chain:
+    """Batches that are done one after the other: the frames of a video, or one batch alone."""
+
+    batches: deque[tuple[int, ...]]
+    sequence: str | None = None
+
+
+@dataclass
+class _Dispatcher:
+    """Hands batches to actors, one each at a time, and takes their records."""
+
+    ray: Any
+    job: Job
+    cluster: Cluster
+    dataset: Dataset
+    positions: Sequence[int]
+    scorer: Scorer
+    carrier: QueryCarrier | None
+    should_stop: Callable[[], bool]
+    waiting: deque[_Chain] = field(default_factory=deque)
+    idle: list[Any] = field(default_factory=list)  # actors
+    set_ups: dict[Any, Any] = field(default_factory=dict)  # actors by the reference of what they will answer
+    at_work: dict[Any, tuple[Any, _Chain]] = field(default_factory=dict)
+    losses: Counter[int] = field(default_factory=Counter)  # actors lost at work on a sample alone
+    lost_in_a_row: int = 0
+    most_actors: int = 0
+    looked_at: float = -_POLL_SECONDS
+    told: bool = False
+
+    def records(self) -> Iterator[SampleRecord]:
+        """All records, until none is left or `should_stop` says so."""
+        self.waiting.extend(self._chains())
+        try:
+            while self._is_left():
+                self._hire()
+                self._hand_out()
+                done, _ = self.ray.wait([*self.at_work, *self.set_ups], num_returns=1, timeout=_POLL_SECONDS)
+                for reference in done:
+                    yield from self._take(reference)
+        finally:
+            for actor in self._actors():
+                self.ray.kill(actor)
+
+    def _chains(self) -> Iterator[_Chain]:
+        if self.carrier is None:
+            yield from (_Chain(deque([batch])) for batch in _cut(self.positions, self.job.batch_size))
+            return
+        sequences, frames = self.dataset.sequences, defaultdict[str, list[int]](list)
+        for position in self.positions:
+            frames[sequences[position]].append(position)
+        for sequence, own in frames.items():
+            yield _Chain(deque(_cut(own, self.job.batch_size)), sequence)
+
+    def _is_left(self) -> bool:
+        if self.should_stop():
+            self.waiting.clear()
+        return bool(self.waiting or self.at_work)
+
+    def _actors(self) -> list[Any]:
+        return [*self.idle, *self.set_ups.values(), *(actor for actor, _ in self.at_work.values())]
+
+    def _hire(self) -> None:
+        """Start an actor for every place that the nodes have now and that there is work for."""
+        if not self.waiting or (self._actors() and time.monotonic() - self.looked_at < _POLL_SECONDS):
+            return
+        self.looked_at = time.monotonic()
+        places = self._places()
+        if not places and not self.told:
+            self.told = True
+            needed = ", ".join(f"{name} {amount:g}" for name, amount in self.cluster.resources.items())
+            print(f"notice: no node of the Ray cluster has {needed} for an actor; waiting for one", file=sys.stderr)
+        # One is asked for also where there is no place: an autoscaler starts a node for it.
+        wanted = min(self.cluster.actors or max(1, places), len(self.waiting) + len(self.at_work))
+        for _ in range(wanted - len(self._actors())):
+            options = {"num_cpus": self.cluster.cpus, "num_gpus": self.cluster.gpus, "scheduling_strategy": "SPREAD"}
+            actor = self.ray.remote(_Actor).options(**options).remote(self.job)
+            self.set_ups[actor.set_up.remote()] = actor
+        self.most_actors = max(self.most_actors, len(self._actors()))
+
+    def _places(self) -> int:
+        needed = self.cluster.resources
+        nodes = (node["Resources"] for node in self.ray.nodes() if node["Alive"])
+        return sum(
+            int(min((node.get(name, 0.0) / amount for name, amount in needed.items()), default=1)) for node in nodes
+        )
+
+    def _hand_out(self) -> None:
+        while self.waiting and self.idle:
+            actor, chain = self.idle.pop(), self.waiting.popleft()
+            carrier = self.carrier.of(chain.sequence) if self.carrier and chain.sequence else None
+            self.at_work[actor.segment.remote(chain.batches[0], carrier)] = (actor, chain)
+
+    def _take(self, reference: Any) -> Iterator[SampleRecord]:
+        """What an answer gives: an actor that is ready, records, or the loss of an actor."""
+        set_up = self.set_ups.pop(reference, None)
+        actor, chain = (set_up, None) if set_up else self.at_work.pop(reference)
+        try:
+            answer = self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except self.ray.exceptions.RayError as error:  # the actor or its node is gone, or what it answered
+            yield from self._lose(actor, chain, error)
+            return
+        self.idle.append(actor)
+        if isinstance(answer, _Finished):
+            assert chain is not None
+            yield from self._finish(chain, answer)
+        elif answer.problem:
+            raise ClusterError(f"node {answer.host}: {answer.problem}")
+
+    def _finish(self, chain: _Chain, finished: _Finished) -> Iterator[SampleRecord]:
+        self.lost_in_a_row = 0
+        chain.batches.popleft()
+        for name, content in finished.files.items():
+            assert self.scorer.folder is not None
+            path = self.scorer.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        for record in finished.records:
+            if self.carrier and chain.sequence:
+                self.carrier.keep(chain.sequence, record)
+            yield record
+        self._go_on(chain)
+
+    def _lose(self, actor: Any, chain: _Chain | None, error: Exception) -> Iterator[SampleRecord]:
+        """Do the batch again, its samples one by one: one of them may be what ended the actor.
+
+        Raises ClusterError for an actor that could not be made, as on a node without this package.
+        """
+        if getattr(error, "actor_init_failed", False):
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise ClusterError(f"ray: expected this version of car-eval on every node, found {reason}")
+        self.ray.kill(actor)  # where only the way to it is lost
+        self.lost_in_a_row += 1
+        # A cluster may lose all its nodes at once without any fault of the samples.
+        if self.lost_in_a_row == MAX_LOST_IN_A_ROW + self.most_actors:
+            raise WorkerError(
+                f"ray: {self.lost_in_a_row} actors in a row were lost, the last with: {' '.join(str(error).split())}; "
+                "finished samples are kept"
+            )
+        if chain is None:
+            return
+        batch = chain.batches.popleft()
+        chain.batches.extendleft((position,) for position in reversed(batch))
+        if len(batch) == 1:
+            [position] = batch
+            self.losses[position] += 1
+            if self.losses[position] == MAX_LOSSES:
+                chain.batches.popleft()
+                yield self._failed(position)
+        self._go_on(chain)
+
+    def _go_on(self, chain: _Chain) -> None:
+        if chain.batches:
+            self.waiting.appendleft(chain)
+
+    def _failed(self, position: int) -> SampleRecord:
+        """The record of a sample that no actor survived; its target is read here, in a process of its own."""
+        limit = self.job.sample_timeout
+        [item] = decoded(self.dataset, [position], workers=1, ahead=0, time_limit=limit)
+        target = item.sample.target if isinstance(item.sample, Sample) else None
+        reason = f"segmentation: {MAX_LOSSES} actors were lost at work on it"
+        return self.scorer.failed(self.dataset.ids[position], reason, target)
+
+
+def _cut(positions: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
+    return (tuple(positions[start : start + size]) for start in range(0, len(positions), size))

@@ -1,0 +1,263 @@
+"""The Ray engine on a cluster of two nodes on this machine, whose actors and nodes are killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from davis_tree import davis_tree
+
+from car_core.segmentation import Segmentation
+from dataset_adapters import Dataset
+from evaluation.engines import ray as engine
+from evaluation.engines.ray import Cluster, ClusterError, Equipment, Job, run_ray
+from evaluation.runner import RunOptions, evaluate
+from evaluation.scorer import Scorer
+from results import RunDirectory, SampleRecord
+
+ray = pytest.importorskip("ray", reason="needs the extra distributed")
+
+FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
+TIMES = {"created_at", "updated_at", "timings", "memory"}
+# A dead node is found out within two seconds.
+PROMPT = {
+    "health_check_initial_delay_ms": 500,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+    "worker_niceness": 0,  # beside other work they would not get on
+}
+SMALL = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A cluster of a head and another node, each with room for one actor."""
+    from ray.cluster_utils import Cluster as Nodes
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CAR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        head = {**SMALL, "include_dashboard": False, "_system_config": PROMPT}
+        cluster = Nodes(initialize_head=True, head_node_args=head)
+        cluster.add_node(**SMALL)
+        yield cluster
+        cluster.shutdown()
+
+
+@pytest.fixture
+def lost(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the engine is told of every actor that it loses."""
+    original, told = engine._Dispatcher._lose, list[str]()
+    monkeypatch.setattr(engine._Dispatcher, "_lose", lambda *a: (told.append(str(a[-1])), original(*a))[1])
+    return told
+
+
+def at_record(monkeypatch: pytest.MonkeyPatch, faults: dict[int, Callable[[], None]]) -> None:
+    """Let each fault happen once that many records are written."""
+    original, written = RunDirectory.append, list[SampleRecord]()
+
+    def append(store: RunDirectory, record: SampleRecord) -> None:
+        original(store, record)
+        written.append(record)
+        faults.get(len(written), lambda: None)()
+
+    monkeypatch.setattr(RunDirectory, "append", append)
+
+
+def raylet(node: Any) -> int:
+    return int(node.all_processes["raylet"][0].process.pid)
+
+
+def actors_of(node: Any) -> list[int]:
+    """Processes of actors that a node has started."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(status.read_text().rsplit(")", 1)[1].split()[1])
+            command = (status.parent / "cmdline").read_text()
+        except OSError:  # ended meanwhile
+            continue
+        if parent == raylet(node) and command.startswith("ray::_Actor"):
+            found.append(int(status.parent.name))
+    return found
+
+
+def kill_an_actor_of(node: Any) -> None:
+    [actor] = actors_of(node)
+    os.kill(actor, signal.SIGKILL)
+
+
+def comparable(path: Path) -> tuple[str, dict[str, Any]]:
+    """run.json as text and the records by id, but for times and memory."""
+    header = RunDirectory(path).read_header().model_dump(exclude=TIMES)
+    records = {record.id: record.model_dump(exclude={"seconds"}) for record in RunDirectory(path).read_records()}
+    return json.dumps(header), dict(sorted(records.items()))
+
+
+@pytest.fixture
+def on_the_cluster(nodes: Any) -> dict[str, Any]:
+    return {"engine": "ray", "cluster": Cluster(nodes.address)}
+
+
+def test_an_actor_and_a_node_killed_on_the_way_change_no_bit(
+    nodes: Any,
+    on_the_cluster: dict[str, Any],
+    tiny_run: Any,
+    tmp_path: Path,
+    lost: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tiny_run.data_root / "JPEGImages" / "2007_000002.jpg").write_bytes(b"not a picture")
+    options = tiny_run.options(settings=FAST, batch_size=1, workers=1)
+    handler = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        # The head's actor is killed first, so that only the other node's is left when that goes, too.
+        second = nodes.worker_nodes.copy().pop()
+        faults = {
+            2: lambda: kill_an_actor_of(nodes.head_node),
+            4: lambda: nodes.remove_node(second, allow_graceful=False),
+        }
+        at_record(patch, faults)
+        found = evaluate(RunOptions(**{**vars(options), **on_the_cluster}))
+    assert len(lost) >= 2
+    assert any("node has died" in told or "node was terminated" in told for told in lost)
+    assert found.header.counts.n_total == 7
+    assert "2007_000002" in [record.id for record in RunDirectory(found.path).read_records() if record.error]
+    evaluate(RunOptions(**{**vars(options), "out": tmp_path / "straight"}))
+    assert comparable(found.path) == comparable(tmp_path / "straight")
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert not ray.is_initialized()
+
+
+def test_queries_carried_through_videos_and_their_label_maps_are_those_of_one_process(
+    nodes: Any,
+    on_the_cluster: dict[str, Any],
+    tiny_model: Path,
+    tmp_path: Path,
+    lost: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    models = {"proposal_model": str(tiny_model), "classifier_model": str(tiny_model)}
+    options: dict[str, Any] = {
+        "benchmark": "ref-davis17-temporal",
+        "data_root": davis_tree(tmp_path).root,
+        "settings": {**models, "theta": 0.34, "templates": [], "crf": None},
+        "weights": "random:1",
+        "quiet": True,
+        "workers": 0,
+        "batch_size": 2,
+    }
+    with monkeypatch.context() as patch:
+        at_record(patch, {3: lambda: kill_an_actor_of(nodes.head_node)})
+        evaluate(RunOptions(out=tmp_path / "ray", **options, **on_the_cluster))
+    assert lost
+    evaluate(RunOptions(out=tmp_path / "straight", **options))
+    assert comparable(tmp_path / "ray") == comparable(tmp_path / "straight")
+    maps = [
+        {path.relative_to(out): path.read_bytes() for path in (out / "label_maps").rglob("*.png")}
+        for out in (tmp_path / "ray", tmp_path / "straight")
+    ]
+    assert maps[0] == maps[1]
+    assert maps[0]
+
+
+class Deadly:
+    """Finds nothing, fails on images of 28 rows, and does not survive those of 32."""
+
+    def segment_batch(self, images: Any, queries: Any, *, trace: bool = False) -> list[Segmentation]:
+        heights = [image.shape[0] for image in images]
+        if 32 in heights:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if 28 in heights:
+            raise ValueError("no such height")
+        return [Segmentation.of_nothing(*image.shape[:2]) for image in images]
+
+
+def job_of(dataset: Dataset, scorer: Scorer, **expected: Any) -> Job:
+    def equip() -> Equipment:
+        return Equipment(dataset, Deadly(), scorer, {"files": 1})  # type: ignore[arg-type]
+
+    return Job(equip, {"files": 1, **expected}, os.getcwd(), batch_size=2, workers=0, sample_timeout=None)
+
+
+@pytest.fixture
+def small(tiny_run: Any) -> tuple[Dataset, Scorer]:
+    from dataset_adapters import load
+
+    dataset = load("voc21", tiny_run.data_root)
+    return dataset, Scorer(dataset.task, dataset.label_space)
+
+
+@pytest.fixture(autouse=True)
+def _by_value() -> Iterator[None]:
+    """The actors cannot import this module."""
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def test_a_sample_that_no_actor_survives_is_a_failed_record(
+    nodes: Any, small: tuple[Dataset, Scorer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "MAX_LOSSES", 2)
+    dataset, scorer = small
+    found = {
+        record.id: record
+        for record in run_ray(job_of(*small), Cluster(nodes.address, actors=1), dataset, range(1, 5), scorer)
+    }
+    assert sorted(found) == list(dataset.ids[1:5])
+    errors = {dataset.ids.index(id_): record.error for id_, record in found.items() if record.error}
+    assert errors == {
+        1: "segmentation: ValueError: no such height",
+        2: "segmentation: 2 actors were lost at work on it",
+    }
+    empty = scorer.failed("2", "lost", dataset[2].target).counts
+    assert found[dataset.ids[2]].counts == empty  # a prediction of nothing
+    assert np.array(empty["confusion"]).size
+
+
+def test_a_node_that_would_give_other_figures_is_refused(nodes: Any, small: tuple[Dataset, Scorer]) -> None:
+    dataset, scorer = small
+    message = f"node {os.uname().nodename}: expected what the run was started with, found that code is 7 there, absent"
+    with pytest.raises(ClusterError, match=message):
+        list(run_ray(job_of(*small, code=7), Cluster(nodes.address), dataset, range(7), scorer))
+
+
+def test_what_a_node_lacks_is_named_with_it(small: tuple[Dataset, Scorer]) -> None:
+    def equip() -> Equipment:
+        raise ValueError("data:\nnot here")
+
+    job = Job(equip, {}, "nowhere", batch_size=1, workers=0, sample_timeout=None)
+    assert engine._Actor(job).set_up() == engine._Ready(os.uname().nodename, "data: not here")
+
+
+@pytest.mark.parametrize(
+    ("cluster", "device", "message"),
+    [
+        (Cluster(actors=0), "cpu", "actors: expected at least 1, found 0"),
+        (Cluster(gpus=1), "cpu", "actor_gpus: expected 0 without --device cuda, found 1"),
+        (Cluster(), "cuda", "actor_gpus: expected more than 0 with --device cuda, found 0"),
+        (Cluster(gpus=1), "cuda:1", "device: expected cpu or cuda with --engine ray"),
+    ],
+)
+def test_mistakes_are_one_line(cluster: Cluster, device: str, message: str) -> None:
+    with pytest.raises(ClusterError, match=message):
+        cluster.check(device)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ClusterError, match=r"pip install 'car-eval\[distributed\]'"):
+        Cluster().check("cpu")

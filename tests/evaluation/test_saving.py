@@ -1,0 +1,131 @@
+"""Files beside the records: predictions and proposals, the same whatever the engine, complete after going on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+from typer.testing import CliRunner
+
+from dataset_adapters import load
+from dataset_adapters.sample import find_sources
+from evaluation.benchmark import BenchmarkError
+from evaluation.cli import app
+from evaluation.merge import merge
+from evaluation.runner import evaluate, prepare
+from evaluation.saving import Saving
+from evaluation.segmenter import segment_samples
+from results import RunDirectory
+
+FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "theta": 0.0}
+BOTH = Saving("png", proposals=True)
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for folder in ("predictions", "proposals")
+        for path in sorted((out / folder).glob("*"))
+    }
+
+
+def test_files_hold_what_was_predicted_and_proposed(tiny_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    options = tiny_run.options(settings=FAST, limit=3, saving=BOTH)
+    run = evaluate(options)
+    assert (
+        "notice: saved files of 3 samples: predictions about 0.0 MiB, proposals at most 0." in capsys.readouterr().err
+    )
+    prepared = prepare(options)
+    samples = [prepared.selected[position] for position in range(3)]
+    found = segment_samples(samples, prepared.car, prepared.dataset.label_space, trace=True)
+    for sample, segmentation in zip(samples, found, strict=True):
+        with Image.open(run.path / "predictions" / f"{sample.id}.png") as image:
+            assert image.mode == "P"
+            assert np.array_equal(np.asarray(image), prepared.scorer.prediction(segmentation, sample))
+        with np.load(run.path / "proposals" / f"{sample.id}.npz") as stored:
+            assert tuple(stored["queries"]) == segmentation.queries
+            assert len(stored.files) == 1 + 3 * len(segmentation.steps)
+            for number, step in enumerate(segmentation.steps, start=1):
+                assert tuple(stored[f"queries_{number}"]) == step.queries
+                assert np.allclose(stored[f"proposals_{number}"], step.proposals, atol=5e-4, rtol=0)
+    plain = evaluate(replace(options, out=run.path.with_name("plain"), saving=Saving()))
+    assert (plain.header.identity, plain.header.metrics) == (run.header.identity, run.header.metrics)
+    assert not files(plain.path)
+
+
+def test_run_lengths_are_read_by_pycocotools(tiny_run: Any, tmp_path: Path) -> None:
+    run = evaluate(tiny_run.options(settings=FAST, limit=2, saving=Saving("rle")))
+    pictures = evaluate(tiny_run.options(settings=FAST, limit=2, saving=Saving("png"), out=tmp_path / "png"))
+    for record in RunDirectory(run.path).read_records():
+        with Image.open(pictures.path / "predictions" / f"{record.id}.png") as image:
+            expected = np.asarray(image)
+        found = np.zeros_like(expected)
+        for segment in json.loads((run.path / "predictions" / f"{record.id}.json").read_text()):
+            assert segment["image_id"] == record.id
+            found[coco_mask.decode(segment["segmentation"]) > 0] = segment["category_id"]
+        assert np.array_equal(found, expected)
+        assert expected.any()
+
+
+def test_going_on_makes_up_for_files_that_are_missing(tiny_run: Any, tmp_path: Path) -> None:
+    options = tiny_run.options(settings=FAST)
+    evaluate(options)
+    first = evaluate(replace(options, saving=BOTH))
+    whole = files(first.path)
+    assert len(whole) == 14
+    (first.path / "predictions" / "2007_000003.png").unlink()
+    segmented: list[str] = []
+    original = RunDirectory.append
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            RunDirectory, "append", lambda store, record: (segmented.append(record.id), original(store, record))
+        )
+        again = evaluate(replace(options, saving=BOTH))
+    assert segmented == ["2007_000003"]
+    assert files(again.path) == whole
+    assert again.header.metrics == first.header.metrics
+    parts = [evaluate(replace(options, saving=BOTH, shard=(n, 2), out=tmp_path / str(n))).path for n in (1, 2)]
+    merge(parts, tmp_path / "merged")
+    assert files(tmp_path / "merged") == whole
+
+
+def test_a_failed_sample_with_a_target_is_saved_as_nothing(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("car_core.CaR.segment_batch", lambda *_, **__: 1 / 0)
+    run = evaluate(tiny_run.options(settings=FAST, limit=1, saving=BOTH))
+    assert run.header.counts.n_failed == 1
+    with Image.open(run.path / "predictions" / "2007_000000.png") as image:
+        assert not np.asarray(image).any()
+
+
+@pytest.mark.parametrize("sample_id", ["../../x", "..", "/etc/x", "a\x00b\n\u202e", "a" * 100_000, "\udcff", "ä/ö"])
+def test_no_id_leads_out_of_the_folder(tmp_path: Path, sample_id: str) -> None:
+    saving = Saving("rle")
+    saving.save(tmp_path, sample_id, np.ones((2, 3), bool), None)
+    [path] = saving.paths(tmp_path, sample_id)
+    assert path.parent == tmp_path / "predictions"
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert saving.is_saved(tmp_path, sample_id)
+    assert not saving.is_saved(tmp_path, f"{sample_id}x")
+
+
+def test_more_labels_than_a_palette_holds_are_refused(tiny_run: Any) -> None:
+    dataset = load("voc21", tiny_run.data_root)
+    many = replace(dataset, label_space=find_sources("ade847")[0].label_space("released"))
+    with pytest.raises(
+        BenchmarkError, match=r"save_predictions: expected rle for 84\d labels, found png: it holds 256"
+    ):
+        Saving("png").check(many)
+    Saving("rle").check(many)
+
+
+def test_the_options_of_the_command(tiny_run: Any) -> None:
+    arguments = tiny_run.arguments("--limit=1", "--save-predictions=rle", "--save-proposals", "--set=crf=null")
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.stderr
+    assert {Path(name).suffix for name in files(tiny_run.out)} == {".json", ".npz"}
