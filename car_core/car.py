@@ -258,7 +258,7 @@ class CaR:
             job.shown, job.prompted = [], []
             for y in job.proposals:
                 mask = upsample(y, size) > self.config.eta
-                digest = hashlib.sha256(np.packbits(mask)).digest()
+                digest = hashlib.sha256(np.packbits(mask).tobytes()).digest()
                 job.shown.append(digest)
                 if trace or digest not in job.features | new:
                     prompted = draw_over(job.image, job.outside, mask, job.prompts)
