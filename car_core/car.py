@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from car_core.classifier import similarity_matrix
-from car_core.clip import ClassifierTower, TextEncoder, check_vision_tower
+from car_core.clip import ClassifierTower, ProposalTower, TextEncoder, check_vision_tower
 from car_core.config import CaRConfig, format_text
 from car_core.device import as_device
 from car_core.errors import ConfigError, ImageError, ModelError, QueryError
@@ -71,7 +71,7 @@ class CaR:
         for role, model in (("proposal_clip", proposal_clip), ("classifier_clip", classifier_clip)):
             check_vision_tower(model, role)
             model.to(self.device).eval()
-        self._classifier = ClassifierTower(classifier_clip, feature=config.classifier_feature)
+        self.classifier_tower = ClassifierTower(classifier_clip, feature=config.classifier_feature)
         self.classifier_passes = Passes.on(self.device)
         self._proposal_text = TextEncoder(proposal_clip, role="proposal_clip")
         self._proposal = ProposalGenerator(proposal_clip, self._proposal_text, config, self.device)
@@ -122,6 +122,11 @@ class CaR:
         other.config = config
         other._proposal = self._proposal.with_config(config)
         return other
+
+    @property
+    def proposal_tower(self) -> ProposalTower:
+        """The vision tower of f."""
+        return self._proposal.tower
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
         """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context."""
@@ -262,7 +267,7 @@ class CaR:
                 job.shown.append(digest)
                 if trace or digest not in job.features | new:
                     prompted = draw_over(job.image, job.outside, mask, job.prompts)
-                    new[digest] = self._classifier.preprocess(prompted)
+                    new[digest] = self.classifier_tower.preprocess(prompted)
                     job.prompted += [prompted] if trace else []  # else one at a time is in memory
         return {digest: image for digest, image in new.items() if digest not in job.features}
 
@@ -278,12 +283,12 @@ class CaR:
     def _classifier_features(self, samples: list[Tensor]) -> list[Tensor]:
         """g's features [n, E] of each sample's preprocessed prompted images, uint8 [n, size, size, 3]."""
         if self.memory is None:
-            return self.classifier_passes.encode(self._classifier.encode, samples)
+            return self.classifier_passes.encode(self.classifier_tower.encode, samples)
 
         def recalled(images: Tensor) -> Tensor:
             # All of a step at once, so that they are in the passes that they are in without a memory.
             encode = self.classifier_passes.encode
-            return self._recalled("classifier", (images,), lambda: encode(self._classifier.encode, [images])[0])
+            return self._recalled("classifier", (images,), lambda: encode(self.classifier_tower.encode, [images])[0])
 
         return [recalled(images) for images in samples]
 
@@ -304,7 +309,7 @@ class CaR:
             texts = flat.view(len(rows), len(rows[0]), -1)
             ensemble = ensemble_name(self.config, recurrence.step)
             image_features = torch.stack([job.features[digest] for digest in job.shown])
-            matrix = similarity_matrix(image_features, texts, self._classifier.logit_scale, ensemble)
+            matrix = similarity_matrix(image_features, texts, self.classifier_tower.logit_scale, ensemble)
             _require_finite("classifier", matrix)
             scores: FloatArray = matrix.diagonal().float().cpu().numpy()
         size = size_of(job.image)

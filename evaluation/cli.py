@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluation.commands import check, compare, data, merge, report, segment, suite, sweep
+from evaluation.commands import bench, check, compare, data, merge, report, segment, suite, sweep
 from evaluation.commands.options import (
     AllowFailuresOption,
     BatchSizeOption,
@@ -179,6 +179,7 @@ def table_command(
             show_tables([summary_table(headers)])
 
 
+bench.register(app)
 check.register(app)
 data.register(app)
 suite.register(app)
