@@ -20,7 +20,7 @@ ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
 .PHONY: help setup test lint format regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
-	eval-grefcoco eval-ref-davis eval-all data clean
+	eval-grefcoco eval-ref-davis eval-all data bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -128,6 +128,9 @@ eval-all: $(STAMP)  ## all of the above, then one table of all runs: make eval-a
 data: $(STAMP)  ## download, unpack and check a data set: make data NAME=voc [DATA_ROOT=...]
 	$(VENV)/bin/car data prepare '$(NAME)' --root '$(DATA_ROOT)'
 	$(VENV)/bin/car data check '$(NAME)' --root '$(DATA_ROOT)'
+
+bench: $(STAMP)  ## how fast the method runs here: make bench [ARGS="--sizes full --device cuda"]
+	$(VENV)/bin/car bench $(ARGS)
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

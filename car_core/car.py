@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from car_core.classifier import similarity_matrix
-from car_core.clip import ClassifierTower, TextEncoder, check_vision_tower
+from car_core.clip import ClassifierTower, ProposalTower, TextEncoder, check_vision_tower
 from car_core.config import CaRConfig, format_text
 from car_core.device import as_device
 from car_core.errors import ConfigError, ImageError, ModelError, QueryError
 from car_core.images import ImageLike, as_rgb, size_of, upsample, upsample_all
 from car_core.memory import Result, StageMemory
-from car_core.prompts import draw_prompts
+from car_core.passes import Passes
+from car_core.prompts import draw_over, surroundings
 from car_core.proposals import EncodedImage, ProposalGenerator
 from car_core.queries import check_texts, require_any
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
@@ -28,10 +30,6 @@ from car_core.refine.matching import match_masks
 from car_core.segmentation import BoolArray, FloatArray, RGBArray, Segmentation, join_passes, merge_masks, paint_labels
 from car_core.stopwatch import timed, timed_all
 from car_core.weights import ROLES, WeightsRecord, load_clip, model_of
-
-# Prompted images a forward pass of g. A constant a device: an image's feature must not depend on the batch. On the
-# CPU one image fills the cores; a larger chunk only pads.
-_CLASSIFIER_CHUNK = {"cpu": 1, "cuda": 32}
 
 # Fields that the models and what was encoded with them depend on.
 _BUILT_IN = ("proposal_model", "classifier_model", "positional_half", "classifier_feature", "cam", "max_patches", "sam")
@@ -47,8 +45,11 @@ class _Job:
     background: tuple[str, ...]
     prompts: tuple[str, ...]
     seconds: dict[str, float]
+    outside: RGBArray  # [H, W, 3], what the prompts show outside a mask
     proposals: Tensor = field(default_factory=lambda: torch.empty(0))  # [n, h, w] of the step at hand
+    shown: list[bytes] = field(default_factory=list)  # digest of each mask of the step at hand
     prompted: list[RGBArray] = field(default_factory=list)  # n of [H, W, 3] of the step at hand, if traced
+    features: dict[bytes, Tensor] = field(default_factory=dict)  # g's feature [E] of each mask so far
 
 
 class CaR:
@@ -78,7 +79,8 @@ class CaR:
         for role, model in (("proposal_clip", proposal_clip), ("classifier_clip", classifier_clip)):
             check_vision_tower(model, role)
             model.to(self.device).eval()
-        self._classifier = ClassifierTower(classifier_clip, feature=config.classifier_feature)
+        self.classifier_tower = ClassifierTower(classifier_clip, feature=config.classifier_feature)
+        self.classifier_passes = Passes.on(self.device)
         self._proposal_text = TextEncoder(proposal_clip, role="proposal_clip")
         self._proposal = ProposalGenerator(proposal_clip, self._proposal_text, config, self.device)
         same = classifier_clip is proposal_clip
@@ -130,6 +132,11 @@ class CaR:
         other.config = config
         other._proposal = self._proposal.with_config(config)
         return other
+
+    @property
+    def proposal_tower(self) -> ProposalTower:
+        """The vision tower of f."""
+        return self._proposal.tower
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
         """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context."""
@@ -218,7 +225,10 @@ class CaR:
         with timed(seconds, "trunk", self.device):
             encoded = self._encode(rgb)
             _require_finite("trunk", encoded.last.image_feature)
-        return _Job(rgb, encoded, Recurrence(self.config, checked), against, self.config.prompts, seconds)
+        prompts = self.config.prompts
+        with timed(seconds, "prompts", self.device):
+            outside = surroundings(rgb, prompts, self.config.gray_weights)
+        return _Job(rgb, encoded, Recurrence(self.config, checked), against, prompts, seconds, outside)
 
     def _encode(self, image: RGBArray) -> EncodedImage:
         return self._recalled("trunk", (image,), lambda: self._proposal.encode(image))
@@ -230,50 +240,67 @@ class CaR:
         self, job: _Job, queries: Sequence[str], *, background: Sequence[str], prompts: tuple[str, ...] | None
     ) -> _Job:
         """Another run on the image of ``job``, which is not encoded again."""
+        prompts = job.prompts if prompts is None else prompts
         return replace(
             job,
             recurrence=Recurrence(self.config, self.check_queries(queries)),
             background=self._check_background(background),
-            prompts=job.prompts if prompts is None else prompts,
+            prompts=prompts,
             seconds=defaultdict(float),
+            outside=surroundings(job.image, prompts, self.config.gray_weights),
+            features={},
         )
 
     def _run(self, jobs: list[_Job], trace: bool) -> list[Segmentation]:
         while active := [job for job in jobs if not job.recurrence.finished]:
-            pixels = [self._prompted_pixels(job, trace) for job in active]
-            with timed_all([job.seconds for job in active], "classifier", self.device):
-                features = self._classifier_features(torch.cat(pixels))
-            for job, part in zip(active, features.split([len(p) for p in pixels]), strict=True):
-                self._advance(job, part, trace)
+            new = [(job, self._prompted_images(job, trace)) for job in active]
+            self._classify([(job, images) for job, images in new if images])
+            for job in active:
+                self._advance(job, trace)
         return [self._finish(job) for job in jobs]
 
-    def _classifier_features(self, pixels: Tensor) -> Tensor:
-        """g's features of preprocessed prompted images [B, 3, size, size], float32 [B, E]."""
-        chunk = _CLASSIFIER_CHUNK.get(self.device.type, 1)
-        if self.memory is None:
-            return self._classifier.encode(pixels.to(self.device), chunk)
-        memory = self.memory
+    def _prompted_images(self, job: _Job, trace: bool) -> dict[bytes, Tensor]:
+        """The step's prompted images that g has not seen, by digest of their masks, each uint8 [size, size, 3].
 
-        def encoded(one: Tensor) -> Tensor:
-            return memory.recall("classifier", (one,), lambda: self._classifier.encode(one.to(self.device), chunk))
-
-        return torch.cat([encoded(one) for one in pixels.split(1)])
-
-    def _prompted_pixels(self, job: _Job, trace: bool) -> Tensor:
-        """One preprocessed prompted image an alive query, float32 [n, 3, size, size]."""
+        Equal masks give equal images, in one step (empty proposals) and from one step to the next.
+        """
         with timed(job.seconds, "proposals", self.device):
             job.proposals = self._proposals(job)
             _require_finite("proposals", job.proposals)
-        config = self.config
         with timed(job.seconds, "prompts", self.device):
             size = size_of(job.image)
-            prompted = (
-                draw_prompts(job.image, upsample(y, size) > config.eta, job.prompts, config.gray_weights)
-                for y in job.proposals
-            )
-            if trace:  # else one at a time is in memory
-                job.prompted = list(prompted)
-            return torch.stack([self._classifier.preprocess(image) for image in job.prompted or prompted])
+            new: dict[bytes, Tensor] = {}
+            job.shown, job.prompted = [], []
+            for y in job.proposals:
+                mask = upsample(y, size) > self.config.eta
+                digest = hashlib.sha256(np.packbits(mask).tobytes()).digest()
+                job.shown.append(digest)
+                if trace or digest not in job.features | new:
+                    prompted = draw_over(job.image, job.outside, mask, job.prompts)
+                    new[digest] = self.classifier_tower.preprocess(prompted)
+                    job.prompted += [prompted] if trace else []  # else one at a time is in memory
+        return {digest: image for digest, image in new.items() if digest not in job.features}
+
+    def _classify(self, new: list[tuple[_Job, dict[bytes, Tensor]]]) -> None:
+        """Run g on each job's new prompted images."""
+        if not new:
+            return
+        with timed_all([job.seconds for job, _ in new], "classifier", self.device):
+            features = self._classifier_features([torch.stack(list(images.values())) for _, images in new])
+            for (job, images), part in zip(new, features, strict=True):
+                job.features.update(zip(images, part, strict=True))
+
+    def _classifier_features(self, samples: list[Tensor]) -> list[Tensor]:
+        """g's features [n, E] of each sample's preprocessed prompted images, uint8 [n, size, size, 3]."""
+        if self.memory is None:
+            return self.classifier_passes.encode(self.classifier_tower.encode, samples)
+
+        def recalled(images: Tensor) -> Tensor:
+            # All of a step at once, so that they are in the passes that they are in without a memory.
+            encode = self.classifier_passes.encode
+            return self._recalled("classifier", (images,), lambda: encode(self.classifier_tower.encode, [images])[0])
+
+        return [recalled(images) for images in samples]
 
     def _proposals(self, job: _Job) -> Tensor:
         """f's proposals of the alive queries on the patch grid, float32 [n, h, w] in [0, 1]."""
@@ -284,14 +311,15 @@ class CaR:
         inputs = (job.image, texts, against, self.config.lambda_, self.config.mode)
         return self._recalled("proposals", inputs, lambda: self._proposal(job.encoded, texts, against))
 
-    def _advance(self, job: _Job, image_features: Tensor, trace: bool) -> None:
+    def _advance(self, job: _Job, trace: bool) -> None:
         recurrence = job.recurrence
         rows = classifier_texts(self.config, recurrence.queries, recurrence.alive, recurrence.step)
         with timed(job.seconds, "classifier", self.device):
             flat = self._classifier_text([text for row in rows for text in row])
             texts = flat.view(len(rows), len(rows[0]), -1)
             ensemble = ensemble_name(self.config, recurrence.step)
-            matrix = similarity_matrix(image_features, texts, self._classifier.logit_scale, ensemble)
+            image_features = torch.stack([job.features[digest] for digest in job.shown])
+            matrix = similarity_matrix(image_features, texts, self.classifier_tower.logit_scale, ensemble)
             _require_finite("classifier", matrix)
             scores: FloatArray = matrix.diagonal().float().cpu().numpy()
         size = size_of(job.image)

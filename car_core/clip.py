@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor, nn
 
+from car_core.blocks import block_with_attention, first_token_block, residual_block
 from car_core.config import format_text
 from car_core.errors import ModelError, QueryError
 from car_core.segmentation import RGBArray
@@ -110,8 +111,39 @@ class TextEncoder:
         chunk = TEXT_BATCH if device.type == "cuda" else 1
         padded = texts + [""] * (-len(texts) % chunk)
         tokens = self._tokenizer(padded, self._context_length).to(device)
-        parts = [self._model.encode_text(part, normalize=True) for part in tokens.split(chunk)]
+        parts = [encode_tokens(self._model, part) for part in tokens.split(chunk)]
         return torch.cat(parts).float()[: len(texts)]
+
+
+def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
+    """Unit text features [n, E] of tokens [n, context length].
+
+    A causal tower gets no token behind the last text's end: they reach no feature. Others encode the whole context.
+    """
+    tower = getattr(model, "text", model)
+    if not _is_plain_causal(tower):
+        features: Tensor = model.encode_text(tokens, normalize=True)
+        return features
+    ends = tokens.argmax(dim=-1)  # the end mark is the largest token
+    tokens = tokens[:, : int(ends.max()) + 1]
+    x = tower.token_embedding(tokens) + tower.positional_embedding[: tokens.shape[1]]
+    for block in tower.transformer.resblocks:
+        x = residual_block(block, x, causal=True)
+    pooled = tower.ln_final(x[torch.arange(len(x), device=x.device), ends])
+    return F.normalize(pooled @ tower.text_projection, dim=-1)
+
+
+def _is_plain_causal(tower: Any) -> bool:
+    """Whether this is CLIP's own text tower: causal attention, pooled at the end mark."""
+    blocks = getattr(getattr(tower, "transformer", None), "resblocks", ())
+    return (
+        getattr(tower, "attn_mask", None) is not None
+        and all(type(block) is ResidualAttentionBlock for block in blocks)
+        and getattr(tower, "text_pool_type", getattr(tower, "pool_type", None)) == "argmax"
+        and getattr(tower, "cls_emb", None) is None
+        and not getattr(tower, "use_pad_mask", False)
+        and isinstance(getattr(tower, "text_projection", None), Tensor)
+    )
 
 
 @dataclass(frozen=True)
@@ -154,7 +186,7 @@ class ProposalTower:
         rows, columns = proposal_size(image.shape[0], image.shape[1], patch, max_patches)
         size = (columns * patch[1], rows * patch[0])
         resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
-        return normalize(np.asarray(resized), self._normalization)
+        return normalize(torch.from_numpy(np.array(resized)).permute(2, 0, 1), self._normalization)
 
     @torch.inference_mode()
     def trunk(self, pixels: Tensor) -> TrunkOutput:
@@ -165,7 +197,7 @@ class ProposalTower:
         counted = min(self._affinity_blocks, len(self.blocks)) - 1
         attention = tokens.new_zeros(grid[0] * grid[1], grid[0] * grid[1])
         for block in self.blocks[: len(self.blocks) - 1 - counted]:
-            tokens = block(tokens)
+            tokens = residual_block(block, tokens)
         for block in self.blocks[len(self.blocks) - 1 - counted : -1]:
             tokens, weights = block_with_attention(block, tokens)
             attention += weights[0, 1:, 1:]
@@ -190,34 +222,34 @@ class ClassifierTower:
         self.logit_scale: float = float(model.logit_scale.detach().exp())
         blocks = list(visual.transformer.resblocks)
         self.blocks = blocks[:-1] if feature == "before_last_block" else blocks
-        # CLIP's own preprocessing: shorter side to the model's size (bicubic), centre crop, mean and std.
-        mean, std = normalization_of(visual)
-        self._transform = open_clip.image_transform(
-            visual.image_size, is_train=False, mean=mean, std=std, resize_mode="shortest", interpolation="bicubic"
+        self._normalization = normalization_of(visual)
+        # CLIP's own preprocessing: shorter side to the model's size (bicubic), centre crop; mean and std come later.
+        transform = open_clip.image_transform(
+            visual.image_size, is_train=False, resize_mode="shortest", interpolation="bicubic"
         )
+        self._resize_and_crop = transform.transforms[:2]
 
     def preprocess(self, image: RGBArray) -> Tensor:
-        """uint8 [H, W, 3] to float32 [3, size, size]."""
-        pixels: Tensor = self._transform(Image.fromarray(image))
-        return pixels
+        """uint8 [H, W, 3] to uint8 [size, size, 3]: resized and cropped."""
+        cropped = Image.fromarray(image)
+        for step in self._resize_and_crop:
+            cropped = step(cropped)
+        return torch.from_numpy(np.array(cropped))
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """uint8 [B, size, size, 3] to float32 [B, 3, size, size] on the model's device, as ``normalize`` has it."""
+        return normalize(images.to(self.visual.conv1.weight.device).permute(0, 3, 1, 2), self._normalization)
 
     @torch.inference_mode()
-    def encode(self, pixels: Tensor, chunk: int) -> Tensor:
-        """Unit features float32 [B, E] of preprocessed images [B, 3, size, size].
-
-        Every forward pass gets exactly ``chunk`` images (the last is padded with copies), so that an image's feature
-        does not depend on how many others it is encoded with.
-        """
-        parts = [self._encode(part, chunk) for part in pixels.split(chunk)]
-        return torch.cat(parts)
-
-    def _encode(self, pixels: Tensor, chunk: int) -> Tensor:
-        padded = torch.cat([pixels, pixels[-1:].expand(chunk - len(pixels), -1, -1, -1)])
-        tokens = embed(self.visual, padded.to(self.visual.conv1.weight), self.visual.positional_embedding)
-        for block in self.blocks:
-            tokens = block(tokens)
+    def encode(self, images: Tensor) -> Tensor:
+        """Unit features float32 [B, E] of preprocessed images, uint8 [B, size, size, 3], in one forward pass."""
+        tokens = embed(self.visual, self.pixels(images), self.visual.positional_embedding)
+        for block in self.blocks[:-1]:
+            tokens = residual_block(block, tokens)
+        for block in self.blocks[-1:]:  # none in a tower of one block whose last is skipped
+            tokens = first_token_block(block, tokens)
         features = self.visual.ln_post(tokens[:, 0]) @ self.visual.proj
-        return F.normalize(features, dim=-1).float()[: len(pixels)]
+        return F.normalize(features, dim=-1).float()
 
 
 def normalization_of(visual: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -227,10 +259,10 @@ def normalization_of(visual: nn.Module) -> tuple[tuple[float, ...], tuple[float,
     return tuple(mean), tuple(std)
 
 
-def normalize(image: RGBArray, normalization: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
-    """uint8 [H, W, 3] to float32 [3, H, W], scaled to [0, 1], mean and standard deviation removed a channel."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in normalization)
-    return (torch.from_numpy(image.copy()).permute(2, 0, 1).float().div(255) - mean) / std
+def normalize(images: Tensor, normalization: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
+    """uint8 [..., 3, H, W] to float32, scaled to [0, 1], mean and standard deviation removed a channel."""
+    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in normalization)
+    return (images.float() / 255 - mean) / std
 
 
 def embed(visual: Any, pixels: Tensor, positional: Tensor) -> Tensor:
@@ -239,11 +271,3 @@ def embed(visual: Any, pixels: Tensor, positional: Tensor) -> Tensor:
     class_token = visual.class_embedding.expand(len(patches), 1, -1)
     tokens: Tensor = visual.ln_pre(torch.cat([class_token, patches], dim=1) + positional)
     return tokens
-
-
-def block_with_attention(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """A residual block's output [B, L, D] and its head-averaged attention [B, L, L] (queries x keys)."""
-    normed = block.ln_1(tokens)
-    attended, weights = block.attn(normed, normed, normed, need_weights=True, average_attn_weights=True)
-    tokens = tokens + block.ls_1(attended)
-    return tokens + block.ls_2(block.mlp(block.ln_2(tokens))), weights

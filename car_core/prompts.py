@@ -1,6 +1,7 @@
 """Visual prompts: small functions that draw a binary mask into an image, applied together in a fixed order.
 
-Each takes and returns uint8 [H, W, 3] RGB and leaves its input unchanged; the mask is bool [H, W].
+Images are uint8 [H, W, 3] RGB, masks bool [H, W]. Blur, grey and black change what is outside the mask, each pixel
+alone once the image is blurred, so that they are made once an image. Outlines are drawn into the image they are given.
 """
 
 from __future__ import annotations
@@ -35,51 +36,47 @@ def extent_of(mask: Mask) -> Extent:
     return Extent(int(columns.mean()), int(rows.mean()), int(width // 2), int(height // 2))
 
 
-def blur(image: Image, mask: Mask, gray_weights: str) -> Image:
-    """Gaussian blur outside the mask."""
-    return _outside(mask, image, cv2.GaussianBlur(image, BLUR_KERNEL, 0))
+def blur(image: Image, gray_weights: str) -> Image:
+    """Gaussian blur."""
+    return _rgb(cv2.GaussianBlur(image, BLUR_KERNEL, 0))
 
 
-def gray(image: Image, mask: Mask, gray_weights: str) -> Image:
-    """Grey level (three equal channels) outside the mask; see the switch ``gray_weights``."""
+def gray(image: Image, gray_weights: str) -> Image:
+    """Grey level in three equal channels; see the switch ``gray_weights``."""
     level = cv2.cvtColor(image, _GRAY_CODES[gray_weights])
-    return _outside(mask, image, np.repeat(level[..., None], 3, axis=2))
+    return _rgb(np.repeat(level[..., None], 3, axis=2))
 
 
-def black(image: Image, mask: Mask, gray_weights: str) -> Image:
-    """Black outside the mask (prompt ``mask``)."""
-    return _outside(mask, image, np.zeros_like(image))
+def black(image: Image, gray_weights: str) -> Image:
+    """Black (prompt ``mask``)."""
+    return np.zeros_like(image)
 
 
-def circle(image: Image, mask: Mask, gray_weights: str) -> Image:
+def circle(image: Image, mask: Mask) -> Image:
     """Red ellipse of 1 pixel around the mask's mean position, axes half of its extent."""
     extent = extent_of(mask)
     centre, axes = (extent.centre_x, extent.centre_y), (extent.half_width, extent.half_height)
-    return _rgb(cv2.ellipse(image.copy(), centre, axes, 0, 0, 360, RED, 1))
+    return _rgb(cv2.ellipse(image, centre, axes, 0, 0, 360, RED, 1))
 
 
-def rectangle(image: Image, mask: Mask, gray_weights: str) -> Image:
+def rectangle(image: Image, mask: Mask) -> Image:
     """Red box of 1 pixel around the mask's mean position, sides its extent."""
     x, y, half_width, half_height = extent_of(mask)
     first, last = (x - half_width, y - half_height), (x + half_width, y + half_height)
-    return _rgb(cv2.rectangle(image.copy(), first, last, RED, 1))
+    return _rgb(cv2.rectangle(image, first, last, RED, 1))
 
 
-def contour(image: Image, mask: Mask, gray_weights: str) -> Image:
+def contour(image: Image, mask: Mask) -> Image:
     """Red outline of 1 pixel along the inner border of the mask, its holes filled."""
     # External contours alone: what lies inside a hole is inside the filled mask.
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return _rgb(cv2.drawContours(image.copy(), contours, -1, RED, 1))
+    return _rgb(cv2.drawContours(image, contours, -1, RED, 1))
 
 
-PROMPTS: Mapping[str, Callable[[Image, Mask, str], Image]] = {
-    "blur": blur,
-    "gray": gray,
-    "mask": black,
-    "circle": circle,
-    "rectangle": rectangle,
-    "contour": contour,
-}
+# What takes the image's place outside the mask, then what is drawn over it; both in the order of the method.
+SURROUNDINGS: Mapping[str, Callable[[Image, str], Image]] = {"blur": blur, "gray": gray, "mask": black}
+OUTLINES: Mapping[str, Callable[[Image, Mask], Image]] = {"circle": circle, "rectangle": rectangle, "contour": contour}
+PROMPTS = (*SURROUNDINGS, *OUTLINES)
 _GRAY_CODES = {"rgb": cv2.COLOR_RGB2GRAY, "bgr": cv2.COLOR_BGR2GRAY}
 
 
@@ -88,16 +85,26 @@ def draw_prompts(image: Image, mask: Mask, prompts: Sequence[str], gray_weights:
 
     A mask of at most one pixel leaves the image as it is (the circle of nothing is undefined).
     """
-    if np.count_nonzero(mask) <= 1:
-        return image
-    for name, draw in PROMPTS.items():
+    return draw_over(image, surroundings(image, prompts, gray_weights), mask, prompts)
+
+
+def surroundings(image: Image, prompts: Sequence[str], gray_weights: str = "rgb") -> Image:
+    """What the prompts show outside any mask: one image for all masks, as each pixel is inside or outside for all."""
+    for name, change in SURROUNDINGS.items():
         if name in prompts:
-            image = draw(image, mask, gray_weights)
+            image = change(image, gray_weights)
     return image
 
 
-def _outside(mask: Mask, inside: Image, outside: npt.NDArray[np.generic]) -> Image:
-    return _rgb(np.where(mask[..., None], inside, outside))
+def draw_over(image: Image, outside: Image, mask: Mask, prompts: Sequence[str]) -> Image:
+    """``draw_prompts`` on the image's ``surroundings``."""
+    if np.count_nonzero(mask) <= 1:
+        return image
+    drawn = _rgb(cv2.copyTo(image, mask.view(np.uint8), outside.copy()))
+    for name, draw in OUTLINES.items():
+        if name in prompts:
+            drawn = draw(drawn, mask)
+    return drawn
 
 
 def _rgb(image: npt.NDArray[np.generic]) -> Image:

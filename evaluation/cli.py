@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluation.commands import check, compare, data, merge, report, segment, suite, sweep, table
+from evaluation.commands import bench, check, compare, data, merge, report, segment, suite, sweep, table
 from evaluation.commands.options import (
     ActorCpusOption,
     ActorGpusOption,
@@ -184,6 +184,7 @@ def eval_command(
 
 
 table.register(app)
+bench.register(app)
 check.register(app)
 data.register(app)
 suite.register(app)

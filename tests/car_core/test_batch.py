@@ -9,7 +9,7 @@ import pytest
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, Segmentation
-from car_core import car as car_module
+from car_core.passes import Passes
 
 WORDS = ["cat", "a red car", "dog", "blue sky", "old bicycle", "grass", "a tall tree"]
 # Image sizes and the number of queries of each.
@@ -42,16 +42,19 @@ def assert_equal(found: Segmentation, expected: Segmentation) -> None:
         np.testing.assert_array_equal(found.merged_mask, expected.merged_mask)
 
 
-@pytest.mark.parametrize("chunk", [1, 4])
+PASSES = {"alone": Passes(16, shared=False), "alone, small": Passes(3, shared=False), "shared": Passes(4, shared=True)}
+
+
+@pytest.mark.parametrize("passes", PASSES.values(), ids=PASSES)
 @pytest.mark.parametrize("mode", ["semantic", "referring"])
 @pytest.mark.parametrize("profile", ["released", "paper"])
-def test_batched_equals_one_by_one(profile: Any, mode: Any, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batched_equals_one_by_one(profile: Any, mode: Any, passes: Passes) -> None:
     """Images of other sizes, with other numbers of queries, that end after other numbers of steps."""
     images = [photo(*size, seed) for seed, (size, _) in enumerate(BATCH)]
     queries = [[WORDS[(seed + i) % 7] for i in range(n)] for seed, (_, n) in enumerate(BATCH)]
     alone_car, batch_car = car(profile=profile, mode=mode), car(profile=profile, mode=mode)
     alone = [alone_car.segment(image, texts, trace=True) for image, texts in zip(images, queries, strict=True)]
-    monkeypatch.setitem(car_module._CLASSIFIER_CHUNK, "cpu", chunk)
+    batch_car.classifier_passes = passes
     together = batch_car.segment_batch(images, queries, trace=True)
     backwards = batch_car.segment_batch(images[::-1], queries[::-1], trace=True)[::-1]
     if profile == "paper" or mode == "referring":
@@ -61,16 +64,20 @@ def test_batched_equals_one_by_one(profile: Any, mode: Any, chunk: int, monkeypa
         assert_equal(again, expected)
 
 
-@pytest.mark.parametrize("chunk", [1, 4])
-def test_order_and_neighbours_do_not_change_a_bit(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At one chunk size, an image's numbers are the same bits in any batch."""
-    monkeypatch.setitem(car_module._CLASSIFIER_CHUNK, "cpu", chunk)
+@pytest.mark.parametrize("passes", PASSES.values(), ids=PASSES)
+def test_order_and_neighbours_do_not_change_a_bit(passes: Passes) -> None:
+    """At one pass size, an image's numbers are the same bits in any batch."""
+
+    def segment(numbers: list[int]) -> list[Segmentation]:
+        fresh = car()
+        fresh.classifier_passes = passes
+        return fresh.segment_batch([images[i] for i in numbers], [queries[i] for i in numbers], trace=True)
+
     images = [photo(52, 76, seed) for seed in range(3)]
     queries = [WORDS[:4], WORDS[1:3], WORDS[2:7]]
-    expected = car().segment_batch(images, queries, trace=True)
+    expected = segment([0, 1, 2])
     for order in ([2, 0, 1], [1], [0, 2]):
-        found = car().segment_batch([images[i] for i in order], [queries[i] for i in order], trace=True)
-        for result, i in zip(found, order, strict=True):
+        for result, i in zip(segment(order), order, strict=True):
             np.testing.assert_array_equal(result.scores, expected[i].scores)
             for step, other in zip(result.steps, expected[i].steps, strict=True):
                 np.testing.assert_array_equal(step.proposals, other.proposals)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +14,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from literal_car import class_feature, in_double, query_score
 from PIL import Image
-from tiny_clip import photo, tiny_clip
+from tiny_clip import clip_config, photo, tiny_clip
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
 from car_core import CaR, CaRConfig, Segmentation
-from car_core import car as car_module
 from car_core.classifier import similarity_matrix
 from car_core.clip import ClassifierTower, TextEncoder, open_clip
+from car_core.passes import Passes
 
 QUERIES = ["cat", "a red car", "dog", "blue sky"]
 TOWERS: dict[str, dict[str, Any]] = {
@@ -69,9 +70,9 @@ def test_ensembles_differ() -> None:
 def test_last_block_feature_is_encode_image(name: str, size: tuple[int, int]) -> None:
     model, image = tiny_clip(4, **TOWERS[name]), photo(*size)
     tower = ClassifierTower(model, feature="last_block")
-    pixels = tower.preprocess(image)
-    found = tower.encode(pixels[None], chunk=1)
-    expected = model.encode_image(pixels[None], normalize=True)
+    cropped = tower.preprocess(image)[None]
+    found = tower.encode(cropped)
+    expected = model.encode_image(tower.pixels(cropped), normalize=True)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(found[0], class_feature(in_double(model), image, skip_last=False), atol=1e-5)
 
@@ -80,16 +81,16 @@ def test_last_block_feature_is_encode_image(name: str, size: tuple[int, int]) ->
 def test_before_last_block_feature_is_a_loop_over_the_other_blocks(name: str) -> None:
     model, image = tiny_clip(4, **TOWERS[name]), photo(60, 80)
     tower = ClassifierTower(model, feature="before_last_block")
-    pixels = tower.preprocess(image)
+    cropped = tower.preprocess(image)[None]
     visual = model.visual
-    tokens = visual._embeds(pixels[None])
+    tokens = visual._embeds(tower.pixels(cropped))
     for block in visual.transformer.resblocks[:-1]:
         tokens = block(tokens)
     expected = F.normalize(visual.ln_post(tokens[:, 0]) @ visual.proj, dim=-1)
-    found = tower.encode(pixels[None], chunk=1)
+    found = tower.encode(cropped)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(found[0], class_feature(in_double(model), image, skip_last=True), atol=1e-5)
-    after = ClassifierTower(model, feature="last_block").encode(pixels[None], chunk=1)
+    after = ClassifierTower(model, feature="last_block").encode(cropped)
     assert (found - after).abs().max() > 1e-2
 
 
@@ -105,18 +106,74 @@ def test_preprocessing_is_that_of_clip(size: tuple[int, int]) -> None:
             Normalize((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
         ]
     )
-    found = ClassifierTower(tiny_clip(4), feature="last_block").preprocess(image)
+    tower = ClassifierTower(tiny_clip(4), feature="last_block")
+    found = tower.pixels(tower.preprocess(image)[None])[0]
     torch.testing.assert_close(found, clip_transform(Image.fromarray(image)), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 4, 7])
-def test_feature_does_not_depend_on_the_images_beside_it(chunk: int) -> None:
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("size", [1, 2, 4, 7, 16])
+def test_feature_does_not_depend_on_the_images_beside_it(size: int, shared: bool) -> None:
+    """Bit for bit where it must not: other samples' images, and the place in a shared pass."""
     tower = ClassifierTower(tiny_clip(4), feature="last_block")
-    pixels = torch.stack([tower.preprocess(photo(60, 80, seed)) for seed in range(7)])
-    whole = tower.encode(pixels, chunk)
-    assert whole.shape == (7, 32)
-    for i in range(7):
-        torch.testing.assert_close(tower.encode(pixels[i : i + 1], chunk)[0], whole[i], rtol=0, atol=1e-6)
+    images = torch.stack([tower.preprocess(photo(60, 80, seed)) for seed in range(7)])
+    passes = Passes(size, shared=shared)
+    whole = passes.encode(tower.encode, images.split([3, 4]))
+    assert [part.shape for part in whole] == [(3, 32), (4, 32)]
+    for part, others in zip(whole, images.split([3, 4]), strict=True):
+        assert torch.equal(part, passes.encode(tower.encode, [others])[0])
+    for image, feature in zip(images, torch.cat(whole), strict=True):
+        (alone,) = passes.encode(tower.encode, [image[None]])
+        torch.testing.assert_close(alone[0], feature, rtol=0, atol=0 if shared else 1e-6)
+
+
+class SmallDevice:
+    """An encoder on a device whose memory holds no more than ``room`` images."""
+
+    def __init__(self, tower: ClassifierTower, room: int) -> None:
+        self.tower, self.room, self.seen = tower, room, list[int]()
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(len(images))
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("out of memory")
+        return self.tower.encode(images)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_passes_shrink_until_they_fit(shared: bool) -> None:
+    """And stay small; the features are those of any other size."""
+    tower = ClassifierTower(tiny_clip(4), feature="last_block")
+    images = torch.stack([tower.preprocess(photo(60, 80, seed)) for seed in range(7)])
+    device, passes = SmallDevice(tower, 3), Passes(16, shared=shared)
+    found = passes.encode(device, [images])[0]
+    torch.testing.assert_close(found, tower.encode(images), rtol=0, atol=1e-6)
+    assert passes.size == 2
+    device.seen.clear()
+    passes.encode(device, [images[:4]])
+    assert device.seen == [2, 2]
+    with pytest.raises(torch.OutOfMemoryError):
+        passes.encode(SmallDevice(tower, 0), [images])
+
+
+@pytest.mark.parametrize("custom_text", [False, True])
+@pytest.mark.parametrize("cut", [False, True])
+def test_text_features_are_those_of_encode_text(custom_text: bool, cut: bool) -> None:
+    """A causal tower sees no token behind the end; one that is not sees the whole context."""
+    config = clip_config()
+    config["text_cfg"]["no_causal_mask"] = not cut
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**config).eval().requires_grad_(False)
+    texts = ["cat", "a photo of a very small red car in the scene", "red " * 74, ""]
+    blocks = getattr(model, "text", model).transformer.resblocks
+    lengths: list[int] = []
+    handle = blocks[0].ln_1.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
+    found = TextEncoder(model, role="g")(texts)
+    handle.remove()
+    expected = model.encode_text(open_clip.tokenize(texts), normalize=True)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert lengths == ([3, 13, 76, 2] if cut else [77] * 4)
 
 
 def test_text_features_are_unit_and_cached() -> None:
@@ -174,8 +231,11 @@ def counted_images(model: Any) -> Iterator[list[int]]:
     handle.remove()
 
 
-def steps_of(result: Segmentation) -> list[int]:
-    return [len(step.queries) for step in result.steps]
+def distinct_masks(result: Segmentation) -> int:
+    """How many prompted images a traced result has: queries with one mask share theirs, in all steps."""
+    assert result.config is not None
+    eta = result.config.eta
+    return len({(proposal > eta).tobytes() for step in result.steps for proposal in step.proposals})  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("templates", [(), ("a {}",), tuple(f"template {i} of a {{}}" for i in range(15))], ids=len)
@@ -186,30 +246,47 @@ def test_every_prompted_image_is_encoded_once(profile: Any, templates: tuple[str
     config = CaRConfig(profile=profile, theta=0.2, templates=templates, background=("sky",), crf=None)
     car = CaR(config, proposal_clip=f, classifier_clip=g)
     with counted_images(f) as trunks, counted_images(g) as encoded:
-        result = car.segment(photo(50, 60), QUERIES)
+        result = car.segment(photo(50, 60), QUERIES, trace=True)
     assert len(result.steps) >= 2 or profile == "paper"
     assert trunks == [1]
-    assert sum(encoded) == sum(steps_of(result))
+    assert sum(encoded) == distinct_masks(result) > 1
 
 
 def test_trunk_runs_once_an_image_of_a_batch() -> None:
     f, g = tiny_clip(4), tiny_clip(6, patch=14, image_size=56, layers=3)
     car = CaR(CaRConfig(theta=0.2, background=("sky",), crf=None), proposal_clip=f, classifier_clip=g)
     with counted_images(f) as trunks, counted_images(g) as encoded:
-        results = car.segment_batch([photo(50, 60), photo(40, 40, 1), photo(20, 70, 2)], [QUERIES] * 3)
+        results = car.segment_batch([photo(50, 60), photo(40, 40, 1), photo(20, 70, 2)], [QUERIES] * 3, trace=True)
     assert trunks == [1, 1, 1]
-    assert sum(encoded) == sum(sum(steps_of(result)) for result in results)
+    assert sum(encoded) == sum(map(distinct_masks, results))
 
 
-def test_chunks_are_filled_across_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prompted images of several images share forward passes; only the last of a turn is padded."""
-    monkeypatch.setitem(car_module._CLASSIFIER_CHUNK, "cpu", 4)
+@pytest.mark.parametrize("shared", [True, False])
+def test_shared_passes_are_filled_across_images(shared: bool) -> None:
+    """Then only the last of a turn is padded; else each image's are passes of their own."""
     f, g = tiny_clip(4), tiny_clip(6, patch=14, image_size=56, layers=3)
     config = CaRConfig(recurrence="once", background=("sky",), crf=None)
     car = CaR(config, proposal_clip=f, classifier_clip=g)
+    car.classifier_passes = Passes(2, shared=shared)
+    images, queries = [photo(50, 60), photo(40, 40, 1), photo(20, 70, 2)], [QUERIES, QUERIES[:2], QUERIES[1:]]
     with counted_images(g) as encoded:
-        car.segment_batch([photo(50, 60), photo(40, 40, 1), photo(20, 70, 2)], [QUERIES, QUERIES[:2], QUERIES[1:]])
-    assert encoded == [4, 4, 4]
+        results = car.segment_batch(images, queries, trace=True)
+    distinct = [distinct_masks(result) for result in results]
+    assert encoded == (
+        [2] * math.ceil(sum(distinct) / 2)
+        if shared
+        else [len(part) for n in distinct for part in torch.zeros(n).tensor_split(math.ceil(n / 2))]
+    )
+
+
+def test_equal_prompted_images_are_encoded_once() -> None:
+    """Where no pixel passes eta, g is shown the image itself, whatever the query; and again in the next step."""
+    f, g = tiny_clip(4), tiny_clip(6, patch=14, image_size=56, layers=3)
+    config = CaRConfig(eta=1.0, theta=0.2, templates=("a {}",), background=("sky",), crf=None)
+    with counted_images(g) as encoded:
+        result = CaR(config, proposal_clip=f, classifier_clip=g).segment(photo(50, 60), QUERIES)
+    assert len(result.steps) > 1
+    assert encoded == [1]
 
 
 @pytest.mark.parametrize("profile", ["released", "paper"])

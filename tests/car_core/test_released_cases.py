@@ -55,7 +55,7 @@ class Case:
     def scores_of(self, images: list[npt.NDArray[np.uint8]], alive: tuple[int, ...]) -> torch.Tensor:
         """P [images, alive] with templates (of a first step without them), by the classifier tower and a plain loop."""
         tower = ClassifierTower(self.classifier_clip, feature="before_last_block")
-        features = tower.encode(torch.stack([tower.preprocess(image) for image in images]), chunk=1)
+        features = tower.encode(torch.stack([tower.preprocess(image) for image in images]))
         encoder = TextEncoder(self.classifier_clip, role="classifier_clip")
         templates = ("a clean origami {}.",) if self.referring else TEMPLATES
         summed = torch.zeros(len(images), len(alive))

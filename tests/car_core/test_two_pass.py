@@ -11,6 +11,7 @@ from tiny_clip import photo, tiny_clip
 from car_core import CaR, CaRConfig, ImageError, QueryError, Segmentation
 from car_core import cam as cam_module
 from car_core import car as car_module
+from car_core.prompts import draw_prompts
 
 THINGS = ["cat", "a red car", "old bicycle"]
 STUFF = ["blue sky", "grass"]
@@ -100,16 +101,17 @@ def test_background_of_each_pass(
 
 def test_stuff_prompts_are_drawn_in_the_stuff_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[str, ...]] = []
-    original = car_module.draw_prompts
+    original = car_module.draw_over
 
-    def spy(image: Any, mask: Any, prompts: Any, gray_weights: str) -> Any:
+    def spy(image: Any, outside: Any, mask: Any, prompts: Any) -> Any:
         drawn.append(tuple(prompts))
-        return original(image, mask, prompts, gray_weights)
+        expected = original(image, outside, mask, prompts)
+        np.testing.assert_array_equal(expected, draw_prompts(image, mask, prompts, "bgr"))
+        return expected
 
-    monkeypatch.setattr(car_module, "draw_prompts", spy)
-    car(recurrence="once", prompts=("blur", "circle"), stuff_prompts=("blur", "gray")).segment_two_pass(
-        photo(40, 50), THINGS, STUFF
-    )
+    monkeypatch.setattr(car_module, "draw_over", spy)
+    model = car(recurrence="once", prompts=("blur", "circle"), stuff_prompts=("blur", "gray"))
+    model.segment_two_pass(photo(40, 50), THINGS, STUFF, trace=True)
     assert drawn == [("blur", "circle")] * 3 + [("blur", "gray")] * 2
 
 

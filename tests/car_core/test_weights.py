@@ -344,7 +344,7 @@ def test_activation_is_that_of_the_tag(
 def test_one_model_for_both_roles(config_json: str) -> None:
     config = CaRConfig(proposal_model=config_json, classifier_model=config_json)
     car = CaR.from_config(config, weights="random:0")
-    assert car._proposal.tower.visual is car._classifier.visual
+    assert car.proposal_tower.visual is car.classifier_tower.visual
     assert [record.role for record in car.weights] == ["proposal", "classifier"]
     assert car.weights[0].model_sha256 == car.weights[1].model_sha256
 
@@ -354,7 +354,7 @@ def test_a_model_for_each_role(config_json: str, tmp_path: Path) -> None:
     other.write_text(json.dumps(clip_config(layers=2, patch=14, image_size=56)))
     config = CaRConfig(proposal_model=config_json, classifier_model=str(other), background=("sky",))
     car = CaR.from_config(config, weights="random:0")
-    assert car._proposal.tower.visual is not car._classifier.visual
+    assert car.proposal_tower.visual is not car.classifier_tower.visual
     assert [record.model for record in car.weights] == ["tiny.json", "other.json"]
     assert car.segment(photo(30, 40), ["cat"]).masks.shape == (1, 30, 40)
 

@@ -1,0 +1,51 @@
+"""Residual blocks of open_clip's towers, run with what inference needs and no more.
+
+The same numbers as the blocks' own forward pass up to rounding. Shapes: B sequences, L tokens, D width, H heads of
+d = D / H channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+
+def residual_block(block: Any, tokens: Tensor, *, causal: bool = False) -> Tensor:
+    """A block's output [B, L, D]. causal: a token attends to itself and those before it alone."""
+    attn = block.attn
+    normed = block.ln_1(tokens)
+    query, key, value = _heads(attn, F.linear(normed, attn.in_proj_weight, attn.in_proj_bias), 3)
+    attended = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    return _finish(block, tokens, attended)
+
+
+def first_token_block(block: Any, tokens: Tensor) -> Tensor:
+    """The first token of a block's output, [B, 1, D]: the other tokens are no more than its keys and values."""
+    attn = block.attn
+    normed, width = block.ln_1(tokens), tokens.shape[-1]
+    (query,) = _heads(attn, F.linear(normed[:, :1], attn.in_proj_weight[:width], attn.in_proj_bias[:width]), 1)
+    key, value = _heads(attn, F.linear(normed, attn.in_proj_weight[width:], attn.in_proj_bias[width:]), 2)
+    return _finish(block, tokens[:, :1], F.scaled_dot_product_attention(query, key, value))
+
+
+def block_with_attention(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """A block's output [B, L, D] and its head-averaged attention [B, L, L] (queries x keys)."""
+    normed = block.ln_1(tokens)
+    attended, weights = block.attn(normed, normed, normed, need_weights=True, average_attn_weights=True)
+    tokens = tokens + block.ls_1(attended)
+    return tokens + block.ls_2(block.mlp(block.ln_2(tokens))), weights
+
+
+def _heads(attn: nn.MultiheadAttention, joined: Tensor, parts: int) -> tuple[Tensor, ...]:
+    """Projections side by side, [B, L, parts * D], as ``parts`` tensors [B, H, L, d]."""
+    split = joined.view(*joined.shape[:2], parts, attn.num_heads, -1)
+    return split.permute(2, 0, 3, 1, 4).unbind()
+
+
+def _finish(block: Any, tokens: Tensor, attended: Tensor) -> Tensor:
+    """The block's output [B, L, D] from its input and the heads' attended values [B, H, L, d]."""
+    tokens = tokens + block.ls_1(block.attn.out_proj(attended.transpose(1, 2).flatten(2)))
+    output: Tensor = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+    return output
