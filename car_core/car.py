@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,13 +19,13 @@ from car_core.config import CaRConfig, format_text
 from car_core.device import as_device
 from car_core.errors import ConfigError, ImageError, ModelError, QueryError
 from car_core.images import ImageLike, as_rgb, size_of, upsample, upsample_all
-from car_core.memory import Result, StageMemory
+from car_core.memory import Growing, Result, StageMemory
 from car_core.prompts import draw_prompts
 from car_core.proposals import EncodedImage, ProposalGenerator
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
-from car_core.refine.crf import refine
-from car_core.segmentation import BoolArray, FloatArray, RGBArray, Segmentation, join_passes, merge_masks, paint_labels
+from car_core.segmentation import FloatArray, RGBArray, Segmentation
 from car_core.stopwatch import timed, timed_all
+from car_core.unrefined import Pass, Refined, RefineTask, Unrefined, refined
 from car_core.weights import ROLES, WeightsRecord, load_clip, model_of
 
 # Prompted images a forward pass of g. A constant a device: an image's feature must not depend on the batch. On the
@@ -31,7 +33,7 @@ from car_core.weights import ROLES, WeightsRecord, load_clip, model_of
 _CLASSIFIER_CHUNK = {"cpu": 1, "cuda": 32}
 
 # Fields that the models and what was encoded with them depend on.
-_BUILT_IN = ("proposal_model", "classifier_model", "positional_half", "classifier_feature", "cam", "max_patches")
+BUILT_IN = ("proposal_model", "classifier_model", "positional_half", "classifier_feature", "cam", "max_patches")
 
 
 @dataclass
@@ -44,7 +46,10 @@ class _Job:
     background: tuple[str, ...]
     prompts: tuple[str, ...]
     seconds: dict[str, float]
+    features: Growing[bytes]  # g's feature [E] of each mask so far, by digest
+    asked: list[tuple[list[str], list[str]]] = field(default_factory=list)  # of f so far, by all passes on the image
     proposals: Tensor = field(default_factory=lambda: torch.empty(0))  # [n, h, w] of the step at hand
+    shown: list[bytes] = field(default_factory=list)  # digest of each mask of the step at hand
     prompted: list[RGBArray] = field(default_factory=list)  # n of [H, W, 3] of the step at hand, if traced
 
 
@@ -112,7 +117,7 @@ class CaR:
 
         Raises ConfigError, naming the field, for one that the models were built with.
         """
-        for name in _BUILT_IN:
+        for name in BUILT_IN:
             expected, found = getattr(self.config, name), getattr(config, name)
             if expected != found:
                 raise ConfigError(f"{name}: expected {expected!r}, which the models were built with, found {found!r}")
@@ -140,7 +145,8 @@ class CaR:
         background: background queries in place of ``config.background``. ``trace=True`` keeps every step's
         proposals at the image's size. Raises QueryError and ImageError.
         """
-        return self._run([self._start(image, queries, background=background)], trace)[0]
+        [found] = self._run([self._start(image, queries, background=background)], trace)
+        return self._refine(Unrefined(found.queries, (found,)))
 
     def segment_batch(
         self,
@@ -151,10 +157,17 @@ class CaR:
     ) -> list[Segmentation]:
         """Segment several images, their prompted images scored together. The result of an image does not depend on
         the others; raises as ``segment`` does, before any work, naming the image's position."""
+        return [self._refine(each) for each in self.unrefined_batch(images, queries_per_image, trace=trace)]
+
+    def unrefined_batch(
+        self, images: Sequence[ImageLike], queries_per_image: Sequence[Sequence[str]], *, trace: bool = False
+    ) -> list[Unrefined]:
+        """``segment_batch`` up to the refinement, which a caller may have done elsewhere: it needs no model."""
         if len(images) != len(queries_per_image):
             raise QueryError(f"queries_per_image: expected {len(images)} lists, found {len(queries_per_image)}")
         inputs = [self._check_input(i, *pair) for i, pair in enumerate(zip(images, queries_per_image, strict=True))]
-        return self._run([self._start(image, queries) for image, queries in inputs], trace)
+        found = self._run([self._start(image, queries) for image, queries in inputs], trace)
+        return [Unrefined(each.queries, (each,)) for each in found]
 
     def segment_two_pass(
         self, image: ImageLike, things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
@@ -164,19 +177,25 @@ class CaR:
         The result's queries are the things, then the stuff; its steps are those of the thing pass, then those of the
         stuff pass. Switches: ``thing_background``, ``stuff_prompts``. Raises QueryError, also for a name in both.
         """
-        return self._run_two_passes([image], things, stuff, trace)[0]
+        return self._refine(self._run_two_passes([image], things, stuff, trace)[0])
 
     def segment_two_pass_batch(
         self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
     ) -> list[Segmentation]:
         """``segment_two_pass`` of several images with the same names, as independent as in ``segment_batch``."""
+        return [self._refine(each) for each in self.unrefined_two_pass_batch(images, things, stuff, trace=trace)]
+
+    def unrefined_two_pass_batch(
+        self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
+    ) -> list[Unrefined]:
+        """``segment_two_pass_batch`` up to the refinement, as ``unrefined_batch`` is."""
         for position, image in enumerate(images):
             self._check_input(position, image, [*things, *stuff])
         return self._run_two_passes(images, things, stuff, trace)
 
     def _run_two_passes(
         self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], trace: bool
-    ) -> list[Segmentation]:
+    ) -> list[Unrefined]:
         config = self.config
         _require_any(things=things, stuff=stuff)
         queries = self.check_queries([*things, *stuff])
@@ -186,7 +205,7 @@ class CaR:
             jobs.append(self._start(image, things, background=behind_things))
             jobs.append(self._again(jobs[-1], stuff, background=things, prompts=config.stuff_prompts))
         found = self._run(jobs, trace)
-        return [join_passes(queries, *both) for both in zip(found[::2], found[1::2], strict=True)]
+        return [Unrefined(queries, both) for both in zip(found[::2], found[1::2], strict=True)]
 
     def _check_input(self, position: int, image: ImageLike, queries: Sequence[str]) -> tuple[RGBArray, Sequence[str]]:
         """Both as they go on; an error names the image's position in its batch."""
@@ -208,10 +227,17 @@ class CaR:
         with timed(seconds, "trunk", self.device):
             encoded = self._encode(rgb)
             _require_finite("trunk", encoded.last.image_feature)
-        return _Job(rgb, encoded, Recurrence(self.config, checked), against, self.config.prompts, seconds)
+        prompts, features = self.config.prompts, self._features(rgb, self.config.prompts)
+        # Activations are kept apart: see _activate.
+        encoded = replace(encoded, activations={})
+        return _Job(rgb, encoded, Recurrence(self.config, checked), against, prompts, seconds, features)
 
     def _encode(self, image: RGBArray) -> EncodedImage:
         return self._recalled("trunk", (image,), lambda: self._proposal.encode(image))
+
+    def _features(self, image: RGBArray, prompts: tuple[str, ...]) -> Growing[bytes]:
+        """g's features of the image with these prompts, to be added to."""
+        return self._recalled("features", (image, prompts, self.config.gray_weights), Growing)
 
     def _recalled(self, stage: str, inputs: tuple[object, ...], compute: Callable[[], Result]) -> Result:
         return compute() if self.memory is None else self.memory.recall(stage, inputs, compute)
@@ -220,50 +246,59 @@ class CaR:
         self, job: _Job, queries: Sequence[str], *, background: Sequence[str], prompts: tuple[str, ...] | None
     ) -> _Job:
         """Another run on the image of ``job``, which is not encoded again."""
+        prompts = job.prompts if prompts is None else prompts
         return replace(
             job,
             recurrence=Recurrence(self.config, self.check_queries(queries)),
             background=self._check_background(background),
-            prompts=job.prompts if prompts is None else prompts,
+            prompts=prompts,
             seconds=defaultdict(float),
+            features=self._features(job.image, prompts),
         )
 
-    def _run(self, jobs: list[_Job], trace: bool) -> list[Segmentation]:
+    def _run(self, jobs: list[_Job], trace: bool) -> list[Pass]:
         while active := [job for job in jobs if not job.recurrence.finished]:
-            pixels = [self._prompted_pixels(job, trace) for job in active]
+            new = [self._prompted_pixels(job, trace) for job in active]
             with timed_all([job.seconds for job in active], "classifier", self.device):
-                features = self._classifier_features(torch.cat(pixels))
-            for job, part in zip(active, features.split([len(p) for p in pixels]), strict=True):
-                self._advance(job, part, trace)
-        return [self._finish(job) for job in jobs]
+                self._encode_prompted(active, new)
+            for job in active:
+                self._advance(job, torch.stack([job.features[digest] for digest in job.shown]), trace)
+        return [self._leave(job) for job in jobs]
 
-    def _classifier_features(self, pixels: Tensor) -> Tensor:
-        """g's features of preprocessed prompted images [B, 3, size, size], float32 [B, E]."""
-        chunk = _CLASSIFIER_CHUNK.get(self.device.type, 1)
-        if self.memory is None:
-            return self._classifier.encode(pixels.to(self.device), chunk)
-        memory = self.memory
+    def _prompted_pixels(self, job: _Job, trace: bool) -> dict[bytes, Tensor]:
+        """The step's prompted images that g has not seen, by digest of their masks, each float32 [3, size, size].
 
-        def encoded(one: Tensor) -> Tensor:
-            return memory.recall("classifier", (one,), lambda: self._classifier.encode(one.to(self.device), chunk))
-
-        return torch.cat([encoded(one) for one in pixels.split(1)])
-
-    def _prompted_pixels(self, job: _Job, trace: bool) -> Tensor:
-        """One preprocessed prompted image an alive query, float32 [n, 3, size, size]."""
+        Equal masks give equal images: in one step (empty proposals), from one step to the next, and in memory.
+        """
         with timed(job.seconds, "proposals", self.device):
             job.proposals = self._proposals(job)
             _require_finite("proposals", job.proposals)
-        config = self.config
         with timed(job.seconds, "prompts", self.device):
-            size = size_of(job.image)
-            prompted = (
-                draw_prompts(job.image, upsample(y, size) > config.eta, job.prompts, config.gray_weights)
-                for y in job.proposals
-            )
-            if trace:  # else one at a time is in memory
-                job.prompted = list(prompted)
-            return torch.stack([self._classifier.preprocess(image) for image in job.prompted or prompted])
+            size, new = size_of(job.image), dict[bytes, Tensor]()
+            job.shown, job.prompted = [], []
+            for y in job.proposals:
+                mask = upsample(y, size) > self.config.eta
+                digest = hashlib.sha256(np.packbits(mask).tobytes()).digest()
+                job.shown.append(digest)
+                known = digest in job.features or digest in new
+                if trace or not known:
+                    prompted = draw_prompts(job.image, mask, job.prompts, self.config.gray_weights)
+                    job.prompted += [prompted] if trace else []  # else one at a time is in memory
+                    if not known:
+                        new[digest] = self._classifier.preprocess(prompted)
+        return new
+
+    def _encode_prompted(self, jobs: list[_Job], new: list[dict[bytes, Tensor]]) -> None:
+        """Run g on the new prompted images of all jobs, and keep each feature with its job."""
+        together = [image for images in new for image in images.values()]
+        if not together:
+            return
+        if self.memory:
+            self.memory.computed["classifier"] += len(together)
+        chunk = _CLASSIFIER_CHUNK.get(self.device.type, 1)
+        features = iter(self._classifier.encode(torch.stack(together).to(self.device), chunk))
+        for job, images in zip(jobs, new, strict=True):
+            job.features.update({digest: next(features) for digest in images})
 
     def _proposals(self, job: _Job) -> Tensor:
         """f's proposals of the alive queries on the patch grid, float32 [n, h, w] in [0, 1]."""
@@ -271,8 +306,24 @@ class CaR:
         alive = [recurrence.queries[i] for i in recurrence.alive]
         texts = proposal_texts(self.config, alive, recurrence.step)
         against = [format_text(self.config.cam_template, text) for text in job.background]
-        inputs = (job.image, texts, against, self.config.lambda_, self.config.mode)
+        job.asked.append((texts, against))
+        inputs = (job.image, job.asked, self.config.lambda_, self.config.mode)
+        if self.memory:
+            self._activate(job, texts, against)
         return self._recalled("proposals", inputs, lambda: self._proposal(job.encoded, texts, against))
+
+    def _activate(self, job: _Job, texts: list[str], against: list[str]) -> None:
+        """Let f know of the image what it would know here without a memory.
+
+        A text's activation may depend in its last bit on the texts it was computed with. So what is recalled is not
+        the activations of texts but all that f had after being asked the same, in the same order.
+        """
+
+        def activated() -> Growing[str]:
+            self._proposal(job.encoded, texts, against)
+            return Growing(job.encoded.activations)
+
+        job.encoded.activations.update(self._recalled("activations", (job.image, job.asked), activated))
 
     def _advance(self, job: _Job, image_features: Tensor, trace: bool) -> None:
         recurrence = job.recurrence
@@ -291,39 +342,27 @@ class CaR:
             position = {index: i for i, index in enumerate(recurrence.steps[-1].queries)}
             job.proposals = job.proposals[[position[index] for index in kept]]
 
-    def _finish(self, job: _Job) -> Segmentation:
-        recurrence, config = job.recurrence, self.config
-        kept, last = recurrence.alive, recurrence.steps[-1]
-        size, total = size_of(job.image), len(recurrence.queries)
-        masks, scores = np.zeros((total, *size), np.bool_), np.zeros(total, np.float32)
-        score_of = dict(zip(last.queries, last.scores, strict=True))
-        with timed(job.seconds, "refine", self.device):
-            for indices in _competitors(config.mode, kept):
-                proposals = upsample_all(job.proposals[[kept.index(i) for i in indices]], size)
-                masks[list(indices)] = self._refine(job.image, proposals)
-        scores[list(kept)] = [score_of[index] for index in kept]
-        merged = None
-        if config.mode == "referring":
-            merged = merge_masks(masks, scores, union_of_small=config.union_of_small_merge)
-        return Segmentation(
+    def _leave(self, job: _Job) -> Pass:
+        """What the recurrence leaves of an image; nothing of it is on a device any more."""
+        recurrence = job.recurrence
+        return Pass(
             queries=recurrence.queries,
-            masks=masks,
-            scores=scores,
-            kept=kept,
-            label_map=paint_labels(masks, scores, kept),
+            kept=recurrence.alive,
+            proposals=job.proposals.cpu().numpy(),
             steps=tuple(recurrence.steps),
-            merged_mask=merged,
             seconds=dict(job.seconds),
             image=job.image,
-            config=config,
+            config=self.config,
+            device=str(self.device),
         )
 
-    def _refine(self, image: RGBArray, proposals: FloatArray) -> BoolArray:
-        crf, crf_image = self.config.crf, self.config.crf_image
-        inputs = (image, proposals, crf, crf_image)
-        # Packed: masks at the image's size are the largest results of all.
-        bits = self._recalled("refine", inputs, lambda: np.packbits(refine(image, proposals, crf, crf_image)))
-        return np.unpackbits(bits, count=proposals.size).astype(np.bool_).reshape(proposals.shape)
+    def _refine(self, unrefined: Unrefined) -> Segmentation:
+        return unrefined.segmentation([self._refined(task) for task in unrefined.tasks])
+
+    def _refined(self, task: RefineTask) -> Refined:
+        start = time.perf_counter()
+        found = self._recalled("refine", task.inputs, lambda: refined(task))
+        return replace(found, seconds=time.perf_counter() - start)
 
 
 def _check_texts(name: str, texts: Sequence[str]) -> tuple[str, ...]:
@@ -343,13 +382,6 @@ def _require_finite(stage: str, values: Tensor) -> None:
     """Raise ModelError naming the stage whose output holds NaN or infinity: every comparison with it would be false."""
     if not torch.isfinite(values).all():
         raise ModelError(f"{stage}: expected finite numbers from the model, found NaN or infinity")
-
-
-def _competitors(mode: str, kept: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Groups of queries that share a CRF: all in semantic mode, one sentence each in referring mode."""
-    if not kept:
-        return []
-    return [kept] if mode == "semantic" else [(index,) for index in kept]
 
 
 def _require_any(**queries: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from evaluation.commands.options import (
     FreshOption,
     ProfileOption,
     ProposalWeightsOption,
+    RefineWorkersOption,
     SettingsOption,
     TimeoutOption,
     WeightsOption,
@@ -104,6 +105,7 @@ def eval_command(
     ] = None,
     batch_size: BatchSizeOption = 4,
     workers: WorkersOption = 2,
+    refine_workers: RefineWorkersOption = None,
     sample_timeout: TimeoutOption = 300.0,
     fresh: FreshOption = False,
     allow_failures: AllowFailuresOption = False,
@@ -139,6 +141,7 @@ def eval_command(
             out=out,
             batch_size=batch_size,
             workers=workers,
+            refine_workers=refine_workers,
             sample_timeout=sample_timeout or None,
             fresh=fresh,
         )
