@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,21 +19,20 @@ from car_core.config import CaRConfig, format_text
 from car_core.device import as_device
 from car_core.errors import ConfigError, ImageError, ModelError, QueryError
 from car_core.images import ImageLike, as_rgb, size_of, upsample, upsample_all
-from car_core.memory import Result, StageMemory
+from car_core.memory import Growing, Result, StageMemory
 from car_core.passes import Passes
 from car_core.prompts import draw_over, surroundings
 from car_core.proposals import EncodedImage, ProposalGenerator
 from car_core.queries import check_texts, require_any
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
-from car_core.refine.crf import refine
 from car_core.refine.mask_source import MaskSource
-from car_core.refine.matching import match_masks
-from car_core.segmentation import BoolArray, FloatArray, RGBArray, Segmentation, join_passes, merge_masks, paint_labels
+from car_core.segmentation import FloatArray, RGBArray, Segmentation
 from car_core.stopwatch import timed, timed_all
+from car_core.unrefined import Pass, Refined, RefineTask, Unrefined, refined
 from car_core.weights import ROLES, WeightsRecord, load_clip, model_of
 
 # Fields that the models and what was encoded with them depend on.
-_BUILT_IN = ("proposal_model", "classifier_model", "positional_half", "classifier_feature", "cam", "max_patches", "sam")
+BUILT_IN = ("proposal_model", "classifier_model", "positional_half", "classifier_feature", "cam", "max_patches", "sam")
 
 
 @dataclass
@@ -46,6 +46,7 @@ class _Job:
     prompts: tuple[str, ...]
     seconds: dict[str, float]
     outside: RGBArray  # [H, W, 3], what the prompts show outside a mask
+    asked: list[tuple[list[str], list[str]]] = field(default_factory=list)  # of f so far, by all passes on the image
     proposals: Tensor = field(default_factory=lambda: torch.empty(0))  # [n, h, w] of the step at hand
     shown: list[bytes] = field(default_factory=list)  # digest of each mask of the step at hand
     prompted: list[RGBArray] = field(default_factory=list)  # n of [H, W, 3] of the step at hand, if traced
@@ -124,7 +125,7 @@ class CaR:
 
         Raises ConfigError, naming the field, for one that the models were built with.
         """
-        for name in _BUILT_IN:
+        for name in BUILT_IN:
             expected, found = getattr(self.config, name), getattr(config, name)
             if expected != found:
                 raise ConfigError(f"{name}: expected {expected!r}, which the models were built with, found {found!r}")
@@ -157,7 +158,8 @@ class CaR:
         background: background queries in place of ``config.background``. ``trace=True`` keeps every step's
         proposals at the image's size. Raises QueryError and ImageError.
         """
-        return self._run([self._start(image, queries, background=background)], trace)[0]
+        [found] = self._run([self._start(image, queries, background=background)], trace)
+        return self._refine(Unrefined(found.queries, (found,)))
 
     def segment_batch(
         self,
@@ -168,10 +170,17 @@ class CaR:
     ) -> list[Segmentation]:
         """Segment several images, their prompted images scored together. The result of an image does not depend on
         the others; raises as ``segment`` does, before any work, naming the image's position."""
+        return [self._refine(each) for each in self.unrefined_batch(images, queries_per_image, trace=trace)]
+
+    def unrefined_batch(
+        self, images: Sequence[ImageLike], queries_per_image: Sequence[Sequence[str]], *, trace: bool = False
+    ) -> list[Unrefined]:
+        """``segment_batch`` up to the refinement, which a caller may have done elsewhere: it needs no model."""
         if len(images) != len(queries_per_image):
             raise QueryError(f"queries_per_image: expected {len(images)} lists, found {len(queries_per_image)}")
         inputs = [self._check_input(i, *pair) for i, pair in enumerate(zip(images, queries_per_image, strict=True))]
-        return self._run([self._start(image, queries) for image, queries in inputs], trace)
+        found = self._run([self._start(image, queries) for image, queries in inputs], trace)
+        return [Unrefined(each.queries, (each,)) for each in found]
 
     def segment_two_pass(
         self, image: ImageLike, things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
@@ -181,19 +190,25 @@ class CaR:
         The result's queries are the things, then the stuff; its steps are those of the thing pass, then those of the
         stuff pass. Switches: ``thing_background``, ``stuff_prompts``. Raises QueryError, also for a name in both.
         """
-        return self._run_two_passes([image], things, stuff, trace)[0]
+        return self._refine(self._run_two_passes([image], things, stuff, trace)[0])
 
     def segment_two_pass_batch(
         self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
     ) -> list[Segmentation]:
         """``segment_two_pass`` of several images with the same names, as independent as in ``segment_batch``."""
+        return [self._refine(each) for each in self.unrefined_two_pass_batch(images, things, stuff, trace=trace)]
+
+    def unrefined_two_pass_batch(
+        self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
+    ) -> list[Unrefined]:
+        """``segment_two_pass_batch`` up to the refinement, as ``unrefined_batch`` is."""
         for position, image in enumerate(images):
             self._check_input(position, image, [*things, *stuff])
         return self._run_two_passes(images, things, stuff, trace)
 
     def _run_two_passes(
         self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], trace: bool
-    ) -> list[Segmentation]:
+    ) -> list[Unrefined]:
         config = self.config
         require_any(things=things, stuff=stuff)
         queries = self.check_queries([*things, *stuff])
@@ -203,7 +218,7 @@ class CaR:
             jobs.append(self._start(image, things, background=behind_things))
             jobs.append(self._again(jobs[-1], stuff, background=things, prompts=config.stuff_prompts))
         found = self._run(jobs, trace)
-        return [join_passes(queries, *both) for both in zip(found[::2], found[1::2], strict=True)]
+        return [Unrefined(queries, both) for both in zip(found[::2], found[1::2], strict=True)]
 
     def _check_input(self, position: int, image: ImageLike, queries: Sequence[str]) -> tuple[RGBArray, Sequence[str]]:
         """Both as they go on; an error names the image's position in its batch."""
@@ -228,6 +243,8 @@ class CaR:
         prompts = self.config.prompts
         with timed(seconds, "prompts", self.device):
             outside = surroundings(rgb, prompts, self.config.gray_weights)
+        # Activations are kept apart: see _activate.
+        encoded = replace(encoded, activations={})
         return _Job(rgb, encoded, Recurrence(self.config, checked), against, prompts, seconds, outside)
 
     def _encode(self, image: RGBArray) -> EncodedImage:
@@ -251,13 +268,13 @@ class CaR:
             features={},
         )
 
-    def _run(self, jobs: list[_Job], trace: bool) -> list[Segmentation]:
+    def _run(self, jobs: list[_Job], trace: bool) -> list[Pass]:
         while active := [job for job in jobs if not job.recurrence.finished]:
             new = [(job, self._prompted_images(job, trace)) for job in active]
             self._classify([(job, images) for job, images in new if images])
             for job in active:
                 self._advance(job, trace)
-        return [self._finish(job) for job in jobs]
+        return [self._leave(job) for job in jobs]
 
     def _prompted_images(self, job: _Job, trace: bool) -> dict[bytes, Tensor]:
         """The step's prompted images that g has not seen, by digest of their masks, each uint8 [size, size, 3].
@@ -308,8 +325,24 @@ class CaR:
         alive = [recurrence.queries[i] for i in recurrence.alive]
         texts = proposal_texts(self.config, alive, recurrence.step)
         against = [format_text(self.config.cam_template, text) for text in job.background]
-        inputs = (job.image, texts, against, self.config.lambda_, self.config.mode)
+        job.asked.append((texts, against))
+        inputs = (job.image, job.asked, self.config.lambda_, self.config.mode)
+        if self.memory:
+            self._activate(job, texts, against)
         return self._recalled("proposals", inputs, lambda: self._proposal(job.encoded, texts, against))
+
+    def _activate(self, job: _Job, texts: list[str], against: list[str]) -> None:
+        """Let f know of the image what it would know here without a memory.
+
+        A text's activation may depend in its last bit on the texts it was computed with. So what is recalled is not
+        the activations of texts but all that f had after being asked the same, in the same order.
+        """
+
+        def activated() -> Growing[str]:
+            self._proposal(job.encoded, texts, against)
+            return Growing(job.encoded.activations)
+
+        job.encoded.activations.update(self._recalled("activations", (job.image, job.asked), activated))
 
     def _advance(self, job: _Job, trace: bool) -> None:
         recurrence = job.recurrence
@@ -329,43 +362,31 @@ class CaR:
             position = {index: i for i, index in enumerate(recurrence.steps[-1].queries)}
             job.proposals = job.proposals[[position[index] for index in kept]]
 
-    def _finish(self, job: _Job) -> Segmentation:
-        recurrence, config = job.recurrence, self.config
-        kept, last = recurrence.alive, recurrence.steps[-1]
-        size, total = size_of(job.image), len(recurrence.queries)
-        masks: BoolArray = np.zeros((total, *size), np.bool_)
-        scores = np.zeros(total, np.float32)
-        score_of = dict(zip(last.queries, last.scores, strict=True))
-        with timed(job.seconds, "refine", self.device):
-            for indices in _competitors(config.mode, kept):
-                proposals = upsample_all(job.proposals[[kept.index(i) for i in indices]], size)
-                masks[list(indices)] = self._refine(job.image, proposals)
-        if config.sam and self._mask_source:
+    def _leave(self, job: _Job) -> Pass:
+        """What the recurrence leaves of an image; nothing of it is on a device any more."""
+        recurrence, candidates = job.recurrence, None
+        if self._mask_source:
             with timed(job.seconds, "sam", self.device):
-                masks = match_masks(masks, self._mask_source.masks(job.image), config.sam)
-        scores[list(kept)] = [score_of[index] for index in kept]
-        merged = None
-        if config.mode == "referring":
-            merged = merge_masks(masks, scores, union_of_small=config.union_of_small_merge)
-        return Segmentation(
+                candidates = self._mask_source.masks(job.image)
+        return Pass(
             queries=recurrence.queries,
-            masks=masks,
-            scores=scores,
-            kept=kept,
-            label_map=paint_labels(masks, scores, kept),
+            kept=recurrence.alive,
+            proposals=job.proposals.cpu().numpy(),
             steps=tuple(recurrence.steps),
-            merged_mask=merged,
             seconds=dict(job.seconds),
             image=job.image,
-            config=config,
+            config=self.config,
+            device=str(self.device),
+            candidates=candidates,
         )
 
-    def _refine(self, image: RGBArray, proposals: FloatArray) -> BoolArray:
-        crf, crf_image = self.config.crf, self.config.crf_image
-        inputs = (image, proposals, crf, crf_image)
-        # Packed: masks at the image's size are the largest results of all.
-        bits = self._recalled("refine", inputs, lambda: np.packbits(refine(image, proposals, crf, crf_image)))
-        return np.unpackbits(bits, count=proposals.size).astype(np.bool_).reshape(proposals.shape)
+    def _refine(self, unrefined: Unrefined) -> Segmentation:
+        return unrefined.segmentation([self._refined(task) for task in unrefined.tasks])
+
+    def _refined(self, task: RefineTask) -> Refined:
+        start = time.perf_counter()
+        found = self._recalled("refine", task.inputs, lambda: refined(task))
+        return replace(found, seconds=time.perf_counter() - start)
 
 
 def _mask_source_of(
@@ -384,10 +405,3 @@ def _require_finite(stage: str, values: Tensor) -> None:
     """Raise ModelError naming the stage whose output holds NaN or infinity: every comparison with it would be false."""
     if not torch.isfinite(values).all():
         raise ModelError(f"{stage}: expected finite numbers from the model, found NaN or infinity")
-
-
-def _competitors(mode: str, kept: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Groups of queries that share a CRF: all in semantic mode, one sentence each in referring mode."""
-    if not kept:
-        return []
-    return [kept] if mode == "semantic" else [(index,) for index in kept]

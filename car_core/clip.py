@@ -186,7 +186,7 @@ class ProposalTower:
         rows, columns = proposal_size(image.shape[0], image.shape[1], patch, max_patches)
         size = (columns * patch[1], rows * patch[0])
         resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
-        return normalize(torch.from_numpy(np.array(resized)).permute(2, 0, 1), self._normalization)
+        return normalize(as_channels(np.asarray(resized)), self._normalization)
 
     @torch.inference_mode()
     def trunk(self, pixels: Tensor) -> TrunkOutput:
@@ -257,6 +257,11 @@ def normalization_of(visual: nn.Module) -> tuple[tuple[float, ...], tuple[float,
     mean = getattr(visual, "image_mean", None) or OPENAI_DATASET_MEAN
     std = getattr(visual, "image_std", None) or OPENAI_DATASET_STD
     return tuple(mean), tuple(std)
+
+
+def as_channels(image: RGBArray) -> Tensor:
+    """uint8 [H, W, 3] to a tensor uint8 [3, H, W] of its own."""
+    return torch.from_numpy(image.copy()).permute(2, 0, 1)
 
 
 def normalize(images: Tensor, normalization: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:

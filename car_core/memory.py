@@ -23,6 +23,17 @@ class Kept(Protocol):
 
 
 Result = TypeVar("Result", bound=Kept)
+Key = TypeVar("Key")
+
+
+class Growing(dict[Key, Tensor]):
+    """Tensors by key that are kept together, as one result to which others are added."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size of its tensors in bytes."""
+        return sum(tensor.nbytes for tensor in self.values())
+
 
 MAX_BYTES = 2**30
 

@@ -63,7 +63,7 @@ def _exit_status(error: Exception) -> int | None:
     from dataset_adapters.images import ImageError as ImageFileError
     from evaluation.benchmark import BenchmarkError
     from evaluation.compare import ComparisonError
-    from evaluation.engines.decoding import WorkerError
+    from evaluation.engines.processes import WorkerError
     from evaluation.engines.ray import ClusterError
     from evaluation.merge import MergeError
     from evaluation.reference import ReferenceFileError

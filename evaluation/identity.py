@@ -20,6 +20,7 @@ from results import Environment
 EXCLUDED = {
     "device": "results agree across devices up to rounding; the header records it",
     "workers": "decoding order does not reach the records",
+    "refine_workers": "where a sample is refined does not reach its record",
     "sample_timeout": "a sample over it is a failed record, which the next start does again",
     "max_pixels": "an image over it is a failed record, which the next start does again",
     "batch_size": "an image's result does not depend on the others",

@@ -40,11 +40,17 @@ class Method:
         return _resolve_baseline(self, benchmark, settings)
 
     def build(
-        self, config: Config, *, weights: Mapping[str, str], device: str, load: Callable[..., Any]
+        self,
+        config: Config,
+        *,
+        weights: Mapping[str, str],
+        device: str,
+        load: Callable[..., Any],
+        make_car: Callable[..., CaR] = CaR.from_config,
     ) -> ConfiguredSegmenter:
-        """The segmenter on its models. Raises ModelError."""
+        """The segmenter on its models. make_car: builds CaR as `CaR.from_config` does. Raises ModelError."""
         if isinstance(config, CaRConfig):
-            return CaR.from_config(config, weights=weights, device=device, load=load)
+            return make_car(config, weights=weights, device=device, load=load)
         return load_baseline(config, weights=weights[self.roles[0]], device=device, load=load)  # type: ignore[arg-type]
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from car_core import CaRConfig
+from car_core import CaR, CaRConfig
 from car_core.config import Config, Profile
 from car_core.weights import load_clip
 from dataset_adapters import Dataset, DatasetError, load
@@ -22,8 +21,10 @@ from dataset_adapters.images import max_pixels, set_max_pixels
 from dataset_adapters.sample import NameSet, find_sources
 from evaluation.benchmark import Benchmark, BenchmarkError, Source, load_benchmark
 from evaluation.carry import frames_to_segment
+from evaluation.clock import Clock
 from evaluation.engines.local import run_local
 from evaluation.engines.ray import Cluster, Equipment, Job, run_ray
+from evaluation.engines.refining import Refiner, default_workers
 from evaluation.identity import environment, identity_fields, peak_rss_mib
 from evaluation.inputs import Inputs, resolve_inputs, with_own_models
 from evaluation.interrupts import StopRequest, stop_request
@@ -52,6 +53,7 @@ DEFAULT_RUNS = Path("results/runs")
 Status = Literal["running", "complete"]
 EngineName = Literal["local", "ray"]
 ModelLoader = Callable[..., Any]  # with the signature of load_clip
+CarMaker = Callable[..., CaR]  # with the signature of CaR.from_config
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class RunOptions:
     out: Path | None = None  # run directory; None: results/runs/<benchmark>-<profile>-<identity>
     batch_size: int = 4  # samples segmented together
     workers: int = 2  # decoding processes
-    sample_timeout: float | None = 300.0  # seconds to decode a sample in such a process; None: no limit
+    refine_workers: int | None = None  # refining processes; None: the cores but one
+    sample_timeout: float | None = 300.0  # seconds to decode or refine a sample in such a process; None: no limit
     max_pixels: int | None = None  # of an image or mask; None: see dataset_adapters.images
     fresh: bool = False  # start anew although finished records are there
     quiet: bool = False  # no progress line
@@ -132,6 +135,37 @@ def evaluate(options: RunOptions) -> Run:
 
 def run_prepared(prepared: Prepared, options: RunOptions) -> Run:
     """The run that was prepared with the same options."""
+    [run] = run_side_by_side([(prepared, options)])
+    return run
+
+
+def run_side_by_side(tasks: Sequence[tuple[Prepared, RunOptions]]) -> list[Run]:
+    """The runs that were prepared with these options, each batch of samples in all of them before the next.
+
+    What their models remember of the samples at hand is so of use to the next run. Raises as `evaluate`; the others
+    are then closed as an interrupted run is.
+    """
+    runs: dict[int, Run] = {}
+
+    def finish(i: int, steps: Generator[int, None, Run]) -> Generator[int, None, None]:
+        runs[i] = yield from steps
+
+    with stop_request() as stop, ExitStack() as stack:
+        going = [stack.enter_context(closing(finish(i, _steps(*task, stop)))) for i, task in enumerate(tasks)]
+        at = dict.fromkeys(going, 0)
+        while at:
+            behind = min(at, key=lambda steps: at[steps])
+            batch = next(behind, None)
+            if batch is None:
+                del at[behind]
+            else:
+                at[behind] = batch
+        stop.raise_if_asked()
+    return [runs[i] for i in range(len(tasks))]
+
+
+def _steps(prepared: Prepared, options: RunOptions, stop: StopRequest) -> Generator[int, None, Run]:
+    """One run, giving the number of each batch of the data set before it goes on with it."""
     header = _header(prepared, options)
     setting = header.config.get("profile") or header.config["method"]
     path = options.out or DEFAULT_RUNS / f"{header.benchmark.name}-{setting}-{header.identity[:12]}"
@@ -143,15 +177,18 @@ def run_prepared(prepared: Prepared, options: RunOptions) -> Run:
         announcement = options.saving.announcement(prepared.selected, path)
         if announcement:
             print(f"notice: {announcement}", file=sys.stderr)
-        header = _segment(store, prepared, finished, options)
-    _write_tables(path)
+        header = yield from _segment(store, prepared, finished, options, stop)
+    if header.status == "complete":
+        _write_tables(path)
     return Run(path, header)
 
 
-def prepare(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Prepared:
+def prepare(
+    options: RunOptions, *, load_model: ModelLoader = load_clip, make_car: CarMaker = CaR.from_config
+) -> Prepared:
     """Read the benchmark, open its data and build its models; raises as `evaluate`, before any sample is read.
 
-    load_model: reads a model as `load_clip` does.
+    load_model: reads a model as `load_clip` does. make_car: builds CaR as `CaR.from_config` does.
     """
     _check_out(options.out or DEFAULT_RUNS)
     set_max_pixels(options.max_pixels or max_pixels())
@@ -171,7 +208,10 @@ def prepare(options: RunOptions, *, load_model: ModelLoader = load_clip) -> Prep
     # With actors this process only needs to know what the models are.
     device = options.device if options.engine == "local" else "cpu"
     options.saving.check(dataset)
-    car = method.build(config, weights=inputs.weights, device=device, load=load_model)
+    crf = getattr(config, "crf", None)
+    if crf:  # implementations differ by more than rounding: the run's identity must tell them apart
+        config = config.model_copy(update={"crf": crf.on(options.device.partition(":")[0])})
+    car = method.build(config, weights=inputs.weights, device=device, load=load_model, make_car=make_car)
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
     return Prepared(benchmark, inputs, protocol, dataset, _selected(dataset, options), car, sources)
@@ -265,19 +305,21 @@ def _weights_info(record: Mapping[str, Any]) -> WeightsInfo:
 
 
 def _segment(
-    store: RunDirectory, prepared: Prepared, finished: Mapping[str, SampleRecord], options: RunOptions
-) -> RunHeader:
+    store: RunDirectory,
+    prepared: Prepared,
+    finished: Mapping[str, SampleRecord],
+    options: RunOptions,
+    stop: StopRequest,
+) -> Generator[int, None, RunHeader]:
     """Segment what has no finished record yet and close the header, also when interrupted."""
     status: Status = "running"
-    start = time.perf_counter()
-    with stop_request() as stop:
-        try:
-            if _segment_rest(store, prepared, finished, options, stop):
-                _require_unchanged(prepared, options)
-                status = "complete"
-        finally:
-            _close(store, prepared.scorer, status, time.perf_counter() - start)
-        stop.raise_if_asked()
+    clock = Clock()
+    try:
+        if (yield from _segment_rest(store, prepared, finished, options, stop, clock)):
+            _require_unchanged(prepared, options)
+            status = "complete"
+    finally:
+        _close(store, prepared.scorer, status, clock.seconds)
     return store.read_header()
 
 
@@ -287,8 +329,12 @@ def _segment_rest(
     finished: Mapping[str, SampleRecord],
     options: RunOptions,
     stop: StopRequest,
-) -> bool:
-    """Segment what has no finished record yet, appending each record as it comes; returns whether all have one now."""
+    clock: Clock,
+) -> Generator[int, None, bool]:
+    """Segment what has no finished record yet, appending each record as it comes; gives numbers as `_steps` does.
+
+    Returns whether all have one now.
+    """
     dataset = prepared.selected
     ids, carrier, scorer = dataset.ids, None, replace(prepared.scorer, folder=store.path, saving=options.saving)
     rest = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
@@ -297,28 +343,41 @@ def _segment_rest(
     redone = {ids[position] for position in rest}
     done = [record for sample_id, record in finished.items() if sample_id not in redone]
     work = _ENGINES[options.engine](prepared, options, rest, scorer, carrier=carrier, should_stop=lambda: stop.asked)
-    n_left = len(rest)
+    n_done, batches = 0, [position // options.batch_size for position in rest]
     with Progress(len(dataset), scorer, done, quiet=options.quiet) as progress, closing(work) as records:
         for record in records:
             store.append(record)
             progress.add(record)
-            n_left -= 1
-    return not n_left
+            n_done += 1
+            if n_done < len(rest) and batches[n_done] != batches[n_done - 1]:
+                with clock.paused():  # for runs beside this one
+                    yield batches[n_done]
+    return n_done == len(rest)
+
+
+def _refine_workers(prepared: Prepared, options: RunOptions) -> int:
+    """Refining processes of a run: none where refinement takes no time or is the device's."""
+    crf = getattr(prepared.car.config, "crf", None)
+    if crf is None or crf.implementation != "pydensecrf":
+        return 0
+    return default_workers() if options.refine_workers is None else options.refine_workers
 
 
 def _on_this_machine(
     prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, **state: Any
 ) -> Generator[SampleRecord, None, None]:
-    return run_local(
-        prepared.selected,
-        positions,
-        prepared.car,
-        scorer,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        sample_timeout=options.sample_timeout,
-        **state,
-    )
+    with Refiner(_refine_workers(prepared, options), time_limit=options.sample_timeout) as refiner:
+        yield from run_local(
+            prepared.selected,
+            positions,
+            prepared.car,
+            scorer,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            sample_timeout=options.sample_timeout,
+            refiner=refiner,
+            **state,
+        )
 
 
 def _on_a_cluster(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from car_core.config import Config
 from car_core.segmentation import Segmentation
+from car_core.unrefined import Unrefined
 from car_core.weights import WeightsRecord
 from dataset_adapters import LabelSpace, Sample
 
@@ -42,6 +43,23 @@ class ConfiguredSegmenter(Segmenter, Protocol):
         ...
 
 
+@runtime_checkable
+class Unrefining(Protocol):
+    """A segmenter whose refinement can be done apart from its models: CaR."""
+
+    def unrefined_batch(
+        self, images: Sequence[Any], queries_per_image: Sequence[Sequence[str]], *, trace: bool = False
+    ) -> list[Unrefined]:
+        """`Segmenter.segment_batch` up to the refinement."""
+        ...
+
+    def unrefined_two_pass_batch(
+        self, images: Sequence[Any], things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
+    ) -> list[Unrefined]:
+        """`Segmenter.segment_two_pass_batch` up to the refinement."""
+        ...
+
+
 def segment_samples(
     samples: Sequence[Sample], segmenter: Segmenter, label_space: LabelSpace, *, trace: bool = False
 ) -> list[Segmentation]:
@@ -54,3 +72,13 @@ def segment_samples(
     if label_space.stuff:
         return segmenter.segment_two_pass_batch(images, label_space.things, label_space.stuff, **extra)
     return segmenter.segment_batch(images, [sample.queries for sample in samples], **extra)
+
+
+def unrefined_samples(
+    samples: Sequence[Sample], segmenter: Unrefining, label_space: LabelSpace, *, trace: bool = False
+) -> list[Unrefined]:
+    """`segment_samples` up to the refinement."""
+    images = [sample.image for sample in samples]
+    if label_space.stuff:
+        return segmenter.unrefined_two_pass_batch(images, label_space.things, label_space.stuff, trace=trace)
+    return segmenter.unrefined_batch(images, [sample.queries for sample in samples], trace=trace)

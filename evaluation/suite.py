@@ -1,11 +1,14 @@
-"""Suites: several benchmarks, or one under several settings, run one after the other on models loaded once."""
+"""Suites: several benchmarks, or one under several settings, on models loaded once.
+
+Runs of one benchmark go side by side, and what depends on none of the settings that differ is computed once.
+"""
 
 from __future__ import annotations
 
 import functools
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -14,18 +17,22 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from car_core import CaR, CaRConfig
+from car_core.car import BUILT_IN
+from car_core.memory import StageMemory
 from car_core.weights import load_clip
 from dataset_adapters.sample import find_sources
 from evaluation.benchmark import BenchmarkError, load_benchmark, near_matches
-from evaluation.engines.decoding import WorkerError
+from evaluation.engines.processes import WorkerError
 from evaluation.interrupts import Interrupted, be_pool_process, pass_on, stop_request
 from evaluation.methods import ALL, CAR, METHODS, settings_by_method
 from evaluation.previews import previews
-from evaluation.runner import DEFAULT_RUNS, ModelLoader, Run, RunOptions, prepare, run_prepared
+from evaluation.runner import DEFAULT_RUNS, Run, RunOptions, prepare, run_side_by_side
 from results import write_suite
 from results.pictures import Example, contact_sheet, save_png
 
@@ -158,7 +165,8 @@ def _by_method(options: RunOptions) -> list[RunOptions]:
 def _in_own_process(task: Task) -> Finished:
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         try:
-            return pool.submit(_run_one, task).result()
+            [finished] = pool.submit(_run_group, [task]).result()
+            return finished
         except BrokenProcessPool as error:
             raise WorkerError(f"the process of {task[0].name} died ({error}); finished samples are kept") from None
 
@@ -166,24 +174,45 @@ def _in_own_process(task: Task) -> Finished:
 def _options(entry: SuiteRun, out: Path | None, jobs: int, common: Mapping[str, Any]) -> RunOptions:
     folder = out / entry.name if out else None
     # The progress lines of several processes would write over each other.
-    return RunOptions(entry.benchmark, settings=entry.settings, out=folder, **{"quiet": jobs > 1, **common})
+    # Masks of other runs are remembered in this process alone.
+    own = {"quiet": jobs > 1, "refine_workers": 0, **common}
+    return RunOptions(entry.benchmark, settings=entry.settings, out=folder, **own)
 
 
 def _run_all(tasks: Sequence[Task], jobs: int) -> list[Finished]:
     """What each task gives, in order; one process for all, or a pool."""
+    groups = _groups(tasks, jobs)
     if jobs == 1:
-        load_model = functools.cache(load_clip)
-        return [_run_one(task, load_model) for task in tasks]
+        models = Models()
+        found = [_run_group([tasks[i] for i in group], models) for group in groups]
+    else:
+        found = _run_in_processes([[tasks[i] for i in group] for group in groups], jobs)
+    by_place = {
+        i: own for group, results in zip(groups, found, strict=True) for i, own in zip(group, results, strict=True)
+    }
+    return [by_place[i] for i in range(len(tasks))]
+
+
+def _groups(tasks: Sequence[Task], jobs: int) -> list[list[int]]:
+    """Places of the tasks that go side by side: those of one benchmark, in as many parts as there are jobs."""
+    by_benchmark: dict[str, list[int]] = defaultdict(list)
+    for i, (entry, _) in enumerate(tasks):
+        by_benchmark[entry.benchmark].append(i)
+    parts = (np.array_split(group, min(jobs, len(group))) for group in by_benchmark.values())
+    return [part.tolist() for group in parts for part in group]
+
+
+def _run_in_processes(groups: Sequence[Sequence[Task]], jobs: int) -> list[list[Finished]]:
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_process, initargs=(jobs,)) as pool:
         try:
-            return _results(pool, [pool.submit(_run_one, task) for task in tasks])
+            return _results(pool, [pool.submit(_run_group, group) for group in groups])
         except BrokenProcessPool as error:
             raise WorkerError(f"jobs: a process of the suite died ({error}); finished samples are kept") from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # after a mistake, what has not begun never does
 
 
-def _results(pool: ProcessPoolExecutor, futures: Sequence[Future[Finished]]) -> list[Finished]:
+def _results(pool: ProcessPoolExecutor, futures: Sequence[Future[list[Finished]]]) -> list[list[Finished]]:
     """What the processes give, in order. A signal is passed on: they finish the samples at hand, then Interrupted."""
     with stop_request() as stop:
         left = set(futures)
@@ -205,14 +234,36 @@ def _start_process(jobs: int) -> None:
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
 
 
-def _run_one(task: Task, load_model: ModelLoader = load_clip) -> Finished:
-    entry, options = task
-    print(entry.name, file=sys.stderr)
+class Models:
+    """CaR under any configuration, on models that are loaded once and remember the stages of the images at hand."""
+
+    def __init__(self) -> None:
+        self._load = functools.cache(load_clip)
+        self._made: dict[Hashable, CaR] = {}
+
+    def make(self, config: CaRConfig, *, weights: Mapping[str, str], device: str, load: Any) -> CaR:
+        """As `CaR.from_config` does."""
+        key = (tuple(weights.items()), device, *(getattr(config, name) for name in BUILT_IN))
+        if key not in self._made:
+            self._made[key] = CaR.from_config(config, weights=weights, device=device, load=self._load)
+            self._made[key].memory = StageMemory()
+        return self._made[key].with_config(config)
+
+
+def _run_group(tasks: Sequence[Task], models: Models | None = None) -> list[Finished]:
+    models = models or Models()
     with stop_request() as stop:
+        prepared = []
+        for entry, options in tasks:
+            stop.raise_if_asked()
+            print(entry.name, file=sys.stderr)
+            prepared.append((prepare(options, make_car=models.make), options))
         stop.raise_if_asked()
-        prepared = prepare(options, load_model=load_model)
-        stop.raise_if_asked()
-        return run_prepared(prepared, options), previews(prepared, entry.pictures)
+        runs = run_side_by_side(prepared)
+        return [
+            (run, previews(own, entry.pictures))
+            for run, (own, _), (entry, _) in zip(runs, prepared, tasks, strict=True)
+        ]
 
 
 def _folder() -> Any:

@@ -19,7 +19,7 @@ from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.config import DenseConfig
 from car_core.baselines.pamr import refine_maps
 from car_core.baselines.windows import mean_of_windows, padded, resized, resized_positions, window_places
-from car_core.clip import embed, normalization_of, normalize, open_clip
+from car_core.clip import as_channels, embed, normalization_of, normalize, open_clip
 from car_core.config import format_text
 from car_core.images import size_of
 from car_core.segmentation import RGBArray, Segmentation
@@ -74,7 +74,7 @@ class DenseSegmenter(BaselineSegmenter[DenseConfig]):
         config, size = self.config, size_of(image)
         # `_with_sizes` has filled in what the configuration left to the tower.
         short_side, crop, stride = (int(value or 0) for value in (config.short_side, config.crop, config.stride))
-        pixels = normalize(resized(image, short_side), self._normalization).to(self.device)
+        pixels = normalize(as_channels(resized(image, short_side)), self._normalization).to(self.device)
         places = window_places((pixels.shape[1], pixels.shape[2]), crop, stride)
         windows = torch.stack([pixels[:, rows, columns] for rows, columns in places])
         chunk = _WINDOW_CHUNK.get(self.device.type, 1)

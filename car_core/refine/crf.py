@@ -57,17 +57,39 @@ def mean_field(image: Image, probabilities: npt.NDArray[np.float32], config: CRF
     return np.asarray(marginals.argmax(axis=0), np.int32)
 
 
+def _by_pydensecrf(
+    image: Image, probabilities: npt.NDArray[np.float32], config: CRFConfig, device: str
+) -> npt.NDArray[np.int32]:
+    return mean_field(image, probabilities, config)
+
+
+def _by_torch(
+    image: Image, probabilities: npt.NDArray[np.float32], config: CRFConfig, device: str
+) -> npt.NDArray[np.int32]:
+    from car_core.refine import lattice
+
+    return lattice.mean_field(image, probabilities, config, device)
+
+
+IMPLEMENTATIONS: Mapping[str, Callable[[Image, npt.NDArray[np.float32], CRFConfig, str], npt.NDArray[np.int32]]] = {
+    "pydensecrf": _by_pydensecrf,
+    "torch": _by_torch,
+}
+
+
 def refine(
-    image: Image, proposals: npt.NDArray[np.float32], config: CRFConfig | None, crf_image: str
+    image: Image, proposals: npt.NDArray[np.float32], config: CRFConfig | None, crf_image: str, device: str = "cpu"
 ) -> npt.NDArray[np.bool_]:
     """Masks bool [N, H, W] from proposals y [N, H, W] of queries that compete for the pixels.
 
-    image: uint8 [H, W, 3] RGB; crf_image: a key of CRF_IMAGES. Without a CRF (config None) each pixel takes the
-    likeliest of background and queries. A query no pixel prefers gets an all-false mask at its own position.
+    image: uint8 [H, W, 3] RGB; crf_image: a key of CRF_IMAGES; device: of an implementation that can use one. Without
+    a CRF (config None) each pixel takes the likeliest of background and queries. A query no pixel prefers gets an
+    all-false mask at its own position.
     """
     probabilities = label_probabilities(proposals, config.bg_factor if config else 1.0)
     if config is None:
         labels = np.asarray(probabilities.argmax(axis=0), np.int32)
     else:
-        labels = mean_field(CRF_IMAGES[crf_image](image), probabilities, config)
+        config = config.on(device.partition(":")[0])
+        labels = IMPLEMENTATIONS[config.implementation](CRF_IMAGES[crf_image](image), probabilities, config, device)
     return np.asarray(labels[None] == np.arange(1, len(probabilities))[:, None, None])

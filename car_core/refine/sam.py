@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor
 
-from car_core.clip import normalize
+from car_core.clip import as_channels, normalize
 from car_core.config import SAMConfig
 from car_core.device import as_device
 from car_core.errors import ModelError
@@ -104,7 +104,7 @@ def preprocessed(image: RGBArray, side: int) -> tuple[Tensor, tuple[int, int]]:
     height, width = (int(length * scale + 0.5) for length in size_of(image))
     height, width = max(height, 1), max(width, 1)
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    pixels = normalize(np.asarray(resized), (_MEAN, _STD))
+    pixels = normalize(as_channels(np.asarray(resized)), (_MEAN, _STD))
     return F.pad(pixels, (0, side - width, 0, side - height)), (height, width)
 
 

@@ -76,9 +76,15 @@ def subject(size: str, device: str, images: Sequence[Path], n_images: int, n_que
     proposal, classifier, weights = SIZES[size]
     loaded = {name: load_clip(name, weights, role="bench", device=device)[0] for name in {proposal, classifier}}
     models = {"proposal_clip": loaded[proposal], "classifier_clip": loaded[classifier]}
-    config = CaRConfig(profile=profile, proposal_model=proposal, classifier_model=classifier)
+    settings: dict[str, Any] = {"profile": profile, "proposal_model": proposal, "classifier_model": classifier}
+    car = CaR(
+        CaRConfig(**settings),
+        proposal_clip=models["proposal_clip"],
+        classifier_clip=models["classifier_clip"],
+        device=device,
+    )
     files = [path.read_bytes() for path in images][:n_images] or [_made_picture(seed) for seed in range(n_images)]
-    return Subject(CaR(config, **models, device=device), models, files, QUERIES[:n_queries])
+    return Subject(car, models, files, QUERIES[:n_queries])
 
 
 def _made_picture(seed: int) -> bytes:

@@ -98,7 +98,8 @@ class ReleasedOrder:
         block = self._trunk.blocks[-1]
         normed = block.ln_1(trunk.tokens.clone()[None])
         _, weights = block.attn(normed, normed, normed, need_weights=True)
-        return weights[0, 1:, 1:]
+        attention: Tensor = weights[0, 1:, 1:]
+        return attention
 
     def _scores(self, image: RGBArray, proposals: Tensor, recurrence: Recurrence) -> FloatArray:
         config = self._config

@@ -70,11 +70,19 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images segmented together; figures do not depend on it.")]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes that decode images; 0: none.")]
+RefineWorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Processes that refine masks (CRF) beside the model; 0: none. [default: the cores but one]"
+    ),
+]
 JobsOption = Annotated[int, typer.Option(min=1, help="Processes that share the runs and the cores.")]
 TimeoutOption = Annotated[
     float,
     typer.Option(
-        "--sample-timeout", min=0, help="Seconds that decoding an image may take in such a process; 0: no limit."
+        "--sample-timeout",
+        min=0,
+        help="Seconds that decoding or refining an image may take in such a process; 0: no limit.",
     ),
 ]
 EngineOption = Annotated[EngineName, typer.Option(help="local: this process. ray: actors on a Ray cluster.")]

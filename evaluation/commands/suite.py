@@ -13,6 +13,7 @@ from evaluation.commands.options import (
     DeviceOption,
     FreshOption,
     JobsOption,
+    RefineWorkersOption,
     WorkersOption,
 )
 from evaluation.commands.terminal import show_run
@@ -36,6 +37,7 @@ def suite_command(
     batch_size: BatchSizeOption = 4,
     jobs: JobsOption = 1,
     workers: WorkersOption = 0,
+    refine_workers: RefineWorkersOption = 0,
     fresh: FreshOption = False,
     allow_failures: AllowFailuresOption = False,
 ) -> None:
@@ -55,6 +57,7 @@ def suite_command(
             device=device,
             batch_size=batch_size,
             workers=workers,
+            refine_workers=refine_workers,
             fresh=fresh,
         )
         show_run(finished.path)

@@ -14,6 +14,7 @@ from evaluation.commands.options import (
     FreshOption,
     JobsOption,
     ProfileOption,
+    RefineWorkersOption,
     SettingsOption,
     WeightsOption,
     WorkersOption,
@@ -52,6 +53,7 @@ def sweep_command(
     batch_size: BatchSizeOption = 4,
     jobs: JobsOption = 1,
     workers: WorkersOption = 0,
+    refine_workers: RefineWorkersOption = 0,
     fresh: FreshOption = False,
     allow_failures: AllowFailuresOption = False,
 ) -> None:
@@ -87,6 +89,7 @@ def sweep_command(
             device=device,
             batch_size=batch_size,
             workers=workers,
+            refine_workers=refine_workers,
             fresh=fresh,
         )
         show_run(finished.path)

@@ -23,8 +23,9 @@ from typing import Any
 
 from dataset_adapters import Dataset, Sample
 from evaluation.carry import QueryCarrier
-from evaluation.engines.decoding import MAX_LOST_IN_A_ROW, WorkerError, decoded
+from evaluation.engines.decoding import decoded
 from evaluation.engines.local import run_local
+from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.scorer import Scorer
 from evaluation.segmenter import Segmenter
 from results import SampleRecord, differences

@@ -16,7 +16,7 @@ from car_core.baselines import BASELINES, load_baseline
 from car_core.baselines.dense import DenseSegmenter, label_pixels
 from car_core.baselines.pamr import affinity, refine_maps
 from car_core.baselines.windows import mean_of_windows, resized_positions, window_places
-from car_core.clip import normalize, open_clip
+from car_core.clip import as_channels, normalize, open_clip
 from car_core.config import CRFConfig
 
 DENSE = [name for name in BASELINES if name != "clip-es"]
@@ -83,7 +83,7 @@ def test_labels_equal_the_literal_windows_and_thresholds(
         parts = tiny_clip().encode_text(open_clip.tokenize([t.replace("{}", word) for t in templates]), normalize=True)
         words.append(parts.mean(dim=0) / parts.mean(dim=0).norm())
     large = literal.scaled(image, 96)
-    pixels = normalize(large, (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    pixels = normalize(as_channels(large), (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
     total, count = torch.zeros(len(words), *large.shape[:2]).double(), torch.zeros(large.shape[:2])
     for top, bottom, left, right in literal.windows(*large.shape[:2], 64, 32):
         features = literal.features(method, tiny_clip(), pixels[:, top:bottom, left:right])

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pydensecrf.densecrf as dcrf
 import pytest
+import torch
+from PIL import Image
 from pydensecrf.utils import unary_from_softmax
 from scipy import ndimage
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, CRFConfig
 from car_core.refine import crf as crf_module
-from car_core.refine.crf import CRF_IMAGES, label_probabilities, mean_field, refine
+from car_core.refine import lattice
+from car_core.refine.crf import CRF_IMAGES, IMPLEMENTATIONS, label_probabilities, mean_field, refine
+from dataset_adapters import embedded_root
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -195,3 +200,57 @@ def test_crf_sees_the_configured_image(crf_image: Any, monkeypatch: pytest.Monke
     config = CaRConfig(crf_image=crf_image, recurrence="none", background=("sky",))
     CaR(config, proposal_clip=model, classifier_clip=model).segment(image, ["cat"])
     np.testing.assert_array_equal(seen[0], CRF_IMAGES[crf_image](image))
+
+
+def corner_photos() -> list[npt.NDArray[np.uint8]]:
+    """Two images of the miniature, and a real photo at half its size where there is one."""
+    voc = sorted((embedded_root() / "VOCdevkit/VOC2012/JPEGImages").glob("*.jpg"))[:2]
+    shared = Path(__file__).parents[2].parent / "shared/realdata/VOCdevkit"
+    real = sorted(shared.glob("**/JPEGImages/*.jpg"))[:1]
+    opened = [Image.open(path).convert("RGB") for path in [*voc, *real]]
+    return [np.asarray(image if max(image.size) < 400 else image.reduce(2)) for image in opened]
+
+
+@pytest.mark.parametrize("crf_image", ["rgb", "bgr_minus_mean"])
+def test_the_lattice_in_torch_agrees_with_pydensecrf(crf_image: str) -> None:
+    for image in corner_photos():
+        seen = CRF_IMAGES[crf_image](image)
+        probabilities = label_probabilities(soft_maps(3, *image.shape[:2]), 1.0)
+        expected = mean_field(seen, probabilities, CRFConfig())
+        found = lattice.mean_field(seen, probabilities, CRFConfig())
+        assert (expected != probabilities.argmax(0)).mean() > 0.01  # the CRF does something here
+        assert (found == expected).mean() > 0.995
+        np.testing.assert_array_equal(lattice.mean_field(seen, probabilities, CRFConfig()), found)
+
+
+def test_the_lattice_filter_is_near_an_exact_gaussian() -> None:
+    """The definition, by brute force: the lattice's kernel is a Gaussian to a few percent once normalized."""
+    points = torch.rand(400, 2, generator=torch.Generator().manual_seed(0)) * 12
+    values = torch.sin(points[:, :1] / 3) + points[:, 1:] / 12
+    kernel = torch.exp(-0.5 * torch.cdist(points, points) ** 2)
+    made = lattice.Lattice.of(points)
+    found = made.filter(values) / made.filter(torch.ones(400, 1))
+    torch.testing.assert_close(found, kernel @ values / kernel.sum(1, keepdim=True), rtol=0, atol=0.05)
+    torch.testing.assert_close(made.weights.sum(1), torch.ones(400), rtol=0, atol=1e-5)
+    # Splat, blur and slice with unit values and a symmetric kernel: <a, K b> = <K a, b>.
+    one, two = torch.rand(2, 400, 1, generator=torch.Generator().manual_seed(1))
+    assert float((one * made.filter(two)).sum()) == pytest.approx(float((two * made.filter(one)).sum()), rel=0.02)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (2, 2)])
+def test_small_images_have_a_lattice_too(size: tuple[int, int]) -> None:
+    image = photo(*size)
+    proposals = np.linspace(0, 1, 2 * size[0] * size[1], dtype=np.float32).reshape(2, *size)
+    masks = [refine(image, proposals, CRFConfig(implementation=name), "rgb") for name in ("pydensecrf", "torch")]
+    np.testing.assert_array_equal(*masks)
+
+
+def test_a_lattice_too_fine_to_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="crf: expected kernels wide enough"):
+        lattice.Lattice.of(torch.tensor([[0.0] * 5, [1e5] * 5]))
+
+
+def test_auto_is_torch_on_a_gpu_alone() -> None:
+    assert set(IMPLEMENTATIONS) == {"pydensecrf", "torch"}
+    assert [CRFConfig().on(device).implementation for device in ("cpu", "cuda")] == ["pydensecrf", "torch"]
+    assert CRFConfig(implementation="torch").on("cpu").implementation == "torch"

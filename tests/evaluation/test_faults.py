@@ -32,7 +32,7 @@ from car_core.clip import ClassifierTower
 from car_core.proposals import ProposalGenerator
 from dataset_adapters import Dataset, DatasetError
 from evaluation.cli import app
-from evaluation.engines.decoding import MAX_LOST_IN_A_ROW, WorkerError
+from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.runner import evaluate
 from results import RunDirectory, StoreError
 

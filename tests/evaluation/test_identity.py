@@ -25,6 +25,7 @@ def test_the_exclusions_are_these_and_no_others() -> None:
     assert set(identity.EXCLUDED) == {
         "device",
         "workers",
+        "refine_workers",
         "sample_timeout",
         "max_pixels",
         "batch_size",

@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from test_faults import comparable, counts
 from typer.testing import CliRunner, Result
 
+from car_core.clip import ClassifierTower
 from car_core.config import PROFILES
+from car_core.proposals import ProposalGenerator
 from evaluation import suite as suite_module
 from evaluation.benchmark import BenchmarkError, load_benchmark, resolve_config
 from evaluation.cli import app
-from evaluation.runner import evaluate
+from evaluation.runner import RunOptions, evaluate
+from evaluation.suite import run_suite
 from evaluation.sweep import as_suite, grid, load_preset, one_at_a_time, parse_axes, preset_names, sweep_of
 from results import RunDirectory
 
@@ -168,3 +172,49 @@ def test_an_interrupted_sweep_goes_on_and_lists_what_was_run(
     assert result.exit_code == 0
     assert len(batches) == 5  # the two points that were left
     assert len(list(csv.DictReader((tmp_path / "all/table.csv").open()))) == 4
+
+
+def test_points_side_by_side_are_straight_runs_and_compute_nothing_twice(
+    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Table 5's seven points: the same records to the bit, from one pass of the trunk an image."""
+    encoded, asked = [], []
+    encode, classify = ProposalGenerator.encode, ClassifierTower.encode
+    monkeypatch.setattr(ProposalGenerator, "encode", lambda *a: (encoded.append(1), encode(*a))[1])
+    monkeypatch.setattr(ClassifierTower, "encode", lambda *a, **o: (asked.append(len(a[1])), classify(*a, **o))[1])
+    settings = {**FAST, "crf": {"iterations": 1}, "recurrence": "full"}
+    points = ["eta=0.4,0.3,0.5", "theta=0.049,0.048,0.05", "lambda=0.4,0.3,0.5"]
+    suite = as_suite(
+        sweep_of(points, one_by_one=True), "voc21", profile=None, settings=tiny_run.options(settings=settings).settings
+    )
+    common = {"data_root": tiny_run.data_root, "weights": "random:1", "workers": 0, "limit": 3, "batch_size": 2}
+    together = run_suite(suite, out=tmp_path / "all", **common)
+    once = (len(encoded), sum(asked))
+    assert len(together.runs) == 7
+    assert once[0] == 3
+    for entry in suite.runs:
+        straight = evaluate(RunOptions("voc21", settings=entry.settings, out=tmp_path / entry.name, **common))
+        assert comparable(together.runs[entry.name].path) == comparable(straight.path)
+        assert counts(together.runs[entry.name].path) == counts(straight.path)
+    assert len(encoded) - once[0] == 7 * 3
+    assert sum(asked) - once[1] > 1.3 * once[1]
+    again = run_suite(suite, out=tmp_path / "parts", jobs=2, **common)
+    for name, run in again.runs.items():
+        assert counts(run.path) == counts(together.runs[name].path)
+
+
+def test_a_point_that_is_behind_goes_first(tiny_run: Any, tmp_path: Path) -> None:
+    """Points that were stopped at different samples end as straight runs."""
+    settings = tiny_run.options(settings=FAST).settings
+    suite = as_suite(sweep_of(["eta=0.3,0.6"]), "voc21", profile=None, settings=settings)
+    common = {"data_root": tiny_run.data_root, "weights": "random:1", "workers": 0, "batch_size": 2}
+    whole = run_suite(suite, out=tmp_path / "whole", **common)
+    cut = run_suite(suite, out=tmp_path / "cut", **common)
+    for (name, run), left in zip(cut.runs.items(), (1, 5), strict=True):
+        file = run.path / "samples.jsonl"
+        file.write_text("".join(file.read_text().splitlines(keepends=True)[:left]))
+        assert counts(run.path) != counts(whole.runs[name].path)
+    run_suite(suite, out=tmp_path / "cut", **common)
+    for name, run in cut.runs.items():
+        assert counts(run.path) == counts(whole.runs[name].path)
+        assert comparable(run.path) == comparable(whole.runs[name].path)

@@ -1,0 +1,161 @@
+"""Work in processes of their own: one that dies or hangs costs the task at hand, not the run.
+
+Pools of the standard library and torch's DataLoader end with their first dead worker and know no time limit a task, so
+each process here has its own pipe and is started again alone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+MAX_LOST_IN_A_ROW = 10
+"""Samples lost one after the other after which it is not the samples: a disk that is gone, a broken installation."""
+_JOIN_SECONDS = 5  # a process that waits for a dead disk cannot be killed, and is left behind
+
+Task = TypeVar("Task")
+Answer = TypeVar("Answer")
+
+
+class WorkerError(RuntimeError):
+    """Working processes die or hang, and not because of one sample; the samples finished before are kept."""
+
+
+class ProcessLost(Exception):  # noqa: N818 (what happened to a task, for its caller to judge)
+    """The process at work on a task died or took too long. seconds: how long it was at work."""
+
+    def __init__(self, reason: str, seconds: float) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
+class LossCounter:
+    """Ends a run whose processes are lost one after the other. work: what they do, for the message."""
+
+    def __init__(self, work: str) -> None:
+        self._work, self._in_a_row = work, 0
+
+    def count(self, lost: bool, reason: object) -> None:
+        """Count one sample. Raises WorkerError at the `MAX_LOST_IN_A_ROW`-th lost with none finished in between."""
+        self._in_a_row = self._in_a_row + 1 if lost else 0
+        if self._in_a_row == MAX_LOST_IN_A_ROW:
+            raise WorkerError(
+                f"workers: {self._in_a_row} {self._work} processes in a row were lost, the last at {reason}; "
+                "finished samples are kept"
+            )
+
+
+class Processes(Generic[Task, Answer]):
+    """A number of processes that each do one task at a time.
+
+    work: a task's answer; it must not raise. time_limit: seconds a task; None for no limit. Processes start with their
+    first task, or all at once with `start`, and end with `close`.
+    """
+
+    def __init__(self, work: Callable[[Task], Answer], count: int, time_limit: float | None = None) -> None:
+        self._processes = [_Process(work, time_limit) for _ in range(count)]
+        self._idle: SimpleQueue[_Process[Task, Answer]] = SimpleQueue()
+        for process in self._processes:
+            self._idle.put(process)
+        # The threads only wait for their processes.
+        self._threads = ThreadPoolExecutor(max(1, count))
+
+    def start(self) -> None:
+        """Start every process now, e.g. before other threads are at work that a fork should not cut in two."""
+        for process in self._processes:
+            process.start()
+
+    def submit(self, task: Task) -> Future[Answer]:
+        """The answer to come; it raises ProcessLost where its process died or took too long."""
+        return self._threads.submit(self._do, task)
+
+    def close(self) -> None:
+        """End the processes; tasks that have not begun never do."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for process in self._processes:
+            process.stop()
+        self._threads.shutdown()
+
+    def _do(self, task: Task) -> Answer:
+        process = self._idle.get()
+        try:
+            return process.do(task)
+        finally:
+            self._idle.put(process)
+
+
+class _Process(Generic[Task, Answer]):
+    """One process, started when it is first needed and again after it was lost."""
+
+    # One start at a time: a process that inherits another's pipe would keep it open.
+    _starting = threading.Lock()
+
+    def __init__(self, work: Callable[[Task], Answer], time_limit: float | None) -> None:
+        self._work, self._time_limit = work, time_limit
+        self._running: tuple[multiprocessing.Process, Connection] | None = None
+
+    def do(self, task: Task) -> Answer:
+        """The answer to a task from there. Raises ProcessLost if the process dies or takes too long."""
+        began = time.perf_counter()
+        process, pipe = self.start()
+        late = False
+        with suppress(OSError, EOFError):  # the process died
+            pipe.send(task)
+            ready = wait([pipe, process.sentinel], self._time_limit)
+            if pipe in ready:
+                answer: Answer = pipe.recv()
+                return answer
+            late = not ready
+        if not late:
+            process.join(_JOIN_SECONDS)
+        reason = f"took longer than {self._time_limit:g} seconds" if late else _how_it_ended(process.exitcode)
+        self.stop()
+        raise ProcessLost(reason, time.perf_counter() - began)
+
+    def start(self) -> tuple[multiprocessing.Process, Connection]:
+        """The process and the pipe to it, started unless it runs."""
+        if self._running and not self._running[0].is_alive():
+            self.stop()  # ended between two tasks: no fault of the next one
+        if not self._running:
+            with self._starting:
+                pipe, theirs = multiprocessing.Pipe()
+                process = multiprocessing.Process(target=_serve, args=(theirs, self._work), daemon=True)
+                process.start()
+                theirs.close()
+            self._running = process, pipe
+        return self._running
+
+    def stop(self) -> None:
+        """End the process, if there is one."""
+        if self._running:
+            process, pipe = self._running
+            self._running = None
+            process.kill()
+            process.join(_JOIN_SECONDS)
+            pipe.close()
+
+
+def _serve(pipe: Connection, work: Callable[[Task], Answer]) -> None:
+    """Answer tasks until the other end or the parent is gone."""
+    # Ctrl-C reaches every process of a terminal; the parent decides when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    with suppress(EOFError, OSError):
+        while pipe in wait([pipe, parent.sentinel]):
+            pipe.send(work(pipe.recv()))
+
+
+def _how_it_ended(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"its process was killed by {signal.Signals(-exit_code).name}"
+    return f"its process ended with status {exit_code}"

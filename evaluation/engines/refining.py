@@ -1,0 +1,116 @@
+"""Refinement beside the model: proposals become masks in processes of their own while the next samples are segmented.
+
+An image goes to its process through a pipe, and its masks come back with eight pixels a byte: for an image of VOC's
+size that is 2 ms beside half a second of CRF, so shared memory has next to nothing to win.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TypeAlias
+
+import torch
+
+from car_core.segmentation import Segmentation
+from car_core.unrefined import Refined, RefineTask, Unrefined, refined
+from dataset_adapters import LabelSpace, Sample
+from evaluation.engines.decoding import described
+from evaluation.engines.processes import Processes
+from evaluation.segmenter import Segmenter, Unrefining, segment_samples, unrefined_samples
+
+STAGE = "refinement"
+"""Stands in the error of a sample whose process was lost."""
+
+Tasks: TypeAlias = tuple[RefineTask, ...]
+Answer: TypeAlias = list[Refined] | str  # or the error it ended with
+
+
+class RefinementError(Exception):
+    """Refinement of a sample raised an error; the message names it."""
+
+
+@dataclass(frozen=True)
+class Coming:
+    """A segmentation to come, of an image whose refinement will be answered."""
+
+    unrefined: Unrefined
+    answer: Future[Answer]
+
+    def is_there(self) -> bool:
+        """Whether `result` would not wait."""
+        return self.answer.done()
+
+    def result(self) -> Segmentation:
+        """Wait for it. Raises ProcessLost where its process died or took too long, and RefinementError."""
+        found = self.answer.result()
+        if isinstance(found, str):
+            raise RefinementError(found)
+        return self.unrefined.segmentation(found)
+
+
+@dataclass(frozen=True)
+class There:
+    """A segmentation that is there, as `Coming` would be."""
+
+    segmentation: Segmentation
+
+    def is_there(self) -> bool:
+        """Yes."""
+        return True
+
+    def result(self) -> Segmentation:
+        """The segmentation."""
+        return self.segmentation
+
+
+class Refiner:
+    """Segments samples up to the refinement, which it leaves to processes; without any it is done here and now.
+
+    workers: processes; 0 for none. time_limit: seconds that a sample may take in one; None for no limit. A context,
+    which ends the processes.
+    """
+
+    def __init__(self, workers: int = 0, *, time_limit: float | None = None) -> None:
+        self.workers = workers
+        self._processes = Processes(_do, workers, time_limit) if workers else None
+
+    def __enter__(self) -> Refiner:
+        if self._processes:
+            self._processes.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._processes:
+            self._processes.close()
+
+    def segment(
+        self, samples: Sequence[Sample], segmenter: Segmenter, label_space: LabelSpace, *, trace: bool = False
+    ) -> Sequence[Coming | There]:
+        """A segmentation to come of each sample. The model's part is done at once, and what goes wrong in it raises.
+
+        trace: keep every step's proposals, as `CaR.segment` does.
+        """
+        if self._processes is None or not isinstance(segmenter, Unrefining):
+            return [There(found) for found in segment_samples(samples, segmenter, label_space, trace=trace)]
+        unrefined = unrefined_samples(samples, segmenter, label_space, trace=trace)
+        return [Coming(each, self._processes.submit(each.tasks)) for each in unrefined]
+
+
+def default_workers() -> int:
+    """Refining processes beside a model: the cores but one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(0, cores - 1)
+
+
+def _do(tasks: Tasks) -> Answer:
+    torch.set_num_threads(1)  # the thread pool of the process that this one was forked from has no threads here
+    try:
+        return [refined(task) for task in tasks]
+    except Exception as error:  # whatever it is, it is the sample's
+        return described(error)
