@@ -19,7 +19,7 @@ LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test lint format regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
+.PHONY: help setup test lint format docs dist serve regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
 	eval-grefcoco eval-ref-davis eval-all data bench clean
 
 help:  ## list the targets
@@ -28,10 +28,11 @@ help:  ## list the targets
 setup: $(STAMP)  ## make .venv and install everything; does nothing when it is up to date
 
 # torch first and alone: the constraint keeps pip from choosing another build while it resolves the rest.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt requirements-serve.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	$(VENV)/bin/python -m pip install --quiet --no-deps --requirement requirements-serve.txt
 	touch $@
 
 test: $(STAMP)  ## run the tests
@@ -42,6 +43,15 @@ lint: $(STAMP)  ## check style and types
 
 format: $(STAMP)  ## apply the style
 	$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
+
+docs: $(STAMP)  ## build the documentation into site/, offline; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
+
+dist: $(STAMP)  ## build wheel and sdist into dist/
+	$(VENV)/bin/python -m build --outdir dist
+
+serve: $(STAMP)  ## the web demo on this machine: make serve [ARGS="--weights openai"]
+	$(VENV)/bin/car serve $(ARGS)
 
 eval-mini: $(STAMP)  ## the embedded miniature, no download: all its benchmarks, one table, a contact sheet
 	$(VENV)/bin/car suite mini --jobs $(JOBS) $(LIMITED) $(ARGS)

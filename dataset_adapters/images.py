@@ -73,7 +73,7 @@ def read_image(path: ImageFile, *, apply_exif: bool = False) -> ImageArray:
 
 
 def read_label_map(path: ImageFile) -> LabelMap:
-    """Decode a palette or 8-bit grey image to its stored indices, int32 [H, W] in 0..255, never to colours.
+    """Decode a palette or 8-bit grey image to its stored indices, int32 [H, W] in 0..255, never to colors.
 
     Raises ImageError as `read_image`, and for every other pixel mode.
     """

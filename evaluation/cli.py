@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluation.commands import bench, check, compare, data, merge, report, segment, suite, sweep, table
+from evaluation.commands import bench, check, compare, data, merge, report, segment, serve, suite, sweep, table
 from evaluation.commands.options import (
     ActorCpusOption,
     ActorGpusOption,
@@ -16,11 +16,18 @@ from evaluation.commands.options import (
     AddressOption,
     AllowFailuresOption,
     BatchSizeOption,
+    ClassesOption,
     ClassifierWeightsOption,
     DeviceOption,
     EngineName,
     EngineOption,
     FreshOption,
+    HfConfigOption,
+    HfOption,
+    ImageColumnOption,
+    ImagesOption,
+    MaskColumnOption,
+    MasksOption,
     MaxPixelsOption,
     MethodOption,
     ProfileOption,
@@ -33,6 +40,7 @@ from evaluation.commands.options import (
     TimeoutOption,
     WeightsOption,
     WorkersOption,
+    own_places,
     weights_by_role,
     with_sam,
 )
@@ -77,19 +85,13 @@ def eval_command(
         Path | None,
         typer.Option(help="Folder of the data set in its official layout. [default: data, else the miniature's]"),
     ] = None,
-    images: Annotated[str | None, typer.Option(help="Your own data: folder of images.")] = None,
-    masks: Annotated[str | None, typer.Option(help="Folder of label maps, a PNG of the same stem an image.")] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="File of class names, one a line, or `value: name`; synonyms behind semicolons.")
-    ] = None,
-    hf: Annotated[
-        str | None, typer.Option(metavar="NAME|PATH", help="Your own data: a Hugging Face data set; needs --classes.")
-    ] = None,
-    hf_config: Annotated[str | None, typer.Option(help="Configuration of that data set.")] = None,
-    image_column: Annotated[str | None, typer.Option(help="Its column of images. [default: the usual names]")] = None,
-    mask_column: Annotated[
-        str | None, typer.Option(help="Its column of label maps. [default: the usual names]")
-    ] = None,
+    images: ImagesOption = None,
+    masks: MasksOption = None,
+    classes: ClassesOption = None,
+    hf: HfOption = None,
+    hf_config: HfConfigOption = None,
+    image_column: ImageColumnOption = None,
+    mask_column: MaskColumnOption = None,
     weights: WeightsOption = None,
     proposal_weights: ProposalWeightsOption = None,
     classifier_weights: ClassifierWeightsOption = None,
@@ -148,8 +150,8 @@ def eval_command(
         from evaluation.saving import Saving
         from evaluation.suite import run_methods
 
-        own = {"images": images, "masks": masks, "classes": classes, "hf": hf, "hf_config": hf_config}
-        asked = resolve_data(benchmark, data_root, {**own, "image_column": image_column, "mask_column": mask_column})
+        own = own_places(images, masks, classes, hf, hf_config, image_column, mask_column)
+        asked = resolve_data(benchmark, data_root, own)
         options = RunOptions(
             benchmark=asked.benchmark,
             data_root=asked.data_root,
@@ -196,6 +198,7 @@ merge.register(app)
 segment.register(app)
 compare.register(app)
 report.register(app)
+serve.register(app)
 
 
 def main() -> None:

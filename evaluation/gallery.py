@@ -14,19 +14,42 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from car_core.drawing import Color, encode, heat_map, label_color, most_telling, overlay, resized
+from car_core.drawing import (
+    LEAST_SIDE,
+    Color,
+    dropped_in,
+    encode,
+    fitting_size,
+    heat_map,
+    label_color,
+    masks_over_image,
+    most_telling,
+    overlay,
+    query_colors,
+    require_image,
+    resized,
+)
 from car_core.segmentation import RGBArray, Segmentation, Step, step_names
 from dataset_adapters import Sample, SampleError
 from evaluation.runner import Prepared
 from evaluation.scorer import Scorer
 from evaluation.segmenter import segment_samples
 from results import SampleRecord
-from results.report import LabelShown, Picture, QueryShown, SampleShown, StepShown
+from results.report import (
+    LabelShown,
+    OutcomeShown,
+    Picture,
+    QueryShown,
+    SampleShown,
+    SegmentationShown,
+    StepShown,
+)
 
 _WIDTH = 480  # of image, target and prediction, pixels
 _TILE = 176  # of a proposal or prompted image
 _QUALITY = 72
 _TILES = 8  # queries a step with pictures
+_FIGURE_NAMES = {"video": "J&F"}  # of a sample, where it is no IoU
 _MAX_HEIGHT = 2  # of a picture, in widths
 
 
@@ -68,6 +91,29 @@ def draw_sample(choice: Choice, prepared: Prepared) -> SampleShown | None:
     return _shown(choice, sample, found, scorer, _mismatch(scorer, again) if differs else "")
 
 
+def draw_segmentation(found: Segmentation) -> SegmentationShown:
+    """A segmentation made with ``trace=True``, drawn for a page. Raises ValueError for one without its image."""
+    colors, config = query_colors(found), found.config
+    assert config is not None
+    size = fitting_size(require_image(found), LEAST_SIDE)
+    return SegmentationShown(
+        masks=_picture(masks_over_image(found, size)),
+        queries=tuple(
+            OutcomeShown(
+                query=query,
+                color=_hex(colors[index]),
+                kept=index in found.kept,
+                score=float(found.scores[index]),
+                area=float(found.masks[index].mean()),
+                outcome="kept" if index in found.kept else dropped_in(found, index),
+            )
+            for index, query in enumerate(found.queries)
+        ),
+        steps=_steps(found, config.eta),
+        theta=config.theta,
+    )
+
+
 def _mismatch(scorer: Scorer, again: SampleRecord) -> str:
     figure = scorer.sample_figures([again])[0]
     return (
@@ -84,6 +130,7 @@ def _shown(choice: Choice, sample: Sample, found: Segmentation, scorer: Scorer, 
     colors = {label: label_color(place) for place, label in enumerate(labels)}
     per_class = scorer.summarize({choice.record.id: choice.record}).get("per_class", ())
     ious = {entry["label"]: entry["iou"] for entry in per_class}
+    texts = dict(zip(sample.query_labels, sample.queries, strict=bool(sample.query_labels)))
     config = found.config
     assert config is not None
     return SampleShown(
@@ -91,13 +138,18 @@ def _shown(choice: Choice, sample: Sample, found: Segmentation, scorer: Scorer, 
         group=choice.group,
         figure=choice.figure,
         queries=sample.queries,
-        labels=tuple(LabelShown(name, _hex(colors[label]), ious.get(label)) for label, name in labels.items()),
+        labels=tuple(
+            LabelShown(name, _hex(colors[label]), ious.get(label), texts.get(label, ""))
+            for label, name in labels.items()
+        ),
         image=_picture(image),
         target=_picture(overlay(image, target, colors)),
         prediction=_picture(overlay(image, prediction, colors)),
         steps=_steps(found, config.eta),
         theta=config.theta,
         note=note,
+        figure_name=_FIGURE_NAMES.get(scorer.task, "IoU"),
+        target_note="" if target.any() else "nothing",
     )
 
 

@@ -53,6 +53,16 @@ def resolve_data(benchmark: str | None, data_root: Path | None, places: Mapping[
     return DataRequest(kind, Path(), given)
 
 
+def resolve_places(benchmark: str, data_root: Path | None, places: Mapping[str, str | None]) -> Mapping[str, str]:
+    """Where the data of a run of this benchmark lie, if they are the user's own and named; else empty.
+
+    Raises BenchmarkError as `resolve_data`, and for places of a run on a data set that has a data root.
+    """
+    if data_root is None and not any(places.values()):
+        return {}
+    return resolve_data(benchmark, data_root, places).places
+
+
 def _published(benchmark: str | None, data_root: Path | None) -> DataRequest:
     if benchmark is None:
         raise BenchmarkError("benchmark: expected a name, or --images, --masks and --classes, or --hf; found nothing")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class GalleryOptions:
     """Where the gallery's images and models come from.
 
     data_root, weights (by role, None: as the run names them), split (None: the run's), device. count: samples a group
-    (best, worst, random); 0 for no gallery.
+    (best, worst, random); 0 for no gallery. places: where data of the user's own lie, see `evaluation.own_data`.
     """
 
     data_root: Path | None = None
@@ -51,6 +51,7 @@ class GalleryOptions:
     split: str | None = None
     device: str = "cpu"
     count: int = 4
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 def report(run_dir: str | os.PathLike[str], gallery: GalleryOptions | None = None, *, out: Path | None = None) -> Path:
@@ -75,9 +76,14 @@ def report(run_dir: str | os.PathLike[str], gallery: GalleryOptions | None = Non
     return write_report(run_dir, details, out=out)
 
 
+def benchmark_of(run_dir: str | os.PathLike[str]) -> str:
+    """Name of the run's benchmark. Raises StoreError for a damaged run."""
+    return RunDirectory(run_dir).read_header().benchmark.name
+
+
 def is_embedded_run(run_dir: str | os.PathLike[str]) -> bool:
     """Whether the run's data are embedded, so that no data root need be named. Raises StoreError for a damaged run."""
-    name = RunDirectory(run_dir).read_header().benchmark.name
+    name = benchmark_of(run_dir)
     return name in benchmark_names() and load_benchmark(name).embedded
 
 
@@ -100,7 +106,10 @@ def _gallery(
 ) -> tuple[list[SampleShown], str]:
     """The samples, and a sentence on how they came about or why there are none."""
     if options is None or not options.count:
-        return [], "No samples are shown: pictures need the run's images and models; name them with --data-root."
+        return (
+            [],
+            f"No samples are shown: pictures need the run's images and models; name them with {_data_options(header)}.",
+        )
     seed = int(header.identity[:8], 16)
     chosen = choose(records, figures, options.count, seed)
     if not chosen:
@@ -113,12 +122,13 @@ def _gallery(
     return shown, f"{note} {unread} could not be read." if unread else note
 
 
+def _data_options(header: RunHeader) -> str:
+    own = {FOLDERS: "--images, --masks and --classes", HUGGING_FACE: "--hf and --classes"}
+    return own.get(header.benchmark.name, "--data-root")
+
+
 def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
     """Data and models of the run. Raises BenchmarkError where they are not the run's."""
-    if header.benchmark.name in (FOLDERS, HUGGING_FACE):
-        raise BenchmarkError(
-            "--data-root: expected a run of a named benchmark, found one of data of your own; leave it out"
-        )
     prepared = prepare(_run_options(header, options))
     dataset = prepared.dataset
     fields = identity_fields(
@@ -137,7 +147,10 @@ def _comparable(value: Any) -> Any:
 
 
 def _hint(field: str) -> str:
-    hints = {"dataset": "see --data-root and --split", "weights": "see --weights, or leave out --data-root"}
+    hints = {
+        "dataset": "see --data-root (or the options of your own data) and --split",
+        "weights": "see --weights, or leave out --data-root",
+    }
     return hints.get(field, "it was made by another version of this program")
 
 
@@ -146,7 +159,8 @@ def _run_options(header: RunHeader, options: GalleryOptions) -> RunOptions:
     protocol = header.identity_fields.get("protocol") or {}
     return RunOptions(
         benchmark=header.benchmark.name,
-        data_root=options.data_root,
+        data_root=Path() if options.places else options.data_root,
+        places=options.places,
         weights=_weights(header, options.weights or {}),
         method=config.get("method", CAR),
         profile=config.get("profile"),
@@ -171,6 +185,8 @@ def _weights(header: RunHeader, given: Mapping[str, str | None]) -> dict[str, st
 
 def _names(header: RunHeader) -> NameSet:
     """Which query texts the run asked for. Raises DatasetError for texts that the data set does not have."""
+    if header.benchmark.name in (FOLDERS, HUGGING_FACE):  # their list of classes has one text a query
+        return "released"
     adapter = find_sources(load_benchmark(header.benchmark.name).adapter)[0]
     choices: tuple[NameSet, ...] = ("released", "dataset")
     for names in choices:

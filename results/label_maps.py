@@ -34,14 +34,14 @@ def encode_label_map(labels: npt.NDArray[np.int32]) -> bytes:
 
 
 def palette() -> list[int]:
-    """The colours of Pascal VOC and DAVIS for 256 labels, r, g, b each in 0..255.
+    """The colors of Pascal VOC and DAVIS for 256 labels, r, g, b each in 0..255.
 
     The three lowest bits of a label are the highest bits of red, green and blue, the next three those below them, ...
     """
-    colours = np.zeros((256, 3), np.int64)
+    colors = np.zeros((256, 3), np.int64)
     labels = np.arange(256)
     for bit in range(8):
         for channel in range(3):
-            colours[:, channel] |= ((labels >> channel) & 1) << (7 - bit)
+            colors[:, channel] |= ((labels >> channel) & 1) << (7 - bit)
         labels >>= 3
-    return [int(value) for value in colours.ravel()]
+    return [int(value) for value in colors.ravel()]

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 RGBArray = npt.NDArray[np.uint8]
 LabelArray = npt.NDArray[np.int32]
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 TILE_WIDTH, TILE_HEIGHT = 208, 168
 """Box that each picture is fitted into, pixels."""
@@ -30,8 +30,8 @@ _EXAMPLE_HEIGHT = TILE_HEIGHT + _LEGEND
 _WHITE, _INK, _FAINT = (255, 255, 255), (32, 36, 42), (118, 124, 132)
 _IGNORED = (250, 250, 250)
 _OPACITY = 0.62
-# Told apart also with a colour vision deficiency (Okabe and Ito), then hues as they come.
-_COLOURS: tuple[Colour, ...] = (
+# Told apart also with a color vision deficiency (Okabe and Ito), then hues as they come.
+_COLOURS: tuple[Color, ...] = (
     (230, 96, 0), (0, 114, 178), (0, 158, 115), (204, 80, 160), (240, 205, 40), (86, 180, 233), (140, 86, 75),
 )  # fmt: skip
 
@@ -61,7 +61,7 @@ class Example:
 def contact_sheet(sections: Mapping[str, Sequence[Example]]) -> RGBArray:
     """Image, target and prediction of every example, two examples a row, sections under their titles.
 
-    Masks are drawn in colour with an outline over the faded image; the same colour is the same label in both, and the
+    Masks are drawn in color with an outline over the faded image; the same color is the same label in both, and the
     legend below names it, "missed" if it is in the target alone and "wrong" if in the prediction alone. Returns uint8
     [H, W, 3].
     """
@@ -83,26 +83,26 @@ def contact_sheet(sections: Mapping[str, Sequence[Example]]) -> RGBArray:
     return np.asarray(sheet)
 
 
-def overlay(image: RGBArray, labels: LabelArray, colours: Mapping[int, Colour], ignore_label: int) -> RGBArray:
-    """The image faded to gray, with each label of `colours` painted over it and outlined: uint8 [H, W, 3].
+def overlay(image: RGBArray, labels: LabelArray, colors: Mapping[int, Color], ignore_label: int) -> RGBArray:
+    """The image faded to gray, with each label of `colors` painted over it and outlined: uint8 [H, W, 3].
 
     Pixels of `ignore_label` become white.
     """
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     painted = np.repeat(90 + 0.6 * gray[:, :, None], 3, axis=2)
-    for label, colour in colours.items():
+    for label, color in colors.items():
         mask = labels == label
-        painted[mask] = _OPACITY * np.array(colour) + (1 - _OPACITY) * image[mask]
+        painted[mask] = _OPACITY * np.array(color) + (1 - _OPACITY) * image[mask]
     painted[labels == ignore_label] = _IGNORED
     picture = np.clip(painted, 0, 255).astype(np.uint8)
-    for label, colour in colours.items():
+    for label, color in colors.items():
         outlines, _ = cv2.findContours((labels == label).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(picture, outlines, -1, colour, 2)
+        cv2.drawContours(picture, outlines, -1, color, 2)
     return picture
 
 
-def colours_of(labels: Sequence[int]) -> dict[int, Colour]:
-    """A colour for each label, distinct within one picture."""
+def colors_of(labels: Sequence[int]) -> dict[int, Color]:
+    """A color for each label, distinct within one picture."""
     return {label: _COLOURS[i] if i < len(_COLOURS) else _hue(i) for i, label in enumerate(labels)}
 
 
@@ -113,7 +113,7 @@ def save_png(picture: RGBArray, path: Path) -> None:
     temporary.replace(path)
 
 
-def _hue(index: int) -> Colour:
+def _hue(index: int) -> Color:
     # Steps of the golden ratio never come back to a hue.
     red, green, blue = colorsys.hsv_to_rgb(index * 0.618 % 1, 0.75, 0.85)
     return round(255 * red), round(255 * green), round(255 * blue)
@@ -131,15 +131,15 @@ def _draw_title(sheet: Image.Image, title: str, top: int) -> None:
 def _draw_example(sheet: Image.Image, example: Example, corner: tuple[int, int]) -> None:
     left, top = corner
     target, prediction = (_foreground(labels, example) for labels in (example.target, example.prediction))
-    colours = colours_of([*target, *(label for label in prediction if label not in target)])
+    colors = colors_of([*target, *(label for label in prediction if label not in target)])
     pictures = [example.image]
     pictures += [
-        overlay(example.image, part, colours, example.ignore_label) for part in (example.target, example.prediction)
+        overlay(example.image, part, colors, example.ignore_label) for part in (example.target, example.prediction)
     ]
     for position, picture in enumerate(pictures):
         sheet.paste(_fitted(picture), (left + position * (TILE_WIDTH + _GAP), top))
     draw = ImageDraw.Draw(sheet)
-    entries = [(colours[label], _entry(label, target, prediction, example)) for label in colours]
+    entries = [(colors[label], _entry(label, target, prediction, example)) for label in colors]
     if example.caption:
         draw.text((left, top + TILE_HEIGHT + 3), _shortened(draw, example.caption, _EXAMPLE_WIDTH), _INK, _font(14))
     else:
@@ -158,18 +158,18 @@ def _entry(label: int, target: Sequence[int], prediction: Sequence[int], example
     return f"{example.names.get(label, str(label))}{verdict}"
 
 
-def _draw_legend(draw: ImageDraw.ImageDraw, entries: Sequence[tuple[Colour, str]], corner: tuple[int, int]) -> None:
+def _draw_legend(draw: ImageDraw.ImageDraw, entries: Sequence[tuple[Color, str]], corner: tuple[int, int]) -> None:
     """Chips with names, on two lines; what does not fit is counted."""
     left, top = corner
     x, y, font = left, top, _font(13)
-    for position, (colour, text) in enumerate(entries):
+    for position, (color, text) in enumerate(entries):
         width = 16 + round(draw.textlength(text, font)) + 12
         if x + width > left + _EXAMPLE_WIDTH - 40 and x > left:
             if y > top:
                 draw.text((x, y), f"+{len(entries) - position}", _FAINT, font)
                 return
             x, y = left, top + 20
-        draw.rectangle((x, y + 3, x + 11, y + 14), fill=colour)
+        draw.rectangle((x, y + 3, x + 11, y + 14), fill=color)
         draw.text((x + 16, y), text, _INK, font)
         x += width
 

@@ -40,7 +40,7 @@ class VocTree:
         (self.root / "ImageSets" / "Segmentation" / f"{name}.txt").write_text(text)
 
     def write_mask(self, sample_id: str, labels: np.ndarray) -> None:
-        """Write uint8 labels [H, W] as a palette PNG whose colours never equal their index."""
+        """Write uint8 labels [H, W] as a palette PNG whose colors never equal their index."""
         mask = Image.fromarray(labels.astype(np.uint8))
         mask.putpalette([(7 * value + 100) % 256 for value in range(256) for _ in range(3)])
         mask.save(self.mask_path(sample_id))

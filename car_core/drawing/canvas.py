@@ -68,7 +68,7 @@ class Canvas:
         self._draw.rounded_rectangle((x, y, x + width - 1, y + height - 1), radius=max(3, height // 12), fill=color)
 
     def chip(self, x: int, y: int, size: int, color: Color) -> None:
-        """A rounded square of a label's colour, with a darker rim that shows on white too."""
+        """A rounded square of a label's color, with a darker rim that shows on white too."""
         box = (x, y, x + size - 1, y + size - 1)
         self._draw.rounded_rectangle(box, radius=size // 4, fill=color, outline=mix(color, INK, 0.35), width=1)
 

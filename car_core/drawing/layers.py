@@ -12,7 +12,7 @@ from car_core.drawing.palette import WHITE, Color
 from car_core.segmentation import BoolArray, FloatArray, RGBArray
 
 FILL = 0.5
-"""Opacity of a mask's colour."""
+"""Opacity of a mask's color."""
 
 
 def resized(image: RGBArray, size: tuple[int, int]) -> RGBArray:
@@ -25,12 +25,12 @@ def resized(image: RGBArray, size: tuple[int, int]) -> RGBArray:
 
 
 def overlay(image: RGBArray, labels: npt.NDArray[np.integer], colors: Mapping[int, Color]) -> RGBArray:
-    """The labels' areas in their colours, each with a contour line; the rest of the image is dimmed.
+    """The labels' areas in their colors, each with a contour line; the rest of the image is dimmed.
 
     Args:
         image: uint8 [H, W, 3].
         labels: integers [h, w]; of another size than the image, they are resized to it.
-        colors: by label; a label without a colour is not drawn.
+        colors: by label; a label without a color is not drawn.
     """
     size = image.shape[0], image.shape[1]
     areas = {label: _area(labels == label, size) for label in colors}

@@ -21,7 +21,7 @@ def require_image(found: Segmentation) -> RGBArray:
 
 
 def query_colors(found: Segmentation) -> dict[int, Color]:
-    """Colours by index into the queries: those kept first, in their order, then those dropped."""
+    """Colors by index into the queries: those kept first, in their order, then those dropped."""
     dropped = [index for index in range(len(found.queries)) if index not in found.kept]
     return {index: label_color(place) for place, index in enumerate([*found.kept, *dropped])}
 
@@ -36,7 +36,7 @@ def masks_over_image(found: Segmentation, size: tuple[int, int]) -> RGBArray:
 
 
 def draw_masks(found: Segmentation) -> RGBArray:
-    """The masks over the image and, below it, each query with its colour and score, and those dropped.
+    """The masks over the image and, below it, each query with its color and score, and those dropped.
 
     Returns uint8 [h, w, 3], at least ``LEAST_SIDE`` on its longer side. Raises ValueError for a segmentation without
     its image.
@@ -65,7 +65,7 @@ def fitting_size(image: RGBArray, least: int) -> tuple[int, int]:
     return max(1, round(scale * height)), max(1, round(scale * width))
 
 
-_Entry = tuple[Color, str, str]  # colour, query, score
+_Entry = tuple[Color, str, str]  # color, query, score
 
 
 def _legend_rows(found: Segmentation, size: int, width: int) -> list[list[tuple[_Entry, int]]]:

@@ -1,4 +1,4 @@
-"""Colours that people with any kind of colour vision tell apart, as (R, G, B) in 0..255."""
+"""Colors that people with any kind of color vision tell apart, as (R, G, B) in 0..255."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _SHADES = ((WHITE, 0.0), (WHITE, 0.45), ((0, 0, 0), 0.4))
 
 
 def label_color(position: int) -> Color:
-    """The colour of the label at a position, 0 first; they repeat after 21."""
+    """The color of the label at a position, 0 first; they repeat after 21."""
     towards, share = _SHADES[position // len(OKABE_ITO) % len(_SHADES)]
     return mix(OKABE_ITO[position % len(OKABE_ITO)], towards, share)
 
 
 def mix(color: Color, other: Color, share: float) -> Color:
-    """The colour with a share of another one, in 0..1."""
+    """The color with a share of another one, in 0..1."""
     red, green, blue = (round((1 - share) * a + share * b) for a, b in zip(color, other, strict=True))
     return red, green, blue

@@ -39,6 +39,17 @@ class ModeName(str, Enum):
     referring = "referring"
 
 
+ImagesOption = Annotated[str | None, typer.Option(help="Your own data: folder of images.")]
+MasksOption = Annotated[str | None, typer.Option(help="Folder of label maps, a PNG of the same stem an image.")]
+ClassesOption = Annotated[
+    str | None, typer.Option(help="File of class names, one a line, or `value: name`; synonyms behind semicolons.")
+]
+HfOption = Annotated[
+    str | None, typer.Option(metavar="NAME|PATH", help="Your own data: a Hugging Face data set; needs --classes.")
+]
+HfConfigOption = Annotated[str | None, typer.Option(help="Configuration of that data set.")]
+ImageColumnOption = Annotated[str | None, typer.Option(help="Its column of images. [default: the usual names]")]
+MaskColumnOption = Annotated[str | None, typer.Option(help="Its column of label maps. [default: the usual names]")]
 WeightsOption = Annotated[
     str | None,
     typer.Option(
@@ -65,6 +76,9 @@ SamOption = Annotated[
     typer.Option(
         metavar="NAME|PATH", help="Refine masks by SAM or HQ-SAM of transformers: a hub name, a folder, random:SEED."
     ),
+]
+ModeOption = Annotated[
+    ModeName, typer.Option(help="semantic: one label a pixel. referring: all phrases name one object.")
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
@@ -122,3 +136,24 @@ def with_sam(settings: list[str] | None, sam: str | None) -> list[str]:
 def weights_by_role(weights: str | None, proposal: str | None, classifier: str | None) -> Mapping[str, str | None]:
     """The three options of weights as one mapping: a model's own weights, else those of both, else None."""
     return {"proposal": proposal or weights, "classifier": classifier or weights}
+
+
+def own_places(
+    images: str | None,
+    masks: str | None,
+    classes: str | None,
+    hf: str | None,
+    hf_config: str | None,
+    image_column: str | None,
+    mask_column: str | None,
+) -> Mapping[str, str | None]:
+    """The seven options of data of the user's own by name."""
+    return {
+        "images": images,
+        "masks": masks,
+        "classes": classes,
+        "hf": hf,
+        "hf_config": hf_config,
+        "image_column": image_column,
+        "mask_column": mask_column,
+    }

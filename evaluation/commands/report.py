@@ -21,6 +21,13 @@ def report_command(
     data_root: Annotated[
         Path | None, typer.Option(help="Data set of the run, for the gallery. [default: the miniature's, for its runs]")
     ] = None,
+    images: options.ImagesOption = None,
+    masks: options.MasksOption = None,
+    classes: options.ClassesOption = None,
+    hf: options.HfOption = None,
+    hf_config: options.HfConfigOption = None,
+    image_column: options.ImageColumnOption = None,
+    mask_column: options.MaskColumnOption = None,
     samples: Annotated[int, typer.Option(min=0, help="Best, worst and random samples to show, so many of each.")] = 4,
     weights: options.RunWeightsOption = None,
     proposal_weights: options.ProposalWeightsOption = None,
@@ -31,14 +38,18 @@ def report_command(
 ) -> None:
     """Write one HTML file that shows a run: figures, classes, confusions, time, switches, samples.
 
-    The gallery's samples are segmented again and held against their records; without --data-root there is none.
+    The gallery's samples are segmented again and held against their records; without --data-root, or the
+    options of data of your own, there is none.
     """
     with one_line_errors():
-        from evaluation.report import GalleryOptions, is_embedded_run, report
+        from evaluation.own_data import resolve_places
+        from evaluation.report import GalleryOptions, benchmark_of, is_embedded_run, report
 
+        own = options.own_places(images, masks, classes, hf, hf_config, image_column, mask_column)
+        places = resolve_places(benchmark_of(run), data_root, own)
         gallery = None
-        if samples and (data_root or is_embedded_run(run)):
+        if samples and (data_root or places or is_embedded_run(run)):
             by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)
-            gallery = GalleryOptions(data_root, by_role, split, device, samples)
+            gallery = GalleryOptions(data_root, by_role, split, device, samples, places)
         path = report(run, gallery, out=out)
     typer.echo(str(path))

@@ -43,9 +43,7 @@ def segment_command(
     classifier_weights: options.ClassifierWeightsOption = None,
     profile: options.ProfileOption = None,
     sam: options.SamOption = None,
-    mode: Annotated[
-        options.ModeName, typer.Option(help="semantic: one label a pixel. referring: all phrases name one object.")
-    ] = options.ModeName.semantic,
+    mode: options.ModeOption = options.ModeName.semantic,
     set_: options.SettingsOption = None,
     device: options.DeviceOption = "cpu",
     max_pixels: options.MaxPixelsOption = None,

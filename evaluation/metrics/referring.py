@@ -33,7 +33,8 @@ def count_sample(target: BoolMask, prediction: BoolMask, resolution: str = "orig
     """The `counts` of one sample's record.
 
     Args:
-        target, prediction: bool [H, W].
+        target: bool [H, W].
+        prediction: bool [H, W].
         resolution: a key of `RESOLUTIONS`. "480x480" resizes both masks to it (nearest neighbour) before counting;
             LAVT does so with the target, and predicts at that size.
 

@@ -1,16 +1,35 @@
 """The report of a run: one HTML file that needs nothing else, to look at a run and its samples."""
 
-from results.report.gallery import LabelShown, Picture, QueryShown, SampleShown, StepShown
-from results.report.page import Confusion, ReportDetails, report_html, write_report
+from results.report.gallery import (
+    LabelShown,
+    OutcomeShown,
+    Picture,
+    QueryShown,
+    SampleShown,
+    SegmentationShown,
+    StepShown,
+)
+from results.report.page import (
+    Confusion,
+    ReportDetails,
+    report_html,
+    segmentation_css,
+    segmentation_html,
+    write_report,
+)
 
 __all__ = [
     "Confusion",
     "LabelShown",
+    "OutcomeShown",
     "Picture",
     "QueryShown",
     "ReportDetails",
     "SampleShown",
+    "SegmentationShown",
     "StepShown",
     "report_html",
+    "segmentation_css",
+    "segmentation_html",
     "write_report",
 ]

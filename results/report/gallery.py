@@ -59,11 +59,16 @@ class StepShown:
 
 @dataclass(frozen=True)
 class LabelShown:
-    """A label of a sample's target or prediction. color: as #rrggbb. iou: in this sample, None where undefined."""
+    """A label of a sample's target or prediction.
+
+    color: as #rrggbb. iou: in this sample, None where undefined. query: the text that asks for it, where that is
+    one of the sample's own; else empty.
+    """
 
     name: str
     color: str
     iou: float | None = None
+    query: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class SampleShown:
     """A sample of the gallery. group: why it was chosen (best, worst, random). figure: its own headline figure.
 
     theta: what scores are held against. note: what a reader must know about the pictures; often empty.
+    figure_name: what the figure is. target_note: what a reader must know about the target, such as that it is empty.
     """
 
     id: str
@@ -84,6 +90,8 @@ class SampleShown:
     steps: tuple[StepShown, ...]
     theta: float
     note: str = ""
+    figure_name: str = "IoU"
+    target_note: str = ""
 
     @property
     def n_bytes(self) -> int:
@@ -91,6 +99,31 @@ class SampleShown:
         pictures = [self.image, self.target, self.prediction]
         pictures += [p for step in self.steps for q in step.queries for p in (q.proposal, q.prompted) if p]
         return sum(picture.n_bytes for picture in pictures)
+
+
+@dataclass(frozen=True)
+class OutcomeShown:
+    """What became of a query. color: as #rrggbb. area: share of the image, in 0..1. outcome: in words."""
+
+    query: str
+    color: str
+    kept: bool
+    score: float
+    area: float
+    outcome: str
+
+
+@dataclass(frozen=True)
+class SegmentationShown:
+    """One segmented image: the masks over it, what became of each query, and the recurrence.
+
+    theta: what scores are held against.
+    """
+
+    masks: Picture
+    queries: tuple[OutcomeShown, ...]
+    steps: tuple[StepShown, ...]
+    theta: float
 
 
 def fitted(samples: Sequence[SampleShown], budget: int) -> list[SampleShown]:

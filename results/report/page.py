@@ -17,7 +17,7 @@ from markupsafe import Markup
 from results.atomic import write_atomically
 from results.facts import failures, method_label, remarks, run_facts
 from results.render import Table, text_cells, visible
-from results.report.gallery import SampleShown, fitted
+from results.report.gallery import SampleShown, SegmentationShown, fitted
 from results.schema import RunHeader, SampleRecord
 from results.store import RunDirectory
 from results.strict_json import dumps
@@ -81,13 +81,7 @@ def report_html(header: RunHeader, records: Sequence[SampleRecord], details: Rep
     All texts of the run, the data set and the user are escaped; what could steer a terminal or reorder a line is shown
     as its code point.
     """
-    environment = Environment(
-        loader=PackageLoader("results.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.filters.update(text=lambda value: visible(str(value), limit=1000), percent=_percent)
+    environment = _environment()
     script = _source(environment, "report.js")
     template = environment.get_template("report.html")
     return template.render(
@@ -95,10 +89,31 @@ def report_html(header: RunHeader, records: Sequence[SampleRecord], details: Rep
         **_chart_context(header, records, details),
         gallery=fitted(details.gallery, _PICTURE_BYTES),
         gallery_note=details.gallery_note,
-        style=Markup(_source(environment, "report.css")),
+        style=Markup(_source(environment, "steps.css") + _source(environment, "report.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
+
+
+def segmentation_html(found: SegmentationShown) -> str:
+    """One segmented image as a part of a page, to stand beside `segmentation_css`; escaped as `report_html`."""
+    return _environment().get_template("segmentation.html").render(found=found)
+
+
+def segmentation_css() -> str:
+    """What `segmentation_html` looks like; a dark page has the class `dark` on its body."""
+    return _source(_environment(), "steps.css")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("results.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters.update(text=lambda value: visible(str(value), limit=1000), percent=_percent)
+    return environment
 
 
 def _source(environment: Environment, name: str) -> str:

@@ -30,12 +30,12 @@ def test_an_overlay_paints_its_areas_and_dims_the_rest() -> None:
     labels = np.zeros((40, 60), np.int32)
     labels[8:32, 10:26], labels[8:32, 34:50], labels[0:2] = 3, 7, 255
     drawn = overlay(image, labels, {3: (230, 159, 0), 7: (0, 0, 255)})
-    assert (drawn[20, 18] == [215, 180, 100]).all()  # halfway between image and colour
+    assert (drawn[20, 18] == [215, 180, 100]).all()  # halfway between image and color
     assert (drawn[20, 42] == [100, 100, 228]).all()
-    # The contour is nearer to the colour itself than the area that it bounds.
+    # The contour is nearer to the color itself than the area that it bounds.
     off = [np.abs(drawn[row, 18].astype(int) - [230, 159, 0]).sum() for row in (8, 20)]
     assert off[0] < 0.6 * off[1]
-    assert (drawn[37, 5] == drawn[0, 30]).all()  # what has no colour is not drawn
+    assert (drawn[37, 5] == drawn[0, 30]).all()  # what has no color is not drawn
     assert (drawn[37, 5] < 200).all()
     assert (image == 200).all()
 

@@ -70,7 +70,7 @@ def test_blur_weights_are_a_rounded_gaussian() -> None:
 
 
 @pytest.mark.parametrize(
-    ("colour", "rgb", "bgr"),
+    ("color", "rgb", "bgr"),
     [
         ((255, 0, 0), 76, 29),
         ((0, 255, 0), 150, 150),
@@ -80,9 +80,9 @@ def test_blur_weights_are_a_rounded_gaussian() -> None:
         ((200, 100, 50), 124, 96),
     ],
 )
-def test_gray_of_known_colours(colour: tuple[int, int, int], rgb: int, bgr: int) -> None:
+def test_gray_of_known_colors(color: tuple[int, int, int], rgb: int, bgr: int) -> None:
     """0.299, 0.587 and 0.114 by hand; the released code gives red's weight to blue."""
-    image = np.full((4, 4, 3), colour, np.uint8)
+    image = np.full((4, 4, 3), color, np.uint8)
     mask = np.zeros((4, 4), bool)
     mask[0, :2] = True
     for weights, level in (("rgb", rgb), ("bgr", bgr)):

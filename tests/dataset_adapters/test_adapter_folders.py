@@ -230,7 +230,7 @@ def test_values_outside_the_table(tree: Tree) -> None:
         (np.ones((12, 17), np.float32), "F"),
         (np.ones((12, 17, 3), np.uint8), "RGB"),
     ],
-    ids=["8-bit", "1-bit", "32-bit", "float", "colour"],
+    ids=["8-bit", "1-bit", "32-bit", "float", "color"],
 )
 def test_what_is_not_16_bit_is_refused(ade847: Tree, stored: np.ndarray, mode: str) -> None:
     ade847.write_mask(IDS[0], stored)

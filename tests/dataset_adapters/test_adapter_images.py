@@ -42,7 +42,7 @@ def test_rgb_png_is_unchanged_and_writable(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image, COLOUR)
 
 
-def test_colour_jpeg_is_rgb_not_bgr(tmp_path: Path) -> None:
+def test_color_jpeg_is_rgb_not_bgr(tmp_path: Path) -> None:
     pixels = np.zeros((32, 32, 3), np.uint8)
     pixels[..., 0] = 200
     Image.fromarray(pixels).save(tmp_path / "red.jpg", quality=95)
@@ -112,7 +112,7 @@ def test_cmyk_jpeg_is_not_inverted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("transparency", [None, 3, bytes(range(0, 160, 10))])
-def test_palette_gives_the_palette_colours(tmp_path: Path, transparency: int | bytes | None) -> None:
+def test_palette_gives_the_palette_colors(tmp_path: Path, transparency: int | bytes | None) -> None:
     palette = RNG.integers(0, 256, (16, 3), dtype=np.uint8)
     indices = RNG.integers(0, 16, (5, 8), dtype=np.uint8)
     image = Image.fromarray(indices)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from dataset_adapters import LabelSpace
@@ -61,6 +62,32 @@ def run(tiny_run: Any) -> Any:
     """Four samples, evaluated."""
     evaluate(tiny_run.options(limit=4))
     return tiny_run
+
+
+def test_the_report_of_data_of_ones_own(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    generator, (photos, labels) = np.random.default_rng(0), (tmp_path / "photos", tmp_path / "labels")
+    for folder in (photos, labels):
+        folder.mkdir()
+    for name in ("one", "two"):
+        Image.fromarray(generator.integers(0, 256, (24, 32, 3), dtype=np.uint8)).save(photos / f"{name}.png")
+        Image.fromarray(generator.integers(0, 3, (24, 32), dtype=np.uint8)).save(labels / f"{name}.png")
+    (tmp_path / "classes.txt").write_text("background\ncat & kitten\ndog\n")
+    own = [f"--images={photos}", f"--masks={labels}", f"--classes={tmp_path / 'classes.txt'}"]
+    models = [f"--set={role}_model={tiny_model}" for role in ("proposal", "classifier")]
+    run = tmp_path / "run"
+    made = car("eval", *own, *models, "--weights=random:1", "--workers=0", f"--out={run}")
+    assert made.exit_code == 0, made.stderr
+    page = Path(car("report", run, *own).stdout.strip()).read_text()
+    assert page.count('<article class="sample"') == 2
+    assert "segmented again for this report" not in page
+    assert "cat &amp; kitten" in page
+    assert "name them with --images, --masks and --classes" in Path(car("report", run).stdout.strip()).read_text()
+    assert "no data root with data of your own" in car("report", run, f"--data-root={tmp_path}").stderr
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(photos / "three.png")
+    other = car("report", run, *own)
+    assert other.exit_code == 2
+    assert other.stderr.startswith("error: ")
 
 
 def test_the_report_of_a_run(run: Any) -> None:

@@ -189,7 +189,7 @@ def break_depth(own: OwnTree) -> None:
     Image.fromarray(own.labels["b"].astype(np.uint16)).save(own.mask_path("b"))
 
 
-def break_colour(own: OwnTree) -> None:
+def break_color(own: OwnTree) -> None:
     Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(own.mask_path("b"))
 
 
@@ -201,7 +201,7 @@ FAULTS = [
     (break_size, "expected the size of its image, 40 x 30, found 40 x 29"),
     (break_values, "expected labels 0, 3, 9, 255, found 10"),
     (break_depth, "expected a palette or 8-bit single-channel mask, found mode I;16"),
-    (break_colour, "expected a palette or 8-bit single-channel mask, found mode RGB"),
+    (break_color, "expected a palette or 8-bit single-channel mask, found mode RGB"),
     (break_file, "cannot be decoded"),
 ]
 

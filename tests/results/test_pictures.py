@@ -12,7 +12,7 @@ from results.pictures import (
     TILE_HEIGHT,
     TILE_WIDTH,
     Example,
-    colours_of,
+    colors_of,
     contact_sheet,
     overlay,
     save_png,
@@ -32,22 +32,22 @@ def example(height: int = 40, width: int = 60, *, found: bool = True, caption: s
 
 def test_a_mask_is_painted_over_the_faded_image_and_outlined() -> None:
     shown = example()
-    colour = (230, 96, 0)
-    painted = overlay(shown.image, shown.target, {1: colour}, 255).astype(int)
+    color = (230, 96, 0)
+    painted = overlay(shown.image, shown.target, {1: color}, 255).astype(int)
     for y in range(5 + 3, 25 - 3):  # inside the outline
         for x in range(5 + 3, 35 - 3):
-            expected = [0.62 * c + 0.38 * p for c, p in zip(colour, shown.image[y, x].tolist(), strict=True)]
+            expected = [0.62 * c + 0.38 * p for c, p in zip(color, shown.image[y, x].tolist(), strict=True)]
             assert np.abs(painted[y, x] - expected).max() <= 1
-    assert (painted[5, 5:35] == colour).all()
+    assert (painted[5, 5:35] == color).all()
     assert (painted[:, -1] == 250).all()
     gray = 90 + 0.6 * (shown.image[30:, :50] @ [0.299, 0.587, 0.114])
     assert np.abs(painted[30:, :50] - gray[..., None]).max() <= 2
 
 
-def test_colours_are_distinct_also_for_many_labels() -> None:
-    colours = colours_of(range(1, 31))
-    assert len(set(colours.values())) == 30
-    assert colours_of([7, 3]) == {7: colours[1], 3: colours[2]}
+def test_colors_are_distinct_also_for_many_labels() -> None:
+    colors = colors_of(range(1, 31))
+    assert len(set(colors.values())) == 30
+    assert colors_of([7, 3]) == {7: colors[1], 3: colors[2]}
 
 
 def test_the_sheet_has_a_row_for_two_examples_and_three_pictures_each() -> None:
@@ -60,8 +60,8 @@ def test_the_sheet_has_a_row_for_two_examples_and_three_pictures_each() -> None:
     assert sections.shape[0] > three.shape[0]
 
 
-def _share(picture: np.ndarray, colour: tuple[int, int, int]) -> float:
-    return float((np.abs(picture.astype(int) - colour).max(axis=2) <= 8).mean())
+def _share(picture: np.ndarray, color: tuple[int, int, int]) -> float:
+    return float((np.abs(picture.astype(int) - color).max(axis=2) <= 8).mean())
 
 
 def test_target_and_prediction_stand_where_the_headings_say() -> None:
@@ -75,7 +75,7 @@ def test_target_and_prediction_stand_where_the_headings_say() -> None:
         prediction = target if found else np.zeros_like(target)
         sheet = contact_sheet({"mini-voc": [Example(image, target, prediction, NAMES)]})
         tiles = [sheet[top : top + height, left + i * (width + 8) :][:, :width] for i in range(3)]
-        painted = tuple(round(0.62 * c + 0.38 * 255) for c in colours_of([1])[1])
+        painted = tuple(round(0.62 * c + 0.38 * 255) for c in colors_of([1])[1])
         shares = [_share(tile, painted) for tile in tiles]  # type: ignore[arg-type]
         expected = 96 * 96 / (height * width)  # less the outline
         assert shares[0] == 0

@@ -347,7 +347,7 @@ def test_identity_refuses_what_is_not_json(fields: dict) -> None:
         ({"config_sources": {}}, "config and config_sources differ in classifier_model, eta"),
         ({"counts": {"n_total": 3, "n_scored": 1, "n_failed": 1}}, "n_total 3"),
         ({"metrics": {"miou": float("nan")}}, "miou"),
-        ({"colour": "red"}, "colour"),
+        ({"color": "red"}, "color"),
         ({"schema_version": 2}, "schema_version"),
     ],
 )

@@ -1,0 +1,64 @@
+"""``car serve``: the web demo."""
+
+from __future__ import annotations
+
+import threading
+from types import ModuleType
+from typing import Annotated
+
+import typer
+
+from evaluation.commands import options
+from evaluation.exit_status import one_line_errors
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("serve")(serve_command)
+
+
+def serve_command(
+    host: Annotated[str, typer.Option(help="Address to listen on; another than the loopback lets others in.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="[default: the first free one from 7860]")] = None,
+    weights: options.WeightsOption = None,
+    proposal_weights: options.ProposalWeightsOption = None,
+    classifier_weights: options.ClassifierWeightsOption = None,
+    profile: options.ProfileOption = None,
+    sam: options.SamOption = None,
+    mode: options.ModeOption = options.ModeName.semantic,
+    set_: options.SettingsOption = None,
+    device: options.DeviceOption = "cpu",
+) -> None:
+    """Serve a web page on which pictures are segmented; needs the extra `serve`.
+
+    A picture and phrases in; masks, scores and the unrolled recurrence out, with sliders for the thresholds. Nothing is
+    sent to or loaded from any other machine.
+    """
+    with one_line_errors():
+        from evaluation.benchmark import parse_settings
+        from evaluation.segment import load_car
+
+        page = _page()
+        by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)
+        settings = parse_settings(options.with_sam(set_, sam))
+        car = load_car(by_role, profile.value if profile else None, mode.value, settings, device=device)
+        from evaluation.demo.answer import Demo
+
+        if host not in page.LOOPBACK:
+            typer.echo(f"notice: {host} may be reached from other machines, without a password", err=True)
+        with page.serving(Demo(car), host=host, port=port) as address:
+            typer.echo(f"Running on {address} (Ctrl-C stops it)")
+            threading.Event().wait()
+
+
+def _page() -> ModuleType:
+    """The module of the page. Raises SegmentError where Gradio is not installed."""
+    from evaluation.segment import SegmentError
+
+    try:
+        from evaluation.demo import page
+    except ModuleNotFoundError as error:
+        raise SegmentError(f"serve: expected Gradio (pip install 'car-eval[serve]'), found no {error.name}") from None
+    return page

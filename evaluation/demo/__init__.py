@@ -1,0 +1,1 @@
+"""The web demo: a picture and phrases in, masks, scores and the unrolled recurrence out."""

@@ -1,0 +1,61 @@
+"""Who may ask the demo's server for what: only what the page itself needs, and nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# Gradio has more routes: proxies, monitoring, an editor of the app's code, programming interfaces.
+_PAGE = re.compile(
+    r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)/?|/(assets|static|svelte)/.*"
+    r"|/gradio_api/(theme\.css|startup-events|upload|upload_progress|queue/(join|data)|run/predict|heartbeat/\w+|cancel|reset|info)/?"
+    r"|/gradio_api/file=(?![a-z+]+:).*",
+    re.IGNORECASE,
+)
+
+_HEADERS = {
+    # What the browser may load: this server's files, and pictures within the page.
+    b"content-security-policy": b"default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
+    b"script-src 'self' 'unsafe-inline' 'unsafe-eval'; font-src 'self' data:; connect-src 'self'; worker-src 'self' "
+    b"blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
+    b"referrer-policy": b"no-referrer",
+    b"x-content-type-options": b"nosniff",
+}
+
+
+class PageOnly:
+    """Answers 404 to all but the page's own routes, and tells the browser to ask no one else."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if not allowed(scope["path"]):
+            await PlainTextResponse("not found", status_code=404)(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_HEADERS.items()]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def allowed(path: str) -> bool:
+    """Whether the page needs this route."""
+    return _PAGE.fullmatch(path) is not None
+
+
+def guards(hosts: Sequence[str]) -> list[Middleware]:
+    """What stands before the server. hosts: names it answers to, so that no foreign page can rebind its own to it."""
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)), Middleware(PageOnly)]

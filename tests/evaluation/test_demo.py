@@ -1,0 +1,166 @@
+"""The web demo without a browser: phrases, pictures, thresholds, hostile requests to its server."""
+
+from __future__ import annotations
+
+import io
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from car_core import CaR, CaRConfig, QueryError
+from dataset_adapters.images import ImageError
+from evaluation.demo.answer import Demo, Limits, read_picture, split_phrases
+
+pytest.importorskip("gradio", reason="Gradio is not installed (make setup)")
+THRESHOLDS = {"theta": 0.3, "eta": 0.4, "lambda_": 0.4}
+
+
+@pytest.fixture
+def demo(tiny_model: Path) -> Demo:
+    config = CaRConfig(proposal_model=str(tiny_model), classifier_model=str(tiny_model), profile="paper")
+    return Demo(CaR.from_config(config, weights="random:1"))
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cat", ["cat"]),
+        (" cat,  red   car ,, cat", ["cat", "red car"]),
+        ("man in red, left\n\ncat\n", ["man in red, left", "cat"]),
+        ("cat,dog\n", ["cat", "dog"]),
+    ],
+)
+def test_phrases_one_a_line_or_between_commas(text: str, expected: list[str]) -> None:
+    assert split_phrases(text, Limits()) == expected
+
+
+@pytest.mark.parametrize("text", ["", " ,\n", "a,b,c,d", "x" * 201])
+def test_none_too_many_and_too_long_phrases_are_refused(text: str) -> None:
+    with pytest.raises(QueryError, match="phrases: expected"):
+        split_phrases(text, Limits(phrases=3))
+
+
+def test_a_picture_is_shrunk_and_a_larger_one_refused(photo: Path) -> None:
+    assert read_picture(photo, Limits(side=28)).shape == (20, 28, 3)
+    assert read_picture(photo, Limits()).shape == (40, 56, 3)
+    with pytest.raises(ImageError, match="at most 100 pixels, found 56 x 40"):
+        read_picture(photo, Limits(pixels=100))
+
+
+def test_the_answer_is_what_car_finds_and_thresholds_run_only_what_they_change(demo: Demo, photo: Path) -> None:
+    first = demo.answer(photo, "cat, <b>dog</b>", THRESHOLDS)
+    assert "Known" not in first.status
+    assert "&lt;b&gt;dog" in first.html
+    assert "<b>dog" not in first.html
+    again = demo.answer(photo, "cat, <b>dog</b>", THRESHOLDS)
+    assert "Computed" not in again.status
+    assert again.html == first.html
+    stricter = demo.answer(photo, "cat, <b>dog</b>", {**THRESHOLDS, "theta": 1.0})
+    assert "dropped in step 1" in stricter.html
+    assert "Computed" not in stricter.status  # the first step is known, and there is no second one
+    other = demo.answer(photo, "cat, <b>dog</b>", {**THRESHOLDS, "eta": 0.9})
+    assert "f reads the image" in other.status.partition("Known from before")[2]
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "thresholds", "expected"),
+    [
+        (None, "cat", {}, "picture: expected one, found none"),
+        ("photo.png", "", {}, "phrases: expected 1 to 12, found 0"),
+        ("photo.png", "1 " * 90, {}, "tokens"),
+        ("photo.png", "cat", {"theta": float("nan")}, "theta"),
+        ("photo.png", "cat", {"eta": 7}, "eta"),
+        ("notes.png", "cat", {}, "expected an image file, found something else"),
+        ("gone.png", "cat", {}, "expected an image file, found something else"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(
+    demo: Demo, photo: Path, place: str | None, text: str, thresholds: dict[str, float], expected: str
+) -> None:
+    (photo.parent / "notes.png").write_text("<script>")
+    answer = demo.answer(place and photo.parent / place, text, {**THRESHOLDS, **thresholds})
+    assert answer.html == ""
+    assert expected in answer.status
+    assert str(photo.parent) not in answer.status
+
+
+@pytest.fixture
+def address(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The demo's server; the test fails if it asks any other machine for anything."""
+    from evaluation.demo.page import serving
+
+    asked, connect, resolve = [], socket.socket.connect, socket.getaddrinfo
+
+    def noted_connect(self: socket.socket, place: Any) -> None:
+        asked.append(place[0] if isinstance(place, tuple) else "127.0.0.1")
+        connect(self, place)
+
+    def noted_resolve(host: Any, *more: Any, **options: Any) -> Any:
+        asked.append(host)
+        return resolve(host, *more, **options)
+
+    monkeypatch.setattr(socket.socket, "connect", noted_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", noted_resolve)
+    with serving(demo) as url:
+        yield url.rstrip("/")
+    assert set(asked) <= {"127.0.0.1", "localhost", "::1", None, b"127.0.0.1"}
+
+
+def test_the_server_gives_nothing_but_its_page(address: str, photo: Path) -> None:
+    page = requests.get(address, timeout=30)
+    assert page.status_code == 200
+    assert page.headers["content-security-policy"].startswith("default-src 'self'")
+    assert requests.get(address, headers={"Host": "evil.example"}, timeout=30).status_code == 400
+    for path in ("/docs", "/gradio_api/openapi.json", "/gradio_api/proxy=http://evil.example/", "/monitoring"):
+        assert requests.get(address + path, timeout=30).status_code == 404, path
+    for place in (photo, "/etc/passwd", "http://evil.example/x.png", "../../../../etc/passwd"):
+        answer = requests.get(f"{address}/gradio_api/file={place}", timeout=30, allow_redirects=False)
+        assert answer.status_code in (403, 404), place
+    # Past the queue there is no way in but for examples.
+    request = {"data": [None, "cat", 0.3, 0.4, 0.4], "fn_index": segment_index(address)}
+    for path in ("run/predict", "call/predict", "vibe-edit"):
+        assert requests.post(f"{address}/gradio_api/{path}", json=request, timeout=30).status_code == 404, path
+
+
+def test_uploads_are_limited_and_nothing_else_is_opened(address: str, photo: Path) -> None:
+    big = requests.post(f"{address}/gradio_api/upload", files={"files": ("a.png", bytes(11 * 2**20))}, timeout=60)
+    assert big.status_code == 413
+    for place in (str(photo), "/etc/hostname", "http://127.0.0.1:9/x.png", "https://evil.example/x.png"):
+        assert "process_completed" in (events := events_of(address, place))
+        assert '"success":false' in events
+
+
+def events_of(address: str, place: str) -> str:
+    """What the queue answers to a request with a picture at this place."""
+    picture = {"path": place, "meta": {"_type": "gradio.FileData"}}
+    session = {"session_hash": "abc"}
+    data = {"data": [picture, "cat", 0.3, 0.4, 0.4], "fn_index": segment_index(address), **session}
+    joined = requests.post(f"{address}/gradio_api/queue/join", json=data, timeout=30)
+    assert joined.status_code == 200, joined.text
+    lines = io.StringIO()
+    with requests.get(f"{address}/gradio_api/queue/data", params=session, stream=True, timeout=60) as stream:
+        for line in stream.iter_lines(decode_unicode=True):
+            lines.write(line)
+            if "process_completed" in line:
+                break
+    return lines.getvalue()
+
+
+def segment_index(address: str) -> int:
+    """Number of the function behind the button."""
+    config = requests.get(f"{address}/config", timeout=30).json()
+    [number] = [entry["id"] for entry in config["dependencies"] if len(entry["targets"]) == 2]
+    return int(number)

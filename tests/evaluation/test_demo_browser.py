@@ -1,0 +1,89 @@
+"""The demo in Chromium: upload, type, see masks; a hostile phrase stays text; sliders; nothing from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import chromium, needs_chromium
+from PIL import Image
+
+from car_core import CaR, CaRConfig
+from evaluation.demo.answer import Demo
+
+pytest.importorskip("gradio", reason="Gradio is not installed (make setup)")
+pytestmark = needs_chromium
+
+HOSTILE = "</td><img src=x onerror='window.hacked = 1'><script>window.hacked = 1</script>"
+
+
+@pytest.fixture
+def open_demo(tiny_model: Path) -> Iterator[Any]:
+    """open_demo(width): the demo in a page; the test fails on any error of the page or request to elsewhere."""
+    from evaluation.demo.page import serving
+
+    config = CaRConfig(proposal_model=str(tiny_model), classifier_model=str(tiny_model), profile="paper", theta=0.1)
+    car, faults = CaR.from_config(config, weights="random:1"), []
+    with serving(Demo(car)) as address, chromium() as browser:
+
+        def open_page(width: int) -> Any:
+            page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
+            page.set_default_timeout(60_000)
+            page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            page.on("request", lambda request: note_request(request.url))
+            page.goto(address)
+            return page
+
+        def note_request(url: str) -> None:
+            if not url.startswith((address, "data:", "blob:")):
+                faults.append(f"request to {url}")
+
+        yield open_page
+    assert faults == []
+
+
+def upload(page: Any, path: Path) -> None:
+    page.locator("#picture input[type=file]").set_input_files(path)
+    page.locator("#picture img").first.wait_for()
+
+
+def enter(page: Any, text: str) -> None:
+    page.locator("#phrases textarea, #phrases input").first.fill(text)
+    page.locator("#segment").click()
+
+
+def test_upload_type_and_see_masks(open_demo: Any, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)).save(photo)
+    page = open_demo(1200)
+    enter(page, "cat")
+    page.locator("#status", has_text="picture: expected one, found none").wait_for()
+    upload(page, photo)
+    enter(page, f"cat, dog, {HOSTILE}")
+    page.locator("#result .step").first.wait_for()
+    assert page.locator("#result .outcome tbody tr").count() == 3
+    assert page.locator("#result .outcome", has_text=HOSTILE).count() == 1
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("#result img[src='x']").count() == 0
+    pictures = "[...document.querySelectorAll('#result img')]"
+    assert page.evaluate(f"{pictures}.length") >= 1 + 2 * 3
+    assert page.evaluate(f"{pictures}.every((image) => image.complete && image.naturalWidth > 0)")
+    # theta up: all are dropped, and only what theta changes was computed.
+    box = page.locator("#theta input[type=number]")
+    box.fill("1")
+    box.blur()
+    page.locator("#result .outcome", has_text="dropped in step 1").wait_for()
+    page.locator("#status", has_text="Known from before: f reads the image").wait_for()
+
+
+def test_an_example_on_a_phone(open_demo: Any) -> None:
+    page = open_demo(380)
+    page.get_by_text("bird, car, sheep").click()
+    page.locator("#picture img").first.wait_for()
+    page.locator("#segment").click()
+    page.locator("#result .step").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
