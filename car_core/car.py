@@ -385,7 +385,8 @@ class CaR:
 
     def _refined(self, task: RefineTask) -> Refined:
         start = time.perf_counter()
-        found = self._recalled("refine", task.inputs, lambda: refined(task))
+        # Without a survivor there is nothing to refine, and nothing to remember.
+        found = self._recalled("refine", task.inputs, lambda: refined(task)) if task.groups else refined(task)
         return replace(found, seconds=time.perf_counter() - start)
 
 

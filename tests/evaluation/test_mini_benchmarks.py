@@ -33,7 +33,7 @@ def test_they_follow_their_parents(name: str, parent: str) -> None:
     assert (mini.embedded, mini.paper, base.embedded) == (True, None, False)
     own, its = (resolve_config(each, "paper", {})[0] for each in (mini, base))
     # What is tuned for the small model; the rest is the parent's protocol.
-    tuned = {"eta", "theta", "lambda_", "prompts", "stuff_prompts"}
+    tuned = {"eta", "theta", "lambda_", "prompts", "stuff_prompts", "background"}
     assert own.model_dump(exclude=tuned) == its.model_dump(exclude=tuned)
 
 

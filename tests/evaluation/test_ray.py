@@ -73,6 +73,25 @@ def at_record(monkeypatch: pytest.MonkeyPatch, faults: dict[int, Callable[[], No
     monkeypatch.setattr(RunDirectory, "append", append)
 
 
+def when_all_are_at_work(monkeypatch: pytest.MonkeyPatch, records: int, node: Any, fault: Callable[[], None]) -> None:
+    """Let the fault happen once, after so many records, when no actor is idle and the node has one."""
+    original, taken, happened = engine._Dispatcher._hand_out, engine._Dispatcher._finish, list[bool]()
+    finished: list[int] = []
+
+    def count(dispatcher: Any, chain: Any, answer: Any) -> Any:
+        finished.extend(1 for _ in answer.records)
+        return taken(dispatcher, chain, answer)
+
+    def hand_out(dispatcher: Any) -> None:
+        original(dispatcher)
+        if len(finished) >= records and not happened and not dispatcher.idle and actors_of(node):
+            happened.append(True)
+            fault()
+
+    monkeypatch.setattr(engine._Dispatcher, "_finish", count)
+    monkeypatch.setattr(engine._Dispatcher, "_hand_out", hand_out)
+
+
 def raylet(node: Any) -> int:
     return int(node.all_processes["raylet"][0].process.pid)
 
@@ -122,11 +141,8 @@ def test_an_actor_and_a_node_killed_on_the_way_change_no_bit(
     with monkeypatch.context() as patch:
         # The head's actor is killed first, so that only the other node's is left when that goes, too.
         second = nodes.worker_nodes.copy().pop()
-        faults = {
-            2: lambda: kill_an_actor_of(nodes.head_node),
-            4: lambda: nodes.remove_node(second, allow_graceful=False),
-        }
-        at_record(patch, faults)
+        at_record(patch, {2: lambda: kill_an_actor_of(nodes.head_node)})
+        when_all_are_at_work(patch, 3, second, lambda: nodes.remove_node(second, allow_graceful=False))
         found = evaluate(RunOptions(**{**vars(options), **on_the_cluster}))
     assert len(lost) >= 2
     assert any("node has died" in told or "node was terminated" in told for told in lost)

@@ -53,7 +53,7 @@ REPEATS = 8
 class HeldOutTest:
     """Zero-shot classification among the 20 VOC classes, of images drawn once from a fixed seed."""
 
-    def __init__(self, packages: Path, cache: Path, side: int = 128) -> None:
+    def __init__(self, packages: Path, cache: Path, side: int = 160) -> None:
         self.side = side
         self.bank = BackgroundBank(np.random.default_rng(99), 6, 256)
         self.tokenizer = CaptionTokenizer()

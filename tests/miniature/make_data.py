@@ -29,16 +29,17 @@ VAL_IMAGES, TUNING_IMAGES, TEST_IMAGES = 48, 24, 12
 SHORT_SIDES, ASPECTS = (200, 248), (1.0, 1.35)
 """Ranges of the images' shorter side in pixels and of longer over shorter side."""
 SEMANTIC = SceneStyle(
-    sizes=(0.38, 0.65),
-    lone_sizes=(0.5, 0.72),
+    sizes=(0.44, 0.76),
+    lone_sizes=(0.56, 0.84),
     variation=0.25,
     tinted=0.0,
     plain=0.0,
     two_backgrounds=0.4,
     same_concept=0.15,
     zoom=1.8,
+    min_visible=0.75,
 )
-REFERRING = replace(SEMANTIC, sizes=(0.28, 0.6), tinted=0.6, same_concept=0.75)
+REFERRING = replace(SEMANTIC, sizes=(0.32, 0.65), tinted=0.6, same_concept=0.75)
 
 
 class SceneMaker:

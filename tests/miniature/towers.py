@@ -142,23 +142,30 @@ def image_features(visual: Any, images: Tensor) -> dict[str, Tensor]:
     return pooled_features(visual, images, grid_positions(visual, images.shape[-1] // visual.conv1.stride[0]), 1.0)
 
 
-def pooled_features(visual: Any, images: Tensor, positions: Tensor, keep: float) -> dict[str, Tensor]:
+def pooled_features(
+    visual: Any, images: Tensor, positions: Tensor, keep: float, by_detail: bool = False
+) -> dict[str, Tensor]:
     """Unit image vectors [N, D] of each pooling, from a random share `keep` of the patches.
+
+    by_detail: patches with more detail are kept more often, which is where a blurred image shows its marked object.
 
     class: the class token, as CLIP. patches: the mean over patch tokens, as CaR's mask proposal generator pools.
     early: the class token before the last block, as CaR's released classifier reads it. local: every patch token for
-    itself [N, patches, D].
+    itself [N, patches, D]. value: the last block's value of every patch, projected, without attention or residual
+    [N, patches, D]: what the channel weights of Grad-CAM on that block's input read.
     """
     tokens = visual.conv1(images).flatten(2).transpose(1, 2) + positions
     if keep < 1.0:
-        tokens = _keep_patches(tokens, keep)
+        weights = patch_detail(images, visual.conv1.stride[0]) if by_detail else torch.ones_like(tokens[..., 0])
+        tokens = _keep_patches(tokens, keep, weights.float())
     first = (visual.class_embedding + visual.positional_embedding[0]).expand(len(tokens), 1, -1)
     hidden = visual.ln_pre(torch.cat([first, tokens], dim=1))
     for block in visual.transformer.resblocks[:-1]:
         hidden = block_output(block, hidden)
-    last = visual.ln_post(block_output(visual.transformer.resblocks[-1], hidden))
+    block = visual.transformer.resblocks[-1]
+    last = visual.ln_post(block_output(block, hidden))
     pooled = {"class": last[:, 0], "patches": last[:, 1:].mean(1), "early": visual.ln_post(hidden[:, 0])}
-    pooled["local"] = last[:, 1:]
+    pooled |= {"local": last[:, 1:], "value": visual.ln_post(_values(block, hidden[:, 1:]))}
     return {name: F.normalize(vector @ visual.proj, dim=-1) for name, vector in pooled.items()}
 
 
@@ -171,6 +178,13 @@ def block_output(block: Any, tokens: Tensor, mask: Tensor | None = None) -> Tens
     return tokens + block.mlp(block.ln_2(tokens))
 
 
+def _values(block: Any, tokens: Tensor) -> Tensor:
+    """Each token's value through the attention's output projection, as if it attended to itself alone."""
+    attn, width = block.attn, tokens.shape[-1]
+    value = F.linear(block.ln_1(tokens), attn.in_proj_weight[2 * width :], attn.in_proj_bias[2 * width :])
+    return F.linear(value, attn.out_proj.weight, attn.out_proj.bias)
+
+
 def _attention(attn: Any, tokens: Tensor, mask: Tensor | None) -> Tensor:
     batch, length, width = tokens.shape
     stacked = F.linear(tokens, attn.in_proj_weight, attn.in_proj_bias)
@@ -181,9 +195,16 @@ def _attention(attn: Any, tokens: Tensor, mask: Tensor | None) -> Tensor:
     return F.linear(mixed, attn.out_proj.weight, attn.out_proj.bias)
 
 
-def _keep_patches(tokens: Tensor, keep: float) -> Tensor:
+def patch_detail(images: Tensor, side: int) -> Tensor:
+    """Standard deviation of each patch's pixels, over the channels [N, patches], and a little."""
+    mean, square = F.avg_pool2d(images, side), F.avg_pool2d(images.square(), side)
+    return (square - mean.square()).clamp(min=0).sqrt().mean(1).flatten(1) + 0.05
+
+
+def _keep_patches(tokens: Tensor, keep: float, weights: Tensor) -> Tensor:
+    """A share of the tokens, drawn without replacement by their weights [N, patches]."""
     kept = max(1, round(tokens.shape[1] * keep))
-    order = torch.rand(tokens.shape[:2], device=tokens.device).argsort(1)[:, :kept]
+    order = (torch.empty_like(weights).exponential_() / weights).argsort(1)[:, :kept]
     return tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[2]))
 
 

@@ -37,15 +37,17 @@ from towers import (
     start_from_images,
 )
 
-POOLING_WEIGHTS = {"class": 1.0, "patches": 1.0, "early": 0.25, "local": 1.0}
+POOLING_WEIGHTS = {"class": 1.0, "patches": 1.0, "early": 0.25, "local": 0.5, "value": 1.0}
 ATTRIBUTE_SHARE = 0.5
 """Length of an attribute's direction (colour, place, size) beside a concept's or background's; see text_loss."""
-BACKGROUND_WEIGHT, CAPTION_WEIGHT = 0.3, 0.7
+BACKGROUND_WEIGHT, CAPTION_WEIGHT = 0.15, 0.7
 """Weights of a scene's backgrounds and of its own caption beside its objects' captions (1 in all)."""
+SALIENCE = 2.0
+"""Logits by which an object's caption is to outdo those of backgrounds."""
 TEXT_BATCHES = 250
 """Batches at the start that teach the text tower alone; see text_loss."""
 WARMUP = 100
-DECAY_SHARE, WHOLE_SHARE = 0.4, 0.08
+DECAY_SHARE, WHOLE_SHARE = 0.43, 0.02
 """Shares of all batches: the learning rate falls to zero over the last; at the very last, whole images are seen."""
 SINGLE_SHARE = 0.4
 """Share of all batches that show mostly single objects, on small images."""
@@ -58,8 +60,8 @@ SINGLE = Lesson(
     (0.85, 0.15),
     0.0,
 )
-SCENES = Lesson(128, SceneStyle(variation=0.6), (0.4, 0.35, 0.25), 0.5)
-LARGE_SCENES = Lesson(192, SceneStyle(variation=0.6, zoom=1.5), (0.4, 0.35, 0.25), 0.4)
+SCENES = Lesson(160, SceneStyle(variation=0.6, zoom=1.25), (0.35, 0.35, 0.3), 0.7)
+LARGE_SCENES = Lesson(240, SceneStyle(variation=0.6, zoom=1.8), (0.3, 0.35, 0.35), 0.1)
 
 
 @dataclass
@@ -71,7 +73,7 @@ class Trainer:
     optimizers: list[torch.optim.Optimizer]
     tokens: list[int]
     tokenizer: CaptionTokenizer
-    image_encoder: Callable[[Any, Tensor, Tensor, float], dict[str, Tensor]]
+    image_encoder: Callable[[Any, Tensor, Tensor, float, bool], dict[str, Tensor]]
     batch: int = 0
 
     def state(self) -> dict[str, Any]:
@@ -110,17 +112,17 @@ def new_trainer(device: str, matrix_lr: float, other_lr: float) -> Trainer:
 
 
 def lesson_plan(batches: int) -> list[Lesson]:
-    """The lesson of every batch: single objects first, then scenes, every fifth batch of them large."""
-    later = [LARGE_SCENES if index % 5 == 4 else SCENES for index in range(batches)]
+    """The lesson of every batch: single objects first, then scenes, every third batch of them large."""
+    later = [LARGE_SCENES if index % 3 == 2 else SCENES for index in range(batches)]
     early = [SINGLE] * int(SINGLE_SHARE * batches)
     return early + later[len(early) :]
 
 
 def kept_share(lesson: Lesson, whole: bool) -> float:
     """Share of patches that the image tower sees: fewer while learning fast, all at the end."""
-    if lesson.side == 192:
-        return 0.5 if whole else 0.25
-    return 1.0 if whole or lesson.side == 64 else 0.5
+    if lesson is LARGE_SCENES:
+        return 0.4 if whole else 0.2
+    return 1.0 if whole or lesson is SINGLE else 0.4
 
 
 def learning_rate_factor(batch: int, batches: int) -> float:
@@ -147,14 +149,23 @@ def truth_table(facts: Tensor, caption_facts: Tensor) -> Tensor:
 
 
 def contrastive_loss(logits: Tensor, positives: Tensor, truth: Tensor) -> Tensor:
-    """Each true caption against the false ones of its image, and each image against those its caption is false of."""
+    """Each true caption against the false ones of its image, and each image against those its caption is false of.
+
+    A caption of an object is also held against those of its background and of the other objects: what a picture is of
+    outranks what is behind, and no object outranks another.
+    """
+    n_concepts = len(load_concepts())
     false = logits.masked_fill(truth, -1e4)
-    to_text = F.softplus(false.logsumexp(1, keepdim=True) - logits)
+    rivals = false.logsumexp(1, keepdim=True)
+    behind = SALIENCE + logits[:, n_concepts:N_TOPICS]
+    shown = logits[:, :n_concepts].masked_fill(~truth[:, :n_concepts], -1e4)
+    objects = torch.cat([rivals, behind, shown], dim=1).logsumexp(1, keepdim=True) - logits[:, :n_concepts]
+    to_text = torch.cat([objects, F.softplus(rivals - logits[:, n_concepts:])], dim=1)
     to_image = F.softplus(false.logsumexp(0, keepdim=True) - logits)
     return ((to_text + to_image) * positives).sum() / (2 * positives.sum())
 
 
-def batch_loss(trainer: Trainer, batch: Batch, keep: float, device: str) -> dict[str, Tensor]:
+def batch_loss(trainer: Trainer, batch: Batch, lesson: Lesson, whole: bool, device: str) -> dict[str, Tensor]:
     """Losses of a batch: one a pooling."""
     images = normalize_pixels(torch.from_numpy(batch.images).to(device))
     facts, caption_facts = (torch.from_numpy(array).to(device) for array in (batch.facts, batch.caption_facts))
@@ -163,9 +174,8 @@ def batch_loss(trainer: Trainer, batch: Batch, keep: float, device: str) -> dict
     scale = trainer.model.logit_scale.exp()
     positives, truth = positive_weights(facts, len(facts)), truth_table(facts, caption_facts)
     visual = trainer.model.visual
-    pooled = trainer.image_encoder(
-        visual, images, grid_positions(visual, images.shape[-1] // visual.conv1.stride[0]), keep
-    )
+    positions = grid_positions(visual, images.shape[-1] // visual.conv1.stride[0])
+    pooled = trainer.image_encoder(visual, images, positions, kept_share(lesson, whole), lesson is SCENES)
     with torch.autocast(device, enabled=False):
         return {
             name: contrastive_loss(_logits(scale * image.float(), text.float()), positives, truth)
@@ -204,11 +214,13 @@ def _distinct(texts: Sequence[str]) -> tuple[list[str], list[int]]:
     return distinct, [index[text] for text in texts]
 
 
-def train_step(trainer: Trainer, batch: Batch, keep: float, factor: float, device: str) -> dict[str, float]:
+def train_step(
+    trainer: Trainer, batch: Batch, lesson: Lesson, whole: bool, factor: float, device: str
+) -> dict[str, float]:
     """One update; returns the losses."""
     with torch.autocast(device, torch.bfloat16):
         taught = trainer.batch < TEXT_BATCHES
-        losses = text_loss(trainer, batch, device) if taught else batch_loss(trainer, batch, keep, device)
+        losses = text_loss(trainer, batch, device) if taught else batch_loss(trainer, batch, lesson, whole, device)
     total = sum(
         (POOLING_WEIGHTS.get(name, 1.0) * loss for name, loss in losses.items()), torch.zeros((), device=device)
     )
@@ -276,7 +288,7 @@ def run(options: argparse.Namespace) -> None:
         if trainer.batch == 0:
             start_from_images(trainer.model, normalize_pixels(torch.from_numpy(batch.images)), START_SCALE)
         whole = trainer.batch >= (1 - WHOLE_SHARE) * options.batches
-        losses = train_step(trainer, batch, kept_share(plan[trainer.batch], whole), factor, options.device)
+        losses = train_step(trainer, batch, plan[trainer.batch], whole, factor, options.device)
         recent = {name: 0.95 * recent.get(name, loss) + 0.05 * loss for name, loss in losses.items()}
         done += len(batch.images)
         if trainer.batch == int((1 - DECAY_SHARE) * options.batches):
@@ -296,7 +308,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--packages", type=Path, required=True, help="folder of the @iconify-json packages")
     parser.add_argument("--work", type=Path, required=True, help="folder for rendered sprites and checkpoints")
     parser.add_argument("--resume", action="store_true", help="go on from checkpoints/last.pt")
-    parser.add_argument("--batches", type=int, default=3600)
+    parser.add_argument("--batches", type=int, default=6800)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--matrix-lr", type=float, default=0.02)
     parser.add_argument("--other-lr", type=float, default=2e-3)

@@ -15,15 +15,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from car_core.config import COMMON_BACKGROUND
 from car_core.weights import load_clip
 from evaluation.runner import RunOptions, prepare, run_prepared
 
 ROOTS = {"voc21": "VOCdevkit", "coco-object": "coco", "context60": "VOCdevkit", "refcoco-val": "refer"}
 FIGURES = {"voc21": "miou", "coco-object": "miou", "context60": "miou", "refcoco-val": "miou_mean_over_samples"}
+BACKGROUNDS = (
+    *("grass", "sky", "sand", "water", "wall", "road", "snow", "wood"),
+    *("rock", "ground", "floor", "curtain", "fence", "railway"),
+)
+"""What the miniature's scenes have behind their objects, as CaR's background queries are what photos have."""
 GRID: dict[str, Sequence[Any]] = {
-    "theta": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
+    "theta": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
     "eta": (0.3, 0.4, 0.5, 0.6),
-    "lambda_": (0.2, 0.3, 0.4, 0.5, 0.6),
+    "lambda_": (0.3, 0.4, 0.5, 0.6, 0.7),
+    "background": (COMMON_BACKGROUND, BACKGROUNDS, tuple(dict.fromkeys((*COMMON_BACKGROUND, *BACKGROUNDS)))),
     "prompts": (["circle", "blur"], ["blur"], ["circle", "blur", "gray"], ["mask"], ["contour", "blur"]),
 }
 

@@ -14,9 +14,6 @@ from .backgrounds import BackgroundBank
 from .sprites import Sprite
 from .vocabulary import COLOURS
 
-MIN_VISIBLE = 0.5
-"""Every object keeps at least this share of its pixels visible, inside the image and not covered."""
-
 
 @dataclass(frozen=True)
 class SceneStyle:
@@ -31,6 +28,8 @@ class SceneStyle:
     two_backgrounds: float = 0.3
     same_concept: float = 0.1
     zoom: float = 1.0
+    min_visible: float = 0.5
+    """Every object keeps at least this share of its pixels visible, inside the image and not covered."""
 
 
 @dataclass
@@ -112,7 +111,7 @@ def compose_scene(
         sprite = shelf.pick(concept, rng)
         colour = list(COLOURS)[int(rng.integers(len(COLOURS)))] if rng.random() < style.tinted else None
         drawing = draw_sprite(rng, shelf.pixels(sprite, longer), longer, colour, style.variation)
-        place_sprite(rng, scene, sprite, colour, drawing)
+        place_sprite(rng, scene, sprite, colour, drawing, style.min_visible)
     return scene
 
 
@@ -153,7 +152,12 @@ def draw_sprite(
 
 
 def place_sprite(
-    rng: np.random.Generator, scene: Scene, sprite: Sprite, colour: str | None, drawing: np.ndarray
+    rng: np.random.Generator,
+    scene: Scene,
+    sprite: Sprite,
+    colour: str | None,
+    drawing: np.ndarray,
+    min_visible: float,
 ) -> bool:
     """Paint a drawing where it hides no object too much; False when no such place was found."""
     height, width = scene.image.shape[:2]
@@ -166,7 +170,7 @@ def place_sprite(
         window, part = _overlap(drawing, top, left, height, width)
         mask = np.zeros((height, width), bool)
         mask[window] = solid[part]
-        if mask.sum() < MIN_VISIBLE * area or area < 20 or _hides_too_much(scene, mask):
+        if mask.sum() < min_visible * area or area < 20 or _hides_too_much(scene, mask, min_visible):
             continue
         _paint(scene.image, drawing, window, part)
         for other in scene.objects:
@@ -199,8 +203,8 @@ def _overlap(
     return window, (slice(first_row - top, bottom - top), slice(first_column - left, right - left))
 
 
-def _hides_too_much(scene: Scene, mask: np.ndarray) -> bool:
-    return any((other.mask & ~mask).sum() < MIN_VISIBLE * other.area for other in scene.objects)
+def _hides_too_much(scene: Scene, mask: np.ndarray, min_visible: float) -> bool:
+    return any((other.mask & ~mask).sum() < min_visible * other.area for other in scene.objects)
 
 
 def _paint(image: np.ndarray, drawing: np.ndarray, window: tuple[slice, slice], part: tuple[slice, slice]) -> None:

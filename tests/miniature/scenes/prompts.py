@@ -10,6 +10,8 @@ KINDS = (
     "circle",
     "circle blur",
     "circle blur",
+    "circle blur",
+    "circle blur",
     "blur",
     "blur gray",
     "gray",
