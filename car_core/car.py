@@ -19,7 +19,7 @@ from car_core.config import CaRConfig, format_text
 from car_core.device import as_device
 from car_core.errors import ConfigError, ImageError, ModelError, QueryError
 from car_core.images import ImageLike, as_rgb, size_of, upsample, upsample_all
-from car_core.memory import Growing, Result, StageMemory
+from car_core.memory import Result, StageMemory, Tensors
 from car_core.passes import Passes
 from car_core.prompts import draw_over, surroundings
 from car_core.proposals import EncodedImage, ProposalGenerator
@@ -257,14 +257,18 @@ class CaR:
         self, job: _Job, queries: Sequence[str], *, background: Sequence[str], prompts: tuple[str, ...] | None
     ) -> _Job:
         """Another run on the image of ``job``, which is not encoded again."""
-        prompts = job.prompts if prompts is None else prompts
+        prompts, outside = job.prompts if prompts is None else prompts, job.outside
+        seconds: dict[str, float] = defaultdict(float)
+        if prompts != job.prompts:
+            with timed(seconds, "prompts", self.device):
+                outside = surroundings(job.image, prompts, self.config.gray_weights)
         return replace(
             job,
             recurrence=Recurrence(self.config, self.check_queries(queries)),
             background=self._check_background(background),
             prompts=prompts,
-            seconds=defaultdict(float),
-            outside=surroundings(job.image, prompts, self.config.gray_weights),
+            seconds=seconds,
+            outside=outside,
             features={},
         )
 
@@ -338,9 +342,9 @@ class CaR:
         the activations of texts but all that f had after being asked the same, in the same order.
         """
 
-        def activated() -> Growing[str]:
+        def activated() -> Tensors[str]:
             self._proposal(job.encoded, texts, against)
-            return Growing(job.encoded.activations)
+            return Tensors(job.encoded.activations)
 
         job.encoded.activations.update(self._recalled("activations", (job.image, job.asked), activated))
 

@@ -26,8 +26,8 @@ Result = TypeVar("Result", bound=Kept)
 Key = TypeVar("Key")
 
 
-class Growing(dict[Key, Tensor]):
-    """Tensors by key that are kept together, as one result to which others are added."""
+class Tensors(dict[Key, Tensor]):
+    """Tensors by key, kept together as one result."""
 
     @property
     def nbytes(self) -> int:

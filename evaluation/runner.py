@@ -35,7 +35,7 @@ from evaluation.protocol import Protocol, resolve_protocol
 from evaluation.recompute import figures_of, require_own_records
 from evaluation.saving import Saving
 from evaluation.scorer import Scorer
-from evaluation.segmenter import ConfiguredSegmenter
+from evaluation.segmenter import ConfiguredSegmenter, Unrefining
 from results import (
     BenchmarkInfo,
     DatasetInfo,
@@ -358,7 +358,7 @@ def _segment_rest(
 def _refine_workers(prepared: Prepared, options: RunOptions) -> int:
     """Refining processes of a run: none where refinement takes no time or is the device's."""
     crf = getattr(prepared.car.config, "crf", None)
-    if crf is None or crf.implementation != "pydensecrf":
+    if crf is None or crf.implementation != "pydensecrf" or not isinstance(prepared.car, Unrefining):
         return 0
     return default_workers() if options.refine_workers is None else options.refine_workers
 

@@ -163,12 +163,8 @@ def _by_method(options: RunOptions) -> list[RunOptions]:
 
 
 def _in_own_process(task: Task) -> Finished:
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        try:
-            [finished] = pool.submit(_run_group, [task]).result()
-            return finished
-        except BrokenProcessPool as error:
-            raise WorkerError(f"the process of {task[0].name} died ({error}); finished samples are kept") from None
+    [[finished]] = _run_in_processes([[task]], 1)
+    return finished
 
 
 def _options(entry: SuiteRun, out: Path | None, jobs: int, common: Mapping[str, Any]) -> RunOptions:
@@ -235,9 +231,13 @@ def _start_process(jobs: int) -> None:
 
 
 class Models:
-    """CaR under any configuration, on models that are loaded once and remember the stages of the images at hand."""
+    """CaR under any configuration, on models that are loaded once and remember the stages of the images at hand.
+
+    remember: whether those made from now on do; runs that go alone have no use for it.
+    """
 
     def __init__(self) -> None:
+        self.remember = True
         self._load = functools.cache(load_clip)
         self._made: dict[Hashable, CaR] = {}
 
@@ -247,11 +247,15 @@ class Models:
         if key not in self._made:
             self._made[key] = CaR.from_config(config, weights=weights, device=device, load=self._load)
             self._made[key].memory = StageMemory()
-        return self._made[key].with_config(config)
+        car = self._made[key].with_config(config)
+        if not self.remember:
+            car.memory = None
+        return car
 
 
 def _run_group(tasks: Sequence[Task], models: Models | None = None) -> list[Finished]:
     models = models or Models()
+    models.remember = len(tasks) > 1
     with stop_request() as stop:
         prepared = []
         for entry, options in tasks:

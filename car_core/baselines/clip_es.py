@@ -52,7 +52,7 @@ class ClipESSegmenter(BaselineSegmenter[ClipESConfig]):
             texts, against = (self._in_template(names) for names in (queries, background))
             proposals = upsample_all(self._generator(encoded, texts, against), size_of(image))
         with timed(seconds, "refine", self.device):
-            masks = refine(image, proposals, self.config.crf, "rgb")
+            masks = refine(image, proposals, self.config.crf, "rgb", str(self.device))
         # Every proposal's maximum is 1: what tells queries apart here is how many pixels agree.
         scores = np.asarray(masks.mean(axis=(1, 2)), np.float32)
         kept = tuple(int(index) for index in np.flatnonzero(masks.any(axis=(1, 2))))

@@ -1,4 +1,4 @@
-"""Dense CRF over the proposals (Krähenbühl and Koltun, NIPS 2011), by pydensecrf."""
+"""Dense CRF over the proposals (Krähenbühl and Koltun, NIPS 2011), by pydensecrf or torch."""
 
 from __future__ import annotations
 

@@ -129,6 +129,8 @@ class _AtWork:
             return reason
         except RefinementError as error:
             return f"segmentation: {error}"
+        except Exception as error:  # of what is done with the masks; it is the sample's
+            return f"segmentation: {described(error)}"
         self._losses.count(False, "")
         return segmentation
 

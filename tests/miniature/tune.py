@@ -1,4 +1,4 @@
-"""Choose theta, lambda, eta or the prompts of the miniature's benchmarks on the tuning split, one after the other.
+"""Choose background queries, thresholds or the prompts of the miniature's benchmarks on the tuning split, in turn.
 
 python tests/miniature/tune.py [--weights FILE] [--benchmark voc21 ...]
 
@@ -71,7 +71,7 @@ class Tuner:
 def main() -> None:
     """Print every score and the choice for each benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=Path("dataset_adapters/miniature/tuning"))
     parser.add_argument("--weights", default="miniature")
     parser.add_argument("--benchmark", nargs="+", default=list(ROOTS), choices=list(ROOTS))
     parser.add_argument(
