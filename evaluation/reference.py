@@ -56,6 +56,8 @@ class Reference:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if not path.is_file():
+            raise ReferenceFileError(f"{path}: expected a file, found none")
         try:
             with np.load(path, allow_pickle=False) as file:
                 self._arrays = {name: file[name] for name in file.files}
