@@ -218,5 +218,5 @@ def test_impossible_settings_are_refused_by_name(method: str, settings: dict[str
 
 def test_load_baseline_builds_the_miniature() -> None:
     found = load_baseline("maskclip", weights="miniature")
-    assert (found.config.proposal_model, found.config.crop, found.config.short_side) == ("miniature", 128, 192)
+    assert (found.config.proposal_model, found.config.crop, found.config.short_side) == ("miniature", 160, 240)
     assert [record.role for record in found.weights] == ["proposal"]
