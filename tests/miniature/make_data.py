@@ -19,7 +19,7 @@ from scenes.augment import degrade
 from scenes.backgrounds import BackgroundBank
 from scenes.compose import Scene, SceneStyle, SpriteShelf, compose_scene
 from scenes.label_spaces import coco_id, context_label
-from scenes.sprites import HELD_OUT_STYLE, Sprite, load_sprites, training_sprites
+from scenes.sprites import HELD_OUT_STYLE, Sprite, emoji_sprites, load_sprites
 from scenes.vocabulary import load_concepts
 from semantic_layouts import write_coco_object, write_context, write_voc
 
@@ -126,7 +126,7 @@ def main() -> None:
         TEST_IMAGES,
         SEED,
     )
-    write_split(training_sprites(options.packages, cache), options.out / "tuning", TUNING_IMAGES, 0, SEED + 1000)
+    write_split(emoji_sprites(options.packages, cache), options.out / "tuning", TUNING_IMAGES, 0, SEED + 1000)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Train the miniature's CLIP on captioned emoji scenes; see README.md beside this file.
 
 python tests/miniature/train.py --packages DIR/node_modules/@iconify-json --work DIR [--batches N] [--resume]
+    [--start WEIGHTS.safetensors]
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ class Trainer:
     tokenizer: CaptionTokenizer
     image_encoder: Callable[[Any, Tensor, Tensor, float, bool], dict[str, Tensor]]
     batch: int = 0
+    first: int = 0
+    """Batch at which the optimizers were new: the learning rate rises from there."""
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on."""
@@ -82,20 +85,21 @@ class Trainer:
             "model": self.model.state_dict(),
             "average": self.average,
             "batch": self.batch,
+            "first": self.first,
             "optimizers": [o.state_dict() for o in self.optimizers],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         self.model.load_state_dict(state["model"])
-        self.average, self.batch = state["average"], state["batch"]
+        self.average, self.batch, self.first = state["average"], state["batch"], state["first"]
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
 
 
-def new_trainer(device: str, matrix_lr: float, other_lr: float) -> Trainer:
-    """A trainer at batch 0."""
-    model: Any = build_model()
+def new_trainer(device: str, matrix_lr: float, other_lr: float, start: Path | None) -> Trainer:
+    """A trainer at batch 0, of a new model or of one with the weights of a file."""
+    model: Any = build_model() if start is None else load_model(start).train()
     tokens = known_tokens(all_words())
     narrow_vocabulary(model, tokens)
     model.to(device)
@@ -125,9 +129,9 @@ def kept_share(lesson: Lesson, whole: bool) -> float:
     return 1.0 if whole or lesson is SINGLE else 0.4
 
 
-def learning_rate_factor(batch: int, batches: int) -> float:
-    """Rises over WARMUP batches, stays at one, falls linearly to zero over the last DECAY_SHARE."""
-    started = batch - TEXT_BATCHES if batch >= TEXT_BATCHES else batch
+def learning_rate_factor(batch: int, batches: int, first: int) -> float:
+    """Rises over WARMUP batches from `first` on, stays at one, falls linearly to zero over the last DECAY_SHARE."""
+    started = batch - max(first, TEXT_BATCHES) if batch >= TEXT_BATCHES else batch
     return min(1.0, (started + 1) / WARMUP, (batches - batch) / (DECAY_SHARE * batches))
 
 
@@ -272,7 +276,9 @@ def run(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     checkpoints = options.work / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
-    trainer = new_trainer(options.device, options.matrix_lr, options.other_lr)
+    trainer = new_trainer(options.device, options.matrix_lr, options.other_lr, options.start)
+    if options.start:
+        trainer.batch = trainer.first = max(TEXT_BATCHES, int(SINGLE_SHARE * options.batches))
     if options.resume:
         trainer.restore(torch.load(checkpoints / "last.pt", map_location=options.device))
     test = HeldOutTest(options.packages, options.work / "sprites")
@@ -284,7 +290,7 @@ def run(options: argparse.Namespace) -> None:
     for batch in stream_batches(
         options.packages, options.work / "sprites", options.seed, options.batch_size, plan, trainer.batch
     ):
-        factor = learning_rate_factor(trainer.batch, options.batches)
+        factor = learning_rate_factor(trainer.batch, options.batches, trainer.first)
         if trainer.batch == 0:
             start_from_images(trainer.model, normalize_pixels(torch.from_numpy(batch.images)), START_SCALE)
         whole = trainer.batch >= (1 - WHOLE_SHARE) * options.batches
@@ -308,6 +314,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--packages", type=Path, required=True, help="folder of the @iconify-json packages")
     parser.add_argument("--work", type=Path, required=True, help="folder for rendered sprites and checkpoints")
     parser.add_argument("--resume", action="store_true", help="go on from checkpoints/last.pt")
+    parser.add_argument("--start", type=Path, help="start from these weights, past the lessons for beginners")
     parser.add_argument("--batches", type=int, default=6800)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--matrix-lr", type=float, default=0.02)

@@ -85,6 +85,20 @@ def outline(rgba: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([colour.astype(np.uint8), np.maximum(alpha, edge)[..., None]], axis=2)
 
 
+def filled_holes(rgba: np.ndarray) -> np.ndarray:
+    """A drawing of one colour with its holes painted light and the rest dark, so that it hides what is behind it as
+    other drawings do; drawings of several colours as they are: uint8 RGBA [h, w, 4]."""
+    ink = rgba[..., 3] > 127
+    if not ink.any() or rgba[ink][:, :3].std(axis=0).max() > 2:
+        return rgba
+    padded = cv2.copyMakeBorder((~ink).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    cv2.floodFill(padded, None, (0, 0), 2)
+    hole = padded[1:-1, 1:-1] == 1
+    filled = rgba.copy()
+    filled[ink, :3], filled[hole] = 60, (225, 225, 225, 255)
+    return filled
+
+
 def random_affine(
     rng: np.random.Generator, size: tuple[int, int], longer: float, strength: float
 ) -> tuple[np.ndarray, int, int]:

@@ -14,10 +14,18 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
-from .vocabulary import Concept, load_concepts
+from .augment import filled_holes
+from .vocabulary import Concept, concept_indices, load_concepts
 
 HELD_OUT_STYLE = "noto"
 TRAINING_STYLES = ("twemoji", "fluent-emoji", "fluent-emoji-flat", "noto-v1", "emojione", "fxemoji")
+FURTHER_STYLES = ("streamline-emojis", "fluent-emoji-high-contrast", "emojione-monotone")
+"""Emoji of mostly one colour: shown in training, not in the tuning split."""
+PICTOGRAMS = "pictograms"
+"""Style of the icons of ICON_TABLE, whatever package they come from; like FURTHER_STYLES otherwise."""
+MISNAMED = {("streamline-emojis", "turkey")}
+"""Emoji that show something else in this style (here the country's flag)."""
+ICON_TABLE = Path(__file__).with_name("icons.tsv")
 SPRITE_SIDE = 160
 """Longer side of a cached sprite, in pixels."""
 PREDECESSOR_STYLE = "noto-v1"
@@ -92,8 +100,23 @@ def render_style(packages: Path, style: str) -> list[Sprite]:
     sprites: list[Sprite] = []
     for index, concept in enumerate(load_concepts()):
         for emoji, core in _emoji_of(concept):
-            if emoji in icons:
-                sprites.append(Sprite(style, emoji, index, core, render_svg(icons.svg(emoji))))
+            if emoji in icons and (style, emoji) not in MISNAMED:
+                pixels = render_svg(icons.svg(emoji))
+                pixels = filled_holes(pixels) if style in FURTHER_STYLES else pixels
+                sprites.append(Sprite(style, emoji, index, core, pixels))
+    return sprites
+
+
+def render_pictograms(packages: Path) -> list[Sprite]:
+    """The icons of ICON_TABLE, in its order."""
+    sprites: list[Sprite] = []
+    index = concept_indices()
+    for line in ICON_TABLE.read_text(encoding="utf-8").splitlines()[1:]:
+        package, concept, names = line.split("\t")
+        icons = IconSet(packages / package)
+        for name in names.split():
+            pixels = filled_holes(render_svg(icons.svg(name)))
+            sprites.append(Sprite(PICTOGRAMS, name, index[concept], False, pixels))
     return sprites
 
 
@@ -132,15 +155,21 @@ def load_sprites(packages: Path, cache: Path, styles: tuple[str, ...]) -> list[S
     for style in styles:
         path = cache / f"{style}.npz"
         if not path.exists():
-            _write_sprites(path, render_style(packages, style))
+            pictograms = style == PICTOGRAMS
+            _write_sprites(path, render_pictograms(packages) if pictograms else render_style(packages, style))
         sprites += _read_sprites(path)
     return sprites
 
 
-def training_sprites(packages: Path, cache: Path) -> list[Sprite]:
-    """What the miniature is trained on: the training styles without copies of held-out drawings."""
+def emoji_sprites(packages: Path, cache: Path) -> list[Sprite]:
+    """Emoji of the training styles without copies of held-out drawings: what the tuning split shows."""
     held_out = load_sprites(packages, cache, (HELD_OUT_STYLE,))
     return without_held_out_copies(load_sprites(packages, cache, TRAINING_STYLES), held_out)
+
+
+def training_sprites(packages: Path, cache: Path) -> list[Sprite]:
+    """What the miniature is trained on: the tuning split's emoji, and the further drawings."""
+    return emoji_sprites(packages, cache) + load_sprites(packages, cache, (*FURTHER_STYLES, PICTOGRAMS))
 
 
 def _write_sprites(path: Path, sprites: list[Sprite]) -> None:
