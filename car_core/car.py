@@ -19,7 +19,7 @@ from car_core.config import CaRConfig, format_text
 from car_core.device import as_device
 from car_core.errors import ConfigError, ImageError, ModelError, QueryError
 from car_core.images import ImageLike, as_rgb, size_of, upsample, upsample_all
-from car_core.memory import Result, StageMemory, Tensors
+from car_core.memory import Result, StageMemory
 from car_core.passes import Passes
 from car_core.prompts import draw_over, surroundings
 from car_core.proposals import EncodedImage, ProposalGenerator
@@ -46,7 +46,6 @@ class _Job:
     prompts: tuple[str, ...]
     seconds: dict[str, float]
     outside: RGBArray  # [H, W, 3], what the prompts show outside a mask
-    asked: list[tuple[list[str], list[str]]] = field(default_factory=list)  # of f so far, by all passes on the image
     proposals: Tensor = field(default_factory=lambda: torch.empty(0))  # [n, h, w] of the step at hand
     shown: list[bytes] = field(default_factory=list)  # digest of each mask of the step at hand
     prompted: list[RGBArray] = field(default_factory=list)  # n of [H, W, 3] of the step at hand, if traced
@@ -243,8 +242,6 @@ class CaR:
         prompts = self.config.prompts
         with timed(seconds, "prompts", self.device):
             outside = surroundings(rgb, prompts, self.config.gray_weights)
-        # Activations are kept apart: see _activate.
-        encoded = replace(encoded, activations={})
         return _Job(rgb, encoded, Recurrence(self.config, checked), against, prompts, seconds, outside)
 
     def _encode(self, image: RGBArray) -> EncodedImage:
@@ -329,24 +326,8 @@ class CaR:
         alive = [recurrence.queries[i] for i in recurrence.alive]
         texts = proposal_texts(self.config, alive, recurrence.step)
         against = [format_text(self.config.cam_template, text) for text in job.background]
-        job.asked.append((texts, against))
-        inputs = (job.image, job.asked, self.config.lambda_, self.config.mode)
-        if self.memory:
-            self._activate(job, texts, against)
+        inputs = (job.image, texts, against, self.config.lambda_, self.config.mode)
         return self._recalled("proposals", inputs, lambda: self._proposal(job.encoded, texts, against))
-
-    def _activate(self, job: _Job, texts: list[str], against: list[str]) -> None:
-        """Let f know of the image what it would know here without a memory.
-
-        A text's activation may depend in its last bit on the texts it was computed with. So what is recalled is not
-        the activations of texts but all that f had after being asked the same, in the same order.
-        """
-
-        def activated() -> Tensors[str]:
-            self._proposal(job.encoded, texts, against)
-            return Tensors(job.encoded.activations)
-
-        job.encoded.activations.update(self._recalled("activations", (job.image, job.asked), activated))
 
     def _advance(self, job: _Job, trace: bool) -> None:
         recurrence = job.recurrence

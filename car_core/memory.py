@@ -23,16 +23,6 @@ class Kept(Protocol):
 
 
 Result = TypeVar("Result", bound=Kept)
-Key = TypeVar("Key")
-
-
-class Tensors(dict[Key, Tensor]):
-    """Tensors by key, kept together as one result."""
-
-    @property
-    def nbytes(self) -> int:
-        """Size of its tensors in bytes."""
-        return sum(tensor.nbytes for tensor in self.values())
 
 
 MAX_BYTES = 2**30

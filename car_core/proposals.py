@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from car_core.affinity import AFFINITY_BLOCKS, doubly_normalized, spread
-from car_core.cam import LastBlock, grad_cams, last_block, text_activations
+from car_core.cam import grad_cams, text_activations
 from car_core.clip import ProposalTower, TextEncoder
 from car_core.config import CaRConfig
+from car_core.last_block import LastBlock, last_block
 from car_core.segmentation import RGBArray
 
 
@@ -23,13 +24,11 @@ class EncodedImage:
     grid: tuple[int, int]  # h, w patches
     last: LastBlock
     affinity: Tensor | None  # D [P, P]; None for plain Grad-CAM
-    activations: dict[str, Tensor] = field(default_factory=dict)  # a_j [P] of each text asked for so far
 
     @property
     def nbytes(self) -> int:
-        """Size of its tensors in bytes, without the activations, which are small and grow."""
-        parts = [*vars(self.last).values(), *self.last.mid, *self.last.post, self.affinity]
-        return sum(part.nbytes for part in parts if isinstance(part, Tensor))
+        """Size of its tensors in bytes."""
+        return self.last.nbytes + (0 if self.affinity is None else self.affinity.nbytes)
 
 
 class ProposalGenerator:
@@ -58,18 +57,13 @@ class ProposalGenerator:
         last = last_block(self.tower.visual, self.tower.blocks[-1], trunk.tokens)
         if self._config.cam == "gradcam":
             return EncodedImage(trunk.grid, last, None)
-        attention = trunk.attention + last.attention.mean(dim=0)[:, 1:]
+        attention = trunk.attention + last.attention
         return EncodedImage(trunk.grid, last, doubly_normalized(attention / (trunk.counted_blocks + 1)))
 
     def __call__(self, encoded: EncodedImage, queries: Sequence[str], background: Sequence[str]) -> Tensor:
         """Proposals of the queries' texts against the background's, float32 [n, h, w] in [0, 1]."""
-        texts = [*queries, *background]
-        features = self._encode_text(texts)
-        missing = [i for i, text in enumerate(texts) if text not in encoded.activations]
-        if missing:
-            new = text_activations(encoded.last, features[missing], self.tower.logit_scale)
-            encoded.activations.update(zip([texts[i] for i in missing], new, strict=True))
-        activations = torch.stack([encoded.activations[text] for text in texts])
+        features = self._encode_text([*queries, *background])
+        activations = text_activations(encoded.last, features, self.tower.logit_scale)
         logits = self.tower.logit_scale * features @ encoded.last.image_feature
         # Sentences of one reference name the same object: in referring mode they do not compete in f.
         cams = grad_cams(activations, logits, len(queries), rivals=self._config.mode == "semantic")

@@ -22,7 +22,8 @@ from tiny_clip import photo, tiny_clip
 from torch import Tensor
 
 from car_core import cam as cam_module
-from car_core.cam import LastBlock, grad_cams, last_block, patch_mean_gradients, text_activations
+from car_core.cam import grad_cams, patch_mean_gradients, text_activations
+from car_core.last_block import LastBlock, last_block
 
 TEXTS = ["cat", "a red car", "dog", "blue sky", "old bicycle", "grass", "water", "street"]
 N_QUERIES = 5
@@ -220,16 +221,6 @@ def test_without_rivals_equals_one_query_at_a_time() -> None:
     found = grad_cams(activations, logits, 2, rivals=False)
     for c in (0, 1):
         np.testing.assert_array_equal(found[c], grad_cams(activations[[c, 2]], logits[[c, 2]], 1)[0])
-
-
-@pytest.mark.parametrize("elements", [1, 12 * 256 * 3, 2**28])
-def test_chunks_of_texts_give_the_same(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    state, _, texts = state_of(tower("ViT/16"), (50, 70))
-    whole = patch_mean_gradients(state, texts, 30.0)
-    one_by_one = torch.cat([patch_mean_gradients(state, text[None], 30.0) for text in texts])
-    monkeypatch.setattr(cam_module, "_MAX_ELEMENTS", elements)
-    for expected in (whole, one_by_one):
-        assert_close_to_largest(patch_mean_gradients(state, texts, 30.0), expected, 1e-6)
 
 
 def test_single_patch() -> None:
