@@ -1,7 +1,8 @@
 """Residual blocks of open_clip's towers, run with what inference needs and no more.
 
-The same numbers as the blocks' own forward pass up to rounding. Shapes: B sequences, L tokens, D width, H heads of
-d = D / H channels.
+The same numbers as the blocks' own forward pass up to rounding. Weights may have a smaller type than the tokens: then
+products are made in theirs, and sums and softmaxes that are written out here in the tokens'. Shapes: B sequences, L
+tokens, D width, H heads of d = D / H channels.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 def residual_block(block: Any, tokens: Tensor, *, causal: bool = False) -> Tensor:
     """A block's output [B, L, D]. causal: a token attends to itself and those before it alone."""
     attn = block.attn
-    normed = block.ln_1(tokens)
+    normed = _normed(block, tokens)
     query, key, value = _heads(attn, F.linear(normed, attn.in_proj_weight, attn.in_proj_bias), 3)
     attended = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
     return _finish(block, tokens, attended)
@@ -24,7 +25,7 @@ def residual_block(block: Any, tokens: Tensor, *, causal: bool = False) -> Tenso
 def first_token_block(block: Any, tokens: Tensor) -> Tensor:
     """The first token of a block's output, [B, 1, D]: the other tokens are no more than its keys and values."""
     attn = block.attn
-    normed, width = block.ln_1(tokens), tokens.shape[-1]
+    normed, width = _normed(block, tokens), tokens.shape[-1]
     (query,) = _heads(attn, F.linear(normed[:, :1], attn.in_proj_weight[:width], attn.in_proj_bias[:width]), 1)
     key, value = _heads(attn, F.linear(normed, attn.in_proj_weight[width:], attn.in_proj_bias[width:]), 2)
     return _finish(block, tokens[:, :1], F.scaled_dot_product_attention(query, key, value))
@@ -32,10 +33,17 @@ def first_token_block(block: Any, tokens: Tensor) -> Tensor:
 
 def block_with_attention(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """A block's output [B, L, D] and its head-averaged attention [B, L, L] (queries x keys)."""
-    normed = block.ln_1(tokens)
-    attended, weights = block.attn(normed, normed, normed, need_weights=True, average_attn_weights=True)
-    tokens = tokens + block.ls_1(attended)
-    return tokens + block.ls_2(block.mlp(block.ln_2(tokens))), weights
+    attn = block.attn
+    normed = _normed(block, tokens)
+    query, key, value = _heads(attn, F.linear(normed, attn.in_proj_weight, attn.in_proj_bias), 3)
+    weights = ((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)).to(tokens.dtype).softmax(dim=-1)
+    return _finish(block, tokens, weights.to(value.dtype) @ value), weights.mean(dim=1)
+
+
+def _normed(block: Any, tokens: Tensor) -> Tensor:
+    """Input of the block's attention, in the type of its weights."""
+    normed: Tensor = block.ln_1(tokens)
+    return normed.to(block.attn.in_proj_weight.dtype)
 
 
 def _heads(attn: nn.MultiheadAttention, joined: Tensor, parts: int) -> tuple[Tensor, ...]:
@@ -47,5 +55,5 @@ def _heads(attn: nn.MultiheadAttention, joined: Tensor, parts: int) -> tuple[Ten
 def _finish(block: Any, tokens: Tensor, attended: Tensor) -> Tensor:
     """The block's output [B, L, D] from its input and the heads' attended values [B, H, L, d]."""
     tokens = tokens + block.ls_1(block.attn.out_proj(attended.transpose(1, 2).flatten(2)))
-    output: Tensor = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+    output: Tensor = tokens + block.ls_2(block.mlp(block.ln_2(tokens).to(block.mlp.c_fc.weight.dtype)))
     return output

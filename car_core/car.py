@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from car_core.classifier import similarity_matrix
 from car_core.clip import ClassifierTower, ProposalTower, TextEncoder, check_vision_tower
-from car_core.config import CaRConfig, format_text
+from car_core.config import CaRConfig, Precision, format_text
 from car_core.device import as_device
 from car_core.errors import ConfigError, ImageError, ModelError, QueryError
 from car_core.images import ImageLike, as_rgb, size_of, upsample, upsample_all
 from car_core.memory import Result, StageMemory
 from car_core.passes import Passes
+from car_core.precision import dtype_of
 from car_core.prompts import draw_over, surroundings
 from car_core.proposals import EncodedImage, ProposalGenerator
 from car_core.queries import check_texts, require_any
@@ -57,7 +58,8 @@ class CaR:
 
     proposal_clip (f) and classifier_clip (g) are open_clip models with ViT towers, built by the caller, of any size
     and patch size, in float32; they may be the same model. They are moved to ``device`` and set to evaluation mode.
-    mask_source: gives the candidates for ``config.sam``, e.g. ``refine.sam.SAMMasks``.
+    mask_source: gives the candidates for ``config.sam``, e.g. ``refine.sam.SAMMasks``. precision: what the image
+    encoders multiply in; see ``car_core.precision``.
     """
 
     def __init__(
@@ -68,21 +70,24 @@ class CaR:
         classifier_clip: nn.Module,
         device: str | torch.device = "cpu",
         mask_source: MaskSource | None = None,
+        precision: Precision = "float32",
     ) -> None:
         if (mask_source is None) != (config.sam is None):
             raise ModelError("mask_source: expected one with config.sam, and none without")
         self.config = config
         self._mask_source = mask_source
         self.device = as_device(device)
+        self.precision = precision
+        dtype = dtype_of(precision, self.device)
         self.weights: tuple[WeightsRecord, ...] = ()
         self.memory: StageMemory | None = None
         for role, model in (("proposal_clip", proposal_clip), ("classifier_clip", classifier_clip)):
             check_vision_tower(model, role)
             model.to(self.device).eval()
-        self.classifier_tower = ClassifierTower(classifier_clip, feature=config.classifier_feature)
+        self.classifier_tower = ClassifierTower(classifier_clip, feature=config.classifier_feature, dtype=dtype)
         self.classifier_passes = Passes.on(self.device)
         self._proposal_text = TextEncoder(proposal_clip, role="proposal_clip")
-        self._proposal = ProposalGenerator(proposal_clip, self._proposal_text, config, self.device)
+        self._proposal = ProposalGenerator(proposal_clip, self._proposal_text, config, self.device, dtype)
         same = classifier_clip is proposal_clip
         self._classifier_text = self._proposal_text if same else TextEncoder(classifier_clip, role="classifier_clip")
 
@@ -94,6 +99,7 @@ class CaR:
         weights: str | Mapping[str, str],
         device: str | torch.device = "cpu",
         load: Callable[..., tuple[nn.Module, WeightsRecord]] = load_clip,
+        precision: Precision = "float32",
     ) -> CaR:
         """Build both models by ``config.proposal_model`` and ``config.classifier_model``.
 
@@ -114,7 +120,8 @@ class CaR:
         (proposal, _), (classifier, _) = (loaded[models[role], by_role[role]] for role in ROLES)
         config = config.model_copy(update={f"{role}_model": model for role, model in models.items()})
         source, sam_weights = _mask_source_of(config, device)
-        car = cls(config, proposal_clip=proposal, classifier_clip=classifier, device=device, mask_source=source)
+        made = {"proposal_clip": proposal, "classifier_clip": classifier}
+        car = cls(config, **made, device=device, mask_source=source, precision=precision)
         own = [replace(loaded[models[role], by_role[role]][1], role=role) for role in ROLES]
         car.weights = (*own, *sam_weights)
         return car

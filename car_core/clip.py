@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from car_core.blocks import block_with_attention, first_token_block, residual_block
 from car_core.config import format_text
 from car_core.errors import ModelError, QueryError
+from car_core.precision import in_precision
 from car_core.segmentation import RGBArray
 from car_core.torchvision_guard import declare_missing_ops
 
@@ -170,10 +171,13 @@ def proposal_size(height: int, width: int, patch: tuple[int, int], max_patches: 
 
 
 class ProposalTower:
-    """The vision tower of f: CLIP's ViT on a whole image of any size, no crop."""
+    """The vision tower of f: CLIP's ViT on a whole image of any size, no crop. dtype: of the trunk's products."""
 
-    def __init__(self, model: Any, *, positional_half: bool, affinity_blocks: int) -> None:
+    def __init__(
+        self, model: Any, *, positional_half: bool, affinity_blocks: int, dtype: torch.dtype = torch.float32
+    ) -> None:
         self.visual = model.visual
+        self._trunk = in_precision(model.visual, dtype)
         self.blocks = list(self.visual.transformer.resblocks)
         self.logit_scale: float = float(model.logit_scale.detach().exp())
         self._positional_half = positional_half
@@ -193,12 +197,13 @@ class ProposalTower:
         """All blocks but the last on one image, float32 [3, height, width] (multiples of the patch size)."""
         patch = self.visual.patch_size
         grid = pixels.shape[1] // patch[0], pixels.shape[2] // patch[1]
-        tokens = embed(self.visual, pixels[None].to(self.visual.conv1.weight), self.positional_embedding(grid))
+        tokens = embed(self._trunk, pixels[None].to(self.visual.conv1.weight), self.positional_embedding(grid))
         counted = min(self._affinity_blocks, len(self.blocks)) - 1
         attention = tokens.new_zeros(grid[0] * grid[1], grid[0] * grid[1])
-        for block in self.blocks[: len(self.blocks) - 1 - counted]:
+        blocks = list(self._trunk.transformer.resblocks)[:-1]
+        for block in blocks[: len(blocks) - counted]:
             tokens = residual_block(block, tokens)
-        for block in self.blocks[len(self.blocks) - 1 - counted : -1]:
+        for block in blocks[len(blocks) - counted :]:
             tokens, weights = block_with_attention(block, tokens)
             attention += weights[0, 1:, 1:]
         return TrunkOutput(grid, tokens[0], attention, counted)
@@ -214,10 +219,10 @@ class ProposalTower:
 
 
 class ClassifierTower:
-    """The vision tower of g: CLIP's class token of a square crop."""
+    """The vision tower of g: CLIP's class token of a square crop. dtype: of its products."""
 
-    def __init__(self, model: Any, *, feature: str) -> None:
-        visual = model.visual
+    def __init__(self, model: Any, *, feature: str, dtype: torch.dtype = torch.float32) -> None:
+        visual = in_precision(model.visual, dtype)
         self.visual = visual
         self.logit_scale: float = float(model.logit_scale.detach().exp())
         blocks = list(visual.transformer.resblocks)
@@ -272,7 +277,7 @@ def normalize(images: Tensor, normalization: tuple[tuple[float, ...], tuple[floa
 
 def embed(visual: Any, pixels: Tensor, positional: Tensor) -> Tensor:
     """Input of the first block, [B, L, D], from pixels [B, 3, height, width] and positional [L, D]."""
-    patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
+    patches = visual.conv1(pixels.to(visual.conv1.weight.dtype)).flatten(2).transpose(1, 2)
     class_token = visual.class_embedding.expand(len(patches), 1, -1)
-    tokens: Tensor = visual.ln_pre(torch.cat([class_token, patches], dim=1) + positional)
+    tokens: Tensor = visual.ln_pre(torch.cat([class_token, patches.to(class_token.dtype)], dim=1) + positional)
     return tokens

@@ -16,6 +16,7 @@ from car_core.errors import ConfigError
 
 Profile = Literal["released", "paper"]
 Mode = Literal["semantic", "referring"]
+Precision = Literal["float32", "bfloat16", "float16"]
 Prompt = Literal["blur", "gray", "mask", "circle", "rectangle", "contour"]
 
 # Background queries of the released code, all benchmarks.

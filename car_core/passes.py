@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ Encode = Callable[[Tensor], Tensor]
 
 @dataclass
 class Passes:
-    """How many images go through an encoder at once on one device; `size` shrinks when memory runs out.
+    """How many images go through an encoder at once on one device; `size` shrinks from `size_at_start` when memory
+    runs out.
 
     shared: images of several samples fill passes of one size, the last padded with copies: a GPU needs many at a
     time. Else each sample's go on their own, in parts of equal size: a CPU is busy with few, and nothing is padded.
@@ -23,6 +24,10 @@ class Passes:
 
     size: int
     shared: bool
+    size_at_start: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size_at_start = self.size
 
     @classmethod
     def on(cls, device: torch.device) -> Passes:

@@ -32,13 +32,21 @@ class EncodedImage:
 
 
 class ProposalGenerator:
-    """f on one CLIP model; ``encode_text`` gives its text features."""
+    """f on one CLIP model; ``encode_text`` gives its text features. dtype: of the trunk's products."""
 
-    def __init__(self, model: nn.Module, encode_text: TextEncoder, config: CaRConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        encode_text: TextEncoder,
+        config: CaRConfig,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.tower = ProposalTower(
             model,
             positional_half=config.positional_half,
             affinity_blocks=AFFINITY_BLOCKS if config.cam == "clip-es" else 1,
+            dtype=dtype,
         )
         self._encode_text = encode_text
         self._config = config

@@ -30,6 +30,8 @@ from evaluation.commands.options import (
     MasksOption,
     MaxPixelsOption,
     MethodOption,
+    PrecisionName,
+    PrecisionOption,
     ProfileOption,
     ProposalWeightsOption,
     RefineWorkersOption,
@@ -116,6 +118,7 @@ def eval_command(
         str | None, typer.Option(metavar="I/N", help="Evaluate part I of N only; car merge joins the parts.")
     ] = None,
     device: DeviceOption = "cpu",
+    precision: PrecisionOption = PrecisionName.float32,
     out: Annotated[
         Path | None, typer.Option(help="Run directory. [default: results/runs/BENCHMARK-PROFILE-IDENTITY]")
     ] = None,
@@ -167,6 +170,7 @@ def eval_command(
             limit=limit,
             shard=parse_shard(shard) if shard else None,
             device=device,
+            precision=precision.value,
             out=out,
             batch_size=batch_size,
             workers=workers,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from car_core.config import Config
+from car_core.config import Config, Precision
 from car_core.weights import WeightsRecord
 from dataset_adapters import Dataset
 from results import Environment
@@ -67,6 +67,7 @@ def identity_fields(
     config: Config,
     weights: Sequence[WeightsRecord],
     protocol: Mapping[str, str],
+    precision: Precision = "float32",
 ) -> dict[str, Any]:
     """The JSON-ready fields that a run's identity hashes."""
     return {
@@ -76,7 +77,7 @@ def identity_fields(
         "label_space": dataset.label_space.as_dict(),
         "config": _without_excluded(config.model_dump(mode="json")),
         "weights": [_weights_fields(record) for record in weights],
-        "dtype": "float32",
+        "dtype": precision,
         "packages": package_versions(),
         "code": code_digest(),
     }
@@ -119,7 +120,7 @@ def package_versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in NUMERIC_PACKAGES}
 
 
-def environment(device: str, *, at_hand: bool = True) -> Environment:
+def environment(device: str, *, precision: Precision = "float32", at_hand: bool = True) -> Environment:
     """Where and with what this process runs. at_hand: whether the device is this machine's and so has a name here."""
     import torch
 
@@ -131,7 +132,7 @@ def environment(device: str, *, at_hand: bool = True) -> Environment:
         git_commit=commit,
         git_dirty=None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
         device=_device_name(device) if at_hand else device,
-        dtype="float32",
+        dtype=precision,
         threads=torch.get_num_threads(),
         seed=None,
     )

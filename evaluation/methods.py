@@ -8,7 +8,7 @@ from typing import Any
 
 from car_core import CaR, CaRConfig, ConfigError
 from car_core.baselines import BASELINES, load_baseline
-from car_core.config import Config, Profile
+from car_core.config import Config, Precision, Profile
 from car_core.weights import ROLES
 from evaluation.benchmark import Benchmark, BenchmarkError, Source, near_matches, resolve_config
 from evaluation.segmenter import ConfiguredSegmenter
@@ -46,11 +46,17 @@ class Method:
         weights: Mapping[str, str],
         device: str,
         load: Callable[..., Any],
+        precision: Precision = "float32",
         make_car: Callable[..., CaR] = CaR.from_config,
     ) -> ConfiguredSegmenter:
-        """The segmenter on its models. make_car: builds CaR as `CaR.from_config` does. Raises ModelError."""
+        """The segmenter on its models. make_car: builds CaR as `CaR.from_config` does.
+
+        Raises ModelError, and BenchmarkError for a precision that the method does not have.
+        """
         if isinstance(config, CaRConfig):
-            return make_car(config, weights=weights, device=device, load=load)
+            return make_car(config, weights=weights, device=device, load=load, precision=precision)
+        if precision != "float32":
+            raise BenchmarkError(f"--precision: expected float32 with --method {self.name}, found {precision!r}")
         return load_baseline(config, weights=weights[self.roles[0]], device=device, load=load)  # type: ignore[arg-type]
 
 

@@ -169,6 +169,7 @@ def _run_options(header: RunHeader, options: GalleryOptions) -> RunOptions:
         source=dataset.name.partition("/")[2] or None,
         protocol={name: value for name, value in protocol.items() if name not in CaRConfig.model_fields},
         names=_names(header),
+        precision=header.identity_fields.get("dtype", "float32"),
         device=options.device,
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from car_core import CaR, CaRConfig
-from car_core.config import Config, Profile
+from car_core.config import Config, Precision, Profile
 from car_core.weights import load_clip
 from dataset_adapters import Dataset, DatasetError, load
 from dataset_adapters.images import max_pixels, set_max_pixels
@@ -71,6 +71,7 @@ class RunOptions:
     source: str | None = None  # where labels come from; None: the first source that is there
     protocol: Mapping[str, str] = field(default_factory=dict)  # see evaluation.protocol
     names: NameSet = "released"
+    precision: Precision = "float32"  # what the image encoders multiply in
     limit: int | None = None  # the first samples only
     shard: tuple[int, int] | None = None  # (i, n): part i of n of those, 1 first; see evaluation.merge
 
@@ -206,12 +207,15 @@ def prepare(
         raise BenchmarkError(f"carry_queries: expected a data set of videos, found {dataset.name}")
     config, sources = with_own_models(config, sources, inputs.weights)
     # With actors this process only needs to know what the models are.
-    device = options.device if options.engine == "local" else "cpu"
+    local = options.engine == "local"
+    device, precision = (options.device, options.precision) if local else ("cpu", "float32")
     options.saving.check(dataset)
     crf = getattr(config, "crf", None)
     if crf:  # implementations differ by more than rounding: the run's identity must tell them apart
         config = config.model_copy(update={"crf": crf.on(options.device.partition(":")[0])})
-    car = method.build(config, weights=inputs.weights, device=device, load=load_model, make_car=make_car)
+    car = method.build(
+        config, weights=inputs.weights, device=device, load=load_model, precision=precision, make_car=make_car
+    )
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
     return Prepared(benchmark, inputs, protocol, dataset, _selected(dataset, options), car, sources)
@@ -262,7 +266,7 @@ def _header(prepared: Prepared, options: RunOptions) -> RunHeader:
     benchmark, dataset, car = prepared.benchmark, prepared.dataset, prepared.car
     config = car.config
     whole = _limited(dataset, options)
-    fields = identity_fields(benchmark.name, whole, config, car.weights, prepared.protocol.as_dict())
+    fields = identity_fields(benchmark.name, whole, config, car.weights, prepared.protocol.as_dict(), options.precision)
     if options.shard:
         fields[SHARD] = "{}/{}".format(*options.shard)
     return RunHeader(
@@ -285,7 +289,7 @@ def _header(prepared: Prepared, options: RunOptions) -> RunHeader:
         identity=identity_of(fields),
         identity_fields=fields,
         weights=[_weights_info(asdict(record)) for record in car.weights],
-        environment=environment(options.device, at_hand=options.engine == "local"),
+        environment=environment(options.device, precision=options.precision, at_hand=options.engine == "local"),
     )
 
 
@@ -319,7 +323,7 @@ def _segment(
             _require_unchanged(prepared, options)
             status = "complete"
     finally:
-        _close(store, prepared.scorer, status, clock.seconds)
+        _close(store, prepared, options, status, clock.seconds)
     return store.read_header()
 
 
@@ -422,10 +426,10 @@ def _require_unchanged(prepared: Prepared, options: RunOptions) -> None:
         )
 
 
-def _close(store: RunDirectory, scorer: Scorer, status: Status, seconds: float) -> None:
+def _close(store: RunDirectory, prepared: Prepared, options: RunOptions, status: Status, seconds: float) -> None:
     """Compute the metrics from the records on disk and write the header; time and memory go on from earlier starts'."""
     header = store.read_header()
-    records, figures = figures_of(store, scorer)
+    records, figures = figures_of(store, prepared.scorer)
     stages: dict[str, float] = defaultdict(float)
     for record in records.values():
         for stage, spent in record.seconds.items():
@@ -435,9 +439,17 @@ def _close(store: RunDirectory, scorer: Scorer, status: Status, seconds: float) 
         "status": status,
         **figures,
         "timings": Timings(wall_seconds=header.timings.wall_seconds + seconds, seconds_by_stage=dict(stages)),
-        "memory": Memory(peak_rss_mib=max(peaks, default=None)),
+        "memory": Memory(peak_rss_mib=max(peaks, default=None), **_pass_sizes(prepared.car, options)),
     }
     store.write_header(header.model_copy(update=changes))
+
+
+def _pass_sizes(segmenter: ConfiguredSegmenter, options: RunOptions) -> dict[str, int]:
+    """Fields of `Memory`: none with actors, each of which finds out for itself what its device holds."""
+    if not isinstance(segmenter, CaR) or options.engine != "local":
+        return {}
+    passes = segmenter.classifier_passes
+    return {"images_per_pass": passes.size, "images_per_pass_at_start": passes.size_at_start}
 
 
 def _write_tables(path: Path) -> None:

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from car_core import CaR, CaRConfig
 from car_core.car import BUILT_IN
+from car_core.config import Precision
 from car_core.memory import StageMemory
 from car_core.weights import load_clip
 from dataset_adapters.sample import find_sources
@@ -241,11 +242,15 @@ class Models:
         self._load = functools.cache(load_clip)
         self._made: dict[Hashable, CaR] = {}
 
-    def make(self, config: CaRConfig, *, weights: Mapping[str, str], device: str, load: Any) -> CaR:
+    def make(
+        self, config: CaRConfig, *, weights: Mapping[str, str], device: str, load: Any, precision: Precision
+    ) -> CaR:
         """As `CaR.from_config` does."""
-        key = (tuple(weights.items()), device, *(getattr(config, name) for name in BUILT_IN))
+        key = (tuple(weights.items()), device, precision, *(getattr(config, name) for name in BUILT_IN))
         if key not in self._made:
-            self._made[key] = CaR.from_config(config, weights=weights, device=device, load=self._load)
+            self._made[key] = CaR.from_config(
+                config, weights=weights, device=device, load=self._load, precision=precision
+            )
             self._made[key].memory = StageMemory()
         car = self._made[key].with_config(config)
         if not self.remember:

@@ -18,6 +18,14 @@ class ProfileName(str, Enum):
     paper = "paper"
 
 
+class PrecisionName(str, Enum):
+    """What the image encoders multiply in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
 class EngineName(str, Enum):
     """What runs a benchmark's samples."""
 
@@ -82,6 +90,10 @@ ModeOption = Annotated[
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+PrecisionOption = Annotated[
+    PrecisionName,
+    typer.Option(help="What the image encoders multiply in; float16 on GPUs alone. Figures depend on it."),
+]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images segmented together; figures do not depend on it.")]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes that decode images; 0: none.")]
 RefineWorkersOption = Annotated[

@@ -13,6 +13,8 @@ from evaluation.commands.options import (
     DeviceOption,
     FreshOption,
     JobsOption,
+    PrecisionName,
+    PrecisionOption,
     RefineWorkersOption,
     WorkersOption,
 )
@@ -30,6 +32,7 @@ def suite_command(
     weights: Annotated[str | None, typer.Option(help="CLIP weights, as for eval. [default: miniature]")] = None,
     limit: Annotated[int | None, typer.Option(help="Evaluate the first N samples of each benchmark only.")] = None,
     device: DeviceOption = "cpu",
+    precision: PrecisionOption = PrecisionName.float32,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the suite and its runs. [default: results/runs/suite-NAME, runs beside it]"),
@@ -55,6 +58,7 @@ def suite_command(
             weights=weights,
             limit=limit,
             device=device,
+            precision=precision.value,
             batch_size=batch_size,
             workers=workers,
             refine_workers=refine_workers,

@@ -1,0 +1,105 @@
+"""Runs in half precision: figures beside float32's, and what the run's header says of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from car_core.clip import ClassifierTower
+from evaluation.benchmark import BenchmarkError
+from evaluation.runner import RunOptions, evaluate, prepare
+from results import RunDirectory
+
+N_PICTURES = 8
+
+
+def test_half_precision_finds_what_float32_finds_on_the_miniature() -> None:
+    """Stated tolerance: first proposals within 0.03 on average, 3/4 of the images with equal survivors, 90 % of the
+    pixels with equal labels."""
+    exact, half = (
+        prepare(RunOptions("mini-voc", precision=precision, settings={"crf": None}))
+        for precision in ("float32", "bfloat16")
+    )
+    samples = [exact.dataset[i] for i in range(N_PICTURES)]
+    asked = [sample.image for sample in samples], [sample.queries for sample in samples]
+    pairs = list(
+        zip(exact.car.segment_batch(*asked, trace=True), half.car.segment_batch(*asked, trace=True), strict=True)
+    )
+    assert any(one.kept for one, _ in pairs)
+    for one, other in pairs:
+        difference = np.abs(one.steps[0].proposals - other.steps[0].proposals).mean()
+        assert 0 < difference < 0.03
+    assert np.mean([one.kept == other.kept for one, other in pairs]) >= 0.75
+    assert np.mean([(one.label_map == other.label_map).mean() for one, other in pairs]) >= 0.9
+
+
+def test_precision_is_part_of_the_identity_and_in_the_header(tiny_run: Any, tmp_path: Path) -> None:
+    headers = {
+        precision: evaluate(tiny_run.options(limit=1, precision=precision, out=tmp_path / precision)).header
+        for precision in ("float32", "bfloat16")
+    }
+    assert len({header.identity for header in headers.values()}) == 2
+    for precision, header in headers.items():
+        assert header.environment.dtype == header.identity_fields["dtype"] == precision
+
+
+def test_another_method_has_float32_alone() -> None:
+    with pytest.raises(BenchmarkError, match="--precision: expected float32 with --method maskclip, found 'bfloat16'"):
+        prepare(RunOptions("mini-voc", method="maskclip", precision="bfloat16"))
+
+
+def test_passes_halved_for_lack_of_memory_are_in_the_header(
+    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that holds no more than three images: the figures are those of one that holds all."""
+    plenty = evaluate(tiny_run.options(limit=3, out=tmp_path / "plenty"))
+    encode, sizes = ClassifierTower.encode, []
+
+    def little_memory(tower: ClassifierTower, images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        if len(images) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return encode(tower, images)
+
+    monkeypatch.setattr(ClassifierTower, "encode", little_memory)
+    little = evaluate(tiny_run.options(limit=3, out=tmp_path / "little"))
+    assert max(sizes) > 3
+    assert little.header.counts.n_scored == 3
+    assert little.header.metrics == plenty.header.metrics
+    sizes_of = [
+        (memory.images_per_pass_at_start, memory.images_per_pass)
+        for memory in (RunDirectory(run.path).read_header().memory for run in (plenty, little))
+    ]
+    assert sizes_of == [(16, 16), (16, 2)]
+
+
+@pytest.mark.parametrize("benchmark", ["mini-voc", "mini-refcoco"])
+def test_threads_batches_and_workers_change_no_metric(benchmark: str, tmp_path: Path) -> None:
+    """Two threads split sums otherwise, so that scores may differ in the last bits; counts do not."""
+    settings = {"background": ["grass", "sky"], "templates": ["a photo of a {}."]}
+    ways = [(1, 4, 0, 0), (2, 4, 0, 0), (2, 1, 2, 1), (1, 3, 1, 2)]
+    before, found = torch.get_num_threads(), []
+    try:
+        for number, (threads, batch_size, workers, refine_workers) in enumerate(ways):
+            torch.set_num_threads(threads)
+            run = evaluate(
+                RunOptions(
+                    benchmark,
+                    settings=settings,
+                    limit=6,
+                    batch_size=batch_size,
+                    workers=workers,
+                    refine_workers=refine_workers,
+                    out=tmp_path / str(number),
+                    quiet=True,
+                )
+            )
+            records = RunDirectory(run.path).read_records()
+            found.append((run.header.metrics, [(each.id, each.counts, each.queries_kept) for each in records]))
+    finally:
+        torch.set_num_threads(before)
+    assert all(way == found[0] for way in found)
