@@ -19,7 +19,7 @@ from car_core.weights import load_clip
 from dataset_adapters import Dataset, DatasetError, load
 from dataset_adapters.images import max_pixels, set_max_pixels
 from dataset_adapters.sample import NameSet, find_sources
-from evaluation.benchmark import Benchmark, BenchmarkError, Source, load_benchmark
+from evaluation.benchmark import CAR, Benchmark, BenchmarkError, Source, load_benchmark
 from evaluation.carry import frames_to_segment
 from evaluation.clock import Clock
 from evaluation.engines.local import run_local
@@ -29,7 +29,8 @@ from evaluation.identity import environment, identity_fields, peak_rss_mib
 from evaluation.inputs import Inputs, resolve_inputs, with_own_models
 from evaluation.interrupts import StopRequest, stop_request
 from evaluation.merge import SHARD
-from evaluation.methods import CAR, find_method
+from evaluation.methods import find_method
+from evaluation.preflight import DEFAULT_RUNS, check_limit, check_out
 from evaluation.progress import Progress
 from evaluation.protocol import Protocol, resolve_protocol
 from evaluation.recompute import figures_of, require_own_records
@@ -49,7 +50,6 @@ from results import (
     identity_of,
 )
 
-DEFAULT_RUNS = Path("results/runs")
 Status = Literal["running", "complete"]
 EngineName = Literal["local", "ray"]
 ModelLoader = Callable[..., Any]  # with the signature of load_clip
@@ -190,7 +190,8 @@ def prepare(
 
     load_model: reads a model as `load_clip` does. make_car: builds CaR as `CaR.from_config` does.
     """
-    _check_out(options.out or DEFAULT_RUNS)
+    check_out(options.out or DEFAULT_RUNS)
+    check_limit(options.limit)
     set_max_pixels(options.max_pixels or max_pixels())
     if options.engine == "ray":
         options.cluster.check(options.device)
@@ -223,8 +224,6 @@ def carries_queries(config: Config) -> bool:
 
 
 def _dataset(benchmark: Benchmark, protocol: Protocol, root: Path, options: RunOptions) -> Dataset:
-    if options.limit is not None and options.limit < 1:
-        raise BenchmarkError(f"limit: expected at least 1 sample, found {options.limit}")
     return load(
         benchmark.adapter,
         root,
@@ -233,14 +232,6 @@ def _dataset(benchmark: Benchmark, protocol: Protocol, root: Path, options: RunO
         names=options.names,
         options={**protocol.data, **options.places},
     )
-
-
-def _check_out(path: Path) -> None:
-    """Raise BenchmarkError unless the folder can be written or made: found out before models are loaded."""
-    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        found = f"{there}, which is read-only" if there.is_dir() else f"{there}, which is no folder"
-        raise BenchmarkError(f"out: expected a folder that can be written, found {found}")
 
 
 def _selected(dataset: Dataset, options: RunOptions) -> Dataset:
