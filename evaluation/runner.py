@@ -16,7 +16,7 @@ from typing import Any, Literal
 from car_core import CaR, CaRConfig
 from car_core.config import Config, Profile
 from car_core.weights import load_clip
-from dataset_adapters import Dataset, DatasetError, load
+from dataset_adapters import Dataset, DatasetError, is_embedded, load
 from dataset_adapters.images import max_pixels, set_max_pixels
 from dataset_adapters.sample import NameSet, find_sources
 from evaluation.benchmark import CAR, Benchmark, BenchmarkError, Source, load_benchmark
@@ -49,6 +49,7 @@ from results import (
     WeightsInfo,
     identity_of,
 )
+from results.facts import partial_data
 
 Status = Literal["running", "complete"]
 EngineName = Literal["local", "ray"]
@@ -175,8 +176,8 @@ def _steps(prepared: Prepared, options: RunOptions, stop: StopRequest) -> Genera
         # A sample without the files that are wanted now is done again.
         finished = {id_: record for id_, record in finished.items() if options.saving.is_saved(path, id_)}
         announcement = options.saving.announcement(prepared.selected, path)
-        if announcement:
-            print(f"notice: {announcement}", file=sys.stderr)
+        for notice in filter(None, (announcement, partial_data(header))):
+            print(f"notice: {notice}", file=sys.stderr)
         header = yield from _segment(store, prepared, finished, options, stop)
     if header.status == "complete":
         _write_tables(path)
@@ -283,12 +284,13 @@ def _header(prepared: Prepared, options: RunOptions) -> RunHeader:
 def _paper_fields(prepared: Prepared) -> dict[str, Any]:
     """The paper's column to stand beside, or why none may."""
     paper, remark = prepared.benchmark.paper, prepared.inputs.remark
-    if paper is None or remark:
+    if paper is None or is_embedded(prepared.inputs.data_root):
         return {"not_comparable": remark}
-    cell = PaperCell(table=paper.table, column=paper.column)
     sentences = getattr(prepared.car.config, "sentences", "single")
-    n_samples = paper.n_samples(sentences, len(prepared.dataset))
-    return {"paper": cell, "paper_split": paper.split, "paper_samples": n_samples}
+    size = {"paper_split": paper.split, "paper_samples": paper.n_samples(sentences, len(prepared.dataset))}
+    if remark:
+        return {"not_comparable": remark, **size}
+    return {"paper": PaperCell(table=paper.table, column=paper.column), **size}
 
 
 def _weights_info(record: Mapping[str, Any]) -> WeightsInfo:

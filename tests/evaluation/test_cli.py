@@ -193,4 +193,31 @@ def test_tables_over_runs_in_every_language(tiny_run: Any, tmp_path: Path) -> No
     page = (tmp_path / "tables/table1.md").read_text()
     (own,) = (line for line in page.splitlines() if "not whole" in line)
     assert f"{100 * header['metrics']['miou']:.1f}" in own
-    assert "voc21: 1 of 1449 images" in own
+    assert "voc21: partial run: 1 of 7 images, partial data set: 7 images in place of 1449" in own
+
+
+def test_peers_that_are_not_there_are_told(tiny_run: Any) -> None:
+    assert car(tiny_run.arguments("--limit=1")).exit_code == 0
+    with_peers = car(["table", str(tiny_run.out), "--peers"])
+    assert "Beside newer methods" in with_peers.stdout
+    assert with_peers.stderr == ""
+    path = tiny_run.out / "run.json"
+    header = json.loads(path.read_text())
+    header["benchmark"]["paper"] = None
+    path.write_text(json.dumps(header))
+    alone = car(["table", str(tiny_run.out), "--peers"])
+    assert (alone.exit_code, "Beside newer methods" in alone.stdout) == (0, False)
+    assert "no published figures to stand beside these runs (voc21)" in alone.stderr
+
+
+def test_check_takes_a_single_run(tiny_run: Any, tmp_path: Path) -> None:
+    assert car(tiny_run.arguments("--limit=1")).exit_code == 0
+    golden = tmp_path / "golden.json"
+    assert car(["check", str(tiny_run.out), f"--golden={golden}", "--update"]).exit_code == 0
+    more = json.loads(golden.read_text())
+    more["runs"]["another"] = more["runs"]["voc21"]
+    golden.write_text(json.dumps(more))
+    assert car(["check", str(tiny_run.out), f"--golden={golden}"]).exit_code == 0
+    more["runs"]["voc21"]["figures"]["miou"]["expected"] = 2.0
+    golden.write_text(json.dumps(more))
+    assert car(["check", str(tiny_run.out), f"--golden={golden}"]).exit_code == 4
