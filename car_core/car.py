@@ -30,7 +30,8 @@ from car_core.refine.mask_source import MaskSource
 from car_core.segmentation import FloatArray, RGBArray, Segmentation
 from car_core.stopwatch import timed, timed_all
 from car_core.unrefined import Pass, Refined, RefineTask, Unrefined, refined
-from car_core.weights import ROLES, WeightsRecord, load_clip, model_of
+from car_core.weights import WeightsRecord, load_clip
+from car_core.weights_names import ROLES, model_of
 
 # Fields that the models and what was encoded with them depend on.
 BUILT_IN = ("proposal_model", "classifier_model", "positional_half", "classifier_feature", "cam", "max_patches", "sam")

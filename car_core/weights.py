@@ -24,12 +24,8 @@ from torch import nn
 from car_core.clip import load_state_dict, open_clip  # imported there, after the torchvision guard
 from car_core.device import as_device
 from car_core.errors import ModelError
+from car_core.weights_names import MINIATURE, MINIATURE_FOLDER, SUFFIXES, model_of, random_seed, weights_file
 
-ROLES = ("proposal", "classifier")
-MINIATURE = "miniature"
-"""Name of the embedded model, as weights and as architecture."""
-MINIATURE_FOLDER = Path(__file__).parent / "miniature"
-_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 # Entries of OpenAI's state dicts that are no weights.
 _NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
 
@@ -55,7 +51,7 @@ def load_clip(model: str, weights: str, *, role: str, device: str | torch.device
     device = as_device(device)
     model = model_of(model, weights)
     architecture = read_architecture(model)
-    seed = _random_seed(weights)
+    seed = random_seed(weights)
     if seed is not None:
         clip = _build(model, architecture, seed)
         record = _record(role, model, architecture, weights, None)
@@ -71,11 +67,6 @@ def load_clip(model: str, weights: str, *, role: str, device: str | torch.device
     else:
         _load_file(clip, path, model, quick_gelu=bool(architecture.get("quick_gelu")))
     return _frozen(clip, device), _record(role, model, architecture, _shown_name(weights), _sha256(path))
-
-
-def model_of(model: str, weights: str) -> str:
-    """The architecture that these weights are loaded into: ``model``, but the miniature's weights bring their own."""
-    return MINIATURE if weights == MINIATURE else model
 
 
 def read_architecture(model: str) -> dict[str, Any]:
@@ -106,15 +97,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def _random_seed(weights: str) -> int | None:
-    if not weights.startswith("random:"):
-        return None
-    seed = weights.removeprefix("random:")
-    if not seed.isdecimal():
-        raise ModelError(f"weights: expected random:SEED with a whole number, found {weights!r}")
-    return int(seed)
-
-
 def _build(model: str, architecture: Mapping[str, Any], seed: int) -> nn.Module:
     config = {key: value for key, value in architecture.items() if key not in ("custom_text", "preprocess_cfg")}
     kind = open_clip.CustomTextCLIP if architecture.get("custom_text") else open_clip.CLIP
@@ -133,16 +115,14 @@ def _build(model: str, architecture: Mapping[str, Any], seed: int) -> nn.Module:
 
 def _locate(model: str, weights: str) -> tuple[Path, dict[str, Any]]:
     """The weights file and, for an open_clip tag, the tag's settings (else empty)."""
-    path = MINIATURE_FOLDER / f"{MINIATURE}.safetensors" if weights == MINIATURE else Path(weights).expanduser()
-    if path.suffix in _SUFFIXES:
-        if not path.is_file():
-            raise ModelError(f"weights: expected a file at {path}, found none")
+    path = weights_file(weights)
+    if path:
         return path, {}
     tag = open_clip.get_pretrained_cfg(model, weights)
     if not tag:
         known = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
         raise ModelError(
-            f"weights: expected a file ({', '.join(_SUFFIXES)}), {MINIATURE}, random:SEED or a tag of {model} "
+            f"weights: expected a file ({', '.join(SUFFIXES)}), {MINIATURE}, random:SEED or a tag of {model} "
             f"({known}), found {weights!r}"
         )
     return _download(model, weights, tag), tag
@@ -201,7 +181,7 @@ def _record(role: str, model: str, architecture: Mapping[str, Any], name: str, s
 
 def _shown_name(name: str) -> str:
     """A file's name without its folder: records must not depend on where a user keeps things."""
-    return Path(name).name if Path(name).suffix in {*_SUFFIXES, ".json"} else name
+    return Path(name).name if Path(name).suffix in {*SUFFIXES, ".json"} else name
 
 
 def _sha256(path: Path) -> str:

@@ -252,9 +252,16 @@ def find_sources(name: str, source: str | None = None) -> list[Adapter]:
 
 
 def _unknown(name: str) -> DatasetError:
-    known = sorted({*_ADAPTERS, *(own.partition("/")[0] for own in _ADAPTERS)})
-    near = difflib.get_close_matches(name, known) or known
-    return DatasetError(f"data set: expected a known name such as {', '.join(near)}, found {name!r}")
+    return DatasetError(unknown_name("data set", name, sorted({own.partition("/")[0] for own in _ADAPTERS})))
+
+
+def unknown_name(field: str, name: str, known: Iterable[str]) -> str:
+    """The line about a name that is none of the known ones: those near it first, then all."""
+    names = list(known)
+    begun = [each for each in names if name and each.startswith(name)]
+    near = list(dict.fromkeys([*begun, *difflib.get_close_matches(name, names)]))[:3]
+    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
+    return f"{field}: expected a known name, found {name!r}{hint} known are {', '.join(names)}"
 
 
 def option_choices(name: str) -> Mapping[str, tuple[str, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any, Literal
@@ -12,7 +11,12 @@ from pydantic import BaseModel, ConfigDict
 
 from car_core import CaRConfig, ConfigError
 from car_core.config import PROFILES, CRFConfig, Profile
+from dataset_adapters.sample import unknown_name
 
+CAR = "car"
+"""The method that a run takes unless told otherwise; `evaluation.methods` has them all."""
+ALL = "all"
+"""Stands for every method on the command line, and for every baseline in a benchmark's file."""
 Source = Literal["default", "profile", "benchmark", "user"]
 
 # Fields with a place of their own: setting them would leave the benchmark's other values behind.
@@ -102,9 +106,7 @@ def load_benchmark(name: str) -> Benchmark:
     """Read a benchmark by name. Raises BenchmarkError for an unknown one, with near matches."""
     names = benchmark_names()
     if name not in names:
-        raise BenchmarkError(
-            f"benchmark: expected one of {', '.join(names)}, found {name!r}{near_matches(name, names)}"
-        )
+        raise BenchmarkError(unknown_name("benchmark", name, names))
     return Benchmark.model_validate(_read(name))
 
 
@@ -200,12 +202,6 @@ def _yaml(assignment: str, text: str) -> Any:
         raise BenchmarkError(
             f"--set {assignment}: expected a YAML value, found {' '.join(str(error).split())}"
         ) from None
-
-
-def near_matches(name: str, names: Sequence[str]) -> str:
-    """The end of an error line: "; did you mean ...?", or nothing where no name is near."""
-    near = difflib.get_close_matches(name, names, n=3)
-    return f"; did you mean {', '.join(near)}?" if near else ""
 
 
 def _folder() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -144,34 +144,36 @@ def eval_command(
     interrupted. The same command goes on with what is finished.
     """
     with one_line_errors():
-        from evaluation.benchmark import parse_protocol, parse_settings
-        from evaluation.engines.ray import Cluster
-        from evaluation.merge import parse_shard
-        from evaluation.methods import ALL
+        from evaluation.benchmark import ALL, parse_protocol, parse_settings
         from evaluation.own_data import resolve_data
+        from evaluation.preflight import check_request
+
+        own = own_places(images, masks, classes, hf, hf_config, image_column, mask_column)
+        request: dict[str, Any] = {
+            **vars(resolve_data(benchmark, data_root, own)),
+            "weights": weights_by_role(weights, proposal_weights, classifier_weights),
+            "method": method,
+            "profile": profile.value if profile else None,
+            "settings": parse_settings(with_sam(set_, sam)),
+            "source": source,
+            "protocol": parse_protocol(protocol or []),
+            "limit": limit,
+            "out": out,
+        }
+        check_request(**request)
+        from evaluation.engines.ray import Cluster  # torch: seconds
+        from evaluation.merge import parse_shard
         from evaluation.runner import RunOptions, evaluate
         from evaluation.saving import Saving
         from evaluation.suite import run_methods
 
-        own = own_places(images, masks, classes, hf, hf_config, image_column, mask_column)
-        asked = resolve_data(benchmark, data_root, own)
         options = RunOptions(
-            benchmark=asked.benchmark,
-            data_root=asked.data_root,
-            places=asked.places,
-            weights=weights_by_role(weights, proposal_weights, classifier_weights),
-            method=method,
-            profile=profile.value if profile else None,
-            settings=parse_settings(with_sam(set_, sam)),
+            **request,
             split=split,
-            source=source,
-            protocol=parse_protocol(protocol or []),
             names=names.value,
-            limit=limit,
             shard=parse_shard(shard) if shard else None,
             device=device,
             precision=precision.value,
-            out=out,
             batch_size=batch_size,
             workers=workers,
             refine_workers=refine_workers,
@@ -183,13 +185,17 @@ def eval_command(
             fresh=fresh,
         )
         done = run_methods(options) if method == ALL else evaluate(options)
-        if json:
-            file = "suite.json" if method == ALL else "run.json"
-            typer.echo((done.path / file).read_text(encoding="utf-8"), nl=False)
-        else:
-            show_run(done.path)
+        _show(done.path, "suite.json" if method == ALL else "run.json", json=json)
     typer.echo(f"Run directory: {done.path}", err=True)
     exit_if_failed(done.all_runs, allow=allow_failures)
+
+
+def _show(path: Path, file: str, *, json: bool) -> None:
+    """Print the file that describes a run or a suite, or its tables."""
+    if json:
+        typer.echo((path / file).read_text(encoding="utf-8"), nl=False)
+    else:
+        show_run(path)
 
 
 table.register(app)

@@ -21,6 +21,26 @@ DATA_FAULTS = 5
 INTERRUPTED = 130
 """128 and the number of the signal, as a shell has it: 130 after Ctrl-C, 143 after SIGTERM."""
 
+# By name: an error's own module is imported when it is raised, and those of the others would cost seconds here.
+SETUP_ERRORS = frozenset(
+    {
+        "car_core.errors.ConfigError",
+        "car_core.errors.ImageError",
+        "car_core.errors.ModelError",
+        "car_core.errors.QueryError",
+        "dataset_adapters.images.ImageError",
+        "dataset_adapters.sample.DatasetError",
+        "evaluation.benchmark.BenchmarkError",
+        "evaluation.compare.ComparisonError",
+        "evaluation.engines.ray.ClusterError",
+        "evaluation.image_files.SegmentError",
+        "evaluation.merge.MergeError",
+        "evaluation.reference.ReferenceFileError",
+        "results.store.StoreError",
+    }
+)
+RUN_ERRORS = frozenset({"evaluation.engines.processes.WorkerError"})
+
 # Set by `car --debug`.
 SHOW_TRACEBACKS = ContextVar("SHOW_TRACEBACKS", default=False)
 
@@ -31,11 +51,9 @@ def one_line_errors() -> Iterator[None]:
 
     ``car --debug`` lets the error through with its traceback.
     """
-    from results import StoreError
-
     try:
         yield
-    except (ValueError, RuntimeError, StoreError, OSError) as error:
+    except Exception as error:
         status = _exit_status(error)
         if status is None or SHOW_TRACEBACKS.get():
             raise
@@ -58,20 +76,7 @@ def exit_if_failed(runs: Iterable[Run], *, allow: bool) -> None:
 
 def _exit_status(error: Exception) -> int | None:
     """Status of an error whose message says what to mend; None for one that needs its traceback."""
-    from car_core import ConfigError, ImageError, ModelError, QueryError
-    from dataset_adapters import DatasetError
-    from dataset_adapters.images import ImageError as ImageFileError
-    from evaluation.benchmark import BenchmarkError
-    from evaluation.compare import ComparisonError
-    from evaluation.engines.processes import WorkerError
-    from evaluation.engines.ray import ClusterError
-    from evaluation.merge import MergeError
-    from evaluation.reference import ReferenceFileError
-    from evaluation.segment import SegmentError
-    from results import StoreError
-
-    library = (ConfigError, ImageError, ModelError, QueryError, DatasetError, ImageFileError, StoreError)
-    own = (BenchmarkError, ClusterError, ComparisonError, MergeError, ReferenceFileError, SegmentError)
-    if isinstance(error, (*library, *own)):
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if names & SETUP_ERRORS:
         return SETUP_ERROR
-    return RUN_ERROR if isinstance(error, (WorkerError, OSError)) else None
+    return RUN_ERROR if isinstance(error, OSError) or names & RUN_ERRORS else None

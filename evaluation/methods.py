@@ -9,13 +9,10 @@ from typing import Any
 from car_core import CaR, CaRConfig, ConfigError
 from car_core.baselines import BASELINES, load_baseline
 from car_core.config import Config, Precision, Profile
-from car_core.weights import ROLES
-from evaluation.benchmark import Benchmark, BenchmarkError, Source, near_matches, resolve_config
+from car_core.weights_names import ROLES
+from dataset_adapters.sample import unknown_name
+from evaluation.benchmark import ALL, CAR, Benchmark, BenchmarkError, Source, resolve_config
 from evaluation.segmenter import ConfiguredSegmenter
-
-CAR = "car"
-ALL = "all"
-"""Stands for every method on the command line, and for every baseline in a benchmark's file."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +69,7 @@ METHODS: Mapping[str, Method] = {
 def find_method(name: str) -> Method:
     """The method of that name. Raises BenchmarkError for an unknown one, with near matches."""
     if name not in METHODS:
-        raise BenchmarkError(
-            f"--method: expected one of {', '.join(METHODS)}, found {name!r}{near_matches(name, list(METHODS))}"
-        )
+        raise BenchmarkError(unknown_name("--method", name, METHODS))
     return METHODS[name]
 
 

@@ -13,13 +13,12 @@ import numpy as np
 from tqdm import tqdm
 
 from car_core import CaRConfig
-from car_core.weights import ROLES
+from car_core.weights_names import ROLES
 from dataset_adapters import DatasetError, LabelSpace
 from dataset_adapters.sample import NameSet, find_sources
-from evaluation.benchmark import BenchmarkError, benchmark_names, load_benchmark
+from evaluation.benchmark import CAR, BenchmarkError, benchmark_names, load_benchmark
 from evaluation.gallery import choose, draw_sample
 from evaluation.identity import identity_fields
-from evaluation.methods import CAR
 from evaluation.metrics import semantic
 from evaluation.own_data import FOLDERS, HUGGING_FACE
 from evaluation.runner import Prepared, RunOptions, prepare

@@ -16,10 +16,10 @@ from typing import Any, Literal
 from car_core import CaR, CaRConfig
 from car_core.config import Config, Precision, Profile
 from car_core.weights import load_clip
-from dataset_adapters import Dataset, DatasetError, load
+from dataset_adapters import Dataset, DatasetError, is_embedded, load
 from dataset_adapters.images import max_pixels, set_max_pixels
 from dataset_adapters.sample import NameSet, find_sources
-from evaluation.benchmark import Benchmark, BenchmarkError, Source, load_benchmark
+from evaluation.benchmark import CAR, Benchmark, BenchmarkError, Source, load_benchmark
 from evaluation.carry import frames_to_segment
 from evaluation.clock import Clock
 from evaluation.engines.local import run_local
@@ -29,7 +29,8 @@ from evaluation.identity import environment, identity_fields, peak_rss_mib
 from evaluation.inputs import Inputs, resolve_inputs, with_own_models
 from evaluation.interrupts import StopRequest, stop_request
 from evaluation.merge import SHARD
-from evaluation.methods import CAR, find_method
+from evaluation.methods import find_method
+from evaluation.preflight import DEFAULT_RUNS, check_limit, check_out
 from evaluation.progress import Progress
 from evaluation.protocol import Protocol, resolve_protocol
 from evaluation.recompute import figures_of, require_own_records
@@ -48,8 +49,8 @@ from results import (
     WeightsInfo,
     identity_of,
 )
+from results.facts import partial_data
 
-DEFAULT_RUNS = Path("results/runs")
 Status = Literal["running", "complete"]
 EngineName = Literal["local", "ray"]
 ModelLoader = Callable[..., Any]  # with the signature of load_clip
@@ -176,8 +177,8 @@ def _steps(prepared: Prepared, options: RunOptions, stop: StopRequest) -> Genera
         # A sample without the files that are wanted now is done again.
         finished = {id_: record for id_, record in finished.items() if options.saving.is_saved(path, id_)}
         announcement = options.saving.announcement(prepared.selected, path)
-        if announcement:
-            print(f"notice: {announcement}", file=sys.stderr)
+        for notice in filter(None, (announcement, partial_data(header))):
+            print(f"notice: {notice}", file=sys.stderr)
         header = yield from _segment(store, prepared, finished, options, stop)
     if header.status == "complete":
         _write_tables(path)
@@ -191,7 +192,8 @@ def prepare(
 
     load_model: reads a model as `load_clip` does. make_car: builds CaR as `CaR.from_config` does.
     """
-    _check_out(options.out or DEFAULT_RUNS)
+    check_out(options.out or DEFAULT_RUNS)
+    check_limit(options.limit)
     set_max_pixels(options.max_pixels or max_pixels())
     if options.engine == "ray":
         options.cluster.check(options.device)
@@ -227,8 +229,6 @@ def carries_queries(config: Config) -> bool:
 
 
 def _dataset(benchmark: Benchmark, protocol: Protocol, root: Path, options: RunOptions) -> Dataset:
-    if options.limit is not None and options.limit < 1:
-        raise BenchmarkError(f"limit: expected at least 1 sample, found {options.limit}")
     return load(
         benchmark.adapter,
         root,
@@ -237,14 +237,6 @@ def _dataset(benchmark: Benchmark, protocol: Protocol, root: Path, options: RunO
         names=options.names,
         options={**protocol.data, **options.places},
     )
-
-
-def _check_out(path: Path) -> None:
-    """Raise BenchmarkError unless the folder can be written or made: found out before models are loaded."""
-    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        found = f"{there}, which is read-only" if there.is_dir() else f"{there}, which is no folder"
-        raise BenchmarkError(f"out: expected a folder that can be written, found {found}")
 
 
 def _selected(dataset: Dataset, options: RunOptions) -> Dataset:
@@ -296,12 +288,13 @@ def _header(prepared: Prepared, options: RunOptions) -> RunHeader:
 def _paper_fields(prepared: Prepared) -> dict[str, Any]:
     """The paper's column to stand beside, or why none may."""
     paper, remark = prepared.benchmark.paper, prepared.inputs.remark
-    if paper is None or remark:
+    if paper is None or is_embedded(prepared.inputs.data_root):
         return {"not_comparable": remark}
-    cell = PaperCell(table=paper.table, column=paper.column)
     sentences = getattr(prepared.car.config, "sentences", "single")
-    n_samples = paper.n_samples(sentences, len(prepared.dataset))
-    return {"paper": cell, "paper_split": paper.split, "paper_samples": n_samples}
+    size = {"paper_split": paper.split, "paper_samples": paper.n_samples(sentences, len(prepared.dataset))}
+    if remark:
+        return {"not_comparable": remark, **size}
+    return {"paper": PaperCell(table=paper.table, column=paper.column), **size}
 
 
 def _weights_info(record: Mapping[str, Any]) -> WeightsInfo:

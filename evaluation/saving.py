@@ -21,6 +21,7 @@ from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.benchmark import BenchmarkError
 from evaluation.coco_json import run_lengths
 from results import label_maps
+from results.render import counted
 
 PredictionFormat = Literal["png", "rle"]
 Prediction = npt.NDArray[Any]  # int32 labels or bool [H, W], 0 or false where nothing was found
@@ -87,7 +88,7 @@ class Saving:
                 f"proposals at most {_mib(2 * float(np.mean(values)) * len(dataset))} a step before compression"
             )
         free = shutil.disk_usage(next(place for place in (folder, *folder.absolute().parents) if place.exists())).free
-        return f"saved files of {len(dataset)} samples: {', '.join(parts)}; free: {_mib(free)}"
+        return f"saved files of {counted(len(dataset), 'sample')}: {', '.join(parts)}; free: {_mib(free)}"
 
 
 def _as_png(sample_id: str, prediction: Prediction) -> bytes:

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from car_core import CaR, CaRConfig
 from car_core.car import BUILT_IN
@@ -28,57 +25,19 @@ from car_core.config import Precision
 from car_core.memory import StageMemory
 from car_core.weights import load_clip
 from dataset_adapters.sample import find_sources
-from evaluation.benchmark import BenchmarkError, load_benchmark, near_matches
+from evaluation.benchmark import ALL, CAR, BenchmarkError, load_benchmark
 from evaluation.engines.processes import WorkerError
 from evaluation.interrupts import Interrupted, be_pool_process, pass_on, stop_request
-from evaluation.methods import ALL, CAR, METHODS, settings_by_method
+from evaluation.methods import METHODS, settings_by_method
+from evaluation.preflight import DEFAULT_RUNS
 from evaluation.previews import previews
-from evaluation.runner import DEFAULT_RUNS, Run, RunOptions, prepare, run_side_by_side
+from evaluation.runner import Run, RunOptions, prepare, run_side_by_side
+from evaluation.suite_files import Suite, SuiteRun
 from results import write_suite
 from results.pictures import Example, contact_sheet, save_png
 
 CONTACT_SHEET = "contact-sheet.png"
 _POLL_SECONDS = 0.2  # between two looks at whether to stop
-
-
-class SuiteRun(BaseModel):
-    """One run of a suite.
-
-    variant: what tells it from other runs of the benchmark. settings: configuration fields set for it alone.
-    pictures: samples shown on the suite's contact sheet. point: of a sweep, the settings that its table shows.
-    paper: the paper's figure for them, percent.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    benchmark: str
-    variant: str | None = None
-    settings: Mapping[str, Any] = {}
-    pictures: int = Field(default=0, ge=0)
-    point: Mapping[str, Any] | None = None
-    paper: float | None = None
-
-    @property
-    def name(self) -> str:
-        """The benchmark, and the variant where there is one."""
-        return f"{self.benchmark}-{self.variant}" if self.variant else self.benchmark
-
-
-class Suite(BaseModel):
-    """Runs whose figures are read side by side."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    title: str
-    runs: tuple[SuiteRun, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _names_are_distinct(self) -> Suite:
-        repeated = [name for name, count in Counter(run.name for run in self.runs).items() if count > 1]
-        if repeated:
-            raise ValueError(f"expected each run once, found {', '.join(repeated)} again")
-        return self
 
 
 @dataclass(frozen=True)
@@ -96,19 +55,6 @@ class FinishedSuite:
 
 Task: TypeAlias = tuple[SuiteRun, RunOptions]
 Finished: TypeAlias = tuple[Run, list[Example]]
-
-
-def suite_names() -> list[str]:
-    """All suites, by name."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
-
-
-def load_suite(name: str) -> Suite:
-    """Read a suite by name. Raises BenchmarkError for an unknown one, with near matches."""
-    names = suite_names()
-    if name not in names:
-        raise BenchmarkError(f"suite: expected one of {', '.join(names)}, found {name!r}{near_matches(name, names)}")
-    return Suite.model_validate(yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
 
 
 def run_suite(suite: Suite, *, out: Path | None = None, jobs: int = 1, **common: Any) -> FinishedSuite:
@@ -273,7 +219,3 @@ def _run_group(tasks: Sequence[Task], models: Models | None = None) -> list[Fini
             (run, previews(own, entry.pictures))
             for run, (own, _), (entry, _) in zip(runs, prepared, tasks, strict=True)
         ]
-
-
-def _folder() -> Any:
-    return resources.files("evaluation") / "suites"

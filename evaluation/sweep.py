@@ -14,8 +14,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from car_core.config import PROFILES, Profile
-from evaluation.benchmark import Benchmark, BenchmarkError, load_benchmark, near_matches, parse_settings, resolve_config
-from evaluation.suite import Suite, SuiteRun
+from dataset_adapters.sample import unknown_name
+from evaluation.benchmark import Benchmark, BenchmarkError, load_benchmark, parse_settings, resolve_config
+from evaluation.suite_files import Suite, SuiteRun
 from results import identity_of, paper_rows
 
 Point: TypeAlias = Mapping[str, Any]  # settings as --set names them
@@ -139,7 +140,7 @@ def load_preset(name: str) -> Sweep:
     """Read a preset by name. Raises BenchmarkError for an unknown one, with near matches."""
     names = preset_names()
     if name not in names:
-        raise BenchmarkError(f"preset: expected one of {', '.join(names)}, found {name!r}{near_matches(name, names)}")
+        raise BenchmarkError(unknown_name("preset", name, names))
     if name == FIDELITY:
         return fidelity()
     preset = _Preset.model_validate(yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")))

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from results.facts import failures, method_label, remarks
-from results.render import Column, Table
+from results.render import Column, Table, counted
 from results.schema import RunHeader
 from results.tables import typed_frame
 
@@ -141,8 +141,9 @@ def _runs(comparison: RunComparison) -> Table:
         }
         for side, name, header in zip("AB", comparison.names, comparison.headers, strict=True)
     ]
-    notes = [f"compared on {comparison.n_common} common samples"]
-    notes += [f"{n} samples of {side} alone are left out" for side, n in zip("AB", comparison.n_only, strict=True) if n]
+    notes = [f"compared on {counted(comparison.n_common, 'common sample')}"]
+    alone = zip("AB", comparison.n_only, strict=True)
+    notes += [f"left out: {counted(n, 'sample')} of {side} alone" for side, n in alone if n]
     return Table("Runs", columns, typed_frame(rows, columns), tuple(notes))
 
 

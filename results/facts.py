@@ -66,13 +66,26 @@ def is_trained(header: RunHeader) -> bool:
 def shortcomings(header: RunHeader) -> list[str]:
     """What a run lacks of the paper's split of its data set, in words; empty for a whole one."""
     dataset, n_total = header.benchmark.dataset, header.counts.n_total
-    n_expected = header.benchmark.paper_samples or dataset.n_samples
     applicable = {
         "run not finished": header.status != "complete",
-        f"{n_total} of {n_expected} {_noun(header)}": n_total != n_expected,
-        f"split {dataset.split}": header.benchmark.paper_split not in (None, dataset.split),
+        f"partial run: {n_total} of {dataset.n_samples} {_noun(header)}": n_total != dataset.n_samples,
+        partial_data(header): True,
+        f"split {dataset.split}": _is_other_split(header),
     }
-    return [shortcoming for shortcoming, applies in applicable.items() if applies]
+    return [shortcoming for shortcoming, applies in applicable.items() if shortcoming and applies]
+
+
+def partial_data(header: RunHeader) -> str:
+    """That the data set on disk has not as many samples as the split behind the paper's figures; empty if it has."""
+    n_here, n_paper = header.benchmark.dataset.n_samples, header.benchmark.paper_samples
+    if n_paper in (None, n_here) or _is_other_split(header):
+        return ""
+    kind = "partial" if n_here < (n_paper or 0) else "larger"
+    return f"{kind} data set: {n_here} {_noun(header)} in place of {n_paper}"
+
+
+def _is_other_split(header: RunHeader) -> bool:
+    return header.benchmark.paper_split not in (None, header.benchmark.dataset.split)
 
 
 def user_settings(header: RunHeader) -> list[str]:
@@ -118,7 +131,9 @@ def facts_markdown(header: RunHeader) -> str:
 def _config_facts(header: RunHeader) -> dict[str, str]:
     dataset, config = header.benchmark.dataset, header.config
     protocol = header.identity_fields.get("protocol") or {}
-    data = f"{dataset.name}, split {dataset.split}, {dataset.n_samples} {_noun(header)}"
+    name, n_total = header.benchmark.name, header.counts.n_total
+    source = dataset.name if dataset.name == name else f"{name}, read as {dataset.name}"
+    data = f"{source}, split {dataset.split}, {n_total} of {dataset.n_samples} {_noun(header)}"
     return {
         "identity": header.identity,
         "status": header.status,

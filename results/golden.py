@@ -110,6 +110,17 @@ def compare(golden: Golden, headers: Mapping[str, RunHeader]) -> list[Comparison
     return [item for name, header in headers.items() for item in _compare_run(name, golden.runs[name], header)]
 
 
+def of_one_run(golden: Golden, header: RunHeader, name: str) -> tuple[Golden, dict[str, RunHeader]]:
+    """A single run and the part of the golden that it is held against: the run of that name, or of its benchmark.
+
+    Raises StoreError where the golden has neither.
+    """
+    found = next((own for own in (name, header.benchmark.name) if own in golden.runs), None)
+    if found is None:
+        raise StoreError(f"run: expected one of {', '.join(golden.runs)} as in the golden file, found {name}")
+    return golden.model_copy(update={"runs": {found: golden.runs[found]}}), {found: header}
+
+
 def comparison_of_figures(comparisons: list[Comparison], golden: str) -> Table:
     """A row a figure: expected, found, tolerance, and ok or CHANGED. Metrics are in 0..1."""
     columns = (

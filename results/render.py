@@ -123,6 +123,11 @@ def escape_latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in visible(text))
 
 
+def counted(number: int, noun: str) -> str:
+    """The number with its noun: "1 sample", "2 samples"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def display_width(text: str) -> int:
     """Columns that a text takes in a terminal: two for a wide character, none for a combining one."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

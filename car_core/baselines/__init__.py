@@ -20,7 +20,8 @@ from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.clip_es import ClipESSegmenter
 from car_core.baselines.config import BaselineConfig, ClipESConfig, DenseConfig
 from car_core.baselines.dense import DenseSegmenter
-from car_core.weights import WeightsRecord, load_clip, model_of
+from car_core.weights import WeightsRecord, load_clip
+from car_core.weights_names import model_of
 
 __all__ = ["BASELINES", "Baseline", "BaselineConfig", "BaselineSegmenter", "load_baseline"]
 

@@ -62,7 +62,7 @@ def check(
 
 def _check_files(count: FileCount, start: Path, report: Report) -> list[str]:
     n_files = len(count.files(start))
-    report(f"{count.what}: {n_files} files {count.pattern}")
+    report(f"{count.what}: {n_files} {'file' if n_files == 1 else 'files'} {count.pattern}")
     if count.accepts(n_files):
         return []
     return [f"{count.pattern}: expected {_expected(count.expected)} files, found {n_files}"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_adapters.sample import DatasetError
+from dataset_adapters.sample import DatasetError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -145,5 +144,5 @@ def find_preparation(name: str) -> Preparation:
     by_benchmark = {benchmark: known for known in _PREPARATIONS.values() for benchmark in known.benchmarks}
     if name in by_benchmark:
         return by_benchmark[name]
-    near = difflib.get_close_matches(name, [*_PREPARATIONS, *by_benchmark]) or sorted(_PREPARATIONS)
-    raise DatasetError(f"data set: expected a known name such as {', '.join(near)}, found {name!r}")
+    benchmarks = (benchmark for benchmark in by_benchmark if benchmark not in _PREPARATIONS)
+    raise DatasetError(unknown_name("data set", name, (*sorted(_PREPARATIONS), *benchmarks)))

@@ -39,6 +39,8 @@ def check_command(
 ) -> None:
     """Compare a run's figures with a golden file: expected, found, tolerance, ok or CHANGED.
 
+    A single run is held against the golden file's run of the same folder name or benchmark.
+
     With --reference: run profile released on the file's image and texts, on the weights that it names or that are
     given, and compare proposals, scores and masks step by step. Exit status: 0, 4 if a figure changed, 2 if the run is
     of other data or weights than the golden file.
@@ -49,16 +51,18 @@ def check_command(
     elif run and golden:
         _check_golden(run, golden, update=update, tolerance=tolerance)
     else:
-        raise typer.BadParameter("expected RUN and --golden, or --reference")
+        raise typer.BadParameter("expected RUN and --golden FILE (results/golden/mini.json), or --reference FILE")
 
 
 def _check_golden(run: Path, golden: Path, *, update: bool, tolerance: float | None) -> None:
     with one_line_errors():
-        from results.golden import compare, comparison_of_figures, read_golden, write_golden
-        from results.suite import read_runs
+        from results import is_suite, read_runs
+        from results.golden import compare, comparison_of_figures, of_one_run, read_golden, write_golden
 
         headers = read_runs(run)
         expected = write_golden(golden, headers, tolerance=tolerance) if update else read_golden(golden)
+        if not (update or is_suite(run)):
+            expected, headers = of_one_run(expected, next(iter(headers.values())), run.resolve().name)
         compared = compare(expected, headers)
         show_tables([comparison_of_figures(compared, golden.name)])
     changed = sum(item.changed for item in compared)

@@ -102,10 +102,11 @@ def check_command(
     """
     with one_line_errors():
         from dataset_adapters.prepare import check, find_preparation
+        from results.render import counted
 
         preparation = find_preparation(name)
         n_decoded = None if all_ else decode
         n_faults = check(preparation, root, typer.echo, n_decoded=n_decoded, each_label=labels, source=source)
-    typer.echo(f"{preparation.name}: {n_faults} faults" if n_faults else f"{preparation.name}: no faults")
+    typer.echo(f"{preparation.name}: {counted(n_faults, 'fault') if n_faults else 'no faults'}")
     if n_faults:
         raise typer.Exit(DATA_FAULTS)

@@ -43,7 +43,10 @@ def report_command(
     """
     with one_line_errors():
         from evaluation.own_data import resolve_places
-        from evaluation.report import GalleryOptions, benchmark_of, is_embedded_run, report
+        from results import RunDirectory
+
+        RunDirectory(run).read_header()
+        from evaluation.report import GalleryOptions, benchmark_of, is_embedded_run, report  # torch: seconds
 
         own = options.own_places(images, masks, classes, hf, hf_config, image_column, mask_column)
         places = resolve_places(benchmark_of(run), data_root, own)

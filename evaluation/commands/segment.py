@@ -56,7 +56,7 @@ def segment_command(
         from dataset_adapters.images import set_max_pixels
         from evaluation.benchmark import parse_settings
         from evaluation.coco_json import CocoDocument
-        from evaluation.segment import Pictures, find_images, load_car, segment_files
+        from evaluation.image_files import Pictures, find_images
 
         if max_pixels is not None:
             set_max_pixels(max_pixels)
@@ -64,6 +64,8 @@ def segment_command(
         pictures.check(images)
         by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)
         settings = parse_settings(options.with_sam(set_, sam))
+        from evaluation.segment import load_car, segment_files  # torch: seconds
+
         car = load_car(by_role, profile.value if profile else None, mode.value, settings, device=device)
         document, n_failed, several = CocoDocument(queries), 0, len(images) > 1
         try:

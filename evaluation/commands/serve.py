@@ -37,10 +37,10 @@ def serve_command(
     sent to or loaded from any other machine.
     """
     with one_line_errors():
+        page = _page()
         from evaluation.benchmark import parse_settings
         from evaluation.segment import load_car
 
-        page = _page()
         by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)
         settings = parse_settings(options.with_sam(set_, sam))
         car = load_car(by_role, profile.value if profile else None, mode.value, settings, device=device)
@@ -55,7 +55,7 @@ def serve_command(
 
 def _page() -> ModuleType:
     """The module of the page. Raises SegmentError where Gradio is not installed."""
-    from evaluation.segment import SegmentError
+    from evaluation.image_files import SegmentError
 
     try:
         from evaluation.demo import page

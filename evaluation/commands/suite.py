@@ -49,10 +49,15 @@ def suite_command(
     Exit status as for eval. The same command goes on with what is finished.
     """
     with one_line_errors():
-        from evaluation.suite import CONTACT_SHEET, load_suite, run_suite
+        from evaluation.preflight import check_limit
+        from evaluation.suite_files import load_suite
+
+        suite = load_suite(name)
+        check_limit(limit)
+        from evaluation.suite import CONTACT_SHEET, run_suite  # torch: seconds
 
         finished = run_suite(
-            load_suite(name),
+            suite,
             out=out,
             jobs=jobs,
             weights=weights,

@@ -20,6 +20,7 @@ from evaluation.commands.options import (
     SettingsOption,
     WeightsOption,
     WorkersOption,
+    weights_by_role,
 )
 from evaluation.commands.terminal import show_run
 from evaluation.exit_status import exit_if_failed, one_line_errors
@@ -67,9 +68,8 @@ def sweep_command(
     """
     with one_line_errors():
         from evaluation.benchmark import parse_settings
-        from evaluation.suite import run_suite
+        from evaluation.preflight import check_request
         from evaluation.sweep import as_suite, sweep_of
-        from results.sweep_plot import write_sweep_plot
 
         sweep = sweep_of(axes or [], preset=preset, one_by_one=one_at_a_time)
         source = profile.value if profile else sweep.profile
@@ -80,6 +80,11 @@ def sweep_command(
             settings=parse_settings(set_ or []),
             name=f"{preset}-{benchmark}" if preset else "",
         )
+        by_role = weights_by_role(weights, None, None)
+        check_request(benchmark, data_root=data_root, weights=by_role, profile=source, limit=limit, out=out)
+        from evaluation.suite import run_suite  # torch: seconds
+        from results.sweep_plot import write_sweep_plot
+
         finished = run_suite(
             suite,
             out=out,

@@ -59,7 +59,11 @@ def _over_all(headers: Sequence[RunHeader], format_: FormatName | None, out: Pat
     from evaluation.summary import tables_over_runs
     from results.methods_table import peer_tables
 
-    tables = tables_over_runs(headers) | (peer_tables(headers) if peers else {})
+    beside = peer_tables(headers) if peers else {}
+    tables = tables_over_runs(headers) | beside
+    if peers and not beside:
+        names = ", ".join(dict.fromkeys(header.benchmark.name for header in headers))
+        typer.echo(f"notice: --peers: no published figures to stand beside these runs ({names})", err=True)
     if out:
         _write(tables, out)
     if format_:

@@ -49,7 +49,16 @@ _CSS = """
 .gradio-container { max-width: 1240px !important; }
 #status { min-height: 1.6em; }
 .faint { opacity: .75; font-size: .88rem; }
+#desk { display: grid; grid-template-columns: minmax(0, 1fr); }
+@media (min-width: 768px) {
+  #desk { grid-template-columns: minmax(0, 2fr) minmax(0, 3fr); grid-template-rows: auto 1fr; }
+  #found { grid-column: 2; grid-row: 1 / span 2; }
+}
 """
+# On a phone the result may begin below the screen's end.
+_SHOW_RESULT = """() => {
+  if (innerWidth < 768) document.getElementById("found").scrollIntoView({behavior: "smooth", block: "start"});
+}"""
 
 
 @contextmanager
@@ -90,12 +99,15 @@ def build_page(demo: Demo) -> gr.Blocks:
     page: gr.Blocks
     with gr.Blocks(title="car-eval", analytics_enabled=False, delete_cache=(_KEPT_SECONDS, _KEPT_SECONDS)) as page:
         gr.Markdown(_HEAD)
-        with gr.Row():
-            with gr.Column(scale=2, min_width=300):
-                picture, phrases, button, sliders = _controls(demo)
-            with gr.Column(scale=3, min_width=300):
-                status = gr.HTML(_WELCOME, elem_id="status")
-                result = gr.HTML(elem_id="result")
+        # In the order of a phone's one column; where there is room, _CSS puts the result beside all else.
+        with gr.Row(elem_id="desk"):
+            with gr.Column(elem_id="asked", min_width=0):
+                picture, phrases, button = _asked(demo)
+            with gr.Column(elem_id="found", min_width=0):
+                status = gr.HTML(_WELCOME, elem_id="status", padding=False)
+                result = gr.HTML(elem_id="result", padding=False)
+            with gr.Column(elem_id="more", min_width=0):
+                sliders = _more(demo, [picture, phrases])
 
         def segment(place: str | None, text: str, *values: float) -> tuple[str, str]:
             answer = demo.answer(place, text, dict(zip(THRESHOLDS, values, strict=True)))
@@ -105,16 +117,17 @@ def build_page(demo: Demo) -> gr.Blocks:
             return segment(place, text, *values) if place and text.strip() else (gr.skip(), gr.skip())
 
         inputs, shared = [picture, phrases, *sliders], {"outputs": [result, status], "api_visibility": "private"}
-        gr.on([button.click, phrases.submit], segment, inputs, **shared, concurrency_id="car")
+        done = gr.on([button.click, phrases.submit], segment, inputs, **shared, concurrency_id="car")
+        done.then(js=_SHOW_RESULT)
         gr.on([slider.release for slider in sliders], again, inputs, **shared, concurrency_id="car")
     page.queue(max_size=_MAX_WAITING, api_open=False, default_concurrency_limit=1)
     return page
 
 
-def _controls(demo: Demo) -> tuple[gr.Image, gr.Textbox, gr.Button, list[gr.Slider]]:
-    """What a visitor gives: picture, phrases, the button, a slider a threshold."""
+def _asked(demo: Demo) -> tuple[gr.Image, gr.Textbox, gr.Button]:
+    """What a visitor gives: picture, phrases, the button."""
     limits = demo.limits
-    picture = gr.Image(label="Picture", type="filepath", sources=["upload", "clipboard"], height=300, elem_id="picture")
+    picture = gr.Image(label="Picture", type="filepath", sources=["upload", "clipboard"], height=260, elem_id="picture")
     # A method is replaced, for a class of one's own would make Gradio write a stub file beside it.
     mover = "async_move_resource_to_block_cache"
     setattr(picture, mover, _local_only(getattr(picture, mover)))
@@ -127,21 +140,25 @@ def _controls(demo: Demo) -> tuple[gr.Image, gr.Textbox, gr.Button, list[gr.Slid
         max_length=limits.phrases * (limits.characters + 2),
         elem_id="phrases",
     )
-    button = gr.Button("Segment", variant="primary", elem_id="segment")
+    return picture, phrases, gr.Button("Segment", variant="primary", elem_id="segment")
+
+
+def _more(demo: Demo, given: list[gr.Image | gr.Textbox]) -> list[gr.Slider]:
+    """What a visitor may leave alone: examples for the fields that are given, and a slider a threshold."""
     gr.Examples(
         [[str(_example(name)), text] for name, text in EXAMPLES],
-        [picture, phrases],
+        given,
         label="Examples, for the small model in the package",
         cache_examples=False,
     )
-    with gr.Accordion("Thresholds", open=True):
+    with gr.Accordion("Thresholds: theta, eta, lambda", open=False, elem_id="thresholds"):
         sliders = [_slider(demo.config, name) for name in THRESHOLDS]
     gr.Markdown(
-        f"Pictures up to {limits.file_bytes // 2**20} MB, shrunk to {limits.side} pixels a side; up to "
-        f"{limits.phrases} phrases. Nothing leaves the machine that serves this page.",
+        f"Pictures up to {demo.limits.file_bytes // 2**20} MB, shrunk to {demo.limits.side} pixels a side; up to "
+        f"{demo.limits.phrases} phrases. Nothing leaves the machine that serves this page.",
         elem_classes="faint",
     )
-    return picture, phrases, button, sliders
+    return sliders
 
 
 def _slider(config: CaRConfig, name: str) -> gr.Slider:

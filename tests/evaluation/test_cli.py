@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import subprocess
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from evaluation.benchmark import BenchmarkError
 from evaluation.cli import app
+from evaluation.exit_status import RUN_ERRORS, SETUP_ERRORS
 
 
 def car(arguments: list[str]) -> Result:
@@ -127,6 +129,45 @@ def test_help_does_not_wait_for_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["eval", "mini-vco"], "found 'mini-vco'; did you mean mini-voc"),
+        (["eval", "voc21", "--data-root=/nowhere"], "/nowhere: expected a folder"),
+        (["eval", "mini-voc", "--set=etaa=0.5"], "did you mean eta"),
+        (["eval", "mini-voc", "--protocol=overlaps=kept"], "--protocol overlaps"),
+        (["eval", "mini-voc", "--weights=missing.pt"], "missing.pt"),
+        (["eval", "mini-voc", "--limit=0"], "limit"),
+        (["eval", "--images=nowhere", "--masks=nowhere", "--classes=nowhere"], "images: expected a folder"),
+        (["sweep", "mini-vco", "eta=0.4"], "did you mean mini-voc"),
+        (["sweep", "mini-voc", "etaa=0.4"], "did you mean eta"),
+        (["suite", "minni"], "did you mean mini"),
+        (["segment", "/nowhere.jpg", "cat"], "nowhere.jpg"),
+        (["report", "/nowhere"], "no run is here"),
+        (["check", "/nowhere", "--golden=x.json"], "no run is here"),
+        (["table", "/nowhere"], "no run is here"),
+        (["compare", "/nowhere", "/nowhere"], "no run is here"),
+        (["data", "list", "vco"], "did you mean voc? known are ade150"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_before_torch_is_imported(arguments: list[str], expected: str) -> None:
+    code = (
+        f"import sys; sys.argv = {['car', *arguments]!r}; from evaluation.cli import main\n"
+        "try: main()\nexcept SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "2 False\n"
+    assert expected in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", sorted(SETUP_ERRORS | RUN_ERRORS))
+def test_errors_that_become_one_line_are_there(name: str) -> None:
+    module, _, kind = name.rpartition(".")
+    assert issubclass(getattr(importlib.import_module(module), kind), Exception)
+
+
 def test_the_module_is_the_command() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "evaluation", "--help"], capture_output=True, text=True, cwd=Path(__file__).parents[2]
@@ -152,4 +193,31 @@ def test_tables_over_runs_in_every_language(tiny_run: Any, tmp_path: Path) -> No
     page = (tmp_path / "tables/table1.md").read_text()
     (own,) = (line for line in page.splitlines() if "not whole" in line)
     assert f"{100 * header['metrics']['miou']:.1f}" in own
-    assert "voc21: 1 of 1449 images" in own
+    assert "voc21: partial run: 1 of 7 images, partial data set: 7 images in place of 1449" in own
+
+
+def test_peers_that_are_not_there_are_told(tiny_run: Any) -> None:
+    assert car(tiny_run.arguments("--limit=1")).exit_code == 0
+    with_peers = car(["table", str(tiny_run.out), "--peers"])
+    assert "Beside newer methods" in with_peers.stdout
+    assert with_peers.stderr == ""
+    path = tiny_run.out / "run.json"
+    header = json.loads(path.read_text())
+    header["benchmark"]["paper"] = None
+    path.write_text(json.dumps(header))
+    alone = car(["table", str(tiny_run.out), "--peers"])
+    assert (alone.exit_code, "Beside newer methods" in alone.stdout) == (0, False)
+    assert "no published figures to stand beside these runs (voc21)" in alone.stderr
+
+
+def test_check_takes_a_single_run(tiny_run: Any, tmp_path: Path) -> None:
+    assert car(tiny_run.arguments("--limit=1")).exit_code == 0
+    golden = tmp_path / "golden.json"
+    assert car(["check", str(tiny_run.out), f"--golden={golden}", "--update"]).exit_code == 0
+    more = json.loads(golden.read_text())
+    more["runs"]["another"] = more["runs"]["voc21"]
+    golden.write_text(json.dumps(more))
+    assert car(["check", str(tiny_run.out), f"--golden={golden}"]).exit_code == 0
+    more["runs"]["voc21"]["figures"]["miou"]["expected"] = 2.0
+    golden.write_text(json.dumps(more))
+    assert car(["check", str(tiny_run.out), f"--golden={golden}"]).exit_code == 4

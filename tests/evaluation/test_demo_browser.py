@@ -73,6 +73,7 @@ def test_upload_type_and_see_masks(open_demo: Any, tmp_path: Path) -> None:
     assert page.evaluate(f"{pictures}.length") >= 1 + 2 * 3
     assert page.evaluate(f"{pictures}.every((image) => image.complete && image.naturalWidth > 0)")
     # theta up: all are dropped, and only what theta changes was computed.
+    page.get_by_text("Thresholds: theta, eta, lambda").click()
     box = page.locator("#theta input[type=number]")
     box.fill("1")
     box.blur()
@@ -84,6 +85,16 @@ def test_an_example_on_a_phone(open_demo: Any) -> None:
     page = open_demo(380)
     page.get_by_text("bird, car, sheep").click()
     page.locator("#picture img").first.wait_for()
+    page.get_by_text("Thresholds: theta, eta, lambda").click()
+    page.locator("#theta input[type=number]").fill("1")  # all are dropped: the longest words of the table
     page.locator("#segment").click()
-    page.locator("#result .step").first.wait_for()
+    page.locator("#result .outcome", has_text="dropped in step 1").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    assert page.evaluate(
+        "[...document.querySelectorAll('#result .scroll')].every((e) => e.scrollWidth <= e.clientWidth)"
+    )
+    # The result comes right after the button, before examples and thresholds, and is what is seen.
+    button, found, more = (page.locator(part).bounding_box() for part in ("#segment", "#found", "#more"))
+    assert 0 < found["y"] - (button["y"] + button["height"]) < 40
+    assert found["y"] + found["height"] <= more["y"]
+    page.wait_for_function("Math.abs(document.getElementById('found').getBoundingClientRect().top) < 5")

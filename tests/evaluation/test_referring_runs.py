@@ -164,7 +164,7 @@ def test_the_table_stands_beside_the_papers(run: Runner) -> None:
 def test_what_differs_from_the_papers_figures_is_remarked(run: Runner) -> None:
     marked = run(split="testA", protocol={"resolution": "480x480", "overlaps": "kept"})
     page = (marked.path / "table.md").read_text()
-    assert "1 of 3811 samples; split testA; changed: " in page
+    assert "Read with care:** untrained weights, not comparable; split testA; changed: " in page
     assert "classifier_model, resolution=480x480 " in page
     single = run("single", split="val", settings={"sentences": "single"}).header
     assert (single.benchmark.paper_samples, single.benchmark.protocol_changed) == (10834, [])

@@ -99,7 +99,7 @@ def test_the_run_directory_holds_what_is_needed(tiny_run: Any) -> None:
     assert header.config_sources["theta"] == "user"
     table = (run.path / "table.md").read_text()
     assert "untrained weights, not comparable" in table
-    assert "2 of 1449 images; changed: theta" in table
+    assert "partial run: 2 of 7 images; partial data set: 7 images in place of 1449; changed: theta" in table
     assert "67.6" in table
     assert (run.path / "table.csv").stat().st_size > 0
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from car_core import CaR, CaRConfig
 from evaluation.cli import app
-from evaluation.segment import find_images
+from evaluation.image_files import find_images
 
 QUERIES = ["Pepsi", "Coca Cola", "[red]<b>odd</b>"]
 

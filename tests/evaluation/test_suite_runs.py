@@ -18,7 +18,8 @@ from evaluation.benchmark import BenchmarkError, benchmark_names
 from evaluation.cli import app
 from evaluation.previews import previews
 from evaluation.runner import RunOptions, prepare
-from evaluation.suite import Suite, load_suite, run_suite
+from evaluation.suite import run_suite
+from evaluation.suite_files import Suite, load_suite
 
 FAST = {"templates": [], "background": ["grass"], "crf": None}
 SMALL: dict[str, Any] = {
@@ -37,7 +38,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`car suite small` in an empty working folder."""
     monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(suite_module, "load_suite", lambda name: Suite.model_validate(SMALL))
+    monkeypatch.setattr("evaluation.suite_files.load_suite", lambda name: Suite.model_validate(SMALL))
     return tmp_path
 
 
@@ -99,7 +100,7 @@ def _counting(load: Any, calls: list[Any]) -> Any:
 
 def test_without_out_the_runs_lie_where_eval_puts_them(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = Suite.model_validate({**SMALL, "runs": SMALL["runs"][2:]})
-    monkeypatch.setattr(suite_module, "load_suite", lambda name: one)
+    monkeypatch.setattr("evaluation.suite_files.load_suite", lambda name: one)
     assert car("suite", "small", "--limit=1").exit_code == 0
     folders = {path.name.rsplit("-", 1)[0] for path in (small / "results/runs").iterdir()}
     assert folders == {"suite", "mini-refcoco-paper"}
@@ -145,7 +146,7 @@ def test_failed_samples_set_the_exit_status(small: Path, monkeypatch: pytest.Mon
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match="suite: expected one of mini, found 'mimi'; did you mean mini"):
+    with pytest.raises(BenchmarkError, match="suite: expected a known name, found 'mimi'; did you mean mini"):
         load_suite("mimi")
     run = {"benchmark": "mini-voc"}
     with pytest.raises(ValidationError, match="expected each run once, found mini-voc again"):

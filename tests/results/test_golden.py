@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from evaluation.cli import app
 from results import RunDirectory, RunHeader, StoreError, write_suite
-from results.golden import Golden, compare, comparison_of_figures, read_golden, write_golden
+from results.golden import Golden, compare, comparison_of_figures, of_one_run, read_golden, write_golden
 from results.render import to_markdown
 
 Make = Callable[..., Any]
@@ -204,3 +204,15 @@ def test_a_suite_is_checked_as_a_whole(make_header: Make, make_metrics: Make, tm
     write_suite(tmp_path / "suite", "mini", "The miniature", {"full": runs["full"]})
     result = check(tmp_path / "suite", "--golden", golden)
     assert (result.exit_code, "expected full, none" in result.stderr) == (2, True)
+
+
+def test_a_single_run_is_held_against_its_own_part(golden: Path, make_header: Make) -> None:
+    header, expected = make_header(), read_golden(golden)
+    both = expected.model_copy(update={"runs": {**expected.runs, "voc21-once": expected.runs["voc21"]}})
+    for name, own in (("voc21-once", "voc21-once"), ("any", "voc21")):
+        part, headers = of_one_run(both, header, name)
+        assert (list(part.runs), list(headers)) == ([own], [own])
+        assert not any(item.changed for item in compare(part, headers))
+    other = header.model_copy(update={"benchmark": header.benchmark.model_copy(update={"name": "context60"})})
+    with pytest.raises(StoreError, match="run: expected one of voc21, voc21-once as in the golden file, found any"):
+        of_one_run(both, other, "any")

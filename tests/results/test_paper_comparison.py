@@ -117,7 +117,7 @@ def test_settings_and_variants_make_rows_of_their_own(run: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "remark"),
     [
-        ({"counts": {"n_total": 3, "n_scored": 3, "n_failed": 0}}, "3 of 11 images"),
+        ({"counts": {"n_total": 3, "n_scored": 3, "n_failed": 0}}, "partial run: 3 of 11 images"),
         ({"status": "running"}, "run not finished"),
         ({"benchmark": {"paper_split": "test"}}, "split val"),
     ],

@@ -97,21 +97,27 @@ def test_other_reductions_are_shown_when_they_differ(make_header: MakeHeader, ma
 
 def test_another_split_or_number_of_images_than_the_papers_is_marked(make_header: MakeHeader) -> None:
     header = make_header()
-    other = header.benchmark.model_copy(update={"paper_split": "test", "paper_samples": 1449})
-    remarks = rows_of(comparison_table(header.model_copy(update={"benchmark": other}), cell=VOC21))[-1]["remarks"]
-    assert remarks == "11 of 1449 images; split val; changed: eta"
+    for split, n_paper, remark in (
+        ("test", 1449, "split val; changed: eta"),
+        ("val", 1449, "partial data set: 11 images in place of 1449; changed: eta"),
+        ("val", 10, "larger data set: 11 images in place of 10; changed: eta"),
+        ("val", 11, "changed: eta"),
+    ):
+        other = header.benchmark.model_copy(update={"paper_split": split, "paper_samples": n_paper})
+        marked = comparison_table(header.model_copy(update={"benchmark": other}), cell=VOC21)
+        assert rows_of(marked)[-1]["remarks"] == remark
 
 
 def test_untrained_and_partial_runs_are_marked(make_header: MakeHeader) -> None:
     counts = {"n_total": 3, "n_scored": 2, "n_failed": 1}
     header = make_header(weights=untrained(), counts=counts)
     assert rows_of(comparison_table(header, cell=VOC21))[-1]["remarks"] == (
-        "untrained weights, not comparable; 3 of 11 images; changed: eta"
+        "untrained weights, not comparable; partial run: 3 of 11 images; changed: eta"
     )
     page = run_markdown(header)
     assert (
-        "**Read with care:** untrained weights, not comparable; 3 of 11 images; changed: eta; 1 of 3 images failed."
-        in page
+        "**Read with care:** untrained weights, not comparable; partial run: 3 of 11 images; changed: eta; "
+        "1 of 3 images failed." in page
     )
     assert "run not finished" in run_markdown(make_header(status="running"))
     header = make_header()
@@ -154,7 +160,7 @@ def test_a_run_without_metrics_yet_has_a_blank_figure(make_header: MakeHeader) -
     header = make_header(status="running", metrics={}, counts={"n_total": 0, "n_scored": 0, "n_failed": 0})
     row = rows_of(comparison_table(header, cell=VOC21))[-1]
     assert (row["percent"], row["difference"]) == ("", "")
-    assert "run not finished; 0 of 11 images" in run_markdown(header)
+    assert "run not finished; partial run: 0 of 11 images" in run_markdown(header)
 
 
 def test_an_unknown_cell_is_refused(make_header: MakeHeader) -> None:

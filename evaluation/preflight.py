@@ -1,0 +1,83 @@
+"""What a run is refused for without a look at any model: found before torch is imported, which takes seconds.
+
+`evaluation.runner` finds all of it, too; here it is asked first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from car_core.config import Profile
+from car_core.weights_names import random_seed, weights_file
+from dataset_adapters import DatasetError
+from dataset_adapters.sample import Adapter, configured, find_sources
+from evaluation.benchmark import CAR, BenchmarkError, load_benchmark, resolve_config
+from evaluation.inputs import resolve_inputs
+from evaluation.protocol import resolve_protocol
+
+DEFAULT_RUNS = Path("results/runs")
+
+
+def check_request(
+    benchmark: str,
+    *,
+    data_root: Path | None = None,
+    weights: Mapping[str, str | None] | None = None,
+    method: str = CAR,
+    profile: Profile | None = None,
+    settings: Mapping[str, Any] | None = None,
+    protocol: Mapping[str, str] | None = None,
+    source: str | None = None,
+    places: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """Look at a request as `evaluation.runner.prepare` does, as far as that goes without a model or an index of files.
+
+    The fields are those of `RunOptions`. Raises BenchmarkError, DatasetError, ModelError.
+    """
+    check_out(out or DEFAULT_RUNS)
+    check_limit(limit)
+    asked, options = load_benchmark(benchmark), dict(places or {})
+    sources = find_sources(asked.adapter, source)
+    if method == CAR:  # the settings of other methods lie beside their models
+        config, _ = resolve_config(asked, profile or asked.profile, settings or {})
+        options |= resolve_protocol(asked, sources[0].task, config, protocol or {}).data
+    _require_root(
+        [configured(adapter, options) for adapter in sources], resolve_inputs(asked, data_root, weights).data_root
+    )
+    for name in filter(None, (weights or {}).values()):
+        if random_seed(name) is None:
+            weights_file(name)
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise BenchmarkError for a limit of no samples."""
+    if limit is not None and limit < 1:
+        raise BenchmarkError(f"limit: expected at least 1 sample, found {limit}")
+
+
+def check_out(path: Path) -> None:
+    """Raise BenchmarkError unless the folder can be written or made: found out before models are loaded."""
+    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        found = f"{there}, which is read-only" if there.is_dir() else f"{there}, which is no folder"
+        raise BenchmarkError(f"out: expected a folder that can be written, found {found}")
+
+
+def _require_root(sources: Sequence[Adapter], root: Path) -> None:
+    """Raise DatasetError unless the layout of one of a data set's sources is found at `root`."""
+    errors = [_root_error(adapter, root.expanduser().absolute()) for adapter in sources]
+    if errors[0] and all(errors):
+        raise errors[0]
+
+
+def _root_error(adapter: Adapter, root: Path) -> DatasetError | None:
+    try:
+        adapter.find_root(root)
+    except DatasetError as error:
+        return error
+    return None
