@@ -47,6 +47,8 @@ NUMERIC_PACKAGES = (
     "pydensecrf2",
     "pycocotools",
 )
+# And those that only a model of a role brings.
+PACKAGES_BY_ROLE = {"sam": ("transformers",)}
 # Sources whose change can change a figure, relative to the installation.
 _NUMERIC_SOURCES = (
     "car_core",
@@ -77,7 +79,7 @@ def identity_fields(
         "config": _without_excluded(config.model_dump(mode="json")),
         "weights": [_weights_fields(record) for record in weights],
         "dtype": "float32",
-        "packages": package_versions(),
+        "packages": package_versions(weights),
         "code": code_digest(),
     }
 
@@ -114,20 +116,24 @@ def code_digest(root: Path = Path(__file__).parents[1]) -> str:
     return digest.hexdigest()
 
 
-def package_versions() -> dict[str, str]:
-    """Installed version of each numeric package."""
-    return {name: importlib.metadata.version(name) for name in NUMERIC_PACKAGES}
+def package_versions(weights: Sequence[WeightsRecord] = ()) -> dict[str, str]:
+    """Installed version of each package that can change a figure of a run with these models."""
+    brought = [name for record in weights for name in PACKAGES_BY_ROLE.get(record.role, ())]
+    return {name: importlib.metadata.version(name) for name in (*NUMERIC_PACKAGES, *dict.fromkeys(brought))}
 
 
-def environment(device: str, *, at_hand: bool = True) -> Environment:
-    """Where and with what this process runs. at_hand: whether the device is this machine's and so has a name here."""
+def environment(device: str, weights: Sequence[WeightsRecord] = (), *, at_hand: bool = True) -> Environment:
+    """Where and with what this process runs.
+
+    weights: of the models of the run. at_hand: whether the device is this machine's and so has a name here.
+    """
     import torch
 
     commit = _git("rev-parse", "HEAD")
     return Environment(
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
-        packages={"car-eval": importlib.metadata.version("car-eval"), **package_versions()},
+        packages={"car-eval": importlib.metadata.version("car-eval"), **package_versions(weights)},
         git_commit=commit,
         git_dirty=None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
         device=_device_name(device) if at_hand else device,

@@ -45,13 +45,12 @@ class Method:
         *,
         weights: Mapping[str, str],
         device: str,
-        load: Callable[..., Any],
         make_car: Callable[..., CaR] = CaR.from_config,
     ) -> ConfiguredSegmenter:
         """The segmenter on its models. make_car: builds CaR as `CaR.from_config` does. Raises ModelError."""
         if isinstance(config, CaRConfig):
-            return make_car(config, weights=weights, device=device, load=load)
-        return load_baseline(config, weights=weights[self.roles[0]], device=device, load=load)  # type: ignore[arg-type]
+            return make_car(config, weights=weights, device=device)
+        return load_baseline(config, weights=weights[self.roles[0]], device=device)  # type: ignore[arg-type]
 
 
 METHODS: Mapping[str, Method] = {

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 from car_core import CaR, CaRConfig
 from car_core.config import Config, Profile
-from car_core.weights import load_clip
 from dataset_adapters import Dataset, DatasetError, load
 from dataset_adapters.images import max_pixels, set_max_pixels
 from dataset_adapters.sample import NameSet, find_sources
@@ -52,7 +51,6 @@ from results import (
 DEFAULT_RUNS = Path("results/runs")
 Status = Literal["running", "complete"]
 EngineName = Literal["local", "ray"]
-ModelLoader = Callable[..., Any]  # with the signature of load_clip
 CarMaker = Callable[..., CaR]  # with the signature of CaR.from_config
 
 
@@ -183,12 +181,10 @@ def _steps(prepared: Prepared, options: RunOptions, stop: StopRequest) -> Genera
     return Run(path, header)
 
 
-def prepare(
-    options: RunOptions, *, load_model: ModelLoader = load_clip, make_car: CarMaker = CaR.from_config
-) -> Prepared:
+def prepare(options: RunOptions, *, make_car: CarMaker = CaR.from_config) -> Prepared:
     """Read the benchmark, open its data and build its models; raises as `evaluate`, before any sample is read.
 
-    load_model: reads a model as `load_clip` does. make_car: builds CaR as `CaR.from_config` does.
+    make_car: builds CaR as `CaR.from_config` does, for callers that keep models.
     """
     _check_out(options.out or DEFAULT_RUNS)
     set_max_pixels(options.max_pixels or max_pixels())
@@ -211,7 +207,7 @@ def prepare(
     crf = getattr(config, "crf", None)
     if crf:  # implementations differ by more than rounding: the run's identity must tell them apart
         config = config.model_copy(update={"crf": crf.on(options.device.partition(":")[0])})
-    car = method.build(config, weights=inputs.weights, device=device, load=load_model, make_car=make_car)
+    car = method.build(config, weights=inputs.weights, device=device, make_car=make_car)
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
     return Prepared(benchmark, inputs, protocol, dataset, _selected(dataset, options), car, sources)
@@ -285,7 +281,7 @@ def _header(prepared: Prepared, options: RunOptions) -> RunHeader:
         identity=identity_of(fields),
         identity_fields=fields,
         weights=[_weights_info(asdict(record)) for record in car.weights],
-        environment=environment(options.device, at_hand=options.engine == "local"),
+        environment=environment(options.device, car.weights, at_hand=options.engine == "local"),
     )
 
 

@@ -241,7 +241,7 @@ class Models:
         self._load = functools.cache(load_clip)
         self._made: dict[Hashable, CaR] = {}
 
-    def make(self, config: CaRConfig, *, weights: Mapping[str, str], device: str, load: Any) -> CaR:
+    def make(self, config: CaRConfig, *, weights: Mapping[str, str], device: str) -> CaR:
         """As `CaR.from_config` does."""
         key = (tuple(weights.items()), device, *(getattr(config, name) for name in BUILT_IN))
         if key not in self._made:

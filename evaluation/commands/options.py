@@ -74,7 +74,8 @@ SettingsOption = Annotated[
 SamOption = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME|PATH", help="Refine masks by SAM or HQ-SAM of transformers: a hub name, a folder, random:SEED."
+        metavar="NAME|PATH",
+        help="Refine masks by SAM, HQ-SAM or SAM 2 of transformers: a hub name, a folder, random:SEED.",
     ),
 ]
 ModeOption = Annotated[
