@@ -20,12 +20,14 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Method:
-    """config: the class of its settings. roles: the models that it needs weights for. tasks: those that it can do."""
+    """config: the class of its settings. roles: the models that it needs weights for. tasks: those that it can do.
+    asks: settings that name a further model; `--method all` leaves the method out where none of them is set."""
 
     name: str
     config: type[Config]
     roles: tuple[str, ...]
     tasks: frozenset[str]
+    asks: frozenset[str] = frozenset()
 
     def resolve(
         self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
@@ -56,7 +58,7 @@ class Method:
 METHODS: Mapping[str, Method] = {
     CAR: Method(CAR, CaRConfig, ROLES, frozenset({"semantic", "referring", "generalized", "video"})),
     **{
-        name: Method(name, baseline.config, ("proposal",), frozenset({"semantic"}))
+        name: Method(name, baseline.config, ("proposal",), frozenset({"semantic"}), baseline.asks)
         for name, baseline in BASELINES.items()
     },
 }

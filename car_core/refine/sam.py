@@ -30,7 +30,7 @@ from car_core.refine.boxes import boxes_of_masks, non_maximum_suppression
 from car_core.refine.mask_source import CachedMasks, MaskSource
 from car_core.segmentation import BoolArray, RGBArray
 from car_core.torchvision_guard import declare_missing_ops
-from car_core.weights import WeightsRecord
+from car_core.weights import WeightsRecord, state_hash
 
 # Mean and standard deviation a channel of SAM's images (ImageNet's).
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -155,7 +155,7 @@ def load_sam(config: SAMConfig, *, device: str | torch.device = "cpu") -> tuple[
     device = as_device(device)
     model = _random(config.model) if config.model.startswith("random:") else _pretrained(config.model)
     model = model.float().requires_grad_(False)
-    architecture, digest = _architecture_hash(model), _weights_hash(model)
+    architecture, digest = _architecture_hash(model), state_hash(model)
     is_random = config.model.startswith("random:")
     name = config.model if is_random else Path(config.model).name if Path(config.model).exists() else config.model
     record = WeightsRecord("sam", type(model).__name__, architecture, name, digest, trained=not is_random)
@@ -229,11 +229,3 @@ def _architecture_hash(model: Any) -> str:
 def _without(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     nested = {key: _without(value, name) if isinstance(value, dict) else value for key, value in fields.items()}
     return {key: value for key, value in nested.items() if key != name}
-
-
-def _weights_hash(model: Any) -> str:
-    """sha256 over names and values: a hub's cache, a folder and any number of files give the same."""
-    digest = hashlib.sha256()
-    for name, values in sorted(model.state_dict().items()):
-        digest.update(name.encode() + b"\0" + values.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -326,9 +326,7 @@ def test_a_folder_is_loaded_cached_and_hashed(tiny_sam: Any, tmp_path: Path, mon
     assert list((tmp_path / "cache" / "sam").rglob("*.npz")) == [kept]
     # Another version of transformers may give other masks.
     version = importlib.metadata.version
-    monkeypatch.setattr(
-        "importlib.metadata.version", lambda name: "0.0" if name == "transformers" else version(name)
-    )
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0" if name == "transformers" else version(name))
     CaR.from_config(CaRConfig(**shared), weights="miniature").segment(photo(40, 50), ["cat", "dog"])
     assert len(list((tmp_path / "cache" / "sam").rglob("*.npz"))) == 2
 

@@ -38,6 +38,8 @@ def test_the_exclusions_are_these_and_no_others() -> None:
         "proposal_model",
         "classifier_model",
         "sam.model",
+        "dino_model",
+        "dino_weights",
         "weights_name",
     }
 
