@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,6 +23,15 @@ class Passes:
 
     size: int
     shared: bool
+    _first: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._first = self.size
+
+    @property
+    def shrinking(self) -> str | None:
+        """How far the size shrank, in words; None where it did not."""
+        return None if self.size == self._first else f"{self.size} images a pass where {self._first} did not fit"
 
     @classmethod
     def on(cls, device: torch.device) -> Passes:

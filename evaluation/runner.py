@@ -34,7 +34,7 @@ from evaluation.protocol import Protocol, resolve_protocol
 from evaluation.recompute import figures_of, require_own_records
 from evaluation.saving import Saving
 from evaluation.scorer import Scorer
-from evaluation.segmenter import ConfiguredSegmenter, Unrefining
+from evaluation.segmenter import ConfiguredSegmenter, Unrefining, smaller_passes
 from results import (
     BenchmarkInfo,
     DatasetInfo,
@@ -309,13 +309,13 @@ def _segment(
 ) -> Generator[int, None, RunHeader]:
     """Segment what has no finished record yet and close the header, also when interrupted."""
     status: Status = "running"
-    clock = Clock()
+    clock, shrunk = Clock(), set[str]()
     try:
-        if (yield from _segment_rest(store, prepared, finished, options, stop, clock)):
+        if (yield from _segment_rest(store, prepared, finished, options, stop, clock, shrunk)):
             _require_unchanged(prepared, options)
             status = "complete"
     finally:
-        _close(store, prepared.scorer, status, clock.seconds)
+        _close(store, prepared.scorer, status, clock.seconds, shrunk)
     return store.read_header()
 
 
@@ -326,10 +326,11 @@ def _segment_rest(
     options: RunOptions,
     stop: StopRequest,
     clock: Clock,
+    shrunk: set[str],
 ) -> Generator[int, None, bool]:
     """Segment what has no finished record yet, appending each record as it comes; gives numbers as `_steps` does.
 
-    Returns whether all have one now.
+    shrunk: gets what ran in smaller passes. Returns whether all have one now.
     """
     dataset = prepared.selected
     ids, carrier, scorer = dataset.ids, None, replace(prepared.scorer, folder=store.path, saving=options.saving)
@@ -338,7 +339,8 @@ def _segment_rest(
         rest, carrier = frames_to_segment(ids, dataset.sequences, finished)
     redone = {ids[position] for position in rest}
     done = [record for sample_id, record in finished.items() if sample_id not in redone]
-    work = _ENGINES[options.engine](prepared, options, rest, scorer, carrier=carrier, should_stop=lambda: stop.asked)
+    state = {"carrier": carrier, "should_stop": lambda: stop.asked}
+    work = _ENGINES[options.engine](prepared, options, rest, scorer, shrunk, **state)
     n_done, batches = 0, [position // options.batch_size for position in rest]
     with Progress(len(dataset), scorer, done, quiet=options.quiet) as progress, closing(work) as records:
         for record in records:
@@ -360,24 +362,27 @@ def _refine_workers(prepared: Prepared, options: RunOptions) -> int:
 
 
 def _on_this_machine(
-    prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, **state: Any
+    prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, shrunk: set[str], **state: Any
 ) -> Generator[SampleRecord, None, None]:
     with Refiner(_refine_workers(prepared, options), time_limit=options.sample_timeout) as refiner:
-        yield from run_local(
-            prepared.selected,
-            positions,
-            prepared.car,
-            scorer,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            sample_timeout=options.sample_timeout,
-            refiner=refiner,
-            **state,
-        )
+        try:
+            yield from run_local(
+                prepared.selected,
+                positions,
+                prepared.car,
+                scorer,
+                batch_size=options.batch_size,
+                workers=options.workers,
+                sample_timeout=options.sample_timeout,
+                refiner=refiner,
+                **state,
+            )
+        finally:
+            shrunk.update(smaller_passes(prepared.car))
 
 
 def _on_a_cluster(
-    prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, **state: Any
+    prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, shrunk: set[str], **state: Any
 ) -> Generator[SampleRecord, None, None]:
     job = Job(
         partial(equip, replace(options, max_pixels=max_pixels())),
@@ -387,7 +392,7 @@ def _on_a_cluster(
         workers=options.workers,
         sample_timeout=options.sample_timeout,
     )
-    return run_ray(job, options.cluster, prepared.selected, positions, scorer, **state)
+    return run_ray(job, options.cluster, prepared.selected, positions, scorer, shrunk=shrunk, **state)
 
 
 _ENGINES: Mapping[EngineName, Callable[..., Generator[SampleRecord, None, None]]] = {
@@ -418,7 +423,7 @@ def _require_unchanged(prepared: Prepared, options: RunOptions) -> None:
         )
 
 
-def _close(store: RunDirectory, scorer: Scorer, status: Status, seconds: float) -> None:
+def _close(store: RunDirectory, scorer: Scorer, status: Status, seconds: float, shrunk: set[str]) -> None:
     """Compute the metrics from the records on disk and write the header; time and memory go on from earlier starts'."""
     header = store.read_header()
     records, figures = figures_of(store, scorer)
@@ -431,7 +436,9 @@ def _close(store: RunDirectory, scorer: Scorer, status: Status, seconds: float) 
         "status": status,
         **figures,
         "timings": Timings(wall_seconds=header.timings.wall_seconds + seconds, seconds_by_stage=dict(stages)),
-        "memory": Memory(peak_rss_mib=max(peaks, default=None)),
+        "memory": Memory(
+            peak_rss_mib=max(peaks, default=None), smaller_passes=sorted(shrunk | {*header.memory.smaller_passes})
+        ),
     }
     store.write_header(header.model_copy(update=changes))
 

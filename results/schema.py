@@ -130,6 +130,8 @@ class Timings(_Model):
 class Memory(_Model):
     peak_rss_mib: Annotated[float, Field(ge=0)] | None
     """Largest resident memory of the main process in MiB; null where the system does not tell."""
+    smaller_passes: list[str] = []
+    """What ran in smaller passes as the device was out of memory, by stage; figures are the same up to rounding."""
 
 
 class RunHeader(_Model):
