@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import platform
@@ -121,7 +122,10 @@ def code_digest(root: Path = Path(__file__).parents[1]) -> str:
 def package_versions(weights: Sequence[WeightsRecord] = ()) -> dict[str, str]:
     """Installed version of each package that can change a figure of a run with these models."""
     brought = [name for record in weights for name in PACKAGES_BY_ROLE.get(record.role, ())]
-    return {name: importlib.metadata.version(name) for name in (*NUMERIC_PACKAGES, *dict.fromkeys(brought))}
+    return {name: _version(name) for name in (*NUMERIC_PACKAGES, *dict.fromkeys(brought))}
+
+
+_version = functools.cache(importlib.metadata.version)  # each look-up reads the package's whole description
 
 
 def environment(device: str, weights: Sequence[WeightsRecord] = (), *, at_hand: bool = True) -> Environment:
@@ -135,7 +139,7 @@ def environment(device: str, weights: Sequence[WeightsRecord] = (), *, at_hand: 
     return Environment(
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
-        packages={"car-eval": importlib.metadata.version("car-eval"), **package_versions(weights)},
+        packages={"car-eval": _version("car-eval"), **package_versions(weights)},
         git_commit=commit,
         git_dirty=None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
         device=_device_name(device) if at_hand else device,
