@@ -62,15 +62,10 @@ def test_a_file_holds_points_a_grid_or_one_at_a_time(text: str, points: list[Any
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "- eta",
-        "points: 3",
-        "points: []",
-        "grid: {eta: []}",
-        "grid: {eta: 3}",
-        "points: [{eta: 0.3}]\ngrid: {eta: [1]}",
-    ]
-    + ["pionts: [{eta: 0.3}]", "points: [", "points: !!python/object/apply:os.system [id]"],
+        *("", "- eta", "points: 3", "points: []", "grid: {eta: []}", "grid: {eta: 3}", "points: ["),
+        *("pionts: [{eta: 0.3}]", "points: [{eta: 0.3}]\ngrid: {eta: [1]}"),
+        "points: !!python/object/apply:os.system [id]",
+    ],
 )
 def test_a_file_that_is_no_sweep_is_one_line(text: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
