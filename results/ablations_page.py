@@ -22,30 +22,6 @@ paper's. What can be compared is the order of the points, and this page shows wh
 the paper's rows set, the thresholds of Pascal VOC among them, which are not those tuned for the miniature. On the real
 data set: `car sweep voc21 --preset table5 --data-root /data/VOCdevkit --weights openai`.
 
-`make ablations PAGE=docs/ablations.md`` writes it."""
-
-from __future__ import annotations
-
-import argparse
-import shutil
-from collections.abc import Sequence
-from pathlib import Path
-
-from results.atomic import write_atomically
-from results.docs_tables import made_with
-from results.render import to_markdown
-from results.suite import read_runs, read_suite_table
-from results.sweep_plot import PLOT_FILE
-
-_HEAD = """\
-# Ablations
-
-The paper's ablations and the switches in which paper and released code differ, on the miniature's Pascal VOC. The
-miniature is a small, weak CLIP on emoji scenes: its figures say nothing about CLIP and are not comparable with the
-paper's. What can be compared is the order of the points, and this page shows what each sweep prints. Points set what
-the paper's rows set, the thresholds of Pascal VOC among them, which are not those tuned for the miniature; all else is as
-in the benchmark. On the real data set: `car sweep voc21 --preset table5 --data-root /data/VOCdevkit --weights openai`.
-
 `make ablations PAGE=docs/ablations.md` runs the sweeps and writes this page. The preset `table3` (backbones) is not on
 it: it takes ViT-B/16 and ViT-L/14 in turn as f and g, and the miniature has weights of one architecture. It is run by
 `car sweep voc21 --preset table3 --data-root /data/VOCdevkit --weights openai`.
