@@ -19,7 +19,7 @@ LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test lint format docs dist serve regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
+.PHONY: help setup test lint format docs docs-tables dist serve regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
 	eval-grefcoco eval-ref-davis eval-all data bench clean
 
 help:  ## list the targets
@@ -68,6 +68,9 @@ ablations: $(STAMP)  ## the paper's ablations on the miniature, tables and plots
 	  $(VENV)/bin/car sweep mini-voc --preset "$$preset" --jobs $(JOBS) $(LIMITED) $(ARGS) || exit $$?; \
 	done
 	$(VENV)/bin/python -m results.ablations_page '$(PAGE)' $(ABLATIONS:%=results/runs/suite-%-mini-voc)
+
+docs-tables: $(STAMP)  ## fill in the measured tables of docs/ from results/runs, after make ablations and car eval mini-voc --method all
+	$(VENV)/bin/python -m results.docs_tables docs/baselines.md docs/fidelity.md
 
 eval-voc: $(STAMP)  ## Pascal VOC: make eval-voc VOC_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
 	$(VENV)/bin/car eval voc21 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)

@@ -146,6 +146,12 @@ class CaR:
         """The vision tower of f."""
         return self._proposal.tower
 
+    @property
+    def smaller_passes(self) -> tuple[str, ...]:
+        """What ran in smaller passes because the device was out of memory, by stage, in words."""
+        shrinking = self.classifier_passes.shrinking
+        return () if shrinking is None else (f"classifier: {shrinking}",)
+
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
         """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context."""
         checked = check_texts("queries", queries)

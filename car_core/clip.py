@@ -6,6 +6,7 @@ E embedding size, h x w = P patches.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -61,13 +62,17 @@ def check_vision_tower(model: nn.Module, role: str) -> None:
         raise ModelError(f"{role}: expected a model in float32, found {dtype}")
 
 
+# Reading its merges takes a quarter of a second, and a process may hold many encoders.
+_tokenizer = functools.cache(SimpleTokenizer)
+
+
 class TextEncoder:
     """Unit text features of one CLIP model, cached by text."""
 
     def __init__(self, model: nn.Module, *, role: str) -> None:
         vocabulary = int(getattr(model, "vocab_size", 0) or 0)
         self._context_length = int(getattr(model, "context_length", 77))
-        self._tokenizer = SimpleTokenizer(context_length=self._context_length)
+        self._tokenizer = _tokenizer(context_length=self._context_length)
         if vocabulary != self._tokenizer.vocab_size:
             raise ModelError(
                 f"{role}: expected CLIP's vocabulary of {self._tokenizer.vocab_size} tokens, found {vocabulary}"

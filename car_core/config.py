@@ -150,7 +150,7 @@ class SAMConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field(min_length=1, description="SAM or HQ-SAM: a hub name, a folder, or random:SEED for trials")
+    model: str = Field(min_length=1, description="SAM, HQ-SAM or SAM 2: a hub name, a folder, or random:SEED")
     points_per_side: int = Field(default=64, ge=1, le=256, description="points of the grid along each side")
     pred_iou_threshold: Unit = Field(default=0.88, description="least IoU that SAM predicts for a mask")
     stability_threshold: Unit = Field(default=0.95, description="least IoU of a mask cut a little higher and lower")

@@ -14,8 +14,7 @@ Encode = Callable[[Tensor], Tensor]
 
 @dataclass
 class Passes:
-    """How many images go through an encoder at once on one device; `size` shrinks from `size_at_start` when memory
-    runs out.
+    """How many images go through an encoder at once on one device; `size` shrinks when memory runs out.
 
     shared: images of several samples fill passes of one size, the last padded with copies: a GPU needs many at a
     time. Else each sample's go on their own, in parts of equal size: a CPU is busy with few, and nothing is padded.
@@ -24,10 +23,15 @@ class Passes:
 
     size: int
     shared: bool
-    size_at_start: int = field(init=False)
+    _first: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size_at_start = self.size
+        self._first = self.size
+
+    @property
+    def shrinking(self) -> str | None:
+        """How far the size shrank, in words; None where it did not."""
+        return None if self.size == self._first else f"{self.size} images a pass where {self._first} did not fit"
 
     @classmethod
     def on(cls, device: torch.device) -> Passes:

@@ -190,3 +190,11 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def state_hash(model: nn.Module) -> str:
+    """sha256 over names and values of a model's state: the same from a hub's cache, a folder or several files."""
+    digest = hashlib.sha256()
+    for name, values in sorted(model.state_dict().items()):
+        digest.update(name.encode() + b"\0" + values.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

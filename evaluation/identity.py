@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import platform
@@ -33,6 +34,8 @@ EXCLUDED = {
     "proposal_model": "a name or path; the sha256 of the architecture stands for it",
     "classifier_model": "a name or path; the sha256 of the architecture stands for it",
     "sam.model": "a name or path; the sha256 of its weights stands for it",
+    "dino_model": "a name; the sha256 of its architecture and weights stand for it",
+    "dino_weights": "a name or path; the sha256 of the weights stands for it",
     "weights_name": "a name or path where a file's sha256 is known",
 }
 
@@ -47,6 +50,8 @@ NUMERIC_PACKAGES = (
     "pydensecrf2",
     "pycocotools",
 )
+# And those that only a model of a role brings.
+PACKAGES_BY_ROLE = {"sam": ("transformers",), "dino": ("timm",)}
 # Sources whose change can change a figure, relative to the installation.
 _NUMERIC_SOURCES = (
     "car_core",
@@ -78,7 +83,7 @@ def identity_fields(
         "config": _without_excluded(config.model_dump(mode="json")),
         "weights": [_weights_fields(record) for record in weights],
         "dtype": precision,
-        "packages": package_versions(),
+        "packages": package_versions(weights),
         "code": code_digest(),
     }
 
@@ -115,20 +120,33 @@ def code_digest(root: Path = Path(__file__).parents[1]) -> str:
     return digest.hexdigest()
 
 
-def package_versions() -> dict[str, str]:
-    """Installed version of each numeric package."""
-    return {name: importlib.metadata.version(name) for name in NUMERIC_PACKAGES}
+def package_versions(weights: Sequence[WeightsRecord] = ()) -> dict[str, str]:
+    """Installed version of each package that can change a figure of a run with these models."""
+    brought = [name for record in weights for name in PACKAGES_BY_ROLE.get(record.role, ())]
+    return {name: _version(name) for name in (*NUMERIC_PACKAGES, *dict.fromkeys(brought))}
 
 
-def environment(device: str, *, precision: Precision = "float32", at_hand: bool = True) -> Environment:
-    """Where and with what this process runs. at_hand: whether the device is this machine's and so has a name here."""
+_version = functools.cache(importlib.metadata.version)  # each look-up reads the package's whole description
+
+
+def environment(
+    device: str,
+    weights: Sequence[WeightsRecord] = (),
+    *,
+    precision: Precision = "float32",
+    at_hand: bool = True,
+) -> Environment:
+    """Where and with what this process runs.
+
+    weights: of the models of the run. at_hand: whether the device is this machine's and so has a name here.
+    """
     import torch
 
     commit = _git("rev-parse", "HEAD")
     return Environment(
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
-        packages={"car-eval": importlib.metadata.version("car-eval"), **package_versions()},
+        packages={"car-eval": _version("car-eval"), **package_versions(weights)},
         git_commit=commit,
         git_dirty=None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
         device=_device_name(device) if at_hand else device,

@@ -106,7 +106,10 @@ def _whole_header(headers: Sequence[RunHeader]) -> RunHeader:
             "identity": identity_of(fields),
             "identity_fields": fields,
             "timings": timings,
-            "memory": Memory(peak_rss_mib=max(peaks, default=None)),
+            "memory": Memory(
+                peak_rss_mib=max(peaks, default=None),
+                smaller_passes=sorted({text for header in headers for text in header.memory.smaller_passes}),
+            ),
             "created_at": min(header.created_at for header in headers),
         }
     )

@@ -17,12 +17,14 @@ from evaluation.segmenter import ConfiguredSegmenter
 
 @dataclass(frozen=True)
 class Method:
-    """config: the class of its settings. roles: the models that it needs weights for. tasks: those that it can do."""
+    """config: the class of its settings. roles: the models that it needs weights for. tasks: those that it can do.
+    asks: settings that name a further model; `--method all` leaves the method out where none of them is set."""
 
     name: str
     config: type[Config]
     roles: tuple[str, ...]
     tasks: frozenset[str]
+    asks: frozenset[str] = frozenset()
 
     def resolve(
         self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
@@ -42,7 +44,6 @@ class Method:
         *,
         weights: Mapping[str, str],
         device: str,
-        load: Callable[..., Any],
         precision: Precision = "float32",
         make_car: Callable[..., CaR] = CaR.from_config,
     ) -> ConfiguredSegmenter:
@@ -51,16 +52,16 @@ class Method:
         Raises ModelError, and BenchmarkError for a precision that the method does not have.
         """
         if isinstance(config, CaRConfig):
-            return make_car(config, weights=weights, device=device, load=load, precision=precision)
+            return make_car(config, weights=weights, device=device, precision=precision)
         if precision != "float32":
             raise BenchmarkError(f"--precision: expected float32 with --method {self.name}, found {precision!r}")
-        return load_baseline(config, weights=weights[self.roles[0]], device=device, load=load)  # type: ignore[arg-type]
+        return load_baseline(config, weights=weights[self.roles[0]], device=device)  # type: ignore[arg-type]
 
 
 METHODS: Mapping[str, Method] = {
     CAR: Method(CAR, CaRConfig, ROLES, frozenset({"semantic", "referring", "generalized", "video"})),
     **{
-        name: Method(name, baseline.config, ("proposal",), frozenset({"semantic"}))
+        name: Method(name, baseline.config, ("proposal",), frozenset({"semantic"}), baseline.asks)
         for name, baseline in BASELINES.items()
     },
 }

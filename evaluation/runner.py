@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 from car_core import CaR, CaRConfig
 from car_core.config import Config, Precision, Profile
-from car_core.weights import load_clip
 from dataset_adapters import Dataset, DatasetError, is_embedded, load
 from dataset_adapters.images import max_pixels, set_max_pixels
 from dataset_adapters.sample import NameSet, find_sources
@@ -36,7 +35,7 @@ from evaluation.protocol import Protocol, resolve_protocol
 from evaluation.recompute import figures_of, require_own_records
 from evaluation.saving import Saving
 from evaluation.scorer import Scorer
-from evaluation.segmenter import ConfiguredSegmenter, Unrefining
+from evaluation.segmenter import ConfiguredSegmenter, Unrefining, smaller_passes
 from results import (
     BenchmarkInfo,
     DatasetInfo,
@@ -53,7 +52,6 @@ from results.facts import partial_data
 
 Status = Literal["running", "complete"]
 EngineName = Literal["local", "ray"]
-ModelLoader = Callable[..., Any]  # with the signature of load_clip
 CarMaker = Callable[..., CaR]  # with the signature of CaR.from_config
 
 
@@ -185,12 +183,10 @@ def _steps(prepared: Prepared, options: RunOptions, stop: StopRequest) -> Genera
     return Run(path, header)
 
 
-def prepare(
-    options: RunOptions, *, load_model: ModelLoader = load_clip, make_car: CarMaker = CaR.from_config
-) -> Prepared:
+def prepare(options: RunOptions, *, make_car: CarMaker = CaR.from_config) -> Prepared:
     """Read the benchmark, open its data and build its models; raises as `evaluate`, before any sample is read.
 
-    load_model: reads a model as `load_clip` does. make_car: builds CaR as `CaR.from_config` does.
+    make_car: builds CaR as `CaR.from_config` does, for callers that keep models.
     """
     check_out(options.out or DEFAULT_RUNS)
     check_limit(options.limit)
@@ -215,9 +211,7 @@ def prepare(
     crf = getattr(config, "crf", None)
     if crf:  # implementations differ by more than rounding: the run's identity must tell them apart
         config = config.model_copy(update={"crf": crf.on(options.device.partition(":")[0])})
-    car = method.build(
-        config, weights=inputs.weights, device=device, load=load_model, precision=precision, make_car=make_car
-    )
+    car = method.build(config, weights=inputs.weights, device=device, precision=precision, make_car=make_car)
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
     return Prepared(benchmark, inputs, protocol, dataset, _selected(dataset, options), car, sources)
@@ -281,7 +275,9 @@ def _header(prepared: Prepared, options: RunOptions) -> RunHeader:
         identity=identity_of(fields),
         identity_fields=fields,
         weights=[_weights_info(asdict(record)) for record in car.weights],
-        environment=environment(options.device, precision=options.precision, at_hand=options.engine == "local"),
+        environment=environment(
+            options.device, car.weights, precision=options.precision, at_hand=options.engine == "local"
+        ),
     )
 
 
@@ -310,13 +306,13 @@ def _segment(
 ) -> Generator[int, None, RunHeader]:
     """Segment what has no finished record yet and close the header, also when interrupted."""
     status: Status = "running"
-    clock = Clock()
+    clock, shrunk = Clock(), set[str]()
     try:
-        if (yield from _segment_rest(store, prepared, finished, options, stop, clock)):
+        if (yield from _segment_rest(store, prepared, finished, options, stop, clock, shrunk)):
             _require_unchanged(prepared, options)
             status = "complete"
     finally:
-        _close(store, prepared, options, status, clock.seconds)
+        _close(store, prepared.scorer, status, clock.seconds, shrunk)
     return store.read_header()
 
 
@@ -327,10 +323,11 @@ def _segment_rest(
     options: RunOptions,
     stop: StopRequest,
     clock: Clock,
+    shrunk: set[str],
 ) -> Generator[int, None, bool]:
     """Segment what has no finished record yet, appending each record as it comes; gives numbers as `_steps` does.
 
-    Returns whether all have one now.
+    shrunk: gets what ran in smaller passes. Returns whether all have one now.
     """
     dataset = prepared.selected
     ids, carrier, scorer = dataset.ids, None, replace(prepared.scorer, folder=store.path, saving=options.saving)
@@ -339,7 +336,8 @@ def _segment_rest(
         rest, carrier = frames_to_segment(ids, dataset.sequences, finished)
     redone = {ids[position] for position in rest}
     done = [record for sample_id, record in finished.items() if sample_id not in redone]
-    work = _ENGINES[options.engine](prepared, options, rest, scorer, carrier=carrier, should_stop=lambda: stop.asked)
+    state = {"carrier": carrier, "should_stop": lambda: stop.asked}
+    work = _ENGINES[options.engine](prepared, options, rest, scorer, shrunk, **state)
     n_done, batches = 0, [position // options.batch_size for position in rest]
     with Progress(len(dataset), scorer, done, quiet=options.quiet) as progress, closing(work) as records:
         for record in records:
@@ -361,24 +359,27 @@ def _refine_workers(prepared: Prepared, options: RunOptions) -> int:
 
 
 def _on_this_machine(
-    prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, **state: Any
+    prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, shrunk: set[str], **state: Any
 ) -> Generator[SampleRecord, None, None]:
     with Refiner(_refine_workers(prepared, options), time_limit=options.sample_timeout) as refiner:
-        yield from run_local(
-            prepared.selected,
-            positions,
-            prepared.car,
-            scorer,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            sample_timeout=options.sample_timeout,
-            refiner=refiner,
-            **state,
-        )
+        try:
+            yield from run_local(
+                prepared.selected,
+                positions,
+                prepared.car,
+                scorer,
+                batch_size=options.batch_size,
+                workers=options.workers,
+                sample_timeout=options.sample_timeout,
+                refiner=refiner,
+                **state,
+            )
+        finally:
+            shrunk.update(smaller_passes(prepared.car))
 
 
 def _on_a_cluster(
-    prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, **state: Any
+    prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, shrunk: set[str], **state: Any
 ) -> Generator[SampleRecord, None, None]:
     job = Job(
         partial(equip, replace(options, max_pixels=max_pixels())),
@@ -388,7 +389,7 @@ def _on_a_cluster(
         workers=options.workers,
         sample_timeout=options.sample_timeout,
     )
-    return run_ray(job, options.cluster, prepared.selected, positions, scorer, **state)
+    return run_ray(job, options.cluster, prepared.selected, positions, scorer, shrunk=shrunk, **state)
 
 
 _ENGINES: Mapping[EngineName, Callable[..., Generator[SampleRecord, None, None]]] = {
@@ -419,10 +420,10 @@ def _require_unchanged(prepared: Prepared, options: RunOptions) -> None:
         )
 
 
-def _close(store: RunDirectory, prepared: Prepared, options: RunOptions, status: Status, seconds: float) -> None:
+def _close(store: RunDirectory, scorer: Scorer, status: Status, seconds: float, shrunk: set[str]) -> None:
     """Compute the metrics from the records on disk and write the header; time and memory go on from earlier starts'."""
     header = store.read_header()
-    records, figures = figures_of(store, prepared.scorer)
+    records, figures = figures_of(store, scorer)
     stages: dict[str, float] = defaultdict(float)
     for record in records.values():
         for stage, spent in record.seconds.items():
@@ -432,17 +433,11 @@ def _close(store: RunDirectory, prepared: Prepared, options: RunOptions, status:
         "status": status,
         **figures,
         "timings": Timings(wall_seconds=header.timings.wall_seconds + seconds, seconds_by_stage=dict(stages)),
-        "memory": Memory(peak_rss_mib=max(peaks, default=None), **_pass_sizes(prepared.car, options)),
+        "memory": Memory(
+            peak_rss_mib=max(peaks, default=None), smaller_passes=sorted(shrunk | {*header.memory.smaller_passes})
+        ),
     }
     store.write_header(header.model_copy(update=changes))
-
-
-def _pass_sizes(segmenter: ConfiguredSegmenter, options: RunOptions) -> dict[str, int]:
-    """Fields of `Memory`: none with actors, each of which finds out for itself what its device holds."""
-    if not isinstance(segmenter, CaR) or options.engine != "local":
-        return {}
-    passes = segmenter.classifier_passes
-    return {"images_per_pass": passes.size, "images_per_pass_at_start": passes.size_at_start}
 
 
 def _write_tables(path: Path) -> None:

@@ -43,6 +43,11 @@ class ConfiguredSegmenter(Segmenter, Protocol):
         ...
 
 
+def smaller_passes(segmenter: object) -> tuple[str, ...]:
+    """What a segmenter ran in smaller passes because its device was out of memory; none for those that do not tell."""
+    return tuple(getattr(segmenter, "smaller_passes", ()))
+
+
 @runtime_checkable
 class Unrefining(Protocol):
     """A segmenter whose refinement can be done apart from its models: CaR."""

@@ -80,7 +80,8 @@ def run_suite(suite: Suite, *, out: Path | None = None, jobs: int = 1, **common:
 def run_methods(options: RunOptions) -> FinishedSuite:
     """Run one benchmark with every method that can do its task, or go on with what is unfinished, and write one table.
 
-    options: of all runs; ``method`` is not used, and a setting goes to the methods that have such a field. out: the
+    options: of all runs; ``method`` is not used, and a setting goes to the methods that have such a field. A method
+    that needs a further model (ProxyCLIP's DINO) takes part where a setting names it. out: the
     suite's folder, with the runs in it; None: `results/runs/methods-<benchmark>`, the runs where `car eval` puts them.
     Each run has a process of its own, so that its memory is its own. Raises as `evaluate`.
     """
@@ -97,7 +98,11 @@ def _by_method(options: RunOptions) -> list[RunOptions]:
     """The options of a run with each method. Raises BenchmarkError before any work for what one of them refuses."""
     benchmark = load_benchmark(options.benchmark)
     task = find_sources(benchmark.adapter)[0].task
-    able = [method for method in METHODS.values() if task in method.tasks]
+    able = [
+        method
+        for method in METHODS.values()
+        if task in method.tasks and (not method.asks or method.asks & options.settings.keys())
+    ]
     if len(able) < 2:
         raise BenchmarkError(f"--method {ALL}: expected a benchmark of a task that all can do, found {task}")
     settings, runs = settings_by_method(options.settings), []
@@ -188,9 +193,7 @@ class Models:
         self._load = functools.cache(load_clip)
         self._made: dict[Hashable, CaR] = {}
 
-    def make(
-        self, config: CaRConfig, *, weights: Mapping[str, str], device: str, load: Any, precision: Precision
-    ) -> CaR:
+    def make(self, config: CaRConfig, *, weights: Mapping[str, str], device: str, precision: Precision) -> CaR:
         """As `CaR.from_config` does."""
         key = (tuple(weights.items()), device, precision, *(getattr(config, name) for name in BUILT_IN))
         if key not in self._made:

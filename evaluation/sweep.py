@@ -8,16 +8,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from car_core.config import PROFILES, Profile
 from dataset_adapters.sample import unknown_name
 from evaluation.benchmark import Benchmark, BenchmarkError, load_benchmark, parse_settings, resolve_config
 from evaluation.suite_files import Suite, SuiteRun
 from results import identity_of, paper_rows
+from results.store import one_line
 
 Point: TypeAlias = Mapping[str, Any]  # settings as --set names them
 FIDELITY = "fidelity"
@@ -108,17 +110,53 @@ def one_at_a_time(axes: Mapping[str, Sequence[Any]]) -> tuple[Point, ...]:
     return (centre, *({**centre, key: value} for key, values in axes.items() for value in values[1:]))
 
 
-def sweep_of(assignments: Sequence[str], *, preset: str | None = None, one_by_one: bool = False) -> Sweep:
-    """The sweep of a preset, or of ``key=v1,v2`` texts: their grid, or `one_at_a_time`.
+def sweep_of(
+    assignments: Sequence[str], *, preset: str | None = None, file: Path | None = None, one_by_one: bool = False
+) -> Sweep:
+    """The sweep of a preset, of a file, or of ``key=v1,v2`` texts: their grid, or `one_at_a_time`.
 
-    Raises BenchmarkError for both or neither, and as `parse_axes` and `load_preset`.
+    Raises BenchmarkError for several of these or none, and as `parse_axes`, `load_preset` and `read_sweep`.
     """
-    if bool(assignments) == bool(preset):
-        raise BenchmarkError(f"sweep: expected key=value,value,... or a preset ({', '.join(preset_names())})")
+    if bool(assignments) + bool(preset) + bool(file) != 1:
+        raise BenchmarkError(f"sweep: expected key=value,value,... or a file or a preset ({', '.join(preset_names())})")
     if preset:
         return load_preset(preset)
+    if file:
+        return read_sweep(file)
     axes = parse_axes(assignments)
     return Sweep(", ".join(axes), (one_at_a_time if one_by_one else grid)(axes))
+
+
+class _SweepFile(BaseModel):
+    """A sweep as a user writes it: exactly one of a list of points, and values by key for a grid or one at a time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str | None = None
+    points: tuple[Mapping[str, Any], ...] = ()
+    grid: Mapping[str, tuple[Any, ...]] = {}
+    one_at_a_time: Mapping[str, tuple[Any, ...]] = {}
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> _SweepFile:
+        axes = (*self.grid.values(), *self.one_at_a_time.values())
+        if bool(self.points) + bool(self.grid) + bool(self.one_at_a_time) != 1 or not all(axes):
+            raise ValueError("expected points, grid or one_at_a_time, one of them, with values")
+        return self
+
+
+def read_sweep(path: Path) -> Sweep:
+    """The sweep of a YAML file: ``points`` (a list of settings), ``grid`` or ``one_at_a_time`` (values by key).
+
+    Raises BenchmarkError, naming the file, for one that cannot be read or says something else.
+    """
+    try:
+        found = _SweepFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(one_line(error).split())
+        raise BenchmarkError(f"sweep: {path}: expected a sweep file, found: {reason}") from None
+    points = found.points or (grid(found.grid) if found.grid else one_at_a_time(found.one_at_a_time))
+    return Sweep(found.title or path.stem, points)
 
 
 def fidelity() -> Sweep:

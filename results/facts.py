@@ -14,6 +14,7 @@ METHOD_TITLES: Mapping[str, str] = {
     "sclip": "SCLIP",
     "clearclip": "ClearCLIP",
     "naclip": "NACLIP",
+    "proxyclip": "ProxyCLIP",
     "clip-es": "CLIP-ES",
 }
 """How tables name the methods of `car eval --method`."""

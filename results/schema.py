@@ -130,11 +130,8 @@ class Timings(_Model):
 class Memory(_Model):
     peak_rss_mib: Annotated[float, Field(ge=0)] | None
     """Largest resident memory of the main process in MiB; null where the system does not tell."""
-    images_per_pass: Count | None = None
-    """Prompted images that went through the classifier together at most, at the end of the last start; null with
-    another method, and on a cluster."""
-    images_per_pass_at_start: Count | None = None
-    """The same at its beginning: more, if the device ran out of memory and passes were halved."""
+    smaller_passes: list[str] = []
+    """What ran in smaller passes as the device was out of memory, by stage; figures are the same up to rounding."""
 
 
 class RunHeader(_Model):

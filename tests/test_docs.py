@@ -3,14 +3,61 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from dataset_adapters import sample as registry
+from evaluation.cli import app
 
 ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+
+
+def parsed(command: str) -> dict[str, Any]:
+    """The options of a `car` command by name, as the command line reads them. Raises click's UsageError."""
+    program, *arguments = shlex.split(command, comments=True)
+    assert program == "car"
+    found: Any = typer.main.get_command(app)
+    while hasattr(found, "commands"):
+        found = found.commands[arguments.pop(0)]
+    return dict(found.make_context(command, arguments).params)
+
+
+def shell_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```bash\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_shell_scripts_of_the_pages_are_shell() -> None:
+    blocks = [text for page in PAGES for text in shell_blocks(page)]
+    assert len(blocks) > 10
+    for text in blocks:
+        # A line such as [--set KEY=VALUE] stands for what may follow.
+        checked = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True)
+        assert checked.returncode == 0, (text, checked.stderr)
+
+
+def car_calls(script: str) -> list[str]:
+    """The calls of `car`, without what follows them; variables and sums of the shell stand for a number."""
+    lines = script.replace("\\\n", " ").splitlines()
+    calls = [re.search(r"^(?:\S+=.* |srun |\s+)?(car .*)", line) for line in lines]
+    texts = [re.split(r" [&>|;]", found.group(1))[0] for found in calls if found]
+    return [re.sub(r"\$\{?\w+\}?", "1", text) for text in texts]
+
+
+def test_commands_of_the_pages_are_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call of `car` in a shell block has options that there are, with values that they take."""
+    monkeypatch.chdir(tmp_path)
+    for photo in ("photo1.jpg", "photo2.jpg"):
+        Path(photo).touch()
+    calls = [call for page in PAGES for text in shell_blocks(page) for call in car_calls(text)]
+    assert len(calls) > 30
+    for call in calls:
+        assert parsed(call.replace("[NAME]", "voc")), call
 
 
 def test_every_fault_names_a_test_that_there_is() -> None:

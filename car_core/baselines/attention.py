@@ -1,4 +1,4 @@
-"""What the dense baselines change: the attention of the tower's last block.
+"""What most dense baselines change: the attention of the tower's last block.
 
 Shapes: B windows, H heads, L = 1 + P tokens (class token first), d head width, D = H d.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from car_core.baselines.config import DenseConfig
+from car_core.baselines.config import AttentionConfig
+from car_core.baselines.dense import DenseSegmenter
 
 
 class Attend(Protocol):
@@ -36,7 +38,7 @@ def join_heads(attn: Any, heads: Tensor) -> Tensor:
     return output
 
 
-def last_block(block: Any, tokens: Tensor, grid: tuple[int, int], attend: Attend, config: DenseConfig) -> Tensor:
+def last_block(block: Any, tokens: Tensor, grid: tuple[int, int], attend: Attend, config: AttentionConfig) -> Tensor:
     """Output [B, L, D] of a residual block with another attention; without ``config.residual`` the attention alone."""
     attended: Tensor = block.ls_1(attend(block.attn, block.ln_1(tokens), grid, config))
     if not config.residual:
@@ -44,3 +46,20 @@ def last_block(block: Any, tokens: Tensor, grid: tuple[int, int], attend: Attend
     tokens = tokens + attended
     output: Tensor = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
     return output
+
+
+class AttentionSegmenter(DenseSegmenter[AttentionConfig]):
+    """``attend`` in place of the last block's attention."""
+
+    def __init__(
+        self, config: AttentionConfig, *, attend: Attend, clip: Any, device: str | torch.device = "cpu"
+    ) -> None:
+        super().__init__(config, clip=clip, device=device)
+        self._attend = attend
+
+    def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Unit features [n, P, E] of the patches of images [n, 3, height, width] (multiples of the patch size), and
+        the grid h x w = P."""
+        tokens, grid = self.tokens(pixels)
+        tokens = last_block(self.visual.transformer.resblocks[-1], tokens, grid, self._attend, self.config)
+        return self.embedded(tokens[:, 1:]), grid

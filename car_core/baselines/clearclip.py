@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from car_core.baselines.attention import join_heads, split_heads
-from car_core.baselines.config import DenseConfig
+from car_core.baselines.config import AttentionConfig
 from car_core.config import Positive
 
 
-class ClearCLIPConfig(DenseConfig):
+class ClearCLIPConfig(AttentionConfig):
     """ClearCLIP: images of 448 pixels on the shorter side with ViT-B/16, logits scaled by 50."""
 
     SHORT_SIDE: ClassVar[float] = 2.0

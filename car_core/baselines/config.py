@@ -37,17 +37,22 @@ class DenseConfig(BaselineConfig):
 
     The defaults are SCLIP's, of which NACLIP has the same: windows of the tower's own size at half their size apart,
     on an image whose shorter side is 1.5 times that (336, 224 and 112 pixels for CLIP's ViT-B/16).
+
+    SHORT_SIDE, CROP: the image's shorter side and a window's, in sizes of the tower. STRIDES: strides in a window.
     """
 
     SHORT_SIDE: ClassVar[float] = 1.5
+    CROP: ClassVar[float] = 1.0
+    STRIDES: ClassVar[int] = 2
 
     background: tuple[str, ...] = BACKGROUND_WORDS
     short_side: Pixels | None = Field(
         default=None, description="shorter side of the resized image, pixels; None: a multiple of the tower's size"
     )
-    crop: Pixels | None = Field(default=None, description="side of a window, pixels; None: the tower's size")
-    stride: Pixels | None = Field(default=None, description="pixels between windows; None: half of crop")
-    residual: bool = Field(description="keep the last block's residual connection and feed-forward network")
+    crop: Pixels | None = Field(
+        default=None, description="side of a window, pixels; None: a multiple of the tower's size"
+    )
+    stride: Pixels | None = Field(default=None, description="pixels between windows; None: a part of crop")
     logit_scale: Positive = Field(default=40.0, description="factor of the cosines before the softmax over all words")
     prob_threshold: Unit = Field(default=0.1, description="pixels whose best class is less probable are background")
     area_threshold: Unit = Field(
@@ -75,6 +80,12 @@ class DenseConfig(BaselineConfig):
         if empty:
             raise ValueError(f"expected texts in place of each query, found none or a blank one for {empty[0]!r}")
         return synonyms
+
+
+class AttentionConfig(DenseConfig):
+    """Those that change the attention of CLIP's last block alone."""
+
+    residual: bool = Field(description="keep the last block's residual connection and feed-forward network")
 
 
 class ClipESConfig(BaselineConfig):

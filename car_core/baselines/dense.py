@@ -5,16 +5,16 @@ Protocol of SCLIP (Wang, Mei, Yuille, ECCV 2024), which NACLIP and ClearCLIP sha
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from car_core.baselines.attention import Attend, last_block
 from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.config import DenseConfig
 from car_core.baselines.pamr import refine_maps
@@ -27,16 +27,21 @@ from car_core.stopwatch import timed
 
 # Windows a forward pass. A constant a device; an image's windows are its own, so batches of images change nothing.
 _WINDOW_CHUNK = {"cpu": 4, "cuda": 32}
+DenseT = TypeVar("DenseT", bound=DenseConfig)
 
 
-class DenseSegmenter(BaselineSegmenter[DenseConfig]):
-    """Labels every pixel by the most probable class name; ``attend`` is the last block's attention."""
+class DenseSegmenter(BaselineSegmenter[DenseT]):
+    """Labels every pixel by the most probable class name.
 
-    def __init__(self, config: DenseConfig, *, attend: Attend, clip: Any, device: str | torch.device = "cpu") -> None:
+    visual: CLIP's vision tower. normalization: mean and std of its images. patch: windows are padded to multiples of
+    these sides, pixels.
+    """
+
+    def __init__(self, config: DenseT, *, clip: Any, device: str | torch.device = "cpu") -> None:
         super().__init__(_with_sizes(config, clip.visual), clip=clip, device=device)
-        self._attend = attend
-        self._visual = clip.visual
-        self._normalization = normalization_of(clip.visual)
+        self.visual = clip.visual
+        self.normalization = normalization_of(clip.visual)
+        self.patch: tuple[int, int] = tuple(clip.visual.patch_size)
         self._words: dict[str, Tensor] = {}  # unit text features [E]
 
     def check_texts_of(self, queries: Sequence[str]) -> None:
@@ -74,7 +79,7 @@ class DenseSegmenter(BaselineSegmenter[DenseConfig]):
         config, size = self.config, size_of(image)
         # `_with_sizes` has filled in what the configuration left to the tower.
         short_side, crop, stride = (int(value or 0) for value in (config.short_side, config.crop, config.stride))
-        pixels = normalize(as_channels(resized(image, short_side)), self._normalization).to(self.device)
+        pixels = normalize(as_channels(resized(image, short_side)), self.normalization).to(self.device)
         places = window_places((pixels.shape[1], pixels.shape[2]), crop, stride)
         windows = torch.stack([pixels[:, rows, columns] for rows, columns in places])
         chunk = _WINDOW_CHUNK.get(self.device.type, 1)
@@ -83,21 +88,28 @@ class DenseSegmenter(BaselineSegmenter[DenseConfig]):
         full, seen = (_enlarged(values, size) for values in (mean, pixels))
         return refine_maps(full, seen, config.pamr_steps)
 
+    @abstractmethod
     def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Unit features [n, P, E] of the patches of images [n, 3, height, width] (multiples of the patch size), and
-        the grid h x w = P."""
-        visual, patch = self._visual, self._visual.patch_size
+        """Unit features [n, P, E] of the patches of images [n, 3, height, width] (multiples of ``patch``), and the grid
+        h x w = P."""
+
+    def tokens(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """What goes into the last block, [n, 1 + P, D], class token first, and the grid h x w = P of the tower."""
+        visual, patch = self.visual, self.visual.patch_size
         grid = pixels.shape[2] // patch[0], pixels.shape[3] // patch[1]
         positions = resized_positions(visual.positional_embedding, tuple(visual.grid_size), grid)
-        tokens, blocks = embed(visual, pixels, positions), visual.transformer.resblocks
-        for block in blocks[:-1]:
+        tokens = embed(visual, pixels, positions)
+        for block in visual.transformer.resblocks[:-1]:
             tokens = block(tokens)
-        tokens = last_block(blocks[-1], tokens, grid, self._attend, self.config)
-        return F.normalize(visual.ln_post(tokens[:, 1:]) @ visual.proj, dim=-1), grid
+        return tokens, grid
+
+    def embedded(self, tokens: Tensor) -> Tensor:
+        """Unit features [n, P, E] of what comes out of the last block, [n, P, D]."""
+        return F.normalize(self.visual.ln_post(tokens) @ self.visual.proj, dim=-1)
 
     def _window_cosines(self, windows: Tensor, words: Tensor) -> Tensor:
         """[n, words, h, w] at the size of the windows [n, 3, h, w]."""
-        whole = padded(windows, self._visual.patch_size)
+        whole = padded(windows, self.patch)
         features, grid = self.patch_features(whole)
         maps = (features @ words.T).mT.unflatten(-1, grid)
         full = F.interpolate(maps, size=whole.shape[2:], mode="bilinear", align_corners=False)
@@ -150,14 +162,14 @@ def _as_segmentation(
     return Segmentation(queries, masks, scores, kept, label_map, (), seconds=seconds, image=image)
 
 
-def _with_sizes(config: DenseConfig, visual: Any) -> DenseConfig:
+def _with_sizes(config: DenseT, visual: Any) -> DenseT:
     """The configuration with the sizes in pixels that it leaves to the tower."""
     size = int(visual.image_size[0])
-    crop = config.crop or size
+    crop = config.crop or int(config.CROP * size)
     sizes = {
         "short_side": config.short_side or int(config.SHORT_SIDE * size),
         "crop": crop,
-        "stride": config.stride or max(1, crop // 2),
+        "stride": config.stride or max(1, crop // config.STRIDES),
     }
     return config.model_copy(update=sizes)
 

@@ -11,10 +11,10 @@ from typing import Any, Literal
 from torch import Tensor
 
 from car_core.baselines.attention import join_heads, split_heads
-from car_core.baselines.config import DenseConfig
+from car_core.baselines.config import AttentionConfig
 
 
-class MaskCLIPConfig(DenseConfig):
+class MaskCLIPConfig(AttentionConfig):
     """MaskCLIP."""
 
     method: Literal["maskclip"] = "maskclip"

@@ -14,11 +14,11 @@ from pydantic import Field
 from torch import Tensor
 
 from car_core.baselines.attention import join_heads, split_heads
-from car_core.baselines.config import DenseConfig
+from car_core.baselines.config import AttentionConfig
 from car_core.config import Positive
 
 
-class NACLIPConfig(DenseConfig):
+class NACLIPConfig(AttentionConfig):
     """NACLIP."""
 
     method: Literal["naclip"] = "naclip"

@@ -1,14 +1,17 @@
-"""Automatic masks of SAM and HQ-SAM, by transformers: a grid of points, the good masks, one of each.
+"""Automatic masks of SAM, HQ-SAM and SAM 2, by transformers: a grid of points, the good masks, one of each.
 
-Kirillov et al., "Segment Anything", ICCV 2023; Ke et al., "Segment Anything in High Quality",
-NeurIPS 2023. No crops of the image and no smallest area, as CaR uses it.
+Kirillov et al., "Segment Anything", ICCV 2023; Ke et al., "Segment Anything in High Quality", NeurIPS 2023; Ravi et
+al., "SAM 2: Segment Anything in Images and Videos", ICLR 2025. No crops of the image and no smallest area, as CaR
+uses it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +30,19 @@ from car_core.refine.boxes import boxes_of_masks, non_maximum_suppression
 from car_core.refine.mask_source import CachedMasks, MaskSource
 from car_core.segmentation import BoolArray, RGBArray
 from car_core.torchvision_guard import declare_missing_ops
-from car_core.weights import WeightsRecord
+from car_core.weights import WeightsRecord, state_hash
 
 # Mean and standard deviation a channel of SAM's images (ImageNet's).
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _POINTS_AT_ONCE = 64
 # Stability: IoU of the masks cut at this far above and below 0.
 _STABILITY_OFFSET = 1.0
+# transformers' class by the model type of a configuration: SAM 2's files are those of its video model.
+_CLASSES = {"sam": "SamModel", "sam_hq": "SamHQModel", "sam2": "Sam2Model", "sam2_video": "Sam2Model"}
+# SAM 2 sees the image resized to the square; the others keep its aspect and pad it.
+_STRETCHED = {"Sam2Model"}
+# What decides the masks beside model, settings and transformers: kept masks of other code are not used again.
+_OWN_SOURCES = (Path(__file__), Path(__file__).with_name("boxes.py"))
 # A SAM small enough to try the path with random weights.
 _TINY_VISION = {
     "hidden_size": 32, "output_channels": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "image_size": 128,
@@ -44,21 +53,22 @@ _TINY_DECODER = {"hidden_size": 16, "mlp_dim": 32, "num_attention_heads": 2, "io
 
 
 class SAMMasks:
-    """Automatic masks of a SamModel or SamHQModel of transformers, built by the caller."""
+    """Automatic masks of a SamModel, SamHQModel or Sam2Model of transformers, built by the caller."""
 
     def __init__(self, model: Any, config: SAMConfig, *, device: str | torch.device = "cpu") -> None:
         self._model = model.to(as_device(device)).eval()
         self._device = as_device(device)
         self._config = config
-        self._side = int(model.config.vision_config.image_size)
+        self._side = int(model.config.prompt_encoder_config.image_size)
+        self._stretched = type(model).__name__ in _STRETCHED
 
     @torch.inference_mode()
     def masks(self, image: RGBArray) -> BoolArray:
         """Masks bool [M, H, W] of an image uint8 [H, W, 3], the most certain first."""
-        size, scale = size_of(image), self._side / max(size_of(image))
-        pixels, inner = preprocessed(image, self._side)
+        size = size_of(image)
+        pixels, inner = preprocessed(image, self._side, stretched=self._stretched)
         embeddings = self._embeddings(pixels[None].to(self._device))
-        points = point_grid(self._config.points_per_side, size) * scale
+        points = point_grid(self._config.points_per_side, inner)
         masks: list[BoolArray] = [np.zeros((0, *size), np.bool_)]
         scores = [np.zeros(0, np.float32)]
         for chunk in points.split(_POINTS_AT_ONCE):
@@ -97,15 +107,18 @@ def _flat(masks: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
     return masks.flatten(0, 1).float(), quality.flatten().float()
 
 
-def preprocessed(image: RGBArray, side: int) -> tuple[Tensor, tuple[int, int]]:
+def preprocessed(image: RGBArray, side: int, *, stretched: bool = False) -> tuple[Tensor, tuple[int, int]]:
     """float32 [3, side, side]: the longer side resized to ``side``, normalized, zeros below and to the right; and the
-    size (height, width) of the image in it."""
-    scale = side / max(size_of(image))
-    height, width = (int(length * scale + 0.5) for length in size_of(image))
-    height, width = max(height, 1), max(width, 1)
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    size (height, width) of the image in it. stretched: both sides resized to ``side``."""
+    inner = (side, side) if stretched else _with_longest_side(size_of(image), side)
+    resized = Image.fromarray(image).resize((inner[1], inner[0]), Image.Resampling.BILINEAR)
     pixels = normalize(as_channels(np.asarray(resized)), (_MEAN, _STD))
-    return F.pad(pixels, (0, side - width, 0, side - height)), (height, width)
+    return F.pad(pixels, (0, side - inner[1], 0, side - inner[0])), inner
+
+
+def _with_longest_side(size: tuple[int, int], side: int) -> tuple[int, int]:
+    height, width = (max(int(length * side / max(size) + 0.5), 1) for length in size)
+    return height, width
 
 
 def point_grid(points_per_side: int, size: tuple[int, int]) -> Tensor:
@@ -116,9 +129,14 @@ def point_grid(points_per_side: int, size: tuple[int, int]) -> Tensor:
 
 
 def enlarged(logits: Tensor, side: int, inner: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """A mask's logits [h, w] of the padded image, resized to it, without its padding, and to the image's ``size``."""
-    whole = F.interpolate(logits[None, None], size=(side, side), mode="bilinear", align_corners=False)
-    seen = whole[..., : inner[0], : inner[1]]
+    """A mask's logits [h, w] of the padded image, resized to it, without its padding, and to the image's ``size``.
+
+    Where nothing was padded, they are resized at once.
+    """
+    seen = logits[None, None]
+    if inner != (side, side):
+        whole = F.interpolate(seen, size=(side, side), mode="bilinear", align_corners=False)
+        seen = whole[..., : inner[0], : inner[1]]
     return F.interpolate(seen, size=size, mode="bilinear", align_corners=False)[0, 0]
 
 
@@ -137,15 +155,23 @@ def load_sam(config: SAMConfig, *, device: str | torch.device = "cpu") -> tuple[
     device = as_device(device)
     model = _random(config.model) if config.model.startswith("random:") else _pretrained(config.model)
     model = model.float().requires_grad_(False)
-    architecture, digest = _architecture_hash(model), _weights_hash(model)
+    architecture, digest = _architecture_hash(model), state_hash(model)
     is_random = config.model.startswith("random:")
     name = config.model if is_random else Path(config.model).name if Path(config.model).exists() else config.model
     record = WeightsRecord("sam", type(model).__name__, architecture, name, digest, trained=not is_random)
-    settings = config.model_dump(
-        include={"points_per_side", "pred_iou_threshold", "stability_threshold", "nms_threshold"}
-    )
-    key = hashlib.sha256(json.dumps([architecture, digest, settings], sort_keys=True).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps(_deciding(record, config), sort_keys=True).encode()).hexdigest()[:16]
     return CachedMasks(SAMMasks(model, config, device=device), cache_folder(), key), record
+
+
+def _deciding(record: WeightsRecord, config: SAMConfig) -> dict[str, Any]:
+    """Everything but the image that decides the masks."""
+    settings = {"points_per_side", "pred_iou_threshold", "stability_threshold", "nms_threshold"}
+    return {
+        "model": [record.model_sha256, record.sha256],
+        "settings": config.model_dump(include=settings),
+        "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "pillow")},
+        "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in _OWN_SOURCES],
+    }
 
 
 def cache_folder() -> Path:
@@ -178,30 +204,28 @@ def _random(name: str) -> Any:
 def _pretrained(name: str) -> Any:
     library = _transformers()
     library.logging.set_verbosity_error()
-    kinds = {"sam": "SamModel", "sam_hq": "SamHQModel"}
     try:
         found = library.AutoConfig.from_pretrained(name).model_type
-        if found not in kinds:
+        if found not in _CLASSES:
             raise ValueError(f"a model of the type {found}")
-        return getattr(library, kinds[found]).from_pretrained(name)
+        return getattr(library, _CLASSES[found]).from_pretrained(name)
     except Exception as error:  # hub, files and formats fail in many ways; each means the same to the caller
         reason = " ".join(str(error).split())[:300]
         raise ModelError(
-            f"sam: expected a SAM or HQ-SAM of transformers (facebook/sam-vit-huge, syscv-community/sam-hq-vit-huge, a "
-            f"folder, random:SEED) at {name!r}, found: {reason}"
+            f"sam: expected a SAM, HQ-SAM or SAM 2 of transformers (facebook/sam-vit-huge, "
+            f"syscv-community/sam-hq-vit-huge, facebook/sam2.1-hiera-large, a folder, random:SEED) at {name!r}, "
+            f"found: {reason}"
         ) from None
 
 
 def _architecture_hash(model: Any) -> str:
     parts = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
-    fields = {part: getattr(model.config, part).to_diff_dict() for part in parts}
+    # The version of transformers is told apart by itself.
+    fields = {part: _without(getattr(model.config, part).to_diff_dict(), "transformers_version") for part in parts}
     plain = json.dumps([type(model).__name__, fields], sort_keys=True, default=str)
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
-def _weights_hash(model: Any) -> str:
-    """sha256 over names and values: a hub's cache, a folder and any number of files give the same."""
-    digest = hashlib.sha256()
-    for name, values in sorted(model.state_dict().items()):
-        digest.update(name.encode() + b"\0" + values.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def _without(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    nested = {key: _without(value, name) if isinstance(value, dict) else value for key, value in fields.items()}
+    return {key: value for key, value in nested.items() if key != name}

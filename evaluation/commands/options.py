@@ -71,7 +71,10 @@ RunWeightsOption = Annotated[
 ProposalWeightsOption = Annotated[str | None, typer.Option(help="Weights of the proposal generator alone.")]
 ClassifierWeightsOption = Annotated[str | None, typer.Option(help="Weights of the mask classifier alone.")]
 MethodOption = Annotated[
-    str, typer.Option(help="car, a baseline (clip, maskclip, sclip, clearclip, naclip, clip-es), or all: one table.")
+    str,
+    typer.Option(
+        help="car, a baseline (clip, maskclip, sclip, clearclip, naclip, proxyclip, clip-es), or all: one table."
+    ),
 ]
 ProfileOption = Annotated[
     ProfileName | None, typer.Option(help="Which source sets the switches. [default: released, mini-*: paper]")
@@ -82,7 +85,8 @@ SettingsOption = Annotated[
 SamOption = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME|PATH", help="Refine masks by SAM or HQ-SAM of transformers: a hub name, a folder, random:SEED."
+        metavar="NAME|PATH",
+        help="Refine masks by SAM, HQ-SAM or SAM 2 of transformers: a hub name, a folder, random:SEED.",
     ),
 ]
 ModeOption = Annotated[

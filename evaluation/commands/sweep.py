@@ -39,6 +39,10 @@ def sweep_command(
     preset: Annotated[
         str | None, typer.Option(help="Points of the paper's ablations: table2 .. table6; or fidelity.")
     ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="YAML file of a sweep: points (a list of settings), grid or one_at_a_time (values by key)."),
+    ] = None,
     one_at_a_time: Annotated[
         bool, typer.Option("--one-at-a-time", help="Vary one key at a time around the first values. [default: grid]")
     ] = False,
@@ -71,7 +75,7 @@ def sweep_command(
         from evaluation.preflight import check_request
         from evaluation.sweep import as_suite, sweep_of
 
-        sweep = sweep_of(axes or [], preset=preset, one_by_one=one_at_a_time)
+        sweep = sweep_of(axes or [], preset=preset, file=file, one_by_one=one_at_a_time)
         source = profile.value if profile else sweep.profile
         suite = as_suite(
             sweep,

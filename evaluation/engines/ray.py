@@ -27,7 +27,7 @@ from evaluation.engines.decoding import decoded
 from evaluation.engines.local import run_local
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.scorer import Scorer
-from evaluation.segmenter import Segmenter
+from evaluation.segmenter import Segmenter, smaller_passes
 from results import SampleRecord, differences
 
 MAX_LOSSES = 3
@@ -108,18 +108,21 @@ def run_ray(
     *,
     carrier: QueryCarrier | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    shrunk: set[str] | None = None,
 ) -> Generator[SampleRecord, None, None]:
     """Records of the samples at ``positions`` as they finish; with a carrier those of one video in order.
 
     Nodes may come and go: a batch whose actor is lost is done again, sample by sample, and a sample that has lost
     `MAX_LOSSES` actors by itself is a failed record. An actor has one batch at a time. should_stop: asked about once a
-    second; true ends the records after the batches at hand. Files of predictions are written below `scorer.folder`
+    second; true ends the records after the batches at hand. shrunk: gets what actors ran in smaller passes. Files of
+    predictions are written below `scorer.folder`
     before their records are given. Raises ClusterError for a cluster that cannot be reached and a node that differs,
     WorkerError where actors are lost and nothing is finished in between.
     """
     ray = _import_ray()
     with _connected(ray, cluster):
-        yield from _Dispatcher(ray, job, cluster, dataset, positions, scorer, carrier, should_stop).records()
+        own = set[str]() if shrunk is None else shrunk
+        yield from _Dispatcher(ray, job, cluster, dataset, positions, scorer, carrier, should_stop, own).records()
 
 
 def _import_ray() -> Any:
@@ -173,10 +176,11 @@ class _Ready:
 
 @dataclass(frozen=True)
 class _Finished:
-    """A finished batch. files: of predictions, by path below the run directory."""
+    """A finished batch. files: of predictions, by path below the run directory. shrunk: as for `run_ray`."""
 
     records: list[SampleRecord]
     files: dict[str, bytes]
+    shrunk: tuple[str, ...]
 
 
 class _Actor:
@@ -212,7 +216,7 @@ class _Actor:
                 sample_timeout=self._job.sample_timeout,
                 carrier=carrier,
             )
-            return _Finished(list(records), _read_files(Path(folder)))
+            return _Finished(list(records), _read_files(Path(folder)), smaller_passes(self._equipment.segmenter))
 
 
 def _read_files(folder: Path) -> dict[str, bytes]:
@@ -240,6 +244,7 @@ class _Dispatcher:
     scorer: Scorer
     carrier: QueryCarrier | None
     should_stop: Callable[[], bool]
+    shrunk: set[str]
     waiting: deque[_Chain] = field(default_factory=deque)
     idle: list[Any] = field(default_factory=list)  # actors
     set_ups: dict[Any, Any] = field(default_factory=dict)  # actors by the reference of what they will answer
@@ -333,6 +338,7 @@ class _Dispatcher:
 
     def _finish(self, chain: _Chain, finished: _Finished) -> Iterator[SampleRecord]:
         self.lost_in_a_row = 0
+        self.shrunk.update(finished.shrunk)
         chain.batches.popleft()
         for name, content in finished.files.items():
             assert self.scorer.folder is not None

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from car_core.baselines.config import DenseConfig
 
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+DINO_MEAN, DINO_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Array = npt.NDArray[np.float64]
 
 
@@ -49,22 +51,33 @@ def attention_weights(method: str, query: Tensor, key: Tensor, grid: tuple[int, 
     return torch.stack(rows)
 
 
+def patches_of(kernel: Tensor, pixels: Tensor) -> list[Tensor]:
+    """The kernel's [D, 3, h, w] product with each of its own places in an image [3, height, width], float64 [D]."""
+    height, width = kernel.shape[2:]
+    return [
+        kernel.flatten(1) @ pixels[:, y : y + height, x : x + width].double().flatten()
+        for y in range(0, pixels.shape[1], height)
+        for x in range(0, pixels.shape[2], width)
+    ]
+
+
+def into_last_block(visual: Any, pixels: Tensor) -> Tensor:
+    """Tokens [1 + P, D] of an image of the tower's own size; visual: in float64."""
+    patches = patches_of(visual.conv1.weight, pixels)
+    tokens = visual.ln_pre(torch.stack([visual.class_embedding, *patches]) + visual.positional_embedding)
+    for block in list(visual.transformer.resblocks)[:-1]:
+        tokens = block(tokens[None])[0]
+    return tokens  # type: ignore[no-any-return]
+
+
 def features(method: str, model: Any, pixels: Tensor, std: float = 5.0) -> Tensor:
     """Unit features of the patches, float64 [P, E], of one image [3, height, width] of the tower's own size."""
     visual = copy.deepcopy(model).double().visual
     height, width = visual.patch_size
     grid = pixels.shape[1] // height, pixels.shape[2] // width
-    kernel = visual.conv1.weight.flatten(1)
-    patches = [
-        kernel @ pixels[:, y * height : (y + 1) * height, x * width : (x + 1) * width].double().flatten()
-        for y in range(grid[0])
-        for x in range(grid[1])
-    ]
-    tokens = visual.ln_pre(torch.stack([visual.class_embedding, *patches]) + visual.positional_embedding)
-    blocks = list(visual.transformer.resblocks)
-    for block in blocks[:-1]:
-        tokens = block(tokens[None])[0]
-    block, attn = blocks[-1], blocks[-1].attn
+    tokens = into_last_block(visual, pixels)
+    block = visual.transformer.resblocks[-1]
+    attn = block.attn
     joined = block.ln_1(tokens) @ attn.in_proj_weight.T + attn.in_proj_bias
     query, key, value = joined.chunk(3, dim=-1)
     head_width, outputs = query.shape[1] // attn.num_heads, []
@@ -79,6 +92,46 @@ def features(method: str, model: Any, pixels: Tensor, std: float = 5.0) -> Tenso
         output = block.ls_1(output)
     embedded = visual.ln_post(output)[1:] @ visual.proj
     return embedded / embedded.norm(dim=-1, keepdim=True)  # type: ignore[no-any-return]
+
+
+def proxy_features(model: Any, dino: Any, pixels: Tensor, beta: float, gamma: float) -> Tensor:
+    """ProxyCLIP's unit features of DINO's patches, float64 [Q, E], of one image of both towers' own size.
+
+    dino: a ViT of timm with a class token.
+    """
+    visual, trunk = copy.deepcopy(model).double().visual, copy.deepcopy(dino).double()
+    own, other = visual.patch_size[0], trunk.patch_embed.patch_size[0]
+    side = pixels.shape[1]
+    kernel, bias = trunk.patch_embed.proj.weight, trunk.patch_embed.proj.bias
+    mean, std = (torch.tensor(values).double()[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
+    dino_mean, dino_std = (torch.tensor(values).double()[:, None, None] for values in (DINO_MEAN, DINO_STD))
+    seen = (pixels.double() * std + mean - dino_mean) / dino_std
+    tokens = torch.stack([trunk.cls_token[0, 0], *(patch + bias for patch in patches_of(kernel, seen))])
+    tokens = trunk.norm(trunk.blocks((tokens + trunk.pos_embed[0])[None]))[0, 1:]
+
+    count = len(tokens)
+    cosines = [[float(a @ b / (a.norm() * b.norm())) for b in tokens] for a in tokens]
+    mean_cosine = sum(map(sum, cosines)) / count**2
+    block, attn = visual.transformer.resblocks[-1], visual.transformer.resblocks[-1].attn
+    value = block.ln_1(into_last_block(visual, pixels)) @ attn.in_proj_weight.T + attn.in_proj_bias
+    value = value.chunk(3, dim=-1)[2][1:].reshape(side // own, side // own, -1)
+
+    def value_at(place: int) -> Tensor:
+        """The value of CLIP's grid at the middle of a patch of DINO's, bilinearly."""
+        y, x = ((index + 0.5) * other / own - 0.5 for index in divmod(place, side // other))
+        result, last = torch.zeros(value.shape[2]).double(), len(value) - 1
+        for v, u in ((math.floor(y) + dy, math.floor(x) + dx) for dy in (0, 1) for dx in (0, 1)):
+            weight = (1 - abs(y - v)) * (1 - abs(x - u))
+            result += weight * value[min(max(v, 0), last), min(max(u, 0), last)]
+        return result
+
+    values, rows = [value_at(place) for place in range(count)], []
+    for i in range(count):
+        above = {j: gamma * (cosines[i][j] - beta * mean_cosine) for j in range(count)}
+        kept = {j: math.exp(number) for j, number in above.items() if number >= 0}
+        rows.append(sum(weight * values[j] for j, weight in kept.items()) / sum(kept.values()))
+    output = visual.ln_post(torch.stack(rows) @ attn.out_proj.weight.T + attn.out_proj.bias) @ visual.proj
+    return output / output.norm(dim=-1, keepdim=True)  # type: ignore[no-any-return]
 
 
 def windows(height: int, width: int, crop: int, stride: int) -> list[tuple[int, int, int, int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
 from typing import Any
 
 import literal_baselines as literal
@@ -9,26 +11,99 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from safetensors.torch import save_file
 from tiny_clip import photo, tiny_clip
 
-from car_core import CaR, CaRConfig, ConfigError, ImageError, QueryError
+from car_core import CaR, CaRConfig, ConfigError, ImageError, ModelError, QueryError
 from car_core.baselines import BASELINES, load_baseline
 from car_core.baselines.dense import DenseSegmenter, label_pixels
+from car_core.baselines.dino import DinoTrunk, load_dino
 from car_core.baselines.pamr import affinity, refine_maps
+from car_core.baselines.proxyclip import ProxyCLIPConfig, ProxyCLIPSegmenter
 from car_core.baselines.windows import mean_of_windows, resized_positions, window_places
 from car_core.clip import as_channels, normalize, open_clip
 from car_core.config import CRFConfig
 
-DENSE = [name for name in BASELINES if name != "clip-es"]
+from timm.models.vision_transformer import VisionTransformer  # isort: skip  behind the guard of car_core.clip
+
+ATTENTION = [name for name in BASELINES if name not in ("clip-es", "proxyclip")]
+DENSE = [*ATTENTION, "proxyclip"]
 QUERIES = ["cat", "dog", "a red bus"]
 
 
 def segmenter(method: str, **settings: Any) -> Any:
     baseline = BASELINES[method]
-    return baseline.segmenter(baseline.config(**settings), clip=tiny_clip(), device="cpu")
+    config = baseline.config(**settings)
+    if method == "proxyclip":
+        return ProxyCLIPSegmenter(config, clip=tiny_clip(), dino=DinoTrunk(tiny_dino()))
+    return baseline.segmenter(config, clip=tiny_clip(), device="cpu")
 
 
-@pytest.mark.parametrize("method", DENSE)
+@functools.cache
+def tiny_dino(patch: int = 8) -> Any:
+    """A random ViT of timm for images of 64 pixels, whose patches look less alike than those of fresh weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        sizes: dict[str, Any] = {"img_size": 64, "patch_size": patch, "embed_dim": 32, "depth": 2, "num_heads": 2}
+        model = VisionTransformer(**sizes, num_classes=0, dynamic_img_size=True)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += 0.2 * torch.randn_like(parameter)
+    model.pretrained_cfg = {"mean": literal.DINO_MEAN, "std": literal.DINO_STD}
+    return model.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize(("patch", "beta"), [(8, 1.2), (16, 1.2), (8, 0.3)])
+def test_proxyclips_features_equal_the_literal_attention(patch: int, beta: float) -> None:
+    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    config = ProxyCLIPConfig(beta=beta)
+    made = ProxyCLIPSegmenter(config, clip=tiny_clip(), dino=DinoTrunk(tiny_dino(patch)))
+    found, grid = made.patch_features(pixels)
+    assert grid == (64 // patch, 64 // patch)
+    for image, features in zip(pixels, found, strict=True):
+        expected = literal.proxy_features(tiny_clip(), tiny_dino(patch), image, beta, config.gamma)
+        torch.testing.assert_close(features.double(), expected, rtol=0, atol=2e-5)
+
+
+def test_proxyclip_pads_windows_for_both_towers() -> None:
+    made = ProxyCLIPSegmenter(ProxyCLIPConfig(), clip=tiny_clip(), dino=DinoTrunk(tiny_dino(12)))
+    assert made.patch == (48, 48)
+    assert (made.config.short_side, made.config.crop, made.config.stride) == (96, 96, 32)
+    assert made.segment(photo(50, 61), QUERIES).label_map.shape == (50, 61)
+
+
+def test_a_trunk_of_timm_is_loaded_by_name_and_file_and_hashed(tmp_path: Path) -> None:
+    name, pixels = "vit_tiny_patch16_224", torch.randn(1, 3, 32, 48)
+    trunk, record = load_dino(name, "random:1")
+    assert (record.role, record.name, record.trained) == ("dino", "random:1", False)
+    state = trunk._model.state_dict()
+    for file in (tmp_path / "a.safetensors", tmp_path / "b.pth"):
+        save_file(state, file) if file.suffix == ".safetensors" else torch.save(state, file)
+        again, other = load_dino(name, str(file))
+        assert (other.name, other.trained) == (file.name, True)
+        assert (other.sha256, other.model_sha256) == (record.sha256, record.model_sha256)
+        assert torch.equal(again.features(pixels), trunk.features(pixels))
+    assert trunk.features(pixels).shape == (1, 6, 192)
+    assert load_dino(name, "random:2")[1].sha256 != record.sha256
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "message"),
+    [
+        ("vit_tiny_patch16_22", "random:1", "dino_model: .*did you mean .*vit_tiny_patch16_224"),
+        ("resnet18", "random:1", "dino_model: resnet18: expected a ViT"),
+        ("vit_tiny_patch16_224", "random:x", "whole number"),
+        ("vit_tiny_patch16_224", "/nowhere/dino.pth", "none at /nowhere/dino.pth"),
+        ("vit_tiny_patch16_224", __file__, "expected weights of vit_tiny_patch16_224"),
+    ],
+)
+def test_a_trunk_that_is_not_there_is_one_line(name: str, weights: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as refusal:
+        load_dino(name, weights)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("method", ATTENTION)
 def test_patch_features_equal_the_literal_attention(method: str) -> None:
     pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     found, grid = segmenter(method).patch_features(pixels)
@@ -40,7 +115,7 @@ def test_patch_features_equal_the_literal_attention(method: str) -> None:
 
 def test_methods_differ_and_naclip_without_neighbours_is_another() -> None:
     pixels = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    found = [segmenter(method).patch_features(pixels)[0] for method in DENSE]
+    found = [segmenter(method).patch_features(pixels)[0] for method in ATTENTION]
     found.append(segmenter("naclip", gaussian_std=0.01).patch_features(pixels)[0])
     for i, features in enumerate(found):
         assert all((features - other).abs().max() > 1e-3 for other in found[:i])
@@ -201,6 +276,7 @@ def test_a_batch_changes_nothing_and_input_is_checked(method: str) -> None:
     ("method", "settings", "message"),
     [
         ("naclip", {"gaussian_std": 0}, "gaussian_std: "),
+        ("proxyclip", {"residual": True}, "residual: no such field"),
         ("sclip", {"gaussian_std": 5}, "gaussian_std: no such field"),
         ("sclip", {"prob_treshold": 5}, "did you mean prob_threshold"),
         ("clip", {"templates": ("a photo",)}, "one {} for the query"),

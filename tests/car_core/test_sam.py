@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from PIL import Image
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ConfigError, ModelError, SAMConfig
@@ -192,23 +194,47 @@ def test_car_paints_what_the_source_gives() -> None:
     assert found.seconds["sam"] > 0
 
 
-@pytest.fixture(scope="module", params=["SamModel", "SamHQModel"])
-def tiny_sam(request: pytest.FixtureRequest) -> Any:
-    transformers = pytest.importorskip("transformers", reason="needs the extra sam")
+# As small as SAM 2's four stages allow.
+TINY_SAM2: dict[str, Any] = {
+    "vision_config": {
+        "model_type": "sam2_vision_model",
+        "backbone_config": {
+            "model_type": "sam2_hiera_det_model",
+            "hidden_size": 8,
+            "image_size": [128, 128],
+            "blocks_per_stage": [1, 1, 2, 1],
+            "embed_dim_per_stage": [8, 16, 32, 64],
+            "num_attention_heads_per_stage": [1, 1, 2, 2],
+            "window_size_per_stage": [8, 4, 4, 4],
+            "global_attention_blocks": [3],
+        },
+        "backbone_channel_list": [64, 32, 16, 8],
+        "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
+        "fpn_hidden_size": 16,
+    },
+}
+
+
+def tiny_config(library: Any, kind: str) -> Any:
     from car_core.refine import sam
 
-    kind = "SamHQConfig" if request.param == "SamHQModel" else "SamConfig"
-    extra = {"vit_dim": 32} if kind == "SamHQConfig" else {}
-    made = getattr(transformers, kind)(
-        vision_config=sam._TINY_VISION,
-        prompt_encoder_config=sam._TINY_PROMPT,
-        mask_decoder_config={**sam._TINY_DECODER, **extra},
-    )
+    parts: dict[str, Any] = {"prompt_encoder_config": sam._TINY_PROMPT, "mask_decoder_config": sam._TINY_DECODER}
+    if kind == "Sam2Model":
+        return library.Sam2Config(**TINY_SAM2, **parts)
+    if kind == "SamHQModel":
+        parts["mask_decoder_config"] = {**sam._TINY_DECODER, "vit_dim": 32}
+    return getattr(library, kind.replace("Model", "Config"))(vision_config=sam._TINY_VISION, **parts)
+
+
+@pytest.fixture(scope="module", params=["SamModel", "SamHQModel", "Sam2Model"])
+def tiny_sam(request: pytest.FixtureRequest) -> Any:
+    transformers = pytest.importorskip("transformers", reason="needs the extra sam")
     torch.manual_seed(3)
-    model = getattr(transformers, request.param)(made).eval()
+    model = getattr(transformers, request.param)(tiny_config(transformers, request.param)).eval()
+    noise = 0.3 if request.param == "Sam2Model" else 0.15
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.15 * torch.randn_like(parameter))  # the initial weights give flat masks
+            parameter.add_(noise * torch.randn_like(parameter))  # the initial weights give flat masks
         model.mask_decoder.iou_prediction_head.proj_out.bias += 1  # or none would be good
     return model
 
@@ -227,17 +253,20 @@ def test_automatic_masks_equal_one_point_after_the_other(tiny_sam: Any) -> None:
 
     image, settings = photo(48, 90, 4), config(**EASY)
     found = SAMMasks(tiny_sam, settings).masks(image)
-    pixels, (height, width) = preprocessed(image, 128)
-    assert (height, width) == (68, 128)
+    stretched = type(tiny_sam).__name__ == "Sam2Model"
+    pixels, (height, width) = preprocessed(image, 128, stretched=stretched)
+    assert (height, width) == ((128, 128) if stretched else (68, 128))
     candidates = []
     for row in range(3):
         for column in range(3):
-            point = torch.tensor([(column + 0.5) * 128 / 3, (row + 0.5) * (48 * 128 / 90) / 3])
+            point = torch.tensor([(column + 0.5) * width / 3, (row + 0.5) * height / 3])
             with torch.no_grad():
                 output = tiny_sam(pixel_values=pixels[None], input_points=point[None, None, None])
             for logits, quality in zip(output.pred_masks[0, 0], output.iou_scores[0, 0], strict=True):
-                large = torch.nn.functional.interpolate(logits[None, None], size=(128, 128), mode="bilinear")
-                inner = large[:, :, :height, :width]
+                inner = logits[None, None]
+                if not stretched:
+                    inner = torch.nn.functional.interpolate(inner, size=(128, 128), mode="bilinear")
+                    inner = inner[:, :, :height, :width]
                 full = torch.nn.functional.interpolate(inner, size=(48, 90), mode="bilinear")[0, 0]
                 low = int((full > -1).sum())
                 steady = int((full > 1).sum()) / low if low else 0.0
@@ -255,7 +284,7 @@ def test_automatic_masks_equal_one_point_after_the_other(tiny_sam: Any) -> None:
     assert (found == np.stack(kept)).mean() > 0.999
 
 
-def test_preprocessing_is_sams(tiny_sam: Any) -> None:
+def test_preprocessing_is_sams() -> None:
     from car_core.refine.sam import preprocessed
 
     image = photo(60, 41, 2)
@@ -265,6 +294,17 @@ def test_preprocessing_is_sams(tiny_sam: Any) -> None:
     mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
     small, _ = preprocessed(np.full((30, 30, 3), 77, np.uint8), 128)
     np.testing.assert_allclose(small[:, 64, 64], (77 - mean) / std, rtol=0, atol=1e-4)
+
+
+def test_sam2_sees_the_image_resized_to_the_square() -> None:
+    from car_core.refine.sam import preprocessed
+
+    image = photo(60, 41, 2)
+    pixels, inner = preprocessed(image, 128, stretched=True)
+    small = Image.fromarray(image).resize((128, 128), Image.Resampling.BILINEAR)
+    mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+    assert inner == (128, 128)
+    np.testing.assert_allclose(pixels.permute(1, 2, 0), (np.asarray(small) - mean) / std, rtol=0, atol=1e-4)
 
 
 def test_a_folder_is_loaded_cached_and_hashed(tiny_sam: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +324,11 @@ def test_a_folder_is_loaded_cached_and_hashed(tiny_sam: Any, tmp_path: Path, mon
     assert again.weights[-1] == record
     np.testing.assert_array_equal(again.segment(photo(40, 50), ["cat", "dog"]).masks, found.masks)
     assert list((tmp_path / "cache" / "sam").rglob("*.npz")) == [kept]
+    # Another version of transformers may give other masks.
+    version = importlib.metadata.version
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0" if name == "transformers" else version(name))
+    CaR.from_config(CaRConfig(**shared), weights="miniature").segment(photo(40, 50), ["cat", "dog"])
+    assert len(list((tmp_path / "cache" / "sam").rglob("*.npz"))) == 2
 
 
 @pytest.mark.parametrize(("name", "message"), [("random:x", "whole number"), ("/nowhere/sam", "/nowhere/sam")])

@@ -346,6 +346,31 @@ def test_nan_or_infinity_of_a_model_is_a_failed_record_that_names_the_stage(
     json.loads((run.path / "run.json").read_text(), parse_constant=lambda name: pytest.fail(name))
 
 
+def test_a_device_out_of_memory_runs_smaller_passes_and_the_run_says_so(
+    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that has no room for more than three prompted images of 20 at once."""
+    options = tiny_run.options(settings=FAST, limit=3)
+    straight = evaluate(replace(options, out=tmp_path / "straight")).header
+    encode = ClassifierTower.encode
+
+    def encode_few(tower: Any, images: Any) -> Any:
+        if len(images) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(tower, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassifierTower, "encode", encode_few)
+        run = evaluate(options)
+    noted = ["classifier: 2 images a pass where 16 did not fit"]
+    assert (straight.memory.smaller_passes, run.header.memory.smaller_passes) == ([], noted)
+    assert json.loads((run.path / "run.json").read_text())["memory"]["smaller_passes"] == noted
+    assert run.header.metrics == straight.metrics
+    assert run.header.counts.n_failed == 0
+    again = evaluate(options).header  # nothing is left to do; what was noted stays
+    assert again.memory.smaller_passes == noted
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Any:
     """A file system of 64 KiB."""

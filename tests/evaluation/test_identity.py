@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
-from car_core.weights import load_clip
+from car_core.weights import WeightsRecord, load_clip
 from evaluation import identity
 from evaluation.runner import RunOptions, evaluate
 from results import identity_of
@@ -38,6 +38,8 @@ def test_the_exclusions_are_these_and_no_others() -> None:
         "proposal_model",
         "classifier_model",
         "sam.model",
+        "dino_model",
+        "dino_weights",
         "weights_name",
     }
 
@@ -77,6 +79,12 @@ def test_what_changes_figures_changes_the_identity(tiny_run: Any, tmp_path: Path
     first, _ = identity_and_metrics(tiny_run.options(limit=2), tmp_path / "a")
     second, _ = identity_and_metrics(tiny_run.options(**{"limit": 2, **change}), tmp_path / "b")
     assert first != second
+
+
+def test_packages_that_a_run_does_not_use_are_not_its_identity() -> None:
+    sam = WeightsRecord("sam", "SamModel", "0" * 64, "sam", "1" * 64, trained=True)
+    alone, beside = identity.package_versions(), identity.package_versions([sam])
+    assert set(beside) - set(alone) == {"transformers"}
 
 
 def test_a_changed_mask_changes_the_identity(tiny_run: Any, tmp_path: Path) -> None:

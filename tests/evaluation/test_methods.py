@@ -67,6 +67,10 @@ def test_benchmarks_have_the_protocols_values() -> None:
     for name in ("voc20", "context59", "ade150", "ade847", "pc459"):
         config, _ = resolved("naclip", name)
         assert (config.background, config.prob_threshold) == ((), 0)
+    proxy = {name: resolved("proxyclip", name)[0] for name in ("voc21", "voc20", "coco-object", "ade847")}
+    assert [each.prob_threshold for each in proxy.values()] == [0.2, 0, 0.25, 0]
+    assert (proxy["voc21"].synonyms["tvmonitor screen"], len(proxy["coco-object"].background)) == (("tvmonitor",), 17)
+    assert proxy["ade847"].short_side == 448
     user, sources = resolved("sclip", "voc21", logit_scale=30)
     assert (user.logit_scale, sources["logit_scale"]) == (30, "user")
 
@@ -114,6 +118,29 @@ def test_a_run_counts_what_the_segmenter_finds(options: Any, tiny_run: Any, meth
     assert [entry.role for entry in header.weights] == ["proposal"]
     assert METHOD_TITLES[method] in (run.path / "table.md").read_text()
     assert header.benchmark.paper is not None
+
+
+def test_a_run_with_a_dino_trunk_names_it(options: Any, tiny_run: Any, tmp_path: Path) -> None:
+    dino = {"dino_model": "vit_tiny_patch16_224", "dino_weights": "random:1"}
+    runs = [
+        evaluate(options("proxyclip", settings={**dino, **more}, out=tmp_path / str(i))).header
+        for i, more in enumerate([{}, {"dino_weights": "random:2"}, {"beta": 1.5}])
+    ]
+    assert [(entry.role, entry.name, entry.trained) for entry in runs[0].weights] == [
+        ("proposal", "random:1", False),
+        ("dino", "random:1", False),
+    ]
+    assert len({header.identity for header in runs}) == 3
+    assert "timm" in runs[0].identity_fields["packages"]
+    assert not {"dino_model", "dino_weights"} & runs[0].identity_fields["config"].keys()
+    assert "ProxyCLIP" in (tmp_path / "0" / "table.md").read_text()
+
+
+def test_all_methods_are_with_proxyclip_where_its_trunk_is_named(options: Any) -> None:
+    without = suite._by_method(options("car", settings={}))
+    asked = options("car", settings={"dino_weights": "random:1"})
+    assert [each.method for each in without] == [name for name in METHODS if name != "proxyclip"]
+    assert [each.method for each in suite._by_method(asked)] == list(METHODS)
 
 
 def test_the_method_and_its_settings_are_the_runs_identity(options: Any, tmp_path: Path) -> None:
@@ -173,7 +200,7 @@ def test_all_methods_end_in_one_table(tiny_run: Any, tmp_path: Path, monkeypatch
     assert result.exit_code == 0, result.stderr
     rows = list(csv.DictReader((out / "table.csv").open()))
     own = [row for row in rows if "published" not in row["method"]]
-    assert [row["method"] for row in own] == list(METHOD_TITLES.values())
+    assert [row["method"] for row in own] == [title for title in METHOD_TITLES.values() if title != "ProxyCLIP"]
     assert all(float(row["memory"]) > 10 and float(row["pace"]) > 0 for row in own)
-    assert {folder.name for folder in out.iterdir() if folder.is_dir()} == set(METHODS)
+    assert {folder.name for folder in out.iterdir() if folder.is_dir()} == set(METHODS) - {"proxyclip"}
     assert car("table", out, "--peers").stdout.startswith(result.stdout.strip())

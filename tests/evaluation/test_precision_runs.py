@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from car_core.clip import ClassifierTower
 from evaluation.benchmark import BenchmarkError
 from evaluation.runner import RunOptions, evaluate, prepare
 from results import RunDirectory
@@ -50,31 +49,6 @@ def test_precision_is_part_of_the_identity_and_in_the_header(tiny_run: Any, tmp_
 def test_another_method_has_float32_alone() -> None:
     with pytest.raises(BenchmarkError, match="--precision: expected float32 with --method maskclip, found 'bfloat16'"):
         prepare(RunOptions("mini-voc", method="maskclip", precision="bfloat16"))
-
-
-def test_passes_halved_for_lack_of_memory_are_in_the_header(
-    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A device that holds no more than three images: the figures are those of one that holds all."""
-    plenty = evaluate(tiny_run.options(limit=3, out=tmp_path / "plenty"))
-    encode, sizes = ClassifierTower.encode, []
-
-    def little_memory(tower: ClassifierTower, images: torch.Tensor) -> torch.Tensor:
-        sizes.append(len(images))
-        if len(images) > 3:
-            raise torch.OutOfMemoryError("out of memory")
-        return encode(tower, images)
-
-    monkeypatch.setattr(ClassifierTower, "encode", little_memory)
-    little = evaluate(tiny_run.options(limit=3, out=tmp_path / "little"))
-    assert max(sizes) > 3
-    assert little.header.counts.n_scored == 3
-    assert little.header.metrics == plenty.header.metrics
-    sizes_of = [
-        (memory.images_per_pass_at_start, memory.images_per_pass)
-        for memory in (RunDirectory(run.path).read_header().memory for run in (plenty, little))
-    ]
-    assert sizes_of == [(16, 16), (16, 2)]
 
 
 @pytest.mark.parametrize("benchmark", ["mini-voc", "mini-refcoco"])

@@ -39,7 +39,7 @@ def refining_at(monkeypatch: pytest.MonkeyPatch, height: int | None, fault: Call
 def test_records_are_those_of_one_process(benchmark: str, tiny_run: Any, tmp_path: Any) -> None:
     """All in one CRF, a CRF a sentence, and two passes over an image."""
     own = replace(tiny_run.options(settings=SMALL), benchmark=benchmark)
-    mini = RunOptions(benchmark, settings={"background": ["grass"], "templates": []}, limit=3, workers=0, quiet=True)
+    mini = RunOptions(benchmark, settings={**SMALL, "crf": {}}, limit=2, workers=0, quiet=True)
     options = own if benchmark == "voc21" else mini
     runs = [
         evaluate(replace(options, out=tmp_path / name, refine_workers=workers, batch_size=batch))

@@ -42,13 +42,49 @@ def test_one_at_a_time_stays_around_the_first_values() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "points"),
+    [
+        ("points: [{eta: 0.3}, {eta: 0.4, theta: 0.5}]", [{"eta": 0.3}, {"eta": 0.4, "theta": 0.5}]),
+        ("grid: {eta: [0.3, 0.4], crf: [null]}", [{"eta": 0.3, "crf": None}, {"eta": 0.4, "crf": None}]),
+        ("one_at_a_time: {eta: [0.3, 0.4], theta: [0.5]}", [{"eta": 0.3, "theta": 0.5}, {"eta": 0.4, "theta": 0.5}]),
+    ],
+)
+def test_a_file_holds_points_a_grid_or_one_at_a_time(text: str, points: list[Any], tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    assert [dict(point) for point in sweep_of([], file=file).points] == points
+    assert sweep_of([], file=file).title == "mine"
+    file.write_text(f"title: Mine\n{text}")
+    assert len(as_suite(sweep_of([], file=file), "voc21", profile=None, settings={}).runs) == 2
+    assert sweep_of([], file=file).title == "Mine"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "- eta", "points: 3", "points: []", "grid: {eta: []}", "grid: {eta: 3}", "points: ["),
+        *("pionts: [{eta: 0.3}]", "points: [{eta: 0.3}]\ngrid: {eta: [1]}"),
+        "points: !!python/object/apply:os.system [id]",
+    ],
+)
+def test_a_file_that_is_no_sweep_is_one_line(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    for name in ("mine.yaml", "none.yaml"):
+        result = car("sweep", "mini-voc", "--file", tmp_path / name, "--out", tmp_path / "out")
+        assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
+        assert name in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("assignments", "message"),
     [
         (["eta"], "expected key=value,value,..., found 'eta'"),
         (["eta="], "expected key=value,value"),
         (["eta=0.3", "eta=0.4"], "expected each key once, found eta again"),
         (["eta=[0.3"], "expected YAML values"),
-        ([], "expected key=value,value,... or a preset"),
+        ([], "expected key=value,value,... or a file or a preset"),
         (["eta=0.3,0.3"], "expected each point once, found eta=0.3 again"),
         (["eta=0.3,1.3"], "eta"),
         (["etta=0.3"], "did you mean eta"),
@@ -177,7 +213,7 @@ def test_an_interrupted_sweep_goes_on_and_lists_what_was_run(
 def test_points_side_by_side_are_straight_runs_and_compute_nothing_twice(
     tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Table 5's seven points: the same records to the bit, from one pass of the trunk an image."""
+    """Seven points as Table 5 has them: the same records to the bit, from one pass of the trunk an image."""
     encoded, asked = [], []
     encode, classify = ProposalGenerator.encode, ClassifierTower.encode
     monkeypatch.setattr(ProposalGenerator, "encode", lambda *a: (encoded.append(1), encode(*a))[1])
@@ -188,6 +224,7 @@ def test_points_side_by_side_are_straight_runs_and_compute_nothing_twice(
         sweep_of(points, one_by_one=True), "voc21", profile=None, settings=tiny_run.options(settings=settings).settings
     )
     common = {"data_root": tiny_run.data_root, "weights": "random:1", "workers": 0, "limit": 3, "batch_size": 2}
+    common["quiet"] = True
     together = run_suite(suite, out=tmp_path / "all", **common)
     once = (len(encoded), sum(asked))
     assert len(together.runs) == 7

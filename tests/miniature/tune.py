@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from car_core import CaR
 from car_core.config import COMMON_BACKGROUND
 from car_core.weights import load_clip
 from evaluation.runner import RunOptions, prepare, run_prepared
@@ -41,7 +42,7 @@ class Tuner:
     def __init__(self, benchmark: str, data: Path, weights: str, settings: dict[str, Any]) -> None:
         self.benchmark, self.data, self.weights = benchmark, data, weights
         self.best = settings
-        self._load = functools.cache(load_clip)
+        self._make_car = functools.partial(CaR.from_config, load=functools.cache(load_clip))
         self._scores: dict[str, float] = {}
 
     def score(self, settings: dict[str, Any]) -> float:
@@ -58,7 +59,7 @@ class Tuner:
                     out=Path(folder) / "run",
                     quiet=True,
                 )
-                header = run_prepared(prepare(options, load_model=self._load), options).header
+                header = run_prepared(prepare(options, make_car=self._make_car), options).header
             self._scores[key] = 100 * float(header.metrics[FIGURES[self.benchmark]])
             print(f"{self.benchmark} {key} miou {self._scores[key]:.2f}", flush=True)
         return self._scores[key]

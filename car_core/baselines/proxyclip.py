@@ -1,0 +1,95 @@
+"""ProxyCLIP: patches attend to those that look alike to a DINO trunk, without residual and feed-forward network.
+
+Lan et al., "ProxyCLIP: Proxy Attention Improves CLIP for Open-Vocabulary Segmentation", ECCV 2024.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from pydantic import Field
+from torch import Tensor
+
+from car_core.baselines.attention import join_heads, split_heads
+from car_core.baselines.config import DenseConfig
+from car_core.baselines.dense import DenseSegmenter
+from car_core.baselines.dino import PUBLISHED, DinoTrunk, load_dino
+from car_core.config import Positive
+
+
+class ProxyCLIPConfig(DenseConfig):
+    """ProxyCLIP: windows as large as the image is short (336 pixels for CLIP's ViT-B/16), 112 apart."""
+
+    CROP: ClassVar[float] = 1.5
+    STRIDES: ClassVar[int] = 3
+
+    method: Literal["proxyclip"] = "proxyclip"
+    dino_model: str = Field(default="vit_base_patch8_224.dino", min_length=1, description="ViT of timm")
+    dino_weights: str = Field(
+        default=PUBLISHED, min_length=1, description="timm: those it has for the model; a file; random:SEED for trials"
+    )
+    beta: Positive = Field(default=1.2, description="similarities below this times their mean are left out")
+    gamma: Positive = Field(default=3.0, description="factor of the others before the softmax")
+
+
+class ProxyCLIPSegmenter(DenseSegmenter[ProxyCLIPConfig]):
+    """The features of CLIP's last values, spread over the patches of ``dino`` by how alike these are."""
+
+    def __init__(
+        self, config: ProxyCLIPConfig, *, clip: Any, dino: DinoTrunk, device: str | torch.device = "cpu"
+    ) -> None:
+        super().__init__(config, clip=clip, device=device)
+        self._dino = dino
+        sides = (math.lcm(own, other) for own, other in zip(self.patch, dino.patch, strict=True))
+        self.patch = (next(sides), next(sides))
+
+    def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Unit features [n, P, E] of DINO's patches of images [n, 3, height, width] (multiples of both patch sizes),
+        and their grid h x w = P."""
+        tokens, own_grid = self.tokens(pixels)
+        grid = pixels.shape[2] // self._dino.patch[0], pixels.shape[3] // self._dino.patch[1]
+        block = self.visual.transformer.resblocks[-1]
+        *_, value = split_heads(block.attn, block.ln_1(tokens))
+        spread = _resized(value[:, :, 1:], own_grid, grid)
+        weights = proxy_attention(self._seen(pixels), self.config.beta, self.config.gamma)
+        return self.embedded(block.ls_1(join_heads(block.attn, weights[:, None] @ spread))), grid
+
+    def _seen(self, pixels: Tensor) -> Tensor:
+        """DINO's features of images that are normalized as for CLIP."""
+        own, other = self.normalization, (self._dino.mean, self._dino.std)
+        (mean, std), (dino_mean, dino_std) = (
+            [pixels.new_tensor(values)[:, None, None] for values in pair] for pair in (own, other)
+        )
+        return self._dino.features((pixels * std + mean - dino_mean) / dino_std)
+
+
+def proxy_attention(features: Tensor, beta: float, gamma: float) -> Tensor:
+    """Weights [n, P, P] of every patch's attention to every other, from their features [n, P, C].
+
+    softmax over gamma * (cosine - beta * mean cosine of the window), where that is not negative.
+    """
+    unit = F.normalize(features, dim=-1)
+    cosines = unit @ unit.mT
+    above = gamma * (cosines - beta * cosines.mean(dim=(1, 2), keepdim=True))
+    return above.masked_fill(above < 0, -math.inf).softmax(dim=-1)
+
+
+def load_proxyclip(config: ProxyCLIPConfig, *, clip: Any, device: str | torch.device = "cpu") -> ProxyCLIPSegmenter:
+    """The segmenter on the trunk that ``config`` names. Raises ModelError."""
+    dino, record = load_dino(config.dino_model, config.dino_weights, device=device)
+    segmenter = ProxyCLIPSegmenter(config, clip=clip, dino=dino, device=device)
+    segmenter.weights = (record,)
+    return segmenter
+
+
+def _resized(value: Tensor, own: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """Values [n, H, p, d] of the grid ``own``, bilinearly as [n, H, P, d] of another."""
+    if own == grid:
+        return value
+    maps = value.mT.flatten(0, 1).unflatten(-1, own)
+    resized = F.interpolate(maps, size=grid, mode="bilinear", align_corners=False)
+    joined: Tensor = resized.flatten(2).mT.unflatten(0, value.shape[:2])
+    return joined
