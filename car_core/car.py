@@ -28,7 +28,7 @@ from car_core.queries import check_texts, require_any
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
 from car_core.refine.mask_source import MaskSource
 from car_core.segmentation import FloatArray, RGBArray, Segmentation
-from car_core.stopwatch import timed, timed_all
+from car_core.stopwatch import Seconds, timed, timed_all
 from car_core.unrefined import Pass, Refined, RefineTask, Unrefined, refined
 from car_core.weights import WeightsRecord, load_clip
 from car_core.weights_names import ROLES, model_of
@@ -250,16 +250,15 @@ class CaR:
         checked, rgb = self.check_queries(queries), as_rgb(image)
         against = self._check_background(self.config.background if background is None else background)
         seconds: dict[str, float] = defaultdict(float)
-        with timed(seconds, "trunk", self.device):
-            encoded = self._encode(rgb)
-            _require_finite("trunk", encoded.last.image_feature)
+        encoded = self._encode(rgb, seconds)
+        _require_finite("trunk", encoded.last.image_feature)
         prompts = self.config.prompts
         with timed(seconds, "prompts", self.device):
             outside = surroundings(rgb, prompts, self.config.gray_weights)
         return _Job(rgb, encoded, Recurrence(self.config, checked), against, prompts, seconds, outside)
 
-    def _encode(self, image: RGBArray) -> EncodedImage:
-        return self._recalled("trunk", (image,), lambda: self._proposal.encode(image))
+    def _encode(self, image: RGBArray, seconds: Seconds) -> EncodedImage:
+        return self._recalled("trunk", (image,), lambda: self._proposal.encode(image, seconds))
 
     def _recalled(self, stage: str, inputs: tuple[object, ...], compute: Callable[[], Result]) -> Result:
         return compute() if self.memory is None else self.memory.recall(stage, inputs, compute)
@@ -296,9 +295,8 @@ class CaR:
 
         Equal masks give equal images, in one step (empty proposals) and from one step to the next.
         """
-        with timed(job.seconds, "proposals", self.device):
-            job.proposals = self._proposals(job)
-            _require_finite("proposals", job.proposals)
+        job.proposals = self._proposals(job)
+        _require_finite("proposals", job.proposals)
         with timed(job.seconds, "prompts", self.device):
             size = size_of(job.image)
             new: dict[bytes, Tensor] = {}
@@ -341,13 +339,14 @@ class CaR:
         texts = proposal_texts(self.config, alive, recurrence.step)
         against = [format_text(self.config.cam_template, text) for text in job.background]
         inputs = (job.image, texts, against, self.config.lambda_, self.config.mode)
-        return self._recalled("proposals", inputs, lambda: self._proposal(job.encoded, texts, against))
+        return self._recalled("proposals", inputs, lambda: self._proposal(job.encoded, texts, against, job.seconds))
 
     def _advance(self, job: _Job, trace: bool) -> None:
         recurrence = job.recurrence
         rows = classifier_texts(self.config, recurrence.queries, recurrence.alive, recurrence.step)
-        with timed(job.seconds, "classifier", self.device):
+        with timed(job.seconds, "texts", self.device):
             flat = self._classifier_text([text for row in rows for text in row])
+        with timed(job.seconds, "classifier", self.device):
             texts = flat.view(len(rows), len(rows[0]), -1)
             ensemble = ensemble_name(self.config, recurrence.step)
             image_features = torch.stack([job.features[digest] for digest in job.shown])

@@ -15,6 +15,7 @@ from car_core.clip import ProposalTower, TextEncoder
 from car_core.config import CaRConfig
 from car_core.last_block import LastBlock, last_block
 from car_core.segmentation import RGBArray
+from car_core.stopwatch import Seconds, timed
 
 
 @dataclass(frozen=True)
@@ -58,23 +59,33 @@ class ProposalGenerator:
         other._config = config
         return other
 
-    def encode(self, image: RGBArray) -> EncodedImage:
-        """The trunk and the last block's forward pass on uint8 [H, W, 3]."""
-        pixels = self.tower.preprocess(image, self._config.max_patches).to(self._device)
-        trunk = self.tower.trunk(pixels)
-        last = last_block(self.tower.visual, self.tower.blocks[-1], trunk.tokens)
+    def encode(self, image: RGBArray, seconds: Seconds) -> EncodedImage:
+        """The trunk and the last block on uint8 [H, W, 3]. seconds: account of the stages trunk, cam and affinity."""
+        with timed(seconds, "trunk", self._device):
+            trunk = self.tower.trunk(self.tower.preprocess(image, self._config.max_patches).to(self._device))
+        with timed(seconds, "cam", self._device):
+            last = last_block(self.tower.visual, self.tower.blocks[-1], trunk.tokens)
         if self._config.cam == "gradcam":
             return EncodedImage(trunk.grid, last, None)
-        attention = trunk.attention + last.attention
-        return EncodedImage(trunk.grid, last, doubly_normalized(attention / (trunk.counted_blocks + 1)))
+        with timed(seconds, "affinity", self._device):
+            attention = (trunk.attention + last.attention) / (trunk.counted_blocks + 1)
+            return EncodedImage(trunk.grid, last, doubly_normalized(attention))
 
-    def __call__(self, encoded: EncodedImage, queries: Sequence[str], background: Sequence[str]) -> Tensor:
-        """Proposals of the queries' texts against the background's, float32 [n, h, w] in [0, 1]."""
-        features = self._encode_text([*queries, *background])
-        activations = text_activations(encoded.last, features, self.tower.logit_scale)
-        logits = self.tower.logit_scale * features @ encoded.last.image_feature
-        # Sentences of one reference name the same object: in referring mode they do not compete in f.
-        cams = grad_cams(activations, logits, len(queries), rivals=self._config.mode == "semantic")
+    def __call__(
+        self, encoded: EncodedImage, queries: Sequence[str], background: Sequence[str], seconds: Seconds
+    ) -> Tensor:
+        """Proposals of the queries' texts against the background's, float32 [n, h, w] in [0, 1].
+
+        seconds: account of the stages texts, cam and affinity.
+        """
+        with timed(seconds, "texts", self._device):
+            features = self._encode_text([*queries, *background])
+        with timed(seconds, "cam", self._device):
+            activations = text_activations(encoded.last, features, self.tower.logit_scale)
+            logits = self.tower.logit_scale * features @ encoded.last.image_feature
+            # Sentences of one reference name the same object: in referring mode they do not compete in f.
+            maps = grad_cams(activations, logits, len(queries), rivals=self._config.mode == "semantic")
         if encoded.affinity is not None:
-            cams = spread(cams, encoded.affinity, encoded.grid, self._config.lambda_)
-        return cams.reshape(-1, *encoded.grid)
+            with timed(seconds, "affinity", self._device):
+                maps = spread(maps, encoded.affinity, encoded.grid, self._config.lambda_)
+        return maps.reshape(-1, *encoded.grid)

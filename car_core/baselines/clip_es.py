@@ -46,11 +46,9 @@ class ClipESSegmenter(BaselineSegmenter[ClipESConfig]):
 
     def _segment(self, image: RGBArray, queries: tuple[str, ...], background: Sequence[str]) -> Segmentation:
         seconds = defaultdict[str, float](float)
-        with timed(seconds, "trunk", self.device):
-            encoded = self._generator.encode(image)
-        with timed(seconds, "proposals", self.device):
-            texts, against = (self._in_template(names) for names in (queries, background))
-            proposals = upsample_all(self._generator(encoded, texts, against), size_of(image))
+        encoded = self._generator.encode(image, seconds)
+        texts, against = (self._in_template(names) for names in (queries, background))
+        proposals = upsample_all(self._generator(encoded, texts, against, seconds), size_of(image))
         with timed(seconds, "refine", self.device):
             masks = refine(image, proposals, self.config.crf, "rgb", str(self.device))
         # Every proposal's maximum is 1: what tells queries apart here is how many pixels agree.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ import torch
 from PIL import Image
 
 from car_core import CaR, CaRConfig, Segmentation
-from car_core.config import Profile
+from car_core.config import Precision, Profile
 from car_core.images import as_rgb
+from car_core.precision import dtype_of
 from car_core.segmentation import RGBArray
 from car_core.weights import load_clip
 from evaluation.bench.machine import Timing, matrix_product, operations, peak_device_mib, run_timed, timings
@@ -69,22 +72,38 @@ class Pipeline:
     images_per_second: float
     spread: float
     stages: dict[str, float] = field(default_factory=dict)
+    encoders_share: float = 0.0  # of trunk and classifier in all of it
 
 
-def subject(size: str, device: str, images: Sequence[Path], n_images: int, n_queries: int, profile: Profile) -> Subject:
+@dataclass(frozen=True)
+class Wanted:
     """Models of a size of `SIZES`, pictures from files or made, and the first ``n_queries`` of `QUERIES`."""
-    proposal, classifier, weights = SIZES[size]
+
+    size: str = "mini"
+    device: str = "cpu"
+    precision: Precision = "float32"
+    images: Sequence[Path] = ()
+    n_images: int = 4
+    n_queries: int = 20
+    profile: Profile = "released"
+
+
+def subject(wanted: Wanted) -> Subject:
+    """What is wanted, loaded. Raises ModelError for a device that is not here."""
+    device, n_images = wanted.device, wanted.n_images
+    proposal, classifier, weights = SIZES[wanted.size]
     loaded = {name: load_clip(name, weights, role="bench", device=device)[0] for name in {proposal, classifier}}
     models = {"proposal_clip": loaded[proposal], "classifier_clip": loaded[classifier]}
-    settings: dict[str, Any] = {"profile": profile, "proposal_model": proposal, "classifier_model": classifier}
+    settings: dict[str, Any] = {"profile": wanted.profile, "proposal_model": proposal, "classifier_model": classifier}
     car = CaR(
         CaRConfig(**settings),
         proposal_clip=models["proposal_clip"],
         classifier_clip=models["classifier_clip"],
         device=device,
+        precision=wanted.precision,
     )
-    files = [path.read_bytes() for path in images][:n_images] or [_made_picture(seed) for seed in range(n_images)]
-    return Subject(car, models, files, QUERIES[:n_queries])
+    files = [path.read_bytes() for path in wanted.images[:n_images]] or [_made_picture(i) for i in range(n_images)]
+    return Subject(car, models, files, QUERIES[: wanted.n_queries])
 
 
 def _made_picture(seed: int) -> bytes:
@@ -104,7 +123,8 @@ def pipeline(subject: Subject, *, repeats: int, batch_size: int) -> Pipeline:
     runs = [_run_once(subject, batch_size) for _ in range(repeats)]
     walls = [sum(stages.values()) for stages in runs]
     per_image = {stage: statistics.median(run[stage] for run in runs) / len(subject.files) for stage in runs[0]}
-    return Pipeline(len(subject.files) / statistics.median(walls), max(walls) / min(walls) - 1, per_image)
+    encoders = (per_image["trunk"] + per_image["classifier"]) / sum(per_image.values())
+    return Pipeline(len(subject.files) / statistics.median(walls), max(walls) / min(walls) - 1, per_image, encoders)
 
 
 def _run_once(subject: Subject, batch_size: int) -> dict[str, float]:
@@ -136,13 +156,13 @@ def decoded(file: bytes) -> RGBArray:
 
 
 def encoder_speeds(subject: Subject, *, repeats: int) -> tuple[float, list[EncoderSpeed]]:
-    """The machine's matrix products in GFLOP/s, and the trunk of f and the classifier beside them."""
+    """The machine's matrix products in GFLOP/s, in the models' precision, and trunk and classifier beside them."""
     car, device = subject.car, subject.car.device
     image = decoded(subject.files[0])
     tower, classifier = car.proposal_tower, car.classifier_tower
     pixels = tower.preprocess(image, car.config.max_patches).to(device)
     prompted = [torch.stack([classifier.preprocess(image)] * len(subject.queries))]
-    product, product_operations = matrix_product(device)
+    product, product_operations = matrix_product(device, dtype_of(car.precision, device))
     work: dict[str, Callable[[], object]] = {
         "trunk": lambda: tower.trunk(pixels),
         "classifier": lambda: car.classifier_passes.encode(classifier.encode, prompted),
@@ -159,37 +179,52 @@ def _speed(name: str, gflop: float, timing: Timing, peak: float) -> EncoderSpeed
 
 
 def later_steps(subject: Subject, *, repeats: int) -> dict[str, float]:
-    """Proposal time of the first step and of the later ones, seconds an image, fastest runs, and their ratio."""
+    """Time for proposals in the first step, trunk included, and in the later ones: seconds an image, fastest runs."""
     once = subject.car.with_config(subject.car.config.model_copy(update={"recurrence": "once", "crf": None}))
     full = once.with_config(once.config.model_copy(update={"recurrence": "full"}))
     images = [decoded(file) for file in subject.files]
+    _proposal_seconds(full, images, subject.queries)  # encodes the texts
+    pairs = [[_proposal_seconds(car, images, subject.queries) for car in (once, full)] for _ in range(repeats)]
+    first, trunk = (min(once[i] for once, _ in pairs) for i in (0, 1))
+    later = max(0.0, min(full[0] for _, full in pairs) - first)
+    return {
+        "first_step_seconds": trunk + first,
+        "later_steps_seconds": later,
+        "later_over_first": later / (trunk + first),
+    }
 
-    def proposal_seconds(car: CaR) -> float:
-        return sum(car.segment(image, subject.queries).seconds["proposals"] for image in images) / len(images)
 
-    proposal_seconds(full)  # encodes the texts
-    pairs = [(proposal_seconds(once), proposal_seconds(full)) for _ in range(repeats)]
-    first, whole = (min(column) for column in zip(*pairs, strict=True))
-    return {"first_step_seconds": first, "later_steps_seconds": whole - first, "later_over_first": whole / first - 1}
+def _proposal_seconds(car: CaR, images: Sequence[RGBArray], queries: Sequence[str]) -> tuple[float, float]:
+    """Seconds an image of CAM and affinity, and of the trunk."""
+    runs = [car.segment(image, queries).seconds for image in images]
+    cams = sum(seconds["cam"] + seconds.get("affinity", 0.0) for seconds in runs)
+    return cams / len(runs), sum(seconds["trunk"] for seconds in runs) / len(runs)
 
 
-def released_order(subject: Subject) -> dict[str, Any]:
-    """Ours and the released code's order of work on the first image, before refinement: time and results.
+def released_order(subject: Subject, templates: int | None = None) -> dict[str, Any]:
+    """Ours and the released code's order of work on the first image, in float32, before refinement: time and results.
 
-    Each starts without text features and runs once; times are of the processor (wall time on a GPU).
+    templates: how many, from the first; None for all. Ours runs once as a run's first image, for which texts are
+    encoded, and once as any later one, with which the other is compared: it encodes its texts for every image. Times
+    are of the processor (wall time on a GPU).
     """
     image, device = decoded(subject.files[0]), subject.car.device
-    config, models = subject.car.config.model_copy(update={"crf": None}), subject.models
+    config, models = subject.car.config, subject.models
+    config = config.model_copy(update={"crf": None, "templates": config.templates[:templates]})
     ours, theirs = CaR(config, **models, device=device), ReleasedOrder(config, **models)
-    found, seconds = run_timed(lambda: ours.segment(image, subject.queries, trace=True), device)
+    first, later = (run_timed(lambda: ours.segment(image, subject.queries, trace=True), device) for _ in range(2))
     expected, released_seconds = run_timed(lambda: theirs.segment(image, subject.queries), device)
+    found, seconds = later
     same = found.kept == expected.kept
     return {
+        "first_image_seconds": first[1],
         "seconds": seconds,
         "released_order_seconds": released_seconds,
         "times_faster": released_seconds / seconds,
+        "times_faster_on_first_image": released_seconds / first[1],
         "templates": len(config.templates),
         "queries": len(subject.queries),
+        "steps": len(found.steps),
         "same_survivors": same,
         "largest_mask_difference": _largest_difference(found, expected) if same else None,
     }
@@ -202,6 +237,14 @@ def _largest_difference(found: Segmentation, expected: Found) -> float:
     return float(np.abs(kept - expected.proposals).max(initial=0.0))
 
 
-def memory(device: torch.device) -> dict[str, float | None]:
-    """Largest memory so far, host and device, MiB."""
-    return {"host_peak_mib": peak_rss_mib(), "device_peak_mib": peak_device_mib(device)}
+def memory(wanted: Wanted, *, batch_size: int) -> dict[str, float | int | None]:
+    """Largest memory of a process that segments the images and does nothing else, host and device, MiB."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_memory, wanted, batch_size).result()
+
+
+def _memory(wanted: Wanted, batch_size: int) -> dict[str, float | int | None]:
+    found = subject(wanted)
+    _run_once(found, batch_size)
+    peaks = {"host_peak_mib": peak_rss_mib(), "device_peak_mib": peak_device_mib(found.car.device)}
+    return {**peaks, "images": len(found.files), "batch_size": batch_size}

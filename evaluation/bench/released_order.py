@@ -19,7 +19,7 @@ from car_core import CaRConfig
 from car_core.affinity import AFFINITY_BLOCKS, doubly_normalized, spread
 from car_core.cam import min_max
 from car_core.classifier import ENSEMBLES
-from car_core.clip import ClassifierTower, ProposalTower, TrunkOutput, open_clip
+from car_core.clip import ClassifierTower, ProposalTower, TrunkOutput, embed, open_clip
 from car_core.config import format_text
 from car_core.images import size_of, upsample, upsample_all
 from car_core.prompts import draw_prompts
@@ -114,8 +114,17 @@ class ReleasedOrder:
     def _logits(self, prompted: Sequence[RGBArray], texts: Sequence[str]) -> Tensor:
         """Of every prompted image and text of one template, both encoded for it, float32 [n, n]."""
         images = torch.stack([self._classifier.preprocess(image) for image in prompted])
-        features = torch.cat([self._classifier.encode(part) for part in images.split(1)])
+        features = torch.cat([self._encode(part) for part in images.split(1)])
         return self._classifier.logit_scale * features @ _texts(self._g, texts).T
+
+    @torch.no_grad()
+    def _encode(self, images: Tensor) -> Tensor:
+        """Unit features [B, E]: every token goes through every block, as in CLIP's own forward pass."""
+        tower = self._classifier
+        tokens = embed(tower.visual, tower.pixels(images), tower.visual.positional_embedding)
+        for block in tower.blocks:
+            tokens = block(tokens)
+        return F.normalize(tower.visual.ln_post(tokens[:, 0]) @ tower.visual.proj, dim=-1)
 
 
 @torch.no_grad()

@@ -2,56 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from car_core.config import Profile
 from evaluation.bench import measure
 from evaluation.identity import environment
 
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What is asked for. images: files; none: made pictures. baseline: also the released order of work."""
+    """What is asked for. wanted: models, images, queries. baseline: also the released order of work, in float32.
 
-    size: str = "mini"
-    device: str = "cpu"
-    images: Sequence[Path] = ()
-    n_images: int = 4
-    n_queries: int = 20
-    profile: Profile = "released"
+    later_steps: also the cost of the steps behind the first. baseline_templates: of that comparison; None for all.
+    """
+
+    wanted: measure.Wanted = field(default_factory=measure.Wanted)
     repeats: int = 3
     batch_sizes: Sequence[int] = (1, 4)
     threads: Sequence[int] = (1, 2)
+    later_steps: bool = True
     baseline: bool = True
+    baseline_templates: int | None = None
 
 
 def bench(options: BenchOptions) -> dict[str, Any]:
-    """Measure everything that is asked for; JSON-ready. Raises ModelError for a device that is not here."""
-    before = torch.get_num_threads()
-    subject = measure.subject(
-        options.size, options.device, options.images, options.n_images, options.n_queries, options.profile
-    )
+    """Measure everything that is asked for; JSON-ready. Raises ModelError for a device that is not here.
+
+    Only `threads` and `batch_sizes` are measured for each of their values: what follows has the last of the threads.
+    """
+    before, wanted = torch.get_num_threads(), options.wanted
+    subject = measure.subject(wanted)
     try:
-        scaling = list(_scaling(subject, options))
+        document = {
+            "schema_version": 2,
+            "options": _as_json(options),
+            "environment": environment(wanted.device, precision=wanted.precision).model_dump(mode="json"),
+            "scaling": list(_scaling(subject, options)),
+            "memory": measure.memory(wanted, batch_size=max(options.batch_sizes)),
+        }
+        if options.later_steps:
+            document["later_steps"] = measure.later_steps(subject, repeats=options.repeats)
+        if options.baseline and wanted.precision == "float32":
+            document["released_order"] = measure.released_order(subject, options.baseline_templates)
     finally:
         torch.set_num_threads(before)
-    document = {
-        "schema_version": 1,
-        "options": {**asdict(options), "images": [path.name for path in options.images]},
-        "environment": environment(options.device).model_dump(mode="json"),
-        "scaling": scaling,
-        "later_steps": measure.later_steps(subject, repeats=options.repeats),
-        # Before the baseline, whose passes are not ours.
-        "memory": measure.memory(subject.car.device),
-    }
-    if options.baseline:
-        document["released_order"] = measure.released_order(subject)
     return document
+
+
+def _as_json(options: BenchOptions) -> dict[str, Any]:
+    own = asdict(options)
+    wanted = own.pop("wanted")
+    return {**wanted, **own, "images": [path.name for path in options.wanted.images]}
 
 
 def _scaling(subject: measure.Subject, options: BenchOptions) -> Iterable[dict[str, Any]]:
@@ -77,17 +82,19 @@ def as_markdown(document: Mapping[str, Any]) -> str:
 
 
 def _parts(document: Mapping[str, Any]) -> Iterable[list[str]]:
+    dtype = document["environment"]["dtype"]
     for entry in document["scaling"]:
-        yield _encoder_table(entry)
+        yield _encoder_table(entry, dtype)
         for size, run in entry["batch_sizes"].items():
             yield _stage_table(entry["threads"], size, run)
-    yield _facts(document)
+    yield _scaling_table(document["scaling"])
+    yield [line for name, facts in _FACTS.items() if name in document for line in facts(document[name])]
 
 
-def _encoder_table(entry: Mapping[str, Any]) -> list[str]:
+def _encoder_table(entry: Mapping[str, Any], dtype: str) -> list[str]:
     peak = entry["matrix_product_gflop_per_second"]
     return [
-        f"Encoders, {entry['threads']} threads; matrix product {peak:.0f} GFLOP a second of processor time",
+        f"Encoders, {entry['threads']} threads; matrix product in {dtype} {peak:.0f} GFLOP a second of processor time",
         "",
         "| encoder | GFLOP | seconds | spread | GFLOP/s | of the matrix product |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -103,7 +110,7 @@ def _stage_table(threads: int, batch_size: str, run: Mapping[str, Any]) -> list[
     total = sum(run["stages"].values())
     return [
         f"Whole images, {threads} threads, batch size {batch_size}: {run['images_per_second']:.3g} images/s, "
-        f"spread {run['spread']:.0%}",
+        f"spread {run['spread']:.0%}; encoders {run['encoders_share']:.1%} of the time",
         "",
         "| stage | seconds an image | share |",
         "| --- | ---: | ---: |",
@@ -111,24 +118,52 @@ def _stage_table(threads: int, batch_size: str, run: Mapping[str, Any]) -> list[
     ]
 
 
-def _facts(document: Mapping[str, Any]) -> list[str]:
-    later, memory, released = document["later_steps"], document["memory"], document.get("released_order")
-    lines = [
-        f"- proposals: first step {later['first_step_seconds']:.3f} s, "
-        f"later steps {later['later_steps_seconds']:.3f} s ({later['later_over_first']:.1%} of the first)",
-        f"- memory: host peak {memory['host_peak_mib'] or 0:.0f} MiB",
+def _scaling_table(scaling: Sequence[Mapping[str, Any]]) -> list[str]:
+    slowest = next(iter(scaling[0]["batch_sizes"].values()))["images_per_second"]
+    return [
+        "| threads | batch size | images/s | times the first |",
+        "| ---: | ---: | ---: | ---: |",
+        *(
+            f"| {entry['threads']} | {size} | {run['images_per_second']:.3g} | "
+            f"{run['images_per_second'] / slowest:.2f} |"
+            for entry in scaling
+            for size, run in entry["batch_sizes"].items()
+        ),
     ]
-    if memory["device_peak_mib"] is not None:
-        lines.append(f"- memory: device peak {memory['device_peak_mib']:.0f} MiB")
-    if released:
-        difference = released["largest_mask_difference"]
-        lines.append(
-            f"- released order of work, {released['queries']} queries, {released['templates']} templates: "
-            f"{released['released_order_seconds']:.2f} s against {released['seconds']:.2f} s, "
-            f"{released['times_faster']:.1f} times; survivors {'the same' if released['same_survivors'] else 'differ'}"
-            + (f", largest mask difference {difference:.1e}" if difference is not None else "")
-        )
-    return lines
+
+
+def _memory_facts(memory: Mapping[str, Any]) -> list[str]:
+    device = memory["device_peak_mib"]
+    return [
+        f"- memory of a process that does nothing else: host peak {memory['host_peak_mib'] or 0:.0f} MiB"
+        + (f", device peak {device:.0f} MiB" if device is not None else "")
+        + f" ({memory['images']} images, batch size {memory['batch_size']})"
+    ]
+
+
+def _later_facts(later: Mapping[str, float]) -> list[str]:
+    return [
+        f"- proposals: first step {later['first_step_seconds']:.3f} s, trunk included, "
+        f"later steps {later['later_steps_seconds']:.3f} s ({later['later_over_first']:.1%} of the first)"
+    ]
+
+
+def _released_facts(released: Mapping[str, Any]) -> list[str]:
+    difference = released["largest_mask_difference"]
+    return [
+        f"- released order of work, {released['queries']} queries, {released['templates']} templates, "
+        f"{released['steps']} steps: {released['released_order_seconds']:.2f} s against {released['seconds']:.2f} s, "
+        f"{released['times_faster']:.1f} times ({released['times_faster_on_first_image']:.1f} times a run's first "
+        f"image, with its texts); survivors {'the same' if released['same_survivors'] else 'differ'}"
+        + (f", largest mask difference {difference:.1e}" if difference is not None else "")
+    ]
+
+
+_FACTS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
+    "memory": _memory_facts,
+    "later_steps": _later_facts,
+    "released_order": _released_facts,
+}
 
 
 def save_figure(document: Mapping[str, Any], path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluation.commands.options import DeviceOption, ProfileName
+from evaluation.commands.options import DeviceOption, PrecisionName, PrecisionOption, ProfileName
 from evaluation.exit_status import one_line_errors
 
 
@@ -37,32 +37,36 @@ def bench_command(
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each measurement after a first that is left out.")] = 3,
     batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Repeatable. [default: 1 and 4]")] = None,
     threads: Annotated[list[int] | None, typer.Option(min=1, help="Repeatable. [default: 1 and 2]")] = None,
+    later_steps: Annotated[bool, typer.Option(help="Also measure the steps behind the first.")] = True,
     baseline: Annotated[
-        bool, typer.Option(help="Also run the released code's order of work, many times slower.")
+        bool, typer.Option(help="Also run the released code's order of work, many times slower; float32 alone.")
     ] = True,
+    baseline_templates: Annotated[
+        int | None, typer.Option(min=1, help="Templates of that comparison. [default: all]")
+    ] = None,
     device: DeviceOption = "cpu",
+    precision: PrecisionOption = PrecisionName.float32,
     out: Annotated[Path, typer.Option(help="Folder of bench.json and bench.md.")] = Path("results/bench"),
     plot: Annotated[bool, typer.Option("--plot", help="Also bench.png; needs car-eval[plot].")] = False,
 ) -> None:
     """Measure stages, encoders against the machine's own matrix products, memory, and the released order of work."""
     with one_line_errors():
+        from evaluation.bench.measure import Wanted
         from evaluation.bench.report import BenchOptions, as_markdown, bench, save_figure
         from results.atomic import write_atomically
         from results.strict_json import dumps
 
         if plot:
             _require_matplotlib()
+        wanted = Wanted(sizes.value, device, precision.value, images or (), n_images, queries, profile.value)
         options = BenchOptions(
-            size=sizes.value,
-            device=device,
-            images=images or (),
-            n_images=n_images,
-            n_queries=queries,
-            profile=profile.value,
+            wanted,
             repeats=repeats,
             batch_sizes=batch_size or (1, 4),
             threads=threads or (1, 2),
+            later_steps=later_steps,
             baseline=baseline,
+            baseline_templates=baseline_templates,
         )
         document = bench(options)
         table = as_markdown(document)

@@ -73,8 +73,8 @@ def test_attention_is_the_mean_of_the_last_eight_blocks(config: dict[str, Any], 
     job = car._start(image, ["cat"])
     assert job.encoded.grid == literal.grid
     assert job.encoded.affinity is not None
-    last = job.encoded.last
-    np.testing.assert_allclose(last.block.ln_1(literal.tokens.float())[1:], last.feature_map, atol=1e-4)
+    normed = model.visual.transformer.resblocks[-1].ln_1(literal.tokens.float())
+    np.testing.assert_allclose(normed[1:], job.encoded.last.feature_map, atol=1e-4)
     affinity = (job.encoded.affinity @ job.encoded.affinity).numpy()
     np.testing.assert_allclose(affinity, affinity_of(literal.attention.numpy()), rtol=0, atol=1e-6)
 

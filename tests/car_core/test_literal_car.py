@@ -143,7 +143,7 @@ def test_types_of_the_result() -> None:
         assert step.proposals.dtype == np.float32
         assert step.proposals.shape == (len(step.queries), 52, 76)
         assert all(type(index) is int for index in (*step.queries, *step.kept))
-    assert set(found.seconds) >= {"trunk", "proposals", "prompts", "classifier", "refine"}
+    assert set(found.seconds) >= {"trunk", "cam", "affinity", "prompts", "texts", "classifier", "refine"}
 
 
 def test_proposals_are_kept_on_request_alone() -> None:

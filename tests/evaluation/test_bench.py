@@ -10,20 +10,40 @@ from typer.testing import CliRunner
 
 from evaluation.cli import app
 
+STAGES = {
+    *("decode", "trunk", "cam", "affinity", "prompts", "texts", "classifier", "refine", "counting", "waiting"),
+}
+
 
 def test_command_writes_table_document_and_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     options = ["--n-images", "1", "--repeats", "1", "--batch-size", "1", "--threads", "1", "--queries", "1", "--plot"]
+    options += ["--baseline-templates", "2"]
     result = CliRunner().invoke(app, ["bench", *options, "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     document = json.loads((tmp_path / "bench.json").read_text())
     (entry,) = document["scaling"]
-    assert {"decode", "trunk", "proposals", "prompts", "classifier", "refine", "counting", "waiting"} == set(
-        entry["batch_sizes"]["1"]["stages"]
-    )
+    assert set(entry["batch_sizes"]["1"]["stages"]) == STAGES
     assert {speed["name"] for speed in entry["encoders"]} == {"trunk", "classifier"}
+    assert 0 < entry["batch_sizes"]["1"]["encoders_share"] < 1
+    memory = document["memory"]
+    assert (memory["images"], memory["batch_size"]) == (1, 1)
+    assert memory["host_peak_mib"] > 100
     released = document["released_order"]
+    assert released["templates"] == 2
     assert released["same_survivors"]
     assert released["largest_mask_difference"] <= 1e-4
+    assert document["later_steps"]["later_over_first"] < 1
     assert (tmp_path / "bench.md").read_text() in result.output
     assert (tmp_path / "bench.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_in_half_precision_there_is_no_comparison(tmp_path: Path) -> None:
+    """The released order of work is float32's. What costs much can be left out."""
+    options = ["--n-images=1", "--repeats=1", "--batch-size=1", "--threads=1", "--queries=1", "--no-later-steps"]
+    result = CliRunner().invoke(app, ["bench", *options, "--precision=bfloat16", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    document = json.loads((tmp_path / "bench.json").read_text())
+    assert document["environment"]["dtype"] == "bfloat16"
+    assert not {"released_order", "later_steps"} & document.keys()
+    assert "matrix product in bfloat16" in result.output

@@ -72,6 +72,7 @@ def test_what_is_excluded_changes_neither_identity_nor_figures(tiny_run: Any, tm
         {"weights": {"proposal": "random:1", "classifier": "random:2"}},
         {"names": "dataset"},
         {"limit": 1},
+        {"precision": "bfloat16"},
     ],
     ids=str,
 )
@@ -145,6 +146,7 @@ def test_every_option_of_a_run_is_in_the_identity_or_excluded() -> None:
         "names",
         "source",
         "limit",
+        "precision",
         "shard",
     }
     excluded = set(identity.EXCLUDED) | {"fresh", "quiet"}  # which decide what is done, not what is found

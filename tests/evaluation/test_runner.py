@@ -93,7 +93,8 @@ def test_the_run_directory_holds_what_is_needed(tiny_run: Any) -> None:
     run = evaluate(tiny_run.options(limit=2))
     header = run.header
     assert (header.status, header.counts.n_total, header.benchmark.dataset.n_samples) == ("complete", 2, 7)
-    assert {"trunk", "proposals", "prompts", "classifier", "refine", "decode"} <= header.timings.seconds_by_stage.keys()
+    stages = {"trunk", "cam", "affinity", "prompts", "texts", "classifier", "refine", "decode"}
+    assert stages <= header.timings.seconds_by_stage.keys()
     assert (header.memory.peak_rss_mib or 0) > 10
     assert not any(weights.trained for weights in header.weights)
     assert header.config_sources["theta"] == "user"
