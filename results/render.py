@@ -16,6 +16,9 @@ MAX_TEXT = 200
 """Longest text shown in a cell, in characters."""
 
 
+_LONGEST_WORD = 26  # miou_gt_classes_foreground
+
+
 @dataclass(frozen=True)
 class Column:
     """How one column of a frame is shown.
@@ -61,18 +64,23 @@ def to_markdown(table: Table) -> str:
 
 
 def to_rich(table: Table) -> RichTable:
-    """The table for a terminal: text columns wrap to the console's width, figures never do; without the notes."""
+    """The table for a terminal, without the notes: text wraps to the console's width, figures and usual words never do.
+
+    A column without any value is left out.
+    """
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
     drawn = RichTable(title=visible(table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for column in table.columns:
+    texts = [[visible(cell) for cell in _column_texts(table, column)] for column in table.columns]
+    shown = [(column, cells) for column, cells in zip(table.columns, texts, strict=True) if any(cells)]
+    for column, cells in shown:
         if column.kind == "text":
-            drawn.add_column(Text(visible(column.heading)), overflow="fold")
+            drawn.add_column(Text(visible(column.heading)), overflow="fold", min_width=_word_width(cells))
         else:
-            drawn.add_column(Text(visible(column.heading)), justify="right", min_width=_figure_width(table, column))
-    for row in _cells(table, visible):
+            drawn.add_column(Text(visible(column.heading)), justify="right", min_width=max(map(len, cells)))
+    for row in zip(*(cells for _, cells in shown), strict=True):
         drawn.add_row(*(Text(cell) for cell in row))
     return drawn
 
@@ -183,8 +191,10 @@ def text_cells(table: Table) -> list[list[str]]:
     return _cells(table, lambda text: visible(text, limit=1000))
 
 
-def _figure_width(table: Table, column: Column) -> int:
-    return max(map(len, _column_texts(table, column)), default=0)
+def _word_width(cells: list[str]) -> int:
+    """Columns of the longest word that is no longer than a metric's name."""
+    widths = (display_width(word) for cell in cells for word in cell.split())
+    return max((width for width in widths if width <= _LONGEST_WORD), default=1)
 
 
 def _shown(value: Any, kind: str, missing: str = "") -> str:

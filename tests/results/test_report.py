@@ -58,12 +58,12 @@ def test_the_figures_stand_beside_the_papers(make_header: MakeHeader) -> None:
 
 def test_every_switch_has_its_source(make_header: MakeHeader) -> None:
     html = report_html(make_header(), records(), details())
-    rows = re.findall(r"<tr><td><code>(\w+)</code></td><td><code>(.*?)</code></td><td>(?:<b>)?(\w+)", html)
+    rows = re.findall(r"<tr><td><code>(\w+)</code></td><td>(?:<b>)?(\w+)(?:</b>)?</td><td><code>(.*?)</code>", html)
     assert rows == [
-        ("eta", "0.4", "user"),
-        ("profile", "&#34;released&#34;", "profile"),
-        ("proposal_model", "&#34;ViT-B-16&#34;", "profile"),
-        ("classifier_model", "&#34;ViT-L-14&#34;", "profile"),
+        ("eta", "user", "0.4"),
+        ("profile", "profile", "&#34;released&#34;"),
+        ("proposal_model", "profile", "&#34;ViT-B-16&#34;"),
+        ("classifier_model", "profile", "&#34;ViT-L-14&#34;"),
     ]
 
 

@@ -73,6 +73,16 @@ def test_a_terminal_gets_at_most_its_width_and_whole_figures(make_header: MakeHe
     assert lines[0][-2:] == lines[1][-2:] == ["70.2", "+2.6"]
 
 
+def test_a_terminal_keeps_words_whole_and_leaves_empty_columns_out(make_header: MakeHeader) -> None:
+    header = make_header(metrics=make_header().metrics | {"miou_gt_classes_foreground": 0.7})
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    console.print(to_rich(comparison_table(header, cell=None)))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "miou_gt_classes_foreground" in text
+    assert "n_failed" in text
+    assert "difference" not in text
+
+
 def test_a_run_with_sam_is_measured_against_car_with_sam(make_header: MakeHeader) -> None:
     fields = make_header().model_dump()
     config, sources = fields["config"] | {"sam": "vit_h"}, fields["config_sources"] | {"sam": "user"}
