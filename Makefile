@@ -35,8 +35,9 @@ $(STAMP): pyproject.toml constraints.txt requirements-serve.txt
 	$(VENV)/bin/python -m pip install --quiet --no-deps --requirement requirements-serve.txt
 	touch $@
 
-test: $(STAMP)  ## run the tests
-	$(VENV)/bin/python -m pytest $(ARGS)
+# A file's tests stay in one process, since they share what is slow to make; the files go in order, not largest first.
+test: $(STAMP)  ## run the tests, in JOBS processes
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)  ## check style and types
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy

@@ -19,18 +19,18 @@ _GRADES = (
 def methods_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
     """Runs of one benchmark by method, below the published figures of the same column, where there are any.
 
-    Columns: method, metric (the task's headline figure), percent, published (percent, of the same method under the
-    same name), difference, samples a second (the run's wall time, texts and models' warm-up included), peak memory of
-    the run's process (MiB), n_failed, remarks.
+    Columns: method, metric (the task's headline figure), percent; where there are published figures, published
+    (percent, of the same method under the same name) and difference; samples a second (the run's wall time, texts and
+    models' warm-up included), peak memory of the run's process (MiB), n_failed, remarks.
     """
     cell = next((header.benchmark.paper for header in headers.values() if header.benchmark.paper), None)
     published = _published(cell)
+    beside = (Column("published", "published %", "percent"), Column("difference", "difference", "difference"))
     columns = (
         Column("method", "method"),
         Column("metric", "metric"),
         Column("percent", "%", "percent"),
-        Column("published", "published %", "percent"),
-        Column("difference", "difference", "difference"),
+        *(beside if published else ()),
         Column("pace", "samples/s", "rate"),
         Column("memory", "peak MiB", "count"),
         Column("n_failed", "n_failed", "count"),

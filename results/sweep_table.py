@@ -28,8 +28,9 @@ def sweep_table(
 ) -> Table:
     """The runs of a sweep by name, in order.
 
-    Columns: every setting that the points make, metric (the task's headline figure), percent, paper (percent) where
-    there are figures of the paper, difference where ours are comparable with them, n_total, n_failed, remarks. A note
+    Columns: every setting that the points make, metric (the task's headline figure), percent, change (percent points
+    from the first run), paper (percent) where there are figures of the paper, difference where ours are comparable with
+    them, n_total, n_failed, remarks. A note
     gives Spearman's rank correlation with the paper's figures, where at least three points have both, another one
     says that figures are not comparable.
     """
@@ -41,13 +42,14 @@ def sweep_table(
         *(Column(f"set.{key}", key) for key in keys),
         Column("metric", "metric"),
         Column("percent", "%", "percent"),
+        Column("change", "vs. first", "difference"),
         *beside,
         Column("n_total", "n_total", "count"),
         Column("n_failed", "n_failed", "count"),
         Column("remarks", "remarks"),
     )
     rows = [_row(header, points.get(name, {}), paper.get(name)) for name, header in headers.items()]
-    frame = typed_frame(rows, columns)
+    frame = typed_frame([{**row, "change": _change(row, rows[0])} for row in rows], columns)
     notes = [*_correlation(frame), *([] if comparable else [_RANKS_ALONE])] if paper else []
     return Table(title, columns, frame, tuple(notes))
 
@@ -66,6 +68,11 @@ def _row(header: RunHeader, point: Mapping[str, Any], paper: float | None) -> di
         # The points say what they change; a run shared with another sweep would name that one's settings.
         "remarks": remarks(header, changes=False),
     }
+
+
+def _change(row: Mapping[str, Any], first: Mapping[str, Any]) -> float | None:
+    values = row["percent"], first["percent"]
+    return None if row is first or None in values else values[0] - values[1]
 
 
 def _shown(value: Any) -> str:

@@ -235,6 +235,12 @@ def test_points_side_by_side_are_straight_runs_and_compute_nothing_twice(
         assert counts(together.runs[entry.name].path) == counts(straight.path)
     assert len(encoded) - once[0] == 7 * 3
     assert sum(asked) - once[1] > 1.3 * once[1]
+
+    # That processes find the same is shown in test_suite_runs; here their parts go one after the other.
+    def in_parts(groups: Any, jobs: int) -> list[Any]:
+        return [suite_module._run_group(group) for group in groups]
+
+    monkeypatch.setattr(suite_module, "_run_in_processes", in_parts)
     again = run_suite(suite, out=tmp_path / "parts", jobs=2, **common)
     for name, run in again.runs.items():
         assert counts(run.path) == counts(together.runs[name].path)

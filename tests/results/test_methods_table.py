@@ -31,6 +31,14 @@ def test_published_figures_stand_beside_runs(make_methods: dict[str, RunHeader])
     assert peer_rows("ade847") == []
 
 
+def test_without_published_figures_there_are_no_columns_for_them(make_methods: dict[str, RunHeader]) -> None:
+    embedded = {
+        name: header.model_copy(update={"benchmark": header.benchmark.model_copy(update={"paper": None})})
+        for name, header in make_methods.items()
+    }
+    assert not {"published", "difference"} & {column.key for column in methods_table("Methods", embedded).columns}
+
+
 @pytest.fixture
 def make_methods(make_header: Any) -> dict[str, RunHeader]:
     """Headers of runs with CaR, SCLIP, NACLIP and NACLIP with PAMR."""

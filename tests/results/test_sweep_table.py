@@ -25,6 +25,8 @@ def test_ranks_beside_the_paper_are_spearmans(make_header: Callable[..., RunHead
     expected = spearmanr(ours[:4], theirs[:4]).statistic
     assert table.notes == (f"Spearman's rank correlation with the paper's figures, over 4 points: {expected:+.2f}.",)
     assert list(table.frame["difference"].round(6))[:4] == [-10.0, -31.0, -7.0, 10.0]
+    assert list(table.frame["change"].round(6))[1:] == [-20.0, 10.0, 10.0, -40.0]
+    assert table.frame["change"].isna()[0]
 
 
 @pytest.mark.parametrize(("ours", "n_notes"), [([0.5, 0.5, 0.5], 1), ([0.5, None, 0.6], 0)])
