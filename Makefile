@@ -28,11 +28,10 @@ help:  ## list the targets
 setup: $(STAMP)  ## make .venv and install everything; does nothing when it is up to date
 
 # torch first and alone: the constraint keeps pip from choosing another build while it resolves the rest.
-$(STAMP): pyproject.toml constraints.txt requirements-serve.txt
+$(STAMP): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
-	$(VENV)/bin/python -m pip install --quiet --no-deps --requirement requirements-serve.txt
 	touch $@
 
 # A file's tests stay in one process, since they share what is slow to make; the files go in order, not largest first.

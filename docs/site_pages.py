@@ -1,7 +1,7 @@
 """Pages of the site that are made while it is built, and the order of all of them. A hook of MkDocs.
 
-What stands in the README, the code or a registry is not written a second time: the README's sections become pages, the
-switches and benchmarks are listed from the code, and the reference from the docstrings.
+What stands in the README, the code or a registry is not written a second time: the README is the first page, the
+switches are listed from the code, and the reference from the docstrings.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from markdown.extensions.toc import slugify
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,22 +19,12 @@ sys.path.insert(0, str(ROOT))
 
 ROOMS = ("car_core", "dataset_adapters", "evaluation", "results")
 
-# Sections of the README by page; the head and what is not named here make the first page.
-SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "benchmarks.md": ("Benchmarks",),
-    "sweeps.md": ("Sweeps and shards",),
-    "looking.md": ("Looking at results",),
-    "library.md": ("As a library", "Weights"),
-}
 # Files outside docs/ that are pages of the site.
 MOVED: Mapping[str, str] = {
     "README.md": "index.md",
     "car_core/miniature/README.md": "model-card.md",
     "CONTRIBUTING.md": "contributing.md",
 }
-# Left out: method.md has every switch.
-LEFT_OUT = ("The switches",)
-
 # Known pages in reading order; any other page in docs/ stands under More, by name.
 ORDER: Mapping[str, tuple[str, ...]] = {
     "Start": ("index.md", "method.md", "model-card.md"),
@@ -74,41 +63,22 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 def made_pages() -> dict[str, str]:
     """All pages that are no files of docs/, by name."""
     return {
-        **readme_pages(),
-        **{page: (ROOT / file).read_text(encoding="utf-8") for file, page in MOVED.items() if page != "index.md"},
+        **{page: (ROOT / file).read_text(encoding="utf-8") for file, page in MOVED.items()},
         **{f"reference/{room}.md": reference(room) for room in ROOMS},
     }
 
 
-def readme_pages() -> dict[str, str]:
-    """The README by pages."""
-    head, *parts = re.split(r"^## (?=.*$)", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    by_title = {part.partition("\n")[0]: part.partition("\n")[2] for part in parts}
-    pages = {
-        name: "\n".join(f"# {title}\n{_raised(by_title.pop(title))}" for title in titles)
-        for name, titles in SECTIONS.items()
-    }
-    rest = "".join(f"## {title}\n{text}" for title, text in by_title.items() if title not in LEFT_OUT)
-    return {"index.md": head + rest, **pages}
-
-
 def relinked(markdown: str, page: str) -> str:
     """Links of the README and of pages that point out of docs/ as links within the site, or as plain text."""
-    anchors = {anchor: name for name, text in readme_pages().items() for anchor in _anchors(text)}
-    anchors |= dict.fromkeys(("the-switches",), "method.md")
     depth = "../" * page.count("/")
 
     def link(match: re.Match[str]) -> str:
         text, target = match.groups()
         path, _, anchor = target.partition("#")
-        if re.match(r"[a-z]+:", target) or (not path and anchor not in anchors):
+        if not path or re.match(r"[a-z]+:", target):
             return match.group(0)
-        if not path:
-            return f"[{text}]({depth}{anchors[anchor]}#{anchor})" if anchors[anchor] != page else match.group(0)
         inside = path.removeprefix("../").removeprefix("docs/")
         inside = MOVED.get(inside, inside)
-        if inside == "index.md" and anchor in anchors:
-            inside = anchors[anchor]
         if (ROOT / "docs" / inside).is_file() or inside in made_pages():
             return f"[{text}]({depth}{inside}{'#' + anchor if anchor else ''})"
         return f"{text} (`{inside}`)"
@@ -173,17 +143,6 @@ def reference(room: str) -> str:
         if path.name != "__main__.py"
     ]
     return f"# {room}\n\n" + "\n\n".join(f"::: {module}" for module in modules) + "\n"
-
-
-def _raised(text: str) -> str:
-    """Headings of a section that becomes a page, one level higher; code is left alone."""
-    parts = re.split(r"(^```.*?^```)", text, flags=re.MULTILINE | re.DOTALL)
-    parts[::2] = (re.sub(r"^#(?=##)", "", part, flags=re.MULTILINE) for part in parts[::2])
-    return "".join(parts)
-
-
-def _anchors(text: str) -> list[str]:
-    return [slugify(title.strip(), "-") for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:
