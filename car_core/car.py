@@ -284,53 +284,49 @@ class CaR:
 
     def _run(self, jobs: list[_Job], trace: bool) -> list[Pass]:
         while active := [job for job in jobs if not job.recurrence.finished]:
-            new = [(job, self._prompted_images(job, trace)) for job in active]
-            self._classify([(job, images) for job, images in new if images])
+            new = [(job, self._new_masks(job, trace)) for job in active]
+            self._classify([(job, masks) for job, masks in new if masks])
             for job in active:
                 self._advance(job, trace)
         return [self._leave(job) for job in jobs]
 
-    def _prompted_images(self, job: _Job, trace: bool) -> dict[bytes, Tensor]:
-        """The step's prompted images that g has not seen, by digest of their masks, each uint8 [size, size, 3].
+    def _new_masks(self, job: _Job, trace: bool) -> dict[bytes, RGBArray]:
+        """The step's masks that g has not seen, eight pixels a byte, by digest.
 
         Equal masks give equal images, in one step (empty proposals) and from one step to the next.
         """
         job.proposals = self._proposals(job)
         _require_finite("proposals", job.proposals)
         with timed(job.seconds, "prompts", self.device):
-            size = size_of(job.image)
-            new: dict[bytes, Tensor] = {}
-            job.shown, job.prompted = [], []
-            for y in job.proposals:
-                mask = upsample(y, size) > self.config.eta
-                digest = hashlib.sha256(np.packbits(mask).tobytes()).digest()
-                job.shown.append(digest)
-                if trace or digest not in job.features | new:
-                    prompted = draw_over(job.image, job.outside, mask, job.prompts)
-                    new[digest] = self.classifier_tower.preprocess(prompted)
-                    job.prompted += [prompted] if trace else []  # else one at a time is in memory
-        return {digest: image for digest, image in new.items() if digest not in job.features}
+            masks = [np.packbits(upsample(y, size_of(job.image)) > self.config.eta) for y in job.proposals]
+            job.shown = [hashlib.sha256(bits.tobytes()).digest() for bits in masks]
+            job.prompted = [_drawn(job, bits) for bits in masks] if trace else []  # else one at a time is in memory
+        return {shown: bits for shown, bits in zip(job.shown, masks, strict=True) if shown not in job.features}
 
-    def _classify(self, new: list[tuple[_Job, dict[bytes, Tensor]]]) -> None:
-        """Run g on each job's new prompted images."""
+    def _classify(self, new: list[tuple[_Job, dict[bytes, RGBArray]]]) -> None:
+        """Run g on each job's new masks."""
         if not new:
             return
+        alone = self.memory is not None
+        features = [self._recalled_features(*each) for each in new] if alone else self._features(new)
+        for (job, masks), part in zip(new, features, strict=True):
+            job.features.update(zip(masks, part, strict=True))
+
+    def _features(self, new: list[tuple[_Job, dict[bytes, RGBArray]]]) -> list[Tensor]:
+        """g's features [n, E] of each job's n masks, drawn into its image."""
+        prompted = [self._prompted_images(job, list(masks.values())) for job, masks in new]
         with timed_all([job.seconds for job, _ in new], "classifier", self.device):
-            features = self._classifier_features([torch.stack(list(images.values())) for _, images in new])
-            for (job, images), part in zip(new, features, strict=True):
-                job.features.update(zip(images, part, strict=True))
+            return self.classifier_passes.encode(self.classifier_tower.encode, prompted)
 
-    def _classifier_features(self, samples: list[Tensor]) -> list[Tensor]:
-        """g's features [n, E] of each sample's preprocessed prompted images, uint8 [n, size, size, 3]."""
-        if self.memory is None:
-            return self.classifier_passes.encode(self.classifier_tower.encode, samples)
+    def _recalled_features(self, job: _Job, masks: dict[bytes, RGBArray]) -> Tensor:
+        # All of a step at once, so that they are in the passes that they are in without a memory.
+        inputs = (job.image, list(masks), job.prompts, self.config.gray_weights)
+        return self._recalled("classifier", inputs, lambda: self._features([(job, masks)])[0])
 
-        def recalled(images: Tensor) -> Tensor:
-            # All of a step at once, so that they are in the passes that they are in without a memory.
-            encode = self.classifier_passes.encode
-            return self._recalled("classifier", (images,), lambda: encode(self.classifier_tower.encode, [images])[0])
-
-        return [recalled(images) for images in samples]
+    def _prompted_images(self, job: _Job, masks: list[RGBArray]) -> Tensor:
+        """Preprocessed for g, uint8 [n, size, size, 3]."""
+        with timed(job.seconds, "prompts", self.device):
+            return torch.stack([self.classifier_tower.preprocess(_drawn(job, bits)) for bits in masks])
 
     def _proposals(self, job: _Job) -> Tensor:
         """f's proposals of the alive queries on the patch grid, float32 [n, h, w] in [0, 1]."""
@@ -386,6 +382,13 @@ class CaR:
         # Without a survivor there is nothing to refine, and nothing to remember.
         found = self._recalled("refine", task.inputs, lambda: refined(task)) if task.groups else refined(task)
         return replace(found, seconds=time.perf_counter() - start)
+
+
+def _drawn(job: _Job, bits: RGBArray) -> RGBArray:
+    """The image with the prompts of a mask of eight pixels a byte."""
+    height, width = size_of(job.image)
+    mask = np.unpackbits(bits, count=height * width).reshape(height, width).view(np.bool_)
+    return draw_over(job.image, job.outside, mask, job.prompts)
 
 
 def _mask_source_of(

@@ -79,13 +79,12 @@ class TextEncoder:
             )
         self._model: Any = model
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
+        # Every image asks again whether its texts fit.
+        self._length = functools.lru_cache(TEXT_CACHE_SIZE)(lambda text: len(self._tokenizer.encode(text)) + 2)
 
     def check(self, query: str, template: str = "{}") -> None:
         """Raise QueryError if ``query`` in ``template`` does not fit the context (open_clip would cut it silently)."""
-        text = format_text(template, query)
-        if text in self._cache:
-            return
-        length = len(self._tokenizer.encode(text)) + 2
+        length = self._length(format_text(template, query))
         if length > self._context_length:
             shown = query if len(query) <= 60 else query[:60] + "..."
             inside = "" if template == "{}" else f" in {template!r}"
@@ -277,7 +276,7 @@ def as_channels(image: RGBArray) -> Tensor:
 def normalize(images: Tensor, normalization: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
     """uint8 [..., 3, H, W] to float32, scaled to [0, 1], mean and standard deviation removed a channel."""
     mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in normalization)
-    return (images.float() / 255 - mean) / std
+    return images.float().div_(255).sub_(mean).div_(std)
 
 
 def embed(visual: Any, pixels: Tensor, positional: Tensor) -> Tensor:
