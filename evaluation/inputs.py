@@ -68,13 +68,16 @@ def _default_root(benchmark: Benchmark) -> tuple[Path, list[str]]:
     return embedded, [f"{absent}: using the embedded miniature's data; {_CONSEQUENCE}"]
 
 
-def weights_notices(named: Mapping[str, str | None]) -> list[str]:
-    """What stands in for weights that were not named (None), by role: a line, or none where all are."""
+def weights_notices(named: Mapping[str, str | None], consequence: str = _CONSEQUENCE) -> list[str]:
+    """What stands in for weights that were not named (None), by role: a line, or none where all are.
+
+    consequence: what comes of it, in words.
+    """
     unnamed = [role for role, name in named.items() if not name]
     if not unnamed:
         return []
     option = "--weights" if len(unnamed) == len(named) else f"--{unnamed[0]}-weights"
-    return [f"no {option}: using the embedded miniature; {_CONSEQUENCE}"]
+    return [f"no {option}: using the embedded miniature; {consequence}"]
 
 
 def with_own_models(

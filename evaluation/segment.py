@@ -37,7 +37,7 @@ def load_car(
     ModelError, and BenchmarkError for a field that is set elsewhere.
     """
     refuse_fields(settings, _NOT_SETTINGS)
-    for notice in weights_notices(weights):
+    for notice in weights_notices(weights, "it knows emoji and not photos, for which there is --weights openai"):
         print(f"notice: {notice}", file=sys.stderr)
     named = {role: name or MINIATURE for role, name in weights.items()}
     usual: Profile = "paper" if set(named.values()) == {MINIATURE} else "released"

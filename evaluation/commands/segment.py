@@ -73,7 +73,8 @@ def segment_command(
                 n_failed += found.error is not None
                 _show(found, explain=explain, quiet=json == "-")
                 if found.segmentation is not None:
-                    pictures.write(found.segmentation, found.path, several=several)
+                    for path in pictures.write(found.segmentation, found.path, several=several):
+                        typer.echo(f"written: {path}", err=True)
                     document.add(found.path, found.segmentation)
         finally:  # also what was found before an interrupt
             if json:

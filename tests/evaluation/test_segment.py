@@ -133,3 +133,12 @@ def test_queries_that_cannot_be_segmented_are_refused(photos: Path, tiny_model: 
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert "found 'cat' again" in result.stderr
+
+
+def test_it_says_what_was_written(segment: Any, photos: Path, tmp_path: Path) -> None:
+    one, steps = tmp_path / "one.png", tmp_path / "steps"
+    assert f"written: {one}" in segment(photos / "one.jpg", "-o", str(one)).stderr
+    both = segment(photos, "--steps", str(steps))
+    assert [line for line in both.stderr.splitlines() if line.startswith("written")] == [
+        f"written: {steps / name}.png" for name in ("one", "two")
+    ]

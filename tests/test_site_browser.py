@@ -1,0 +1,44 @@
+"""The documentation, built and read from disk in Chromium: search works, and nothing is asked of another machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from browser import chromium, needs_chromium
+
+pytest.importorskip("mkdocs", reason="MkDocs is not installed (make setup)")
+pytestmark = needs_chromium
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    built = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", ["index", "reference/car_core"])
+def test_search_works_from_disk_and_asks_no_other_machine(site: Path, name: str) -> None:
+    requested: list[str] = []
+    errors: list[str] = []
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.on("request", lambda request: requested.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto((site / f"{name}.html").as_uri())
+        page.locator(".md-search__input").click()  # only then is the index read
+        page.locator(".md-search-result__meta", has_text="Type to start searching").wait_for()
+        page.keyboard.type("theta", delay=50)
+        page.locator(".md-search-result__item").first.wait_for()
+    assert errors == []
+    assert [url for url in requested if not url.startswith(("file:", "data:", "blob:"))] == []
