@@ -319,7 +319,6 @@ FIRST = ("annotations", 0)
         (drop("categories", 5), "categories: expected id 6 to be 'bus', found None"),
         (put("categories", 0, "id", 999), "categories: expected id 1 to be 'person', found None"),
     ],
-    ids=str,
 )
 def test_bad_annotations(coco: Any, change: Callable[[Any], None], message: str) -> None:
     stored = coco.stored()

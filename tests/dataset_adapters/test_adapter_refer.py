@@ -196,7 +196,6 @@ del_ = object()
         (("refs", 1, "sentences", 0, "sent_id"), del_, "reference 1, sentence 0: sent_id: expected int, found nothing"),
         (("refs", 1, "ref_id"), 0, "expected each id once, found 1 repeated, first ref0"),
     ],
-    ids=str,
 )
 def test_bad_references_are_named(tree: ReferTree, keys: tuple[Any, ...], value: Any, message: str) -> None:
     edit(tree, *keys, value=value)
@@ -229,7 +228,6 @@ def test_bad_references_are_named(tree: ReferTree, keys: tuple[Any, ...], value:
             "image 7: file_name: expected a name without folders, found '../a.jpg'",
         ),
     ],
-    ids=str,
 )
 def test_bad_instances_are_named(tree: ReferTree, keys: tuple[Any, ...], value: Any, message: str) -> None:
     edit(tree, *keys, value=value)
