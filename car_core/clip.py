@@ -66,6 +66,12 @@ def check_vision_tower(model: nn.Module, role: str) -> None:
 _tokenizer = functools.cache(SimpleTokenizer)
 
 
+@functools.lru_cache(TEXT_CACHE_SIZE)
+def _text_length(context_length: int, text: str) -> int:
+    """Tokens of a text, start and end included. Kept, for every image asks again whether its texts fit."""
+    return len(_tokenizer(context_length=context_length).encode(text)) + 2
+
+
 class TextEncoder:
     """Unit text features of one CLIP model, cached by text."""
 
@@ -79,12 +85,10 @@ class TextEncoder:
             )
         self._model: Any = model
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
-        # Every image asks again whether its texts fit.
-        self._length = functools.lru_cache(TEXT_CACHE_SIZE)(lambda text: len(self._tokenizer.encode(text)) + 2)
 
     def check(self, query: str, template: str = "{}") -> None:
         """Raise QueryError if ``query`` in ``template`` does not fit the context (open_clip would cut it silently)."""
-        length = self._length(format_text(template, query))
+        length = _text_length(self._context_length, format_text(template, query))
         if length > self._context_length:
             shown = query if len(query) <= 60 else query[:60] + "..."
             inside = "" if template == "{}" else f" in {template!r}"

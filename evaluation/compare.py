@@ -148,8 +148,9 @@ def _made_of(header: RunHeader) -> dict[str, str]:
     protocol = {f"protocol {name}": str(value) for name, value in (fields.get("protocol") or {}).items()}
     data = {"benchmark": header.benchmark.name, "data": header.benchmark.dataset.fingerprint[:12]}
     code = {"code": str(fields.get("code", "unknown"))[:12], "device": header.environment.device}
+    precision = {"precision": header.environment.dtype}
     queries = {"query texts": _shown(header.benchmark.label_space.get("queries"))}
-    return {**switches, **data, **queries, **protocol, **weights, **packages, **code}
+    return {**switches, **data, **queries, **protocol, **weights, **packages, **code, **precision}
 
 
 def _shown(value: Any) -> str:

@@ -38,6 +38,11 @@ class Method:
             raise BenchmarkError(f"--profile: expected none, since {self.name} has no profiles, found {profile!r}")
         return _resolve_baseline(self, benchmark, settings)
 
+    def check_precision(self, precision: Precision) -> None:
+        """Raise BenchmarkError for a precision that the method does not have."""
+        if self.name != CAR and precision != "float32":
+            raise BenchmarkError(f"--precision: expected float32 with --method {self.name}, found {precision!r}")
+
     def build(
         self,
         config: Config,
@@ -53,8 +58,7 @@ class Method:
         """
         if isinstance(config, CaRConfig):
             return make_car(config, weights=weights, device=device, precision=precision)
-        if precision != "float32":
-            raise BenchmarkError(f"--precision: expected float32 with --method {self.name}, found {precision!r}")
+        self.check_precision(precision)
         return load_baseline(config, weights=weights[self.roles[0]], device=device)  # type: ignore[arg-type]
 
 

@@ -109,6 +109,7 @@ def _by_method(options: RunOptions) -> list[RunOptions]:
     for method in able:
         profile = options.profile if method.name == CAR else None
         method.resolve(benchmark, task, profile, settings[method.name])
+        method.check_precision(options.precision)
         out = options.out / method.name if options.out else None
         runs.append(replace(options, method=method.name, profile=profile, settings=settings[method.name], out=out))
     return runs

@@ -53,6 +53,7 @@ def remarks(header: RunHeader, *, changes: bool = True) -> str:
     applicable = {
         header.benchmark.not_comparable or "": header.benchmark.not_comparable is not None,
         "untrained weights, not comparable": not is_trained(header),
+        f"encoders in {header.environment.dtype}": header.environment.dtype != "float32",
         **dict.fromkeys(shortcomings(header), True),
         f"changed: {changed}": changes and bool(changed),
     }

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from results import strict_json
 from results.atomic import write_atomically
+from results.facts import user_settings
 from results.render import Column, Table
 from results.schema import RunHeader, Sha256
 from results.store import StoreError, one_line
@@ -86,9 +87,12 @@ def write_golden(path: Path, headers: Mapping[str, RunHeader], *, tolerance: flo
     """Make the figures of finished runs the expected ones.
 
     tolerance: of every metric; None keeps that of each figure in the file that is replaced, 0 for a new one. Counts of
-    samples have none. Raises StoreError for an unfinished run, and for a file there that cannot be read.
+    samples have none. Raises StoreError for an unfinished run, for a file there that cannot be read, and for one with
+    runs that would be lost.
     """
     before = read_golden(path).runs if path.exists() else {}
+    if lost := before.keys() - headers.keys():
+        raise StoreError(f"{path}: expected all its runs, found no {', '.join(sorted(lost))}; remove it to start anew")
     runs = {name: _golden_run(name, header, before.get(name), tolerance) for name, header in headers.items()}
     golden = Golden(runs=runs)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,11 +117,16 @@ def compare(golden: Golden, headers: Mapping[str, RunHeader]) -> list[Comparison
 def of_one_run(golden: Golden, header: RunHeader, name: str) -> tuple[Golden, dict[str, RunHeader]]:
     """A single run and the part of the golden that it is held against: the run of that name, or of its benchmark.
 
-    Raises StoreError where the golden has neither.
+    Raises StoreError where the golden has neither; where it has several runs of the benchmark, one with settings
+    of its own goes by its name alone.
     """
-    found = next((own for own in (name, header.benchmark.name) if own in golden.runs), None)
+    alike = [own for own, run in golden.runs.items() if run.benchmark == header.benchmark.name]
+    changed = user_settings(header) if len(alike) > 1 else []
+    names = (name,) if changed else (name, header.benchmark.name)
+    found = next((own for own in names if own in golden.runs), None)
     if found is None:
-        raise StoreError(f"run: expected one of {', '.join(golden.runs)} as in the golden file, found {name}")
+        how = f" with {', '.join(changed)}" if changed else ""
+        raise StoreError(f"run: expected one of {', '.join(golden.runs)} as in the golden file, found {name}{how}")
     return golden.model_copy(update={"runs": {found: golden.runs[found]}}), {found: header}
 
 

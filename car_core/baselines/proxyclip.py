@@ -69,12 +69,14 @@ class ProxyCLIPSegmenter(DenseSegmenter[ProxyCLIPConfig]):
 def proxy_attention(features: Tensor, beta: float, gamma: float) -> Tensor:
     """Weights [n, P, P] of every patch's attention to every other, from their features [n, P, C].
 
-    softmax over gamma * (cosine - beta * mean cosine of the window), where that is not negative.
+    softmax over gamma * (cosine - beta * mean cosine of the window), where that is not negative. A patch of a flat
+    window for which it is negative everywhere attends to those most alike, where the authors' softmax has no number.
     """
     unit = F.normalize(features, dim=-1)
     cosines = unit @ unit.mT
     above = gamma * (cosines - beta * cosines.mean(dim=(1, 2), keepdim=True))
-    return above.masked_fill(above < 0, -math.inf).softmax(dim=-1)
+    kept = (above >= 0) | (above == above.amax(dim=-1, keepdim=True))
+    return above.masked_fill(~kept, -math.inf).softmax(dim=-1)
 
 
 def load_proxyclip(config: ProxyCLIPConfig, *, clip: Any, device: str | torch.device = "cpu") -> ProxyCLIPSegmenter:

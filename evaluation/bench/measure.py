@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -238,9 +239,16 @@ def _largest_difference(found: Segmentation, expected: Found) -> float:
 
 
 def memory(wanted: Wanted, *, batch_size: int) -> dict[str, float | int | None]:
-    """Largest memory of a process that segments the images and does nothing else, host and device, MiB."""
+    """Largest memory of a process that segments the images and does nothing else, host and device, MiB.
+
+    Null if that process is ended, for lack of memory: what was measured before is not lost.
+    """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_memory, wanted, batch_size).result()
+        try:
+            return pool.submit(_memory, wanted, batch_size).result()
+        except (BrokenProcessPool, torch.OutOfMemoryError):
+            none = {"host_peak_mib": None, "device_peak_mib": None}
+            return {**none, "images": len(wanted.images) or wanted.n_images, "batch_size": batch_size}
 
 
 def _memory(wanted: Wanted, batch_size: int) -> dict[str, float | int | None]:

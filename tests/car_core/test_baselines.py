@@ -19,7 +19,7 @@ from car_core.baselines import BASELINES, load_baseline
 from car_core.baselines.dense import DenseSegmenter, label_pixels
 from car_core.baselines.dino import DinoTrunk, load_dino
 from car_core.baselines.pamr import affinity, refine_maps
-from car_core.baselines.proxyclip import ProxyCLIPConfig, ProxyCLIPSegmenter
+from car_core.baselines.proxyclip import ProxyCLIPConfig, ProxyCLIPSegmenter, proxy_attention
 from car_core.baselines.windows import mean_of_windows, resized_positions, window_places
 from car_core.clip import as_channels, normalize, open_clip
 from car_core.config import CRFConfig
@@ -63,6 +63,12 @@ def test_proxyclips_features_equal_the_literal_attention(patch: int, beta: float
     for image, features in zip(pixels, found, strict=True):
         expected = literal.proxy_features(tiny_clip(), tiny_dino(patch), image, beta, config.gamma)
         torch.testing.assert_close(features.double(), expected, rtol=0, atol=2e-5)
+
+
+def test_a_flat_window_of_proxyclip_has_numbers() -> None:
+    """Patches that are all alike attend to each other equally, where the authors' softmax is over nothing."""
+    weights = proxy_attention(torch.ones(1, 6, 4), beta=1.2, gamma=3.0)
+    torch.testing.assert_close(weights, torch.full((1, 6, 6), 1 / 6))
 
 
 def test_proxyclip_pads_windows_for_both_towers() -> None:

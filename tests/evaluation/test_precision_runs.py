@@ -11,6 +11,7 @@ import torch
 
 from evaluation.benchmark import BenchmarkError
 from evaluation.runner import RunOptions, evaluate, prepare
+from evaluation.suite import run_methods
 from results import RunDirectory
 
 N_PICTURES = 8
@@ -49,6 +50,12 @@ def test_precision_is_part_of_the_identity_and_in_the_header(tiny_run: Any, tmp_
 def test_another_method_has_float32_alone() -> None:
     with pytest.raises(BenchmarkError, match="--precision: expected float32 with --method maskclip, found 'bfloat16'"):
         prepare(RunOptions("mini-voc", method="maskclip", precision="bfloat16"))
+
+
+def test_all_methods_are_refused_before_the_first_runs(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="--precision: expected float32 with --method"):
+        run_methods(RunOptions("mini-voc", method="all", precision="bfloat16", out=tmp_path / "all"))
+    assert not (tmp_path / "all").exists()
 
 
 @pytest.mark.parametrize("benchmark", ["mini-voc", "mini-refcoco"])

@@ -92,7 +92,7 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         self.model.load_state_dict(state["model"])
-        self.average, self.batch, self.first = state["average"], state["batch"], state["first"]
+        self.average, self.batch, self.first = state["average"], state["batch"], state.get("first", 0)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
 
