@@ -230,7 +230,7 @@ def test_unknown_source(coco: Any, voc: Any) -> None:
         "source: expected a label source of coco-object (stuffthingmaps, instanceTrainIds, instances), found 'panoptic'"
     )
     assert "(none: this data set has one source), found ''" in refused(lambda: voc.load(source=""))
-    assert "such as coco-object" in refused(lambda: load("coco-objects", coco.root))
+    assert "did you mean coco-object?" in refused(lambda: load("coco-objects", coco.root))
 
 
 def test_bad_root_and_split(coco: Any, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def refused(call: Callable[[], object]) -> str:
 
 
 def test_unknown_name(voc) -> None:
-    assert "voc21, voc20" in refused(lambda: voc.load("voc2"))
+    assert "did you mean voc20 or voc21?" in refused(lambda: voc.load("voc2"))
     assert "found 'imagenet'" in refused(lambda: voc.load("imagenet"))
     assert "expected one of released, dataset, found 'clean'" in refused(lambda: voc.load(names="clean"))
 

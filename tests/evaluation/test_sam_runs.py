@@ -14,7 +14,7 @@ from evaluation.cli import app
 
 
 def test_the_oracles_masks_lift_miou() -> None:
-    without, with_oracle = compare(4, recurrence="once", templates=["a photo of a {}."], theta=0.1)
+    without, with_oracle = compare(8, recurrence="once", templates=["a photo of a {}."], theta=0.1)
     assert with_oracle > without
 
 
