@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from results import strict_json
 from results.atomic import write_atomically
-from results.facts import user_settings
 from results.render import Column, Table
 from results.schema import RunHeader, Sha256
 from results.store import StoreError, one_line
@@ -117,16 +116,11 @@ def compare(golden: Golden, headers: Mapping[str, RunHeader]) -> list[Comparison
 def of_one_run(golden: Golden, header: RunHeader, name: str) -> tuple[Golden, dict[str, RunHeader]]:
     """A single run and the part of the golden that it is held against: the run of that name, or of its benchmark.
 
-    Raises StoreError where the golden has neither; where it has several runs of the benchmark, one with settings
-    of its own goes by its name alone.
+    Raises StoreError where the golden has neither.
     """
-    alike = [own for own, run in golden.runs.items() if run.benchmark == header.benchmark.name]
-    changed = user_settings(header) if len(alike) > 1 else []
-    names = (name,) if changed else (name, header.benchmark.name)
-    found = next((own for own in names if own in golden.runs), None)
+    found = next((own for own in (name, header.benchmark.name) if own in golden.runs), None)
     if found is None:
-        how = f" with {', '.join(changed)}" if changed else ""
-        raise StoreError(f"run: expected one of {', '.join(golden.runs)} as in the golden file, found {name}{how}")
+        raise StoreError(f"run: expected one of {', '.join(golden.runs)} as in the golden file, found {name}")
     return golden.model_copy(update={"runs": {found: golden.runs[found]}}), {found: header}
 
 
