@@ -53,7 +53,7 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # each is told by its exit status; what has none is raised again
         status = _exit_status(error)
         if status is None or SHOW_TRACEBACKS.get():
             raise

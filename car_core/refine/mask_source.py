@@ -66,6 +66,6 @@ def _write(path: Path, masks: BoolArray) -> None:
         with os.fdopen(handle, "wb") as file:
             np.savez_compressed(file, bits=np.packbits(masks), shape=np.array(masks.shape))
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException:  # whatever ends this, Ctrl-C included: no temporary file stays behind
         os.unlink(temporary)
         raise
