@@ -106,7 +106,7 @@ def test_stuff_prompts_are_drawn_in_the_stuff_pass(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(car_module, "draw_over", spy)
     model = car(recurrence="once", prompts=("blur", "circle"), stuff_prompts=("blur", "gray"))
-    model.segment_two_pass(photo(40, 50), THINGS, STUFF, trace=True)
+    model.segment_two_pass(photo(40, 50), THINGS, STUFF)
     assert drawn == [("blur", "circle")] * 3 + [("blur", "gray")] * 2
 
 
