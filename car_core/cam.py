@@ -10,6 +10,9 @@ all texts and steps.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -17,6 +20,8 @@ from torch import Tensor
 from car_core.last_block import LastBlock
 
 EPSILON = 1e-15
+
+Activate: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def text_activations(state: LastBlock, texts: Tensor, logit_scale: float) -> Tensor:
@@ -33,38 +38,42 @@ def patch_mean_gradients(state: LastBlock, texts: Tensor, logit_scale: float) ->
     return logit_scale * texts @ state.text_gradient
 
 
-def grad_cams(activations: Tensor, logits: Tensor, n_queries: int, *, rivals: bool = True) -> Tensor:
+def grad_cams(texts: Tensor, logits: Tensor, n_queries: int, activate: Activate, *, rivals: bool = True) -> Tensor:
     """CAM of each query, min-max normalized to [0, 1], float32 [N, P].
 
-    activations: a_j [N + b, P], queries first, then background; logits: [N + b], in the same order. Without
-    ``rivals`` each query's softmax is over itself and the background alone. A CAM that is zero everywhere is computed
-    again without the background; one that stays zero is returned as zeros.
+    texts: [N + b, E], queries first, then background; logits: [N + b], in the same order; activate: a_j [n, P] of texts
+    [n, E], linear. Without ``rivals`` each query's softmax is over itself and the background alone. A CAM that is zero
+    everywhere is computed again without the background; one that stays zero is returned as zeros.
     """
     if rivals:
-        return _grad_cams(activations, logits, n_queries)
+        return _grad_cams(texts, logits, n_queries, activate)
     background = range(n_queries, len(logits))
     alone = [[i, *background] for i in range(n_queries)]
-    return torch.cat([_grad_cams(activations[rows], logits[rows], 1) for rows in alone])
+    return torch.cat([_grad_cams(texts[rows], logits[rows], 1, activate) for rows in alone])
 
 
 @torch.inference_mode()
-def _grad_cams(activations: Tensor, logits: Tensor, n_queries: int) -> Tensor:
-    cams = _unnormalized_cams(activations, logits, n_queries)
+def _grad_cams(texts: Tensor, logits: Tensor, n_queries: int, activate: Activate) -> Tensor:
+    cams = unnormalized_cams(texts, logits, n_queries, activate)
     empty = cams.amax(dim=1) == 0
     if empty.any():
-        without = _unnormalized_cams(activations[:n_queries], logits[:n_queries], n_queries)
+        without = unnormalized_cams(texts[:n_queries], logits[:n_queries], n_queries, activate)
         cams = torch.where(empty[:, None], without, cams)
     return min_max(cams)
 
 
-def _unnormalized_cams(activations: Tensor, logits: Tensor, n_queries: int) -> Tensor:
-    """relu(s_c (a_c - sum_j s_j a_j)), written as s_c sum_{j != c} s_j (a_c - a_j), which does not cancel when
-    s_c is near 1."""
+def unnormalized_cams(texts: Tensor, logits: Tensor, n_queries: int, activate: Activate) -> Tensor:
+    """relu(s_c (a_c - sum_j s_j a_j)) [N, P], arguments as in `grad_cams`.
+
+    Written as s_c sum_{j != c} s_j (t_c - t_j), which does not cancel when s_c is near 1, and taken of the texts less
+    their mean before they are activated: texts can be much alike, and rounding is then that of their differences.
+    """
+    centred = texts - texts.mean(dim=0)
     probabilities = logits.softmax(dim=0)
     others = probabilities.expand(n_queries, -1).clone()
     others.fill_diagonal_(0)
-    differences = others.sum(dim=1, keepdim=True) * activations[:n_queries] - others @ activations
-    return F.relu(probabilities[:n_queries, None] * differences)
+    differences = others.sum(dim=1, keepdim=True) * centred[:n_queries] - others @ centred
+    return F.relu(activate(probabilities[:n_queries, None] * differences))
 
 
 def min_max(maps: Tensor) -> Tensor:

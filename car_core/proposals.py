@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -81,10 +82,12 @@ class ProposalGenerator:
         with timed(seconds, "texts", self._device):
             features = self._encode_text([*queries, *background])
         with timed(seconds, "cam", self._device):
-            activations = text_activations(encoded.last, features, self.tower.logit_scale)
-            logits = self.tower.logit_scale * features @ encoded.last.image_feature
+            scale = self.tower.logit_scale
+            activate = partial(text_activations, encoded.last, logit_scale=scale)
+            logits = scale * features @ encoded.last.image_feature
             # Sentences of one reference name the same object: in referring mode they do not compete in f.
-            maps = grad_cams(activations, logits, len(queries), rivals=self._config.mode == "semantic")
+            rivals = self._config.mode == "semantic"
+            maps = grad_cams(features, logits, len(queries), activate, rivals=rivals)
         if encoded.affinity is not None:
             with timed(seconds, "affinity", self._device):
                 maps = spread(maps, encoded.affinity, encoded.grid, self._config.lambda_)

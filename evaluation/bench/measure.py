@@ -94,6 +94,9 @@ def subject(wanted: Wanted) -> Subject:
     device, n_images = wanted.device, wanted.n_images
     proposal, classifier, weights = SIZES[wanted.size]
     loaded = {name: load_clip(name, weights, role="bench", device=device)[0] for name in {proposal, classifier}}
+    if weights.startswith("random"):
+        for model in loaded.values():
+            _sharpen(model)
     models = {"proposal_clip": loaded[proposal], "classifier_clip": loaded[classifier]}
     settings: dict[str, Any] = {"profile": wanted.profile, "proposal_model": proposal, "classifier_model": classifier}
     car = CaR(
@@ -105,6 +108,17 @@ def subject(wanted: Wanted) -> Subject:
     )
     files = [path.read_bytes() for path in wanted.images[:n_images]] or [_made_picture(i) for i in range(n_images)]
     return Subject(car, models, files, QUERIES[: wanted.n_queries])
+
+
+def _sharpen(model: Any) -> None:
+    """Larger token embeddings, queries and keys of random weights, without effect on time.
+
+    An untrained model takes all texts for the same and attends to all patches alike: what its maps show is rounding.
+    """
+    with torch.no_grad():
+        model.token_embedding.weight *= 50
+        for block in model.visual.transformer.resblocks:
+            block.attn.in_proj_weight[: -block.attn.embed_dim] *= 4
 
 
 def _made_picture(seed: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,7 @@ from literal_car import (
 from tiny_clip import photo, tiny_clip
 from torch import Tensor
 
-from car_core import cam as cam_module
-from car_core.cam import grad_cams, patch_mean_gradients, text_activations
+from car_core.cam import grad_cams, patch_mean_gradients, text_activations, unnormalized_cams
 from car_core.last_block import LastBlock, last_block
 
 TEXTS = ["cat", "a red car", "dog", "blue sky", "old bicycle", "grass", "water", "street"]
@@ -51,6 +51,16 @@ def state_of(model: Any, size: tuple[int, int], seed: int = 0) -> tuple[LastBloc
         texts = text_features(model, TEXTS)
     state = last_block(model.visual, model.visual.transformer.resblocks[-1], trunk.tokens.detach())
     return state, trunk.tokens.detach(), texts
+
+
+def cams_of(state: LastBlock, texts: Tensor, scale: float, n_queries: int = N_QUERIES, **rivals: bool) -> Tensor:
+    logits = scale * texts @ state.image_feature
+    return grad_cams(texts, logits, n_queries, partial(text_activations, state, logit_scale=scale), **rivals)
+
+
+def as_they_are(activations: Tensor) -> Tensor:
+    """For maps that are given in place of texts."""
+    return activations
 
 
 def logit_gradient(model: Any, tokens: Tensor, text: Tensor) -> Tensor:
@@ -92,9 +102,8 @@ def test_unnormalized_cam_equals_autograd(name: str, size: tuple[int, int], doub
     model = in_double(tower(name)) if double else tower(name)
     state, tokens, texts = state_of(model, size)
     scale = float(model.logit_scale.exp())
-    activations = text_activations(state, texts, scale)
     logits = scale * texts @ state.image_feature
-    found = cam_module._unnormalized_cams(activations, logits, N_QUERIES)
+    found = unnormalized_cams(texts, logits, N_QUERIES, partial(text_activations, state, logit_scale=scale))
     for c in range(N_QUERIES):
         weights, feature_map = gradient_weights(model, tokens, texts, c)
         expected = torch.relu(feature_map @ weights)
@@ -111,7 +120,7 @@ def test_grad_cams_equal_autograd(name: str, size: tuple[int, int], double: bool
     model, exact = in_double(tower(name)) if double else tower(name), in_double(tower(name))
     state, tokens, texts = state_of(model, size)
     scale = float(model.logit_scale.exp())
-    found = grad_cams(text_activations(state, texts, scale), scale * texts @ state.image_feature, N_QUERIES)
+    found = cams_of(state, texts, scale)
     assert found.shape == (N_QUERIES, len(state.feature_map))
     assert found.amin() >= 0
     assert found.amax() <= 1
@@ -141,7 +150,7 @@ def test_scores_near_certainty_do_not_cancel() -> None:
     logits = 500.0 * texts @ state.image_feature
     best = int(logits.argmax())
     order = [best, *(i for i in range(len(texts)) if i != best)]
-    found = grad_cams(text_activations(state, texts[order], 500.0), logits[order], 1)[0]
+    found = cams_of(state, texts[order], 500.0, 1)[0]
     assert logits.softmax(0)[best] > 0.97
     expected = cam_of(exact, tokens.double(), texts[order[:1]].double(), texts[order[1:]].double(), 0)
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=2e-5)
@@ -167,15 +176,27 @@ def test_all_zero_cam_is_computed_again_without_background() -> None:
     assert not literal_cam(activations, logits, 0).any(), "the case does what it says"
     expected = min_max(literal_cam(activations[:2], logits[:2], 0).numpy())
     assert expected.max() > 0.99
-    found = grad_cams(activations, logits, 2)
+    found = grad_cams(activations, logits, 2, as_they_are)
     np.testing.assert_allclose(found[0], expected, atol=1e-6)
 
 
 def test_recomputing_touches_only_the_zero_cam() -> None:
     activations, logits = suppressed()
     activations = torch.cat([activations[:1], torch.tensor([[9.0, 1.0, 5.0]]), activations[2:]])
-    found = grad_cams(activations, logits, 2)
+    found = grad_cams(activations, logits, 2, as_they_are)
     np.testing.assert_allclose(found[1], min_max(literal_cam(activations, logits, 1).numpy()), atol=1e-6)
+
+
+def test_texts_that_are_much_alike_do_not_cancel() -> None:
+    """As those of an untrained text tower: maps are as good as the texts' float32 differences are."""
+    model = tower("ViT/16")
+    exact = in_double(model)
+    state, tokens, texts = state_of(model, (50, 70))
+    texts = torch.nn.functional.normalize(texts[:1] + 1e-3 * texts, dim=-1)
+    found = cams_of(state, texts, 30.0)
+    for c in range(N_QUERIES):
+        expected = cam_of(exact, tokens.double(), texts[:N_QUERIES].double(), texts[N_QUERIES:].double(), c)
+        np.testing.assert_allclose(found[c], expected, rtol=0, atol=1e-4)
 
 
 def test_recompute_rule_on_a_model() -> None:
@@ -185,7 +206,7 @@ def test_recompute_rule_on_a_model() -> None:
     for seed in range(6):
         state, tokens, texts = state_of(model, (40, 50), seed)
         scale = float(model.logit_scale.exp())
-        found = grad_cams(text_activations(state, texts, scale), scale * texts @ state.image_feature, N_QUERIES)
+        found = cams_of(state, texts, scale)
         for c in range(N_QUERIES):
             if not unnormalized_cam(exact, tokens.double(), texts.double(), c).any():
                 recomputed += 1
@@ -196,9 +217,9 @@ def test_recompute_rule_on_a_model() -> None:
 
 def test_cam_that_stays_zero_is_finite_zeros() -> None:
     """One query and no background: its softmax is constant."""
-    cams = grad_cams(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([0.4]), 1)
+    cams = grad_cams(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([0.4]), 1, as_they_are)
     assert torch.equal(cams, torch.zeros(1, 3))
-    cams = grad_cams(torch.zeros(3, 4), torch.tensor([0.4, 0.1, 0.2]), 2)
+    cams = grad_cams(torch.zeros(3, 4), torch.tensor([0.4, 0.1, 0.2]), 2, as_they_are)
     assert torch.equal(cams, torch.zeros(2, 4))
 
 
@@ -207,27 +228,26 @@ def test_without_rivals_each_query_faces_the_background_alone(size: tuple[int, i
     model = tower("ViT/14")
     state, tokens, texts = state_of(model, size)
     scale = float(model.logit_scale.exp())
-    activations, logits = text_activations(state, texts, scale), scale * texts @ state.image_feature
-    found = grad_cams(activations, logits, N_QUERIES, rivals=False)
+    found = cams_of(state, texts, scale, rivals=False)
     exact = in_double(model)
     for c in range(N_QUERIES):
         alone = cam_of(exact, tokens.double(), texts[c : c + 1].double(), texts[N_QUERIES:].double(), 0)
         np.testing.assert_allclose(found[c], alone, rtol=0, atol=1e-5)
-    assert (found - grad_cams(activations, logits, N_QUERIES)).abs().max() > 1e-3 or size == (16, 16)
+    assert (found - cams_of(state, texts, scale)).abs().max() > 1e-3 or size == (16, 16)
 
 
 def test_without_rivals_equals_one_query_at_a_time() -> None:
     activations, logits = suppressed()
-    found = grad_cams(activations, logits, 2, rivals=False)
+    found = grad_cams(activations, logits, 2, as_they_are, rivals=False)
     for c in (0, 1):
-        np.testing.assert_array_equal(found[c], grad_cams(activations[[c, 2]], logits[[c, 2]], 1)[0])
+        np.testing.assert_array_equal(found[c], grad_cams(activations[[c, 2]], logits[[c, 2]], 1, as_they_are)[0])
 
 
 def test_single_patch() -> None:
     """A 1 x 1 grid: a constant map, which min-max normalization makes zero."""
     state, tokens, texts = state_of(tower("ViT/16"), (16, 16))
     assert len(tokens) == 2
-    cams = grad_cams(text_activations(state, texts, 30.0), 30.0 * texts @ state.image_feature, N_QUERIES)
+    cams = cams_of(state, texts, 30.0)
     assert torch.equal(cams, torch.zeros(N_QUERIES, 1))
 
 
