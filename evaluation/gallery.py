@@ -131,8 +131,7 @@ def _shown(choice: Choice, sample: Sample, found: Segmentation, scorer: Scorer, 
     per_class = scorer.summarize({choice.record.id: choice.record}).get("per_class", ())
     ious = {entry["label"]: entry["iou"] for entry in per_class}
     texts = dict(zip(sample.query_labels, sample.queries, strict=bool(sample.query_labels)))
-    config = found.config
-    assert config is not None
+    config = found.config  # None of a method without a recurrence
     return SampleShown(
         id=sample.id,
         group=choice.group,
@@ -145,8 +144,8 @@ def _shown(choice: Choice, sample: Sample, found: Segmentation, scorer: Scorer, 
         image=_picture(image),
         target=_picture(overlay(image, target, colors)),
         prediction=_picture(overlay(image, prediction, colors)),
-        steps=_steps(found, config.eta),
-        theta=config.theta,
+        steps=_steps(found, config.eta) if config else (),
+        theta=config.theta if config else None,
         note=note,
         figure_name=_FIGURE_NAMES.get(scorer.task, "IoU"),
         target_note="" if target.any() else "nothing",

@@ -24,14 +24,19 @@ _MODEL_FIELDS = ("proposal_model", "classifier_model")
 
 def method_label(header: RunHeader) -> str:
     """The row label of a run: method, profile and names of the weights."""
-    profile = [] if "method" in header.config else [f"{header.config.get('profile', 'unknown')} profile"]
+    profile = [f"{header.config.get('profile', 'unknown')} profile"] if is_car(header) else []
     return ", ".join([method_name(header), *profile, _weights(header.weights)])
+
+
+def is_car(header: RunHeader) -> bool:
+    """Whether the method is CaR, which alone has profiles and a recurrence; the configurations of others name them."""
+    return "method" not in header.config
 
 
 def method_name(header: RunHeader) -> str:
     """The method's name, with the refinement that it was run with."""
     config = header.config
-    if "method" in config:
+    if not is_car(header):
         name = METHOD_TITLES.get(config["method"], config["method"])
         return f"{name}+PAMR" if config.get("pamr_steps") else name
     return "CaR+SAM" if config.get("sam") else "CaR"

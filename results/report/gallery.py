@@ -75,7 +75,8 @@ class LabelShown:
 class SampleShown:
     """A sample of the gallery. group: why it was chosen (best, worst, random). figure: its own headline figure.
 
-    theta: what scores are held against. note: what a reader must know about the pictures; often empty.
+    steps, theta (what scores are held against): empty and None of a method without a recurrence. note: what a reader
+    must know about the pictures; often empty.
     figure_name: what the figure is. target_note: what a reader must know about the target, such as that it is empty.
     """
 
@@ -88,7 +89,7 @@ class SampleShown:
     target: Picture
     prediction: Picture
     steps: tuple[StepShown, ...]
-    theta: float
+    theta: float | None
     note: str = ""
     figure_name: str = "IoU"
     target_note: str = ""

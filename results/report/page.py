@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from results.atomic import write_atomically
-from results.facts import failures, method_label, remarks, run_facts
+from results.facts import failures, is_car, method_label, remarks, run_facts
 from results.render import Table, text_cells, visible
 from results.report.gallery import SampleShown, SegmentationShown, fitted
 from results.schema import RunHeader, SampleRecord
@@ -152,6 +152,7 @@ def _chart_context(header: RunHeader, records: Sequence[SampleRecord], details: 
         ],
         "figure_words": details.figure_words,
         "figures": _figure_bars([figure for figure in details.figures if figure is not None]),
+        "recurs": is_car(header),
         "steps": _count_bars([record.steps for record in ok], least=1),
         "surviving": _count_bars([len(record.queries_kept) for record in ok], least=0),
         "stages": _stage_bars(header.timings.seconds_by_stage, len(records)),

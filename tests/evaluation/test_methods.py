@@ -120,6 +120,18 @@ def test_a_run_counts_what_the_segmenter_finds(options: Any, tiny_run: Any, meth
     assert header.benchmark.paper is not None
 
 
+@pytest.mark.parametrize("method", ["naclip", "clip-es"])
+def test_the_page_of_a_run_without_recurrence(options: Any, tiny_run: Any, method: str) -> None:
+    run = evaluate(options(method))
+    result = car("report", run.path, "--data-root", tiny_run.data_root, "--samples=1")
+    assert result.exit_code == 0, result.exception
+    page = Path(result.stdout.strip()).read_text()
+    assert page.count('<article class="sample"') == 3
+    assert "segmented again for this report" not in page
+    for absent in ("Steps of the recurrence", "Surviving queries", "Recurrence", "theta", 'class="step"'):
+        assert absent not in page.partition("</style>")[2]
+
+
 def test_a_run_with_a_dino_trunk_names_it(options: Any, tiny_run: Any, tmp_path: Path) -> None:
     dino = {"dino_model": "vit_tiny_patch16_224", "dino_weights": "random:1"}
     runs = [

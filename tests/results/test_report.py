@@ -102,6 +102,18 @@ def test_a_run_without_figures_records_or_gallery(make_header: MakeHeader) -> No
     assert "none" in text
 
 
+def test_what_only_a_recurrence_has_is_left_out_without_one(make_header: MakeHeader) -> None:
+    titles = ("Steps of the recurrence", "Surviving queries")
+    with_one = page(make_header()).text
+    config = {"method": "naclip", "pamr_steps": 0}
+    header = make_header(config=config, config_sources=dict.fromkeys(config, "default"))
+    without = page(header, gallery=[sample("s0", "best", 0.5, ("bird",), steps=(), theta=None)]).text
+    for text, shown in ((with_one, True), (without, False)):
+        assert [title in text for title in titles] == [shown, shown]
+        assert ("Recurrence" in text) == shown
+    assert "alive" not in without
+
+
 def test_pictures_are_left_out_before_the_file_grows_too_large() -> None:
     samples = [sample(f"s{number}", "best", 0.5, ("bird",)) for number in range(5)]
     assert picture(3).n_bytes == len(picture(3).uri)
