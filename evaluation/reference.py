@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from car_core import CaR, CaRConfig, ConfigError
 from car_core.segmentation import Segmentation, Step
 from evaluation.benchmark import load_benchmark, resolve_config
-
-Array = npt.NDArray[Any]
+from evaluation.reference_entries import Array, check_entries
+from results import strict_json
 
 # Benchmarks whose released hyperparameters a file's `config` names.
 CONFIGS = {"voc": "voc21", "coco": "coco-object", "refcoco": "refcoco-val", "context": "context60", "ade": "ade150"}
 # The released code's names of settings.
 _SETTING_NAMES = {"car.confidence_threshold": "theta", "car.mask_threshold": "eta", "cam.box_threshold": "lambda_"}
+_NEEDED = ("image", "texts", "n_steps")
 # What float32 on another processor may differ by.
 VALUE_TOLERANCE = 1e-4
 PIXEL_TOLERANCE = 1e-3
@@ -52,27 +50,29 @@ class Difference:
 
 
 class Reference:
-    """A reference file: arrays by name, those stored as ``<name>_u16`` (value * 65535) as float64."""
+    """A reference file: arrays by name, those stored as ``<name>_u16`` (value * 65535) as float64.
+
+    Raises ReferenceFileError for a file that cannot be read, and for arrays of other dtypes and shapes than
+    docs/reference.md has.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
             raise ReferenceFileError(f"{path}: expected a file, found none")
+        stored = _read_arrays(path)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                self._arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            reason = " ".join(str(error).split())
-            raise ReferenceFileError(f"{path}: expected an .npz of plain arrays, found: {reason}") from None
-        image = self.array("image")
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            found = f"{image.dtype} {list(image.shape)}"
-            raise ReferenceFileError(f"{path}: image: expected uint8 [H, W, 3], found {found}")
+            self._arrays = _decoded(stored)
+            check_entries(self._arrays)
+        except ValueError as error:
+            raise ReferenceFileError(f"{path}: {error}") from None
+        for name in _NEEDED:
+            self.array(name)
+        if self.n_steps < 1:
+            raise ReferenceFileError(f"{path}: n_steps: expected at least 1, found {self.n_steps}")
 
     def get(self, name: str) -> Array | None:
         """An array by name, None where there is none."""
-        if f"{name}_u16" in self._arrays:
-            return np.asarray(self._arrays[f"{name}_u16"] / 65535)
         return self._arrays.get(name)
 
     def array(self, name: str) -> Array:
@@ -129,12 +129,32 @@ class Reference:
 
     def _settings(self) -> dict[str, Any]:
         try:
-            settings = json.loads(self.text("settings") or "{}")
-        except json.JSONDecodeError as error:
+            settings = strict_json.loads(self.text("settings") or "{}")
+        except ValueError as error:
             raise ReferenceFileError(f"{self.path}: settings: expected JSON, found: {error}") from None
         if not isinstance(settings, dict):
             raise ReferenceFileError(f"{self.path}: settings: expected a JSON object, found {settings!r}")
         return settings
+
+
+def _read_arrays(path: Path) -> dict[str, Array]:
+    """All arrays of an .npz as they are stored. Raises ReferenceFileError."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: np.asarray(file[name]) for name in file.files}
+    except Exception as error:  # readers of damaged files raise many types; each means the same to the caller
+        reason = " ".join(str(error).split())
+        raise ReferenceFileError(f"{path}: expected an .npz of plain arrays, found: {reason}") from None
+    return arrays
+
+
+def _decoded(stored: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays with those of 16 bits as what they stand for. Raises ValueError for another dtype than uint16."""
+    rounded = {name: array for name, array in stored.items() if name.endswith("_u16")}
+    for name, array in rounded.items():
+        if array.dtype != np.uint16:
+            raise ValueError(f"{name}: expected uint16, found {array.dtype} {list(array.shape)}")
+    return {**stored, **{name.removesuffix("_u16"): np.asarray(array / 65535) for name, array in rounded.items()}}
 
 
 def check_reference(

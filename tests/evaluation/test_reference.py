@@ -94,7 +94,7 @@ def test_each_kind_of_difference_is_found(made: Path) -> None:
         ("step0_mask_scores", scores + 0.01, "step 1, scores"),
         ("label_pred", labels + 1, "label map"),
         ("step0_surviving_idx", kept[::-1] + 1, "step 1, survivors"),
-        ("final_masks", np.zeros((3, 2, 2)), "final masks"),
+        ("final_masks", np.zeros((3, 40, 52)), "final masks"),
         ("n_steps", np.array(1), "steps"),
     ):
         found = check_reference(
@@ -113,10 +113,38 @@ def test_a_switch_set_otherwise_shows(made: Path) -> None:
     ("arrays", "message"),
     [
         ({"image": None}, "image: expected this array"),
-        ({"image": np.zeros((4, 4))}, "image: expected uint8"),
+        ({"image": np.zeros((4, 4))}, "image: expected uint8 [H, W, 3], found float64 [4, 4]"),
+        ({"image": np.zeros((40, 52, 3))}, "image: expected uint8 [H, W, 3], found float64 [40, 52, 3]"),
         ({"texts": None}, "texts: expected this array"),
+        ({"texts": "cat"}, "texts: expected text [N], found <U3 []"),
+        ({"texts": np.array([1, 2, 3])}, "texts: expected text [N], found int64 [3]"),
+        ({"n_steps": None}, "n_steps: expected this array"),
+        ({"n_steps": np.array([2, 2])}, "n_steps: expected integers [], found int64 [2]"),
+        ({"n_steps": "two"}, "n_steps: expected integers [], found <U3 []"),
+        ({"n_steps": np.array(0)}, "n_steps: expected at least 1, found 0"),
+        ({"config": np.array(["voc"])}, "config: expected text [], found <U3 [1]"),
+        ({"final_masks": np.zeros((3, 2, 2))}, "final_masks: expected numbers or booleans [3, 40, 52], found float64"),
+        ({"final_scores": np.array(["a", "b", "c"])}, "final_scores: expected numbers [3], found <U1 [3]"),
+        ({"final_scores": np.zeros(2)}, "final_scores: expected numbers [3], found float64 [2]"),
+        ({"label_pred": np.zeros((40, 52))}, "label_pred: expected integers [40, 52], found float64"),
+        (
+            {"merged_mask": np.zeros((2, 40, 52))},
+            "merged_mask: expected numbers or booleans [40, 52] or [1, 40, 52], found float64 [2, 40, 52]",
+        ),
+        (
+            {"step0_mask_proposals_u16": np.zeros(3)},
+            "step0_mask_proposals_u16: expected uint16, found float64",
+        ),
+        (
+            {"step0_mask_proposals_u16": np.zeros((3, 40), np.uint16)},
+            "step0_mask_proposals: expected numbers [n, 40, 52]",
+        ),
+        ({"step0_prompted_images": np.zeros((1, 40, 52, 3))}, "step0_prompted_images: expected uint8 [m, 40, 52, 3]"),
+        ({"step0_mask_scores": np.zeros(9)}, "step0_mask_scores: expected numbers [3], found float64 [9]"),
+        ({"step1_surviving_idx": np.zeros(1)}, "step1_surviving_idx: expected integers [k], found float64 [1]"),
         ({"config": "vok"}, "config: expected one of voc"),
         ({"settings": "{"}, "settings: expected JSON"),
+        ({"settings": "[" * 100_000}, "settings: expected JSON"),
         ({"settings": "[1]"}, "settings: expected a JSON object"),
         ({"settings": '{"car.conf": 1}'}, "settings: car.conf: no such field"),
         ({"proposal_weights": None}, "proposal_weights: expected the weights' file"),
@@ -130,8 +158,12 @@ def test_files_that_do_not_fit_are_one_line(made: Path, arrays: dict[str, Any], 
 
 def test_no_archive_and_no_pickles(made: Path) -> None:
     (made / "text.npz").write_text("no archive")
+    with (made / "array.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    whole = (made / "reference.npz").read_bytes()
+    (made / "damaged.npz").write_bytes(whole[:2000] + bytes(2000) + whole[4000:])
     np.savez(made / "pickled.npz", image=np.array([{}], object))
-    for name in ("text.npz", "pickled.npz", "absent.npz"):
+    for name in ("text.npz", "array.npz", "damaged.npz", "pickled.npz", "absent.npz"):
         result = check(made / name)
         assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
     assert CliRunner().invoke(app, ["check"]).exit_code == 2
