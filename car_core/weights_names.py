@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from car_core.errors import ModelError
@@ -21,7 +22,7 @@ def model_of(model: str, weights: str) -> str:
 
 def weights_file(weights: str) -> Path | None:
     """The file that weights are read from, None for a tag or a seed. Raises ModelError where there is no such file."""
-    path = MINIATURE_FOLDER / f"{MINIATURE}.safetensors" if weights == MINIATURE else Path(weights).expanduser()
+    path = MINIATURE_FOLDER / f"{MINIATURE}.safetensors" if weights == MINIATURE else Path(os.path.expanduser(weights))
     if path.suffix not in SUFFIXES:
         return None
     if not path.is_file():

@@ -9,6 +9,7 @@ from pathlib import Path
 from dataset_adapters.class_names import BACKGROUND, read_class_names
 from dataset_adapters.coco_instances import paint_instances, read_instances
 from dataset_adapters.layout import find_image_folder, find_root, stems
+from dataset_adapters.paths import expanded
 from dataset_adapters.sample import DatasetError, LabelSpace, NameSet, Row, Sample, SourceAbsentError, register
 from dataset_adapters.semantic import add_image, read_semantic_sample
 
@@ -95,7 +96,7 @@ class CocoInstancesAdapter(_CocoAdapter):
         annotations = root / _annotations(images)
         if not annotations.is_file():
             raise SourceAbsentError(_annotations(images))
-        return annotations, root / images, *([Path(split).expanduser()] if chosen else [])
+        return annotations, root / images, *([expanded(split)] if chosen else [])
 
     def rows(self, root: Path, split: str | Path) -> list[Row]:
         """Return one row (id, image, mask, height, width, instances) per image of the split. Raises DatasetError.

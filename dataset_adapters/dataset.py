@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args, overload
 
 from dataset_adapters.index import default_cache_dir, ensure_index, fingerprint, open_index
+from dataset_adapters.paths import expanded
 from dataset_adapters.sample import (
     Adapter,
     DatasetError,
@@ -129,7 +130,7 @@ def load(
     adapters = [configured(adapter, options or {}) for adapter in find_sources(name, source)]
     if names not in get_args(NameSet):
         raise DatasetError(f"names: expected one of {', '.join(get_args(NameSet))}, found {names!r}")
-    given = Path(root).expanduser().absolute()
+    given = expanded(root).absolute()
     cache = (default_cache_dir() if cache_dir is None else Path(cache_dir)).expanduser().absolute() / "indexes"
     adapter, folder, identity, index_path = _first_present(adapters, given, split, cache)
     return Dataset(

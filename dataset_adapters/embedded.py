@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from dataset_adapters.paths import expanded
 from dataset_adapters.sample import Adapter, DatasetError, find_sources
 
 _FOLDER = Path(__file__).parent / "miniature"
@@ -17,12 +18,12 @@ def embedded_root(part: Literal["val", "tuning"] = "val") -> Path:
 
 def is_embedded(root: Path) -> bool:
     """Whether a data root lies inside the embedded data."""
-    return root.expanduser().resolve().is_relative_to(_FOLDER.resolve())
+    return expanded(root).resolve().is_relative_to(_FOLDER.resolve())
 
 
 def holds(root: Path, name: str) -> bool:
     """Whether the layout of a data set is found at `root`. Raises DatasetError for an unknown data set."""
-    return any(_finds(adapter, root.expanduser().absolute()) for adapter in find_sources(name))
+    return any(_finds(adapter, expanded(root).absolute()) for adapter in find_sources(name))
 
 
 def _finds(adapter: Adapter, root: Path) -> bool:

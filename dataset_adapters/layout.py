@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from dataset_adapters.paths import expanded
 from dataset_adapters.sample import DatasetError, Row
 
 
@@ -30,7 +31,7 @@ def find_split(folder: Path, split: str | Path) -> Path:
     named = folder / f"{split}.txt"
     if Path(split).name == str(split) and named.is_file():
         return named
-    given = Path(split).expanduser()
+    given = expanded(split)
     if given.is_file():
         return given
     known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
@@ -47,7 +48,7 @@ def find_image_folder(
     folder = _first_folder(root, parents, str(split)) if Path(split).name == str(split) else None
     if folder:
         return folder, None
-    given, usual = Path(split).expanduser(), _first_folder(root, parents, default_split)
+    given, usual = expanded(split), _first_folder(root, parents, default_split)
     if given.is_file() and usual:
         return usual, read_ids(given)
     folders = ", ".join(str(root / parent / split) for parent in parents)

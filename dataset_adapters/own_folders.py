@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from dataset_adapters.class_list import format_values, own_label_space, parse_values, read_class_list
 from dataset_adapters.layout import read_ids
+from dataset_adapters.paths import expanded
 from dataset_adapters.sample import DatasetError, LabelSpace, NameSet, Row, Sample, register
 from dataset_adapters.semantic import read_semantic_sample
 
@@ -41,7 +42,7 @@ class OwnFoldersAdapter:
 
     def with_options(self, options: Mapping[str, str]) -> OwnFoldersAdapter:
         """Return the adapter with these places, relative ones taken from the current folder."""
-        paths = {name: str(Path(path).expanduser().absolute()) for name, path in options.items()}
+        paths = {name: str(expanded(path).absolute()) for name, path in options.items()}
         return replace(self, **cast(Mapping[str, Any], paths))
 
     def find_root(self, root: Path) -> Path:
@@ -101,7 +102,7 @@ def _files_by_stem(place: str, folder: Path, suffixes: tuple[str, ...]) -> dict[
 
 
 def _listed_ids(split: str | Path) -> Iterable[str]:
-    given = Path(split).expanduser()
+    given = expanded(split)
     if not given.is_file():
         raise DatasetError(f"split: expected a file of ids (stems of image files), found {str(split)!r}")
     return read_ids(given)

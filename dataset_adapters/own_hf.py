@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from dataset_adapters.class_list import format_values, own_label_space, parse_values, read_class_list
 from dataset_adapters.images import read_image, read_label_map
+from dataset_adapters.paths import expanded
 from dataset_adapters.sample import DatasetError, LabelSpace, NameSet, Row, Sample, register
 from dataset_adapters.semantic import read_semantic_sample
 
@@ -83,7 +84,7 @@ class OwnHfAdapter:
             "split": str(split),
             "image": image,
             "mask": mask,
-            "values": format_values(read_class_list(Path(self.classes).expanduser())),
+            "values": format_values(read_class_list(expanded(self.classes))),
         }
         samples = zip(_ids(dataset, paths), sizes, _hashes(encoded, mask), strict=True)
         return [
@@ -93,7 +94,7 @@ class OwnHfAdapter:
 
     def label_space(self, names: NameSet) -> LabelSpace:
         """Return labels 0 (background) and 1.. in the order of the list, whatever `names` is."""
-        return own_label_space(self.name, read_class_list(Path(self.classes).expanduser()))
+        return own_label_space(self.name, read_class_list(expanded(self.classes)))
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and its mask. Raises SampleError."""
@@ -134,7 +135,7 @@ def open_hf(name: str, config: str, split: str) -> datasets.Dataset:
 def _load(name: str, config: str) -> Any:
     import datasets
 
-    path = Path(name).expanduser()
+    path = expanded(name)
     if any((path / saved).is_file() for saved in ("state.json", "dataset_dict.json")):
         return datasets.load_from_disk(str(path))
     if path.is_file():

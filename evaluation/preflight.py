@@ -13,6 +13,7 @@ from typing import Any
 from car_core.config import Profile
 from car_core.weights_names import random_seed, weights_file
 from dataset_adapters import DatasetError
+from dataset_adapters.paths import expanded
 from dataset_adapters.sample import Adapter, configured, find_sources
 from evaluation.benchmark import CAR, BenchmarkError, load_benchmark, resolve_config
 from evaluation.inputs import resolve_inputs
@@ -70,7 +71,7 @@ def check_out(path: Path) -> None:
 
 def _require_root(sources: Sequence[Adapter], root: Path) -> None:
     """Raise DatasetError unless the layout of one of a data set's sources is found at `root`."""
-    errors = [_root_error(adapter, root.expanduser().absolute()) for adapter in sources]
+    errors = [_root_error(adapter, expanded(root).absolute()) for adapter in sources]
     if errors[0] and all(errors):
         raise errors[0]
 

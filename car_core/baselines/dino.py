@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +69,14 @@ def _random(name: str, weights: str) -> nn.Module:
 def _trained(name: str, weights: str) -> nn.Module:
     if weights == PUBLISHED:
         return _build(name, pretrained=True)
-    if not Path(weights).expanduser().is_file():
+    file = Path(os.path.expanduser(weights))
+    if not file.is_file():
         raise ModelError(f"dino_weights: expected {PUBLISHED}, random:SEED or a file, found none at {weights}")
     import timm
 
     model = _build(name)
     try:
-        timm.models.load_checkpoint(model, str(Path(weights).expanduser()), strict=True)
+        timm.models.load_checkpoint(model, str(file), strict=True)
     except Exception as error:  # readers of damaged files raise many types; each means the same to the caller
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"dino_weights: {weights}: expected weights of {name}, found: {reason}") from None

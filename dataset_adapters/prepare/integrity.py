@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from dataset_adapters.paths import expanded
 from dataset_adapters.prepare.download import Report
 from dataset_adapters.prepare.preparation import FileCount, Preparation, SplitCount
 from dataset_adapters.sample import (
@@ -47,14 +48,14 @@ def check(
     area of each label among them. source: where the labels come from; None for the first source that is there. Raises
     DatasetError if `root` is no folder, and for a source that the data set does not have.
     """
-    if not root.expanduser().is_dir():
+    if not expanded(root).is_dir():
         raise DatasetError(f"{root}: expected a folder, found {'a file' if root.exists() else 'nothing'}")
     for split in preparation.splits:
         find_sources(split.adapter, source)
     start, asked = preparation.start(root), _Asked(n_decoded, each_label, source)
     faults = [fault for count in preparation.counts for fault in _check_files(count, start, report)]
     for split in preparation.splits:
-        faults += _check_split(split, root.expanduser().absolute(), report, asked)
+        faults += _check_split(split, expanded(root).absolute(), report, asked)
     for fault in faults:
         report(f"fault: {fault}")
     return len(faults)

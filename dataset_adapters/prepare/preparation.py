@@ -107,13 +107,24 @@ class Preparation:
         return tuple({count.pattern: count for count in (*provided, *self.counts)}.values())
 
     def start(self, root: Path) -> Path:
-        """Return the folder that patterns start from: `root`, its parent or a folder in it, by what is there."""
-        outer = _without_end(root.expanduser().absolute(), Path(self.folder).parts)
+        """Return the folder that patterns start from: `root`, its parent or a folder in it, by what is there.
+
+        Raises DatasetError for the home folder of a user that there is not.
+        """
+        outer = _without_end(_absolute(root), Path(self.folder).parts)
         places = (outer, *(outer / nested for nested in self.nested))
         return next((place for place in places if any(self._is_there(place, count) for count in self.layout)), outer)
 
     def _is_there(self, place: Path, count: FileCount) -> bool:
         return next(place.glob(count.pattern), None) is not None
+
+
+def _absolute(root: Path) -> Path:
+    # A folder called ~user is not made in place of a home folder that there is not.
+    try:
+        return root.expanduser().absolute()
+    except RuntimeError:
+        raise DatasetError(f"{root}: expected a folder, found a user that there is not") from None
 
 
 def _without_end(root: Path, folder: tuple[str, ...]) -> Path:
