@@ -48,6 +48,7 @@ from evaluation.commands.options import (
 )
 from evaluation.commands.terminal import show_run
 from evaluation.exit_status import SHOW_TRACEBACKS, exit_if_failed, one_line_errors
+from evaluation.telling import tell
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -186,7 +187,7 @@ def eval_command(
         )
         done = run_methods(options) if method == ALL else evaluate(options)
         _show(done.path, "suite.json" if method == ALL else "run.json", json=json)
-    typer.echo(f"Run directory: {done.path}", err=True)
+    tell(f"Run directory: {done.path}")
     exit_if_failed(done.all_runs, allow=allow_failures)
 
 

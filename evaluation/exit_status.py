@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from evaluation.telling import tell
+
 if TYPE_CHECKING:
     from evaluation.runner import Run
 
@@ -57,10 +59,10 @@ def one_line_errors() -> Iterator[None]:
         status = _exit_status(error)
         if status is None or SHOW_TRACEBACKS.get():
             raise
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        tell(f"error: {' '.join(str(error).split())}")
         raise typer.Exit(status) from None
     except KeyboardInterrupt as interrupt:
-        typer.echo("interrupted; what is finished is kept, the same command goes on from it", err=True)
+        tell("interrupted; what is finished is kept, the same command goes on from it")
         number = getattr(interrupt, "number", None)
         raise typer.Exit(128 + number if number else INTERRUPTED) from None
 
@@ -70,7 +72,7 @@ def exit_if_failed(runs: Iterable[Run], *, allow: bool) -> None:
     counts = [run.header.counts for run in runs]
     failed, total = (sum(getattr(count, name) for count in counts) for name in ("n_failed", "n_total"))
     if failed:
-        typer.echo(f"{failed} of {total} samples failed; see the section Failed samples of each run's table", err=True)
+        tell(f"{failed} of {total} samples failed; see the section Failed samples of each run's table")
         raise typer.Exit(0 if allow else SAMPLES_FAILED)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +14,8 @@ from results.render import visible
 
 _BAR = 24
 """Width of a score's bar, characters."""
+_UNBOUNDED = 1_000_000
+"""Columns that no line has."""
 
 
 def summary_line(path: Path, found: Segmentation) -> str:
@@ -30,19 +33,32 @@ def _outcome(found: Segmentation) -> str:
     return "; ".join(parts)
 
 
-def explained(path: Path, found: Segmentation) -> RenderableType:
-    """The recurrence as tables: every step's queries, best score first, with score, theta and who survived."""
+def explained(path: Path, found: Segmentation, *, longest_query: int | None = 40) -> RenderableType:
+    """The recurrence as tables: every step's queries, best score first, with score, theta and who survived.
+
+    longest_query: characters past which a query goes on in the next line; None for none.
+    """
     theta = found.config.theta if found.config else None
     names = step_names(found.steps)
-    tables = [_step_table(name, step, found, theta) for name, step in zip(names, found.steps, strict=True)]
+    tables = [
+        _step_table(name, step, found, theta, longest_query) for name, step in zip(names, found.steps, strict=True)
+    ]
     end = "no query survived" if not found.kept else f"stable after {_counted(len(found.steps), 'step')}"
-    return Group(Text(str(path), style="bold"), *tables, Text(f"{end}: {_outcome(found)}"), Text())
+    return Group(Text(visible(str(path), limit=1000), style="bold"), *tables, Text(f"{end}: {_outcome(found)}"), Text())
 
 
-def _step_table(name: str, step: Step, found: Segmentation, theta: float | None) -> Table:
+def explained_text(path: Path, found: Segmentation) -> str:
+    """`explained` as text for a pipe: no line is wrapped, and none ends in blanks."""
+    console = Console(file=StringIO(), width=_UNBOUNDED, color_system=None, highlight=False)
+    with console.capture() as capture:
+        console.print(explained(path, found, longest_query=None))
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def _step_table(name: str, step: Step, found: Segmentation, theta: float | None, longest_query: int | None) -> Table:
     title = f"{name}: {_counted(len(step.queries), 'query', 'queries')} alive"
     table = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("query", overflow="fold", max_width=40)
+    table.add_column("query", overflow="fold", max_width=longest_query)
     table.add_column("score", justify="right")
     table.add_column("" if theta is None else f"theta {theta:g} at |", no_wrap=True)
     table.add_column("", no_wrap=True)

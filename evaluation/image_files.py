@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 
 from car_core.drawing import draw_masks, draw_steps, to_pil
 from car_core.segmentation import RGBArray, Segmentation
+from dataset_adapters.paths import expanded
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 """Files of a folder that are taken for images."""
@@ -43,12 +45,19 @@ class Pictures:
         return written
 
 
+def check_document(option: str, place: Path, images: Sequence[Path]) -> None:
+    """Raise SegmentError before any work for a file that is a folder, or one of the images."""
+    if place.is_dir():
+        raise SegmentError(f"{option}: expected a file, found the folder {place}")
+    _refuse_replacing(option, {place}, images)
+
+
 def find_images(place: str) -> list[Path]:
     """The image files that a path stands for: a file, a folder (its images, by name) or a glob pattern.
 
     Raises SegmentError where there is none.
     """
-    path = Path(place).expanduser()
+    path = expanded(place)
     if path.is_file():
         return [path]
     inside = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
@@ -66,9 +75,25 @@ def _check_place(option: str, place: Path, images: Sequence[Path]) -> None:
         repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
         if repeated:
             raise SegmentError(f"{option}: expected images of different names, found twice: {', '.join(repeated)}")
-    elif place.suffix.lower() not in Image.registered_extensions() or place.is_dir():
+    elif place.is_dir() or not _can_hold_pictures(place.suffix.lower()):
         raise SegmentError(f"{option}: expected a picture file such as out.png, found {str(place)!r}")
     written = {place / f"{image.stem}.png" for image in images} if len(images) > 1 else {place}
+    _refuse_replacing(option, written, images)
+
+
+def _can_hold_pictures(suffix: str) -> bool:
+    """Whether pictures can be written to files of this ending, tried out: some formats take no colors."""
+    form = Image.registered_extensions().get(suffix)
+    if form not in Image.SAVE:
+        return False
+    try:
+        Image.new("RGB", (1, 1)).save(BytesIO(), form)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _refuse_replacing(option: str, written: Collection[Path], images: Sequence[Path]) -> None:
     replaced = {path.resolve() for path in written} & {image.resolve() for image in images}
     if replaced:
         raise SegmentError(f"{option}: expected another place than the image's own, found {sorted(replaced)[0]}")

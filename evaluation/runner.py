@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -36,6 +35,7 @@ from evaluation.recompute import figures_of, require_own_records
 from evaluation.saving import Saving
 from evaluation.scorer import Scorer
 from evaluation.segmenter import ConfiguredSegmenter, Unrefining, smaller_passes
+from evaluation.telling import tell
 from results import (
     BenchmarkInfo,
     DatasetInfo,
@@ -176,7 +176,7 @@ def _steps(prepared: Prepared, options: RunOptions, stop: StopRequest) -> Genera
         finished = {id_: record for id_, record in finished.items() if options.saving.is_saved(path, id_)}
         announcement = options.saving.announcement(prepared.selected, path)
         for notice in filter(None, (announcement, partial_data(header))):
-            print(f"notice: {notice}", file=sys.stderr)
+            tell(f"notice: {notice}")
         header = yield from _segment(store, prepared, finished, options, stop)
     if header.status == "complete":
         _write_tables(path)
@@ -199,7 +199,7 @@ def prepare(options: RunOptions, *, make_car: CarMaker = CaR.from_config) -> Pre
     protocol = resolve_protocol(benchmark, task, config, options.protocol)
     inputs = resolve_inputs(benchmark, options.data_root, options.weights, method.roles)
     for notice in inputs.notices:
-        print(f"notice: {notice}", file=sys.stderr)
+        tell(f"notice: {notice}")
     dataset = _dataset(benchmark, protocol, inputs.data_root, options)
     if carries_queries(config) and not dataset.sequences:
         raise BenchmarkError(f"carry_queries: expected a data set of videos, found {dataset.name}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from car_core.weights_names import MINIATURE
 from dataset_adapters.images import ImageError, read_image
 from evaluation.benchmark import Source, refuse_fields
 from evaluation.inputs import weights_notices, with_own_models
+from evaluation.telling import tell
 
 _NOT_SETTINGS = {"profile": "the option --profile", "mode": "the option --mode"}
 
@@ -38,7 +38,7 @@ def load_car(
     """
     refuse_fields(settings, _NOT_SETTINGS)
     for notice in weights_notices(weights, "it knows emoji and not photos, for which there is --weights openai"):
-        print(f"notice: {notice}", file=sys.stderr)
+        tell(f"notice: {notice}")
     named = {role: name or MINIATURE for role, name in weights.items()}
     usual: Profile = "paper" if set(named.values()) == {MINIATURE} else "released"
     config = CaRConfig(**{"profile": profile or usual, "mode": mode, **settings})

@@ -6,7 +6,6 @@ Runs of one benchmark go side by side, and what depends on none of the settings 
 from __future__ import annotations
 
 import functools
-import sys
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
@@ -33,6 +32,7 @@ from evaluation.preflight import DEFAULT_RUNS
 from evaluation.previews import previews
 from evaluation.runner import Run, RunOptions, prepare, run_side_by_side
 from evaluation.suite_files import Suite, SuiteRun
+from evaluation.telling import tell
 from results import write_suite
 from results.pictures import Example, contact_sheet, save_png
 
@@ -215,7 +215,7 @@ def _run_group(tasks: Sequence[Task], models: Models | None = None) -> list[Fini
         prepared = []
         for entry, options in tasks:
             stop.raise_if_asked()
-            print(entry.name, file=sys.stderr)
+            tell(entry.name)
             prepared.append((prepare(options, make_car=models.make), options))
         stop.raise_if_asked()
         runs = run_side_by_side(prepared)

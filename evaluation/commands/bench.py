@@ -10,6 +10,7 @@ import typer
 
 from evaluation.commands.options import DeviceOption, PrecisionName, PrecisionOption, ProfileName
 from evaluation.exit_status import one_line_errors
+from evaluation.telling import tell
 
 
 class SizeName(str, Enum):
@@ -76,7 +77,7 @@ def bench_command(
         if plot:
             save_figure(document, out / "bench.png")
         typer.echo(table, nl=False)
-    typer.echo(f"Written to {out}", err=True)
+    tell(f"Written to {out}")
 
 
 def _require_matplotlib() -> None:

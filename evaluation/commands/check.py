@@ -11,6 +11,7 @@ import typer
 from evaluation.commands import options
 from evaluation.commands.terminal import show_tables
 from evaluation.exit_status import FIGURES_CHANGED, one_line_errors
+from evaluation.telling import tell
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +67,7 @@ def _check_golden(run: Path, golden: Path, *, update: bool, tolerance: float | N
         compared = compare(expected, headers)
         show_tables([comparison_of_figures(compared, golden.name)])
     changed = sum(item.changed for item in compared)
-    typer.echo(f"{changed} of {len(compared)} figures changed", err=True)
+    tell(f"{changed} of {len(compared)} figures changed")
     if changed:
         raise typer.Exit(FIGURES_CHANGED)
 
@@ -80,6 +81,6 @@ def _check_reference(path: Path, weights: Mapping[str, str | None], settings: li
         found = check_reference(path, weights=weights, settings=parse_settings(settings), device=device)
         show_tables([reference_table(path.name, [vars(each) | {"agrees": each.agrees} for each in found])])
     differing = sum(not each.agrees for each in found)
-    typer.echo(f"{differing} of {len(found)} quantities differ", err=True)
+    tell(f"{differing} of {len(found)} quantities differ")
     if differing:
         raise typer.Exit(FIGURES_CHANGED)

@@ -9,6 +9,7 @@ import typer
 
 from evaluation.commands.terminal import show_tables
 from evaluation.exit_status import FIGURES_CHANGED, one_line_errors
+from evaluation.telling import tell
 
 
 def register(app: typer.Typer) -> None:
@@ -46,5 +47,5 @@ def compare_command(
     if fail_below is not None and comparison.is_below(fail_below):
         change = comparison.headline_change.difference
         found = "undefined" if change is None else f"{100 * change:+.2f}"
-        typer.echo(f"{comparison.headline}: expected B - A of at least {fail_below:+g}, found {found}", err=True)
+        tell(f"{comparison.headline}: expected B - A of at least {fail_below:+g}, found {found}")
         raise typer.Exit(FIGURES_CHANGED)

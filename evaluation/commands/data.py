@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evaluation.exit_status import DATA_FAULTS, one_line_errors
+from evaluation.telling import say, tell
 
 if TYPE_CHECKING:
     from dataset_adapters.prepare import Preparation
@@ -74,13 +75,9 @@ def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
         from dataset_adapters.prepare import find_preparation, prepare
 
         preparation = find_preparation(name)
-        typer.echo(f"{preparation.name}: terms: {preparation.terms} ({preparation.page})", err=True)
-        start = prepare(preparation, root, _say)
-        typer.echo(f"{preparation.name}: ready in {start}")
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
+        tell(f"{preparation.name}: terms: {preparation.terms} ({preparation.page})")
+        start = prepare(preparation, root, tell)
+        say(f"{preparation.name}: ready in {start}")
 
 
 @data_app.command("check")
@@ -106,7 +103,7 @@ def check_command(
 
         preparation = find_preparation(name)
         n_decoded = None if all_ else decode
-        n_faults = check(preparation, root, typer.echo, n_decoded=n_decoded, each_label=labels, source=source)
+        n_faults = check(preparation, root, say, n_decoded=n_decoded, each_label=labels, source=source)
     typer.echo(f"{preparation.name}: {counted(n_faults, 'fault') if n_faults else 'no faults'}")
     if n_faults:
         raise typer.Exit(DATA_FAULTS)

@@ -9,6 +9,7 @@ import typer
 
 from evaluation.commands.terminal import show_run
 from evaluation.exit_status import one_line_errors
+from evaluation.telling import tell
 
 
 def register(app: typer.Typer) -> None:
@@ -26,4 +27,4 @@ def merge_command(
 
         merge(runs, out)
         show_run(out)
-    typer.echo(f"Run directory: {out}", err=True)
+    tell(f"Run directory: {out}")

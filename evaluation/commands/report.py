@@ -9,6 +9,7 @@ import typer
 
 from evaluation.commands import options
 from evaluation.exit_status import one_line_errors
+from evaluation.telling import say
 
 
 def register(app: typer.Typer) -> None:
@@ -55,4 +56,4 @@ def report_command(
             by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)
             gallery = GalleryOptions(data_root, by_role, split, device, samples, places)
         path = report(run, gallery, out=out)
-    typer.echo(str(path))
+    say(str(path))

@@ -12,8 +12,10 @@ import typer
 from evaluation.commands import options
 from evaluation.commands.terminal import TERMINAL_WIDTH
 from evaluation.exit_status import SAMPLES_FAILED, one_line_errors
+from evaluation.telling import tell
 
 if TYPE_CHECKING:
+    from car_core.segmentation import Segmentation
     from evaluation.coco_json import CocoDocument
     from evaluation.segment import Found
 
@@ -56,12 +58,14 @@ def segment_command(
         from dataset_adapters.images import set_max_pixels
         from evaluation.benchmark import parse_settings
         from evaluation.coco_json import CocoDocument
-        from evaluation.image_files import Pictures, find_images
+        from evaluation.image_files import Pictures, check_document, find_images
 
         if max_pixels is not None:
             set_max_pixels(max_pixels)
         images, pictures = find_images(image), Pictures(out, steps)
         pictures.check(images)
+        if json and json != "-":
+            check_document("--json", Path(json), images)
         by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)
         settings = parse_settings(options.with_sam(set_, sam))
         from evaluation.segment import load_car, segment_files  # torch: seconds
@@ -74,7 +78,7 @@ def segment_command(
                 _show(found, explain=explain, quiet=json == "-")
                 if found.segmentation is not None:
                     for path in pictures.write(found.segmentation, found.path, several=several):
-                        typer.echo(f"written: {path}", err=True)
+                        tell(f"written: {path}")
                     document.add(found.path, found.segmentation)
         finally:  # also what was found before an interrupt
             if json:
@@ -91,17 +95,25 @@ def _progress(found: Iterable[Found], total: int) -> Iterable[Found]:
 
 def _show(found: Found, *, explain: bool, quiet: bool) -> None:
     """Print what was found, or on standard error why the image could not be read."""
-    from rich.console import Console
-
-    from evaluation.explain import explained, summary_line
-    from results.render import visible
+    from evaluation.explain import summary_line
 
     if found.segmentation is None:
-        typer.echo(f"error: {visible(str(found.error), limit=1000)}", err=True)
+        tell(f"error: {found.error}")
     elif explain and not quiet:
-        Console(width=TERMINAL_WIDTH, highlight=False).print(explained(found.path, found.segmentation))
+        _explain(found.path, found.segmentation)
     elif not quiet:
         typer.echo(summary_line(found.path, found.segmentation))
+
+
+def _explain(path: Path, found: Segmentation) -> None:
+    from rich.console import Console
+
+    from evaluation.explain import explained, explained_text
+
+    if sys.stdout.isatty():
+        Console(width=TERMINAL_WIDTH, highlight=False).print(explained(path, found))
+    else:
+        typer.echo(explained_text(path, found), nl=False)
 
 
 def _write_json(place: str, document: CocoDocument) -> None:
@@ -112,4 +124,6 @@ def _write_json(place: str, document: CocoDocument) -> None:
     if place == "-":
         typer.echo(text, nl=False)
     else:
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(Path(place), text)
+        tell(f"written: {place}")

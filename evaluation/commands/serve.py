@@ -10,6 +10,7 @@ import typer
 
 from evaluation.commands import options
 from evaluation.exit_status import one_line_errors
+from evaluation.telling import tell
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +48,7 @@ def serve_command(
         from evaluation.demo.answer import Demo
 
         if host not in page.LOOPBACK:
-            typer.echo(f"notice: {host} may be reached from other machines, without a password", err=True)
+            tell(f"notice: {host} may be reached from other machines, without a password")
         with page.serving(Demo(car), host=host, port=port) as address:
             typer.echo(f"Running on {address} (Ctrl-C stops it)")
             threading.Event().wait()

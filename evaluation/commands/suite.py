@@ -20,6 +20,7 @@ from evaluation.commands.options import (
 )
 from evaluation.commands.terminal import show_run
 from evaluation.exit_status import exit_if_failed, one_line_errors
+from evaluation.telling import tell
 
 
 def register(app: typer.Typer) -> None:
@@ -70,7 +71,7 @@ def suite_command(
             fresh=fresh,
         )
         show_run(finished.path)
-    typer.echo(f"Suite directory: {finished.path}", err=True)
+    tell(f"Suite directory: {finished.path}")
     if (finished.path / CONTACT_SHEET).exists():
-        typer.echo(f"Contact sheet: {finished.path / CONTACT_SHEET}", err=True)
+        tell(f"Contact sheet: {finished.path / CONTACT_SHEET}")
     exit_if_failed(finished.runs.values(), allow=allow_failures)

@@ -24,6 +24,7 @@ from evaluation.commands.options import (
 )
 from evaluation.commands.terminal import show_run
 from evaluation.exit_status import exit_if_failed, one_line_errors
+from evaluation.telling import tell
 
 
 def register(app: typer.Typer) -> None:
@@ -107,8 +108,6 @@ def sweep_command(
         )
         show_run(finished.path)
         plot = write_sweep_plot(finished.path)
-    typer.echo(f"Sweep directory: {finished.path}", err=True)
-    typer.echo(
-        f"Plot: {plot}" if plot else "notice: no plot without matplotlib: pip install 'car-eval[plot]'", err=True
-    )
+    tell(f"Sweep directory: {finished.path}")
+    tell(f"Plot: {plot}" if plot else "notice: no plot without matplotlib: pip install 'car-eval[plot]'")
     exit_if_failed(finished.runs.values(), allow=allow_failures)

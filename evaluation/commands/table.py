@@ -11,6 +11,7 @@ import typer
 
 from evaluation.commands.terminal import show_run, show_tables
 from evaluation.exit_status import one_line_errors
+from evaluation.telling import tell
 
 if TYPE_CHECKING:
     from results import RunHeader
@@ -63,7 +64,7 @@ def _over_all(headers: Sequence[RunHeader], format_: FormatName | None, out: Pat
     tables = tables_over_runs(headers) | beside
     if peers and not beside:
         names = ", ".join(dict.fromkeys(header.benchmark.name for header in headers))
-        typer.echo(f"notice: --peers: no published figures to stand beside these runs ({names})", err=True)
+        tell(f"notice: --peers: no published figures to stand beside these runs ({names})")
     if out:
         _write(tables, out)
     if format_:

@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections import Counter, defaultdict, deque
@@ -28,6 +27,7 @@ from evaluation.engines.local import run_local
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.scorer import Scorer
 from evaluation.segmenter import Segmenter, smaller_passes
+from evaluation.telling import tell
 from results import SampleRecord, differences
 
 MAX_LOSSES = 3
@@ -296,7 +296,7 @@ class _Dispatcher:
         if not places and not self.told:
             self.told = True
             needed = ", ".join(f"{name} {amount:g}" for name, amount in self.cluster.resources.items())
-            print(f"notice: no node of the Ray cluster has {needed} for an actor; waiting for one", file=sys.stderr)
+            tell(f"notice: no node of the Ray cluster has {needed} for an actor; waiting for one")
         # One is asked for also where there is no place: an autoscaler starts a node for it.
         wanted = min(self.cluster.actors or max(1, places), len(self.waiting) + len(self.at_work))
         for _ in range(wanted - len(self._actors())):

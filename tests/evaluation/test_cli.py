@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from evaluation.benchmark import BenchmarkError
 from evaluation.cli import app
-from evaluation.exit_status import RUN_ERRORS, SETUP_ERRORS
+from evaluation.exit_status import RUN_ERRORS, SETUP_ERRORS, one_line_errors
+from evaluation.telling import say, tell
 
 
 def car(arguments: list[str]) -> Result:
@@ -134,6 +136,7 @@ def test_help_does_not_wait_for_torch() -> None:
     [
         (["eval", "mini-vco"], "found 'mini-vco'; did you mean mini-voc"),
         (["eval", "voc21", "--data-root=/nowhere"], "/nowhere: expected a folder"),
+        (["eval", "voc21", "--data-root=~nosuch"], "~nosuch: expected a folder, found nothing"),
         (["eval", "mini-voc", "--set=etaa=0.5"], "did you mean eta"),
         (["eval", "mini-voc", "--protocol=overlaps=kept"], "--protocol overlaps"),
         (["eval", "mini-voc", "--weights=missing.pt"], "missing.pt"),
@@ -148,6 +151,7 @@ def test_help_does_not_wait_for_torch() -> None:
         (["table", "/nowhere"], "no run is here"),
         (["compare", "/nowhere", "/nowhere"], "no run is here"),
         (["data", "list", "vco"], "did you mean voc? known are ade150"),
+        (["data", "list", "voc", "--root=~nosuch"], "~nosuch: expected a folder, found a user that there is not"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -160,6 +164,21 @@ def test_a_mistake_is_told_before_torch_is_imported(arguments: list[str], expect
     assert run.stdout == "2 False\n"
     assert expected in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_lines_for_people_cannot_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile, shown = "a\x1b[31m\u202eb", "a\\u{1b}[31m\\u{202e}b"
+    tell(hostile)
+    say(hostile)
+    assert capsys.readouterr() == (f"{hostile}\n", f"{shown}\n")  # a pipe gets the path as it is
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    say(hostile)
+    assert capsys.readouterr().out == f"{shown}\n"
+    with pytest.raises(typer.Exit), one_line_errors():
+        raise OSError(hostile)
+    assert capsys.readouterr().err == f"error: {shown}\n"
 
 
 @pytest.mark.parametrize("name", sorted(SETUP_ERRORS | RUN_ERRORS))

@@ -107,6 +107,11 @@ def test_the_recurrence_in_words(segment: Any, photos: Path) -> None:
         ("nowhere.jpg", [], "found no image at"),
         ("*.gif", [], "found no image at"),
         ("one.jpg", ["-o", "out.docx"], "expected a picture file"),
+        ("one.jpg", ["-o", "out.psd"], "-o: expected a picture file"),
+        ("one.jpg", ["--steps", "out.xbm"], "--steps: expected a picture file"),
+        ("one.jpg", ["--json", "{photos}"], "--json: expected a file, found the folder"),
+        ("one.jpg", ["--json", "{photos}/one.jpg"], "the image's own"),
+        ("one.jpg", ["--weights=~nosuch/x.pt"], "expected a file at ~nosuch/x.pt, found none"),
         ("one.jpg", ["-o", "{photos}/one.jpg"], "the image's own"),
         (".", ["-o", "{photos}/notes.txt"], "expected a folder for 2 images"),
         (".", ["-o", "{photos}"], "the image's own"),
@@ -127,6 +132,38 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     assert {path.name: path.read_bytes() for path in photos.iterdir()} == before
 
 
+def test_the_home_folder_of_nobody_is_not_there() -> None:
+    result = CliRunner().invoke(app, ["segment", "~nosuch/q.jpg", "cat"])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "found no image at '~nosuch/q.jpg'" in result.stderr
+
+
+def test_a_pipe_gets_lines_that_are_neither_wrapped_nor_padded(tiny_model: Path, photos: Path) -> None:
+    models = [f"--set={role}_model={tiny_model}" for role in ("proposal", "classifier")]
+    queries = [f"a phrase that is rather long, in fact much longer than others, {number}" for number in range(4)]
+    own = ["segment", str(photos / "one.jpg"), *queries, "--explain", "--weights=random:1", "--set=theta=0.9", *models]
+    text = CliRunner().invoke(app, own, env={"COLUMNS": "60"}).stdout
+    assert all(line == line.rstrip() for line in text.splitlines())
+    for query in queries:
+        assert any(line.startswith(query) for line in text.splitlines())
+    [last] = [line for line in text.splitlines() if line.startswith(("stable", "no query"))]
+    assert all(query in last for query in queries)
+
+
+def test_names_of_files_cannot_steer_the_terminal(segment: Any, photos: Path, tmp_path: Path) -> None:
+    odd, shown = "a\x1b[31m\u202eb", "a\\u{1b}[31m\\u{202e}b"
+    image = (photos / "one.jpg").rename(photos / f"{odd}.jpg")
+    out, document = tmp_path / f"{odd}.png", tmp_path / f"{odd}.json"
+    result = segment(image, "-o", str(out), "--json", str(document), "--explain")
+    assert out.exists()
+    assert document.exists()
+    refused = segment(photos, "-o", str(out))
+    for text in (result.stdout, result.stderr, refused.stderr):
+        assert shown in text
+        assert not {"\x1b", "\u202e"} & set(text)
+    assert result.stderr.count(f"{shown}.png") == result.stderr.count(f"{shown}.json") == 1
+
+
 def test_queries_that_cannot_be_segmented_are_refused(photos: Path, tiny_model: Path) -> None:
     models = [f"--set={role}_model={tiny_model}" for role in ("proposal", "classifier")]
     arguments = ["segment", str(photos / "one.jpg"), "cat", "cat", "--weights=random:1", *models]
@@ -136,8 +173,9 @@ def test_queries_that_cannot_be_segmented_are_refused(photos: Path, tiny_model: 
 
 
 def test_it_says_what_was_written(segment: Any, photos: Path, tmp_path: Path) -> None:
-    one, steps = tmp_path / "one.png", tmp_path / "steps"
-    assert f"written: {one}" in segment(photos / "one.jpg", "-o", str(one)).stderr
+    one, steps, masks = tmp_path / "one.png", tmp_path / "steps", tmp_path / "new" / "masks.json"
+    result = segment(photos / "one.jpg", "-o", str(one), "--json", str(masks))
+    assert result.stderr.splitlines() == [f"written: {path}" for path in (one, masks)]
     both = segment(photos, "--steps", str(steps))
     assert [line for line in both.stderr.splitlines() if line.startswith("written")] == [
         f"written: {steps / name}.png" for name in ("one", "two")
