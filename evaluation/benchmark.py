@@ -19,8 +19,8 @@ ALL = "all"
 """Stands for every method on the command line, and for every baseline in a benchmark's file."""
 Source = Literal["default", "profile", "benchmark", "user"]
 
-# Fields with a place of their own: setting them would leave the benchmark's other values behind.
-_NOT_SETTINGS = {"profile": "the option --profile", "mode": "a benchmark of that mode"}
+NOT_SETTINGS = {"profile": "the option --profile", "mode": "a benchmark of that mode"}
+"""Fields with a place of their own: setting them would leave the benchmark's other values behind."""
 
 
 class BenchmarkError(ValueError):
@@ -134,7 +134,7 @@ def resolve_config(
 
     Raises BenchmarkError naming the field for an unknown one or an impossible value.
     """
-    refuse_fields(settings, _NOT_SETTINGS)
+    refuse_fields(settings, NOT_SETTINGS)
     own = {**benchmark.config, **benchmark.profiles.get(profile, {})}
     try:
         config = CaRConfig(**{"profile": profile, **own, **settings})

@@ -46,11 +46,14 @@ from evaluation.commands.options import (
     weights_by_role,
     with_sam,
 )
+from evaluation.commands.switch_hint import Commands
 from evaluation.commands.terminal import show_run
 from evaluation.exit_status import SHOW_TRACEBACKS, exit_if_failed, one_line_errors
 from evaluation.telling import tell
 
-app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False
+)
 
 
 class NamesOption(str, Enum):

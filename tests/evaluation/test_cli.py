@@ -166,6 +166,35 @@ def test_a_mistake_is_told_before_torch_is_imported(arguments: list[str], expect
     assert len(run.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["eval", "mini-voc", "--recurrence", "once"], "switches are set with --set recurrence=once"),
+        (["eval", "mini-voc", "--recurrence=once"], "switches are set with --set recurrence=once"),
+        (["segment", "a.jpg", "cat", "--crf-image", "rgb"], "switches are set with --set crf_image=rgb"),
+        (["sweep", "mini-voc", "--lambda", "0.4"], "switches are set with --set lambda=0.4"),
+        (["serve", "--theta"], "switches are set with --set theta=VALUE"),
+        (["check", "--prompts", "[blur, gray]"], "switches are set with --set 'prompts=[blur, gray]'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_switch_typed_as_an_option_is_pointed_to_set(arguments: list[str], expected: str) -> None:
+    result = car(arguments)
+    assert result.exit_code == 2
+    assert expected in result.stderr
+    assert "Possible options" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["eval", "--etaa=1"], ["eval", "--mode=referring"], ["suite", "--eta=1"], ["data", "list", "--eta=1"]]
+)
+def test_other_unknown_options_are_not(arguments: list[str]) -> None:
+    result = car(arguments)
+    assert result.exit_code == 2
+    assert "No such option" in result.stderr
+    assert "switches are set" not in result.stderr
+
+
 def test_lines_for_people_cannot_steer_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
