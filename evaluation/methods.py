@@ -18,13 +18,15 @@ from evaluation.segmenter import ConfiguredSegmenter
 @dataclass(frozen=True)
 class Method:
     """config: the class of its settings. roles: the models that it needs weights for. tasks: those that it can do.
-    asks: settings that name a further model; `--method all` leaves the method out where none of them is set."""
+    asks: settings that name a further model; `--method all` leaves the method out where none of them is set.
+    load_asked: loads that model, raising ModelError where it cannot be had; None where there is none."""
 
     name: str
     config: type[Config]
     roles: tuple[str, ...]
     tasks: frozenset[str]
     asks: frozenset[str] = frozenset()
+    load_asked: Callable[[Any], object] | None = None
 
     def resolve(
         self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
@@ -65,7 +67,7 @@ class Method:
 METHODS: Mapping[str, Method] = {
     CAR: Method(CAR, CaRConfig, ROLES, frozenset({"semantic", "referring", "generalized", "video"})),
     **{
-        name: Method(name, baseline.config, ("proposal",), frozenset({"semantic"}), baseline.asks)
+        name: Method(name, baseline.config, ("proposal",), frozenset({"semantic"}), baseline.asks, baseline.load_asked)
         for name, baseline in BASELINES.items()
     },
 }

@@ -95,7 +95,11 @@ def run_methods(options: RunOptions) -> FinishedSuite:
 
 
 def _by_method(options: RunOptions) -> list[RunOptions]:
-    """The options of a run with each method. Raises BenchmarkError before any work for what one of them refuses."""
+    """The options of a run with each method.
+
+    Raises before any work: BenchmarkError for what one of them refuses, ModelError for a further model that cannot be
+    had. The CLIP models are those of the first run, which finds out about them.
+    """
     benchmark = load_benchmark(options.benchmark)
     task = find_sources(benchmark.adapter)[0].task
     able = [
@@ -108,8 +112,10 @@ def _by_method(options: RunOptions) -> list[RunOptions]:
     settings, runs = settings_by_method(options.settings), []
     for method in able:
         profile = options.profile if method.name == CAR else None
-        method.resolve(benchmark, task, profile, settings[method.name])
+        config, _ = method.resolve(benchmark, task, profile, settings[method.name])
         method.check_precision(options.precision)
+        if method.load_asked:
+            method.load_asked(config)
         out = options.out / method.name if options.out else None
         runs.append(replace(options, method=method.name, profile=profile, settings=settings[method.name], out=out))
     return runs

@@ -19,7 +19,7 @@ from car_core.baselines.attention import AttentionSegmenter
 from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.clip_es import ClipESSegmenter
 from car_core.baselines.config import AttentionConfig, BaselineConfig, ClipESConfig
-from car_core.baselines.proxyclip import ProxyCLIPConfig, load_proxyclip
+from car_core.baselines.proxyclip import ProxyCLIPConfig, load_proxyclip, load_trunk
 from car_core.weights import load_clip
 from car_core.weights_names import model_of
 
@@ -31,11 +31,13 @@ class Baseline:
     """A method's settings and how its segmenter is made of them: segmenter(config, clip=..., device=...).
 
     asks: settings that name a further model; where none of them is set, all methods together go without this one.
+    load_asked: loads what they name, to find out beforehand whether it can be had; raises ModelError.
     """
 
     config: type[BaselineConfig]
     segmenter: Callable[..., BaselineSegmenter[Any]]
     asks: frozenset[str] = frozenset()
+    load_asked: Callable[[Any], object] | None = None
 
 
 def _dense(module: Any, config: type[AttentionConfig]) -> Baseline:
@@ -48,7 +50,9 @@ BASELINES: Mapping[str, Baseline] = {
     "sclip": _dense(sclip, sclip.SCLIPConfig),
     "clearclip": _dense(clearclip, clearclip.ClearCLIPConfig),
     "naclip": _dense(naclip, naclip.NACLIPConfig),
-    "proxyclip": Baseline(ProxyCLIPConfig, load_proxyclip, frozenset({"dino_model", "dino_weights"})),
+    "proxyclip": Baseline(
+        ProxyCLIPConfig, load_proxyclip, frozenset({"dino_model", "dino_weights"}), load_asked=load_trunk
+    ),
     "clip-es": Baseline(ClipESConfig, ClipESSegmenter),
 }
 

@@ -18,6 +18,7 @@ from car_core.baselines.config import DenseConfig
 from car_core.baselines.dense import DenseSegmenter
 from car_core.baselines.dino import PUBLISHED, DinoTrunk, load_dino
 from car_core.config import Positive
+from car_core.weights import WeightsRecord
 
 
 class ProxyCLIPConfig(DenseConfig):
@@ -79,9 +80,14 @@ def proxy_attention(features: Tensor, beta: float, gamma: float) -> Tensor:
     return above.masked_fill(~kept, -math.inf).softmax(dim=-1)
 
 
+def load_trunk(config: ProxyCLIPConfig, *, device: str | torch.device = "cpu") -> tuple[DinoTrunk, WeightsRecord]:
+    """The DINO trunk that ``config`` names and the record of its weights. Raises ModelError."""
+    return load_dino(config.dino_model, config.dino_weights, device=device)
+
+
 def load_proxyclip(config: ProxyCLIPConfig, *, clip: Any, device: str | torch.device = "cpu") -> ProxyCLIPSegmenter:
     """The segmenter on the trunk that ``config`` names. Raises ModelError."""
-    dino, record = load_dino(config.dino_model, config.dino_weights, device=device)
+    dino, record = load_trunk(config, device=device)
     segmenter = ProxyCLIPSegmenter(config, clip=clip, dino=dino, device=device)
     segmenter.weights = (record,)
     return segmenter

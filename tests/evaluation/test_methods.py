@@ -83,6 +83,8 @@ def test_benchmarks_have_the_protocols_values() -> None:
         (("--method", "naclip", "--set", "eta=0.3"), "eta: no such field"),
         (("--method", "all", "--set", "etta=0.3"), "etta: expected a field of a method"),
         (("--method", "all", "--set", "stride=0"), "stride"),
+        (("--method", "all", "--set", "dino_model=vit_tinny_patch16_224"), "dino_model: expected a model of timm"),
+        (("--method", "all", "--set", "dino_weights=missing.pt"), "dino_weights: expected timm, random:SEED or a file"),
     ],
 )
 def test_mistakes_are_one_line_before_any_work(tiny_run: Any, arguments: tuple[str, ...], message: str) -> None:
@@ -150,7 +152,7 @@ def test_a_run_with_a_dino_trunk_names_it(options: Any, tiny_run: Any, tmp_path:
 
 def test_all_methods_are_with_proxyclip_where_its_trunk_is_named(options: Any) -> None:
     without = suite._by_method(options("car", settings={}))
-    asked = options("car", settings={"dino_weights": "random:1"})
+    asked = options("car", settings={"dino_weights": "random:1", "dino_model": "vit_tiny_patch16_224"})
     assert [each.method for each in without] == [name for name in METHODS if name != "proxyclip"]
     assert [each.method for each in suite._by_method(asked)] == list(METHODS)
 
