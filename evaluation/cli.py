@@ -159,6 +159,7 @@ def eval_command(
             "method": method,
             "profile": profile.value if profile else None,
             "settings": parse_settings(with_sam(set_, sam)),
+            "split": split,
             "source": source,
             "protocol": parse_protocol(protocol or []),
             "limit": limit,
@@ -173,7 +174,6 @@ def eval_command(
 
         options = RunOptions(
             **request,
-            split=split,
             names=names.value,
             shard=parse_shard(shard) if shard else None,
             device=device,

@@ -14,10 +14,18 @@ from car_core.config import Profile
 from car_core.weights_names import random_seed, weights_file
 from dataset_adapters import DatasetError
 from dataset_adapters.paths import expanded
-from dataset_adapters.sample import Adapter, configured, find_sources
-from evaluation.benchmark import CAR, BenchmarkError, load_benchmark, resolve_config
+from dataset_adapters.sample import (
+    Adapter,
+    SourceAbsentError,
+    SourcedAdapter,
+    configured,
+    find_sources,
+    unknown_name,
+)
+from evaluation.benchmark import ALL, CAR, BenchmarkError, load_benchmark, resolve_config
 from evaluation.inputs import resolve_inputs
 from evaluation.protocol import resolve_protocol
+from results.facts import METHOD_TITLES
 
 DEFAULT_RUNS = Path("results/runs")
 
@@ -30,6 +38,7 @@ def check_request(
     method: str = CAR,
     profile: Profile | None = None,
     settings: Mapping[str, Any] | None = None,
+    split: str | None = None,
     protocol: Mapping[str, str] | None = None,
     source: str | None = None,
     places: Mapping[str, str] | None = None,
@@ -42,14 +51,17 @@ def check_request(
     """
     check_out(out or DEFAULT_RUNS)
     check_limit(limit)
+    _check_method(method)
     asked, options = load_benchmark(benchmark), dict(places or {})
     sources = find_sources(asked.adapter, source)
     if method == CAR:  # the settings of other methods lie beside their models
         config, _ = resolve_config(asked, profile or asked.profile, settings or {})
         options |= resolve_protocol(asked, sources[0].task, config, protocol or {}).data
-    _require_root(
-        [configured(adapter, options) for adapter in sources], resolve_inputs(asked, data_root, weights).data_root
-    )
+    adapters = [configured(adapter, options) for adapter in sources]
+    root = expanded(resolve_inputs(asked, data_root, weights).data_root).absolute()
+    _require_root(adapters, root)
+    if split and not places:
+        _check_split(adapters, root, split)
     for name in filter(None, (weights or {}).values()):
         if random_seed(name) is None:
             weights_file(name)
@@ -69,9 +81,27 @@ def check_out(path: Path) -> None:
         raise BenchmarkError(f"out: expected a folder that can be written, found {found}")
 
 
+def _check_method(name: str) -> None:
+    if name not in (*METHOD_TITLES, ALL):
+        raise BenchmarkError(unknown_name("--method", name, METHOD_TITLES))
+
+
+def _check_split(sources: Sequence[Adapter], root: Path, split: str) -> None:
+    """Raise DatasetError for a split that the first of the sources that is there does not have."""
+    for adapter in sources:
+        if _root_error(adapter, root):
+            continue
+        listed = adapter.sources if isinstance(adapter, SourcedAdapter) else adapter.rows
+        try:
+            listed(adapter.find_root(root), split)
+        except SourceAbsentError:
+            continue
+        return
+
+
 def _require_root(sources: Sequence[Adapter], root: Path) -> None:
     """Raise DatasetError unless the layout of one of a data set's sources is found at `root`."""
-    errors = [_root_error(adapter, expanded(root).absolute()) for adapter in sources]
+    errors = [_root_error(adapter, root) for adapter in sources]
     if errors[0] and all(errors):
         raise errors[0]
 

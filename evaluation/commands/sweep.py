@@ -86,7 +86,9 @@ def sweep_command(
             name=f"{preset}-{benchmark}" if preset else "",
         )
         by_role = weights_by_role(weights, None, None)
-        check_request(benchmark, data_root=data_root, weights=by_role, profile=source, limit=limit, out=out)
+        check_request(
+            benchmark, data_root=data_root, weights=by_role, profile=source, split=split, limit=limit, out=out
+        )
         from evaluation.suite import run_suite  # torch: seconds
         from results.sweep_plot import write_sweep_plot
 
