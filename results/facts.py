@@ -107,8 +107,11 @@ def label_source(header: RunHeader) -> str:
 
 
 def is_comparable(header: RunHeader) -> bool:
-    """Whether a run's figures may stand beside the paper's: its own data set, and trained weights of its kind."""
-    return header.benchmark.not_comparable is None and is_trained(header)
+    """Whether a run's figures may be compared with published ones: trained weights, the whole split, finished.
+
+    Tables have no differences of others.
+    """
+    return header.benchmark.not_comparable is None and is_trained(header) and not shortcomings(header)
 
 
 def failures(header: RunHeader) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from results.facts import method_name, remarks
+from results.facts import is_comparable, method_name, remarks
 from results.paper_tables import PeerRow, paper_rows, peer_rows
 from results.render import Column, Table
 from results.schema import PaperCell, RunHeader
@@ -20,8 +20,8 @@ def methods_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
     """Runs of one benchmark by method, below the published figures of the same column, where there are any.
 
     Columns: method, metric (the task's headline figure), percent; where there are published figures, published
-    (percent, of the same method under the same name) and difference; samples a second (the run's wall time, texts and
-    models' warm-up included), peak memory of the run's process (MiB), n_failed, remarks.
+    (percent, of the same method under the same name) and difference, of comparable runs; samples a second (the run's
+    wall time, texts and models' warm-up included), peak memory of the run's process (MiB), n_failed, remarks.
     """
     cell = next((header.benchmark.paper for header in headers.values() if header.benchmark.paper), None)
     published = _published(cell)
@@ -96,12 +96,13 @@ def _peer_row(peer: PeerRow) -> dict[str, Any]:
 
 def _run_row(header: RunHeader, published: float | None) -> dict[str, Any]:
     percent, memory = _percent(header), header.memory.peak_rss_mib
+    with_difference = percent is not None and published is not None and is_comparable(header)
     return {
         "method": method_name(header),
         "metric": HEADLINES[header.benchmark.task].metric,
         "percent": percent,
         "published": published,
-        "difference": None if percent is None or published is None else percent - published,
+        "difference": percent - published if with_difference else None,
         "pace": pace(header),
         "memory": None if memory is None else round(memory),
         "n_failed": header.counts.n_failed,

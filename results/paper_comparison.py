@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from results.facts import failures, is_trained, label_source, method_label, shortcomings, user_settings
+from results.facts import failures, is_comparable, is_trained, label_source, method_label, shortcomings, user_settings
 from results.paper_tables import car_columns, cautions, paper_rows, row_labels
 from results.render import Column, Table
 from results.schema import PaperCell, RunHeader
@@ -129,7 +129,7 @@ def _own_rows(table: str, runs: Sequence[PlacedRun]) -> list[_OwnRow]:
     for run in sorted(runs, key=lambda run: run.header.created_at, reverse=True):
         if _unfit(run.header):
             continue
-        label, is_whole = _label(run), not shortcomings(run.header)
+        label, is_whole = _label(run), is_comparable(run.header)
         group = rows.setdefault((labels.index(label), not is_whole), [])
         _row_for(run.header, _places(run, table), group, label, is_whole)
     return [row for key in sorted(rows) for row in rows[key]]

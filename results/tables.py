@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.atomic import write_atomically
-from results.facts import facts_markdown, failures, method_label, method_name, remarks
+from results.facts import facts_markdown, failures, is_comparable, method_label, method_name, remarks
 from results.paper_tables import PaperRow, cautions, paper_rows
 from results.render import Column, Table, escape_markdown, to_csv, to_markdown
 from results.schema import PaperCell, RunHeader
@@ -58,7 +58,7 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
     Columns: method, metric, percent, difference (to the paper's CaR row, or to CaR+SAM for a run with SAM),
     n_total, n_scored, n_failed, remarks. The run has a row for its task's headline figure (`HEADLINES`), one for
     each of that figure's other reductions that differs, and the figures that go with it, without a difference.
-    Remarks mark untrained weights and partial runs.
+    Remarks mark untrained weights and partial runs, which have no difference either (`results.facts.is_comparable`).
 
     Args:
         header: the run; one without metrics yet gets a blank figure.
@@ -71,10 +71,11 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
     reference = reference_row(header, cell) if cell else None
     notes: list[str] = []
     headline = HEADLINES[header.benchmark.task]
-    rows = [_paper_row(row, cell, headline.paper_metric, notes) for row in peers if cell] + _run_rows(header)
-    for row in rows:
-        comparable = row["metric"] not in headline.companions
-        row["difference"] = _minus(row["percent"], reference.value if reference and comparable else None)
+    theirs = [_paper_row(row, cell, headline.paper_metric, notes) for row in peers if cell]
+    ours, with_difference = _run_rows(header), is_comparable(header)
+    rows = [*theirs, *ours]
+    for row in [*theirs, *(row for row in ours if with_difference and row["metric"] not in headline.companions)]:
+        row["difference"] = _minus(row["percent"], reference.value if reference else None)
     versus = f"vs. {reference.method} (paper)" if reference else "difference"
     columns = (
         Column("method", "method"),
@@ -93,8 +94,9 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
 def summary_table(headers: Sequence[RunHeader]) -> Table:
     """Several runs in one table, a row a run in the order given: its headline figure beside CaR's in the paper.
 
-    Columns: benchmark, method, profile, metric, percent, paper (percent, blank where the paper has none), difference,
-    n_total, n_scored, n_failed, status, remarks (as in `comparison_table`). Notes say what each metric averages over.
+    Columns: benchmark, method, profile, metric, percent, paper (percent, blank where the paper has none), difference (of
+    comparable runs), n_total, n_scored, n_failed, status, remarks (as in `comparison_table`). Notes say what each metric
+    averages over.
 
     Raises:
         ValueError: a run names a table or column that the paper's data does not have.
@@ -286,7 +288,7 @@ def _summary_row(header: RunHeader) -> dict[str, Any]:
         "metric": metric,
         "percent": percent,
         "paper": paper,
-        "difference": _minus(percent, paper),
+        "difference": _minus(percent, paper) if is_comparable(header) else None,
         **header.counts.model_dump(),
         "status": header.status,
         "remarks": remarks(header),

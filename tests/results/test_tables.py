@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from results import PaperCell, RunDirectory, RunHeader, StoreError
+from results.methods_table import methods_table
 from results.render import (
     Table,
     display_width,
@@ -133,6 +134,30 @@ def test_untrained_and_partial_runs_are_marked(make_header: MakeHeader) -> None:
     header = make_header()
     plain = header.model_copy(update={"config_sources": dict.fromkeys(header.config, "profile")})
     assert "Read with care" not in run_markdown(plain)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights": untrained()},
+        {"counts": {"n_total": 3, "n_scored": 3, "n_failed": 0}},
+        {"status": "incomplete"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_published_figures_are_subtracted_from_comparable_runs_alone(
+    make_header: MakeHeader, changes: dict[str, Any]
+) -> None:
+    config = {"method": "sclip", "pamr_steps": 0}
+    sources = dict.fromkeys(config, "default")
+    for more, shown in (({}, True), (changes, False)):
+        ours = rows_of(comparison_table(make_header(**more), cell=VOC21))[-1]
+        summed = rows_of(summary_table([make_header(**more)]))[-1]
+        beside = rows_of(methods_table("T", {"sclip": make_header(config=config, config_sources=sources, **more)}))[-1]
+        assert [row["percent"] for row in (ours, summed, beside)] == ["65.449"] * 3
+        assert [bool(row["difference"]) for row in (ours, summed, beside)] == [shown] * 3
+    theirs = rows_of(comparison_table(make_header(**changes), cell=VOC21))[:-1]
+    assert [row["difference"] for row in theirs] == ["-42.5", "-28.8", "0.0", "2.6"]
 
 
 def test_one_untrained_model_marks_the_run_and_both_names_are_shown(make_header: MakeHeader) -> None:
@@ -343,7 +368,7 @@ def test_several_runs_in_one_table(make_header: MakeHeader, make_metrics: MakeMe
     keys = ("benchmark", "profile", "metric", "percent", "paper", "difference", "n_total", "n_failed", "status")
     assert [tuple(row[key] for key in keys) for row in rows] == [
         ("voc21", "released", "miou", "65.449", "67.6", "-2.151", "11", "0", "complete"),
-        ("pc459", "released", "miou", "15.0", "13.9", "1.1", "11", "0", "complete"),
+        ("pc459", "released", "miou", "15.0", "13.9", "", "11", "0", "complete"),
         ("mine", "released", "miou", "", "", "", "11", "0", "running"),
     ]
     assert "untrained weights, not comparable" in rows[1]["remarks"]
