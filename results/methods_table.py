@@ -96,13 +96,13 @@ def _peer_row(peer: PeerRow) -> dict[str, Any]:
 
 def _run_row(header: RunHeader, published: float | None) -> dict[str, Any]:
     percent, memory = _percent(header), header.memory.peak_rss_mib
-    with_difference = percent is not None and published is not None and is_comparable(header)
+    reference = published if is_comparable(header) else None
     return {
         "method": method_name(header),
         "metric": HEADLINES[header.benchmark.task].metric,
         "percent": percent,
         "published": published,
-        "difference": percent - published if with_difference else None,
+        "difference": None if percent is None or reference is None else percent - reference,
         "pace": pace(header),
         "memory": None if memory is None else round(memory),
         "n_failed": header.counts.n_failed,

@@ -94,9 +94,9 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
 def summary_table(headers: Sequence[RunHeader]) -> Table:
     """Several runs in one table, a row a run in the order given: its headline figure beside CaR's in the paper.
 
-    Columns: benchmark, method, profile, metric, percent, paper (percent, blank where the paper has none), difference (of
-    comparable runs), n_total, n_scored, n_failed, status, remarks (as in `comparison_table`). Notes say what each metric
-    averages over.
+    Columns: benchmark, method, profile, metric, percent, paper (percent, blank where the paper has none), difference
+    (of comparable runs), n_total, n_scored, n_failed, status, remarks (as in `comparison_table`). Notes say what each
+    metric averages over.
 
     Raises:
         ValueError: a run names a table or column that the paper's data does not have.
