@@ -19,6 +19,9 @@ from results.schema import RunHeader, Sha256
 from results.store import StoreError, one_line
 from results.tables import typed_frame
 
+MINIATURE = Path(__file__).with_name("golden") / "mini.json"
+"""The figures expected of the suite `mini`, which are in the package as the miniature is."""
+
 # Figures of a run that are no metrics: how many samples stand behind those.
 _COUNTS = ("n_total", "n_failed")
 

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
+import results
+from results.golden import MINIATURE
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -33,6 +36,12 @@ def pins() -> dict[str, str]:
 def project() -> dict[str, Any]:
     found: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return found
+
+
+def test_the_miniatures_expected_figures_are_packed() -> None:
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["results"]
+    packed = {path for pattern in patterns for path in Path(results.__path__[0]).glob(pattern)}
+    assert MINIATURE in packed
 
 
 def test_pins_are_what_the_project_asks_for() -> None:

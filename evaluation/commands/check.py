@@ -22,7 +22,8 @@ def register(app: typer.Typer) -> None:
 def check_command(
     run: Annotated[Path | None, typer.Argument(metavar="RUN", help="Directory of a run or of a suite.")] = None,
     golden: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Golden file of expected figures and tolerances.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Golden file of expected figures and tolerances. [default: the miniature's]"),
     ] = None,
     reference: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Intermediate results of the released code (.npz); no RUN then.")
@@ -40,7 +41,8 @@ def check_command(
 ) -> None:
     """Compare a run's figures with a golden file: expected, found, tolerance, ok or CHANGED.
 
-    A single run is held against the golden file's run of the same folder name or benchmark.
+    Without --golden the figures expected are those of `car suite mini`, which are in the package. A single run is held
+    against the golden file's run of the same folder name or benchmark.
 
     With --reference: run profile released on the file's image and texts, on the weights that it names or that are
     given, and compare proposals, scores and masks step by step. Exit status: 0, 4 if a figure changed, 2 if the run is
@@ -49,17 +51,20 @@ def check_command(
     if reference:
         by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)
         _check_reference(reference, by_role, set_ or [], device)
-    elif run and golden:
-        _check_golden(run, golden, update=update, tolerance=tolerance)
+    elif run is None:
+        raise typer.BadParameter("expected RUN or --reference FILE")
+    elif update and golden is None:
+        raise typer.BadParameter("--update: expected --golden FILE too, for the package's own is not written to")
     else:
-        raise typer.BadParameter("expected RUN and --golden FILE (results/golden/mini.json), or --reference FILE")
+        _check_golden(run, golden, update=update, tolerance=tolerance)
 
 
-def _check_golden(run: Path, golden: Path, *, update: bool, tolerance: float | None) -> None:
+def _check_golden(run: Path, golden: Path | None, *, update: bool, tolerance: float | None) -> None:
     with one_line_errors():
         from results import is_suite, read_runs
-        from results.golden import compare, comparison_of_figures, of_one_run, read_golden, write_golden
+        from results.golden import MINIATURE, compare, comparison_of_figures, of_one_run, read_golden, write_golden
 
+        golden = golden or MINIATURE
         headers = read_runs(run)
         expected = write_golden(golden, headers, tolerance=tolerance) if update else read_golden(golden)
         if not (update or is_suite(run)):

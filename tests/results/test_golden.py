@@ -12,7 +12,15 @@ from typer.testing import CliRunner, Result
 
 from evaluation.cli import app
 from results import RunDirectory, RunHeader, StoreError, write_suite
-from results.golden import Golden, compare, comparison_of_figures, of_one_run, read_golden, write_golden
+from results.golden import (
+    MINIATURE,
+    Golden,
+    compare,
+    comparison_of_figures,
+    of_one_run,
+    read_golden,
+    write_golden,
+)
 from results.render import to_markdown
 
 Make = Callable[..., Any]
@@ -181,6 +189,34 @@ def test_check_prints_every_figure_and_fails_on_a_change(
     assert check(other, "--golden", golden, "--update").exit_code == 0
     assert check(other, "--golden", golden).exit_code == 0
     assert check(tmp_path / "same", "--golden", golden).exit_code == 4
+
+
+def test_the_miniature_needs_no_golden(make_header: Make, make_metrics: Make, tmp_path: Path) -> None:
+    expected = read_golden(MINIATURE).runs["mini-voc"]
+    figures = {name: figure.expected for name, figure in expected.figures.items()}
+    n_total = int(figures.pop("n_total") or 0)
+    del figures["n_failed"]
+    plain = make_header().model_dump()
+    header = {
+        "benchmark": {
+            **plain["benchmark"],
+            "name": "mini-voc",
+            "dataset": {**plain["benchmark"]["dataset"], "fingerprint": expected.dataset},
+        },
+        "weights": [{"role": role, "name": "x", "sha256": s, "trained": True} for role, s in expected.weights.items()],
+        "counts": {"n_total": n_total, "n_scored": n_total, "n_failed": 0},
+        "metrics": {**figures, "reductions": dict.fromkeys(figures, "mean")},
+    }
+    assert check(write_run(tmp_path / "same", make_header(**header))).exit_code == 0
+    header["metrics"]["miou"] += 0.01
+    changed_run = write_run(tmp_path / "changed", make_header(**header))
+    assert check(changed_run).exit_code == 4
+    before = MINIATURE.read_bytes()
+    refused = check(changed_run, "--update")
+    assert (refused.exit_code, "--update: expected --golden FILE" in refused.stderr) == (2, True)
+    assert MINIATURE.read_bytes() == before
+    other = check(write_run(tmp_path / "other", make_header()))
+    assert (other.exit_code, "run: expected one of mini-voc" in other.stderr) == (2, True)
 
 
 def test_check_without_a_golden_or_run_says_what_is_missing(make_header: Make, golden: Path, tmp_path: Path) -> None:
