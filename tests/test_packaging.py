@@ -104,3 +104,20 @@ def test_a_pin_for_some_pythons_has_one_for_the_others(python: str) -> None:
     assert len(set(found)) == len(found)
     newer = {canonical(pin.name) for pin in pinned() if holds(pin.marker, PYTHONS[-1])}
     assert newer <= set(found)
+
+
+def test_the_image_has_extras_that_there_are() -> None:
+    found = re.search(r"^ARG EXTRAS=(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert found
+    extras = set(found.group(1).split(","))
+    assert {"sam", "distributed", "serve"} <= extras <= project()["optional-dependencies"].keys()
+
+
+def test_the_citation_is_of_this_version_and_names_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {key: citation[key] for key in ("version", "license", "keywords")} == {
+        key: project()[key] for key in ("version", "license", "keywords")
+    }
+    [paper] = citation["references"]
+    assert paper["title"] in " ".join((ROOT / "README.md").read_text().split())
+    assert paper["url"] == project()["urls"]["Paper"]
