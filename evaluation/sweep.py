@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from car_core.config import PROFILES, Profile
 from dataset_adapters.sample import unknown_name
-from evaluation.benchmark import Benchmark, BenchmarkError, load_benchmark, parse_settings, resolve_config
+from evaluation.benchmark import Benchmark, BenchmarkError, load_benchmark, merged, parse_settings, resolve_config
 from evaluation.suite_files import Suite, SuiteRun
 from results import identity_of, paper_rows
 from results.store import one_line
@@ -196,22 +196,21 @@ def as_suite(
 ) -> Suite:
     """The sweep on a benchmark as a suite of one run a point.
 
-    settings: configuration fields of all points. name: of the suite; empty for one made from the points. Every point
-    is checked here, before any work: raises BenchmarkError for an unknown field, an impossible value, a point given
-    twice, or none.
+    settings: configuration fields of all points; a point's own win, field by field. name: of the suite; empty for one
+    made from the points. Every point is checked here, before any work: raises BenchmarkError for an unknown field, an
+    impossible value, a point given twice, or none.
     """
     known, digests = load_benchmark(benchmark), [identity_of(point) for point in sweep.points]
-    for digest, point in zip(digests, sweep.points, strict=True):
+    whole = [merged(settings, _settings(point)) for point in sweep.points]
+    for digest, point, own in zip(digests, sweep.points, whole, strict=True):
         if digests.count(digest) > 1:
             raise BenchmarkError(f"sweep: expected each point once, found {_text(point)} again")
-        resolve_config(known, profile or sweep.profile or known.profile, {**settings, **_settings(point)})
+        resolve_config(known, profile or sweep.profile or known.profile, own)
     paper = sweep.paper if sweep.paper and _is_of(sweep, known) else (None,) * len(sweep.points)
     shown = sweep.shown or sweep.points
     runs = tuple(
-        SuiteRun(
-            benchmark=benchmark, variant=variant, settings={**settings, **_settings(point)}, point=words, paper=value
-        )
-        for variant, point, words, value in zip(_variants(shown, digests), sweep.points, shown, paper, strict=True)
+        SuiteRun(benchmark=benchmark, variant=variant, settings=own, point=words, paper=value)
+        for variant, own, words, value in zip(_variants(shown, digests), whole, shown, paper, strict=True)
     )
     title = f"{sweep.title}; all with {_text(settings)}" if settings else sweep.title
     return Suite(name=name or f"sweep-{benchmark}-{identity_of({'points': digests})[:8]}", title=title, runs=runs)
@@ -235,7 +234,16 @@ def _variants(points: Sequence[Point], digests: Sequence[str]) -> Iterator[str]:
 
 
 def _text(point: Point) -> str:
-    return ",".join(f"{key}={_word(value)}" for key, value in point.items())
+    return ",".join(f"{key}={_word(value)}" for key, value in _fields(point))
+
+
+def _fields(point: Point) -> Iterator[tuple[str, Any]]:
+    """The settings one by one, those of the CRF and of SAM by their dotted names."""
+    for key, value in point.items():
+        if isinstance(value, Mapping):
+            yield from _fields({f"{key}.{inner}": own for inner, own in value.items()})
+        else:
+            yield key, value
 
 
 def _word(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from typer.testing import CliRunner, Result
 from car_core.clip import ClassifierTower
 from car_core.config import PROFILES
 from car_core.proposals import ProposalGenerator
+from dataset_adapters.images import MAX_PIXELS_VARIABLE
 from evaluation import suite as suite_module
-from evaluation.benchmark import BenchmarkError, load_benchmark, resolve_config
+from evaluation.benchmark import BenchmarkError, load_benchmark, parse_settings, resolve_config
 from evaluation.cli import app
 from evaluation.runner import RunOptions, evaluate
 from evaluation.suite import run_suite
@@ -122,6 +124,34 @@ def test_groups_of_background_queries_are_named_in_tables_and_joined_in_runs() -
 
 
 @pytest.mark.parametrize(
+    ("axis", "assignments", "expected"),
+    [
+        (
+            "crf.iterations=5,10",
+            ["crf.implementation=torch", "crf.bg_factor=2"],
+            [{"iterations": n, "implementation": "torch", "bg_factor": 2} for n in (5, 10)],
+        ),
+        ("crf.iterations=5,6", ["crf.iterations=7"], [{"iterations": 5}, {"iterations": 6}]),
+        ("crf={iterations: 5},null", ["crf.bg_factor=2"], [{"iterations": 5, "bg_factor": 2}, None]),
+        ("crf.iterations=5", ["crf=null"], [{"iterations": 5}]),
+        ("sam.min_overlap=0,0.05", ["sam.model=m"], [{"model": "m", "min_overlap": n} for n in (0, 0.05)]),
+        ("sam.model=a,b", ["sam.model=m", "sam.points_per_side=2"], [{"model": n, "points_per_side": 2} for n in "ab"]),
+    ],
+    ids=["crf", "point wins", "whole", "switched on", "sam", "sam wins"],
+)
+def test_fields_of_crf_and_sam_are_kept_beside_those_of_a_point(
+    axis: str, assignments: list[str], expected: list[dict[str, Any] | None]
+) -> None:
+    suite = as_suite(sweep_of([axis]), "voc21", profile=None, settings=parse_settings(assignments))
+    [outer] = suite.runs[0].settings
+    assert [run.settings[outer] for run in suite.runs] == expected
+    assert suite.title.endswith(f"; all with {','.join(assignments)}".replace("=null", "=None"))
+    for run, wanted in zip(suite.runs, expected, strict=True):
+        found = getattr(resolve_config(load_benchmark("voc21"), "released", run.settings)[0], outer)
+        assert wanted is None if found is None else wanted.items() <= found.model_dump().items()
+
+
+@pytest.mark.parametrize(
     ("benchmark", "beside"), [("voc21", True), ("mini-voc", True), ("voc20", False), ("pc459", False)]
 )
 def test_figures_of_the_paper_stand_beside_their_own_benchmark_alone(benchmark: str, beside: bool) -> None:
@@ -186,6 +216,39 @@ def test_a_sweep_is_a_folder_of_runs_and_a_table(
     assert car("table", tmp_path / "all").stdout.strip() == result.stdout.strip()
     with Image.open(tmp_path / "all" / "plot.png") as plot:
         assert min(plot.size) > 200
+
+
+def test_options_of_eval_reach_every_point(
+    sweep: Any, tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers", reason="needs the extra sam")
+    monkeypatch.setenv(MAX_PIXELS_VARIABLE, "67108864")
+    own = ["--sam=random:0", "--set=sam.points_per_side=2", "--names=dataset"]
+    own += ["--proposal-weights=random:2", "--sample-timeout=60", "--max-pixels=5000"]
+    result = sweep(*own, "--limit=1", f"--out={tmp_path / 'all'}")
+    assert result.exit_code == 0, result.stderr
+    assert os.environ[MAX_PIXELS_VARIABLE] == "5000"
+    fast = [f"--set={key}={json.dumps(value)}" for key, value in FAST.items()]
+    for eta, lambda_ in ((0.3, 0.2), (0.6, 0.4)):
+        point = ["--set", f"eta={eta}", "--set", f"lambda={lambda_}"]
+        alone = car(*tiny_run.arguments(*fast, *own, *point), "--limit=1", "--fresh", "--json")
+        assert alone.exit_code == 0, alone.stderr
+        there = RunDirectory(tmp_path / "all" / f"voc21-eta={eta}-lambda={lambda_}").read_header()
+        assert there.identity == json.loads(alone.stdout)["identity"]
+        assert there.config["sam"]["points_per_side"] == 2
+
+
+def test_source_and_protocol_of_a_sweep_are_those_of_eval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    fast = ["--set=crf=null", "--set=recurrence=none", "--limit=1", "--workers=0"]
+    for benchmark, option in (("mini-coco-object", "--source=instances"), ("mini-refcoco", "--protocol=overlaps=lost")):
+        swept = car("sweep", benchmark, "eta=0.4", *fast, option, f"--out={tmp_path / benchmark}")
+        assert swept.exit_code == 0, swept.stderr
+        there = RunDirectory(tmp_path / benchmark / f"{benchmark}-eta=0.4").read_header()
+        own = ["eval", benchmark, "--set=eta=0.4", *fast, "--json"]
+        alone, plain = (car(*own, *more, f"--out={tmp_path / str(len(more))}", "--fresh") for more in ([option], []))
+        assert there.identity == json.loads(alone.stdout)["identity"]
+        assert there.identity != json.loads(plain.stdout)["identity"]
 
 
 def test_an_interrupted_sweep_goes_on_and_lists_what_was_run(
