@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,14 +100,19 @@ def sweep_command(
         request: dict[str, Any] = {
             "data_root": data_root,
             "weights": weights_by_role(weights, proposal_weights, classifier_weights),
-            "profile": profile.value if profile else sweep.profile,
             "source": source,
             "protocol": parse_protocol(protocol or []),
             "limit": limit,
-            "out": out,
         }
-        settings, name = parse_settings(with_sam(set_, sam)), f"{preset}-{benchmark}" if preset else ""
-        suite = as_suite(sweep, benchmark, profile=request["profile"], settings=settings, name=name)
+        suite = as_suite(
+            sweep,
+            benchmark,
+            profile=profile.value if profile else None,
+            settings=parse_settings(with_sam(set_, sam)),
+            name=f"{preset}-{benchmark}" if preset else "",
+            request=_beyond_defaults(request, split=split, names=names, precision=precision),
+        )
+        request |= {"profile": profile.value if profile else sweep.profile, "out": out}
         for run in suite.runs:
             check_request(run.benchmark, settings=run.settings, **request)
         from evaluation.suite import run_suite  # torch: seconds
@@ -134,3 +140,18 @@ def sweep_command(
         f"Plot: {plot}" if plot else "notice: no plot without matplotlib: pip install 'car-eval[plot]'", err=True
     )
     exit_if_failed(finished.runs.values(), allow=allow_failures)
+
+
+def _beyond_defaults(
+    request: Mapping[str, Any], *, split: str | None, names: NamesName, precision: PrecisionName
+) -> dict[str, Any]:
+    """What figures depend on and is not as by default, as JSON values."""
+    root, weights = request["data_root"], {role: own for role, own in request["weights"].items() if own}
+    return {
+        **request,
+        "data_root": root and str(root.resolve()),
+        "weights": weights,
+        "split": split,
+        "names": None if names is NamesName.released else names.value,
+        "precision": None if precision is PrecisionName.float32 else precision.value,
+    }

@@ -89,6 +89,8 @@ def test_a_file_that_is_no_sweep_is_one_line(text: str, tmp_path: Path) -> None:
         ([], "expected key=value,value,... or a file or a preset"),
         (["eta=0.3,0.3"], "expected each point once, found eta=0.3 again"),
         (["eta=0.3,1.3"], "eta"),
+        (["eta=1,1.0"], "expected each point once, found eta=1.0 again"),
+        (["--preset=fidelity", "--profile=paper"], "expected profile released, where its points start, found paper"),
         (["etta=0.3"], "did you mean eta"),
     ],
 )
@@ -97,6 +99,13 @@ def test_mistakes_are_one_line_before_any_work(assignments: list[str], message: 
     assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
     assert message in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_points_that_set_what_is_set_anyway_are_one_point(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("points: [{}, {eta: 0.3}, {eta: 0.4}]")
+    with pytest.raises(BenchmarkError, match="found eta=0.4 again, which is the configuration of no settings"):
+        as_suite(sweep_of([], file=file), "voc21", profile=None, settings={})
 
 
 def test_presets_hold_valid_points_beside_figures_of_the_paper() -> None:
@@ -163,14 +172,27 @@ def test_fidelity_goes_from_the_released_code_to_the_paper() -> None:
     sweep = load_preset("fidelity")
     voc = load_benchmark("voc21")
     configs = [resolve_config(voc, "released", point)[0] for point in sweep.points]
-    first, last = configs[0], configs[-1]
+    first, last, background = configs[0], configs[-3], configs[-2:]
     assert first == resolve_config(voc, "released", {})[0]
     assert last.model_dump(exclude={"profile"}) == resolve_config(voc, "paper", {})[0].model_dump(exclude={"profile"})
     changed = [
         {field for field in PROFILES["paper"] if getattr(config, field) != getattr(first, field)}
-        for config in configs[1:-1]
+        for config in configs[1:-3]
     ]
     assert [next(iter(fields)) for fields in changed if len(fields) == 1] == list(PROFILES["paper"])
+    assert [len(config.background) for config in background] == [112, 112]
+    assert [config.model_copy(update={"background": first.background}) for config in background] == [first, last]
+
+
+def test_the_suite_of_another_request_has_another_name() -> None:
+    sweep, others = sweep_of(["eta=0.3,0.6"]), [{"limit": 3}, {"weights": {"proposal": "openai"}}, {"split": "train"}]
+    plain = as_suite(sweep, "voc21", profile=None, settings={}, name="mine")
+    asked = [as_suite(sweep, "voc21", profile=None, settings={}, name="mine", request=each) for each in others]
+    settings = [as_suite(sweep, "voc21", profile=None, settings={"theta": theta}) for theta in (0.5, 0.6)]
+    profiles = [as_suite(sweep, "voc21", profile=profile, settings={}) for profile in PROFILES]
+    assert (plain.name, asked[0].name) == ("mine", "mine-limit3")
+    assert as_suite(sweep, "voc21", profile=None, settings={}, name="mine", request={"split": None}).name == "mine"
+    assert len({suite.name for suite in (plain, *asked, *settings, *profiles)}) == 8
 
 
 def test_names_of_points_are_fit_for_folders() -> None:
