@@ -1,14 +1,17 @@
-# car-eval on a GPU: docker build -t car-eval . && docker run --gpus all -v /data:/data car-eval eval voc21 --data-root
-# /data/VOCdevkit --weights openai --device cuda --out /data/runs/voc21
+# car-eval on a GPU. Runs go to the folder it is called from and belong to who calls; weights stay in the volume:
+#   docker build -t car-eval .
+#   docker run --rm --gpus all --user "$(id -u):$(id -g)" -v car-cache:/cache -v /data:/data:ro -v "$PWD:/work" \
+#     car-eval eval voc21 --data-root /data/VOCdevkit --weights openai --device cuda
 FROM nvidia/cuda:12.6.3-cudnn-runtime-ubuntu24.04
 
-# Compilers and headers: pydensecrf2 is built from source where there is no wheel for this Python.
+# Compilers and headers: pydensecrf2 is built from source where there is no wheel for this Python. wget: KubeRay's probes.
 RUN apt-get update -qq \
-    && apt-get install -y -qq --no-install-recommends python3 python3-dev python3-venv build-essential git \
+    && apt-get install -y -qq --no-install-recommends python3 python3-dev python3-venv build-essential git wget \
     && rm -rf /var/lib/apt/lists/*
 
 ENV PATH=/opt/car/bin:$PATH PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1
-RUN python3 -m venv /opt/car
+# A login shell, in which Ray may be started, sets its own PATH.
+RUN python3 -m venv /opt/car && echo 'PATH=/opt/car/bin:$PATH' > /etc/profile.d/car.sh
 WORKDIR /src
 # Requirements first: a change of the code does not install them anew.
 COPY constraints.txt ./
@@ -18,10 +21,14 @@ COPY car_core car_core
 COPY dataset_adapters dataset_adapters
 COPY evaluation evaluation
 COPY results results
-RUN pip install --quiet --constraint constraints.txt . && rm -rf /src/*
+# Extras of pyproject.toml; empty for none.
+ARG EXTRAS=sam,distributed,serve
+RUN pip install --quiet --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}" && rm -rf /src/*
 
-RUN useradd --create-home car
+# Any user may write here. One without an entry in /etc/passwd has no name and no home but these.
+RUN install -d -m 1777 /cache /work && useradd --home-dir /cache car
+ENV HOME=/cache USER=car HF_HOME=/cache/huggingface CAR_CACHE=/cache/car-eval
 USER car
-WORKDIR /home/car
+WORKDIR /work
 ENTRYPOINT ["car"]
 CMD ["--help"]

@@ -67,7 +67,7 @@ ablations: $(STAMP)  ## the paper's ablations on the miniature, tables and plots
 	@for preset in $(ABLATIONS); do \
 	  $(VENV)/bin/car sweep mini-voc --preset "$$preset" --jobs $(JOBS) $(LIMITED) $(ARGS) || exit $$?; \
 	done
-	$(VENV)/bin/python -m results.ablations_page '$(PAGE)' $(ABLATIONS:%=results/runs/suite-%-mini-voc)
+	$(VENV)/bin/python -m results.ablations_page '$(PAGE)' $(ABLATIONS:%=results/runs/suite-%-mini-voc$(LIMIT:%=-limit%))
 
 docs-tables: $(STAMP)  ## fill in the measured tables of docs/ from results/runs, after make ablations and car eval mini-voc --method all
 	$(VENV)/bin/python -m results.docs_tables docs/baselines.md docs/fidelity.md

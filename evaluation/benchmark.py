@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from car_core import CaRConfig, ConfigError
-from car_core.config import PROFILES, CRFConfig, Profile
+from car_core.config import PROFILES, Profile
 from dataset_adapters.sample import unknown_name
 
 CAR = "car"
@@ -114,12 +114,12 @@ def _read(name: str) -> dict[str, Any]:
     """A benchmark's fields, those of its base included."""
     own = yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
     base = own.pop("base", None)
-    return own if base is None else _merged(_read(base), own)
+    return own if base is None else merged(_read(base), own)
 
 
-def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with the fields of `own` in place of its own; what is a mapping in both is merged likewise."""
-    both = {key: _merged(base[key], own[key]) for key in own if _are_mappings(base.get(key), own[key])}
+    both = {key: merged(base[key], own[key]) for key in own if _are_mappings(base.get(key), own[key])}
     return {**base, **own, **both}
 
 
@@ -137,7 +137,7 @@ def resolve_config(
     refuse_fields(settings, NOT_SETTINGS)
     own = {**benchmark.config, **benchmark.profiles.get(profile, {})}
     try:
-        config = CaRConfig(**{"profile": profile, **own, **settings})
+        config = CaRConfig(**merged({"profile": profile, **own}, settings))
     except ConfigError as error:
         raise BenchmarkError(str(error)) from None
     return config, {field: _source(field, own, settings) for field in type(config).model_fields}
@@ -162,14 +162,14 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
     """``key=value`` texts as configuration values; values are YAML (``eta=0.5``, ``prompts=[blur, gray]``).
 
     ``lambda`` stands for the field ``lambda_``; ``crf.iterations=5`` changes one field of the CRF, ``sam.model`` one of
-    SAM. Raises BenchmarkError for text that is no assignment or no YAML.
+    SAM. Later texts win, field by field. Raises BenchmarkError for text that is no assignment or no YAML.
     """
     settings: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
             raise BenchmarkError(f"--set: expected key=value, found {assignment!r}")
-        _assign(settings, key.strip(), _yaml(assignment, text))
+        settings = merged(settings, _setting(key.strip(), _yaml(assignment, text)))
     return settings
 
 
@@ -184,15 +184,13 @@ def parse_protocol(assignments: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def _assign(settings: dict[str, Any], key: str, value: Any) -> None:
+def _setting(key: str, value: Any) -> dict[str, Any]:
     outer, dot, inner = key.partition(".")
     if not dot:
-        settings["lambda_" if key == "lambda" else key] = value
-        return
+        return {"lambda_" if key == "lambda" else key: value}
     if outer not in ("crf", "sam"):
         raise BenchmarkError(f"--set {key}: expected a field, crf.<field> or sam.<field>")
-    usual = CRFConfig().model_dump() if outer == "crf" else {}
-    settings[outer] = {**(settings.get(outer) or usual), inner: value}
+    return {outer: {inner: value}}
 
 
 def _yaml(assignment: str, text: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,19 +25,25 @@ from evaluation.commands.options import (
     HfOption,
     ImageColumnOption,
     ImagesOption,
+    LimitOption,
     MaskColumnOption,
     MasksOption,
     MaxPixelsOption,
     MethodOption,
+    NamesName,
+    NamesOption,
     PrecisionName,
     PrecisionOption,
     ProfileOption,
     ProposalWeightsOption,
+    ProtocolOption,
     RefineWorkersOption,
     SamOption,
     SavePredictionsOption,
     SaveProposalsOption,
     SettingsOption,
+    SourceOption,
+    SplitOption,
     TimeoutOption,
     WeightsOption,
     WorkersOption,
@@ -54,13 +59,6 @@ from evaluation.telling import tell
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False
 )
-
-
-class NamesOption(str, Enum):
-    """Query texts of a label space."""
-
-    released = "released"
-    dataset = "dataset"
 
 
 def _print_version(wanted: bool) -> None:
@@ -105,19 +103,11 @@ def eval_command(
     profile: ProfileOption = None,
     sam: SamOption = None,
     set_: SettingsOption = None,
-    split: Annotated[str | None, typer.Option(help="Split of the data set, or a file of ids.")] = None,
-    source: Annotated[
-        str | None,
-        typer.Option(help="Label source of a data set with several. [default: the first that is there]"),
-    ] = None,
-    protocol: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Change how targets are built or scored. Repeatable."),
-    ] = None,
-    names: Annotated[NamesOption, typer.Option(help="Query texts: released, or plain class names.")] = (
-        NamesOption.released
-    ),
-    limit: Annotated[int | None, typer.Option(help="Evaluate the first N samples only.")] = None,
+    split: SplitOption = None,
+    source: SourceOption = None,
+    protocol: ProtocolOption = None,
+    names: NamesOption = NamesName.released,
+    limit: LimitOption = None,
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Evaluate part I of N only; car merge joins the parts.")
     ] = None,

@@ -11,7 +11,7 @@ import numpy as np
 
 from car_core import CaR, CaRConfig, ConfigError
 from car_core.segmentation import Segmentation, Step
-from evaluation.benchmark import load_benchmark, resolve_config
+from evaluation.benchmark import load_benchmark, merged, resolve_config
 from evaluation.reference_entries import Array, check_entries
 from results import strict_json
 
@@ -107,7 +107,7 @@ class Reference:
         own = {_SETTING_NAMES.get(key, key): value for key, value in self._settings().items()}
         models = {key: text for key in ("proposal_model", "classifier_model") if (text := self._beside(key))}
         try:
-            return CaRConfig(**{**config.model_dump(), **models, **own, **settings})
+            return CaRConfig(**merged({**config.model_dump(), **models, **own}, settings))
         except ConfigError as error:
             raise ReferenceFileError(f"{self.path}: settings: {error}") from None
 

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from car_core.config import PROFILES, Profile
+from car_core.config import PROFILES, CaRConfig, Profile
 from dataset_adapters.sample import unknown_name
-from evaluation.benchmark import Benchmark, BenchmarkError, load_benchmark, parse_settings, resolve_config
+from evaluation.benchmark import Benchmark, BenchmarkError, load_benchmark, merged, parse_settings, resolve_config
 from evaluation.suite_files import Suite, SuiteRun
 from results import identity_of, paper_rows
 from results.store import one_line
@@ -160,12 +160,28 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def fidelity() -> Sweep:
-    """From profile `released`, each switch as the paper has it alone, and all of them together."""
-    paper = PROFILES["paper"]
-    points = ({}, *({switch: value} for switch, value in paper.items()), dict(paper))
-    words = ("none", *(_text({switch: value}) for switch, value in paper.items()), "all")
+    """From profile `released`, each switch as the paper has it alone, and all of them together.
+
+    Then the paper's background queries, which no profile sets: alone, and with all switches.
+    """
+    paper, words_behind = PROFILES["paper"], _background()
+    points = (
+        {},
+        *({switch: value} for switch, value in paper.items()),
+        dict(paper),
+        words_behind,
+        {**paper, **words_behind},
+    )
+    switches = (_text({switch: value}) for switch, value in paper.items())
+    words = ("none", *switches, "all", "background of table6", "all, background of table6")
     shown = tuple({"switch": word} for word in words)
     return Sweep("Switches of the released code, each as the paper has it", points, profile="released", shown=shown)
+
+
+def _background() -> Point:
+    """The background queries of the paper's best row of Table 6: all groups."""
+    groups = _read_preset("table6").groups
+    return _PresetPoint(background=tuple(groups)).settings(groups)
 
 
 def preset_names() -> list[str]:
@@ -181,7 +197,7 @@ def load_preset(name: str) -> Sweep:
         raise BenchmarkError(unknown_name("preset", name, names))
     if name == FIDELITY:
         return fidelity()
-    preset = _Preset.model_validate(yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
+    preset = _read_preset(name)
     return Sweep(
         preset.title,
         tuple(point.settings(preset.groups) for point in preset.points),
@@ -191,30 +207,59 @@ def load_preset(name: str) -> Sweep:
     )
 
 
+def _read_preset(name: str) -> _Preset:
+    return _Preset.model_validate(yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
+
+
 def as_suite(
-    sweep: Sweep, benchmark: str, *, profile: Profile | None, settings: Mapping[str, Any], name: str = ""
+    sweep: Sweep,
+    benchmark: str,
+    *,
+    profile: Profile | None,
+    settings: Mapping[str, Any],
+    name: str = "",
+    request: Mapping[str, Any] | None = None,
 ) -> Suite:
     """The sweep on a benchmark as a suite of one run a point.
 
-    settings: configuration fields of all points. name: of the suite; empty for one made from the points. Every point
-    is checked here, before any work: raises BenchmarkError for an unknown field, an impossible value, a point given
-    twice, or none.
+    settings: configuration fields of all points; a point's own win, field by field. name: of the suite; empty for one
+    made from the points. request: what else of the user's the figures depend on; with the profile and settings it is
+    in the name, so that the table of another request stays. Every point is checked here, before any work: raises
+    BenchmarkError for an unknown field, an impossible value, two points of one configuration, a preset of another
+    profile, or no point.
     """
+    if profile and sweep.profile not in (None, profile):
+        raise BenchmarkError(f"sweep: expected profile {sweep.profile}, where its points start, found {profile}")
     known, digests = load_benchmark(benchmark), [identity_of(point) for point in sweep.points]
-    for digest, point in zip(digests, sweep.points, strict=True):
-        if digests.count(digest) > 1:
-            raise BenchmarkError(f"sweep: expected each point once, found {_text(point)} again")
-        resolve_config(known, profile or sweep.profile or known.profile, {**settings, **_settings(point)})
+    whole = [merged(settings, _settings(point)) for point in sweep.points]
+    start = profile or sweep.profile or known.profile
+    _require_different(sweep.points, [resolve_config(known, start, own)[0] for own in whole])
     paper = sweep.paper if sweep.paper and _is_of(sweep, known) else (None,) * len(sweep.points)
     shown = sweep.shown or sweep.points
     runs = tuple(
-        SuiteRun(
-            benchmark=benchmark, variant=variant, settings={**settings, **_settings(point)}, point=words, paper=value
-        )
-        for variant, point, words, value in zip(_variants(shown, digests), sweep.points, shown, paper, strict=True)
+        SuiteRun(benchmark=benchmark, variant=variant, settings=own, point=words, paper=value)
+        for variant, own, words, value in zip(_variants(shown, digests), whole, shown, paper, strict=True)
     )
     title = f"{sweep.title}; all with {_text(settings)}" if settings else sweep.title
-    return Suite(name=name or f"sweep-{benchmark}-{identity_of({'points': digests})[:8]}", title=title, runs=runs)
+    name = name or f"sweep-{benchmark}-{identity_of({'points': digests})[:8]}"
+    asked = {"profile": profile, "settings": settings, **(request or {})}
+    return Suite(name=name + _suffix(asked), title=title, runs=runs)
+
+
+def _require_different(points: Sequence[Point], configs: Sequence[CaRConfig]) -> None:
+    """Raise BenchmarkError for two points of one configuration: they would be one run."""
+    for i, (point, config) in enumerate(zip(points, configs, strict=True)):
+        if config in configs[:i]:
+            earlier = points[configs.index(config)]
+            same = "" if earlier == point else f", which is the configuration of {_text(earlier) or 'no settings'}"
+            raise BenchmarkError(f"sweep: expected each point once, found {_text(point) or 'no settings'} again{same}")
+
+
+def _suffix(asked: Mapping[str, Any]) -> str:
+    """What a suite's name ends in: the limit in plain, a digest of all else that was asked for; empty for nothing."""
+    limit = f"-limit{asked['limit']}" if asked.get("limit") else ""
+    others = {key: value for key, value in asked.items() if value and key != "limit"}
+    return limit + (f"-{identity_of(others)[:8]}" if others else "")
 
 
 def _is_of(sweep: Sweep, benchmark: Benchmark) -> bool:
@@ -235,7 +280,16 @@ def _variants(points: Sequence[Point], digests: Sequence[str]) -> Iterator[str]:
 
 
 def _text(point: Point) -> str:
-    return ",".join(f"{key}={_word(value)}" for key, value in point.items())
+    return ",".join(f"{key}={_word(value)}" for key, value in _fields(point))
+
+
+def _fields(point: Point) -> Iterator[tuple[str, Any]]:
+    """The settings one by one, those of the CRF and of SAM by their dotted names."""
+    for key, value in point.items():
+        if isinstance(value, Mapping):
+            yield from _fields({f"{key}.{inner}": own for inner, own in value.items()})
+        else:
+            yield key, value
 
 
 def _word(value: Any) -> str:

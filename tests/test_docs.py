@@ -50,14 +50,58 @@ def car_calls(script: str) -> list[str]:
 
 
 def test_commands_of_the_pages_are_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every call of `car` in a shell block has options that there are, with values that they take."""
+    """Every call of `car` in a shell block has options that there are, with values that they take.
+
+    What is in brackets may be left out; here it is not.
+    """
     monkeypatch.chdir(tmp_path)
     for photo in ("photo1.jpg", "photo2.jpg"):
         Path(photo).touch()
     calls = [call for page in PAGES for text in shell_blocks(page) for call in car_calls(text)]
     assert len(calls) > 30
     for call in calls:
-        assert parsed(call.replace("[NAME]", "voc")), call
+        whole = re.sub(r"\[(-[^]]+)\](?:\.\.\.)?", r"\1", call.replace("[NAME]", "voc"))
+        assert parsed(whole), call
+
+
+def outside_fences(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def test_blocks_of_commands_are_fenced() -> None:
+    """An indented block would not be looked at by the tests above."""
+    found = {page.name: re.findall(r"^ {4,}((?:car|make) .*)", outside_fences(page), re.MULTILINE) for page in PAGES}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def unknown_words(call: str) -> set[str]:
+    """Commands and options in a call of `car` that there are not; a call in a sentence need not be a whole one."""
+    found: Any = typer.main.get_command(app)
+    words = shlex.split(call)[1:]
+    while hasattr(found, "commands") and words and words[0].islower() and not words[0].startswith("-"):
+        name = words.pop(0)
+        if name not in found.commands:
+            return {name}
+        found = found.commands[name]
+    known = {"--help", *(option for each in found.params for option in (*each.opts, *each.secondary_opts))}
+    return {option for word in words if (option := word.partition("=")[0]).startswith("-")} - known
+
+
+def test_commands_in_sentences_have_options_that_there_are() -> None:
+    texts = {page: re.findall(r"`(car [^`]+)`", outside_fences(page)) for page in PAGES}
+    assert sum(map(len, texts.values())) > 60
+    for page, calls in texts.items():
+        for call in calls:
+            assert unknown_words(" ".join(call.split())) == set(), (page.name, call)
+    assert unknown_words("car eval voc21 --mask x --set=a=1") == {"--mask"}
+    assert unknown_words("car evil voc21") == {"evil"}
+
+
+def test_targets_of_the_pages_are_in_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = [name for page in PAGES for name in re.findall(r"(?:^|`)make ([a-z0-9-]+)", page.read_text(), re.MULTILINE)]
+    assert len(named) > 30
+    assert set(named) <= targets
 
 
 def test_every_fault_names_a_test_that_there_is() -> None:
@@ -91,15 +135,13 @@ def test_the_examples_of_adding_run_as_they_stand(tmp_path: Path, monkeypatch: p
 
 def headings(page: Path) -> set[str]:
     """The anchors of a page's headings."""
-    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    titles = (title.lower() for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE))
+    titles = (title.lower() for title in re.findall(r"^#+ (.+)$", outside_fences(page), re.MULTILINE))
     return {re.sub(r"[^\w -]", "", title).strip().replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
 def test_links_lead_to_files_and_headings_that_are_there(page: str) -> None:
-    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    for target in re.findall(r"\]\(([^)\s]+)\)", outside_fences(ROOT / page)):
         if not re.match(r"[a-z]+:", target):
             path, _, anchor = target.partition("#")
             file = (ROOT / page).parent / path if path else ROOT / page

@@ -40,6 +40,13 @@ class PredictionFormatName(str, Enum):
     rle = "rle"
 
 
+class NamesName(str, Enum):
+    """Query texts of a label space."""
+
+    released = "released"
+    dataset = "dataset"
+
+
 class ModeName(str, Enum):
     """What is asked of the queries together."""
 
@@ -89,6 +96,16 @@ SamOption = Annotated[
         help="Refine masks by SAM, HQ-SAM or SAM 2 of transformers: a hub name, a folder, random:SEED.",
     ),
 ]
+SplitOption = Annotated[str | None, typer.Option(help="Split of the data set, or a file of ids.")]
+SourceOption = Annotated[
+    str | None, typer.Option(help="Label source of a data set with several. [default: the first that is there]")
+]
+ProtocolOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Change how targets are built or scored. Repeatable."),
+]
+NamesOption = Annotated[NamesName, typer.Option(help="Query texts: released, or plain class names.")]
+LimitOption = Annotated[int | None, typer.Option(help="Evaluate the first N samples only.")]
 ModeOption = Annotated[
     ModeName, typer.Option(help="semantic: one label a pixel. referring: all phrases name one object.")
 ]

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from evaluation.commands.options import (
     AllowFailuresOption,
     BatchSizeOption,
+    ClassifierWeightsOption,
     DeviceOption,
     FreshOption,
     JobsOption,
+    LimitOption,
+    MaxPixelsOption,
+    NamesName,
+    NamesOption,
     PrecisionName,
     PrecisionOption,
     ProfileOption,
+    ProposalWeightsOption,
+    ProtocolOption,
     RefineWorkersOption,
+    SamOption,
     SettingsOption,
+    SourceOption,
+    SplitOption,
+    TimeoutOption,
     WeightsOption,
     WorkersOption,
     weights_by_role,
+    with_sam,
 )
 from evaluation.commands.terminal import show_run
 from evaluation.exit_status import exit_if_failed, one_line_errors
@@ -49,10 +62,16 @@ def sweep_command(
     ] = False,
     data_root: Annotated[Path | None, typer.Option(help="Folder of the data set, as for eval.")] = None,
     weights: WeightsOption = None,
+    proposal_weights: ProposalWeightsOption = None,
+    classifier_weights: ClassifierWeightsOption = None,
     profile: ProfileOption = None,
+    sam: SamOption = None,
     set_: SettingsOption = None,
-    split: Annotated[str | None, typer.Option(help="Split of the data set, or a file of ids.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Evaluate the first N samples only.")] = None,
+    split: SplitOption = None,
+    source: SourceOption = None,
+    protocol: ProtocolOption = None,
+    names: NamesOption = NamesName.released,
+    limit: LimitOption = None,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = PrecisionName.float32,
     out: Annotated[
@@ -63,6 +82,8 @@ def sweep_command(
     jobs: JobsOption = 1,
     workers: WorkersOption = 0,
     refine_workers: RefineWorkersOption = 0,
+    sample_timeout: TimeoutOption = 300.0,
+    max_pixels: MaxPixelsOption = None,
     fresh: FreshOption = False,
     allow_failures: AllowFailuresOption = False,
 ) -> None:
@@ -72,40 +93,45 @@ def sweep_command(
     before is listed without being run again. Exit status as for eval.
     """
     with one_line_errors():
-        from evaluation.benchmark import parse_settings
+        from evaluation.benchmark import parse_protocol, parse_settings
         from evaluation.preflight import check_request
         from evaluation.sweep import as_suite, sweep_of
 
         sweep = sweep_of(axes or [], preset=preset, file=file, one_by_one=one_at_a_time)
-        source = profile.value if profile else sweep.profile
+        request: dict[str, Any] = {
+            "data_root": data_root,
+            "weights": weights_by_role(weights, proposal_weights, classifier_weights),
+            "source": source,
+            "protocol": parse_protocol(protocol or []),
+            "limit": limit,
+        }
         suite = as_suite(
             sweep,
             benchmark,
-            profile=source,
-            settings=parse_settings(set_ or []),
+            profile=profile.value if profile else None,
+            settings=parse_settings(with_sam(set_, sam)),
             name=f"{preset}-{benchmark}" if preset else "",
+            request=_beyond_defaults(request, split=split, names=names, precision=precision),
         )
-        by_role = weights_by_role(weights, None, None)
-        check_request(
-            benchmark, data_root=data_root, weights=by_role, profile=source, split=split, limit=limit, out=out
-        )
+        request |= {"profile": profile.value if profile else sweep.profile, "out": out}
+        for run in suite.runs:
+            check_request(run.benchmark, settings=run.settings, split=split, **request)
         from evaluation.suite import run_suite  # torch: seconds
         from results.sweep_plot import write_sweep_plot
 
         finished = run_suite(
             suite,
-            out=out,
+            **request,
             jobs=jobs,
-            data_root=data_root,
-            weights=weights,
-            profile=source,
             split=split,
-            limit=limit,
+            names=names.value,
             device=device,
             precision=precision.value,
             batch_size=batch_size,
             workers=workers,
             refine_workers=refine_workers,
+            sample_timeout=sample_timeout or None,
+            max_pixels=max_pixels,
             fresh=fresh,
         )
         show_run(finished.path)
@@ -113,3 +139,18 @@ def sweep_command(
     tell(f"Sweep directory: {finished.path}")
     tell(f"Plot: {plot}" if plot else "notice: no plot without matplotlib: pip install 'car-eval[plot]'")
     exit_if_failed(finished.runs.values(), allow=allow_failures)
+
+
+def _beyond_defaults(
+    request: Mapping[str, Any], *, split: str | None, names: NamesName, precision: PrecisionName
+) -> dict[str, Any]:
+    """What figures depend on and is not as by default, as JSON values."""
+    root, weights = request["data_root"], {role: own for role, own in request["weights"].items() if own}
+    return {
+        **request,
+        "data_root": root and str(root.resolve()),
+        "weights": weights,
+        "split": split,
+        "names": None if names is NamesName.released else names.value,
+        "precision": None if precision is PrecisionName.float32 else precision.value,
+    }

@@ -94,6 +94,19 @@ def test_settings_are_yaml_and_reach_into_the_crf() -> None:
     assert resolve_config(load_benchmark("voc21"), "released", parse_settings(["crf=null"]))[0].crf is None
 
 
+def test_later_settings_win_field_by_field() -> None:
+    assert parse_settings(["crf.iterations=3", "crf.bg_factor=2", "crf.iterations=4"]) == {
+        "crf": {"iterations": 4, "bg_factor": 2}
+    }
+    assert parse_settings(["crf.bg_factor=2", "crf={iterations: 3}"]) == {"crf": {"bg_factor": 2, "iterations": 3}}
+    assert parse_settings(["crf.iterations=3", "crf=null"]) == {"crf": None}
+    voc = load_benchmark("voc21")
+    own = voc.model_copy(update={"config": {**voc.config, "crf": {"bg_factor": 2}}})
+    crf = resolve_config(own, "released", parse_settings(["crf.iterations=3"]))[0].crf
+    assert crf is not None
+    assert (crf.iterations, crf.bg_factor) == (3, 2)
+
+
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from car_core.clip import open_clip
 from evaluation.cli import app
-from evaluation.reference import Difference, check_reference
+from evaluation.reference import Difference, Reference, check_reference
 
 CORE_TESTS = Path(__file__).parents[1] / "car_core"
 SHARED = Path(__file__).parents[2].parent / "shared" / "reference"
@@ -107,6 +107,13 @@ def test_a_switch_set_otherwise_shows(made: Path) -> None:
     result = check(made / "reference.npz", "--set", "classifier_feature=last_block")
     assert result.exit_code == 4
     assert "DIFFERENT" in result.stdout
+
+
+def test_fields_of_the_crf_in_the_file_stay_beside_those_that_are_given(made: Path) -> None:
+    file = changed(made, "crf.npz", settings=json.dumps({"crf": {"bg_factor": 2.0, "iterations": 4}}))
+    crf = Reference(file).configuration({"crf": {"iterations": 3}}).crf
+    assert crf is not None
+    assert (crf.iterations, crf.bg_factor) == (3, 2)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from typer.testing import CliRunner, Result
 from car_core.clip import ClassifierTower
 from car_core.config import PROFILES
 from car_core.proposals import ProposalGenerator
+from dataset_adapters.images import MAX_PIXELS_VARIABLE
 from evaluation import suite as suite_module
-from evaluation.benchmark import BenchmarkError, load_benchmark, resolve_config
+from evaluation.benchmark import BenchmarkError, load_benchmark, parse_settings, resolve_config
 from evaluation.cli import app
 from evaluation.runner import RunOptions, evaluate
 from evaluation.suite import run_suite
@@ -87,6 +89,8 @@ def test_a_file_that_is_no_sweep_is_one_line(text: str, tmp_path: Path) -> None:
         ([], "expected key=value,value,... or a file or a preset"),
         (["eta=0.3,0.3"], "expected each point once, found eta=0.3 again"),
         (["eta=0.3,1.3"], "eta"),
+        (["eta=1,1.0"], "expected each point once, found eta=1.0 again"),
+        (["--preset=fidelity", "--profile=paper"], "expected profile released, where its points start, found paper"),
         (["etta=0.3"], "did you mean eta"),
     ],
 )
@@ -95,6 +99,13 @@ def test_mistakes_are_one_line_before_any_work(assignments: list[str], message: 
     assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
     assert message in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_points_that_set_what_is_set_anyway_are_one_point(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("points: [{}, {eta: 0.3}, {eta: 0.4}]")
+    with pytest.raises(BenchmarkError, match="found eta=0.4 again, which is the configuration of no settings"):
+        as_suite(sweep_of([], file=file), "voc21", profile=None, settings={})
 
 
 def test_presets_hold_valid_points_beside_figures_of_the_paper() -> None:
@@ -122,6 +133,34 @@ def test_groups_of_background_queries_are_named_in_tables_and_joined_in_runs() -
 
 
 @pytest.mark.parametrize(
+    ("axis", "assignments", "expected"),
+    [
+        (
+            "crf.iterations=5,10",
+            ["crf.implementation=torch", "crf.bg_factor=2"],
+            [{"iterations": n, "implementation": "torch", "bg_factor": 2} for n in (5, 10)],
+        ),
+        ("crf.iterations=5,6", ["crf.iterations=7"], [{"iterations": 5}, {"iterations": 6}]),
+        ("crf={iterations: 5},null", ["crf.bg_factor=2"], [{"iterations": 5, "bg_factor": 2}, None]),
+        ("crf.iterations=5", ["crf=null"], [{"iterations": 5}]),
+        ("sam.min_overlap=0,0.05", ["sam.model=m"], [{"model": "m", "min_overlap": n} for n in (0, 0.05)]),
+        ("sam.model=a,b", ["sam.model=m", "sam.points_per_side=2"], [{"model": n, "points_per_side": 2} for n in "ab"]),
+    ],
+    ids=["crf", "point wins", "whole", "switched on", "sam", "sam wins"],
+)
+def test_fields_of_crf_and_sam_are_kept_beside_those_of_a_point(
+    axis: str, assignments: list[str], expected: list[dict[str, Any] | None]
+) -> None:
+    suite = as_suite(sweep_of([axis]), "voc21", profile=None, settings=parse_settings(assignments))
+    [outer] = suite.runs[0].settings
+    assert [run.settings[outer] for run in suite.runs] == expected
+    assert suite.title.endswith(f"; all with {','.join(assignments)}".replace("=null", "=None"))
+    for run, wanted in zip(suite.runs, expected, strict=True):
+        found = getattr(resolve_config(load_benchmark("voc21"), "released", run.settings)[0], outer)
+        assert wanted is None if found is None else wanted.items() <= found.model_dump().items()
+
+
+@pytest.mark.parametrize(
     ("benchmark", "beside"), [("voc21", True), ("mini-voc", True), ("voc20", False), ("pc459", False)]
 )
 def test_figures_of_the_paper_stand_beside_their_own_benchmark_alone(benchmark: str, beside: bool) -> None:
@@ -133,14 +172,27 @@ def test_fidelity_goes_from_the_released_code_to_the_paper() -> None:
     sweep = load_preset("fidelity")
     voc = load_benchmark("voc21")
     configs = [resolve_config(voc, "released", point)[0] for point in sweep.points]
-    first, last = configs[0], configs[-1]
+    first, last, background = configs[0], configs[-3], configs[-2:]
     assert first == resolve_config(voc, "released", {})[0]
     assert last.model_dump(exclude={"profile"}) == resolve_config(voc, "paper", {})[0].model_dump(exclude={"profile"})
     changed = [
         {field for field in PROFILES["paper"] if getattr(config, field) != getattr(first, field)}
-        for config in configs[1:-1]
+        for config in configs[1:-3]
     ]
     assert [next(iter(fields)) for fields in changed if len(fields) == 1] == list(PROFILES["paper"])
+    assert [len(config.background) for config in background] == [112, 112]
+    assert [config.model_copy(update={"background": first.background}) for config in background] == [first, last]
+
+
+def test_the_suite_of_another_request_has_another_name() -> None:
+    sweep, others = sweep_of(["eta=0.3,0.6"]), [{"limit": 3}, {"weights": {"proposal": "openai"}}, {"split": "train"}]
+    plain = as_suite(sweep, "voc21", profile=None, settings={}, name="mine")
+    asked = [as_suite(sweep, "voc21", profile=None, settings={}, name="mine", request=each) for each in others]
+    settings = [as_suite(sweep, "voc21", profile=None, settings={"theta": theta}) for theta in (0.5, 0.6)]
+    profiles = [as_suite(sweep, "voc21", profile=profile, settings={}) for profile in PROFILES]
+    assert (plain.name, asked[0].name) == ("mine", "mine-limit3")
+    assert as_suite(sweep, "voc21", profile=None, settings={}, name="mine", request={"split": None}).name == "mine"
+    assert len({suite.name for suite in (plain, *asked, *settings, *profiles)}) == 8
 
 
 def test_names_of_points_are_fit_for_folders() -> None:
@@ -186,6 +238,39 @@ def test_a_sweep_is_a_folder_of_runs_and_a_table(
     assert car("table", tmp_path / "all").stdout.strip() == result.stdout.strip()
     with Image.open(tmp_path / "all" / "plot.png") as plot:
         assert min(plot.size) > 200
+
+
+def test_options_of_eval_reach_every_point(
+    sweep: Any, tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers", reason="needs the extra sam")
+    monkeypatch.setenv(MAX_PIXELS_VARIABLE, "67108864")
+    own = ["--sam=random:0", "--set=sam.points_per_side=2", "--names=dataset"]
+    own += ["--proposal-weights=random:2", "--sample-timeout=60", "--max-pixels=5000"]
+    result = sweep(*own, "--limit=1", f"--out={tmp_path / 'all'}")
+    assert result.exit_code == 0, result.stderr
+    assert os.environ[MAX_PIXELS_VARIABLE] == "5000"
+    fast = [f"--set={key}={json.dumps(value)}" for key, value in FAST.items()]
+    for eta, lambda_ in ((0.3, 0.2), (0.6, 0.4)):
+        point = ["--set", f"eta={eta}", "--set", f"lambda={lambda_}"]
+        alone = car(*tiny_run.arguments(*fast, *own, *point), "--limit=1", "--fresh", "--json")
+        assert alone.exit_code == 0, alone.stderr
+        there = RunDirectory(tmp_path / "all" / f"voc21-eta={eta}-lambda={lambda_}").read_header()
+        assert there.identity == json.loads(alone.stdout)["identity"]
+        assert there.config["sam"]["points_per_side"] == 2
+
+
+def test_source_and_protocol_of_a_sweep_are_those_of_eval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    fast = ["--set=crf=null", "--set=recurrence=none", "--limit=1", "--workers=0"]
+    for benchmark, option in (("mini-coco-object", "--source=instances"), ("mini-refcoco", "--protocol=overlaps=lost")):
+        swept = car("sweep", benchmark, "eta=0.4", *fast, option, f"--out={tmp_path / benchmark}")
+        assert swept.exit_code == 0, swept.stderr
+        there = RunDirectory(tmp_path / benchmark / f"{benchmark}-eta=0.4").read_header()
+        own = ["eval", benchmark, "--set=eta=0.4", *fast, "--json"]
+        alone, plain = (car(*own, *more, f"--out={tmp_path / str(len(more))}", "--fresh") for more in ([option], []))
+        assert there.identity == json.loads(alone.stdout)["identity"]
+        assert there.identity != json.loads(plain.stdout)["identity"]
 
 
 def test_an_interrupted_sweep_goes_on_and_lists_what_was_run(
