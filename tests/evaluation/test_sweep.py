@@ -104,7 +104,7 @@ def test_mistakes_are_one_line_before_any_work(assignments: list[str], message: 
 def test_points_that_set_what_is_set_anyway_are_one_point(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("points: [{}, {eta: 0.3}, {eta: 0.4}]")
-    with pytest.raises(BenchmarkError, match="found eta=0.4 again, which is the configuration of no settings"):
+    with pytest.raises(BenchmarkError, match=r"found eta=0\.4 again, which is the configuration of no settings"):
         as_suite(sweep_of([], file=file), "voc21", profile=None, settings={})
 
 
