@@ -1,6 +1,6 @@
 """Golden files: the figures that runs are expected to give, and how far each may lie from them.
 
-A golden names the weights and the data behind its figures, so that other ones are an error and not a change.
+A golden names the weights, data and settings behind its figures, so that other ones are an error and not a change.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from results import strict_json
 from results.atomic import write_atomically
+from results.facts import user_settings
 from results.render import Column, Table
 from results.schema import RunHeader, Sha256
 from results.store import StoreError, one_line
@@ -46,8 +47,15 @@ class GoldenRun(_Model):
     """Fingerprint of its data set."""
     weights: dict[str, Sha256 | None]
     """sha256 of the weights by role; null where no file exists."""
+    settings: list[str] | None = None
+    """The switches that the user set, as key=value; null in files of before they were kept: any."""
     figures: dict[str, Figure] = Field(min_length=1)
     """Every metric of the run, and the counts of samples."""
+
+    def exact(self) -> GoldenRun:
+        """The same without any tolerance."""
+        figures = {name: Figure(expected=figure.expected) for name, figure in self.figures.items()}
+        return self.model_copy(update={"figures": figures})
 
 
 class Golden(_Model):
@@ -55,6 +63,10 @@ class Golden(_Model):
 
     schema_version: Literal[1] = 1
     runs: dict[str, GoldenRun] = Field(min_length=1)
+
+    def exact(self) -> Golden:
+        """The same without any tolerance, for the machine that the figures were made on."""
+        return self.model_copy(update={"runs": {name: run.exact() for name, run in self.runs.items()}})
 
 
 @dataclass(frozen=True)
@@ -106,7 +118,7 @@ def compare(golden: Golden, headers: Mapping[str, RunHeader]) -> list[Comparison
     """Every figure of the golden and of the runs, side by side.
 
     Raises StoreError, naming run and field, unless the runs are those of the golden, finished, of the same benchmark,
-    data and weights.
+    data, weights and settings.
     """
     if golden.runs.keys() != headers.keys():
         expected, found = (", ".join(names) for names in (golden.runs, headers))
@@ -162,6 +174,7 @@ def _origin(header: RunHeader) -> dict[str, Any]:
         "benchmark": header.benchmark.name,
         "dataset": header.benchmark.dataset.fingerprint,
         "weights": {entry.role: entry.sha256 for entry in header.weights},
+        "settings": sorted(user_settings(header)),
     }
 
 
@@ -180,7 +193,7 @@ def _require_same_origin(name: str, golden: GoldenRun, header: RunHeader) -> Non
     _require_complete(name, header)
     for field, found in _origin(header).items():
         expected = getattr(golden, field)
-        if found != expected:
+        if expected is not None and found != expected:
             raise StoreError(f"{name}: {field}: expected {expected} as in the golden file, found {found} in the run")
 
 

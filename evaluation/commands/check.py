@@ -33,6 +33,9 @@ def check_command(
         float | None,
         typer.Option(min=0, help="With --update: tolerance of every metric, in 0..1. [default: as before, else 0]"),
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="No tolerance: for the machine and packages that the figures were made on.")
+    ] = False,
     weights: options.WeightsOption = None,
     proposal_weights: options.ProposalWeightsOption = None,
     classifier_weights: options.ClassifierWeightsOption = None,
@@ -56,10 +59,10 @@ def check_command(
     elif update and golden is None:
         raise typer.BadParameter("--update: expected --golden FILE too, for the package's own is not written to")
     else:
-        _check_golden(run, golden, update=update, tolerance=tolerance)
+        _check_golden(run, golden, update=update, tolerance=tolerance, exact=exact)
 
 
-def _check_golden(run: Path, golden: Path | None, *, update: bool, tolerance: float | None) -> None:
+def _check_golden(run: Path, golden: Path | None, *, update: bool, tolerance: float | None, exact: bool) -> None:
     with one_line_errors():
         from results import is_suite, read_runs
         from results.golden import MINIATURE, compare, comparison_of_figures, of_one_run, read_golden, write_golden
@@ -69,7 +72,7 @@ def _check_golden(run: Path, golden: Path | None, *, update: bool, tolerance: fl
         expected = write_golden(golden, headers, tolerance=tolerance) if update else read_golden(golden)
         if not (update or is_suite(run)):
             expected, headers = of_one_run(expected, next(iter(headers.values())), run.resolve().name)
-        compared = compare(expected, headers)
+        compared = compare(expected.exact() if exact else expected, headers)
         show_tables([comparison_of_figures(compared, golden.name)])
     changed = sum(item.changed for item in compared)
     tell(f"{changed} of {len(compared)} figures changed")

@@ -89,6 +89,10 @@ def test_an_exact_figure_has_no_room(make_header: Make, make_metrics: Make, tmp_
         ),
         ({"benchmark": {"dataset": {"fingerprint": "beef"}}}, "voc21: dataset: expected f00d .*found beef"),
         ({"benchmark": {"name": "voc20"}}, "voc21: benchmark: expected voc21 .*found voc20"),
+        (
+            {"config_sources": {"eta": "profile"}},
+            r"voc21: settings: expected \['eta=0\.4'\] as in the golden file, found \[\]",
+        ),
         ({"status": "running"}, "voc21: expected a finished run, found one that is running"),
     ],
     ids=str,
@@ -100,7 +104,8 @@ def test_other_weights_or_data_are_an_error(
     benchmark = fields["benchmark"]
     own = dict(change.get("benchmark", {}))
     own_dataset = {**benchmark["dataset"], **own.pop("dataset", {})}
-    merged = {**fields, **change, "benchmark": {**benchmark, **own, "dataset": own_dataset}}
+    sources = {**fields["config_sources"], **change.get("config_sources", {})}
+    merged = {**fields, **change, "benchmark": {**benchmark, **own, "dataset": own_dataset}, "config_sources": sources}
     with pytest.raises(StoreError, match=message):
         compare(read_golden(golden), {"voc21": RunHeader.model_validate(merged)})
 
@@ -172,6 +177,16 @@ def test_a_name_cannot_steer_the_terminal(make_header: Make, tmp_path: Path) -> 
     shown = to_markdown(comparison_of_figures(compare(golden, {name: make_header()}), "golden"))
     assert "\x1b" not in shown
     assert r"voc\\u{1b}\[31m\|21" in shown
+
+
+def test_exact_leaves_no_room(make_header: Make, make_metrics: Make, tmp_path: Path) -> None:
+    golden, metrics = tmp_path / "golden.json", make_metrics(miou=0.5)
+    write_golden(golden, {"run": make_header(metrics=metrics)}, tolerance=1e-3)
+    near = write_run(tmp_path / "run", make_header(metrics=make_metrics(miou=0.5 + 1e-9)))
+    assert check(near, "--golden", golden).exit_code == 0
+    assert check(near, "--golden", golden, "--exact").exit_code == 4
+    same = write_run(tmp_path / "same" / "run", make_header(metrics=metrics))
+    assert check(same, "--golden", golden, "--exact").exit_code == 0
 
 
 def test_check_prints_every_figure_and_fails_on_a_change(
