@@ -34,9 +34,9 @@ _WORDS = {
 
 # Pictures of the miniature, and what to look for.
 EXAMPLES = (
-    ("2026_000007", "bird, car, sheep"),
-    ("2026_000014", "cow, train, sofa"),
-    ("2026_000005", "horse, train, bottle"),
+    ("2026_000020", "bottle, motorbike, sofa, car, horse"),
+    ("2026_000028", "aeroplane, car, bird, horse"),
+    ("2026_000046", "bottle, tv, car, horse"),
 )
 
 _HEAD = """\
