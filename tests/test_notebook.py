@@ -19,7 +19,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert all(not cell.get("outputs") for cell in notebook.cells), "outputs are not kept in the repository"
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())]
-    assert any("text/html" in data and "bird" in data["text/html"] for data in shown)
+    assert any("text/html" in data and "motorbike" in data["text/html"] for data in shown)
     assert sum("image/png" in data for data in shown) >= 2
     printed = "".join(o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", ()))
     assert "0.9 " in printed
