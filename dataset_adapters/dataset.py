@@ -68,8 +68,9 @@ class Dataset:
     def shard(self, index: int, count: int) -> Dataset:
         """Return one of `count` parts that share no sample and leave none out.
 
-        Every `count`-th sample from `index` on; of videos whole sequences, about as many frames to each shard. Raises
-        DatasetError unless 0 <= index < count.
+        Every `count`-th sample from `index` on; of videos whole sequences, one after the other, about as many frames to
+        each shard. A shard is empty only where there are fewer samples or sequences than shards. Raises DatasetError
+        unless 0 <= index < count.
         """
         if not 0 <= index < count:
             raise DatasetError(f"shard: expected 0 <= index < count, found index {index}, count {count}")
@@ -77,11 +78,8 @@ class Dataset:
         if not sequences:
             return self[index::count]
         starts = [n for n, own in enumerate(sequences) if n == 0 or own != sequences[n - 1]]
-        first, end = (
-            next((start for start in starts if start * count >= part * len(self)), len(self))
-            for part in (index, index + 1)
-        )
-        return self[first:end]
+        cuts = _even_cuts([*starts, len(self)], count)
+        return self[cuts[index] : cuts[index + 1]]
 
     def __len__(self) -> int:
         return len(self.selection)
@@ -101,6 +99,23 @@ class Dataset:
     def __iter__(self) -> Iterator[Sample]:
         """Decode all samples in order. Ends at the first SampleError: go by index to read past one."""
         return (self[position] for position in range(len(self)))
+
+
+def _even_cuts(bounds: Sequence[int], count: int) -> list[int]:
+    """Where each of `count` runs of sequences begins, and the end of the last, all taken from `bounds`.
+
+    bounds: where each sequence begins, and the end of the last. Each cut is the bound nearest to an even share of what
+    is left, with a sequence at least to every run as long as there are any.
+    """
+    last = len(bounds) - 1
+    chosen = [0]
+    for left in range(count, 1, -1):
+        begin = bounds[chosen[-1]]
+        lowest = min(chosen[-1] + 1, last)
+        highest = max(lowest, last - left + 1)
+        off = {n: abs((bounds[n] - begin) * left - (bounds[last] - begin)) for n in range(lowest, highest + 1)}
+        chosen.append(min(off, key=lambda n: off[n]))
+    return [bounds[n] for n in (*chosen, last)]
 
 
 def load(

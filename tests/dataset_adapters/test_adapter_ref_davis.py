@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from davis_tree import DavisTree, davis_tree
 from PIL import Image
 
 from dataset_adapters import DatasetError, SampleError
+from dataset_adapters.dataset import _even_cuts
 
 
 @pytest.fixture
@@ -85,6 +87,36 @@ def test_shards_keep_sequences_together(tree: DavisTree, count: int) -> None:
     assert count > 8 or all(of_shards)
     part = dataset[2:20]
     assert [i for index in range(2) for i in part.shard(index, 2).ids] == list(part.ids)
+
+
+def test_no_shard_is_empty_where_there_are_sequences_enough(tmp_path: Path) -> None:
+    uneven = DavisTree(tmp_path)
+    uneven.add("long", 18, 24, 40, 1)
+    uneven.add("short", 2, 24, 40, 1)
+    dataset = uneven.save().load()  # 18, 2, 18, 2, 18, 2, 18, 2
+    for count in range(1, 9):
+        shards = [dataset.shard(index, count) for index in range(count)]
+        assert all(shards)
+        assert [sample_id for shard in shards for sample_id in shard.ids] == list(dataset.ids)
+    assert [len(dataset[:40].shard(index, 3)) for index in range(3)] == [18, 2, 20]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "count", "expected"),
+    [
+        ([90, 10], 2, [90, 10]),
+        ([90, 10, 10, 10, 10], 3, [90, 20, 20]),
+        ([10, 90], 2, [10, 90]),
+        ([5, 5, 5, 85], 3, [10, 5, 85]),
+        ([25] * 4, 2, [50, 50]),
+        ([1], 1, [1]),
+        ([3, 2], 4, [3, 2, 0, 0]),
+    ],
+    ids=str,
+)
+def test_cuts_are_even(lengths: list[int], count: int, expected: list[int]) -> None:
+    cuts = _even_cuts([0, *accumulate(lengths)], count)
+    assert [end - begin for begin, end in pairwise(cuts)] == expected
 
 
 def test_missing_files_are_named(tree: DavisTree) -> None:
