@@ -1,38 +1,73 @@
-"""The live line of a run: samples, images a second, time left, running figure, failures."""
+"""The progress of a run: samples, images a second, time left, running figure, failures."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from tqdm import tqdm
 
 from evaluation.scorer import Scorer
+from evaluation.telling import tell
 from results import SampleRecord
+
+_SECONDS_BETWEEN_LINES = 60.0
 
 
 class Progress:
-    """A tqdm line on standard error; quiet where that is no terminal, or on request."""
+    """A live line on standard error; where that is no terminal, as in a job's log, a plain line a minute.
 
-    def __init__(self, total: int, scorer: Scorer, finished: Iterable[SampleRecord], *, quiet: bool) -> None:
+    quiet: neither. Where the environment variable CI is set there are no plain lines. clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        scorer: Scorer,
+        finished: Iterable[SampleRecord],
+        *,
+        quiet: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._running = scorer.running()
-        self._failed = 0
+        self._failed = self._added = 0
         done = list(finished)
         for record in done:
             self._running.add(record)
+        is_terminal = sys.stderr.isatty()
+        self._total, self._finished, self._clock = total, len(done), clock
+        self._start = self._last_line = clock()
+        self._has_lines = not (quiet or is_terminal or os.environ.get("CI"))
         self._bar = tqdm(
-            total=total, initial=len(done), unit="image", disable=quiet or not sys.stderr.isatty(), dynamic_ncols=True
+            total=total, initial=len(done), unit="image", disable=quiet or not is_terminal, dynamic_ncols=True
         )
 
     def add(self, record: SampleRecord) -> None:
-        """Count a record in and refresh the line."""
+        """Count a record in and refresh the line, or print the next one where it is time."""
         self._running.add(record)
+        self._added += 1
         self._failed += record.status == "failed"
-        figure = self._running.figure()
-        shown = {self._running.name: "-" if figure is None else f"{100 * figure:.1f}"}
+        shown = {self._running.name: self._figure()}
         self._bar.set_postfix({**shown, **({"failed": self._failed} if self._failed else {})}, refresh=False)
         self._bar.update()
+        if self._has_lines and self._clock() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = self._clock()
+            tell(self._line(self._last_line - self._start))
+
+    def _figure(self) -> str:
+        figure = self._running.figure()
+        return "-" if figure is None else f"{100 * figure:.1f}"
+
+    def _line(self, seconds: float) -> str:
+        done, pace = self._finished + self._added, self._added / seconds
+        left = tqdm.format_interval((self._total - done) / pace)
+        return (
+            f"progress: {done}/{self._total} images, {pace:.3g} images/s, ETA {left}, "
+            f"{self._running.name} {self._figure()}, {self._failed} failed"
+        )
 
     def __enter__(self) -> Progress:
         return self

@@ -1,0 +1,67 @@
+"""What a run says of its progress where standard error is a log, by a clock of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from dataset_adapters import LabelSpace
+from evaluation.progress import Progress
+from evaluation.scorer import Scorer
+from results import SampleRecord
+
+SCORER = Scorer("referring", LabelSpace.of_objects("refcoco"))
+
+
+def record(number: int, *, failed: bool = False) -> SampleRecord:
+    counts = {"intersection": 1, "union": 2, "target": 2, "prediction": 1}
+    status, error = ("failed", "no picture") if failed else ("ok", None)
+    return SampleRecord(id=str(number), status=status, error=error, counts=counts)
+
+
+def lines(capsys: pytest.CaptureFixture[str], seconds: Sequence[float], *, quiet: bool = False) -> list[str]:
+    """What is printed where records come in at these times, the last of a failure; two were there before."""
+    now = [1000.0]
+    finished = [record(-1), record(-2)]
+    with Progress(100, SCORER, finished, quiet=quiet, clock=lambda: now[0]) as progress:
+        for number, at in enumerate(seconds):
+            now[0] = 1000.0 + at
+            progress.add(record(number, failed=at == seconds[-1]))
+    out, err = capsys.readouterr()
+    assert not out
+    return err.splitlines()
+
+
+@pytest.fixture(autouse=True)
+def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+
+
+def test_a_log_gets_a_plain_line_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lines(capsys, [1, 30, 59.9, 60, 61, 119, 125, 126, 200]) == [
+        "progress: 6/100 images, 0.0667 images/s, ETA 23:30, mIoU 50.0, 0 failed",
+        "progress: 9/100 images, 0.056 images/s, ETA 27:05, mIoU 50.0, 0 failed",
+        "progress: 11/100 images, 0.045 images/s, ETA 32:57, mIoU 50.0, 1 failed",
+    ]
+
+
+def test_a_short_run_leaves_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lines(capsys, [1, 30, 59.9]) == []
+
+
+def test_on_request_and_in_ci_there_is_no_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lines(capsys, [1, 100, 200], quiet=True) == []
+    monkeypatch.setenv("CI", "true")
+    assert lines(capsys, [1, 100, 200]) == []
+
+
+def test_a_terminal_has_its_live_line_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    shown = "".join(lines(capsys, [1, 100, 200]))
+    assert "5/100" in shown
+    assert "progress:" not in shown
