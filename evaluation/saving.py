@@ -22,13 +22,10 @@ from evaluation.benchmark import BenchmarkError
 from evaluation.coco_json import run_lengths
 from results import label_maps
 from results.render import counted
+from results.sample_files import PREDICTIONS, PROPOSALS, is_whole, write_sample_file
 
 PredictionFormat = Literal["png", "rle"]
 Prediction = npt.NDArray[Any]  # int32 labels or bool [H, W], 0 or false where nothing was found
-PREDICTIONS, PROPOSALS = "predictions", "proposals"
-"""Folders of a run directory."""
-FOLDERS = (label_maps.FOLDER, PREDICTIONS, PROPOSALS)
-"""All folders of a run directory that hold a file a sample."""
 _PALETTE = 256
 _PROBED = 4  # samples that the announced size is reckoned from
 _LONGEST_NAME = 200
@@ -61,16 +58,16 @@ class Saving:
         return [*predictions, *([folder / PROPOSALS / f"{name}.npz"] if self.proposals else [])]
 
     def is_saved(self, folder: Path, sample_id: str) -> bool:
-        """Whether a sample has all its files: an earlier start may have kept less."""
-        return all(path.exists() for path in self.paths(folder, sample_id))
+        """Whether a sample has all its files, each whole: an earlier start may have kept less, or been torn off."""
+        return all(is_whole(path) for path in self.paths(folder, sample_id))
 
     def save(self, folder: Path, sample_id: str, prediction: Prediction, segmentation: Segmentation | None) -> None:
         """Write a sample's files. segmentation: with the proposals of its steps; None for one that failed."""
         paths = iter(self.paths(folder, sample_id))
         if self.predictions:
-            _write(next(paths), _WRITERS[self.predictions][1](sample_id, prediction))
+            write_sample_file(next(paths), _WRITERS[self.predictions][1](sample_id, prediction))
         if self.proposals:
-            _write(next(paths), _steps_as_npz(segmentation))
+            write_sample_file(next(paths), _steps_as_npz(segmentation))
 
     def announcement(self, dataset: Dataset, folder: Path) -> str | None:
         """What the files will take, reckoned from a few samples' targets and sizes, and what is free; None for none."""
@@ -121,11 +118,6 @@ def _steps_as_npz(segmentation: Segmentation | None) -> bytes:
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
     return content.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
 
 
 def _file_name(sample_id: str) -> str:

@@ -15,7 +15,8 @@ from dataset_adapters import LabelSpace, Sample
 from evaluation.metrics import RunningFigure, metrics_for
 from evaluation.metrics.resampling import sample_figures
 from evaluation.saving import Saving
-from results import RunHeader, SampleRecord, label_maps, write_label_map
+from results import RunHeader, SampleRecord, write_label_map
+from results.sample_files import LABEL_MAPS, is_whole
 
 Target = npt.NDArray[Any]  # int32 labels or bool [H, W], or bool [n, H, W], by task
 
@@ -108,13 +109,19 @@ class Scorer:
         """A headline figure to be fed with records."""
         return metrics_for(self.task).running(*self._run_arguments(), **self.scoring)
 
+    def is_kept(self, sample_id: str) -> bool:
+        """Whether the run directory has all files of a sample that task and user want kept, each whole."""
+        if self.folder is None:
+            return True
+        own = [_label_map_path(self.folder, sample_id)] if TASKS[self.task].keeps_label_maps else []
+        return all(map(is_whole, own)) and self.saving.is_saved(self.folder, sample_id)
+
     def _keep(self, sample_id: str, prediction: Target, segmentation: Segmentation | None) -> None:
         """Write the files that task and user want kept: before the record, so that a record always has its files."""
-        keep = TASKS[self.task].keep
         if self.folder is None:
             return
-        if keep:
-            keep(self.folder, sample_id, prediction)
+        if TASKS[self.task].keeps_label_maps:
+            write_label_map(_label_map_path(self.folder, sample_id), prediction)
         self.saving.save(self.folder, sample_id, prediction, segmentation)
 
     def _count(self, target: Target, prediction: Target) -> dict[str, Any]:
@@ -159,9 +166,9 @@ def union(target: Target) -> npt.NDArray[np.bool_]:
     return np.asarray(target.any(axis=0))
 
 
-def keep_label_map(folder: Path, sample_id: str, labels: Target) -> None:
-    """Write label_maps/<annotation set>/<video>/<frame>.png: each set is what davis2017-evaluation takes as results."""
-    write_label_map(folder / label_maps.FOLDER / f"{sample_id}.png", labels)
+def _label_map_path(folder: Path, sample_id: str) -> Path:
+    """label_maps/<annotation set>/<video>/<frame>.png: each set is what davis2017-evaluation takes as results."""
+    return folder / LABEL_MAPS / f"{sample_id}.png"
 
 
 def labels_of_pair(target: Target, prediction: Target, label_space: LabelSpace) -> dict[int, str]:
@@ -186,14 +193,14 @@ class Task:
     prediction: what of a segmentation is compared with the target. labels: a target as such a
     prediction. nothing: an empty one for a target.
     count_arguments, run_arguments: what the metrics' `count`, and their other functions, take of the label space.
-    labels_in: names of the labels that a picture of a target and a prediction shows. keep: writes a prediction below
-    the run directory; None where only counts are kept.
+    labels_in: names of the labels that a picture of a target and a prediction shows. keeps_label_maps: whether
+    predictions are also written as label maps below the run directory.
     """
 
     prediction: Callable[[Segmentation, Sample, LabelSpace], Target]
     labels: Callable[[Target], Target] = np.asarray
     nothing: Callable[[Target], Target] = np.zeros_like
-    keep: Callable[[Path, str, Target], None] | None = None
+    keeps_label_maps: bool = False
     count_arguments: Callable[[LabelSpace], tuple[Any, ...]] = lambda space: ()
     run_arguments: Callable[[LabelSpace], tuple[Any, ...]] = lambda space: ()
     labels_in: Callable[[Target, Target, LabelSpace], dict[int, str]] = objects_of_pair
@@ -214,6 +221,6 @@ TASKS: Mapping[str, Task] = {
         prediction=predicted_objects,
         labels=object_labels,
         nothing=lambda target: np.zeros(target.shape[1:], np.int32),
-        keep=keep_label_map,
+        keeps_label_maps=True,
     ),
 }

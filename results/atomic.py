@@ -8,24 +8,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+TEMPORARY = ".tmp"
+"""How the name of a file ends that is still being written, or was by a killed process."""
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write UTF-8 text so that `path` holds either its old content or all of the new, also after a power cut.
+
+def write_atomically(path: Path, content: str | bytes, *, synced: bool = True) -> None:
+    """Write bytes, or text as UTF-8, so that `path` holds either its old content or all of the new.
+
+    synced: that also after a power cut, at the price of waiting for the disk.
 
     Raises:
         OSError: it could not be written; `path` is unchanged and no temporary file is left.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
-        with named_errors(path), open(temporary, "x", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+        with named_errors(path), open(temporary, "xb") as stream:
+            stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())
+            if synced:
+                os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:  # whatever ends this, Ctrl-C included: no temporary file stays behind
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if synced:
+        _sync_folder(path.parent)
 
 
 @contextmanager

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-FOLDER = "label_maps"
-"""The folder of a run directory that holds them."""
+from results.sample_files import write_sample_file
 
 
 def write_label_map(path: Path, labels: npt.NDArray[np.int32]) -> None:
@@ -18,9 +17,7 @@ def write_label_map(path: Path, labels: npt.NDArray[np.int32]) -> None:
 
     Raises ValueError for labels that a palette cannot hold, OSError if the file cannot be written.
     """
-    content = encode_label_map(labels)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    write_sample_file(path, encode_label_map(labels))
 
 
 def encode_label_map(labels: npt.NDArray[np.int32]) -> bytes:

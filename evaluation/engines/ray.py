@@ -29,6 +29,7 @@ from evaluation.scorer import Scorer
 from evaluation.segmenter import Segmenter, smaller_passes
 from evaluation.telling import tell
 from results import SampleRecord, differences
+from results.sample_files import write_sample_file
 
 MAX_LOSSES = 3
 """Actors that may be lost at work on one sample alone before it is a failed one."""
@@ -342,9 +343,7 @@ class _Dispatcher:
         chain.batches.popleft()
         for name, content in finished.files.items():
             assert self.scorer.folder is not None
-            path = self.scorer.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            write_sample_file(self.scorer.folder / name, content)
         for record in finished.records:
             if self.carrier and chain.sequence:
                 self.carrier.keep(chain.sequence, record)

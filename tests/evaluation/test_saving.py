@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,11 +19,12 @@ from dataset_adapters import load
 from dataset_adapters.sample import find_sources
 from evaluation.benchmark import BenchmarkError
 from evaluation.cli import app
+from evaluation.engines.ray import _Chain, _Dispatcher, _Finished
 from evaluation.merge import merge
 from evaluation.runner import evaluate, prepare
 from evaluation.saving import Saving
 from evaluation.segmenter import segment_samples
-from results import RunDirectory
+from results import RunDirectory, write_label_map
 
 FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "theta": 0.0}
 BOTH = Saving("png", proposals=True)
@@ -93,6 +96,65 @@ def test_going_on_makes_up_for_files_that_are_missing(tiny_run: Any, tmp_path: P
     parts = [evaluate(replace(options, saving=BOTH, shard=(n, 2), out=tmp_path / str(n))).path for n in (1, 2)]
     merge(parts, tmp_path / "merged")
     assert files(tmp_path / "merged") == whole
+
+
+def test_fresh_sets_files_aside_with_the_records(tiny_run: Any, tmp_path: Path) -> None:
+    old = tiny_run.options(settings=FAST, limit=2, saving=BOTH)
+    new = replace(old, settings={**old.settings, "recurrence": "none", "eta": 0.8})
+    before = files(evaluate(old).path)
+    evaluate(replace(new, saving=Saving(), fresh=True))
+    assert not files(tiny_run.out)
+    assert sorted(path.name.partition(".")[0] for path in tiny_run.out.iterdir() if path.is_dir()) == [
+        "predictions",
+        "proposals",
+    ]
+    evaluate(new)
+    assert files(tiny_run.out) == files(evaluate(replace(new, out=tmp_path / "straight")).path) != before
+
+
+@pytest.mark.parametrize("saving", [BOTH, Saving("rle")], ids=["png and npz", "rle"])
+def test_a_file_cut_at_any_byte_is_made_again(tiny_run: Any, saving: Saving) -> None:
+    options = tiny_run.options(settings=FAST, limit=1, saving=saving)
+    evaluate(options)
+    for path in saving.paths(tiny_run.out, "2007_000000"):
+        whole = path.read_bytes()
+        assert saving.is_saved(tiny_run.out, "2007_000000")
+        for end in range(len(whole)):
+            path.write_bytes(whole[:end])
+            assert not saving.is_saved(tiny_run.out, "2007_000000"), (path, end)
+        evaluate(options)
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("step", ["open", "replace"])
+def test_a_write_that_ends_early_leaves_no_torn_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Whatever writes it: this process, or the one that takes what an actor sends."""
+    saving, prediction = Saving("png"), np.ones((2, 3), np.int32)
+    saving.save(tmp_path, "a", prediction, None)
+    [path] = saving.paths(tmp_path, "a")
+    whole, label_map = path.read_bytes(), tmp_path / "map.png"
+    write_label_map(label_map, prediction)
+    dispatcher: Any = SimpleNamespace(
+        lost_in_a_row=0, shrunk=set(), scorer=SimpleNamespace(folder=tmp_path), carrier=None, _go_on=lambda chain: None
+    )
+    sent = _Finished([], {"predictions/a.png": b"other"}, ())
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*{"open": ("builtins.open", fail), "replace": ("os.replace", fail)}[step])
+    for write in (
+        lambda: saving.save(tmp_path, "a", 2 * prediction, None),
+        lambda: write_label_map(label_map, 2 * prediction),
+        lambda: list(_Dispatcher._finish(dispatcher, _Chain(deque([(0,)])), sent)),
+    ):
+        with pytest.raises(OSError, match="No space left"):
+            write()
+    monkeypatch.undo()
+    assert path.read_bytes() == label_map.read_bytes() == whole
+    assert [file.name for file in path.parent.iterdir()] == ["a.png"]
 
 
 def test_a_failed_sample_with_a_target_is_saved_as_nothing(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
