@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evaluation.cli import app
+from results.bench_schema import BenchDocument
 
 STAGES = {
     *("decode", "trunk", "cam", "affinity", "prompts", "texts", "classifier", "refine", "counting", "waiting"),
@@ -22,6 +23,7 @@ def test_command_writes_table_document_and_picture(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["bench", *options, "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     document = json.loads((tmp_path / "bench.json").read_text())
+    assert BenchDocument.model_validate(document).model_dump(exclude_unset=True) == document  # as documented
     (entry,) = document["scaling"]
     assert set(entry["batch_sizes"]["1"]["stages"]) == STAGES
     assert {speed["name"] for speed in entry["encoders"]} == {"trunk", "classifier"}
