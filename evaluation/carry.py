@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from dataset_adapters import Sample
+from dataset_adapters import Dataset, Sample
 from results import SampleRecord
 
 
@@ -38,6 +39,29 @@ class QueryCarrier:
     def of(self, sequence: str) -> QueryCarrier:
         """The state of one sequence alone, to be sent to another process."""
         return QueryCarrier({name: kept for name, kept in self._survivors.items() if name == sequence})
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a start has to do.
+
+    positions: of the samples that need a record. kept: the records that stay. carrier: the state that those leave;
+    None where no queries are carried.
+    """
+
+    positions: Sequence[int]
+    kept: Sequence[SampleRecord]
+    carrier: QueryCarrier | None
+
+
+def what_is_left(dataset: Dataset, finished: Mapping[str, SampleRecord], *, carried: bool) -> Left:
+    """What has no record yet, or has to be done again. finished: as `frames_to_segment` takes it."""
+    ids, carrier = dataset.ids, None
+    rest = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
+    if carried:
+        rest, carrier = frames_to_segment(ids, dataset.sequences, finished)
+    redone = {ids[position] for position in rest}
+    return Left(rest, [record for sample_id, record in finished.items() if sample_id not in redone], carrier)
 
 
 def frames_to_segment(

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.recompute import figures_of, recompute, scorer_of
-from evaluation.saving import FOLDERS
+from evaluation.recompute import figures_of, own_records, recompute, scorer_of
 from results import Memory, RunDirectory, RunHeader, SampleRecord, Timings, differences, identity_of
+from results.atomic import TEMPORARY
+from results.sample_files import FOLDERS, write_sample_file
+from results.schema import others
 from results.tables import write_tables
 
 SHARD = "shard"
@@ -41,22 +43,24 @@ def merge(paths: Sequence[Path], out: Path) -> RunHeader:
     """Join the finished shards of a run in the folder `out`; returns its header.
 
     Identity, records and figures are those of the run without shards, which `car eval` then finds finished there.
-    Wall time is the sum over the shards, memory the largest. Going on after an interruption keeps what is joined.
-    Raises MergeError, naming what is missing or differs, unless the runs are all shards of one run, each once and
-    finished; StoreError for damaged ones, and for another run in `out`.
+    Wall time is the sum over the shards, memory the largest. Going on after an interruption keeps what is joined, and
+    what is joined already is left as it is. Raises MergeError, naming what is missing or differs, unless the runs are
+    all shards of one run, each once and finished; StoreError for damaged ones, and for another run in `out`.
     """
     parts = sorted((_read_part(path) for path in paths), key=lambda part: part.shard)
     _require_all_of_one(parts)
-    header = _whole_header([part.header for part in parts])
+    records, header = _joined_records(parts), _whole_header([part.header for part in parts])
     with RunDirectory(out) as store:
-        finished = store.start(header.model_copy(update={"status": "running"}))
-        _join_records(parts, store, finished)
-        for part in parts:
-            for folder in FOLDERS:
-                if (part.store.path / folder).is_dir():
-                    shutil.copytree(part.store.path / folder, out / folder, dirs_exist_ok=True)
-        _, figures = figures_of(store, scorer_of(store, header))
-        store.write_header(header.model_copy(update=figures))
+        store.start(header.model_copy(update={"status": "running"}))
+        scorer = scorer_of(store, header)
+        rest = _not_joined(records, own_records(store, scorer, records))
+        _copy_files(parts, out)
+        if rest or store.read_header().status != "complete":
+            store.go_on(header.model_copy(update={"status": "running"}))
+            for record in rest:
+                store.append(record)
+            _, figures = figures_of(store, scorer)
+            store.write_header(store.read_header().model_copy(update={"status": "complete", **figures}))
     write_tables(out)
     return store.read_header()
 
@@ -101,6 +105,7 @@ def _whole_header(headers: Sequence[RunHeader]) -> RunHeader:
         seconds_by_stage={stage: sum(h.timings.seconds_by_stage.get(stage, 0.0) for h in headers) for stage in stages},
     )
     peaks = [header.memory.peak_rss_mib for header in headers if header.memory.peak_rss_mib is not None]
+    environments = [own for header in headers for own in (*header.other_environments, header.environment)]
     return headers[0].model_copy(
         update={
             "identity": identity_of(fields),
@@ -111,16 +116,40 @@ def _whole_header(headers: Sequence[RunHeader]) -> RunHeader:
                 smaller_passes=sorted({text for header in headers for text in header.memory.smaller_passes}),
             ),
             "created_at": min(header.created_at for header in headers),
+            "other_environments": others(headers[0].environment, environments),
         }
     )
 
 
-def _join_records(parts: Sequence[_Part], store: RunDirectory, finished: Mapping[str, SampleRecord]) -> None:
+def _joined_records(parts: Sequence[_Part]) -> dict[str, SampleRecord]:
+    """The records of all shards by id, those of the first shard first."""
+    records: dict[str, SampleRecord] = {}
     seen: dict[str, Path] = {}
     for part in parts:
         for record in part.store.read_records():
             other = seen.setdefault(record.id, part.store.path)
             if other != part.store.path:
                 raise MergeError(f"{part.store.path}: expected samples of its own, found {record.id!r} of {other} too")
-            if record.id not in finished:
-                store.append(record)
+            records[record.id] = record
+    return records
+
+
+def _not_joined(records: Mapping[str, SampleRecord], here: Mapping[str, SampleRecord]) -> list[SampleRecord]:
+    """The records that are not here, or here only of a failure that a shard has mended since."""
+    return [
+        record
+        for sample_id, record in records.items()
+        if sample_id not in here or (here[sample_id].status, record.status) == ("failed", "ok")
+    ]
+
+
+def _copy_files(parts: Sequence[_Part], out: Path) -> None:
+    ignore = shutil.ignore_patterns(f".*{TEMPORARY}")
+    for part in parts:
+        for source in (part.store.path / folder for folder in FOLDERS):
+            if source.is_dir():
+                shutil.copytree(source, out / source.name, True, ignore, _copy_file, dirs_exist_ok=True)
+
+
+def _copy_file(source: str, target: str) -> None:
+    write_sample_file(Path(target), Path(source).read_bytes())

@@ -32,13 +32,7 @@ def recompute(path: str | os.PathLike[str]) -> RunHeader:
     _, found = figures_of(store, scorer_of(store, header))
     recomputed = header.model_copy(update=found)
     if header.status == "complete":
-        changed = differences(_figures(header), _figures(recomputed))
-        if changed:
-            raise StoreError(
-                f"{store.samples_path}: expected the records behind {store.header_path.name}, found other figures: "
-                f"{changed[0].replace(' there, ', ' in run.json, ').replace(' now', ' by the records')}"
-                + (f", and {len(changed) - 1} more" if len(changed) > 1 else "")
-            )
+        _require_same_figures(store, header, recomputed)
     return recomputed
 
 
@@ -51,15 +45,34 @@ def scorer_of(store: RunDirectory, header: RunHeader) -> Scorer:
         raise StoreError(f"{store.header_path}: benchmark: {reason}") from error
 
 
-def require_own_records(store: RunDirectory, scorer: Scorer, ids: Collection[str]) -> None:
-    """Raise StoreError unless every record is of one of these samples and can be counted: the file was edited."""
-    records, _ = figures_of(store, scorer)
+def own_records(store: RunDirectory, scorer: Scorer, ids: Collection[str]) -> dict[str, SampleRecord]:
+    """The records of a run over these samples, by id; nothing is written.
+
+    Raises StoreError where the file was edited: for a record that cannot be counted or is of another sample, and for
+    a complete run with all its records whose run.json says anything else than they do.
+    """
+    records, found = figures_of(store, scorer)
     own = set(ids)
     foreign = [sample_id for sample_id in records if sample_id not in own]
     if foreign:
         raise StoreError(
             f"{store.samples_path}: expected records of the run's samples, found {len(foreign)} of others, first "
             f"{foreign[0]!r}"
+        )
+    header = store.read_header()
+    # Where records are gone there is nothing to compare with.
+    if header.status == "complete" and len(records) == len(own):
+        _require_same_figures(store, header, header.model_copy(update=found))
+    return records
+
+
+def _require_same_figures(store: RunDirectory, header: RunHeader, recomputed: RunHeader) -> None:
+    changed = differences(_figures(header), _figures(recomputed))
+    if changed:
+        raise StoreError(
+            f"{store.samples_path}: expected the records behind {store.header_path.name}, found other figures: "
+            f"{changed[0].replace(' there, ', ' in run.json, ').replace(' now', ' by the records')}"
+            + (f", and {len(changed) - 1} more" if len(changed) > 1 else "")
         )
 
 

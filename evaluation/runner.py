@@ -18,7 +18,7 @@ from dataset_adapters import Dataset, DatasetError, is_embedded, load
 from dataset_adapters.images import max_pixels, set_max_pixels
 from dataset_adapters.sample import NameSet, find_sources
 from evaluation.benchmark import CAR, Benchmark, BenchmarkError, Source, load_benchmark
-from evaluation.carry import frames_to_segment
+from evaluation.carry import Left, what_is_left
 from evaluation.clock import Clock
 from evaluation.engines.local import run_local
 from evaluation.engines.ray import Cluster, Equipment, Job, run_ray
@@ -31,7 +31,7 @@ from evaluation.methods import find_method
 from evaluation.preflight import DEFAULT_RUNS, check_limit, check_out
 from evaluation.progress import Progress
 from evaluation.protocol import Protocol, resolve_protocol
-from evaluation.recompute import figures_of, require_own_records
+from evaluation.recompute import figures_of, own_records
 from evaluation.saving import Saving
 from evaluation.scorer import Scorer
 from evaluation.segmenter import ConfiguredSegmenter, Unrefining, smaller_passes
@@ -49,8 +49,9 @@ from results import (
     identity_of,
 )
 from results.facts import partial_data
+from results.render import counted
 
-Status = Literal["running", "complete"]
+Status = Literal["complete", "incomplete"]
 EngineName = Literal["local", "ray"]
 CarMaker = Callable[..., CaR]  # with the signature of CaR.from_config
 
@@ -82,7 +83,7 @@ class RunOptions:
     sample_timeout: float | None = 300.0  # seconds to decode or refine a sample in such a process; None: no limit
     max_pixels: int | None = None  # of an image or mask; None: see dataset_adapters.images
     fresh: bool = False  # start anew although finished records are there
-    quiet: bool = False  # no progress line
+    quiet: bool = False  # no progress lines
     engine: EngineName = "local"
     cluster: Cluster = field(default_factory=Cluster)  # of the engine ray
     saving: Saving = field(default_factory=Saving)  # files kept beside the records
@@ -169,18 +170,32 @@ def _steps(prepared: Prepared, options: RunOptions, stop: StopRequest) -> Genera
     header = _header(prepared, options)
     setting = header.config.get("profile") or header.config["method"]
     path = options.out or DEFAULT_RUNS / f"{header.benchmark.name}-{setting}-{header.identity[:12]}"
+    own = replace(prepared.scorer, folder=path, saving=options.saving)
     with RunDirectory(path) as store:
         finished = store.start(header, fresh=options.fresh)
-        require_own_records(store, prepared.scorer, prepared.selected.ids)
+        records = own_records(store, own, prepared.selected.ids)
         # A sample without the files that are wanted now is done again.
-        finished = {id_: record for id_, record in finished.items() if options.saving.is_saved(path, id_)}
+        finished = {id_: record for id_, record in finished.items() if own.is_kept(id_)}
+        left = what_is_left(prepared.selected, finished, carried=carries_queries(prepared.car.config))
+        if left.positions:
+            _keep_figures(store, len(prepared.selected) - len(records))
+            store.go_on(header)
         announcement = options.saving.announcement(prepared.selected, path)
         for notice in filter(None, (announcement, partial_data(header))):
             tell(f"notice: {notice}")
-        header = yield from _segment(store, prepared, finished, options, stop)
+        if left.positions or store.read_header().status != "complete":
+            yield from _segment(store, prepared, own, left, options, stop)
+        header = store.read_header()
     if header.status == "complete":
         _write_tables(path)
     return Run(path, header)
+
+
+def _keep_figures(store: RunDirectory, n_gone: int) -> None:
+    """Keep the run.json of a finished run that has lost records: whether the rest was edited cannot be told."""
+    if n_gone and store.read_header().status == "complete":
+        kept, n = store.keep_header(), counted(n_gone, "record")
+        tell(f"notice: this finished run has lost {n}: done again, its run.json kept as {kept.name}")
 
 
 def prepare(options: RunOptions, *, make_car: CarMaker = CaR.from_config) -> Prepared:
@@ -238,10 +253,11 @@ def _selected(dataset: Dataset, options: RunOptions) -> Dataset:
     if options.shard is None:
         return whole
     part, count = options.shard
-    shard = whole.shard(part - 1, count)
-    if not len(shard):
-        raise BenchmarkError(f"shard: expected at most as many shards as samples, {len(whole)}, found {part}/{count}")
-    return shard
+    sequences = len(set(whole.sequences))
+    most, noun = (sequences, "sequences") if sequences else (len(whole), "samples")
+    if count > most:
+        raise BenchmarkError(f"shard: expected at most as many shards as {noun}, {most}, found {part}/{count}")
+    return whole.shard(part - 1, count)
 
 
 def _limited(dataset: Dataset, options: RunOptions) -> Dataset:
@@ -300,46 +316,41 @@ def _weights_info(record: Mapping[str, Any]) -> WeightsInfo:
 def _segment(
     store: RunDirectory,
     prepared: Prepared,
-    finished: Mapping[str, SampleRecord],
+    scorer: Scorer,
+    left: Left,
     options: RunOptions,
     stop: StopRequest,
-) -> Generator[int, None, RunHeader]:
-    """Segment what has no finished record yet and close the header, also when interrupted."""
-    status: Status = "running"
+) -> Generator[int, None, None]:
+    """Segment what is left and close the header, also when interrupted."""
+    status: Status = "incomplete"
     clock, shrunk = Clock(), set[str]()
     try:
-        if (yield from _segment_rest(store, prepared, finished, options, stop, clock, shrunk)):
+        if (yield from _segment_rest(store, prepared, scorer, left, options, stop, clock, shrunk)):
             _require_unchanged(prepared, options)
             status = "complete"
     finally:
-        _close(store, prepared.scorer, status, clock.seconds, shrunk)
-    return store.read_header()
+        _close(store, scorer, status, clock.seconds, shrunk)
 
 
 def _segment_rest(
     store: RunDirectory,
     prepared: Prepared,
-    finished: Mapping[str, SampleRecord],
+    scorer: Scorer,
+    left: Left,
     options: RunOptions,
     stop: StopRequest,
     clock: Clock,
     shrunk: set[str],
 ) -> Generator[int, None, bool]:
-    """Segment what has no finished record yet, appending each record as it comes; gives numbers as `_steps` does.
+    """Segment what is left, appending each record as it comes; gives numbers as `_steps` does.
 
-    shrunk: gets what ran in smaller passes. Returns whether all have one now.
+    shrunk: gets what ran in smaller passes. Returns whether all samples have a record now.
     """
-    dataset = prepared.selected
-    ids, carrier, scorer = dataset.ids, None, replace(prepared.scorer, folder=store.path, saving=options.saving)
-    rest = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
-    if carries_queries(prepared.car.config):
-        rest, carrier = frames_to_segment(ids, dataset.sequences, finished)
-    redone = {ids[position] for position in rest}
-    done = [record for sample_id, record in finished.items() if sample_id not in redone]
-    state = {"carrier": carrier, "should_stop": lambda: stop.asked}
+    rest, n_samples = left.positions, len(prepared.selected)
+    state = {"carrier": left.carrier, "should_stop": lambda: stop.asked}
     work = _ENGINES[options.engine](prepared, options, rest, scorer, shrunk, **state)
     n_done, batches = 0, [position // options.batch_size for position in rest]
-    with Progress(len(dataset), scorer, done, quiet=options.quiet) as progress, closing(work) as records:
+    with Progress(n_samples, scorer, left.kept, quiet=options.quiet) as progress, closing(work) as records:
         for record in records:
             store.append(record)
             progress.add(record)

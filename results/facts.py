@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from results.render import escape_markdown
-from results.schema import RunHeader, WeightsInfo
+from results.schema import Environment, RunHeader, WeightsInfo
 
 METHOD_TITLES: Mapping[str, str] = {
     "car": "CaR",
@@ -157,15 +157,16 @@ def _config_facts(header: RunHeader) -> dict[str, str]:
 
 def _machine_facts(header: RunHeader) -> dict[str, str]:
     environment, peak = header.environment, header.memory.peak_rss_mib
-    seed = "" if environment.seed is None else f", seed {environment.seed}"
+    others = (f"{_device(o)}, {_commit(o)}, Python {o.python}, {o.platform}" for o in header.other_environments)
     return {
-        "device": f"{environment.device}, {environment.dtype}, {environment.threads} threads{seed}",
+        "device": _device(environment),
         "time": _pace(header),
         "time by stage": _stages(header.timings.seconds_by_stage),
         "peak memory": "" if peak is None else f"{peak:.0f} MiB",
-        "code": _commit(header),
+        "code": _commit(environment),
         "system": f"Python {environment.python}, {environment.platform}",
         "packages": ", ".join(f"{name} {version}" for name, version in environment.packages.items()),
+        "also made with": "; ".join(others),
         "started": header.created_at,
     }
 
@@ -186,9 +187,14 @@ def _hash(entry: WeightsInfo) -> str:
     return f"sha256 {entry.sha256[:12]}" if entry.sha256 else "no file"
 
 
-def _commit(header: RunHeader) -> str:
-    commit = header.environment.git_commit
+def _device(environment: Environment) -> str:
+    seed = "" if environment.seed is None else f", seed {environment.seed}"
+    return f"{environment.device}, {environment.dtype}, {environment.threads} threads{seed}"
+
+
+def _commit(environment: Environment) -> str:
+    commit = environment.git_commit
     if commit is None:
         return "not a git checkout"
-    changed = ", with local changes" if header.environment.git_dirty else ""
+    changed = ", with local changes" if environment.git_dirty else ""
     return f"commit {commit[:12]}{changed}"

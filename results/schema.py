@@ -1,11 +1,12 @@
 """The schema of a run directory: run.json is one `RunHeader`, each line of samples.jsonl one `SampleRecord`.
 
-The text below a field is its documentation and goes into the JSON schema. Adding, renaming or changing the
-meaning of a field needs a new SCHEMA_VERSION.
+The text below a field is its documentation and goes into the JSON schema. Once a version was released, adding, renaming
+or changing the meaning of a field needs a new SCHEMA_VERSION.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
@@ -26,13 +27,15 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-class _Model(BaseModel):
+class StrictModel(BaseModel):
+    """A JSON object: unknown keys, other types, NaN and infinity are refused."""
+
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
 
-class DatasetInfo(_Model):
+class DatasetInfo(StrictModel):
     name: str
     """Name of the data set."""
     split: str
@@ -43,7 +46,7 @@ class DatasetInfo(_Model):
     """Samples in the whole split; a run over fewer is marked partial in its table."""
 
 
-class PaperCell(_Model):
+class PaperCell(StrictModel):
     """Which column of the paper's tables a benchmark is compared with."""
 
     table: str
@@ -52,7 +55,7 @@ class PaperCell(_Model):
     """Column of results/paper/<table>*.csv."""
 
 
-class BenchmarkInfo(_Model):
+class BenchmarkInfo(StrictModel):
     name: str
     """Name of the benchmark, as given on the command line."""
     task: str
@@ -73,9 +76,9 @@ class BenchmarkInfo(_Model):
     """Why the figures cannot stand beside the paper's, as its table says it; null where they can."""
 
 
-class WeightsInfo(_Model):
+class WeightsInfo(StrictModel):
     role: str
-    """What the model is used for: proposal, classifier, sam."""
+    """What the model is used for: proposal, classifier, sam, dino."""
     name: str
     """The name it was asked for by, without the folder of a file."""
     sha256: Sha256 | None
@@ -84,7 +87,7 @@ class WeightsInfo(_Model):
     """False for random weights: such a run measures speed and plumbing, not the method."""
 
 
-class Environment(_Model):
+class Environment(StrictModel):
     python: str
     """Version of Python."""
     platform: str
@@ -105,7 +108,7 @@ class Environment(_Model):
     """Seed of every random choice; null where there is none."""
 
 
-class SampleCounts(_Model):
+class SampleCounts(StrictModel):
     n_total: Count
     """Samples with a record."""
     n_scored: Count
@@ -120,28 +123,28 @@ class SampleCounts(_Model):
         return self
 
 
-class Timings(_Model):
+class Timings(StrictModel):
     wall_seconds: Seconds
     """Time from start to end, summed over every start of a resumed run."""
     seconds_by_stage: dict[str, Seconds]
     """Time spent in each stage, summed over samples and workers; may exceed the wall time."""
 
 
-class Memory(_Model):
+class Memory(StrictModel):
     peak_rss_mib: Annotated[float, Field(ge=0)] | None
     """Largest resident memory of the main process in MiB; null where the system does not tell."""
     smaller_passes: list[str] = []
     """What ran in smaller passes as the device was out of memory, by stage; figures are the same up to rounding."""
 
 
-class RunHeader(_Model):
+class RunHeader(StrictModel):
     """run.json: one benchmark, one configuration, one directory."""
 
     schema_version: Literal[1] = 1
     """Version of this schema; a newer file is refused."""
     status: Literal["running", "complete", "incomplete"]
-    """running: not ended: at work, interrupted or killed. complete: every selected sample has a record.
-    incomplete: ended for good without some samples."""
+    """running: at work, or killed. complete: every selected sample has a record. incomplete: interrupted, or ended by
+    an error that was reported; the same command goes on."""
     benchmark: BenchmarkInfo
     """Data set, labels and protocol."""
     config: dict[str, Any]
@@ -155,7 +158,10 @@ class RunHeader(_Model):
     weights: list[WeightsInfo]
     """One entry a model."""
     environment: Environment
-    """Where and with what it ran."""
+    """Where and with what it ran: the last start that added records, or the first of merged shards."""
+    other_environments: list[Environment] = []
+    """Those of earlier starts and of the other shards, in order, where they differ; empty where one is behind all
+    records."""
     metrics: dict[str, Any] = {}
     """Figures in 0..1, unrounded, with `reductions` (what each averages over) and `undefined` (why one is
     null); empty until the run ends."""
@@ -184,7 +190,16 @@ class RunHeader(_Model):
         return self
 
 
-class SampleRecord(_Model):
+def others(environment: Environment, candidates: Iterable[Environment]) -> list[Environment]:
+    """The candidates that differ from an environment, each once, in order."""
+    found: list[Environment] = []
+    for candidate in candidates:
+        if candidate not in (environment, *found):
+            found.append(candidate)
+    return found
+
+
+class SampleRecord(StrictModel):
     """One line of samples.jsonl: all that is needed to compute every metric again without a model."""
 
     id: Annotated[str, Field(min_length=1)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from results.bench_schema import BenchDocument
 from results.schema import SCHEMA_VERSION, RunHeader, SampleRecord
 from results.suite import SuiteIndex
 
@@ -23,11 +24,15 @@ _HEAD = f"""\
 | `predictions/` | with `--save-predictions`: one file a sample, below |
 | `proposals/` | with `--save-proposals`: one `.npz` a sample, below |
 | `plot.png` | of a sweep's folder: its figures as bars, beside the paper's; needs the extra `plot` |
+| `*.<time>` | set aside by `--fresh`; `run.json.<time>` also by going on with a finished run that has lost records |
 
 Both JSON files are strict: no NaN or infinity (a figure that is undefined is `null` and has its reason in
 `metrics.undefined`), numbers unrounded, figures in 0..1, units in the names. A last line that was cut short is dropped
 and its sample redone. Unknown keys are refused. This is version {SCHEMA_VERSION} of the schema. A suite's folder holds
 `suite.json` and a `table.md` and `table.csv` of its runs.
+
+`car eval` on a finished run checks that its records give the figures of `run.json`, and writes nothing but the tables
+where no sample is left. A run that is continued on another machine, device or commit lists all of them.
 
 ## Files that are kept on request
 
@@ -40,16 +45,19 @@ JSON list of COCO's results, one a label: `image_id` (the sample's id), `categor
 four samples' targets and sizes, and what is free. Files are named after the sample's id, with `%XX` for what a file
 name must not hold.
 
-The flags are no part of the identity. A sample's files are written before its record; going on with a flag that an
-earlier start lacked does those samples again whose files are missing. `car merge` takes the files of all shards
-along.
+The flags are no part of the identity. A sample's files are written as wholes and before its record; going on does
+those samples again whose files are missing or torn, label maps included. `--fresh` sets the folders aside with the
+records. `car merge` takes the files of all shards along.
 
-The page is made from the models in `results/schema.py` (`python -m results.schema_page > docs/results.md`).
+The page is made from the models in `results/schema.py` and beside it (`python -m results.schema_page >
+docs/results.md`).
 """
+_MARKS = {"items": "[]", "additionalProperties": ".*"}  # of a key, by where JSON schema has the model
 _FILES: Mapping[str, type[BaseModel]] = {
     "run.json": RunHeader,
     "A line of samples.jsonl": SampleRecord,
     "suite.json": SuiteIndex,
+    "bench.json": BenchDocument,
 }
 
 
@@ -67,21 +75,23 @@ def _section(title: str, model: type[BaseModel]) -> str:
 def _rows(schema: Mapping[str, Any], whole: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, str]]:
     """Key, type and meaning of each property, those of nested models behind it."""
     for name, field in schema["properties"].items():
-        inner, is_list = _nested(field, whole)
-        key = f"{prefix}{name}{'[]' if is_list else ''}"
+        inner, mark = _nested(field, whole)
+        key = f"{prefix}{name}{mark}"
         yield f"`{key}`", _type(field, whole), field.get("description", "")
         if inner:
             yield from _rows(inner, whole, f"{key}.")
 
 
-def _nested(field: Mapping[str, Any], whole: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, bool]:
-    """The model that a field holds, one or a list of them; None for plain values."""
-    if "items" in field:
-        return _nested(field["items"], whole)[0], _nested(field["items"], whole)[0] is not None
+def _nested(field: Mapping[str, Any], whole: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, str]:
+    """The model that a field holds, and the mark of a list or an object of them; None for plain values."""
+    for holder, mark in _MARKS.items():
+        if isinstance(field.get(holder), dict):
+            inner, _ = _nested(field[holder], whole)
+            return inner, mark if inner else ""
     for option in field.get("anyOf", [field]):
         if "$ref" in option:
-            return whole["$defs"][option["$ref"].rsplit("/", 1)[1]], False
-    return None, False
+            return whole["$defs"][option["$ref"].rsplit("/", 1)[1]], ""
+    return None, ""
 
 
 def _type(field: Mapping[str, Any], whole: Mapping[str, Any]) -> str:

@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from results import strict_json
 from results.atomic import named_errors, write_atomically
 from results.lock import FolderLock, LockedError
-from results.schema import SCHEMA_VERSION, RunHeader, SampleRecord, utc_now
+from results.sample_files import FOLDERS
+from results.schema import SCHEMA_VERSION, RunHeader, SampleRecord, others, utc_now
 
 _ABSENT = object()
 
@@ -41,9 +42,9 @@ class RunDirectory:
         self._lock = FolderLock(self.path)
 
     def start(self, header: RunHeader, *, fresh: bool = False) -> dict[str, SampleRecord]:
-        """Create the run, or go on with the one that is here; returns the finished records to reuse, by id.
+        """Create the run, or open the one that is here; returns the finished records to reuse, by id.
 
-        A resumed run keeps its created_at, the time spent so far and the peak memory. With `fresh`, what is here is
+        The run.json of one that is here stays as it is: `go_on` says that work begins. With `fresh`, what is here is
         set aside first (see `set_aside`). The folder is locked until `close`.
 
         Raises:
@@ -59,11 +60,31 @@ class RunDirectory:
         if not self.header_path.exists():
             self.create(header)
             return {}
-        finished = self.open_for_resume(header.identity_fields)
+        return self.open_for_resume(header.identity_fields)
+
+    def go_on(self, header: RunHeader) -> None:
+        """Replace run.json by the header of a start that adds records to those that are here.
+
+        The run keeps its created_at, the time spent so far, the peak memory, and the environments behind its records.
+
+        Raises:
+            StoreError: as `read_header` and `write_header`.
+        """
         before = self.read_header()
-        kept = {"created_at": before.created_at, "timings": before.timings, "memory": before.memory}
+        behind = [*before.other_environments, before.environment] if self._has_records() else []
+        kept = {
+            "created_at": before.created_at,
+            "timings": before.timings,
+            "memory": before.memory,
+            "other_environments": others(header.environment, [*behind, *header.other_environments]),
+        }
         self.write_header(header.model_copy(update=kept))
-        return finished
+
+    def keep_header(self) -> Path:
+        """Copy run.json to a name with the time added, which is returned."""
+        kept = Path(f"{self.header_path}.{_unused_stamp([self.header_path])}")
+        write_atomically(kept, self.header_path.read_bytes())
+        return kept
 
     def create(self, header: RunHeader) -> None:
         """Make the folder and write run.json.
@@ -153,7 +174,7 @@ class RunDirectory:
         return list(_last_wins(_scan(self.samples_path)[0]).values())
 
     def set_aside(self) -> list[Path]:
-        """Rename every file of the run by adding the time; returns the new paths. Nothing is deleted."""
+        """Rename every file and folder of the run by adding the time; returns the new paths. Nothing is deleted."""
         self._close_samples()
         # run.json last: when killed in between, the folder still says what run the records are from.
         present = sorted(
@@ -194,8 +215,11 @@ class RunDirectory:
         if self.samples_path.exists() and self.samples_path.stat().st_size > end:
             os.truncate(self.samples_path, end)
 
+    def _has_records(self) -> bool:
+        return self.samples_path.exists() and self.samples_path.stat().st_size > 0
 
-_RUN_FILES = {"run.json", "samples.jsonl", "table.md", "table.csv", "report.html"}
+
+_RUN_FILES = {"run.json", "samples.jsonl", "table.md", "table.csv", "report.html", *FOLDERS}
 
 
 def _write_all(stream: io.FileIO, data: bytes) -> None:

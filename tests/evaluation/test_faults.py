@@ -175,7 +175,7 @@ def test_a_signal_finishes_the_samples_at_hand_and_says_how_to_go_on(
     assert "Traceback" not in run.errors
     assert lines(tiny_run.out) == 4  # the first batch and the one at hand
     header = RunDirectory(tiny_run.out).read_header()
-    assert (header.status, header.counts.n_total) == ("running", 4)  # closed properly, with the figures so far
+    assert (header.status, header.counts.n_total) == ("incomplete", 4)  # closed properly, with the figures so far
     assert program(car, arguments).wait() == 0
     evaluate(tiny_run.options(out=tmp_path / "straight", settings=FAST))
     assert comparable(tiny_run.out) == comparable(tmp_path / "straight")
@@ -279,7 +279,7 @@ def test_decoders_that_all_die_end_the_run(
         WorkerError, match=f"{MAX_LOST_IN_A_ROW} decoding processes in a row.*finished samples are kept"
     ):
         evaluate(tiny_run.options(settings=FAST, split=str(split), workers=2, batch_size=1))
-    assert RunDirectory(tiny_run.out).read_header().status == "running"
+    assert RunDirectory(tiny_run.out).read_header().status == "incomplete"
     assert records(tiny_run.out)["2007_000001"].status == "ok"
 
 
@@ -373,10 +373,10 @@ def test_a_device_out_of_memory_runs_smaller_passes_and_the_run_says_so(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Any:
-    """A file system of 64 KiB."""
+    """A file system of 96 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(folder)]
     if subprocess.run(command, capture_output=True).returncode:
         pytest.skip("needs the right to mount a tmpfs")
     yield folder
@@ -466,7 +466,7 @@ def test_an_image_that_changes_during_the_run_is_found_out(
         reading(patch, 3, change)
         with pytest.raises(DatasetError, match="files changed during the run"):
             evaluate(tiny_run.options(settings=FAST))
-    assert RunDirectory(tiny_run.out).read_header().status == "running"
+    assert RunDirectory(tiny_run.out).read_header().status == "incomplete"
     with pytest.raises(StoreError, match=r"another identity: dataset\.fingerprint"):
         evaluate(tiny_run.options(settings=FAST))
     evaluate(tiny_run.options(settings=FAST, fresh=True))
@@ -533,6 +533,6 @@ def test_a_signal_reaches_every_process_of_a_suite(
     assert "Traceback" not in run.errors
     for folder in folders:
         header = RunDirectory(folder).read_header()
-        assert (header.status, header.counts.n_total) == ("running", lines(folder))  # closed properly
+        assert (header.status, header.counts.n_total) == ("incomplete", lines(folder))  # closed properly
         assert 1 < lines(folder) < 48
     wait_until(lambda: not any(is_running(child) for child in children))

@@ -65,13 +65,51 @@ def test_merged_shards_are_the_run_in_one_piece(
     assert not segmented
 
 
-def test_merging_again_changes_nothing(shards: list[Path], tmp_path: Path) -> None:
+def test_merging_again_changes_nothing(shards: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = merge(shards, tmp_path / "all")
-    ids = [record.id for record in RunDirectory(tmp_path / "all").read_records()]
-    again = merge(shards, tmp_path / "all")
-    assert again.metrics == first.metrics
-    assert sorted(record.id for record in RunDirectory(tmp_path / "all").read_records()) == sorted(ids)
-    assert again.counts == first.counts
+    before = {path.name: path.read_bytes() for path in (tmp_path / "all").glob("*.json*")}
+    monkeypatch.setattr(RunDirectory, "write_header", lambda *_: pytest.fail("run.json was written"))
+    assert merge(shards, tmp_path / "all") == first
+    assert {path.name: path.read_bytes() for path in (tmp_path / "all").glob("*.json*")} == before
+
+
+def test_merging_does_not_cover_up_an_edited_record(shards: list[Path], tmp_path: Path) -> None:
+    merge(shards, tmp_path / "all")
+    file, before = tmp_path / "all" / "samples.jsonl", (tmp_path / "all" / "run.json").read_bytes()
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    records[0]["counts"]["confusion"][0][2] += 1
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    with pytest.raises(StoreError, match=r"expected the records behind run\.json"):
+        merge(shards, tmp_path / "all")
+    assert (tmp_path / "all" / "run.json").read_bytes() == before
+
+
+def test_a_merge_that_was_killed_goes_on_with_what_is_missing(shards: list[Path], tmp_path: Path) -> None:
+    whole, out = merge(shards, tmp_path / "whole"), tmp_path / "all"
+    with pytest.MonkeyPatch.context() as patch:
+        original = RunDirectory.append
+        patch.setattr(
+            RunDirectory, "append", lambda store, record: 1 / 0 if "5" in record.id else original(store, record)
+        )
+        with pytest.raises(ZeroDivisionError):
+            merge(shards, out)
+    assert RunDirectory(out).read_header().status == "running"
+    again = merge(shards, out)
+    assert again.model_dump(exclude=TIMES) == whole.model_dump(exclude=TIMES)
+    assert (out / "samples.jsonl").read_bytes() == (tmp_path / "whole" / "samples.jsonl").read_bytes()
+
+
+def test_shards_of_several_machines_are_all_named(shards: list[Path], tmp_path: Path) -> None:
+    for path, device in zip(shards, ("one", "two", "one"), strict=True):
+        store = RunDirectory(path)
+        header = store.read_header()
+        store.write_header(
+            header.model_copy(update={"environment": header.environment.model_copy(update={"device": device})})
+        )
+    merged = merge(shards, tmp_path / "all")
+    assert merged.environment.device == "one"
+    assert [other.device for other in merged.other_environments] == ["two"]
+    assert merge(shards, tmp_path / "all") == merged
 
 
 def test_what_is_not_the_shards_of_one_run_is_refused(shards: list[Path], tiny_run: Any, tmp_path: Path) -> None:

@@ -83,18 +83,35 @@ def test_an_edited_figure_is_found_out(run: Path) -> None:
         assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_an_edited_figure_stops_the_same_command(run: Path, tiny_run: Any) -> None:
+    edit(run, lambda records: records[0]["counts"]["confusion"][0].__setitem__(2, 10_000))
+    before = {name: (run / name).read_bytes() for name in ("run.json", "samples.jsonl", "table.md")}
+    arguments = [f"--set={key}={json.dumps(value)}" for key, value in FAST.items()]
+    refused, table = car(*tiny_run.arguments(*arguments)), car("table", run)
+    assert (refused.exit_code, refused.stderr) == (2, table.stderr)
+    assert {name: (run / name).read_bytes() for name in before} == before
+    assert car(*tiny_run.arguments(*arguments, "--fresh", "--allow-failures")).exit_code == 0
+    assert car("table", run).exit_code == 0
+
+
 def suite_of(run: Path) -> Path:
     folder = run.with_name("suite")
     write_suite(folder, "s", "S", {"one": run})
     return folder
 
 
-def test_a_removed_record_is_found_out_and_redone(run: Path, tiny_run: Any) -> None:
-    header = RunDirectory(run).read_header()
+def test_a_removed_record_is_found_out_and_redone(run: Path, tiny_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    header, text = RunDirectory(run).read_header(), (run / "run.json").read_bytes()
     edit(run, lambda records: records.pop(0))
     with pytest.raises(StoreError, match=r"in run\.json"):
         recompute(run)
     assert evaluate(tiny_run.options(settings=FAST)).header.metrics == header.metrics
+    [kept] = run.glob("run.json.*")
+    assert kept.read_bytes() == text
+    said = f"this finished run has lost 1 record: done again, its run.json kept as {kept.name}"
+    assert said in capsys.readouterr().err
+    evaluate(tiny_run.options(settings=FAST))  # its failed sample again, and none is gone
+    assert [*run.glob("run.json.*")] == [kept]
 
 
 @pytest.mark.parametrize(
@@ -117,10 +134,11 @@ def test_what_no_run_writes_stops_a_resume_before_any_work(
     run: Path, tiny_run: Any, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
 ) -> None:
     edit(run, lambda records: records[0].update(change))
-    edited = (run / "samples.jsonl").read_bytes()
+    edited, header = (run / "samples.jsonl").read_bytes(), (run / "run.json").read_bytes()
     monkeypatch.setattr("car_core.CaR.segment_batch", lambda *_, **__: pytest.fail("segmented"))
     arguments = [f"--set={key}={json.dumps(value)}" for key, value in FAST.items()]
     result = car(*tiny_run.arguments(*arguments))
     assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
     assert message in result.stderr
     assert (run / "samples.jsonl").read_bytes() == edited
+    assert (run / "run.json").read_bytes() == header

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sklearn.metrics import confusion_matrix
 
 from car_core import CaR
 from dataset_adapters import DatasetError, load
+from evaluation import runner
 from evaluation.benchmark import BenchmarkError, load_benchmark, resolve_config
 from evaluation.runner import RunOptions, evaluate
 from results import RunDirectory, StoreError
@@ -111,7 +113,7 @@ def test_an_interrupted_run_goes_on_and_equals_a_straight_one(
     segmenting.error, segmenting.stop_at = KeyboardInterrupt(), 4
     with pytest.raises(KeyboardInterrupt):
         evaluate(tiny_run.options(batch_size=2))
-    assert figures(tiny_run.out)["status"] == "running"
+    assert figures(tiny_run.out)["status"] == "incomplete"
     assert len(records(tiny_run.out)) == 4
     with (tiny_run.out / "samples.jsonl").open("a") as file:
         file.write('{"id": "2007_000004", "status": "o')  # torn by a kill in the middle of a write
@@ -127,12 +129,58 @@ def test_a_finished_run_is_not_run_again_unless_fresh(tiny_run: Any, segmenting:
     first = evaluate(tiny_run.options(limit=2)).header
     again = evaluate(tiny_run.options(limit=2)).header
     assert segmenting.images == 2
-    assert again.metrics == first.metrics
-    assert again.timings.wall_seconds > first.timings.wall_seconds > sum(again.timings.seconds_by_stage.values()) / 2
-    assert (again.memory.peak_rss_mib or 0) >= (first.memory.peak_rss_mib or 0)
+    assert again == first
+    assert first.timings.wall_seconds > sum(again.timings.seconds_by_stage.values()) / 2
     evaluate(tiny_run.options(limit=2, fresh=True))
     assert segmenting.images == 4
     assert len(list(tiny_run.out.glob("samples.jsonl*"))) == 2
+
+
+def on_device(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Runs from here on are another machine's."""
+    original = runner.environment
+    monkeypatch.setattr(
+        runner, "environment", lambda *given, **more: original(*given, **more).model_copy(update={"device": name})
+    )
+
+
+def test_a_finished_run_stays_that_of_its_machine(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = evaluate(tiny_run.options(limit=2)).header
+    before = (tiny_run.out / "run.json").read_bytes()
+    on_device(monkeypatch, "another")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "write_header", lambda *_: pytest.fail("run.json was written"))
+        again = evaluate(tiny_run.options(limit=2, settings={"eta": first.config["eta"]})).header
+    assert again == first
+    assert (tiny_run.out / "run.json").read_bytes() == before
+
+
+def test_a_run_that_goes_on_elsewhere_names_all_its_machines(
+    tiny_run: Any, segmenting: Segmenting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenting.error, limit = KeyboardInterrupt(), 3
+    for number in range(limit):
+        on_device(monkeypatch, f"device{number // 2}")  # 0, 0, 1
+        segmenting.images, segmenting.stop_at = 0, 1 if number < limit - 1 else None
+        with suppress(KeyboardInterrupt):
+            evaluate(tiny_run.options(batch_size=1, limit=limit))
+    header = RunDirectory(tiny_run.out).read_header()
+    assert (header.status, header.environment.device) == ("complete", "device1")
+    [other] = header.other_environments
+    assert (other.device, other.model_copy(update={"device": "device1"})) == ("device0", header.environment)
+    assert "- also made with: device0, float32, " in (tiny_run.out / "table.md").read_text()
+
+
+def test_a_run_killed_behind_its_last_record_is_that_of_its_machine(
+    tiny_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = evaluate(tiny_run.options(limit=2)).header
+    with RunDirectory(tiny_run.out) as store:
+        store.write_header(done.model_copy(update={"status": "running", "metrics": {}}))
+    on_device(monkeypatch, "another")
+    again = evaluate(tiny_run.options(limit=2)).header
+    assert (again.status, again.metrics, again.environment) == ("complete", done.metrics, done.environment)
+    assert again.other_environments == []
 
 
 def test_another_configuration_in_the_same_folder_is_refused(tiny_run: Any) -> None:

@@ -19,9 +19,10 @@ from dataset_adapters import load
 from evaluation.benchmark import BenchmarkError, load_benchmark, resolve_config
 from evaluation.carry import frames_to_segment
 from evaluation.cli import app
+from evaluation.merge import merge
 from evaluation.metrics.video import count_sample
 from evaluation.runner import Run, RunOptions, evaluate
-from results import SampleRecord
+from results import RunDirectory, SampleRecord
 
 Runner = Callable[..., Run]
 THETA = 0.34  # random scores of two or three queries lie around a half and a third
@@ -147,6 +148,34 @@ def test_an_interrupted_video_goes_on_from_its_state(run: Runner, tree: DavisTre
     before = len(samples.read_text().splitlines())
     check(run(benchmark="ref-davis17-temporal"), expected)
     assert len(samples.read_text().splitlines()) == before + 2 + 3  # the frames behind a gap are done anew
+
+
+@pytest.mark.parametrize("torn", [True, False])
+def test_a_label_map_that_is_torn_or_gone_is_made_again(run: Runner, torn: bool) -> None:
+    done = run()
+    path = done.path / "label_maps/anno_1/goat/00002.png"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5]) if torn else path.unlink()
+    lines = len((done.path / "samples.jsonl").read_text().splitlines())
+    again = run()
+    assert path.read_bytes() == whole
+    assert len((done.path / "samples.jsonl").read_text().splitlines()) == lines + 1
+    assert again.header.metrics == done.header.metrics
+
+
+def test_more_shards_than_sequences_are_refused(run: Runner) -> None:
+    for part in (1, 9):
+        with pytest.raises(BenchmarkError, match=f"expected at most as many shards as sequences, 8, found {part}/9"):
+            run(shard=(part, 9))
+
+
+def test_merged_shards_of_videos_are_the_run_in_one_piece(run: Runner, tmp_path: Path) -> None:
+    whole = run(benchmark="ref-davis17-temporal")
+    parts = [run(f"part{n}", benchmark="ref-davis17-temporal", shard=(n, 3)).path for n in (1, 2, 3)]
+    merged = merge(parts, tmp_path / "merged")
+    assert (merged.identity, merged.metrics) == (whole.header.identity, whole.header.metrics)
+    ids = [[record.id for record in RunDirectory(path).read_records()] for path in (whole.path, tmp_path / "merged")]
+    assert ids[0] == ids[1]
 
 
 def test_a_mended_frame_is_as_if_it_had_never_failed(run: Runner, tree: DavisTree, settings: dict[str, Any]) -> None:

@@ -28,7 +28,8 @@ def test_every_key_of_a_real_file_stands_on_the_page(make_header: Callable[..., 
         "packages",
         "seconds_by_stage",
     )
-    for document in (make_header(), record):
+    header = make_header()
+    for document in (header.model_copy(update={"other_environments": [header.environment]}), record):
         for key in keys(json.loads(document.model_dump_json()), open_ended):
             assert f"| `{key}` |" in page
 
@@ -42,3 +43,9 @@ def keys(value: Any, open_ended: tuple[str, ...], prefix: str = "") -> Iterator[
         for inner in item if is_list else [item]:
             if isinstance(inner, dict) and name not in open_ended:
                 yield from keys(inner, open_ended, f"{key}.")
+
+
+def test_objects_of_objects_have_their_keys_on_the_page() -> None:
+    rows = schema_page().splitlines()
+    assert any(row.startswith("| `scaling[].batch_sizes.*.images_per_second` | number |") for row in rows)
+    assert any(row.startswith("| `scaling[].encoders[].share_of_peak` | number |") for row in rows)

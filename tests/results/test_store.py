@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from results import RunDirectory, RunHeader, SampleRecord, StoreError, identity_of, write_atomically
+from results.sample_files import FOLDERS, write_sample_file
 
 MakeHeader = Callable[..., RunHeader]
 
@@ -67,6 +68,9 @@ def test_resume_returns_finished_records_and_redoes_failed_ones(run: RunDirector
 def test_resume_keeps_created_at(run: RunDirectory, make_header: MakeHeader) -> None:
     run.write_header(make_header(created_at="2020-01-01T00:00:00+00:00"))
     run.start(make_header(status="running"))
+    assert run.read_header().status == "complete"  # nothing is written before there is work
+    run.go_on(make_header(status="running"))
+    assert run.read_header().status == "running"
     assert run.read_header().created_at == "2020-01-01T00:00:00+00:00"
     assert run.read_header().updated_at > "2020"
 
@@ -179,10 +183,15 @@ def test_fresh_sets_the_old_files_aside_and_loses_nothing(run: RunDirectory, mak
     for generation in range(3):
         run.append(ok("a", generation))
         (run.path / "table.md").write_text("old")
+        for folder in FOLDERS:
+            write_sample_file(run.path / folder / "a.png", str(generation).encode())
         assert run.start(other, fresh=True) == {}
         assert run.read_records() == []
     assert run.read_header().identity == other.identity
     assert not (run.path / "table.md").exists()
+    for folder in FOLDERS:
+        assert not (run.path / folder).exists()
+        assert sorted(path.read_text() for path in run.path.glob(f"{folder}.*/a.png")) == ["0", "1", "2"]
     kept = [json.loads(path.read_text()) for path in run.path.glob("samples.jsonl.*")]
     assert sorted(record["counts"]["confusion"][0][2] for record in kept) == [0, 1, 2]
     assert len(list(run.path.glob("run.json.*"))) == len(list(run.path.glob("table.md.*"))) == 3
