@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import signal
 import threading
@@ -80,6 +81,20 @@ def stop_request() -> Iterator[StopRequest]:
     finally:
         for number in taken:
             signal.signal(number, before[number])
+
+
+@contextmanager
+def starting_pool() -> Iterator[None]:
+    """Within, SIGINT waits, and processes that are started never get it: they would show where in their imports.
+
+    What is passed on ends one that is still importing.
+    """
+    multiprocessing.resource_tracker.ensure_running()  # as it starts it lets signals through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def be_pool_process() -> None:

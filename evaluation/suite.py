@@ -28,7 +28,15 @@ from car_core.weights import load_clip
 from dataset_adapters.sample import find_sources
 from evaluation.benchmark import ALL, CAR, BenchmarkError, load_benchmark
 from evaluation.engines.processes import WorkerError
-from evaluation.interrupts import Interrupted, StopRequest, be_pool_process, kill_pool, pass_on, stop_request
+from evaluation.interrupts import (
+    Interrupted,
+    StopRequest,
+    be_pool_process,
+    kill_pool,
+    pass_on,
+    starting_pool,
+    stop_request,
+)
 from evaluation.methods import METHODS, settings_by_method
 from evaluation.preflight import DEFAULT_RUNS
 from evaluation.previews import previews
@@ -160,7 +168,8 @@ def _run_in_processes(groups: Sequence[Sequence[Task]], jobs: int) -> list[list[
     failure = None
     with stop_request() as stop:
         with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_process, initargs=(jobs,)) as pool:
-            futures = [pool.submit(_run_group, group) for group in groups]
+            with starting_pool():
+                futures = [pool.submit(_run_group, group) for group in groups]
             with suppress(Interrupted):
                 failure = _first_failure(futures, stop)
             if failure or stop.asked:

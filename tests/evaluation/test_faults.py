@@ -543,6 +543,24 @@ def test_a_signal_reaches_every_process_of_a_suite(
     wait_until(lambda: not any(is_running(child) for child in children))
 
 
+def imports_torch(pid: int) -> bool:
+    return "torch" in Path(f"/proc/{pid}/maps").read_text()
+
+
+def test_ctrl_c_while_the_processes_of_a_suite_start(
+    tmp_path: Path, program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evaluation.suite._run_group", slow_or_failing)
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "end").touch()
+    run = program(car, ["sweep", "mini-voc", "eta=0.4,0.5", "--jobs=2", f"--out={tmp_path / 'all'}"])
+    wait_until(lambda: any(imports_torch(child) for child in children_of(run.process.pid)))
+    for pid in [*children_of(run.process.pid), run.process.pid]:
+        os.kill(pid, signal.SIGINT)
+    assert run.wait() == 130
+    assert "Traceback" not in run.errors
+
+
 @pytest.fixture
 def failing_suite(tmp_path: Path, program: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A sweep of two parts in two processes, the second of which fails while the first is at work."""
