@@ -66,10 +66,35 @@ def check_vision_tower(model: nn.Module, role: str) -> None:
 _tokenizer = functools.cache(SimpleTokenizer)
 
 
+class _TooLongError(ValueError):
+    """A text does not fit the context; the message is the number of its tokens."""
+
+
+# Kept, for every image asks again; a refused text, which may be of any length, is not.
 @functools.lru_cache(TEXT_CACHE_SIZE)
-def _text_length(context_length: int, text: str) -> int:
-    """Tokens of a text, start and end included. Kept, for every image asks again whether its texts fit."""
-    return len(_tokenizer(context_length=context_length).encode(text)) + 2
+def _require_fit(context_length: int, text: str) -> None:
+    """Raise _TooLongError for a text of more tokens than the context has, start and end included."""
+    tokenizer = _tokenizer(context_length=context_length)
+    least = least_tokens(tokenizer, text) + 2
+    if least > context_length:  # merging a text's characters takes time by the square of their number
+        raise _TooLongError(f"at least {least}")
+    length = len(tokenizer.encode(text)) + 2
+    if length > context_length:
+        raise _TooLongError(str(length))
+
+
+def least_tokens(tokenizer: SimpleTokenizer, text: str) -> int:
+    """A number of tokens that a text has at the least, without start and end: its bytes over those of the longest.
+
+    Every byte but white space is in a token once the tokenizer has cleaned the text. In time linear in the text.
+    """
+    return math.ceil(len("".join(tokenizer.clean_fn(text).split()).encode()) / _longest_token(tokenizer))
+
+
+@functools.cache
+def _longest_token(tokenizer: SimpleTokenizer) -> int:
+    """Bytes of the vocabulary's longest token, in which each byte is a character."""
+    return max(len(token.removesuffix("</w>")) for token in tokenizer.encoder)
 
 
 class TextEncoder:
@@ -88,14 +113,15 @@ class TextEncoder:
 
     def check(self, query: str, template: str = "{}") -> None:
         """Raise QueryError if ``query`` in ``template`` does not fit the context (open_clip would cut it silently)."""
-        length = _text_length(self._context_length, format_text(template, query))
-        if length > self._context_length:
+        try:
+            _require_fit(self._context_length, format_text(template, query))
+        except _TooLongError as found:
             shown = query if len(query) <= 60 else query[:60] + "..."
             inside = "" if template == "{}" else f" in {template!r}"
             raise QueryError(
                 f"query {shown!r}: expected at most {self._context_length} tokens{inside} "
-                f"(start and end included), found {length}"
-            )
+                f"(start and end included), found {found}"
+            ) from None
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import signal
 import threading
@@ -58,13 +59,16 @@ def stop_request() -> Iterator[StopRequest]:
         yield request
         return
 
+    counting = (_PASSED_ON,) if _pool_process else _SIGNALS
+
     def take(number: int, frame: FrameType | None) -> None:
-        if not _pool_process or number == _PASSED_ON:
+        if number in counting and request.number in counting:
             request.raise_if_asked()
-        request.number = number
+        if request.number not in counting:
+            request.number = number
         if _pool_process:
             _keep(number)
-        if not _pool_process:
+        else:
             os.write(2, _NOTICE)  # a handler may not use a buffered stream, which may be at work
 
     signals = _SIGNALS_OF_A_POOL if _pool_process else _SIGNALS
@@ -77,6 +81,20 @@ def stop_request() -> Iterator[StopRequest]:
     finally:
         for number in taken:
             signal.signal(number, before[number])
+
+
+@contextmanager
+def starting_pool() -> Iterator[None]:
+    """Within, SIGINT waits, and processes that are started never get it: they would show where in their imports.
+
+    What is passed on ends one that is still importing.
+    """
+    multiprocessing.resource_tracker.ensure_running()  # as it starts it lets signals through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def be_pool_process() -> None:
@@ -108,3 +126,9 @@ def pass_on() -> None:
     for child in multiprocessing.active_children():
         with suppress(ProcessLookupError):
             os.kill(child.pid or 0, _PASSED_ON)
+
+
+def kill_pool() -> None:
+    """End this process's children, those of a pool, in the midst of their work."""
+    for child in multiprocessing.active_children():
+        child.kill()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from dataset_adapters import Dataset, Sample, SampleError
@@ -10,18 +12,24 @@ from evaluation.segmenter import segment_samples
 from results.pictures import Example
 
 
-def previews(prepared: Prepared, count: int) -> list[Example]:
+def previews(prepared: Prepared, count: int, *, before_each: Callable[[], None] = lambda: None) -> list[Example]:
     """Segment up to `count` samples, spread evenly over those of the prepared run.
 
-    A sample that cannot be read is left out; the run lists it.
+    A sample that cannot be read is left out; the run lists it. before_each: called before each sample; what it raises
+    ends the work.
     """
-    return [_example(sample, prepared) for sample in _spread(prepared.selected, count)]
+    examples = []
+    for position in _spread(len(prepared.selected), count):
+        before_each()
+        sample = _read(prepared.selected, position)
+        if sample is not None:
+            examples.append(_example(sample, prepared))
+    return examples
 
 
-def _spread(dataset: Dataset, count: int) -> list[Sample]:
-    positions = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
-    samples = (_read(dataset, position) for position in positions)
-    return [sample for sample in samples if sample is not None]
+def _spread(length: int, count: int) -> list[int]:
+    positions: list[int] = np.linspace(0, length - 1, min(count, length)).round().astype(int).tolist()
+    return positions
 
 
 def _read(dataset: Dataset, position: int) -> Sample | None:

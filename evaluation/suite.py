@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,7 +27,15 @@ from car_core.weights import load_clip
 from dataset_adapters.sample import find_sources
 from evaluation.benchmark import ALL, CAR, BenchmarkError, load_benchmark
 from evaluation.engines.processes import WorkerError
-from evaluation.interrupts import Interrupted, be_pool_process, pass_on, stop_request
+from evaluation.interrupts import (
+    Interrupted,
+    StopRequest,
+    be_pool_process,
+    kill_pool,
+    pass_on,
+    starting_pool,
+    stop_request,
+)
 from evaluation.methods import METHODS, settings_by_method
 from evaluation.preflight import DEFAULT_RUNS
 from evaluation.previews import previews
@@ -158,30 +167,46 @@ def _groups(tasks: Sequence[Task], jobs: int) -> list[list[int]]:
 
 
 def _run_in_processes(groups: Sequence[Sequence[Task]], jobs: int) -> list[list[Finished]]:
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_process, initargs=(jobs,)) as pool:
-        try:
-            return _results(pool, [pool.submit(_run_group, group) for group in groups])
-        except BrokenProcessPool as error:
-            raise WorkerError(f"jobs: a process of the suite died ({error}); finished samples are kept") from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # after a mistake, what has not begun never does
+    """What each group gives, in order. One that fails, and a signal, end the others after their samples at hand.
 
-
-def _results(pool: ProcessPoolExecutor, futures: Sequence[Future[list[Finished]]]) -> list[list[Finished]]:
-    """What the processes give, in order. A signal is passed on: they finish the samples at hand, then Interrupted."""
+    Raises what the first of them failed with, or Interrupted.
+    """
+    failure = None
     with stop_request() as stop:
-        left = set(futures)
-        while left and not stop.asked and not any(future.done() and future.exception() for future in futures):
-            left = wait(left, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION).not_done
-        if stop.asked:
-            pass_on()
-            try:
-                pool.shutdown(cancel_futures=True)
-            except Interrupted:  # asked once more
-                pass_on()
-                raise
+        with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_process, initargs=(jobs,)) as pool:
+            with starting_pool():
+                futures = [pool.submit(_run_group, group) for group in groups]
+            with suppress(Interrupted):
+                failure = _first_failure(futures, stop)
+            if failure or stop.asked:
+                _end_early(futures)
         stop.raise_if_asked()
+    if isinstance(failure, BrokenProcessPool):
+        raise WorkerError(f"jobs: a process of the suite died ({failure}); finished samples are kept") from None
+    if failure:
+        raise failure
     return [future.result() for future in futures]
+
+
+def _first_failure(futures: Sequence[Future[list[Finished]]], stop: StopRequest) -> BaseException | None:
+    """Wait for the groups: an error as soon as there is one, None once all are done or a signal asks for an end."""
+    left = set(futures)
+    while left and not stop.asked:
+        done, left = wait(left, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)
+        for future in done:
+            if failure := future.exception():
+                return failure
+    return None
+
+
+def _end_early(futures: Sequence[Future[list[Finished]]]) -> None:
+    """Let no further group begin and the others end after their samples at hand; further signals hurry them."""
+    begun = [future for future in futures if not future.cancel()]
+    for ask in (pass_on, pass_on, kill_pool):
+        ask()
+        with suppress(Interrupted):
+            wait(begun)
+            break
 
 
 def _start_process(jobs: int) -> None:
@@ -226,6 +251,6 @@ def _run_group(tasks: Sequence[Task], models: Models | None = None) -> list[Fini
         stop.raise_if_asked()
         runs = run_side_by_side(prepared)
         return [
-            (run, previews(own, entry.pictures))
+            (run, previews(own, entry.pictures, before_each=stop.raise_if_asked))
             for run, (own, _), (entry, _) in zip(runs, prepared, tasks, strict=True)
         ]

@@ -20,10 +20,10 @@ from PIL import Image
 
 from car_core import CaR, CaRConfig, Segmentation
 from car_core.config import Precision, Profile
-from car_core.images import as_rgb
 from car_core.precision import dtype_of
 from car_core.segmentation import RGBArray
 from car_core.weights import load_clip
+from dataset_adapters.images import read_image
 from evaluation.bench.machine import Timing, matrix_product, operations, peak_device_mib, run_timed, timings
 from evaluation.bench.released_order import Found, ReleasedOrder
 from evaluation.identity import peak_rss_mib
@@ -90,8 +90,9 @@ class Wanted:
 
 
 def subject(wanted: Wanted) -> Subject:
-    """What is wanted, loaded. Raises ModelError for a device that is not here."""
+    """What is wanted, loaded. Raises ImageError for a file that is no image, ModelError for a device not here."""
     device, n_images = wanted.device, wanted.n_images
+    files = [_checked(path) for path in wanted.images[:n_images]] or [_made_picture(i) for i in range(n_images)]
     proposal, classifier, weights = SIZES[wanted.size]
     loaded = {name: load_clip(name, weights, role="bench", device=device)[0] for name in {proposal, classifier}}
     if weights.startswith("random"):
@@ -106,8 +107,13 @@ def subject(wanted: Wanted) -> Subject:
         device=device,
         precision=wanted.precision,
     )
-    files = [path.read_bytes() for path in wanted.images[:n_images]] or [_made_picture(i) for i in range(n_images)]
     return Subject(car, models, files, QUERIES[: wanted.n_queries])
+
+
+def _checked(path: Path) -> bytes:
+    """An image file's bytes, once it can be decoded."""
+    read_image(path)
+    return path.read_bytes()
 
 
 def _sharpen(model: Any) -> None:
@@ -167,7 +173,7 @@ def _stage_seconds(found: Iterable[Segmentation]) -> Iterable[tuple[str, float]]
 
 def decoded(file: bytes) -> RGBArray:
     """uint8 [H, W, 3] from an image file's bytes."""
-    return as_rgb(Image.open(io.BytesIO(file)))
+    return read_image(io.BytesIO(file), apply_exif=True)
 
 
 def encoder_speeds(subject: Subject, *, repeats: int) -> tuple[float, list[EncoderSpeed]]:

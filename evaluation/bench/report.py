@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from evaluation.bench import measure
+from evaluation.bench.engine import whole_engine
 from evaluation.identity import environment
 
 
@@ -30,7 +31,7 @@ class BenchOptions:
 
 
 def bench(options: BenchOptions) -> dict[str, Any]:
-    """Measure everything that is asked for; JSON-ready. Raises ModelError for a device that is not here.
+    """Measure everything that is asked for; JSON-ready. Raises as `measure.subject`.
 
     Only `threads` and `batch_sizes` are measured for each of their values: what follows has the last of the threads.
     """
@@ -42,6 +43,7 @@ def bench(options: BenchOptions) -> dict[str, Any]:
             "options": _as_json(options),
             "environment": environment(wanted.device, precision=wanted.precision).model_dump(mode="json"),
             "scaling": list(_scaling(subject, options)),
+            "engine": whole_engine(subject, repeats=options.repeats, batch_size=max(options.batch_sizes)),
             "memory": measure.memory(wanted, batch_size=max(options.batch_sizes)),
         }
         if options.later_steps:
@@ -109,8 +111,8 @@ def _encoder_table(entry: Mapping[str, Any], dtype: str) -> list[str]:
 def _stage_table(threads: int, batch_size: str, run: Mapping[str, Any]) -> list[str]:
     total = sum(run["stages"].values())
     return [
-        f"Whole images, {threads} threads, batch size {batch_size}: {run['images_per_second']:.3g} images/s, "
-        f"spread {run['spread']:.0%}; encoders {run['encoders_share']:.1%} of the time",
+        f"Whole images stage by stage in one process, {threads} threads, batch size {batch_size}: "
+        f"{run['images_per_second']:.3g} images/s, spread {run['spread']:.0%}; encoders {run['encoders_share']:.1%} of the time",
         "",
         "| stage | seconds an image | share |",
         "| --- | ---: | ---: |",
@@ -129,6 +131,14 @@ def _scaling_table(scaling: Sequence[Mapping[str, Any]]) -> list[str]:
             for entry in scaling
             for size, run in entry["batch_sizes"].items()
         ),
+    ]
+
+
+def _engine_facts(engine: Mapping[str, Any]) -> list[str]:
+    return [
+        f"- whole engine, as `car eval` runs it: {engine['images_per_second']:.3g} images/s "
+        f"({engine['images']} images, batch size {engine['batch_size']}; processes beside the model: {engine['decoding_processes']} decode, "
+        f"{engine['refining_processes']} refine)"
     ]
 
 
@@ -160,6 +170,7 @@ def _released_facts(released: Mapping[str, Any]) -> list[str]:
 
 
 _FACTS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
+    "engine": _engine_facts,
     "memory": _memory_facts,
     "later_steps": _later_facts,
     "released_order": _released_facts,

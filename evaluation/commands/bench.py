@@ -50,8 +50,14 @@ def bench_command(
     out: Annotated[Path, typer.Option(help="Folder of bench.json and bench.md.")] = Path("results/bench"),
     plot: Annotated[bool, typer.Option("--plot", help="Also bench.png; needs car-eval[plot].")] = False,
 ) -> None:
-    """Measure stages, encoders against the machine's own matrix products, memory, and the released order of work."""
+    """Measure stages, encoders against the machine's own matrix products, memory, and the released order of work.
+
+    Stages are those of one process, one after the other; the whole engine has decoding and refinement beside the model.
+    """
     with one_line_errors():
+        from evaluation.preflight import check_out
+
+        check_out(out)
         from evaluation.bench.measure import Wanted
         from evaluation.bench.report import BenchOptions, as_markdown, bench, save_figure
         from results.atomic import write_atomically

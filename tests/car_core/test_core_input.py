@@ -11,7 +11,7 @@ from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ImageError, QueryError
 from car_core.car import as_rgb
-from car_core.clip import TextEncoder, open_clip, proposal_size
+from car_core.clip import SimpleTokenizer, TextEncoder, least_tokens, open_clip, proposal_size
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,31 @@ def test_longest_query_that_fits(car: CaR) -> None:
     assert car.segment(photo(20, 20), [longest]).masks.shape == (1, 20, 20)
     with pytest.raises(QueryError, match="found 78"):
         car.segment(photo(20, 20), [longest + " red"])
+
+
+@pytest.mark.parametrize("text", ["xyzzy" * 20_000, "a b " * 50_000, "&amp;" * 100_000], ids=["word", "words", "&amp;"])
+def test_text_far_over_the_context_is_refused_without_its_tokens(
+    car: CaR, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Their number takes time by the square of a word's length: minutes."""
+    monkeypatch.setattr(SimpleTokenizer, "bpe", lambda *_: pytest.fail("merged"))
+    with pytest.raises(QueryError, match=r"expected at most 77 tokens.* found at least \d{4}"):
+        car.check_queries([text])
+
+
+def test_no_text_that_fits_is_refused_by_its_length() -> None:
+    tokenizer, rng = open_clip.get_tokenizer("ViT-B-32"), np.random.default_rng(0)
+    words = [tokenizer.decode([token]).strip() for token in range(tokenizer.vocab_size - 2)]
+    widest = max(words, key=lambda word: len(word.encode()))
+    mixed = [
+        rng.choice([" ", "", "\n ", "&lt;", "&amp;amp;", "<end_of_text>"]).join(rng.choice(words, 9))
+        for _ in range(500)
+    ]
+    long = [widest * count for count in range(1, 90)]
+    for text in [*words, *mixed, *long, "Ã©tude", "\ud800", "\x1c \x85\u2028|", "   ", ""]:
+        assert least_tokens(tokenizer, text) <= len(tokenizer.encode(text)), text
+    assert least_tokens(tokenizer, widest * 75) == 75  # as many as can be: longer texts cannot fit
+    assert least_tokens(tokenizer, widest * 75 + "a") == 76
 
 
 def test_context_length_is_the_models() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from evaluation.cli import app
@@ -35,6 +36,11 @@ def test_command_writes_table_document_and_picture(tmp_path: Path) -> None:
     assert released["templates"] == 2
     assert released["same_survivors"]
     assert released["largest_mask_difference"] <= 1e-4
+    engine = document["engine"]
+    assert (engine["images"], engine["batch_size"], engine["decoding_processes"]) == (1, 1, 2)
+    assert engine["images_per_second"] > 0
+    assert "stage by stage in one process" in result.output
+    assert "whole engine, as `car eval` runs it" in result.output
     assert document["later_steps"]["later_over_first"] < 1
     assert (tmp_path / "bench.md").read_text() in result.output
     assert (tmp_path / "bench.png").read_bytes()[:4] == b"\x89PNG"
@@ -49,3 +55,24 @@ def test_in_half_precision_there_is_no_comparison(tmp_path: Path) -> None:
     assert document["environment"]["dtype"] == "bfloat16"
     assert not {"released_order", "later_steps"} & document.keys()
     assert "matrix product in bfloat16" in result.output
+
+
+def test_what_cannot_be_measured_is_told_before_models_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evaluation.bench.measure.load_clip", lambda *_, **__: pytest.fail("models were loaded"))
+    monkeypatch.setenv("CAR_MAX_PIXELS", "600")
+    bomb, text = tmp_path / "bomb.png", tmp_path / "text.png"
+    Image.new("L", (30, 40)).save(bomb)
+    text.write_text("no image")
+    cases = {
+        bomb: f"error: {bomb}: expected at most 600 pixels",
+        text: f"error: {text}: expected an image file, found an unknown format",
+    }
+    for path, message in cases.items():
+        result = CliRunner().invoke(app, ["bench", str(path), "--out", str(tmp_path / "out")])
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+        assert result.stderr.startswith(message)
+    result = CliRunner().invoke(app, ["bench", "--out", str(text / "below")])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: out: expected a folder that can be written")

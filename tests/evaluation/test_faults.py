@@ -24,6 +24,7 @@ from typing import Any
 import pandas  # noqa: F401  before a fork, so that no program loads it anew
 import pytest
 import torch
+from parts import slow_or_failing
 from PIL import Image
 from tqdm import tqdm
 
@@ -31,9 +32,13 @@ from car_core import CaR
 from car_core.clip import ClassifierTower
 from car_core.proposals import ProposalGenerator
 from dataset_adapters import Dataset, DatasetError
+from evaluation import interrupts
+from evaluation import suite as suite_module
 from evaluation.cli import app
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
+from evaluation.interrupts import Interrupted, stop_request
 from evaluation.runner import evaluate
+from evaluation.suite_files import Suite
 from results import RunDirectory, StoreError
 
 # One step over few texts: these runs are about what surrounds the method.
@@ -536,3 +541,102 @@ def test_a_signal_reaches_every_process_of_a_suite(
         assert (header.status, header.counts.n_total) == ("incomplete", lines(folder))  # closed properly
         assert 1 < lines(folder) < 48
     wait_until(lambda: not any(is_running(child) for child in children))
+
+
+def imports_torch(pid: int) -> bool:
+    return "torch" in Path(f"/proc/{pid}/maps").read_text()
+
+
+def test_ctrl_c_while_the_processes_of_a_suite_start(
+    tmp_path: Path, program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evaluation.suite._run_group", slow_or_failing)
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "end").touch()
+    run = program(car, ["sweep", "mini-voc", "eta=0.4,0.5", "--jobs=2", f"--out={tmp_path / 'all'}"])
+    wait_until(lambda: any(imports_torch(child) for child in children_of(run.process.pid)))
+    for pid in [*children_of(run.process.pid), run.process.pid]:
+        os.kill(pid, signal.SIGINT)
+    assert run.wait() == 130
+    assert "Traceback" not in run.errors
+
+
+@pytest.fixture
+def failing_suite(tmp_path: Path, program: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A sweep of two parts in two processes, the second of which fails while the first is at work."""
+    monkeypatch.setattr("evaluation.suite._run_group", slow_or_failing)
+    (tmp_path / "all").mkdir()
+
+    def start(*files: str) -> Any:
+        for name in files:
+            (tmp_path / "all" / name).touch()
+        run = program(car, ["sweep", "mini-voc", "eta=0.4,0.5", "--jobs=2", f"--out={tmp_path / 'all'}"])
+        wait_until((tmp_path / "all" / "asked").exists)
+        return run, children_of(run.process.pid)
+
+    return start
+
+
+def test_a_part_that_fails_ends_the_others_after_their_samples_at_hand(tmp_path: Path, failing_suite: Any) -> None:
+    run, children = failing_suite()
+    (tmp_path / "all" / "end").touch()
+    assert run.wait() == 2
+    assert (tmp_path / "all" / "ended").exists()
+    assert run.errors.splitlines()[-1] == "error: no such luck"
+    assert "Traceback" not in run.errors
+    wait_until(lambda: not any(is_running(child) for child in children))
+
+
+@pytest.mark.parametrize(("signals", "files"), [(1, []), (2, []), (3, ["deaf"])], ids=["1", "2", "3"])
+def test_a_signal_ends_what_goes_on_after_a_part_failed(
+    tmp_path: Path, failing_suite: Any, signals: int, files: list[str]
+) -> None:
+    """One is a request, the second is obeyed at once, and the third kills what hears nothing."""
+    run, children = failing_suite(*files)
+    run.send(signal.SIGINT)
+    wait_until(lambda: "stopping after the samples at hand" in run.errors)
+    if signals == 1:
+        (tmp_path / "all" / "end").touch()
+    while run.process.is_alive() and signals > 1:
+        run.send(signal.SIGINT)
+        run.process.join(2)
+    assert run.wait() == 130
+    assert (tmp_path / "all" / "ended").exists() == (signals == 1)
+    assert "the same command goes on" in run.errors
+    assert "Traceback" not in run.errors
+    wait_until(lambda: not any(is_running(child) for child in children))
+
+
+def test_a_process_of_a_pool_stops_at_once_only_when_its_parent_says_so_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler's own signal comes besides the one that the parent passes on."""
+    monkeypatch.setattr(interrupts, "_pool_process", True)
+    monkeypatch.setattr(interrupts, "_asked_before", None)
+    with stop_request() as stop:
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+            assert stop.asked
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_a_signal_during_the_pictures_of_a_sheet_ends_the_suite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    drawn, original = [], suite_module.previews
+
+    def previews(*arguments: Any, before_each: Any) -> Any:
+        def signalled() -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            drawn.append(1)
+            before_each()
+
+        return original(*arguments, before_each=signalled)
+
+    monkeypatch.setattr(suite_module, "previews", previews)
+    runs = [{"benchmark": "mini-voc", "variant": name, "settings": FAST, "pictures": 2} for name in ("one", "two")]
+    suite = Suite.model_validate({"name": "s", "title": "S", "runs": runs})
+    with pytest.raises(Interrupted):
+        suite_module.run_suite(suite, out=tmp_path / "all", limit=1, workers=0)
+    assert drawn == [1]
+    assert RunDirectory(tmp_path / "all" / "mini-voc-one").read_header().status == "complete"

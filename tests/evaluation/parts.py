@@ -1,0 +1,43 @@
+"""Stand-ins for a part of a suite, in a module of their own that a spawned process can import."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.interrupts import stop_request
+from results import StoreError
+
+
+def slow_or_failing(tasks: Sequence[Any]) -> list[Any]:
+    """The part with eta 0.4 ends when it is asked to and the file `end` is there; any other fails once that has begun.
+
+    Files lie in the folder of the suite: `begun`, `asked` and `ended` say how far the slow part is; with `deaf` it
+    hears no signal from then on.
+    """
+    [(entry, options)] = tasks
+    folder = Path(options.out).parent
+    if entry.settings["eta"] != 0.4:
+        _until((folder / "begun").exists)
+        raise StoreError("no such luck")
+    with stop_request() as stop:
+        (folder / "begun").touch()
+        _until(lambda: stop.asked)
+        if (folder / "deaf").exists():
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        (folder / "asked").touch()
+        _until((folder / "end").exists)
+        (folder / "ended").touch()
+        stop.raise_if_asked()
+    return []
+
+
+def _until(true: Any) -> None:
+    for _ in range(12000):  # a bound on failures alone
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError("waited for nothing")
