@@ -308,7 +308,8 @@ def _explain(error: ValidationError, config: type[Config]) -> str:
             near = difflib.get_close_matches(field, list(config.model_fields))
             parts.append(f"{field}: no such field" + (f"; did you mean {', '.join(near)}?" if near else ""))
         else:
-            parts.append(f"{field}: {item['msg']}, found {item['input']!r}")
+            message = "expected a list, as in [a, b]" if item["type"] == "tuple_type" else item["msg"]
+            parts.append(f"{field}: {message}, found {item['input']!r}")
     return "; ".join(parts)
 
 

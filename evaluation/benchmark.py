@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from typing import Any, Literal
 
@@ -132,15 +132,17 @@ def resolve_config(
 ) -> tuple[CaRConfig, dict[str, Source]]:
     """The configuration of a run, and who set each field: default, profile, benchmark, or the user's ``settings``.
 
-    Raises BenchmarkError naming the field for an unknown one or an impossible value.
+    A setting that repeats what is set anyway is not the user's: it changes nothing. Raises BenchmarkError naming
+    the field for an unknown one or an impossible value.
     """
     refuse_fields(settings, NOT_SETTINGS)
     own = {**benchmark.config, **benchmark.profiles.get(profile, {})}
     try:
-        config = CaRConfig(**merged({"profile": profile, **own}, settings))
+        plain, config = (CaRConfig(**merged({"profile": profile, **own}, more)) for more in ({}, settings))
     except ConfigError as error:
         raise BenchmarkError(str(error)) from None
-    return config, {field: _source(field, own, settings) for field in type(config).model_fields}
+    changed = {field for field in settings if getattr(config, field) != getattr(plain, field)}
+    return config, {field: _source(field, own, changed) for field in type(config).model_fields}
 
 
 def refuse_fields(settings: Mapping[str, Any], elsewhere: Mapping[str, str]) -> None:
@@ -150,8 +152,8 @@ def refuse_fields(settings: Mapping[str, Any], elsewhere: Mapping[str, str]) -> 
             raise BenchmarkError(f"{field}: expected {instead}, found {field}={settings[field]!r} among the settings")
 
 
-def _source(field: str, own: Mapping[str, Any], settings: Mapping[str, Any]) -> Source:
-    if field in settings:
+def _source(field: str, own: Mapping[str, Any], changed: Collection[str]) -> Source:
+    if field in changed:
         return "user"
     if field in own:
         return "benchmark"

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from car_core.config import Profile
-from car_core.weights_names import random_seed, weights_file
+from car_core.config import CaRConfig, Mode, Profile
+from car_core.queries import check_texts, require_any
+from car_core.weights_names import MINIATURE, random_seed, weights_file
 from dataset_adapters import DatasetError
 from dataset_adapters.paths import expanded
 from dataset_adapters.sample import (
@@ -22,7 +23,7 @@ from dataset_adapters.sample import (
     find_sources,
     unknown_name,
 )
-from evaluation.benchmark import ALL, CAR, BenchmarkError, load_benchmark, resolve_config
+from evaluation.benchmark import ALL, CAR, BenchmarkError, load_benchmark, refuse_fields, resolve_config
 from evaluation.inputs import resolve_inputs
 from evaluation.protocol import resolve_protocol
 from results.facts import METHOD_TITLES
@@ -62,7 +63,42 @@ def check_request(
     _require_root(adapters, root)
     if split and not places:
         _check_split(adapters, root, split)
-    for name in filter(None, (weights or {}).values()):
+    check_weights(weights or {})
+
+
+def check_pictures(
+    queries: Sequence[str],
+    weights: Mapping[str, str | None],
+    *,
+    profile: Profile | None,
+    mode: Mode,
+    settings: Mapping[str, Any],
+) -> None:
+    """Raise what segmenting pictures of one's own would raise for these, as far as no model is needed.
+
+    Raises QueryError for no query, a blank or repeated one, and as `picture_config` and `weights_file`.
+    """
+    require_any(queries=check_texts("queries", queries))
+    picture_config(weights, profile, mode, settings)
+    check_weights(weights)
+
+
+def picture_config(
+    weights: Mapping[str, str | None], profile: Profile | None, mode: Mode, settings: Mapping[str, Any]
+) -> CaRConfig:
+    """The configuration for pictures of one's own.
+
+    profile: None for the released one, or the paper's where both models are the miniature's. Raises ConfigError, and
+    BenchmarkError for a field that is set elsewhere.
+    """
+    refuse_fields(settings, {"profile": "the option --profile", "mode": "the option --mode"})
+    usual: Profile = "paper" if {name or MINIATURE for name in weights.values()} == {MINIATURE} else "released"
+    return CaRConfig(**{"profile": profile or usual, "mode": mode, **settings})
+
+
+def check_weights(weights: Mapping[str, str | None]) -> None:
+    """Raise ModelError for a weights file that is not there, and for a seed that is none."""
+    for name in filter(None, weights.values()):
         if random_seed(name) is None:
             weights_file(name)
 

@@ -12,11 +12,10 @@ from car_core.config import Mode, Profile
 from car_core.segmentation import Segmentation
 from car_core.weights_names import MINIATURE
 from dataset_adapters.images import ImageError, read_image
-from evaluation.benchmark import Source, refuse_fields
+from evaluation.benchmark import Source
 from evaluation.inputs import weights_notices, with_own_models
+from evaluation.preflight import picture_config
 from evaluation.telling import tell
-
-_NOT_SETTINGS = {"profile": "the option --profile", "mode": "the option --mode"}
 
 
 @dataclass(frozen=True)
@@ -33,15 +32,12 @@ def load_car(
 ) -> CaR:
     """CaR for pictures of one's own; weights by role, None (with a line on standard error) for the miniature's.
 
-    profile: None for the released one, or the paper's where both models are the miniature's. Raises ConfigError,
-    ModelError, and BenchmarkError for a field that is set elsewhere.
+    profile, settings: as `picture_config`, which also says what is raised; ModelError too.
     """
-    refuse_fields(settings, _NOT_SETTINGS)
+    config = picture_config(weights, profile, mode, settings)
     for notice in weights_notices(weights, "it knows emoji and not photos, for which there is --weights openai"):
         tell(f"notice: {notice}")
     named = {role: name or MINIATURE for role, name in weights.items()}
-    usual: Profile = "paper" if set(named.values()) == {MINIATURE} else "released"
-    config = CaRConfig(**{"profile": profile or usual, "mode": mode, **settings})
     sources: dict[str, Source] = {name: "user" if name in settings else "default" for name in CaRConfig.model_fields}
     return CaR.from_config(with_own_models(config, sources, named)[0], weights=named, device=device)
 

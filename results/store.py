@@ -109,7 +109,8 @@ class RunDirectory:
         stored = self.read_header()
         if stored.identity != strict_json.identity_of(identity_fields):
             changed = "; ".join(differences(stored.identity_fields, identity_fields))
-            raise StoreError(f"{self.path} holds a run of another identity: {changed}")
+            remedy = "choose another folder (--out), or --fresh, which sets it aside"
+            raise StoreError(f"{self.path} holds a run of another identity: {changed}; {remedy}")
         records, end = _scan(self.samples_path)
         self._cut_samples(end)
         line = {record.id: number for number, record in enumerate(records)}
@@ -162,6 +163,8 @@ class RunDirectory:
             return RunHeader.model_validate(fields)
         except FileNotFoundError as error:
             raise StoreError(f"{self.header_path}: no such file, so no run is here") from error
+        except NotADirectoryError:
+            raise StoreError(f"{self.path}: expected the folder of a run, found a file") from None
         except ValueError as error:
             raise StoreError(f"{self.header_path}: {one_line(error)}") from error
 

@@ -44,8 +44,10 @@ def report_command(
     """
     with one_line_errors():
         from evaluation.own_data import resolve_places
-        from results import RunDirectory
+        from results import RunDirectory, StoreError, is_suite, run_paths
 
+        if is_suite(run):
+            raise StoreError(f"{run} holds several runs: name one of {', '.join(map(str, run_paths(run).values()))}")
         RunDirectory(run).read_header()
         from evaluation.report import GalleryOptions, benchmark_of, is_embedded_run, report  # torch: seconds
 

@@ -59,6 +59,7 @@ def segment_command(
         from evaluation.benchmark import parse_settings
         from evaluation.coco_json import CocoDocument
         from evaluation.image_files import Pictures, check_document, find_images
+        from evaluation.preflight import check_pictures
 
         if max_pixels is not None:
             set_max_pixels(max_pixels)
@@ -68,9 +69,15 @@ def segment_command(
             check_document("--json", Path(json), images)
         by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)
         settings = parse_settings(options.with_sam(set_, sam))
+        asked: dict[str, Any] = {
+            "profile": profile.value if profile else None,
+            "mode": mode.value,
+            "settings": settings,
+        }
+        check_pictures(queries, by_role, **asked)
         from evaluation.segment import load_car, segment_files  # torch: seconds
 
-        car = load_car(by_role, profile.value if profile else None, mode.value, settings, device=device)
+        car = load_car(by_role, **asked, device=device)
         document, n_failed, several = CocoDocument(queries), 0, len(images) > 1
         try:
             for found in _progress(segment_files(car, images, queries, trace=steps is not None), len(images)):
