@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.recompute import figures_of, scorer_of
 from evaluation.scorer import Scorer
 from results import RunDirectory, RunHeader, SampleRecord
 from results.comparison import Change, Interval, RunComparison, SampleChange, SwitchChange
@@ -36,11 +37,11 @@ def compare(
     runs = RunDirectory(path_a), RunDirectory(path_b)
     a, b = (run.read_header() for run in runs)
     _require_comparable(a, b)
-    by_id_a, by_id_b = ({record.id: record for record in run.read_records()} for run in runs)
+    scorer = scorer_of(runs[0], a)
+    by_id_a, by_id_b = (figures_of(run, scorer)[0] for run in runs)
     ids = [sample_id for sample_id in by_id_a if sample_id in by_id_b]
     if not ids:
         raise ComparisonError(f"samples: expected common ones, found none in {path_a} and {path_b}")
-    scorer = Scorer.of_run(a)
     records_a, records_b = [by_id_a[i] for i in ids], [by_id_b[i] for i in ids]
     summaries = tuple(scorer.summarize({record.id: record for record in records}) for records in (records_a, records_b))
     return RunComparison(

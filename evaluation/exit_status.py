@@ -41,7 +41,8 @@ SETUP_ERRORS = frozenset(
         "results.store.StoreError",
     }
 )
-RUN_ERRORS = frozenset({"evaluation.engines.processes.WorkerError"})
+OUT_OF_MEMORY = frozenset({"torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"})  # torch 2.4 has the second
+RUN_ERRORS = OUT_OF_MEMORY | {"evaluation.engines.processes.WorkerError"}
 
 # Set by `car --debug`.
 SHOW_TRACEBACKS = ContextVar("SHOW_TRACEBACKS", default=False)
@@ -56,10 +57,11 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # each is told by its exit status; what has none is raised again
-        status = _exit_status(error)
+        names = _names(error)
+        status = _exit_status(error, names)
         if status is None or SHOW_TRACEBACKS.get():
             raise
-        tell(f"error: {' '.join(str(error).split())}")
+        tell(f"error: {_line(error, names)}")
         raise typer.Exit(status) from None
     except KeyboardInterrupt as interrupt:
         tell("interrupted; what is finished is kept, the same command goes on from it")
@@ -76,9 +78,21 @@ def exit_if_failed(runs: Iterable[Run], *, allow: bool) -> None:
         raise typer.Exit(0 if allow else SAMPLES_FAILED)
 
 
-def _exit_status(error: Exception) -> int | None:
+def _names(error: Exception) -> frozenset[str]:
+    """The error's kind and those that it is one of."""
+    return frozenset(f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
+
+
+def _exit_status(error: Exception, names: frozenset[str]) -> int | None:
     """Status of an error whose message says what to mend; None for one that needs its traceback."""
-    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if names & SETUP_ERRORS:
         return SETUP_ERROR
     return RUN_ERROR if isinstance(error, OSError) or names & RUN_ERRORS else None
+
+
+def _line(error: Exception, names: frozenset[str]) -> str:
+    message = " ".join(str(error).split())
+    if not names & OUT_OF_MEMORY:
+        return message
+    said = message.partition(". ")[0]  # what follows is advice for programmers
+    return f"{said}: free the device of other programs, or choose another --device, smaller models or smaller batches"

@@ -21,8 +21,8 @@ from evaluation.gallery import choose, draw_sample
 from evaluation.identity import identity_fields
 from evaluation.metrics import semantic
 from evaluation.own_data import FOLDERS, HUGGING_FACE
+from evaluation.recompute import figures_of, scorer_of
 from evaluation.runner import Prepared, RunOptions, prepare
-from evaluation.scorer import Scorer
 from results import RunDirectory, RunHeader, SampleRecord
 from results.report import Confusion, ReportDetails, SampleShown, write_report
 
@@ -61,8 +61,10 @@ def report(run_dir: str | os.PathLike[str], gallery: GalleryOptions | None = Non
     DatasetError and ModelError where they cannot be had.
     """
     run = RunDirectory(run_dir)
-    header, records = run.read_header(), run.read_records()
-    scorer = Scorer.of_run(header)
+    header = run.read_header()
+    scorer = scorer_of(run, header)
+    by_id, computed = figures_of(run, scorer)
+    header, records = header.model_copy(update=computed), list(by_id.values())
     figures = scorer.sample_figures(records)
     shown, note = _gallery(header, records, figures, gallery)
     details = ReportDetails(
@@ -72,7 +74,7 @@ def report(run_dir: str | os.PathLike[str], gallery: GalleryOptions | None = Non
         gallery=shown,
         gallery_note=note,
     )
-    return write_report(run_dir, details, out=out)
+    return write_report(run_dir, details, header, out=out)
 
 
 def benchmark_of(run_dir: str | os.PathLike[str]) -> str:

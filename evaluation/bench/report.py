@@ -112,7 +112,8 @@ def _stage_table(threads: int, batch_size: str, run: Mapping[str, Any]) -> list[
     total = sum(run["stages"].values())
     return [
         f"Whole images stage by stage in one process, {threads} threads, batch size {batch_size}: "
-        f"{run['images_per_second']:.3g} images/s, spread {run['spread']:.0%}; encoders {run['encoders_share']:.1%} of the time",
+        f"{run['images_per_second']:.3g} images/s, spread {run['spread']:.0%}; "
+        f"encoders {run['encoders_share']:.1%} of the time",
         "",
         "| stage | seconds an image | share |",
         "| --- | ---: | ---: |",
@@ -137,8 +138,8 @@ def _scaling_table(scaling: Sequence[Mapping[str, Any]]) -> list[str]:
 def _engine_facts(engine: Mapping[str, Any]) -> list[str]:
     return [
         f"- whole engine, as `car eval` runs it: {engine['images_per_second']:.3g} images/s "
-        f"({engine['images']} images, batch size {engine['batch_size']}; processes beside the model: {engine['decoding_processes']} decode, "
-        f"{engine['refining_processes']} refine)"
+        f"({engine['images']} images, batch size {engine['batch_size']}; processes beside the model: "
+        f"{engine['decoding_processes']} decode, {engine['refining_processes']} refine)"
     ]
 
 

@@ -19,7 +19,7 @@ from results.facts import failures, is_car, method_label, remarks, run_facts
 from results.render import Table, text_cells, visible
 from results.report.gallery import SampleShown, SegmentationShown, fitted
 from results.schema import RunHeader, SampleRecord
-from results.store import RunDirectory
+from results.store import RunDirectory, StoreError
 from results.strict_json import dumps
 from results.tables import HEADLINES, comparison_table, failed_table, metrics_table
 
@@ -64,14 +64,21 @@ class Bar:
     hint: str = ""
 
 
-def write_report(run_dir: str | os.PathLike[str], details: ReportDetails, *, out: Path | None = None) -> Path:
+def write_report(
+    run_dir: str | os.PathLike[str], details: ReportDetails, header: RunHeader | None = None, *, out: Path | None = None
+) -> Path:
     """Write the report of a run (``report.html`` in its directory unless ``out`` says otherwise); returns its path.
 
-    Raises StoreError for a damaged run, OSError where it cannot be written.
+    header: in place of what run.json says. Raises StoreError for a damaged run, and for one that names a table or
+    column that the paper's data does not have; OSError where it cannot be written.
     """
     run = RunDirectory(run_dir)
     path = out or run.path / "report.html"
-    write_atomically(path, report_html(run.read_header(), run.read_records(), details))
+    try:
+        page = report_html(header or run.read_header(), run.read_records(), details)
+    except ValueError as error:
+        raise StoreError(f"{run.header_path}: {error}") from error
+    write_atomically(path, page)
     return path
 
 

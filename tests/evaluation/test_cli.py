@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
+from PIL import Image
 from typer.testing import CliRunner, Result
 
+from car_core import CaR
 from evaluation.benchmark import BenchmarkError
 from evaluation.cli import app
-from evaluation.exit_status import RUN_ERRORS, SETUP_ERRORS, one_line_errors
+from evaluation.exit_status import OUT_OF_MEMORY, RUN_ERRORS, SETUP_ERRORS, one_line_errors
 from evaluation.telling import say, tell
 
 
@@ -221,10 +224,30 @@ def test_lines_for_people_cannot_steer_the_terminal(
     assert capsys.readouterr().err == f"error: {shown}\n"
 
 
-@pytest.mark.parametrize("name", sorted(SETUP_ERRORS | RUN_ERRORS))
+@pytest.mark.parametrize("name", sorted((SETUP_ERRORS | RUN_ERRORS) - OUT_OF_MEMORY))
 def test_errors_that_become_one_line_are_there(name: str) -> None:
     module, _, kind = name.rpartition(".")
     assert issubclass(getattr(importlib.import_module(module), kind), Exception)
+
+
+@pytest.mark.parametrize("command", ["bench", "segment"])
+def test_a_device_that_has_no_room_for_the_models_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def load(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. See documentation\n")
+
+    monkeypatch.setattr("evaluation.bench.measure.load_clip", load)
+    monkeypatch.setattr(CaR, "from_config", load)
+    image = tmp_path / "image.png"
+    Image.new("RGB", (20, 30)).save(image)
+    options = {"bench": [f"--out={tmp_path}"], "segment": ["cat"]}
+    result = car([command, str(image), *options[command]])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        "error: CUDA out of memory: free the device of other programs, or choose another --device, smaller models "
+        "or smaller batches"
+    )
 
 
 def test_the_module_is_the_command() -> None:

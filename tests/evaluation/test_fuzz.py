@@ -114,20 +114,25 @@ def run(tiny_run: Any) -> Path:
     return evaluate(tiny_run.options(limit=2, settings=FAST)).path
 
 
-def table(run: Path, header: Any, lines: list[str]) -> None:
-    """`car table` on a run of this header and these lines: figures or one line, and no file but the tables."""
+def shown(run: Path, header: Any, lines: list[str]) -> None:
+    """A run of this header and these lines in a table, on a page and beside itself: figures or one line."""
     for file, text in (("run.json", json.dumps(header)), ("samples.jsonl", "\n".join([*lines, ""]))):
         (run / file).write_text(text, encoding="utf-8", errors="surrogatepass")
     before = {path for path in run.parent.rglob("*") if path.is_file()}
-    result = CliRunner().invoke(app, ["table", str(run)])
-    assert result.exit_code in (0, 2), (result.exception, result.stderr[-500:])
-    assert not result.exception or isinstance(result.exception, SystemExit)
-    if result.exit_code:
-        assert result.stderr.startswith("error: ")
-    assert len(result.stderr.splitlines()) == bool(result.exit_code)
-    assert not unsafe(result.stdout)
+    for command in (
+        ["table", str(run)],
+        ["report", str(run), "--samples=0"],
+        ["compare", str(run), str(run), "--resamples=100"],
+    ):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code in (0, 2), (command, result.exception, result.stderr[-500:])
+        assert not result.exception or isinstance(result.exception, SystemExit)
+        if result.exit_code:
+            assert result.stderr.startswith("error: ")
+        assert len(result.stderr.splitlines()) == bool(result.exit_code)
+        assert not unsafe(result.stdout)
     created = {path for path in run.parent.rglob("*") if path.is_file()} - before
-    assert {path.relative_to(run).as_posix() for path in created} <= {"table.md", "table.csv"}
+    assert {path.relative_to(run).as_posix() for path in created} <= {"table.md", "table.csv", "report.html"}
 
 
 def unsafe(text: str) -> list[str]:
@@ -143,7 +148,7 @@ def test_records_give_figures_or_one_line(run: Path, data: Any) -> None:
     lines = [json.dumps(record) for record in changed]
     if data.draw(st.booleans()):
         lines.insert(data.draw(st.integers(0, len(lines))), data.draw(TEXTS).replace("\n", " "))
-    table(run, {**header, "status": "running"}, lines)
+    shown(run, {**header, "status": "running"}, lines)
 
 
 @cases(100)
@@ -154,7 +159,7 @@ def test_headers_give_tables_or_one_line(run: Path, data: Any) -> None:
     changed = {**header, part: data.draw(edited(header[part]))} if part else data.draw(edited(header))
     if part == "identity_fields":
         changed["identity"] = identity_or_none(changed["identity_fields"]) or header["identity"]
-    table(
+    shown(
         run, {**changed, "status": data.draw(st.sampled_from(["running", "complete"]))}, list(map(json.dumps, records))
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from report_parts import HOSTILE, details, gallery, picture, records, sample
 
-from results import RunDirectory, RunHeader
+from results import RunDirectory, RunHeader, StoreError
 from results.render import visible
 from results.report import report_html, write_report
 from results.report.gallery import LEFT_OUT, fitted
@@ -54,6 +54,15 @@ def test_the_figures_stand_beside_the_papers(make_header: MakeHeader) -> None:
     for expected in ("65.4 %", "-2.2", "CaR (paper)", "67.6", "changed: eta", "aeroplane", "50.0 %", "s a sample"):
         assert expected in text
     assert "Without a pixel in target or prediction: bicycle." in text
+
+
+def test_a_table_that_the_paper_does_not_have_is_named(make_header: MakeHeader, tmp_path: Path) -> None:
+    header = make_header()
+    paper = {**header.benchmark.model_dump(), "paper": {"table": "table99", "column": "voc21"}}
+    with RunDirectory(tmp_path / "run") as store:
+        store.create(make_header(benchmark=paper))
+    with pytest.raises(StoreError, match=r"run\.json: the paper's data has no table 'table99'"):
+        write_report(tmp_path / "run", details())
 
 
 def test_every_switch_has_its_source(make_header: MakeHeader) -> None:
