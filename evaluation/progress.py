@@ -20,7 +20,7 @@ _SECONDS_BETWEEN_LINES = 60.0
 class Progress:
     """A live line on standard error; where that is no terminal, as in a job's log, a plain line a minute.
 
-    quiet: neither. Where the environment variable CI is set there are no plain lines. clock: seconds that only grow.
+    name: of the run, before each plain line, for a sweep has several. quiet: neither. Where the environment variable CI is set there are no plain lines. clock: seconds that only grow.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class Progress:
         scorer: Scorer,
         finished: Iterable[SampleRecord],
         *,
+        name: str,
         quiet: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -38,7 +39,7 @@ class Progress:
         for record in done:
             self._running.add(record)
         is_terminal = sys.stderr.isatty()
-        self._total, self._finished, self._clock = total, len(done), clock
+        self._name, self._total, self._finished, self._clock = name, total, len(done), clock
         self._start = self._last_line = clock()
         self._has_lines = not (quiet or is_terminal or os.environ.get("CI"))
         self._bar = tqdm(
@@ -65,7 +66,7 @@ class Progress:
         done, pace = self._finished + self._added, self._added / seconds
         left = tqdm.format_interval((self._total - done) / pace)
         return (
-            f"progress: {done}/{self._total} images, {pace:.3g} images/s, ETA {left}, "
+            f"{self._name}: {done}/{self._total} images, {pace:.3g} images/s, ETA {left}, "
             f"{self._running.name} {self._figure()}, {self._failed} failed"
         )
 

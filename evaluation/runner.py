@@ -350,7 +350,10 @@ def _segment_rest(
     state = {"carrier": left.carrier, "should_stop": lambda: stop.asked}
     work = _ENGINES[options.engine](prepared, options, rest, scorer, shrunk, **state)
     n_done, batches = 0, [position // options.batch_size for position in rest]
-    with Progress(n_samples, scorer, left.kept, quiet=options.quiet) as progress, closing(work) as records:
+    with (
+        Progress(n_samples, scorer, left.kept, name=store.path.name, quiet=options.quiet) as progress,
+        closing(work) as records,
+    ):
         for record in records:
             store.append(record)
             progress.add(record)

@@ -24,7 +24,7 @@ def lines(capsys: pytest.CaptureFixture[str], seconds: Sequence[float], *, quiet
     """What is printed where records come in at these times, the last of a failure; two were there before."""
     now = [1000.0]
     finished = [record(-1), record(-2)]
-    with Progress(100, SCORER, finished, quiet=quiet, clock=lambda: now[0]) as progress:
+    with Progress(100, SCORER, finished, name="here", quiet=quiet, clock=lambda: now[0]) as progress:
         for number, at in enumerate(seconds):
             now[0] = 1000.0 + at
             progress.add(record(number, failed=at == seconds[-1]))
@@ -40,9 +40,9 @@ def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_log_gets_a_plain_line_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines(capsys, [1, 30, 59.9, 60, 61, 119, 125, 126, 200]) == [
-        "progress: 6/100 images, 0.0667 images/s, ETA 23:30, mIoU 50.0, 0 failed",
-        "progress: 9/100 images, 0.056 images/s, ETA 27:05, mIoU 50.0, 0 failed",
-        "progress: 11/100 images, 0.045 images/s, ETA 32:57, mIoU 50.0, 1 failed",
+        "here: 6/100 images, 0.0667 images/s, ETA 23:30, mIoU 50.0, 0 failed",
+        "here: 9/100 images, 0.056 images/s, ETA 27:05, mIoU 50.0, 0 failed",
+        "here: 11/100 images, 0.045 images/s, ETA 32:57, mIoU 50.0, 1 failed",
     ]
 
 
@@ -64,4 +64,4 @@ def test_a_terminal_has_its_live_line_alone(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     shown = "".join(lines(capsys, [1, 100, 200]))
     assert "5/100" in shown
-    assert "progress:" not in shown
+    assert "here:" not in shown
