@@ -20,7 +20,8 @@ _SECONDS_BETWEEN_LINES = 60.0
 class Progress:
     """A live line on standard error; where that is no terminal, as in a job's log, a plain line a minute.
 
-    name: of the run, before each plain line, for a sweep has several. quiet: neither. Where the environment variable CI is set there are no plain lines. clock: seconds that only grow.
+    name: of the run, before each plain line, for a sweep has several. quiet: neither. Where the environment
+    variable CI is set there are no plain lines. clock: seconds that only grow.
     """
 
     def __init__(
