@@ -80,6 +80,12 @@ def test_confusions_are_shares_of_the_targets_pixels() -> None:
     assert found == [("b", "a", 9, 0.9), ("a", "b", 30, 0.3), ("a", "background", 20, 0.2)]
 
 
+def test_confusions_that_would_be_shown_as_zero_are_left_out() -> None:
+    space = LabelSpace("made", ("background", "a", "b"), ("a", "b"), (1, 2), 255, (1, 2))
+    records = [record(0, confusion=[[1, 0, 5], [1, 2, 4], [1, 1, 9991]])]
+    assert [(pair.predicted, pair.pixels) for pair in confusions(records, space)] == [("background", 5)]
+
+
 @pytest.fixture
 def run(tiny_run: Any) -> Any:
     """Four samples, evaluated."""
