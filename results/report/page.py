@@ -157,6 +157,7 @@ def _chart_context(header: RunHeader, records: Sequence[SampleRecord], details: 
             (item.target, Bar(item.predicted, item.share, _percent(item.share), f"{item.pixels} pixels"))
             for item in details.confusions
         ],
+        "scored": bool(ok),
         "figure_words": details.figure_words,
         "figures": _figure_bars([figure for figure in details.figures if figure is not None]),
         "recurs": is_car(header),

@@ -109,6 +109,10 @@ def test_a_run_without_figures_records_or_gallery(make_header: MakeHeader) -> No
     text = Page(html).text
     assert "run not finished" in text
     assert "none" in text
+    assert "Nothing is scored yet." in text
+    for chart in ("tens of percent", "Where the time went", "wall time"):
+        assert chart not in text
+        assert chart in page(make_header()).text
 
 
 def test_what_only_a_recurrence_has_is_left_out_without_one(make_header: MakeHeader) -> None:
