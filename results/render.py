@@ -62,7 +62,11 @@ def without_empty_columns(table: Table) -> Table:
 
 
 def to_markdown(table: Table) -> str:
-    """A heading, a pipe table aligned for reading as plain text too, and the notes as a list."""
+    """A heading, a pipe table aligned for reading as plain text too, and the notes as a list.
+
+    A column without any value is left out.
+    """
+    table = without_empty_columns(table)
     headings = [escape_markdown(column.heading) for column in table.columns]
     body = _cells(table, escape_markdown)
     widths = [max(3, *map(display_width, texts)) for texts in zip(headings, *body, strict=True)]

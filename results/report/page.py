@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from results.atomic import write_atomically
 from results.facts import failures, is_car, method_label, remarks, run_facts
-from results.render import Table, text_cells, visible
+from results.render import Table, text_cells, visible, without_empty_columns
 from results.report.gallery import SampleShown, SegmentationShown, fitted
 from results.schema import RunHeader, SampleRecord
 from results.store import RunDirectory, StoreError
@@ -231,11 +231,12 @@ def _switches(header: RunHeader) -> list[dict[str, Any]]:
 
 
 def _html_table(table: Table) -> dict[str, Any]:
+    shown = without_empty_columns(table)
     return {
-        "title": table.title,
-        "columns": [(column.heading, column.kind) for column in table.columns],
-        "rows": text_cells(table),
-        "notes": table.notes,
+        "title": shown.title,
+        "columns": [(column.heading, column.kind) for column in shown.columns],
+        "rows": text_cells(shown),
+        "notes": shown.notes,
     }
 
 

@@ -104,6 +104,14 @@ def test_a_terminal_of_any_width_gets_every_word(width: int, make_header: MakeHe
             assert not Counter(word.removesuffix(":") for word in cell.split()) - found
 
 
+def test_a_column_without_any_value_is_left_out_of_markdown_but_not_of_csv(make_header: MakeHeader) -> None:
+    alone = comparison_table(make_header(), cell=None)
+    assert cells_of(to_markdown(alone))[0] == ["method", "metric", "%", "n_total", "n_scored", "n_failed", "remarks"]
+    assert "difference" in rows_of(alone)[0]
+    empty = summary_table([])
+    assert len(cells_of(to_markdown(empty))[0]) == len(empty.columns)
+
+
 def test_where_a_table_does_not_fit_each_row_is_a_block() -> None:
     figures = [Comparison("mini-voc", "frequency_weighted_iou_gt_classes", 0.7133896598, 0.7125, 0.0)]
     console = Console(width=78, file=io.StringIO(), color_system=None)
