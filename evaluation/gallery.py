@@ -65,12 +65,14 @@ class Choice:
 def choose(records: Sequence[SampleRecord], figures: npt.NDArray[np.float64], count: int, seed: int) -> list[Choice]:
     """Up to ``count`` best, worst and random samples each, none twice; those without a figure or failed are left out.
 
+    Where there are too few for best and worst, half are the best, the rest the worst; one alone counts as best.
+
     figures: float64 [n], NaN where undefined. Equals stand in the order of the records.
     """
     usable = [i for i, record in enumerate(records) if record.status == "ok" and not np.isnan(figures[i])]
     falling = sorted(usable, key=lambda i: -figures[i])
-    best = falling[:count]
-    worst = [i for i in reversed(falling) if i not in best][:count]
+    best = falling[: min(count, (len(falling) + 1) // 2)]
+    worst = falling[: len(best) - 1 : -1][:count]
     rest = [i for i in usable if i not in {*best, *worst}]
     drawn = np.random.default_rng(seed).permutation(len(rest))[:count]
     groups = {"best": best, "worst": worst, "random": [rest[i] for i in sorted(drawn)]}

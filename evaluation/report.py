@@ -27,6 +27,7 @@ from results import RunDirectory, RunHeader, SampleRecord
 from results.report import Confusion, ReportDetails, SampleShown, write_report
 
 _MAX_CONFUSIONS = 15
+_LEAST_SHARE = 0.0005  # of a class's pixels; less is shown as 0.0 %
 # Fields of the identity that pictures must share with the run; code and packages are held to each sample's counts.
 _SAME = ("dataset", "protocol", "label_space", "config", "weights")
 _FIGURE_WORDS = {
@@ -89,7 +90,10 @@ def is_embedded_run(run_dir: str | os.PathLike[str]) -> bool:
 
 
 def confusions(records: Sequence[SampleRecord], space: LabelSpace) -> list[Confusion]:
-    """The pairs of different classes with the largest share of the target class's pixels, scored targets alone."""
+    """The pairs of different classes with the largest share of the target class's pixels, scored targets alone.
+
+    Shares that would be shown as 0.0 % are left out.
+    """
     triples = (triple for record in records for triple in record.counts.get("confusion", ()))
     matrix = semantic.sum_confusion(triples, len(space.labels))
     totals = matrix.sum(axis=1)
@@ -97,7 +101,7 @@ def confusions(records: Sequence[SampleRecord], space: LabelSpace) -> list[Confu
         Confusion(space.labels[t], space.labels[p], int(matrix[t, p]), float(matrix[t, p] / totals[t]))
         for t in space.scored_labels
         for p in range(len(space.labels))
-        if t != p and matrix[t, p]
+        if t != p and matrix[t, p] and matrix[t, p] >= _LEAST_SHARE * totals[t]
     ]
     return sorted(pairs, key=lambda pair: -pair.share)[:_MAX_CONFUSIONS]
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import RenderableType
     from rich.table import Table as RichTable
+    from rich.text import Text
 
 MAX_TEXT = 200
 """Longest text shown in a cell, in characters."""
 
 
-_LONGEST_WORD = 26  # miou_gt_classes_foreground
+_LONGEST_WORD = 33  # frequency_weighted_iou_gt_classes; longer ones, such as paths, may be folded
+_TEXT_WIDTH = 11  # columns of a terminal that longer text gets at least: narrower, it is a tower of words
+_GRID_GAP = 2  # columns of a terminal between those of a table; its sides take one more
+_GAP = "   "  # between the values of a block
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,19 @@ class Table:
     difference_rows: tuple[int, ...] = ()
 
 
+def without_empty_columns(table: Table) -> Table:
+    """The table with the columns that show a value in at least one row; all of them where there is no row."""
+    if not len(table.frame):
+        return table
+    return replace(table, columns=tuple(column for column in table.columns if any(_column_texts(table, column))))
+
+
 def to_markdown(table: Table) -> str:
-    """A heading, a pipe table aligned for reading as plain text too, and the notes as a list."""
+    """A heading, a pipe table aligned for reading as plain text too, and the notes as a list.
+
+    A column without any value is left out.
+    """
+    table = without_empty_columns(table)
     headings = [escape_markdown(column.heading) for column in table.columns]
     body = _cells(table, escape_markdown)
     widths = [max(3, *map(display_width, texts)) for texts in zip(headings, *body, strict=True)]
@@ -63,26 +79,16 @@ def to_markdown(table: Table) -> str:
     return "\n".join([f"## {escape_markdown(table.title)}", "", *lines, *([""] if notes else []), *notes]) + "\n"
 
 
-def to_rich(table: Table) -> RichTable:
-    """The table for a terminal, without the notes: text wraps to the console's width, figures and usual words never do.
+def to_rich(table: Table, width: int) -> RenderableType:
+    """The table for a terminal of `width` columns, without the notes: text wraps, figures and usual words never do.
 
-    A column without any value is left out.
+    A column without any value is left out. Where the others do not fit, each row is a block of `heading: value`.
     """
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    drawn = RichTable(title=visible(table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    texts = [[visible(cell) for cell in _column_texts(table, column)] for column in table.columns]
-    shown = [(column, cells) for column, cells in zip(table.columns, texts, strict=True) if any(cells)]
-    for column, cells in shown:
-        if column.kind == "text":
-            drawn.add_column(Text(visible(column.heading)), overflow="fold", min_width=_word_width(cells))
-        else:
-            drawn.add_column(Text(visible(column.heading)), justify="right", min_width=max(map(len, cells)))
-    for row in zip(*(cells for _, cells in shown), strict=True):
-        drawn.add_row(*(Text(cell) for cell in row))
-    return drawn
+    shown = without_empty_columns(table)
+    texts = [[visible(cell) for cell in _column_texts(shown, column)] for column in shown.columns]
+    least = [_least_width(column, cells) for column, cells in zip(shown.columns, texts, strict=True)]
+    room = width - _GRID_GAP * len(least) - 1
+    return _grid(shown, texts, least, room) if sum(least) <= room else _blocks(shown, texts, width)
 
 
 def to_csv(table: Table) -> str:
@@ -189,6 +195,73 @@ def _column_texts(table: Table, column: Column) -> list[str]:
 def text_cells(table: Table) -> list[list[str]]:
     """The cells as shown, row by row, not escaped for any language."""
     return _cells(table, lambda text: visible(text, limit=1000))
+
+
+def _grid(table: Table, texts: list[list[str]], least: list[int], room: int) -> RichTable:
+    """A table of columns with fixed widths: with minima alone rich overruns the console and crops."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", title_style="bold")
+    drawn.title = Text(visible(table.title))
+    headings = [visible(column.heading) for column in table.columns]
+    wanted = [max(map(display_width, [heading, *cells])) for heading, cells in zip(headings, texts, strict=True)]
+    widths = _column_widths(least, wanted, room)
+    for column, heading, width in zip(table.columns, headings, widths, strict=True):
+        drawn.add_column(
+            Text(heading), overflow="fold", width=width, justify="left" if column.kind == "text" else "right"
+        )
+    for row in zip(*texts, strict=True):
+        drawn.add_row(*map(Text, row))
+    return drawn
+
+
+def _column_widths(least: list[int], wanted: list[int], room: int) -> list[int]:
+    """Widths from least to wanted that together take at most the room; what wraps most grows first."""
+    widths = list(least)
+    for _ in range(room - sum(least)):
+        place = max(range(len(widths)), key=lambda place: wanted[place] / max(1, widths[place]), default=None)
+        if place is None or widths[place] >= wanted[place]:
+            break
+        widths[place] += 1
+    return widths
+
+
+def _blocks(table: Table, texts: list[list[str]], width: int) -> RenderableType:
+    """The title, and for each row as many values with their headings on a line as fit, without the empty ones."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    headings = [f"{visible(column.heading)}: ".removeprefix(": ") for column in table.columns]
+    parts: list[RenderableType] = [Text(visible(table.title), style="bold")]
+    for row in zip(*texts, strict=True):
+        items = [Text.assemble((heading, "dim"), cell) for heading, cell in zip(headings, row, strict=True) if cell]
+        first, *others = _packed_lines(items, width - 2)
+        parts += [Text(), first, *(Padding(line, (0, 0, 0, 2), expand=False) for line in others)]
+    return Group(*parts, Text())
+
+
+def _packed_lines(items: list[Text], width: int) -> list[Text]:
+    """Items in order on as few lines as they fit on whole; one that is wider than a line has its own."""
+    from rich.text import Text
+
+    lines: list[list[Text]] = [[]]
+    for item in items:
+        if lines[-1] and Text(_GAP).join([*lines[-1], item]).cell_len > width:
+            lines.append([])
+        lines[-1].append(item)
+    return [Text(_GAP).join(line) for line in lines]
+
+
+def _least_width(column: Column, cells: list[str]) -> int:
+    """Columns of a terminal below which a table's column would cut figures or usual words, its heading's included."""
+    in_heading = _word_width([visible(column.heading)])
+    longest = max(map(display_width, cells), default=0)
+    if column.kind != "text":
+        return max(in_heading, longest)
+    return max(in_heading, _word_width(cells), min(longest, _TEXT_WIDTH))
 
 
 def _word_width(cells: list[str]) -> int:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 TERMINAL_WIDTH = min(100, shutil.get_terminal_size((100, 24)).columns)
 """Columns that output for people takes at most."""
 
+_TABLE_WIDTH = min(120, shutil.get_terminal_size((100, 24)).columns)  # more than prose: several runs need it
+
 
 def show_tables(tables: Iterable[Table]) -> None:
     """Print tables with their notes; an empty one is left out."""
@@ -69,8 +71,8 @@ def _draw(table: Table) -> None:
 
     from results.render import to_rich, visible
 
+    Console(width=_TABLE_WIDTH, highlight=False).print(to_rich(table, _TABLE_WIDTH))
     console = Console(width=TERMINAL_WIDTH, highlight=False)
-    console.print(to_rich(table))
     for note in table.notes:
         console.print(Text(f"- {visible(note, limit=1000)}", style="dim"))
     console.print()

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from results.atomic import write_atomically
 from results.facts import failures, is_car, method_label, remarks, run_facts
-from results.render import Table, text_cells, visible
+from results.render import Table, text_cells, visible, without_empty_columns
 from results.report.gallery import SampleShown, SegmentationShown, fitted
 from results.schema import RunHeader, SampleRecord
 from results.store import RunDirectory, StoreError
@@ -157,6 +157,7 @@ def _chart_context(header: RunHeader, records: Sequence[SampleRecord], details: 
             (item.target, Bar(item.predicted, item.share, _percent(item.share), f"{item.pixels} pixels"))
             for item in details.confusions
         ],
+        "scored": bool(ok),
         "figure_words": details.figure_words,
         "figures": _figure_bars([figure for figure in details.figures if figure is not None]),
         "recurs": is_car(header),
@@ -230,11 +231,12 @@ def _switches(header: RunHeader) -> list[dict[str, Any]]:
 
 
 def _html_table(table: Table) -> dict[str, Any]:
+    shown = without_empty_columns(table)
     return {
-        "title": table.title,
-        "columns": [(column.heading, column.kind) for column in table.columns],
-        "rows": text_cells(table),
-        "notes": table.notes,
+        "title": shown.title,
+        "columns": [(column.heading, column.kind) for column in shown.columns],
+        "rows": text_cells(shown),
+        "notes": shown.notes,
     }
 
 

@@ -44,6 +44,29 @@ def test_best_worst_and_random_samples_are_distinct() -> None:
     assert chosen == choose(records, figures, 2, seed=1)
     few = choose(records[:3], figures[:3], 2, seed=1)
     assert [choice.record.id for choice in few] == ["s1", "s0", "s2"]
+
+
+@pytest.mark.parametrize(
+    ("n", "groups"),
+    [
+        (1, ["best"]),
+        (2, ["best", "worst"]),
+        (4, ["best", "best", "worst", "worst"]),
+        (5, ["best", "best", "best", "worst", "worst"]),
+        (9, [*["best"] * 4, *["worst"] * 4, "random"]),
+    ],
+)
+def test_few_samples_are_split_into_best_and_worst(n: int, groups: list[str]) -> None:
+    figures = np.linspace(0.9, 0.1, n)
+    chosen = choose([record(number) for number in range(n)], figures, 4, seed=1)
+    assert [choice.group for choice in chosen] == groups
+    assert len({choice.record.id for choice in chosen}) == n
+    best, worst = ([choice.figure for choice in chosen if choice.group == group] for group in ("best", "worst"))
+    assert min(best) > max(worst, default=0)
+    assert worst == sorted(worst)
+
+
+def test_no_samples_are_chosen_from_none() -> None:
     assert choose([], np.array([]), 2, seed=1) == []
 
 
@@ -55,6 +78,12 @@ def test_confusions_are_shares_of_the_targets_pixels() -> None:
     ]
     found = [(pair.target, pair.predicted, pair.pixels, pair.share) for pair in confusions(records, space)]
     assert found == [("b", "a", 9, 0.9), ("a", "b", 30, 0.3), ("a", "background", 20, 0.2)]
+
+
+def test_confusions_that_would_be_shown_as_zero_are_left_out() -> None:
+    space = LabelSpace("made", ("background", "a", "b"), ("a", "b"), (1, 2), 255, (1, 2))
+    records = [record(0, confusion=[[1, 0, 5], [1, 2, 4], [1, 1, 9991]])]
+    assert [(pair.predicted, pair.pixels) for pair in confusions(records, space)] == [("background", 5)]
 
 
 @pytest.fixture

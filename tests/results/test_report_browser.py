@@ -105,6 +105,14 @@ def test_nothing_hangs_over_the_side(open_report: Callable[..., Any], width: int
     assert page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
 
 
+@pytest.mark.parametrize("width", [360, 400])
+def test_all_sections_can_be_reached_on_a_phone(open_report: Callable[..., Any], width: int) -> None:
+    page = open_report(width)
+    edges = page.evaluate("[...document.querySelectorAll('nav a')].map((link) => link.getBoundingClientRect().right)")
+    assert max(edges) <= width
+    assert page.evaluate("document.querySelector('nav').offsetHeight") < 84  # room that headings keep above them
+
+
 def test_light_and_dark_follow_the_system_and_the_button(open_report: Callable[..., Any]) -> None:
     def lightness(page: Any) -> int:
         color = page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,14 @@ import pytest
 from rich.console import Console
 
 from results import PaperCell, RunDirectory, RunHeader, StoreError
+from results.golden import Comparison, comparison_of_figures
 from results.methods_table import methods_table
 from results.render import (
     Table,
     display_width,
     escape_latex,
     escape_markdown,
+    text_cells,
     to_csv,
     to_latex,
     to_markdown,
@@ -67,7 +71,7 @@ def test_a_terminal_gets_at_most_its_width_and_whole_figures(make_header: MakeHe
     lines = []
     for width in (100, 80):
         console = Console(width=width, file=io.StringIO(), color_system=None)
-        console.print(to_rich(table))
+        console.print(to_rich(table, width))
         text = console.file.getvalue()  # type: ignore[attr-defined]
         assert max(map(display_width, text.splitlines())) <= width
         lines.append(next(line for line in text.splitlines() if "70.2" in line).split())
@@ -77,11 +81,48 @@ def test_a_terminal_gets_at_most_its_width_and_whole_figures(make_header: MakeHe
 def test_a_terminal_keeps_words_whole_and_leaves_empty_columns_out(make_header: MakeHeader) -> None:
     header = make_header(metrics=make_header().metrics | {"miou_gt_classes_foreground": 0.7})
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
-    console.print(to_rich(comparison_table(header, cell=None)))
+    console.print(to_rich(comparison_table(header, cell=None), 100))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "miou_gt_classes_foreground" in text
     assert "n_failed" in text
     assert "difference" not in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_a_terminal_of_any_width_gets_every_word(width: int, make_header: MakeHeader) -> None:
+    figure = "frequency_weighted_iou_gt_classes"
+    checked = comparison_of_figures([Comparison("mini-voc", figure, 0.7133896598, 0.7133896597, 1e-06)], "mini.json")
+    header = make_header(weights=untrained())
+    for table in (checked, summary_table([header, header]), comparison_table(header, cell=VOC21)):
+        console = Console(width=width, file=io.StringIO(), color_system=None)
+        console.print(to_rich(table, width))
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+        assert max(map(display_width, text.splitlines())) <= width
+        assert "…" not in text
+        found = Counter(word.removesuffix(":") for word in text.split())
+        for cell in itertools.chain(*text_cells(table)):
+            assert not Counter(word.removesuffix(":") for word in cell.split()) - found
+
+
+def test_a_column_without_any_value_is_left_out_of_markdown_but_not_of_csv(make_header: MakeHeader) -> None:
+    alone = comparison_table(make_header(), cell=None)
+    assert cells_of(to_markdown(alone))[0] == ["method", "metric", "%", "n_total", "n_scored", "n_failed", "remarks"]
+    assert "difference" in rows_of(alone)[0]
+    empty = summary_table([])
+    assert len(cells_of(to_markdown(empty))[0]) == len(empty.columns)
+
+
+def test_where_a_table_does_not_fit_each_row_is_a_block() -> None:
+    figures = [Comparison("mini-voc", "frequency_weighted_iou_gt_classes", 0.7133896598, 0.7125, 0.0)]
+    console = Console(width=78, file=io.StringIO(), color_system=None)
+    console.print(to_rich(comparison_of_figures(figures, "mini.json"), 78))
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "Beside mini.json",
+        "",
+        "run: mini-voc   figure: frequency_weighted_iou_gt_classes",
+        "  expected: 0.7133896598   found: 0.7125   tolerance: 0   verdict: CHANGED",
+        "",
+    ]
 
 
 def test_a_run_with_sam_is_measured_against_car_with_sam(make_header: MakeHeader) -> None:
