@@ -68,8 +68,8 @@ def test_a_table_that_the_paper_does_not_have_is_named(make_header: MakeHeader, 
 def test_a_table_without_the_papers_figures_has_no_empty_column(make_header: MakeHeader) -> None:
     benchmark = make_header().benchmark.model_dump() | {"paper": None}
     html = report_html(make_header(benchmark=benchmark), records(), details())
-    headings = re.findall(r"<th(?: class="num")?>(.*?)</th>", html.partition("This run")[2].partition("</thead>")[0])
-    assert headings == "method metric % n_total n_scored n_failed remarks".split()
+    headings = re.findall(r'<th(?: class="num")?>(.*?)</th>', html.partition("This run")[2].partition("</thead>")[0])
+    assert headings == ["method", "metric", "%", "n_total", "n_scored", "n_failed", "remarks"]
 
 
 def test_every_switch_has_its_source(make_header: MakeHeader) -> None:
