@@ -219,6 +219,7 @@ def test_the_miniature_needs_no_golden(make_header: Make, make_metrics: Make, tm
             "dataset": {**plain["benchmark"]["dataset"], "fingerprint": expected.dataset},
         },
         "weights": [{"role": role, "name": "x", "sha256": s, "trained": True} for role, s in expected.weights.items()],
+        "config_sources": dict.fromkeys(plain["config"], "profile"),
         "counts": {"n_total": n_total, "n_scored": n_total, "n_failed": 0},
         "metrics": {**figures, "reductions": dict.fromkeys(figures, "mean")},
     }
