@@ -19,7 +19,7 @@ from car_core.config import CaRConfig, Precision, format_text
 from car_core.device import as_device
 from car_core.errors import ConfigError, ImageError, ModelError, QueryError
 from car_core.images import ImageLike, as_rgb, size_of, upsample, upsample_all
-from car_core.memory import Result, StageMemory
+from car_core.memory import Result, StageMemory, number_of
 from car_core.passes import Passes
 from car_core.precision import dtype_of
 from car_core.prompts import draw_over, surroundings
@@ -33,8 +33,8 @@ from car_core.unrefined import Pass, Refined, RefineTask, Unrefined, refined
 from car_core.weights import WeightsRecord, load_clip
 from car_core.weights_names import ROLES, model_of
 
-# Fields that the models and what was encoded with them depend on.
-BUILT_IN = ("proposal_model", "classifier_model", "positional_half", "classifier_feature", "cam", "max_patches", "sam")
+# Fields that say which models there are.
+BUILT_IN = ("proposal_model", "classifier_model", "sam")
 
 
 @dataclass
@@ -85,6 +85,9 @@ class CaR:
         for role, model in (("proposal_clip", proposal_clip), ("classifier_clip", classifier_clip)):
             check_vision_tower(model, role)
             model.to(self.device).eval()
+        # What results of f and of g are found by in the memory, besides settings and inputs.
+        self._of_proposal = (number_of(proposal_clip), precision, str(self.device))
+        self._of_classifier = (number_of(classifier_clip), precision, str(self.device))
         self.classifier_tower = ClassifierTower(classifier_clip, feature=config.classifier_feature, dtype=dtype)
         self.classifier_passes = Passes.on(self.device)
         self._proposal_text = TextEncoder(proposal_clip, role="proposal_clip")
@@ -130,7 +133,7 @@ class CaR:
     def with_config(self, config: CaRConfig) -> CaR:
         """The same models, text features and memory under another configuration.
 
-        Raises ConfigError, naming the field, for one that the models were built with.
+        Raises ConfigError, naming the field, for one that names other models.
         """
         for name in BUILT_IN:
             expected, found = getattr(self.config, name), getattr(config, name)
@@ -139,6 +142,7 @@ class CaR:
         other = copy.copy(self)
         other.config = config
         other._proposal = self._proposal.with_config(config)
+        other.classifier_tower = self.classifier_tower.with_feature(config.classifier_feature)
         return other
 
     @property
@@ -258,7 +262,11 @@ class CaR:
         return _Job(rgb, encoded, Recurrence(self.config, checked), against, prompts, seconds, outside)
 
     def _encode(self, image: RGBArray, seconds: Seconds) -> EncodedImage:
-        return self._recalled("trunk", (image,), lambda: self._proposal.encode(image, seconds))
+        return self._recalled("trunk", self._trunk_inputs(image), lambda: self._proposal.encode(image, seconds))
+
+    def _trunk_inputs(self, image: RGBArray) -> tuple[object, ...]:
+        config = self.config
+        return *self._of_proposal, config.positional_half, config.cam, config.max_patches, image
 
     def _recalled(self, stage: str, inputs: tuple[object, ...], compute: Callable[[], Result]) -> Result:
         return compute() if self.memory is None else self.memory.recall(stage, inputs, compute)
@@ -320,7 +328,8 @@ class CaR:
 
     def _recalled_features(self, job: _Job, masks: dict[bytes, RGBArray]) -> Tensor:
         # All of a step at once, so that they are in the passes that they are in without a memory.
-        inputs = (job.image, list(masks), job.prompts, self.config.gray_weights)
+        settings = (self.config.classifier_feature, self.config.gray_weights)
+        inputs = (*self._of_classifier, *settings, job.image, list(masks), job.prompts)
         return self._recalled("classifier", inputs, lambda: self._features([(job, masks)])[0])
 
     def _prompted_images(self, job: _Job, masks: list[RGBArray]) -> Tensor:
@@ -334,7 +343,7 @@ class CaR:
         alive = [recurrence.queries[i] for i in recurrence.alive]
         texts = proposal_texts(self.config, alive, recurrence.step)
         against = [format_text(self.config.cam_template, text) for text in job.background]
-        inputs = (job.image, texts, against, self.config.lambda_, self.config.mode)
+        inputs = (*self._trunk_inputs(job.image), texts, against, self.config.lambda_, self.config.mode)
         return self._recalled("proposals", inputs, lambda: self._proposal(job.encoded, texts, against, job.seconds))
 
     def _advance(self, job: _Job, trace: bool) -> None:

@@ -6,6 +6,7 @@ E embedding size, h x w = P patches.
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections import OrderedDict
@@ -218,6 +219,12 @@ class ProposalTower:
         self._affinity_blocks = affinity_blocks
         self._normalization = normalization_of(self.visual)
 
+    def with_switches(self, *, positional_half: bool, affinity_blocks: int) -> ProposalTower:
+        """The same tower under other switches."""
+        other = copy.copy(self)
+        other._positional_half, other._affinity_blocks = positional_half, affinity_blocks
+        return other
+
     def preprocess(self, image: RGBArray, max_patches: int) -> Tensor:
         """uint8 [H, W, 3] to float32 [3, h * patch, w * patch], bicubic (antialiased), normalized."""
         patch = self.visual.patch_size
@@ -259,14 +266,19 @@ class ClassifierTower:
         visual = in_precision(model.visual, dtype)
         self.visual = visual
         self.logit_scale: float = float(model.logit_scale.detach().exp())
-        blocks = list(visual.transformer.resblocks)
-        self.blocks = blocks[:-1] if feature == "before_last_block" else blocks
+        self.blocks = _blocks_before(visual, feature)
         self._normalization = normalization_of(visual)
         # CLIP's own preprocessing: shorter side to the model's size (bicubic), centre crop; mean and std come later.
         transform = open_clip.image_transform(
             visual.image_size, is_train=False, resize_mode="shortest", interpolation="bicubic"
         )
         self._resize_and_crop = transform.transforms[:2]
+
+    def with_feature(self, feature: str) -> ClassifierTower:
+        """The same tower with another feature."""
+        other = copy.copy(self)
+        other.blocks = _blocks_before(self.visual, feature)
+        return other
 
     def preprocess(self, image: RGBArray) -> Tensor:
         """uint8 [H, W, 3] to uint8 [size, size, 3]: resized and cropped."""
@@ -289,6 +301,12 @@ class ClassifierTower:
             tokens = first_token_block(block, tokens)
         features = self.visual.ln_post(tokens[:, 0]) @ self.visual.proj
         return F.normalize(features, dim=-1).float()
+
+
+def _blocks_before(visual: Any, feature: str) -> list[Any]:
+    """The blocks that a feature of g comes behind."""
+    blocks = list(visual.transformer.resblocks)
+    return blocks[:-1] if feature == "before_last_block" else blocks
 
 
 def normalization_of(visual: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -7,9 +7,11 @@ be taken for something else, whatever was changed in between.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from torch import Tensor
@@ -27,9 +29,19 @@ Result = TypeVar("Result", bound=Kept)
 
 MAX_BYTES = 2**30
 
+_numbers: WeakKeyDictionary[object, int] = WeakKeyDictionary()
+_next_number = itertools.count()
+
+
+def number_of(model: object) -> int:
+    """What tells a model from any other that this process has, had or will have."""
+    return _numbers.setdefault(model, next(_next_number))
+
 
 class StageMemory:
     """Results of stages up to ``max_bytes``, those used last; the newest stays, however large it is.
+
+    Several CaRs may share one, of whatever models and settings: these are part of what a result is found by.
 
     computed: how often each stage ran because its result was not known.
     """

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,20 +45,15 @@ class ProposalGenerator:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.tower = ProposalTower(
-            model,
-            positional_half=config.positional_half,
-            affinity_blocks=AFFINITY_BLOCKS if config.cam == "clip-es" else 1,
-            dtype=dtype,
-        )
+        self.tower = ProposalTower(model, **_switches(config), dtype=dtype)
         self._encode_text = encode_text
         self._config = config
         self._device = device
 
     def with_config(self, config: CaRConfig) -> ProposalGenerator:
-        """The same tower under another configuration of the fields that it was not built with."""
+        """The same model under another configuration."""
         other = copy.copy(self)
-        other._config = config
+        other.tower, other._config = self.tower.with_switches(**_switches(config)), config
         return other
 
     def encode(self, image: RGBArray, seconds: Seconds) -> EncodedImage:
@@ -92,3 +88,9 @@ class ProposalGenerator:
             with timed(seconds, "affinity", self._device):
                 maps = spread(maps, encoded.affinity, encoded.grid, self._config.lambda_)
         return maps.reshape(-1, *encoded.grid)
+
+
+def _switches(config: CaRConfig) -> dict[str, Any]:
+    """Those of the tower."""
+    blocks = AFFINITY_BLOCKS if config.cam == "clip-es" else 1
+    return {"positional_half": config.positional_half, "affinity_blocks": blocks}

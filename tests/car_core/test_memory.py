@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from test_batch import WORDS, car
-from tiny_clip import photo
+from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ConfigError, Segmentation
 from car_core.memory import StageMemory
@@ -47,6 +48,7 @@ def assert_alike(found: Segmentation, expected: Segmentation) -> None:
         ("semantic", {"theta": 0.0}, {"trunk"}),
         ("semantic", {"lambda_": 0.6}, {"trunk"}),
         ("semantic", {"crf": None}, {"trunk", "proposals", "classifier"}),
+        ("semantic", {"classifier_feature": "last_block", "recurrence": "once"}, {"trunk", "proposals"}),
         ("referring", {}, {"trunk", "proposals", "classifier", "refine"}),
         ("referring", {"eta": 0.6}, {"trunk"}),
     ],
@@ -118,9 +120,52 @@ def test_inputs_that_look_alike_are_told_apart() -> None:
     assert memory.recall("other", (None,), lambda: torch.tensor(99)) == 99
 
 
-def test_what_the_models_were_built_with_cannot_be_changed() -> None:
+SWITCHES: list[dict[str, Any]] = [
+    {},
+    {"positional_half": False},
+    {"classifier_feature": "last_block"},
+    {"cam": "gradcam"},
+    {"max_patches": 6},
+    {"positional_half": False, "classifier_feature": "last_block"},
+]
+
+
+def test_settings_that_share_a_memory_find_what_each_finds_alone() -> None:
+    """To the last bit, in whatever order they come; the models under other switches are those built with them."""
+    made, memory = remembering()
+    image = photo(52, 76)
+    for fields in [*SWITCHES, *reversed(SWITCHES)]:
+        found = made.with_config(changed(made, **fields)).segment(image, WORDS[:4], trace=True)
+        alone = car(**fields).segment(image, WORDS[:4], trace=True)
+        np.testing.assert_array_equal(found.scores, alone.scores)
+        np.testing.assert_array_equal(found.masks, alone.masks)
+        for step, other in zip(found.steps, alone.steps, strict=True):
+            np.testing.assert_array_equal(step.scores, other.scores)
+            np.testing.assert_array_equal(step.proposals, other.proposals)
+    assert memory.computed["trunk"] == 4  # the classifier's switch is none of its
+
+
+def test_equal_masks_of_other_proposals_are_encoded_once() -> None:
+    made, memory = remembering(recurrence="once", eta=1.0)  # no mask has a pixel
+    for fields in ({}, {"positional_half": False}, {"max_patches": 6}):
+        made.with_config(changed(made, **fields)).segment(photo(52, 76), WORDS[:4])
+    assert (memory.computed["trunk"], memory.computed["classifier"]) == (3, 1)
+
+
+def test_other_models_are_not_taken_for_each_other() -> None:
+    memory, image, found = StageMemory(), photo(52, 76), []
+    clips = [tiny_clip(seed, patch=16, layers=4, logit_scale=10.0) for seed in (1, 2)]
+    for f, g in itertools.product(clips, clips):
+        made = CaR(plain().config, proposal_clip=f, classifier_clip=g)
+        made.memory = memory
+        found.append(made.segment(image, WORDS[:4]).scores)
+    assert memory.computed["trunk"] == 2
+    assert len({tuple(scores) for scores in found}) == 4
+
+
+def test_what_names_other_models_cannot_be_changed() -> None:
     made = plain()
-    with pytest.raises(ConfigError, match="cam: expected 'clip-es'"):
-        made.with_config(changed(made, cam="gradcam"))
+    with pytest.raises(ConfigError, match="classifier_model: expected 'ViT-L-14'"):
+        made.with_config(changed(made, classifier_model="ViT-B-16"))
     assert made.with_config(changed(made, theta=0.9)).config.theta == 0.9
     assert made.config.theta == 0.2

@@ -12,13 +12,14 @@ from PIL import Image
 from pydantic import ValidationError
 from typer.testing import CliRunner, Result
 
-from car_core import CaR
+from car_core import CaR, CaRConfig
+from car_core.config import PROFILES
 from evaluation import suite as suite_module
 from evaluation.benchmark import BenchmarkError, benchmark_names
 from evaluation.cli import app
 from evaluation.previews import previews
 from evaluation.runner import RunOptions, prepare
-from evaluation.suite import run_suite
+from evaluation.suite import Models, run_suite
 from evaluation.suite_files import Suite, load_suite
 
 FAST = {"templates": [], "background": ["grass"], "crf": None}
@@ -152,3 +153,20 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="expected each run once, found mini-voc again"):
         Suite.model_validate({"name": "s", "title": "S", "runs": [run, run]})
     assert car("suite", "mimi").exit_code == 2
+
+
+def test_all_models_of_a_suite_share_one_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each combination of switches and models would have as much as one may have."""
+    models, loaded = Models(), []
+    monkeypatch.setattr(CaR, "from_config", _counting(CaR.from_config, loaded))
+    by_role = [dict.fromkeys(("proposal", "classifier"), name) for name in ("miniature", "random:0")]
+    configs = [
+        CaRConfig(profile=profile, proposal_model="miniature", classifier_model="miniature") for profile in PROFILES
+    ]
+    made = [
+        models.make(config, weights=weights, device="cpu", precision="float32")
+        for weights in by_role
+        for config in configs
+    ]
+    assert len({id(each.memory) for each in made}) == 1
+    assert len(loaded) == 2
