@@ -61,6 +61,19 @@ class BenchMemory(StrictModel):
     """In batches of so many."""
 
 
+class BenchEngine(StrictModel):
+    images_per_second: float
+    """Over all repeats in one run, its start counted."""
+    images: Count
+    """Images of that run, each as often as there are repeats."""
+    batch_size: Count
+    """In batches of so many."""
+    decoding_processes: Count
+    """Processes that decode beside the model."""
+    refining_processes: Count
+    """Processes that refine beside it."""
+
+
 class BenchLaterSteps(StrictModel):
     first_step_seconds: Seconds
     """The first step's proposals, trunk included."""
@@ -133,6 +146,8 @@ class BenchDocument(StrictModel):
     """Where it ran."""
     scaling: list[BenchScaling]
     """One entry a number of threads."""
+    engine: BenchEngine
+    """Whole images by the engine of `car eval`, decoding and refinement beside the model."""
     memory: BenchMemory
     """Of a process that segments the images and does nothing else."""
     later_steps: BenchLaterSteps | None = None
