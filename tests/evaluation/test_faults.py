@@ -627,7 +627,7 @@ def test_a_signal_during_the_pictures_of_a_sheet_ends_the_suite(
 
     def previews(*arguments: Any, before_each: Any) -> Any:
         def signalled() -> None:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)  # SIGINT is ignored where a shell has the tests in the background
             drawn.append(1)
             before_each()
 

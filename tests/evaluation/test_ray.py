@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,24 @@ def kill_an_actor_of(node: Any) -> None:
     os.kill(actor, signal.SIGKILL)
 
 
+def kill_node(nodes: Any, node: Any) -> None:
+    """End a node and wait for its actors' end, which comes a little later: quick samples would all be done by then."""
+    actors = actors_of(node)
+    nodes.remove_node(node, allow_graceful=False)
+    for _ in range(6000):  # a bound on failures alone
+        if not any(is_running(actor) for actor in actors):
+            return
+        time.sleep(0.01)
+    raise AssertionError("the actors of a node that is gone go on")
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def comparable(path: Path) -> tuple[str, dict[str, Any]]:
     """run.json as text and the records by id, but for times and memory."""
     header = RunDirectory(path).read_header().model_dump(exclude=TIMES)
@@ -142,7 +161,7 @@ def test_an_actor_and_a_node_killed_on_the_way_change_no_bit(
         # The head's actor is killed first, so that only the other node's is left when that goes, too.
         second = nodes.worker_nodes.copy().pop()
         at_record(patch, {2: lambda: kill_an_actor_of(nodes.head_node)})
-        when_all_are_at_work(patch, 3, second, lambda: nodes.remove_node(second, allow_graceful=False))
+        when_all_are_at_work(patch, 3, second, lambda: kill_node(nodes, second))
         found = evaluate(RunOptions(**{**vars(options), **on_the_cluster}))
     assert len(lost) >= 2
     assert any("node has died" in told or "node was terminated" in told for told in lost)
