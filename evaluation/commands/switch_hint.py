@@ -16,8 +16,7 @@ class Commands(TyperGroup):
         given = list(ctx.args)
         try:
             return super().invoke(ctx)
-        except Exception as error:
-            # By name: versions of typer differ in the module that has it.
+        except Exception as error:  # by name below, as versions of typer differ in the module; it is raised again
             if type(error).__name__ == "NoSuchOption":
                 _point_to_set(error, given)
             raise

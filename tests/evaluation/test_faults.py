@@ -27,6 +27,7 @@ import torch
 from parts import slow_or_failing
 from PIL import Image
 from tqdm import tqdm
+from waiting import is_running, wait_until
 
 from car_core import CaR
 from car_core.clip import ClassifierTower
@@ -117,14 +118,6 @@ def program(tmp_path: Path) -> Any:
     for each in started:
         each.process.kill()
         each.process.join()
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(30000):  # a bound on failures alone
-        if true():
-            return
-        time.sleep(0.01)
-    raise AssertionError("waited for nothing")
 
 
 def lines(path: Path) -> int:
@@ -236,14 +229,6 @@ def test_no_process_outlives_a_killed_run(tiny_run: Any, program: Any, gate: Pat
 
 def children_of(pid: int) -> list[int]:
     return [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
-
-
-def is_running(pid: int) -> bool:
-    # Without an init that collects them, dead orphans stay in the list of processes.
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def test_a_decoder_that_dies_or_hangs_costs_its_sample_alone(

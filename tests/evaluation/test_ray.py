@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from davis_tree import davis_tree
+from waiting import is_running, wait_until
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset
@@ -120,18 +120,7 @@ def kill_node(nodes: Any, node: Any) -> None:
     """End a node and wait for its actors' end, which comes a little later: quick samples would all be done by then."""
     actors = actors_of(node)
     nodes.remove_node(node, allow_graceful=False)
-    for _ in range(6000):  # a bound on failures alone
-        if not any(is_running(actor) for actor in actors):
-            return
-        time.sleep(0.01)
-    raise AssertionError("the actors of a node that is gone go on")
-
-
-def is_running(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    wait_until(lambda: not any(is_running(actor) for actor in actors))
 
 
 def comparable(path: Path) -> tuple[str, dict[str, Any]]:
