@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -207,6 +208,9 @@ serve.register(app)
 
 def main() -> None:
     """Entry point of ``car``."""
+    # Read when torch is loaded. Threads that wait spin by default: that made a run beside other work several times
+    # slower, and alone it wins nothing.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app(prog_name="car", windows_expand_args=False)
 
 

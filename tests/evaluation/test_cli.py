@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -132,6 +133,21 @@ def test_help_does_not_wait_for_torch() -> None:
         "sys.exit(any(name in sys.modules for name in ('torch', 'open_clip', 'pandas', 'datasets')))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected: str) -> None:
+    """The setting is there before torch is loaded, which reads it."""
+    code = (
+        "import os, sys; sys.argv = ['car', '--help']; from evaluation.cli import main\n"
+        "early = 'torch' not in sys.modules\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(early, os.environ['OMP_WAIT_POLICY'])"
+    )
+    environ = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environ |= {} if own is None else {"OMP_WAIT_POLICY": own}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=True)
+    assert done.stdout.splitlines()[-1] == f"True {expected}"
 
 
 @pytest.mark.parametrize(
