@@ -74,6 +74,17 @@ class BenchEngine(StrictModel):
     """Processes that refine beside it."""
 
 
+class BenchCRF(StrictModel):
+    labels: Count
+    """Of the first image, background included."""
+    pydensecrf_seconds: Seconds
+    """Median time on one core."""
+    torch_seconds: Seconds
+    """Median time on the models' device."""
+    same_label: float
+    """Share of the pixels that both give the same label."""
+
+
 class BenchLaterSteps(StrictModel):
     first_step_seconds: Seconds
     """The first step's proposals, trunk included."""
@@ -148,6 +159,10 @@ class BenchDocument(StrictModel):
     """One entry a number of threads."""
     engine: BenchEngine
     """Whole images by the engine of `car eval`, decoding and refinement beside the model."""
+    crf: BenchCRF
+    """Both implementations of the CRF, on a few queries that all survive."""
+    load_seconds: Seconds
+    """Time to load the models, once the libraries are."""
     memory: BenchMemory
     """Of a process that segments the images and does nothing else."""
     later_steps: BenchLaterSteps | None = None

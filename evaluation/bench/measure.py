@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import torch
 from PIL import Image
 
 from car_core import CaR, CaRConfig, Segmentation
-from car_core.config import Precision, Profile
+from car_core.config import CRFConfig, Precision, Profile
 from car_core.precision import dtype_of
 from car_core.segmentation import RGBArray
+from car_core.unrefined import refined
 from car_core.weights import load_clip
 from dataset_adapters.images import read_image
 from evaluation.bench.machine import Timing, matrix_product, operations, peak_device_mib, run_timed, timings
@@ -38,6 +40,8 @@ QUERIES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "table", "dog", "horse",
     "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+CRF_QUERIES = 3
+"""About as many as survive of a photograph's."""
 GENERATED_SIZE = (375, 500)  # height, width: a common one in Pascal VOC
 
 
@@ -49,6 +53,7 @@ class Subject:
     models: Mapping[str, Any]  # arguments of CaR
     files: Sequence[bytes]
     queries: Sequence[str]
+    load_seconds: float
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,9 @@ def subject(wanted: Wanted) -> Subject:
     device, n_images = wanted.device, wanted.n_images
     files = [_checked(path) for path in wanted.images[:n_images]] or [_made_picture(i) for i in range(n_images)]
     proposal, classifier, weights = SIZES[wanted.size]
+    start = time.perf_counter()
     loaded = {name: load_clip(name, weights, role="bench", device=device)[0] for name in {proposal, classifier}}
+    load_seconds = time.perf_counter() - start
     if weights.startswith("random"):
         for model in loaded.values():
             _sharpen(model)
@@ -107,7 +114,7 @@ def subject(wanted: Wanted) -> Subject:
         device=device,
         precision=wanted.precision,
     )
-    return Subject(car, models, files, QUERIES[: wanted.n_queries])
+    return Subject(car, models, files, QUERIES[: wanted.n_queries], load_seconds)
 
 
 def _checked(path: Path) -> bytes:
@@ -181,7 +188,7 @@ def encoder_speeds(subject: Subject, *, repeats: int) -> tuple[float, list[Encod
     car, device = subject.car, subject.car.device
     image = decoded(subject.files[0])
     tower, classifier = car.proposal_tower, car.classifier_tower
-    pixels = tower.preprocess(image, car.config.max_patches).to(device)
+    pixels = tower.preprocess(image, car.config.max_patches)[None]
     prompted = [torch.stack([classifier.preprocess(image)] * len(subject.queries))]
     product, product_operations = matrix_product(device, dtype_of(car.precision, device))
     work: dict[str, Callable[[], object]] = {
@@ -220,6 +227,23 @@ def _proposal_seconds(car: CaR, images: Sequence[RGBArray], queries: Sequence[st
     runs = [car.segment(image, queries).seconds for image in images]
     cams = sum(seconds["cam"] + seconds.get("affinity", 0.0) for seconds in runs)
     return cams / len(runs), sum(seconds["trunk"] for seconds in runs) / len(runs)
+
+
+def crf_speeds(subject: Subject, *, repeats: int) -> dict[str, Any]:
+    """Each implementation of the CRF on the first image and its first queries: seconds, and where labels agree."""
+    config = subject.car.config.model_copy(update={"recurrence": "none"})
+    queries = subject.queries[:CRF_QUERIES]
+    [unrefined] = subject.car.with_config(config).unrefined_batch([decoded(subject.files[0])], [queries])
+    [task] = unrefined.tasks
+    tasks = [replace(task, crf=CRFConfig(implementation=name)) for name in ("pydensecrf", "torch")]
+    seen = timings([partial(refined, each) for each in tasks], repeats, subject.car.device)
+    exact, ours = (refined(each).masks for each in tasks)
+    return {
+        "labels": len(queries) + 1,
+        "pydensecrf_seconds": seen[0].median,
+        "torch_seconds": seen[1].median,
+        "same_label": float((exact == ours).all(axis=0).mean()),
+    }
 
 
 def released_order(subject: Subject, templates: int | None = None) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class ReleasedOrder:
         texts = proposal_texts(config, [recurrence.queries[i] for i in recurrence.alive], step)
         behind = _texts(self._f, [format_text(config.cam_template, text) for text in config.background])
         features = _texts(self._f, texts)
-        trunk = self._trunk.trunk(self._trunk.preprocess(image, config.max_patches).to(features.device))
+        [trunk] = self._trunk.trunk(self._trunk.preprocess(image, config.max_patches)[None])
         cams = torch.stack([self._cam(trunk, features, behind, number) for number in range(len(texts))])
         if config.cam == "clip-es":
             total = trunk.attention + self._last_attention(trunk)

@@ -44,6 +44,8 @@ def bench(options: BenchOptions) -> dict[str, Any]:
             "environment": environment(wanted.device, precision=wanted.precision).model_dump(mode="json"),
             "scaling": list(_scaling(subject, options)),
             "engine": whole_engine(subject, repeats=options.repeats, batch_size=max(options.batch_sizes)),
+            "crf": measure.crf_speeds(subject, repeats=options.repeats),
+            "load_seconds": subject.load_seconds,
             "memory": measure.memory(wanted, batch_size=max(options.batch_sizes)),
         }
         if options.later_steps:
@@ -143,6 +145,17 @@ def _engine_facts(engine: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _crf_facts(crf: Mapping[str, Any]) -> list[str]:
+    return [
+        f"- CRF of {crf['labels']} labels: pydensecrf {crf['pydensecrf_seconds']:.3f} s on one core, torch "
+        f"{crf['torch_seconds']:.3f} s on the models' device; the same label on {crf['same_label']:.2%} of the pixels"
+    ]
+
+
+def _load_facts(seconds: float) -> list[str]:
+    return [f"- models loaded in {seconds:.2f} s"]
+
+
 def _memory_facts(memory: Mapping[str, Any]) -> list[str]:
     device = memory["device_peak_mib"]
     return [
@@ -170,8 +183,10 @@ def _released_facts(released: Mapping[str, Any]) -> list[str]:
     ]
 
 
-_FACTS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
+_FACTS: Mapping[str, Callable[[Any], list[str]]] = {
     "engine": _engine_facts,
+    "crf": _crf_facts,
+    "load_seconds": _load_facts,
     "memory": _memory_facts,
     "later_steps": _later_facts,
     "released_order": _released_facts,

@@ -42,6 +42,11 @@ def test_command_writes_table_document_and_picture(tmp_path: Path) -> None:
     assert "stage by stage in one process" in result.output
     assert "whole engine, as `car eval` runs it" in result.output
     assert document["later_steps"]["later_over_first"] < 1
+    crf = document["crf"]
+    assert (crf["labels"], crf["same_label"] >= 0.995) == (2, True)
+    assert min(crf["pydensecrf_seconds"], crf["torch_seconds"], document["load_seconds"]) > 0
+    assert "the same label on" in result.output
+    assert "models loaded in" in result.output
     assert (tmp_path / "bench.md").read_text() in result.output
     assert (tmp_path / "bench.png").read_bytes()[:4] == b"\x89PNG"
 
