@@ -130,15 +130,9 @@ class CRFConfig(BaseModel):
     bilateral_srgb: Positive = Field(default=3.0, description="bilateral kernel's standard deviation, grey levels")
     bilateral_weight: Positive = Field(default=4.0, description="bilateral kernel's Potts weight")
     bg_factor: Positive = Field(default=1.0, description="exponent of the background probability 1 - max y")
-    implementation: Literal["auto", "pydensecrf", "torch"] = Field(
-        default="auto", description="pydensecrf, on one core; torch, on the model's device; auto: torch on a GPU alone"
+    implementation: Literal["pydensecrf", "torch"] = Field(
+        default="pydensecrf", description="pydensecrf, on one core; torch, on the model's device"
     )
-
-    def on(self, device_type: str) -> CRFConfig:
-        """The same with the implementation that ``auto`` stands for on a device of this type ("cpu", "cuda")."""
-        if self.implementation != "auto":
-            return self
-        return self.model_copy(update={"implementation": "torch" if device_type == "cuda" else "pydensecrf"})
 
 
 # Smallest part of a CRF mask that a SAM mask inside it must cover to match (SAMConfig.min_overlap).

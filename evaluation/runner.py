@@ -223,9 +223,6 @@ def prepare(options: RunOptions, *, make_car: CarMaker = CaR.from_config) -> Pre
     local = options.engine == "local"
     device, precision = (options.device, options.precision) if local else ("cpu", "float32")
     options.saving.check(dataset)
-    crf = getattr(config, "crf", None)
-    if crf:  # implementations differ by more than rounding: the run's identity must tell them apart
-        config = config.model_copy(update={"crf": crf.on(options.device.partition(":")[0])})
     car = method.build(config, weights=inputs.weights, device=device, precision=precision, make_car=make_car)
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)

@@ -90,6 +90,5 @@ def refine(
     if config is None:
         labels = np.asarray(probabilities.argmax(axis=0), np.int32)
     else:
-        config = config.on(device.partition(":")[0])
         labels = IMPLEMENTATIONS[config.implementation](CRF_IMAGES[crf_image](image), probabilities, config, device)
     return np.asarray(labels[None] == np.arange(1, len(probabilities))[:, None, None])
