@@ -9,8 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+
+from car_core.device import is_gpu
+
+# Attention of that many bytes is written out at once on a CPU, where it stays in the cache; as measured.
+_ATTENTION_AT_ONCE = 10_000_000
 
 
 def residual_block(block: Any, tokens: Tensor, *, causal: bool = False) -> Tensor:
@@ -36,8 +42,18 @@ def block_with_attention(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
     attn = block.attn
     normed = _normed(block, tokens)
     query, key, value = _heads(attn, F.linear(normed, attn.in_proj_weight, attn.in_proj_bias), 3)
-    weights = ((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)).to(tokens.dtype).softmax(dim=-1)
-    return _finish(block, tokens, weights.to(value.dtype) @ value), weights.mean(dim=1)
+    attention, attended = tokens.new_zeros(len(tokens), *2 * tokens.shape[1:2]), []
+    some = _heads_at_once(attention) or attn.num_heads
+    for q, k, v in zip(*(part.split(some, dim=1) for part in (query, key, value)), strict=True):
+        weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).to(tokens.dtype).softmax(dim=-1)
+        attended.append(weights.to(v.dtype) @ v)
+        attention += weights.sum(dim=1)
+    return _finish(block, tokens, torch.cat(attended, dim=1)), attention / attn.num_heads
+
+
+def _heads_at_once(attention: Tensor) -> int | None:
+    """How many heads' weights are written out together, by those of one, [B, L, L]; None for all."""
+    return None if is_gpu(attention.device) else max(1, _ATTENTION_AT_ONCE // attention.nbytes)
 
 
 def _normed(block: Any, tokens: Tensor) -> Tensor:

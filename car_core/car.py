@@ -18,11 +18,11 @@ from car_core.clip import ClassifierTower, ProposalTower, TextEncoder, check_vis
 from car_core.config import CaRConfig, Precision, format_text
 from car_core.device import as_device
 from car_core.errors import ConfigError, ImageError, ModelError, QueryError
-from car_core.images import ImageLike, as_rgb, size_of, upsample, upsample_all
+from car_core.images import ImageLike, as_rgb, binarized, size_of, upsample_all
 from car_core.memory import Result, StageMemory, number_of
-from car_core.passes import Passes
+from car_core.passes import Passes, images_on_a_cpu
 from car_core.precision import dtype_of
-from car_core.prompts import draw_over, surroundings
+from car_core.prompted import Picture, way_of
 from car_core.proposals import EncodedImage, ProposalGenerator
 from car_core.queries import check_texts, require_any
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
@@ -41,13 +41,11 @@ BUILT_IN = ("proposal_model", "classifier_model", "sam")
 class _Job:
     """One image on its way through the loop."""
 
-    image: RGBArray
+    picture: Picture
     encoded: EncodedImage
     recurrence: Recurrence
     background: tuple[str, ...]
-    prompts: tuple[str, ...]
     seconds: dict[str, float]
-    outside: RGBArray  # [H, W, 3], what the prompts show outside a mask
     proposals: Tensor = field(default_factory=lambda: torch.empty(0))  # [n, h, w] of the step at hand
     shown: list[bytes] = field(default_factory=list)  # digest of each mask of the step at hand
     prompted: list[RGBArray] = field(default_factory=list)  # n of [H, W, 3] of the step at hand, if traced
@@ -89,7 +87,8 @@ class CaR:
         self._of_proposal = (number_of(proposal_clip), precision, str(self.device))
         self._of_classifier = (number_of(classifier_clip), precision, str(self.device))
         self.classifier_tower = ClassifierTower(classifier_clip, feature=config.classifier_feature, dtype=dtype)
-        self.classifier_passes = Passes.on(self.device)
+        most = images_on_a_cpu(self.classifier_tower.activation_bytes)
+        self.classifier_passes = Passes.on(self.device, cpu=most, gpu=32)
         self._proposal_text = TextEncoder(proposal_clip, role="proposal_clip")
         self._proposal = ProposalGenerator(proposal_clip, self._proposal_text, config, self.device, dtype)
         same = classifier_clip is proposal_clip
@@ -153,8 +152,8 @@ class CaR:
     @property
     def smaller_passes(self) -> tuple[str, ...]:
         """What ran in smaller passes because the device was out of memory, by stage, in words."""
-        shrinking = self.classifier_passes.shrinking
-        return () if shrinking is None else (f"classifier: {shrinking}",)
+        passes = {"trunk": self._proposal.passes, "classifier": self.classifier_passes}
+        return tuple(f"{stage}: {own.shrinking}" for stage, own in passes.items() if own.shrinking)
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
         """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context."""
@@ -175,7 +174,7 @@ class CaR:
         background: background queries in place of ``config.background``. ``trace=True`` keeps every step's
         proposals at the image's size. Raises QueryError and ImageError.
         """
-        [found] = self._run([self._start(image, queries, background=background)], trace)
+        [found] = self._run(self._start([image], [queries], background=background), trace)
         return self._refine(Unrefined(found.queries, (found,)))
 
     def segment_batch(
@@ -196,7 +195,7 @@ class CaR:
         if len(images) != len(queries_per_image):
             raise QueryError(f"queries_per_image: expected {len(images)} lists, found {len(queries_per_image)}")
         inputs = [self._check_input(i, *pair) for i, pair in enumerate(zip(images, queries_per_image, strict=True))]
-        found = self._run([self._start(image, queries) for image, queries in inputs], trace)
+        found = self._run(self._start(*zip(*inputs, strict=True)) if inputs else [], trace)
         return [Unrefined(each.queries, (each,)) for each in found]
 
     def segment_two_pass(
@@ -230,11 +229,9 @@ class CaR:
         require_any(things=things, stuff=stuff)
         queries = self.check_queries([*things, *stuff])
         behind_things = {"stuff": tuple(stuff), "common": config.background}[config.thing_background]
-        jobs = []
-        for image in images:
-            jobs.append(self._start(image, things, background=behind_things))
-            jobs.append(self._again(jobs[-1], stuff, background=things, prompts=config.stuff_prompts))
-        found = self._run(jobs, trace)
+        first = self._start(images, [things] * len(images), background=behind_things)
+        second = [self._again(job, stuff, background=things, prompts=config.stuff_prompts) for job in first]
+        found = self._run([job for pair in zip(first, second, strict=True) for job in pair], trace)
         return [Unrefined(queries, both) for both in zip(found[::2], found[1::2], strict=True)]
 
     def _check_input(self, position: int, image: ImageLike, queries: Sequence[str]) -> tuple[RGBArray, Sequence[str]]:
@@ -250,19 +247,37 @@ class CaR:
             self._proposal_text.check(text, self.config.cam_template)
         return checked
 
-    def _start(self, image: ImageLike, queries: Sequence[str], *, background: Sequence[str] | None = None) -> _Job:
-        checked, rgb = self.check_queries(queries), as_rgb(image)
+    def _start(
+        self,
+        images: Sequence[ImageLike],
+        queries_per_image: Sequence[Sequence[str]],
+        *,
+        background: Sequence[str] | None = None,
+    ) -> list[_Job]:
+        checked = [self.check_queries(queries) for queries in queries_per_image]
         against = self._check_background(self.config.background if background is None else background)
-        seconds: dict[str, float] = defaultdict(float)
-        encoded = self._encode(rgb, seconds)
-        _require_finite("trunk", encoded.last.image_feature)
-        prompts = self.config.prompts
-        with timed(seconds, "prompts", self.device):
-            outside = surroundings(rgb, prompts, self.config.gray_weights)
-        return _Job(rgb, encoded, Recurrence(self.config, checked), against, prompts, seconds, outside)
+        arrays = [as_rgb(image) for image in images]
+        accounts: list[Seconds] = [defaultdict(float) for _ in images]
+        encoded = self._encode(arrays, accounts)
+        jobs = []
+        for image, own, queries, seconds in zip(arrays, encoded, checked, accounts, strict=True):
+            _require_finite("trunk", own.last.image_feature)
+            picture = self._picture(image, self.config.prompts, seconds)
+            jobs.append(_Job(picture, own, Recurrence(self.config, queries), against, seconds))
+        return jobs
 
-    def _encode(self, image: RGBArray, seconds: Seconds) -> EncodedImage:
-        return self._recalled("trunk", self._trunk_inputs(image), lambda: self._proposal.encode(image, seconds))
+    def _picture(self, image: RGBArray, prompts: Sequence[str], seconds: Seconds) -> Picture:
+        with timed(seconds, "prompts", self.device):
+            return Picture.of(image, prompts, self.config.gray_weights)
+
+    def _encode(self, images: Sequence[RGBArray], accounts: Sequence[Seconds]) -> list[EncodedImage]:
+        if self.memory is None:
+            return self._proposal.encode(images, accounts)
+        return [self._recalled_encoding(*each) for each in zip(images, accounts, strict=True)]
+
+    def _recalled_encoding(self, image: RGBArray, account: Seconds) -> EncodedImage:
+        inputs = self._trunk_inputs(image)
+        return self._recalled("trunk", inputs, lambda: self._proposal.encode([image], [account])[0])
 
     def _trunk_inputs(self, image: RGBArray) -> tuple[object, ...]:
         config = self.config
@@ -275,18 +290,15 @@ class CaR:
         self, job: _Job, queries: Sequence[str], *, background: Sequence[str], prompts: tuple[str, ...] | None
     ) -> _Job:
         """Another run on the image of ``job``, which is not encoded again."""
-        prompts, outside = job.prompts if prompts is None else prompts, job.outside
-        seconds: dict[str, float] = defaultdict(float)
-        if prompts != job.prompts:
-            with timed(seconds, "prompts", self.device):
-                outside = surroundings(job.image, prompts, self.config.gray_weights)
+        picture, seconds = job.picture, defaultdict[str, float](float)
+        if prompts not in (None, picture.prompts):
+            picture = self._picture(picture.image, prompts, seconds)
         return replace(
             job,
+            picture=picture,
             recurrence=Recurrence(self.config, self.check_queries(queries)),
             background=self._check_background(background),
-            prompts=prompts,
             seconds=seconds,
-            outside=outside,
             features={},
         )
 
@@ -306,9 +318,11 @@ class CaR:
         job.proposals = self._proposals(job)
         _require_finite("proposals", job.proposals)
         with timed(job.seconds, "prompts", self.device):
-            masks = [np.packbits(upsample(y, size_of(job.image)) > self.config.eta) for y in job.proposals]
+            size, eta = size_of(job.picture.image), self.config.eta
+            masks = [np.packbits(binarized(y, size, eta)) for y in job.proposals]
             job.shown = [hashlib.sha256(bits.tobytes()).digest() for bits in masks]
-            job.prompted = [_drawn(job, bits) for bits in masks] if trace else []  # else one at a time is in memory
+            if trace:  # else one at a time is in memory
+                job.prompted = [job.picture.drawn(bits) for bits in masks]
         return {shown: bits for shown, bits in zip(job.shown, masks, strict=True) if shown not in job.features}
 
     def _classify(self, new: list[tuple[_Job, dict[bytes, RGBArray]]]) -> None:
@@ -324,18 +338,19 @@ class CaR:
         """g's features [n, E] of each job's n masks, drawn into its image."""
         prompted = [self._prompted_images(job, list(masks.values())) for job, masks in new]
         with timed_all([job.seconds for job, _ in new], "classifier", self.device):
-            return self.classifier_passes.encode(self.classifier_tower.encode, prompted)
+            rows = self.classifier_passes.encode(self.classifier_tower.encode, prompted)
+            return [torch.stack(own) for own in rows]
 
     def _recalled_features(self, job: _Job, masks: dict[bytes, RGBArray]) -> Tensor:
         # All of a step at once, so that they are in the passes that they are in without a memory.
         settings = (self.config.classifier_feature, self.config.gray_weights)
-        inputs = (*self._of_classifier, *settings, job.image, list(masks), job.prompts)
+        inputs = (*self._of_classifier, *settings, job.picture.image, list(masks), job.picture.prompts)
         return self._recalled("classifier", inputs, lambda: self._features([(job, masks)])[0])
 
     def _prompted_images(self, job: _Job, masks: list[RGBArray]) -> Tensor:
         """Preprocessed for g, uint8 [n, size, size, 3]."""
         with timed(job.seconds, "prompts", self.device):
-            return torch.stack([self.classifier_tower.preprocess(_drawn(job, bits)) for bits in masks])
+            return way_of(self.device)(job.picture, masks, self.classifier_tower)
 
     def _proposals(self, job: _Job) -> Tensor:
         """f's proposals of the alive queries on the patch grid, float32 [n, h, w] in [0, 1]."""
@@ -343,7 +358,7 @@ class CaR:
         alive = [recurrence.queries[i] for i in recurrence.alive]
         texts = proposal_texts(self.config, alive, recurrence.step)
         against = [format_text(self.config.cam_template, text) for text in job.background]
-        inputs = (*self._trunk_inputs(job.image), texts, against, self.config.lambda_, self.config.mode)
+        inputs = (*self._trunk_inputs(job.picture.image), texts, against, self.config.lambda_, self.config.mode)
         return self._recalled("proposals", inputs, lambda: self._proposal(job.encoded, texts, against, job.seconds))
 
     def _advance(self, job: _Job, trace: bool) -> None:
@@ -358,7 +373,7 @@ class CaR:
             matrix = similarity_matrix(image_features, texts, self.classifier_tower.logit_scale, ensemble)
             _require_finite("classifier", matrix)
             scores: FloatArray = matrix.diagonal().float().cpu().numpy()
-        size = size_of(job.image)
+        size = size_of(job.picture.image)
         traced = (upsample_all(job.proposals, size), np.stack(job.prompted)) if trace else ()
         kept = recurrence.take(scores, *traced)
         if recurrence.finished:
@@ -370,14 +385,14 @@ class CaR:
         recurrence, candidates = job.recurrence, None
         if self._mask_source:
             with timed(job.seconds, "sam", self.device):
-                candidates = self._mask_source.masks(job.image)
+                candidates = self._mask_source.masks(job.picture.image)
         return Pass(
             queries=recurrence.queries,
             kept=recurrence.alive,
             proposals=job.proposals.cpu().numpy(),
             steps=tuple(recurrence.steps),
             seconds=dict(job.seconds),
-            image=job.image,
+            image=job.picture.image,
             config=self.config,
             device=str(self.device),
             candidates=candidates,
@@ -391,13 +406,6 @@ class CaR:
         # Without a survivor there is nothing to refine, and nothing to remember.
         found = self._recalled("refine", task.inputs, lambda: refined(task)) if task.groups else refined(task)
         return replace(found, seconds=time.perf_counter() - start)
-
-
-def _drawn(job: _Job, bits: RGBArray) -> RGBArray:
-    """The image with the prompts of a mask of eight pixels a byte."""
-    height, width = size_of(job.image)
-    mask = np.unpackbits(bits, count=height * width).reshape(height, width).view(np.bool_)
-    return draw_over(job.image, job.outside, mask, job.prompts)
 
 
 def _mask_source_of(

@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from PIL import Image
 from torch import Tensor, nn
 
 from car_core.blocks import block_with_attention, first_token_block, residual_block
 from car_core.config import format_text
+from car_core.device import is_gpu
 from car_core.errors import ModelError, QueryError
 from car_core.precision import in_precision
+from car_core.resize import Crop, by_pillow, centre_crop, resize
 from car_core.segmentation import RGBArray
 from car_core.torchvision_guard import declare_missing_ops
 
@@ -144,7 +144,7 @@ class TextEncoder:
             self.check(text)
         device = self._model.logit_scale.device
         # A constant number a pass, so that a text's feature does not depend on those it is asked for with.
-        chunk = TEXT_BATCH if device.type == "cuda" else 1
+        chunk = TEXT_BATCH if is_gpu(device) else 1
         padded = texts + [""] * (-len(texts) % chunk)
         tokens = self._tokenizer(padded, self._context_length).to(device)
         parts = [encode_tokens(self._model, part) for part in tokens.split(chunk)]
@@ -225,29 +225,33 @@ class ProposalTower:
         other._positional_half, other._affinity_blocks = positional_half, affinity_blocks
         return other
 
+    def grid(self, image: RGBArray, max_patches: int) -> tuple[int, int]:
+        """Patches (h, w) of an image uint8 [H, W, 3]."""
+        return proposal_size(image.shape[0], image.shape[1], self.visual.patch_size, max_patches)
+
     def preprocess(self, image: RGBArray, max_patches: int) -> Tensor:
-        """uint8 [H, W, 3] to float32 [3, h * patch, w * patch], bicubic (antialiased), normalized."""
+        """uint8 [H, W, 3] to float32 [3, h * patch, w * patch] on the model's device, bicubic (antialiased),
+        normalized."""
+        rows, columns = self.grid(image, max_patches)
         patch = self.visual.patch_size
-        rows, columns = proposal_size(image.shape[0], image.shape[1], patch, max_patches)
-        size = (columns * patch[1], rows * patch[0])
-        resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
-        return normalize(as_channels(np.asarray(resized)), self._normalization)
+        resized = resize(image, (rows * patch[0], columns * patch[1]), self.visual.conv1.weight.device)
+        return normalize(resized, self._normalization)
 
     @torch.inference_mode()
-    def trunk(self, pixels: Tensor) -> TrunkOutput:
-        """All blocks but the last on one image, float32 [3, height, width] (multiples of the patch size)."""
+    def trunk(self, pixels: Tensor) -> list[TrunkOutput]:
+        """All blocks but the last on images of one size, float32 [B, 3, height, width], multiples of the patch size."""
         patch = self.visual.patch_size
-        grid = pixels.shape[1] // patch[0], pixels.shape[2] // patch[1]
-        tokens = embed(self._trunk, pixels[None].to(self.visual.conv1.weight), self.positional_embedding(grid))
+        grid = pixels.shape[2] // patch[0], pixels.shape[3] // patch[1]
+        tokens = embed(self._trunk, pixels, self.positional_embedding(grid))
         counted = min(self._affinity_blocks, len(self.blocks)) - 1
-        attention = tokens.new_zeros(grid[0] * grid[1], grid[0] * grid[1])
+        attention = tokens.new_zeros(len(pixels), grid[0] * grid[1], grid[0] * grid[1])
         blocks = list(self._trunk.transformer.resblocks)[:-1]
         for block in blocks[: len(blocks) - counted]:
             tokens = residual_block(block, tokens)
         for block in blocks[len(blocks) - counted :]:
             tokens, weights = block_with_attention(block, tokens)
-            attention += weights[0, 1:, 1:]
-        return TrunkOutput(grid, tokens[0], attention, counted)
+            attention += weights[:, 1:, 1:]
+        return [TrunkOutput(grid, *each, counted) for each in zip(tokens, attention, strict=True)]
 
     def positional_embedding(self, grid: tuple[int, int]) -> Tensor:
         """[1 + h * w, D]: the class position kept, the grid resized bilinearly (align_corners off)."""
@@ -268,11 +272,8 @@ class ClassifierTower:
         self.logit_scale: float = float(model.logit_scale.detach().exp())
         self.blocks = _blocks_before(visual, feature)
         self._normalization = normalization_of(visual)
-        # CLIP's own preprocessing: shorter side to the model's size (bicubic), centre crop; mean and std come later.
-        transform = open_clip.image_transform(
-            visual.image_size, is_train=False, resize_mode="shortest", interpolation="bicubic"
-        )
-        self._resize_and_crop = transform.transforms[:2]
+        if len(set(visual.image_size)) > 1:
+            raise ModelError(f"classifier: expected a model of square images, found {list(visual.image_size)}")
 
     def with_feature(self, feature: str) -> ClassifierTower:
         """The same tower with another feature."""
@@ -280,16 +281,29 @@ class ClassifierTower:
         other.blocks = _blocks_before(self.visual, feature)
         return other
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        device: torch.device = self.visual.conv1.weight.device
+        return device
+
+    @property
+    def activation_bytes(self) -> int:
+        """Size of the largest thing that a pass holds of one image: the hidden layer of a block's MLP."""
+        mlp = self.visual.transformer.resblocks[0].mlp
+        return len(self.visual.positional_embedding) * int(mlp.c_fc.out_features) * 4
+
+    def crop(self, height: int, width: int) -> Crop:
+        """What the tower reads of an image of this size."""
+        return centre_crop(height, width, int(self.visual.image_size[0]))
+
     def preprocess(self, image: RGBArray) -> Tensor:
-        """uint8 [H, W, 3] to uint8 [size, size, 3]: resized and cropped."""
-        cropped = Image.fromarray(image)
-        for step in self._resize_and_crop:
-            cropped = step(cropped)
-        return torch.from_numpy(np.array(cropped))
+        """uint8 [H, W, 3] to uint8 [size, size, 3]: resized (bicubic) and cropped; mean and std come later."""
+        return torch.from_numpy(by_pillow(image, self.crop(*image.shape[:2])))
 
     def pixels(self, images: Tensor) -> Tensor:
         """uint8 [B, size, size, 3] to float32 [B, 3, size, size] on the model's device, as ``normalize`` has it."""
-        return normalize(images.to(self.visual.conv1.weight.device).permute(0, 3, 1, 2), self._normalization)
+        return normalize(images.to(self.device).permute(0, 3, 1, 2), self._normalization)
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:
@@ -314,11 +328,6 @@ def normalization_of(visual: nn.Module) -> tuple[tuple[float, ...], tuple[float,
     mean = getattr(visual, "image_mean", None) or OPENAI_DATASET_MEAN
     std = getattr(visual, "image_std", None) or OPENAI_DATASET_STD
     return tuple(mean), tuple(std)
-
-
-def as_channels(image: RGBArray) -> Tensor:
-    """uint8 [H, W, 3] to a tensor uint8 [3, H, W] of its own."""
-    return torch.from_numpy(image.copy()).permute(2, 0, 1)
 
 
 def normalize(images: Tensor, normalization: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:

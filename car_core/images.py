@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import torch.nn.functional as F  # noqa: N812
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -40,13 +41,27 @@ def size_of(image: RGBArray) -> tuple[int, int]:
     return image.shape[0], image.shape[1]
 
 
+def as_channels(image: RGBArray) -> Tensor:
+    """uint8 [H, W, 3] to a tensor uint8 [3, H, W] of its own."""
+    return torch.from_numpy(image.copy()).permute(2, 0, 1)
+
+
 def upsample(proposal: Tensor, size: tuple[int, int]) -> npt.NDArray[np.float32]:
     """A proposal [h, w] resized bilinearly (align_corners off) to float32 [H, W]."""
-    resized = F.interpolate(proposal[None, None], size=size, mode="bilinear", align_corners=False)
-    array: npt.NDArray[np.float32] = resized[0, 0].cpu().numpy()
+    array: npt.NDArray[np.float32] = _upsampled(proposal, size).cpu().numpy()
     return array
 
 
 def upsample_all(proposals: Tensor, size: tuple[int, int]) -> npt.NDArray[np.float32]:
     """Proposals [n, h, w] resized to float32 [n, H, W]."""
     return np.stack([upsample(proposal, size) for proposal in proposals])
+
+
+def binarized(proposal: Tensor, size: tuple[int, int], threshold: float) -> npt.NDArray[np.bool_]:
+    """Where a proposal [h, w], resized as by `upsample`, is above the threshold, bool [H, W]."""
+    array: npt.NDArray[np.bool_] = (_upsampled(proposal, size) > threshold).cpu().numpy()
+    return array
+
+
+def _upsampled(proposal: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(proposal[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]

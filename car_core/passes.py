@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-Encode = Callable[[Tensor], Tensor]
+from car_core.device import is_gpu
+
+Row = TypeVar("Row")
+
+# Blocks of memory above some 20 MB go back to the system when they are freed, and cost a tenth of a pass to get anew.
+_LARGEST_ACTIVATION = 17_000_000  # bytes
+_MOST_ON_A_CPU = 16
+
+
+def images_on_a_cpu(activation_bytes: int) -> int:
+    """How many images a CPU encodes at once, by the bytes of an image's largest activation; as measured."""
+    return max(1, min(_MOST_ON_A_CPU, _LARGEST_ACTIVATION // activation_bytes))
 
 
 @dataclass
@@ -34,12 +46,12 @@ class Passes:
         return None if self.size == self._first else f"{self.size} images a pass where {self._first} did not fit"
 
     @classmethod
-    def on(cls, device: torch.device) -> Passes:
-        """Those measured to be fast on this kind of device."""
-        return cls(32, shared=True) if device.type == "cuda" else cls(16, shared=False)
+    def on(cls, device: torch.device, *, cpu: int, gpu: int) -> Passes:
+        """Those of a device: ``cpu`` images of a sample at once, or ``gpu`` of several samples."""
+        return cls(gpu, shared=True) if is_gpu(device) else cls(cpu, shared=False)
 
-    def encode(self, encode: Encode, samples: Sequence[Tensor]) -> list[Tensor]:
-        """What ``encode`` gives for each sample's images: [n, ...] each to [n, E] each, n >= 1.
+    def encode(self, encode: Callable[[Tensor], Iterable[Row]], samples: Sequence[Tensor]) -> list[list[Row]]:
+        """What ``encode`` gives for each image of each sample: [n, ...] each to n rows each, n >= 1.
 
         If the device is out of memory, passes are halved and the work is done again with what was given. Raises
         torch.OutOfMemoryError if not even one image fits.
@@ -53,14 +65,15 @@ class Passes:
                 self.size //= 2
             torch.cuda.empty_cache()  # outside the handler, whose traceback holds the tensors that did not fit
 
-    def _alone(self, encode: Encode, images: Tensor) -> Tensor:
+    def _alone(self, encode: Callable[[Tensor], Iterable[Row]], images: Tensor) -> list[Row]:
         parts = images.tensor_split(math.ceil(len(images) / self.size))
-        return torch.cat([encode(part) for part in parts])
+        return [row for part in parts for row in encode(part)]
 
-    def _shared(self, encode: Encode, samples: Sequence[Tensor]) -> list[Tensor]:
+    def _shared(self, encode: Callable[[Tensor], Iterable[Row]], samples: Sequence[Tensor]) -> list[list[Row]]:
         parts = torch.cat(list(samples)).split(self.size)
-        features = torch.cat([encode(_padded(part, self.size))[: len(part)] for part in parts])
-        return list(features.split([len(images) for images in samples]))
+        # The last part's padding comes last, and no sample takes it.
+        rows = (row for part in parts for row in encode(_padded(part, self.size)))
+        return [[next(rows) for _ in images] for images in samples]
 
 
 def _padded(images: Tensor, size: int) -> Tensor:

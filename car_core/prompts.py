@@ -31,9 +31,14 @@ class Extent(NamedTuple):
 
 def extent_of(mask: Mask) -> Extent:
     """Centre and half extent of the set pixels; the mask must have one."""
-    rows, columns = np.nonzero(mask)
-    height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-    return Extent(int(columns.mean()), int(rows.mean()), int(width // 2), int(height // 2))
+    (y, height), (x, width) = (_along(np.count_nonzero(mask, axis=axis)) for axis in (1, 0))
+    return Extent(x, y, width // 2, height // 2)
+
+
+def _along(counts: npt.NDArray[np.int64]) -> tuple[int, int]:
+    """Mean position, truncated, and extent of pixels by how many there are at each place."""
+    (places,) = counts.nonzero()
+    return int(np.average(places, weights=counts[places])), int(places[-1] - places[0] + 1)
 
 
 def blur(image: Image, gray_weights: str) -> Image:
@@ -100,11 +105,20 @@ def draw_over(image: Image, outside: Image, mask: Mask, prompts: Sequence[str]) 
     """``draw_prompts`` on the image's ``surroundings``."""
     if np.count_nonzero(mask) <= 1:
         return image
-    drawn = _rgb(cv2.copyTo(image, mask.view(np.uint8), outside.copy()))
+    return _with_outlines(_rgb(cv2.copyTo(image, mask.view(np.uint8), outside.copy())), mask, prompts)
+
+
+def outlines(mask: Mask, prompts: Sequence[str]) -> Mask:
+    """Where the prompts' outlines of a mask of pixels are, bool [H, W]: there `draw_over` draws in red."""
+    drawn = _with_outlines(np.zeros((*mask.shape, 3), np.uint8), mask, prompts)
+    return np.asarray(drawn.any(axis=2))
+
+
+def _with_outlines(image: Image, mask: Mask, prompts: Sequence[str]) -> Image:
     for name, draw in OUTLINES.items():
         if name in prompts:
-            drawn = draw(drawn, mask)
-    return drawn
+            image = draw(image, mask)
+    return image
 
 
 def _rgb(image: npt.NDArray[np.generic]) -> Image:

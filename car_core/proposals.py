@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 
 from car_core.affinity import AFFINITY_BLOCKS, doubly_normalized, spread
 from car_core.cam import grad_cams, text_activations
-from car_core.clip import ProposalTower, TextEncoder
+from car_core.clip import ProposalTower, TextEncoder, TrunkOutput
 from car_core.config import CaRConfig
 from car_core.last_block import LastBlock, last_block
+from car_core.passes import Passes
 from car_core.segmentation import RGBArray
-from car_core.stopwatch import Seconds, timed
+from car_core.stopwatch import Seconds, timed, timed_all
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class ProposalGenerator:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.tower = ProposalTower(model, **_switches(config), dtype=dtype)
+        self.passes = Passes.on(device, cpu=1, gpu=4)
         self._encode_text = encode_text
         self._config = config
         self._device = device
@@ -56,10 +59,26 @@ class ProposalGenerator:
         other.tower, other._config = self.tower.with_switches(**_switches(config)), config
         return other
 
-    def encode(self, image: RGBArray, seconds: Seconds) -> EncodedImage:
-        """The trunk and the last block on uint8 [H, W, 3]. seconds: account of the stages trunk, cam and affinity."""
-        with timed(seconds, "trunk", self._device):
-            trunk = self.tower.trunk(self.tower.preprocess(image, self._config.max_patches).to(self._device))
+    def encode(self, images: Sequence[RGBArray], accounts: Sequence[Seconds]) -> list[EncodedImage]:
+        """The trunk and the last block on images uint8 [H, W, 3], those of equal patch grid together in the trunk.
+
+        accounts: of each image, for the stages trunk, cam and affinity.
+        """
+        trunks: dict[int, TrunkOutput] = {}
+        for places in self._by_grid(images):
+            with timed_all([accounts[i] for i in places], "trunk", self._device):
+                pixels = [self.tower.preprocess(images[i], self._config.max_patches)[None] for i in places]
+                found = self.passes.encode(self.tower.trunk, pixels)
+            trunks.update((i, trunk) for i, [trunk] in zip(places, found, strict=True))
+        return [self._encoded(trunks[i], account) for i, account in enumerate(accounts)]
+
+    def _by_grid(self, images: Sequence[RGBArray]) -> Iterable[list[int]]:
+        places: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for i, image in enumerate(images):
+            places[self.tower.grid(image, self._config.max_patches)].append(i)
+        return places.values()
+
+    def _encoded(self, trunk: TrunkOutput, seconds: Seconds) -> EncodedImage:
         with timed(seconds, "cam", self._device):
             last = last_block(self.tower.visual, self.tower.blocks[-1], trunk.tokens)
         if self._config.cam == "gradcam":

@@ -46,7 +46,7 @@ class ClipESSegmenter(BaselineSegmenter[ClipESConfig]):
 
     def _segment(self, image: RGBArray, queries: tuple[str, ...], background: Sequence[str]) -> Segmentation:
         seconds = defaultdict[str, float](float)
-        encoded = self._generator.encode(image, seconds)
+        [encoded] = self._generator.encode([image], [seconds])
         texts, against = (self._in_template(names) for names in (queries, background))
         proposals = upsample_all(self._generator(encoded, texts, against, seconds), size_of(image))
         with timed(seconds, "refine", self.device):

@@ -21,11 +21,11 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor
 
-from car_core.clip import as_channels, normalize
+from car_core.clip import normalize
 from car_core.config import SAMConfig
 from car_core.device import as_device
 from car_core.errors import ModelError
-from car_core.images import size_of
+from car_core.images import as_channels, size_of
 from car_core.refine.boxes import boxes_of_masks, non_maximum_suppression
 from car_core.refine.mask_source import CachedMasks, MaskSource
 from car_core.segmentation import BoolArray, RGBArray

@@ -14,6 +14,7 @@ from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig
 from car_core.affinity import box_mask, doubly_normalized, spread
+from car_core.clip import ProposalTower
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -70,7 +71,7 @@ def test_attention_is_the_mean_of_the_last_eight_blocks(config: dict[str, Any], 
     model, image = tiny_clip(3, **config), photo(*size)
     car = CaR(CaRConfig(positional_half=False), proposal_clip=model, classifier_clip=model)
     literal = trunk_of(in_double(model), image, positional_half=False)
-    job = car._start(image, ["cat"])
+    [job] = car._start([image], [["cat"]])
     assert job.encoded.grid == literal.grid
     assert job.encoded.affinity is not None
     normed = model.visual.transformer.resblocks[-1].ln_1(literal.tokens.float())
@@ -154,3 +155,19 @@ def test_very_faint_cam_ends(lambda_: float) -> None:
     cam[1, 2] = 1.5 / 255
     assert box_mask(cam, lambda_).sum() == 1
     assert not box_mask(cam / 2, lambda_).any()
+
+
+def test_heads_in_groups_and_images_together_give_the_same_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One head at a time or all, one image or several: the same but for rounding."""
+    model = tiny_clip(5, layers=10)
+    tower = ProposalTower(model, positional_half=False, affinity_blocks=8)
+    pixels = torch.stack([tower.preprocess(photo(50, 70, seed), 4096) for seed in range(3)])
+    expected = [tower.trunk(each[None])[0] for each in pixels]
+    together = tower.trunk(pixels)
+    monkeypatch.setattr("car_core.blocks._ATTENTION_AT_ONCE", 1)
+    one_by_one = [tower.trunk(each[None])[0] for each in pixels]
+    for found in (together, one_by_one):
+        for own, other in zip(found, expected, strict=True):
+            assert (own.grid, own.counted_blocks) == (other.grid, other.counted_blocks) == ((4, 5), 7)
+            torch.testing.assert_close(own.attention, other.attention, rtol=0, atol=1e-5)
+            torch.testing.assert_close(own.tokens, other.tokens, rtol=0, atol=1e-5)

@@ -53,8 +53,9 @@ def test_batched_equals_one_by_one(profile: Any, mode: Any, passes: Passes) -> N
     images = [photo(*size, seed) for seed, (size, _) in enumerate(BATCH)]
     queries = [[WORDS[(seed + i) % 7] for i in range(n)] for seed, (_, n) in enumerate(BATCH)]
     alone_car, batch_car = car(profile=profile, mode=mode), car(profile=profile, mode=mode)
+    alone_car._proposal.passes = passes
     alone = [alone_car.segment(image, texts, trace=True) for image, texts in zip(images, queries, strict=True)]
-    batch_car.classifier_passes = passes
+    batch_car.classifier_passes = batch_car._proposal.passes = passes
     together = batch_car.segment_batch(images, queries, trace=True)
     backwards = batch_car.segment_batch(images[::-1], queries[::-1], trace=True)[::-1]
     if profile == "paper" or mode == "referring":
@@ -70,7 +71,7 @@ def test_order_and_neighbours_do_not_change_a_bit(passes: Passes) -> None:
 
     def segment(numbers: list[int]) -> list[Segmentation]:
         fresh = car()
-        fresh.classifier_passes = passes
+        fresh.classifier_passes = fresh._proposal.passes = passes
         return fresh.segment_batch([images[i] for i in numbers], [queries[i] for i in numbers], trace=True)
 
     images = [photo(52, 76, seed) for seed in range(3)]

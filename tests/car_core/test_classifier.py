@@ -20,7 +20,7 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Norma
 from car_core import CaR, CaRConfig, Segmentation
 from car_core.classifier import similarity_matrix
 from car_core.clip import ClassifierTower, TextEncoder, open_clip
-from car_core.passes import Passes
+from car_core.passes import Passes, images_on_a_cpu
 
 QUERIES = ["cat", "a red car", "dog", "blue sky"]
 TOWERS: dict[str, dict[str, Any]] = {
@@ -118,13 +118,13 @@ def test_feature_does_not_depend_on_the_images_beside_it(size: int, shared: bool
     tower = ClassifierTower(tiny_clip(4), feature="last_block")
     images = torch.stack([tower.preprocess(photo(60, 80, seed)) for seed in range(7)])
     passes = Passes(size, shared=shared)
-    whole = passes.encode(tower.encode, images.split([3, 4]))
+    whole = [torch.stack(rows) for rows in passes.encode(tower.encode, images.split([3, 4]))]
     assert [part.shape for part in whole] == [(3, 32), (4, 32)]
     for part, others in zip(whole, images.split([3, 4]), strict=True):
-        assert torch.equal(part, passes.encode(tower.encode, [others])[0])
+        assert torch.equal(part, torch.stack(passes.encode(tower.encode, [others])[0]))
     for image, feature in zip(images, torch.cat(whole), strict=True):
-        (alone,) = passes.encode(tower.encode, [image[None]])
-        torch.testing.assert_close(alone[0], feature, rtol=0, atol=0 if shared else 1e-6)
+        [[alone]] = passes.encode(tower.encode, [image[None]])
+        torch.testing.assert_close(alone, feature, rtol=0, atol=0 if shared else 1e-6)
 
 
 class SmallDevice:
@@ -146,7 +146,7 @@ def test_passes_shrink_until_they_fit(shared: bool) -> None:
     tower = ClassifierTower(tiny_clip(4), feature="last_block")
     images = torch.stack([tower.preprocess(photo(60, 80, seed)) for seed in range(7)])
     device, passes = SmallDevice(tower, 3), Passes(16, shared=shared)
-    found = passes.encode(device, [images])[0]
+    found = torch.stack(passes.encode(device, [images])[0])
     torch.testing.assert_close(found, tower.encode(images), rtol=0, atol=1e-6)
     assert passes.size == 2
     device.seen.clear()
@@ -259,6 +259,27 @@ def test_trunk_runs_once_an_image_of_a_batch() -> None:
         results = car.segment_batch([photo(50, 60), photo(40, 40, 1), photo(20, 70, 2)], [QUERIES] * 3, trace=True)
     assert trunks == [1, 1, 1]
     assert sum(encoded) == sum(map(distinct_masks, results))
+
+
+def test_images_of_equal_patch_grid_share_passes_of_the_trunk() -> None:
+    """Where passes are shared: two of 4 x 4 patches and one padded, one of 3 x 3 padded."""
+    f, g = tiny_clip(4), tiny_clip(6, patch=14, image_size=56, layers=3)
+    car = CaR(CaRConfig(theta=0.2, background=("sky",), crf=None), proposal_clip=f, classifier_clip=g)
+    car._proposal.passes = Passes(2, shared=True)
+    sizes = []
+    handle = f.visual.conv1.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape)))
+    images = [photo(50, 60), photo(40, 40, 1), photo(64, 49, 2), photo(64, 64, 3)]
+    found = car.segment_batch(images, [QUERIES] * 4)
+    handle.remove()
+    assert sizes == [(2, 3, 64, 64), (2, 3, 64, 64), (2, 3, 48, 48)]
+    assert [each.label_map.shape for each in found] == [(50, 60), (40, 40), (64, 49), (64, 64)]
+
+
+def test_a_cpu_encodes_few_large_images_at_once() -> None:
+    """By the hidden layer of an image: 17 MB of ViT-L/14's and ViT-B/16's, never more than 16 images, at least one."""
+    vit_l, vit_b = 257 * 4096 * 4, 197 * 3072 * 4
+    assert [images_on_a_cpu(size) for size in (1, vit_b, vit_l, 10**9)] == [16, 7, 4, 1]
+    assert ClassifierTower(tiny_clip(4), feature="last_block").activation_bytes == 17 * 256 * 4
 
 
 @pytest.mark.parametrize("shared", [True, False])

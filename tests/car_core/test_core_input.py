@@ -261,7 +261,7 @@ def test_very_large_image() -> None:
     model = tiny_clip(5, layers=2, logit_scale=10.0)
     car = CaR(config, proposal_clip=model, classifier_clip=model)
     image = np.tile(photo(500, 750), (8, 8, 1))
-    job = car._start(image, ["cat"])
+    [job] = car._start([image], [["cat"]])
     assert job.encoded.grid[0] * job.encoded.grid[1] <= 1500
     assert job.encoded.affinity is not None
     assert max(job.encoded.affinity.shape) <= 1500

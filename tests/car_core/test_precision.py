@@ -68,8 +68,8 @@ def test_trunk_in_half_precision() -> None:
         ProposalTower(model, positional_half=False, affinity_blocks=8, dtype=dtype)
         for dtype in (torch.float32, torch.bfloat16)
     )
-    pixels = exact.preprocess(photo(50, 70), 4096)
-    expected, found = exact.trunk(pixels), half.trunk(pixels)
+    pixels = exact.preprocess(photo(50, 70), 4096)[None]
+    [expected], [found] = exact.trunk(pixels), half.trunk(pixels)
     assert found.tokens.dtype == found.attention.dtype == torch.float32
     # Softmaxed in float32: each row of a head's attention is made of shares of 1.
     assert 0 < (found.attention - expected.attention).abs().max() < 0.05 * expected.attention.max()
@@ -85,7 +85,7 @@ def test_order_and_neighbours_do_not_change_a_bit(passes: Passes) -> None:
 
     def segment(numbers: list[int]) -> list[Any]:
         fresh = car("bfloat16")
-        fresh.classifier_passes = passes
+        fresh.classifier_passes = fresh._proposal.passes = passes
         return fresh.segment_batch([images[i] for i in numbers], [queries[i] for i in numbers], trace=True)
 
     expected = segment([0, 1, 2])

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from tiny_clip import photo, tiny_clip
 
-from car_core import CaR, CaRConfig, ImageError, QueryError, Segmentation
-from car_core import car as car_module
+from car_core import CaR, CaRConfig, ImageError, QueryError, Segmentation, prompted
 from car_core.prompts import draw_prompts
 
 THINGS = ["cat", "a red car", "old bicycle"]
@@ -86,7 +85,7 @@ def test_background_of_each_pass(
     original = CaR._proposals
 
     def spy(self: CaR, job: Any) -> Any:
-        seen.append((job.recurrence.queries, job.background, job.prompts))
+        seen.append((job.recurrence.queries, job.background, job.picture.prompts))
         return original(self, job)
 
     monkeypatch.setattr(CaR, "_proposals", spy)
@@ -97,7 +96,7 @@ def test_background_of_each_pass(
 
 def test_stuff_prompts_are_drawn_in_the_stuff_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[str, ...]] = []
-    original = car_module.draw_over
+    original = prompted.draw_over
 
     def spy(image: Any, outside: Any, mask: Any, prompts: Any) -> Any:
         drawn.append(tuple(prompts))
@@ -105,7 +104,7 @@ def test_stuff_prompts_are_drawn_in_the_stuff_pass(monkeypatch: pytest.MonkeyPat
         np.testing.assert_array_equal(expected, draw_prompts(image, mask, prompts, "bgr"))
         return expected
 
-    monkeypatch.setattr(car_module, "draw_over", spy)
+    monkeypatch.setattr(prompted, "draw_over", spy)
     model = car(recurrence="once", prompts=("blur", "circle"), stuff_prompts=("blur", "gray"))
     model.segment_two_pass(photo(40, 50), THINGS, STUFF)
     # Equal masks are drawn once.
