@@ -74,7 +74,7 @@ def _as_bytes(sums: Tensor) -> Tensor:
     return sums.add_(_ONE / 2).div_(_ONE).floor_().clamp_(0, 255)
 
 
-@lru_cache(64)
+@lru_cache(256)
 def _weights(before: int, after: int, first: int, kept: int, device: str) -> Tensor:
     """How much of each pixel ``kept`` resized ones from ``first`` on take, whole numbers in float64 [kept, before].
 
@@ -84,14 +84,16 @@ def _weights(before: int, after: int, first: int, kept: int, device: str) -> Ten
     scale = before / after
     widening = max(scale, 1.0)
     centres = (np.arange(first, first + kept) + 0.5) * scale
-    pixels = np.arange(before)
     start = np.maximum((centres - _REACH * widening + 0.5).astype(np.int64), 0)
     end = np.minimum((centres + _REACH * widening + 0.5).astype(np.int64), before)
-    inside = (pixels >= start[:, None]) & (pixels < end[:, None])
+    pixels = start[:, None] + np.arange((end - start).max())
+    inside = pixels < end[:, None]
     values = np.where(inside, _kernel((pixels - centres[:, None] + 0.5) * (1.0 / widening)), 0.0)
     shares = values * (1.0 / values.cumsum(axis=1)[:, -1:])  # summed in Pillow's order
-    whole_numbers = np.trunc(shares * _ONE + np.where(shares < 0, -0.5, 0.5))
-    return torch.from_numpy(whole_numbers).to(device)
+    dense = np.zeros((kept, before))
+    rows, places = inside.nonzero()
+    dense[rows, pixels[inside]] = np.trunc(shares * _ONE + np.where(shares < 0, -0.5, 0.5))[rows, places]
+    return torch.from_numpy(dense).to(device)
 
 
 def _kernel(offsets: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
