@@ -548,12 +548,6 @@ def test_a_killed_sweep_can_be_shown(tmp_path: Path, program: Any, monkeypatch: 
     assert json.loads(index.read_text())["status"] == "complete"
 
 
-def test_a_mistake_leaves_no_folder_of_a_suite(tmp_path: Path, program: Any) -> None:
-    run = program(car, ["sweep", "mini-voc", "eta=0.4,0.5", "--weights=missing.pt", f"--out={tmp_path / 'all'}"])
-    assert run.wait() == 2
-    assert not (tmp_path / "all").exists()
-
-
 def imports_torch(pid: int) -> bool:
     return "torch" in Path(f"/proc/{pid}/maps").read_text()
 

@@ -315,6 +315,12 @@ def _is_shown_as_unfinished(folder: Path, finished: list[str], missing: list[str
         assert str(folder / name) in car("report", folder).stderr
 
 
+def test_a_mistake_leaves_no_folder(sweep: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.pt").write_bytes(b"no weights")
+    assert sweep(f"--weights={tmp_path / 'broken.pt'}", f"--out={tmp_path / 'all'}").exit_code == 2
+    assert not (tmp_path / "all").exists()
+
+
 def test_the_finished_runs_of_an_unfinished_suite_are_checked(sweep: Any, tmp_path: Path) -> None:
     folder, golden = tmp_path / "all", tmp_path / "golden.json"
     assert sweep(f"--out={folder}").exit_code == 0
