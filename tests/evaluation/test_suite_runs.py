@@ -18,9 +18,10 @@ from evaluation import suite as suite_module
 from evaluation.benchmark import BenchmarkError, benchmark_names
 from evaluation.cli import app
 from evaluation.previews import previews
-from evaluation.runner import RunOptions, prepare
+from evaluation.runner import RunOptions, evaluate, prepare
 from evaluation.suite import Models, run_suite
 from evaluation.suite_files import Suite, load_suite
+from results import RunDirectory
 
 FAST = {"templates": [], "background": ["grass"], "crf": None}
 SMALL: dict[str, Any] = {
@@ -144,7 +145,9 @@ def test_previews_show_what_a_run_finds(small: Path) -> None:
         assert np.array_equal(shown.prediction, predicted_labels(found, sample, dataset.label_space))
     [referring] = previews(prepare(RunOptions("mini-refcoco", limit=1)), 4)
     assert set(np.unique(referring.target)) == {0, 1}
-    assert referring.caption
+    [record] = RunDirectory(evaluate(RunOptions("mini-refcoco", limit=1, out=small / "r")).path).read_records()
+    iou = record.counts["intersection"] / record.counts["union"]
+    assert referring.caption.startswith(f"IoU {100 * iou:.1f}  ")
 
 
 def test_failed_samples_set_the_exit_status(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
