@@ -49,7 +49,6 @@ _WIDTH = 480  # of image, target and prediction, pixels
 _TILE = 176  # of a proposal or prompted image
 _QUALITY = 72
 _TILES = 8  # queries a step with pictures
-_FIGURE_NAMES = {"video": "J&F"}  # of a sample, where it is no IoU
 _MAX_HEIGHT = 2  # of a picture, in widths
 
 
@@ -149,7 +148,7 @@ def _shown(choice: Choice, sample: Sample, found: Segmentation, scorer: Scorer, 
         steps=_steps(found, config.eta) if config else (),
         theta=config.theta if config else None,
         note=note,
-        figure_name=_FIGURE_NAMES.get(scorer.task, "IoU"),
+        figure_name=scorer.sample_figure_name,
         target_note="" if target.any() else "nothing",
     )
 

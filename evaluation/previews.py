@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.runner import Prepared
+from evaluation.scorer import Scorer
 from evaluation.segmenter import segment_samples
 from results.pictures import Example
 
@@ -42,7 +44,7 @@ def _read(dataset: Dataset, position: int) -> Sample | None:
 def _example(sample: Sample, prepared: Prepared) -> Example:
     scorer, space = prepared.scorer, prepared.dataset.label_space
     [segmentation] = segment_samples([sample], prepared.car, space)
-    caption = "" if space.queries else " / ".join(sample.queries)
+    caption = "" if space.queries else f"{_figure(sample, segmentation, scorer)}  {' / '.join(sample.queries)}"
     return Example(
         image=sample.image,
         target=scorer.labels(sample.target),
@@ -51,3 +53,9 @@ def _example(sample: Sample, prepared: Prepared) -> Example:
         ignore_label=space.ignore_label,
         caption=caption,
     )
+
+
+def _figure(sample: Sample, found: Segmentation, scorer: Scorer) -> str:
+    """The sample's own figure in percent; it stands first, as a caption is cut at its end."""
+    [figure] = scorer.sample_figures([scorer.scored(sample, found, 0.0)])
+    return f"{scorer.sample_figure_name} {'-' if np.isnan(figure) else f'{100 * figure:.1f}'}"

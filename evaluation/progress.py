@@ -20,7 +20,8 @@ _SECONDS_BETWEEN_LINES = 60.0
 class Progress:
     """A live line on standard error; where that is no terminal, as in a job's log, a plain line a minute.
 
-    name: of the run, before each plain line, for a sweep has several. quiet: neither. Where the environment
+    name: of the run, before each plain line, for a sweep has several. quiet: neither. live: whether a terminal has the
+    live line; it too has plain ones where several processes would write over each other's. Where the environment
     variable CI is set there are no plain lines. clock: seconds that only grow.
     """
 
@@ -32,6 +33,7 @@ class Progress:
         *,
         name: str,
         quiet: bool,
+        live: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._running = scorer.running()
@@ -39,13 +41,11 @@ class Progress:
         done = list(finished)
         for record in done:
             self._running.add(record)
-        is_terminal = sys.stderr.isatty()
+        is_live = live and sys.stderr.isatty()
         self._name, self._total, self._finished, self._clock = name, total, len(done), clock
         self._start = self._last_line = clock()
-        self._has_lines = not (quiet or is_terminal or os.environ.get("CI"))
-        self._bar = tqdm(
-            total=total, initial=len(done), unit="image", disable=quiet or not is_terminal, dynamic_ncols=True
-        )
+        self._has_lines = not (quiet or is_live or os.environ.get("CI"))
+        self._bar = tqdm(total=total, initial=len(done), unit="image", disable=quiet or not is_live, dynamic_ncols=True)
 
     def add(self, record: SampleRecord) -> None:
         """Count a record in and refresh the line, or print the next one where it is time."""

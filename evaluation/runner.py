@@ -84,6 +84,7 @@ class RunOptions:
     max_pixels: int | None = None  # of an image or mask; None: see dataset_adapters.images
     fresh: bool = False  # start anew although finished records are there
     quiet: bool = False  # no progress lines
+    live: bool = True  # at a terminal a live line; else plain ones, as in a log
     engine: EngineName = "local"
     cluster: Cluster = field(default_factory=Cluster)  # of the engine ray
     saving: Saving = field(default_factory=Saving)  # files kept beside the records
@@ -140,16 +141,20 @@ def run_prepared(prepared: Prepared, options: RunOptions) -> Run:
     return run
 
 
-def run_side_by_side(tasks: Sequence[tuple[Prepared, RunOptions]]) -> list[Run]:
+def run_side_by_side(
+    tasks: Sequence[tuple[Prepared, RunOptions]], on_finish: Callable[[int, Run], None] = lambda i, run: None
+) -> list[Run]:
     """The runs that were prepared with these options, each batch of samples in all of them before the next.
 
-    What their models remember of the samples at hand is so of use to the next run. Raises as `evaluate`; the others
-    are then closed as an interrupted run is.
+    What their models remember of the samples at hand is so of use to the next run. on_finish: called with each
+    finished run and its place. Raises as `evaluate`; the others are then closed as an interrupted run is.
     """
     runs: dict[int, Run] = {}
 
     def finish(i: int, steps: Generator[int, None, Run]) -> Generator[int, None, None]:
         runs[i] = yield from steps
+        if runs[i].header.status == "complete":
+            on_finish(i, runs[i])
 
     with stop_request() as stop, ExitStack() as stack:
         going = [stack.enter_context(closing(finish(i, _steps(*task, stop)))) for i, task in enumerate(tasks)]
@@ -168,8 +173,7 @@ def run_side_by_side(tasks: Sequence[tuple[Prepared, RunOptions]]) -> list[Run]:
 def _steps(prepared: Prepared, options: RunOptions, stop: StopRequest) -> Generator[int, None, Run]:
     """One run, giving the number of each batch of the data set before it goes on with it."""
     header = _header(prepared, options)
-    setting = header.config.get("profile") or header.config["method"]
-    path = options.out or DEFAULT_RUNS / f"{header.benchmark.name}-{setting}-{header.identity[:12]}"
+    path = _folder_of(header, options)
     own = replace(prepared.scorer, folder=path, saving=options.saving)
     with RunDirectory(path) as store:
         finished = store.start(header, fresh=options.fresh)
@@ -189,6 +193,16 @@ def _steps(prepared: Prepared, options: RunOptions, stop: StopRequest) -> Genera
     if header.status == "complete":
         _write_tables(path)
     return Run(path, header)
+
+
+def run_folder(prepared: Prepared, options: RunOptions) -> Path:
+    """Where the run that was prepared with these options is, or will be."""
+    return _folder_of(_header(prepared, options), options)
+
+
+def _folder_of(header: RunHeader, options: RunOptions) -> Path:
+    setting = header.config.get("profile") or header.config["method"]
+    return options.out or DEFAULT_RUNS / f"{header.benchmark.name}-{setting}-{header.identity[:12]}"
 
 
 def _keep_figures(store: RunDirectory, n_gone: int) -> None:
@@ -348,7 +362,9 @@ def _segment_rest(
     work = _ENGINES[options.engine](prepared, options, rest, scorer, shrunk, **state)
     n_done, batches = 0, [position // options.batch_size for position in rest]
     with (
-        Progress(n_samples, scorer, left.kept, name=store.path.name, quiet=options.quiet) as progress,
+        Progress(
+            n_samples, scorer, left.kept, name=store.path.name, quiet=options.quiet, live=options.live
+        ) as progress,
         closing(work) as records,
     ):
         for record in records:

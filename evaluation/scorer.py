@@ -19,6 +19,7 @@ from results import RunHeader, SampleRecord, write_label_map
 from results.sample_files import LABEL_MAPS, is_whole
 
 Target = npt.NDArray[Any]  # int32 labels or bool [H, W], or bool [n, H, W], by task
+_SAMPLE_FIGURES = {"video": "J&F"}  # by task, where it is no IoU
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ class Scorer:
     def headline(self) -> str:
         """Name of the figure that runs are compared by."""
         return metrics_for(self.task).headline
+
+    @property
+    def sample_figure_name(self) -> str:
+        """What the headline figure of one sample is called."""
+        return _SAMPLE_FIGURES.get(self.task, "IoU")
 
     def sample_figures(self, records: Sequence[SampleRecord]) -> npt.NDArray[np.float64]:
         """One figure in 0..1 a sample, float64 [n]; NaN where it is undefined."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -39,14 +40,15 @@ from evaluation.interrupts import (
 from evaluation.methods import METHODS, settings_by_method
 from evaluation.preflight import DEFAULT_RUNS
 from evaluation.previews import previews
-from evaluation.runner import Run, RunOptions, prepare, run_side_by_side
+from evaluation.runner import Run, RunOptions, prepare, run_folder, run_side_by_side
+from evaluation.suite_book import News, SuiteBook, Tell, ignore
 from evaluation.suite_files import Suite, SuiteRun
 from evaluation.telling import tell
-from results import write_suite
 from results.pictures import Example, contact_sheet, save_png
 
 CONTACT_SHEET = "contact-sheet.png"
 _POLL_SECONDS = 0.2  # between two looks at whether to stop
+_tell_parent: Tell = ignore  # in a process of a pool: passes news on to the suite's
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,18 @@ def run_suite(suite: Suite, *, out: Path | None = None, jobs: int = 1, **common:
     """
     path = out or DEFAULT_RUNS / f"suite-{suite.name}"
     tasks = [(entry, _options(entry, out, jobs, common)) for entry in suite.runs]
-    finished = dict(zip((entry.name for entry in suite.runs), _run_all(tasks, jobs), strict=True))
-    runs = {name: run for name, (run, _) in finished.items()}
-    points = {entry.name: dict(entry.point) for entry in suite.runs if entry.point is not None}
-    paper = {entry.name: entry.paper for entry in suite.runs if entry.paper is not None}
-    write_suite(path, suite.name, suite.title, {name: run.path for name, run in runs.items()}, points, paper)
+    index = {
+        "suite": suite.name,
+        "title": suite.title,
+        "points": {entry.name: dict(entry.point) for entry in suite.runs if entry.point is not None},
+        "paper": {entry.name: entry.paper for entry in suite.runs if entry.paper is not None},
+    }
+    with SuiteBook(path, {entry.name: own.out for entry, own in tasks}, has_lines=jobs > 1, **index) as book:
+        finished = dict(zip((entry.name for entry in suite.runs), _run_all(tasks, jobs, book.take), strict=True))
     sections = {name: examples for name, (_, examples) in finished.items() if examples}
     if sections:
         save_png(contact_sheet(sections), path / CONTACT_SHEET)
-    return FinishedSuite(path, runs)
+    return FinishedSuite(path, {name: run for name, (run, _) in finished.items()})
 
 
 def run_methods(options: RunOptions) -> FinishedSuite:
@@ -94,12 +99,13 @@ def run_methods(options: RunOptions) -> FinishedSuite:
     suite's folder, with the runs in it; None: `results/runs/methods-<benchmark>`, the runs where `car eval` puts them.
     Each run has a process of its own, so that its memory is its own. Raises as `evaluate`.
     """
-    name = f"methods-{options.benchmark}"
+    name, asked = f"methods-{options.benchmark}", _by_method(options)
     path = options.out or DEFAULT_RUNS / name
-    tasks = [(SuiteRun(benchmark=options.benchmark, variant=each.method), each) for each in _by_method(options)]
-    finished = {task[1].method: _in_own_process(task)[0] for task in tasks}
-    title = f"Methods on {options.benchmark}"
-    write_suite(path, name, title, {method: run.path for method, run in finished.items()}, kind="methods")
+    tasks = {each.method: (SuiteRun(benchmark=options.benchmark, variant=each.method), each) for each in asked}
+    folders = {each.method: each.out for each in asked}
+    index = {"suite": name, "title": f"Methods on {options.benchmark}", "kind": "methods"}
+    with SuiteBook(path, folders, has_lines=False, **index) as book:
+        finished = {method: _in_own_process(task, book.take_as(method))[0] for method, task in tasks.items()}
     return FinishedSuite(path, finished)
 
 
@@ -130,27 +136,27 @@ def _by_method(options: RunOptions) -> list[RunOptions]:
     return runs
 
 
-def _in_own_process(task: Task) -> Finished:
-    [[finished]] = _run_in_processes([[task]], 1)
+def _in_own_process(task: Task, take: Tell = ignore) -> Finished:
+    [[finished]] = _run_in_processes([[task]], 1, take)
     return finished
 
 
 def _options(entry: SuiteRun, out: Path | None, jobs: int, common: Mapping[str, Any]) -> RunOptions:
     folder = out / entry.name if out else None
-    # The progress lines of several processes would write over each other.
+    # The live lines of several processes would write over each other.
     # Masks of other runs are remembered in this process alone.
-    own = {"quiet": jobs > 1, "refine_workers": 0, **common}
+    own = {"live": jobs == 1, "refine_workers": 0, **common}
     return RunOptions(entry.benchmark, settings=entry.settings, out=folder, **own)
 
 
-def _run_all(tasks: Sequence[Task], jobs: int) -> list[Finished]:
-    """What each task gives, in order; one process for all, or a pool."""
+def _run_all(tasks: Sequence[Task], jobs: int, take: Tell) -> list[Finished]:
+    """What each task gives, in order; one process for all, or a pool. take: gets what happens to the runs."""
     groups = _groups(tasks, jobs)
     if jobs == 1:
         models = Models()
-        found = [_run_group([tasks[i] for i in group], models) for group in groups]
+        found = [_run_group([tasks[i] for i in group], models, take) for group in groups]
     else:
-        found = _run_in_processes([[tasks[i] for i in group] for group in groups], jobs)
+        found = _run_in_processes([[tasks[i] for i in group] for group in groups], jobs, take)
     by_place = {
         i: own for group, results in zip(groups, found, strict=True) for i, own in zip(group, results, strict=True)
     }
@@ -166,20 +172,21 @@ def _groups(tasks: Sequence[Task], jobs: int) -> list[list[int]]:
     return [part.tolist() for group in parts for part in group]
 
 
-def _run_in_processes(groups: Sequence[Sequence[Task]], jobs: int) -> list[list[Finished]]:
+def _run_in_processes(groups: Sequence[Sequence[Task]], jobs: int, take: Tell) -> list[list[Finished]]:
     """What each group gives, in order. One that fails, and a signal, end the others after their samples at hand.
 
-    Raises what the first of them failed with, or Interrupted.
+    take: gets what happens to the runs. Raises what the first of them failed with, or Interrupted.
     """
-    failure = None
+    failure, spawn = None, get_context("spawn")
+    news: SimpleQueue[News] = spawn.SimpleQueue()
     with stop_request() as stop:
-        with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_process, initargs=(jobs,)) as pool:
+        with ProcessPoolExecutor(jobs, spawn, initializer=_start_process, initargs=(jobs, news)) as pool:
             with starting_pool():
                 futures = [pool.submit(_run_group, group) for group in groups]
             with suppress(Interrupted):
-                failure = _first_failure(futures, stop)
+                failure = _first_failure(futures, stop, news, take)
             if failure or stop.asked:
-                _end_early(futures)
+                _end_early(futures, news, take)
         stop.raise_if_asked()
     if isinstance(failure, BrokenProcessPool):
         raise WorkerError(f"jobs: a process of the suite died ({failure}); finished samples are kept") from None
@@ -188,28 +195,45 @@ def _run_in_processes(groups: Sequence[Sequence[Task]], jobs: int) -> list[list[
     return [future.result() for future in futures]
 
 
-def _first_failure(futures: Sequence[Future[list[Finished]]], stop: StopRequest) -> BaseException | None:
+def _first_failure(
+    futures: Sequence[Future[list[Finished]]], stop: StopRequest, news: SimpleQueue[News], take: Tell
+) -> BaseException | None:
     """Wait for the groups: an error as soon as there is one, None once all are done or a signal asks for an end."""
-    left = set(futures)
-    while left and not stop.asked:
-        done, left = wait(left, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)
+    for done in _as_they_end(futures, news, take):
+        if stop.asked:
+            break
         for future in done:
             if failure := future.exception():
                 return failure
     return None
 
 
-def _end_early(futures: Sequence[Future[list[Finished]]]) -> None:
+def _as_they_end(
+    futures: Iterable[Future[list[Finished]]], news: SimpleQueue[News], take: Tell
+) -> Iterator[set[Future[list[Finished]]]]:
+    """Those that have ended since the last look, several times a second until all have; passes on what they tell."""
+    left = set(futures)
+    while left:
+        done, left = wait(left, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)
+        while not news.empty():
+            take(news.get())
+        yield done
+
+
+def _end_early(futures: Sequence[Future[list[Finished]]], news: SimpleQueue[News], take: Tell) -> None:
     """Let no further group begin and the others end after their samples at hand; further signals hurry them."""
     begun = [future for future in futures if not future.cancel()]
     for ask in (pass_on, pass_on, kill_pool):
         ask()
         with suppress(Interrupted):
-            wait(begun)
+            for _ in _as_they_end(begun, news, take):
+                pass
             break
 
 
-def _start_process(jobs: int) -> None:
+def _start_process(jobs: int, news: SimpleQueue[News]) -> None:
+    global _tell_parent
+    _tell_parent = news.put
     be_pool_process()
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
 
@@ -240,17 +264,19 @@ class Models:
         return car
 
 
-def _run_group(tasks: Sequence[Task], models: Models | None = None) -> list[Finished]:
-    models = models or Models()
+def _run_group(tasks: Sequence[Task], models: Models | None = None, take: Tell | None = None) -> list[Finished]:
+    models, take = models or Models(), take or _tell_parent
     models.remember = len(tasks) > 1
+    names = [entry.name for entry, _ in tasks]
     with stop_request() as stop:
         prepared = []
         for entry, options in tasks:
             stop.raise_if_asked()
             tell(entry.name)
             prepared.append((prepare(options, make_car=models.make), options))
+            take(News(entry.name, run_folder(*prepared[-1])))
         stop.raise_if_asked()
-        runs = run_side_by_side(prepared)
+        runs = run_side_by_side(prepared, lambda i, run: take(News.of_finished(names[i], run)))
         return [
             (run, previews(own, entry.pictures, before_each=stop.raise_if_asked))
             for run, (own, _), (entry, _) in zip(runs, prepared, tasks, strict=True)

@@ -22,7 +22,16 @@ from results.schema import (
 )
 from results.store import RunDirectory, StoreError, differences
 from results.strict_json import identity_of
-from results.suite import is_suite, read_runs, run_paths, write_suite, write_suite_tables
+from results.suite import (
+    is_suite,
+    missing_runs,
+    read_runs,
+    require_finished,
+    run_paths,
+    write_suite,
+    write_suite_index,
+    write_suite_tables,
+)
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -43,12 +52,15 @@ __all__ = [
     "identity_of",
     "is_suite",
     "label_maps",
+    "missing_runs",
     "paper_rows",
     "read_runs",
+    "require_finished",
     "run_paths",
     "strict_json",
     "write_atomically",
     "write_label_map",
     "write_suite",
+    "write_suite_index",
     "write_suite_tables",
 ]

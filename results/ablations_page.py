@@ -10,7 +10,7 @@ from pathlib import Path
 from results.atomic import write_atomically
 from results.docs_tables import made_with
 from results.render import to_markdown
-from results.suite import read_runs, read_suite_table
+from results.suite import read_runs, read_suite_table, require_finished
 from results.sweep_plot import PLOT_FILE
 
 _HEAD = """\
@@ -31,12 +31,13 @@ it: it takes ViT-B/16 and ViT-L/14 in turn as f and g, and the miniature has wei
 def write_page(sweeps: Sequence[Path], page: Path) -> None:
     """Write the page of finished sweeps, in this order, and copies of their plots into `images` beside it.
 
-    Raises StoreError for a folder that is no suite's.
+    Raises StoreError for a folder that is no suite's, and for an unfinished sweep.
     """
     images = page.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
     sections = []
     for sweep in sweeps:
+        require_finished(sweep)
         name = f"ablations-{sweep.name.removeprefix('suite-')}.png"
         shutil.copyfile(sweep / PLOT_FILE, images / name)
         sections.append(f"{to_markdown(read_suite_table(sweep))}\n![The same as bars](images/{name})\n")

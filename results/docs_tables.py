@@ -16,7 +16,7 @@ from results.facts import run_facts
 from results.render import escape_markdown, to_markdown
 from results.schema import RunHeader
 from results.store import StoreError
-from results.suite import read_runs, read_suite_table
+from results.suite import read_runs, read_suite_table, require_finished
 
 _PLACE = re.compile(r"(<!-- table of (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _FACTS = ("data", "weights, proposal", "code", "system", "packages")
@@ -36,6 +36,7 @@ def fill_page(page: Path, runs: Path) -> int:
 
 def _filled(place: re.Match[str], runs: Path) -> str:
     start, name, end = place.groups()
+    require_finished(runs / name)
     headers = read_runs(runs / name).values()
     unfinished = [header.benchmark.name for header in headers if header.status != "complete"]
     if unfinished:

@@ -5,7 +5,7 @@ A golden names the weights, data and settings behind its figures, so that other 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -67,6 +67,10 @@ class Golden(_Model):
     def exact(self) -> Golden:
         """The same without any tolerance, for the machine that the figures were made on."""
         return self.model_copy(update={"runs": {name: run.exact() for name, run in self.runs.items()}})
+
+    def without(self, names: Collection[str]) -> Golden:
+        """The same without some of its runs."""
+        return self.model_copy(update={"runs": {name: run for name, run in self.runs.items() if name not in names}})
 
 
 @dataclass(frozen=True)

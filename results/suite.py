@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +17,8 @@ from results.schema import RunHeader
 from results.store import RunDirectory, StoreError, one_line
 
 SUITE_FILE = "suite.json"
+SuiteKind: TypeAlias = Literal["runs", "methods"]
+SuiteStatus: TypeAlias = Literal["running", "complete", "incomplete"]
 
 
 class SuiteIndex(BaseModel):
@@ -29,13 +32,15 @@ class SuiteIndex(BaseModel):
     """Name of the suite."""
     title: str
     """Heading of its table."""
-    runs: dict[str, str] = Field(min_length=1)
-    """Folder of each run by the run's name, relative to the suite's."""
+    status: SuiteStatus = "complete"
+    """As that of a run, over all runs of the suite."""
+    runs: dict[str, str | None] = Field(min_length=1)
+    """Folder of each run by the run's name, relative to the suite's; null for one that has not begun."""
     points: dict[str, dict[str, Any]] = {}
     """Of a sweep: what each run sets."""
     paper: dict[str, float] = {}
     """Of a sweep: the paper's figure for a run, percent."""
-    kind: Literal["runs", "methods"] = "runs"
+    kind: SuiteKind = "runs"
     """methods: the runs are of one benchmark with one method each, every one in a process of its own."""
 
 
@@ -43,30 +48,47 @@ def write_suite(
     path: Path,
     suite: str,
     title: str,
-    runs: Mapping[str, Path],
+    runs: Mapping[str, Path | None],
     points: Mapping[str, Mapping[str, Any]] | None = None,
     paper: Mapping[str, float] | None = None,
-    kind: Literal["runs", "methods"] = "runs",
+    kind: SuiteKind = "runs",
+    status: SuiteStatus = "complete",
 ) -> tuple[Path, Path]:
-    """Write suite.json, table.md and table.csv of finished runs; returns the paths of the tables.
-
-    points, paper: of a sweep, what each run sets, and the paper's figures for those that have one. kind: see
-    `SuiteIndex`.
+    """Write suite.json as `write_suite_index` does, table.md and table.csv; returns the paths of the tables.
 
     Raises:
-        StoreError: a run is missing or unreadable.
+        StoreError: a run is unreadable, or one of a complete suite is missing.
+    """
+    write_suite_index(path, suite, title, runs, points, paper, kind, status)
+    return write_suite_tables(path)
+
+
+def write_suite_index(
+    path: Path,
+    suite: str,
+    title: str,
+    runs: Mapping[str, Path | None],
+    points: Mapping[str, Mapping[str, Any]] | None = None,
+    paper: Mapping[str, float] | None = None,
+    kind: SuiteKind = "runs",
+    status: SuiteStatus = "complete",
+) -> None:
+    """Write suite.json alone.
+
+    runs: the folder of each run, None for one that has not begun. points, paper: of a sweep, what each run sets, and
+    the paper's figures for those that have one. kind, status: see `SuiteIndex`.
     """
     path.mkdir(parents=True, exist_ok=True)
     index = SuiteIndex(
         suite=suite,
         title=title,
-        runs={name: os.path.relpath(run, path) for name, run in runs.items()},
+        status=status,
+        runs={name: None if run is None else os.path.relpath(run, path) for name, run in runs.items()},
         points={name: dict(point) for name, point in (points or {}).items()},
         paper=dict(paper or {}),
         kind=kind,
     )
     write_atomically(path / SUITE_FILE, strict_json.dumps(index.model_dump(), indent=1) + "\n")
-    return write_suite_tables(path)
 
 
 def write_suite_tables(path: Path) -> tuple[Path, Path]:
@@ -80,15 +102,26 @@ def write_suite_tables(path: Path) -> tuple[Path, Path]:
 
 
 def read_suite_table(path: Path) -> Table:
-    """The figures of a suite's runs. Raises StoreError."""
+    """The figures of a suite's runs; of an unfinished one, those of its finished runs, and which are missing.
+
+    Raises StoreError.
+    """
     from results.methods_table import methods_table
     from results.sweep_table import sweep_table
     from results.tables import suite_table
 
     index, headers = _read_index(path), read_runs(path)
     if index.points:
-        return sweep_table(index.title, headers, index.points, index.paper)
-    return (methods_table if index.kind == "methods" else suite_table)(index.title, headers)
+        table = sweep_table(index.title, headers, index.points, index.paper)
+    else:
+        table = (methods_table if index.kind == "methods" else suite_table)(index.title, headers)
+    missing = [name for name in index.runs if name not in headers]
+    return _unfinished(table, missing, len(index.runs)) if missing else table
+
+
+def _unfinished(table: Table, missing: Sequence[str], count: int) -> Table:
+    title = f"Unfinished, {count - len(missing)} of {count} runs: {table.title}"  # first, as long titles are cut
+    return replace(table, title=title, notes=(*table.notes, f"Missing: {', '.join(missing)}."))
 
 
 def is_suite(path: Path) -> bool:
@@ -98,6 +131,8 @@ def is_suite(path: Path) -> bool:
 
 def read_runs(path: Path) -> dict[str, RunHeader]:
     """The runs of a suite by name, or the one run of a run directory under its benchmark's name.
+
+    Of an unfinished suite, the runs that are finished.
 
     Raises:
         StoreError: there is neither, or a file is unreadable.
@@ -109,8 +144,32 @@ def read_runs(path: Path) -> dict[str, RunHeader]:
 
 
 def run_paths(path: Path) -> dict[str, Path]:
-    """The folders of a suite's runs by name, or that of the one run there under its own. Raises StoreError."""
-    return {name: path / run for name, run in _read_index(path).runs.items()} if is_suite(path) else {path.name: path}
+    """The folders of a suite's runs by name, or that of the one run there under its own.
+
+    Of an unfinished suite, the runs that are finished. Raises StoreError.
+    """
+    if not is_suite(path):
+        return {path.name: path}
+    index = _read_index(path)
+    folders = {name: path / run for name, run in index.runs.items() if run is not None}
+    return {name: run for name, run in folders.items() if index.status == "complete" or _is_finished(run)}
+
+
+def missing_runs(path: Path) -> list[str]:
+    """The names of a suite's runs that are not finished; none for a run directory. Raises StoreError."""
+    finished = run_paths(path)
+    return [name for name in _read_index(path).runs if name not in finished] if is_suite(path) else []
+
+
+def require_finished(path: Path) -> None:
+    """Raise StoreError, naming them, where runs of a suite are missing."""
+    if missing := missing_runs(path):
+        raise StoreError(f"{path}: expected a finished suite, found none of its runs {', '.join(missing)}")
+
+
+def _is_finished(run: Path) -> bool:
+    store = RunDirectory(run)
+    return store.header_path.exists() and store.read_header().status == "complete"
 
 
 def _read_index(path: Path) -> SuiteIndex:

@@ -26,7 +26,7 @@ def sweep_table(
     points: Mapping[str, Mapping[str, Any]],
     paper: Mapping[str, float | None],
 ) -> Table:
-    """The runs of a sweep by name, in order.
+    """The runs of a sweep by name, in order; those that are missing have no row.
 
     Columns: every setting that the points make, metric (the task's headline figure), percent, change (percent points
     from the first run), paper (percent) where there are figures of the paper, difference where ours are comparable with
@@ -49,7 +49,9 @@ def sweep_table(
         Column("remarks", "remarks"),
     )
     rows = [_row(header, points.get(name, {}), paper.get(name)) for name, header in headers.items()]
-    frame = typed_frame([{**row, "change": _change(row, rows[0])} for row in rows], columns)
+    # Not the first that is finished, which may be any.
+    first = rows[0] if next(iter(points)) in headers else None
+    frame = typed_frame([{**row, "change": _change(row, first)} for row in rows], columns)
     notes = [*_correlation(frame), *([] if comparable else [_RANKS_ALONE])] if paper else []
     return Table(title, columns, frame, tuple(notes))
 
@@ -70,9 +72,11 @@ def _row(header: RunHeader, point: Mapping[str, Any], paper: float | None) -> di
     }
 
 
-def _change(row: Mapping[str, Any], first: Mapping[str, Any]) -> float | None:
+def _change(row: Mapping[str, Any], first: Mapping[str, Any] | None) -> float | None:
+    if first is None or row is first:
+        return None
     values = row["percent"], first["percent"]
-    return None if row is first or None in values else values[0] - values[1]
+    return None if None in values else values[0] - values[1]
 
 
 def _shown(value: Any) -> str:

@@ -49,7 +49,7 @@ def check_command(
 
     With --reference: run profile released on the file's image and texts, on the weights that it names or that are
     given, and compare proposals, scores and masks step by step. Exit status: 0, 4 if a figure changed, 2 if the run is
-    of other data or weights than the golden file.
+    of other data or weights than the golden file, or a suite is unfinished; its finished runs are compared.
     """
     if reference:
         by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)
@@ -64,16 +64,19 @@ def check_command(
 
 def _check_golden(run: Path, golden: Path | None, *, update: bool, tolerance: float | None, exact: bool) -> None:
     with one_line_errors():
-        from results import is_suite, read_runs
+        from results import is_suite, missing_runs, read_runs, require_finished
         from results.golden import MINIATURE, compare, comparison_of_figures, of_one_run, read_golden, write_golden
 
         golden = golden or MINIATURE
+        if update:
+            require_finished(run)
         headers = read_runs(run)
         expected = write_golden(golden, headers, tolerance=tolerance) if update else read_golden(golden)
         if not (update or is_suite(run)):
             expected, headers = of_one_run(expected, next(iter(headers.values())), run.resolve().name)
-        compared = compare(expected.exact() if exact else expected, headers)
+        compared = compare((expected.exact() if exact else expected).without(missing_runs(run)), headers)
         show_tables([comparison_of_figures(compared, golden.name)])
+        require_finished(run)
     changed = sum(item.changed for item in compared)
     tell(f"{changed} of {len(compared)} figures changed")
     if changed:

@@ -47,7 +47,8 @@ def report_command(
         from results import RunDirectory, StoreError, is_suite, run_paths
 
         if is_suite(run):
-            raise StoreError(f"{run} holds several runs: name one of {', '.join(map(str, run_paths(run).values()))}")
+            known = ", ".join(map(str, run_paths(run).values())) or "its own, of which none is finished"
+            raise StoreError(f"{run} holds several runs: name one of {known}")
         RunDirectory(run).read_header()
         from evaluation.report import GalleryOptions, benchmark_of, is_embedded_run, report  # torch: seconds
 

@@ -76,11 +76,13 @@ def _over_all(headers: Sequence[RunHeader], format_: FormatName | None, out: Pat
 def _recomputed(run: Path, *, shown: bool) -> list[RunHeader]:
     """The headers of a run, or of a suite's, with their tables written anew, and printed if `shown`."""
     from evaluation.recompute import recompute
-    from results import is_suite, run_paths, write_suite_tables
+    from results import is_suite, missing_runs, run_paths, write_suite_tables
     from results.tables import write_tables
 
     headers = [recompute(path) for path in run_paths(run).values()]
     if is_suite(run):
+        if missing := missing_runs(run):
+            tell(f"notice: {run} is unfinished: {len(missing)} runs are missing, {', '.join(missing)}")
         write_suite_tables(run)
     else:
         write_tables(run, headers[0])

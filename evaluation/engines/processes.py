@@ -20,6 +20,7 @@ from typing import Generic, TypeVar
 MAX_LOST_IN_A_ROW = 10
 """Samples lost one after the other after which it is not the samples: a disk that is gone, a broken installation."""
 _JOIN_SECONDS = 5  # a process that waits for a dead disk cannot be killed, and is left behind
+_LEAVE_SECONDS = 2  # from being asked to end until being killed; the task at hand and the interpreter's end are in it
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -61,7 +62,10 @@ class Processes(Generic[Task, Answer]):
     """
 
     def __init__(self, work: Callable[[Task], Answer], count: int, time_limit: float | None = None) -> None:
-        self._processes = [_Process(work, time_limit) for _ in range(count)]
+        # One byte in this pipe, which nobody takes out, asks them all to end. Closing a pipe would not do: a process
+        # that was forked later holds the ends of the earlier ones' open.
+        self._leave, self._ask = multiprocessing.Pipe(duplex=False)
+        self._processes = [_Process(work, self._leave, time_limit) for _ in range(count)]
         self._idle: SimpleQueue[_Process[Task, Answer]] = SimpleQueue()
         for process in self._processes:
             self._idle.put(process)
@@ -78,11 +82,18 @@ class Processes(Generic[Task, Answer]):
         return self._threads.submit(self._do, task)
 
     def close(self) -> None:
-        """End the processes; tasks that have not begun never do."""
+        """End the processes; tasks that have not begun never do.
+
+        They are asked first: one that is killed leaves behind what it shares with others by name, such as locks.
+        """
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._ask.send_bytes(b"-")
+        last = time.monotonic() + _LEAVE_SECONDS
         for process in self._processes:
-            process.stop()
+            process.stop(patience=max(0.0, last - time.monotonic()))
         self._threads.shutdown()
+        self._ask.close()
+        self._leave.close()
 
     def _do(self, task: Task) -> Answer:
         process = self._idle.get()
@@ -98,8 +109,8 @@ class _Process(Generic[Task, Answer]):
     # One start at a time: a process that inherits another's pipe would keep it open.
     _starting = threading.Lock()
 
-    def __init__(self, work: Callable[[Task], Answer], time_limit: float | None) -> None:
-        self._work, self._time_limit = work, time_limit
+    def __init__(self, work: Callable[[Task], Answer], leave: Connection, time_limit: float | None) -> None:
+        self._work, self._leave, self._time_limit = work, leave, time_limit
         self._running: tuple[multiprocessing.Process, Connection] | None = None
 
     def do(self, task: Task) -> Answer:
@@ -127,31 +138,32 @@ class _Process(Generic[Task, Answer]):
         if not self._running:
             with self._starting:
                 pipe, theirs = multiprocessing.Pipe()
-                process = multiprocessing.Process(target=_serve, args=(theirs, self._work), daemon=True)
+                process = multiprocessing.Process(target=_serve, args=(theirs, self._leave, self._work), daemon=True)
                 process.start()
                 theirs.close()
             self._running = process, pipe
         return self._running
 
-    def stop(self) -> None:
-        """End the process, if there is one."""
+    def stop(self, *, patience: float = 0.0) -> None:
+        """End the process, if there is one, once it has had so many seconds to end by itself."""
         if self._running:
             process, pipe = self._running
             self._running = None
+            process.join(patience)
             process.kill()
             process.join(_JOIN_SECONDS)
             pipe.close()
 
 
-def _serve(pipe: Connection, work: Callable[[Task], Answer]) -> None:
-    """Answer tasks until the other end or the parent is gone."""
+def _serve(pipe: Connection, leave: Connection, work: Callable[[Task], Answer]) -> None:
+    """Answer tasks until `leave` has something to read, or the other end or the parent is gone."""
     # Ctrl-C reaches every process of a terminal; the parent decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     assert parent is not None
     with suppress(EOFError, OSError):
-        while pipe in wait([pipe, parent.sentinel]):
+        while wait([pipe, leave, parent.sentinel]) == [pipe]:
             pipe.send(work(pipe.recv()))
 
 

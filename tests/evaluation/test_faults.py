@@ -528,6 +528,26 @@ def test_a_signal_reaches_every_process_of_a_suite(
     wait_until(lambda: not any(is_running(child) for child in children))
 
 
+def test_a_killed_sweep_can_be_shown(tmp_path: Path, program: Any, monkeypatch: pytest.MonkeyPatch, gate: Path) -> None:
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    arguments = ["sweep", "mini-voc", "eta=0.4,0.5", "--limit=2", *FAST_ARGUMENTS]
+    run = program(car, arguments)
+    wait_until(arrived(gate).exists)
+    run.send(signal.SIGKILL)
+    run.wait()
+    [index] = tmp_path.glob("results/runs/suite-*/suite.json")
+    assert json.loads(index.read_text())["status"] == "running"
+    shown = program(car, ["table", str(index.parent)])
+    assert shown.wait() == 0
+    # The second point waits in its first batch.
+    assert "## Unfinished, 1 of 2 runs: eta" in shown.errors
+    assert "- Missing: mini-voc-eta=0.5." in shown.errors
+    gate.touch()
+    assert program(car, arguments).wait() == 0
+    assert json.loads(index.read_text())["status"] == "complete"
+
+
 def imports_torch(pid: int) -> bool:
     return "torch" in Path(f"/proc/{pid}/maps").read_text()
 

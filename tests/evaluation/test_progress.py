@@ -20,11 +20,13 @@ def record(number: int, *, failed: bool = False) -> SampleRecord:
     return SampleRecord(id=str(number), status=status, error=error, counts=counts)
 
 
-def lines(capsys: pytest.CaptureFixture[str], seconds: Sequence[float], *, quiet: bool = False) -> list[str]:
+def lines(
+    capsys: pytest.CaptureFixture[str], seconds: Sequence[float], *, quiet: bool = False, live: bool = True
+) -> list[str]:
     """What is printed where records come in at these times, the last of a failure; two were there before."""
     now = [1000.0]
     finished = [record(-1), record(-2)]
-    with Progress(100, SCORER, finished, name="here", quiet=quiet, clock=lambda: now[0]) as progress:
+    with Progress(100, SCORER, finished, name="here", quiet=quiet, live=live, clock=lambda: now[0]) as progress:
         for number, at in enumerate(seconds):
             now[0] = 1000.0 + at
             progress.add(record(number, failed=at == seconds[-1]))
@@ -65,3 +67,11 @@ def test_a_terminal_has_its_live_line_alone(
     shown = "".join(lines(capsys, [1, 100, 200]))
     assert "5/100" in shown
     assert "here:" not in shown
+
+
+def test_a_terminal_of_several_processes_has_plain_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    own = lines(capsys, [1, 100, 200], live=False)
+    assert [line.partition(" images")[0] for line in own] == ["here: 4/100", "here: 5/100"]

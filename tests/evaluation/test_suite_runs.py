@@ -18,9 +18,10 @@ from evaluation import suite as suite_module
 from evaluation.benchmark import BenchmarkError, benchmark_names
 from evaluation.cli import app
 from evaluation.previews import previews
-from evaluation.runner import RunOptions, prepare
+from evaluation.runner import RunOptions, evaluate, prepare
 from evaluation.suite import Models, run_suite
 from evaluation.suite_files import Suite, load_suite
+from results import RunDirectory
 
 FAST = {"templates": [], "background": ["grass"], "crf": None}
 SMALL: dict[str, Any] = {
@@ -108,9 +109,20 @@ def test_without_out_the_runs_lie_where_eval_puts_them(small: Path, monkeypatch:
     assert car("table", "results/runs/suite-small").exit_code == 0
 
 
-def test_several_processes_find_the_same(small: Path) -> None:
+def test_several_processes_find_the_same_and_tell_of_each_finished_run(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
     suite = Suite.model_validate({**SMALL, "runs": SMALL["runs"][1:]})
-    one, two = (run_suite(suite, out=small / str(jobs), jobs=jobs, limit=1, workers=0) for jobs in (1, 2))
+    one = run_suite(suite, out=small / "1", limit=1, workers=0)
+    capsys.readouterr()
+    two = run_suite(suite, out=small / "2", jobs=2, limit=1, workers=0)
+    lines = sorted(capsys.readouterr().err.splitlines(), key=lambda line: line.partition(" ")[2])
+    assert [line.partition(" ")[0] for line in sorted(lines)] == ["1/2", "2/2"]
+    for line, (name, run) in zip(lines, sorted(two.runs.items()), strict=True):
+        metric = "miou_mean_over_samples" if run.header.benchmark.task == "referring" else "miou"
+        figure = f"{metric} {100 * run.header.metrics[metric]:.1f}"
+        assert line.partition(" ")[2].startswith(f"{name}: {figure}, 1 images, 0 failed, 00:")
     found = [{name: run.header.metrics for name, run in finished.runs.items()} for finished in (one, two)]
     assert found[0] == found[1]
     sheets = [(finished.path / "contact-sheet.png").read_bytes() for finished in (one, two)]
@@ -133,7 +145,9 @@ def test_previews_show_what_a_run_finds(small: Path) -> None:
         assert np.array_equal(shown.prediction, predicted_labels(found, sample, dataset.label_space))
     [referring] = previews(prepare(RunOptions("mini-refcoco", limit=1)), 4)
     assert set(np.unique(referring.target)) == {0, 1}
-    assert referring.caption
+    [record] = RunDirectory(evaluate(RunOptions("mini-refcoco", limit=1, out=small / "r")).path).read_records()
+    iou = record.counts["intersection"] / record.counts["union"]
+    assert referring.caption.startswith(f"IoU {100 * iou:.1f}  ")
 
 
 def test_failed_samples_set_the_exit_status(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

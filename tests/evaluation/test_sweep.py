@@ -289,10 +289,50 @@ def test_an_interrupted_sweep_goes_on_and_lists_what_was_run(
     monkeypatch.setattr(CaR, "segment_batch", segment_batch)
     assert sweep(f"--out={tmp_path / 'all'}").exit_code == 130
     assert len(batches) == 3
+    names = [f"voc21-eta={eta}-lambda={lambda_}" for eta in (0.3, 0.6) for lambda_ in (0.2, 0.4)]
+    _is_shown_as_unfinished(tmp_path / "all", names[:2], names[2:])
     result = sweep(f"--out={tmp_path / 'all'}")
     assert result.exit_code == 0
     assert len(batches) == 5  # the two points that were left
+    assert sweep(f"--out={tmp_path / 'straight'}").exit_code == 0
+    one, other = ((tmp_path / name / "suite.json").read_text() for name in ("all", "straight"))
+    assert one == other
+    assert json.loads(one)["status"] == "complete"
     assert len(list(csv.DictReader((tmp_path / "all/table.csv").open()))) == 4
+
+
+def _is_shown_as_unfinished(folder: Path, finished: list[str], missing: list[str]) -> None:
+    assert json.loads((folder / "suite.json").read_text())["status"] == "incomplete"
+    shown = car("table", folder)
+    assert (shown.exit_code, shown.stdout.count("| miou ")) == (0, len(finished))
+    assert shown.stdout.startswith(f"## Unfinished, {len(finished)} of 4 runs: eta, lambda; all with")
+    assert f"- Missing: {', '.join(missing)}." in shown.stdout
+    assert f"2 runs are missing, {', '.join(missing)}" in shown.stderr
+    golden = folder.parent / "golden.json"
+    refused = car("check", folder, "--golden", golden, "--update")
+    assert (refused.exit_code, golden.exists()) == (2, False)
+    for name in finished:
+        assert str(folder / name) in car("report", folder).stderr
+
+
+def test_a_mistake_leaves_no_folder(sweep: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.pt").write_bytes(b"no weights")
+    assert sweep(f"--weights={tmp_path / 'broken.pt'}", f"--out={tmp_path / 'all'}").exit_code == 2
+    assert not (tmp_path / "all").exists()
+
+
+def test_the_finished_runs_of_an_unfinished_suite_are_checked(sweep: Any, tmp_path: Path) -> None:
+    folder, golden = tmp_path / "all", tmp_path / "golden.json"
+    assert sweep(f"--out={folder}").exit_code == 0
+    assert car("check", folder, "--golden", golden, "--update").exit_code == 0
+    index = json.loads((folder / "suite.json").read_text())
+    *_, last = index["runs"]
+    index |= {"status": "incomplete", "runs": {**index["runs"], last: None}}
+    (folder / "suite.json").write_text(json.dumps(index))
+    checked = car("check", folder, "--golden", golden)
+    assert (checked.exit_code, "CHANGED" in checked.stdout) == (2, False)
+    assert checked.stdout.count("| miou ") == 3
+    assert checked.stderr.strip() == f"error: {folder}: expected a finished suite, found none of its runs {last}"
 
 
 def test_points_side_by_side_are_straight_runs_and_compute_nothing_twice(
@@ -322,8 +362,8 @@ def test_points_side_by_side_are_straight_runs_and_compute_nothing_twice(
     assert sum(asked) - once[1] > 1.3 * once[1]
 
     # That processes find the same is shown in test_suite_runs; here their parts go one after the other.
-    def in_parts(groups: Any, jobs: int) -> list[Any]:
-        return [suite_module._run_group(group) for group in groups]
+    def in_parts(groups: Any, jobs: int, take: Any) -> list[Any]:
+        return [suite_module._run_group(group, take=take) for group in groups]
 
     monkeypatch.setattr(suite_module, "_run_in_processes", in_parts)
     again = run_suite(suite, out=tmp_path / "parts", jobs=2, **common)

@@ -74,7 +74,10 @@ def test_a_table_without_the_papers_figures_has_no_empty_column(make_header: Mak
 
 def test_every_switch_has_its_source(make_header: MakeHeader) -> None:
     html = report_html(make_header(), records(), details())
-    rows = re.findall(r"<tr><td><code>(\w+)</code></td><td>(?:<b>)?(\w+)(?:</b>)?</td><td><code>(.*?)</code>", html)
+    table = html.partition('id="switches"')[2]
+    rows = re.findall(
+        r"<tr><td><code>(\w+)</code></td><td[^>]*>(?:<b>)?(\w+)(?:</b>)?</td><td[^>]*><code>(.*?)</code>", table
+    )
     assert rows == [
         ("eta", "user", "0.4"),
         ("profile", "profile", "&#34;released&#34;"),

@@ -105,6 +105,20 @@ def test_nothing_hangs_over_the_side(open_report: Callable[..., Any], width: int
     assert page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
 
 
+@pytest.mark.parametrize("width", [360, 390, 1200])
+def test_tables_do_not_scroll_sideways_and_keep_their_headings(open_report: Callable[..., Any], width: int) -> None:
+    page = open_report(width)
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true })")
+    over = page.evaluate("[...document.querySelectorAll('.scroll')].map((box) => box.scrollWidth - box.clientWidth)")
+    assert set(over) == {0}
+    above = page.locator("#figures .rows thead").first.is_visible()
+    headings = page.locator("#figures .rows tr:has-text('CaR (paper)') td:not(:empty)").evaluate_all(
+        "(cells) => cells.map((cell) => getComputedStyle(cell, '::before').content.replaceAll('\"', '').trim())"
+    )
+    assert above == (width > 640)
+    assert above or headings == ["none", "metric", "%", "vs. CaR (paper)", "remarks"]
+
+
 @pytest.mark.parametrize("width", [360, 400])
 def test_all_sections_can_be_reached_on_a_phone(open_report: Callable[..., Any], width: int) -> None:
     page = open_report(width)

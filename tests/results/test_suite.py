@@ -10,7 +10,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from results import RunDirectory, StoreError, is_suite, read_runs, write_suite, write_suite_tables
+from results import (
+    RunDirectory,
+    StoreError,
+    is_suite,
+    missing_runs,
+    read_runs,
+    require_finished,
+    write_suite,
+    write_suite_tables,
+)
 
 Make = Callable[..., Any]
 
@@ -55,6 +64,30 @@ def test_a_single_run_goes_by_its_benchmark(suite: Path) -> None:
     run = suite.parent / "runs" / "full"
     assert not is_suite(run)
     assert list(read_runs(run)) == ["voc21"]
+
+
+def test_an_unfinished_suite_has_its_finished_runs_and_says_which_are_missing(
+    suite: Path, make_header: Make, make_metrics: Make
+) -> None:
+    runs = suite.parent / "runs"
+    RunDirectory(runs / "begun").create(make_header(metrics=make_metrics(miou=0.4), status="incomplete"))
+    folders = {"none": runs / "none", "later": None, "begun": runs / "begun", "empty": runs / "empty"}
+    write_suite(suite, "mini", "The miniature", folders, status="incomplete")
+    assert list(read_runs(suite)) == ["none"]
+    assert missing_runs(suite) == ["later", "begun", "empty"]
+    page = (suite / "table.md").read_text()
+    assert page.startswith("## Unfinished, 1 of 4 runs: The miniature")
+    assert "- Missing: later, begun, empty." in page
+    with pytest.raises(StoreError, match="expected a finished suite, found none of its runs later, begun, empty"):
+        require_finished(suite)
+    require_finished(runs / "none")
+
+
+def test_a_suite_without_a_finished_run_has_an_empty_table(suite: Path) -> None:
+    for more in ({}, {"points": {"a": {"eta": 0.3}}, "paper": {"a": 20.0}}, {"kind": "methods"}):
+        page, _ = write_suite(suite, "s", "S", {"a": None}, status="running", **more)  # type: ignore[arg-type]
+        assert "| metric |" in page.read_text()
+        assert "Missing: a." in page.read_text()
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,12 @@ def test_ranks_beside_the_paper_are_spearmans(make_header: Callable[..., RunHead
     assert table.frame["change"].isna()[0]
 
 
+def test_without_its_first_point_a_sweep_has_no_changes_from_it(make_header: Callable[..., RunHeader]) -> None:
+    headers = {name: make_header(metrics={"miou": 0.5}) for name in ("b", "c")}
+    table = sweep_table("T", headers, {name: {"eta": name} for name in ("a", "b", "c")}, {})
+    assert table.frame["change"].isna().all()
+
+
 @pytest.mark.parametrize(("ours", "n_notes"), [([0.5, 0.5, 0.5], 1), ([0.5, None, 0.6], 0)])
 def test_ranks_that_say_nothing_are_not_given(
     make_header: Callable[..., RunHeader], ours: list[float | None], n_notes: int

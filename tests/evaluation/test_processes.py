@@ -1,0 +1,100 @@
+"""Processes beside the model: how they end."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+from waiting import is_running, wait_until
+
+from evaluation.engines import processes as module
+from evaluation.engines.processes import Processes
+
+FAST = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
+NEVER = 600
+
+
+def pid_after(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def pid_after_a_while(begun: Path) -> int:
+    begun.touch()
+    return pid_after(0.3)
+
+
+def test_a_suite_in_several_processes_leaves_nothing_to_clean_up(tiny_run: Any, tmp_path: Path) -> None:
+    """What a spawned process starts is spawned, and there libraries share their locks by name."""
+    shared = ["--weights=random:1", f"--data-root={tiny_run.data_root}", f"--out={tmp_path / 'all'}"]
+    models = [f"--set={role}_model={tiny_run.model}" for role in ("proposal", "classifier")]
+    settings = [f"--set={key}={json.dumps(value)}" for key, value in FAST.items()]
+    command = [sys.executable, "-m", "evaluation", "sweep", "voc21", "eta=0.4,0.5", "--jobs=2", "--workers=2"]
+    done = subprocess.run([*command, *shared, *models, *settings], capture_output=True, text=True, check=True)
+    assert "resource_tracker" not in done.stderr
+    assert "Sweep directory:" in done.stderr
+
+
+def test_processes_that_are_closed_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LEAVE_SECONDS", NEVER)
+    ended: list[int | None] = []
+    original = multiprocessing.Process.join
+
+    def join(process: Any, timeout: float | None = None) -> None:
+        original(process, timeout)
+        ended.append(process.exitcode)
+
+    processes: Processes[float, int] = Processes(pid_after, 2)
+    monkeypatch.setattr(multiprocessing.Process, "join", join)
+    processes.start()
+    processes.submit(0).result()
+    processes.close()
+    assert set(ended) == {0}
+
+
+def test_the_task_at_hand_is_finished_and_what_waits_never_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LEAVE_SECONDS", NEVER)
+    processes: Processes[Path, int] = Processes(pid_after_a_while, 1)
+    at_hand, waiting = (processes.submit(tmp_path / name) for name in ("at-hand", "waiting"))
+    wait_until((tmp_path / "at-hand").exists)
+    processes.close()
+    assert not is_running(at_hand.result())
+    assert waiting.cancelled()
+    assert not (tmp_path / "waiting").exists()
+
+
+@pytest.mark.parametrize("stuck", ["busy", "stopped"])
+def test_what_does_not_go_is_killed(monkeypatch: pytest.MonkeyPatch, stuck: str) -> None:
+    monkeypatch.setattr(module, "_LEAVE_SECONDS", 0.1)
+    processes: Processes[float, int] = Processes(pid_after, 1)
+    pid = processes.submit(0).result()
+    hanging: Future[int] | None = None
+    if stuck == "busy":
+        hanging = processes.submit(NEVER)
+        wait_until(hanging.running)
+    else:
+        os.kill(pid, signal.SIGSTOP)
+    processes.close()
+    assert not is_running(pid)
+    assert hanging is None or hanging.exception()
+
+
+def test_what_hangs_is_not_asked_but_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LEAVE_SECONDS", NEVER)
+    processes: Processes[float, int] = Processes(pid_after, 1, time_limit=0.2)
+    pid = processes.submit(0).result()
+    assert str(processes.submit(NEVER).exception()) == "took longer than 0.2 seconds"
+    assert not is_running(pid)
+    assert processes.submit(0).result() != pid
+    processes.close()
