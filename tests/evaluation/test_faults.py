@@ -322,7 +322,7 @@ def test_nan_or_infinity_of_a_model_is_a_failed_record_that_names_the_stage(
         found = original(*arguments)
         calls.append(1)
         if len(calls) in spoiled_calls:
-            (found.last.image_feature if stage == "trunk" else found)[0].fill_(bad)
+            (found[0].last.image_feature if stage == "trunk" else found)[0].fill_(bad)
         return found
 
     with torch.inference_mode():

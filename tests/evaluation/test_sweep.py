@@ -341,7 +341,7 @@ def test_points_side_by_side_are_straight_runs_and_compute_nothing_twice(
     """Seven points as Table 5 has them: the same records to the bit, from one pass of the trunk an image."""
     encoded, asked = [], []
     encode, classify = ProposalGenerator.encode, ClassifierTower.encode
-    monkeypatch.setattr(ProposalGenerator, "encode", lambda *a: (encoded.append(1), encode(*a))[1])
+    monkeypatch.setattr(ProposalGenerator, "encode", lambda *a: (encoded.extend(a[1]), encode(*a))[1])
     monkeypatch.setattr(ClassifierTower, "encode", lambda *a, **o: (asked.append(len(a[1])), classify(*a, **o))[1])
     settings = {**FAST, "crf": {"iterations": 1}, "recurrence": "full"}
     points = ["eta=0.4,0.3,0.5", "theta=0.049,0.048,0.05", "lambda=0.4,0.3,0.5"]
