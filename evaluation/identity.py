@@ -177,9 +177,21 @@ def _git(*arguments: str) -> str | None:
 
 def peak_rss_mib() -> float | None:
     """Largest resident memory of this process so far, in MiB; None on systems that do not tell."""
+    # Linux's getrusage counts what the parent had when it started this process.
+    if (found := _peak_of_proc()) is not None:
+        return found
     try:
         import resource
     except ImportError:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _peak_of_proc(status: Path = Path("/proc/self/status")) -> float | None:
+    """The same from Linux's file; None without it."""
+    try:
+        lines = status.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 2**10 for line in lines if line.startswith("VmHWM:")), None)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.torch import save_file
 
 from car_core.weights import WeightsRecord, load_clip
 from evaluation import identity
+from evaluation.identity import peak_rss_mib
 from evaluation.runner import RunOptions, evaluate
 from results import identity_of
 
@@ -151,3 +155,19 @@ def test_every_option_of_a_run_is_in_the_identity_or_excluded() -> None:
     }
     excluded = set(identity.EXCLUDED) | {"fresh", "quiet", "live"}  # which decide what is done, not what is found
     assert {field.name for field in fields(RunOptions)} <= covered | excluded
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system has no /proc")
+def test_peak_memory_is_the_processs_own(tmp_path: Path) -> None:
+    """Not that of the process which started it, and it does not fall when memory is freed."""
+    script = tmp_path / "child.py"
+    script.write_text(
+        "from evaluation.identity import peak_rss_mib\n"
+        "small = peak_rss_mib(); x = bytearray(120 * 2**20); del x; print(small, peak_rss_mib())"
+    )
+    held = np.ones(300 * 2**17)  # 300 MiB
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    small, large = map(float, done.stdout.split())
+    assert (peak_rss_mib() or 0) > held.nbytes / 2**20
+    assert small < 250
+    assert 110 < large - small < 140
