@@ -165,9 +165,9 @@ def test_peak_memory_is_the_processs_own(tmp_path: Path) -> None:
         "from evaluation.identity import peak_rss_mib\n"
         "small = peak_rss_mib(); x = bytearray(120 * 2**20); del x; print(small, peak_rss_mib())"
     )
-    held = np.ones(300 * 2**17)  # 300 MiB
+    held = np.ones(700 * 2**17)  # 700 MiB
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     small, large = map(float, done.stdout.split())
     assert (peak_rss_mib() or 0) > held.nbytes / 2**20
-    assert small < 250
+    assert small < 600
     assert 110 < large - small < 140
