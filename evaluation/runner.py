@@ -22,7 +22,7 @@ from evaluation.carry import Left, what_is_left
 from evaluation.clock import Clock
 from evaluation.engines.local import run_local
 from evaluation.engines.ray import Cluster, Equipment, Job, run_ray
-from evaluation.engines.refining import Refiner, default_workers
+from evaluation.engines.refining import Refiners, default_workers
 from evaluation.identity import environment, identity_fields, peak_rss_mib
 from evaluation.inputs import Inputs, resolve_inputs, with_own_models
 from evaluation.interrupts import StopRequest, stop_request
@@ -125,6 +125,14 @@ class Prepared:
         return Scorer(self.dataset.task, self.dataset.label_space, self.protocol.scoring)
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What runs that go side by side share: a request to stop, and the processes that refine masks."""
+
+    stop: StopRequest
+    refiners: Refiners
+
+
 def evaluate(options: RunOptions) -> Run:
     """Run a benchmark, or go on with an interrupted run of the same identity.
 
@@ -156,8 +164,9 @@ def run_side_by_side(
         if runs[i].header.status == "complete":
             on_finish(i, runs[i])
 
-    with stop_request() as stop, ExitStack() as stack:
-        going = [stack.enter_context(closing(finish(i, _steps(*task, stop)))) for i, task in enumerate(tasks)]
+    with stop_request() as stop, Refiners() as refiners, ExitStack() as stack:
+        beside = Beside(stop, refiners)
+        going = [stack.enter_context(closing(finish(i, _steps(*task, beside)))) for i, task in enumerate(tasks)]
         at = dict.fromkeys(going, 0)
         while at:
             behind = min(at, key=lambda steps: at[steps])
@@ -170,7 +179,7 @@ def run_side_by_side(
     return [runs[i] for i in range(len(tasks))]
 
 
-def _steps(prepared: Prepared, options: RunOptions, stop: StopRequest) -> Generator[int, None, Run]:
+def _steps(prepared: Prepared, options: RunOptions, beside: Beside) -> Generator[int, None, Run]:
     """One run, giving the number of each batch of the data set before it goes on with it."""
     header = _header(prepared, options)
     path = _folder_of(header, options)
@@ -188,7 +197,7 @@ def _steps(prepared: Prepared, options: RunOptions, stop: StopRequest) -> Genera
         for notice in filter(None, (announcement, partial_data(header))):
             tell(f"notice: {notice}")
         if left.positions or store.read_header().status != "complete":
-            yield from _segment(store, prepared, own, left, options, stop)
+            yield from _segment(store, prepared, own, left, options, beside)
         header = store.read_header()
     if header.status == "complete":
         _write_tables(path)
@@ -330,13 +339,13 @@ def _segment(
     scorer: Scorer,
     left: Left,
     options: RunOptions,
-    stop: StopRequest,
+    beside: Beside,
 ) -> Generator[int, None, None]:
     """Segment what is left and close the header, also when interrupted."""
     status: Status = "incomplete"
     clock, shrunk = Clock(), set[str]()
     try:
-        if (yield from _segment_rest(store, prepared, scorer, left, options, stop, clock, shrunk)):
+        if (yield from _segment_rest(store, prepared, scorer, left, options, beside, clock, shrunk)):
             _require_unchanged(prepared, options)
             status = "complete"
     finally:
@@ -349,7 +358,7 @@ def _segment_rest(
     scorer: Scorer,
     left: Left,
     options: RunOptions,
-    stop: StopRequest,
+    beside: Beside,
     clock: Clock,
     shrunk: set[str],
 ) -> Generator[int, None, bool]:
@@ -358,8 +367,8 @@ def _segment_rest(
     shrunk: gets what ran in smaller passes. Returns whether all samples have a record now.
     """
     rest, n_samples = left.positions, len(prepared.selected)
-    state = {"carrier": left.carrier, "should_stop": lambda: stop.asked}
-    work = _ENGINES[options.engine](prepared, options, rest, scorer, shrunk, **state)
+    state = {"carrier": left.carrier, "should_stop": lambda: beside.stop.asked}
+    work = _ENGINES[options.engine](prepared, options, rest, scorer, shrunk, beside.refiners, **state)
     n_done, batches = 0, [position // options.batch_size for position in rest]
     with (
         Progress(
@@ -386,28 +395,40 @@ def _refine_workers(prepared: Prepared, options: RunOptions) -> int:
 
 
 def _on_this_machine(
-    prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, shrunk: set[str], **state: Any
+    prepared: Prepared,
+    options: RunOptions,
+    positions: Sequence[int],
+    scorer: Scorer,
+    shrunk: set[str],
+    refiners: Refiners,
+    **state: Any,
 ) -> Generator[SampleRecord, None, None]:
-    with Refiner(_refine_workers(prepared, options), time_limit=options.sample_timeout) as refiner:
-        try:
-            yield from run_local(
-                prepared.selected,
-                positions,
-                prepared.car,
-                scorer,
-                batch_size=options.batch_size,
-                workers=options.workers,
-                sample_timeout=options.sample_timeout,
-                refiner=refiner,
-                **state,
-            )
-        finally:
-            shrunk.update(smaller_passes(prepared.car))
+    try:
+        yield from run_local(
+            prepared.selected,
+            positions,
+            prepared.car,
+            scorer,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            sample_timeout=options.sample_timeout,
+            refiner=refiners.of(_refine_workers(prepared, options), options.sample_timeout),
+            **state,
+        )
+    finally:
+        shrunk.update(smaller_passes(prepared.car))
 
 
 def _on_a_cluster(
-    prepared: Prepared, options: RunOptions, positions: Sequence[int], scorer: Scorer, shrunk: set[str], **state: Any
+    prepared: Prepared,
+    options: RunOptions,
+    positions: Sequence[int],
+    scorer: Scorer,
+    shrunk: set[str],
+    refiners: Refiners,
+    **state: Any,
 ) -> Generator[SampleRecord, None, None]:
+    """refiners: not used, for actors refine themselves."""
     job = Job(
         partial(equip, replace(options, max_pixels=max_pixels())),
         _header(prepared, options).identity_fields,

@@ -143,9 +143,9 @@ def _in_own_process(task: Task, take: Tell = ignore) -> Finished:
 
 def _options(entry: SuiteRun, out: Path | None, jobs: int, common: Mapping[str, Any]) -> RunOptions:
     folder = out / entry.name if out else None
-    # The live lines of several processes would write over each other.
-    # Masks of other runs are remembered in this process alone.
-    own = {"live": jobs == 1, "refine_workers": 0, **common}
+    own = {"live": True, "refine_workers": None, **common}
+    if jobs > 1:  # their live lines would write over each other, and the cores are taken
+        own |= {"live": False, "refine_workers": own["refine_workers"] or 0}
     return RunOptions(entry.benchmark, settings=entry.settings, out=folder, **own)
 
 

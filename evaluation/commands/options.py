@@ -121,8 +121,8 @@ RefineWorkersOption = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Processes that refine masks (CRF) beside the model; 0: none. An evaluation alone has the cores but one; "
-        "with --engine ray actors refine themselves.",
+        help="Processes that refine masks (CRF) beside the model; 0: none. [default: the cores but one, with --jobs "
+        "none; with --engine ray actors refine themselves]",
     ),
 ]
 JobsOption = Annotated[int, typer.Option(min=1, help="Processes that share the runs and the cores.")]

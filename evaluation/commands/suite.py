@@ -41,7 +41,7 @@ def suite_command(
     batch_size: BatchSizeOption = 4,
     jobs: JobsOption = 1,
     workers: WorkersOption = 0,
-    refine_workers: RefineWorkersOption = 0,
+    refine_workers: RefineWorkersOption = None,
     fresh: FreshOption = False,
     allow_failures: AllowFailuresOption = False,
 ) -> None:

@@ -81,7 +81,7 @@ def sweep_command(
     batch_size: BatchSizeOption = 4,
     jobs: JobsOption = 1,
     workers: WorkersOption = 0,
-    refine_workers: RefineWorkersOption = 0,
+    refine_workers: RefineWorkersOption = None,
     sample_timeout: TimeoutOption = 300.0,
     max_pixels: MaxPixelsOption = None,
     fresh: FreshOption = False,

@@ -6,15 +6,19 @@ size that is 2 ms beside half a second of CRF, so shared memory has next to noth
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TypeAlias
 
 import torch
 
+from car_core.images import size_of
+from car_core.memory import StageMemory
 from car_core.segmentation import Segmentation
 from car_core.unrefined import Refined, RefineTask, Unrefined, refined
 from dataset_adapters import LabelSpace, Sample
@@ -34,11 +38,31 @@ class RefinementError(Exception):
 
 
 @dataclass(frozen=True)
+class _Asked:
+    """Tasks that a process works on or has answered, as a `StageMemory` keeps them."""
+
+    tasks: Tasks
+    answer: Future[Answer]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the answer in bytes, and of the images it is found by."""
+        return sum(task.image.nbytes + len(task.proposals) * math.prod(size_of(task.image)) // 8 for task in self.tasks)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether there is an answer, and it is none."""
+        answer = self.answer
+        return answer.done() and (answer.cancelled() or bool(answer.exception()) or isinstance(answer.result(), str))
+
+
+@dataclass(frozen=True)
 class Coming:
-    """A segmentation to come, of an image whose refinement will be answered."""
+    """A segmentation to come, of an image whose refinement will be answered. recalled: or was, for another run."""
 
     unrefined: Unrefined
     answer: Future[Answer]
+    recalled: bool = False
 
     def is_there(self) -> bool:
         """Whether `result` would not wait."""
@@ -49,7 +73,7 @@ class Coming:
         found = self.answer.result()
         if isinstance(found, str):
             raise RefinementError(found)
-        return self.unrefined.segmentation(found)
+        return self.unrefined.segmentation([replace(own, seconds=0.0) for own in found] if self.recalled else found)
 
 
 @dataclass(frozen=True)
@@ -99,7 +123,42 @@ class Refiner:
         if self._processes is None or not isinstance(segmenter, Unrefining):
             return [There(found) for found in segment_samples(samples, segmenter, label_space, trace=trace)]
         unrefined = unrefined_samples(samples, segmenter, label_space, trace=trace)
-        return [Coming(each, self._processes.submit(each.tasks)) for each in unrefined]
+        memory = getattr(segmenter, "memory", None)
+        return [self._coming(each, self._processes, memory) for each in unrefined]
+
+    def _coming(self, unrefined: Unrefined, processes: Processes[Tasks, Answer], memory: StageMemory | None) -> Coming:
+        """memory: of runs that share this refiner; what failed for one is tried again for the next."""
+        tasks = unrefined.tasks
+        if memory is None:
+            return Coming(unrefined, processes.submit(tasks))
+        before, inputs = memory.computed[STAGE], tuple(item for task in tasks for item in task.inputs)
+        asked = memory.recall(STAGE, inputs, lambda: _Asked(tasks, processes.submit(tasks)))
+        if asked.has_failed:
+            return Coming(unrefined, processes.submit(tasks))
+        return Coming(unrefined, asked.answer, recalled=memory.computed[STAGE] == before)
+
+
+class Refiners:
+    """One `Refiner` of each kind for runs that go side by side. A context, which ends their processes."""
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        self._refiners: dict[tuple[int, float | None], Refiner] = {}
+
+    def of(self, workers: int, time_limit: float | None) -> Refiner:
+        """The refiner with so many processes and this limit, started when it is first asked for."""
+        kind = workers, time_limit
+        if kind not in self._refiners:
+            self._refiners[kind] = self._open.enter_context(Refiner(workers, time_limit=time_limit))
+        return self._refiners[kind]
+
+    def __enter__(self) -> Refiners:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
 
 
 def default_workers() -> int:
