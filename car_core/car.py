@@ -22,7 +22,7 @@ from car_core.images import ImageLike, as_rgb, binarized, size_of, upsample_all
 from car_core.memory import Result, StageMemory, number_of
 from car_core.passes import Passes, images_on_a_cpu
 from car_core.precision import dtype_of
-from car_core.prompted import Picture, way_of
+from car_core.prompted import Picture, drawing_on
 from car_core.proposals import EncodedImage, ProposalGenerator
 from car_core.queries import check_texts, require_any
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
@@ -150,9 +150,14 @@ class CaR:
         return self._proposal.tower
 
     @property
+    def trunk_passes(self) -> Passes:
+        """Those of f's trunk, as `classifier_passes` are g's."""
+        return self._proposal.passes
+
+    @property
     def smaller_passes(self) -> tuple[str, ...]:
         """What ran in smaller passes because the device was out of memory, by stage, in words."""
-        passes = {"trunk": self._proposal.passes, "classifier": self.classifier_passes}
+        passes = {"trunk": self.trunk_passes, "classifier": self.classifier_passes}
         return tuple(f"{stage}: {own.shrinking}" for stage, own in passes.items() if own.shrinking)
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
@@ -350,7 +355,7 @@ class CaR:
     def _prompted_images(self, job: _Job, masks: list[RGBArray]) -> Tensor:
         """Preprocessed for g, uint8 [n, size, size, 3]."""
         with timed(job.seconds, "prompts", self.device):
-            return way_of(self.device)(job.picture, masks, self.classifier_tower)
+            return drawing_on(self.device)(job.picture, masks, self.classifier_tower)
 
     def _proposals(self, job: _Job) -> Tensor:
         """f's proposals of the alive queries on the patch grid, float32 [n, h, w] in [0, 1]."""

@@ -22,7 +22,8 @@ from car_core.blocks import block_with_attention, first_token_block, residual_bl
 from car_core.config import format_text
 from car_core.device import is_gpu
 from car_core.errors import ModelError, QueryError
-from car_core.precision import in_precision
+from car_core.images import size_of
+from car_core.precision import exact_convolutions, in_precision
 from car_core.resize import Crop, by_pillow, centre_crop, resize
 from car_core.segmentation import RGBArray
 from car_core.torchvision_guard import declare_missing_ops
@@ -227,7 +228,7 @@ class ProposalTower:
 
     def grid(self, image: RGBArray, max_patches: int) -> tuple[int, int]:
         """Patches (h, w) of an image uint8 [H, W, 3]."""
-        return proposal_size(image.shape[0], image.shape[1], self.visual.patch_size, max_patches)
+        return proposal_size(*size_of(image), self.visual.patch_size, max_patches)
 
     def preprocess(self, image: RGBArray, max_patches: int) -> Tensor:
         """uint8 [H, W, 3] to float32 [3, h * patch, w * patch] on the model's device, bicubic (antialiased),
@@ -299,7 +300,7 @@ class ClassifierTower:
 
     def preprocess(self, image: RGBArray) -> Tensor:
         """uint8 [H, W, 3] to uint8 [size, size, 3]: resized (bicubic) and cropped; mean and std come later."""
-        return torch.from_numpy(by_pillow(image, self.crop(*image.shape[:2])))
+        return torch.from_numpy(by_pillow(image, self.crop(*size_of(image))))
 
     def pixels(self, images: Tensor) -> Tensor:
         """uint8 [B, size, size, 3] to float32 [B, 3, size, size] on the model's device, as ``normalize`` has it."""
@@ -338,7 +339,8 @@ def normalize(images: Tensor, normalization: tuple[tuple[float, ...], tuple[floa
 
 def embed(visual: Any, pixels: Tensor, positional: Tensor) -> Tensor:
     """Input of the first block, [B, L, D], from pixels [B, 3, height, width] and positional [L, D]."""
-    patches = visual.conv1(pixels.to(visual.conv1.weight.dtype)).flatten(2).transpose(1, 2)
+    with exact_convolutions(pixels.device):
+        patches = visual.conv1(pixels.to(visual.conv1.weight.dtype)).flatten(2).transpose(1, 2)
     class_token = visual.class_embedding.expand(len(patches), 1, -1)
     tokens: Tensor = visual.ln_pre(torch.cat([class_token, patches.to(class_token.dtype)], dim=1) + positional)
     return tokens

@@ -45,7 +45,7 @@ class Picture:
         """Where a mask shows the image, and where lines are drawn over it: both with eight pixels a byte."""
         mask = self._mask(bits)
         if np.count_nonzero(mask) <= 1:  # as `draw_over` has it
-            return np.packbits(np.ones_like(mask)), np.zeros_like(bits)
+            return np.full_like(bits, 255), np.zeros_like(bits)
         return bits, np.packbits(outlines(mask, self.prompts))
 
     def _mask(self, bits: RGBArray) -> BoolArray:
@@ -56,18 +56,19 @@ class Picture:
 Draw: TypeAlias = Callable[[Picture, Sequence[RGBArray], ClassifierTower], Tensor]
 
 
-def one_by_one(picture: Picture, masks: Sequence[RGBArray], tower: ClassifierTower) -> Tensor:
+def drawn_one_by_one(picture: Picture, masks: Sequence[RGBArray], tower: ClassifierTower) -> Tensor:
     """Preprocessed for the tower, uint8 [n, size, size, 3], from n masks of eight pixels a byte."""
     return torch.stack([tower.preprocess(picture.drawn(bits)) for bits in masks])
 
 
-def together(picture: Picture, masks: Sequence[RGBArray], tower: ClassifierTower) -> Tensor:
-    """`one_by_one` on the tower's device, many images at once."""
+def drawn_together(picture: Picture, masks: Sequence[RGBArray], tower: ClassifierTower) -> Tensor:
+    """`drawn_one_by_one` on the tower's device, many images at once."""
     height, width = size_of(picture.image)
     crop, device = tower.crop(height, width), tower.device
-    image, outside = (on_device(as_channels(each), device) for each in (picture.image, picture.outside))
+    # Contiguous planes: else each product copies them first.
+    image, outside = (on_device(as_channels(each), device).contiguous() for each in (picture.image, picture.outside))
     red = torch.tensor(RED, dtype=torch.uint8, device=device)[:, None, None]
-    some, parts = max(1, _AT_ONCE // (24 * height * width)), []
+    some, parts = max(1, _AT_ONCE // (24 * max(height, crop.kept[0]) * max(width, crop.kept[1]))), []
     for start in range(0, len(masks), some):
         layers = [picture.layers(bits) for bits in masks[start : start + some]]
         inside, lines = (_unpacked(np.stack(each), (height, width), device) for each in zip(*layers, strict=True))
@@ -82,6 +83,6 @@ def _unpacked(bits: RGBArray, size: tuple[int, int], device: torch.device) -> Te
     return pixels.flatten(1)[:, : size[0] * size[1]].view(-1, 1, *size).bool()
 
 
-def way_of(device: torch.device) -> Draw:
-    """The faster way on a device."""
-    return together if is_gpu(device) else one_by_one
+def drawing_on(device: torch.device) -> Draw:
+    """The faster of both ways on a device."""
+    return drawn_together if is_gpu(device) else drawn_one_by_one

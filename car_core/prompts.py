@@ -108,10 +108,9 @@ def draw_over(image: Image, outside: Image, mask: Mask, prompts: Sequence[str]) 
     return _with_outlines(_rgb(cv2.copyTo(image, mask.view(np.uint8), outside.copy())), mask, prompts)
 
 
-def outlines(mask: Mask, prompts: Sequence[str]) -> Mask:
-    """Where the prompts' outlines of a mask of pixels are, bool [H, W]: there `draw_over` draws in red."""
-    drawn = _with_outlines(np.zeros((*mask.shape, 3), np.uint8), mask, prompts)
-    return np.asarray(drawn.any(axis=2))
+def outlines(mask: Mask, prompts: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Where `draw_over` draws in red for a mask of pixels, uint8 [H, W], 0 elsewhere."""
+    return _with_outlines(np.zeros(mask.shape, np.uint8), mask, prompts)
 
 
 def _with_outlines(image: Image, mask: Mask, prompts: Sequence[str]) -> Image:

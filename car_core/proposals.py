@@ -48,7 +48,7 @@ class ProposalGenerator:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.tower = ProposalTower(model, **_switches(config), dtype=dtype)
-        self.passes = Passes.on(device, cpu=1, gpu=4)
+        self.passes = Passes.on(device, cpu=1, gpu=2)
         self._encode_text = encode_text
         self._config = config
         self._device = device

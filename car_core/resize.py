@@ -48,7 +48,7 @@ def centre_crop(height: int, width: int, side: int) -> Crop:
 def resize(image: RGBArray, size: tuple[int, int], device: torch.device) -> Tensor:
     """uint8 [H, W, 3] to uint8 [3, rows, columns] on the device."""
     if is_gpu(device):
-        return bicubic(on_device(as_channels(image), device), whole(*size))
+        return bicubic(on_device(as_channels(image), device).contiguous(), whole(*size))
     return as_channels(by_pillow(image, whole(*size)))
 
 
@@ -62,7 +62,8 @@ def by_pillow(image: RGBArray, crop: Crop) -> RGBArray:
 def bicubic(images: Tensor, crop: Crop) -> Tensor:
     """uint8 [..., H, W] to uint8 [..., *kept], the bytes that Pillow makes there."""
     height, width = images.shape[-2:]
-    down, across = (_weights(images.shape[i - 2], *(pair[i] for pair in crop), str(images.device)) for i in (0, 1))
+    down = _weights(height, crop.size[0], crop.first[0], crop.kept[0], images.device)
+    across = _weights(width, crop.size[1], crop.first[1], crop.kept[1], images.device)
     exact = images.double()
     if height > 100 * width and crop.size[0] < height:
         return _as_bytes(_as_bytes(down @ exact) @ across.T).to(torch.uint8)
@@ -74,9 +75,16 @@ def _as_bytes(sums: Tensor) -> Tensor:
     return sums.add_(_ONE / 2).div_(_ONE).floor_().clamp_(0, 255)
 
 
+def _weights(before: int, after: int, first: int, kept: int, device: torch.device) -> Tensor:
+    """How much of each pixel ``kept`` resized ones from ``first`` on take, whole numbers in float64 [kept, before]."""
+    pixels, shares = (on_device(each, device) for each in _taps(before, after, first, kept))
+    # Added, not written: beyond the border shares are 0, at a pixel that may have one already.
+    return torch.zeros(kept, before, dtype=torch.float64, device=device).scatter_add_(1, pixels, shares)
+
+
 @lru_cache(256)
-def _weights(before: int, after: int, first: int, kept: int, device: str) -> Tensor:
-    """How much of each pixel ``kept`` resized ones from ``first`` on take, whole numbers in float64 [kept, before].
+def _taps(before: int, after: int, first: int, kept: int) -> tuple[Tensor, Tensor]:
+    """The pixels that the kernel reaches, int64 [kept, taps], and how much of them is taken, float64; see `_weights`.
 
     Shrinking widens the kernel, so that every pixel counts (antialiasing); pixels beyond the border do not. A row sums
     to about 2**22.
@@ -87,13 +95,11 @@ def _weights(before: int, after: int, first: int, kept: int, device: str) -> Ten
     start = np.maximum((centres - _REACH * widening + 0.5).astype(np.int64), 0)
     end = np.minimum((centres + _REACH * widening + 0.5).astype(np.int64), before)
     pixels = start[:, None] + np.arange((end - start).max())
-    inside = pixels < end[:, None]
-    values = np.where(inside, _kernel((pixels - centres[:, None] + 0.5) * (1.0 / widening)), 0.0)
+    values = _kernel((pixels - centres[:, None] + 0.5) * (1.0 / widening))
+    values = np.where(pixels < end[:, None], values, 0.0)
     shares = values * (1.0 / values.cumsum(axis=1)[:, -1:])  # summed in Pillow's order
-    dense = np.zeros((kept, before))
-    rows, places = inside.nonzero()
-    dense[rows, pixels[inside]] = np.trunc(shares * _ONE + np.where(shares < 0, -0.5, 0.5))[rows, places]
-    return torch.from_numpy(dense).to(device)
+    whole_numbers = np.trunc(shares * _ONE + np.where(shares < 0, -0.5, 0.5))
+    return torch.from_numpy(np.minimum(pixels, before - 1)), torch.from_numpy(whole_numbers)
 
 
 def _kernel(offsets: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 import torch
 
+from car_core.device import is_gpu
+
 Seconds: TypeAlias = dict[str, float]
 """Wall time by stage; 0 for one that is not there yet, as `collections.defaultdict` has it."""
 
@@ -27,7 +29,7 @@ def timed_all(accounts: list[Seconds], stage: str, device: torch.device) -> Iter
     try:
         yield
     finally:
-        if device.type == "cuda":
+        if is_gpu(device):
             torch.cuda.synchronize(device)
         elapsed = time.perf_counter() - start
         for account in accounts:

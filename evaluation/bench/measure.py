@@ -21,6 +21,7 @@ from PIL import Image
 
 from car_core import CaR, CaRConfig, Segmentation
 from car_core.config import CRFConfig, Precision, Profile
+from car_core.passes import Passes
 from car_core.precision import dtype_of
 from car_core.segmentation import RGBArray
 from car_core.unrefined import refined
@@ -184,21 +185,30 @@ def decoded(file: bytes) -> RGBArray:
 
 
 def encoder_speeds(subject: Subject, *, repeats: int) -> tuple[float, list[EncoderSpeed]]:
-    """The machine's matrix products in GFLOP/s, in the models' precision, and trunk and classifier beside them."""
+    """The machine's matrix products in GFLOP/s, in the models' precision, and trunk and classifier beside them.
+
+    The classifier has an image's prompted images, the trunk one image; on a GPU each a full pass.
+    """
     car, device = subject.car, subject.car.device
     image = decoded(subject.files[0])
     tower, classifier = car.proposal_tower, car.classifier_tower
-    pixels = tower.preprocess(image, car.config.max_patches)[None]
-    prompted = [torch.stack([classifier.preprocess(image)] * len(subject.queries))]
+    # Passes that are filled where they are shared: else their padding would count as work.
+    pixels = [tower.preprocess(image, car.config.max_patches)[None]] * _filling(car.trunk_passes, 1)
+    crops = [classifier.preprocess(image)] * _filling(car.classifier_passes, len(subject.queries))
+    prompted = [torch.stack(crops).to(device)]
     product, product_operations = matrix_product(device, dtype_of(car.precision, device))
     work: dict[str, Callable[[], object]] = {
-        "trunk": lambda: tower.trunk(pixels),
+        "trunk": lambda: car.trunk_passes.encode(tower.trunk, pixels),
         "classifier": lambda: car.classifier_passes.encode(classifier.encode, prompted),
     }
     peak_timing, *found = timings([product, *work.values()], repeats, device)
     peak = product_operations / min(peak_timing.busy) / 1e9
     counted = {name: operations(piece) / 1e9 for name, piece in work.items()}
     return peak, [_speed(name, counted[name], timing, peak) for name, timing in zip(work, found, strict=True)]
+
+
+def _filling(passes: Passes, otherwise: int) -> int:
+    return passes.size if passes.shared else otherwise
 
 
 def _speed(name: str, gflop: float, timing: Timing, peak: float) -> EncoderSpeed:

@@ -18,7 +18,7 @@ from tiny_clip import photo, tiny_clip
 from car_core import CaR, CaRConfig, CRFConfig
 from car_core.refine import crf as crf_module
 from car_core.refine import lattice
-from car_core.refine.crf import CRF_IMAGES, IMPLEMENTATIONS, label_probabilities, mean_field, refine
+from car_core.refine.crf import CRF_IMAGES, label_probabilities, mean_field, refine
 from dataset_adapters import embedded_root
 
 FloatArray = npt.NDArray[np.float32]
@@ -248,7 +248,3 @@ def test_small_images_have_a_lattice_too(size: tuple[int, int]) -> None:
 def test_a_lattice_too_fine_to_number_is_refused() -> None:
     with pytest.raises(ValueError, match="crf: expected kernels wide enough"):
         lattice.Lattice.of(torch.tensor([[0.0] * 5, [1e5] * 5]))
-
-
-def test_implementations() -> None:
-    assert set(IMPLEMENTATIONS) == {"pydensecrf", "torch"}

@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny_clip import photo, tiny_clip
 
-from car_core import CaR, CaRConfig, prompted
+from car_core import CaR, CaRConfig, prompted, resize
 from car_core.clip import ClassifierTower
-from car_core.images import as_channels, binarized, size_of, upsample
-from car_core.prompted import Picture, one_by_one, together
+from car_core.images import as_channels, binarized, upsample
+from car_core.prompted import Picture, drawn_one_by_one, drawn_together
 from car_core.prompts import PROMPTS
 
 SUBSETS = [names for n in range(len(PROMPTS) + 1) for names in itertools.combinations(PROMPTS, n)]
@@ -38,7 +38,7 @@ def test_together_is_one_by_one(prompts: tuple[str, ...], gray_weights: str) -> 
         ClassifierTower(tiny_clip(4), feature="last_block"),
         Picture.of(photo(70, 91), prompts, gray_weights),
     )
-    expected, found = (way(picture, masks(70, 91), tower) for way in (one_by_one, together))
+    expected, found = (way(picture, masks(70, 91), tower) for way in (drawn_one_by_one, drawn_together))
     assert found.dtype == torch.uint8
     assert torch.equal(found, expected)
 
@@ -50,10 +50,10 @@ def test_together_is_one_by_one_at_any_size(size: tuple[int, int], monkeypatch: 
         ClassifierTower(tiny_clip(4), feature="last_block"),
         Picture.of(photo(*size), ("blur", "circle"), "rgb"),
     )
-    expected = one_by_one(picture, masks(*size), tower)
-    assert torch.equal(together(picture, masks(*size), tower), expected)
-    monkeypatch.setattr(prompted, "_AT_ONCE", 24 * size[0] * size[1] * 2)
-    assert torch.equal(together(picture, masks(*size), tower), expected)
+    expected = drawn_one_by_one(picture, masks(*size), tower)
+    assert torch.equal(drawn_together(picture, masks(*size), tower), expected)
+    monkeypatch.setattr(prompted, "_AT_ONCE", 24 * max(size[0], 64) * max(size[1], 64) * 2)
+    assert torch.equal(drawn_together(picture, masks(*size), tower), expected)
 
 
 def test_a_car_that_draws_together_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,8 +67,8 @@ def test_a_car_that_draws_together_finds_the_same(monkeypatch: pytest.MonkeyPatc
         return found.label_map, *(step.scores for step in found.steps)
 
     expected = segment()
-    monkeypatch.setattr(prompted, "is_gpu", lambda device: True)
-    monkeypatch.setattr(prompted, "on_device", lambda values, device: values.to(device))
+    for module in (prompted, resize):
+        monkeypatch.setattr(module, "is_gpu", lambda device: True)
     for own, other in zip(segment(), expected, strict=True):
         np.testing.assert_array_equal(own, other)
 
@@ -82,4 +82,4 @@ def test_binarized_is_what_an_upsampled_proposal_is_above() -> None:
 
 def test_channels_come_first() -> None:
     image = photo(4, 6)
-    assert as_channels(image).shape == (3, *size_of(image))
+    np.testing.assert_array_equal(as_channels(image), image.transpose(2, 0, 1))

@@ -20,6 +20,7 @@ from dataset_adapters.images import MAX_PIXELS_VARIABLE
 from evaluation import suite as suite_module
 from evaluation.benchmark import BenchmarkError, load_benchmark, parse_settings, resolve_config
 from evaluation.cli import app
+from evaluation.engines.processes import Processes
 from evaluation.runner import RunOptions, evaluate
 from evaluation.suite import run_suite
 from evaluation.sweep import as_suite, grid, load_preset, one_at_a_time, parse_axes, preset_names, sweep_of
@@ -386,3 +387,29 @@ def test_a_point_that_is_behind_goes_first(tiny_run: Any, tmp_path: Path) -> Non
     for name, run in cut.runs.items():
         assert counts(run.path) == counts(whole.runs[name].path)
         assert comparable(run.path) == comparable(whole.runs[name].path)
+
+
+def test_points_share_the_processes_that_refine_and_their_answers(
+    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pool for all points; what two of them would refine alike is refined once, and takes the second no time."""
+    pools, tasks = [], []
+    start, submit = Processes.start, Processes.submit
+    monkeypatch.setattr(Processes, "start", lambda self: (pools.append(1), start(self))[1])
+    monkeypatch.setattr(Processes, "submit", lambda self, task: (tasks.append(1), submit(self, task))[1])
+    settings = tiny_run.options(settings={**FAST, "crf": {"iterations": 1}, "recurrence": "full"}).settings
+    suite = as_suite(sweep_of(["theta=0.048,0.0480001"]), "voc21", profile=None, settings=settings)
+    common = {"data_root": tiny_run.data_root, "weights": "random:1", "workers": 0, "limit": 3, "quiet": True}
+    here = run_suite(suite, out=tmp_path / "here", refine_workers=0, **common)
+    assert (pools, tasks) == ([], [])
+    beside = run_suite(suite, out=tmp_path / "beside", refine_workers=1, **common)
+    assert (len(pools), len(tasks)) == (1, 3)
+    first, second = beside.runs
+    for name, run in here.runs.items():
+        assert counts(beside.runs[name].path) == counts(run.path)
+    spent = [
+        [json.loads(line)["seconds"]["refine"] for line in (beside.runs[name].path / "samples.jsonl").open()]
+        for name in (first, second)
+    ]
+    assert all(spent[0])
+    assert not any(spent[1])
