@@ -195,7 +195,7 @@ def _groups(tasks: Sequence[Task], jobs: int) -> list[list[int]]:
 def _run_in_processes(groups: Sequence[Sequence[Task]], jobs: int, take: Tell) -> list[list[Finished]]:
     """What each group gives, in order. One that fails, and a signal, end the others after their samples at hand.
 
-    take: gets what happens to the runs. Raises what the first of them failed with, or Interrupted.
+    take: gets what happens to the runs; where it fails, they end as well. Raises what failed first, or Interrupted.
     """
     failure, spawn = None, get_context("spawn")
     news: SimpleQueue[News] = spawn.SimpleQueue()
@@ -219,12 +219,15 @@ def _first_failure(
     futures: Sequence[Future[list[Finished]]], stop: StopRequest, news: SimpleQueue[News], take: Tell
 ) -> BaseException | None:
     """Wait for the groups: an error as soon as there is one, None once all are done or a signal asks for an end."""
-    for done in _as_they_end(futures, news, take):
-        if stop.asked:
-            break
-        for future in done:
-            if failure := future.exception():
-                return failure
+    try:
+        for done in _as_they_end(futures, news, take):
+            if stop.asked:
+                break
+            for future in done:
+                if failure := future.exception():
+                    return failure
+    except Exception as error:  # of `take`, e.g. of a full disk
+        return error
     return None
 
 
@@ -242,11 +245,16 @@ def _as_they_end(
 
 def _end_early(futures: Sequence[Future[list[Finished]]], news: SimpleQueue[News], take: Tell) -> None:
     """Let no further group begin and the others end after their samples at hand; further signals hurry them."""
+
+    def try_to_take(own: News) -> None:
+        with suppress(Exception):  # what ended the suite is what is told
+            take(own)
+
     begun = [future for future in futures if not future.cancel()]
     for ask in (pass_on, pass_on, kill_pool):
         ask()
         with suppress(Interrupted):
-            for _ in _as_they_end(begun, news, take):
+            for _ in _as_they_end(begun, news, try_to_take):
                 pass
             break
 
