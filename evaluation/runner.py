@@ -150,12 +150,15 @@ def run_prepared(prepared: Prepared, options: RunOptions) -> Run:
 
 
 def run_side_by_side(
-    tasks: Sequence[tuple[Prepared, RunOptions]], on_finish: Callable[[int, Run], None] = lambda i, run: None
+    tasks: Sequence[tuple[Prepared, RunOptions]],
+    on_finish: Callable[[int, Run], None] = lambda i, run: None,
+    on_start: Callable[[int], None] = lambda i: None,
 ) -> list[Run]:
     """The runs that were prepared with these options, each batch of samples in all of them before the next.
 
-    What their models remember of the samples at hand is so of use to the next run. on_finish: called with each
-    finished run and its place. Raises as `evaluate`; the others are then closed as an interrupted run is.
+    What their models remember of the samples at hand is so of use to the next run. on_start: called with each place
+    once the folders of all runs have taken them, before any sample. on_finish: called with each finished run and its
+    place. Raises as `evaluate`; the others are then closed as an interrupted run is.
     """
     runs: dict[int, Run] = {}
 
@@ -167,7 +170,9 @@ def run_side_by_side(
     with stop_request() as stop, Refiners() as refiners, ExitStack() as stack:
         beside = Beside(stop, refiners)
         going = [stack.enter_context(closing(finish(i, _steps(*task, beside)))) for i, task in enumerate(tasks)]
-        at = dict.fromkeys(going, 0)
+        at = {steps: next(steps) for steps in going}
+        for i in range(len(tasks)):
+            on_start(i)
         while at:
             behind = min(at, key=lambda steps: at[steps])
             batch = next(behind, None)
@@ -180,7 +185,7 @@ def run_side_by_side(
 
 
 def _steps(prepared: Prepared, options: RunOptions, beside: Beside) -> Generator[int, None, Run]:
-    """One run, giving the number of each batch of the data set before it goes on with it."""
+    """One run, giving the number of each batch of the data set before it goes on with it; one at least."""
     header = _header(prepared, options)
     path = _folder_of(header, options)
     own = replace(prepared.scorer, folder=path, saving=options.saving)
@@ -198,6 +203,8 @@ def _steps(prepared: Prepared, options: RunOptions, beside: Beside) -> Generator
             tell(f"notice: {notice}")
         if left.positions or store.read_header().status != "complete":
             yield from _segment(store, prepared, own, left, options, beside)
+        else:
+            yield 0
         header = store.read_header()
     if header.status == "complete":
         _write_tables(path)
@@ -345,6 +352,8 @@ def _segment(
     status: Status = "incomplete"
     clock, shrunk = Clock(), set[str]()
     try:
+        with clock.paused():  # for runs beside this one
+            yield left.positions[0] // options.batch_size if left.positions else 0
         if (yield from _segment_rest(store, prepared, scorer, left, options, beside, clock, shrunk)):
             _require_unchanged(prepared, options)
             status = "complete"

@@ -6,6 +6,7 @@ Runs of one benchmark go side by side, and what depends on none of the settings 
 from __future__ import annotations
 
 import functools
+import json
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
@@ -28,6 +29,7 @@ from car_core.weights import load_clip
 from dataset_adapters.sample import find_sources
 from evaluation.benchmark import ALL, CAR, BenchmarkError, load_benchmark
 from evaluation.engines.processes import WorkerError
+from evaluation.identity import code_digest
 from evaluation.interrupts import (
     Interrupted,
     StopRequest,
@@ -44,9 +46,15 @@ from evaluation.runner import Run, RunOptions, prepare, run_folder, run_side_by_
 from evaluation.suite_book import News, SuiteBook, Tell, ignore
 from evaluation.suite_files import Suite, SuiteRun
 from evaluation.telling import tell
+from results import identity_of
 from results.pictures import Example, contact_sheet, save_png
 
 CONTACT_SHEET = "contact-sheet.png"
+# Fields of `RunOptions` that change numbers.
+_OF_FIGURES = (
+    *("benchmark", "data_root", "weights", "method", "profile", "settings", "split", "places", "source", "protocol"),
+    *("names", "precision", "limit", "shard"),
+)
 _POLL_SECONDS = 0.2  # between two looks at whether to stop
 _tell_parent: Tell = ignore  # in a process of a pool: passes news on to the suite's
 
@@ -83,7 +91,7 @@ def run_suite(suite: Suite, *, out: Path | None = None, jobs: int = 1, **common:
         "points": {entry.name: dict(entry.point) for entry in suite.runs if entry.point is not None},
         "paper": {entry.name: entry.paper for entry in suite.runs if entry.paper is not None},
     }
-    with SuiteBook(path, {entry.name: own.out for entry, own in tasks}, has_lines=jobs > 1, **index) as book:
+    with _book(path, {entry.name: own for entry, own in tasks}, has_lines=jobs > 1, **index) as book:
         finished = dict(zip((entry.name for entry in suite.runs), _run_all(tasks, jobs, book.take), strict=True))
     sections = {name: examples for name, (_, examples) in finished.items() if examples}
     if sections:
@@ -102,11 +110,23 @@ def run_methods(options: RunOptions) -> FinishedSuite:
     name, asked = f"methods-{options.benchmark}", _by_method(options)
     path = options.out or DEFAULT_RUNS / name
     tasks = {each.method: (SuiteRun(benchmark=options.benchmark, variant=each.method), each) for each in asked}
-    folders = {each.method: each.out for each in asked}
     index = {"suite": name, "title": f"Methods on {options.benchmark}", "kind": "methods"}
-    with SuiteBook(path, folders, has_lines=False, **index) as book:
+    with _book(path, {each.method: each for each in asked}, has_lines=False, **index) as book:
         finished = {method: _in_own_process(task, book.take_as(method))[0] for method, task in tasks.items()}
     return FinishedSuite(path, finished)
+
+
+def _book(path: Path, runs: Mapping[str, RunOptions], *, has_lines: bool, **index: Any) -> SuiteBook:
+    """The book of runs with these options by name; index: further arguments of `write_suite`."""
+    may_be_refused = any(own.out and not own.fresh for own in runs.values())
+    request = _request(runs)
+    return SuiteBook(path, runs.keys(), request, has_lines=has_lines, may_be_refused=may_be_refused, **index)
+
+
+def _request(runs: Mapping[str, RunOptions]) -> str:
+    """Hash of what the figures of these runs depend on, as far as it is known before their models are loaded."""
+    asked = {name: {key: getattr(options, key) for key in _OF_FIGURES} for name, options in runs.items()}
+    return identity_of({"runs": json.dumps(asked, sort_keys=True, default=str), "code": code_digest()})
 
 
 def _by_method(options: RunOptions) -> list[RunOptions]:
@@ -175,7 +195,7 @@ def _groups(tasks: Sequence[Task], jobs: int) -> list[list[int]]:
 def _run_in_processes(groups: Sequence[Sequence[Task]], jobs: int, take: Tell) -> list[list[Finished]]:
     """What each group gives, in order. One that fails, and a signal, end the others after their samples at hand.
 
-    take: gets what happens to the runs. Raises what the first of them failed with, or Interrupted.
+    take: gets what happens to the runs; where it fails, they end as well. Raises what failed first, or Interrupted.
     """
     failure, spawn = None, get_context("spawn")
     news: SimpleQueue[News] = spawn.SimpleQueue()
@@ -199,12 +219,15 @@ def _first_failure(
     futures: Sequence[Future[list[Finished]]], stop: StopRequest, news: SimpleQueue[News], take: Tell
 ) -> BaseException | None:
     """Wait for the groups: an error as soon as there is one, None once all are done or a signal asks for an end."""
-    for done in _as_they_end(futures, news, take):
-        if stop.asked:
-            break
-        for future in done:
-            if failure := future.exception():
-                return failure
+    try:
+        for done in _as_they_end(futures, news, take):
+            if stop.asked:
+                break
+            for future in done:
+                if failure := future.exception():
+                    return failure
+    except Exception as error:  # of `take`, e.g. of a full disk
+        return error
     return None
 
 
@@ -222,11 +245,16 @@ def _as_they_end(
 
 def _end_early(futures: Sequence[Future[list[Finished]]], news: SimpleQueue[News], take: Tell) -> None:
     """Let no further group begin and the others end after their samples at hand; further signals hurry them."""
+
+    def try_to_take(own: News) -> None:
+        with suppress(Exception):  # what ended the suite is what is told
+            take(own)
+
     begun = [future for future in futures if not future.cancel()]
     for ask in (pass_on, pass_on, kill_pool):
         ask()
         with suppress(Interrupted):
-            for _ in _as_they_end(begun, news, take):
+            for _ in _as_they_end(begun, news, try_to_take):
                 pass
             break
 
@@ -274,9 +302,12 @@ def _run_group(tasks: Sequence[Task], models: Models | None = None, take: Tell |
             stop.raise_if_asked()
             tell(entry.name)
             prepared.append((prepare(options, make_car=models.make), options))
-            take(News(entry.name, run_folder(*prepared[-1])))
         stop.raise_if_asked()
-        runs = run_side_by_side(prepared, lambda i, run: take(News.of_finished(names[i], run)))
+        runs = run_side_by_side(
+            prepared,
+            on_finish=lambda i, run: take(News.of_finished(names[i], run)),
+            on_start=lambda i: take(News(names[i], run_folder(*prepared[i]))),
+        )
         return [
             (run, previews(own, entry.pictures, before_each=stop.raise_if_asked))
             for run, (own, _), (entry, _) in zip(runs, prepared, tasks, strict=True)

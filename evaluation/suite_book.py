@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from evaluation.metrics import metrics_for
 from evaluation.runner import Run
 from evaluation.telling import tell
-from results import StoreError, write_suite, write_suite_index
+from results import StoreError, is_suite, read_suite_index, write_suite, write_suite_index
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,30 @@ def _figure(run: Run) -> str:
 class SuiteBook:
     """The folder of a suite at work; a context that closes it as complete, or as incomplete where an error ends it.
 
-    folders: of the runs by name, None where it is known only once the run has begun. index: further arguments of
-    `write_suite`. has_lines: whether a line is printed for each run that finishes; in CI there is none.
-    Nothing is written before the first run begins, so that a mistake of the user's leaves no folder.
+    names: of the runs. request: hash of what the suite was asked for; where suite.json is of the same one, the runs
+    begun before are known from there. index: further arguments of `write_suite`. has_lines: whether a line is printed
+    for each run that finishes; in CI there is none. may_be_refused: whether runs may find others in their folders; the
+    suite.json of another request then stays until all runs have begun.
+    Nothing is written before a run has begun, so that a mistake of the user's leaves no folder.
     """
 
-    def __init__(self, path: Path, folders: Mapping[str, Path | None], *, has_lines: bool, **index: Any) -> None:
-        self.path, self._folders, self._index = path, dict(folders), index
+    def __init__(
+        self,
+        path: Path,
+        names: Iterable[str],
+        request: str,
+        *,
+        has_lines: bool,
+        may_be_refused: bool = False,
+        **index: Any,
+    ) -> None:
+        self.path, self._index = path, {"request": request, **index}
+        before = _runs_before(path, request)
+        self._folders = {name: (before or {}).get(name) for name in names}
+        self._waits_for_all = may_be_refused and before is None and is_suite(path)
         self._has_lines = has_lines and not os.environ.get("CI")
         self._finished = 0
-        self._begun = False
+        self._begun: set[str] = set()
 
     def take(self, news: News) -> None:
         """Keep what has happened to a run, and tell it. What is finished stands in the runs' own files."""
@@ -70,13 +84,18 @@ class SuiteBook:
             if self._has_lines:
                 tell(f"{self._finished}/{len(self._folders)} {news.name}: {news.figure}")
         else:
-            self._begun = True
+            self._begun.add(news.name)
             self._folders[news.name] = news.folder
-            write_suite_index(self.path, runs=self._folders, status="running", **self._index)
+            if self._is_ours():
+                write_suite_index(self.path, runs=self._folders, status="running", **self._index)
 
     def take_as(self, name: str) -> Tell:
         """What takes the news of a run that goes by this name here."""
         return lambda news: self.take(replace(news, name=name))
+
+    def _is_ours(self) -> bool:
+        """Whether the folder is this suite's to write to."""
+        return self._begun == self._folders.keys() if self._waits_for_all else bool(self._begun)
 
     def __enter__(self) -> SuiteBook:
         return self
@@ -86,6 +105,15 @@ class SuiteBook:
     ) -> None:
         if error is None:
             write_suite(self.path, runs=self._folders, **self._index)
-        elif self._begun:
+        elif self._is_ours():
             with suppress(OSError, StoreError):  # what ended the suite is what is told
                 write_suite(self.path, runs=self._folders, status="incomplete", **self._index)
+
+
+def _runs_before(path: Path, request: str) -> dict[str, Path | None] | None:
+    """The runs of the suite in a folder, where it is of this request; None where another or none is there."""
+    with suppress(StoreError):
+        found = read_suite_index(path)
+        if found.request == request:
+            return {name: path / run if run else None for name, run in found.runs.items()}
+    return None

@@ -42,6 +42,8 @@ class SuiteIndex(BaseModel):
     """Of a sweep: the paper's figure for a run, percent."""
     kind: SuiteKind = "runs"
     """methods: the runs are of one benchmark with one method each, every one in a process of its own."""
+    request: str | None = None
+    """Hash of what was asked for and of the code: a start with the same one goes on with the runs named here."""
 
 
 def write_suite(
@@ -53,13 +55,14 @@ def write_suite(
     paper: Mapping[str, float] | None = None,
     kind: SuiteKind = "runs",
     status: SuiteStatus = "complete",
+    request: str | None = None,
 ) -> tuple[Path, Path]:
     """Write suite.json as `write_suite_index` does, table.md and table.csv; returns the paths of the tables.
 
     Raises:
         StoreError: a run is unreadable, or one of a complete suite is missing.
     """
-    write_suite_index(path, suite, title, runs, points, paper, kind, status)
+    write_suite_index(path, suite, title, runs, points, paper, kind, status, request)
     return write_suite_tables(path)
 
 
@@ -72,11 +75,12 @@ def write_suite_index(
     paper: Mapping[str, float] | None = None,
     kind: SuiteKind = "runs",
     status: SuiteStatus = "complete",
+    request: str | None = None,
 ) -> None:
     """Write suite.json alone.
 
     runs: the folder of each run, None for one that has not begun. points, paper: of a sweep, what each run sets, and
-    the paper's figures for those that have one. kind, status: see `SuiteIndex`.
+    the paper's figures for those that have one. kind, status, request: see `SuiteIndex`.
     """
     path.mkdir(parents=True, exist_ok=True)
     index = SuiteIndex(
@@ -87,6 +91,7 @@ def write_suite_index(
         points={name: dict(point) for name, point in (points or {}).items()},
         paper=dict(paper or {}),
         kind=kind,
+        request=request,
     )
     write_atomically(path / SUITE_FILE, strict_json.dumps(index.model_dump(), indent=1) + "\n")
 
@@ -110,7 +115,7 @@ def read_suite_table(path: Path) -> Table:
     from results.sweep_table import sweep_table
     from results.tables import suite_table
 
-    index, headers = _read_index(path), read_runs(path)
+    index, headers = read_suite_index(path), read_runs(path)
     if index.points:
         table = sweep_table(index.title, headers, index.points, index.paper)
     else:
@@ -150,7 +155,7 @@ def run_paths(path: Path) -> dict[str, Path]:
     """
     if not is_suite(path):
         return {path.name: path}
-    index = _read_index(path)
+    index = read_suite_index(path)
     folders = {name: path / run for name, run in index.runs.items() if run is not None}
     return {name: run for name, run in folders.items() if index.status == "complete" or _is_finished(run)}
 
@@ -158,7 +163,7 @@ def run_paths(path: Path) -> dict[str, Path]:
 def missing_runs(path: Path) -> list[str]:
     """The names of a suite's runs that are not finished; none for a run directory. Raises StoreError."""
     finished = run_paths(path)
-    return [name for name in _read_index(path).runs if name not in finished] if is_suite(path) else []
+    return [name for name in read_suite_index(path).runs if name not in finished] if is_suite(path) else []
 
 
 def require_finished(path: Path) -> None:
@@ -172,7 +177,8 @@ def _is_finished(run: Path) -> bool:
     return store.header_path.exists() and store.read_header().status == "complete"
 
 
-def _read_index(path: Path) -> SuiteIndex:
+def read_suite_index(path: Path) -> SuiteIndex:
+    """suite.json of a suite's folder. Raises StoreError: there is none, or it is damaged."""
     file = path / SUITE_FILE
     try:
         return SuiteIndex.model_validate(strict_json.loads(file.read_bytes()))

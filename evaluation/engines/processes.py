@@ -85,15 +85,20 @@ class Processes(Generic[Task, Answer]):
         """End the processes; tasks that have not begun never do.
 
         They are asked first: one that is killed leaves behind what it shares with others by name, such as locks.
+        A signal while they end has all of them killed.
         """
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._ask.send_bytes(b"-")
-        last = time.monotonic() + _LEAVE_SECONDS
-        for process in self._processes:
-            process.stop(patience=max(0.0, last - time.monotonic()))
-        self._threads.shutdown()
-        self._ask.close()
-        self._leave.close()
+        try:
+            self._ask.send_bytes(b"-")
+            last = time.monotonic() + _LEAVE_SECONDS
+            for process in self._processes:
+                process.stop(patience=max(0.0, last - time.monotonic()))
+        finally:  # nothing is left to stop unless this was cut short
+            for process in self._processes:
+                process.stop()
+            self._threads.shutdown()
+            self._ask.close()
+            self._leave.close()
 
     def _do(self, task: Task) -> Answer:
         process = self._idle.get()
@@ -149,10 +154,12 @@ class _Process(Generic[Task, Answer]):
         if self._running:
             process, pipe = self._running
             self._running = None
-            process.join(patience)
-            process.kill()
-            process.join(_JOIN_SECONDS)
-            pipe.close()
+            try:
+                process.join(patience)
+            finally:  # a signal comes here, too
+                process.kill()
+                process.join(_JOIN_SECONDS)
+                pipe.close()
 
 
 def _serve(pipe: Connection, leave: Connection, work: Callable[[Task], Answer]) -> None:

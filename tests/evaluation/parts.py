@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evaluation import suite
 from evaluation.interrupts import stop_request
+from evaluation.suite_book import News
 from results import StoreError
 
 
@@ -31,6 +33,17 @@ def slow_or_failing(tasks: Sequence[Any]) -> list[Any]:
         (folder / "asked").touch()
         _until((folder / "end").exists)
         (folder / "ended").touch()
+        stop.raise_if_asked()
+    return []
+
+
+def telling(tasks: Sequence[Any]) -> list[Any]:
+    """A part that tells of its start and ends when it is asked to; `ended` beside its folder says so."""
+    [(entry, options)] = tasks
+    with stop_request() as stop:
+        suite._tell_parent(News(entry.name, options.out))
+        _until(lambda: stop.asked)
+        options.out.with_name("ended").touch()
         stop.raise_if_asked()
     return []
 

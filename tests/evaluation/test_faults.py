@@ -5,6 +5,7 @@ The runs are processes forked from this one, which has torch loaded: a run takes
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -24,7 +25,7 @@ from typing import Any
 import pandas  # noqa: F401  before a fork, so that no program loads it anew
 import pytest
 import torch
-from parts import slow_or_failing
+from parts import slow_or_failing, telling
 from PIL import Image
 from tqdm import tqdm
 from waiting import is_running, wait_until
@@ -38,8 +39,9 @@ from evaluation import suite as suite_module
 from evaluation.cli import app
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.interrupts import Interrupted, stop_request
-from evaluation.runner import evaluate
-from evaluation.suite_files import Suite
+from evaluation.runner import RunOptions, evaluate
+from evaluation.suite_book import News
+from evaluation.suite_files import Suite, SuiteRun
 from results import RunDirectory, StoreError
 
 # One step over few texts: these runs are about what surrounds the method.
@@ -610,6 +612,23 @@ def test_a_signal_ends_what_goes_on_after_a_part_failed(
     assert "the same command goes on" in run.errors
     assert "Traceback" not in run.errors
     wait_until(lambda: not any(is_running(child) for child in children))
+
+
+def test_a_suite_whose_index_cannot_be_written_ends_after_the_samples_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite_module, "_run_group", telling)
+    taken = []
+
+    def take(news: News) -> None:
+        taken.append(news)
+        raise OSError(errno.ENOSPC, f"no space, {len(taken)}")
+
+    task = SuiteRun(benchmark="mini-voc"), RunOptions("mini-voc", out=tmp_path / "run")
+    with pytest.raises(OSError, match="no space, 1"):
+        suite_module._run_in_processes([[task]], 1, take)
+    assert (tmp_path / "ended").exists()
+    assert taken == [News("mini-voc", tmp_path / "run")]
 
 
 def test_a_process_of_a_pool_stops_at_once_only_when_its_parent_says_so_twice(monkeypatch: pytest.MonkeyPatch) -> None:

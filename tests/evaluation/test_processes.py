@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
@@ -18,9 +19,11 @@ from waiting import is_running, wait_until
 
 from evaluation.engines import processes as module
 from evaluation.engines.processes import Processes
+from evaluation.interrupts import Interrupted
 
 FAST = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
 NEVER = 600
+PATIENT = 30  # longer than any process takes to end by itself, so that one that was killed is a failure
 
 
 def pid_after(seconds: float) -> int:
@@ -45,7 +48,7 @@ def test_a_suite_in_several_processes_leaves_nothing_to_clean_up(tiny_run: Any, 
 
 
 def test_processes_that_are_closed_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LEAVE_SECONDS", NEVER)
+    monkeypatch.setattr(module, "_LEAVE_SECONDS", PATIENT)
     ended: list[int | None] = []
     original = multiprocessing.Process.join
 
@@ -64,7 +67,7 @@ def test_processes_that_are_closed_end_by_themselves(monkeypatch: pytest.MonkeyP
 def test_the_task_at_hand_is_finished_and_what_waits_never_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LEAVE_SECONDS", NEVER)
+    monkeypatch.setattr(module, "_LEAVE_SECONDS", PATIENT)
     processes: Processes[Path, int] = Processes(pid_after_a_while, 1)
     at_hand, waiting = (processes.submit(tmp_path / name) for name in ("at-hand", "waiting"))
     wait_until((tmp_path / "at-hand").exists)
@@ -88,6 +91,33 @@ def test_what_does_not_go_is_killed(monkeypatch: pytest.MonkeyPatch, stuck: str)
     processes.close()
     assert not is_running(pid)
     assert hanging is None or hanging.exception()
+
+
+def test_a_signal_while_processes_end_kills_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LEAVE_SECONDS", PATIENT)
+    original, processes = multiprocessing.Process.join, Processes[float, int](pid_after, 3)
+    processes.start()
+    children = multiprocessing.active_children()
+    hanging = [processes.submit(NEVER) for _ in children]
+    wait_until(lambda: all(future.running() for future in hanging))
+    signals: list[int] = []
+
+    def join(process: Any, timeout: float | None = None) -> None:
+        if threading.current_thread() is threading.main_thread() and not signals:
+            signals.append(signal.SIGINT)
+            raise Interrupted(signal.SIGINT)
+        original(process, timeout)
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(multiprocessing.Process, "join", join)
+            with pytest.raises(Interrupted):
+                processes.close()
+        assert not any(is_running(child.pid or 0) for child in children)
+        assert all(future.done() for future in hanging)
+    finally:
+        for child in children:
+            child.kill()
 
 
 def test_what_hangs_is_not_asked_but_killed(monkeypatch: pytest.MonkeyPatch) -> None:
