@@ -154,7 +154,7 @@ def test_failed_samples_set_the_exit_status(small: Path, monkeypatch: pytest.Mon
     def fail(*_: Any, **__: Any) -> Any:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(CaR, "segment_batch", fail)
+    monkeypatch.setattr(CaR, "unrefined_batch", fail)
     monkeypatch.setattr(suite_module, "previews", lambda *_, **__: [])
     result = car("suite", "small", "--limit=1", "--out=all")
     assert (result.exit_code, "3 of 3 samples failed" in result.stderr) == (3, True)
