@@ -86,7 +86,10 @@ def test_an_example_on_a_phone(open_demo: Any) -> None:
     page.get_by_text("aeroplane, car, bird, horse").click()
     page.locator("#picture img").first.wait_for()
     page.get_by_text("Thresholds: theta, eta, lambda").click()
-    page.locator("#theta input[type=number]").fill("1")  # all are dropped: the longest words of the table
+    box = page.locator("#theta input[type=number]")
+    box.fill("1")  # all are dropped: the longest words of the table
+    box.blur()
+    page.wait_for_function("document.querySelector('#theta input[type=range]').value == 1")  # the page knows of it
     page.locator("#segment").click()
     page.locator("#result .outcome", has_text="dropped in step 1").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
@@ -94,7 +97,9 @@ def test_an_example_on_a_phone(open_demo: Any) -> None:
         "[...document.querySelectorAll('#result .scroll')].every((e) => e.scrollWidth <= e.clientWidth)"
     )
     # The result comes right after the button, before examples and thresholds, and is what is seen.
-    button, found, more = (page.locator(part).bounding_box() for part in ("#segment", "#found", "#more"))
-    assert 0 < found["y"] - (button["y"] + button["height"]) < 40
-    assert found["y"] + found["height"] <= more["y"]
+    # Waited for, as leaving the field and the button each bring a result.
+    box_of = "(id) => document.getElementById(id).getBoundingClientRect()"
+    gap = f"({box_of})('found').top - ({box_of})('segment').bottom"
+    page.wait_for_function(f"0 < {gap} && {gap} < 40")
+    page.wait_for_function(f"({box_of})('found').bottom <= ({box_of})('more').top")
     page.wait_for_function("Math.abs(document.getElementById('found').getBoundingClientRect().top) < 5")

@@ -93,6 +93,18 @@ def when_all_are_at_work(monkeypatch: pytest.MonkeyPatch, records: int, node: An
     monkeypatch.setattr(engine._Dispatcher, "_hand_out", hand_out)
 
 
+def begin_when_ready(monkeypatch: pytest.MonkeyPatch, actors: int) -> None:
+    """Give out no sample before so many actors are there: samples are quick, and the first would do them all."""
+    original, begun = engine._Dispatcher._hand_out, list[bool]()
+
+    def hand_out(dispatcher: Any) -> None:
+        if begun or len(dispatcher.idle) == actors:
+            begun.append(True)
+            original(dispatcher)
+
+    monkeypatch.setattr(engine._Dispatcher, "_hand_out", hand_out)
+
+
 def raylet(node: Any) -> int:
     return int(node.all_processes["raylet"][0].process.pid)
 
@@ -149,6 +161,7 @@ def test_an_actor_and_a_node_killed_on_the_way_change_no_bit(
     with monkeypatch.context() as patch:
         # The head's actor is killed first, so that only the other node's is left when that goes, too.
         second = nodes.worker_nodes.copy().pop()
+        begin_when_ready(patch, 2)
         at_record(patch, {2: lambda: kill_an_actor_of(nodes.head_node)})
         when_all_are_at_work(patch, 3, second, lambda: kill_node(nodes, second))
         found = evaluate(RunOptions(**{**vars(options), **on_the_cluster}))
