@@ -276,13 +276,10 @@ class CaR:
             return Picture.of(image, prompts, self.config.gray_weights)
 
     def _encode(self, images: Sequence[RGBArray], accounts: Sequence[Seconds]) -> list[EncodedImage]:
-        if self.memory is None:
-            return self._proposal.encode(images, accounts)
-        return [self._recalled_encoding(*each) for each in zip(images, accounts, strict=True)]
+        def encode(places: list[int]) -> list[EncodedImage]:
+            return self._proposal.encode([images[i] for i in places], [accounts[i] for i in places])
 
-    def _recalled_encoding(self, image: RGBArray, account: Seconds) -> EncodedImage:
-        inputs = self._trunk_inputs(image)
-        return self._recalled("trunk", inputs, lambda: self._proposal.encode([image], [account])[0])
+        return self._recalled_all("trunk", [self._trunk_inputs(image) for image in images], encode)
 
     def _trunk_inputs(self, image: RGBArray) -> tuple[object, ...]:
         config = self.config
@@ -290,6 +287,13 @@ class CaR:
 
     def _recalled(self, stage: str, inputs: tuple[object, ...], compute: Callable[[], Result]) -> Result:
         return compute() if self.memory is None else self.memory.recall(stage, inputs, compute)
+
+    def _recalled_all(
+        self, stage: str, inputs: Sequence[tuple[object, ...]], compute: Callable[[list[int]], list[Result]]
+    ) -> list[Result]:
+        if self.memory is None:
+            return compute(list(range(len(inputs))))
+        return self.memory.recall_all(stage, inputs, compute)
 
     def _again(
         self, job: _Job, queries: Sequence[str], *, background: Sequence[str], prompts: tuple[str, ...] | None
@@ -334,10 +338,15 @@ class CaR:
         """Run g on each job's new masks."""
         if not new:
             return
-        alone = self.memory is not None
-        features = [self._recalled_features(*each) for each in new] if alone else self._features(new)
+        # A job's at once, so that they are in the passes that they are in without a memory.
+        inputs = [self._classifier_inputs(*each) for each in new]
+        features = self._recalled_all("classifier", inputs, lambda places: self._features([new[i] for i in places]))
         for (job, masks), part in zip(new, features, strict=True):
             job.features.update(zip(masks, part, strict=True))
+
+    def _classifier_inputs(self, job: _Job, masks: dict[bytes, RGBArray]) -> tuple[object, ...]:
+        settings = (self.config.classifier_feature, self.config.gray_weights)
+        return *self._of_classifier, *settings, job.picture.image, list(masks), job.picture.prompts
 
     def _features(self, new: list[tuple[_Job, dict[bytes, RGBArray]]]) -> list[Tensor]:
         """g's features [n, E] of each job's n masks, drawn into its image."""
@@ -345,12 +354,6 @@ class CaR:
         with timed_all([job.seconds for job, _ in new], "classifier", self.device):
             rows = self.classifier_passes.encode(self.classifier_tower.encode, prompted)
             return [torch.stack(own) for own in rows]
-
-    def _recalled_features(self, job: _Job, masks: dict[bytes, RGBArray]) -> Tensor:
-        # All of a step at once, so that they are in the passes that they are in without a memory.
-        settings = (self.config.classifier_feature, self.config.gray_weights)
-        inputs = (*self._of_classifier, *settings, job.picture.image, list(masks), job.picture.prompts)
-        return self._recalled("classifier", inputs, lambda: self._features([(job, masks)])[0])
 
     def _prompted_images(self, job: _Job, masks: list[RGBArray]) -> Tensor:
         """Preprocessed for g, uint8 [n, size, size, 3]."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -58,17 +58,27 @@ class StageMemory:
 
     def recall(self, stage: str, inputs: tuple[object, ...], compute: Callable[[], Result]) -> Result:
         """The stage's result for these inputs: arrays, tensors, and values whose repr tells them apart."""
-        key = _digest(stage, inputs)
-        if key in self._results:
+        return self.recall_all(stage, [inputs], lambda _: [compute()])[0]
+
+    def recall_all(
+        self, stage: str, inputs: Sequence[tuple[object, ...]], compute: Callable[[list[int]], Sequence[Result]]
+    ) -> list[Result]:
+        """The stage's result for each of these inputs.
+
+        compute: asked once for what is not known, by places in ``inputs``; equal inputs are asked for at their first.
+        """
+        keys = [_digest(stage, own) for own in inputs]
+        found: dict[bytes, Result] = {key: self._results[key] for key in keys if key in self._results}
+        missing = [key for key in dict.fromkeys(keys) if key not in found]
+        if missing:
+            found.update(zip(missing, compute([keys.index(key) for key in missing]), strict=True))
+            self.computed[stage] += len(missing)
+        for key in keys:
+            self._results[key] = found[key]
             self._results.move_to_end(key)
-            known: Result = self._results[key]
-            return known
-        result = compute()
-        self.computed[stage] += 1
-        self._results[key] = result
         while len(self._results) > 1 and self.nbytes > self._max_bytes:
             self._results.popitem(last=False)
-        return result
+        return [found[key] for key in keys]
 
 
 def _digest(stage: str, inputs: tuple[object, ...]) -> bytes:

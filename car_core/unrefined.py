@@ -12,7 +12,7 @@ import torch
 
 from car_core.config import CaRConfig, CRFConfig
 from car_core.images import size_of, upsample_all
-from car_core.refine.crf import refine
+from car_core.refine.crf import Inferences, refine
 from car_core.refine.matching import match_masks
 from car_core.segmentation import (
     BoolArray,
@@ -46,13 +46,13 @@ class RefineTask:
         """All of it: what `StageMemory` finds masks by."""
         return self.image, self.proposals, self.groups, self.crf, self.crf_image, self.device
 
-    def masks(self) -> BoolArray:
+    def masks(self, inferences: Inferences) -> BoolArray:
         """Refined masks of the survivors, bool [k, H, W]."""
         size = size_of(self.image)
         masks = np.zeros((len(self.proposals), *size), np.bool_)
         for group in self.groups:
             proposals = upsample_all(torch.from_numpy(self.proposals[list(group)]), size)
-            masks[list(group)] = refine(self.image, proposals, self.crf, self.crf_image, self.device)
+            masks[list(group)] = refine(self.image, proposals, self.crf, self.crf_image, self.device, inferences)
         return masks
 
 
@@ -75,10 +75,15 @@ class Refined:
         return self.bits.nbytes
 
 
-def refined(task: RefineTask) -> Refined:
-    """Do a task and time it. A function of its task alone, in whatever process it runs."""
+def refined(task: RefineTask, inferences: Inferences | None = None) -> Refined:
+    """Do a task and time it. Its masks are a function of the task alone, in whatever process it runs.
+
+    inferences: of earlier tasks, for those that are of one image.
+    """
     start = time.perf_counter()
-    masks = task.masks()
+    inferences = inferences or Inferences()
+    masks = task.masks(inferences)
+    inferences.trim()
     return Refined(np.packbits(masks), masks.shape, time.perf_counter() - start)
 
 

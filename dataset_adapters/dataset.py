@@ -65,6 +65,14 @@ class Dataset:
         column = index["sequence"][:]
         return tuple(column[position] for position in self.selection)
 
+    @property
+    def shares_images(self) -> bool:
+        """Whether several samples are of one image file."""
+        if "image" not in find_adapter(self.name).file_columns:
+            return False
+        column = open_index(self.index_path)["image"][:]
+        return len({column[position] for position in self.selection}) < len(self)
+
     def shard(self, index: int, count: int) -> Dataset:
         """Return one of `count` parts that share no sample and leave none out.
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from car_core import CaR, CaRConfig
 from car_core.config import Config, Precision, Profile
+from car_core.memory import StageMemory
 from dataset_adapters import Dataset, DatasetError, is_embedded, load
 from dataset_adapters.images import max_pixels, set_max_pixels
 from dataset_adapters.sample import NameSet, find_sources
@@ -54,6 +55,8 @@ from results.render import counted
 Status = Literal["complete", "incomplete"]
 EngineName = Literal["local", "ray"]
 CarMaker = Callable[..., CaR]  # with the signature of CaR.from_config
+# Bytes of memory for samples of one image that follow one another: some seven photographs for ViT-B/16.
+_AT_HAND = 2**27
 
 
 @dataclass(frozen=True)
@@ -256,7 +259,10 @@ def prepare(options: RunOptions, *, make_car: CarMaker = CaR.from_config) -> Pre
     car = method.build(config, weights=inputs.weights, device=device, precision=precision, make_car=make_car)
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
-    return Prepared(benchmark, inputs, protocol, dataset, _selected(dataset, options), car, sources)
+    selected = _selected(dataset, options)
+    if isinstance(car, CaR) and car.memory is None and selected.shares_images:
+        car.memory = StageMemory(_AT_HAND)
+    return Prepared(benchmark, inputs, protocol, dataset, selected, car, sources)
 
 
 def carries_queries(config: Config) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -37,15 +38,16 @@ def label_probabilities(proposals: npt.NDArray[np.float32], bg_factor: float) ->
     return np.asarray(np.concatenate([background, proposals]), np.float32)
 
 
-def mean_field(image: Image, probabilities: npt.NDArray[np.float32], config: CRFConfig) -> npt.NDArray[np.int32]:
-    """Likeliest label a pixel after mean-field inference, int32 [H, W].
+Labels: TypeAlias = npt.NDArray[np.int32]
+Inference: TypeAlias = Callable[[npt.NDArray[np.float32]], Labels]
+"""Mean-field inference over one image: the likeliest label a pixel, int32 [H, W], from probabilities [labels, H, W],
+labels >= 2, clipped to [1e-5, 1] as pydensecrf does."""
 
-    image: uint8 [H, W, 3], as the bilateral kernel sees it; probabilities: [labels, H, W], labels >= 2, clipped to
-    [1e-5, 1] as pydensecrf does.
-    """
-    labels, height, width = probabilities.shape
-    crf = dcrf.DenseCRF2D(width, height, labels)
-    crf.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities)))
+
+def by_pydensecrf(image: Image, n_labels: int, config: CRFConfig, device: str = "cpu") -> Inference:
+    """Inference over an image uint8 [H, W, 3], as the bilateral kernel sees it, on the CPU whatever the device."""
+    height, width = image.shape[:2]
+    crf = dcrf.DenseCRF2D(width, height, n_labels)
     crf.addPairwiseGaussian(sxy=config.gaussian_sxy, compat=config.gaussian_weight)
     crf.addPairwiseBilateral(
         sxy=config.bilateral_sxy,
@@ -53,36 +55,68 @@ def mean_field(image: Image, probabilities: npt.NDArray[np.float32], config: CRF
         rgbim=np.require(image, requirements=["C", "W"]),  # pydensecrf refuses read-only arrays
         compat=config.bilateral_weight,
     )
-    marginals = np.array(crf.inference(config.iterations), np.float32).reshape(labels, height, width)
-    return np.asarray(marginals.argmax(axis=0), np.int32)
+
+    def infer(probabilities: npt.NDArray[np.float32]) -> Labels:
+        crf.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities)))
+        marginals = np.array(crf.inference(config.iterations), np.float32).reshape(n_labels, height, width)
+        return np.asarray(marginals.argmax(axis=0), np.int32)
+
+    return infer
 
 
-def _by_pydensecrf(
-    image: Image, probabilities: npt.NDArray[np.float32], config: CRFConfig, device: str
-) -> npt.NDArray[np.int32]:
-    return mean_field(image, probabilities, config)
+def by_torch(image: Image, n_labels: int, config: CRFConfig, device: str = "cpu") -> Inference:
+    """As `by_pydensecrf`, on a device."""
+    from car_core.refine.lattice import MeanField
+
+    return MeanField.of(image, config, device)
 
 
-def _by_torch(
-    image: Image, probabilities: npt.NDArray[np.float32], config: CRFConfig, device: str
-) -> npt.NDArray[np.int32]:
-    from car_core.refine import lattice
-
-    return lattice.mean_field(image, probabilities, config, device)
-
-
-IMPLEMENTATIONS: Mapping[str, Callable[[Image, npt.NDArray[np.float32], CRFConfig, str], npt.NDArray[np.int32]]] = {
-    "pydensecrf": _by_pydensecrf,
-    "torch": _by_torch,
+IMPLEMENTATIONS: Mapping[str, Callable[[Image, int, CRFConfig, str], Inference]] = {
+    "pydensecrf": by_pydensecrf,
+    "torch": by_torch,
 }
 
 
+class Inferences:
+    """Inference over images, made anew for another image, number of labels or setting than the last.
+
+    To make one takes about as long as to use it once, and an image's sentences follow one another. Not for several
+    threads.
+    """
+
+    # Of larger images, at some 100 bytes a pixel, none is kept for the next task.
+    MOST_PIXELS = 2**20
+
+    def __init__(self) -> None:
+        self._last: tuple[Image, tuple[object, ...], Inference] | None = None
+
+    def of(self, image: Image, n_labels: int, config: CRFConfig, device: str) -> Inference:
+        """As one of IMPLEMENTATIONS gives it."""
+        settings = n_labels, config, device
+        if self._last and self._last[1] == settings and np.array_equal(self._last[0], image):
+            return self._last[2]
+        self._last = None  # before the next: one at a time is in memory
+        self._last = image, settings, IMPLEMENTATIONS[config.implementation](image, n_labels, config, device)
+        return self._last[2]
+
+    def trim(self) -> None:
+        """Keep no inference over a large image."""
+        if self._last and self._last[0].shape[0] * self._last[0].shape[1] > self.MOST_PIXELS:
+            self._last = None
+
+
 def refine(
-    image: Image, proposals: npt.NDArray[np.float32], config: CRFConfig | None, crf_image: str, device: str = "cpu"
+    image: Image,
+    proposals: npt.NDArray[np.float32],
+    config: CRFConfig | None,
+    crf_image: str,
+    device: str = "cpu",
+    inferences: Inferences | None = None,
 ) -> npt.NDArray[np.bool_]:
     """Masks bool [N, H, W] from proposals y [N, H, W] of queries that compete for the pixels.
 
-    image: uint8 [H, W, 3] RGB; crf_image: a key of CRF_IMAGES; device: of an implementation that can use one. Without
+    image: uint8 [H, W, 3] RGB; crf_image: a key of CRF_IMAGES; device: of an implementation that can use one.
+    inferences: of earlier calls, which a call for the same image goes on with. Without
     a CRF (config None) each pixel takes the likeliest of background and queries. A query no pixel prefers gets an
     all-false mask at its own position.
     """
@@ -90,5 +124,6 @@ def refine(
     if config is None:
         labels = np.asarray(probabilities.argmax(axis=0), np.int32)
     else:
-        labels = IMPLEMENTATIONS[config.implementation](CRF_IMAGES[crf_image](image), probabilities, config, device)
+        seen = CRF_IMAGES[crf_image](image)
+        labels = (inferences or Inferences()).of(seen, len(probabilities), config, device)(probabilities)
     return np.asarray(labels[None] == np.arange(1, len(probabilities))[:, None, None])

@@ -121,25 +121,32 @@ class _Kernel:
         return self.weight * self.scale * self.lattice.filter(marginals * self.scale)
 
 
-@torch.inference_mode()
-def mean_field(
-    image: npt.NDArray[np.uint8],
-    probabilities: npt.NDArray[np.float32],
-    config: CRFConfig,
-    device: str | torch.device = "cpu",
-) -> npt.NDArray[np.int32]:
-    """Likeliest label a pixel after mean-field inference, int32 [H, W]; arguments as `crf.mean_field`, and a device."""
-    height, width = probabilities.shape[1:]
-    log_unary = torch.from_numpy(-unary_from_softmax(probabilities)).to(device).T.contiguous()
-    colours = torch.from_numpy(image.reshape(-1, 3).astype(np.float32)).to(device) / config.bilateral_srgb
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    place = [axis.flatten().float().to(device) for axis in (columns, rows)]
-    kernels = (
-        _Kernel.of([axis / config.gaussian_sxy for axis in place], config.gaussian_weight),
-        _Kernel.of([*(axis / config.bilateral_sxy for axis in place), *colours.unbind(1)], config.bilateral_weight),
-    )
-    marginals = log_unary.softmax(dim=1)
-    for _ in range(config.iterations):
-        total = log_unary + sum(kernel.message(marginals) for kernel in kernels)
-        marginals = total.softmax(dim=1)
-    return marginals.argmax(dim=1).view(height, width).cpu().numpy().astype(np.int32)
+@dataclass(frozen=True)
+class MeanField:
+    """Inference over one image, as `crf.Inference` has it, for any number of labels."""
+
+    kernels: tuple[_Kernel, ...]
+    iterations: int
+
+    @classmethod
+    @torch.inference_mode()
+    def of(cls, image: npt.NDArray[np.uint8], config: CRFConfig, device: str | torch.device = "cpu") -> MeanField:
+        """With the kernels of an image uint8 [H, W, 3] on a device."""
+        colours = torch.from_numpy(image.reshape(-1, 3).astype(np.float32)).to(device) / config.bilateral_srgb
+        rows, columns = torch.meshgrid(*map(torch.arange, image.shape[:2]), indexing="ij")
+        place = [axis.flatten().float().to(device) for axis in (columns, rows)]
+        near = [axis / config.gaussian_sxy for axis in place]
+        alike = [*(axis / config.bilateral_sxy for axis in place), *colours.unbind(1)]
+        weighted = ((near, config.gaussian_weight), (alike, config.bilateral_weight))
+        return cls(tuple(_Kernel.of(*each) for each in weighted), config.iterations)
+
+    @torch.inference_mode()
+    def __call__(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
+        """Likeliest label a pixel, int32 [H, W], from probabilities [labels, H, W]."""
+        device = self.kernels[0].scale.device
+        log_unary = torch.from_numpy(-unary_from_softmax(probabilities)).to(device).T.contiguous()
+        marginals = log_unary.softmax(dim=1)
+        for _ in range(self.iterations):
+            total = log_unary + sum(kernel.message(marginals) for kernel in self.kernels)
+            marginals = total.softmax(dim=1)
+        return marginals.argmax(dim=1).view(probabilities.shape[1:]).cpu().numpy().astype(np.int32)

@@ -19,6 +19,7 @@ import torch
 
 from car_core.images import size_of
 from car_core.memory import StageMemory
+from car_core.refine.crf import Inferences
 from car_core.segmentation import Segmentation
 from car_core.unrefined import Refined, RefineTask, Unrefined, refined
 from dataset_adapters import LabelSpace, Sample
@@ -167,9 +168,13 @@ def default_workers() -> int:
     return max(0, cores - 1)
 
 
+# Of the refining process that this is.
+_inferences = Inferences()
+
+
 def _do(tasks: Tasks) -> Answer:
     torch.set_num_threads(1)  # the thread pool of the process that this one was forked from has no threads here
     try:
-        return [refined(task) for task in tasks]
+        return [refined(task, _inferences) for task in tasks]
     except Exception as error:  # whatever it is, it is the sample's
         return described(error)

@@ -16,9 +16,8 @@ from scipy import ndimage
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, CRFConfig
-from car_core.refine import crf as crf_module
 from car_core.refine import lattice
-from car_core.refine.crf import CRF_IMAGES, label_probabilities, mean_field, refine
+from car_core.refine.crf import CRF_IMAGES, IMPLEMENTATIONS, Inferences, by_pydensecrf, label_probabilities, refine
 from dataset_adapters import embedded_root
 
 FloatArray = npt.NDArray[np.float32]
@@ -162,7 +161,7 @@ def test_two_labels() -> None:
     image[:, 12:] = 255
     proposals = np.full((1, 24, 24), 0.1, np.float32)
     proposals[0, :, 10:] = 0.9
-    labels = mean_field(image, label_probabilities(proposals, 1.0), CRFConfig())
+    labels = by_pydensecrf(image, 2, CRFConfig())(label_probabilities(proposals, 1.0))
     assert labels.dtype == np.int32
     assert set(np.unique(labels)) == {0, 1}
     assert labels[:, 14:].all()
@@ -173,11 +172,15 @@ def test_queries_compete_in_semantic_mode_alone(mode: Any, groups: list[int], mo
     """Semantic: all kept queries in one CRF. Referring: one two-label CRF a sentence."""
     sizes: list[int] = []
 
-    def spy(image: Any, probabilities: FloatArray, config: CRFConfig) -> Any:
-        sizes.append(len(probabilities) - 1)
-        return np.zeros(image.shape[:2], np.int32)
+    def spy(image: Any, n_labels: int, *_: Any) -> Any:
+        def infer(probabilities: FloatArray) -> Any:
+            assert len(probabilities) == n_labels
+            sizes.append(n_labels - 1)
+            return np.zeros(image.shape[:2], np.int32)
 
-    monkeypatch.setattr(crf_module, "mean_field", spy)
+        return infer
+
+    monkeypatch.setitem(IMPLEMENTATIONS, "pydensecrf", spy)  # type: ignore[arg-type]
     model = tiny_clip(4)
     config = CaRConfig(mode=mode, recurrence="none", background=("sky",))
     result = CaR(config, proposal_clip=model, classifier_clip=model).segment(photo(40, 50), ["cat", "dog", "car"])
@@ -193,9 +196,9 @@ def test_crf_sees_the_configured_image(crf_image: Any, monkeypatch: pytest.Monke
 
     def spy(image: npt.NDArray[np.uint8], *_: Any) -> Any:
         seen.append(image)
-        return np.zeros(image.shape[:2], np.int32)
+        return lambda _: np.zeros(image.shape[:2], np.int32)
 
-    monkeypatch.setattr(crf_module, "mean_field", spy)
+    monkeypatch.setitem(IMPLEMENTATIONS, "pydensecrf", spy)  # type: ignore[arg-type]
     model, image = tiny_clip(4), photo(40, 50)
     config = CaRConfig(crf_image=crf_image, recurrence="none", background=("sky",))
     CaR(config, proposal_clip=model, classifier_clip=model).segment(image, ["cat"])
@@ -216,11 +219,12 @@ def test_the_lattice_in_torch_agrees_with_pydensecrf(crf_image: str) -> None:
     for image in corner_photos():
         seen = CRF_IMAGES[crf_image](image)
         probabilities = label_probabilities(soft_maps(3, *image.shape[:2]), 1.0)
-        expected = mean_field(seen, probabilities, CRFConfig())
-        found = lattice.mean_field(seen, probabilities, CRFConfig())
+        expected = by_pydensecrf(seen, 4, CRFConfig())(probabilities)
+        infer = lattice.MeanField.of(seen, CRFConfig())
+        found = infer(probabilities)
         assert (expected != probabilities.argmax(0)).mean() > 0.01  # the CRF does something here
         assert (found == expected).mean() > 0.995
-        np.testing.assert_array_equal(lattice.mean_field(seen, probabilities, CRFConfig()), found)
+        np.testing.assert_array_equal(infer(probabilities), found)
 
 
 def test_the_lattice_filter_is_near_an_exact_gaussian() -> None:
@@ -248,3 +252,42 @@ def test_small_images_have_a_lattice_too(size: tuple[int, int]) -> None:
 def test_a_lattice_too_fine_to_number_is_refused() -> None:
     with pytest.raises(ValueError, match="crf: expected kernels wide enough"):
         lattice.Lattice.of(torch.tensor([[0.0] * 5, [1e5] * 5]))
+
+
+@pytest.mark.parametrize("implementation", ["pydensecrf", "torch"])
+def test_an_inference_used_again_gives_the_same_bits(implementation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever came before it: other sentences, images, numbers of labels and settings."""
+    made: list[int] = []
+    original = IMPLEMENTATIONS[implementation]
+    counting = lambda *settings: (made.append(1), original(*settings))[1]  # noqa: E731
+    monkeypatch.setitem(IMPLEMENTATIONS, implementation, counting)  # type: ignore[arg-type]
+    usual = CRFConfig(implementation=implementation)
+    blurred = CRFConfig(implementation=implementation, bilateral_sxy=20)
+    one, two, maps = photo(40, 56), photo(40, 56, 3), soft_maps(6, 40, 56)
+    inferences = Inferences()
+    tasks = [
+        (one, maps[:1], usual, "rgb"),
+        (one, maps[1:2], usual, "rgb"),
+        (one.copy(), maps[:1], usual, "rgb"),
+        (two, maps[:1], usual, "rgb"),
+        (two, maps[2:5], usual, "rgb"),
+        (two, maps[1:4], usual, "rgb"),
+        (two, maps[1:4], blurred, "rgb"),
+        (two, maps[1:4], blurred, "bgr_minus_mean"),
+        (two, maps[3:6], blurred, "bgr_minus_mean"),
+    ]
+    found = [refine(*task, inferences=inferences) for task in tasks]
+    assert len(made) == 5
+    for own, task in zip(found, tasks, strict=True):
+        np.testing.assert_array_equal(own, refine(*task))
+
+
+def test_no_inference_over_a_large_image_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Inferences, "MOST_PIXELS", 40 * 56)
+    inferences, config = Inferences(), CRFConfig()
+    for size, kept in (((40, 56), True), ((40, 57), False)):
+        image = photo(*size)
+        made = inferences.of(image, 2, config, "cpu")
+        assert inferences.of(image, 2, config, "cpu") is made
+        inferences.trim()
+        assert (inferences.of(image, 2, config, "cpu") is made) == kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,46 @@ def test_the_oldest_results_go_first_and_the_newest_stays() -> None:
     assert memory.nbytes == 4000
     recall("a", 10)
     assert made[-1] == "a"
+
+
+def test_what_is_not_known_is_computed_once_together() -> None:
+    memory, asked = StageMemory(), list[list[int]]()
+    names = ["a", "b", "a", "c", "b"]
+
+    def compute(places: list[int]) -> list[torch.Tensor]:
+        asked.append(places)
+        return [torch.tensor(ord(names[place])) for place in places]
+
+    memory.recall("stage", ("b",), lambda: torch.tensor(ord("b")))
+    for _ in range(2):
+        found = memory.recall_all("stage", [(name,) for name in names], compute)
+        assert [chr(int(own)) for own in found] == names
+    assert asked == [[0, 3]]
+    assert memory.computed == {"stage": 3}
+    assert memory.recall_all("stage", [], compute) == []
+
+
+def test_more_than_is_kept_is_given_all_the_same() -> None:
+    memory = StageMemory(max_bytes=8)
+    found = memory.recall_all("stage", [(1,), (2,), (3,)], lambda places: [torch.ones(2) * place for place in places])
+    assert [float(own[0]) for own in found] == [0, 1, 2]
+    assert memory.nbytes == 8
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["passes of a CPU", "passes of a GPU"])
+def test_a_batch_of_one_image_asked_about_in_turns(shared: bool) -> None:
+    """Its trunk runs once, and each answer has the bits that it has alone."""
+    made, memory = remembering(mode="referring")
+    made.classifier_passes = replace(made.classifier_passes, shared=shared)
+    one, two = photo(52, 76), photo(52, 76, 1)
+    images, asked = [one, two, one.copy(), one], [WORDS[:1], WORDS[:2], WORDS[1:2], WORDS[:1]]
+    alone = plain(mode="referring").with_config(made.config)
+    alone.classifier_passes = made.classifier_passes
+    for found, image, queries in zip(made.segment_batch(images, asked), images, asked, strict=True):
+        expected = alone.segment(image, queries)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+        np.testing.assert_array_equal(found.masks, expected.masks)
+    assert memory.computed["trunk"] == 2
 
 
 def test_inputs_that_look_alike_are_told_apart() -> None:

@@ -13,6 +13,7 @@ from refer_tree import ReferTree, grefer_tree, refer_tree
 from typer.testing import CliRunner
 
 from car_core import CaR
+from car_core.proposals import ProposalGenerator
 from car_core.segmentation import merge_masks
 from dataset_adapters import load
 from evaluation.benchmark import BenchmarkError, benchmark_names, load_benchmark, parse_protocol, resolve_config
@@ -75,6 +76,25 @@ def test_counts_equal_an_independent_computation(
     assert found.keys() == set(dataset.ids)
     assert sum(counts["prediction"] > 0 for counts in (record["counts"] for record in found.values())) > 1
     assert done.header.metrics["miou_mean_over_samples"] == pytest.approx(np.mean(ious), abs=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_an_image_is_encoded_once_for_all_its_sentences(
+    run: Runner, tree: ReferTree, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    encoded: list[bytes] = []
+    original = ProposalGenerator.encode
+
+    def encode(self: Any, images: Any, accounts: Any) -> Any:
+        encoded.extend(image.tobytes() for image in images)
+        return original(self, images, accounts)
+
+    monkeypatch.setattr(ProposalGenerator, "encode", encode)
+    dataset = load("refcoco", tree.root, options={"sentences": "single"})
+    with_words = [sample for sample in dataset if sample.queries[0].strip()]
+    run(profile="paper", batch_size=batch_size)
+    assert dataset.shares_images
+    assert len(encoded) == len({sample.image.tobytes() for sample in with_words}) < len(with_words)
 
 
 def test_generalized_counts_equal_an_independent_computation(tree: ReferTree, tiny_model: Path, tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ SMALL: dict[str, Any] = {"templates": [], "background": ["grass"], "recurrence":
 def refining_at(monkeypatch: pytest.MonkeyPatch, height: int | None, fault: Callable[[], Any]) -> None:
     """Let a fault happen in the process that refines images of a height; None: of any."""
 
-    def faulty(task: Any) -> Any:
+    def faulty(task: Any, *known: Any) -> Any:
         if height in (None, len(task.image)):
             fault()
-        return refined(task)
+        return refined(task, *known)
 
     monkeypatch.setattr(refining, "refined", faulty)
 
@@ -68,10 +68,10 @@ def test_a_refiner_that_dies_hangs_or_fails_costs_its_sample_alone(
 ) -> None:
     options = tiny_run.options(settings=SMALL, refine_workers=2, sample_timeout=2.0)
 
-    def fault(task: Any) -> Any:
+    def fault(task: Any, *known: Any) -> Any:
         faults = {28: lambda: os.kill(os.getpid(), signal.SIGKILL), 36: lambda: time.sleep(600), 44: lambda: 1 / 0}
         faults.get(len(task.image), lambda: None)()
-        return refined(task)
+        return refined(task, *known)
 
     with monkeypatch.context() as patch:
         patch.setattr(refining, "refined", fault)
