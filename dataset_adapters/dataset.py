@@ -66,26 +66,27 @@ class Dataset:
         return tuple(column[position] for position in self.selection)
 
     @property
-    def shares_images(self) -> bool:
-        """Whether several samples are of one image file."""
+    def shared_images(self) -> tuple[str, ...]:
+        """The image file of each sample, in order, where several samples are of one; else empty."""
         if "image" not in find_adapter(self.name).file_columns:
-            return False
+            return ()
         column = open_index(self.index_path)["image"][:]
-        return len({column[position] for position in self.selection}) < len(self)
+        images = tuple(column[position] for position in self.selection)
+        return images if len(set(images)) < len(images) else ()
 
     def shard(self, index: int, count: int) -> Dataset:
         """Return one of `count` parts that share no sample and leave none out.
 
-        Every `count`-th sample from `index` on; of videos whole sequences, one after the other, about as many frames to
-        each shard. A shard is empty only where there are fewer samples or sequences than shards. Raises DatasetError
-        unless 0 <= index < count.
+        Every `count`-th sample from `index` on. Of videos whole sequences, and where samples share images those of an
+        image that follow one another: one after the other, about as many samples to each shard. A shard is empty only
+        where there are fewer samples, sequences or images than shards. Raises DatasetError unless 0 <= index < count.
         """
         if not 0 <= index < count:
             raise DatasetError(f"shard: expected 0 <= index < count, found index {index}, count {count}")
-        sequences = self.sequences
-        if not sequences:
+        whole = self.sequences or self.shared_images
+        if not whole:
             return self[index::count]
-        starts = [n for n, own in enumerate(sequences) if n == 0 or own != sequences[n - 1]]
+        starts = [n for n, own in enumerate(whole) if n == 0 or own != whole[n - 1]]
         cuts = _even_cuts([*starts, len(self)], count)
         return self[cuts[index] : cuts[index + 1]]
 
@@ -110,10 +111,10 @@ class Dataset:
 
 
 def _even_cuts(bounds: Sequence[int], count: int) -> list[int]:
-    """Where each of `count` runs of sequences begins, and the end of the last, all taken from `bounds`.
+    """Where each of `count` shards begins, and the end of the last, all taken from `bounds`.
 
-    bounds: where each sequence begins, and the end of the last. Each cut is the bound nearest to an even share of what
-    is left, with a sequence at least to every run as long as there are any.
+    bounds: where each piece that stays whole begins, and the end of the last. Each cut is the bound nearest to an even
+    share of what is left, with a piece at least to every shard as long as there are any.
     """
     last = len(bounds) - 1
     chosen = [0]

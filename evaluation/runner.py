@@ -260,7 +260,7 @@ def prepare(options: RunOptions, *, make_car: CarMaker = CaR.from_config) -> Pre
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
     selected = _selected(dataset, options)
-    if isinstance(car, CaR) and car.memory is None and selected.shares_images:
+    if isinstance(car, CaR) and car.memory is None and selected.shared_images:
         car.memory = StageMemory(_AT_HAND)
     return Prepared(benchmark, inputs, protocol, dataset, selected, car, sources)
 
@@ -286,8 +286,8 @@ def _selected(dataset: Dataset, options: RunOptions) -> Dataset:
     if options.shard is None:
         return whole
     part, count = options.shard
-    sequences = len(set(whole.sequences))
-    most, noun = (sequences, "sequences") if sequences else (len(whole), "samples")
+    pieces = {"sequences": whole.sequences, "images": whole.shared_images, "samples": whole.ids}
+    noun, most = next((noun, len(set(own))) for noun, own in pieces.items() if own)
     if count > most:
         raise BenchmarkError(f"shard: expected at most as many shards as {noun}, {most}, found {part}/{count}")
     return whole.shard(part - 1, count)

@@ -46,6 +46,21 @@ def test_joint_sample_is_a_reference_with_its_sentences(tree: ReferTree) -> None
     assert dataset[1].queries == ("A cat",)  # the blank one says nothing
 
 
+def test_shards_keep_the_sentences_of_an_image_together(tree: ReferTree) -> None:
+    """Those that follow one another: the files may come back to an image."""
+    dataset = tree.load(options=SINGLE)
+    assert [Path(image).stem[-1] for image in dataset.shared_images] == ["7", "7", "7", "9", "9", "7"]
+    shards = {count: [len(dataset.shard(index, count)) for index in range(count)] for count in (1, 2, 3, 4)}
+    assert shards == {1: [6], 2: [3, 3], 3: [3, 2, 1], 4: [3, 2, 1, 0]}
+    assert sum((dataset.shard(index, 3).ids for index in range(3)), ()) == dataset.ids
+
+
+def test_samples_of_different_images_share_none(tree: ReferTree) -> None:
+    dataset = tree.load()
+    assert (len(dataset.shared_images), dataset[:2].shared_images) == (3, ())
+    assert dataset[:2].shard(1, 2).ids == ("ref1",)
+
+
 def test_single_sample_is_a_sentence(tree: ReferTree) -> None:
     dataset = tree.load(options=SINGLE)
     assert dataset.ids == ("ref0-sent0", "ref0-sent1", "ref0-sent2", "ref1-sent3", "ref1-sent4", "ref4-sent8")

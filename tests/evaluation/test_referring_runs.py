@@ -93,8 +93,13 @@ def test_an_image_is_encoded_once_for_all_its_sentences(
     dataset = load("refcoco", tree.root, options={"sentences": "single"})
     with_words = [sample for sample in dataset if sample.queries[0].strip()]
     run(profile="paper", batch_size=batch_size)
-    assert dataset.shares_images
+    assert dataset.shared_images
     assert len(encoded) == len({sample.image.tobytes() for sample in with_words}) < len(with_words)
+
+
+def test_more_shards_than_images_are_refused(run: Runner) -> None:
+    with pytest.raises(BenchmarkError, match="shard: expected at most as many shards as images, 2, found 3/3"):
+        run(profile="paper", shard=(3, 3))
 
 
 def test_generalized_counts_equal_an_independent_computation(tree: ReferTree, tiny_model: Path, tmp_path: Path) -> None:
