@@ -9,7 +9,7 @@ import typer
 
 from evaluation.commands import options
 from evaluation.exit_status import one_line_errors
-from evaluation.telling import say
+from evaluation.telling import say, tell
 
 
 def register(app: typer.Typer) -> None:
@@ -58,5 +58,7 @@ def report_command(
         if samples and (data_root or places or is_embedded_run(run)):
             by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)
             gallery = GalleryOptions(data_root, by_role, split, device, samples, places)
+        elif samples:
+            tell("notice: no samples are shown, as the data of the run was not named; the page says by which options")
         path = report(run, gallery, out=out)
     say(str(path))

@@ -123,6 +123,8 @@ def test_the_report_of_a_run(run: Any) -> None:
     bare = car("report", run.out)
     assert bare.exit_code == 0
     assert "name them with --data-root" in Path(bare.stdout.strip()).read_text()
+    assert "notice: no samples are shown" in bare.stderr
+    assert "notice: no samples" not in car("report", run.out, "--samples=0").stderr
     with_gallery = car("report", run.out, "--data-root", run.data_root, "--samples=1")
     html = Path(with_gallery.stdout.strip()).read_text()
     assert html.count('<article class="sample"') == 3
