@@ -21,9 +21,7 @@ _ATTENTION_AT_ONCE = 10_000_000
 
 def residual_block(block: Any, tokens: Tensor, *, causal: bool = False) -> Tensor:
     """A block's output [B, L, D]. causal: a token attends to itself and those before it alone."""
-    attn = block.attn
-    normed = _normed(block, tokens)
-    query, key, value = _heads(attn, F.linear(normed, attn.in_proj_weight, attn.in_proj_bias), 3)
+    query, key, value = query_key_value(block.attn, _normed(block, tokens))
     attended = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
     return _finish(block, tokens, attended)
 
@@ -39,16 +37,19 @@ def first_token_block(block: Any, tokens: Tensor) -> Tensor:
 
 def block_with_attention(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """A block's output [B, L, D] and its head-averaged attention [B, L, L] (queries x keys)."""
-    attn = block.attn
-    normed = _normed(block, tokens)
-    query, key, value = _heads(attn, F.linear(normed, attn.in_proj_weight, attn.in_proj_bias), 3)
+    query, key, value = query_key_value(block.attn, _normed(block, tokens))
     attention, attended = tokens.new_zeros(len(tokens), *2 * tokens.shape[1:2]), []
-    some = _heads_at_once(attention) or attn.num_heads
+    some = _heads_at_once(attention) or block.attn.num_heads
     for q, k, v in zip(*(part.split(some, dim=1) for part in (query, key, value)), strict=True):
         weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).to(tokens.dtype).softmax(dim=-1)
         attended.append(weights.to(v.dtype) @ v)
         attention += weights.sum(dim=1)
-    return _finish(block, tokens, torch.cat(attended, dim=1)), attention / attn.num_heads
+    return _finish(block, tokens, torch.cat(attended, dim=1)), attention / block.attn.num_heads
+
+
+def query_key_value(attn: nn.MultiheadAttention, normed: Tensor) -> tuple[Tensor, ...]:
+    """What the heads attend with, each [..., H, L, d], from the attention's input [..., L, D]."""
+    return _heads(attn, F.linear(normed, attn.in_proj_weight, attn.in_proj_bias), 3)
 
 
 def _heads_at_once(attention: Tensor) -> int | None:
@@ -63,9 +64,9 @@ def _normed(block: Any, tokens: Tensor) -> Tensor:
 
 
 def _heads(attn: nn.MultiheadAttention, joined: Tensor, parts: int) -> tuple[Tensor, ...]:
-    """Projections side by side, [B, L, parts * D], as ``parts`` tensors [B, H, L, d]."""
-    split = joined.view(*joined.shape[:2], parts, attn.num_heads, -1)
-    return split.permute(2, 0, 3, 1, 4).unbind()
+    """Projections side by side, [..., L, parts * D], as ``parts`` tensors [..., H, L, d]."""
+    split: Tensor = joined.unflatten(-1, (parts, attn.num_heads, -1))
+    return split.transpose(-4, -2).unbind(-3)
 
 
 def _finish(block: Any, tokens: Tensor, attended: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from car_core.blocks import query_key_value
+
 
 @dataclass(frozen=True)
 class LastBlock:
@@ -63,22 +65,16 @@ def last_block(visual: Any, block: Any, tokens: Tensor) -> LastBlock:
 
 def _forward(visual: Any, block: Any, tokens: Tensor, normed: Tensor) -> tuple[_Passed, Tensor]:
     """The pass and the block's output [P, D]."""
-    query, key, value = _heads(block.attn, normed)
-    attention = (query[:, 1:] @ key.transpose(1, 2)).softmax(dim=-1)
+    query, key, value = query_key_value(block.attn, normed)
+    query = query[:, 1:] * query.shape[-1] ** -0.5
+    attention = (query @ key.transpose(1, 2)).softmax(dim=-1)
     attended = attention @ value
     middle = tokens[1:] + block.ls_1(block.attn.out_proj(attended.transpose(0, 1).flatten(1)))
     hidden = block.mlp.c_fc(block.ln_2(middle))
     output = middle + block.ls_2(block.mlp.c_proj(block.mlp.gelu(hidden)))
     mid, post = _standardize(middle, block.ln_2.eps), _standardize(output, visual.ln_post.eps)
     slope = _slope(block.mlp.gelu, hidden)
-    return _Passed(block, query[:, 1:], key, value, attention, attended, mid, slope, post), output
-
-
-def _heads(attn: nn.MultiheadAttention, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Query (scaled), key and value, each [H, L, d]."""
-    joined = F.linear(normed, attn.in_proj_weight, attn.in_proj_bias)
-    query, key, value = (part.view(len(normed), attn.num_heads, -1).transpose(0, 1) for part in joined.chunk(3, dim=-1))
-    return query * query.shape[-1] ** -0.5, key, value
+    return _Passed(block, query, key, value, attention, attended, mid, slope, post), output
 
 
 def _standardize(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
