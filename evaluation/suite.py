@@ -46,7 +46,7 @@ from evaluation.runner import Run, RunOptions, prepare, run_folder, run_side_by_
 from evaluation.suite_book import News, SuiteBook, Tell, ignore
 from evaluation.suite_files import Suite, SuiteRun
 from evaluation.telling import tell
-from results import identity_of
+from results import SuiteIndex, identity_of
 from results.pictures import Example, contact_sheet, save_png
 
 CONTACT_SHEET = "contact-sheet.png"
@@ -85,13 +85,13 @@ def run_suite(suite: Suite, *, out: Path | None = None, jobs: int = 1, **common:
     """
     path = out or DEFAULT_RUNS / f"suite-{suite.name}"
     tasks = [(entry, _options(entry, out, jobs, common)) for entry in suite.runs]
-    index = {
+    about = {
         "suite": suite.name,
         "title": suite.title,
         "points": {entry.name: dict(entry.point) for entry in suite.runs if entry.point is not None},
         "paper": {entry.name: entry.paper for entry in suite.runs if entry.paper is not None},
     }
-    with _book(path, {entry.name: own for entry, own in tasks}, has_lines=jobs > 1, **index) as book:
+    with _book(path, {entry.name: own for entry, own in tasks}, has_lines=jobs > 1, **about) as book:
         finished = dict(zip((entry.name for entry in suite.runs), _run_all(tasks, jobs, book.take), strict=True))
     sections = {name: examples for name, (_, examples) in finished.items() if examples}
     if sections:
@@ -110,17 +110,17 @@ def run_methods(options: RunOptions) -> FinishedSuite:
     name, asked = f"methods-{options.benchmark}", _by_method(options)
     path = options.out or DEFAULT_RUNS / name
     tasks = {each.method: (SuiteRun(benchmark=options.benchmark, variant=each.method), each) for each in asked}
-    index = {"suite": name, "title": f"Methods on {options.benchmark}", "kind": "methods"}
-    with _book(path, {each.method: each for each in asked}, has_lines=False, **index) as book:
+    about = {"suite": name, "title": f"Methods on {options.benchmark}", "kind": "methods"}
+    with _book(path, {each.method: each for each in asked}, has_lines=False, **about) as book:
         finished = {method: _in_own_process(task, book.take_as(method))[0] for method, task in tasks.items()}
     return FinishedSuite(path, finished)
 
 
-def _book(path: Path, runs: Mapping[str, RunOptions], *, has_lines: bool, **index: Any) -> SuiteBook:
-    """The book of runs with these options by name; index: further arguments of `write_suite`."""
+def _book(path: Path, runs: Mapping[str, RunOptions], *, has_lines: bool, **about: Any) -> SuiteBook:
+    """The book of runs with these options by name; about: the other fields of its `SuiteIndex`."""
+    index = SuiteIndex(runs=dict.fromkeys(runs), request=_request(runs), **about)
     may_be_refused = any(own.out and not own.fresh for own in runs.values())
-    request = _request(runs)
-    return SuiteBook(path, runs.keys(), request, has_lines=has_lines, may_be_refused=may_be_refused, **index)
+    return SuiteBook(path, index, has_lines=has_lines, may_be_refused=may_be_refused)
 
 
 def _request(runs: Mapping[str, RunOptions]) -> str:

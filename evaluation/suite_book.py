@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from tqdm import tqdm
 
 from evaluation.metrics import metrics_for
 from evaluation.runner import Run
 from evaluation.telling import tell
-from results import StoreError, is_suite, read_suite_index, write_suite, write_suite_index
+from results import StoreError, SuiteIndex, is_suite, read_suite_index, write_suite, write_suite_index
+from results.suite import SuiteStatus
 
 
 @dataclass(frozen=True)
@@ -52,26 +53,16 @@ def _figure(run: Run) -> str:
 class SuiteBook:
     """The folder of a suite at work; a context that closes it as complete, or as incomplete where an error ends it.
 
-    names: of the runs. request: hash of what the suite was asked for; where suite.json is of the same one, the runs
-    begun before are known from there. index: further arguments of `write_suite`. has_lines: whether a line is printed
-    for each run that finishes; in CI there is none. may_be_refused: whether runs may find others in their folders; the
-    suite.json of another request then stays until all runs have begun.
+    index: suite.json with no run begun; where the one there is of the same request, the runs begun before are known
+    from it. has_lines: whether a line is printed for each run that finishes; in CI there is none. may_be_refused:
+    whether runs may find others in their folders; the suite.json of another request then stays until all have begun.
     Nothing is written before a run has begun, so that a mistake of the user's leaves no folder.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        names: Iterable[str],
-        request: str,
-        *,
-        has_lines: bool,
-        may_be_refused: bool = False,
-        **index: Any,
-    ) -> None:
-        self.path, self._index = path, {"request": request, **index}
-        before = _runs_before(path, request)
-        self._folders = {name: (before or {}).get(name) for name in names}
+    def __init__(self, path: Path, index: SuiteIndex, *, has_lines: bool, may_be_refused: bool = False) -> None:
+        self.path, self._index = path, index
+        before = _runs_before(path, index.request)
+        self._runs = {name: (before or {}).get(name) for name in index.runs}
         self._waits_for_all = may_be_refused and before is None and is_suite(path)
         self._has_lines = has_lines and not os.environ.get("CI")
         self._finished = 0
@@ -82,20 +73,23 @@ class SuiteBook:
         if news.figure:
             self._finished += 1
             if self._has_lines:
-                tell(f"{self._finished}/{len(self._folders)} {news.name}: {news.figure}")
+                tell(f"{self._finished}/{len(self._runs)} {news.name}: {news.figure}")
         else:
             self._begun.add(news.name)
-            self._folders[news.name] = news.folder
+            self._runs[news.name] = os.path.relpath(news.folder, self.path)
             if self._is_ours():
-                write_suite_index(self.path, runs=self._folders, status="running", **self._index)
+                write_suite_index(self.path, self._index_now("running"))
 
     def take_as(self, name: str) -> Tell:
         """What takes the news of a run that goes by this name here."""
         return lambda news: self.take(replace(news, name=name))
 
+    def _index_now(self, status: SuiteStatus) -> SuiteIndex:
+        return self._index.model_copy(update={"runs": self._runs, "status": status})
+
     def _is_ours(self) -> bool:
         """Whether the folder is this suite's to write to."""
-        return self._begun == self._folders.keys() if self._waits_for_all else bool(self._begun)
+        return self._begun == self._runs.keys() if self._waits_for_all else bool(self._begun)
 
     def __enter__(self) -> SuiteBook:
         return self
@@ -104,16 +98,16 @@ class SuiteBook:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            write_suite(self.path, runs=self._folders, **self._index)
+            write_suite(self.path, self._index_now("complete"))
         elif self._is_ours():
             with suppress(OSError, StoreError):  # what ended the suite is what is told
-                write_suite(self.path, runs=self._folders, status="incomplete", **self._index)
+                write_suite(self.path, self._index_now("incomplete"))
 
 
-def _runs_before(path: Path, request: str) -> dict[str, Path | None] | None:
+def _runs_before(path: Path, request: str | None) -> dict[str, str | None] | None:
     """The runs of the suite in a folder, where it is of this request; None where another or none is there."""
     with suppress(StoreError):
         found = read_suite_index(path)
         if found.request == request:
-            return {name: path / run if run else None for name, run in found.runs.items()}
+            return found.runs
     return None

@@ -23,6 +23,7 @@ from results.schema import (
 from results.store import RunDirectory, StoreError, differences
 from results.strict_json import identity_of
 from results.suite import (
+    SuiteIndex,
     is_suite,
     missing_runs,
     read_runs,
@@ -47,6 +48,7 @@ __all__ = [
     "SampleCounts",
     "SampleRecord",
     "StoreError",
+    "SuiteIndex",
     "Timings",
     "WeightsInfo",
     "differences",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -46,53 +45,19 @@ class SuiteIndex(BaseModel):
     """Hash of what was asked for and of the code: a start with the same one goes on with the runs named here."""
 
 
-def write_suite(
-    path: Path,
-    suite: str,
-    title: str,
-    runs: Mapping[str, Path | None],
-    points: Mapping[str, Mapping[str, Any]] | None = None,
-    paper: Mapping[str, float] | None = None,
-    kind: SuiteKind = "runs",
-    status: SuiteStatus = "complete",
-    request: str | None = None,
-) -> tuple[Path, Path]:
-    """Write suite.json as `write_suite_index` does, table.md and table.csv; returns the paths of the tables.
+def write_suite(path: Path, index: SuiteIndex) -> tuple[Path, Path]:
+    """Write suite.json, table.md and table.csv; returns the paths of the tables.
 
     Raises:
         StoreError: a run is unreadable, or one of a complete suite is missing.
     """
-    write_suite_index(path, suite, title, runs, points, paper, kind, status, request)
+    write_suite_index(path, index)
     return write_suite_tables(path)
 
 
-def write_suite_index(
-    path: Path,
-    suite: str,
-    title: str,
-    runs: Mapping[str, Path | None],
-    points: Mapping[str, Mapping[str, Any]] | None = None,
-    paper: Mapping[str, float] | None = None,
-    kind: SuiteKind = "runs",
-    status: SuiteStatus = "complete",
-    request: str | None = None,
-) -> None:
-    """Write suite.json alone.
-
-    runs: the folder of each run, None for one that has not begun. points, paper: of a sweep, what each run sets, and
-    the paper's figures for those that have one. kind, status, request: see `SuiteIndex`.
-    """
+def write_suite_index(path: Path, index: SuiteIndex) -> None:
+    """Write suite.json alone."""
     path.mkdir(parents=True, exist_ok=True)
-    index = SuiteIndex(
-        suite=suite,
-        title=title,
-        status=status,
-        runs={name: None if run is None else os.path.relpath(run, path) for name, run in runs.items()},
-        points={name: dict(point) for name, point in (points or {}).items()},
-        paper=dict(paper or {}),
-        kind=kind,
-        request=request,
-    )
     write_atomically(path / SUITE_FILE, strict_json.dumps(index.model_dump(), indent=1) + "\n")
 
 

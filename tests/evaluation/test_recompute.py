@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from evaluation.cli import app
 from evaluation.recompute import recompute
 from evaluation.runner import RunOptions, evaluate
-from results import RunDirectory, StoreError, write_suite
+from results import RunDirectory, StoreError, SuiteIndex, write_suite
 
 FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
 
@@ -96,7 +96,7 @@ def test_an_edited_figure_stops_the_same_command(run: Path, tiny_run: Any) -> No
 
 def suite_of(run: Path) -> Path:
     folder = run.with_name("suite")
-    write_suite(folder, "s", "S", {"one": run})
+    write_suite(folder, SuiteIndex(suite="s", title="S", runs={"one": f"../{run.name}"}))
     return folder
 
 

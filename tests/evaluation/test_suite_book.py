@@ -14,7 +14,7 @@ from evaluation.cli import app
 from evaluation.suite import FinishedSuite, run_suite
 from evaluation.suite_book import News, SuiteBook
 from evaluation.suite_files import Suite
-from results import missing_runs
+from results import SuiteIndex, missing_runs
 
 FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
 TWO = Suite.model_validate(
@@ -74,8 +74,10 @@ def test_a_sweep_that_is_refused_leaves_the_one_that_is_there() -> None:
 def test_another_suite_gives_way_once_all_runs_have_begun_where_they_may_be_refused(may_be_refused: bool) -> None:
     """Runs in processes of their own begin one by one."""
     folder = Path("all")
-    SuiteBook(folder, ["a"], "1", has_lines=False, suite="s", title="One").take(News("a", folder / "a"))
-    book = SuiteBook(folder, ["a", "b"], "2", has_lines=False, may_be_refused=may_be_refused, suite="s", title="Two")
+    one = SuiteIndex(suite="s", title="One", runs={"a": None}, request="1")
+    SuiteBook(folder, one, has_lines=False).take(News("a", folder / "a"))
+    two = SuiteIndex(suite="s", title="Two", runs={"a": None, "b": None}, request="2")
+    book = SuiteBook(folder, two, has_lines=False, may_be_refused=may_be_refused)
     book.take(News("b", folder / "b"))
     assert index_of(folder)["title"] == ("One" if may_be_refused else "Two")
     book.take(News("a", folder / "a"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from results import RunDirectory, RunHeader, StoreError, write_suite
+from results import RunDirectory, RunHeader, StoreError, SuiteIndex, write_suite
 from results.docs_tables import fill_page
 from results.render import to_markdown
 from results.suite import read_suite_table
@@ -18,7 +18,8 @@ TEXT = "# Page\n\nBefore.\n\n<!-- table of suite-a -->\n{}<!-- end of table -->\
 def make_suite(folder: Path, header: RunHeader) -> None:
     with RunDirectory(folder / "x") as store:
         store.create(header)
-    write_suite(folder, "a", "A", {"x": folder / "x"}, {"x": {"eta": 0.5}}, {"x": 60.0})
+    index = SuiteIndex(suite="a", title="A", runs={"x": "x"}, points={"x": {"eta": 0.5}}, paper={"x": 60.0})
+    write_suite(folder, index)
 
 
 def test_the_table_and_what_it_was_made_with_stand_in_place(

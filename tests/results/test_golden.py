@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from evaluation.cli import app
-from results import RunDirectory, RunHeader, StoreError, write_suite
+from results import RunDirectory, RunHeader, StoreError, SuiteIndex, write_suite
 from results.golden import (
     MINIATURE,
     Golden,
@@ -244,16 +244,15 @@ def test_check_without_a_golden_or_run_says_what_is_missing(make_header: Make, g
 
 
 def test_a_suite_is_checked_as_a_whole(make_header: Make, make_metrics: Make, tmp_path: Path) -> None:
-    runs = {
-        name: write_run(tmp_path / "suite" / name, make_header(metrics=make_metrics(miou=value)))
-        for name, value in (("full", 0.6), ("none", 0.2))
-    }
-    write_suite(tmp_path / "suite", "mini", "The miniature", runs)
+    for name, value in (("full", 0.6), ("none", 0.2)):
+        write_run(tmp_path / "suite" / name, make_header(metrics=make_metrics(miou=value)))
+    both = SuiteIndex(suite="mini", title="The miniature", runs={"full": "full", "none": "none"})
+    write_suite(tmp_path / "suite", both)
     golden = tmp_path / "golden.json"
     assert check(tmp_path / "suite", "--golden", golden, "--update").exit_code == 0
     assert list(read_golden(golden).runs) == ["full", "none"]
     assert check(tmp_path / "suite", "--golden", golden).exit_code == 0
-    write_suite(tmp_path / "suite", "mini", "The miniature", {"full": runs["full"]})
+    write_suite(tmp_path / "suite", both.model_copy(update={"runs": {"full": "full"}}))
     result = check(tmp_path / "suite", "--golden", golden)
     assert (result.exit_code, "expected full, none" in result.stderr) == (2, True)
 

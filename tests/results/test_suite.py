@@ -13,6 +13,7 @@ import pytest
 from results import (
     RunDirectory,
     StoreError,
+    SuiteIndex,
     is_suite,
     missing_runs,
     read_runs,
@@ -29,8 +30,8 @@ def suite(make_header: Make, make_metrics: Make, tmp_path: Path) -> Path:
     runs = {}
     for name, value in (("full", 0.6), ("none", 0.2)):
         RunDirectory(tmp_path / "runs" / name).create(make_header(metrics=make_metrics(miou=value)))
-        runs[name] = tmp_path / "runs" / name
-    write_suite(tmp_path / "suite", "mini", "The miniature", runs)
+        runs[name] = f"../runs/{name}"
+    write_suite(tmp_path / "suite", SuiteIndex(suite="mini", title="The miniature", runs=runs))
     return tmp_path / "suite"
 
 
@@ -71,8 +72,8 @@ def test_an_unfinished_suite_has_its_finished_runs_and_says_which_are_missing(
 ) -> None:
     runs = suite.parent / "runs"
     RunDirectory(runs / "begun").create(make_header(metrics=make_metrics(miou=0.4), status="incomplete"))
-    folders = {"none": runs / "none", "later": None, "begun": runs / "begun", "empty": runs / "empty"}
-    write_suite(suite, "mini", "The miniature", folders, status="incomplete")
+    folders = {"none": "../runs/none", "later": None, "begun": "../runs/begun", "empty": "../runs/empty"}
+    write_suite(suite, SuiteIndex(suite="mini", title="The miniature", runs=folders, status="incomplete"))
     assert list(read_runs(suite)) == ["none"]
     assert missing_runs(suite) == ["later", "begun", "empty"]
     page = (suite / "table.md").read_text()
@@ -84,8 +85,9 @@ def test_an_unfinished_suite_has_its_finished_runs_and_says_which_are_missing(
 
 
 def test_a_suite_without_a_finished_run_has_an_empty_table(suite: Path) -> None:
+    running = SuiteIndex(suite="s", title="S", runs={"a": None}, status="running")
     for more in ({}, {"points": {"a": {"eta": 0.3}}, "paper": {"a": 20.0}}, {"kind": "methods"}):
-        page, _ = write_suite(suite, "s", "S", {"a": None}, status="running", **more)  # type: ignore[arg-type]
+        page, _ = write_suite(suite, running.model_copy(update=more))
         assert "| metric |" in page.read_text()
         assert "Missing: a." in page.read_text()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import spearmanr
 
-from results import RunDirectory, RunHeader, write_suite
+from results import RunDirectory, RunHeader, SuiteIndex, write_suite
 from results.ablations_page import write_page
 from results.suite import read_suite_table
 from results.sweep_plot import point_labels, write_sweep_plot
@@ -70,7 +70,8 @@ def test_a_plot_and_a_page_are_made_of_the_sweeps_there_are(
         with RunDirectory(sweep / name) as store:
             store.create(make_header(metrics={"miou": value}))
     points = {"x": {}, "y": {"eta": "<b>"}}
-    write_suite(sweep, "a", "Of *this*", {name: sweep / name for name in points}, points, {"x": 60.0})
+    runs = {name: name for name in points}
+    write_suite(sweep, SuiteIndex(suite="a", title="Of *this*", runs=runs, points=points, paper={"x": 60.0}))
     assert write_sweep_plot(sweep) == sweep / "plot.png"
     assert point_labels(read_suite_table(sweep)) == ["as it is", "<b>"]
     write_page([sweep], tmp_path / "docs" / "page.md")
