@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evaluation.runner import Run, RunOptions, evaluate
+    from evaluation.preparing import RunOptions
+    from evaluation.runner import Run, evaluate
 
 __all__ = ["Run", "RunOptions", "evaluate"]
 

@@ -159,7 +159,8 @@ def eval_command(
         check_request(**request)
         from evaluation.engines.ray import Cluster  # torch: seconds
         from evaluation.merge import parse_shard
-        from evaluation.runner import RunOptions, evaluate
+        from evaluation.preparing import RunOptions
+        from evaluation.runner import evaluate
         from evaluation.saving import Saving
         from evaluation.suite import run_methods
 

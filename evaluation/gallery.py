@@ -31,7 +31,7 @@ from car_core.drawing import (
 )
 from car_core.segmentation import RGBArray, Segmentation, Step, step_names
 from dataset_adapters import Sample, SampleError
-from evaluation.runner import Prepared
+from evaluation.preparing import Prepared
 from evaluation.scorer import Scorer
 from evaluation.segmenter import segment_samples
 from results import SampleRecord

@@ -1,6 +1,6 @@
 """What a run is refused for without a look at any model: found before torch is imported, which takes seconds.
 
-`evaluation.runner` finds all of it, too; here it is asked first.
+`evaluation.preparing` finds all of it, too; here it is asked first.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def check_request(
     limit: int | None = None,
     out: Path | None = None,
 ) -> None:
-    """Look at a request as `evaluation.runner.prepare` does, as far as that goes without a model or an index of files.
+    """Look at a request as `evaluation.preparing.prepare` does, as far as that goes without model or index of files.
 
     The fields are those of `RunOptions`. Raises BenchmarkError, DatasetError, ModelError.
     """

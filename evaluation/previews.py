@@ -8,7 +8,7 @@ import numpy as np
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, Sample, SampleError
-from evaluation.runner import Prepared
+from evaluation.preparing import Prepared
 from evaluation.scorer import Scorer
 from evaluation.segmenter import segment_samples
 from results.pictures import Example

@@ -21,8 +21,8 @@ from evaluation.gallery import choose, draw_sample
 from evaluation.identity import identity_fields
 from evaluation.metrics import semantic
 from evaluation.own_data import FOLDERS, HUGGING_FACE
+from evaluation.preparing import Prepared, RunOptions, prepare
 from evaluation.recompute import figures_of, scorer_of
-from evaluation.runner import Prepared, RunOptions, prepare
 from results import RunDirectory, RunHeader, SampleRecord
 from results.report import Confusion, ReportDetails, SampleShown, write_report
 

@@ -41,8 +41,9 @@ from evaluation.interrupts import (
 )
 from evaluation.methods import METHODS, settings_by_method
 from evaluation.preflight import DEFAULT_RUNS
+from evaluation.preparing import RunOptions, prepare
 from evaluation.previews import previews
-from evaluation.runner import Run, RunOptions, prepare, run_folder, run_side_by_side
+from evaluation.runner import Run, run_side_by_side
 from evaluation.suite_book import News, SuiteBook, Tell, ignore
 from evaluation.suite_files import Suite, SuiteRun
 from evaluation.telling import tell
@@ -301,14 +302,14 @@ def _run_group(tasks: Sequence[Task], models: Models | None = None, take: Tell |
         for entry, options in tasks:
             stop.raise_if_asked()
             tell(entry.name)
-            prepared.append((prepare(options, make_car=models.make), options))
+            prepared.append(prepare(options, make_car=models.make))
         stop.raise_if_asked()
         runs = run_side_by_side(
             prepared,
             on_finish=lambda i, run: take(News.of_finished(names[i], run)),
-            on_start=lambda i: take(News(names[i], run_folder(*prepared[i]))),
+            on_start=lambda i: take(News(names[i], prepared[i].folder)),
         )
         return [
             (run, previews(own, entry.pictures, before_each=stop.raise_if_asked))
-            for run, (own, _), (entry, _) in zip(runs, prepared, tasks, strict=True)
+            for run, own, (entry, _) in zip(runs, prepared, tasks, strict=True)
         ]

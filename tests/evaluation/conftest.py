@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.runner import RunOptions
+from evaluation import RunOptions
 
 TINY = {
     "embed_dim": 16,

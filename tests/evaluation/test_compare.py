@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dataset_adapters import LabelSpace
+from evaluation import evaluate
 from evaluation.cli import app
 from evaluation.compare import bootstrap_differences, compare
-from evaluation.runner import evaluate
 from evaluation.scorer import Scorer
 from results import SampleRecord
 

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from car_core import CaR
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample, load
+from evaluation import RunOptions, evaluate
 from evaluation.benchmark import load_benchmark, resolve_config
 from evaluation.cli import app
-from evaluation.runner import RunOptions, evaluate
 from evaluation.scorer import predicted_labels
 
 

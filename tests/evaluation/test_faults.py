@@ -34,12 +34,11 @@ from car_core import CaR
 from car_core.clip import ClassifierTower
 from car_core.proposals import ProposalGenerator
 from dataset_adapters import Dataset, DatasetError
-from evaluation import interrupts
+from evaluation import RunOptions, evaluate, interrupts
 from evaluation import suite as suite_module
 from evaluation.cli import app
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.interrupts import Interrupted, stop_request
-from evaluation.runner import RunOptions, evaluate
 from evaluation.suite_book import News
 from evaluation.suite_files import Suite, SuiteRun
 from results import RunDirectory, StoreError

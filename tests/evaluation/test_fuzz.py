@@ -25,9 +25,9 @@ from car_core import CaRConfig
 from dataset_adapters import DatasetError
 from dataset_adapters.coco_instances import paint_instances, read_instances
 from dataset_adapters.images import ImageError, read_image, read_label_map
+from evaluation import evaluate
 from evaluation.benchmark import BenchmarkError, load_benchmark, parse_settings, resolve_config
 from evaluation.cli import app
-from evaluation.runner import evaluate
 from evaluation.sweep import as_suite, sweep_of
 from results import identity_of
 

@@ -13,10 +13,10 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from dataset_adapters import LabelSpace
+from evaluation import evaluate
 from evaluation.cli import app
 from evaluation.gallery import choose, draw_sample
 from evaluation.report import GalleryOptions, _prepared, confusions
-from evaluation.runner import evaluate
 from evaluation.scorer import Scorer
 from results import RunDirectory, SampleRecord
 

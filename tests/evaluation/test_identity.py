@@ -14,9 +14,8 @@ import pytest
 from safetensors.torch import save_file
 
 from car_core.weights import WeightsRecord, load_clip
-from evaluation import identity
+from evaluation import RunOptions, evaluate, identity
 from evaluation.identity import peak_rss_mib
-from evaluation.runner import RunOptions, evaluate
 from results import identity_of
 
 

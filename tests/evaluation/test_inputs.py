@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dataset_adapters import DatasetError, embedded_root
+from evaluation import RunOptions, evaluate
 from evaluation.benchmark import BenchmarkError, load_benchmark, resolve_config
 from evaluation.cli import app
 from evaluation.inputs import NOT_COMPARABLE, Inputs, resolve_inputs, with_own_models
-from evaluation.runner import RunOptions, evaluate
 
 BOTH = {"proposal": "miniature", "classifier": "miniature"}
 NO_WEIGHTS = "no --weights: using the embedded miniature; its figures are not comparable with the paper's"

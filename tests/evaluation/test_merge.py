@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from evaluation import evaluate
 from evaluation.cli import app
 from evaluation.merge import MergeError, merge
-from evaluation.runner import evaluate
 from results import RunDirectory, StoreError
 
 FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}

@@ -14,12 +14,11 @@ from typer.testing import CliRunner, Result
 
 from car_core.baselines import BASELINES, load_baseline
 from dataset_adapters import load
-from evaluation import suite
+from evaluation import evaluate, suite
 from evaluation.benchmark import BenchmarkError, benchmark_names, load_benchmark
 from evaluation.cli import app
 from evaluation.inputs import resolve_inputs
 from evaluation.methods import METHODS, find_method, settings_by_method
-from evaluation.runner import evaluate
 from results.facts import METHOD_TITLES, method_label
 
 FAST = {"templates": ["{}"], "background": ["sky"], "synonyms": {}, "prob_threshold": 0.06}

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from evaluation import RunOptions, evaluate
 from evaluation.benchmark import BenchmarkError
-from evaluation.runner import RunOptions, evaluate, prepare
+from evaluation.preparing import prepare
 from evaluation.suite import run_methods
 from results import RunDirectory
 

@@ -17,9 +17,9 @@ from waiting import is_running, wait_until
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset
+from evaluation import RunOptions, evaluate
 from evaluation.engines import ray as engine
 from evaluation.engines.ray import Cluster, ClusterError, Equipment, Job, run_ray
-from evaluation.runner import RunOptions, evaluate
 from evaluation.scorer import Scorer
 from results import RunDirectory, SampleRecord
 

@@ -11,9 +11,9 @@ import pytest
 from refer_tree import grefer_tree, refer_tree
 from typer.testing import CliRunner, Result
 
+from evaluation import RunOptions, evaluate
 from evaluation.cli import app
 from evaluation.recompute import recompute
-from evaluation.runner import RunOptions, evaluate
 from results import RunDirectory, StoreError, SuiteIndex, write_suite
 
 FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}

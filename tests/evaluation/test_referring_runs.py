@@ -16,11 +16,11 @@ from car_core import CaR
 from car_core.proposals import ProposalGenerator
 from car_core.segmentation import merge_masks
 from dataset_adapters import load
+from evaluation import Run, RunOptions, evaluate
 from evaluation.benchmark import BenchmarkError, benchmark_names, load_benchmark, parse_protocol, resolve_config
 from evaluation.cli import app
 from evaluation.metrics import generalized
 from evaluation.metrics.referring import count_sample
-from evaluation.runner import Run, RunOptions, evaluate
 
 Runner = Callable[..., Run]
 REAL = Path(__file__).parents[2].parent / "shared" / "realdata" / "refer"

@@ -15,10 +15,10 @@ from test_faults import Program, children_of, comparable, counts, is_running, li
 
 from car_core import CaR
 from car_core.unrefined import refined
+from evaluation import RunOptions, evaluate
 from evaluation.engines import refining
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, LossCounter, WorkerError
 from evaluation.engines.refining import default_workers
-from evaluation.runner import RunOptions, evaluate
 from results import RunDirectory
 
 SMALL: dict[str, Any] = {"templates": [], "background": ["grass"], "recurrence": "once", "crf": {"iterations": 2}}

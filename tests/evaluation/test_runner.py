@@ -17,9 +17,9 @@ from sklearn.metrics import confusion_matrix
 
 from car_core import CaR
 from dataset_adapters import DatasetError, load
-from evaluation import runner
+from evaluation import RunOptions, evaluate
 from evaluation.benchmark import BenchmarkError, load_benchmark, resolve_config
-from evaluation.runner import RunOptions, evaluate
+from evaluation.identity import environment
 from results import RunDirectory, StoreError
 
 
@@ -138,9 +138,9 @@ def test_a_finished_run_is_not_run_again_unless_fresh(tiny_run: Any, segmenting:
 
 def on_device(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Runs from here on are another machine's."""
-    original = runner.environment
     monkeypatch.setattr(
-        runner, "environment", lambda *given, **more: original(*given, **more).model_copy(update={"device": name})
+        "evaluation.header.environment",
+        lambda *given, **more: environment(*given, **more).model_copy(update={"device": name}),
     )
 
 

@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 
 from dataset_adapters import load
 from dataset_adapters.sample import find_sources
+from evaluation import evaluate
 from evaluation.benchmark import BenchmarkError
 from evaluation.cli import app
 from evaluation.engines.ray import _Chain, _Dispatcher, _Finished
 from evaluation.merge import merge
-from evaluation.runner import evaluate, prepare
+from evaluation.preparing import prepare
 from evaluation.saving import Saving
 from evaluation.segmenter import segment_samples
 from results import RunDirectory, write_label_map

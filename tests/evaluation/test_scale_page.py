@@ -15,8 +15,8 @@ from test_docs import parsed
 from test_faults import FAST, FAST_ARGUMENTS, comparable, counts
 from typer.testing import CliRunner
 
+from evaluation import evaluate
 from evaluation.cli import app
-from evaluation.runner import evaluate
 
 PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
 

@@ -14,11 +14,12 @@ from typer.testing import CliRunner, Result
 
 from car_core import CaR, CaRConfig
 from car_core.config import PROFILES
+from evaluation import RunOptions, evaluate
 from evaluation import suite as suite_module
 from evaluation.benchmark import BenchmarkError, benchmark_names
 from evaluation.cli import app
+from evaluation.preparing import prepare
 from evaluation.previews import previews
-from evaluation.runner import RunOptions, evaluate, prepare
 from evaluation.suite import Models, run_suite
 from evaluation.suite_files import Suite, load_suite
 from results import RunDirectory

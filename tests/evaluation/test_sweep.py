@@ -17,11 +17,11 @@ from car_core.clip import ClassifierTower
 from car_core.config import PROFILES
 from car_core.proposals import ProposalGenerator
 from dataset_adapters.images import MAX_PIXELS_VARIABLE
+from evaluation import RunOptions, evaluate
 from evaluation import suite as suite_module
 from evaluation.benchmark import BenchmarkError, load_benchmark, parse_settings, resolve_config
 from evaluation.cli import app
 from evaluation.engines.processes import Processes
-from evaluation.runner import RunOptions, evaluate
 from evaluation.suite import run_suite
 from evaluation.sweep import as_suite, grid, load_preset, one_at_a_time, parse_axes, preset_names, sweep_of
 from results import RunDirectory

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 from car_core import CaR
 from dataset_adapters import load
+from evaluation import Run, RunOptions, evaluate
 from evaluation.benchmark import BenchmarkError, load_benchmark, resolve_config
 from evaluation.carry import frames_to_segment
 from evaluation.cli import app
 from evaluation.merge import merge
 from evaluation.metrics.video import count_sample
-from evaluation.runner import Run, RunOptions, evaluate
 from results import RunDirectory, SampleRecord
 
 Runner = Callable[..., Run]

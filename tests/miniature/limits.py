@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from car_core import CaR
 from dataset_adapters import Dataset, Sample
+from evaluation import RunOptions
 from evaluation.metrics.semantic import SemanticMetrics, confusion_counts, sum_confusion
-from evaluation.runner import RunOptions, prepare
+from evaluation.preparing import prepare
 
 LabelMap = npt.NDArray[np.int32]
 

@@ -18,7 +18,9 @@ from typing import Any
 from car_core import CaR
 from car_core.config import COMMON_BACKGROUND
 from car_core.weights import load_clip
-from evaluation.runner import RunOptions, prepare, run_prepared
+from evaluation import RunOptions
+from evaluation.preparing import prepare
+from evaluation.runner import run_prepared
 
 ROOTS = {"voc21": "VOCdevkit", "coco-object": "coco", "context60": "VOCdevkit", "refcoco-val": "refer"}
 FIGURES = {"voc21": "miou", "coco-object": "miou", "context60": "miou", "refcoco-val": "miou_mean_over_samples"}
@@ -59,7 +61,7 @@ class Tuner:
                     out=Path(folder) / "run",
                     quiet=True,
                 )
-                header = run_prepared(prepare(options, make_car=self._make_car), options).header
+                header = run_prepared(prepare(options, make_car=self._make_car)).header
             self._scores[key] = 100 * float(header.metrics[FIGURES[self.benchmark]])
             print(f"{self.benchmark} {key} miou {self._scores[key]:.2f}", flush=True)
         return self._scores[key]
