@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from evaluation.carry import what_is_left
+from evaluation.carry import Left, what_is_left
 from evaluation.clock import Clock
 from evaluation.engines.refining import Refiners
 from evaluation.header import header_of
@@ -105,7 +105,7 @@ def _steps(prepared: Prepared, beside: Beside) -> Generator[int, None, Run]:
             _keep_figures(store, len(prepared.selected) - len(records))
             store.go_on(header)
         announcement = options.saving.announcement(prepared.selected, path)
-        for notice in filter(None, (announcement, partial_data(header))):
+        for notice in filter(None, (_earlier(left, path), announcement, partial_data(header))):
             tell(f"notice: {notice}")
         if left.positions or store.read_header().status != "complete":
             yield from _segment(store, Work(prepared, own, left, beside))
@@ -115,6 +115,16 @@ def _steps(prepared: Prepared, beside: Beside) -> Generator[int, None, Run]:
     if header.status == "complete":
         _write_tables(path)
     return Run(path, header)
+
+
+def _earlier(left: Left, path: Path) -> str | None:
+    """What earlier starts have done, in words; None for nothing."""
+    if not left.kept:
+        return None
+    if not left.positions:
+        return f"{path.name}: all samples are done already, none is run again"
+    whole = counted(len(left.kept) + len(left.positions), "sample")
+    return f"{path.name}: {len(left.kept)} of {whole} are done already, going on with the rest"
 
 
 def _keep_figures(store: RunDirectory, n_gone: int) -> None:
