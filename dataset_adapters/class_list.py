@@ -54,7 +54,8 @@ def read_class_list(path: Path) -> tuple[ListedClass, ...]:
 def own_label_space(name: str, classes: Sequence[ListedClass]) -> LabelSpace:
     """Return label 0 (background) and a label for every other class, in order; each name and synonym is a query.
 
-    Background is scored where it is listed. It has no query of its own, but its synonyms have.
+    Background is scored where it is listed. It has no query of its own, but its synonyms have. Where it is not listed,
+    its mask value is the ignored one.
     """
     ordered = _in_label_order(classes)
     labels = (_BACKGROUND, *(listed.names[0] for listed in ordered if listed and not listed.is_background))
@@ -71,6 +72,7 @@ def own_label_space(name: str, classes: Sequence[ListedClass]) -> LabelSpace:
         query_labels=tuple(label for _, label in queries),
         ignore_label=IGNORED if len(labels) <= IGNORED else 2**16 - 1,
         scored_labels=tuple(label for label, listed in enumerate(ordered) if listed),
+        mask_values=tuple(listed.value if listed else IGNORED for listed in ordered),
     )
 
 

@@ -90,6 +90,7 @@ class LabelSpace:
     queries, query_labels: the texts and, in the same order, the label id that each one stands for.
     ignore_label: the target value that no metric counts. scored_labels: the label ids that enter the mean.
     stuff_queries: one per query, true for stuff, where things and stuff are segmented apart; empty elsewhere.
+    mask_values: of data of the user's own, one per label: what its pixels hold in a mask; empty elsewhere.
     Raises ValueError if the fields contradict each other.
     """
 
@@ -100,6 +101,7 @@ class LabelSpace:
     ignore_label: int
     scored_labels: tuple[int, ...]
     stuff_queries: tuple[bool, ...] = ()
+    mask_values: tuple[int, ...] = ()
 
     @classmethod
     def of_objects(cls, name: str) -> LabelSpace:
@@ -126,6 +128,12 @@ class LabelSpace:
             raise ValueError(
                 f"stuff_queries: expected none or one per query, {len(self.queries)}, found {len(self.stuff_queries)}"
             )
+        if self.mask_values and len(self.mask_values) != len(self.labels):
+            raise ValueError(
+                f"mask_values: expected none or one per label, {len(self.labels)}, found {len(self.mask_values)}"
+            )
+        if len(set(self.mask_values)) != len(self.mask_values):
+            raise ValueError(f"mask_values: expected each value once, found {list(self.mask_values)}")
         unknown = sorted({*self.query_labels, *self.scored_labels} - set(range(len(self.labels))))
         if unknown:
             raise ValueError(f"labels: expected label ids 0..{len(self.labels) - 1}, found {unknown}")
@@ -144,8 +152,11 @@ class LabelSpace:
             raise ValueError(f"label_space: {error}") from None
 
     def as_dict(self) -> dict[str, object]:
-        """Return the fields as JSON values (lists, not tuples)."""
-        return {field: list(value) if isinstance(value, tuple) else value for field, value in asdict(self).items()}
+        """Return the fields as JSON values (lists, not tuples), `mask_values` only where there are some."""
+        fields = {field: list(value) if isinstance(value, tuple) else value for field, value in asdict(self).items()}
+        if not self.mask_values:
+            del fields["mask_values"]
+        return fields
 
 
 class Adapter(Protocol):

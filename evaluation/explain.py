@@ -9,13 +9,15 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from car_core.segmentation import Segmentation, Step, step_names
+from car_core.segmentation import BoolArray, Segmentation, Step, step_names
 from results.render import visible
 
 _BAR = 24
 """Width of a score's bar, characters."""
 _UNBOUNDED = 1_000_000
 """Columns that no line has."""
+LONE_PHRASE = "one phrase alone always scores 1.00, whatever the picture: name rival phrases for theta to decide"
+"""What to know where one phrase was asked for: scores are a softmax over the phrases that are alive."""
 
 
 def summary_line(path: Path, found: Segmentation) -> str:
@@ -24,13 +26,14 @@ def summary_line(path: Path, found: Segmentation) -> str:
 
 
 def _outcome(found: Segmentation) -> str:
-    kept = [
-        f"{visible(found.queries[i])} {found.scores[i]:.2f} ({100 * found.masks[i].mean():.1f} % of the image)"
-        for i in found.kept
-    ]
+    kept = [f"{visible(found.queries[i])} {found.scores[i]:.2f} ({_area(found.masks[i])})" for i in found.kept]
     dropped = [visible(query) for i, query in enumerate(found.queries) if i not in found.kept]
     parts = [", ".join(kept) or "nothing", *([f"dropped: {', '.join(dropped)}"] if dropped else [])]
     return "; ".join(parts)
+
+
+def _area(mask: BoolArray) -> str:
+    return f"{100 * mask.mean():.1f} % of the image" if mask.any() else "kept, but no pixel is left"
 
 
 def explained(path: Path, found: Segmentation, *, longest_query: int | None = 40) -> RenderableType:

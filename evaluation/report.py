@@ -30,6 +30,9 @@ _MAX_CONFUSIONS = 15
 _LEAST_SHARE = 0.0005  # of a class's pixels; less is shown as 0.0 %
 # Fields of the identity that pictures must share with the run; code and packages are held to each sample's counts.
 _SAME = ("dataset", "protocol", "label_space", "config", "weights")
+# But for these: --limit changes the digest of the samples and not any one of them; mask values are in the fingerprint
+# of the data, too, and runs of older versions do not name them.
+_APART = ("samples", "mask_values")
 _FIGURE_WORDS = {
     "semantic": "IoU of a sample: mean over the classes in its target or prediction",
     "referring": "IoU of a sample: intersection over union of its two masks",
@@ -147,8 +150,7 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
 
 
 def _comparable(value: Any) -> Any:
-    # The digest of the samples changes with --limit, which does not change any one of them.
-    return {key: item for key, item in value.items() if key != "samples"} if isinstance(value, dict) else value
+    return {key: item for key, item in value.items() if key not in _APART} if isinstance(value, dict) else value
 
 
 def _hint(field: str) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from car_core.segmentation import Segmentation
-from dataset_adapters import Dataset, Sample, SampleError
+from dataset_adapters import Dataset, LabelSpace, Sample, SampleError
 from evaluation.benchmark import BenchmarkError
 from evaluation.coco_json import run_lengths
 from results import label_maps
@@ -36,7 +36,8 @@ class Saving:
     """What a run keeps beside its records.
 
     predictions: None; "png", a palette PNG of the labels (referring: 1 inside the mask); or "rle", a JSON list of
-    COCO's results, one a label: image_id, category_id, segmentation (compressed run lengths), score 1.
+    COCO's results, one a label but 0: image_id, category_id, segmentation (compressed run lengths), score 1. Of data of
+    the user's own both hold the values of the user's masks in place of the labels.
     proposals: whether to keep an npz of every step's proposals.
     """
 
@@ -61,11 +62,21 @@ class Saving:
         """Whether a sample has all its files, each whole: an earlier start may have kept less, or been torn off."""
         return all(is_whole(path) for path in self.paths(folder, sample_id))
 
-    def save(self, folder: Path, sample_id: str, prediction: Prediction, segmentation: Segmentation | None) -> None:
-        """Write a sample's files. segmentation: with the proposals of its steps; None for one that failed."""
+    def save(
+        self,
+        folder: Path,
+        sample_id: str,
+        prediction: Prediction,
+        segmentation: Segmentation | None,
+        mask_values: Sequence[int] = (),
+    ) -> None:
+        """Write a sample's files. segmentation: with the proposals of its steps; None for one that failed.
+
+        mask_values: what each label is saved as, as in `LabelSpace`.
+        """
         paths = iter(self.paths(folder, sample_id))
         if self.predictions:
-            write_sample_file(next(paths), _WRITERS[self.predictions][1](sample_id, prediction))
+            write_sample_file(next(paths), _WRITERS[self.predictions][1](sample_id, prediction, mask_values))
         if self.proposals:
             write_sample_file(next(paths), _steps_as_npz(segmentation))
 
@@ -77,7 +88,7 @@ class Saving:
         if not samples:
             return "no sample can be read, so the disk use of saved files is not known"
         if self.predictions:
-            sizes = [len(_WRITERS[self.predictions][1](sample.id, _as_labels(sample.target))) for sample in samples]
+            sizes = [_predicted_size(self.predictions, sample, dataset.label_space) for sample in samples]
             parts.append(f"predictions about {_mib(float(np.mean(sizes)) * len(dataset))}")
         if self.proposals:
             values = [np.prod(sample.image.shape[:2]) * len(sample.queries) for sample in samples]
@@ -88,20 +99,25 @@ class Saving:
         return f"saved files of {counted(len(dataset), 'sample')}: {', '.join(parts)}; free: {_mib(free)}"
 
 
-def _as_png(sample_id: str, prediction: Prediction) -> bytes:
-    return label_maps.encode_label_map(prediction.astype(np.int32))
+def _as_png(sample_id: str, prediction: Prediction, mask_values: Sequence[int]) -> bytes:
+    labels = prediction.astype(np.int32)
+    return label_maps.encode_label_map(np.array(mask_values, np.int32)[labels] if mask_values else labels)
 
 
-def _as_rle(sample_id: str, prediction: Prediction) -> bytes:
-    labels = sorted({int(label) for label in np.unique(prediction)} - {0})
+def _as_rle(sample_id: str, prediction: Prediction, mask_values: Sequence[int]) -> bytes:
     segments = [
-        {"image_id": sample_id, "category_id": label, "segmentation": run_lengths(prediction == label), "score": 1.0}
-        for label in labels
+        {
+            "image_id": sample_id,
+            "category_id": mask_values[label] if mask_values else label,
+            "segmentation": run_lengths(prediction == label),
+            "score": 1.0,
+        }
+        for label in sorted({int(label) for label in np.unique(prediction)} - {0})
     ]
     return (json.dumps(segments) + "\n").encode("ascii")
 
 
-_WRITERS: Mapping[PredictionFormat, tuple[str, Callable[[str, Prediction], bytes]]] = {
+_WRITERS: Mapping[PredictionFormat, tuple[str, Callable[[str, Prediction, Sequence[int]], bytes]]] = {
     "png": (".png", _as_png),
     "rle": (".json", _as_rle),
 }
@@ -134,6 +150,13 @@ def _probed(dataset: Dataset) -> Iterator[Sample]:
     for position in positions:
         with suppress(SampleError):
             yield dataset[position]
+
+
+def _predicted_size(predictions: PredictionFormat, sample: Sample, space: LabelSpace) -> int:
+    """Bytes of the file of a prediction that is like the target; none has the ignored label."""
+    target = _as_labels(sample.target)
+    labels = np.where(target == space.ignore_label, 0, target)
+    return len(_WRITERS[predictions][1](sample.id, labels, space.mask_values))
 
 
 def _as_labels(target: Prediction) -> Prediction:

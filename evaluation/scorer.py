@@ -128,7 +128,7 @@ class Scorer:
             return
         if TASKS[self.task].keeps_label_maps:
             write_label_map(_label_map_path(self.folder, sample_id), prediction)
-        self.saving.save(self.folder, sample_id, prediction, segmentation)
+        self.saving.save(self.folder, sample_id, prediction, segmentation, self.label_space.mask_values)
 
     def _count(self, target: Target, prediction: Target) -> dict[str, Any]:
         arguments = TASKS[self.task].count_arguments(self.label_space)

@@ -61,7 +61,7 @@ class BenchmarkInfo(StrictModel):
     task: str
     """Name of the metrics family: semantic, referring, ..."""
     label_space: dict[str, Any]
-    """Labels, scored labels, ignore label and query texts, as the adapter states them."""
+    """Labels, scored labels, ignore label and query texts, as the adapter states them; mask values of own data."""
     dataset: DatasetInfo
     """What was read."""
     protocol_changed: list[str] = []

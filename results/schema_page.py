@@ -39,11 +39,14 @@ where no sample is left. A run that is continued on another machine, device or c
 `car eval ... --save-predictions png` keeps each prediction as a palette PNG whose indices are the labels (referring:
 1 is the mask); a palette holds 256 labels, so that `ade847` and `pc459` need `rle`. `--save-predictions rle` keeps a
 JSON list of COCO's results, one a label: `image_id` (the sample's id), `category_id` (the label), `segmentation`
-(compressed run lengths, read by pycocotools), `score` (1, as labels do not overlap). `--save-proposals` keeps
-`queries` (all texts) and, of step t from 1 on, `queries_t` (indices of texts), `scores_t` (float32 [n]) and
-`proposals_t` (float16 [n, H, W] in 0..1). A line says before the first sample what the files will take, reckoned from
-four samples' targets and sizes, and what is free. Files are named after the sample's id, with `%XX` for what a file
-name must not hold.
+(compressed run lengths, read by pycocotools), `score` (1, as labels do not overlap); label 0, the background, is left
+out. For data of your own both hold the values of your masks in place of the labels (`benchmark.label_space.mask_values`
+has them by label); where background is not listed, a PNG has 255, the ignored value, for it.
+
+`--save-proposals` keeps `queries` (all texts) and, of step t from 1 on, `queries_t` (indices of texts), `scores_t`
+(float32 [n]) and `proposals_t` (float16 [n, H, W] in 0..1). A line says before the first sample what the files will
+take, reckoned from four samples' targets and sizes, and what is free. Files are named after the sample's id, with `%XX`
+for what a file name must not hold.
 
 The flags are no part of the identity. A sample's files are written as wholes and before its record; going on does
 those samples again whose files are missing or torn, label maps included. `--fresh` sets the folders aside with the

@@ -58,6 +58,7 @@ def segment_command(
         from dataset_adapters.images import set_max_pixels
         from evaluation.benchmark import parse_settings
         from evaluation.coco_json import CocoDocument
+        from evaluation.explain import LONE_PHRASE
         from evaluation.image_files import Pictures, check_document, find_images
         from evaluation.preflight import check_pictures
 
@@ -90,6 +91,8 @@ def segment_command(
         finally:  # also what was found before an interrupt
             if json:
                 _write_json(json, document)
+        if len(queries) == 1 and n_failed < len(images):
+            tell(f"notice: {LONE_PHRASE}")
     if n_failed:
         raise typer.Exit(SAMPLES_FAILED)
 

@@ -18,7 +18,9 @@ from car_core import CaR, CaRConfig, ConfigError, QueryError
 from car_core.drawing import resized
 from car_core.memory import StageMemory
 from car_core.segmentation import RGBArray
+from car_core.weights_names import MINIATURE
 from dataset_adapters.images import ImageError, read_image
+from evaluation.explain import LONE_PHRASE
 from evaluation.gallery import draw_segmentation
 from results.render import visible
 from results.report import segmentation_html
@@ -64,6 +66,7 @@ class Demo:
     def __init__(self, car: CaR, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.config = car.config
+        self.has_miniature = any(record.name == MINIATURE for record in car.weights)
         self._memory = StageMemory()
         self._car = car.with_config(car.config)
         self._car.memory = self._memory
@@ -127,7 +130,8 @@ def _status(n_kept: int, n_queries: int, seconds: float, ran: Counter[str]) -> s
     kept = [words for stage, words in _STAGES.items() if stage not in ran]
     done = [f"{words} ({ran[stage]}&times;)" for stage, words in _STAGES.items() if stage in ran]
     stages = _listed("Computed", done) + _listed("Known from before", kept)
-    return f"{n_kept} of {n_queries} {phrases} kept in {seconds:.1f} s. {stages}"
+    notice = f"<b>Notice:</b> {LONE_PHRASE}. " if n_queries == 1 else ""
+    return f"{n_kept} of {n_queries} {phrases} kept in {seconds:.1f} s. {notice}{stages}"
 
 
 def _listed(title: str, items: Sequence[str]) -> str:

@@ -44,6 +44,11 @@ _HEAD = """\
 Two frozen CLIP models in a loop: **f** turns each phrase into a mask, **g** looks at each mask drawn into the picture
 and scores it against its phrase. Weak phrases are dropped, until the set is stable.
 """
+_MINIATURE = """\
+
+This page uses the **miniature**, the small model in the package, which knows emoji and not photos. For photos start it
+with `car serve --weights openai`.
+"""
 _WELCOME = "Masks, scores and every step of the loop appear here."
 _CSS = """
 .gradio-container { max-width: 1240px !important; }
@@ -98,7 +103,7 @@ def build_page(demo: Demo) -> gr.Blocks:
     """The page, not yet served."""
     page: gr.Blocks
     with gr.Blocks(title="car-eval", analytics_enabled=False, delete_cache=(_KEPT_SECONDS, _KEPT_SECONDS)) as page:
-        gr.Markdown(_HEAD)
+        gr.Markdown(_HEAD + _MINIATURE * demo.has_miniature)
         # In the order of a phone's one column; where there is room, _CSS puts the result beside all else.
         with gr.Row(elem_id="desk"):
             with gr.Column(elem_id="asked", min_width=0):

@@ -97,7 +97,8 @@ def reductions(resolution: str, no_target_below: str) -> dict[str, str]:
     return {
         "giou_mean_over_samples": (
             f"gIoU: mean of the samples' IoU, masks compared {compared_at(resolution)}; without a target it is 1 for "
-            f"{says}, else 0; with a target, 'no target' has 0; a failed sample has 0"
+            f"{says}, else 0; with a target, 'no target' has 0; a failed sample has 0 "
+            "where its target is known"
         ),
         "giou_mean_over_scored_samples": "as giou_mean_over_samples, but failed samples are left out",
         "ciou_pooled": (

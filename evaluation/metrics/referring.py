@@ -96,11 +96,11 @@ def reductions(resolution: str) -> dict[str, str]:
     return {
         "miou_mean_over_samples": (
             f"mean of the samples' IoU, masks compared {size}; 0 where target and prediction are both empty; "
-            "a failed sample counts as an empty prediction"
+            "a failed sample counts as an empty prediction where its target is known"
         ),
         "miou_mean_over_scored_samples": "as miou_mean_over_samples, but failed samples are left out",
         "oiou_pooled": "overall IoU (cIoU): intersection over union, each summed over all samples",
-        **{precision(t): f"share of samples with IoU >= {t}, failed ones included" for t in THRESHOLDS},
+        **{precision(t): f"share of samples with IoU >= {t}, failed ones of known target included" for t in THRESHOLDS},
     }
 
 

@@ -28,7 +28,7 @@ _BATCH = 65_536
 REDUCTIONS = {
     "miou": (
         "mean IoU over scored classes with a target or predicted pixel; counts pooled over all samples; "
-        "a failed sample counts as an all-background prediction"
+        "a failed sample counts as an all-background prediction where its target is known"
     ),
     "miou_gt_classes": "as miou, but averaged over scored classes that occur in the ground truth",
     "miou_gt_classes_foreground": (

@@ -197,7 +197,7 @@ def reductions(davis_task: str) -> dict[str, str]:
         "j_and_f": "J&F: mean of j and f",
         "j": (
             "J, IoU: mean over an object's frames, over objects, over annotation sets with a frame; "
-            f"{frames}; {ids}; a failed frame counts as an empty prediction"
+            f"{frames}; {ids}; a failed frame counts as an empty prediction where its target is known"
         ),
         "f": "F, F-measure of contours within 0.008 of the diagonal: averaged as j",
         "j_and_f_scored_only": "as j_and_f, but failed frames are left out",

@@ -82,6 +82,8 @@ def test_label_space_as_dict_is_json(voc) -> None:
         ({"query_labels": (1, 3)}, r"labels: expected label ids 0..2, found \[3\]"),
         ({"scored_labels": (0, 1, 2, 9)}, r"labels: expected label ids 0..2, found \[9\]"),
         ({"stuff_queries": (True,)}, "stuff_queries: expected none or one per query, 2, found 1"),
+        ({"mask_values": (0, 1)}, "mask_values: expected none or one per label, 3, found 2"),
+        ({"mask_values": (0, 7, 7)}, r"mask_values: expected each value once, found \[0, 7, 7\]"),
         ({"ignore_label": 2}, "ignore_label: expected no label id, found 2"),
     ],
 )

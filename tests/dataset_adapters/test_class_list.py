@@ -86,6 +86,7 @@ def test_background_is_label_0_without_a_query_but_with_its_synonyms(tmp_path: P
         ("sky", 0), ("cat", 1), ("kitten", 1), ("dog", 2),
     ]  # fmt: skip
     assert space.scored_labels == (0, 1, 2)
+    assert space.mask_values == (1, 0, 2)
     assert parse_values(format_values(classes), space.ignore_label) == {1: 0, 0: 1, 2: 2, 255: 255}
 
 
@@ -94,6 +95,7 @@ def test_without_background_the_first_class_is_not_what_nothing_means(tmp_path: 
     space = own_label_space("own", classes)
     assert space.labels == ("background", "road", "car")
     assert space.scored_labels == (1, 2)
+    assert space.mask_values == (255, 0, 1)
     assert parse_values(format_values(classes), space.ignore_label) == {0: 1, 1: 2, 255: 255}
 
 

@@ -75,6 +75,23 @@ def test_the_answer_is_what_car_finds_and_thresholds_run_only_what_they_change(d
     assert "f reads the image" in other.status.partition("Known from before")[2]
 
 
+def test_one_phrase_alone_is_told_what_its_score_is_worth(demo: Demo, photo: Path) -> None:
+    told = "one phrase alone always scores 1.00, whatever the picture"
+    assert told in demo.answer(photo, "cat", THRESHOLDS).status
+    assert told not in demo.answer(photo, "cat, dog", THRESHOLDS).status
+
+
+def test_the_page_says_that_the_miniature_knows_no_photos(demo: Demo) -> None:
+    from evaluation.demo.page import build_page
+
+    miniature = CaR.from_config(
+        CaRConfig(proposal_model="miniature", classifier_model="miniature"), weights="miniature"
+    )
+    told = "which knows emoji and not photos"
+    assert told in str(build_page(Demo(miniature)).get_config_file())
+    assert told not in str(build_page(demo).get_config_file())
+
+
 @pytest.mark.parametrize(
     ("place", "text", "thresholds", "expected"),
     [

@@ -19,6 +19,7 @@ from evaluation.gallery import choose, draw_sample
 from evaluation.report import GalleryOptions, _prepared, confusions
 from evaluation.scorer import Scorer
 from results import RunDirectory, SampleRecord
+from results.strict_json import identity_of
 
 
 def car(*arguments: object) -> Result:
@@ -111,6 +112,13 @@ def test_the_report_of_data_of_ones_own(tiny_model: Path, tmp_path: Path, monkey
     assert page.count('<article class="sample"') == 2
     assert "segmented again for this report" not in page
     assert "cat &amp; kitten" in page
+    header = json.loads((run / "run.json").read_text())
+    for fields in (header["benchmark"], header["identity_fields"]):  # as before label spaces had them
+        assert fields["label_space"].pop("mask_values") == [0, 1, 2]
+    header["identity"] = identity_of(header["identity_fields"])
+    (run / "run.json").write_text(json.dumps(header))
+    older = Path(car("report", run, *own).stdout.strip()).read_text()
+    assert older.count('<article class="sample"') == 2
     assert "name them with --images, --masks and --classes" in Path(car("report", run).stdout.strip()).read_text()
     assert "no data root with data of your own" in car("report", run, f"--data-root={tmp_path}").stderr
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(photos / "three.png")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from made_trees import write_noise, write_png
 from PIL import Image
+from pycocotools import mask as coco_mask
 from sklearn.metrics import confusion_matrix
 from typer.testing import CliRunner, Result
 
 from car_core import CaR
+from car_core.segmentation import Segmentation
 from dataset_adapters import DatasetError, SampleError, load
+from dataset_adapters.class_list import read_class_list
 from evaluation.benchmark import load_benchmark, resolve_config
 from evaluation.cli import app
 
@@ -173,8 +176,99 @@ def test_swapped_values_of_the_same_names_are_another_data_set(own: OwnTree) -> 
     first = load("own-folders", ".", options=own.places)
     own.classes.write_text("0: background\n9: cat; kitten\n12: dog\n")
     second = load("own-folders", ".", options=own.places)
-    assert first.label_space == second.label_space
+    assert first.label_space == replace(second.label_space, mask_values=first.label_space.mask_values)
     assert first.fingerprint != second.fingerprint
+
+
+LISTS = [
+    ("0: background\n1: aeroplane\n9: chair; stool\n15: person\n20: tv\n", 0),
+    ("1: aeroplane\n9: chair; stool\n15: person\n20: tv\n", 255),
+    ("0: tv\n9: background; sky\n20: chair\n254: aeroplane\n", 9),
+]
+"""Classes with gaps in their values, and the value of what no query claims."""
+
+
+def add_masks(own: OwnTree, classes: str) -> None:
+    """Masks of these values and of 255."""
+    own.classes.write_text(classes)
+    values = [*(listed.value for listed in read_class_list(own.classes)), 255]
+    for stem, labels in own.labels.items():
+        own.labels[stem] = np.random.default_rng(len(stem)).choice(values, labels.shape)
+        write_png(own.mask_path(stem), own.labels[stem])
+
+
+def oracle(own: OwnTree) -> Callable[..., list[Segmentation]]:
+    """What finds every class of the masks as written, by its last name, and nothing where they have 255."""
+    names = {listed.value: listed.names[-1] for listed in read_class_list(own.classes)}
+    masks = {np.array(Image.open(own.image_path(stem))).tobytes(): labels for stem, labels in own.labels.items()}
+
+    def segment(self: CaR, images: Any, queries_per_image: Any, **_: Any) -> list[Segmentation]:
+        return [found(image, tuple(queries)) for image, queries in zip(images, queries_per_image, strict=True)]
+
+    def found(image: np.ndarray, queries: tuple[str, ...]) -> Segmentation:
+        label_map = np.zeros(image.shape[:2], np.int32)
+        for value, name in names.items():
+            if name in queries:
+                label_map[masks[image.tobytes()] == value] = 1 + queries.index(name)
+        empty = Segmentation.of_nothing(*label_map.shape)
+        return replace(empty, queries=queries, label_map=label_map)
+
+    return segment
+
+
+def read_saved(path: Path, nothing: int) -> np.ndarray:
+    """A saved prediction as a mask."""
+    if path.suffix == ".png":
+        return np.array(Image.open(path))
+    segments = json.loads(path.read_text())
+    height, width = segments[0]["segmentation"]["size"]
+    labels = np.full((height, width), nothing)
+    for segment in segments:
+        labels[coco_mask.decode(segment["segmentation"]) > 0] = segment["category_id"]
+    return labels
+
+
+@pytest.mark.parametrize("source", ["folders", "hf"])
+@pytest.mark.parametrize("saved", ["png", "rle"])
+@pytest.mark.parametrize(("classes", "nothing"), LISTS, ids=["background", "no background", "background at 9"])
+def test_saved_predictions_hold_the_values_of_the_masks(
+    own: OwnTree, monkeypatch: pytest.MonkeyPatch, classes: str, nothing: int, saved: str, source: str
+) -> None:
+    add_masks(own, classes)
+    monkeypatch.setattr(CaR, "segment_batch", oracle(own))
+    options = [f"--save-predictions={saved}", "--set=crf=null", "--refine-workers=0"]
+    if source == "folders":
+        result = own.car_on_folders(*options)
+    else:
+        own.to_hf().save_to_disk(own.root / "saved")
+        result = own.car("run", f"--hf={own.root / 'saved'}", f"--classes={own.classes}", *options)
+    assert result.exit_code == 0, result.stderr
+    assert header_of(own)["metrics"]["miou"] == 1
+    paths = list((own.root.parent / "run" / "predictions").iterdir())
+    assert {path.stem for path in paths} == set(own.labels)
+    for path in paths:
+        mask = own.labels[path.stem]
+        assert np.array_equal(read_saved(path, nothing), np.where(mask == 255, nothing, mask))
+
+
+@pytest.mark.parametrize(("classes", "nothing"), LISTS, ids=["background", "no background", "background at 9"])
+def test_a_failed_sample_is_saved_as_the_value_of_nothing(
+    own: OwnTree, monkeypatch: pytest.MonkeyPatch, classes: str, nothing: int
+) -> None:
+    add_masks(own, classes)
+    monkeypatch.setattr(CaR, "segment_batch", lambda *_, **__: 1 / 0)
+    own.car_on_folders("--save-predictions=png", "--set=crf=null", "--refine-workers=0")
+    for path in (own.root.parent / "run" / "predictions").iterdir():
+        assert set(np.unique(np.array(Image.open(path)))) == {nothing}
+
+
+def test_255_classes_fit_into_a_png(own: OwnTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_masks(own, "\n".join(f"class {value}" for value in range(255)))
+    monkeypatch.setattr(CaR, "segment_batch", oracle(own))
+    result = own.car_on_folders("--save-predictions=png", "--set=crf=null", "--refine-workers=0")
+    assert result.exit_code == 0, result.stderr
+    for path in (own.root.parent / "run" / "predictions").iterdir():
+        assert np.array_equal(np.array(Image.open(path)), own.labels[path.stem])
 
 
 def break_size(own: OwnTree) -> None:

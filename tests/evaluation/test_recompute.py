@@ -71,6 +71,14 @@ def test_table_prints_what_the_records_say(run: Path) -> None:
     assert "run not finished" in killed.stdout
 
 
+def test_a_definition_in_other_words_is_no_other_figure(run: Path) -> None:
+    header = json.loads((run / "run.json").read_text())
+    now, header["metrics"]["reductions"]["miou"] = header["metrics"]["reductions"]["miou"], "as it was once put"
+    (run / "run.json").write_text(json.dumps(header))
+    assert recompute(run).metrics["reductions"]["miou"] == now
+    assert car("table", run).exit_code == 0
+
+
 def test_an_edited_figure_is_found_out(run: Path) -> None:
     def add_a_pixel(records: list[dict[str, Any]]) -> None:
         records[0]["counts"]["confusion"][0][2] += 1

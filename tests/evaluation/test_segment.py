@@ -14,7 +14,9 @@ from pycocotools.coco import COCO
 from typer.testing import CliRunner, Result
 
 from car_core import CaR, CaRConfig
+from car_core.segmentation import Segmentation, Step
 from evaluation.cli import app
+from evaluation.explain import explained_text, summary_line
 from evaluation.image_files import find_images
 
 QUERIES = ["Pepsi", "Coca Cola", "[red]<b>odd</b>"]
@@ -136,6 +138,35 @@ def test_the_home_folder_of_nobody_is_not_there() -> None:
     result = CliRunner().invoke(app, ["segment", "~nosuch/q.jpg", "cat"])
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "found no image at '~nosuch/q.jpg'" in result.stderr
+
+
+def test_a_phrase_that_is_kept_without_a_pixel_says_so(photos: Path) -> None:
+    masks, step = np.zeros((2, 4, 5), np.bool_), Step((0, 1), np.array([0.9, 0.8], np.float32), (0, 1))
+    masks[1, :2] = True
+    found = Segmentation(
+        ("cat", "dog"), masks, step.scores, (0, 1), np.zeros((4, 5), np.int32), (step,), config=CaRConfig()
+    )
+    expected = "cat 0.90 (kept, but no pixel is left), dog 0.80 (50.0 % of the image)"
+    assert summary_line(Path("a.png"), found) == f"a.png: {expected}"
+    assert explained_text(Path("a.png"), found).splitlines()[-2] == f"stable after 1 step: {expected}"
+
+
+@pytest.mark.parametrize("mode", ["semantic", "referring"])
+def test_one_phrase_alone_is_told_what_its_score_is_worth(tiny_model: Path, photos: Path, mode: str) -> None:
+    models = [f"--set={role}_model={tiny_model}" for role in ("proposal", "classifier")]
+    own = ["--weights=random:1", f"--mode={mode}", "--json=-", *models]
+    alone, beside = (
+        CliRunner().invoke(app, ["segment", str(photos / "one.jpg"), *queries, *own])
+        for queries in (["cat"], ["cat", "dog"])
+    )
+    [annotation] = json.loads(alone.stdout)["annotations"]
+    assert annotation["score"] == 1
+    [line] = alone.stderr.splitlines()
+    assert line.startswith("notice: one phrase alone always scores 1.00, whatever the picture: name rival phrases")
+    assert (beside.exit_code, beside.stderr) == (0, "")
+    (photos / "one.jpg").write_bytes(b"not a picture")
+    unread = CliRunner().invoke(app, ["segment", str(photos / "one.jpg"), "cat", *own])
+    assert (unread.exit_code, unread.stderr.count("\n")) == (3, 1)
 
 
 def test_a_pipe_gets_lines_that_are_neither_wrapped_nor_padded(tiny_model: Path, photos: Path) -> None:
