@@ -55,7 +55,7 @@ from evaluation.commands.options import (
 from evaluation.commands.switch_hint import Commands
 from evaluation.commands.terminal import show_run
 from evaluation.exit_status import SHOW_TRACEBACKS, exit_if_failed, one_line_errors
-from evaluation.telling import tell
+from evaluation.telling import tell, tell_log
 
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False
@@ -79,6 +79,7 @@ def car(
 ) -> None:
     """CaR ("CLIP as RNN"): training-free segmentation of any phrase, and its benchmarks."""
     SHOW_TRACEBACKS.set(debug)
+    tell_log()
 
 
 @app.command("eval")
