@@ -141,6 +141,7 @@ def eval_command(
     """
     with one_line_errors():
         from evaluation.benchmark import ALL, parse_protocol, parse_settings
+        from evaluation.merge import parse_shard
         from evaluation.own_data import resolve_data
         from evaluation.preflight import check_request
 
@@ -156,10 +157,11 @@ def eval_command(
             "protocol": parse_protocol(protocol or []),
             "limit": limit,
             "out": out,
+            "device": device,
         }
+        part = parse_shard(shard) if shard else None
         check_request(**request)
         from evaluation.engines.ray import Cluster  # torch: seconds
-        from evaluation.merge import parse_shard
         from evaluation.runner import RunOptions, evaluate
         from evaluation.saving import Saving
         from evaluation.suite import run_methods
@@ -167,8 +169,7 @@ def eval_command(
         options = RunOptions(
             **request,
             names=names.value,
-            shard=parse_shard(shard) if shard else None,
-            device=device,
+            shard=part,
             precision=precision.value,
             batch_size=batch_size,
             workers=workers,
