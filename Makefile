@@ -72,13 +72,20 @@ ablations: $(STAMP)  ## the paper's ablations on the miniature, tables and plots
 docs-tables: $(STAMP)  ## fill in the measured tables of docs/ from results/runs, after make ablations and car eval mini-voc --method all
 	$(VENV)/bin/python -m results.docs_tables docs/baselines.md docs/fidelity.md
 
+# $(call named,VARIABLE) fails where a folder was not named and its usual place is not there either.
+named = @test '$(origin $1)' != file -o -d '$($1)' || \
+	  { echo "error: $1: expected the data set's folder (make $@ $1=...), found none named and no $($1) here" >&2; exit 2; }
+
 eval-voc: $(STAMP)  ## Pascal VOC: make eval-voc VOC_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
+	$(call named,VOC_ROOT)
 	$(VENV)/bin/car eval voc21 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 
 eval-coco-object: $(STAMP)  ## COCO-Object: make eval-coco-object COCO_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
+	$(call named,COCO_ROOT)
 	$(VENV)/bin/car eval coco-object --data-root '$(COCO_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 
 eval-context: $(STAMP)  ## Pascal Context, with and without background: make eval-context VOC_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
+	$(call named,VOC_ROOT)
 	$(VENV)/bin/car eval context60 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 	$(VENV)/bin/car eval context59 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 
@@ -104,6 +111,7 @@ eval-ade: $(STAMP)  ## ADE20K with 150 and 847 classes, what is found: make eval
 	exit $$status
 
 eval-pc459: $(STAMP)  ## Pascal Context with 459 classes: make eval-pc459 PC459_ROOT=... [as above]
+	$(call named,PC459_ROOT)
 	$(VENV)/bin/car eval pc459 --data-root '$(PC459_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 
 # Each line: the annotation file whose presence means that the splits after it can be run.
@@ -126,6 +134,7 @@ eval-grefcoco: $(STAMP)  ## gRefCOCO, all splits found: make eval-grefcoco REFER
 	exit $$status
 
 eval-ref-davis: $(STAMP)  ## Ref-DAVIS 2017, frame by frame and carried through time: make eval-ref-davis DAVIS_ROOT=... [as above]
+	$(call named,DAVIS_ROOT)
 	$(VENV)/bin/car eval ref-davis17 --data-root '$(DAVIS_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 	$(VENV)/bin/car eval ref-davis17-temporal --data-root '$(DAVIS_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
 

@@ -31,6 +31,8 @@ from car_core.torchvision_guard import declare_missing_ops
 declare_missing_ops()
 
 import open_clip as open_clip  # noqa: E402 (exported: others must import it after the guard)
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME as HF_SAFE_WEIGHTS_NAME  # noqa: E402
+from open_clip.constants import HF_WEIGHTS_NAME as HF_WEIGHTS_NAME  # noqa: E402
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD  # noqa: E402
 from open_clip.factory import load_state_dict as load_state_dict  # noqa: E402
 from open_clip.tokenizer import SimpleTokenizer  # noqa: E402

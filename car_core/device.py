@@ -5,17 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from car_core.device_names import check_device_name
 from car_core.errors import ModelError
 
 
 def as_device(name: str | torch.device) -> torch.device:
     """The torch device ``name``: cpu, cuda or cuda:N. Raises ModelError for any other and for one that is not here."""
-    try:
-        device: torch.device | None = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise ModelError(f"device: expected cpu, cuda or cuda:N, found {str(name)!r}")
+    check_device_name(str(name))
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ModelError(
             f"device: expected one that is here, found {str(name)!r} with {torch.cuda.device_count()} GPUs"

@@ -11,7 +11,6 @@ import difflib
 import hashlib
 import inspect
 import json
-import logging
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch import nn
 
 from car_core.clip import load_state_dict, open_clip  # imported there, after the torchvision guard
 from car_core.device import as_device
+from car_core.downloads import fetch, source_of
 from car_core.errors import ModelError
 from car_core.weights_names import MINIATURE, MINIATURE_FOLDER, SUFFIXES, model_of, random_seed, weights_file
 
@@ -129,17 +129,15 @@ def _locate(model: str, weights: str) -> tuple[Path, dict[str, Any]]:
 
 
 def _download(model: str, weights: str, tag: dict[str, Any]) -> Path:
-    # Without a network the hub's client would print a page of retries before the one line below.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        return Path(open_clip.download_pretrained(tag))
+        return fetch(tag, f"{weights} weights of {model}")
     except (OSError, RuntimeError) as error:
-        source = tag.get("hf_hub") or tag.get("url")
         # A file does not say which GELU it was trained with; the architecture's name must.
         named = f", with the model {model}-quickgelu" if tag.get("quick_gelu") and "quickgelu" not in model else ""
         raise ModelError(
-            f"weights: {model} {weights!r} is neither in open_clip's cache nor can it be downloaded from {source} "
-            f"({type(error).__name__}); fetch it on a connected machine and pass the file as weights{named}"
+            f"weights: {model} {weights!r} is neither in open_clip's cache nor can it be downloaded from "
+            f"{source_of(tag)} ({type(error).__name__}); fetch it on a connected machine and pass the "
+            f"file as weights{named}"
         ) from None
 
 

@@ -55,7 +55,7 @@ from evaluation.commands.options import (
 from evaluation.commands.switch_hint import Commands
 from evaluation.commands.terminal import show_run
 from evaluation.exit_status import SHOW_TRACEBACKS, exit_if_failed, one_line_errors
-from evaluation.telling import tell
+from evaluation.telling import tell, tell_log
 
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False
@@ -79,6 +79,7 @@ def car(
 ) -> None:
     """CaR ("CLIP as RNN"): training-free segmentation of any phrase, and its benchmarks."""
     SHOW_TRACEBACKS.set(debug)
+    tell_log()
 
 
 @app.command("eval")
@@ -140,6 +141,7 @@ def eval_command(
     """
     with one_line_errors():
         from evaluation.benchmark import ALL, parse_protocol, parse_settings
+        from evaluation.merge import parse_shard
         from evaluation.own_data import resolve_data
         from evaluation.preflight import check_request
 
@@ -155,10 +157,11 @@ def eval_command(
             "protocol": parse_protocol(protocol or []),
             "limit": limit,
             "out": out,
+            "device": device,
         }
+        part = parse_shard(shard) if shard else None
         check_request(**request)
         from evaluation.engines.ray import Cluster  # torch: seconds
-        from evaluation.merge import parse_shard
         from evaluation.preparing import RunOptions
         from evaluation.runner import evaluate
         from evaluation.saving import Saving
@@ -167,8 +170,7 @@ def eval_command(
         options = RunOptions(
             **request,
             names=names.value,
-            shard=parse_shard(shard) if shard else None,
-            device=device,
+            shard=part,
             precision=precision.value,
             batch_size=batch_size,
             workers=workers,

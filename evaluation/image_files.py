@@ -12,6 +12,7 @@ from PIL import Image
 
 from car_core.drawing import draw_masks, draw_steps, to_pil
 from car_core.segmentation import RGBArray, Segmentation
+from dataset_adapters.images import ImageError, read_image
 from dataset_adapters.paths import expanded
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
@@ -20,6 +21,15 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 
 class SegmentError(ValueError):
     """No image at the place given, or an output that cannot be written there. One line."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One image file and what was found in it, or why it could not be read."""
+
+    path: Path
+    segmentation: Segmentation | None
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,25 @@ class Pictures:
             if place is not None:
                 written.append(_save(draw(found), place / f"{image.stem}.png" if several else place))
         return written
+
+
+def unreadable(images: Sequence[Path]) -> list[Found]:
+    """Each image with its error, if none can be read; nothing as soon as one can, for which models are needed."""
+    failures = []
+    for path in images:
+        error = _read_error(path)
+        if error is None:
+            return []
+        failures.append(Found(path, None, error))
+    return failures
+
+
+def _read_error(path: Path) -> str | None:
+    try:
+        read_image(path, apply_exif=True)
+    except ImageError as error:
+        return str(error)
+    return None
 
 
 def check_document(option: str, place: Path, images: Sequence[Path]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from car_core.config import CaRConfig, Mode, Profile
+from car_core.device_names import check_device_name
 from car_core.queries import check_texts, require_any
 from car_core.weights_names import MINIATURE, random_seed, weights_file
 from dataset_adapters import DatasetError
@@ -45,6 +46,7 @@ def check_request(
     places: Mapping[str, str] | None = None,
     limit: int | None = None,
     out: Path | None = None,
+    device: str = "cpu",
 ) -> None:
     """Look at a request as `evaluation.preparing.prepare` does, as far as that goes without model or index of files.
 
@@ -52,6 +54,7 @@ def check_request(
     """
     check_out(out or DEFAULT_RUNS)
     check_limit(limit)
+    check_device_name(device)
     _check_method(method)
     asked, options = load_benchmark(benchmark), dict(places or {})
     sources = find_sources(asked.adapter, source)
@@ -63,6 +66,8 @@ def check_request(
     _require_root(adapters, root)
     if split and not places:
         _check_split(adapters, root, split)
+    if places:
+        adapters[0].label_space("released")  # reads the list of classes
     check_weights(weights or {})
 
 
@@ -73,14 +78,31 @@ def check_pictures(
     profile: Profile | None,
     mode: Mode,
     settings: Mapping[str, Any],
+    device: str,
 ) -> None:
     """Raise what segmenting pictures of one's own would raise for these, as far as no model is needed.
 
-    Raises QueryError for no query, a blank or repeated one, and as `picture_config` and `weights_file`.
+    Raises QueryError for no query, a blank or repeated one, and as `check_models`.
     """
     require_any(queries=check_texts("queries", queries))
+    check_models(weights, profile=profile, mode=mode, settings=settings, device=device)
+
+
+def check_models(
+    weights: Mapping[str, str | None],
+    *,
+    profile: Profile | None,
+    mode: Mode,
+    settings: Mapping[str, Any],
+    device: str,
+) -> None:
+    """Raise what `evaluation.segment.load_car` would raise for these, as far as no model is needed.
+
+    Raises as `picture_config`, `check_weights` and `check_device_name`.
+    """
     picture_config(weights, profile, mode, settings)
     check_weights(weights)
+    check_device_name(device)
 
 
 def picture_config(

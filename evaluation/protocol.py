@@ -44,7 +44,7 @@ def _check(name: str, value: str, choices: Mapping[str, tuple[str, ...]], switch
     if name in switches:
         raise BenchmarkError(f"--protocol {name}: this is a switch of the configuration; use --set {name}={value}")
     if name not in choices:
-        known = f"an option of {', '.join(choices)}" if choices else "no option, for this benchmark has none"
+        known = f"an option of {', '.join(choices)}" if choices else "none, as this benchmark has no such options"
         raise BenchmarkError(f"--protocol {name}: expected {known}")
     if value not in choices[name]:
         raise BenchmarkError(f"--protocol {name}: expected one of {', '.join(choices[name])}, found {value!r}")

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from car_core import CaR, CaRConfig
 from car_core.config import Mode, Profile
-from car_core.segmentation import Segmentation
 from car_core.weights_names import MINIATURE
 from dataset_adapters.images import ImageError, read_image
 from evaluation.benchmark import Source
+from evaluation.image_files import Found
 from evaluation.inputs import weights_notices, with_own_models
 from evaluation.preflight import picture_config
 from evaluation.telling import tell
 
 
-@dataclass(frozen=True)
-class Found:
-    """One image file and what was found in it, or why it could not be read."""
-
-    path: Path
-    segmentation: Segmentation | None
-    error: str | None = None
-
-
 def load_car(
-    weights: Mapping[str, str | None], profile: Profile | None, mode: Mode, settings: Mapping[str, Any], *, device: str
+    weights: Mapping[str, str | None], *, profile: Profile | None, mode: Mode, settings: Mapping[str, Any], device: str
 ) -> CaR:
     """CaR for pictures of one's own; weights by role, None (with a line on standard error) for the miniature's.
 

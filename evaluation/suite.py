@@ -46,7 +46,7 @@ from evaluation.previews import previews
 from evaluation.runner import Run, run_side_by_side
 from evaluation.suite_book import News, SuiteBook, Tell, ignore
 from evaluation.suite_files import Suite, SuiteRun
-from evaluation.telling import tell
+from evaluation.telling import tell, tell_log
 from results import SuiteIndex, identity_of
 from results.pictures import Example, contact_sheet, save_png
 
@@ -264,6 +264,7 @@ def _start_process(jobs: int, news: SimpleQueue[News]) -> None:
     global _tell_parent
     _tell_parent = news.put
     be_pool_process()
+    tell_log()
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
 
 

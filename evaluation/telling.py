@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 _LONGEST = 4000  # characters: an error may list all names that are known
@@ -15,6 +16,21 @@ def tell(line: str) -> None:
 def say(line: str) -> None:
     """Print a line on standard output: at a terminal as `tell` does, to a pipe as it is, for it may hold a path."""
     print(_visible(line) if sys.stdout.isatty() else line)
+
+
+class _Teller(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(record.getMessage())
+
+
+_TELLER = _Teller()
+
+
+def tell_log() -> None:
+    """From now on tell what `car_core` logs, such as the beginning of a download."""
+    log = logging.getLogger("car_core")
+    log.setLevel(logging.INFO)
+    log.addHandler(_TELLER)  # once: the second time it is there already
 
 
 def _visible(line: str) -> str:

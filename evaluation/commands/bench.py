@@ -55,9 +55,11 @@ def bench_command(
     Stages are those of one process, one after the other; the whole engine has decoding and refinement beside the model.
     """
     with one_line_errors():
+        from car_core.device_names import check_device_name
         from evaluation.preflight import check_out
 
         check_out(out)
+        check_device_name(device)
         from evaluation.bench.measure import Wanted
         from evaluation.bench.report import BenchOptions, as_markdown, bench, save_figure
         from results.atomic import write_atomically

@@ -85,8 +85,13 @@ def _check_golden(run: Path, golden: Path | None, *, update: bool, tolerance: fl
 
 def _check_reference(path: Path, weights: Mapping[str, str | None], settings: list[str], device: str) -> None:
     with one_line_errors():
+        from car_core.device_names import check_device_name
         from evaluation.benchmark import parse_settings
-        from evaluation.reference import check_reference
+        from evaluation.preflight import check_weights
+
+        check_device_name(device)
+        check_weights(weights)
+        from evaluation.reference import check_reference  # torch: seconds
         from results.reference_table import reference_table
 
         found = check_reference(path, weights=weights, settings=parse_settings(settings), device=device)

@@ -43,6 +43,7 @@ def report_command(
     options of data of your own, there is none.
     """
     with one_line_errors():
+        from car_core.device_names import check_device_name
         from evaluation.own_data import resolve_places
         from results import RunDirectory, StoreError, is_suite, run_paths
 
@@ -50,6 +51,7 @@ def report_command(
             known = ", ".join(map(str, run_paths(run).values())) or "its own, of which none is finished"
             raise StoreError(f"{run} holds several runs: name one of {known}")
         RunDirectory(run).read_header()
+        check_device_name(device)
         from evaluation.report import GalleryOptions, benchmark_of, is_embedded_run, report  # torch: seconds
 
         own = options.own_places(images, masks, classes, hf, hf_config, image_column, mask_column)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,7 @@ from evaluation.telling import tell
 if TYPE_CHECKING:
     from car_core.segmentation import Segmentation
     from evaluation.coco_json import CocoDocument
-    from evaluation.segment import Found
+    from evaluation.image_files import Found
 
 
 def register(app: typer.Typer) -> None:
@@ -74,14 +74,13 @@ def segment_command(
             "profile": profile.value if profile else None,
             "mode": mode.value,
             "settings": settings,
+            "device": device,
         }
         check_pictures(queries, by_role, **asked)
-        from evaluation.segment import load_car, segment_files  # torch: seconds
-
-        car = load_car(by_role, **asked, device=device)
+        results = _segmented(images, queries, by_role, asked, trace=steps is not None)
         document, n_failed, several = CocoDocument(queries), 0, len(images) > 1
         try:
-            for found in _progress(segment_files(car, images, queries, trace=steps is not None), len(images)):
+            for found in _progress(results, len(images)):
                 n_failed += found.error is not None
                 _show(found, explain=explain, quiet=json == "-")
                 if found.segmentation is not None:
@@ -95,6 +94,25 @@ def segment_command(
             tell(f"notice: {LONE_PHRASE}")
     if n_failed:
         raise typer.Exit(SAMPLES_FAILED)
+
+
+def _segmented(
+    images: Sequence[Path],
+    queries: Sequence[str],
+    weights: Mapping[str, str | None],
+    asked: Mapping[str, Any],
+    *,
+    trace: bool,
+) -> Iterable[Found]:
+    """What is found in each image. Models are loaded unless no image can be read."""
+    from evaluation.image_files import unreadable
+
+    failures = unreadable(images)
+    if failures:
+        return failures
+    from evaluation.segment import load_car, segment_files  # torch: seconds
+
+    return segment_files(load_car(weights, **asked), images, queries, trace=trace)
 
 
 def _progress(found: Iterable[Found], total: int) -> Iterable[Found]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,13 +38,21 @@ def serve_command(
     sent to or loaded from any other machine.
     """
     with one_line_errors():
-        page = _page()
         from evaluation.benchmark import parse_settings
-        from evaluation.segment import load_car
+        from evaluation.preflight import check_models
 
         by_role = options.weights_by_role(weights, proposal_weights, classifier_weights)
-        settings = parse_settings(options.with_sam(set_, sam))
-        car = load_car(by_role, profile.value if profile else None, mode.value, settings, device=device)
+        asked: dict[str, Any] = {
+            "profile": profile.value if profile else None,
+            "mode": mode.value,
+            "settings": parse_settings(options.with_sam(set_, sam)),
+            "device": device,
+        }
+        check_models(by_role, **asked)
+        page = _page()
+        from evaluation.segment import load_car
+
+        car = load_car(by_role, **asked)
         from evaluation.demo.answer import Demo
 
         if host not in page.LOOPBACK:

@@ -17,6 +17,7 @@ from evaluation.commands.options import (
     PrecisionOption,
     RefineWorkersOption,
     WorkersOption,
+    weights_by_role,
 )
 from evaluation.commands.terminal import show_run
 from evaluation.exit_status import exit_if_failed, one_line_errors
@@ -50,11 +51,14 @@ def suite_command(
     Exit status as for eval. The same command goes on with what is finished.
     """
     with one_line_errors():
-        from evaluation.preflight import check_limit
+        from car_core.device_names import check_device_name
+        from evaluation.preflight import check_limit, check_weights
         from evaluation.suite_files import load_suite
 
         suite = load_suite(name)
         check_limit(limit)
+        check_weights(weights_by_role(weights, None, None))
+        check_device_name(device)
         from evaluation.suite import CONTACT_SHEET, run_suite  # torch: seconds
 
         finished = run_suite(

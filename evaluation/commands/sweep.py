@@ -113,7 +113,7 @@ def sweep_command(
             name=f"{preset}-{benchmark}" if preset else "",
             request=_beyond_defaults(request, split=split, names=names, precision=precision),
         )
-        request |= {"profile": profile.value if profile else sweep.profile, "out": out}
+        request |= {"profile": profile.value if profile else sweep.profile, "out": out, "device": device}
         for run in suite.runs:
             check_request(run.benchmark, settings=run.settings, split=split, **request)
         from evaluation.suite import run_suite  # torch: seconds
@@ -125,7 +125,6 @@ def sweep_command(
             jobs=jobs,
             split=split,
             names=names.value,
-            device=device,
             precision=precision.value,
             batch_size=batch_size,
             workers=workers,

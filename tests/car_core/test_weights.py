@@ -309,7 +309,7 @@ def test_tag_without_network(error: Exception, monkeypatch: pytest.MonkeyPatch) 
     def fail(*_: Any, **__: Any) -> str:
         raise error
 
-    monkeypatch.setattr(open_clip, "download_pretrained", fail)
+    monkeypatch.setattr(weights_module, "fetch", fail)
     monkeypatch.setattr(weights_module, "_build", lambda *_: pytest.fail("no model is built before its file is had"))
     with pytest.raises(ModelError) as refusal:
         load("ViT-B-16", "openai")
@@ -328,7 +328,7 @@ def test_activation_is_that_of_the_tag(
     save_file(state(), path)
     tag = {"quick_gelu": quick_gelu, "url": "https://example.org/weights", "mean": (0.1, 0.2, 0.3)}
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, name: tag)
-    monkeypatch.setattr(open_clip, "download_pretrained", lambda found: str(path))
+    monkeypatch.setattr(weights_module, "fetch", lambda found, title: path)
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: {**CONFIG, "quick_gelu": in_config})
     model, record = load("ViT-Tiny", "trained")
     activations = {type(block.mlp.gelu).__name__ for block in model.visual.transformer.resblocks}

@@ -169,14 +169,28 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
         (["eval", "mini-refcoco", "--split=trainn"], "trainn"),
         (["sweep", "mini-voc", "eta=0.4", "--split=trainn"], "trainn"),
         (["eval", "--images=nowhere", "--masks=nowhere", "--classes=nowhere"], "images: expected a folder"),
+        (["eval", "--images=tests", "--masks=docs", "--classes=nowhere"], "nowhere: expected a file of class names"),
+        (["eval", "--images=tests", "--masks=docs", "--classes=README.md"], "README.md: line"),
+        (["eval", "--hf=nowhere", "--classes=nowhere"], "nowhere: expected a file of class names"),
+        (["eval", "mini-voc", "--device=gpu"], "device: expected cpu, cuda or cuda:N, found 'gpu'"),
+        (["eval", "mini-voc", "--shard=9/8"], "--shard: expected I/N with 1 <= I <= N, found '9/8'"),
         (["sweep", "mini-vco", "eta=0.4"], "did you mean mini-voc"),
         (["sweep", "mini-voc", "etaa=0.4"], "did you mean eta"),
         (["sweep", "mini-voc", "eta=0.4", "--protocol=overlaps=kept"], "--protocol overlaps"),
         (["sweep", "mini-coco-object", "eta=0.4", "--source=panoptic"], "source: expected a label source"),
         (["sweep", "mini-refcoco", "eta=0.4", "--sam=random:0"], "sam: "),
+        (["sweep", "mini-voc", "eta=0.4", "--device=mps"], "device: "),
         (["suite", "minni"], "did you mean mini"),
+        (["suite", "--device=gpu"], "device: "),
+        (["suite", "--weights=missing.pt"], "missing.pt"),
+        (["bench", "--device=gpu"], "device: "),
         (["segment", "/nowhere.jpg", "cat"], "nowhere.jpg"),
+        (["segment", "docs/images/strip.png", "cat", "--device=gpu"], "device: "),
+        (["serve", "--device=gpu"], "device: "),
+        (["serve", "--weights=missing.pt"], "missing.pt"),
         (["report", "/nowhere"], "no run is here"),
+        (["check", "--reference=x.npz", "--device=gpu"], "device: "),
+        (["check", "--reference=x.npz", "--weights=missing.pt"], "missing.pt"),
         (["check", "/nowhere", "--golden=x.json"], "no run is here"),
         (["table", "/nowhere"], "no run is here"),
         (["compare", "/nowhere", "/nowhere"], "no run is here"),
@@ -186,14 +200,30 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_mistake_is_told_before_torch_is_imported(arguments: list[str], expected: str) -> None:
+    status_and_torch, lines = status_and_torch_of(arguments)
+    assert status_and_torch == "2 False\n"
+    assert len(lines) == 1
+    assert expected in lines[0]
+
+
+def test_files_that_are_no_pictures_are_told_before_torch_is_imported(tmp_path: Path) -> None:
+    for name in ("one.png", "two.png"):
+        (tmp_path / name).write_text("no picture")
+    for place, count in ((tmp_path / "one.png", 1), (tmp_path, 2)):
+        status_and_torch, lines = status_and_torch_of(["segment", str(place), "cat", f"--json={tmp_path}/found.json"])
+        assert status_and_torch == "3 False\n"
+        assert sum("expected an image file, found an unknown format" in line for line in lines) == count
+        assert json.loads((tmp_path / "found.json").read_text())["images"] == []
+
+
+def status_and_torch_of(arguments: list[str]) -> tuple[str, list[str]]:
+    """What a command exits with and whether it has imported torch, in words; its lines on standard error."""
     code = (
         f"import sys; sys.argv = {['car', *arguments]!r}; from evaluation.cli import main\n"
         "try: main()\nexcept SystemExit as end: print(end.code, 'torch' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.stdout == "2 False\n"
-    assert expected in run.stderr
-    assert len(run.stderr.strip().splitlines()) == 1
+    return run.stdout, run.stderr.strip().splitlines()
 
 
 @pytest.mark.parametrize(

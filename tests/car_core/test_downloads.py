@@ -1,0 +1,92 @@
+"""Published weights: downloaded from a server on this machine, found again, and refused without an answer."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from loopback import Loopback, serve
+
+from car_core import downloads
+from car_core.clip import open_clip
+from evaluation.telling import tell_log
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with serve() as running:
+        yield running
+
+
+def at_hub(address: str, monkeypatch: pytest.MonkeyPatch, *, cached: str | None = None) -> dict[str, Any]:
+    """A tag on the hub, which is this server; cached: the only file that is in the hub's cache."""
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(
+        huggingface_hub, "try_to_load_from_cache", lambda repository, name: name if name == cached else None
+    )
+    return {"hf_hub": "org/weights/", "url": ""}
+
+
+def closed() -> str:
+    """An address of this machine that nothing listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_a_download_is_told_once(server: Loopback, capsys: pytest.CaptureFixture[str]) -> None:
+    server.files["weights.pt"] = b"weights"
+    tag = {"url": server.url("weights.pt")}
+    tell_log()
+    path = downloads.fetch(tag, "openai weights of ViT-B-16")
+    assert path.read_bytes() == b"weights"
+    assert capsys.readouterr().err.startswith(f"fetching openai weights of ViT-B-16 from {server.url('weights.pt')}\n")
+    assert downloads.fetch(tag, "openai weights of ViT-B-16") == path
+    assert capsys.readouterr().err == ""
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("on_hub", [False, True])
+def test_a_source_that_refuses_has_answered(server: Loopback, monkeypatch: pytest.MonkeyPatch, on_hub: bool) -> None:
+    tag = at_hub(server.address, monkeypatch) if on_hub else {"url": server.url("absent.pt")}
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda own: "downloaded")
+    assert downloads.fetch(tag, "weights") == Path("downloaded")
+
+
+@pytest.mark.parametrize("on_hub", [False, True])
+def test_without_a_connection_no_download_is_tried(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch, on_hub: bool
+) -> None:
+    tag = at_hub(closed(), monkeypatch) if on_hub else {"url": f"{closed()}/weights.pt"}
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda own: pytest.fail("a download began"))
+    with pytest.raises(ConnectionError):
+        downloads.fetch(tag, "weights")
+
+
+@pytest.mark.parametrize("on_hub", [False, True])
+def test_a_source_that_says_nothing_is_given_up(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch, on_hub: bool
+) -> None:
+    monkeypatch.setattr(downloads, "_ANSWER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        tag = at_hub(address, monkeypatch) if on_hub else {"url": f"{address}/weights.pt"}
+        with pytest.raises(OSError, match=r"no answer|timed out"):
+            downloads.fetch(tag, "weights")
+
+
+@pytest.mark.parametrize("name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
+def test_cached_weights_need_no_network(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    tag = at_hub(closed(), monkeypatch, cached=name)
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda own: "cached")
+    tell_log()
+    assert downloads.fetch(tag, "weights") == Path("cached")
+    assert capsys.readouterr().err == ""
