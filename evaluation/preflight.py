@@ -71,21 +71,9 @@ def check_request(
     check_weights(weights or {})
 
 
-def check_pictures(
-    queries: Sequence[str],
-    weights: Mapping[str, str | None],
-    *,
-    profile: Profile | None,
-    mode: Mode,
-    settings: Mapping[str, Any],
-    device: str,
-) -> None:
-    """Raise what segmenting pictures of one's own would raise for these, as far as no model is needed.
-
-    Raises QueryError for no query, a blank or repeated one, and as `check_models`.
-    """
+def check_phrases(queries: Sequence[str]) -> None:
+    """Raise QueryError for no query, a blank or repeated one."""
     require_any(queries=check_texts("queries", queries))
-    check_models(weights, profile=profile, mode=mode, settings=settings, device=device)
 
 
 def check_models(

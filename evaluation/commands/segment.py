@@ -60,7 +60,7 @@ def segment_command(
         from evaluation.coco_json import CocoDocument
         from evaluation.explain import LONE_PHRASE
         from evaluation.image_files import Pictures, check_document, find_images
-        from evaluation.preflight import check_pictures
+        from evaluation.preflight import check_models, check_phrases
 
         if max_pixels is not None:
             set_max_pixels(max_pixels)
@@ -76,7 +76,8 @@ def segment_command(
             "settings": settings,
             "device": device,
         }
-        check_pictures(queries, by_role, **asked)
+        check_phrases(queries)
+        check_models(by_role, **asked)
         results = _segmented(images, queries, by_role, asked, trace=steps is not None)
         document, n_failed, several = CocoDocument(queries), 0, len(images) > 1
         try:
