@@ -18,6 +18,8 @@ from evaluation import RunOptions, evaluate, identity
 from evaluation.identity import peak_rss_mib
 from results import identity_of
 
+ROOT = Path(__file__).parents[2]
+
 
 def identity_and_metrics(options: RunOptions, out: Path) -> tuple[str, dict[str, Any]]:
     header = evaluate(replace(options, out=out)).header
@@ -111,6 +113,14 @@ def test_weights_count_by_content_not_by_name(tiny_run: Any, tmp_path: Path) -> 
     assert first == second
 
 
+@pytest.fixture
+def source_copy(tmp_path: Path) -> Path:
+    """A copy of the sources, to be changed."""
+    for package in ("car_core", "dataset_adapters", "evaluation"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "miniature"))
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -121,18 +131,36 @@ def test_weights_count_by_content_not_by_name(tiny_run: Any, tmp_path: Path) -> 
         "evaluation/segmenter.py",
     ],
 )
-def test_changed_code_changes_the_identity(source: str, tmp_path: Path) -> None:
-    root = Path(identity.__file__).parents[1]
-    copy = tmp_path / "copy"
-    for package in ("car_core", "dataset_adapters", "evaluation"):
-        shutil.copytree(root / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for harmless in ("car_core/drawing/masks.py", "dataset_adapters/prepare/voc.py"):
-        with (copy / harmless).open("a") as file:
-            file.write("\n")
-    assert identity.code_digest(copy) == identity.code_digest(root)
-    with (copy / source).open("a") as file:
-        file.write("\n")
-    assert identity.code_digest(copy) != identity.code_digest(root)
+def test_code_digest_changes_with_code(source: str, source_copy: Path) -> None:
+    with (source_copy / source).open("a") as file:
+        file.write("\nTHING = 1\n")
+    assert identity.code_digest(source_copy) != identity.code_digest(ROOT)
+
+
+def test_code_digest_changes_with_one_constant(source_copy: Path) -> None:
+    file = source_copy / "car_core/cam.py"
+    file.write_text(file.read_text().replace("EPSILON = 1e-15", "EPSILON = 1e-14"))
+    assert identity.code_digest(source_copy) != identity.code_digest(ROOT)
+
+
+def test_code_digest_survives_moves_comments_and_docstrings(source_copy: Path) -> None:
+    cam = source_copy / "car_core/cam.py"
+    text = cam.read_text()
+    assert text.startswith('"""')
+    commented = text.replace("\n\n\n", "\n\n\n# A comment.\n\n").replace('"""', '"""Other words. ')
+    (source_copy / "car_core/elsewhere").mkdir()
+    (source_copy / "car_core/elsewhere/maps.py").write_text(commented)
+    cam.unlink()
+    for user in (source_copy / "car_core").rglob("*.py"):
+        user.write_text(user.read_text().replace("car_core.cam", "car_core.elsewhere.maps"))
+    assert identity.code_digest(source_copy) == identity.code_digest(ROOT)
+
+
+def test_code_digest_leaves_out_what_computes_nothing(source_copy: Path) -> None:
+    for harmless in ("car_core/drawing/masks.py", "dataset_adapters/prepare/voc.py", "dataset_adapters/__init__.py"):
+        with (source_copy / harmless).open("a") as file:
+            file.write("\nTHING = 1\n")
+    assert identity.code_digest(source_copy) == identity.code_digest(ROOT)
 
 
 def test_every_option_of_a_run_is_in_the_identity_or_excluded() -> None:
