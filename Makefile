@@ -67,10 +67,10 @@ ablations: $(STAMP)  ## the paper's ablations on the miniature, tables and plots
 	@for preset in $(ABLATIONS); do \
 	  $(VENV)/bin/car sweep mini-voc --preset "$$preset" --jobs $(JOBS) $(LIMITED) $(ARGS) || exit $$?; \
 	done
-	$(VENV)/bin/python -m results.ablations_page '$(PAGE)' $(ABLATIONS:%=results/runs/suite-%-mini-voc$(LIMIT:%=-limit%))
+	$(VENV)/bin/python -m tools.ablations_page '$(PAGE)' $(ABLATIONS:%=results/runs/suite-%-mini-voc$(LIMIT:%=-limit%))
 
 docs-tables: $(STAMP)  ## fill in the measured tables of docs/ from results/runs, after make ablations and car eval mini-voc --method all
-	$(VENV)/bin/python -m results.docs_tables docs/baselines.md docs/fidelity.md
+	$(VENV)/bin/python -m tools.docs_tables docs/baselines.md docs/fidelity.md
 
 # $(call named,VARIABLE) fails where a folder was not named and its usual place is not there either.
 named = @test '$(origin $1)' != file -o -d '$($1)' || \

@@ -13,25 +13,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from car_core.classifier import similarity_matrix
-from car_core.clip import ClassifierTower, ProposalTower, TextEncoder, check_vision_tower
+from car_core.classifier.similarity import similarity_matrix
 from car_core.config import CaRConfig, Precision, format_text
-from car_core.device import as_device
+from car_core.engine.batching import Passes, images_on_a_cpu
+from car_core.engine.device import as_device
+from car_core.engine.precision import dtype_of
+from car_core.engine.prompt_rendering import Picture, drawing_on
+from car_core.engine.stage_cache import Result, StageMemory, number_of
+from car_core.engine.timing import Seconds, timed, timed_all
 from car_core.errors import ConfigError, ImageError, ModelError, QueryError
 from car_core.images import ImageLike, as_rgb, binarized, size_of, upsample_all
-from car_core.memory import Result, StageMemory, number_of
-from car_core.passes import Passes, images_on_a_cpu
-from car_core.precision import dtype_of
-from car_core.prompted import Picture, drawing_on
-from car_core.proposals import EncodedImage, ProposalGenerator
+from car_core.models.clip import ClassifierTower, ProposalTower, TextEncoder, check_vision_tower
+from car_core.models.weights import WeightsRecord, load_clip
+from car_core.models.weights_names import ROLES, model_of
+from car_core.proposal.generator import EncodedImage, ProposalGenerator
 from car_core.queries import check_texts, require_any
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
 from car_core.refine.mask_source import MaskSource
 from car_core.segmentation import FloatArray, RGBArray, Segmentation
-from car_core.stopwatch import Seconds, timed, timed_all
 from car_core.unrefined import Pass, Refined, RefineTask, Unrefined, refined
-from car_core.weights import WeightsRecord, load_clip
-from car_core.weights_names import ROLES, model_of
 
 # Fields that say which models there are.
 BUILT_IN = ("proposal_model", "classifier_model", "sam")
@@ -58,7 +58,7 @@ class CaR:
     proposal_clip (f) and classifier_clip (g) are open_clip models with ViT towers, built by the caller, of any size
     and patch size, in float32; they may be the same model. They are moved to ``device`` and set to evaluation mode.
     mask_source: gives the candidates for ``config.sam``, e.g. ``refine.sam.SAMMasks``. precision: what the image
-    encoders multiply in; see ``car_core.precision``.
+    encoders multiply in; see ``car_core.engine.precision``.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class CaR:
     ) -> CaR:
         """Build both models by ``config.proposal_model`` and ``config.classifier_model``.
 
-        weights: a tag, file, miniature or random:SEED for both (see ``car_core.weights``), or a mapping with the keys
+        weights: a tag, file, miniature or random:SEED for both (see ``models.weights``), or a mapping with the keys
         "proposal" and "classifier". The miniature brings its own architecture: then the configuration kept names it
         in place of the model asked for. load: reads one model as ``load_clip`` does, for callers that keep models.
         Raises ModelError when a model cannot be had.

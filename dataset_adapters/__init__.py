@@ -1,19 +1,19 @@
 """Data sets in their official layouts, read as samples: `load(name, root)`."""
 
-from dataset_adapters import ade150 as ade150  # these modules register their adapters
-from dataset_adapters import ade847 as ade847
-from dataset_adapters import coco as coco
-from dataset_adapters import own_folders as own_folders
-from dataset_adapters import own_hf as own_hf
-from dataset_adapters import pascal_context as pascal_context
-from dataset_adapters import pc459 as pc459
-from dataset_adapters import ref_davis as ref_davis
-from dataset_adapters import refer as refer
-from dataset_adapters import voc as voc
-from dataset_adapters.dataset import Dataset, load
-from dataset_adapters.embedded import embedded_root, holds, is_embedded
-from dataset_adapters.images import ImageError, read_image, read_label_map
-from dataset_adapters.sample import DatasetError, LabelSpace, Sample, SampleError, option_choices
+from dataset_adapters.base.dataset import Dataset, load
+from dataset_adapters.base.embedded import embedded_root, holds, is_embedded
+from dataset_adapters.base.sample import DatasetError, LabelSpace, Sample, SampleError, option_choices
+from dataset_adapters.benchmarks import ade150 as ade150  # these modules register their adapters
+from dataset_adapters.benchmarks import ade847 as ade847
+from dataset_adapters.benchmarks import coco as coco
+from dataset_adapters.benchmarks import pascal_context as pascal_context
+from dataset_adapters.benchmarks import pc459 as pc459
+from dataset_adapters.benchmarks import ref_davis as ref_davis
+from dataset_adapters.benchmarks import refcoco as refcoco
+from dataset_adapters.benchmarks import voc as voc
+from dataset_adapters.formats.images import ImageError, read_image, read_label_map
+from dataset_adapters.user_data import folders as folders
+from dataset_adapters.user_data import hugging_face as hugging_face
 
 __all__ = [
     "Dataset",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dataset_adapters.sample import LabelSpace, Sample
+from dataset_adapters.base.sample import LabelSpace, Sample
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evaluation.preparing import RunOptions
-    from evaluation.runner import Run, evaluate
+    from evaluation.run.prepare import RunOptions
+    from evaluation.run.runner import Run, evaluate
 
 __all__ = ["Run", "RunOptions", "evaluate"]
 
@@ -22,4 +22,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("evaluation.runner"), name)
+    return getattr(import_module("evaluation.run.runner"), name)

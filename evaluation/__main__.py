@@ -1,5 +1,5 @@
 """``python -m evaluation`` is ``car``."""
 
-from evaluation.cli import main
+from evaluation.cli.app import main
 
 main()

@@ -34,6 +34,6 @@ def tell_log() -> None:
 
 
 def _visible(line: str) -> str:
-    from results.render import visible  # pydantic: `car --help` does without
+    from results.tables.render import visible  # pydantic: `car --help` does without
 
     return visible(line, limit=_LONGEST)

@@ -1,13 +1,14 @@
 """Run directories, the paper's tables, and this run beside them.
 
-`RunDirectory` keeps a run; `results.tables` shows it (and loads pandas only then).
+`RunDirectory` keeps a run; `results.tables.run` shows it (and loads pandas only then).
 """
 
-from results import label_maps, strict_json
+from results import strict_json
 from results.atomic import write_atomically
-from results.label_maps import write_label_map
-from results.paper_tables import PaperRow, paper_rows
-from results.schema import (
+from results.paper.paper_tables import PaperRow, paper_rows
+from results.run_directory import label_maps
+from results.run_directory.label_maps import write_label_map
+from results.run_directory.schema import (
     SCHEMA_VERSION,
     BenchmarkInfo,
     DatasetInfo,
@@ -20,9 +21,8 @@ from results.schema import (
     Timings,
     WeightsInfo,
 )
-from results.store import RunDirectory, StoreError, differences
-from results.strict_json import identity_of
-from results.suite import (
+from results.run_directory.store import RunDirectory, StoreError, differences
+from results.run_directory.suite import (
     SuiteIndex,
     is_suite,
     missing_runs,
@@ -34,6 +34,7 @@ from results.suite import (
     write_suite_index,
     write_suite_tables,
 )
+from results.strict_json import identity_of
 
 __all__ = [
     "SCHEMA_VERSION",

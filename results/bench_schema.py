@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from results.schema import Count, Environment, Seconds, StrictModel
+from results.run_directory.schema import Count, Environment, Seconds, StrictModel
 
 
 class BenchEncoder(StrictModel):

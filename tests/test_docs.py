@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import typer
 
-from dataset_adapters import sample as registry
-from evaluation.cli import app
+from dataset_adapters.base import sample as registry
+from evaluation.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

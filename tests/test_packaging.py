@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import results
-from results.golden import MINIATURE
+from results.tables.golden import MINIATURE
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -37,4 +37,3 @@ def test_imports_go_down_only(room: str) -> None:
         if (foreign := (imported_packages(file) & MAY_IMPORT.keys()) - MAY_IMPORT[room])
     }
     assert not crossing
-

@@ -20,8 +20,8 @@ from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.clip_es import ClipESSegmenter
 from car_core.baselines.config import AttentionConfig, BaselineConfig, ClipESConfig
 from car_core.baselines.proxyclip import ProxyCLIPConfig, load_proxyclip, load_trunk
-from car_core.weights import load_clip
-from car_core.weights_names import model_of
+from car_core.models.weights import load_clip
+from car_core.models.weights_names import model_of
 
 __all__ = ["BASELINES", "Baseline", "BaselineConfig", "BaselineSegmenter", "load_baseline"]
 
@@ -65,7 +65,7 @@ def load_baseline(
 ) -> BaselineSegmenter[Any]:
     """The segmenter of a key of `BASELINES`, or of its configuration, on ``config.proposal_model``.
 
-    weights: a tag, file, miniature or random:SEED (see ``car_core.weights``); the miniature brings its own
+    weights: a tag, file, miniature or random:SEED (see ``car_core.models.weights``); the miniature brings its own
     architecture. Raises KeyError for another method, ModelError when a model cannot be had.
     """
     config = BASELINES[method].config() if isinstance(method, str) else method  # type: ignore[call-arg]

@@ -16,11 +16,11 @@ import torch
 from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.config import ClipESConfig
 from car_core.config import CaRConfig, format_text
+from car_core.engine.timing import timed
 from car_core.images import size_of, upsample_all
-from car_core.proposals import ProposalGenerator
+from car_core.proposal.generator import ProposalGenerator
 from car_core.refine.crf import refine
 from car_core.segmentation import RGBArray, Segmentation, join_passes, paint_labels
-from car_core.stopwatch import timed
 
 
 class ClipESSegmenter(BaselineSegmenter[ClipESConfig]):

@@ -19,11 +19,11 @@ from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.config import DenseConfig
 from car_core.baselines.pamr import refine_maps
 from car_core.baselines.windows import mean_of_windows, padded, resized, resized_positions, window_places
-from car_core.clip import embed, normalization_of, normalize, open_clip
 from car_core.config import format_text
+from car_core.engine.timing import timed
 from car_core.images import as_channels, size_of
+from car_core.models.clip import embed, normalization_of, normalize, open_clip
 from car_core.segmentation import RGBArray, Segmentation
-from car_core.stopwatch import timed
 
 # Windows a forward pass. A constant a device; an image's windows are its own, so batches of images change nothing.
 _WINDOW_CHUNK = {"cpu": 4, "cuda": 32}

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from car_core.clip import open_clip  # noqa: F401  its guard lets timm import torchvision
-from car_core.device import as_device
+from car_core.engine.device import as_device
 from car_core.errors import ModelError
-from car_core.weights import WeightsRecord, state_hash
+from car_core.models.clip import open_clip  # noqa: F401  its guard lets timm import torchvision
+from car_core.models.weights import WeightsRecord, state_hash
 
 PUBLISHED = "timm"
 """Stands for the weights that timm has under the model's name."""

@@ -18,7 +18,7 @@ from car_core.baselines.config import DenseConfig
 from car_core.baselines.dense import DenseSegmenter
 from car_core.baselines.dino import PUBLISHED, DinoTrunk, load_dino
 from car_core.config import Positive
-from car_core.weights import WeightsRecord
+from car_core.models.weights import WeightsRecord
 
 
 class ProxyCLIPConfig(DenseConfig):

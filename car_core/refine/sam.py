@@ -21,16 +21,16 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor
 
-from car_core.clip import normalize
 from car_core.config import SAMConfig
-from car_core.device import as_device
+from car_core.engine.device import as_device
 from car_core.errors import ModelError
 from car_core.images import as_channels, size_of
+from car_core.models.clip import normalize
+from car_core.models.torchvision_guard import declare_missing_ops
+from car_core.models.weights import WeightsRecord, state_hash
 from car_core.refine.boxes import boxes_of_masks, non_maximum_suppression
 from car_core.refine.mask_source import CachedMasks, MaskSource
 from car_core.segmentation import BoolArray, RGBArray
-from car_core.torchvision_guard import declare_missing_ops
-from car_core.weights import WeightsRecord, state_hash
 
 # Mean and standard deviation a channel of SAM's images (ImageNet's).
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

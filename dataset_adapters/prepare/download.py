@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dataset_adapters.base.sample import DatasetError
 from dataset_adapters.prepare.preparation import Download
-from dataset_adapters.sample import DatasetError
 
 Report = Callable[[str], None]
 """Takes a line that the user should read."""

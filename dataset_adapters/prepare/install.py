@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dataset_adapters.base.sample import DatasetError
 from dataset_adapters.prepare.download import Report, fetch, record, set_aside
 from dataset_adapters.prepare.preparation import Download, FileCount, ManualStep, Preparation
 from dataset_adapters.prepare.unpack import unpack
-from dataset_adapters.sample import DatasetError
 
 DOWNLOADS = "downloads"
 """The folder below the data root that archives, their recorded hashes and lists of unpacked files are kept in."""

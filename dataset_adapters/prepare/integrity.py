@@ -8,10 +8,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from dataset_adapters.paths import expanded
-from dataset_adapters.prepare.download import Report
-from dataset_adapters.prepare.preparation import FileCount, Preparation, SplitCount
-from dataset_adapters.sample import (
+from dataset_adapters.base.paths import expanded
+from dataset_adapters.base.sample import (
     Adapter,
     DatasetError,
     LabelSpace,
@@ -22,6 +20,8 @@ from dataset_adapters.sample import (
     SourcedAdapter,
     find_sources,
 )
+from dataset_adapters.prepare.download import Report
+from dataset_adapters.prepare.preparation import FileCount, Preparation, SplitCount
 from dataset_adapters.statistics import TargetStatistics, describe, describe_labels
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_adapters.sample import DatasetError, unknown_name
+from dataset_adapters.base.sample import DatasetError, unknown_name
 
 
 @dataclass(frozen=True)

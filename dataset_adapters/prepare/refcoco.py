@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from dataset_adapters.benchmarks.refcoco_files import IMAGES
 from dataset_adapters.prepare.coco_object import TERMS
 from dataset_adapters.prepare.preparation import Download, FileCount, Preparation, SplitCount, register
-from dataset_adapters.refer_files import IMAGES
 
 TRAIN2014 = Download(
     urls=("http://images.cocodataset.org/zips/train2014.zip",),

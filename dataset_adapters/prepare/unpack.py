@@ -15,7 +15,7 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from dataset_adapters.sample import DatasetError
+from dataset_adapters.base.sample import DatasetError
 
 MAX_MEMBERS = 1_000_000
 """Archives with more files are refused."""

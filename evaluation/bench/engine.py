@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 
 from dataset_adapters import Dataset, load
-from dataset_adapters.images import read_image
+from dataset_adapters.formats.images import read_image
 from evaluation.bench.measure import Subject
 from evaluation.engines.local import run_local
 from evaluation.engines.refining import Refiner, default_workers
-from evaluation.own_data import FOLDERS
-from evaluation.scorer import Scorer
+from evaluation.request.user_data import FOLDERS
+from evaluation.tasks.scorer import Scorer
 
 WORKERS = 2
 """Decoding processes, as `car eval` has by default."""

@@ -16,13 +16,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from car_core import CaRConfig
-from car_core.affinity import AFFINITY_BLOCKS, doubly_normalized, spread
-from car_core.cam import min_max
-from car_core.classifier import ENSEMBLES
-from car_core.clip import ClassifierTower, ProposalTower, TrunkOutput, embed, open_clip
+from car_core.classifier.similarity import ENSEMBLES
+from car_core.classifier.visual_prompts import draw_prompts
 from car_core.config import format_text
 from car_core.images import size_of, upsample, upsample_all
-from car_core.prompts import draw_prompts
+from car_core.models.clip import ClassifierTower, ProposalTower, TrunkOutput, embed, open_clip
+from car_core.proposal.affinity import AFFINITY_BLOCKS, doubly_normalized, spread
+from car_core.proposal.cam import min_max
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, proposal_texts
 from car_core.segmentation import FloatArray, RGBArray
 

@@ -11,7 +11,7 @@ import torch
 
 from evaluation.bench import measure
 from evaluation.bench.engine import whole_engine
-from evaluation.identity import environment
+from evaluation.run.identity import environment
 
 
 @dataclass(frozen=True)

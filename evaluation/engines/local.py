@@ -10,12 +10,12 @@ from itertools import islice
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, Sample, SampleError
-from evaluation.carry import QueryCarrier
 from evaluation.engines.decoding import Decoded, decoded, described
 from evaluation.engines.processes import LossCounter, ProcessLost
 from evaluation.engines.refining import STAGE, Coming, RefinementError, Refiner, There
-from evaluation.scorer import Scorer
-from evaluation.segmenter import Segmenter
+from evaluation.run.resume import QueryCarrier
+from evaluation.tasks.scorer import Scorer
+from evaluation.tasks.segmenter import Segmenter
 from results import SampleRecord
 
 

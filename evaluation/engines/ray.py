@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from dataset_adapters import Dataset, Sample
-from evaluation.carry import QueryCarrier
 from evaluation.engines.decoding import decoded
 from evaluation.engines.local import run_local
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
-from evaluation.scorer import Scorer
-from evaluation.segmenter import Segmenter, smaller_passes
+from evaluation.run.resume import QueryCarrier
+from evaluation.tasks.scorer import Scorer
+from evaluation.tasks.segmenter import Segmenter, smaller_passes
 from evaluation.telling import tell
 from results import SampleRecord, differences
-from results.sample_files import write_sample_file
+from results.run_directory.sample_files import write_sample_file
 
 MAX_LOSSES = 3
 """Actors that may be lost at work on one sample alone before it is a failed one."""

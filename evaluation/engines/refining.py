@@ -17,15 +17,15 @@ from typing import TypeAlias
 
 import torch
 
+from car_core.engine.stage_cache import StageMemory
 from car_core.images import size_of
-from car_core.memory import StageMemory
 from car_core.refine.crf import Inferences
 from car_core.segmentation import Segmentation
 from car_core.unrefined import Refined, RefineTask, Unrefined, refined
 from dataset_adapters import LabelSpace, Sample
 from evaluation.engines.decoding import described
 from evaluation.engines.processes import Processes
-from evaluation.segmenter import Segmenter, Unrefining, segment_samples, unrefined_samples
+from evaluation.tasks.segmenter import Segmenter, Unrefining, segment_samples, unrefined_samples
 
 STAGE = "refinement"
 """Stands in the error of a sample whose process was lost."""

@@ -22,7 +22,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from car_core import CaRConfig
-from car_core.clip import open_clip
+from car_core.models.clip import open_clip
 
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]

@@ -13,8 +13,8 @@ from scipy import ndimage
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig
-from car_core.affinity import box_mask, doubly_normalized, spread
-from car_core.clip import ProposalTower
+from car_core.models.clip import ProposalTower
+from car_core.proposal.affinity import box_mask, doubly_normalized, spread
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -164,7 +164,7 @@ def test_heads_in_groups_and_images_together_give_the_same_attention(monkeypatch
     pixels = torch.stack([tower.preprocess(photo(50, 70, seed), 4096) for seed in range(3)])
     expected = [tower.trunk(each[None])[0] for each in pixels]
     together = tower.trunk(pixels)
-    monkeypatch.setattr("car_core.blocks._ATTENTION_AT_ONCE", 1)
+    monkeypatch.setattr("car_core.models.vit_blocks._ATTENTION_AT_ONCE", 1)
     one_by_one = [tower.trunk(each[None])[0] for each in pixels]
     for found in (together, one_by_one):
         for own, other in zip(found, expected, strict=True):

@@ -21,11 +21,11 @@ from car_core.baselines.dino import DinoTrunk, load_dino
 from car_core.baselines.pamr import affinity, refine_maps
 from car_core.baselines.proxyclip import ProxyCLIPConfig, ProxyCLIPSegmenter, proxy_attention
 from car_core.baselines.windows import mean_of_windows, resized_positions, window_places
-from car_core.clip import normalize, open_clip
 from car_core.config import CRFConfig
 from car_core.images import as_channels
+from car_core.models.clip import normalize, open_clip
 
-from timm.models.vision_transformer import VisionTransformer  # isort: skip  behind the guard of car_core.clip
+from timm.models.vision_transformer import VisionTransformer  # isort: skip  behind the guard of car_core.models.clip
 
 ATTENTION = [name for name in BASELINES if name not in ("clip-es", "proxyclip")]
 DENSE = [*ATTENTION, "proxyclip"]

@@ -9,7 +9,7 @@ import pytest
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, Segmentation
-from car_core.passes import Passes
+from car_core.engine.batching import Passes
 
 WORDS = ["cat", "a red car", "dog", "blue sky", "old bicycle", "grass", "a tall tree"]
 # Image sizes and the number of queries of each.

@@ -22,8 +22,8 @@ from literal_car import (
 from tiny_clip import photo, tiny_clip
 from torch import Tensor
 
-from car_core.cam import grad_cams, patch_mean_gradients, text_activations, unnormalized_cams
-from car_core.last_block import LastBlock, last_block
+from car_core.proposal.cam import grad_cams, patch_mean_gradients, text_activations, unnormalized_cams
+from car_core.proposal.gradient import LastBlock, last_block
 
 TEXTS = ["cat", "a red car", "dog", "blue sky", "old bicycle", "grass", "water", "street"]
 N_QUERIES = 5

@@ -11,8 +11,8 @@ import huggingface_hub
 import pytest
 from loopback import Loopback, serve
 
-from car_core import downloads
-from car_core.clip import open_clip
+from car_core.models import downloads
+from car_core.models.clip import open_clip
 from evaluation.telling import tell_log
 
 

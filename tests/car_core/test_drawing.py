@@ -12,8 +12,8 @@ from PIL import Image
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, Segmentation
+from car_core.classifier.visual_prompts import draw_prompts
 from car_core.drawing import draw_masks, draw_steps, encode, heat_map, label_color, most_telling, overlay
-from car_core.prompts import draw_prompts
 from car_core.segmentation import step_names
 
 QUERIES = ("a cat", "<script>alert(1)</script>", "naïve 猫\n\x1b[31m", "w" * 70)

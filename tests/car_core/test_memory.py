@@ -14,7 +14,7 @@ from test_batch import WORDS, car
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ConfigError, Segmentation
-from car_core.memory import StageMemory
+from car_core.engine.stage_cache import StageMemory
 
 # Its text features serve all tests; its memory stays empty.
 plain = functools.cache(car)

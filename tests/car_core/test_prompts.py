@@ -21,7 +21,7 @@ from literal_prompts import (
 )
 from scipy import ndimage
 
-from car_core.prompts import PROMPTS, draw_prompts, extent_of
+from car_core.classifier.visual_prompts import PROMPTS, draw_prompts, extent_of
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

@@ -9,8 +9,8 @@ from PIL import Image
 from tiny_clip import photo
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
+from car_core.engine.pillow_resize import Crop, bicubic, by_pillow, centre_crop, resize, whole
 from car_core.images import as_channels
-from car_core.resize import Crop, bicubic, by_pillow, centre_crop, resize, whole
 
 # Height, width to height, width: smaller, larger, one of each, the same, one pixel, over 100 times as high as wide.
 SIZES = [

@@ -15,11 +15,11 @@ from PIL import Image
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ConfigError, ModelError, SAMConfig
+from car_core.models.torchvision_guard import declare_missing_ops
 from car_core.refine.boxes import boxes_of_masks, non_maximum_suppression
 from car_core.refine.mask_source import CachedMasks
 from car_core.refine.matching import match_masks
 from car_core.segmentation import paint_labels
-from car_core.torchvision_guard import declare_missing_ops
 
 Masks = npt.NDArray[np.bool_]
 declare_missing_ops()

@@ -13,7 +13,7 @@ import pytest
 
 DECLARE = """
     import json, sys
-    from car_core.torchvision_guard import declare_missing_ops
+    from car_core.models.torchvision_guard import declare_missing_ops
     first, second = declare_missing_ops(), declare_missing_ops()
     import torch
     ops = [name for name in ("nms", "qnms") if hasattr(torch.ops.torchvision, name)]
@@ -67,7 +67,7 @@ def loadable(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_import_of_the_installed_torchvision_works() -> None:
     """On this machine, whichever case holds: the ops exist afterwards and open_clip's transforms can be used."""
     code = """
-        from car_core.torchvision_guard import declare_missing_ops
+        from car_core.models.torchvision_guard import declare_missing_ops
         names = declare_missing_ops()
         assert names in ((), ("nms", "qnms")), names
         assert declare_missing_ops() == ()
@@ -116,7 +116,7 @@ def test_declared_ops_let_fake_kernels_register(tmp_path: Path) -> None:
     """
     folder = torchvision_with(tmp_path, "not a library")
     path = f"import sys; sys.path.insert(0, {str(folder)!r})\n"
-    declare = "from car_core.torchvision_guard import declare_missing_ops\ndeclare_missing_ops()\n"
+    declare = "from car_core.models.torchvision_guard import declare_missing_ops\ndeclare_missing_ops()\n"
     assert run(path + declare + textwrap.dedent(register)) == "registered"
     with pytest.raises(AssertionError, match="nms"):
         run(path + textwrap.dedent(register))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from tiny_clip import photo, tiny_clip
 
-from car_core import CaR, CaRConfig, ImageError, QueryError, Segmentation, prompted
-from car_core.prompts import draw_prompts
+from car_core import CaR, CaRConfig, ImageError, QueryError, Segmentation
+from car_core.classifier.visual_prompts import draw_prompts
+from car_core.engine import prompt_rendering as prompted
 
 THINGS = ["cat", "a red car", "old bicycle"]
 STUFF = ["blue sky", "grass"]

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from tiny_clip import clip_config, photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ModelError
-from car_core import weights as weights_module
-from car_core.clip import normalization_of, open_clip
-from car_core.weights import load_clip, read_architecture
+from car_core.models import weights as weights_module
+from car_core.models.clip import normalization_of, open_clip
+from car_core.models.weights import load_clip, read_architecture
 
 CONFIG = clip_config(layers=2)
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from car_core.clip import open_clip
+from car_core.models.clip import open_clip
 
 Image = npt.NDArray[np.uint8]
 

@@ -70,8 +70,8 @@ def make_polygon(rng: random.Random) -> list[float]:
 
 def make_coco(root: Path) -> None:
     """Write annotations/instances_val2017.json and placeholders of the images."""
-    from dataset_adapters.class_names import read_class_names
-    from dataset_adapters.coco import CATEGORY_LABELS
+    from dataset_adapters.base.class_names import read_class_names
+    from dataset_adapters.benchmarks.coco import CATEGORY_LABELS
 
     rng, names = random.Random(0), read_class_names("coco_object").dataset
     for folder in ("annotations", "val2017"):

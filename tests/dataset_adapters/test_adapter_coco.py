@@ -169,7 +169,7 @@ def test_a_load_from_the_cache_parses_nothing(coco: Any, monkeypatch: pytest.Mon
         raise AssertionError("the annotations are read again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dataset_adapters.coco.read_instances", parse)
+        patch.setattr("dataset_adapters.benchmarks.coco.read_instances", parse)
         assert [coco.load(), coco.load(split=tmp_path / "mine.txt")] == before
         np.testing.assert_array_equal(coco.load()[0].target, coco.target(139))
     (coco.root / "val2017" / ".nomedia").touch()

@@ -17,8 +17,8 @@ from made_trees import CONTEXT_CLASSES, write_png
 from PIL import Image
 
 from dataset_adapters import DatasetError, SampleError, load
-from dataset_adapters.images import MAX_PIXELS, ImageError
-from dataset_adapters.matlab import read_matlab_labels
+from dataset_adapters.formats.images import MAX_PIXELS, ImageError
+from dataset_adapters.formats.matlab import read_matlab_labels
 
 IDS = ("2008_000000", "2008_000001", "2008_000002")
 STUFF = (
@@ -90,7 +90,7 @@ def test_detail_annotations_hold_the_splits_too(context: Any, monkeypatch: pytes
     def parse(*_: Any) -> None:
         raise AssertionError("the annotations are read again")
 
-    monkeypatch.setattr("dataset_adapters.pascal_context.read_detail", parse)
+    monkeypatch.setattr("dataset_adapters.benchmarks.pascal_context.read_detail", parse)
     np.testing.assert_array_equal(context.load()[1].target, context.target(IDS[2]))
 
 

@@ -19,7 +19,9 @@ import datasets
 import numpy as np
 import pytest
 
-from dataset_adapters import DatasetError, SampleError, contents, index, load
+from dataset_adapters import DatasetError, SampleError, load
+from dataset_adapters.base import file_hashes as contents
+from dataset_adapters.base import index_cache as index
 
 IDS = tuple(f"2007_{number:06d}" for number in (33, 61, 129, 42, 7, 500, 1))
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from dataset_adapters import DatasetError, ImageError, read_image, read_label_map
-from dataset_adapters.images import MAX_PIXELS, MAX_PIXELS_VARIABLE, set_max_pixels
+from dataset_adapters.formats.images import MAX_PIXELS, MAX_PIXELS_VARIABLE, set_max_pixels
 
 RNG = np.random.default_rng(5)
 COLOUR = RNG.integers(0, 256, (5, 8, 3), dtype=np.uint8)

@@ -61,7 +61,7 @@ def test_lost_overlaps_are_a_subset(tmp_path: Path) -> None:
 
 
 def test_every_annotation_is_decoded(coco: COCO) -> None:
-    from dataset_adapters.instance_masks import decode_segmentation
+    from dataset_adapters.formats.coco_masks import decode_segmentation
 
     sizes = {image["id"]: (image["height"], image["width"]) for image in coco.imgs.values()}
     annotations = json.loads((REFCOCO / "instances.json").read_text())["annotations"]

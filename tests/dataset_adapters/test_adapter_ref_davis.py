@@ -14,7 +14,7 @@ from davis_tree import DavisTree, davis_tree
 from PIL import Image
 
 from dataset_adapters import DatasetError, SampleError
-from dataset_adapters.dataset import _even_cuts
+from dataset_adapters.base.dataset import _even_cuts
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 from refer_tree import IMAGES, ReferTree, refer_tree
 
-from dataset_adapters import DatasetError, SampleError, load, option_choices, refer
+from dataset_adapters import DatasetError, SampleError, load, option_choices
+from dataset_adapters.benchmarks import refcoco as refer
 
 SINGLE = {"sentences": "single"}
 

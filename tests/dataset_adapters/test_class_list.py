@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dataset_adapters import DatasetError
-from dataset_adapters.class_list import MAX_BYTES, format_values, own_label_space, parse_values, read_class_list
+from dataset_adapters.user_data.classes import MAX_BYTES, format_values, own_label_space, parse_values, read_class_list
 
 
 def write(tmp_path: Path, text: str | bytes, name: str = "classes.txt") -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from dataset_adapters.instance_masks import decode_segmentation
+from dataset_adapters.formats.coco_masks import decode_segmentation
 
 A, B = [2, 2, 9, 2, 9, 12, 2, 12], [6, 6, 15, 6, 15, 20, 6, 20]
 

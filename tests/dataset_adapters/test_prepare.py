@@ -19,13 +19,13 @@ from made_trees import ContextTree
 from typer.testing import CliRunner, Result
 
 from dataset_adapters import DatasetError, load
+from dataset_adapters.base.sample import find_sources
 from dataset_adapters.prepare import all_preparations, find_preparation, prepare
 from dataset_adapters.prepare.integrity import spread
 from dataset_adapters.prepare.preparation import Preparation
 from dataset_adapters.prepare.unpack import unpack
-from dataset_adapters.sample import find_sources
-from evaluation.benchmark import benchmark_names
-from evaluation.cli import app
+from evaluation.cli.app import app
+from evaluation.request.benchmark import benchmark_names
 
 VOC_TAR = "VOCtrainval_11-May-2012.tar"
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dataset_adapters import DatasetError
-from dataset_adapters.restricted_pickle import read_plain_pickle
+from dataset_adapters.formats.plain_pickle import read_plain_pickle
 
 PLAIN = [
     {"a": 1, "long": 2**100, "negative": -(2**70), "float": 0.5, "none": None, "flags": [True, False]},

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from dataset_adapters import embedded_root, load
 from dataset_adapters.statistics import TargetStatistics, describe, describe_labels
-from evaluation.cli import app
+from evaluation.cli.app import app
 
 Masks = list[np.ndarray]
 REAL = Path(__file__).parents[2].parent / "shared" / "realdata"
@@ -178,7 +178,7 @@ def test_check_shows_the_labels_of_every_data_set(
 def test_either_known_number_of_context_images_is_whole(
     tmp_path: Path, context: ContextTree, monkeypatch: pytest.MonkeyPatch, n_val: int, faults: int
 ) -> None:
-    from dataset_adapters.pascal_context import ContextMapsAdapter
+    from dataset_adapters.benchmarks.pascal_context import ContextMapsAdapter
 
     context.write_mats()
     rows = [{"id": f"{n}", "image": "JPEGImages", "mask": "trainval"} for n in range(n_val)]

@@ -16,12 +16,12 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from car_core import CaR, CaRConfig, SAMConfig
+from car_core.models.weights import load_clip
 from car_core.refine.mask_source import image_hash
-from car_core.weights import load_clip
 from dataset_adapters import Dataset, Sample, embedded_root, load
-from evaluation.benchmark import load_benchmark, resolve_config
-from evaluation.scorer import Scorer
-from evaluation.segmenter import segment_samples
+from evaluation.request.benchmark import load_benchmark, resolve_config
+from evaluation.tasks.scorer import Scorer
+from evaluation.tasks.segmenter import segment_samples
 
 Masks = npt.NDArray[np.bool_]
 

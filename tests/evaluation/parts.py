@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation import suite
-from evaluation.interrupts import stop_request
-from evaluation.suite_book import News
+from evaluation.engines.signals import stop_request
+from evaluation.suites import runner as suite
+from evaluation.suites.index_writer import News
 from results import StoreError
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from evaluation.cli import app
+from evaluation.cli.app import app
 from results.bench_schema import BenchDocument
 
 STAGES = {

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from car_core.config import PROFILES
-from dataset_adapters.sample import find_sources
-from evaluation.benchmark import BenchmarkError, benchmark_names, load_benchmark, parse_settings, resolve_config
-from evaluation.metrics import metrics_for, video
-from evaluation.own_data import FOLDERS, HUGGING_FACE
+from dataset_adapters.base.sample import find_sources
+from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark, parse_settings, resolve_config
+from evaluation.request.user_data import FOLDERS, HUGGING_FACE
+from evaluation.tasks import video
+from evaluation.tasks.registry import metrics_for
 from results import paper_rows
 
 PAPER = Path(__file__).parents[2] / "results" / "paper"

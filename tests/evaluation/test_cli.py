@@ -18,9 +18,9 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from car_core import CaR
-from evaluation.benchmark import BenchmarkError
-from evaluation.cli import app
-from evaluation.exit_status import OUT_OF_MEMORY, RUN_ERRORS, SETUP_ERRORS, one_line_errors
+from evaluation.cli.app import app
+from evaluation.cli.exit_status import OUT_OF_MEMORY, RUN_ERRORS, SETUP_ERRORS, one_line_errors
+from evaluation.request.benchmark import BenchmarkError
 from evaluation.telling import say, tell
 
 
@@ -128,7 +128,7 @@ def test_an_interrupt_says_how_to_go_on(tiny_run: Any, monkeypatch: pytest.Monke
 
 def test_help_does_not_wait_for_torch() -> None:
     code = (
-        "import sys; sys.argv = ['car', '--help']; from evaluation.cli import main\n"
+        "import sys; sys.argv = ['car', '--help']; from evaluation.cli.app import main\n"
         "try: main()\nexcept SystemExit: pass\n"
         "sys.exit(any(name in sys.modules for name in ('torch', 'open_clip', 'pandas', 'datasets')))"
     )
@@ -139,7 +139,7 @@ def test_help_does_not_wait_for_torch() -> None:
 def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected: str) -> None:
     """The setting is there before torch is loaded, which reads it."""
     code = (
-        "import os, sys; sys.argv = ['car', '--help']; from evaluation.cli import main\n"
+        "import os, sys; sys.argv = ['car', '--help']; from evaluation.cli.app import main\n"
         "early = 'torch' not in sys.modules\n"
         "try: main()\nexcept SystemExit: pass\n"
         "print(early, os.environ['OMP_WAIT_POLICY'])"
@@ -219,7 +219,7 @@ def test_files_that_are_no_pictures_are_told_before_torch_is_imported(tmp_path: 
 def status_and_torch_of(arguments: list[str]) -> tuple[str, list[str]]:
     """What a command exits with and whether it has imported torch, in words; its lines on standard error."""
     code = (
-        f"import sys; sys.argv = {['car', *arguments]!r}; from evaluation.cli import main\n"
+        f"import sys; sys.argv = {['car', *arguments]!r}; from evaluation.cli.app import main\n"
         "try: main()\nexcept SystemExit as end: print(end.code, 'torch' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -12,9 +12,9 @@ from typer.testing import CliRunner, Result
 
 from dataset_adapters import LabelSpace
 from evaluation import evaluate
-from evaluation.cli import app
-from evaluation.compare import bootstrap_differences, compare
-from evaluation.scorer import Scorer
+from evaluation.analysis.compare import bootstrap_differences, compare
+from evaluation.cli.app import app
+from evaluation.tasks.scorer import Scorer
 from results import SampleRecord
 
 SPACE = LabelSpace("made", ("background", "a", "b", "c"), ("a", "b", "c"), (1, 2, 3), 255, (0, 1, 2, 3))
@@ -100,7 +100,7 @@ def test_the_bootstrap_is_seeded_and_paired(scorer: Scorer, make: Any) -> None:
 def test_chunks_of_resamples_are_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     scorer, a, b = CASES[0][0], semantic_records(12, 4), semantic_records(12, 5)
     whole = bootstrap_differences(scorer, a, b, seed=7, resamples=50)
-    monkeypatch.setattr("evaluation.compare._CHUNK_CELLS", 40)
+    monkeypatch.setattr("evaluation.analysis.compare._CHUNK_CELLS", 40)
     np.testing.assert_array_equal(bootstrap_differences(scorer, a, b, seed=7, resamples=50), whole)
 
 

@@ -16,9 +16,9 @@ from car_core import CaR
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample, load
 from evaluation import RunOptions, evaluate
-from evaluation.benchmark import load_benchmark, resolve_config
-from evaluation.cli import app
-from evaluation.scorer import predicted_labels
+from evaluation.cli.app import app
+from evaluation.request.benchmark import load_benchmark, resolve_config
+from evaluation.tasks.scorer import predicted_labels
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import requests
 from PIL import Image
 
 from car_core import CaR, CaRConfig, QueryError
-from dataset_adapters.images import ImageError
-from evaluation.demo.answer import Demo, Limits, read_picture, split_phrases
+from dataset_adapters.formats.images import ImageError
+from evaluation.pictures.demo.answer import Demo, Limits, read_picture, split_phrases
 
 pytest.importorskip("gradio", reason="Gradio is not installed (make setup)")
 THRESHOLDS = {"theta": 0.3, "eta": 0.4, "lambda_": 0.4}
@@ -82,7 +82,7 @@ def test_one_phrase_alone_is_told_what_its_score_is_worth(demo: Demo, photo: Pat
 
 
 def test_the_page_says_that_the_miniature_knows_no_photos(demo: Demo) -> None:
-    from evaluation.demo.page import build_page
+    from evaluation.pictures.demo.page import build_page
 
     miniature = CaR.from_config(
         CaRConfig(proposal_model="miniature", classifier_model="miniature"), weights="miniature"
@@ -117,7 +117,7 @@ def test_what_cannot_be_used_is_one_line(
 @pytest.fixture
 def address(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The demo's server; the test fails if it asks any other machine for anything."""
-    from evaluation.demo.page import serving
+    from evaluation.pictures.demo.page import serving
 
     asked, connect, resolve = [], socket.socket.connect, socket.getaddrinfo
 

@@ -13,7 +13,7 @@ from PIL import Image
 from waiting import wait_until
 
 from car_core import CaR, CaRConfig
-from evaluation.demo.answer import Demo
+from evaluation.pictures.demo.answer import Demo
 
 pytest.importorskip("gradio", reason="Gradio is not installed (make setup)")
 pytestmark = needs_chromium
@@ -24,7 +24,7 @@ HOSTILE = "</td><img src=x onerror='window.hacked = 1'><script>window.hacked = 1
 @pytest.fixture
 def open_demo(tiny_model: Path) -> Iterator[Any]:
     """open_demo(width): the demo in a page; the test fails on any error of the page or request to elsewhere."""
-    from evaluation.demo.page import serving
+    from evaluation.pictures.demo.page import serving
 
     config = CaRConfig(proposal_model=str(tiny_model), classifier_model=str(tiny_model), profile="paper", theta=0.1)
     car, faults = CaR.from_config(config, weights="random:1"), []

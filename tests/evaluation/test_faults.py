@@ -31,16 +31,17 @@ from tqdm import tqdm
 from waiting import is_running, wait_until
 
 from car_core import CaR
-from car_core.clip import ClassifierTower
-from car_core.proposals import ProposalGenerator
+from car_core.models.clip import ClassifierTower
+from car_core.proposal.generator import ProposalGenerator
 from dataset_adapters import Dataset, DatasetError
-from evaluation import RunOptions, evaluate, interrupts
-from evaluation import suite as suite_module
-from evaluation.cli import app
+from evaluation import RunOptions, evaluate
+from evaluation.cli.app import app
+from evaluation.engines import signals as interrupts
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
-from evaluation.interrupts import Interrupted, stop_request
-from evaluation.suite_book import News
-from evaluation.suite_files import Suite, SuiteRun
+from evaluation.engines.signals import Interrupted, stop_request
+from evaluation.suites import runner as suite_module
+from evaluation.suites.definitions import Suite, SuiteRun
+from evaluation.suites.index_writer import News
 from results import RunDirectory, StoreError
 
 # One step over few texts: these runs are about what surrounds the method.
@@ -492,7 +493,7 @@ def test_a_clock_that_goes_backwards_spoils_no_duration(
             return datetime.fromtimestamp(backwards(), tz or timezone.utc)
 
     monkeypatch.setattr(time, "time", backwards)
-    monkeypatch.setattr("results.schema.datetime", Clock)
+    monkeypatch.setattr("results.run_directory.schema.datetime", Clock)
     for fresh in (False, True, True):
         run = evaluate(tiny_run.options(settings=FAST, fresh=fresh))
         assert 0 < run.header.timings.wall_seconds < 600
@@ -556,7 +557,7 @@ def imports_torch(pid: int) -> bool:
 def test_ctrl_c_while_the_processes_of_a_suite_start(
     tmp_path: Path, program: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evaluation.suite._run_group", slow_or_failing)
+    monkeypatch.setattr("evaluation.suites.runner._run_group", slow_or_failing)
     (tmp_path / "all").mkdir()
     (tmp_path / "all" / "end").touch()
     run = program(car, ["sweep", "mini-voc", "eta=0.4,0.5", "--jobs=2", f"--out={tmp_path / 'all'}"])
@@ -570,7 +571,7 @@ def test_ctrl_c_while_the_processes_of_a_suite_start(
 @pytest.fixture
 def failing_suite(tmp_path: Path, program: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A sweep of two parts in two processes, the second of which fails while the first is at work."""
-    monkeypatch.setattr("evaluation.suite._run_group", slow_or_failing)
+    monkeypatch.setattr("evaluation.suites.runner._run_group", slow_or_failing)
     (tmp_path / "all").mkdir()
 
     def start(*files: str) -> Any:

@@ -14,10 +14,10 @@ from typer.testing import CliRunner, Result
 
 from dataset_adapters import LabelSpace
 from evaluation import evaluate
-from evaluation.cli import app
-from evaluation.gallery import choose, draw_sample
-from evaluation.report import GalleryOptions, _prepared, confusions
-from evaluation.scorer import Scorer
+from evaluation.analysis.gallery import choose, draw_sample
+from evaluation.analysis.report import GalleryOptions, _prepared, confusions
+from evaluation.cli.app import app
+from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
 from results.strict_json import identity_of
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from fake_record import FakeRecord
 
-from evaluation.metrics import metrics_for
-from evaluation.metrics.generalized import (
+from evaluation.tasks.generalized import (
     NO_SAMPLE,
     NO_TARGETS,
     ONLY_TARGETS,
@@ -20,6 +19,7 @@ from evaluation.metrics.generalized import (
     reductions,
     summarize,
 )
+from evaluation.tasks.registry import metrics_for
 
 
 def pair(seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from car_core.weights import WeightsRecord, load_clip
-from evaluation import RunOptions, evaluate, identity
-from evaluation.identity import peak_rss_mib
+from car_core.models.weights import WeightsRecord, load_clip
+from evaluation import RunOptions, evaluate
+from evaluation.run import identity
+from evaluation.run.identity import peak_rss_mib
 from results import identity_of
 
 ROOT = Path(__file__).parents[2]
@@ -124,11 +125,11 @@ def source_copy(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "source",
     [
-        "car_core/cam.py",
+        "car_core/proposal/cam.py",
         "car_core/refine/crf.py",
-        "dataset_adapters/voc.py",
-        "evaluation/metrics/semantic.py",
-        "evaluation/segmenter.py",
+        "dataset_adapters/benchmarks/voc.py",
+        "evaluation/tasks/semantic.py",
+        "evaluation/tasks/segmenter.py",
     ],
 )
 def test_code_digest_changes_with_code(source: str, source_copy: Path) -> None:
@@ -138,21 +139,25 @@ def test_code_digest_changes_with_code(source: str, source_copy: Path) -> None:
 
 
 def test_code_digest_changes_with_one_constant(source_copy: Path) -> None:
-    file = source_copy / "car_core/cam.py"
+    file = source_copy / "car_core/proposal/cam.py"
     file.write_text(file.read_text().replace("EPSILON = 1e-15", "EPSILON = 1e-14"))
     assert identity.code_digest(source_copy) != identity.code_digest(ROOT)
 
 
 def test_code_digest_survives_moves_comments_and_docstrings(source_copy: Path) -> None:
-    cam = source_copy / "car_core/cam.py"
+    cam = source_copy / "car_core/proposal/cam.py"
     text = cam.read_text()
     assert text.startswith('"""')
-    commented = text.replace("\n\n\n", "\n\n\n# A comment.\n\n").replace('"""', '"""Other words. ')
+    commented = (
+        text.replace("\n\n\n", "\n\n\n# A comment.\n\n")
+        .replace('    """', '    """Other words. ')
+        .replace("Other words. \n", "\n")
+    )
     (source_copy / "car_core/elsewhere").mkdir()
     (source_copy / "car_core/elsewhere/maps.py").write_text(commented)
     cam.unlink()
     for user in (source_copy / "car_core").rglob("*.py"):
-        user.write_text(user.read_text().replace("car_core.cam", "car_core.elsewhere.maps"))
+        user.write_text(user.read_text().replace("car_core.proposal.cam", "car_core.elsewhere.maps"))
     assert identity.code_digest(source_copy) == identity.code_digest(ROOT)
 
 
@@ -189,7 +194,7 @@ def test_peak_memory_is_the_processs_own(tmp_path: Path) -> None:
     """Not that of the process which started it, and it does not fall when memory is freed."""
     script = tmp_path / "child.py"
     script.write_text(
-        "from evaluation.identity import peak_rss_mib\n"
+        "from evaluation.run.identity import peak_rss_mib\n"
         "small = peak_rss_mib(); x = bytearray(120 * 2**20); del x; print(small, peak_rss_mib())"
     )
     held = np.ones(700 * 2**17)  # 700 MiB

@@ -11,9 +11,9 @@ from typer.testing import CliRunner, Result
 
 from dataset_adapters import DatasetError, embedded_root
 from evaluation import RunOptions, evaluate
-from evaluation.benchmark import BenchmarkError, load_benchmark, resolve_config
-from evaluation.cli import app
-from evaluation.inputs import NOT_COMPARABLE, Inputs, resolve_inputs, with_own_models
+from evaluation.cli.app import app
+from evaluation.request.benchmark import BenchmarkError, load_benchmark, resolve_config
+from evaluation.request.inputs import NOT_COMPARABLE, Inputs, resolve_inputs, with_own_models
 
 BOTH = {"proposal": "miniature", "classifier": "miniature"}
 NO_WEIGHTS = "no --weights: using the embedded miniature; its figures are not comparable with the paper's"

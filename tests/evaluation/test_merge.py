@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from evaluation import evaluate
-from evaluation.cli import app
-from evaluation.merge import MergeError, merge
+from evaluation.cli.app import app
+from evaluation.run.merge import MergeError, merge
 from results import RunDirectory, StoreError
 
 FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}

@@ -14,12 +14,13 @@ from typer.testing import CliRunner, Result
 
 from car_core.baselines import BASELINES, load_baseline
 from dataset_adapters import load
-from evaluation import evaluate, suite
-from evaluation.benchmark import BenchmarkError, benchmark_names, load_benchmark
-from evaluation.cli import app
-from evaluation.inputs import resolve_inputs
-from evaluation.methods import METHODS, find_method, settings_by_method
-from results.facts import METHOD_TITLES, method_label
+from evaluation import evaluate
+from evaluation.cli.app import app
+from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark
+from evaluation.request.inputs import resolve_inputs
+from evaluation.request.methods import METHODS, find_method, settings_by_method
+from evaluation.suites import runner as suite
+from results.tables.run_notes import METHOD_TITLES, method_label
 
 FAST = {"templates": ["{}"], "background": ["sky"], "synonyms": {}, "prob_threshold": 0.06}
 

@@ -10,8 +10,8 @@ import yaml
 
 from car_core import CaR
 from dataset_adapters import Dataset, embedded_root, load
-from evaluation import benchmark as benchmark_module
-from evaluation.benchmark import load_benchmark, resolve_config
+from evaluation.request import benchmark as benchmark_module
+from evaluation.request.benchmark import load_benchmark, resolve_config
 
 PARENTS = {
     "mini-voc": "voc21",
@@ -78,7 +78,7 @@ def test_the_embedded_model_is_one_for_both_roles_and_traceable() -> None:
     import hashlib
 
     from car_core import CaRConfig
-    from car_core.weights_names import MINIATURE_FOLDER
+    from car_core.models.weights_names import MINIATURE_FOLDER
 
     car = CaR.from_config(CaRConfig(), weights="miniature")
     proposal, classifier = car.weights

@@ -20,9 +20,9 @@ from typer.testing import CliRunner, Result
 from car_core import CaR
 from car_core.segmentation import Segmentation
 from dataset_adapters import DatasetError, SampleError, load
-from dataset_adapters.class_list import read_class_list
-from evaluation.benchmark import load_benchmark, resolve_config
-from evaluation.cli import app
+from dataset_adapters.user_data.classes import read_class_list
+from evaluation.cli.app import app
+from evaluation.request.benchmark import load_benchmark, resolve_config
 
 CLASSES = "0: background\n3: cat; kitten\n9: dog\n"
 MEANING = {0: "background", 3: "cat", 9: "dog"}

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from evaluation import RunOptions, evaluate
-from evaluation.benchmark import BenchmarkError
-from evaluation.preparing import prepare
-from evaluation.suite import run_methods
+from evaluation.request.benchmark import BenchmarkError
+from evaluation.run.prepare import prepare
+from evaluation.suites.runner import run_methods
 from results import RunDirectory
 
 N_PICTURES = 8

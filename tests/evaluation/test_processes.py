@@ -19,7 +19,7 @@ from waiting import is_running, wait_until
 
 from evaluation.engines import processes as module
 from evaluation.engines.processes import Processes
-from evaluation.interrupts import Interrupted
+from evaluation.engines.signals import Interrupted
 
 FAST = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
 NEVER = 600

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from dataset_adapters import LabelSpace
-from evaluation.progress import Progress
-from evaluation.scorer import Scorer
+from evaluation.run.progress import Progress
+from evaluation.tasks.scorer import Scorer
 from results import SampleRecord
 
 SCORER = Scorer("referring", LabelSpace.of_objects("refcoco"))

@@ -20,7 +20,7 @@ from dataset_adapters import Dataset
 from evaluation import RunOptions, evaluate
 from evaluation.engines import ray as engine
 from evaluation.engines.ray import Cluster, ClusterError, Equipment, Job, run_ray
-from evaluation.scorer import Scorer
+from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
 
 ray = pytest.importorskip("ray", reason="needs the extra distributed")

@@ -12,8 +12,8 @@ from refer_tree import grefer_tree, refer_tree
 from typer.testing import CliRunner, Result
 
 from evaluation import RunOptions, evaluate
-from evaluation.cli import app
-from evaluation.recompute import recompute
+from evaluation.cli.app import app
+from evaluation.run.recompute import recompute
 from results import RunDirectory, StoreError, SuiteIndex, write_suite
 
 FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}

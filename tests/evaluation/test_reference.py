@@ -13,9 +13,9 @@ import pytest
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
-from car_core.clip import open_clip
-from evaluation.cli import app
-from evaluation.reference import Difference, Reference, check_reference
+from car_core.models.clip import open_clip
+from evaluation.analysis.reference import Difference, Reference, check_reference
+from evaluation.cli.app import app
 
 CORE_TESTS = Path(__file__).parents[1] / "car_core"
 SHARED = Path(__file__).parents[2].parent / "shared" / "reference"
@@ -31,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         from tiny_clip import clip_config, photo, tiny_clip
     finally:
         sys.path.remove(str(CORE_TESTS))
-    from evaluation.benchmark import load_benchmark, resolve_config
+    from evaluation.request.benchmark import load_benchmark, resolve_config
 
     folder = tmp_path_factory.mktemp("reference")
     clip, image = tiny_clip(), photo(40, 52, 3)

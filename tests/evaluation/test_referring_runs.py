@@ -13,14 +13,14 @@ from refer_tree import ReferTree, grefer_tree, refer_tree
 from typer.testing import CliRunner
 
 from car_core import CaR
-from car_core.proposals import ProposalGenerator
+from car_core.proposal.generator import ProposalGenerator
 from car_core.segmentation import merge_masks
 from dataset_adapters import load
 from evaluation import Run, RunOptions, evaluate
-from evaluation.benchmark import BenchmarkError, benchmark_names, load_benchmark, parse_protocol, resolve_config
-from evaluation.cli import app
-from evaluation.metrics import generalized
-from evaluation.metrics.referring import count_sample
+from evaluation.cli.app import app
+from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark, parse_protocol, resolve_config
+from evaluation.tasks import generalized
+from evaluation.tasks.referring import count_sample
 
 Runner = Callable[..., Run]
 REAL = Path(__file__).parents[2].parent / "shared" / "realdata" / "refer"

@@ -18,8 +18,8 @@ from sklearn.metrics import confusion_matrix
 from car_core import CaR
 from dataset_adapters import DatasetError, load
 from evaluation import RunOptions, evaluate
-from evaluation.benchmark import BenchmarkError, load_benchmark, resolve_config
-from evaluation.identity import environment
+from evaluation.request.benchmark import BenchmarkError, load_benchmark, resolve_config
+from evaluation.run.identity import environment
 from results import RunDirectory, StoreError
 
 
@@ -144,7 +144,7 @@ def test_a_finished_run_is_not_run_again_unless_fresh(
 def on_device(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Runs from here on are another machine's."""
     monkeypatch.setattr(
-        "evaluation.header.environment",
+        "evaluation.run.header.environment",
         lambda *given, **more: environment(*given, **more).model_copy(update={"device": name}),
     )
 
@@ -271,7 +271,7 @@ def test_records_hold_no_path_of_this_machine(tiny_run: Any) -> None:
 
 
 def test_records_are_enough_for_the_metrics(tiny_run: Any) -> None:
-    from evaluation.metrics import metrics_for
+    from evaluation.tasks.registry import metrics_for
 
     run = evaluate(tiny_run.options())
     space = run.header.benchmark.label_space

@@ -10,7 +10,7 @@ import pytest
 from oracle_masks import compare
 from typer.testing import CliRunner
 
-from evaluation.cli import app
+from evaluation.cli.app import app
 
 
 def test_the_oracles_masks_lift_miou() -> None:

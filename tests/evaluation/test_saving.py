@@ -16,15 +16,15 @@ from pycocotools import mask as coco_mask
 from typer.testing import CliRunner
 
 from dataset_adapters import load
-from dataset_adapters.sample import find_sources
+from dataset_adapters.base.sample import find_sources
 from evaluation import evaluate
-from evaluation.benchmark import BenchmarkError
-from evaluation.cli import app
+from evaluation.cli.app import app
 from evaluation.engines.ray import _Chain, _Dispatcher, _Finished
-from evaluation.merge import merge
-from evaluation.preparing import prepare
-from evaluation.saving import Saving
-from evaluation.segmenter import segment_samples
+from evaluation.request.benchmark import BenchmarkError
+from evaluation.run.merge import merge
+from evaluation.run.prepare import prepare
+from evaluation.tasks.artifacts import Saving
+from evaluation.tasks.segmenter import segment_samples
 from results import RunDirectory, write_label_map
 
 FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "theta": 0.0}

@@ -16,7 +16,7 @@ from test_faults import FAST, FAST_ARGUMENTS, comparable, counts
 from typer.testing import CliRunner
 
 from evaluation import evaluate
-from evaluation.cli import app
+from evaluation.cli.app import app
 
 PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
 

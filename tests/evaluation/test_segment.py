@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 
 from car_core import CaR, CaRConfig
 from car_core.segmentation import Segmentation, Step
-from evaluation.cli import app
-from evaluation.explain import explained_text, summary_line
-from evaluation.image_files import find_images
+from evaluation.cli.app import app
+from evaluation.pictures.explain import explained_text, summary_line
+from evaluation.pictures.image_files import find_images
 
 QUERIES = ["Pepsi", "Coca Cola", "[red]<b>odd</b>"]
 

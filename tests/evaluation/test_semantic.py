@@ -10,8 +10,8 @@ import pytest
 from fake_record import FakeRecord
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
-from evaluation.metrics import BY_TASK, metrics_for
-from evaluation.metrics.semantic import (
+from evaluation.tasks.registry import BY_TASK, metrics_for
+from evaluation.tasks.semantic import (
     MAX_PIXELS,
     NO_FOREGROUND,
     NO_TARGET,

@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from car_core import CaR
-from evaluation.cli import app
-from evaluation.suite import FinishedSuite, run_suite
-from evaluation.suite_book import News, SuiteBook
-from evaluation.suite_files import Suite
+from evaluation.cli.app import app
+from evaluation.suites.definitions import Suite
+from evaluation.suites.index_writer import News, SuiteBook
+from evaluation.suites.runner import FinishedSuite, run_suite
 from results import SuiteIndex, missing_runs
 
 FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}

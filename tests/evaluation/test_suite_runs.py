@@ -15,13 +15,13 @@ from typer.testing import CliRunner, Result
 from car_core import CaR, CaRConfig
 from car_core.config import PROFILES
 from evaluation import RunOptions, evaluate
-from evaluation import suite as suite_module
-from evaluation.benchmark import BenchmarkError, benchmark_names
-from evaluation.cli import app
-from evaluation.preparing import prepare
-from evaluation.previews import previews
-from evaluation.suite import Models, run_suite
-from evaluation.suite_files import Suite, load_suite
+from evaluation.analysis.previews import previews
+from evaluation.cli.app import app
+from evaluation.request.benchmark import BenchmarkError, benchmark_names
+from evaluation.run.prepare import prepare
+from evaluation.suites import runner as suite_module
+from evaluation.suites.definitions import Suite, load_suite
+from evaluation.suites.runner import Models, run_suite
 from results import RunDirectory
 
 FAST = {"templates": [], "background": ["grass"], "crf": None}
@@ -41,7 +41,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`car suite small` in an empty working folder."""
     monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evaluation.suite_files.load_suite", lambda name: Suite.model_validate(SMALL))
+    monkeypatch.setattr("evaluation.suites.definitions.load_suite", lambda name: Suite.model_validate(SMALL))
     return tmp_path
 
 
@@ -103,7 +103,7 @@ def _counting(load: Any, calls: list[Any]) -> Any:
 
 def test_without_out_the_runs_lie_where_eval_puts_them(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = Suite.model_validate({**SMALL, "runs": SMALL["runs"][2:]})
-    monkeypatch.setattr("evaluation.suite_files.load_suite", lambda name: one)
+    monkeypatch.setattr("evaluation.suites.definitions.load_suite", lambda name: one)
     assert car("suite", "small", "--limit=1").exit_code == 0
     folders = {path.name.rsplit("-", 1)[0] for path in (small / "results/runs").iterdir()}
     assert folders == {"suite", "mini-refcoco-paper"}
@@ -134,8 +134,8 @@ def test_previews_show_what_a_run_finds(small: Path) -> None:
     options = RunOptions("mini-voc", settings=FAST, limit=3)
     first, last = previews(prepare(options), 2)
     from dataset_adapters import embedded_root, load
-    from evaluation.benchmark import load_benchmark, resolve_config
-    from evaluation.scorer import predicted_labels
+    from evaluation.request.benchmark import load_benchmark, resolve_config
+    from evaluation.tasks.scorer import predicted_labels
 
     dataset = load("voc21", embedded_root())
     car_ = CaR.from_config(resolve_config(load_benchmark("mini-voc"), "paper", FAST)[0], weights="miniature")

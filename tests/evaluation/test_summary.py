@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.summary import placed_run
+from evaluation.analysis.summary import placed_run
 
 
 def header(benchmark: str, table: str | None = None, column: str = "") -> Any:

@@ -13,17 +13,17 @@ from PIL import Image
 from test_faults import comparable, counts
 from typer.testing import CliRunner, Result
 
-from car_core.clip import ClassifierTower
 from car_core.config import PROFILES
-from car_core.proposals import ProposalGenerator
-from dataset_adapters.images import MAX_PIXELS_VARIABLE
+from car_core.models.clip import ClassifierTower
+from car_core.proposal.generator import ProposalGenerator
+from dataset_adapters.formats.images import MAX_PIXELS_VARIABLE
 from evaluation import RunOptions, evaluate
-from evaluation import suite as suite_module
-from evaluation.benchmark import BenchmarkError, load_benchmark, parse_settings, resolve_config
-from evaluation.cli import app
+from evaluation.cli.app import app
 from evaluation.engines.processes import Processes
-from evaluation.suite import run_suite
-from evaluation.sweep import as_suite, grid, load_preset, one_at_a_time, parse_axes, preset_names, sweep_of
+from evaluation.request.benchmark import BenchmarkError, load_benchmark, parse_settings, resolve_config
+from evaluation.suites import runner as suite_module
+from evaluation.suites.runner import run_suite
+from evaluation.suites.sweep import as_suite, grid, load_preset, one_at_a_time, parse_axes, preset_names, sweep_of
 from results import RunDirectory
 
 FAST = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}

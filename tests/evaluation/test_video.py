@@ -12,8 +12,8 @@ import pytest
 from fake_record import FakeRecord
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 
-from evaluation.metrics import metrics_for
-from evaluation.metrics.video import NO_FRAME, Pair, RunningJAndF, bound_pixels, contour, count_sample, summarize
+from evaluation.tasks.registry import metrics_for
+from evaluation.tasks.video import NO_FRAME, Pair, RunningJAndF, bound_pixels, contour, count_sample, summarize
 
 Labels = np.ndarray
 

@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 from car_core import CaR
 from dataset_adapters import load
 from evaluation import Run, RunOptions, evaluate
-from evaluation.benchmark import BenchmarkError, load_benchmark, resolve_config
-from evaluation.carry import frames_to_segment
-from evaluation.cli import app
-from evaluation.merge import merge
-from evaluation.metrics.video import count_sample
+from evaluation.cli.app import app
+from evaluation.request.benchmark import BenchmarkError, load_benchmark, resolve_config
+from evaluation.run.merge import merge
+from evaluation.run.resume import frames_to_segment
+from evaluation.tasks.video import count_sample
 from results import RunDirectory, SampleRecord
 
 Runner = Callable[..., Run]

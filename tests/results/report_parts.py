@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from results import SampleRecord
-from results.report import Confusion, LabelShown, Picture, QueryShown, ReportDetails, SampleShown, StepShown
+from results.pages import Confusion, LabelShown, Picture, QueryShown, ReportDetails, SampleShown, StepShown
 
 HOSTILE = (
     "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"' {{ 7 * 7 }} \u202e\x1b[31m"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from results import RunDirectory, RunHeader, StoreError, SuiteIndex, write_suite
-from results.docs_tables import fill_page
-from results.render import to_markdown
-from results.suite import read_suite_table
+from results.run_directory.suite import read_suite_table
+from results.tables.render import to_markdown
+from tools.docs_tables import fill_page
 
 TEXT = "# Page\n\nBefore.\n\n<!-- table of suite-a -->\n{}<!-- end of table -->\n\nAfter.\n"
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from evaluation.cli import app
+from evaluation.cli.app import app
 from results import RunDirectory, RunHeader, StoreError, SuiteIndex, write_suite
-from results.golden import (
+from results.tables.golden import (
     MINIATURE,
     Golden,
     compare,
@@ -21,7 +21,7 @@ from results.golden import (
     read_golden,
     write_golden,
 )
-from results.render import to_markdown
+from results.tables.render import to_markdown
 
 Make = Callable[..., Any]
 

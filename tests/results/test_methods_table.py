@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from results import PaperCell, RunHeader
-from results.methods_table import methods_table, peer_tables
-from results.paper_tables import peer_rows
-from results.render import to_csv
+from results.paper.paper_tables import peer_rows
+from results.tables.methods import methods_table, peer_tables
+from results.tables.render import to_csv
 
 
 def test_published_figures_stand_beside_runs(make_methods: dict[str, RunHeader]) -> None:

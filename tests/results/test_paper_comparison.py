@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from results import RunHeader
-from results.paper_comparison import DASH, Place, PlacedRun, paper_comparisons
-from results.render import Table, to_csv, to_latex, to_markdown
+from results.tables.paper_comparison import DASH, Place, PlacedRun, paper_comparisons
+from results.tables.render import Table, to_csv, to_latex, to_markdown
 
 Make = Callable[..., RunHeader]
 PAPER = Path(__file__).parents[2] / "results" / "paper"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from results.paper_tables import cautions, paper_rows
+from results.paper.paper_tables import cautions, paper_rows
 
 
 def test_rows_of_a_benchmark_in_the_papers_order() -> None:

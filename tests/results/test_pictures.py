@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results.pictures import (
+from results.pages.contact_sheet import (
     TILE_HEIGHT,
     TILE_WIDTH,
     Example,

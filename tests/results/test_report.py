@@ -14,10 +14,10 @@ import pytest
 from report_parts import HOSTILE, details, gallery, picture, records, sample
 
 from results import RunDirectory, RunHeader, StoreError
-from results.render import visible
-from results.report import report_html, write_report
-from results.report.gallery import LEFT_OUT, fitted
-from results.report.page import MAX_BYTES, _count_bars, _figure_bars
+from results.pages import report_html, write_report
+from results.pages.gallery import LEFT_OUT, fitted
+from results.pages.report import MAX_BYTES, _count_bars, _figure_bars
+from results.tables.render import visible
 
 MakeHeader = Callable[..., RunHeader]
 

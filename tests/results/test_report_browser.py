@@ -11,8 +11,8 @@ from browser import chromium, needs_chromium
 from report_parts import HOSTILE, details, records
 
 from results import RunHeader
-from results.render import visible
-from results.report import report_html
+from results.pages import report_html
+from results.tables.render import visible
 
 pytestmark = needs_chromium
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from results import RunHeader, SampleRecord
-from results.schema_page import schema_page
+from tools.schema_page import schema_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 
 
 def test_the_page_is_the_one_made_from_the_models() -> None:
-    assert PAGE.read_text() == schema_page(), "run: python -m results.schema_page > docs/results.md"
+    assert PAGE.read_text() == schema_page(), "run: python -m tools.schema_page > docs/results.md"
 
 
 def test_every_key_of_a_real_file_stands_on_the_page(make_header: Callable[..., RunHeader]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from results import RunDirectory, RunHeader, SampleRecord, StoreError, identity_of, write_atomically
-from results.sample_files import FOLDERS, write_sample_file
+from results.run_directory.sample_files import FOLDERS, write_sample_file
 
 MakeHeader = Callable[..., RunHeader]
 
@@ -378,5 +378,5 @@ def test_every_field_of_the_schema_is_documented() -> None:
 
 
 def test_importing_results_does_not_load_pandas() -> None:
-    script = "import sys, results, results.tables; sys.exit('pandas' in sys.modules)"
+    script = "import sys, results, results.tables.run; sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

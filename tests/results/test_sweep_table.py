@@ -10,10 +10,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from results import RunDirectory, RunHeader, SuiteIndex, write_suite
-from results.ablations_page import write_page
-from results.suite import read_suite_table
-from results.sweep_plot import point_labels, write_sweep_plot
-from results.sweep_table import sweep_table
+from results.pages.sweep_plot import point_labels, write_sweep_plot
+from results.run_directory.suite import read_suite_table
+from results.tables.sweep import sweep_table
+from tools.ablations_page import write_page
 
 
 def test_ranks_beside_the_paper_are_spearmans(make_header: Callable[..., RunHeader]) -> None:

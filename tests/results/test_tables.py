@@ -15,9 +15,9 @@ import pytest
 from rich.console import Console
 
 from results import PaperCell, RunDirectory, RunHeader, StoreError
-from results.golden import Comparison, comparison_of_figures
-from results.methods_table import methods_table
-from results.render import (
+from results.tables.golden import Comparison, comparison_of_figures
+from results.tables.methods import methods_table
+from results.tables.render import (
     Table,
     display_width,
     escape_latex,
@@ -29,7 +29,14 @@ from results.render import (
     to_rich,
     visible,
 )
-from results.tables import comparison_table, metrics_table, per_class_table, run_markdown, summary_table, write_tables
+from results.tables.run import (
+    comparison_table,
+    metrics_table,
+    per_class_table,
+    run_markdown,
+    summary_table,
+    write_tables,
+)
 
 MakeHeader = Callable[..., RunHeader]
 MakeMetrics = Callable[..., dict[str, Any]]

@@ -1,0 +1,198 @@
+"""Building CLIP models: an architecture (open_clip name or config JSON) and its weights (tag, file or random).
+
+Four forms of weights: a tag open_clip knows for the architecture (``openai``, ``laion2b_s34b_b88k``), downloaded once
+to open_clip's cache; a local file, .safetensors or a .pt state dict; ``miniature``, the small CLIP inside this package,
+which brings its own architecture; ``random:SEED`` for trials.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import inspect
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from car_core.engine.device import as_device
+from car_core.errors import ModelError
+from car_core.models.clip import load_state_dict, open_clip  # imported there, after the torchvision guard
+from car_core.models.downloads import fetch, source_of
+from car_core.models.weights_names import MINIATURE, MINIATURE_FOLDER, SUFFIXES, model_of, random_seed, weights_file
+
+# Entries of OpenAI's state dicts that are no weights.
+_NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """Where a model's weights came from, kept with every result."""
+
+    role: str  # "proposal" | "classifier"
+    model: str  # open_clip name, or the config file's name
+    model_sha256: str  # of the architecture, as canonical JSON
+    name: str  # tag, file name or random:SEED
+    sha256: str | None  # of the weights file; None for random weights
+    trained: bool
+
+
+def load_clip(model: str, weights: str, *, role: str, device: str | torch.device) -> tuple[nn.Module, WeightsRecord]:
+    """A frozen float32 CLIP in evaluation mode on ``device``, and the record of its weights.
+
+    Raises ModelError, saying what was looked for and how to supply it, for an unknown architecture or tag, a file
+    that is missing, damaged or of another architecture, and a download that fails.
+    """
+    device = as_device(device)
+    model = model_of(model, weights)
+    architecture = read_architecture(model)
+    seed = random_seed(weights)
+    if seed is not None:
+        clip = _build(model, architecture, seed)
+        record = _record(role, model, architecture, weights, None)
+        return _frozen(clip, device), record
+    path, tag = _locate(model, weights)
+    if tag:
+        # open_clip only warns when a tag was trained with the other GELU; the figures would be silently wrong.
+        settings = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if tag.get(key)}
+        architecture = {**architecture, "quick_gelu": tag.get("quick_gelu", False), "preprocess_cfg": settings}
+    clip = _build(model, architecture, 0)
+    if tag:
+        open_clip.load_checkpoint(clip, str(path), strict=True, weights_only=True)
+    else:
+        _load_file(clip, path, model, quick_gelu=bool(architecture.get("quick_gelu")))
+    return _frozen(clip, device), _record(role, model, architecture, _shown_name(weights), _sha256(path))
+
+
+def read_architecture(model: str) -> dict[str, Any]:
+    """The model configuration: an open_clip name, ``miniature``, or a JSON file (open_clip's format)."""
+    if model == MINIATURE:
+        return _read_json(MINIATURE_FOLDER / f"{MINIATURE}.json")
+    if model.endswith(".json"):
+        return _read_json(Path(model))
+    config = open_clip.get_model_config(model) if ":" not in model else None
+    if config is None:
+        near = difflib.get_close_matches(model, open_clip.list_models(), n=3)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise ModelError(f"model: expected an open_clip name, {MINIATURE} or a config .json, found {model!r}{hint}")
+    return dict(config)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ModelError(f"model: expected a config file at {path}, found none") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"model: {path}: expected open_clip model-config JSON, found: {error}") from None
+    config = {**config.pop("model_cfg", {}), **config} if isinstance(config, dict) else {}
+    missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(config)
+    if missing:
+        raise ModelError(f"model: {path}: expected embed_dim, vision_cfg and text_cfg, missing {sorted(missing)}")
+    return dict(config)
+
+
+def _build(model: str, architecture: Mapping[str, Any], seed: int) -> nn.Module:
+    config = {key: value for key, value in architecture.items() if key not in ("custom_text", "preprocess_cfg")}
+    kind = open_clip.CustomTextCLIP if architecture.get("custom_text") else open_clip.CLIP
+    unknown = set(config) - set(inspect.signature(kind.__init__).parameters)
+    if unknown:
+        raise ModelError(f"model: {model}: expected an open_clip CLIP configuration, found also {sorted(unknown)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            clip: nn.Module = kind(**config)
+        except Exception as error:  # a wrong value fails wherever open_clip first uses it
+            raise ModelError(f"model: {model}: open_clip cannot build it: {error}") from None
+    _set_preprocessing(clip, architecture.get("preprocess_cfg") or {}, model)
+    return clip
+
+
+def _locate(model: str, weights: str) -> tuple[Path, dict[str, Any]]:
+    """The weights file and, for an open_clip tag, the tag's settings (else empty)."""
+    path = weights_file(weights)
+    if path:
+        return path, {}
+    tag = open_clip.get_pretrained_cfg(model, weights)
+    if not tag:
+        known = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+        raise ModelError(
+            f"weights: expected a file ({', '.join(SUFFIXES)}), {MINIATURE}, random:SEED or a tag of {model} "
+            f"({known}), found {weights!r}"
+        )
+    return _download(model, weights, tag), tag
+
+
+def _download(model: str, weights: str, tag: dict[str, Any]) -> Path:
+    try:
+        return fetch(tag, f"{weights} weights of {model}")
+    except (OSError, RuntimeError) as error:
+        # A file does not say which GELU it was trained with; the architecture's name must.
+        named = f", with the model {model}-quickgelu" if tag.get("quick_gelu") and "quickgelu" not in model else ""
+        raise ModelError(
+            f"weights: {model} {weights!r} is neither in open_clip's cache nor can it be downloaded from "
+            f"{source_of(tag)} ({type(error).__name__}); fetch it on a connected machine and pass the "
+            f"file as weights{named}"
+        ) from None
+
+
+def _load_file(clip: nn.Module, path: Path, model: str, *, quick_gelu: bool) -> None:
+    """Load a state dict whose every tensor fits: open_clip's own loader would resize a positional embedding."""
+    try:
+        state = load_state_dict(str(path), weights_only=True)
+        if "input_resolution" in state and not quick_gelu:
+            raise ValueError("OpenAI's weights, trained with QuickGELU: use an architecture that has it (-quickgelu)")
+        clip.load_state_dict({key: value for key, value in state.items() if key not in _NO_WEIGHTS}, strict=True)
+    except Exception as error:  # readers of damaged files raise many types; each means the same to the caller
+        reason = " ".join(str(error).split())
+        if isinstance(error, pickle.UnpicklingError) or "TorchScript" in reason:
+            raise ModelError(
+                f"weights: {path}: expected a plain state dict (.pt read with weights_only), found other pickled "
+                "objects or a TorchScript archive; save the model's state_dict() as .safetensors"
+            ) from None
+        raise ModelError(f"weights: {path}: expected weights of {model}, found: {reason[:300]}") from None
+
+
+def _set_preprocessing(clip: nn.Module, settings: Mapping[str, Any], model: str) -> None:
+    """Keep the mean and std that belong to the weights. CaR resizes as CLIP does; other ways are refused."""
+    for key, expected in (("interpolation", "bicubic"), ("resize_mode", "shortest")):
+        if settings.get(key, expected) != expected:
+            raise ModelError(f"model: {model}: expected preprocessing with {key} {expected}, found {settings[key]!r}")
+    visual: Any = clip.visual
+    visual.image_mean, visual.image_std = settings.get("mean"), settings.get("std")
+
+
+def _frozen(clip: nn.Module, device: str | torch.device) -> nn.Module:
+    return clip.float().eval().requires_grad_(False).to(device)
+
+
+def _record(role: str, model: str, architecture: Mapping[str, Any], name: str, sha256: str | None) -> WeightsRecord:
+    canonical = json.dumps({"quick_gelu": False, **architecture}, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    return WeightsRecord(role, _shown_name(model), digest, name, sha256, trained=sha256 is not None)
+
+
+def _shown_name(name: str) -> str:
+    """A file's name without its folder: records must not depend on where a user keeps things."""
+    return Path(name).name if Path(name).suffix in {*SUFFIXES, ".json"} else name
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def state_hash(model: nn.Module) -> str:
+    """sha256 over names and values of a model's state: the same from a hub's cache, a folder or several files."""
+    digest = hashlib.sha256()
+    for name, values in sorted(model.state_dict().items()):
+        digest.update(name.encode() + b"\0" + values.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

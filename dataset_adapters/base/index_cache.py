@@ -1,0 +1,135 @@
+"""The index of a split: built once, cached on disk under its fingerprint, memory-mapped when read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from dataset_adapters.base.file_hashes import content_hashes
+from dataset_adapters.base.layout import file_sizes
+from dataset_adapters.base.sample import Adapter, DatasetError, Row
+
+if TYPE_CHECKING:  # the library takes seconds to import, so functions import it when they need it
+    import datasets
+
+Columns: TypeAlias = Mapping[str, Sequence[str]]
+
+_LABELS = "mask"
+"""The column of label files."""
+
+
+def default_cache_dir() -> Path:
+    """Return $CAR_CACHE, or ~/.cache/car-eval."""
+    return Path(os.environ.get("CAR_CACHE") or Path.home() / ".cache" / "car-eval")
+
+
+def fingerprint(adapter: Adapter, root: Path, rows: Sequence[Row], cache: Path) -> str:
+    """Return the sha256 over adapter name and version, ids, file sizes and label files' hashes.
+
+    Paths and times do not enter. Of an image the size is enough: a JPEG that is another picture has another one. Label
+    files compress so well, or not at all, that sizes often repeat. cache: see `content_hashes`. Raises DatasetError if
+    a file of the rows is absent.
+    """
+    facts: dict[str, Sequence[int | str]] = {column: file_sizes(root, rows, column) for column in adapter.file_columns}
+    if _LABELS in facts:
+        hashes = content_hashes(root, (row[_LABELS] for row in rows), cache)
+        facts[_LABELS] = [hashes[row[_LABELS]] for row in rows]
+    contents = [
+        {column: facts[column][position] if column in facts else value for column, value in row.items()}
+        for position, row in enumerate(rows)
+    ]
+    identity = json.dumps([adapter.name, adapter.version, contents], sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def ensure_index(path: Path, rows: Sequence[Row]) -> None:
+    """Make sure that `path` holds an index of exactly these rows, building or rebuilding it if needed.
+
+    Safe beside other processes that do the same. Raises DatasetError if the cache cannot be written.
+    """
+    columns = {column: [row[column] for row in rows] for column in rows[0]}
+    if _holds(path, columns):
+        return
+    try:
+        _build(path, columns)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DatasetError(f"{path.parent}: expected a writable cache folder, found: {reason}") from error
+    open_index.cache_clear()  # a replaced index must not stay mapped
+
+
+@lru_cache(maxsize=8)
+def open_index(path: Path) -> datasets.Dataset:
+    """Memory-map the index at `path`; once per process, however many views share it."""
+    return _load(path)
+
+
+def _load(path: Path) -> datasets.Dataset:
+    import datasets
+
+    return datasets.Dataset.load_from_disk(str(path), keep_in_memory=False)
+
+
+def _holds(path: Path, columns: Columns) -> bool:
+    """Whether `path` is an intact index with these contents."""
+    if not path.is_dir():
+        return False
+    try:
+        index = _load(path)
+        index.data.validate(full=True)
+        return bool(index.data.to_pydict() == columns)
+    except Exception:  # damage shows as errors of many types, and a cache can always be rebuilt
+        return False
+
+
+def _build(path: Path, columns: Columns) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as scratch:
+        fresh = Path(scratch) / "fresh"
+        _save(fresh, columns)
+        with suppress(FileNotFoundError):
+            path.rename(Path(scratch) / "damaged")
+        try:
+            fresh.rename(path)
+        except OSError:
+            if not _holds(path, columns):  # else another process was faster
+                raise
+
+
+_UNUSED = "index"  # indexes are found by their folder
+_PIECE = 10_000  # texts converted at a time: the converter's buffer may be twice as large as what it holds
+
+
+def _save(path: Path, columns: Columns) -> None:
+    import datasets
+    import pyarrow
+
+    # Dataset.from_dict, and the fingerprint that a Dataset makes for itself, take several times the texts' memory.
+    pieces = {
+        column: [pyarrow.array(texts[i : i + _PIECE], pyarrow.string()) for i in range(0, len(texts), _PIECE)]
+        for column, texts in columns.items()
+    }
+    table = pyarrow.table({column: pyarrow.chunked_array(parts) for column, parts in pieces.items()})
+    with _no_progress_bars():
+        datasets.Dataset(table, fingerprint=_UNUSED).save_to_disk(str(path))
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()

@@ -1,0 +1,106 @@
+"""Finding official folders, split files and sample files, with errors that say what is missing."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from dataset_adapters.base.paths import expanded
+from dataset_adapters.base.sample import DatasetError, Row
+
+
+def find_root(root: Path, nestings: Sequence[str], folders: Sequence[str], *, all_of: bool = True) -> Path:
+    """Return `root` or the first `root / nesting` that holds all the folders, or one of them. Raises DatasetError."""
+    enough = all if all_of else any
+    if not root.is_dir():
+        raise DatasetError(f"{root}: expected a folder, found {'a file' if root.exists() else 'nothing'}")
+    for nesting in (".", *nestings):
+        if enough((root / nesting / folder).is_dir() for folder in folders):
+            return root / nesting
+    found = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "an empty folder"
+    raise DatasetError(
+        f"{root}: expected {'the' if all_of else 'one of the'} folders {', '.join(folders)} there or in"
+        f" {' or '.join(nestings)}, found {found}"
+    )
+
+
+def find_split(folder: Path, split: str | Path) -> Path:
+    """Return `folder/<split>.txt`, or `split` itself if it is a file. Raises DatasetError with the splits."""
+    named = folder / f"{split}.txt"
+    if Path(split).name == str(split) and named.is_file():
+        return named
+    given = expanded(split)
+    if given.is_file():
+        return given
+    known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
+    raise DatasetError(f"split: expected a file of ids or a split of {folder} ({known}), found {str(split)!r}")
+
+
+def find_image_folder(
+    root: Path, parents: Sequence[str], split: str | Path, default_split: str
+) -> tuple[Path, list[str] | None]:
+    """Return the folder of images, `<parent>/<split>` relative to the root, and the ids if `split` is a file of them.
+
+    A file of ids chooses from `default_split`. Raises DatasetError.
+    """
+    folder = _first_folder(root, parents, str(split)) if Path(split).name == str(split) else None
+    if folder:
+        return folder, None
+    given, usual = expanded(split), _first_folder(root, parents, default_split)
+    if given.is_file() and usual:
+        return usual, read_ids(given)
+    folders = ", ".join(str(root / parent / split) for parent in parents)
+    raise DatasetError(
+        f"split: expected a folder of images, {folders}, or a file of ids of {default_split}, found {str(split)!r}"
+    )
+
+
+def _first_folder(root: Path, parents: Sequence[str], name: str) -> Path | None:
+    folders = [Path(parent, name) for parent in parents]
+    return next((folder for folder in folders if (root / folder).is_dir()), None)
+
+
+def stems(folder: Path, suffix: str) -> set[str]:
+    """Return the names in a folder that end in `suffix`, without it; none where there is no such folder."""
+    if not folder.is_dir():
+        return set()
+    return {name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix)}
+
+
+def read_ids(path: Path) -> list[str]:
+    """Return the ids of a split file, one a line, blank lines skipped.
+
+    Raises DatasetError if it is not text, has no id, or has one twice.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: expected a UTF-8 text file of ids, found other bytes") from error
+    ids = [line.strip() for line in lines if line.strip()]
+    if not ids:
+        raise DatasetError(f"{path}: expected at least one id, found none")
+    repeated = [sample_id for sample_id, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise DatasetError(f"{path}: expected each id once, found {len(repeated)} repeated, first {repeated[0]}")
+    return ids
+
+
+def file_sizes(root: Path, rows: Sequence[Row], column: str) -> list[int]:
+    """Return the size in bytes of each row's file. Raises DatasetError naming the first absent file."""
+    sizes = [_size(root / row[column]) for row in rows]
+    absent = [row for row, size in zip(rows, sizes, strict=True) if size is None]
+    if absent:
+        raise DatasetError(
+            f"{root / absent[0][column]}: expected the {column} of {absent[0]['id']}, found nothing"
+            f" ({len(absent)} of {len(rows)} {column} files absent)"
+        )
+    return [size for size in sizes if size is not None]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None

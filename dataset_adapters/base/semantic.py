@@ -1,0 +1,79 @@
+"""Reading one image with its label map, as every semantic data set does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from dataset_adapters.base.sample import ImageArray, LabelMap, LabelSpace, Sample, SampleError
+from dataset_adapters.formats.images import ImageError, read_image, read_label_map
+
+
+def read_semantic_sample(
+    root: Path,
+    row: Mapping[str, str],
+    label_space: LabelSpace,
+    relabel: Mapping[int, int],
+    read_labels: Callable[[Path], LabelMap] = read_label_map,
+    read_pixels: Callable[[Path], ImageArray] = read_image,
+) -> Sample:
+    """Decode `row` ("id", "image", "mask") to a Sample with the mask's values replaced by `relabel`.
+
+    relabel: label id (or ignore label) for every value that a mask may hold.
+    read_labels: decodes a mask file to int32 [H, W] of values >= 0, raising ImageError.
+    read_pixels: decodes an image file to uint8 [H, W, 3], likewise.
+    Raises SampleError if a file cannot be decoded, a mask value is not in `relabel`, or the two sizes differ.
+    """
+    return add_image(root, row, label_space, _read_target(root, row, relabel, read_labels), read_pixels)
+
+
+def add_image(
+    root: Path,
+    row: Mapping[str, str],
+    label_space: LabelSpace,
+    target: LabelMap,
+    read_pixels: Callable[[Path], ImageArray] = read_image,
+) -> Sample:
+    """Decode the image of `row` ("id", "image", "mask") to a Sample with this target, int32 [H, W].
+
+    Raises SampleError, which holds the target, if the image cannot be decoded or is of another size.
+    """
+    try:
+        image = read_pixels(root / row["image"])
+    except ImageError as error:
+        raise SampleError(row["id"], row["image"], error.reason, target) from error
+    if image.shape[:2] != target.shape:
+        reason = f"expected the size of its image, {_size(image)}, found {_size(target)}"
+        raise SampleError(row["id"], row["mask"], reason, target)
+    return Sample(row["id"], image, label_space.queries, "semantic", target)
+
+
+def _read_target(
+    root: Path, row: Mapping[str, str], relabel: Mapping[int, int], read_labels: Callable[[Path], LabelMap]
+) -> LabelMap:
+    try:
+        stored = read_labels(root / row["mask"])
+    except ImageError as error:
+        raise SampleError(row["id"], row["mask"], error.reason) from error
+    present = np.flatnonzero(np.bincount(stored.ravel())).tolist()
+    unknown = [value for value in present if value not in relabel]
+    if unknown:
+        reason = f"expected labels {_ranges(relabel)}, found {', '.join(map(str, unknown))}"
+        raise SampleError(row["id"], row["mask"], reason)
+    table = np.zeros(max(present) + 1, np.int32)
+    table[present] = [relabel[value] for value in present]
+    return table[stored]
+
+
+def _size(array: ImageArray | LabelMap) -> str:
+    """Width x height of an array [H, W, ...]."""
+    return f"{array.shape[1]} x {array.shape[0]}"
+
+
+def _ranges(values: Mapping[int, int]) -> str:
+    """Write integers as ranges: 0, 1, 2, 255 becomes "0..2, 255"."""
+    starts = sorted(value for value in values if value - 1 not in values)
+    ends = sorted(value for value in values if value + 1 not in values)
+    return ", ".join(str(start) if start == end else f"{start}..{end}" for start, end in zip(starts, ends, strict=True))

@@ -1,0 +1,145 @@
+"""COCO-Object: 80 classes and background, from label maps or from the annotations of instances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset_adapters.base.class_names import BACKGROUND, read_class_names
+from dataset_adapters.base.layout import find_image_folder, find_root, stems
+from dataset_adapters.base.paths import expanded
+from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Sample, SourceAbsentError, register
+from dataset_adapters.base.semantic import add_image, read_semantic_sample
+from dataset_adapters.benchmarks.coco_instances import paint_instances, read_instances
+
+# The benchmark has no ignored pixels: what is not annotated is background. No target holds this value.
+NO_IGNORE = -1
+N_CLASSES = 80
+
+_IMAGE_PARENTS = (".", "images")
+_MAP_PARENTS = ("stuffthingmaps", "annotations")
+# A pixel of COCO-Stuff holds the category id - 1. These values below 91 belong to ids that COCO does not use.
+_UNUSED_VALUES = frozenset({11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90})
+_CATEGORY_VALUES = tuple(value for value in range(91) if value not in _UNUSED_VALUES)
+CATEGORY_LABELS = {value + 1: label for label, value in enumerate(_CATEGORY_VALUES, start=1)}
+# GroupViT's rule: all stuff (91 and above) and unlabelled pixels (255) are background.
+_STUFFTHING_LABELS = {
+    **{value: label for label, value in enumerate(_CATEGORY_VALUES, start=1)},
+    **dict.fromkeys(range(91, 256), BACKGROUND),
+}
+
+
+@dataclass(frozen=True)
+class _CocoAdapter:
+    """What the sources share: val2017/<id>.jpg or images/val2017/<id>.jpg, and the label space."""
+
+    name: str
+    version: int = 1
+    task: str = "semantic"
+    default_split: str = "val2017"
+
+    def find_root(self, root: Path) -> Path:
+        """Return the folder of COCO, given it or its parent. Raises DatasetError."""
+        return find_root(root, ("coco",), ("images", "val2017", "annotations", "stuffthingmaps"), all_of=False)
+
+    def label_space(self, names: NameSet) -> LabelSpace:
+        """Return labels 0 (background) and 1..80, one query per class."""
+        return read_class_names("coco_object").label_space(
+            "coco-object", names, ignore_label=NO_IGNORE, scores_background=True
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoMapsAdapter(_CocoAdapter):
+    """Label maps, stuffthingmaps/<split>/<id><suffix> or annotations/<split>/<id><suffix>.
+
+    relabel: label id for every value that a map may hold.
+    """
+
+    suffix: str
+    relabel: Mapping[int, int]
+    file_columns: tuple[str, ...] = ("image", "mask")
+
+    def rows(self, root: Path, split: str | Path) -> list[Row]:
+        """Return one row (id, image, mask) per image or label map of the split. Raises DatasetError."""
+        images, chosen = _find_images(root, split)
+        maps = self._find_maps(root, images.name)
+        ids = chosen or sorted(stems(root / images, ".jpg") | self._map_ids(root / maps))
+        return [{"id": id, "image": f"{images}/{id}.jpg", "mask": f"{maps}/{id}{self.suffix}"} for id in ids]
+
+    def _find_maps(self, root: Path, split: str) -> Path:
+        folders = [Path(parent, split) for parent in _MAP_PARENTS]
+        for folder in folders:
+            if self._map_ids(root / folder):
+                return folder
+        raise SourceAbsentError(" or ".join(f"{folder}/*{self.suffix}" for folder in folders))
+
+    def _map_ids(self, folder: Path) -> set[str]:
+        # Converted label maps of several kinds may lie among the original ones.
+        return {stem for stem in stems(folder, self.suffix) if not stem.endswith("TrainIds")}
+
+    def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
+        """Decode one image and its label map. Raises SampleError."""
+        return read_semantic_sample(root, row, label_space, self.relabel)
+
+
+@dataclass(frozen=True)
+class CocoInstancesAdapter(_CocoAdapter):
+    """annotations/instances_<split>.json: instances painted from the largest to the smallest, crowds included."""
+
+    file_columns: tuple[str, ...] = ("image",)
+
+    def sources(self, root: Path, split: str | Path) -> tuple[Path, ...]:
+        """Return the file of annotations, the folder of images and the file of ids, if any. Raises DatasetError."""
+        images, chosen = _find_images(root, split)
+        annotations = root / _annotations(images)
+        if not annotations.is_file():
+            raise SourceAbsentError(_annotations(images))
+        return annotations, root / images, *([expanded(split)] if chosen else [])
+
+    def rows(self, root: Path, split: str | Path) -> list[Row]:
+        """Return one row (id, image, mask, height, width, instances) per image of the split. Raises DatasetError.
+
+        mask: the file of annotations. instances: their labels and masks, see `paint_instances`.
+        """
+        images, chosen = _find_images(root, split)
+        annotations = _annotations(images)
+        annotated = read_instances(root / annotations, CATEGORY_LABELS, read_class_names("coco_object").dataset)
+        ids = chosen or sorted(stems(root / images, ".jpg") | annotated.keys())
+        _require_annotated(root / annotations, ids, annotated)
+        return [{"id": id, "image": f"{images}/{id}.jpg", "mask": annotations, **annotated[id]} for id in ids]
+
+    def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
+        """Decode one image and paint its instances. Raises SampleError."""
+        return add_image(root, row, label_space, paint_instances(row))
+
+
+def _find_images(root: Path, split: str | Path) -> tuple[Path, list[str] | None]:
+    return find_image_folder(root, _IMAGE_PARENTS, split, _CocoAdapter.default_split)
+
+
+def _annotations(images: Path) -> str:
+    return f"annotations/instances_{images.name}.json"
+
+
+def _require_annotated(path: Path, ids: list[str], annotated: Mapping[str, object]) -> None:
+    missing = [id for id in ids if id not in annotated]
+    if missing:
+        raise DatasetError(
+            f"{path}: expected every image of the split, found none with the file name {missing[0]}.jpg"
+            f" ({len(missing)} of {len(ids)} images absent)"
+        )
+
+
+register(
+    [
+        CocoMapsAdapter("coco-object/stuffthingmaps", suffix=".png", relabel=_STUFFTHING_LABELS),
+        CocoMapsAdapter(
+            "coco-object/instanceTrainIds",
+            suffix="_instanceTrainIds.png",
+            relabel={label: label for label in range(N_CLASSES + 1)},
+        ),
+        CocoInstancesAdapter("coco-object/instances"),
+    ]
+)

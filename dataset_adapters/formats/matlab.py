@@ -1,0 +1,106 @@
+"""Label maps in MATLAB files.
+
+scipy's reader ends the whole process on some damaged files, so the one kind of variable that matters is read here.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dataset_adapters.base.sample import LabelMap
+from dataset_adapters.formats.images import ImageError, max_pixels
+
+VARIABLE = "LabelMap"
+_LARGEST = 65535
+
+# The file format ("MAT-File Format", level 5): a header, then elements of a type, a size and a content.
+_HEADER = 128
+_ORDERS = {b"IM": "<", b"MI": ">"}
+_NUMBER_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_MATRIX, _COMPRESSED = 14, 15
+_NUMBER_CLASSES = range(6, 16)  # double, single and the integers; below: cells, structs, text, sparse matrices
+_COMPLEX = 0x800
+_DESCRIPTION_BYTES = 4096  # that a matrix has besides its numbers, at most
+
+
+def read_matlab_labels(path: Path) -> LabelMap:
+    """Decode the matrix LabelMap of a MATLAB file (version 5 to 7) to int32 [H, W] in 0..65535.
+
+    Raises ImageError for a file that is absent or damaged, has no such matrix, or holds other numbers.
+    """
+    try:
+        stored = _read_variable(path.read_bytes())
+        return _as_labels(stored)
+    except OSError as error:
+        raise ImageError(str(path), error.strerror or str(error)) from error
+    except (ValueError, struct.error, zlib.error) as error:
+        raise ImageError(str(path), f"{VARIABLE}: {error}") from error
+
+
+def _read_variable(content: bytes) -> npt.NDArray[np.generic]:
+    order = _ORDERS.get(content[_HEADER - 2 : _HEADER])
+    if order is None or struct.unpack_from(f"{order}H", content, _HEADER - 4) != (0x100,):
+        raise ValueError("expected a MATLAB file of version 5 to 7, found another format")
+    others = []
+    for kind, body in _elements(content[_HEADER:], order):
+        matrix = _elements(_unpacked(body, order) if kind == _COMPRESSED else body, order)
+        parts = [next(matrix, (0, b"")) for _ in range(3)]
+        name = parts[2][1].decode("latin-1")
+        if name == VARIABLE:
+            return _matrix(parts[0][1], parts[1][1], next(matrix, (0, b"")), order)
+        others.append(ascii(name)[:40])
+    raise ValueError(f"expected a matrix of that name, found {', '.join(others[:8]) or 'none'}")
+
+
+def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+    """Type and content of every element in `data`. Raises ValueError if the last one is cut off."""
+    at = 0
+    while at < len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, at)
+        start = at + 8
+        if kind >> 16:  # up to four bytes, packed into the tag
+            kind, size, start = kind & 0xFFFF, kind >> 16, at + 4
+        end = start + size
+        if end > len(data) or (start == at + 4 and size > 4):
+            raise ValueError("expected whole elements, found a truncated or damaged file")
+        yield kind, data[start:end]
+        at = end if kind == _COMPRESSED else end + -end % 8
+
+
+def _unpacked(body: bytes, order: str) -> bytes:
+    """The content of the matrix in a compressed element, never more than a label map can take."""
+    unpacking = zlib.decompressobj()
+    data = unpacking.decompress(body, 2 * max_pixels() + _DESCRIPTION_BYTES)  # the numbers are of two bytes
+    if unpacking.unconsumed_tail:
+        raise ValueError(f"expected at most {max_pixels()} pixels (--max-pixels), found many more")
+    if not unpacking.eof:
+        raise ValueError("expected whole elements, found a truncated or damaged file")
+    return next(_elements(data, order), (_MATRIX, b""))[1]
+
+
+def _matrix(flags: bytes, dimensions: bytes, values: tuple[int, bytes], order: str) -> npt.NDArray[np.generic]:
+    (description,) = struct.unpack_from(f"{order}I", flags)
+    kind, body = values
+    if description & 0xFF not in _NUMBER_CLASSES or description & _COMPLEX or kind not in _NUMBER_TYPES:
+        raise ValueError("expected a matrix of real numbers, found another kind of variable")
+    shape = tuple(np.frombuffer(dimensions, f"{order}i4").tolist())
+    if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > max_pixels():
+        raise ValueError(f"expected 1 to {max_pixels()} pixels in two dimensions, found {shape[:8]}")
+    numbers: npt.NDArray[np.generic] = np.frombuffer(body, order + _NUMBER_TYPES[kind])
+    if numbers.size != shape[0] * shape[1]:
+        raise ValueError(f"expected {shape[0] * shape[1]} numbers, found {numbers.size}")
+    return numbers.reshape(shape, order="F")
+
+
+def _as_labels(stored: npt.NDArray[np.generic]) -> LabelMap:
+    if stored.min() < 0 or stored.max() > _LARGEST:
+        raise ValueError(f"expected 0..{_LARGEST}, found {stored.min()}..{stored.max()}")
+    if not np.array_equal(stored, np.floor(stored)):
+        raise ValueError("expected whole numbers, found fractions")
+    return np.ascontiguousarray(stored, np.int32)

@@ -1,0 +1,226 @@
+"""Data sets of Hugging Face `datasets` with a column of images and one of label maps: hub, local folder or saved."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from dataset_adapters.base.paths import expanded
+from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Sample, register
+from dataset_adapters.base.semantic import read_semantic_sample
+from dataset_adapters.formats.images import read_image, read_label_map
+from dataset_adapters.user_data.classes import format_values, own_label_space, parse_values, read_class_list
+
+if TYPE_CHECKING:  # the library takes seconds to import, so functions import it when they need it
+    import datasets
+
+IMAGE_COLUMNS = ("image", "img", "images")
+MASK_COLUMNS = ("mask", "label", "annotation", "segmentation_mask", "label_map", "labels", "masks", "segmentation")
+_ID_COLUMNS = ("id", "image_id", "file_name", "filename")
+_ONLY_SPLIT = "all"
+
+Cell: TypeAlias = Mapping[str, Any]
+"""An encoded image: {"bytes": its file or None, "path": the file's path or None}."""
+
+
+@dataclass(frozen=True)
+class OwnHfAdapter:
+    """The data set `hf`: a name on the hub, a folder or file that `datasets` can load, or what `save_to_disk` wrote.
+
+    hf_config: one of the data set's configurations. image_column, mask_column: empty for the first usual name that is
+    there. classes: see `read_class_list`. Masks are encoded palette or 8-bit grey images; the value 255 is ignored.
+    The split "all" is the data set's only one. Ids come from a column of ids, else from file names, else are "row<n>".
+    """
+
+    hf: str = ""
+    hf_config: str = ""
+    image_column: str = ""
+    mask_column: str = ""
+    classes: str = ""
+    name: str = "own-hf"
+    version: int = 1
+    task: str = "semantic"
+    default_split: str = _ONLY_SPLIT
+    file_columns: tuple[str, ...] = ()
+    places: tuple[str, ...] = ("hf", "hf_config", "image_column", "mask_column", "classes")
+
+    @property
+    def choices(self) -> Mapping[str, tuple[str, ...]]:
+        """No options besides the places."""
+        return {}
+
+    def with_options(self, options: Mapping[str, str]) -> OwnHfAdapter:
+        """Return the adapter with these places."""
+        return replace(self, **cast(Mapping[str, Any], options))
+
+    def find_root(self, root: Path) -> Path:
+        """Return `root`, which is not used. Raises DatasetError if the data set or the classes are not named."""
+        for place in ("hf", "classes"):
+            if not getattr(self, place):
+                raise DatasetError(f"{place}: expected --{place}, found nothing given")
+        return root
+
+    def rows(self, root: Path, split: str | Path) -> list[Row]:
+        """Return one row per row of the split: id, position, split, image and mask (columns), contents, values.
+
+        contents: the size of the encoded image and the hash of the encoded mask, by which other ones are told. Raises
+        DatasetError for a data set that cannot be loaded, unknown splits and columns, columns that hold no images, and
+        no rows.
+        """
+        dataset = open_hf(self.hf, self.hf_config, str(split))
+        image = _column(dataset, "image-column", self.image_column, IMAGE_COLUMNS)
+        mask = _column(dataset, "mask-column", self.mask_column, MASK_COLUMNS)
+        encoded = _encoded(dataset, image, mask)
+        sizes, paths = _sizes_and_paths(encoded, image)
+        if not paths:
+            raise DatasetError(f"{self.hf}: expected at least one row in the split, found none")
+        shared = {
+            "split": str(split),
+            "image": image,
+            "mask": mask,
+            "values": format_values(read_class_list(expanded(self.classes))),
+        }
+        samples = zip(_ids(dataset, paths), sizes, _hashes(encoded, mask), strict=True)
+        return [
+            {"id": id, "position": str(position), "contents": f"{size} {digest}", **shared}
+            for position, (id, size, digest) in enumerate(samples)
+        ]
+
+    def label_space(self, names: NameSet) -> LabelSpace:
+        """Return labels 0 (background) and 1.. in the order of the list, whatever `names` is."""
+        return own_label_space(self.name, read_class_list(expanded(self.classes)))
+
+    def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
+        """Decode one image and its mask. Raises SampleError."""
+        encoded = _encoded(open_hf(self.hf, self.hf_config, row["split"]), row["image"], row["mask"])
+        cells = encoded[int(row["position"])]
+        named = {name: f"row {row['position']}, column {row[name]}" for name in ("image", "mask")}
+        return read_semantic_sample(
+            root,
+            {"id": row["id"], **named},
+            label_space,
+            parse_values(row["values"], label_space.ignore_label),
+            read_labels=lambda _: read_label_map(_file(cells[row["mask"]])),
+            read_pixels=lambda _: read_image(_file(cells[row["image"]])),
+        )
+
+
+@lru_cache(maxsize=2)
+def open_hf(name: str, config: str, split: str) -> datasets.Dataset:
+    """Open one split, once per process. Raises DatasetError if `datasets` cannot load it or there is no such split."""
+    import datasets
+
+    try:
+        loaded = _load(name, config)
+    except Exception as error:  # the library and the network raise errors of many types
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise DatasetError(f"{name}: expected a data set that the library `datasets` loads, found: {reason}") from error
+    if isinstance(loaded, datasets.Dataset):
+        splits = {str(loaded.split or _ONLY_SPLIT): loaded}
+    else:
+        splits = {str(key): part for key, part in loaded.items()}
+    if split == _ONLY_SPLIT and len(splits) == 1:
+        return next(iter(splits.values()))
+    if split not in splits:
+        raise DatasetError(f"split: expected one of {', '.join(splits)} of {name}, found {split!r}")
+    return splits[split]
+
+
+def _load(name: str, config: str) -> Any:
+    import datasets
+
+    path = expanded(name)
+    if any((path / saved).is_file() for saved in ("state.json", "dataset_dict.json")):
+        return datasets.load_from_disk(str(path))
+    if path.is_file():
+        return datasets.load_dataset(_FORMATS.get(path.suffix, path.suffix.lstrip(".")), data_files=str(path))
+    return datasets.load_dataset(str(path) if path.is_dir() else name, config or None)
+
+
+_FORMATS = {".jsonl": "json"}
+
+
+def _column(dataset: datasets.Dataset, option: str, given: str, usual: Sequence[str]) -> str:
+    columns = dataset.column_names
+    found = next((name for name in ((given,) if given else usual) if name in columns), None)
+    if found is None:
+        expected = repr(given) if given else f"one of {', '.join(usual)}; name it with --{option}"
+        raise DatasetError(f"{option}: expected the column {expected}, found the columns {', '.join(columns)}")
+    return found
+
+
+def _encoded(dataset: datasets.Dataset, image: str, mask: str) -> datasets.Dataset:
+    """The two columns as `Cell`s. Raises DatasetError if one of them holds no images."""
+    chosen = dataset.select_columns(list(dict.fromkeys((image, mask))))
+    return _as_cells(_as_cells(chosen, image), mask)
+
+
+def _as_cells(dataset: datasets.Dataset, column: str) -> datasets.Dataset:
+    import datasets
+
+    try:
+        return dataset.cast_column(column, datasets.Image(decode=False))
+    except Exception as error:  # arrow raises errors of several types
+        found = str(dataset.features[column])[:100]
+        raise DatasetError(f"column {column}: expected encoded images, found {found}") from error
+
+
+def _sizes_and_paths(encoded: datasets.Dataset, column: str) -> tuple[list[int], list[str | None]]:
+    """Bytes and path of every cell of a column; nothing of the images is read."""
+    import pyarrow.compute as pc
+
+    sizes: list[int] = []
+    paths: list[str | None] = []
+    for batch in encoded.select_columns([column]).with_format("arrow").iter(batch_size=1000):
+        lengths, own = (pc.struct_field(batch.column(column), field) for field in ("bytes", "path"))
+        paths += own.to_pylist()
+        pairs = zip(pc.binary_length(lengths).to_pylist(), own.to_pylist(), strict=True)
+        sizes += [_size_of_file(path) if length is None else length for length, path in pairs]
+    return sizes, paths
+
+
+def _hashes(encoded: datasets.Dataset, column: str) -> list[str]:
+    """sha256 of every cell of a column, empty for an empty one or a file that cannot be read."""
+    return [
+        _hash(cell["bytes"].as_py(), cell["path"].as_py())
+        for batch in encoded.select_columns([column]).with_format("arrow").iter(batch_size=1000)
+        for cell in batch.column(column)
+    ]
+
+
+def _hash(stored: bytes | None, path: str | None) -> str:
+    if stored is None:
+        try:
+            stored = Path(path or "").read_bytes()
+        except OSError:  # decoding it tells why
+            return ""
+    return hashlib.sha256(stored).hexdigest()
+
+
+def _size_of_file(path: str | None) -> int:
+    return os.path.getsize(path) if path and os.path.isfile(path) else 0
+
+
+def _file(cell: Cell | None) -> BytesIO | str:
+    """What decoders open; nothing at all for an empty cell."""
+    if cell is None:
+        return BytesIO()
+    return BytesIO(cell["bytes"]) if cell["bytes"] is not None else str(cell["path"])
+
+
+def _ids(dataset: datasets.Dataset, paths: Sequence[str | None]) -> list[str]:
+    """An id for every row: the first of the usual sources that has a distinct one for each."""
+    columns = [[str(value) for value in dataset[name]] for name in _ID_COLUMNS if name in dataset.column_names]
+    for candidates in (*columns, [Path(path).stem if path else "" for path in paths]):
+        if all(candidates) and len(set(candidates)) == len(candidates):
+            return candidates
+    return [f"row{position}" for position in range(len(paths))]
+
+
+register([OwnHfAdapter()])

@@ -1,0 +1,158 @@
+"""Two runs over the same samples: what differs, and whether the difference is more than chance."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.run.recompute import figures_of, scorer_of
+from evaluation.tasks.scorer import Scorer
+from results import RunDirectory, RunHeader, SampleRecord
+from results.tables.two_runs import Change, Interval, RunComparison, SampleChange, SwitchChange
+
+RESAMPLES = 2000
+LEVEL = 0.95
+_CHUNK_CELLS = 2_000_000  # of the weights, so that many samples do not fill the memory
+
+
+class ComparisonError(ValueError):
+    """Two runs that cannot be compared. One line: what was expected, what was found."""
+
+
+def compare(
+    path_a: str | os.PathLike[str], path_b: str | os.PathLike[str], *, seed: int = 0, resamples: int = RESAMPLES
+) -> RunComparison:
+    """Compare run B with run A, over the samples that both have a record of.
+
+    Every figure is computed again from the records of those samples. The interval is a paired percentile bootstrap:
+    samples are drawn with replacement (``seed``), the same ones for both runs, and the headline figure of each draw
+    comes from the summed integer counts. Raises StoreError for a damaged run, ComparisonError for runs of different
+    tasks or scored classes, or without a common sample.
+    """
+    runs = RunDirectory(path_a), RunDirectory(path_b)
+    a, b = (run.read_header() for run in runs)
+    _require_comparable(a, b)
+    scorer = scorer_of(runs[0], a)
+    by_id_a, by_id_b = (figures_of(run, scorer)[0] for run in runs)
+    ids = [sample_id for sample_id in by_id_a if sample_id in by_id_b]
+    if not ids:
+        raise ComparisonError(f"samples: expected common ones, found none in {path_a} and {path_b}")
+    records_a, records_b = [by_id_a[i] for i in ids], [by_id_b[i] for i in ids]
+    summaries = tuple(scorer.summarize({record.id: record for record in records}) for records in (records_a, records_b))
+    return RunComparison(
+        names=(str(path_a), str(path_b)),
+        headers=(a, b),
+        n_common=len(ids),
+        n_only=(len(by_id_a) - len(ids), len(by_id_b) - len(ids)),
+        headline=scorer.headline,
+        metrics=_metric_changes(*summaries),
+        interval=_interval(scorer, records_a, records_b, seed, resamples),
+        classes=_class_changes(*summaries),
+        samples=_sample_changes(scorer, records_a, records_b),
+        switches=_switch_changes(a, b),
+    )
+
+
+def _require_comparable(a: RunHeader, b: RunHeader) -> None:
+    if a.benchmark.task != b.benchmark.task:
+        raise ComparisonError(f"task: expected two runs of one task, found {a.benchmark.task} and {b.benchmark.task}")
+    for field in ("labels", "scored_labels"):
+        if a.benchmark.label_space.get(field) != b.benchmark.label_space.get(field):
+            raise ComparisonError(
+                f"label_space.{field}: expected the same in both runs, found those of {a.benchmark.name} "
+                f"and {b.benchmark.name}"
+            )
+
+
+def _metric_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Change, ...]:
+    return tuple(Change(name, a[name], b[name]) for name in a["reductions"])
+
+
+def _class_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Change, ...]:
+    pairs = zip(a.get("per_class", ()), b.get("per_class", ()), strict=True)
+    changes = [Change(one["name"], one["iou"], other["iou"]) for one, other in pairs]
+    return tuple(sorted(changes, key=lambda change: -abs(change.difference or 0.0)))
+
+
+def _sample_changes(scorer: Scorer, a: Sequence[SampleRecord], b: Sequence[SampleRecord]) -> tuple[SampleChange, ...]:
+    """The samples whose own figure differs, the largest change first."""
+    changes = [
+        SampleChange(
+            record.id,
+            _known(x),
+            _known(y),
+            kept_a=tuple(record.queries_kept),
+            kept_b=tuple(other.queries_kept),
+            status_a=record.status,
+            status_b=other.status,
+        )
+        for record, other, x, y in zip(a, b, scorer.sample_figures(a), scorer.sample_figures(b), strict=True)
+    ]
+    changed = [change for change in changes if change.figure_a != change.figure_b]
+    return tuple(sorted(changed, key=lambda change: (-abs(change.difference or 0.0), change.name)))
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _interval(
+    scorer: Scorer, a: Sequence[SampleRecord], b: Sequence[SampleRecord], seed: int, resamples: int
+) -> Interval | None:
+    """None for fewer than two samples, dependent ones (frames), or no resample with a figure in both runs."""
+    if len(a) < 2 or not scorer.can_resample:
+        return None
+    differences = bootstrap_differences(scorer, a, b, seed=seed, resamples=resamples)
+    differences = differences[~np.isnan(differences)]
+    if not len(differences):
+        return None
+    low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high), LEVEL, len(differences), seed)
+
+
+def bootstrap_differences(
+    scorer: Scorer, a: Sequence[SampleRecord], b: Sequence[SampleRecord], *, seed: int, resamples: int
+) -> npt.NDArray[np.float64]:
+    """The headline figure of b minus that of a on each of the resamples, float64 [resamples], NaN if undefined.
+
+    a, b: records of the same samples in the same order.
+    """
+    generator, n = np.random.default_rng(seed), len(a)
+    step = max(1, _CHUNK_CELLS // n)
+    parts = []
+    for start in range(0, resamples, step):
+        weights = generator.multinomial(n, np.full(n, 1 / n), size=min(step, resamples - start))
+        parts.append(scorer.resampled_figures(b, weights) - scorer.resampled_figures(a, weights))
+    return np.concatenate(parts)
+
+
+def _switch_changes(a: RunHeader, b: RunHeader) -> tuple[SwitchChange, ...]:
+    """What the runs were asked for and made with, where it differs: switches first, then all else that counts."""
+    before, now = _made_of(a), _made_of(b)
+    return tuple(
+        SwitchChange(name, before.get(name, "absent"), now.get(name, "absent"))
+        for name in dict.fromkeys([*before, *now])
+        if before.get(name, "absent") != now.get(name, "absent")
+    )
+
+
+def _made_of(header: RunHeader) -> dict[str, str]:
+    fields = header.identity_fields
+    switches = {name: f"{_shown(value)} ({header.config_sources[name]})" for name, value in header.config.items()}
+    weights = {f"weights, {entry.role}": f"{entry.name} {(entry.sha256 or '')[:12]}" for entry in header.weights}
+    packages = {f"package {name}": str(version) for name, version in (fields.get("packages") or {}).items()}
+    protocol = {f"protocol {name}": str(value) for name, value in (fields.get("protocol") or {}).items()}
+    data = {"benchmark": header.benchmark.name, "data": header.benchmark.dataset.fingerprint[:12]}
+    code = {"code": str(fields.get("code", "unknown"))[:12], "device": header.environment.device}
+    precision = {"precision": header.environment.dtype}
+    queries = {"query texts": _shown(header.benchmark.label_space.get("queries"))}
+    return {**switches, **data, **queries, **protocol, **weights, **packages, **code, **precision}
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

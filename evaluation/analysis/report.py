@@ -1,0 +1,203 @@
+"""``car report``: what the page of a run needs that its directory does not hold."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from car_core import CaRConfig
+from car_core.models.weights_names import ROLES
+from dataset_adapters import DatasetError, LabelSpace
+from dataset_adapters.base.sample import NameSet, find_sources
+from evaluation.analysis.gallery import choose, draw_sample
+from evaluation.request.benchmark import CAR, BenchmarkError, benchmark_names, load_benchmark
+from evaluation.request.user_data import FOLDERS, HUGGING_FACE
+from evaluation.run.identity import identity_fields
+from evaluation.run.prepare import Prepared, RunOptions, prepare
+from evaluation.run.recompute import figures_of, scorer_of
+from evaluation.tasks import semantic
+from results import RunDirectory, RunHeader, SampleRecord
+from results.pages import Confusion, ReportDetails, SampleShown, write_report
+
+_MAX_CONFUSIONS = 15
+_LEAST_SHARE = 0.0005  # of a class's pixels; less is shown as 0.0 %
+# Fields of the identity that pictures must share with the run; code and packages are held to each sample's counts.
+_SAME = ("dataset", "protocol", "label_space", "config", "weights")
+# But for these: --limit changes the digest of the samples and not any one of them; mask values are in the fingerprint
+# of the data, too, and runs of older versions do not name them.
+_APART = ("samples", "mask_values")
+_FIGURE_WORDS = {
+    "semantic": "IoU of a sample: mean over the classes in its target or prediction",
+    "referring": "IoU of a sample: intersection over union of its two masks",
+    "generalized": "IoU of a sample; without a target, 1 for a prediction of nothing and else 0",
+    "video": "J&F of a frame: mean of region similarity and contour accuracy",
+}
+
+
+@dataclass(frozen=True)
+class GalleryOptions:
+    """Where the gallery's images and models come from.
+
+    data_root, weights (by role, None: as the run names them), split (None: the run's), device. count: samples a group
+    (best, worst, random); 0 for no gallery. places: where data of the user's own lie, see `request.user_data`.
+    """
+
+    data_root: Path | None = None
+    weights: Mapping[str, str | None] | None = None
+    split: str | None = None
+    device: str = "cpu"
+    count: int = 4
+    places: Mapping[str, str] = field(default_factory=dict)
+
+
+def report(run_dir: str | os.PathLike[str], gallery: GalleryOptions | None = None, *, out: Path | None = None) -> Path:
+    """Write the report of a run; returns its path.
+
+    gallery: None for a report without pictures. Raises StoreError for a damaged run, and before any sample is
+    segmented BenchmarkError naming the field in which data, weights or configuration are not those of the run,
+    DatasetError and ModelError where they cannot be had.
+    """
+    run = RunDirectory(run_dir)
+    header = run.read_header()
+    scorer = scorer_of(run, header)
+    by_id, computed = figures_of(run, scorer)
+    header, records = header.model_copy(update=computed), list(by_id.values())
+    figures = scorer.sample_figures(records)
+    shown, note = _gallery(header, records, figures, gallery)
+    details = ReportDetails(
+        figures=[None if np.isnan(figure) else float(figure) for figure in figures],
+        figure_words=_FIGURE_WORDS[header.benchmark.task],
+        confusions=confusions(records, scorer.label_space) if header.benchmark.task == "semantic" else (),
+        gallery=shown,
+        gallery_note=note,
+    )
+    return write_report(run_dir, details, header, out=out)
+
+
+def benchmark_of(run_dir: str | os.PathLike[str]) -> str:
+    """Name of the run's benchmark. Raises StoreError for a damaged run."""
+    return RunDirectory(run_dir).read_header().benchmark.name
+
+
+def is_embedded_run(run_dir: str | os.PathLike[str]) -> bool:
+    """Whether the run's data are embedded, so that no data root need be named. Raises StoreError for a damaged run."""
+    name = benchmark_of(run_dir)
+    return name in benchmark_names() and load_benchmark(name).embedded
+
+
+def confusions(records: Sequence[SampleRecord], space: LabelSpace) -> list[Confusion]:
+    """The pairs of different classes with the largest share of the target class's pixels, scored targets alone.
+
+    Shares that would be shown as 0.0 % are left out.
+    """
+    triples = (triple for record in records for triple in record.counts.get("confusion", ()))
+    matrix = semantic.sum_confusion(triples, len(space.labels))
+    totals = matrix.sum(axis=1)
+    pairs = [
+        Confusion(space.labels[t], space.labels[p], int(matrix[t, p]), float(matrix[t, p] / totals[t]))
+        for t in space.scored_labels
+        for p in range(len(space.labels))
+        if t != p and matrix[t, p] and matrix[t, p] >= _LEAST_SHARE * totals[t]
+    ]
+    return sorted(pairs, key=lambda pair: -pair.share)[:_MAX_CONFUSIONS]
+
+
+def _gallery(
+    header: RunHeader, records: Sequence[SampleRecord], figures: Any, options: GalleryOptions | None
+) -> tuple[list[SampleShown], str]:
+    """The samples, and a sentence on how they came about or why there are none."""
+    if options is None or not options.count:
+        return (
+            [],
+            f"No samples are shown: pictures need the run's images and models; name them with {_data_options(header)}.",
+        )
+    seed = int(header.identity[:8], 16)
+    chosen = choose(records, figures, options.count, seed)
+    if not chosen:
+        return [], "No samples are shown: the run has no scored sample yet."
+    prepared = _prepared(header, options)
+    progress = tqdm(chosen, unit="image", disable=not sys.stderr.isatty(), dynamic_ncols=True)
+    shown = [sample for choice in progress if (sample := draw_sample(choice, prepared))]
+    note = f"The samples with the best and the worst figure and random ones, segmented again (seed {seed})."
+    unread = len(chosen) - len(shown)
+    return shown, f"{note} {unread} could not be read." if unread else note
+
+
+def _data_options(header: RunHeader) -> str:
+    own = {FOLDERS: "--images, --masks and --classes", HUGGING_FACE: "--hf and --classes"}
+    return own.get(header.benchmark.name, "--data-root")
+
+
+def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
+    """Data and models of the run. Raises BenchmarkError where they are not the run's."""
+    prepared = prepare(_run_options(header, options))
+    dataset = prepared.dataset
+    fields = identity_fields(
+        header.benchmark.name, dataset, prepared.car.config, prepared.car.weights, prepared.protocol.as_dict()
+    )
+    for name in _SAME:
+        expected, found = _comparable(header.identity_fields.get(name)), _comparable(fields[name])
+        if expected != found:
+            raise BenchmarkError(f"{name}: expected that of the run, found another one; {_hint(name)}")
+    return prepared
+
+
+def _comparable(value: Any) -> Any:
+    return {key: item for key, item in value.items() if key not in _APART} if isinstance(value, dict) else value
+
+
+def _hint(field: str) -> str:
+    hints = {
+        "dataset": "see --data-root (or the options of your own data) and --split",
+        "weights": "see --weights, or leave out --data-root",
+    }
+    return hints.get(field, "it was made by another version of this program")
+
+
+def _run_options(header: RunHeader, options: GalleryOptions) -> RunOptions:
+    config, dataset = header.config, header.benchmark.dataset
+    protocol = header.identity_fields.get("protocol") or {}
+    return RunOptions(
+        benchmark=header.benchmark.name,
+        data_root=Path() if options.places else options.data_root,
+        places=options.places,
+        weights=_weights(header, options.weights or {}),
+        method=config.get("method", CAR),
+        profile=config.get("profile"),
+        settings={name: config[name] for name, source in header.config_sources.items() if source == "user"},
+        split=options.split or dataset.split,
+        source=dataset.name.partition("/")[2] or None,
+        protocol={name: value for name, value in protocol.items() if name not in CaRConfig.model_fields},
+        names=_names(header),
+        precision=header.identity_fields.get("dtype", "float32"),
+        device=options.device,
+    )
+
+
+def _weights(header: RunHeader, given: Mapping[str, str | None]) -> dict[str, str]:
+    """Weights by role: those given, else those the run names. Raises BenchmarkError for a file that was not given."""
+    recorded = {entry.role: entry.name for entry in header.weights}
+    named = {role: given.get(role) or name for role, name in recorded.items() if role in ROLES}
+    for role, name in named.items():
+        if not given.get(role) and Path(name).suffix and not Path(name).exists():
+            raise BenchmarkError(f"--weights: expected the file {name} that the run was made with, found none given")
+    return named
+
+
+def _names(header: RunHeader) -> NameSet:
+    """Which query texts the run asked for. Raises DatasetError for texts that the data set does not have."""
+    if header.benchmark.name in (FOLDERS, HUGGING_FACE):  # their list of classes has one text a query
+        return "released"
+    adapter = find_sources(load_benchmark(header.benchmark.name).adapter)[0]
+    choices: tuple[NameSet, ...] = ("released", "dataset")
+    for names in choices:
+        if adapter.label_space(names).as_dict() == header.benchmark.label_space:
+            return names
+    raise DatasetError("label_space: expected that of the run, found other classes or query texts")

@@ -1,0 +1,51 @@
+"""``car compare``: two runs beside each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evaluation.cli.exit_status import FIGURES_CHANGED, one_line_errors
+from evaluation.cli.terminal import show_tables
+from evaluation.telling import tell
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("compare")(compare_command)
+
+
+def compare_command(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Run directory to compare with.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Run directory that is compared.")],
+    fail_below: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS", help="Exit with 4 if the headline figure of B minus A is below this, in percent points."
+        ),
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap interval.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of the tables.")] = False,
+) -> None:
+    """Show what differs between two runs: metrics with an interval, classes, samples, switches.
+
+    Exit status: 0, 2 for runs that cannot be compared, 4 if B is worse than --fail-below allows.
+    """
+    with one_line_errors():
+        from evaluation.analysis.compare import compare
+        from results.strict_json import dumps
+        from results.tables.two_runs import comparison_tables
+
+        comparison = compare(a, b, seed=seed, resamples=resamples)
+        if json:
+            typer.echo(dumps(comparison.as_dict(), indent=1))
+        else:
+            show_tables(comparison_tables(comparison))
+    if fail_below is not None and comparison.is_below(fail_below):
+        change = comparison.headline_change.difference
+        found = "undefined" if change is None else f"{100 * change:+.2f}"
+        tell(f"{comparison.headline}: expected B - A of at least {fail_below:+g}, found {found}")
+        raise typer.Exit(FIGURES_CHANGED)

@@ -1,0 +1,109 @@
+"""``car data``: what each data set needs, getting it, and checking it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evaluation.cli.exit_status import DATA_FAULTS, one_line_errors
+from evaluation.telling import say, tell
+
+if TYPE_CHECKING:
+    from dataset_adapters.prepare import Preparation
+
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, prepare and check data sets.")
+
+_Name = Annotated[str, typer.Argument(help="Data set, or a benchmark that reads it.")]
+_Root = Annotated[Path, typer.Option(help="Data root: the folder that the official layout starts in.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(data_app, name="data")
+
+
+@data_app.command("list")
+def list_command(
+    name: Annotated[str | None, typer.Argument(help="One data set only, or a benchmark that reads it.")] = None,
+    root: _Root = Path("data"),
+) -> None:
+    """List data sets: benchmarks, licence, sources, layout and what of it is below the data root."""
+    with one_line_errors():
+        from dataset_adapters.prepare import all_preparations, find_preparation
+
+        chosen = [find_preparation(name)] if name else all_preparations()
+        typer.echo("\n\n".join("\n".join(_describe(preparation, root)) for preparation in chosen))
+
+
+def _describe(preparation: Preparation, root: Path) -> list[str]:
+    start = preparation.start(root)
+    known = [download.megabytes for download in preparation.downloads]
+    size = f"{sum(filter(None, known))} MB" + (" and more" if None in known else "") if any(known) else "not published"
+    sources = [url for download in preparation.downloads for url in download.urls]
+    counts = [(count, len(count.files(start))) for count in preparation.layout]
+    complete = all(count.accepts(found) for count, found in counts)
+    return [
+        f"{preparation.name}: {preparation.title}",
+        f"  benchmarks: {', '.join(preparation.benchmarks)}",
+        f"  terms: {preparation.terms}",
+        f"  page: {preparation.page}",
+        *(f"  source: {url}" for url in sources),
+        *(f"  by hand: {step.text} ({step.page})" for step in preparation.manual),
+        f"  download: {size}",
+        f"  {'complete' if complete else 'not complete'} in {start}:",
+        *(
+            f"    {count.pattern}: {found}{f' of {_either(count.expected)}' if count.expected else ''}"
+            for count, found in counts
+        ),
+    ]
+
+
+def _either(numbers: tuple[int, ...]) -> str:
+    return " or ".join(map(str, numbers))
+
+
+@data_app.command("prepare")
+def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
+    """Download, verify, unpack and convert a data set; what is there already is left alone.
+
+    Broken transfers go on where they stopped. Archives stay in ROOT/downloads and may be deleted afterwards. Exit
+    status: 0, or 2 with the reason: a download that failed, or steps that have to be done by hand.
+    """
+    with one_line_errors():
+        from dataset_adapters.prepare import find_preparation, prepare
+
+        preparation = find_preparation(name)
+        tell(f"{preparation.name}: terms: {preparation.terms} ({preparation.page})")
+        start = prepare(preparation, root, tell)
+        say(f"{preparation.name}: ready in {start}")
+
+
+@data_app.command("check")
+def check_command(
+    name: _Name,
+    root: _Root = Path("data"),
+    decode: Annotated[int, typer.Option(min=0, metavar="N", help="Samples to decode of each split.")] = 50,
+    all_: Annotated[bool, typer.Option("--all", help="Decode every sample.")] = False,
+    source: Annotated[
+        str | None, typer.Option(help="Where labels come from. [default: the first source that is there]")
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Show samples, pixels and mean area of each label, a line each.")
+    ] = False,
+) -> None:
+    """Count files and samples, name every missing or broken file, and show sizes and labels of decoded samples.
+
+    Exit status: 0 if all is as it should be, 5 if not, 2 for a data set or folder that is not there.
+    """
+    with one_line_errors():
+        from dataset_adapters.prepare import check, find_preparation
+        from results.tables.render import counted
+
+        preparation = find_preparation(name)
+        n_decoded = None if all_ else decode
+        n_faults = check(preparation, root, say, n_decoded=n_decoded, each_label=labels, source=source)
+    typer.echo(f"{preparation.name}: {counted(n_faults, 'fault') if n_faults else 'no faults'}")
+    if n_faults:
+        raise typer.Exit(DATA_FAULTS)

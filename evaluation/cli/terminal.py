@@ -1,0 +1,78 @@
+"""Tables on standard output: drawn for people at a terminal, Markdown for pipes and files."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from results import RunHeader
+    from results.tables.render import Table
+
+TERMINAL_WIDTH = min(100, shutil.get_terminal_size((100, 24)).columns)
+"""Columns that output for people takes at most."""
+
+_TABLE_WIDTH = min(120, shutil.get_terminal_size((100, 24)).columns)  # more than prose: several runs need it
+
+
+def show_tables(tables: Iterable[Table]) -> None:
+    """Print tables with their notes; an empty one is left out."""
+    from results.tables.render import to_markdown
+
+    for table in tables:
+        if not len(table.frame):
+            continue
+        if sys.stdout.isatty():
+            _draw(table)
+        else:
+            typer.echo(to_markdown(table))
+
+
+def show_run(path: Path, header: RunHeader | None = None) -> None:
+    """Print the tables of a run or a suite: as they stand in table.md, or drawn for a terminal.
+
+    header: of a run; None for the one in run.json.
+    """
+    from results import RunDirectory
+    from results.run_directory.suite import is_suite, read_suite_table
+
+    if not sys.stdout.isatty():
+        typer.echo((path / "table.md").read_text(encoding="utf-8"), nl=False)
+    elif is_suite(path):
+        show_tables([read_suite_table(path)])
+    else:
+        _draw_run(header or RunDirectory(path).read_header())
+
+
+def _draw_run(header: RunHeader) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from results.tables.render import visible
+    from results.tables.run import run_tables
+    from results.tables.run_notes import failures, method_label, remarks
+
+    console = Console(width=TERMINAL_WIDTH, highlight=False)
+    console.print(Text(visible(f"{header.benchmark.name}: {method_label(header)}"), style="bold"))
+    cautious = "; ".join(filter(None, [remarks(header), failures(header)]))
+    if cautious:
+        console.print(Text(visible(f"Read with care: {cautious}.", limit=1000), style="yellow"))
+    show_tables(run_tables(header))
+
+
+def _draw(table: Table) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from results.tables.render import to_rich, visible
+
+    Console(width=_TABLE_WIDTH, highlight=False).print(to_rich(table, _TABLE_WIDTH))
+    console = Console(width=TERMINAL_WIDTH, highlight=False)
+    for note in table.notes:
+        console.print(Text(f"- {visible(note, limit=1000)}", style="dim"))
+    console.print()

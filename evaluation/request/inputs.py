@@ -1,0 +1,98 @@
+"""Where a run's data and weights come from, and the embedded miniature where the user names none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from car_core.config import Config
+from car_core.models.weights_names import MINIATURE, ROLES, model_of
+from dataset_adapters import DatasetError, embedded_root, holds, is_embedded
+from evaluation.request.benchmark import Benchmark, BenchmarkError, Source
+
+DEFAULT_DATA = Path("data")
+"""Where data sets are looked for when no data root is given: VOCdevkit, coco, refer below it."""
+ConfigT = TypeVar("ConfigT", bound=Config)
+NOT_COMPARABLE = "miniature: not comparable with the paper"
+_CONSEQUENCE = "its figures are not comparable with the paper's"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """data_root: folder of the data set. weights: name or file by role. notices: what stands in for what, a line each.
+
+    remark: why the figures cannot stand beside the paper's; None where they can.
+    """
+
+    data_root: Path
+    weights: Mapping[str, str]
+    notices: tuple[str, ...]
+    remark: str | None
+
+
+def resolve_inputs(
+    benchmark: Benchmark,
+    data_root: Path | None,
+    weights: str | Mapping[str, str | None] | None,
+    roles: Sequence[str] = ROLES,
+) -> Inputs:
+    """Fill in what was not named: data from `DEFAULT_DATA` if they are there, else the miniature's; its weights.
+
+    roles: the models that are needed. An embedded benchmark uses the miniature without a notice. Raises DatasetError if
+    neither place has the data set.
+    """
+    root, data_notices = (data_root, []) if data_root else _default_root(benchmark)
+    by_role = weights if isinstance(weights, Mapping) else dict.fromkeys(ROLES, weights)
+    named = {role: by_role.get(role) for role in roles}
+    chosen = {role: name or MINIATURE for role, name in named.items()}
+    about_weights = [] if benchmark.embedded else weights_notices(named)
+    foreign = benchmark.embedded or MINIATURE in chosen.values() or is_embedded(root)
+    notices = (*about_weights, *data_notices)
+    return Inputs(root, chosen, notices, NOT_COMPARABLE if foreign else None)
+
+
+def _default_root(benchmark: Benchmark) -> tuple[Path, list[str]]:
+    embedded = embedded_root()
+    if benchmark.embedded:
+        return embedded, []
+    if holds(DEFAULT_DATA, benchmark.adapter):
+        return DEFAULT_DATA, []
+    if not holds(embedded, benchmark.adapter):
+        raise DatasetError(
+            f"--data-root: expected the folder of {benchmark.adapter}, found none given, nothing of it in "
+            f"{DEFAULT_DATA}/ and nothing of it in the embedded miniature"
+        )
+    absent = f"no --data-root and nothing of {benchmark.adapter} in {DEFAULT_DATA}/"
+    return embedded, [f"{absent}: using the embedded miniature's data; {_CONSEQUENCE}"]
+
+
+def weights_notices(named: Mapping[str, str | None], consequence: str = _CONSEQUENCE) -> list[str]:
+    """What stands in for weights that were not named (None), by role: a line, or none where all are.
+
+    consequence: what comes of it, in words.
+    """
+    unnamed = [role for role, name in named.items() if not name]
+    if not unnamed:
+        return []
+    option = "--weights" if len(unnamed) == len(named) else f"--{unnamed[0]}-weights"
+    return [f"no {option}: using the embedded miniature; {consequence}"]
+
+
+def with_own_models(
+    config: ConfigT, sources: Mapping[str, Source], weights: Mapping[str, str]
+) -> tuple[ConfigT, dict[str, Source]]:
+    """The configuration with the architectures that the weights bring along.
+
+    Raises BenchmarkError if the user chose another one for such weights.
+    """
+    fields = {f"{role}_model": model_of(getattr(config, f"{role}_model"), weights[role]) for role in weights}
+    changed = {field: model for field, model in fields.items() if model != getattr(config, field)}
+    for field in changed:
+        if sources[field] == "user":
+            raise BenchmarkError(
+                f"{field}: expected weights of {getattr(config, field)!r} beside it (--weights), found none but the "
+                "embedded miniature's"
+            )
+    return config.model_copy(update=changed), {**sources, **dict.fromkeys(changed, "default")}

@@ -1,0 +1,50 @@
+"""Choices of the evaluation that are no switch of the method: how targets are built and where masks are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from car_core.config import Config
+from dataset_adapters import option_choices
+from evaluation.request.benchmark import Benchmark, BenchmarkError
+from evaluation.tasks.registry import metrics_for
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """data: options of the adapter. scoring: options of the task's metrics. Both are part of a run's identity."""
+
+    data: Mapping[str, str]
+    scoring: Mapping[str, str]
+
+    def as_dict(self) -> dict[str, str]:
+        """Both in one mapping; their names never meet."""
+        return {**self.data, **self.scoring}
+
+
+def resolve_protocol(benchmark: Benchmark, task: str, config: Config, given: Mapping[str, str]) -> Protocol:
+    """The protocol of a run: first choices, then the benchmark's, then the user's ``given``.
+
+    An option of the data set that has the name of a configuration field takes that field's value. Raises
+    BenchmarkError for an unknown option or value, and for such a field given here.
+    """
+    data, scoring = option_choices(benchmark.adapter), metrics_for(task).choices
+    switches = {name: str(getattr(config, name)) for name in data if name in type(config).model_fields}
+    choices = {name: values for name, values in {**data, **scoring}.items() if name not in switches}
+    chosen = {name: values[0] for name, values in choices.items()} | {**benchmark.protocol, **given}
+    for name, value in chosen.items():
+        _check(name, value, choices, switches)
+    return Protocol(
+        data={name: {**chosen, **switches}[name] for name in data}, scoring={name: chosen[name] for name in scoring}
+    )
+
+
+def _check(name: str, value: str, choices: Mapping[str, tuple[str, ...]], switches: Mapping[str, str]) -> None:
+    if name in switches:
+        raise BenchmarkError(f"--protocol {name}: this is a switch of the configuration; use --set {name}={value}")
+    if name not in choices:
+        known = f"an option of {', '.join(choices)}" if choices else "none, as this benchmark has no such options"
+        raise BenchmarkError(f"--protocol {name}: expected {known}")
+    if value not in choices[name]:
+        raise BenchmarkError(f"--protocol {name}: expected one of {', '.join(choices[name])}, found {value!r}")

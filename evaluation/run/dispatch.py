@@ -1,0 +1,115 @@
+"""What is left of a run to do, and the engines that do it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from dataset_adapters.formats.images import max_pixels
+from evaluation.engines.local import run_local
+from evaluation.engines.ray import Equipment, Job, run_ray
+from evaluation.engines.refining import Refiners, default_workers
+from evaluation.engines.signals import StopRequest
+from evaluation.run.prepare import EngineName, Prepared, RunOptions, prepare
+from evaluation.run.resume import Left
+from evaluation.tasks.scorer import Scorer
+from evaluation.tasks.segmenter import Unrefining, smaller_passes
+from results import SampleRecord
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What runs that go side by side share: a request to stop, and the processes that refine masks."""
+
+    stop: StopRequest
+    refiners: Refiners
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is left of a run.
+
+    scorer: of the run's folder, so that what is wanted of a prediction is written there. shrunk: gets what ran in
+    smaller passes.
+    """
+
+    prepared: Prepared
+    scorer: Scorer
+    left: Left
+    beside: Beside
+    shrunk: set[str] = field(default_factory=set)
+
+    def should_stop(self) -> bool:
+        """Whether a signal has asked for an end."""
+        return self.beside.stop.asked
+
+    def records(self) -> Generator[SampleRecord, None, None]:
+        """A record of each sample left, as it comes; fewer where a stop is asked for."""
+        return _ENGINES[self.prepared.options.engine](self)
+
+
+def _refine_workers(prepared: Prepared) -> int:
+    """Refining processes of a run: none where refinement takes no time or is the device's."""
+    crf, asked = getattr(prepared.car.config, "crf", None), prepared.options.refine_workers
+    if crf is None or crf.implementation != "pydensecrf" or not isinstance(prepared.car, Unrefining):
+        return 0
+    return default_workers() if asked is None else asked
+
+
+def _on_this_machine(work: Work) -> Generator[SampleRecord, None, None]:
+    prepared, options = work.prepared, work.prepared.options
+    try:
+        yield from run_local(
+            prepared.selected,
+            work.left.positions,
+            prepared.car,
+            work.scorer,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            sample_timeout=options.sample_timeout,
+            carrier=work.left.carrier,
+            refiner=work.beside.refiners.of(_refine_workers(prepared), options.sample_timeout),
+            should_stop=work.should_stop,
+        )
+    finally:
+        work.shrunk.update(smaller_passes(prepared.car))
+
+
+def _on_a_cluster(work: Work) -> Generator[SampleRecord, None, None]:
+    prepared, options = work.prepared, work.prepared.options
+    job = Job(
+        partial(_equip, replace(options, max_pixels=max_pixels())),
+        prepared.identity_fields,
+        os.getcwd(),
+        batch_size=options.batch_size,
+        workers=options.workers,
+        sample_timeout=options.sample_timeout,
+    )
+    return run_ray(
+        job,
+        options.cluster,
+        prepared.selected,
+        work.left.positions,
+        work.scorer,
+        carrier=work.left.carrier,
+        should_stop=work.should_stop,
+        shrunk=work.shrunk,
+    )
+
+
+_ENGINES: Mapping[EngineName, Callable[[Work], Generator[SampleRecord, None, None]]] = {
+    "local": _on_this_machine,
+    "ray": _on_a_cluster,
+}
+
+
+def _equip(options: RunOptions) -> Equipment:
+    """What an actor works with, made on its node; raises as `prepare`."""
+    # An actor writes no run directory, and models are its own matter.
+    prepared = prepare(replace(options, engine="local", out=Path(tempfile.gettempdir())))
+    scorer = replace(prepared.scorer, saving=options.saving)
+    return Equipment(prepared.selected, prepared.car, scorer, prepared.identity_fields)

@@ -1,0 +1,57 @@
+"""What run.json says of a run at its start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from dataset_adapters import is_embedded
+from evaluation.run.identity import environment
+from evaluation.run.prepare import Prepared
+from results import BenchmarkInfo, DatasetInfo, PaperCell, RunHeader, WeightsInfo, identity_of
+
+
+def header_of(prepared: Prepared) -> RunHeader:
+    """The header of the run, which has no figures yet."""
+    options, benchmark, dataset, car = prepared.options, prepared.benchmark, prepared.dataset, prepared.car
+    return RunHeader(
+        status="running",
+        benchmark=BenchmarkInfo(
+            name=benchmark.name,
+            task=dataset.task,
+            label_space=dataset.label_space.as_dict(),
+            dataset=DatasetInfo(
+                name=dataset.name,
+                split=dataset.split,
+                fingerprint=dataset.fingerprint,
+                n_samples=len(dataset),
+            ),
+            protocol_changed=[f"{k}={v}" for k, v in options.protocol.items() if benchmark.protocol.get(k) != v],
+            **_paper_fields(prepared),
+        ),
+        config=car.config.model_dump(mode="json"),
+        config_sources=dict(prepared.sources),
+        identity=identity_of(prepared.identity_fields),
+        identity_fields=prepared.identity_fields,
+        weights=[_weights_info(asdict(record)) for record in car.weights],
+        environment=environment(
+            options.device, car.weights, precision=options.precision, at_hand=options.engine == "local"
+        ),
+    )
+
+
+def _paper_fields(prepared: Prepared) -> dict[str, Any]:
+    """The paper's column to stand beside, or why none may."""
+    paper, remark = prepared.benchmark.paper, prepared.inputs.remark
+    if paper is None or is_embedded(prepared.inputs.data_root):
+        return {"not_comparable": remark}
+    sentences = getattr(prepared.car.config, "sentences", "single")
+    size = {"paper_split": paper.split, "paper_samples": paper.n_samples(sentences, len(prepared.dataset))}
+    if remark:
+        return {"not_comparable": remark, **size}
+    return {"paper": PaperCell(table=paper.table, column=paper.column), **size}
+
+
+def _weights_info(record: Mapping[str, Any]) -> WeightsInfo:
+    return WeightsInfo(**{key: record[key] for key in WeightsInfo.model_fields})

@@ -1,0 +1,223 @@
+"""What makes two runs the same run: everything that changes numbers, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from car_core.config import Config, Precision
+from car_core.models.weights import WeightsRecord
+from dataset_adapters import Dataset
+from results import Environment
+
+# Left out of the identity, each with its reason. A test pins this list.
+EXCLUDED = {
+    "device": "results agree across devices up to rounding; the header records it",
+    "workers": "decoding order does not reach the records",
+    "refine_workers": "where a sample is refined does not reach its record",
+    "sample_timeout": "a sample over it is a failed record, which the next start does again",
+    "max_pixels": "an image over it is a failed record, which the next start does again",
+    "batch_size": "an image's result does not depend on the others",
+    "engine": "engines run the same stages",
+    "saving": "files beside the records; no figure depends on them",
+    "cluster": "where actors run; each must come to the same identity on its node",
+    "data_root": "a path; the data set's fingerprint stands for the files",
+    "places": "paths and names; the data set's fingerprint stands for the files",
+    "out": "a path",
+    "proposal_model": "a name or path; the sha256 of the architecture stands for it",
+    "classifier_model": "a name or path; the sha256 of the architecture stands for it",
+    "sam.model": "a name or path; the sha256 of its weights stands for it",
+    "dino_model": "a name; the sha256 of its architecture and weights stand for it",
+    "dino_weights": "a name or path; the sha256 of the weights stands for it",
+    "weights_name": "a name or path where a file's sha256 is known",
+}
+
+# Packages whose version can change a figure.
+NUMERIC_PACKAGES = (
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "numpy",
+    "pillow",
+    "opencv-python-headless",
+    "pydensecrf2",
+    "pycocotools",
+)
+# And those that only a model of a role brings.
+PACKAGES_BY_ROLE = {"sam": ("transformers",), "dino": ("timm",)}
+# Sources whose change can change a figure, relative to the installation.
+_NUMERIC_SOURCES = (
+    "car_core",
+    "dataset_adapters",
+    "evaluation/tasks",
+    "evaluation/engines",
+    "evaluation/run/resume.py",
+)
+_ROOMS = ("car_core", "dataset_adapters", "evaluation", "results")
+# Pictures of what was found, getting files whose fingerprint counts, and names handed on.
+_NOT_NUMERIC = (
+    "car_core/drawing/",
+    "dataset_adapters/prepare/",
+    "dataset_adapters/statistics.py",
+    "car_core/__init__.py",
+    "dataset_adapters/__init__.py",
+)
+
+
+def identity_fields(
+    benchmark: str,
+    dataset: Dataset,
+    config: Config,
+    weights: Sequence[WeightsRecord],
+    protocol: Mapping[str, str],
+    precision: Precision = "float32",
+) -> dict[str, Any]:
+    """The JSON-ready fields that a run's identity hashes."""
+    return {
+        "benchmark": benchmark,
+        "dataset": {"adapter": dataset.name, "fingerprint": dataset.fingerprint, "samples": _digest(dataset.ids)},
+        "protocol": dict(protocol),
+        "label_space": dataset.label_space.as_dict(),
+        "config": _without_excluded(config.model_dump(mode="json")),
+        "weights": [_weights_fields(record) for record in weights],
+        "dtype": precision,
+        "packages": package_versions(weights),
+        "code": code_digest(),
+    }
+
+
+def _without_excluded(config: Mapping[str, Any]) -> dict[str, Any]:
+    def own(prefix: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            key: own(f"{prefix}{key}.", value) if isinstance(value, dict) else value
+            for key, value in fields.items()
+            if f"{prefix}{key}" not in EXCLUDED
+        }
+
+    return own("", config)
+
+
+def _weights_fields(record: WeightsRecord) -> dict[str, Any]:
+    weights = record.sha256 or record.name
+    return {"role": record.role, "architecture": record.model_sha256, "weights": weights}
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def code_digest(root: Path = Path(__file__).parents[2]) -> str:
+    """sha256 over what the sources that turn files into counts compute, so that records of other code are not reused.
+
+    It covers the parsed statements of all files as one unordered set. Comments, docstrings, layout, and the file that a
+    statement stands in do not count, nor from which module of ours a name is imported: records outlive a tidied house.
+    """
+    statements = set()
+    for source in _NUMERIC_SOURCES:
+        path = root / source
+        for file in [path] if path.is_file() else path.rglob("*.py"):
+            if not file.relative_to(root).as_posix().startswith(_NOT_NUMERIC):
+                statements |= {_canonical(node) for node in ast.parse(file.read_bytes()).body if not _is_comment(node)}
+    return hashlib.sha256("\n".join(sorted(statements)).encode()).hexdigest()
+
+
+def _canonical(node: object) -> str:
+    """A syntax tree as text, the same under every version of Python: without positions, docstrings and empty fields."""
+    if isinstance(node, list):
+        return f"[{','.join(_canonical(item) for item in node if not _is_comment(item))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
+    if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in _ROOMS:
+        del fields["module"]
+    return f"{type(node).__name__}({','.join(f'{name}={_canonical(value)}' for name, value in fields.items())})"
+
+
+def _is_comment(node: object) -> bool:
+    """Whether a statement is a text alone: a docstring."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def package_versions(weights: Sequence[WeightsRecord] = ()) -> dict[str, str]:
+    """Installed version of each package that can change a figure of a run with these models."""
+    brought = [name for record in weights for name in PACKAGES_BY_ROLE.get(record.role, ())]
+    return {name: _version(name) for name in (*NUMERIC_PACKAGES, *dict.fromkeys(brought))}
+
+
+_version = functools.cache(importlib.metadata.version)  # each look-up reads the package's whole description
+
+
+def environment(
+    device: str,
+    weights: Sequence[WeightsRecord] = (),
+    *,
+    precision: Precision = "float32",
+    at_hand: bool = True,
+) -> Environment:
+    """Where and with what this process runs.
+
+    weights: of the models of the run. at_hand: whether the device is this machine's and so has a name here.
+    """
+    import torch
+
+    commit = _git("rev-parse", "HEAD")
+    return Environment(
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        packages={"car-eval": _version("car-eval"), **package_versions(weights)},
+        git_commit=commit,
+        git_dirty=None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
+        device=_device_name(device) if at_hand else device,
+        dtype=precision,
+        threads=torch.get_num_threads(),
+        seed=None,
+    )
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    kind = torch.device(device)
+    return torch.cuda.get_device_name(kind) if kind.type == "cuda" else device
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of git about the checkout this code runs from; None outside a checkout of it."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        run = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return run.stdout.strip()
+
+
+def peak_rss_mib() -> float | None:
+    """Largest resident memory of this process so far, in MiB; None on systems that do not tell."""
+    # Linux's getrusage counts what the parent had when it started this process.
+    if (found := _peak_of_proc()) is not None:
+        return found
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _peak_of_proc(status: Path = Path("/proc/self/status")) -> float | None:
+    """The same from Linux's file; None without it."""
+    try:
+        lines = status.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 2**10 for line in lines if line.startswith("VmHWM:")), None)

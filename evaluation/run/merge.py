@@ -1,0 +1,155 @@
+"""Shards of one run, made anywhere, joined to the run that one process would have made."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluation.run.recompute import figures_of, own_records, recompute, scorer_of
+from results import Memory, RunDirectory, RunHeader, SampleRecord, Timings, differences, identity_of
+from results.atomic import TEMPORARY
+from results.run_directory.sample_files import FOLDERS, write_sample_file
+from results.run_directory.schema import others
+from results.tables.run import write_tables
+
+SHARD = "shard"
+"""The field of a shard's identity, "i/n", that the whole run's lacks."""
+
+
+class MergeError(ValueError):
+    """Runs that are not the shards of one. One line: what was expected, what was found."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    store: RunDirectory
+    header: RunHeader
+    shard: tuple[int, int]
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``i/n`` as (i, n), 1 <= i <= n. Raises MergeError."""
+    part, _, count = text.partition("/")
+    if not (part.isdecimal() and count.isdecimal() and 1 <= int(part) <= int(count)):
+        raise MergeError(f"--shard: expected I/N with 1 <= I <= N, found {text!r}")
+    return int(part), int(count)
+
+
+def merge(paths: Sequence[Path], out: Path) -> RunHeader:
+    """Join the finished shards of a run in the folder `out`; returns its header.
+
+    Identity, records and figures are those of the run without shards, which `car eval` then finds finished there.
+    Wall time is the sum over the shards, memory the largest. Going on after an interruption keeps what is joined, and
+    what is joined already is left as it is. Raises MergeError, naming what is missing or differs, unless the runs are
+    all shards of one run, each once and finished; StoreError for damaged ones, and for another run in `out`.
+    """
+    parts = sorted((_read_part(path) for path in paths), key=lambda part: part.shard)
+    _require_all_of_one(parts)
+    records, header = _joined_records(parts), _whole_header([part.header for part in parts])
+    with RunDirectory(out) as store:
+        store.start(header.model_copy(update={"status": "running"}))
+        scorer = scorer_of(store, header)
+        rest = _not_joined(records, own_records(store, scorer, records))
+        _copy_files(parts, out)
+        if rest or store.read_header().status != "complete":
+            store.go_on(header.model_copy(update={"status": "running"}))
+            for record in rest:
+                store.append(record)
+            _, figures = figures_of(store, scorer)
+            store.write_header(store.read_header().model_copy(update={"status": "complete", **figures}))
+    write_tables(out)
+    return store.read_header()
+
+
+def _read_part(path: Path) -> _Part:
+    header = recompute(path)  # a shard that was edited is refused here
+    shard = header.identity_fields.get(SHARD)
+    if shard is None:
+        raise MergeError(f"{path}: expected a shard (car eval --shard I/N), found a run of its own")
+    if header.status != "complete":
+        raise MergeError(f"{path}: expected a finished shard, found one that is {header.status}")
+    return _Part(RunDirectory(path), header, parse_shard(str(shard)))
+
+
+def _require_all_of_one(parts: Sequence[_Part]) -> None:
+    first = parts[0]
+    for part in parts:
+        changed = differences(_whole_fields(first.header), _whole_fields(part.header))
+        if part.shard[1] != first.shard[1]:
+            changed.append(f"one of {first.shard[1]} shards there, one of {part.shard[1]} now")
+        if changed:
+            raise MergeError(f"{part.store.path}: expected a shard of the run of {first.store.path}: {changed[0]}")
+    numbers, count = Counter(part.shard[0] for part in parts), first.shard[1]
+    missing = [f"{number}/{count}" for number in range(1, count + 1) if not numbers[number]]
+    repeated = [f"{number}/{count}" for number, times in numbers.items() if times > 1]
+    if missing or repeated:
+        raise MergeError(
+            f"shards: expected each of {count} once; missing: {', '.join(missing) or 'none'}; "
+            f"more than once: {', '.join(repeated) or 'none'}"
+        )
+
+
+def _whole_fields(header: RunHeader) -> dict[str, Any]:
+    return {key: value for key, value in header.identity_fields.items() if key != SHARD}
+
+
+def _whole_header(headers: Sequence[RunHeader]) -> RunHeader:
+    fields = _whole_fields(headers[0])
+    stages = dict.fromkeys(stage for header in headers for stage in header.timings.seconds_by_stage)
+    timings = Timings(
+        wall_seconds=sum(header.timings.wall_seconds for header in headers),
+        seconds_by_stage={stage: sum(h.timings.seconds_by_stage.get(stage, 0.0) for h in headers) for stage in stages},
+    )
+    peaks = [header.memory.peak_rss_mib for header in headers if header.memory.peak_rss_mib is not None]
+    environments = [own for header in headers for own in (*header.other_environments, header.environment)]
+    return headers[0].model_copy(
+        update={
+            "identity": identity_of(fields),
+            "identity_fields": fields,
+            "timings": timings,
+            "memory": Memory(
+                peak_rss_mib=max(peaks, default=None),
+                smaller_passes=sorted({text for header in headers for text in header.memory.smaller_passes}),
+            ),
+            "created_at": min(header.created_at for header in headers),
+            "other_environments": others(headers[0].environment, environments),
+        }
+    )
+
+
+def _joined_records(parts: Sequence[_Part]) -> dict[str, SampleRecord]:
+    """The records of all shards by id, those of the first shard first."""
+    records: dict[str, SampleRecord] = {}
+    seen: dict[str, Path] = {}
+    for part in parts:
+        for record in part.store.read_records():
+            other = seen.setdefault(record.id, part.store.path)
+            if other != part.store.path:
+                raise MergeError(f"{part.store.path}: expected samples of its own, found {record.id!r} of {other} too")
+            records[record.id] = record
+    return records
+
+
+def _not_joined(records: Mapping[str, SampleRecord], here: Mapping[str, SampleRecord]) -> list[SampleRecord]:
+    """The records that are not here, or here only of a failure that a shard has mended since."""
+    return [
+        record
+        for sample_id, record in records.items()
+        if sample_id not in here or (here[sample_id].status, record.status) == ("failed", "ok")
+    ]
+
+
+def _copy_files(parts: Sequence[_Part], out: Path) -> None:
+    ignore = shutil.ignore_patterns(f".*{TEMPORARY}")
+    for part in parts:
+        for source in (part.store.path / folder for folder in FOLDERS):
+            if source.is_dir():
+                shutil.copytree(source, out / source.name, True, ignore, _copy_file, dirs_exist_ok=True)
+
+
+def _copy_file(source: str, target: str) -> None:
+    write_sample_file(Path(target), Path(source).read_bytes())

@@ -1,0 +1,93 @@
+"""The figures of a run from its records alone: no model, no data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from evaluation.tasks.scorer import Scorer
+from results import RunDirectory, RunHeader, SampleCounts, SampleRecord, StoreError, differences, strict_json
+
+
+def figures_of(store: RunDirectory, scorer: Scorer) -> tuple[dict[str, SampleRecord], dict[str, Any]]:
+    """The records of a run by id, and its `metrics` and `counts` as its header has them.
+
+    Raises StoreError for damaged records, and for counts that are none of the task's.
+    """
+    records = {record.id: record for record in store.read_records()}
+    failed = sum(record.status == "failed" for record in records.values())
+    counts = SampleCounts(n_total=len(records), n_scored=len(records) - failed, n_failed=failed)
+    return records, {"metrics": _summarize(store, scorer, records), "counts": counts}
+
+
+def recompute(path: str | os.PathLike[str]) -> RunHeader:
+    """The header of a run with the figures that its records give now; nothing is written.
+
+    Raises StoreError for damaged files, and for a complete run whose run.json says anything else, to the last bit:
+    then one of the two was changed.
+    """
+    store = RunDirectory(path)
+    header = store.read_header()
+    _, found = figures_of(store, scorer_of(store, header))
+    recomputed = header.model_copy(update=found)
+    if header.status == "complete":
+        _require_same_figures(store, header, recomputed)
+    return recomputed
+
+
+def scorer_of(store: RunDirectory, header: RunHeader) -> Scorer:
+    """The scorer of a run's records. Raises StoreError for a task or label space that there is not."""
+    try:
+        return Scorer.of_run(header)
+    except Exception as error:  # the label space is free-form in the schema, so an edited one breaks in any way
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise StoreError(f"{store.header_path}: benchmark: {reason}") from error
+
+
+def own_records(store: RunDirectory, scorer: Scorer, ids: Collection[str]) -> dict[str, SampleRecord]:
+    """The records of a run over these samples, by id; nothing is written.
+
+    Raises StoreError where the file was edited: for a record that cannot be counted or is of another sample, and for
+    a complete run with all its records whose run.json says anything else than they do.
+    """
+    records, found = figures_of(store, scorer)
+    own = set(ids)
+    foreign = [sample_id for sample_id in records if sample_id not in own]
+    if foreign:
+        raise StoreError(
+            f"{store.samples_path}: expected records of the run's samples, found {len(foreign)} of others, first "
+            f"{foreign[0]!r}"
+        )
+    header = store.read_header()
+    # Where records are gone there is nothing to compare with.
+    if header.status == "complete" and len(records) == len(own):
+        _require_same_figures(store, header, header.model_copy(update=found))
+    return records
+
+
+def _require_same_figures(store: RunDirectory, header: RunHeader, recomputed: RunHeader) -> None:
+    changed = differences(_figures(header), _figures(recomputed))
+    if changed:
+        raise StoreError(
+            f"{store.samples_path}: expected the records behind {store.header_path.name}, found other figures: "
+            f"{changed[0].replace(' there, ', ' in run.json, ').replace(' now', ' by the records')}"
+            + (f", and {len(changed) - 1} more" if len(changed) > 1 else "")
+        )
+
+
+def _figures(header: RunHeader) -> dict[str, Any]:
+    # The words of the definitions are no figures: those of an older version are no sign of an edit.
+    metrics = {name: value for name, value in header.metrics.items() if name != "reductions"}
+    fields = {"metrics": metrics, "counts": header.counts.model_dump()}
+    # As read back from a file: a tuple is a list there.
+    figures: dict[str, Any] = strict_json.loads(strict_json.dumps(fields))
+    return figures
+
+
+def _summarize(store: RunDirectory, scorer: Scorer, records: Mapping[str, SampleRecord]) -> dict[str, Any]:
+    try:
+        return scorer.summarize(records)
+    except Exception as error:  # counts are free-form in the schema, so edited ones break sums in any way
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{store.samples_path}: expected counts of the task {scorer.task}, found {reason}") from error

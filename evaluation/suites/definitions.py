@@ -1,0 +1,71 @@
+"""Suites: which runs are read side by side; one YAML file each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dataset_adapters.base.sample import unknown_name
+from evaluation.request.benchmark import BenchmarkError
+
+
+class SuiteRun(BaseModel):
+    """One run of a suite.
+
+    variant: what tells it from other runs of the benchmark. settings: configuration fields set for it alone.
+    pictures: samples shown on the suite's contact sheet. point: of a sweep, the settings that its table shows.
+    paper: the paper's figure for them, percent.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    benchmark: str
+    variant: str | None = None
+    settings: Mapping[str, Any] = {}
+    pictures: int = Field(default=0, ge=0)
+    point: Mapping[str, Any] | None = None
+    paper: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The benchmark, and the variant where there is one."""
+        return f"{self.benchmark}-{self.variant}" if self.variant else self.benchmark
+
+
+class Suite(BaseModel):
+    """Runs whose figures are read side by side."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    runs: tuple[SuiteRun, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Suite:
+        repeated = [name for name, count in Counter(run.name for run in self.runs).items() if count > 1]
+        if repeated:
+            raise ValueError(f"expected each run once, found {', '.join(repeated)} again")
+        return self
+
+
+def suite_names() -> list[str]:
+    """All suites, by name."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_suite(name: str) -> Suite:
+    """Read a suite by name. Raises BenchmarkError for an unknown one, with near matches."""
+    names = suite_names()
+    if name not in names:
+        raise BenchmarkError(unknown_name("suite", name, names))
+    return Suite.model_validate(yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def _folder() -> Any:
+    return resources.files("evaluation") / "suites"

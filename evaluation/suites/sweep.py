@@ -1,0 +1,317 @@
+"""Sweeps: one benchmark under many settings. A sweep is a suite whose runs are made from points."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from car_core.config import PROFILES, CaRConfig, Profile
+from dataset_adapters.base.sample import unknown_name
+from evaluation.request.benchmark import (
+    Benchmark,
+    BenchmarkError,
+    load_benchmark,
+    merged,
+    parse_settings,
+    resolve_config,
+)
+from evaluation.suites.definitions import Suite, SuiteRun
+from results import identity_of, paper_rows
+from results.run_directory.store import one_line
+
+Point: TypeAlias = Mapping[str, Any]  # settings as --set names them
+FIDELITY = "fidelity"
+"""The preset that is made from the profiles: each switch of `released` as the paper has it, alone and all together."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Points of one title.
+
+    paper: the paper's figure of each, percent, None where it has none; empty without paper. paper_column: the column
+    of Table 1 whose benchmark those figures are of. profile: that the points start from; None for the benchmark's.
+    shown: the points as a table shows them; empty for the points as they are.
+    """
+
+    title: str
+    points: tuple[Point, ...]
+    paper: tuple[float | None, ...] = ()
+    paper_column: str | None = None
+    profile: Profile | None = None
+    shown: tuple[Point, ...] = ()
+
+
+class _PaperColumn(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: str
+    column: str
+    rows: Mapping[str, str] = {}  # cells that all rows of the sweep share unless a point says otherwise
+
+
+class _PresetPoint(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    set: Mapping[str, Any] = {}
+    background: tuple[str, ...] | None = None  # groups of the preset that make up the background queries
+    row: Mapping[str, str] | None = None  # cells of the paper's row; None: the settings as text
+
+    def settings(self, groups: Mapping[str, Sequence[str]]) -> Point:
+        """The settings of the point, groups by their texts."""
+        if self.background is None:
+            return self.set
+        return {**self.set, "background": [text for name in self.background for text in groups[name]]}
+
+    def shown(self) -> Point:
+        """The settings as a table shows them, groups by their names."""
+        groups = {} if self.background is None else {"background": " + ".join(self.background) or "none"}
+        return {**self.set, **groups}
+
+
+class _Preset(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    paper: _PaperColumn
+    groups: Mapping[str, tuple[str, ...]] = {}
+    points: tuple[_PresetPoint, ...] = Field(min_length=1)
+
+
+def parse_axes(assignments: Sequence[str]) -> dict[str, list[Any]]:
+    """``key=v1,v2`` texts as the values of each key; values are YAML (``prompts=[circle],[circle, blur]``).
+
+    Raises BenchmarkError for text of another form, and for a key given twice.
+    """
+    axes: dict[str, list[Any]] = {}
+    for assignment in assignments:
+        key, equals, text = (part.strip() for part in assignment.partition("="))
+        if not (key and equals and text):
+            raise BenchmarkError(f"sweep: expected key=value,value,..., found {assignment!r}")
+        if key in axes:
+            raise BenchmarkError(f"sweep: expected each key once, found {key} again")
+        try:
+            axes[key] = yaml.safe_load(f"[{text}]")
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise BenchmarkError(f"sweep: {assignment}: expected YAML values, found {reason}") from None
+    return axes
+
+
+def grid(axes: Mapping[str, Sequence[Any]]) -> tuple[Point, ...]:
+    """Every combination of the values, the last key running fastest."""
+    return tuple(dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
+
+
+def one_at_a_time(axes: Mapping[str, Sequence[Any]]) -> tuple[Point, ...]:
+    """The first values together, which are the centre, and each other value in place of its key's first."""
+    centre = {key: values[0] for key, values in axes.items()}
+    return (centre, *({**centre, key: value} for key, values in axes.items() for value in values[1:]))
+
+
+def sweep_of(
+    assignments: Sequence[str], *, preset: str | None = None, file: Path | None = None, one_by_one: bool = False
+) -> Sweep:
+    """The sweep of a preset, of a file, or of ``key=v1,v2`` texts: their grid, or `one_at_a_time`.
+
+    Raises BenchmarkError for several of these or none, and as `parse_axes`, `load_preset` and `read_sweep`.
+    """
+    if bool(assignments) + bool(preset) + bool(file) != 1:
+        raise BenchmarkError(f"sweep: expected key=value,value,... or a file or a preset ({', '.join(preset_names())})")
+    if preset:
+        return load_preset(preset)
+    if file:
+        return read_sweep(file)
+    axes = parse_axes(assignments)
+    return Sweep(", ".join(axes), (one_at_a_time if one_by_one else grid)(axes))
+
+
+class _SweepFile(BaseModel):
+    """A sweep as a user writes it: exactly one of a list of points, and values by key for a grid or one at a time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str | None = None
+    points: tuple[Mapping[str, Any], ...] = ()
+    grid: Mapping[str, tuple[Any, ...]] = {}
+    one_at_a_time: Mapping[str, tuple[Any, ...]] = {}
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> _SweepFile:
+        axes = (*self.grid.values(), *self.one_at_a_time.values())
+        if bool(self.points) + bool(self.grid) + bool(self.one_at_a_time) != 1 or not all(axes):
+            raise ValueError("expected points, grid or one_at_a_time, one of them, with values")
+        return self
+
+
+def read_sweep(path: Path) -> Sweep:
+    """The sweep of a YAML file: ``points`` (a list of settings), ``grid`` or ``one_at_a_time`` (values by key).
+
+    Raises BenchmarkError, naming the file, for one that cannot be read or says something else.
+    """
+    try:
+        found = _SweepFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(one_line(error).split())
+        raise BenchmarkError(f"sweep: {path}: expected a sweep file, found: {reason}") from None
+    points = found.points or (grid(found.grid) if found.grid else one_at_a_time(found.one_at_a_time))
+    return Sweep(found.title or path.stem, points)
+
+
+def fidelity() -> Sweep:
+    """From profile `released`, each switch as the paper has it alone, and all of them together.
+
+    Then the paper's background queries, which no profile sets: alone, and with all switches.
+    """
+    paper, words_behind = PROFILES["paper"], _background()
+    points = (
+        {},
+        *({switch: value} for switch, value in paper.items()),
+        dict(paper),
+        words_behind,
+        {**paper, **words_behind},
+    )
+    switches = (_text({switch: value}) for switch, value in paper.items())
+    words = ("none", *switches, "all", "background of table6", "all, background of table6")
+    shown = tuple({"switch": word} for word in words)
+    return Sweep("Switches of the released code, each as the paper has it", points, profile="released", shown=shown)
+
+
+def _background() -> Point:
+    """The background queries of the paper's best row of Table 6: all groups."""
+    groups = _read_preset("table6").groups
+    return _PresetPoint(background=tuple(groups)).settings(groups)
+
+
+def preset_names() -> list[str]:
+    """All presets, by name."""
+    files = (entry.name for entry in _folder().iterdir())
+    return sorted([FIDELITY, *(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))])
+
+
+def load_preset(name: str) -> Sweep:
+    """Read a preset by name. Raises BenchmarkError for an unknown one, with near matches."""
+    names = preset_names()
+    if name not in names:
+        raise BenchmarkError(unknown_name("preset", name, names))
+    if name == FIDELITY:
+        return fidelity()
+    preset = _read_preset(name)
+    return Sweep(
+        preset.title,
+        tuple(point.settings(preset.groups) for point in preset.points),
+        tuple(_paper_value(preset.paper, point) for point in preset.points),
+        paper_column=preset.paper.rows.get("dataset", preset.paper.column),
+        shown=tuple(point.shown() for point in preset.points),
+    )
+
+
+def _read_preset(name: str) -> _Preset:
+    return _Preset.model_validate(yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def as_suite(
+    sweep: Sweep,
+    benchmark: str,
+    *,
+    profile: Profile | None,
+    settings: Mapping[str, Any],
+    name: str = "",
+    request: Mapping[str, Any] | None = None,
+) -> Suite:
+    """The sweep on a benchmark as a suite of one run a point.
+
+    settings: configuration fields of all points; a point's own win, field by field. name: of the suite; empty for one
+    made from the points. request: what else of the user's the figures depend on; with the profile and settings it is
+    in the name, so that the table of another request stays. Every point is checked here, before any work: raises
+    BenchmarkError for an unknown field, an impossible value, two points of one configuration, a preset of another
+    profile, or no point.
+    """
+    if profile and sweep.profile not in (None, profile):
+        raise BenchmarkError(f"sweep: expected profile {sweep.profile}, where its points start, found {profile}")
+    known, digests = load_benchmark(benchmark), [identity_of(point) for point in sweep.points]
+    whole = [merged(settings, _settings(point)) for point in sweep.points]
+    start = profile or sweep.profile or known.profile
+    _require_different(sweep.points, [resolve_config(known, start, own)[0] for own in whole])
+    paper = sweep.paper if sweep.paper and _is_of(sweep, known) else (None,) * len(sweep.points)
+    shown = sweep.shown or sweep.points
+    runs = tuple(
+        SuiteRun(benchmark=benchmark, variant=variant, settings=own, point=words, paper=value)
+        for variant, own, words, value in zip(_variants(shown, digests), whole, shown, paper, strict=True)
+    )
+    title = f"{sweep.title}; all with {_text(settings)}" if settings else sweep.title
+    name = name or f"sweep-{benchmark}-{identity_of({'points': digests})[:8]}"
+    asked = {"profile": profile, "settings": settings, **(request or {})}
+    return Suite(name=name + _suffix(asked), title=title, runs=runs)
+
+
+def _require_different(points: Sequence[Point], configs: Sequence[CaRConfig]) -> None:
+    """Raise BenchmarkError for two points of one configuration: they would be one run."""
+    for i, (point, config) in enumerate(zip(points, configs, strict=True)):
+        if config in configs[:i]:
+            earlier = points[configs.index(config)]
+            same = "" if earlier == point else f", which is the configuration of {_text(earlier) or 'no settings'}"
+            raise BenchmarkError(f"sweep: expected each point once, found {_text(point) or 'no settings'} again{same}")
+
+
+def _suffix(asked: Mapping[str, Any]) -> str:
+    """What a suite's name ends in: the limit in plain, a digest of all else that was asked for; empty for nothing."""
+    limit = f"-limit{asked['limit']}" if asked.get("limit") else ""
+    others = {key: value for key, value in asked.items() if value and key != "limit"}
+    return limit + (f"-{identity_of(others)[:8]}" if others else "")
+
+
+def _is_of(sweep: Sweep, benchmark: Benchmark) -> bool:
+    """Whether the paper's figures are of this benchmark, or of the one that an embedded one is a small copy of."""
+    return sweep.paper_column == (benchmark.paper.column if benchmark.paper else benchmark.adapter)
+
+
+def _settings(point: Point) -> dict[str, Any]:
+    return parse_settings([f"{key}={json.dumps(value)}" for key, value in point.items()])  # JSON is YAML
+
+
+def _variants(points: Sequence[Point], digests: Sequence[str]) -> Iterator[str]:
+    """A name for each point, fit for a folder; where it is cut or not the only one, with a part of the digest."""
+    names = [re.sub(r"[^A-Za-z0-9.+=-]+", "-", _text(point)).strip("-.") for point in points]
+    for name, digest in zip(names, digests, strict=True):
+        plain = 0 < len(name) <= 80 and names.count(name) == 1
+        yield name if plain else f"{name[:70] or 'centre'}-{digest[:8]}"
+
+
+def _text(point: Point) -> str:
+    return ",".join(f"{key}={_word(value)}" for key, value in _fields(point))
+
+
+def _fields(point: Point) -> Iterator[tuple[str, Any]]:
+    """The settings one by one, those of the CRF and of SAM by their dotted names."""
+    for key, value in point.items():
+        if isinstance(value, Mapping):
+            yield from _fields({f"{key}.{inner}": own for inner, own in value.items()})
+        else:
+            yield key, value
+
+
+def _word(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _paper_value(column: _PaperColumn, point: _PresetPoint) -> float | None:
+    """The figure of the paper's row with these cells. Raises BenchmarkError unless there is one such row."""
+    row = {key: str(value) for key, value in point.set.items()} if point.row is None else point.row
+    wanted = {**column.rows, **row}
+    found = [entry for entry in paper_rows(column.table, column.column) if wanted.items() <= entry.cells.items()]
+    if len(found) != 1:
+        raise BenchmarkError(f"{column.table}: expected one row with {wanted}, found {len(found)}")
+    return found[0].value
+
+
+def _folder() -> Any:
+    return resources.files("evaluation") / "sweeps"

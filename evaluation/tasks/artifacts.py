@@ -1,0 +1,168 @@
+"""Optional files of a run: a sample's prediction, and the proposals of every step. No figure depends on them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+
+from car_core.segmentation import Segmentation
+from dataset_adapters import Dataset, LabelSpace, Sample, SampleError
+from evaluation.request.benchmark import BenchmarkError
+from evaluation.tasks.coco_json import run_lengths
+from results.run_directory import label_maps
+from results.run_directory.sample_files import PREDICTIONS, PROPOSALS, is_whole, write_sample_file
+from results.tables.render import counted
+
+PredictionFormat = Literal["png", "rle"]
+Prediction = npt.NDArray[Any]  # int32 labels or bool [H, W], 0 or false where nothing was found
+_PALETTE = 256
+_PROBED = 4  # samples that the announced size is reckoned from
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What a run keeps beside its records.
+
+    predictions: None; "png", a palette PNG of the labels (referring: 1 inside the mask); or "rle", a JSON list of
+    COCO's results, one a label but 0: image_id, category_id, segmentation (compressed run lengths), score 1. Of data of
+    the user's own both hold the values of the user's masks in place of the labels.
+    proposals: whether to keep an npz of every step's proposals.
+    """
+
+    predictions: PredictionFormat | None = None
+    proposals: bool = False
+
+    def check(self, dataset: Dataset) -> None:
+        """Raise BenchmarkError for labels that the format cannot hold."""
+        n_labels = len(dataset.label_space.labels)
+        if self.predictions == "png" and n_labels > _PALETTE:
+            raise BenchmarkError(
+                f"save_predictions: expected rle for {n_labels} labels, found png: it holds {_PALETTE}"
+            )
+
+    def paths(self, folder: Path, sample_id: str) -> list[Path]:
+        """The files of a sample."""
+        name = _file_name(sample_id)
+        predictions = [folder / PREDICTIONS / f"{name}{_WRITERS[self.predictions][0]}"] if self.predictions else []
+        return [*predictions, *([folder / PROPOSALS / f"{name}.npz"] if self.proposals else [])]
+
+    def is_saved(self, folder: Path, sample_id: str) -> bool:
+        """Whether a sample has all its files, each whole: an earlier start may have kept less, or been torn off."""
+        return all(is_whole(path) for path in self.paths(folder, sample_id))
+
+    def save(
+        self,
+        folder: Path,
+        sample_id: str,
+        prediction: Prediction,
+        segmentation: Segmentation | None,
+        mask_values: Sequence[int] = (),
+    ) -> None:
+        """Write a sample's files. segmentation: with the proposals of its steps; None for one that failed.
+
+        mask_values: what each label is saved as, as in `LabelSpace`.
+        """
+        paths = iter(self.paths(folder, sample_id))
+        if self.predictions:
+            write_sample_file(next(paths), _WRITERS[self.predictions][1](sample_id, prediction, mask_values))
+        if self.proposals:
+            write_sample_file(next(paths), _steps_as_npz(segmentation))
+
+    def announcement(self, dataset: Dataset, folder: Path) -> str | None:
+        """What the files will take, reckoned from a few samples' targets and sizes, and what is free; None for none."""
+        if not (self.predictions or self.proposals):
+            return None
+        samples, parts = list(_probed(dataset)), []
+        if not samples:
+            return "no sample can be read, so the disk use of saved files is not known"
+        if self.predictions:
+            sizes = [_predicted_size(self.predictions, sample, dataset.label_space) for sample in samples]
+            parts.append(f"predictions about {_mib(float(np.mean(sizes)) * len(dataset))}")
+        if self.proposals:
+            values = [np.prod(sample.image.shape[:2]) * len(sample.queries) for sample in samples]
+            parts.append(
+                f"proposals at most {_mib(2 * float(np.mean(values)) * len(dataset))} a step before compression"
+            )
+        free = shutil.disk_usage(next(place for place in (folder, *folder.absolute().parents) if place.exists())).free
+        return f"saved files of {counted(len(dataset), 'sample')}: {', '.join(parts)}; free: {_mib(free)}"
+
+
+def _as_png(sample_id: str, prediction: Prediction, mask_values: Sequence[int]) -> bytes:
+    labels = prediction.astype(np.int32)
+    return label_maps.encode_label_map(np.array(mask_values, np.int32)[labels] if mask_values else labels)
+
+
+def _as_rle(sample_id: str, prediction: Prediction, mask_values: Sequence[int]) -> bytes:
+    segments = [
+        {
+            "image_id": sample_id,
+            "category_id": mask_values[label] if mask_values else label,
+            "segmentation": run_lengths(prediction == label),
+            "score": 1.0,
+        }
+        for label in sorted({int(label) for label in np.unique(prediction)} - {0})
+    ]
+    return (json.dumps(segments) + "\n").encode("ascii")
+
+
+_WRITERS: Mapping[PredictionFormat, tuple[str, Callable[[str, Prediction, Sequence[int]], bytes]]] = {
+    "png": (".png", _as_png),
+    "rle": (".json", _as_rle),
+}
+
+
+def _steps_as_npz(segmentation: Segmentation | None) -> bytes:
+    """queries: all texts. Of step t, 1 first: queries_t (indices of texts), scores_t, proposals_t float16 [n, H, W]."""
+    arrays: dict[str, npt.NDArray[Any]] = {"queries": np.array(segmentation.queries if segmentation else (), np.str_)}
+    for number, step in enumerate(segmentation.steps if segmentation else (), start=1):
+        assert step.proposals is not None
+        arrays[f"queries_{number}"] = np.array(step.queries, np.int32)
+        arrays[f"scores_{number}"] = step.scores
+        arrays[f"proposals_{number}"] = step.proposals.astype(np.float16)
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    return content.getvalue()
+
+
+def _file_name(sample_id: str) -> str:
+    """A name that stays inside its folder whatever the id is: other characters as %XX, a long one cut with a hash."""
+    name = quote(sample_id, safe=" +@=,", errors="surrogateescape").replace("..", "%2E%2E")
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(sample_id.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{name[: _LONGEST_NAME - 17]}-{digest[:16]}"
+
+
+def _probed(dataset: Dataset) -> Iterator[Sample]:
+    positions = np.linspace(0, len(dataset) - 1, min(_PROBED, len(dataset))).round().astype(int).tolist()
+    for position in positions:
+        with suppress(SampleError):
+            yield dataset[position]
+
+
+def _predicted_size(predictions: PredictionFormat, sample: Sample, space: LabelSpace) -> int:
+    """Bytes of the file of a prediction that is like the target; none has the ignored label."""
+    target = _as_labels(sample.target)
+    labels = np.where(target == space.ignore_label, 0, target)
+    return len(_WRITERS[predictions][1](sample.id, labels, space.mask_values))
+
+
+def _as_labels(target: Prediction) -> Prediction:
+    """A target in the place of its prediction: the objects of a frame [n, H, W] become one map."""
+    return target if target.ndim == 2 else np.asarray(target.argmax(axis=0) + target.any(axis=0), np.int32)
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:.1f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"

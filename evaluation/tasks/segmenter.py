@@ -1,0 +1,89 @@
+"""What an engine needs of a method: anything that segments a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from car_core.config import Config
+from car_core.models.weights import WeightsRecord
+from car_core.segmentation import Segmentation
+from car_core.unrefined import Unrefined
+from dataset_adapters import LabelSpace, Sample
+
+
+class Segmenter(Protocol):
+    """CaR, or another method under the same protocol."""
+
+    def segment_batch(
+        self, images: Sequence[Any], queries_per_image: Sequence[Sequence[str]], *, trace: bool = ...
+    ) -> list[Segmentation]:
+        """One segmentation an image: images uint8 [H, W, 3], a list of query texts each. trace: keep the proposals."""
+        ...
+
+    def segment_two_pass_batch(
+        self, images: Sequence[Any], things: Sequence[str], stuff: Sequence[str], *, trace: bool = ...
+    ) -> list[Segmentation]:
+        """One segmentation an image, things and stuff segmented apart; its queries are the things, then the stuff."""
+        ...
+
+
+class ConfiguredSegmenter(Segmenter, Protocol):
+    """A segmenter that says with which settings and models it works."""
+
+    weights: tuple[WeightsRecord, ...]
+
+    @property
+    def config(self) -> Config:
+        """Its settings."""
+        ...
+
+    def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
+        """The queries as a tuple. Raises QueryError for texts that it cannot segment."""
+        ...
+
+
+def smaller_passes(segmenter: object) -> tuple[str, ...]:
+    """What a segmenter ran in smaller passes because its device was out of memory; none for those that do not tell."""
+    return tuple(getattr(segmenter, "smaller_passes", ()))
+
+
+@runtime_checkable
+class Unrefining(Protocol):
+    """A segmenter whose refinement can be done apart from its models: CaR."""
+
+    def unrefined_batch(
+        self, images: Sequence[Any], queries_per_image: Sequence[Sequence[str]], *, trace: bool = False
+    ) -> list[Unrefined]:
+        """`Segmenter.segment_batch` up to the refinement."""
+        ...
+
+    def unrefined_two_pass_batch(
+        self, images: Sequence[Any], things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
+    ) -> list[Unrefined]:
+        """`Segmenter.segment_two_pass_batch` up to the refinement."""
+        ...
+
+
+def segment_samples(
+    samples: Sequence[Sample], segmenter: Segmenter, label_space: LabelSpace, *, trace: bool = False
+) -> list[Segmentation]:
+    """One segmentation a sample; things and stuff apart where the label space tells them apart.
+
+    trace: keep every step's proposals and prompted images.
+    """
+    images = [sample.image for sample in samples]
+    extra = {"trace": True} if trace else {}  # a run asks for nothing that every method need not offer
+    if label_space.stuff:
+        return segmenter.segment_two_pass_batch(images, label_space.things, label_space.stuff, **extra)
+    return segmenter.segment_batch(images, [sample.queries for sample in samples], **extra)
+
+
+def unrefined_samples(
+    samples: Sequence[Sample], segmenter: Unrefining, label_space: LabelSpace, *, trace: bool = False
+) -> list[Unrefined]:
+    """`segment_samples` up to the refinement."""
+    images = [sample.image for sample in samples]
+    if label_space.stuff:
+        return segmenter.unrefined_two_pass_batch(images, label_space.things, label_space.stuff, trace=trace)
+    return segmenter.unrefined_batch(images, [sample.queries for sample in samples], trace=trace)

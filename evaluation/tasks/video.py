@@ -1,0 +1,324 @@
+"""Video object segmentation metrics of DAVIS: region similarity J, contour accuracy F and their mean J&F.
+
+J is the IoU of an object in a frame, F the F-measure of its contour, where a contour pixel is matched if the other
+contour has a pixel within a bound (Perazzi et al., "A benchmark dataset and evaluation methodology for video object
+segmentation", CVPR 2016). Definitions and conventions are those of davis2017-evaluation. A frame contributes integers
+for every pair of a target and a predicted object; every figure comes from these, so any order and any sharding of the
+frames gives the same bits. A frame's id is "<annotation set>/<video>/<frame>".
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.tasks.records import Record, RunningMean, mean, sample_counts, split_by_status
+
+BoolMask = npt.NDArray[np.bool_]
+LabelMap = npt.NDArray[np.int32]
+
+# Greatest distance of two matched contour pixels, as a share of the image's diagonal; rounded up to whole pixels.
+BOUND = 0.008
+
+# The sets of expressions that Ref-DAVIS 2017 averages over.
+ANNOTATION_SETS = ("anno_0", "anno_1", "anno_2", "anno_3")
+
+
+class DavisTask(NamedTuple):
+    """How davis2017-evaluation scores a video: are predicted ids matched to the objects', do the end frames count?"""
+
+    matches: bool
+    end_frames: bool
+
+
+# "unsupervised" is what ReferFormer's evaluation of Ref-DAVIS runs: an expression that finds another object of the
+# video than its own is forgiven.
+DAVIS_TASKS: Mapping[str, DavisTask] = {
+    "unsupervised": DavisTask(matches=True, end_frames=True),
+    "semi-supervised": DavisTask(matches=False, end_frames=False),
+}
+
+NO_FRAME = "no frame with a known target"
+
+
+class Pair(NamedTuple):
+    """One target object and one predicted object of a frame, in pixels.
+
+    target, prediction: ids, 1 first. intersection, union: of the masks. target_contour, predicted_contour: lengths of
+    the contours. target_matched, predicted_matched: how much of each has the other within the bound.
+    """
+
+    target: int
+    prediction: int
+    intersection: int
+    union: int
+    target_contour: int
+    predicted_contour: int
+    target_matched: int
+    predicted_matched: int
+
+    @property
+    def j(self) -> float:
+        """Region similarity, 0..1; 1 where both masks are empty."""
+        return self.intersection / self.union if self.union else 1.0
+
+    @property
+    def f(self) -> float:
+        """Contour accuracy, 0..1: 1 where neither has a contour, 0 where one of them alone has."""
+        if not (self.target_contour and self.predicted_contour):
+            return float(self.target_contour == self.predicted_contour)
+        precision = self.predicted_matched / self.predicted_contour
+        recall = self.target_matched / self.target_contour
+        return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def count_sample(target: BoolMask, prediction: LabelMap, davis_task: str = "unsupervised") -> dict[str, Any]:
+    """The `counts` of one frame's record.
+
+    Args:
+        target: bool [n, H, W], the masks of the video's objects 1..n.
+        prediction: int32 [H, W], the object of each pixel, 0 for none; ids above n are none either.
+        davis_task: a key of `DAVIS_TASKS`; the counts do not depend on it.
+
+    Returns:
+        {"pairs": the fields of a `Pair` as a list of integers for each target and predicted object, in their order}.
+
+    Raises:
+        ValueError: an array has another type or number of axes, or the sizes differ.
+    """
+    if target.ndim != 3 or target.dtype != np.bool_:
+        raise ValueError(f"target must be a bool [n, H, W] array, found {target.dtype} {list(target.shape)}")
+    if prediction.ndim != 2 or prediction.dtype.kind not in "iu":
+        raise ValueError(
+            f"prediction must be an integer [H, W] array, found {prediction.dtype} {list(prediction.shape)}"
+        )
+    if target.shape[1:] != prediction.shape:
+        raise ValueError(f"target has shape {target.shape}, prediction has shape {prediction.shape}")
+    targets = [_Outlined.of(mask) for mask in target]
+    predictions = [_Outlined.of(prediction == label) for label in range(1, len(target) + 1)]
+    return {
+        "pairs": [
+            [t, p, *_compared(one, other)]
+            for t, one in enumerate(targets, start=1)
+            for p, other in enumerate(predictions, start=1)
+        ]
+    }
+
+
+def contour(mask: BoolMask) -> BoolMask:
+    """The pixels whose neighbour to the right, below, or right and below differs; bool [H, W] to bool [H, W].
+
+    This is a contour one pixel wide, half a pixel towards the origin of the true one, as in davis2017-evaluation
+    (after Martin et al.'s segmentation benchmark). The image's border is no contour.
+    """
+    beyond = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
+    return np.asarray((mask != beyond[:-1, 1:]) | (mask != beyond[1:, :-1]) | (mask != beyond[1:, 1:]))
+
+
+def bound_pixels(height: int, width: int) -> int:
+    """Greatest distance of two matched contour pixels."""
+    return math.ceil(BOUND * math.hypot(height, width))
+
+
+@dataclass(frozen=True)
+class _Outlined:
+    """A mask, its contour, and the pixels within the bound of the contour; bool [H, W] each."""
+
+    mask: BoolMask
+    contour: BoolMask
+    near: BoolMask
+
+    @classmethod
+    def of(cls, mask: BoolMask) -> _Outlined:
+        edge, radius = contour(mask), bound_pixels(*mask.shape)
+        offsets = np.arange(-radius, radius + 1)
+        disk = (offsets[:, np.newaxis] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
+        return cls(mask, edge, np.asarray(cv2.dilate(edge.astype(np.uint8), disk), np.bool_))
+
+
+def _compared(target: _Outlined, prediction: _Outlined) -> list[int]:
+    counted = (
+        target.mask & prediction.mask,
+        target.mask | prediction.mask,
+        target.contour,
+        prediction.contour,
+        target.contour & prediction.near,
+        prediction.contour & target.near,
+    )
+    return [int(pixels.sum()) for pixels in counted]
+
+
+def summarize(records: Iterable[Record], davis_task: str = "unsupervised") -> dict[str, Any]:
+    """Turn the records of a run into its metrics.
+
+    Args:
+        records: one a frame. A failed frame whose target is known carries the counts of an empty prediction; one whose
+            target is unknown carries none, and is left out.
+        davis_task: a key of `DAVIS_TASKS`.
+
+    Returns:
+        A JSON-ready dict: every key of `reductions(davis_task)` with a float in 0..1 (unrounded) or None;
+        `reductions` (what each averages over) and `undefined` (a reason for every None); `per_object` ({annotation_set,
+        video, object, predicted, j, f} each); `n_total`, `n_scored`, `n_failed` (frames); `failed`.
+
+    Raises:
+        ValueError: an id occurs twice or is of another form, counts are missing or impossible, the frames of a video
+            differ in their objects, or the option is unknown.
+    """
+    described = reductions(davis_task)
+    ok, failed = split_by_status(records)
+    objects = _objects([*ok, *failed], davis_task, {"ok", "failed"})
+    scored_only = _figures(_objects([*ok, *failed], davis_task, {"ok"}))
+    values = {**_figures(objects), "j_and_f_scored_only": scored_only["j_and_f"]}
+    return {
+        **{name: values[name] for name in described},
+        "reductions": described,
+        "undefined": {name: NO_FRAME for name in described if values[name] is None},
+        "per_object": [vars(each).copy() for each in objects],
+        **sample_counts(ok, failed),
+    }
+
+
+def reductions(davis_task: str) -> dict[str, str]:
+    """What each figure averages over, in words. Raises ValueError for an unknown option."""
+    if davis_task not in DAVIS_TASKS:
+        raise ValueError(f"davis_task: expected one of {', '.join(DAVIS_TASKS)}, found {davis_task!r}")
+    task = DAVIS_TASKS[davis_task]
+    ids = "best assignment of predicted to true objects a video" if task.matches else "predicted objects as named"
+    frames = "all frames" if task.end_frames else "all frames but a video's first and last"
+    return {
+        "j_and_f": "J&F: mean of j and f",
+        "j": (
+            "J, IoU: mean over an object's frames, over objects, over annotation sets with a frame; "
+            f"{frames}; {ids}; a failed frame counts as an empty prediction where its target is known"
+        ),
+        "f": "F, F-measure of contours within 0.008 of the diagonal: averaged as j",
+        "j_and_f_scored_only": "as j_and_f, but failed frames are left out",
+        **{f"j_and_f_{name}": f"as j_and_f, of annotation set {name} alone" for name in ANNOTATION_SETS},
+    }
+
+
+class RunningJAndF(RunningMean):
+    """The mean of the objects' J and F over the frames so far, predicted objects as named."""
+
+    def __init__(self, davis_task: str = "unsupervised") -> None:
+        super().__init__("J&F", _frame_j_and_f)
+
+
+def _frame_j_and_f(record: Record) -> float:
+    return mean([(pair.j + pair.f) / 2 for pair in _pairs(record) if pair.target == pair.prediction]) or 0.0
+
+
+@dataclass(frozen=True)
+class _Object:
+    """One object of a video under one annotation set: the predicted object held against it, its J and F."""
+
+    annotation_set: str
+    video: str
+    object: int
+    predicted: int
+    j: float
+    f: float
+
+
+def _objects(records: Sequence[Record], davis_task: str, statuses: Collection[str]) -> list[_Object]:
+    """The objects of all videos, with their J and F over the frames of these statuses."""
+    by_video: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: record.id):
+        parts = record.id.split("/")
+        if len(parts) != 3 or parts[0] not in ANNOTATION_SETS:
+            expected = f"<{ANNOTATION_SETS[0]}..{ANNOTATION_SETS[-1]}>/<video>/<frame>"
+            raise ValueError(f"record {record.id!r}: id: expected {expected}")
+        by_video[parts[0], parts[1]].append(record)
+    return [each for key, frames in sorted(by_video.items()) for each in _of_video(*key, frames, davis_task, statuses)]
+
+
+def _of_video(
+    annotation_set: str, video: str, frames: Sequence[Record], davis_task: str, statuses: Collection[str]
+) -> list[_Object]:
+    """The objects of one video from its frames in order; none where no frame has a known target."""
+    task = DAVIS_TASKS[davis_task]
+    # The end frames go first: a frame that failed must not make its neighbour one.
+    inner = frames if task.end_frames else frames[1:-1]
+    counted = [record for record in inner if record.counts and record.status in statuses]
+    table = _mean_table({record.id: _pairs(record) for record in counted}, f"{annotation_set}/{video}")
+    ids = list(range(1, math.isqrt(len(table)) + 1))
+    assigned = _best_assignment(ids, table) if task.matches else ids
+    return [
+        _Object(annotation_set, video, target, predicted, *table[target, predicted])
+        for target, predicted in zip(ids, assigned, strict=True)
+    ]
+
+
+def _mean_table(frames: Mapping[str, list[Pair]], video: str) -> dict[tuple[int, int], tuple[float, float]]:
+    """Mean J and F over the frames by target and predicted object."""
+    numbers = {len(pairs) for pairs in frames.values()}
+    if len(numbers) > 1:
+        raise ValueError(f"records of {video}: expected the same objects in all frames, found {sorted(numbers)} pairs")
+    by_pair: dict[tuple[int, int], list[Pair]] = defaultdict(list)
+    for pairs in frames.values():
+        for pair in pairs:
+            by_pair[pair.target, pair.prediction].append(pair)
+    return {
+        key: (math.fsum(p.j for p in pairs) / len(pairs), math.fsum(p.f for p in pairs) / len(pairs))
+        for key, pairs in by_pair.items()
+    }
+
+
+def _best_assignment(ids: Sequence[int], table: Mapping[tuple[int, int], tuple[float, float]]) -> list[int]:
+    """The predicted object for each target, so that the mean J&F is greatest (Hungarian algorithm)."""
+    from scipy.optimize import linear_sum_assignment
+
+    if not ids:
+        return []
+    gains = np.array([[sum(table[target, predicted]) / 2 for predicted in ids] for target in ids])
+    return [ids[column] for column in linear_sum_assignment(gains, maximize=True)[1]]
+
+
+def _figures(objects: Sequence[_Object]) -> dict[str, float | None]:
+    by_set = {name: [each for each in objects if each.annotation_set == name] for name in ANNOTATION_SETS}
+    j = {name: mean([each.j for each in own]) for name, own in by_set.items()}
+    f = {name: mean([each.f for each in own]) for name, own in by_set.items()}
+    mean_j, mean_f = (mean([value for value in by.values() if value is not None]) for by in (j, f))
+    return {
+        "j_and_f": _middle(mean_j, mean_f),
+        "j": mean_j,
+        "f": mean_f,
+        **{f"j_and_f_{name}": _middle(j[name], f[name]) for name in ANNOTATION_SETS},
+    }
+
+
+def _middle(j: float | None, f: float | None) -> float | None:
+    return None if j is None or f is None else (j + f) / 2
+
+
+def _pairs(record: Record) -> list[Pair]:
+    stored = record.counts.get("pairs")
+    if not isinstance(stored, list) or any(
+        not isinstance(row, list) or len(row) != len(Pair._fields) or any(type(n) is not int or n < 0 for n in row)
+        for row in stored
+    ):
+        raise ValueError(f"record {record.id!r}: counts: expected pairs of {len(Pair._fields)} integers >= 0 each")
+    pairs = [Pair(*row) for row in stored]
+    number = math.isqrt(len(pairs))
+    if [pair[:2] for pair in pairs] != [(t, p) for t in range(1, number + 1) for p in range(1, number + 1)]:
+        raise ValueError(f"record {record.id!r}: counts: expected a pair for each target and predicted object in order")
+    for pair in pairs:
+        if not _is_possible(pair):
+            raise ValueError(f"record {record.id!r}: counts contradict each other: {list(pair)}")
+    return pairs
+
+
+def _is_possible(pair: Pair) -> bool:
+    return (
+        pair.intersection <= pair.union
+        and pair.target_matched <= pair.target_contour
+        and pair.predicted_matched <= pair.predicted_contour
+    )

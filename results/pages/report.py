@@ -1,0 +1,248 @@
+"""The page of a run, from its header, its records and what only the evaluation can tell."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from results.atomic import write_atomically
+from results.pages.gallery import SampleShown, SegmentationShown, fitted
+from results.run_directory.schema import RunHeader, SampleRecord
+from results.run_directory.store import RunDirectory, StoreError
+from results.strict_json import dumps
+from results.tables.render import Table, text_cells, visible, without_empty_columns
+from results.tables.run import HEADLINES, comparison_table, failed_table, metrics_table
+from results.tables.run_notes import failures, is_car, method_label, remarks, run_facts
+
+MAX_BYTES = 10_000_000
+_PICTURE_BYTES = 9_000_000
+_BINS = 10
+_MIN_BARS, _MAX_BARS = 6, 16  # of a histogram; larger values share the last
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Pixels of one class that were given another. share: of the target class's pixels, in 0..1."""
+
+    target: str
+    predicted: str
+    pixels: int
+    share: float
+
+
+@dataclass(frozen=True)
+class ReportDetails:
+    """What the report needs beside the run directory.
+
+    figures: each sample's own headline figure, None where undefined. figure_words: what it is, in words. confusions:
+    the most frequent ones first. gallery: samples to show. gallery_note: why there is none, or how it was made.
+    """
+
+    figures: Sequence[float | None]
+    figure_words: str
+    confusions: Sequence[Confusion] = ()
+    gallery: Sequence[SampleShown] = ()
+    gallery_note: str = ""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A labelled bar. share: its length in 0..1. text: the figure shown with it. hint: shown on hovering."""
+
+    label: str
+    share: float
+    text: str
+    hint: str = ""
+
+
+def write_report(
+    run_dir: str | os.PathLike[str], details: ReportDetails, header: RunHeader | None = None, *, out: Path | None = None
+) -> Path:
+    """Write the report of a run (``report.html`` in its directory unless ``out`` says otherwise); returns its path.
+
+    header: in place of what run.json says. Raises StoreError for a damaged run, and for one that names a table or
+    column that the paper's data does not have; OSError where it cannot be written.
+    """
+    run = RunDirectory(run_dir)
+    path = out or run.path / "report.html"
+    try:
+        page = report_html(header or run.read_header(), run.read_records(), details)
+    except ValueError as error:
+        raise StoreError(f"{run.header_path}: {error}") from error
+    write_atomically(path, page)
+    return path
+
+
+def report_html(header: RunHeader, records: Sequence[SampleRecord], details: ReportDetails) -> str:
+    """The report as one HTML page below `MAX_BYTES`, without any reference to the network.
+
+    All texts of the run, the data set and the user are escaped; what could steer a terminal or reorder a line is shown
+    as its code point.
+    """
+    environment = _environment()
+    script = _source(environment, "report.js")
+    template = environment.get_template("report.html")
+    return template.render(
+        **_run_context(header),
+        **_chart_context(header, records, details),
+        gallery=fitted(details.gallery, _PICTURE_BYTES),
+        gallery_note=details.gallery_note,
+        style=Markup(_source(environment, "steps.css") + _source(environment, "report.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+    )
+
+
+def segmentation_html(found: SegmentationShown) -> str:
+    """One segmented image as a part of a page, to stand beside `segmentation_css`; escaped as `report_html`."""
+    return _environment().get_template("segmentation.html").render(found=found)
+
+
+def segmentation_css() -> str:
+    """What `segmentation_html` looks like; a dark page has the class `dark` on its body."""
+    return _source(_environment(), "steps.css")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("results.pages", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters.update(text=lambda value: visible(str(value), limit=1000), percent=_percent)
+    return environment
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _run_context(header: RunHeader) -> dict[str, Any]:
+    headline = HEADLINES[header.benchmark.task]
+    tables = [comparison_table(header, cell=header.benchmark.paper), metrics_table(header)]
+    comparison, metrics = (_html_table(table) for table in tables)
+    difference = tables[0].frame.loc[tables[0].frame["metric"] == headline.metric, "difference"]
+    return {
+        "title": f"{header.benchmark.name}: {method_label(header)}",
+        "header": header,
+        "headline": headline.metric,
+        "figure": header.metrics.get(headline.metric),
+        "difference": None if difference.isna().all() else float(difference.iloc[-1]),
+        "cautions": [*filter(None, [remarks(header), failures(header)])],
+        "comparison": comparison,
+        "metrics": metrics,
+        "failed": _html_table(failed_table(header)),
+        "facts": run_facts(header),
+        "switches": _switches(header),
+    }
+
+
+def _chart_context(header: RunHeader, records: Sequence[SampleRecord], details: ReportDetails) -> dict[str, Any]:
+    ok = [record for record in records if record.status == "ok"]
+    return {
+        "classes": _class_bars(header),
+        "absent": [entry["name"] for entry in header.metrics.get("per_class", ()) if entry["iou"] is None],
+        "confusions": [
+            (item.target, Bar(item.predicted, item.share, _percent(item.share), f"{item.pixels} pixels"))
+            for item in details.confusions
+        ],
+        "scored": bool(ok),
+        "figure_words": details.figure_words,
+        "figures": _figure_bars([figure for figure in details.figures if figure is not None]),
+        "recurs": is_car(header),
+        "steps": _count_bars([record.steps for record in ok], least=1),
+        "surviving": _count_bars([len(record.queries_kept) for record in ok], least=0),
+        "stages": _stage_bars(header.timings.seconds_by_stage, len(records)),
+    }
+
+
+def _class_bars(header: RunHeader) -> list[Bar]:
+    known = [entry for entry in header.metrics.get("per_class", ()) if entry["iou"] is not None]
+    return [
+        Bar(
+            entry["name"],
+            entry["iou"],
+            _percent(entry["iou"]),
+            f"{entry['target_pixels']} pixels in the target, {entry['predicted_pixels']} predicted, "
+            f"{entry['intersection_pixels']} in both",
+        )
+        for entry in sorted(known, key=lambda entry: -entry["iou"])
+    ]
+
+
+def _figure_bars(figures: Sequence[float]) -> list[Bar]:
+    """A histogram over 0..1 in ten bins, the last one closed."""
+    counts = Counter(min(int(figure * _BINS), _BINS - 1) for figure in figures)
+    most = max(counts.values(), default=1)
+    return [
+        Bar(f"{100 * place // _BINS}", counts[place] / most, str(counts[place]), f"{counts[place]} samples")
+        for place in range(_BINS)
+    ]
+
+
+def _count_bars(values: Sequence[int], *, least: int) -> list[Bar]:
+    """How often each number occurs, from the least possible one on; past `_MAX_BARS` bars the rest share one."""
+    if not values:
+        return []
+    high = max(values)
+    last = min(max(high, least + _MIN_BARS - 1), least + _MAX_BARS - 1)
+    counts = Counter(min(value, last) for value in values)
+    most = max(counts.values())
+    return [
+        Bar(
+            f"{value}+" if value == last < high else str(value),
+            counts[value] / most,
+            str(counts[value]),
+            f"{counts[value]} of {len(values)} samples",
+        )
+        for value in range(least, last + 1)
+    ]
+
+
+def _stage_bars(seconds_by_stage: Mapping[str, float], n_records: int) -> list[Bar]:
+    total = sum(seconds_by_stage.values())
+    if not total or not n_records:
+        return []
+    stages = sorted(seconds_by_stage.items(), key=lambda stage: -stage[1])
+    return [
+        Bar(name, seconds / total, f"{seconds / n_records:.3f} s a sample", f"{seconds:.1f} s in all")
+        for name, seconds in stages
+    ]
+
+
+def _switches(header: RunHeader) -> list[dict[str, Any]]:
+    """Every switch with value and source, those that the user set first."""
+    rows = [
+        {"name": name, "value": _json(value), "source": header.config_sources[name]}
+        for name, value in header.config.items()
+    ]
+    return sorted(rows, key=lambda row: row["source"] != "user")
+
+
+def _html_table(table: Table) -> dict[str, Any]:
+    shown = without_empty_columns(table)
+    return {
+        "title": shown.title,
+        "columns": [(column.heading, column.kind) for column in shown.columns],
+        "rows": text_cells(shown),
+        "notes": shown.notes,
+    }
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _json(value: Any) -> str:
+    return dumps(value)

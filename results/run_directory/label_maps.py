@@ -1,0 +1,44 @@
+"""Label maps as indexed PNG files, as DAVIS has them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from results.run_directory.sample_files import write_sample_file
+
+
+def write_label_map(path: Path, labels: npt.NDArray[np.int32]) -> None:
+    """Write labels as `encode_label_map` has them, making the folders above the file.
+
+    Raises ValueError for labels that a palette cannot hold, OSError if the file cannot be written.
+    """
+    write_sample_file(path, encode_label_map(labels))
+
+
+def encode_label_map(labels: npt.NDArray[np.int32]) -> bytes:
+    """Labels [H, W] in 0..255 as a palette PNG whose indices they are. Raises ValueError for others."""
+    if labels.size and not (labels.min() >= 0 and labels.max() <= 255):
+        raise ValueError(f"label map: expected labels 0..255, found {labels.min()}..{labels.max()}")
+    image, content = Image.fromarray(labels.astype(np.uint8)), io.BytesIO()
+    image.putpalette(palette())
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+def palette() -> list[int]:
+    """The colors of Pascal VOC and DAVIS for 256 labels, r, g, b each in 0..255.
+
+    The three lowest bits of a label are the highest bits of red, green and blue, the next three those below them, ...
+    """
+    colors = np.zeros((256, 3), np.int64)
+    labels = np.arange(256)
+    for bit in range(8):
+        for channel in range(3):
+            colors[:, channel] |= ((labels >> channel) & 1) << (7 - bit)
+        labels >>= 3
+    return [int(value) for value in colors.ravel()]

@@ -1,0 +1,88 @@
+"""One writer a folder: a lock that ends with its process, whatever ended that."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+from typing import TextIO
+
+from results import strict_json
+from results.run_directory.schema import utc_now
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+LOCK_FILE = ".lock"
+_HELD_ELSEWHERE = (errno.EACCES, errno.EAGAIN)
+_held: set[str] = set()  # such locks belong to the process: a second one here would succeed, and end the first
+
+
+class LockedError(Exception):
+    """Another writer holds the lock; the message names its process and host."""
+
+
+class FolderLock:
+    """The lock of one folder, on its file `LOCK_FILE`, which stays there and names the last holder.
+
+    The system frees it with its process, so nothing is left to clean up after a kill. Where the file system or the
+    platform has no such locks there is none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOCK_FILE
+        self._stream: TextIO | None = None
+
+    def acquire(self) -> None:
+        """Take the lock; again by its holder does nothing.
+
+        Raises:
+            LockedError: another writer has it.
+            OSError: the file cannot be written.
+        """
+        if self._stream:
+            return
+        if self._key in _held:
+            raise LockedError(f"{self._path.parent} is in use by another run of this process")
+        stream = open(self._path, "a+", encoding="utf-8")  # noqa: SIM115
+        try:
+            self._lock(stream)
+            stream.truncate(0)
+            stream.write(strict_json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": utc_now()}))
+            stream.flush()
+        except BaseException:  # whatever ends this, Ctrl-C included: the lock must not stay behind
+            stream.close()
+            raise
+        self._stream = stream
+        _held.add(self._key)
+
+    def release(self) -> None:
+        """Give it back, if it is held."""
+        if self._stream:
+            self._stream.close()
+            self._stream = None
+            _held.discard(self._key)
+
+    @property
+    def _key(self) -> str:
+        return os.path.realpath(self._path)
+
+    def _lock(self, stream: TextIO) -> None:
+        try:
+            if fcntl:
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _HELD_ELSEWHERE:
+                raise LockedError(f"{self._path.parent} is in use by {_holder(stream)}") from None
+
+
+def _holder(stream: TextIO) -> str:
+    stream.seek(0)
+    try:
+        found = strict_json.loads(stream.read())
+        return f"process {found['pid']} on host {found['host']} since {found['since']}"
+    except (ValueError, KeyError, TypeError):  # it has not written its name yet
+        return "another process"

@@ -1,0 +1,324 @@
+"""A run directory on disk: run.json replaced atomically, samples.jsonl appended line by line.
+
+A killed process leaves at worst one torn last line, which is dropped and its sample redone.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pydantic import ValidationError
+
+from results import strict_json
+from results.atomic import named_errors, write_atomically
+from results.run_directory.lock import FolderLock, LockedError
+from results.run_directory.sample_files import FOLDERS
+from results.run_directory.schema import SCHEMA_VERSION, RunHeader, SampleRecord, others, utc_now
+
+_ABSENT = object()
+
+
+class StoreError(Exception):
+    """A run directory cannot be used as asked; the message names the path and what is wrong."""
+
+
+class RunDirectory:
+    """One run on disk.
+
+    Resuming needs the same identity. When an id has several lines in samples.jsonl, the last one wins: that
+    is how a failed sample is redone.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.header_path = self.path / "run.json"
+        self.samples_path = self.path / "samples.jsonl"
+        self._stream: io.FileIO | None = None
+        self._lock = FolderLock(self.path)
+
+    def start(self, header: RunHeader, *, fresh: bool = False) -> dict[str, SampleRecord]:
+        """Create the run, or open the one that is here; returns the finished records to reuse, by id.
+
+        The run.json of one that is here stays as it is: `go_on` says that work begins. With `fresh`, what is here is
+        set aside first (see `set_aside`). The folder is locked until `close`.
+
+        Raises:
+            StoreError: another process works here, or another identity or unreadable files are here.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except LockedError as error:
+            raise StoreError(f"{error}: wait for it, end it, or choose another folder") from None
+        if fresh:
+            self.set_aside()
+        if not self.header_path.exists():
+            self.create(header)
+            return {}
+        return self.open_for_resume(header.identity_fields)
+
+    def go_on(self, header: RunHeader) -> None:
+        """Replace run.json by the header of a start that adds records to those that are here.
+
+        The run keeps its created_at, the time spent so far, the peak memory, and the environments behind its records.
+
+        Raises:
+            StoreError: as `read_header` and `write_header`.
+        """
+        before = self.read_header()
+        behind = [*before.other_environments, before.environment] if self._has_records() else []
+        kept = {
+            "created_at": before.created_at,
+            "timings": before.timings,
+            "memory": before.memory,
+            "other_environments": others(header.environment, [*behind, *header.other_environments]),
+        }
+        self.write_header(header.model_copy(update=kept))
+
+    def keep_header(self) -> Path:
+        """Copy run.json to a name with the time added, which is returned."""
+        kept = Path(f"{self.header_path}.{_unused_stamp([self.header_path])}")
+        write_atomically(kept, self.header_path.read_bytes())
+        return kept
+
+    def create(self, header: RunHeader) -> None:
+        """Make the folder and write run.json.
+
+        Raises:
+            StoreError: the folder holds a run or records already.
+        """
+        for path in (self.header_path, self.samples_path):
+            if path.exists():
+                raise StoreError(f"{path} exists already; resume that run or start fresh")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_header(header)
+
+    def open_for_resume(self, identity_fields: Mapping[str, Any]) -> dict[str, SampleRecord]:
+        """Check that the run here has the same identity; returns its finished records by id, in order of writing.
+
+        A failed record is not returned, so its sample is redone. A torn last line is cut off.
+
+        Raises:
+            StoreError: no run here, another identity (naming the fields that differ), or damaged files.
+        """
+        stored = self.read_header()
+        if stored.identity != strict_json.identity_of(identity_fields):
+            changed = "; ".join(differences(stored.identity_fields, identity_fields))
+            remedy = "choose another folder (--out), or --fresh, which sets it aside"
+            raise StoreError(f"{self.path} holds a run of another identity: {changed}; {remedy}")
+        records, end = _scan(self.samples_path)
+        self._cut_samples(end)
+        line = {record.id: number for number, record in enumerate(records)}
+        winners = sorted(_last_wins(records).values(), key=lambda record: line[record.id])
+        return {record.id: record for record in winners if record.status == "ok"}
+
+    def append(self, record: SampleRecord) -> None:
+        """Add one record and hand it to the operating system, so that a killed process does not lose it.
+
+        Raises:
+            StoreError: the record holds NaN, infinity or a type that JSON lacks.
+            OSError: it could not be written; what was written of it is taken back.
+        """
+        try:
+            line = strict_json.dumps(record.model_dump()) + "\n"
+        except ValueError as error:
+            raise StoreError(f"{self.samples_path}: record {record.id!r}: {error}") from error
+        stream = self._open_samples()
+        end = stream.seek(0, os.SEEK_END)
+        try:
+            with named_errors(self.samples_path):
+                _write_all(stream, line.encode("ascii"))
+        except BaseException:  # whatever ends this, Ctrl-C included: half a line must not stay
+            # Half a line followed by the next record would damage the middle of the file.
+            stream.truncate(end)
+            raise
+
+    def write_header(self, header: RunHeader) -> None:
+        """Replace run.json as a whole and set its updated_at; a reader sees the old file or the new one.
+
+        Raises:
+            StoreError: the header does not fit the schema (after `model_copy`) or holds NaN or infinity.
+        """
+        fields = header.model_dump() | {"updated_at": utc_now()}
+        try:
+            text = strict_json.dumps(RunHeader.model_validate(fields).model_dump(), indent=1) + "\n"
+        except ValueError as error:
+            raise StoreError(f"{self.header_path}: {one_line(error)}") from error
+        write_atomically(self.header_path, text)
+
+    def read_header(self) -> RunHeader:
+        """Read run.json.
+
+        Raises:
+            StoreError: it is missing, not JSON, of a newer schema version, or does not fit the schema.
+        """
+        try:
+            fields = strict_json.loads(self.header_path.read_bytes())
+            _require_known_version(fields)
+            return RunHeader.model_validate(fields)
+        except FileNotFoundError as error:
+            raise StoreError(f"{self.header_path}: no such file, so no run is here") from error
+        except NotADirectoryError:
+            raise StoreError(f"{self.path}: expected the folder of a run, found a file") from None
+        except ValueError as error:
+            raise StoreError(f"{self.header_path}: {one_line(error)}") from error
+
+    def read_records(self) -> list[SampleRecord]:
+        """All records, one an id (the last wins), in the order in which ids first appear; only reads.
+
+        Raises:
+            StoreError: a line other than a torn last one is damaged.
+        """
+        return list(_last_wins(_scan(self.samples_path)[0]).values())
+
+    def set_aside(self) -> list[Path]:
+        """Rename every file and folder of the run by adding the time; returns the new paths. Nothing is deleted."""
+        self._close_samples()
+        # run.json last: when killed in between, the folder still says what run the records are from.
+        present = sorted(
+            (path for path in self.path.glob("*") if path.name in _RUN_FILES),
+            key=lambda path: path == self.header_path,
+        )
+        stamp = _unused_stamp(present)
+        return [path.rename(f"{path}.{stamp}") for path in present]
+
+    def close(self) -> None:
+        """Close samples.jsonl and free the lock; appending again opens the file again, without a lock."""
+        self._close_samples()
+        self._lock.release()
+
+    def _close_samples(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open_samples(self) -> io.FileIO:
+        if self._stream is None:
+            self._cut_samples(_scan(self.samples_path)[1])
+            self._stream = open(self.samples_path, "ab", buffering=0)  # noqa: SIM115
+        return self._stream
+
+    def _cut_samples(self, end: int) -> None:
+        if self.samples_path.exists() and self.samples_path.stat().st_size > end:
+            os.truncate(self.samples_path, end)
+
+    def _has_records(self) -> bool:
+        return self.samples_path.exists() and self.samples_path.stat().st_size > 0
+
+
+_RUN_FILES = {"run.json", "samples.jsonl", "table.md", "table.csv", "report.html", *FOLDERS}
+
+
+def _write_all(stream: io.FileIO, data: bytes) -> None:
+    # A raw write may take only part of the data, for example on a disk that is nearly full.
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]
+
+
+def _scan(path: Path) -> tuple[list[SampleRecord], int]:
+    """All records of a file (none if it is missing), and the byte offset where its last good line ends."""
+    records: list[SampleRecord] = []
+    end = 0
+    if not path.exists():
+        return records, end
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                fields = _whole_line(line)
+            except ValueError as error:
+                if not stream.read(1):
+                    break
+                raise StoreError(f"{path}, line {number}: damaged ({error})") from error
+            records.append(_record(fields, f"{path}, line {number}"))
+            end += len(line)
+    return records, end
+
+
+def _whole_line(line: bytes) -> Any:
+    # The newline is written last, so a line without it was cut short even where it happens to be JSON.
+    if not line.endswith(b"\n"):
+        raise ValueError("no end of line")
+    return strict_json.loads(line)
+
+
+def _record(fields: Any, where: str) -> SampleRecord:
+    try:
+        return SampleRecord.model_validate(fields)
+    except ValidationError as error:
+        raise StoreError(f"{where}: {one_line(error)}") from error
+
+
+def _last_wins(records: list[SampleRecord]) -> dict[str, SampleRecord]:
+    return {record.id: record for record in records}
+
+
+def _require_known_version(fields: Any) -> None:
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if not isinstance(version, int):
+        raise ValueError("not a run header: no schema_version")
+    if version > SCHEMA_VERSION:
+        raise ValueError(f"schema_version {version} is newer than {SCHEMA_VERSION}, the newest this program reads")
+
+
+def one_line(error: Exception) -> str:
+    """What is wrong with a file's contents, on one line: field and message of each fault."""
+    if isinstance(error, ValidationError):
+        parts = ((".".join(map(str, item["loc"])), item["msg"]) for item in error.errors())
+        return "; ".join(f"{key}: {message}" if key else message for key, message in parts)
+    return str(error)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Each dotted key whose JSON differs, with both values: "key is old there, new now"."""
+    before, now = _flatten(old), _flatten(new)
+    return [
+        f"{key} is {_shown(before.get(key, _ABSENT))} there, {_shown(now.get(key, _ABSENT))} now"
+        for key in dict.fromkeys([*before, *now])
+        if _shown_exactly(before.get(key, _ABSENT)) != _shown_exactly(now.get(key, _ABSENT))
+    ]
+
+
+def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in fields.items():
+        if isinstance(value, dict) and value:
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _shown_exactly(value: Any) -> str:
+    # As JSON, because that is what is hashed: a tuple equals a list there, and 1 differs from True.
+    return "absent" if value is _ABSENT else strict_json.dumps(value)
+
+
+def _shown(value: Any) -> str:
+    text = _shown_exactly(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _unused_stamp(paths: list[Path]) -> str:
+    base = utc_now().replace("+00:00", "Z").replace(":", "").replace("-", "")
+    stamp, n = base, 1
+    while any(path.with_name(f"{path.name}.{stamp}").exists() for path in paths):
+        n += 1
+        stamp = f"{base}-{n}"
+    return stamp

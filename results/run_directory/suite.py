@@ -1,0 +1,151 @@
+"""A suite's folder: suite.json says which runs belong together, table.md and table.csv show their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from results import strict_json
+from results.atomic import write_atomically
+from results.run_directory.schema import RunHeader
+from results.run_directory.store import RunDirectory, StoreError, one_line
+from results.tables.render import Table, to_csv, to_markdown
+
+SUITE_FILE = "suite.json"
+SuiteKind: TypeAlias = Literal["runs", "methods"]
+SuiteStatus: TypeAlias = Literal["running", "complete", "incomplete"]
+
+
+class SuiteIndex(BaseModel):
+    """suite.json: the runs of a suite by name, as paths relative to its folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    schema_version: Literal[1] = 1
+    """Version of this schema."""
+    suite: str
+    """Name of the suite."""
+    title: str
+    """Heading of its table."""
+    status: SuiteStatus = "complete"
+    """As that of a run, over all runs of the suite."""
+    runs: dict[str, str | None] = Field(min_length=1)
+    """Folder of each run by the run's name, relative to the suite's; null for one that has not begun."""
+    points: dict[str, dict[str, Any]] = {}
+    """Of a sweep: what each run sets."""
+    paper: dict[str, float] = {}
+    """Of a sweep: the paper's figure for a run, percent."""
+    kind: SuiteKind = "runs"
+    """methods: the runs are of one benchmark with one method each, every one in a process of its own."""
+    request: str | None = None
+    """Hash of what was asked for and of the code: a start with the same one goes on with the runs named here."""
+
+
+def write_suite(path: Path, index: SuiteIndex) -> tuple[Path, Path]:
+    """Write suite.json, table.md and table.csv; returns the paths of the tables.
+
+    Raises:
+        StoreError: a run is unreadable, or one of a complete suite is missing.
+    """
+    write_suite_index(path, index)
+    return write_suite_tables(path)
+
+
+def write_suite_index(path: Path, index: SuiteIndex) -> None:
+    """Write suite.json alone."""
+    path.mkdir(parents=True, exist_ok=True)
+    write_atomically(path / SUITE_FILE, strict_json.dumps(index.model_dump(), indent=1) + "\n")
+
+
+def write_suite_tables(path: Path) -> tuple[Path, Path]:
+    """Write table.md and table.csv anew from suite.json and the runs; returns both paths. Raises StoreError."""
+    table = read_suite_table(path)
+    pages = {path / "table.md": to_markdown(table), path / "table.csv": to_csv(table)}
+    for page, text in pages.items():
+        write_atomically(page, text)
+    markdown, csv = pages
+    return markdown, csv
+
+
+def read_suite_table(path: Path) -> Table:
+    """The figures of a suite's runs; of an unfinished one, those of its finished runs, and which are missing.
+
+    Raises StoreError.
+    """
+    from results.tables.methods import methods_table
+    from results.tables.run import suite_table
+    from results.tables.sweep import sweep_table
+
+    index, headers = read_suite_index(path), read_runs(path)
+    if index.points:
+        table = sweep_table(index.title, headers, index.points, index.paper)
+    else:
+        table = (methods_table if index.kind == "methods" else suite_table)(index.title, headers)
+    missing = [name for name in index.runs if name not in headers]
+    return _unfinished(table, missing, len(index.runs)) if missing else table
+
+
+def _unfinished(table: Table, missing: Sequence[str], count: int) -> Table:
+    title = f"Unfinished, {count - len(missing)} of {count} runs: {table.title}"  # first, as long titles are cut
+    return replace(table, title=title, notes=(*table.notes, f"Missing: {', '.join(missing)}."))
+
+
+def is_suite(path: Path) -> bool:
+    """Whether a folder is a suite's."""
+    return (path / SUITE_FILE).exists()
+
+
+def read_runs(path: Path) -> dict[str, RunHeader]:
+    """The runs of a suite by name, or the one run of a run directory under its benchmark's name.
+
+    Of an unfinished suite, the runs that are finished.
+
+    Raises:
+        StoreError: there is neither, or a file is unreadable.
+    """
+    if not is_suite(path):
+        header = RunDirectory(path).read_header()
+        return {header.benchmark.name: header}
+    return {name: RunDirectory(run).read_header() for name, run in run_paths(path).items()}
+
+
+def run_paths(path: Path) -> dict[str, Path]:
+    """The folders of a suite's runs by name, or that of the one run there under its own.
+
+    Of an unfinished suite, the runs that are finished. Raises StoreError.
+    """
+    if not is_suite(path):
+        return {path.name: path}
+    index = read_suite_index(path)
+    folders = {name: path / run for name, run in index.runs.items() if run is not None}
+    return {name: run for name, run in folders.items() if index.status == "complete" or _is_finished(run)}
+
+
+def missing_runs(path: Path) -> list[str]:
+    """The names of a suite's runs that are not finished; none for a run directory. Raises StoreError."""
+    finished = run_paths(path)
+    return [name for name in read_suite_index(path).runs if name not in finished] if is_suite(path) else []
+
+
+def require_finished(path: Path) -> None:
+    """Raise StoreError, naming them, where runs of a suite are missing."""
+    if missing := missing_runs(path):
+        raise StoreError(f"{path}: expected a finished suite, found none of its runs {', '.join(missing)}")
+
+
+def _is_finished(run: Path) -> bool:
+    store = RunDirectory(run)
+    return store.header_path.exists() and store.read_header().status == "complete"
+
+
+def read_suite_index(path: Path) -> SuiteIndex:
+    """suite.json of a suite's folder. Raises StoreError: there is none, or it is damaged."""
+    file = path / SUITE_FILE
+    try:
+        return SuiteIndex.model_validate(strict_json.loads(file.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{file}: {one_line(error)}") from None

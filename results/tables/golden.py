@@ -1,0 +1,208 @@
+"""Golden files: the figures that runs are expected to give, and how far each may lie from them.
+
+A golden names the weights, data and settings behind its figures, so that other ones are an error and not a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from results import strict_json
+from results.atomic import write_atomically
+from results.run_directory.schema import RunHeader, Sha256
+from results.run_directory.store import StoreError, one_line
+from results.tables.render import Column, Table
+from results.tables.run import typed_frame
+from results.tables.run_notes import user_settings
+
+MINIATURE = Path(__file__).parents[1] / "golden" / "mini.json"
+"""The figures expected of the suite `mini`, which are in the package as the miniature is."""
+
+# Figures of a run that are no metrics: how many samples stand behind those.
+_COUNTS = ("n_total", "n_failed")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Figure(_Model):
+    expected: float | None
+    """The metric in 0..1 or the count; null where it is undefined."""
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
+    """Largest difference that is no change."""
+
+
+class GoldenRun(_Model):
+    benchmark: str
+    """Name of the benchmark."""
+    dataset: str
+    """Fingerprint of its data set."""
+    weights: dict[str, Sha256 | None]
+    """sha256 of the weights by role; null where no file exists."""
+    settings: list[str] | None = None
+    """The switches that the user set, as key=value; null in files of before they were kept: any."""
+    figures: dict[str, Figure] = Field(min_length=1)
+    """Every metric of the run, and the counts of samples."""
+
+    def exact(self) -> GoldenRun:
+        """The same without any tolerance."""
+        figures = {name: Figure(expected=figure.expected) for name, figure in self.figures.items()}
+        return self.model_copy(update={"figures": figures})
+
+
+class Golden(_Model):
+    """A golden file: the expected runs by name."""
+
+    schema_version: Literal[1] = 1
+    runs: dict[str, GoldenRun] = Field(min_length=1)
+
+    def exact(self) -> Golden:
+        """The same without any tolerance, for the machine that the figures were made on."""
+        return self.model_copy(update={"runs": {name: run.exact() for name, run in self.runs.items()}})
+
+    def without(self, names: Collection[str]) -> Golden:
+        """The same without some of its runs."""
+        return self.model_copy(update={"runs": {name: run for name, run in self.runs.items() if name not in names}})
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One figure of one run. expected and found are None where the figure is absent or undefined."""
+
+    run: str
+    figure: str
+    expected: float | None
+    found: float | None
+    tolerance: float
+
+    @property
+    def changed(self) -> bool:
+        """Whether the two differ by more than the tolerance, or one is absent or undefined and the other is not."""
+        if self.expected is None or self.found is None:
+            return self.expected is not self.found
+        return abs(self.found - self.expected) > self.tolerance
+
+
+def read_golden(path: Path) -> Golden:
+    """Read a golden file. Raises StoreError, naming the field, for a missing, damaged or newer one."""
+    try:
+        return Golden.model_validate(strict_json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        raise StoreError(f"{path}: expected a golden file, found none; --update writes one") from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: {one_line(error)}") from None
+
+
+def write_golden(path: Path, headers: Mapping[str, RunHeader], *, tolerance: float | None = None) -> Golden:
+    """Make the figures of finished runs the expected ones.
+
+    tolerance: of every metric; None keeps that of each figure in the file that is replaced, 0 for a new one. Counts of
+    samples have none. Raises StoreError for an unfinished run, for a file there that cannot be read, and for one with
+    runs that would be lost.
+    """
+    before = read_golden(path).runs if path.exists() else {}
+    if lost := before.keys() - headers.keys():
+        raise StoreError(f"{path}: expected all its runs, found no {', '.join(sorted(lost))}; remove it to start anew")
+    runs = {name: _golden_run(name, header, before.get(name), tolerance) for name, header in headers.items()}
+    golden = Golden(runs=runs)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, strict_json.dumps(golden.model_dump(), indent=1) + "\n")
+    return golden
+
+
+def compare(golden: Golden, headers: Mapping[str, RunHeader]) -> list[Comparison]:
+    """Every figure of the golden and of the runs, side by side.
+
+    Raises StoreError, naming run and field, unless the runs are those of the golden, finished, of the same benchmark,
+    data, weights and settings.
+    """
+    if golden.runs.keys() != headers.keys():
+        expected, found = (", ".join(names) for names in (golden.runs, headers))
+        raise StoreError(f"runs: expected {expected} as in the golden file, found {found}")
+    for name, header in headers.items():
+        _require_same_origin(name, golden.runs[name], header)
+    return [item for name, header in headers.items() for item in _compare_run(name, golden.runs[name], header)]
+
+
+def of_one_run(golden: Golden, header: RunHeader, name: str) -> tuple[Golden, dict[str, RunHeader]]:
+    """A single run and the part of the golden that it is held against: the run of that name, or of its benchmark.
+
+    Raises StoreError where the golden has neither.
+    """
+    found = next((own for own in (name, header.benchmark.name) if own in golden.runs), None)
+    if found is None:
+        raise StoreError(f"run: expected one of {', '.join(golden.runs)} as in the golden file, found {name}")
+    return golden.model_copy(update={"runs": {found: golden.runs[found]}}), {found: header}
+
+
+def comparison_of_figures(comparisons: list[Comparison], golden: str) -> Table:
+    """A row a figure: expected, found, tolerance, and ok or CHANGED. Metrics are in 0..1."""
+    columns = (
+        Column("run", "run"),
+        Column("figure", "figure"),
+        Column("expected", "expected", "figure"),
+        Column("found", "found", "figure"),
+        Column("tolerance", "tolerance", "tolerance"),
+        Column("verdict", "verdict"),
+    )
+    rows = [{**vars(item), "verdict": "CHANGED" if item.changed else "ok"} for item in comparisons]
+    return Table(f"Beside {golden}", columns, typed_frame(rows, columns))
+
+
+def _golden_run(name: str, header: RunHeader, before: GoldenRun | None, tolerance: float | None) -> GoldenRun:
+    _require_complete(name, header)
+    old = before.figures if before else {}
+    figures = {
+        figure: Figure(expected=value, tolerance=_tolerance(figure, old.get(figure), tolerance))
+        for figure, value in _figures(header)
+    }
+    return GoldenRun(figures=figures, **_origin(header))
+
+
+def _tolerance(figure: str, before: Figure | None, given: float | None) -> float:
+    if figure in _COUNTS:
+        return 0.0
+    return given if given is not None else before.tolerance if before else 0.0
+
+
+def _origin(header: RunHeader) -> dict[str, Any]:
+    return {
+        "benchmark": header.benchmark.name,
+        "dataset": header.benchmark.dataset.fingerprint,
+        "weights": {entry.role: entry.sha256 for entry in header.weights},
+        "settings": sorted(user_settings(header)),
+    }
+
+
+def _figures(header: RunHeader) -> Iterator[tuple[str, float | None]]:
+    """Name and value of every figure, counts first."""
+    yield from ((name, float(getattr(header.counts, name))) for name in _COUNTS)
+    yield from ((name, header.metrics.get(name)) for name in header.metrics.get("reductions", {}))
+
+
+def _require_complete(name: str, header: RunHeader) -> None:
+    if header.status != "complete":
+        raise StoreError(f"{name}: expected a finished run, found one that is {header.status}")
+
+
+def _require_same_origin(name: str, golden: GoldenRun, header: RunHeader) -> None:
+    _require_complete(name, header)
+    for field, found in _origin(header).items():
+        expected = getattr(golden, field)
+        if expected is not None and found != expected:
+            raise StoreError(f"{name}: {field}: expected {expected} as in the golden file, found {found} in the run")
+
+
+def _compare_run(name: str, golden: GoldenRun, header: RunHeader) -> Iterator[Comparison]:
+    found = dict(_figures(header))
+    for figure in dict.fromkeys([*golden.figures, *found]):
+        known = golden.figures.get(figure, Figure(expected=None))
+        yield Comparison(name, figure, known.expected, found.get(figure), known.tolerance)

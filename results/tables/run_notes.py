@@ -1,0 +1,200 @@
+"""What a reader needs to know about a run beside its figures, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from results.run_directory.schema import Environment, RunHeader, WeightsInfo
+from results.tables.render import escape_markdown
+
+METHOD_TITLES: Mapping[str, str] = {
+    "car": "CaR",
+    "clip": "CLIP",
+    "maskclip": "MaskCLIP",
+    "sclip": "SCLIP",
+    "clearclip": "ClearCLIP",
+    "naclip": "NACLIP",
+    "proxyclip": "ProxyCLIP",
+    "clip-es": "CLIP-ES",
+}
+"""How tables name the methods of `car eval --method`."""
+_SAMPLE_NOUNS = {"semantic": "images"}
+_MODEL_FIELDS = ("proposal_model", "classifier_model")
+
+
+def method_label(header: RunHeader) -> str:
+    """The row label of a run: method, profile and names of the weights."""
+    profile = [f"{header.config.get('profile', 'unknown')} profile"] if is_car(header) else []
+    return ", ".join([method_name(header), *profile, _weights(header.weights)])
+
+
+def is_car(header: RunHeader) -> bool:
+    """Whether the method is CaR, which alone has profiles and a recurrence; the configurations of others name them."""
+    return "method" not in header.config
+
+
+def method_name(header: RunHeader) -> str:
+    """The method's name, with the refinement that it was run with."""
+    config = header.config
+    if not is_car(header):
+        name = METHOD_TITLES.get(config["method"], config["method"])
+        return f"{name}+PAMR" if config.get("pamr_steps") else name
+    return "CaR+SAM" if config.get("sam") else "CaR"
+
+
+def _weights(weights: list[WeightsInfo]) -> str:
+    # Long file names would push the figures off the screen; the Run section has them whole.
+    names = dict.fromkeys(entry.name for entry in weights)
+    return " + ".join(name if len(name) <= 24 else f"{name[:23]}…" for name in names) or "unknown weights"
+
+
+def remarks(header: RunHeader, *, changes: bool = True) -> str:
+    """Why the figures are not those of a whole, trained run; empty where they are.
+
+    changes: name what the user set otherwise, too.
+    """
+    switches = [setting.partition("=")[0] for setting in user_settings(header)]
+    changed = ", ".join([*switches, *header.benchmark.protocol_changed])
+    applicable = {
+        header.benchmark.not_comparable or "": header.benchmark.not_comparable is not None,
+        "untrained weights, not comparable": not is_trained(header),
+        f"encoders in {header.environment.dtype}": header.environment.dtype != "float32",
+        **dict.fromkeys(shortcomings(header), True),
+        f"changed: {changed}": changes and bool(changed),
+    }
+    return "; ".join(remark for remark, applies in applicable.items() if applies)
+
+
+def is_trained(header: RunHeader) -> bool:
+    """Whether all weights are trained ones."""
+    return all(entry.trained for entry in header.weights)
+
+
+def shortcomings(header: RunHeader) -> list[str]:
+    """What a run lacks of the paper's split of its data set, in words; empty for a whole one."""
+    dataset, n_total = header.benchmark.dataset, header.counts.n_total
+    applicable = {
+        "run not finished": header.status != "complete",
+        f"partial run: {n_total} of {dataset.n_samples} {_noun(header)}": n_total != dataset.n_samples,
+        partial_data(header): True,
+        f"split {dataset.split}": _is_other_split(header),
+    }
+    return [shortcoming for shortcoming, applies in applicable.items() if shortcoming and applies]
+
+
+def partial_data(header: RunHeader) -> str:
+    """That the data set on disk has not as many samples as the split behind the paper's figures; empty if it has."""
+    n_here, n_paper = header.benchmark.dataset.n_samples, header.benchmark.paper_samples
+    if n_paper in (None, n_here) or _is_other_split(header):
+        return ""
+    kind = "partial" if n_here < (n_paper or 0) else "larger"
+    return f"{kind} data set: {n_here} {_noun(header)} in place of {n_paper}"
+
+
+def _is_other_split(header: RunHeader) -> bool:
+    return header.benchmark.paper_split not in (None, header.benchmark.dataset.split)
+
+
+def user_settings(header: RunHeader) -> list[str]:
+    """The switches that the user set, as key=value."""
+    return [f"{key}={header.config[key]}" for key, source in header.config_sources.items() if source == "user"]
+
+
+def label_source(header: RunHeader) -> str:
+    """Which of its several sources a data set's labels come from; empty where there is one alone."""
+    source = header.benchmark.dataset.name.partition("/")[2]
+    return f"labels from {source}" if source else ""
+
+
+def is_comparable(header: RunHeader) -> bool:
+    """Whether a run's figures may be compared with published ones: trained weights, the whole split, finished.
+
+    Tables have no differences of others.
+    """
+    return header.benchmark.not_comparable is None and is_trained(header) and not shortcomings(header)
+
+
+def failures(header: RunHeader) -> str:
+    """How many samples failed; empty where none did."""
+    counts = header.counts
+    return f"{counts.n_failed} of {counts.n_total} {_noun(header)} failed" if counts.n_failed else ""
+
+
+def _noun(header: RunHeader) -> str:
+    return _SAMPLE_NOUNS.get(header.benchmark.task, "samples")
+
+
+def run_facts(header: RunHeader) -> dict[str, str]:
+    """Identity, data, weights, settings the user changed, environment, time and memory, by their names."""
+    return {item: value for item, value in (_config_facts(header) | _machine_facts(header)).items() if value}
+
+
+def facts_markdown(header: RunHeader) -> str:
+    """Identity, data, weights, settings the user changed, environment, time and memory as a Markdown list."""
+    # A list: in a table, one long line of packages would push every row past the width of a screen.
+    lines = [
+        f"- {escape_markdown(item)}: {escape_markdown(value, limit=1000)}" for item, value in run_facts(header).items()
+    ]
+    return "\n".join(["## Run", "", *lines]) + "\n"
+
+
+def _config_facts(header: RunHeader) -> dict[str, str]:
+    dataset, config = header.benchmark.dataset, header.config
+    protocol = header.identity_fields.get("protocol") or {}
+    name, n_total = header.benchmark.name, header.counts.n_total
+    source = dataset.name if dataset.name == name else f"{name}, read as {dataset.name}"
+    data = f"{source}, split {dataset.split}, {n_total} of {dataset.n_samples} {_noun(header)}"
+    return {
+        "identity": header.identity,
+        "status": header.status,
+        "data": f"{data}, fingerprint {dataset.fingerprint}",
+        "protocol": ", ".join(f"{key}={value}" for key, value in protocol.items()),
+        "models": ", ".join(f"{config[key]} ({key})" for key in _MODEL_FIELDS if key in config),
+        **{f"weights, {entry.role}": f"{entry.name}, {_hash(entry)}" for entry in header.weights},
+        "set by the user": ", ".join(user_settings(header)) or "nothing",
+    }
+
+
+def _machine_facts(header: RunHeader) -> dict[str, str]:
+    environment, peak = header.environment, header.memory.peak_rss_mib
+    others = (f"{_device(o)}, {_commit(o)}, Python {o.python}, {o.platform}" for o in header.other_environments)
+    return {
+        "device": _device(environment),
+        "time": _pace(header),
+        "time by stage": _stages(header.timings.seconds_by_stage),
+        "peak memory": "" if peak is None else f"{peak:.0f} MiB",
+        "code": _commit(environment),
+        "system": f"Python {environment.python}, {environment.platform}",
+        "packages": ", ".join(f"{name} {version}" for name, version in environment.packages.items()),
+        "also made with": "; ".join(others),
+        "started": header.created_at,
+    }
+
+
+def _stages(seconds_by_stage: Mapping[str, float]) -> str:
+    total = sum(seconds_by_stage.values())
+    stages = sorted(seconds_by_stage.items(), key=lambda stage: -stage[1])
+    return ", ".join(f"{name} {seconds:.1f} s ({100 * seconds / total:.0f} %)" for name, seconds in stages if total)
+
+
+def _pace(header: RunHeader) -> str:
+    total, n = header.timings.wall_seconds, header.counts.n_total
+    noun = _noun(header).removesuffix("s")
+    return f"{total:.1f} s, {total / n:.2f} s per {noun}" if n else f"{total:.1f} s"
+
+
+def _hash(entry: WeightsInfo) -> str:
+    return f"sha256 {entry.sha256[:12]}" if entry.sha256 else "no file"
+
+
+def _device(environment: Environment) -> str:
+    seed = "" if environment.seed is None else f", seed {environment.seed}"
+    return f"{environment.device}, {environment.dtype}, {environment.threads} threads{seed}"
+
+
+def _commit(environment: Environment) -> str:
+    commit = environment.git_commit
+    if commit is None:
+        return "not a git checkout"
+    changed = ", with local changes" if environment.git_dirty else ""
+    return f"commit {commit[:12]}{changed}"

@@ -1,0 +1,203 @@
+"""What two runs differ in, as data and as tables. Figures are in 0..1, unrounded; a difference is B minus A."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from results.run_directory.schema import RunHeader
+from results.tables.render import Column, Table, counted
+from results.tables.run import typed_frame
+from results.tables.run_notes import failures, method_label, remarks
+
+MAX_ROWS = 15
+"""Classes, and samples, that the tables show; `as_dict` has them all."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One figure of both runs. name: of the metric, the class or the sample."""
+
+    name: str
+    figure_a: float | None
+    figure_b: float | None
+
+    @property
+    def difference(self) -> float | None:
+        """B minus A; None where either is undefined."""
+        return None if self.figure_a is None or self.figure_b is None else self.figure_b - self.figure_a
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields and the difference."""
+        return {**asdict(self), "difference": self.difference}
+
+
+@dataclass(frozen=True)
+class SampleChange(Change):
+    """A sample's own figure in both runs, with the queries that survived, and whether it failed."""
+
+    kept_a: tuple[str, ...] = ()
+    kept_b: tuple[str, ...] = ()
+    status_a: str = "ok"
+    status_b: str = "ok"
+
+
+@dataclass(frozen=True)
+class SwitchChange:
+    """A value that the runs differ in, as shown."""
+
+    name: str
+    value_a: str
+    value_b: str
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A paired percentile bootstrap interval of the headline figure's difference.
+
+    low, high: in -1..1. level: its coverage. resamples: those that stand behind it. seed: of the draws.
+    """
+
+    low: float
+    high: float
+    level: float
+    resamples: int
+    seed: int
+
+    @property
+    def contains_zero(self) -> bool:
+        return self.low <= 0 <= self.high
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Run B beside run A over the samples that both have a record of.
+
+    names: the directories. n_only: samples with a record in one run alone. headline: the metric that decides. metrics,
+    classes, samples: figures of both; classes and samples by falling change, samples without a change left out.
+    interval: None where it cannot be drawn. switches: everything that differs in what was asked for.
+    """
+
+    names: tuple[str, str]
+    headers: tuple[RunHeader, RunHeader]
+    n_common: int
+    n_only: tuple[int, int]
+    headline: str
+    metrics: tuple[Change, ...]
+    interval: Interval | None
+    classes: tuple[Change, ...]
+    samples: tuple[SampleChange, ...]
+    switches: tuple[SwitchChange, ...]
+
+    @property
+    def headline_change(self) -> Change:
+        """The headline figure of both runs."""
+        return next(change for change in self.metrics if change.name == self.headline)
+
+    def is_below(self, percent_points: float) -> bool:
+        """Whether the headline figure changed by less than this, or cannot be told."""
+        difference = self.headline_change.difference
+        return difference is None or 100 * difference < percent_points
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        sides = [
+            {"run": name, "identity": header.identity, "method": method_label(header), "remarks": remarks(header)}
+            for name, header in zip(self.names, self.headers, strict=True)
+        ]
+        return {
+            "a": sides[0],
+            "b": sides[1],
+            "n_common": self.n_common,
+            "n_only": list(self.n_only),
+            "headline": self.headline,
+            "interval": None if self.interval is None else asdict(self.interval),
+            "metrics": [change.as_dict() for change in self.metrics],
+            "classes": [change.as_dict() for change in self.classes],
+            "samples": [change.as_dict() for change in self.samples],
+            "switches": [asdict(change) for change in self.switches],
+        }
+
+
+def comparison_tables(comparison: RunComparison) -> list[Table]:
+    """The comparison for readers: runs, metrics, classes, samples, switches; an empty one where nothing differs."""
+    return [
+        _runs(comparison),
+        _changes("Metrics", "metric", comparison.metrics, notes=_interval_notes(comparison)),
+        _changes("Classes that changed most", "class", [c for c in comparison.classes if c.difference]),
+        _samples(comparison),
+        _switches(comparison),
+    ]
+
+
+def _runs(comparison: RunComparison) -> Table:
+    columns = (Column("side", ""), Column("run", "run"), Column("method", "method"), Column("remarks", "remarks"))
+    rows = [
+        {
+            "side": side,
+            "run": name,
+            "method": f"{header.benchmark.name}: {method_label(header)}",
+            "remarks": "; ".join(filter(None, [remarks(header), failures(header)])),
+        }
+        for side, name, header in zip("AB", comparison.names, comparison.headers, strict=True)
+    ]
+    notes = [f"compared on {counted(comparison.n_common, 'common sample')}"]
+    alone = zip("AB", comparison.n_only, strict=True)
+    notes += [f"left out: {counted(n, 'sample')} of {side} alone" for side, n in alone if n]
+    return Table("Runs", columns, typed_frame(rows, columns), tuple(notes))
+
+
+def _interval_notes(comparison: RunComparison) -> tuple[str, ...]:
+    interval = comparison.interval
+    if interval is None:
+        return (f"{comparison.headline}: no interval (fewer than two samples, or samples that depend on each other)",)
+    verdict = "contains 0" if interval.contains_zero else "does not contain 0"
+    return (
+        f"{comparison.headline}, B - A: {100 * interval.level:.0f} % interval "
+        f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}, {verdict} (paired bootstrap over samples, "
+        f"{interval.resamples} resamples, seed {interval.seed})",
+    )
+
+
+def _changes(title: str, what: str, changes: Any, *, notes: tuple[str, ...] = ()) -> Table:
+    columns = (Column("name", what), *_FIGURES)
+    rows = [{"name": change.name, **_figures(change)} for change in changes[:MAX_ROWS]]
+    more = len(changes) - len(rows)
+    return Table(title, columns, typed_frame(rows, columns), (*notes, *([f"and {more} more"] if more else [])))
+
+
+_FIGURES = (
+    Column("a", "A %", "percent"),
+    Column("b", "B %", "percent"),
+    Column("difference", "B - A", "difference"),
+)
+
+
+def _figures(change: Change) -> dict[str, float | None]:
+    figures = {"a": change.figure_a, "b": change.figure_b, "difference": change.difference}
+    return {key: None if value is None else 100 * value for key, value in figures.items()}
+
+
+def _samples(comparison: RunComparison) -> Table:
+    columns = (Column("id", "sample"), *_FIGURES, Column("kept_a", "kept in A"), Column("kept_b", "kept in B"))
+    rows = [
+        {
+            "id": change.name,
+            **_figures(change),
+            "kept_a": _kept(change.kept_a, change.status_a),
+            "kept_b": _kept(change.kept_b, change.status_b),
+        }
+        for change in comparison.samples[:MAX_ROWS]
+    ]
+    n_changed = len(comparison.samples)
+    notes = (f"{n_changed} of {comparison.n_common} samples changed",)
+    return Table("Samples that changed most", columns, typed_frame(rows, columns), notes)
+
+
+def _kept(queries: tuple[str, ...], status: str) -> str:
+    return "failed" if status == "failed" else ", ".join(queries) or "nothing"
+
+
+def _switches(comparison: RunComparison) -> Table:
+    columns = (Column("name", "switch"), Column("value_a", "A"), Column("value_b", "B"))
+    return Table("What differs", columns, typed_frame([asdict(change) for change in comparison.switches], columns))
