@@ -21,6 +21,7 @@ COPY car_core car_core
 COPY dataset_adapters dataset_adapters
 COPY evaluation evaluation
 COPY results results
+COPY support support
 # Extras of pyproject.toml; empty for none.
 ARG EXTRAS=sam,distributed,serve
 RUN pip install --quiet --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}" && rm -rf /src/*

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from car_core.config import CaRConfig, CRFConfig, SAMConfig
-from car_core.errors import ConfigError, ImageError, ModelError, QueryError
+from car_core.errors import ConfigError, ModelError, QueryError
+from support.errors import ImageError
 
 if TYPE_CHECKING:
     from car_core.car import CaR

@@ -21,7 +21,7 @@ from car_core.engine.precision import dtype_of
 from car_core.engine.prompt_rendering import Picture, drawing_on
 from car_core.engine.stage_cache import Result, StageMemory, number_of
 from car_core.engine.timing import Seconds, timed, timed_all
-from car_core.errors import ConfigError, ImageError, ModelError, QueryError
+from car_core.errors import ConfigError, ModelError, QueryError
 from car_core.images import ImageLike, as_rgb, binarized, size_of, upsample_all
 from car_core.models.clip import ClassifierTower, ProposalTower, TextEncoder, check_vision_tower
 from car_core.models.weights import WeightsRecord, load_clip
@@ -30,8 +30,10 @@ from car_core.proposal.generator import EncodedImage, ProposalGenerator
 from car_core.queries import check_texts, require_any
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
 from car_core.refine.mask_source import MaskSource
-from car_core.segmentation import FloatArray, RGBArray, Segmentation
+from car_core.segmentation import Segmentation
 from car_core.unrefined import Pass, Refined, RefineTask, Unrefined, refined
+from support.arrays import Float32Array, RGBArray
+from support.errors import ImageError
 
 # Fields that say which models there are.
 BUILT_IN = ("proposal_model", "classifier_model", "sam")
@@ -380,7 +382,7 @@ class CaR:
             image_features = torch.stack([job.features[digest] for digest in job.shown])
             matrix = similarity_matrix(image_features, texts, self.classifier_tower.logit_scale, ensemble)
             _require_finite("classifier", matrix)
-            scores: FloatArray = matrix.diagonal().float().cpu().numpy()
+            scores: Float32Array = matrix.diagonal().float().cpu().numpy()
         size = size_of(job.picture.image)
         traced = (upsample_all(job.proposals, size), np.stack(job.prompted)) if trace else ()
         kept = recurrence.take(scores, *traced)

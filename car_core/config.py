@@ -6,13 +6,13 @@ Two sources define CaR and they differ: the paper (arXiv:2312.07661v3) and the c
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from car_core.errors import ConfigError
+from support.text import did_you_mean
 
 Profile = Literal["released", "paper"]
 Mode = Literal["semantic", "referring"]
@@ -299,8 +299,7 @@ def _explain(error: ValidationError, config: type[Config]) -> str:
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(field, list(config.model_fields))
-            parts.append(f"{field}: no such field" + (f"; did you mean {', '.join(near)}?" if near else ""))
+            parts.append(f"{field}: no such field{did_you_mean(field, config.model_fields)}")
         else:
             message = "expected a list, as in [a, b]" if item["type"] == "tuple_type" else item["msg"]
             parts.append(f"{field}: {message}, found {item['input']!r}")

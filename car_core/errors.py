@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from support.errors import UserError
 
-class ConfigError(ValueError):
+
+class ConfigError(UserError, ValueError):
     """A configuration has an unknown field or an impossible value. One line: field, expected, found.
 
     ``errors()`` lists the mistakes as pydantic does: ``loc``, ``msg``, ``input`` and ``type`` of each.
@@ -20,13 +22,9 @@ class ConfigError(ValueError):
         return self._errors
 
 
-class QueryError(ValueError):
+class QueryError(UserError, ValueError):
     """The text queries cannot be segmented: none, blank, given twice, or too long for the text encoder."""
 
 
-class ImageError(ValueError):
-    """The image is not a uint8 [H, W, 3] array or a PIL image with at least one pixel."""
-
-
-class ModelError(ValueError):
+class ModelError(UserError, ValueError):
     """A CLIP model or its weights cannot be used: unknown name, missing or mismatched file, unsupported tower."""

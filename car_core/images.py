@@ -11,8 +11,8 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from car_core.errors import ImageError
-from car_core.segmentation import RGBArray
+from support.arrays import RGBArray
+from support.errors import ImageError
 
 ImageLike = RGBArray | Image.Image
 

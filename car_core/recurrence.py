@@ -8,13 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
 from car_core.config import CaRConfig, format_text
-from car_core.segmentation import FloatArray, RGBArray, Step
-
-Scores = npt.NDArray[np.float32]
+from car_core.segmentation import Step
+from support.arrays import Float32Array, RGBArray
 
 
 def proposal_texts(config: CaRConfig, queries: Sequence[str], step: int) -> list[str]:
@@ -54,7 +50,7 @@ def slips(config: CaRConfig, step: int) -> bool:
     return step > 0 and not config.templates and config.mode == "referring" and config.referring_prompt_slip
 
 
-def survivors(config: CaRConfig, alive: Sequence[int], scores: Scores) -> tuple[int, ...]:
+def survivors(config: CaRConfig, alive: Sequence[int], scores: Float32Array) -> tuple[int, ...]:
     """The queries of ``alive`` whose score P_ii (float [n], same order) passes theta."""
     if config.recurrence == "none":
         return tuple(alive)
@@ -84,7 +80,7 @@ class Recurrence:
         return len(self.steps)
 
     def take(
-        self, scores: Scores, proposals: FloatArray | None = None, prompted: RGBArray | None = None
+        self, scores: Float32Array, proposals: Float32Array | None = None, prompted: RGBArray | None = None
     ) -> tuple[int, ...]:
         """Record this step's scores float [n]; returns who survives.
 

@@ -7,17 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from car_core.config import CaRConfig
+from support.arrays import BoolArray, Float32Array, Int32Array, RGBArray
 
 if TYPE_CHECKING:
     from PIL import Image
-
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int32]
-RGBArray = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -25,9 +20,9 @@ class Step:
     """One turn of the recurrence. n = number of queries alive in it."""
 
     queries: tuple[int, ...]  # indices into Segmentation.queries, alive in this step
-    scores: FloatArray  # [n], P_ii in [0, 1]
+    scores: Float32Array  # [n], P_ii in [0, 1]
     kept: tuple[int, ...]  # indices into Segmentation.queries that survive this step
-    proposals: FloatArray | None = None  # [n, H, W] in [0, 1]; None unless traced
+    proposals: Float32Array | None = None  # [n, H, W] in [0, 1]; None unless traced
     prompted: RGBArray | None = None  # uint8 [n, H, W, 3], the images g was shown; None unless traced
 
 
@@ -40,9 +35,9 @@ class Segmentation:
 
     queries: tuple[str, ...]  # as given
     masks: BoolArray  # [N, H, W], after refinement; all false for a dropped query
-    scores: FloatArray  # [N], P_ii of the last step; 0 for a dropped query
+    scores: Float32Array  # [N], P_ii of the last step; 0 for a dropped query
     kept: tuple[int, ...]  # indices into queries
-    label_map: IntArray  # [H, W]; 0 = no query, i + 1 = query i
+    label_map: Int32Array  # [H, W]; 0 = no query, i + 1 = query i
     steps: tuple[Step, ...]
     merged_mask: BoolArray | None = None  # [H, W], referring mode only: one mask for all queries together
     seconds: Mapping[str, float] = field(default_factory=dict)  # time by stage
@@ -95,7 +90,7 @@ def step_names(steps: Sequence[Step]) -> list[str]:
     return [f"pass {turn}, step {number}" if several else f"step {number}" for turn, number in places]
 
 
-def paint_labels(masks: BoolArray, scores: FloatArray, order: tuple[int, ...]) -> IntArray:
+def paint_labels(masks: BoolArray, scores: Float32Array, order: tuple[int, ...]) -> Int32Array:
     """One label a pixel from overlapping masks.
 
     masks: bool [N, H, W]; scores: float [N]; order: the indices to paint. They are painted in rising order of
@@ -108,7 +103,7 @@ def paint_labels(masks: BoolArray, scores: FloatArray, order: tuple[int, ...]) -
     return label_map
 
 
-def merge_masks(masks: BoolArray, scores: FloatArray, *, union_of_small: bool) -> BoolArray:
+def merge_masks(masks: BoolArray, scores: Float32Array, *, union_of_small: bool) -> BoolArray:
     """One mask for all sentences of a reference: the masks' mean, weighted by score, above 0.5.
 
     masks: bool [N, H, W]; scores: float [N], 0 for a dropped sentence. With ``union_of_small`` (released code), a

@@ -14,16 +14,8 @@ from car_core.config import CaRConfig, CRFConfig
 from car_core.images import size_of, upsample_all
 from car_core.refine.crf import Inferences, refine
 from car_core.refine.matching import match_masks
-from car_core.segmentation import (
-    BoolArray,
-    FloatArray,
-    RGBArray,
-    Segmentation,
-    Step,
-    join_passes,
-    merge_masks,
-    paint_labels,
-)
+from car_core.segmentation import Segmentation, Step, join_passes, merge_masks, paint_labels
+from support.arrays import BoolArray, Float32Array, RGBArray
 
 
 @dataclass(frozen=True)
@@ -35,7 +27,7 @@ class RefineTask:
     """
 
     image: RGBArray
-    proposals: FloatArray
+    proposals: Float32Array
     groups: tuple[tuple[int, ...], ...]
     crf: CRFConfig | None
     crf_image: str
@@ -93,7 +85,7 @@ class Pass:
 
     queries: tuple[str, ...]
     kept: tuple[int, ...]  # indices into queries
-    proposals: FloatArray  # [k, h, w] of the survivors, on the patch grid
+    proposals: Float32Array  # [k, h, w] of the survivors, on the patch grid
     steps: tuple[Step, ...]
     seconds: dict[str, float]  # time by stage
     image: RGBArray

@@ -17,7 +17,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-ROOMS = ("car_core", "dataset_adapters", "evaluation", "results")
+ROOMS = ("support", "car_core", "dataset_adapters", "results", "evaluation")
 
 # Files outside docs/ that are pages of the site.
 MOVED: Mapping[str, str] = {

@@ -3,8 +3,6 @@
 `RunDirectory` keeps a run; `results.tables.run` shows it (and loads pandas only then).
 """
 
-from results import strict_json
-from results.atomic import write_atomically
 from results.paper.paper_tables import PaperRow, paper_rows
 from results.run_directory import label_maps
 from results.run_directory.label_maps import write_label_map
@@ -34,7 +32,9 @@ from results.run_directory.suite import (
     write_suite_index,
     write_suite_tables,
 )
-from results.strict_json import identity_of
+from support import strict_json
+from support.files import write_atomically
+from support.strict_json import identity_of
 
 __all__ = [
     "SCHEMA_VERSION",

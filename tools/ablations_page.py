@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from results.atomic import write_atomically
 from results.pages.sweep_plot import PLOT_FILE
 from results.run_directory.suite import read_runs, read_suite_table, require_finished
 from results.tables.render import to_markdown
+from support.files import write_atomically
 from tools.docs_tables import made_with
 
 _HEAD = """\

@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from results.atomic import write_atomically
 from results.run_directory.schema import RunHeader
 from results.run_directory.store import StoreError
 from results.run_directory.suite import read_runs, read_suite_table, require_finished
 from results.tables.render import escape_markdown, to_markdown
 from results.tables.run_notes import run_facts
+from support.files import write_atomically
 
 _PLACE = re.compile(r"(<!-- table of (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _FACTS = ("data", "weights, proposal", "code", "system", "packages")

@@ -20,7 +20,8 @@ from car_core.engine.timing import timed
 from car_core.images import size_of, upsample_all
 from car_core.proposal.generator import ProposalGenerator
 from car_core.refine.crf import refine
-from car_core.segmentation import RGBArray, Segmentation, join_passes, paint_labels
+from car_core.segmentation import Segmentation, join_passes, paint_labels
+from support.arrays import RGBArray
 
 
 class ClipESSegmenter(BaselineSegmenter[ClipESConfig]):

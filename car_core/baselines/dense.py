@@ -23,7 +23,8 @@ from car_core.config import format_text
 from car_core.engine.timing import timed
 from car_core.images import as_channels, size_of
 from car_core.models.clip import embed, normalization_of, normalize, open_clip
-from car_core.segmentation import RGBArray, Segmentation
+from car_core.segmentation import Segmentation
+from support.arrays import RGBArray
 
 # Windows a forward pass. A constant a device; an image's windows are its own, so batches of images change nothing.
 _WINDOW_CHUNK = {"cpu": 4, "cuda": 32}

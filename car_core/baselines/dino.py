@@ -5,7 +5,6 @@ Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import logging
@@ -20,6 +19,7 @@ from car_core.engine.device import as_device
 from car_core.errors import ModelError
 from car_core.models.clip import open_clip  # noqa: F401  its guard lets timm import torchvision
 from car_core.models.weights import WeightsRecord, state_hash
+from support.text import did_you_mean
 
 PUBLISHED = "timm"
 """Stands for the weights that timm has under the model's name."""
@@ -87,8 +87,7 @@ def _build(name: str, **options: Any) -> nn.Module:
     import timm
 
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(pretrained=True), n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        hint = did_you_mean(name, timm.list_models(pretrained=True))
         raise ModelError(f"dino_model: expected a model of timm, found {name!r}{hint}")
     # Without a network the hub's client would print a page of retries before the one line below.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

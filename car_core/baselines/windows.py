@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from car_core.images import size_of
-from car_core.segmentation import RGBArray
+from support.arrays import RGBArray
 
 LONGEST_SIDE = 2048
 """An image is never enlarged beyond this, pixels."""

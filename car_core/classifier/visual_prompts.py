@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Image = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
+from support.arrays import BoolArray, RGBArray
 
 RED = (255, 0, 0)
 BLUR_KERNEL = (15, 15)  # pixels; sigma is OpenCV's automatic one
@@ -29,7 +28,7 @@ class Extent(NamedTuple):
     half_height: int
 
 
-def extent_of(mask: Mask) -> Extent:
+def extent_of(mask: BoolArray) -> Extent:
     """Centre and half extent of the set pixels; the mask must have one."""
     (y, height), (x, width) = (_along(np.count_nonzero(mask, axis=axis)) for axis in (1, 0))
     return Extent(x, y, width // 2, height // 2)
@@ -41,37 +40,37 @@ def _along(counts: npt.NDArray[np.int64]) -> tuple[int, int]:
     return int(np.average(places, weights=counts[places])), int(places[-1] - places[0] + 1)
 
 
-def blur(image: Image, gray_weights: str) -> Image:
+def blur(image: RGBArray, gray_weights: str) -> RGBArray:
     """Gaussian blur."""
     return _rgb(cv2.GaussianBlur(image, BLUR_KERNEL, 0))
 
 
-def gray(image: Image, gray_weights: str) -> Image:
+def gray(image: RGBArray, gray_weights: str) -> RGBArray:
     """Grey level in three equal channels; see the switch ``gray_weights``."""
     level = cv2.cvtColor(image, _GRAY_CODES[gray_weights])
     return _rgb(np.repeat(level[..., None], 3, axis=2))
 
 
-def black(image: Image, gray_weights: str) -> Image:
+def black(image: RGBArray, gray_weights: str) -> RGBArray:
     """Black (prompt ``mask``)."""
     return np.zeros_like(image)
 
 
-def circle(image: Image, mask: Mask) -> Image:
+def circle(image: RGBArray, mask: BoolArray) -> RGBArray:
     """Red ellipse of 1 pixel around the mask's mean position, axes half of its extent."""
     extent = extent_of(mask)
     centre, axes = (extent.centre_x, extent.centre_y), (extent.half_width, extent.half_height)
     return _rgb(cv2.ellipse(image, centre, axes, 0, 0, 360, RED, 1))
 
 
-def rectangle(image: Image, mask: Mask) -> Image:
+def rectangle(image: RGBArray, mask: BoolArray) -> RGBArray:
     """Red box of 1 pixel around the mask's mean position, sides its extent."""
     x, y, half_width, half_height = extent_of(mask)
     first, last = (x - half_width, y - half_height), (x + half_width, y + half_height)
     return _rgb(cv2.rectangle(image, first, last, RED, 1))
 
 
-def contour(image: Image, mask: Mask) -> Image:
+def contour(image: RGBArray, mask: BoolArray) -> RGBArray:
     """Red outline of 1 pixel along the inner border of the mask, its holes filled."""
     # External contours alone: what lies inside a hole is inside the filled mask.
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -79,13 +78,17 @@ def contour(image: Image, mask: Mask) -> Image:
 
 
 # What takes the image's place outside the mask, then what is drawn over it; both in the order of the method.
-SURROUNDINGS: Mapping[str, Callable[[Image, str], Image]] = {"blur": blur, "gray": gray, "mask": black}
-OUTLINES: Mapping[str, Callable[[Image, Mask], Image]] = {"circle": circle, "rectangle": rectangle, "contour": contour}
+SURROUNDINGS: Mapping[str, Callable[[RGBArray, str], RGBArray]] = {"blur": blur, "gray": gray, "mask": black}
+OUTLINES: Mapping[str, Callable[[RGBArray, BoolArray], RGBArray]] = {
+    "circle": circle,
+    "rectangle": rectangle,
+    "contour": contour,
+}
 PROMPTS = (*SURROUNDINGS, *OUTLINES)
 _GRAY_CODES = {"rgb": cv2.COLOR_RGB2GRAY, "bgr": cv2.COLOR_BGR2GRAY}
 
 
-def draw_prompts(image: Image, mask: Mask, prompts: Sequence[str], gray_weights: str = "rgb") -> Image:
+def draw_prompts(image: RGBArray, mask: BoolArray, prompts: Sequence[str], gray_weights: str = "rgb") -> RGBArray:
     """The image with the named prompts drawn from the mask, in the order of ``PROMPTS``.
 
     A mask of at most one pixel leaves the image as it is (the circle of nothing is undefined).
@@ -93,7 +96,7 @@ def draw_prompts(image: Image, mask: Mask, prompts: Sequence[str], gray_weights:
     return draw_over(image, surroundings(image, prompts, gray_weights), mask, prompts)
 
 
-def surroundings(image: Image, prompts: Sequence[str], gray_weights: str = "rgb") -> Image:
+def surroundings(image: RGBArray, prompts: Sequence[str], gray_weights: str = "rgb") -> RGBArray:
     """What the prompts show outside any mask: one image for all masks, as each pixel is inside or outside for all."""
     for name, change in SURROUNDINGS.items():
         if name in prompts:
@@ -101,24 +104,24 @@ def surroundings(image: Image, prompts: Sequence[str], gray_weights: str = "rgb"
     return image
 
 
-def draw_over(image: Image, outside: Image, mask: Mask, prompts: Sequence[str]) -> Image:
+def draw_over(image: RGBArray, outside: RGBArray, mask: BoolArray, prompts: Sequence[str]) -> RGBArray:
     """``draw_prompts`` on the image's ``surroundings``."""
     if np.count_nonzero(mask) <= 1:
         return image
     return _with_outlines(_rgb(cv2.copyTo(image, mask.view(np.uint8), outside.copy())), mask, prompts)
 
 
-def outlines(mask: Mask, prompts: Sequence[str]) -> npt.NDArray[np.uint8]:
+def outlines(mask: BoolArray, prompts: Sequence[str]) -> npt.NDArray[np.uint8]:
     """Where `draw_over` draws in red for a mask of pixels, uint8 [H, W], 0 elsewhere."""
     return _with_outlines(np.zeros(mask.shape, np.uint8), mask, prompts)
 
 
-def _with_outlines(image: Image, mask: Mask, prompts: Sequence[str]) -> Image:
+def _with_outlines(image: RGBArray, mask: BoolArray, prompts: Sequence[str]) -> RGBArray:
     for name, draw in OUTLINES.items():
         if name in prompts:
             image = draw(image, mask)
     return image
 
 
-def _rgb(image: npt.NDArray[np.generic]) -> Image:
+def _rgb(image: npt.NDArray[np.generic]) -> RGBArray:
     return image.astype(np.uint8, copy=False)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from car_core.drawing.palette import INK, PANEL, PAPER, WHITE, Color, mix
-from car_core.segmentation import RGBArray
+from support.arrays import RGBArray
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from car_core.drawing.palette import WHITE, Color
-from car_core.segmentation import BoolArray, FloatArray, RGBArray
+from support.arrays import BoolArray, Float32Array, RGBArray
 
 FILL = 0.5
 """Opacity of a mask's color."""
@@ -44,7 +44,7 @@ def overlay(image: RGBArray, labels: npt.NDArray[np.integer], colors: Mapping[in
     return result
 
 
-def heat_map(image: RGBArray, proposal: FloatArray, threshold: float | None = None) -> RGBArray:
+def heat_map(image: RGBArray, proposal: Float32Array, threshold: float | None = None) -> RGBArray:
     """A soft mask as heat over the grey image, dark to bright (inferno), with a line where it crosses the threshold.
 
     Args:

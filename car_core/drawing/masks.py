@@ -7,7 +7,8 @@ import numpy as np
 from car_core.drawing.canvas import Canvas, fitted, text_line, text_width, wrapped
 from car_core.drawing.layers import overlay, resized
 from car_core.drawing.palette import FAINT, Color, label_color
-from car_core.segmentation import RGBArray, Segmentation
+from car_core.segmentation import Segmentation
+from support.arrays import RGBArray
 
 LEAST_SIDE = 640
 """A smaller image is enlarged until its longer side has so many pixels, so that the legend can be read."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from car_core.engine.device import is_gpu, on_device
 from car_core.images import as_channels
-from car_core.segmentation import RGBArray
+from support.arrays import RGBArray
 
 _ONE = 2.0**22
 _REACH = 2.0  # of the kernel, in pixels of the coarser of both grids

@@ -18,7 +18,7 @@ from car_core.engine.device import is_gpu, on_device
 from car_core.engine.pillow_resize import bicubic
 from car_core.images import as_channels, size_of
 from car_core.models.clip import ClassifierTower
-from car_core.segmentation import BoolArray, RGBArray
+from support.arrays import BoolArray, RGBArray
 
 # Bytes of float64 that images on their way to the tower's size take at once.
 _AT_ONCE = 2**28

@@ -26,7 +26,7 @@ from car_core.errors import ModelError, QueryError
 from car_core.images import size_of
 from car_core.models.torchvision_guard import declare_missing_ops
 from car_core.models.vit_blocks import block_with_attention, first_token_block, residual_block
-from car_core.segmentation import RGBArray
+from support.arrays import RGBArray
 
 declare_missing_ops()
 

@@ -7,7 +7,6 @@ which brings its own architecture; ``random:SEED`` for trials.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import inspect
 import json
@@ -25,6 +24,8 @@ from car_core.errors import ModelError
 from car_core.models.clip import load_state_dict, open_clip  # imported there, after the torchvision guard
 from car_core.models.downloads import fetch, source_of
 from car_core.models.weights_names import MINIATURE, MINIATURE_FOLDER, SUFFIXES, model_of, random_seed, weights_file
+from support.files import sha256_of
+from support.text import did_you_mean
 
 # Entries of OpenAI's state dicts that are no weights.
 _NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
@@ -66,7 +67,7 @@ def load_clip(model: str, weights: str, *, role: str, device: str | torch.device
         open_clip.load_checkpoint(clip, str(path), strict=True, weights_only=True)
     else:
         _load_file(clip, path, model, quick_gelu=bool(architecture.get("quick_gelu")))
-    return _frozen(clip, device), _record(role, model, architecture, _shown_name(weights), _sha256(path))
+    return _frozen(clip, device), _record(role, model, architecture, _shown_name(weights), sha256_of(path))
 
 
 def read_architecture(model: str) -> dict[str, Any]:
@@ -77,8 +78,7 @@ def read_architecture(model: str) -> dict[str, Any]:
         return _read_json(Path(model))
     config = open_clip.get_model_config(model) if ":" not in model else None
     if config is None:
-        near = difflib.get_close_matches(model, open_clip.list_models(), n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        hint = did_you_mean(model, open_clip.list_models())
         raise ModelError(f"model: expected an open_clip name, {MINIATURE} or a config .json, found {model!r}{hint}")
     return dict(config)
 
@@ -180,14 +180,6 @@ def _record(role: str, model: str, architecture: Mapping[str, Any], name: str, s
 def _shown_name(name: str) -> str:
     """A file's name without its folder: records must not depend on where a user keeps things."""
     return Path(name).name if Path(name).suffix in {*SUFFIXES, ".json"} else name
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def state_hash(model: nn.Module) -> str:

@@ -19,7 +19,7 @@ from car_core.models.clip import ProposalTower, TextEncoder, TrunkOutput
 from car_core.proposal.affinity import AFFINITY_BLOCKS, doubly_normalized, spread
 from car_core.proposal.cam import grad_cams, text_activations
 from car_core.proposal.gradient import LastBlock, last_block
-from car_core.segmentation import RGBArray
+from support.arrays import RGBArray
 
 
 @dataclass(frozen=True)

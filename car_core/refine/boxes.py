@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from car_core.segmentation import BoolArray
+from support.arrays import BoolArray
 
 Boxes = npt.NDArray[np.float64]
 

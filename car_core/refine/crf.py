@@ -11,24 +11,23 @@ import pydensecrf.densecrf as dcrf
 from pydensecrf.utils import unary_from_softmax
 
 from car_core.config import CRFConfig
+from support.arrays import Int32Array, RGBArray
 
 # Mean of the training images of VGG-style networks, blue, green, red.
 BGR_MEAN = (104.008, 116.669, 122.675)
 
-Image = npt.NDArray[np.uint8]
 
-
-def _rgb(image: Image) -> Image:
+def _rgb(image: RGBArray) -> RGBArray:
     return image
 
 
-def _bgr_minus_mean(image: Image) -> Image:
+def _bgr_minus_mean(image: RGBArray) -> RGBArray:
     """BGR minus the mean, truncated to integers and wrapped around at 0, as the released code's cast does."""
     centred = image[..., ::-1].astype(np.float32) - np.array(BGR_MEAN, np.float32)
     return centred.astype(np.int64).astype(np.uint8)
 
 
-CRF_IMAGES: Mapping[str, Callable[[Image], Image]] = {"rgb": _rgb, "bgr_minus_mean": _bgr_minus_mean}
+CRF_IMAGES: Mapping[str, Callable[[RGBArray], RGBArray]] = {"rgb": _rgb, "bgr_minus_mean": _bgr_minus_mean}
 
 
 def label_probabilities(proposals: npt.NDArray[np.float32], bg_factor: float) -> npt.NDArray[np.float32]:
@@ -38,13 +37,12 @@ def label_probabilities(proposals: npt.NDArray[np.float32], bg_factor: float) ->
     return np.asarray(np.concatenate([background, proposals]), np.float32)
 
 
-Labels: TypeAlias = npt.NDArray[np.int32]
-Inference: TypeAlias = Callable[[npt.NDArray[np.float32]], Labels]
+Inference: TypeAlias = Callable[[npt.NDArray[np.float32]], Int32Array]
 """Mean-field inference over one image: the likeliest label a pixel, int32 [H, W], from probabilities [labels, H, W],
 labels >= 2, clipped to [1e-5, 1] as pydensecrf does."""
 
 
-def by_pydensecrf(image: Image, n_labels: int, config: CRFConfig, device: str = "cpu") -> Inference:
+def by_pydensecrf(image: RGBArray, n_labels: int, config: CRFConfig, device: str = "cpu") -> Inference:
     """Inference over an image uint8 [H, W, 3], as the bilateral kernel sees it, on the CPU whatever the device."""
     height, width = image.shape[:2]
     crf = dcrf.DenseCRF2D(width, height, n_labels)
@@ -56,7 +54,7 @@ def by_pydensecrf(image: Image, n_labels: int, config: CRFConfig, device: str = 
         compat=config.bilateral_weight,
     )
 
-    def infer(probabilities: npt.NDArray[np.float32]) -> Labels:
+    def infer(probabilities: npt.NDArray[np.float32]) -> Int32Array:
         crf.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities)))
         marginals = np.array(crf.inference(config.iterations), np.float32).reshape(n_labels, height, width)
         return np.asarray(marginals.argmax(axis=0), np.int32)
@@ -64,14 +62,14 @@ def by_pydensecrf(image: Image, n_labels: int, config: CRFConfig, device: str = 
     return infer
 
 
-def by_torch(image: Image, n_labels: int, config: CRFConfig, device: str = "cpu") -> Inference:
+def by_torch(image: RGBArray, n_labels: int, config: CRFConfig, device: str = "cpu") -> Inference:
     """As `by_pydensecrf`, on a device."""
     from car_core.refine.lattice import MeanField
 
     return MeanField.of(image, config, device)
 
 
-IMPLEMENTATIONS: Mapping[str, Callable[[Image, int, CRFConfig, str], Inference]] = {
+IMPLEMENTATIONS: Mapping[str, Callable[[RGBArray, int, CRFConfig, str], Inference]] = {
     "pydensecrf": by_pydensecrf,
     "torch": by_torch,
 }
@@ -88,9 +86,9 @@ class Inferences:
     MOST_PIXELS = 2**20
 
     def __init__(self) -> None:
-        self._last: tuple[Image, tuple[object, ...], Inference] | None = None
+        self._last: tuple[RGBArray, tuple[object, ...], Inference] | None = None
 
-    def of(self, image: Image, n_labels: int, config: CRFConfig, device: str) -> Inference:
+    def of(self, image: RGBArray, n_labels: int, config: CRFConfig, device: str) -> Inference:
         """As one of IMPLEMENTATIONS gives it."""
         settings = n_labels, config, device
         if self._last and self._last[1] == settings and np.array_equal(self._last[0], image):
@@ -106,7 +104,7 @@ class Inferences:
 
 
 def refine(
-    image: Image,
+    image: RGBArray,
     proposals: npt.NDArray[np.float32],
     config: CRFConfig | None,
     crf_image: str,

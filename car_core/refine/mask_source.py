@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import tempfile
+import io
 import zipfile
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from car_core.segmentation import BoolArray, RGBArray
+from support.arrays import BoolArray, RGBArray
+from support.files import write_atomically
 
 
 class MaskSource(Protocol):
@@ -40,8 +40,11 @@ class CachedMasks:
         found = _read(path)
         if found is None:
             found = self._source.masks(image)
+            stream = io.BytesIO()
+            np.savez_compressed(stream, bits=np.packbits(found), shape=np.array(found.shape))
             with contextlib.suppress(OSError):
-                _write(path, found)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, stream.getvalue(), synced=False)
         return found
 
 
@@ -57,15 +60,3 @@ def _read(path: Path) -> BoolArray | None:
             return np.unpackbits(file["bits"], count=int(np.prod(shape))).reshape(shape).view(np.bool_)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-
-
-def _write(path: Path, masks: BoolArray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, bits=np.packbits(masks), shape=np.array(masks.shape))
-        os.replace(temporary, path)
-    except BaseException:  # whatever ends this, Ctrl-C included: no temporary file stays behind
-        os.unlink(temporary)
-        raise

@@ -10,9 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from car_core.config import SAMConfig
-from car_core.segmentation import BoolArray
-
-Counts = npt.NDArray[np.int64]
+from support.arrays import BoolArray, Int64Array
 
 
 def match_masks(masks: BoolArray, candidates: BoolArray, config: SAMConfig) -> BoolArray:
@@ -37,7 +35,7 @@ def match_masks(masks: BoolArray, candidates: BoolArray, config: SAMConfig) -> B
 
 
 def intersection_over_minimum(
-    overlaps: Counts, own: int, theirs: Counts, min_overlap: float
+    overlaps: Int64Array, own: int, theirs: Int64Array, min_overlap: float
 ) -> npt.NDArray[np.float64]:
     """|a and b| / min(|a|, |b|) of one mask a of ``own`` > 0 pixels with each candidate b, float64 [M].
 
@@ -49,7 +47,7 @@ def intersection_over_minimum(
     return np.asarray(np.maximum(covered, inside))
 
 
-def _pixel_counts(masks: BoolArray, candidates: BoolArray) -> tuple[Counts, Counts, Counts]:
+def _pixel_counts(masks: BoolArray, candidates: BoolArray) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Pixels in common [N, M], of each mask [N] and of each candidate [M]."""
     flat, other = (values.reshape(len(values), -1) for values in (masks, candidates))
     overlaps = np.stack([(other & mask).sum(axis=1) for mask in flat])

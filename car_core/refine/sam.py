@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,8 @@ from car_core.models.torchvision_guard import declare_missing_ops
 from car_core.models.weights import WeightsRecord, state_hash
 from car_core.refine.boxes import boxes_of_masks, non_maximum_suppression
 from car_core.refine.mask_source import CachedMasks, MaskSource
-from car_core.segmentation import BoolArray, RGBArray
+from support.arrays import BoolArray, RGBArray
+from support.files import cache_folder, sha256_of
 
 # Mean and standard deviation a channel of SAM's images (ImageNet's).
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -160,7 +160,7 @@ def load_sam(config: SAMConfig, *, device: str | torch.device = "cpu") -> tuple[
     name = config.model if is_random else Path(config.model).name if Path(config.model).exists() else config.model
     record = WeightsRecord("sam", type(model).__name__, architecture, name, digest, trained=not is_random)
     key = hashlib.sha256(json.dumps(_deciding(record, config), sort_keys=True).encode()).hexdigest()[:16]
-    return CachedMasks(SAMMasks(model, config, device=device), cache_folder(), key), record
+    return CachedMasks(SAMMasks(model, config, device=device), cache_folder() / "sam", key), record
 
 
 def _deciding(record: WeightsRecord, config: SAMConfig) -> dict[str, Any]:
@@ -170,13 +170,8 @@ def _deciding(record: WeightsRecord, config: SAMConfig) -> dict[str, Any]:
         "model": [record.model_sha256, record.sha256],
         "settings": config.model_dump(include=settings),
         "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "pillow")},
-        "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in _OWN_SOURCES],
+        "code": [sha256_of(path) for path in _OWN_SOURCES],
     }
-
-
-def cache_folder() -> Path:
-    """$CAR_CACHE/sam, or ~/.cache/car-eval/sam."""
-    return Path(os.environ.get("CAR_CACHE") or Path.home() / ".cache" / "car-eval") / "sam"
 
 
 def _transformers() -> Any:

@@ -14,6 +14,7 @@ from pathlib import Path
 from dataset_adapters.base.index_cache import ensure_index, open_index
 from dataset_adapters.base.layout import file_sizes
 from dataset_adapters.base.sample import ConfigurableAdapter, DatasetError, Row, SourcedAdapter
+from support.files import sha256_of
 
 _ROWS = "rows.sha256"
 """File in the index's folder that holds the hash of its rows, so that a load need not read them."""
@@ -63,21 +64,13 @@ def _options(adapter: SourcedAdapter) -> Iterable[str]:
 
 def _digest_of_files(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for path in paths:
-        digest.update(_digest_of_file(path))
-    return digest.hexdigest()
-
-
-def _digest_of_file(path: Path) -> bytes:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+        for path in paths:
+            digest.update(bytes.fromhex(sha256_of(path)))
     except OSError as error:
         found = "nothing" if isinstance(error, FileNotFoundError) else error.strerror
-        raise DatasetError(f"{path}: expected a file, found {found}") from error
-    return digest.digest()
+        raise DatasetError(f"{error.filename}: expected a file, found {found}") from error
+    return digest.hexdigest()
 
 
 def _contents(path: Path) -> list[Path]:

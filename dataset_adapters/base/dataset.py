@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import get_args, overload
 
 from dataset_adapters.base.annotation_index import ensure_sourced_index
-from dataset_adapters.base.index_cache import default_cache_dir, ensure_index, fingerprint, open_index
-from dataset_adapters.base.paths import expanded
+from dataset_adapters.base.index_cache import ensure_index, fingerprint, open_index
 from dataset_adapters.base.sample import (
     Adapter,
     DatasetError,
@@ -22,6 +21,7 @@ from dataset_adapters.base.sample import (
     find_adapter,
     find_sources,
 )
+from support.files import cache_folder, expanded
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def load(
     if names not in get_args(NameSet):
         raise DatasetError(f"names: expected one of {', '.join(get_args(NameSet))}, found {names!r}")
     given = expanded(root).absolute()
-    cache = (default_cache_dir() if cache_dir is None else Path(cache_dir)).expanduser().absolute() / "indexes"
+    cache = (cache_folder() if cache_dir is None else Path(cache_dir)).expanduser().absolute() / "indexes"
     adapter, folder, identity, index_path = _first_present(adapters, given, split, cache)
     return Dataset(
         name=adapter.name,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from dataset_adapters.base.paths import expanded
 from dataset_adapters.base.sample import Adapter, DatasetError, find_sources
+from support.files import expanded
 
 _FOLDER = Path(__file__).parents[1] / "miniature"
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
+
+from support.files import sha256_of, write_atomically
 
 _Entry: TypeAlias = list[int | str]
 """Size, times of the last change of contents and of anything (nanoseconds), sha256."""
@@ -45,7 +46,7 @@ def _entry(path: Path, known: _Entry | None) -> _Entry:
         state: _Entry = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         if known and known[:-1] == state:
             return known
-        return [*state, hashlib.sha256(path.read_bytes()).hexdigest()]
+        return [*state, sha256_of(path)]
     except OSError:  # decoding it tells why, as the error of its sample
         return [0, 0, 0, ""]
 
@@ -63,6 +64,4 @@ def _read(path: Path) -> dict[str, _Entry]:
 def _write(path: Path, entries: dict[str, _Entry]) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as scratch:
-            json.dump(entries, scratch, separators=(",", ":"))
-        os.replace(scratch.name, path)
+        write_atomically(path, json.dumps(entries, separators=(",", ":")), synced=False)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from dataset_adapters.base.class_names import read_class_names
 from dataset_adapters.base.layout import find_image_folder, find_root, stems
-from dataset_adapters.base.sample import DatasetError, LabelMap, LabelSpace, NameSet, Row, Sample, SourceAbsentError
+from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Sample, SourceAbsentError
 from dataset_adapters.base.semantic import read_semantic_sample
+from support.arrays import Int32Array
 
 _FOLDERS = {"val": "validation", "train": "training"}
 
@@ -30,7 +31,7 @@ class FolderAdapter:
     images: str
     masks: str
     suffix: str
-    read_labels: Callable[[Path], LabelMap]
+    read_labels: Callable[[Path], Int32Array]
     relabel: Mapping[int, int]
     ignored: int
     version: int = 1

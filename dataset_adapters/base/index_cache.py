@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,11 +22,6 @@ Columns: TypeAlias = Mapping[str, Sequence[str]]
 
 _LABELS = "mask"
 """The column of label files."""
-
-
-def default_cache_dir() -> Path:
-    """Return $CAR_CACHE, or ~/.cache/car-eval."""
-    return Path(os.environ.get("CAR_CACHE") or Path.home() / ".cache" / "car-eval")
 
 
 def fingerprint(adapter: Adapter, root: Path, rows: Sequence[Row], cache: Path) -> str:

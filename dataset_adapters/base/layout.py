@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset_adapters.base.paths import expanded
 from dataset_adapters.base.sample import DatasetError, Row
+from support.files import expanded
 
 
 def find_root(root: Path, nestings: Sequence[str], folders: Sequence[str], *, all_of: bool = True) -> Path:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
+from support.arrays import BoolArray, Int32Array, RGBArray
+from support.errors import UserError
+from support.text import unknown_name
 
-ImageArray: TypeAlias = npt.NDArray[np.uint8]
-LabelMap: TypeAlias = npt.NDArray[np.int32]
-Mask: TypeAlias = npt.NDArray[np.bool_]
 NameSet: TypeAlias = Literal["released", "dataset"]
 Row: TypeAlias = Mapping[str, str]
 """One sample in an index: "id" and the adapter's own columns. Files are paths relative to the root."""
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError, ValueError):
     """A set-up mistake, found before any work. One line: path or field, what was expected, what was found."""
 
 
@@ -38,14 +35,14 @@ class SampleError(ValueError):
     target: as in Sample if the mask could be read, so that the sample can count as an empty prediction, else None.
     """
 
-    def __init__(self, id: str, path: str, reason: str, target: LabelMap | Mask | None = None) -> None:
+    def __init__(self, id: str, path: str, reason: str, target: Int32Array | BoolArray | None = None) -> None:
         super().__init__(f"{id}: {path}: {reason}")
         self.id = id
         self.path = path
         self.reason = reason
         self.target = target
 
-    def __reduce__(self) -> tuple[type[SampleError], tuple[str, str, str, LabelMap | Mask | None]]:
+    def __reduce__(self) -> tuple[type[SampleError], tuple[str, str, str, Int32Array | BoolArray | None]]:
         # An exception pickles its message as its only argument unless told otherwise.
         return type(self), (self.id, self.path, self.reason, self.target)
 
@@ -67,10 +64,10 @@ class Sample:
     """
 
     id: str
-    image: ImageArray
+    image: RGBArray
     queries: tuple[str, ...]
     task: str
-    target: LabelMap | Mask
+    target: Int32Array | BoolArray
     query_labels: tuple[int, ...] = ()
     sequence: str | None = None
 
@@ -264,15 +261,6 @@ def find_sources(name: str, source: str | None = None) -> list[Adapter]:
 
 def _unknown(name: str) -> DatasetError:
     return DatasetError(unknown_name("data set", name, sorted({own.partition("/")[0] for own in _ADAPTERS})))
-
-
-def unknown_name(field: str, name: str, known: Iterable[str]) -> str:
-    """The line about a name that is none of the known ones: those near it first, then all."""
-    names = list(known)
-    begun = [each for each in names if name and each.startswith(name)]
-    near = list(dict.fromkeys([*begun, *difflib.get_close_matches(name, names)]))[:3]
-    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
-    return f"{field}: expected a known name, found {name!r}{hint} known are {', '.join(names)}"
 
 
 def option_choices(name: str) -> Mapping[str, tuple[str, ...]]:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_adapters.base.sample import ImageArray, LabelMap, LabelSpace, Sample, SampleError
-from dataset_adapters.formats.images import ImageError, read_image, read_label_map
+from dataset_adapters.base.sample import LabelSpace, Sample, SampleError
+from dataset_adapters.formats.images import read_image, read_label_map
+from support.arrays import Int32Array, RGBArray
+from support.errors import ImageError
 
 
 def read_semantic_sample(
@@ -16,8 +18,8 @@ def read_semantic_sample(
     row: Mapping[str, str],
     label_space: LabelSpace,
     relabel: Mapping[int, int],
-    read_labels: Callable[[Path], LabelMap] = read_label_map,
-    read_pixels: Callable[[Path], ImageArray] = read_image,
+    read_labels: Callable[[Path], Int32Array] = read_label_map,
+    read_pixels: Callable[[Path], RGBArray] = read_image,
 ) -> Sample:
     """Decode `row` ("id", "image", "mask") to a Sample with the mask's values replaced by `relabel`.
 
@@ -33,8 +35,8 @@ def add_image(
     root: Path,
     row: Mapping[str, str],
     label_space: LabelSpace,
-    target: LabelMap,
-    read_pixels: Callable[[Path], ImageArray] = read_image,
+    target: Int32Array,
+    read_pixels: Callable[[Path], RGBArray] = read_image,
 ) -> Sample:
     """Decode the image of `row` ("id", "image", "mask") to a Sample with this target, int32 [H, W].
 
@@ -51,8 +53,8 @@ def add_image(
 
 
 def _read_target(
-    root: Path, row: Mapping[str, str], relabel: Mapping[int, int], read_labels: Callable[[Path], LabelMap]
-) -> LabelMap:
+    root: Path, row: Mapping[str, str], relabel: Mapping[int, int], read_labels: Callable[[Path], Int32Array]
+) -> Int32Array:
     try:
         stored = read_labels(root / row["mask"])
     except ImageError as error:
@@ -67,7 +69,7 @@ def _read_target(
     return table[stored]
 
 
-def _size(array: ImageArray | LabelMap) -> str:
+def _size(array: RGBArray | Int32Array) -> str:
     """Width x height of an array [H, W, ...]."""
     return f"{array.shape[1]} x {array.shape[0]}"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from dataset_adapters.base.class_names import BACKGROUND, read_class_names
 from dataset_adapters.base.layout import find_image_folder, find_root, stems
-from dataset_adapters.base.paths import expanded
 from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Sample, SourceAbsentError, register
 from dataset_adapters.base.semantic import add_image, read_semantic_sample
 from dataset_adapters.benchmarks.coco_instances import paint_instances, read_instances
+from support.files import expanded
 
 # The benchmark has no ignored pixels: what is not annotated is background. No target holds this value.
 NO_IGNORE = -1

@@ -12,9 +12,10 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import numpy as np
 from pydantic import Field
 
-from dataset_adapters.base.sample import DatasetError, LabelMap, Row
+from dataset_adapters.base.sample import DatasetError, Row
 from dataset_adapters.formats.annotation_json import Side, Stored, StoredImage, read_stored
 from dataset_adapters.formats.images import MAX_PIXELS
+from support.arrays import Int32Array
 
 _Value = TypeVar("_Value")
 _Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -69,7 +70,7 @@ def read_instances(path: Path, labels: Mapping[int, int], names: Sequence[str]) 
     return {Path(image.file_name).stem: _columns(image, masks[image.id]) for image in stored.images}
 
 
-def paint_instances(row: Row) -> LabelMap:
+def paint_instances(row: Row) -> Int32Array:
     """Return the label map, int32 [H, W], that an image's instances make; 0 where there is none.
 
     row: "height", "width" and "instances", a JSON list of [label, counts] in the order of painting; counts is the

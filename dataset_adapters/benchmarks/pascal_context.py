@@ -13,7 +13,6 @@ from dataset_adapters.base.layout import find_root, find_split, read_ids
 from dataset_adapters.base.sample import (
     Adapter,
     DatasetError,
-    LabelMap,
     LabelSpace,
     NameSet,
     Row,
@@ -25,6 +24,7 @@ from dataset_adapters.base.semantic import add_image, read_semantic_sample
 from dataset_adapters.benchmarks.pascal_detail import PHASES, paint_segments, read_detail
 from dataset_adapters.formats.images import read_label_map
 from dataset_adapters.formats.matlab import read_matlab_labels
+from support.arrays import Int32Array
 
 IGNORED = 255
 DETAIL = "trainval_merged.json"
@@ -83,7 +83,7 @@ class ContextMapsAdapter(_ContextAdapter):
 
     folder: str
     suffix: str
-    read_labels: Callable[[Path], LabelMap]
+    read_labels: Callable[[Path], Int32Array]
     relabel: Mapping[int, int]
     file_columns: tuple[str, ...] = ("image", "mask")
 

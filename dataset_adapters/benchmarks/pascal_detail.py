@@ -14,9 +14,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from dataset_adapters.base.sample import DatasetError, LabelMap, Row, SampleError
+from dataset_adapters.base.sample import DatasetError, Row, SampleError
 from dataset_adapters.formats.annotation_json import Side, Stored, StoredImage, read_stored
 from dataset_adapters.formats.coco_masks import decode_segmentation
+from support.arrays import Int32Array
 
 PHASES = ("train", "val", "test")
 
@@ -63,7 +64,7 @@ def read_detail(path: Path, labels: Mapping[int, int]) -> dict[str, dict[str, st
     return {Path(image.file_name).stem: _columns(image, segments[image.image_id]) for image in stored.images}
 
 
-def paint_segments(row: Row) -> LabelMap:
+def paint_segments(row: Row) -> Int32Array:
     """Return the label map, int32 [H, W], that an image's segments make; 0 where there is none.
 
     row: "id", "mask", "height", "width" and "segments", a JSON list of [label, counts]: the later lies over the

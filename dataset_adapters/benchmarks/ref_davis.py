@@ -16,7 +16,6 @@ from dataset_adapters.base.layout import find_root, find_split, read_ids
 from dataset_adapters.base.sample import (
     DatasetError,
     LabelSpace,
-    Mask,
     NameSet,
     Row,
     Sample,
@@ -24,8 +23,10 @@ from dataset_adapters.base.sample import (
     SourceAbsentError,
     register,
 )
-from dataset_adapters.formats.images import ImageError, read_image, read_label_map
+from dataset_adapters.formats.images import read_image, read_label_map
 from dataset_adapters.formats.json_fields import read_field, read_json
+from support.arrays import BoolArray
+from support.errors import ImageError
 
 VOID = 255  # a pixel that belongs to no object
 MAX_OBJECTS = 20
@@ -264,7 +265,7 @@ def _count_objects(root: Path, video: Video, first: str) -> int:
     return count
 
 
-def _read_target(root: Path, row: Row) -> Mask:
+def _read_target(root: Path, row: Row) -> BoolArray:
     try:
         labels = read_label_map(root / row["mask"])
     except ImageError as error:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from dataset_adapters.base.layout import find_root
-from dataset_adapters.base.sample import DatasetError, LabelSpace, Mask, NameSet, Row, Sample, SampleError, register
+from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Sample, SampleError, register
 from dataset_adapters.benchmarks.refcoco_files import (
     IMAGES,
     Reference,
@@ -21,7 +21,9 @@ from dataset_adapters.benchmarks.refcoco_files import (
     require_distinct,
 )
 from dataset_adapters.formats.coco_masks import OVERLAPS, Overlaps, decode_segmentation
-from dataset_adapters.formats.images import ImageError, read_image
+from dataset_adapters.formats.images import read_image
+from support.arrays import BoolArray
+from support.errors import ImageError
 
 Sentences: TypeAlias = Literal["joint", "single"]
 
@@ -122,10 +124,10 @@ class ReferAdapter:
         references = read_references(refs, split)
         return references, read_objects(instances, references)
 
-    def _target(self, row: Row) -> Mask:
+    def _target(self, row: Row) -> BoolArray:
         return np.asarray(self._masks(row).any(axis=0))
 
-    def _masks(self, row: Row) -> Mask:
+    def _masks(self, row: Row) -> BoolArray:
         """The masks of the objects, bool [n, H, W]; that of an object without a segmentation is empty."""
         height, width = map(int, row["size"].split())
         segmentations = json.loads(row["segmentations"])
@@ -168,7 +170,7 @@ class GeneralizedReferAdapter(ReferAdapter):
         references = read_references(refs, split, any_targets)
         return references, read_objects(instances, references, crowds=False)
 
-    def _target(self, row: Row) -> Mask:
+    def _target(self, row: Row) -> BoolArray:
         return self._masks(row)
 
 

@@ -7,23 +7,21 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from dataset_adapters.base.sample import Mask
+from support.arrays import BoolArray, RGBArray
 
 Overlaps: TypeAlias = Literal["kept", "lost"]
-_Layers: TypeAlias = npt.NDArray[np.uint8]
 
 # How the parts of one instance, uint8 [H, W, n], become its mask.
-OVERLAPS: Mapping[str, Callable[[_Layers], Mask]] = {
+OVERLAPS: Mapping[str, Callable[[RGBArray], BoolArray]] = {
     "kept": lambda layers: np.asarray(layers.any(axis=2)),
     # What taking the sum of the parts for a label map does: pixels under two parts hold 2 and are not the object.
     "lost": lambda layers: np.asarray(layers.sum(axis=2, dtype=np.int64) == 1),
 }
 
 
-def decode_segmentation(segmentation: Any, height: int, width: int, overlaps: Overlaps = "kept") -> Mask:
+def decode_segmentation(segmentation: Any, height: int, width: int, overlaps: Overlaps = "kept") -> BoolArray:
     """Return the mask of a COCO segmentation, bool [height, width].
 
     segmentation: a list of polygons [x0, y0, x1, y1, ...], one RLE {"size", "counts"} (counts as a list or

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dataset_adapters.base.sample import DatasetError, ImageArray, LabelMap
+from dataset_adapters.base.sample import DatasetError
+from support.arrays import Int32Array, RGBArray
+from support.errors import ImageError
 
 ImageFile: TypeAlias = str | Path | BinaryIO
 
@@ -21,18 +23,6 @@ MAX_PIXELS_VARIABLE = "CAR_MAX_PIXELS"
 _GREY16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 _LABEL_MODES = frozenset({"P", "L"})
 _LABEL16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
-
-
-class ImageError(ValueError):
-    """An image file that cannot be decoded. path: the file. reason: what is wrong with it."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
-        return type(self), (self.path, self.reason)
 
 
 def max_pixels() -> int:
@@ -53,7 +43,7 @@ def set_max_pixels(limit: int) -> None:
     max_pixels()
 
 
-def read_image(path: ImageFile, *, apply_exif: bool = False) -> ImageArray:
+def read_image(path: ImageFile, *, apply_exif: bool = False) -> RGBArray:
     """Decode an image of any common mode to uint8 [H, W, 3], RGB, 0..255.
 
     path: a file, or its open stream of bytes.
@@ -66,13 +56,13 @@ def read_image(path: ImageFile, *, apply_exif: bool = False) -> ImageArray:
     if image.mode in _GREY16_MODES:
         return _grey16_to_rgb(path, np.asarray(image))
     if image.mode == "F":
-        raise ImageError(str(path), "expected integer pixels, found floating point")
+        raise ImageError("expected integer pixels, found floating point", str(path))
     # Palettes go by way of RGBA: Pillow warns about per-entry transparency when the alpha is dropped at once.
     opaque = image.convert("RGBA") if image.mode == "P" else image
     return np.array(opaque.convert("RGB"))
 
 
-def read_label_map(path: ImageFile) -> LabelMap:
+def read_label_map(path: ImageFile) -> Int32Array:
     """Decode a palette or 8-bit grey image to its stored indices, int32 [H, W] in 0..255, never to colors.
 
     Raises ImageError as `read_image`, and for every other pixel mode.
@@ -80,7 +70,7 @@ def read_label_map(path: ImageFile) -> LabelMap:
     return _read_labels(path, _LABEL_MODES, "a palette or 8-bit single-channel mask")
 
 
-def read_label_map16(path: ImageFile) -> LabelMap:
+def read_label_map16(path: ImageFile) -> Int32Array:
     """Decode a 16-bit grey image (TIFF, PNG) to its stored values, int32 [H, W] in 0..65535.
 
     Raises ImageError as `read_image`, and for every other pixel mode: 8 bits cannot hold the data sets' labels.
@@ -88,10 +78,10 @@ def read_label_map16(path: ImageFile) -> LabelMap:
     return _read_labels(path, _LABEL16_MODES, "a 16-bit single-channel mask")
 
 
-def _read_labels(path: ImageFile, modes: frozenset[str], expected: str) -> LabelMap:
+def _read_labels(path: ImageFile, modes: frozenset[str], expected: str) -> Int32Array:
     image = _decode(path, apply_exif=False)
     if image.mode not in modes:
-        raise ImageError(str(path), f"expected {expected}, found mode {image.mode}")
+        raise ImageError(f"expected {expected}, found mode {image.mode}", str(path))
     return np.asarray(image).astype(np.int32)
 
 
@@ -107,13 +97,13 @@ def _decode(path: ImageFile, *, apply_exif: bool) -> Image.Image:
     except ImageError:
         raise
     except Exception as error:  # a damaged file makes decoders raise errors of almost any type
-        raise ImageError(str(path), _reason(error, limit)) from error
+        raise ImageError(_reason(error, limit), str(path)) from error
 
 
 def _check_pixels(path: ImageFile, size: tuple[int, int], limit: int) -> None:
     width, height = size
     if width * height > limit:
-        raise ImageError(str(path), f"expected at most {limit} pixels (--max-pixels), found {width} x {height}")
+        raise ImageError(f"expected at most {limit} pixels (--max-pixels), found {width} x {height}", str(path))
 
 
 def _reason(error: Exception, limit: int) -> str:
@@ -126,9 +116,9 @@ def _reason(error: Exception, limit: int) -> str:
     return f"cannot be decoded: {error or type(error).__name__}"
 
 
-def _grey16_to_rgb(path: ImageFile, levels: npt.NDArray[np.integer]) -> ImageArray:
+def _grey16_to_rgb(path: ImageFile, levels: npt.NDArray[np.integer]) -> RGBArray:
     """Scale integer grey levels [H, W] in 0..65535 to uint8 [H, W, 3], rounding to nearest."""
     if levels.min() < 0 or levels.max() > 65535:
-        raise ImageError(str(path), f"expected grey levels 0..65535, found {levels.min()}..{levels.max()}")
+        raise ImageError(f"expected grey levels 0..65535, found {levels.min()}..{levels.max()}", str(path))
     grey = ((levels.astype(np.int32) + 128) // 257).astype(np.uint8)
     return np.repeat(grey[..., np.newaxis], 3, axis=2)

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dataset_adapters.base.sample import LabelMap
-from dataset_adapters.formats.images import ImageError, max_pixels
+from dataset_adapters.formats.images import max_pixels
+from support.arrays import Int32Array
+from support.errors import ImageError
 
-VARIABLE = "LabelMap"
+VARIABLE = "Int32Array"
 _LARGEST = 65535
 
 # The file format ("MAT-File Format", level 5): a header, then elements of a type, a size and a content.
@@ -29,8 +30,8 @@ _COMPLEX = 0x800
 _DESCRIPTION_BYTES = 4096  # that a matrix has besides its numbers, at most
 
 
-def read_matlab_labels(path: Path) -> LabelMap:
-    """Decode the matrix LabelMap of a MATLAB file (version 5 to 7) to int32 [H, W] in 0..65535.
+def read_matlab_labels(path: Path) -> Int32Array:
+    """Decode the matrix Int32Array of a MATLAB file (version 5 to 7) to int32 [H, W] in 0..65535.
 
     Raises ImageError for a file that is absent or damaged, has no such matrix, or holds other numbers.
     """
@@ -38,9 +39,9 @@ def read_matlab_labels(path: Path) -> LabelMap:
         stored = _read_variable(path.read_bytes())
         return _as_labels(stored)
     except OSError as error:
-        raise ImageError(str(path), error.strerror or str(error)) from error
+        raise ImageError(error.strerror or str(error), str(path)) from error
     except (ValueError, struct.error, zlib.error) as error:
-        raise ImageError(str(path), f"{VARIABLE}: {error}") from error
+        raise ImageError(f"{VARIABLE}: {error}", str(path)) from error
 
 
 def _read_variable(content: bytes) -> npt.NDArray[np.generic]:
@@ -98,7 +99,7 @@ def _matrix(flags: bytes, dimensions: bytes, values: tuple[int, bytes], order: s
     return numbers.reshape(shape, order="F")
 
 
-def _as_labels(stored: npt.NDArray[np.generic]) -> LabelMap:
+def _as_labels(stored: npt.NDArray[np.generic]) -> Int32Array:
     if stored.min() < 0 or stored.max() > _LARGEST:
         raise ValueError(f"expected 0..{_LARGEST}, found {stored.min()}..{stored.max()}")
     if not np.array_equal(stored, np.floor(stored)):

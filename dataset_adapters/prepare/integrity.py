@@ -8,7 +8,6 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from dataset_adapters.base.paths import expanded
 from dataset_adapters.base.sample import (
     Adapter,
     DatasetError,
@@ -23,6 +22,7 @@ from dataset_adapters.base.sample import (
 from dataset_adapters.prepare.download import Report
 from dataset_adapters.prepare.preparation import FileCount, Preparation, SplitCount
 from dataset_adapters.statistics import TargetStatistics, describe, describe_labels
+from support.files import expanded
 
 T = TypeVar("T")
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_adapters.base.sample import DatasetError, unknown_name
+from dataset_adapters.base.sample import DatasetError
+from support.text import unknown_name
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from dataset_adapters.base.layout import read_ids
-from dataset_adapters.base.paths import expanded
 from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Sample, register
 from dataset_adapters.base.semantic import read_semantic_sample
 from dataset_adapters.user_data.classes import format_values, own_label_space, parse_values, read_class_list
+from support.files import expanded
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 MASK_SUFFIXES = (".png",)

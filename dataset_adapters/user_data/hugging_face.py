@@ -11,11 +11,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from dataset_adapters.base.paths import expanded
 from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Sample, register
 from dataset_adapters.base.semantic import read_semantic_sample
 from dataset_adapters.formats.images import read_image, read_label_map
 from dataset_adapters.user_data.classes import format_values, own_label_space, parse_values, read_class_list
+from support.files import expanded
 
 if TYPE_CHECKING:  # the library takes seconds to import, so functions import it when they need it
     import datasets

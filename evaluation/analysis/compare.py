@@ -14,13 +14,14 @@ from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, RunHeader, SampleRecord
 from results.tables.two_runs import Change, Interval, RunComparison, SampleChange, SwitchChange
+from support.errors import UserError
 
 RESAMPLES = 2000
 LEVEL = 0.95
 _CHUNK_CELLS = 2_000_000  # of the weights, so that many samples do not fill the memory
 
 
-class ComparisonError(ValueError):
+class ComparisonError(UserError, ValueError):
     """Two runs that cannot be compared. One line: what was expected, what was found."""
 
 

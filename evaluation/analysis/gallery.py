@@ -29,7 +29,7 @@ from car_core.drawing import (
     require_image,
     resized,
 )
-from car_core.segmentation import RGBArray, Segmentation, Step, step_names
+from car_core.segmentation import Segmentation, Step, step_names
 from dataset_adapters import Sample, SampleError
 from evaluation.run.prepare import Prepared
 from evaluation.tasks.scorer import Scorer
@@ -44,6 +44,7 @@ from results.pages import (
     SegmentationShown,
     StepShown,
 )
+from support.arrays import RGBArray
 
 _WIDTH = 480  # of image, target and prediction, pixels
 _TILE = 176  # of a proposal or prompted image

@@ -13,7 +13,8 @@ from car_core import CaR, CaRConfig, ConfigError
 from car_core.segmentation import Segmentation, Step
 from evaluation.analysis.reference_entries import Array, check_entries
 from evaluation.request.benchmark import load_benchmark, merged, resolve_config
-from results import strict_json
+from support import strict_json
+from support.errors import UserError
 
 # Benchmarks whose released hyperparameters a file's `config` names.
 CONFIGS = {"voc": "voc21", "coco": "coco-object", "refcoco": "refcoco-val", "context": "context60", "ade": "ade150"}
@@ -25,7 +26,7 @@ VALUE_TOLERANCE = 1e-4
 PIXEL_TOLERANCE = 1e-3
 
 
-class ReferenceFileError(ValueError):
+class ReferenceFileError(UserError, ValueError):
     """A reference file that cannot be read or compared. One line: file, field, what was expected and found."""
 
 

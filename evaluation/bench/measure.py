@@ -24,13 +24,13 @@ from car_core.config import CRFConfig, Precision, Profile
 from car_core.engine.batching import Passes
 from car_core.engine.precision import dtype_of
 from car_core.models.weights import load_clip
-from car_core.segmentation import RGBArray
 from car_core.unrefined import refined
 from dataset_adapters.formats.images import read_image
 from evaluation.bench.machine import Timing, matrix_product, operations, peak_device_mib, run_timed, timings
 from evaluation.bench.released_order import Found, ReleasedOrder
 from evaluation.run.identity import peak_rss_mib
 from evaluation.tasks.registry import metrics_for
+from support.arrays import RGBArray
 
 # Architectures and weights of the two models by size: timing needs no trained weights.
 SIZES: Mapping[str, tuple[str, str, str]] = {

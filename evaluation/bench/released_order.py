@@ -24,7 +24,7 @@ from car_core.models.clip import ClassifierTower, ProposalTower, TrunkOutput, em
 from car_core.proposal.affinity import AFFINITY_BLOCKS, doubly_normalized, spread
 from car_core.proposal.cam import min_max
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, proposal_texts
-from car_core.segmentation import FloatArray, RGBArray
+from support.arrays import Float32Array, RGBArray
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Found:
     """kept: indices into the queries; scores float32 [n] and proposals float32 [n, H, W] of those kept."""
 
     kept: tuple[int, ...]
-    scores: FloatArray
-    proposals: FloatArray
+    scores: Float32Array
+    proposals: Float32Array
     steps: int
 
 
@@ -101,14 +101,14 @@ class ReleasedOrder:
         attention: Tensor = weights[0, 1:, 1:]
         return attention
 
-    def _scores(self, image: RGBArray, proposals: Tensor, recurrence: Recurrence) -> FloatArray:
+    def _scores(self, image: RGBArray, proposals: Tensor, recurrence: Recurrence) -> Float32Array:
         config = self._config
         masks = [upsample(proposal, size_of(image)) > config.eta for proposal in proposals]
         prompted = [draw_prompts(image, mask, config.prompts, config.gray_weights) for mask in masks]
         rows = classifier_texts(config, recurrence.queries, recurrence.alive, recurrence.step)
         logits = [self._logits(prompted, row) for row in rows]
         matrix = ENSEMBLES[ensemble_name(config, recurrence.step)](torch.stack(logits, dim=1))
-        scores: FloatArray = matrix.diagonal().float().cpu().numpy()
+        scores: Float32Array = matrix.diagonal().float().cpu().numpy()
         return scores
 
     def _logits(self, prompted: Sequence[RGBArray], texts: Sequence[str]) -> Tensor:

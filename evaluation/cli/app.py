@@ -55,7 +55,7 @@ from evaluation.cli.options import (
 )
 from evaluation.cli.switch_hint import Commands
 from evaluation.cli.terminal import show_run
-from evaluation.telling import tell, tell_log
+from support.console import tell, tell_log
 
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False

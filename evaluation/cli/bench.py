@@ -10,7 +10,7 @@ import typer
 
 from evaluation.cli.exit_status import one_line_errors
 from evaluation.cli.options import DeviceOption, PrecisionName, PrecisionOption, ProfileName
-from evaluation.telling import tell
+from support.console import tell
 
 
 class SizeName(str, Enum):
@@ -62,8 +62,8 @@ def bench_command(
         check_device_name(device)
         from evaluation.bench.measure import Wanted
         from evaluation.bench.report import BenchOptions, as_markdown, bench, save_figure
-        from results.atomic import write_atomically
-        from results.strict_json import dumps
+        from support.files import write_atomically
+        from support.strict_json import dumps
 
         if plot:
             _require_matplotlib()

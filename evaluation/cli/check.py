@@ -11,7 +11,7 @@ import typer
 from evaluation.cli import options
 from evaluation.cli.exit_status import FIGURES_CHANGED, one_line_errors
 from evaluation.cli.terminal import show_tables
-from evaluation.telling import tell
+from support.console import tell
 
 
 def register(app: typer.Typer) -> None:

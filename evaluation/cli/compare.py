@@ -9,7 +9,7 @@ import typer
 
 from evaluation.cli.exit_status import FIGURES_CHANGED, one_line_errors
 from evaluation.cli.terminal import show_tables
-from evaluation.telling import tell
+from support.console import tell
 
 
 def register(app: typer.Typer) -> None:
@@ -36,8 +36,8 @@ def compare_command(
     """
     with one_line_errors():
         from evaluation.analysis.compare import compare
-        from results.strict_json import dumps
         from results.tables.two_runs import comparison_tables
+        from support.strict_json import dumps
 
         comparison = compare(a, b, seed=seed, resamples=resamples)
         if json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evaluation.cli.exit_status import DATA_FAULTS, one_line_errors
-from evaluation.telling import say, tell
+from support.console import say, tell
 
 if TYPE_CHECKING:
     from dataset_adapters.prepare import Preparation
@@ -99,7 +99,7 @@ def check_command(
     """
     with one_line_errors():
         from dataset_adapters.prepare import check, find_preparation
-        from results.tables.render import counted
+        from support.text import counted
 
         preparation = find_preparation(name)
         n_decoded = None if all_ else decode

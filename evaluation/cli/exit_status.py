@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from evaluation.telling import tell
+from support.console import tell
+from support.errors import RunError, UserError
 
 if TYPE_CHECKING:
     from evaluation.run.runner import Run
@@ -23,26 +24,8 @@ DATA_FAULTS = 5
 INTERRUPTED = 130
 """128 and the number of the signal, as a shell has it: 130 after Ctrl-C, 143 after SIGTERM."""
 
-# By name: an error's own module is imported when it is raised, and those of the others would cost seconds here.
-SETUP_ERRORS = frozenset(
-    {
-        "car_core.errors.ConfigError",
-        "car_core.errors.ImageError",
-        "car_core.errors.ModelError",
-        "car_core.errors.QueryError",
-        "dataset_adapters.formats.images.ImageError",
-        "dataset_adapters.base.sample.DatasetError",
-        "evaluation.request.benchmark.BenchmarkError",
-        "evaluation.analysis.compare.ComparisonError",
-        "evaluation.engines.ray.ClusterError",
-        "evaluation.pictures.image_files.SegmentError",
-        "evaluation.run.merge.MergeError",
-        "evaluation.analysis.reference.ReferenceFileError",
-        "results.run_directory.store.StoreError",
-    }
-)
-OUT_OF_MEMORY = frozenset({"torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"})  # torch 2.4 has the second
-RUN_ERRORS = OUT_OF_MEMORY | {"evaluation.engines.processes.WorkerError"}
+# By name: importing torch takes seconds, and what raises one has imported it. torch 2.4 has the second.
+OUT_OF_MEMORY = frozenset({"torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"})
 
 # Set by `car --debug`.
 SHOW_TRACEBACKS = ContextVar("SHOW_TRACEBACKS", default=False)
@@ -56,13 +39,19 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:  # each is told by its exit status; what has none is raised again
-        names = _names(error)
-        status = _exit_status(error, names)
-        if status is None or SHOW_TRACEBACKS.get():
+    except Exception as error:  # those without an exit status are raised again
+        out_of_memory = _is_out_of_memory(error)
+        is_run_error = out_of_memory or isinstance(error, (OSError, RunError))
+        if not (is_run_error or isinstance(error, UserError)) or SHOW_TRACEBACKS.get():
             raise
-        tell(f"error: {_line(error, names)}")
-        raise typer.Exit(status) from None
+        message = " ".join(str(error).split())
+        if out_of_memory:
+            message = message.partition(". ")[0]  # what follows is advice for programmers
+            message += (
+                ": free the device of other programs, or choose another --device, smaller models or smaller batches"
+            )
+        tell(f"error: {message}")
+        raise typer.Exit(SETUP_ERROR if isinstance(error, UserError) else RUN_ERROR) from None
     except KeyboardInterrupt as interrupt:
         tell("interrupted; what is finished is kept, the same command goes on from it")
         number = getattr(interrupt, "number", None)
@@ -78,21 +67,5 @@ def exit_if_failed(runs: Iterable[Run], *, allow: bool) -> None:
         raise typer.Exit(0 if allow else SAMPLES_FAILED)
 
 
-def _names(error: Exception) -> frozenset[str]:
-    """The error's kind and those that it is one of."""
-    return frozenset(f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
-
-
-def _exit_status(error: Exception, names: frozenset[str]) -> int | None:
-    """Status of an error whose message says what to mend; None for one that needs its traceback."""
-    if names & SETUP_ERRORS:
-        return SETUP_ERROR
-    return RUN_ERROR if isinstance(error, OSError) or names & RUN_ERRORS else None
-
-
-def _line(error: Exception, names: frozenset[str]) -> str:
-    message = " ".join(str(error).split())
-    if not names & OUT_OF_MEMORY:
-        return message
-    said = message.partition(". ")[0]  # what follows is advice for programmers
-    return f"{said}: free the device of other programs, or choose another --device, smaller models or smaller batches"
+def _is_out_of_memory(error: Exception) -> bool:
+    return any(f"{kind.__module__}.{kind.__qualname__}" in OUT_OF_MEMORY for kind in type(error).__mro__)

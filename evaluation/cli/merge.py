@@ -9,7 +9,7 @@ import typer
 
 from evaluation.cli.exit_status import one_line_errors
 from evaluation.cli.terminal import show_run
-from evaluation.telling import tell
+from support.console import tell
 
 
 def register(app: typer.Typer) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from evaluation.cli import options
 from evaluation.cli.exit_status import one_line_errors
-from evaluation.telling import say, tell
+from support.console import say, tell
 
 
 def register(app: typer.Typer) -> None:

@@ -12,7 +12,7 @@ import typer
 from evaluation.cli import options
 from evaluation.cli.exit_status import SAMPLES_FAILED, one_line_errors
 from evaluation.cli.terminal import TERMINAL_WIDTH
-from evaluation.telling import tell
+from support.console import tell
 
 if TYPE_CHECKING:
     from car_core.segmentation import Segmentation
@@ -146,8 +146,8 @@ def _explain(path: Path, found: Segmentation) -> None:
 
 
 def _write_json(place: str, document: CocoDocument) -> None:
-    from results.atomic import write_atomically
-    from results.strict_json import dumps
+    from support.files import write_atomically
+    from support.strict_json import dumps
 
     text = dumps(document.as_dict()) + "\n"
     if place == "-":

@@ -10,7 +10,7 @@ import typer
 
 from evaluation.cli import options
 from evaluation.cli.exit_status import one_line_errors
-from evaluation.telling import tell
+from support.console import tell
 
 
 def register(app: typer.Typer) -> None:

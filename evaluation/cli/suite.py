@@ -21,7 +21,7 @@ from evaluation.cli.options import (
     weights_by_role,
 )
 from evaluation.cli.terminal import show_run
-from evaluation.telling import tell
+from support.console import tell
 
 
 def register(app: typer.Typer) -> None:

@@ -37,7 +37,7 @@ from evaluation.cli.options import (
     with_sam,
 )
 from evaluation.cli.terminal import show_run
-from evaluation.telling import tell
+from support.console import tell
 
 
 def register(app: typer.Typer) -> None:

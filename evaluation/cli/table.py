@@ -11,7 +11,7 @@ import typer
 
 from evaluation.cli.exit_status import one_line_errors
 from evaluation.cli.terminal import show_run, show_tables
-from evaluation.telling import tell
+from support.console import tell
 
 if TYPE_CHECKING:
     from results import RunHeader
@@ -99,7 +99,7 @@ def _languages() -> Mapping[FormatName, Callable[[Table], str]]:
 
 
 def _write(tables: Mapping[str, Table], folder: Path) -> None:
-    from results import write_atomically
+    from support.files import write_atomically
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():

@@ -53,9 +53,9 @@ def _draw_run(header: RunHeader) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from results.tables.render import visible
     from results.tables.run import run_tables
     from results.tables.run_notes import failures, method_label, remarks
+    from support.text import visible
 
     console = Console(width=TERMINAL_WIDTH, highlight=False)
     console.print(Text(visible(f"{header.benchmark.name}: {method_label(header)}"), style="bold"))
@@ -69,7 +69,8 @@ def _draw(table: Table) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from results.tables.render import to_rich, visible
+    from results.tables.render import to_rich
+    from support.text import visible
 
     Console(width=_TABLE_WIDTH, highlight=False).print(to_rich(table, _TABLE_WIDTH))
     console = Console(width=TERMINAL_WIDTH, highlight=False)

@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
+from support.errors import RunError
+
 MAX_LOST_IN_A_ROW = 10
 """Samples lost one after the other after which it is not the samples: a disk that is gone, a broken installation."""
 _JOIN_SECONDS = 5  # a process that waits for a dead disk cannot be killed, and is left behind
@@ -26,7 +28,7 @@ Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
 
-class WorkerError(RuntimeError):
+class WorkerError(RunError):
     """Working processes die or hang, and not because of one sample; the samples finished before are kept."""
 
 

@@ -27,9 +27,10 @@ from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.run.resume import QueryCarrier
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Segmenter, smaller_passes
-from evaluation.telling import tell
 from results import SampleRecord, differences
 from results.run_directory.sample_files import write_sample_file
+from support.console import tell
+from support.errors import UserError
 
 MAX_LOSSES = 3
 """Actors that may be lost at work on one sample alone before it is a failed one."""
@@ -37,7 +38,7 @@ _POLL_SECONDS = 1.0  # between two looks at the nodes, and at whether to stop
 _OBJECT_STORE_BYTES = 100 * 2**20  # of a Ray of our own: records are small
 
 
-class ClusterError(ValueError):
+class ClusterError(UserError, ValueError):
     """No Ray, no cluster, or a node that would give other figures. One line: what was expected, what was found."""
 
 

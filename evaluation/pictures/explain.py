@@ -9,8 +9,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from car_core.segmentation import BoolArray, Segmentation, Step, step_names
-from results.tables.render import visible
+from car_core.segmentation import Segmentation, Step, step_names
+from support.arrays import BoolArray
+from support.text import visible
 
 _BAR = 24
 """Width of a score's bar, characters."""

@@ -11,15 +11,17 @@ from pathlib import Path
 from PIL import Image
 
 from car_core.drawing import draw_masks, draw_steps, to_pil
-from car_core.segmentation import RGBArray, Segmentation
-from dataset_adapters.base.paths import expanded
-from dataset_adapters.formats.images import ImageError, read_image
+from car_core.segmentation import Segmentation
+from dataset_adapters.formats.images import read_image
+from support.arrays import RGBArray
+from support.errors import ImageError, UserError
+from support.files import expanded
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 """Files of a folder that are taken for images."""
 
 
-class SegmentError(ValueError):
+class SegmentError(UserError, ValueError):
     """No image at the place given, or an output that cannot be written there. One line."""
 
 

@@ -9,12 +9,13 @@ from typing import Any
 from car_core import CaR, CaRConfig
 from car_core.config import Mode, Profile
 from car_core.models.weights_names import MINIATURE
-from dataset_adapters.formats.images import ImageError, read_image
+from dataset_adapters.formats.images import read_image
 from evaluation.pictures.image_files import Found
 from evaluation.request.benchmark import Source
 from evaluation.request.checks import picture_config
 from evaluation.request.inputs import weights_notices, with_own_models
-from evaluation.telling import tell
+from support.console import tell
+from support.errors import ImageError
 
 
 def load_car(

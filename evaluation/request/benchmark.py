@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from car_core import CaRConfig, ConfigError
 from car_core.config import PROFILES, Profile
-from dataset_adapters.base.sample import unknown_name
+from support.errors import UserError
+from support.text import unknown_name
 
 CAR = "car"
 """The method that a run takes unless told otherwise; `evaluation.request.methods` has them all."""
@@ -23,7 +24,7 @@ NOT_SETTINGS = {"profile": "the option --profile", "mode": "a benchmark of that 
 """Fields with a place of their own: setting them would leave the benchmark's other values behind."""
 
 
-class BenchmarkError(ValueError):
+class BenchmarkError(UserError, ValueError):
     """An unknown benchmark or a setting it cannot run with. One line: field, what was expected, what was found."""
 
 

@@ -15,19 +15,13 @@ from car_core.models.device_names import check_device_name
 from car_core.models.weights_names import MINIATURE, random_seed, weights_file
 from car_core.queries import check_texts, require_any
 from dataset_adapters import DatasetError
-from dataset_adapters.base.paths import expanded
-from dataset_adapters.base.sample import (
-    Adapter,
-    SourceAbsentError,
-    SourcedAdapter,
-    configured,
-    find_sources,
-    unknown_name,
-)
+from dataset_adapters.base.sample import Adapter, SourceAbsentError, SourcedAdapter, configured, find_sources
 from evaluation.request.benchmark import ALL, CAR, BenchmarkError, load_benchmark, refuse_fields, resolve_config
 from evaluation.request.inputs import resolve_inputs
 from evaluation.request.protocol import resolve_protocol
 from results.tables.run_notes import METHOD_TITLES
+from support.files import expanded
+from support.text import unknown_name
 
 DEFAULT_RUNS = Path("results/runs")
 

@@ -61,7 +61,7 @@ _NUMERIC_SOURCES = (
     "evaluation/engines",
     "evaluation/run/resume.py",
 )
-_ROOMS = ("car_core", "dataset_adapters", "evaluation", "results")
+_ROOMS = ("support", "car_core", "dataset_adapters", "evaluation", "results")
 # Pictures of what was found, getting files whose fingerprint counts, and names handed on.
 _NOT_NUMERIC = (
     "car_core/drawing/",

@@ -11,16 +11,17 @@ from typing import Any
 
 from evaluation.run.recompute import figures_of, own_records, recompute, scorer_of
 from results import Memory, RunDirectory, RunHeader, SampleRecord, Timings, differences, identity_of
-from results.atomic import TEMPORARY
 from results.run_directory.sample_files import FOLDERS, write_sample_file
 from results.run_directory.schema import others
 from results.tables.run import write_tables
+from support.errors import UserError
+from support.files import TEMPORARY
 
 SHARD = "shard"
 """The field of a shard's identity, "i/n", that the whole run's lacks."""
 
 
-class MergeError(ValueError):
+class MergeError(UserError, ValueError):
     """Runs that are not the shards of one. One line: what was expected, what was found."""
 
 

@@ -25,8 +25,8 @@ from evaluation.run.merge import SHARD
 from evaluation.tasks.artifacts import Saving
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import ConfiguredSegmenter
-from evaluation.telling import tell
 from results import identity_of
+from support.console import tell
 
 EngineName = Literal["local", "ray"]
 CarMaker = Callable[..., CaR]  # with the signature of CaR.from_config

@@ -11,8 +11,8 @@ from types import TracebackType
 from tqdm import tqdm
 
 from evaluation.tasks.scorer import Scorer
-from evaluation.telling import tell
 from results import SampleRecord
+from support.console import tell
 
 _SECONDS_BETWEEN_LINES = 60.0
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from evaluation.tasks.scorer import Scorer
-from results import RunDirectory, RunHeader, SampleCounts, SampleRecord, StoreError, differences, strict_json
+from results import RunDirectory, RunHeader, SampleCounts, SampleRecord, StoreError, differences
+from support import strict_json
 
 
 def figures_of(store: RunDirectory, scorer: Scorer) -> tuple[dict[str, SampleRecord], dict[str, Any]]:

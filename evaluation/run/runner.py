@@ -19,10 +19,10 @@ from evaluation.run.prepare import Prepared, RunOptions, carries_queries, prepar
 from evaluation.run.progress import Progress
 from evaluation.run.recompute import figures_of, own_records
 from evaluation.run.resume import Left, what_is_left
-from evaluation.telling import tell
 from results import Memory, RunDirectory, RunHeader, Timings
-from results.tables.render import counted
 from results.tables.run_notes import partial_data
+from support.console import tell
+from support.text import counted
 
 Status = Literal["complete", "incomplete"]
 

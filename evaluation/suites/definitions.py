@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dataset_adapters.base.sample import unknown_name
 from evaluation.request.benchmark import BenchmarkError
+from support.text import unknown_name
 
 
 class SuiteRun(BaseModel):

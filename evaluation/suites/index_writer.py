@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from evaluation.run.runner import Run
 from evaluation.tasks.registry import metrics_for
-from evaluation.telling import tell
 from results import StoreError, SuiteIndex, is_suite, read_suite_index, write_suite, write_suite_index
 from results.run_directory.suite import SuiteStatus
+from support.console import tell
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,9 @@ from evaluation.run.prepare import RunOptions, prepare
 from evaluation.run.runner import Run, run_side_by_side
 from evaluation.suites.definitions import Suite, SuiteRun
 from evaluation.suites.index_writer import News, SuiteBook, Tell, ignore
-from evaluation.telling import tell, tell_log
 from results import SuiteIndex, identity_of
 from results.pages.contact_sheet import Example, contact_sheet, save_png
+from support.console import tell, tell_log
 
 CONTACT_SHEET = "contact-sheet.png"
 # Fields of `RunOptions` that change numbers.

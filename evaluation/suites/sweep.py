@@ -15,7 +15,6 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from car_core.config import PROFILES, CaRConfig, Profile
-from dataset_adapters.base.sample import unknown_name
 from evaluation.request.benchmark import (
     Benchmark,
     BenchmarkError,
@@ -27,6 +26,7 @@ from evaluation.request.benchmark import (
 from evaluation.suites.definitions import Suite, SuiteRun
 from results import identity_of, paper_rows
 from results.run_directory.store import one_line
+from support.text import unknown_name
 
 Point: TypeAlias = Mapping[str, Any]  # settings as --set names them
 FIDELITY = "fidelity"

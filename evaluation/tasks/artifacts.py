@@ -22,7 +22,7 @@ from evaluation.request.benchmark import BenchmarkError
 from evaluation.tasks.coco_json import run_lengths
 from results.run_directory import label_maps
 from results.run_directory.sample_files import PREDICTIONS, PROPOSALS, is_whole, write_sample_file
-from results.tables.render import counted
+from support.text import counted
 
 PredictionFormat = Literal["png", "rle"]
 Prediction = npt.NDArray[Any]  # int32 labels or bool [H, W], 0 or false where nothing was found

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from car_core.segmentation import BoolArray, Segmentation
+from car_core.segmentation import Segmentation
+from support.arrays import BoolArray
 
 
 class CocoDocument:

@@ -15,7 +15,8 @@ import numpy as np
 
 from evaluation.tasks import referring
 from evaluation.tasks.records import Record, RunningMean, mean, ratio, sample_counts, split_by_status
-from evaluation.tasks.referring import BoolMask, PixelCounts, compared_at, precision
+from evaluation.tasks.referring import PixelCounts, compared_at, precision
+from support.arrays import BoolArray
 
 # ReLA's; an IoU at exactly the threshold counts.
 THRESHOLDS = (0.7, 0.8, 0.9)
@@ -31,7 +32,7 @@ ONLY_TARGETS = "every sample has a target"
 
 
 def count_sample(
-    target: BoolMask, prediction: BoolMask, resolution: str = "original", no_target_below: str = "50"
+    target: BoolArray, prediction: BoolArray, resolution: str = "original", no_target_below: str = "50"
 ) -> dict[str, Any]:
     """The `counts` of one sample's record: those of `referring.count_sample`, with the same errors, and `has_target`.
 

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from evaluation.tasks.records import Record, RunningMean, mean, ratio, sample_counts, split_by_status
-
-BoolMask = npt.NDArray[np.bool_]
+from support.arrays import BoolArray
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -29,7 +27,7 @@ NO_UNION = "no sample has a target or predicted pixel"
 _COUNTS = ("intersection", "union", "target", "prediction")
 
 
-def count_sample(target: BoolMask, prediction: BoolMask, resolution: str = "original") -> dict[str, Any]:
+def count_sample(target: BoolArray, prediction: BoolArray, resolution: str = "original") -> dict[str, Any]:
     """The `counts` of one sample's record.
 
     Args:
@@ -157,7 +155,7 @@ def precision(threshold: float) -> str:
     return f"precision_at_{threshold}"
 
 
-def _resized(mask: BoolMask, side: int | None) -> BoolMask:
+def _resized(mask: BoolArray, side: int | None) -> BoolArray:
     if side is None or not mask.size:
         return mask
     image = Image.fromarray(mask.astype(np.uint8)).resize((side, side), Image.Resampling.NEAREST)

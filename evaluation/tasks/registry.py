@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evaluation.tasks import generalized, referring, semantic, video
-from evaluation.tasks.resampling import FloatArray, RunningFigure, resampled_means
+from evaluation.tasks.resampling import RunningFigure, resampled_means
+from support.arrays import Float64Array
 
 __all__ = ["BY_TASK", "RunningFigure", "TaskMetrics", "metrics_for"]
 
@@ -32,7 +33,7 @@ class TaskMetrics:
     summarize: Callable[..., dict[str, Any]]
     running: Callable[..., RunningFigure]
     headline: str
-    resampled_figures: Callable[..., FloatArray] | None
+    resampled_figures: Callable[..., Float64Array] | None
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 

@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.tasks.records import Record, mean, ratio, sample_counts, split_by_status
+from support.arrays import Float64Array, Int64Array
 
-Matrix = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 Triple = Sequence[int]
 
 # Counts above this are no longer exact in float64, so a ratio of them would depend on how they were summed.
@@ -92,7 +91,7 @@ def count_sample(
     return {"confusion": confusion_counts(target, prediction, n_labels, ignore_label)}
 
 
-def sum_confusion(triples: Iterable[Triple], n_labels: int) -> Matrix:
+def sum_confusion(triples: Iterable[Triple], n_labels: int) -> Int64Array:
     """Add [target, prediction, count] triples of any number of samples, in any order.
 
     Returns:
@@ -144,7 +143,7 @@ class SemanticMetrics:
     classes: tuple[ClassIoU, ...]
 
     @classmethod
-    def from_confusion(cls, matrix: Matrix, labels: Sequence[str], scored_labels: Sequence[int]) -> SemanticMetrics:
+    def from_confusion(cls, matrix: Int64Array, labels: Sequence[str], scored_labels: Sequence[int]) -> SemanticMetrics:
         """Read the scored classes from int64 [n, n] (rows targets), with `labels` the n names.
 
         Raises:
@@ -238,8 +237,8 @@ def summarize(
 
 
 def resampled_figures(
-    records: Sequence[Record], weights: Matrix, label_space_labels: Sequence[str], scored_labels: Sequence[int]
-) -> FloatArray:
+    records: Sequence[Record], weights: Int64Array, label_space_labels: Sequence[str], scored_labels: Sequence[int]
+) -> Float64Array:
     """`miou` of each of several resamples of the records.
 
     Args:
@@ -255,7 +254,7 @@ def resampled_figures(
     return _mean_iou(sums.reshape(len(weights), 3, len(scored_labels)))
 
 
-def _class_pixels(records: Sequence[Record], n_labels: int, scored_labels: Sequence[int]) -> Matrix:
+def _class_pixels(records: Sequence[Record], n_labels: int, scored_labels: Sequence[int]) -> Int64Array:
     """int64 [n, 3, C]: pixels of each scored class in both, in the target and in the prediction."""
     pixels = np.zeros((len(records), 3, n_labels), np.int64)
     for row, record in enumerate(records):
@@ -264,12 +263,12 @@ def _class_pixels(records: Sequence[Record], n_labels: int, scored_labels: Seque
     return pixels[:, :, list(scored_labels)]
 
 
-def _mean_iou(pixels: npt.NDArray[Any]) -> FloatArray:
+def _mean_iou(pixels: npt.NDArray[Any]) -> Float64Array:
     """[m, 3, C] pixels as in `_class_pixels` to the mean IoU over classes with a pixel, float64 [m] or NaN."""
     both, union = pixels[:, 0], pixels[:, 1] + pixels[:, 2] - pixels[:, 0]
     ious = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
     present = (union > 0).sum(axis=1)
-    means: FloatArray = np.divide(ious.sum(axis=1), present, out=np.full(len(pixels), np.nan), where=present > 0)
+    means: Float64Array = np.divide(ious.sum(axis=1), present, out=np.full(len(pixels), np.nan), where=present > 0)
     return means
 
 
@@ -302,7 +301,7 @@ def _values(metrics: SemanticMetrics, scored_only: SemanticMetrics) -> dict[str,
     }
 
 
-def _without_unscored(matrix: Matrix, scored_labels: Sequence[int]) -> Matrix:
+def _without_unscored(matrix: Int64Array, scored_labels: Sequence[int]) -> Int64Array:
     kept = np.zeros_like(matrix)
     scored = np.ix_(scored_labels, scored_labels)
     kept[scored] = matrix[scored]

@@ -17,12 +17,9 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from evaluation.tasks.records import Record, RunningMean, mean, sample_counts, split_by_status
-
-BoolMask = npt.NDArray[np.bool_]
-LabelMap = npt.NDArray[np.int32]
+from support.arrays import BoolArray, Int32Array
 
 # Greatest distance of two matched contour pixels, as a share of the image's diagonal; rounded up to whole pixels.
 BOUND = 0.008
@@ -79,7 +76,7 @@ class Pair(NamedTuple):
         return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def count_sample(target: BoolMask, prediction: LabelMap, davis_task: str = "unsupervised") -> dict[str, Any]:
+def count_sample(target: BoolArray, prediction: Int32Array, davis_task: str = "unsupervised") -> dict[str, Any]:
     """The `counts` of one frame's record.
 
     Args:
@@ -112,7 +109,7 @@ def count_sample(target: BoolMask, prediction: LabelMap, davis_task: str = "unsu
     }
 
 
-def contour(mask: BoolMask) -> BoolMask:
+def contour(mask: BoolArray) -> BoolArray:
     """The pixels whose neighbour to the right, below, or right and below differs; bool [H, W] to bool [H, W].
 
     This is a contour one pixel wide, half a pixel towards the origin of the true one, as in davis2017-evaluation
@@ -131,12 +128,12 @@ def bound_pixels(height: int, width: int) -> int:
 class _Outlined:
     """A mask, its contour, and the pixels within the bound of the contour; bool [H, W] each."""
 
-    mask: BoolMask
-    contour: BoolMask
-    near: BoolMask
+    mask: BoolArray
+    contour: BoolArray
+    near: BoolArray
 
     @classmethod
-    def of(cls, mask: BoolMask) -> _Outlined:
+    def of(cls, mask: BoolArray) -> _Outlined:
         edge, radius = contour(mask), bound_pixels(*mask.shape)
         offsets = np.arange(-radius, radius + 1)
         disk = (offsets[:, np.newaxis] ** 2 + offsets**2 <= radius**2).astype(np.uint8)

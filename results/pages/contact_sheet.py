@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import colorsys
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-RGBArray = npt.NDArray[np.uint8]
-LabelArray = npt.NDArray[np.int32]
+from support.arrays import Int32Array, RGBArray
+from support.files import write_atomically
+
 Color = tuple[int, int, int]
 
 TILE_WIDTH, TILE_HEIGHT = 208, 168
@@ -45,8 +46,8 @@ class Example:
     """
 
     image: RGBArray
-    target: LabelArray
-    prediction: LabelArray
+    target: Int32Array
+    prediction: Int32Array
     names: Mapping[int, str]
     ignore_label: int = 255
     caption: str = ""
@@ -83,7 +84,7 @@ def contact_sheet(sections: Mapping[str, Sequence[Example]]) -> RGBArray:
     return np.asarray(sheet)
 
 
-def overlay(image: RGBArray, labels: LabelArray, colors: Mapping[int, Color], ignore_label: int) -> RGBArray:
+def overlay(image: RGBArray, labels: Int32Array, colors: Mapping[int, Color], ignore_label: int) -> RGBArray:
     """The image faded to gray, with each label of `colors` painted over it and outlined: uint8 [H, W, 3].
 
     Pixels of `ignore_label` become white.
@@ -108,9 +109,9 @@ def colors_of(labels: Sequence[int]) -> dict[int, Color]:
 
 def save_png(picture: RGBArray, path: Path) -> None:
     """Write uint8 [H, W, 3] as PNG, by way of a new file beside it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    Image.fromarray(picture).save(temporary, format="PNG", optimize=True)
-    temporary.replace(path)
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, format="PNG", optimize=True)
+    write_atomically(path, stream.getvalue(), synced=False)
 
 
 def _hue(index: int) -> Color:
@@ -146,7 +147,7 @@ def _draw_example(sheet: Image.Image, example: Example, corner: tuple[int, int])
         _draw_legend(draw, entries or [(_WHITE, "nothing to find, nothing found")], (left, top + TILE_HEIGHT + 3))
 
 
-def _foreground(labels: LabelArray, example: Example) -> list[int]:
+def _foreground(labels: Int32Array, example: Example) -> list[int]:
     """Labels that are drawn, the largest first."""
     values, sizes = np.unique(labels, return_counts=True)
     order = [int(values[i]) for i in np.argsort(-sizes, kind="stable")]

@@ -14,14 +14,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from results.atomic import write_atomically
 from results.pages.gallery import SampleShown, SegmentationShown, fitted
 from results.run_directory.schema import RunHeader, SampleRecord
 from results.run_directory.store import RunDirectory, StoreError
-from results.strict_json import dumps
-from results.tables.render import Table, text_cells, visible, without_empty_columns
+from results.tables.render import Table, text_cells, without_empty_columns
 from results.tables.run import HEADLINES, comparison_table, failed_table, metrics_table
 from results.tables.run_notes import failures, is_car, method_label, remarks, run_facts
+from support.files import write_atomically
+from support.strict_json import dumps
+from support.text import visible
 
 MAX_BYTES = 10_000_000
 _PICTURE_BYTES = 9_000_000

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.run_directory.suite import read_suite_table
-from results.tables.render import Table, visible
+from results.tables.render import Table
+from support.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from results import strict_json
+from support import strict_json
 
 _FOLDER = Path(__file__).parent
 

@@ -8,8 +8,8 @@ import socket
 from pathlib import Path
 from typing import TextIO
 
-from results import strict_json
 from results.run_directory.schema import utc_now
+from support import strict_json
 
 try:
     import fcntl

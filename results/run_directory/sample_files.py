@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from results.atomic import write_atomically
+from support.files import write_atomically
 
 LABEL_MAPS, PREDICTIONS, PROPOSALS = "label_maps", "predictions", "proposals"
 FOLDERS = (LABEL_MAPS, PREDICTIONS, PROPOSALS)

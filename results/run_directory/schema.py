@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from results.strict_json import identity_of, require_json
+from support.strict_json import identity_of, require_json
 
 SCHEMA_VERSION = 1
 

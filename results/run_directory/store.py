@@ -14,16 +14,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from results import strict_json
-from results.atomic import named_errors, write_atomically
 from results.run_directory.lock import FolderLock, LockedError
 from results.run_directory.sample_files import FOLDERS
 from results.run_directory.schema import SCHEMA_VERSION, RunHeader, SampleRecord, others, utc_now
+from support import strict_json
+from support.errors import UserError
+from support.files import named_errors, write_atomically
 
 _ABSENT = object()
 
 
-class StoreError(Exception):
+class StoreError(UserError):
     """A run directory cannot be used as asked; the message names the path and what is wrong."""
 
 

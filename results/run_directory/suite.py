@@ -9,11 +9,11 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from results import strict_json
-from results.atomic import write_atomically
 from results.run_directory.schema import RunHeader
 from results.run_directory.store import RunDirectory, StoreError, one_line
 from results.tables.render import Table, to_csv, to_markdown
+from support import strict_json
+from support.files import write_atomically
 
 SUITE_FILE = "suite.json"
 SuiteKind: TypeAlias = Literal["runs", "methods"]

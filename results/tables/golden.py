@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from results import strict_json
-from results.atomic import write_atomically
 from results.run_directory.schema import RunHeader, Sha256
 from results.run_directory.store import StoreError, one_line
 from results.tables.render import Column, Table
 from results.tables.run import typed_frame
 from results.tables.run_notes import user_settings
+from support import strict_json
+from support.files import write_atomically
 
 MINIATURE = Path(__file__).parents[1] / "golden" / "mini.json"
 """The figures expected of the suite `mini`, which are in the package as the miniature is."""

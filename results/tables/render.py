@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from support.text import MAX_TEXT, display_width, visible
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import RenderableType
     from rich.table import Table as RichTable
     from rich.text import Text
-
-MAX_TEXT = 200
-"""Longest text shown in a cell, in characters."""
-
 
 _LONGEST_WORD = 33  # frequency_weighted_iou_gt_classes; longer ones, such as paths, may be folded
 _TEXT_WIDTH = 11  # columns of a terminal that longer text gets at least: narrower, it is a tower of words
@@ -115,15 +112,6 @@ def to_latex(table: Table) -> str:
     return "\n".join([*start, *tabular, r"\end{tabular}", *notes, r"\end{table}", ""])
 
 
-def visible(text: str, limit: int = MAX_TEXT) -> str:
-    """Text on one line that cannot steer a terminal: control, format and surrogate characters as \\u{hex}.
-
-    Longer text is cut to `limit` characters, the last of them an ellipsis.
-    """
-    cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(_visible_character(c) for c in cut)
-
-
 def escape_markdown(text: str, limit: int = MAX_TEXT) -> str:
     """`visible`, then escape what GitHub-flavoured Markdown gives a meaning, pipes and HTML included."""
     escaped = re.sub(r"([\\`*\[\]<>|&$~])", r"\\\1", visible(text, limit))
@@ -135,16 +123,6 @@ def escape_markdown(text: str, limit: int = MAX_TEXT) -> str:
 def escape_latex(text: str) -> str:
     """Escape the characters that LaTeX gives a meaning."""
     return "".join(_LATEX.get(character, character) for character in visible(text))
-
-
-def counted(number: int, noun: str) -> str:
-    """The number with its noun: "1 sample", "2 samples"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def display_width(text: str) -> int:
-    """Columns that a text takes in a terminal: two for a wide character, none for a combining one."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _difference(value: float) -> str:
@@ -288,9 +266,3 @@ def _pipe_row(cells: list[str], widths: list[int], columns: tuple[Column, ...]) 
 
 def _guard_formula(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
-
-
-def _visible_character(character: str) -> str:
-    # Categories C*: controls, direction marks, surrogates; Zl and Zp: the two Unicode line ends.
-    category = unicodedata.category(character)
-    return f"\\u{{{ord(character):x}}}" if category[0] == "C" or category in ("Zl", "Zp") else character

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.atomic import write_atomically
 from results.paper.paper_tables import PaperRow, cautions, paper_rows
 from results.run_directory.schema import PaperCell, RunHeader
 from results.run_directory.store import RunDirectory, StoreError
 from results.tables.render import Column, Table, escape_markdown, to_csv, to_markdown
 from results.tables.run_notes import facts_markdown, failures, is_comparable, method_label, method_name, remarks
+from support.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd

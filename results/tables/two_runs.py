@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from results.run_directory.schema import RunHeader
-from results.tables.render import Column, Table, counted
+from results.tables.render import Column, Table
 from results.tables.run import typed_frame
 from results.tables.run_notes import failures, method_label, remarks
+from support.text import counted
 
 MAX_ROWS = 15
 """Classes, and samples, that the tables show; `as_dict` has them all."""

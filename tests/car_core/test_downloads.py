@@ -13,7 +13,7 @@ from loopback import Loopback, serve
 
 from car_core.models import downloads
 from car_core.models.clip import open_clip
-from evaluation.telling import tell_log
+from support.console import tell_log
 
 
 @pytest.fixture

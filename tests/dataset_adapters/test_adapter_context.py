@@ -17,8 +17,9 @@ from made_trees import CONTEXT_CLASSES, write_png
 from PIL import Image
 
 from dataset_adapters import DatasetError, SampleError, load
-from dataset_adapters.formats.images import MAX_PIXELS, ImageError
+from dataset_adapters.formats.images import MAX_PIXELS
 from dataset_adapters.formats.matlab import read_matlab_labels
+from support.errors import ImageError
 
 IDS = ("2008_000000", "2008_000001", "2008_000002")
 STUFF = (

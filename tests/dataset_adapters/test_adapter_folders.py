@@ -13,7 +13,8 @@ from made_trees import write_noise
 from PIL import Image
 
 from dataset_adapters import Dataset, DatasetError, SampleError, load
-from dataset_adapters.formats.images import MAX_PIXELS, ImageError, read_label_map16
+from dataset_adapters.formats.images import MAX_PIXELS, read_label_map16
+from support.errors import ImageError
 
 SIZES = {"ADE_val_00000001": (12, 17), "ADE_val_00000002": (9, 30), "ADE_val_00000007": (20, 8)}
 IDS = tuple(SIZES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import json
 import os
@@ -17,11 +16,13 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from car_core import CaR
+from car_core import CaR, ModelError
 from evaluation.cli.app import app
-from evaluation.cli.exit_status import OUT_OF_MEMORY, RUN_ERRORS, SETUP_ERRORS, one_line_errors
+from evaluation.cli.exit_status import one_line_errors
+from evaluation.engines.processes import WorkerError
 from evaluation.request.benchmark import BenchmarkError
-from evaluation.telling import say, tell
+from support.console import say, tell
+from support.errors import ImageError, UserError
 
 
 def car(arguments: list[str]) -> Result:
@@ -270,10 +271,21 @@ def test_lines_for_people_cannot_steer_the_terminal(
     assert capsys.readouterr().err == f"error: {shown}\n"
 
 
-@pytest.mark.parametrize("name", sorted((SETUP_ERRORS | RUN_ERRORS) - OUT_OF_MEMORY))
-def test_errors_that_become_one_line_are_there(name: str) -> None:
-    module, _, kind = name.rpartition(".")
-    assert issubclass(getattr(importlib.import_module(module), kind), Exception)
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(UserError("x"), 2), (ImageError("x"), 2), (ModelError("x"), 2), (WorkerError("x"), 1), (OSError("x"), 1)],
+    ids=repr,
+)
+def test_exit_status_by_kind_of_error(error: Exception, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as exit_info, one_line_errors():
+        raise error
+    assert exit_info.value.exit_code == status
+    assert capsys.readouterr().err == "error: x\n"
+
+
+def test_errors_of_the_program_keep_their_traceback() -> None:
+    with pytest.raises(ValueError, match="bug"), one_line_errors():
+        raise ValueError("bug")
 
 
 @pytest.mark.parametrize("command", ["bench", "segment"])

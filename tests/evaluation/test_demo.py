@@ -14,8 +14,8 @@ import requests
 from PIL import Image
 
 from car_core import CaR, CaRConfig, QueryError
-from dataset_adapters.formats.images import ImageError
 from evaluation.pictures.demo.answer import Demo, Limits, read_picture, split_phrases
+from support.errors import ImageError
 
 pytest.importorskip("gradio", reason="Gradio is not installed (make setup)")
 THRESHOLDS = {"theta": 0.3, "eta": 0.4, "lambda_": 0.4}

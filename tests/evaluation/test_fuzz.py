@@ -24,12 +24,13 @@ from typer.testing import CliRunner
 from car_core import CaRConfig
 from dataset_adapters import DatasetError
 from dataset_adapters.benchmarks.coco_instances import paint_instances, read_instances
-from dataset_adapters.formats.images import ImageError, read_image, read_label_map
+from dataset_adapters.formats.images import read_image, read_label_map
 from evaluation import evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, load_benchmark, parse_settings, resolve_config
 from evaluation.suites.sweep import as_suite, sweep_of
 from results import identity_of
+from support.errors import ImageError
 
 FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
 # Markup of Markdown, HTML, LaTeX and spreadsheets, terminal control, direction marks, half a surrogate, much text.

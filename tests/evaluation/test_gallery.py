@@ -19,7 +19,7 @@ from evaluation.analysis.report import GalleryOptions, _prepared, confusions
 from evaluation.cli.app import app
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
-from results.strict_json import identity_of
+from support.strict_json import identity_of
 
 
 def car(*arguments: object) -> Result:

@@ -17,7 +17,7 @@ from results import RunDirectory, RunHeader, StoreError
 from results.pages import report_html, write_report
 from results.pages.gallery import LEFT_OUT, fitted
 from results.pages.report import MAX_BYTES, _count_bars, _figure_bars
-from results.tables.render import visible
+from support.text import visible
 
 MakeHeader = Callable[..., RunHeader]
 

@@ -12,7 +12,7 @@ from report_parts import HOSTILE, details, records
 
 from results import RunHeader
 from results.pages import report_html
-from results.tables.render import visible
+from support.text import visible
 
 pytestmark = needs_chromium
 

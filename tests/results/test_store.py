@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from results import RunDirectory, RunHeader, SampleRecord, StoreError, identity_of, write_atomically
+from results import RunDirectory, RunHeader, SampleRecord, StoreError, identity_of
 from results.run_directory.sample_files import FOLDERS, write_sample_file
+from support.files import write_atomically
 
 MakeHeader = Callable[..., RunHeader]
 

@@ -19,7 +19,6 @@ from results.tables.golden import Comparison, comparison_of_figures
 from results.tables.methods import methods_table
 from results.tables.render import (
     Table,
-    display_width,
     escape_latex,
     escape_markdown,
     text_cells,
@@ -27,7 +26,6 @@ from results.tables.render import (
     to_latex,
     to_markdown,
     to_rich,
-    visible,
 )
 from results.tables.run import (
     comparison_table,
@@ -37,6 +35,7 @@ from results.tables.run import (
     summary_table,
     write_tables,
 )
+from support.text import display_width, visible
 
 MakeHeader = Callable[..., RunHeader]
 MakeMetrics = Callable[..., dict[str, Any]]

@@ -18,12 +18,13 @@ from car_core import CaR, CaRConfig, ConfigError, QueryError
 from car_core.drawing import resized
 from car_core.engine.stage_cache import StageMemory
 from car_core.models.weights_names import MINIATURE
-from car_core.segmentation import RGBArray
-from dataset_adapters.formats.images import ImageError, read_image
+from dataset_adapters.formats.images import read_image
 from evaluation.analysis.gallery import draw_segmentation
 from evaluation.pictures.explain import LONE_PHRASE
 from results.pages import segmentation_html
-from results.tables.render import visible
+from support.arrays import RGBArray
+from support.errors import ImageError
+from support.text import visible
 
 THRESHOLDS = ("theta", "eta", "lambda_")
 """Fields that the page has sliders for."""
@@ -116,9 +117,9 @@ def read_picture(place: str | Path, limits: Limits) -> RGBArray:
         with Image.open(place) as opened:
             width, height = opened.size
     except Exception as error:  # a damaged file makes decoders raise errors of almost any type
-        raise ImageError(str(place), "picture: expected an image file, found something else") from error
+        raise ImageError("picture: expected an image file, found something else", str(place)) from error
     if width * height > limits.pixels:
-        raise ImageError(str(place), f"picture: expected at most {limits.pixels:,} pixels, found {width} x {height}")
+        raise ImageError(f"picture: expected at most {limits.pixels:,} pixels, found {width} x {height}", str(place))
     image = read_image(place, apply_exif=True)
     scale = min(1.0, limits.side / max(image.shape[:2]))
     size = max(1, round(scale * image.shape[0])), max(1, round(scale * image.shape[1]))

@@ -1,7 +1,8 @@
-"""Replace a file as a whole."""
+"""Files: replaced as a whole, hashed, found below home and cache folders."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -52,3 +53,25 @@ def _sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file's contents, 64 hex digits. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """$CAR_CACHE, or ~/.cache/car-eval."""
+    return Path(os.environ.get("CAR_CACHE") or Path.home() / ".cache" / "car-eval")
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with ``~`` and ``~user`` as home folders.
+
+    A user that there is not stays in it, to be found missing as any other folder (`Path.expanduser` raises).
+    """
+    return Path(os.path.expanduser(path))

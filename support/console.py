@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import sys
 
+from support.text import visible
+
 _LONGEST = 4000  # characters: an error may list all names that are known
 
 
 def tell(line: str) -> None:
     """Print a line on standard error; control characters and direction marks are shown as their code points."""
-    print(_visible(line), file=sys.stderr)
+    print(visible(line, _LONGEST), file=sys.stderr)
 
 
 def say(line: str) -> None:
     """Print a line on standard output: at a terminal as `tell` does, to a pipe as it is, for it may hold a path."""
-    print(_visible(line) if sys.stdout.isatty() else line)
+    print(visible(line, _LONGEST) if sys.stdout.isatty() else line)
 
 
 class _Teller(logging.Handler):
@@ -31,9 +33,3 @@ def tell_log() -> None:
     log = logging.getLogger("car_core")
     log.setLevel(logging.INFO)
     log.addHandler(_TELLER)  # once: the second time it is there already
-
-
-def _visible(line: str) -> str:
-    from results.tables.render import visible  # pydantic: `car --help` does without
-
-    return visible(line, limit=_LONGEST)

@@ -1,0 +1,1 @@
+"""The ground floor: files, errors, texts, arrays and drawing, for all rooms. Imports none of them."""

@@ -1,0 +1,23 @@
+"""Errors that a user can mend: one line that names what was expected and what was found. `car` prints it and exits."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """What was asked for, or a file it names, cannot be worked with; the message says what to mend."""
+
+
+class RunError(Exception):
+    """A run broke off through no fault of what was asked, such as a killed worker; the message says why."""
+
+
+class ImageError(UserError, ValueError):
+    """An image cannot be used. path: its file, None for an array. reason: what is wrong with it."""
+
+    def __init__(self, reason: str, path: str | None = None) -> None:
+        super().__init__(reason if path is None else f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str | None]]:
+        return type(self), (self.reason, self.path)

@@ -1,0 +1,49 @@
+"""Texts for people: what may be shown of foreign text, near matches of a mistyped name, numbers with nouns."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Iterable
+
+MAX_TEXT = 200
+"""Longest text shown in a cell, in characters."""
+
+
+def visible(text: str, limit: int = MAX_TEXT) -> str:
+    """Text on one line that cannot steer a terminal: control, format and surrogate characters as \\u{hex}.
+
+    Longer text is cut to `limit` characters, the last of them an ellipsis.
+    """
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    # Categories C*: controls, direction marks, surrogates; Zl and Zp: the two Unicode line ends.
+    return "".join(
+        f"\\u{{{ord(c):x}}}" if unicodedata.category(c)[0] == "C" or unicodedata.category(c) in ("Zl", "Zp") else c
+        for c in cut
+    )
+
+
+def display_width(text: str) -> int:
+    """Columns that a text takes in a terminal: two for a wide character, none for a combining one."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """The number with its noun: "1 sample", "2 samples"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean a, b or c?" with the known names that begin with ``name`` or are near it; empty without any."""
+    names = list(known)
+    begun = [each for each in names if name and each.startswith(name)]
+    *others, last = [*dict.fromkeys([*begun, *difflib.get_close_matches(name, names)])][:3] or [""]
+    return f"; did you mean {' or '.join([', '.join(others), last] if others else [last])}?" if last else ""
+
+
+def unknown_name(field: str, name: str, known: Iterable[str]) -> str:
+    """The error message for a name that is none of the known ones: near matches first, then all."""
+    names = list(known)
+    return (
+        f"{field}: expected a known name, found {name!r}{did_you_mean(name, names) or ';'} known are {', '.join(names)}"
+    )
