@@ -19,7 +19,7 @@ LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test lint format docs docs-tables dist serve regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
+.PHONY: help setup test lint format docs docs-generated docs-tables dist serve regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
 	eval-grefcoco eval-ref-davis eval-all data bench clean
 
 help:  ## list the targets
@@ -46,6 +46,9 @@ format: $(STAMP)  ## apply the style
 
 docs: $(STAMP)  ## build the documentation into site/, offline; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
+
+docs-generated: $(STAMP)  ## write the tables of docs/ that come from the code: switches, module map, schema
+	$(VENV)/bin/python -m tools.generated_docs
 
 dist: $(STAMP)  ## build wheel and sdist into dist/
 	$(VENV)/bin/python -m build --outdir dist
