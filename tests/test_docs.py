@@ -157,7 +157,7 @@ def test_tables_from_the_code_are_fresh() -> None:
 
 def test_a_stale_table_is_one_line_with_page_and_command(tmp_path: Path) -> None:
     fresh = (ROOT / "docs/method.md").read_text(encoding="utf-8")
-    (tmp_path / "method.md").write_text(fresh.replace("| `theta` |", "| `thta` |", 1), encoding="utf-8")
+    (tmp_path / "method.md").write_text(fresh.replace("| `theta` |", "| `theta_` |", 1), encoding="utf-8")
     (tmp_path / "scale.md").write_text("# No table\n", encoding="utf-8")
     assert stale_pages(tmp_path) == ["docs/method.md: its generated tables are out of date; run make docs-generated"]
 
