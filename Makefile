@@ -38,8 +38,8 @@ $(STAMP): pyproject.toml constraints.txt
 test: $(STAMP)  ## run the tests, in JOBS processes
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: $(STAMP)  ## check style and types
-	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
+lint: $(STAMP)  ## check style, types and spelling
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/codespell
 
 format: $(STAMP)  ## apply the style
 	$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
