@@ -19,7 +19,7 @@ LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test lint format docs docs-tables dist serve regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
+.PHONY: help setup test lint format docs docs-generated docs-tables dist serve regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
 	eval-grefcoco eval-ref-davis eval-all data bench clean
 
 help:  ## list the targets
@@ -38,14 +38,17 @@ $(STAMP): pyproject.toml constraints.txt
 test: $(STAMP)  ## run the tests, in JOBS processes
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: $(STAMP)  ## check style and types
-	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
+lint: $(STAMP)  ## check style, types and spelling
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/codespell
 
 format: $(STAMP)  ## apply the style
 	$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
 
 docs: $(STAMP)  ## build the documentation into site/, offline; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
+
+docs-generated: $(STAMP)  ## write the tables of docs/ that come from the code: switches, module map, schema
+	$(VENV)/bin/python -m tools.generated_docs
 
 dist: $(STAMP)  ## build wheel and sdist into dist/
 	$(VENV)/bin/python -m build --outdir dist

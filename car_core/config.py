@@ -127,7 +127,7 @@ class CRFConfig(BaseModel):
     gaussian_sxy: Positive = Field(default=1.0, description="spatial kernel's standard deviation, pixels")
     gaussian_weight: Positive = Field(default=3.0, description="spatial kernel's Potts weight")
     bilateral_sxy: Positive = Field(default=67.0, description="bilateral kernel's standard deviation, pixels")
-    bilateral_srgb: Positive = Field(default=3.0, description="bilateral kernel's standard deviation, grey levels")
+    bilateral_srgb: Positive = Field(default=3.0, description="bilateral kernel's standard deviation, gray levels")
     bilateral_weight: Positive = Field(default=4.0, description="bilateral kernel's Potts weight")
     bg_factor: Positive = Field(default=1.0, description="exponent of the background probability 1 - max y")
     implementation: Literal["pydensecrf", "torch"] = Field(

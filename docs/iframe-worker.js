@@ -1,5 +1,5 @@
-// A page that is read from disk may not start a Worker from a file; its search then runs in a hidden frame instead.
-// Its name keeps the theme's offline plugin from putting a script of another machine into every page.
+// A page opened from disk may not start a Worker from a file, so its search runs in a hidden frame instead.
+// The name of this file keeps the theme's offline plugin from adding a script from another machine to every page.
 if (location.protocol === "file:") {
   window.Worker = class extends EventTarget {
     constructor(url) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 
 from dataset_adapters.base import sample as registry
 from evaluation.cli.app import app
+from tools.generated_docs import stale_pages
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -147,3 +149,31 @@ def test_links_lead_to_files_and_headings_that_are_there(page: str) -> None:
             file = (ROOT / page).parent / path if path else ROOT / page
             assert file.exists(), target
             assert not anchor or anchor in headings(file), target
+
+
+def test_tables_from_the_code_are_fresh() -> None:
+    assert stale_pages() == []
+
+
+def test_a_stale_table_is_one_line_with_page_and_command(tmp_path: Path) -> None:
+    fresh = (ROOT / "docs/method.md").read_text(encoding="utf-8")
+    (tmp_path / "method.md").write_text(fresh.replace("| `theta` |", "| `theta_` |", 1), encoding="utf-8")
+    (tmp_path / "scale.md").write_text("# No table\n", encoding="utf-8")
+    assert stale_pages(tmp_path) == ["docs/method.md: its generated tables are out of date; run make docs-generated"]
+
+
+def test_the_site_is_not_built_with_a_stale_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    abort = pytest.importorskip("mkdocs.exceptions", reason="MkDocs is not installed (make setup)").Abort
+    hook = runpy.run_path(str(ROOT / "docs/site_pages.py"))
+    line = "docs/method.md: its generated tables are out of date; run make docs-generated"
+    monkeypatch.setitem(hook["on_config"].__globals__, "stale_pages", lambda: [line])
+    with pytest.raises(abort, match=re.escape(line)):
+        hook["on_config"](None)
+
+
+def test_restatements_that_the_method_page_names_are_in_the_tests() -> None:
+    named = re.findall(r"`(literal_\w+|test_\w+)\.(\w+)`", (ROOT / "docs/method.md").read_text(encoding="utf-8"))
+    assert len(named) > 10
+    for module, name in named:
+        code = (ROOT / f"tests/car_core/{module}.py").read_text(encoding="utf-8")
+        assert re.search(rf"def {name}\(", code), (module, name)

@@ -16,22 +16,22 @@ from tools.docs_tables import made_with
 _HEAD = """\
 # Ablations
 
-The paper's ablations and the switches in which paper and released code differ, on the miniature's Pascal VOC. The
-miniature is a small, weak CLIP on emoji scenes: its figures say nothing about CLIP and are not comparable with the
-paper's. What can be compared is the order of the points, and this page shows what each sweep prints. Points set what
-the paper's rows set, the thresholds of Pascal VOC among them, which are not those tuned for the miniature. On the real
-data set: `car sweep voc21 --preset table5 --data-root /data/VOCdevkit --weights openai`.
+The paper's ablations, and the switches in which the paper and the released code differ, on the miniature's Pascal VOC.
+The miniature is a small, weak CLIP on emoji scenes: its figures say nothing about CLIP and are not comparable with the
+paper's. Only the order of the points can be compared, and this page shows what each sweep prints. Points use the
+settings of the paper's rows, including the thresholds of Pascal VOC, which are not those tuned for the miniature. On
+the real data set: `car sweep voc21 --preset table5 --data-root /data/VOCdevkit --weights openai`.
 
-`make ablations PAGE=docs/ablations.md` runs the sweeps and writes this page. The preset `table3` (backbones) is not on
-it: it takes ViT-B/16 and ViT-L/14 in turn as f and g, and the miniature has weights of one architecture. It is run by
-`car sweep voc21 --preset table3 --data-root /data/VOCdevkit --weights openai`.
+`make ablations PAGE=docs/ablations.md` runs the sweeps and writes this page. The preset `table3` (backbones) is not
+included: it uses ViT-B/16 and ViT-L/14 in turn as f and g, and the miniature has weights of only one architecture. To
+run it: `car sweep voc21 --preset table3 --data-root /data/VOCdevkit --weights openai`.
 """
 
 
 def write_page(sweeps: Sequence[Path], page: Path) -> None:
-    """Write the page of finished sweeps, in this order, and copies of their plots into `images` beside it.
+    """Write a page of finished sweeps, in this order, and copy their plots into the folder `images` next to it.
 
-    Raises StoreError for a folder that is no suite's, and for an unfinished sweep.
+    Raises StoreError for a folder that does not hold a suite, and for an unfinished sweep.
     """
     images = page.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def write_page(sweeps: Sequence[Path], page: Path) -> None:
         require_finished(sweep)
         name = f"ablations-{sweep.name.removeprefix('suite-')}.png"
         shutil.copyfile(sweep / PLOT_FILE, images / name)
-        sections.append(f"{to_markdown(read_suite_table(sweep))}\n![The same as bars](images/{name})\n")
+        sections.append(f"{to_markdown(read_suite_table(sweep))}\n![The same figures as bars](images/{name})\n")
     runs = [header for sweep in sweeps for header in read_runs(sweep).values()]
     write_atomically(page, "\n".join([_HEAD, made_with(runs), *sections]))
 

@@ -1,7 +1,7 @@
 """Measured tables of hand-written pages, filled in from run directories: ``python -m tools.docs_tables PAGE...``.
 
-Between ``<!-- table of NAME -->`` and ``<!-- end of table -->`` stands the table of the suite ``results/runs/NAME`` and
-what it was made with.
+The table of the suite ``results/runs/NAME``, and what it was made with, is written between ``<!-- table of NAME -->``
+and ``<!-- end of table -->``. Tables that come from the code: ``tools.generated_docs``.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from results.tables.render import escape_markdown, to_markdown
 from results.tables.run_notes import run_facts
 from support.files import write_atomically
 
-_PLACE = re.compile(r"(<!-- table of (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- table of (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _FACTS = ("data", "weights, proposal", "code", "system", "packages")
 
 
 def fill_page(page: Path, runs: Path) -> int:
-    """Fill in every place of a page from the suites below `runs`; returns how many there are.
+    """Write every table of a page from the suites below `runs`; returns the number of tables.
 
-    Raises StoreError for a page without a place, and for a suite that is not there or not finished.
+    Raises StoreError for a page without tables, and for a suite that does not exist or is not finished.
     """
-    text, count = _PLACE.subn(lambda place: _filled(place, runs), page.read_text(encoding="utf-8"))
+    text, count = _TABLE.subn(lambda table: _filled(table, runs), page.read_text(encoding="utf-8"))
     if not count:
         raise StoreError(f"{page}: expected <!-- table of NAME --> and <!-- end of table -->, found neither")
     write_atomically(page, text)
     return count
 
 
-def _filled(place: re.Match[str], runs: Path) -> str:
-    start, name, end = place.groups()
+def _filled(old: re.Match[str], runs: Path) -> str:
+    start, name, end = old.groups()
     require_finished(runs / name)
     headers = read_runs(runs / name).values()
     unfinished = [header.benchmark.name for header in headers if header.status != "complete"]
@@ -43,20 +43,20 @@ def _filled(place: re.Match[str], runs: Path) -> str:
         raise StoreError(
             f"{runs / name}: expected finished runs, found {len(unfinished)} of {len(headers)} that are not"
         )
-    # The page's own heading stands above the place.
+    # The page has its own heading above the table.
     table = to_markdown(read_suite_table(runs / name)).split("\n", 2)[2]
     return f"{start}\n{table}\n{made_with(headers)}\n{end}"
 
 
 def made_with(headers: Iterable[RunHeader]) -> str:
-    """What runs were made with, as a list: data, weights, code, system, packages; how many there are and their time."""
+    """What runs were made with, as a list: data, weights, code, system, packages; number of runs and their time."""
     runs = list(headers)
     distinct = {header.identity: header for header in runs}.values()
     facts = run_facts(runs[0])
     lines = [f"- {name}: {escape_markdown(facts[name], limit=1000)}" for name in _FACTS if name in facts]
     seconds = sum(header.timings.wall_seconds for header in distinct)
     sizes = " or ".join(str(count) for count in sorted({header.counts.n_total for header in runs}))
-    spent = f"- {len(runs)} rows, {len(distinct)} runs of {sizes} images each, {seconds:.0f} s of runs in all"
+    spent = f"- {len(runs)} rows, {len(distinct)} runs of {sizes} images each, {seconds:.0f} s of run time in total"
     return "\n".join(["Made with:", "", *lines, spent]) + "\n"
 
 
@@ -66,4 +66,4 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=Path, default=Path("results/runs"), help="folder of the suites")
     given = parser.parse_args()
     for page in given.pages:
-        print(f"{page}: {fill_page(page, given.runs)} filled in")
+        print(f"{page}: {fill_page(page, given.runs)} tables written")

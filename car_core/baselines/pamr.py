@@ -1,4 +1,4 @@
-"""PAMR, pixel-adaptive mask refinement: maps averaged over neighbours of like colour.
+"""PAMR, pixel-adaptive mask refinement: maps averaged over neighbors of like color.
 
 Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels", CVPR 2020; with dilations 8 and
 16, as SCLIP and NACLIP use it.
@@ -26,9 +26,9 @@ def refine_maps(maps: Tensor, image: Tensor, steps: int) -> Tensor:
 
 
 def affinity(image: Tensor) -> Tensor:
-    """Weights of each pixel's neighbours, float32 [8 * dilations, H, W], which sum to 1.
+    """Weights of each pixel's neighbors, float32 [8 * dilations, H, W], which sum to 1.
 
-    softmax over neighbours of the mean over channels of -|difference| / (0.1 std), std over all pixels looked at.
+    softmax over neighbors of the mean over channels of -|difference| / (0.1 std), std over all pixels looked at.
     """
     around = torch.stack([_shifted(image, place, dilation) for dilation in DILATIONS for place in _AROUND])
     near = torch.stack([_shifted(image, place, dilation) for dilation in DILATIONS for place in _NEIGHBOURS])
@@ -37,7 +37,7 @@ def affinity(image: Tensor) -> Tensor:
 
 
 def _step(maps: Tensor, weights: Tensor) -> Tensor:
-    # One neighbour at a time: all of them at once would take 16 times the memory of the maps.
+    # One neighbor at a time: all of them at once would take 16 times the memory of the maps.
     places = [(place, dilation) for dilation in DILATIONS for place in _NEIGHBOURS]
     result = torch.zeros_like(maps)
     for weight, (place, dilation) in zip(weights, places, strict=True):

@@ -1,6 +1,6 @@
 """Visual prompts: small functions that draw a binary mask into an image, applied together in a fixed order.
 
-Images are uint8 [H, W, 3] RGB, masks bool [H, W]. Blur, grey and black change what is outside the mask, each pixel
+Images are uint8 [H, W, 3] RGB, masks bool [H, W]. Blur, gray and black change what is outside the mask, each pixel
 alone once the image is blurred, so that they are made once an image. Outlines are drawn into the image they are given.
 """
 
@@ -22,14 +22,14 @@ BLUR_KERNEL = (15, 15)  # pixels; sigma is OpenCV's automatic one
 class Extent(NamedTuple):
     """Bounding geometry of a mask, in pixels."""
 
-    centre_x: int  # mean position, truncated
-    centre_y: int
+    center_x: int  # mean position, truncated
+    center_y: int
     half_width: int  # half of the extent, truncated
     half_height: int
 
 
 def extent_of(mask: BoolArray) -> Extent:
-    """Centre and half extent of the set pixels; the mask must have one."""
+    """Center and half extent of the set pixels; the mask must have one."""
     (y, height), (x, width) = (_along(np.count_nonzero(mask, axis=axis)) for axis in (1, 0))
     return Extent(x, y, width // 2, height // 2)
 
@@ -46,7 +46,7 @@ def blur(image: RGBArray, gray_weights: str) -> RGBArray:
 
 
 def gray(image: RGBArray, gray_weights: str) -> RGBArray:
-    """Grey level in three equal channels; see the switch ``gray_weights``."""
+    """Gray level in three equal channels; see the switch ``gray_weights``."""
     level = cv2.cvtColor(image, _GRAY_CODES[gray_weights])
     return _rgb(np.repeat(level[..., None], 3, axis=2))
 
@@ -59,8 +59,8 @@ def black(image: RGBArray, gray_weights: str) -> RGBArray:
 def circle(image: RGBArray, mask: BoolArray) -> RGBArray:
     """Red ellipse of 1 pixel around the mask's mean position, axes half of its extent."""
     extent = extent_of(mask)
-    centre, axes = (extent.centre_x, extent.centre_y), (extent.half_width, extent.half_height)
-    return _rgb(cv2.ellipse(image, centre, axes, 0, 0, 360, RED, 1))
+    center, axes = (extent.center_x, extent.center_y), (extent.half_width, extent.half_height)
+    return _rgb(cv2.ellipse(image, center, axes, 0, 0, 360, RED, 1))
 
 
 def rectangle(image: RGBArray, mask: BoolArray) -> RGBArray:

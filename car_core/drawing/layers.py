@@ -45,7 +45,7 @@ def overlay(image: RGBArray, labels: npt.NDArray[np.integer], colors: Mapping[in
 
 
 def heat_map(image: RGBArray, proposal: Float32Array, threshold: float | None = None) -> RGBArray:
-    """A soft mask as heat over the grey image, dark to bright (inferno), with a line where it crosses the threshold.
+    """A soft mask as heat over the gray image, dark to bright (inferno), with a line where it crosses the threshold.
 
     Args:
         image: uint8 [H, W, 3].

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from car_core.config import format_text
 from car_core.engine.device import is_gpu
-from car_core.engine.pillow_resize import Crop, by_pillow, centre_crop, resize
+from car_core.engine.pillow_resize import Crop, by_pillow, center_crop, resize
 from car_core.engine.precision import exact_convolutions, in_precision
 from car_core.errors import ModelError, QueryError
 from car_core.images import size_of
@@ -298,7 +298,7 @@ class ClassifierTower:
 
     def crop(self, height: int, width: int) -> Crop:
         """What the tower reads of an image of this size."""
-        return centre_crop(height, width, int(self.visual.image_size[0]))
+        return center_crop(height, width, int(self.visual.image_size[0]))
 
     def preprocess(self, image: RGBArray) -> Tensor:
         """uint8 [H, W, 3] to uint8 [size, size, 3]: resized (bicubic) and cropped; mean and std come later."""

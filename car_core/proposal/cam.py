@@ -68,11 +68,11 @@ def unnormalized_cams(texts: Tensor, logits: Tensor, n_queries: int, activate: A
     Written as s_c sum_{j != c} s_j (t_c - t_j), which does not cancel when s_c is near 1, and taken of the texts less
     their mean before they are activated: texts can be much alike, and rounding is then that of their differences.
     """
-    centred = texts - texts.mean(dim=0)
+    centered = texts - texts.mean(dim=0)
     probabilities = logits.softmax(dim=0)
     others = probabilities.expand(n_queries, -1).clone()
     others.fill_diagonal_(0)
-    differences = others.sum(dim=1, keepdim=True) * centred[:n_queries] - others @ centred
+    differences = others.sum(dim=1, keepdim=True) * centered[:n_queries] - others @ centered
     return F.relu(activate(probabilities[:n_queries, None] * differences))
 
 

@@ -31,7 +31,7 @@ class Lattice:
     weights: Tensor  # float32 [n, S], barycentric
     order: Tensor  # int64 [n * S], corners sorted by their vertex
     counts: Tensor  # int64 [M], corners at each vertex
-    neighbours: Tensor  # int64 [S, 2, M], along each axis; M where there is none
+    neighbors: Tensor  # int64 [S, 2, M], along each axis; M where there is none
 
     @classmethod
     def of(cls, points: Tensor) -> Lattice:
@@ -45,15 +45,15 @@ class Lattice:
         axes = -strides.sum() + torch.cat([strides, strides.new_zeros(1)]) * weights.shape[1]
         sought = known + torch.stack([axes, -axes], dim=1)[..., None]
         found = torch.searchsorted(known, sought).clamp_(max=len(known) - 1)
-        neighbours = torch.where(known[found] == sought, found, len(known))
-        return cls(vertices, weights, vertices.flatten().argsort(stable=True), counts, neighbours)
+        neighbors = torch.where(known[found] == sought, found, len(known))
+        return cls(vertices, weights, vertices.flatten().argsort(stable=True), counts, neighbors)
 
     def filter(self, values: Tensor) -> Tensor:
         """Values float32 [n, L] blurred with a Gaussian of standard deviation 1, not normalized."""
         sides = self.weights.shape[1]
         spread = self.weights.flatten()[self.order, None] * values[self.order // sides]
         blurred = torch.segment_reduce(spread, "sum", lengths=self.counts, axis=0, unsafe=True)
-        for before, after in self.neighbours:
+        for before, after in self.neighbors:
             padded = torch.cat([blurred, blurred.new_zeros(1, blurred.shape[1])])
             blurred = blurred + 0.5 * (padded[before] + padded[after])
         gathered = (self.weights[..., None] * blurred[self.vertices]).sum(dim=1)
@@ -94,7 +94,7 @@ def _elevated(points: Tensor) -> Tensor:
 def _numbered(corners: Tensor) -> tuple[Tensor, Tensor]:
     """A number for each corner, int64 [n, S], and how far apart one step along each of d coordinates is, int64 [d]."""
     flat = corners.flatten(0, 1)
-    margin = corners.shape[1]  # a neighbour is at most d away
+    margin = corners.shape[1]  # a neighbor is at most d away
     low, spans = flat.amin(0) - margin, (flat.amax(0) - flat.amin(0) + 2 * margin + 1).tolist()
     if math.prod(spans) >= 2**63:
         raise ValueError(f"crf: expected kernels wide enough for the image, found a lattice of {spans} vertices")
@@ -132,11 +132,11 @@ class MeanField:
     @torch.inference_mode()
     def of(cls, image: npt.NDArray[np.uint8], config: CRFConfig, device: str | torch.device = "cpu") -> MeanField:
         """With the kernels of an image uint8 [H, W, 3] on a device."""
-        colours = torch.from_numpy(image.reshape(-1, 3).astype(np.float32)).to(device) / config.bilateral_srgb
+        colors = torch.from_numpy(image.reshape(-1, 3).astype(np.float32)).to(device) / config.bilateral_srgb
         rows, columns = torch.meshgrid(*map(torch.arange, image.shape[:2]), indexing="ij")
         place = [axis.flatten().float().to(device) for axis in (columns, rows)]
         near = [axis / config.gaussian_sxy for axis in place]
-        alike = [*(axis / config.bilateral_sxy for axis in place), *colours.unbind(1)]
+        alike = [*(axis / config.bilateral_sxy for axis in place), *colors.unbind(1)]
         weighted = ((near, config.gaussian_weight), (alike, config.bilateral_weight))
         return cls(tuple(_Kernel.of(*each) for each in weighted), config.iterations)
 

@@ -122,7 +122,7 @@ def _with_longest_side(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def point_grid(points_per_side: int, size: tuple[int, int]) -> Tensor:
-    """Centres (x, y) of n x n equal cells of an image of ``size`` (height, width), pixels, float32 [n * n, 2]."""
+    """Centers (x, y) of n x n equal cells of an image of ``size`` (height, width), pixels, float32 [n * n, 2]."""
     places = (torch.arange(points_per_side, dtype=torch.float32) + 0.5) / points_per_side
     y, x = torch.meshgrid(places * size[0], places * size[1], indexing="ij")
     return torch.stack([x.flatten(), y.flatten()], dim=1)

@@ -47,14 +47,14 @@ def read_image(path: ImageFile, *, apply_exif: bool = False) -> RGBArray:
     """Decode an image of any common mode to uint8 [H, W, 3], RGB, 0..255.
 
     path: a file, or its open stream of bytes.
-    16-bit grey is scaled (65535 becomes 255), alpha dropped (not blended), of several frames the first read.
+    16-bit gray is scaled (65535 becomes 255), alpha dropped (not blended), of several frames the first read.
     apply_exif: turn the picture as its EXIF orientation says. False leaves the stored pixels as they are, as
     the masks of data sets expect (TIFF is the exception: its decoder always applies the orientation).
     Raises ImageError for files that are absent, truncated, no image, or larger than `max_pixels`.
     """
     image = _decode(path, apply_exif=apply_exif)
     if image.mode in _GREY16_MODES:
-        return _grey16_to_rgb(path, np.asarray(image))
+        return _gray16_to_rgb(path, np.asarray(image))
     if image.mode == "F":
         raise ImageError("expected integer pixels, found floating point", str(path))
     # Palettes go by way of RGBA: Pillow warns about per-entry transparency when the alpha is dropped at once.
@@ -63,7 +63,7 @@ def read_image(path: ImageFile, *, apply_exif: bool = False) -> RGBArray:
 
 
 def read_label_map(path: ImageFile) -> Int32Array:
-    """Decode a palette or 8-bit grey image to its stored indices, int32 [H, W] in 0..255, never to colors.
+    """Decode a palette or 8-bit gray image to its stored indices, int32 [H, W] in 0..255, never to colors.
 
     Raises ImageError as `read_image`, and for every other pixel mode.
     """
@@ -71,7 +71,7 @@ def read_label_map(path: ImageFile) -> Int32Array:
 
 
 def read_label_map16(path: ImageFile) -> Int32Array:
-    """Decode a 16-bit grey image (TIFF, PNG) to its stored values, int32 [H, W] in 0..65535.
+    """Decode a 16-bit gray image (TIFF, PNG) to its stored values, int32 [H, W] in 0..65535.
 
     Raises ImageError as `read_image`, and for every other pixel mode: 8 bits cannot hold the data sets' labels.
     """
@@ -116,9 +116,9 @@ def _reason(error: Exception, limit: int) -> str:
     return f"cannot be decoded: {error or type(error).__name__}"
 
 
-def _grey16_to_rgb(path: ImageFile, levels: npt.NDArray[np.integer]) -> RGBArray:
-    """Scale integer grey levels [H, W] in 0..65535 to uint8 [H, W, 3], rounding to nearest."""
+def _gray16_to_rgb(path: ImageFile, levels: npt.NDArray[np.integer]) -> RGBArray:
+    """Scale integer gray levels [H, W] in 0..65535 to uint8 [H, W, 3], rounding to nearest."""
     if levels.min() < 0 or levels.max() > 65535:
-        raise ImageError(f"expected grey levels 0..65535, found {levels.min()}..{levels.max()}", str(path))
-    grey = ((levels.astype(np.int32) + 128) // 257).astype(np.uint8)
-    return np.repeat(grey[..., np.newaxis], 3, axis=2)
+        raise ImageError(f"expected gray levels 0..65535, found {levels.min()}..{levels.max()}", str(path))
+    gray = ((levels.astype(np.int32) + 128) // 257).astype(np.uint8)
+    return np.repeat(gray[..., np.newaxis], 3, axis=2)

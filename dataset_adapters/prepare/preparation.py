@@ -1,4 +1,4 @@
-"""What is known about getting a data set: sources, licence, layout and numbers, as one `Preparation` a data set."""
+"""What is known about getting a data set: sources, license, layout and numbers, as one `Preparation` a data set."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class ManualStep:
 class Preparation:
     """One data set.
 
-    benchmarks: the benchmarks that read it. page: its official page. terms: a remark on its licence.
+    benchmarks: the benchmarks that read it. page: its official page. terms: a remark on its license.
     nested: folders below the data root in which its layout may start instead. folder: the folder that its layout
     starts with, which the user may give as data root instead of its parent.
     counts: the files that `check` looks at; splits: the adapters' splits that it looks at.

@@ -79,7 +79,7 @@ def _write_all(archive: Path, scratch: Path, limit: int) -> dict[str, int]:
 
 
 def _safe_name(archive: Path, member: Member) -> str:
-    """The member's path, normalised. Raises DatasetError for what must not be unpacked."""
+    """The member's path, normalized. Raises DatasetError for what must not be unpacked."""
     if member.kind not in ("file", "folder"):
         raise DatasetError(f"{archive}: {member.name!r}: expected plain files and folders, found: {member.kind}")
     path = PurePosixPath(member.name)

@@ -22,7 +22,7 @@ MASK_SUFFIXES = (".png",)
 class OwnFoldersAdapter:
     """<images>/<id>.jpg (or another image format), <masks>/<id>.png and the file <classes>, see `read_class_list`.
 
-    Masks are palette or 8-bit grey PNGs; the value 255 is ignored. An image and its mask have the same stem.
+    Masks are palette or 8-bit gray PNGs; the value 255 is ignored. An image and its mask have the same stem.
     """
 
     images: str = ""

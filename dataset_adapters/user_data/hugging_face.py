@@ -34,7 +34,7 @@ class OwnHfAdapter:
     """The data set `hf`: a name on the hub, a folder or file that `datasets` can load, or what `save_to_disk` wrote.
 
     hf_config: one of the data set's configurations. image_column, mask_column: empty for the first usual name that is
-    there. classes: see `read_class_list`. Masks are encoded palette or 8-bit grey images; the value 255 is ignored.
+    there. classes: see `read_class_list`. Masks are encoded palette or 8-bit gray images; the value 255 is ignored.
     The split "all" is the data set's only one. Ids come from a column of ids, else from file names, else are "row<n>".
     """
 

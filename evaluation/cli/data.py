@@ -29,7 +29,7 @@ def list_command(
     name: Annotated[str | None, typer.Argument(help="One data set only, or a benchmark that reads it.")] = None,
     root: _Root = Path("data"),
 ) -> None:
-    """List data sets: benchmarks, licence, sources, layout and what of it is below the data root."""
+    """List data sets: benchmarks, license, sources, layout and what of it is below the data root."""
     with one_line_errors():
         from dataset_adapters.prepare import all_preparations, find_preparation
 

@@ -112,9 +112,9 @@ def grid(axes: Mapping[str, Sequence[Any]]) -> tuple[Point, ...]:
 
 
 def one_at_a_time(axes: Mapping[str, Sequence[Any]]) -> tuple[Point, ...]:
-    """The first values together, which are the centre, and each other value in place of its key's first."""
-    centre = {key: values[0] for key, values in axes.items()}
-    return (centre, *({**centre, key: value} for key, values in axes.items() for value in values[1:]))
+    """The first values together, which are the center, and each other value in place of its key's first."""
+    center = {key: values[0] for key, values in axes.items()}
+    return (center, *({**center, key: value} for key, values in axes.items() for value in values[1:]))
 
 
 def sweep_of(

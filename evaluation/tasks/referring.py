@@ -33,7 +33,7 @@ def count_sample(target: BoolArray, prediction: BoolArray, resolution: str = "or
     Args:
         target: bool [H, W].
         prediction: bool [H, W].
-        resolution: a key of `RESOLUTIONS`. "480x480" resizes both masks to it (nearest neighbour) before counting;
+        resolution: a key of `RESOLUTIONS`. "480x480" resizes both masks to it (nearest neighbor) before counting;
             LAVT does so with the target, and predicts at that size.
 
     Returns:
@@ -104,7 +104,7 @@ def reductions(resolution: str) -> dict[str, str]:
 
 def compared_at(resolution: str) -> str:
     """Where masks are compared, in words; `resolution` is a key of `RESOLUTIONS`."""
-    return "at the images' own size" if RESOLUTIONS[resolution] is None else f"at {resolution} (nearest neighbour)"
+    return "at the images' own size" if RESOLUTIONS[resolution] is None else f"at {resolution} (nearest neighbor)"
 
 
 class RunningMeanIoU(RunningMean):

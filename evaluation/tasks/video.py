@@ -110,7 +110,7 @@ def count_sample(target: BoolArray, prediction: Int32Array, davis_task: str = "u
 
 
 def contour(mask: BoolArray) -> BoolArray:
-    """The pixels whose neighbour to the right, below, or right and below differs; bool [H, W] to bool [H, W].
+    """The pixels whose neighbor to the right, below, or right and below differs; bool [H, W] to bool [H, W].
 
     This is a contour one pixel wide, half a pixel towards the origin of the true one, as in davis2017-evaluation
     (after Martin et al.'s segmentation benchmark). The image's border is no contour.
@@ -242,7 +242,7 @@ def _of_video(
 ) -> list[_Object]:
     """The objects of one video from its frames in order; none where no frame has a known target."""
     task = DAVIS_TASKS[davis_task]
-    # The end frames go first: a frame that failed must not make its neighbour one.
+    # The end frames go first: a frame that failed must not make its neighbor one.
     inner = frames if task.end_frames else frames[1:-1]
     counted = [record for record in inner if record.counts and record.status in statuses]
     table = _mean_table({record.id: _pairs(record) for record in counted}, f"{annotation_set}/{video}")

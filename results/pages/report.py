@@ -57,7 +57,7 @@ class ReportDetails:
 
 @dataclass(frozen=True)
 class Bar:
-    """A labelled bar. share: its length in 0..1. text: the figure shown with it. hint: shown on hovering."""
+    """A labeled bar. share: its length in 0..1. text: the figure shown with it. hint: shown on hovering."""
 
     label: str
     share: float

@@ -33,8 +33,8 @@ def write_sweep_plot(path: Path) -> Path | None:
         panels["paper"] = (frame["paper"], _PAPER)
     figure = Figure(figsize=(3 + 3.2 * len(panels), 1.4 + 0.28 * len(labels)), layout="constrained", dpi=110)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for place, (name, (values, colour)) in zip(axes, panels.items(), strict=True):
-        _bars(place, values, labels, colour)
+    for place, (name, (values, color)) in zip(axes, panels.items(), strict=True):
+        _bars(place, values, labels, color)
         place.set_title(f"{visible(str(frame['metric'].iloc[0]))} %, {name}", fontsize=9, color=_INK)
     figure.suptitle(visible(table.title), fontsize=11, color=_INK)
     figure.savefig(path / PLOT_FILE)
@@ -52,10 +52,10 @@ def point_labels(table: Table) -> list[str]:
     return labels
 
 
-def _bars(axes: Axes, values: Any, labels: list[str], colour: str) -> None:
+def _bars(axes: Axes, values: Any, labels: list[str], color: str) -> None:
     """Horizontal bars from 0, first at the top, each with its figure."""
     places = range(len(labels))
-    drawn = axes.barh(places, values.fillna(0), color=colour, height=0.7)
+    drawn = axes.barh(places, values.fillna(0), color=color, height=0.7)
     axes.bar_label(drawn, ["-" if value != value else f"{value:.1f}" for value in values], padding=3, fontsize=8)
     axes.set_yticks(places, labels, fontsize=8)
     axes.tick_params(axis="x", labelsize=8)

@@ -175,7 +175,7 @@ def spread_cam(cam: Array, affinity: Array, grid: tuple[int, int], lambda_: floa
 
 
 def enlarged(proposal: Array, size: tuple[int, int]) -> Array:
-    """Bilinear with pixel centres aligned, [h, w] to [H, W]."""
+    """Bilinear with pixel centers aligned, [h, w] to [H, W]."""
     rows, columns = (interpolation_matrix(new, old) for new, old in zip(size, proposal.shape, strict=True))
     return rows @ proposal @ columns.T  # type: ignore[no-any-return]
 
@@ -192,7 +192,7 @@ def interpolation_matrix(new: int, old: int) -> Array:
 
 
 def classifier_pixels(model: Any, image: Image) -> Tensor:
-    """CLIP's preprocessing: shorter side to the model's size (bicubic), centre crop, mean and std."""
+    """CLIP's preprocessing: shorter side to the model's size (bicubic), center crop, mean and std."""
     size = model.visual.image_size[0]
     height, width = image.shape[:2]
     new = (size, int(size * height / width)) if width <= height else (int(size * width / height), size)

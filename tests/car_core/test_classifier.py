@@ -96,7 +96,7 @@ def test_before_last_block_feature_is_a_loop_over_the_other_blocks(name: str) ->
 
 @pytest.mark.parametrize("size", [(60, 80), (80, 60), (33, 200), (64, 64), (300, 41), (1, 1)], ids=str)
 def test_preprocessing_is_that_of_clip(size: tuple[int, int]) -> None:
-    """Resize the shorter side (bicubic), crop the centre, mean and standard deviation."""
+    """Resize the shorter side (bicubic), crop the center, mean and standard deviation."""
     image = photo(*size)
     clip_transform = Compose(
         [

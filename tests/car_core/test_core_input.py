@@ -158,7 +158,7 @@ def test_background_of_one_call_replaces_the_configured(car: CaR) -> None:
         (Image.new("RGB", (5, 0)), "at least one pixel"),
     ],
     ids=[
-        "grey array", "RGBA array", "one channel", "batch", "float", "16-bit array", "bool", "no row", "no column",
+        "gray array", "RGBA array", "one channel", "batch", "float", "16-bit array", "bool", "no row", "no column",
         "list", "path", "None", "16-bit PIL", "32-bit PIL", "float PIL", "no column PIL", "no row PIL",
     ],
 )  # fmt: skip
@@ -169,10 +169,10 @@ def test_impossible_image(car: CaR, image: Any, found: str) -> None:
 
 def test_pil_modes_become_rgb() -> None:
     rgb = Image.fromarray(photo(9, 7))
-    grey = np.asarray(rgb.convert("L"))
+    gray = np.asarray(rgb.convert("L"))
     np.testing.assert_array_equal(as_rgb(rgb), photo(9, 7))
-    np.testing.assert_array_equal(as_rgb(rgb.convert("L")), np.repeat(grey[..., None], 3, axis=2))
-    np.testing.assert_array_equal(as_rgb(rgb.convert("LA")), np.repeat(grey[..., None], 3, axis=2))
+    np.testing.assert_array_equal(as_rgb(rgb.convert("L")), np.repeat(gray[..., None], 3, axis=2))
+    np.testing.assert_array_equal(as_rgb(rgb.convert("LA")), np.repeat(gray[..., None], 3, axis=2))
     palette = rgb.convert("P", palette=Image.Palette.ADAPTIVE)
     np.testing.assert_array_equal(as_rgb(palette), np.asarray(palette.convert("RGB")))
     assert set(np.unique(as_rgb(rgb.convert("1")))) <= {0, 255}

@@ -58,9 +58,9 @@ def blobs(count: int, seed: int) -> Masks:
     """Discs of all sizes, some nearly equal, some inside others."""
     generator = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:24, 0:31]
-    centres = generator.choice([6, 7, 12, 18], (count, 2))
+    centers = generator.choice([6, 7, 12, 18], (count, 2))
     radii = generator.choice([1, 2, 4, 5, 8, 11], count)
-    return np.array([(rows - y) ** 2 + (columns - x) ** 2 < r * r for (y, x), r in zip(centres, radii, strict=True)])
+    return np.array([(rows - y) ** 2 + (columns - x) ** 2 < r * r for (y, x), r in zip(centers, radii, strict=True)])
 
 
 @pytest.mark.parametrize("profile", ["paper", "released"])

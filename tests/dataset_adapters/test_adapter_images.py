@@ -18,8 +18,8 @@ from dataset_adapters import DatasetError, ImageError, read_image, read_label_ma
 from dataset_adapters.formats.images import MAX_PIXELS, MAX_PIXELS_VARIABLE, set_max_pixels
 
 RNG = np.random.default_rng(5)
-COLOUR = RNG.integers(0, 256, (5, 8, 3), dtype=np.uint8)
-GREY = RNG.integers(0, 256, (5, 8), dtype=np.uint8)
+COLOR = RNG.integers(0, 256, (5, 8, 3), dtype=np.uint8)
+GRAY = RNG.integers(0, 256, (5, 8), dtype=np.uint8)
 
 
 def png(header: bytes, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
@@ -30,16 +30,16 @@ def png(header: bytes, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
     )
 
 
-def stack(grey: np.ndarray) -> np.ndarray:
-    return np.stack([grey] * 3, axis=-1)
+def stack(gray: np.ndarray) -> np.ndarray:
+    return np.stack([gray] * 3, axis=-1)
 
 
 def test_rgb_png_is_unchanged_and_writable(tmp_path: Path) -> None:
-    Image.fromarray(COLOUR).save(tmp_path / "a.png")
+    Image.fromarray(COLOR).save(tmp_path / "a.png")
     image = read_image(tmp_path / "a.png")
     assert image.dtype == np.uint8
     assert image.flags.writeable
-    np.testing.assert_array_equal(image, COLOUR)
+    np.testing.assert_array_equal(image, COLOR)
 
 
 def test_color_jpeg_is_rgb_not_bgr(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_color_jpeg_is_rgb_not_bgr(tmp_path: Path) -> None:
 
 
 def test_jpeg_agrees_with_another_decoder(tmp_path: Path) -> None:
-    smooth = cv2.resize(COLOUR, (64, 48), interpolation=cv2.INTER_LINEAR)
+    smooth = cv2.resize(COLOR, (64, 48), interpolation=cv2.INTER_LINEAR)
     Image.fromarray(smooth).save(tmp_path / "a.jpg", quality=95, subsampling=0)
     other = cv2.imread(str(tmp_path / "a.jpg"))[..., ::-1]
     assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - other).max() <= 2
@@ -59,12 +59,12 @@ def test_jpeg_agrees_with_another_decoder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
 def test_grey_becomes_three_equal_channels(tmp_path: Path, suffix: str) -> None:
-    Image.fromarray(GREY).save(tmp_path / f"a.{suffix}")
-    np.testing.assert_array_equal(read_image(tmp_path / f"a.{suffix}"), stack(GREY))
+    Image.fromarray(GRAY).save(tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(read_image(tmp_path / f"a.{suffix}"), stack(GRAY))
 
 
 def test_bilevel_becomes_black_and_white(tmp_path: Path) -> None:
-    bits = GREY > 127
+    bits = GRAY > 127
     Image.fromarray(bits).save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), stack(bits * np.uint8(255)))
 
@@ -88,7 +88,7 @@ def test_grey16_of_other_formats(tmp_path: Path, suffix: str) -> None:
 
 def test_grey_beyond_16_bit_and_float_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((2, 2), 70000, np.int32)).save(tmp_path / "int.tif")
-    with pytest.raises(ImageError, match=r"expected grey levels 0\.\.65535, found 70000"):
+    with pytest.raises(ImageError, match=r"expected gray levels 0\.\.65535, found 70000"):
         read_image(tmp_path / "int.tif")
     Image.fromarray(np.full((2, 2), 0.5, np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(ImageError, match="floating point"):
@@ -126,10 +126,10 @@ def test_palette_gives_the_palette_colors(tmp_path: Path, transparency: int | by
 
 def test_alpha_is_dropped(tmp_path: Path) -> None:
     alpha = RNG.integers(0, 256, (5, 8, 1), dtype=np.uint8)
-    Image.fromarray(np.concatenate([COLOUR, alpha], axis=-1)).save(tmp_path / "rgba.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "rgba.png"), COLOUR)
-    Image.fromarray(np.concatenate([GREY[..., None], alpha], axis=-1)).save(tmp_path / "la.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "la.png"), stack(GREY))
+    Image.fromarray(np.concatenate([COLOR, alpha], axis=-1)).save(tmp_path / "rgba.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "rgba.png"), COLOR)
+    Image.fromarray(np.concatenate([GRAY[..., None], alpha], axis=-1)).save(tmp_path / "la.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "la.png"), stack(GRAY))
 
 
 ORIENTED = {
@@ -150,9 +150,9 @@ def test_exif_orientation_only_on_request(tmp_path: Path, orientation: int, suff
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"a.{suffix}"
-    Image.fromarray(COLOUR).save(path, exif=exif)
+    Image.fromarray(COLOR).save(path, exif=exif)
     plain = tmp_path / f"plain.{suffix}"
-    Image.fromarray(COLOUR).save(plain)
+    Image.fromarray(COLOR).save(plain)
     stored = np.asarray(Image.open(plain))
     np.testing.assert_array_equal(read_image(path), stored)
     np.testing.assert_array_equal(read_image(path, apply_exif=True), ORIENTED[orientation](stored))
@@ -216,7 +216,7 @@ def test_other_unreadable_files(tmp_path: Path) -> None:
 
 def test_damaged_bytes_raise_nothing_but_image_errors(tmp_path: Path) -> None:
     buffer = io.BytesIO()
-    Image.fromarray(COLOUR).convert("P").save(buffer, "png")
+    Image.fromarray(COLOR).convert("P").save(buffer, "png")
     content = np.frombuffer(buffer.getvalue(), np.uint8)
     outcomes = set()
     for _ in range(200):
@@ -249,8 +249,8 @@ def test_label_map_is_palette_indices(tmp_path: Path, bits: int) -> None:
 
 
 def test_label_map_of_grey_file(tmp_path: Path) -> None:
-    Image.fromarray(GREY).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), GREY)
+    Image.fromarray(GRAY).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), GRAY)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "1", "I;16"])

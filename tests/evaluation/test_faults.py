@@ -650,12 +650,12 @@ def test_a_signal_during_the_pictures_of_a_sheet_ends_the_suite(
     drawn, original = [], suite_module.previews
 
     def previews(*arguments: Any, before_each: Any) -> Any:
-        def signalled() -> None:
+        def signaled() -> None:
             os.kill(os.getpid(), signal.SIGTERM)  # SIGINT is ignored where a shell has the tests in the background
             drawn.append(1)
             before_each()
 
-        return original(*arguments, before_each=signalled)
+        return original(*arguments, before_each=signaled)
 
     monkeypatch.setattr(suite_module, "previews", previews)
     runs = [{"benchmark": "mini-voc", "variant": name, "settings": FAST, "pictures": 2} for name in ("one", "two")]

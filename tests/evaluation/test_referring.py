@@ -146,7 +146,7 @@ def test_480_takes_the_pixel_under_each_centre(shape: tuple[int, int]) -> None:
     rows, columns = ([value // 960 for value in axis] for axis in exact)
     expected = loop_counts(target[np.ix_(rows, columns)], prediction[np.ix_(rows, columns)])
     found = count_sample(target, prediction, "480x480")
-    # A centre on the border of two pixels may fall to either side.
+    # A center on the border of two pixels may fall to either side.
     tied = sum(value % 960 == 0 for axis in exact for value in axis)
     for name, value in expected.items():
         assert found[name] == value if not tied else abs(found[name] - value) <= 480 * tied

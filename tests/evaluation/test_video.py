@@ -53,13 +53,13 @@ def video(
 
 
 def reference_contour(mask: np.ndarray) -> np.ndarray:
-    """Where the square of a pixel and its neighbours to the right and below has pixels of both kinds."""
+    """Where the square of a pixel and its neighbors to the right and below has pixels of both kinds."""
     same = {"size": 2, "origin": -1, "mode": "nearest"}
     return maximum_filter(mask, **same) != minimum_filter(mask, **same)
 
 
 def loop_contour(mask: np.ndarray) -> np.ndarray:
-    """A pixel whose neighbour to the right, below or right and below, if it is in the image, is of another kind."""
+    """A pixel whose neighbor to the right, below or right and below, if it is in the image, is of another kind."""
     height, width = mask.shape
     found = np.zeros_like(mask)
     for y in range(height):

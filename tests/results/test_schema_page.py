@@ -1,24 +1,17 @@
-"""docs/results.md says what the models say."""
+"""The keys of a run's files in docs/results.md; tests/test_docs.py holds the page to them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from results import RunHeader, SampleRecord
-from tools.schema_page import schema_page
-
-PAGE = Path(__file__).parents[2] / "docs" / "results.md"
-
-
-def test_the_page_is_the_one_made_from_the_models() -> None:
-    assert PAGE.read_text() == schema_page(), "run: python -m tools.schema_page > docs/results.md"
+from tools.generated_docs import schema
 
 
 def test_every_key_of_a_real_file_stands_on_the_page(make_header: Callable[..., RunHeader]) -> None:
-    record, page = SampleRecord(id="a", status="ok"), schema_page()
+    record, page = SampleRecord(id="a", status="ok"), schema()
     open_ended = (
         "label_space",
         "config",
@@ -46,6 +39,6 @@ def keys(value: Any, open_ended: tuple[str, ...], prefix: str = "") -> Iterator[
 
 
 def test_objects_of_objects_have_their_keys_on_the_page() -> None:
-    rows = schema_page().splitlines()
+    rows = schema().splitlines()
     assert any(row.startswith("| `scaling[].batch_sizes.*.images_per_second` | number |") for row in rows)
     assert any(row.startswith("| `scaling[].encoders[].share_of_peak` | number |") for row in rows)

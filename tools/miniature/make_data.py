@@ -54,18 +54,18 @@ class SceneMaker:
     def scenes(
         self,
         count: int,
-        labelled: Sequence[int],
+        labeled: Sequence[int],
         style: SceneStyle,
         counts: Sequence[int],
         distractors: Sequence[int],
     ) -> list[Scene]:
-        """Scenes of counts[0] to counts[1] labelled objects, each concept equally often; now and then a distractor."""
+        """Scenes of counts[0] to counts[1] labeled objects, each concept equally often; now and then a distractor."""
         deck: list[int] = []
         made: list[Scene] = []
         while len(made) < count:
             wanted = int(self.rng.integers(counts[0], counts[1] + 1))
             while len(deck) < wanted:
-                deck = self.rng.permutation(labelled).tolist() + deck
+                deck = self.rng.permutation(labeled).tolist() + deck
             concepts = [deck.pop() for _ in range(wanted)]
             if wanted > 1 and self.rng.random() < style.same_concept:
                 concepts[1] = concepts[0]

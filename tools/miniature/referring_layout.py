@@ -16,7 +16,7 @@ from semantic_layouts import concept_name, image_record, instance_record, write_
 SIZE_RATIO = 2.0
 """The small (large) one of two objects covers at most half (at least twice) the pixels of the other."""
 SIDE_GAP = 0.15
-"""The left one's centre lies at least this share of the width left of all its rivals."""
+"""The left one's center lies at least this share of the width left of all its rivals."""
 SENTENCES = 3
 
 
@@ -65,11 +65,11 @@ def expressions(target: Placed, scene: Scene) -> list[str]:
     """Up to SENTENCES expressions that fit the target alone, the ones with an attribute or a relation first."""
     noun = expression_noun(target)
     rivals = [placed for placed in scene.objects if placed is not target and expression_noun(placed) == noun]
-    found = [f"the {colour} {noun}" for colour in own_colour(target, rivals)]
+    found = [f"the {color} {noun}" for color in own_color(target, rivals)]
     found += [f"the {size} {noun}" for size in own_size(target, rivals)]
     found += [f"the {side} {noun}" for side in own_side(target, rivals)]
-    if found and target.colour and own_side(target, rivals):
-        found.append(f"the {target.colour} {noun} on the {own_side(target, rivals)[0]}")
+    if found and target.color and own_side(target, rivals):
+        found.append(f"the {target.color} {noun} on the {own_side(target, rivals)[0]}")
     found += [f"the {noun} on the {ground}" for ground in own_ground(target, rivals, scene)]
     if not rivals:
         others = {expression_noun(placed) for placed in scene.objects if placed is not target}
@@ -84,10 +84,10 @@ def expression_noun(placed: Placed) -> str:
     return OTHER_COCO_NAMES.get(name, name)
 
 
-def own_colour(target: Placed, rivals: Sequence[Placed]) -> list[str]:
-    """The target's colour, if every rival was painted in another one."""
-    colours = {rival.colour for rival in rivals}
-    return [target.colour] if target.colour and None not in colours and target.colour not in colours else []
+def own_color(target: Placed, rivals: Sequence[Placed]) -> list[str]:
+    """The target's color, if every rival was painted in another one."""
+    colors = {rival.color for rival in rivals}
+    return [target.color] if target.color and None not in colors and target.color not in colors else []
 
 
 def own_size(target: Placed, rivals: Sequence[Placed]) -> list[str]:
@@ -100,7 +100,7 @@ def own_size(target: Placed, rivals: Sequence[Placed]) -> list[str]:
 
 def own_side(target: Placed, rivals: Sequence[Placed]) -> list[str]:
     """Left or right, if the target is clearly the outermost of its kind."""
-    gaps = [rival.centre[1] - target.centre[1] for rival in rivals]
+    gaps = [rival.center[1] - target.center[1] for rival in rivals]
     left = bool(gaps) and min(gaps) >= SIDE_GAP
     right = bool(gaps) and max(gaps) <= -SIDE_GAP
     return ["left"] * int(left) + ["right"] * int(right)

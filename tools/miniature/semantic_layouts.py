@@ -30,7 +30,7 @@ def write_image(image: np.ndarray, path: Path) -> None:
 
 
 def write_labels(labels: np.ndarray, path: Path, palette: bool) -> None:
-    """uint8 labels [H, W] as PNG, with VOC's colour table or in gray."""
+    """uint8 labels [H, W] as PNG, with VOC's color table or in gray."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(labels)
     if palette:
@@ -39,13 +39,13 @@ def write_labels(labels: np.ndarray, path: Path, palette: bool) -> None:
 
 
 def voc_palette() -> list[int]:
-    """VOC's 256 colours: the bits of a label spread over red, green and blue, the highest bits first."""
-    colours = np.zeros((256, 3), np.uint8)
+    """VOC's 256 colors: the bits of a label spread over red, green and blue, the highest bits first."""
+    colors = np.zeros((256, 3), np.uint8)
     labels = np.arange(256)
     for bit in range(8):
         for channel in range(3):
-            colours[:, channel] |= ((labels >> (3 * bit + channel)) & 1).astype(np.uint8) << (7 - bit)
-    return colours.flatten().tolist()
+            colors[:, channel] |= ((labels >> (3 * bit + channel)) & 1).astype(np.uint8) << (7 - bit)
+    return colors.flatten().tolist()
 
 
 def write_list(names: Sequence[str], path: Path) -> None:
@@ -65,7 +65,7 @@ def write_voc(scenes: Sequence[Scene], root: Path, split: str) -> None:
 
 
 def voc_labels(scene: Scene) -> np.ndarray:
-    """Labels 0 to 20 with the border of every labelled object at 255: uint8 [H, W]."""
+    """Labels 0 to 20 with the border of every labeled object at 255: uint8 [H, W]."""
     labels = np.zeros(scene.image.shape[:2], np.uint8)
     borders = np.zeros_like(labels)
     for placed in scene.objects:
@@ -132,8 +132,8 @@ def image_record(scene: Scene, image_id: int, file_name: str) -> dict[str, Any]:
 
 def instance_records(scene: Scene, image_id: int, first_id: int) -> list[dict[str, Any]]:
     """COCO's entries for the objects of COCO's classes, in the order of scene.objects."""
-    labelled = [placed for placed in scene.objects if coco_id(concept_name(placed)) is not None]
-    return [instance_record(placed, image_id, first_id + offset) for offset, placed in enumerate(labelled)]
+    labeled = [placed for placed in scene.objects if coco_id(concept_name(placed)) is not None]
+    return [instance_record(placed, image_id, first_id + offset) for offset, placed in enumerate(labeled)]
 
 
 def instance_record(placed: Placed, image_id: int, annotation_id: int) -> dict[str, Any]:

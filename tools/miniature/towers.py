@@ -32,7 +32,7 @@ def import_open_clip() -> Any:
 
 
 def build_model(config_path: Path = CONFIG_PATH) -> nn.Module:
-    """A freshly initialised open_clip model of the configuration, in float32."""
+    """A freshly initialized open_clip model of the configuration, in float32."""
     config = json.loads(config_path.read_text(encoding="utf-8"))
     model: nn.Module = import_open_clip().CLIP(**config)
     return model

@@ -40,7 +40,7 @@ from towers import (
 
 POOLING_WEIGHTS = {"class": 1.0, "patches": 1.0, "early": 0.25, "local": 0.5, "value": 1.0}
 ATTRIBUTE_SHARE = 0.5
-"""Length of an attribute's direction (colour, place, size) beside a concept's or background's; see text_loss."""
+"""Length of an attribute's direction (color, place, size) beside a concept's or background's; see text_loss."""
 BACKGROUND_WEIGHT, CAPTION_WEIGHT = 0.15, 0.7
 """Weights of a scene's backgrounds and of its own caption beside its objects' captions (1 in all)."""
 SALIENCE = 2.0

@@ -1,18 +1,18 @@
-"""Changes of colour and shape that hide the art style of a sprite but keep what it shows."""
+"""Changes of color and shape that hide the art style of a sprite but keep what it shows."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from .vocabulary import COLOURS
+from .vocabulary import COLORS
 
 LUMA = np.float32([0.299, 0.587, 0.114])
 
 
-def tint(rgb: np.ndarray, colour: str) -> np.ndarray:
-    """Paint an object in a named colour, light and dark parts kept: uint8 RGB [h, w, 3]."""
-    hue, saturation, value = COLOURS[colour]
+def tint(rgb: np.ndarray, color: str) -> np.ndarray:
+    """Paint an object in a named color, light and dark parts kept: uint8 RGB [h, w, 3]."""
+    hue, saturation, value = COLORS[color]
     paint = cv2.cvtColor(np.float32([[[hue, saturation, value]]]), cv2.COLOR_HSV2RGB)[0, 0]
     luma = (rgb.astype(np.float32) @ LUMA / 255)[..., None]
     shade = 0.35 + 0.9 * luma
@@ -20,7 +20,7 @@ def tint(rgb: np.ndarray, colour: str) -> np.ndarray:
     return (np.clip(paint * shade * (1 - highlight) + highlight, 0, 1) * 255).astype(np.uint8)
 
 
-def jitter_colours(rgb: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+def jitter_colors(rgb: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
     """Random change of hue, saturation and brightness, now and then something stronger: uint8 RGB [h, w, 3]."""
     roll = rng.random()
     if roll < 0.10 * strength:
@@ -28,7 +28,7 @@ def jitter_colours(rgb: np.ndarray, rng: np.random.Generator, strength: float) -
     elif roll < 0.25 * strength:
         rgb = np.ascontiguousarray(rgb[..., rng.permutation(3)])
     elif roll < 0.45 * strength:
-        rgb = _recolour_levels(rgb, rng)
+        rgb = _recolor_levels(rgb, rng)
     elif roll < 0.55 * strength:
         rgb = _posterize(rgb, int(rng.integers(2, 5)))
     if rng.random() < 0.8:
@@ -36,12 +36,12 @@ def jitter_colours(rgb: np.ndarray, rng: np.random.Generator, strength: float) -
     return _curve(rgb, rng, strength)
 
 
-def _recolour_levels(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Give each range of luminance a colour of its own, as if the parts were painted anew."""
+def _recolor_levels(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Give each range of luminance a color of its own, as if the parts were painted anew."""
     knots = np.linspace(0, 255, int(rng.integers(3, 7)))
-    colours = rng.uniform(0, 255, (len(knots), 3))
+    colors = rng.uniform(0, 255, (len(knots), 3))
     luma = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    table = np.stack([np.interp(np.arange(256), knots, colours[:, c]) for c in range(3)], 1).astype(np.uint8)
+    table = np.stack([np.interp(np.arange(256), knots, colors[:, c]) for c in range(3)], 1).astype(np.uint8)
     mixed = cv2.addWeighted(table[luma], 0.7, rgb, 0.3, 0)
     return np.asarray(mixed)
 
@@ -72,7 +72,7 @@ def _curve(rgb: np.ndarray, rng: np.random.Generator, strength: float) -> np.nda
 
 
 def outline(rgba: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw the silhouette's edge, or the drawing's inner edges, in one colour: uint8 RGBA [h, w, 4]."""
+    """Draw the silhouette's edge, or the drawing's inner edges, in one color: uint8 RGBA [h, w, 4]."""
     ink = rng.uniform(0, 90, 3) if rng.random() < 0.7 else rng.uniform(160, 255, 3)
     alpha = rgba[..., 3]
     if rng.random() < 0.6:
@@ -81,13 +81,13 @@ def outline(rgba: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         edge = cv2.Laplacian(cv2.cvtColor(rgba[..., :3], cv2.COLOR_RGB2GRAY), cv2.CV_8U, ksize=3)
         edge = cv2.min(edge, alpha)
     share = (edge.astype(np.float32) / 255)[..., None]
-    colour = rgba[..., :3] * (1 - share) + ink * share
-    return np.concatenate([colour.astype(np.uint8), np.maximum(alpha, edge)[..., None]], axis=2)
+    color = rgba[..., :3] * (1 - share) + ink * share
+    return np.concatenate([color.astype(np.uint8), np.maximum(alpha, edge)[..., None]], axis=2)
 
 
 def filled_holes(rgba: np.ndarray) -> np.ndarray:
-    """A drawing of one colour with its holes painted light and the rest dark, so that it hides what is behind it as
-    other drawings do; drawings of several colours as they are: uint8 RGBA [h, w, 4]."""
+    """A drawing of one color with its holes painted light and the rest dark, so that it hides what is behind it as
+    other drawings do; drawings of several colors as they are: uint8 RGBA [h, w, 4]."""
     ink = rgba[..., 3] > 127
     if not ink.any() or rgba[ink][:, :3].std(axis=0).max() > 2:
         return rgba

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 Painter = Callable[[np.random.Generator, int], np.ndarray]
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 
 def paint_background(name: str, rng: np.random.Generator, side: int) -> np.ndarray:
@@ -19,7 +19,7 @@ def paint_background(name: str, rng: np.random.Generator, side: int) -> np.ndarr
 
 
 def paint_plain(rng: np.random.Generator, side: int) -> np.ndarray:
-    """One colour, or a soft gradient between two: uint8 RGB [side, side, 3]."""
+    """One color, or a soft gradient between two: uint8 RGB [side, side, 3]."""
     first, second = rng.uniform(0, 255, (2, 3))
     if rng.random() < 0.5:
         second = np.clip(first + rng.uniform(-40, 40, 3), 0, 255)
@@ -40,8 +40,8 @@ def cloud_noise(rng: np.random.Generator, side: int, cells: int, octaves: int = 
     return (total - total.min()) / max(float(np.ptp(total)), 1e-6)
 
 
-def _mix(first: Colour, second: Colour, share: np.ndarray) -> np.ndarray:
-    """Blend two colours by a map in [0, 1]: float [h, w, 3]."""
+def _mix(first: Color, second: Color, share: np.ndarray) -> np.ndarray:
+    """Blend two colors by a map in [0, 1]: float [h, w, 3]."""
     return np.asarray(first) * (1 - share[..., None]) + np.asarray(second) * share[..., None]
 
 

@@ -1,7 +1,7 @@
 """Captions of scenes, and which captions are true of which scenes.
 
 A scene and a caption are both sets of facts, stored as multi-hot vectors: what is there, before which background, in
-which colour, size and place. A caption is true of a scene that has all of its facts; a true caption that was written
+which color, size and place. A caption is true of a scene that has all of its facts; a true caption that was written
 for another scene is no negative of the contrastive loss.
 """
 
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from .compose import Placed, Scene
-from .vocabulary import BACKGROUND_PHRASES, CLASSIFIER_TEMPLATES, COLOURS, OTHER_TEMPLATES, load_concepts
+from .vocabulary import BACKGROUND_PHRASES, CLASSIFIER_TEMPLATES, COLORS, OTHER_TEMPLATES, load_concepts
 
 PLACES = ("left", "right", "top", "bottom", "small", "large")
 _CONCEPTS = load_concepts()
 _BACKGROUNDS = tuple(BACKGROUND_PHRASES)
-_COLOURS = tuple(COLOURS)
+_COLORS = tuple(COLORS)
 N_TOPICS = len(_CONCEPTS) + len(_BACKGROUNDS)
 """Concepts and backgrounds: what a one-topic caption can be about; topics are the first facts."""
-N_FACTS = N_TOPICS + len(_COLOURS) + len(PLACES)
+N_FACTS = N_TOPICS + len(_COLORS) + len(PLACES)
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,17 @@ def background_fact(name: str) -> int:
     return len(_CONCEPTS) + _BACKGROUNDS.index(name)
 
 
-def _colour_fact(name: str) -> int:
-    return N_TOPICS + _COLOURS.index(name)
+def _color_fact(name: str) -> int:
+    return N_TOPICS + _COLORS.index(name)
 
 
 def _place_fact(name: str) -> int:
-    return N_TOPICS + len(_COLOURS) + PLACES.index(name)
+    return N_TOPICS + len(_COLORS) + PLACES.index(name)
 
 
 def places_of(placed: Placed) -> list[str]:
     """Where in the image an object is and whether it is small or large there."""
-    row, column = placed.centre
+    row, column = placed.center
     share = float(placed.mask.mean())
     checks = (column < 0.42, column > 0.58, row < 0.42, row > 0.58, share < 0.06, share > 0.2)
     return [place for place, holds in zip(PLACES, checks, strict=True) if holds]
@@ -54,8 +54,8 @@ def places_of(placed: Placed) -> list[str]:
 
 def object_facts(placed: Placed) -> list[int]:
     """All facts about one object."""
-    colour = [_colour_fact(placed.colour)] if placed.colour else []
-    return [placed.sprite.concept, *colour, *map(_place_fact, places_of(placed))]
+    color = [_color_fact(placed.color)] if placed.color else []
+    return [placed.sprite.concept, *color, *map(_place_fact, places_of(placed))]
 
 
 def scene_facts(scene: Scene, target: Placed | None) -> np.ndarray:
@@ -77,7 +77,7 @@ def topic_captions(rng: np.random.Generator) -> list[str]:
 
 
 def scene_caption(rng: np.random.Generator, scene: Scene, target: Placed | None) -> Caption:
-    """A caption with more than one fact where the scene has them: colour, size, place, background, a second object."""
+    """A caption with more than one fact where the scene has them: color, size, place, background, a second object."""
     if not scene.objects:
         name = scene.backgrounds[0] if scene.backgrounds else None
         return (
@@ -121,11 +121,11 @@ PLACE_FORMS = {
 
 
 def _attributed(rng: np.random.Generator, placed: Placed) -> tuple[str, list[int]]:
-    """An object's phrase with its colour and perhaps one place or size, and the facts stated."""
+    """An object's phrase with its color and perhaps one place or size, and the facts stated."""
     phrase = _pick(rng, _CONCEPTS[placed.sprite.concept].phrases)
     facts = [placed.sprite.concept]
-    if placed.colour and rng.random() < 0.7:
-        phrase, facts = f"{placed.colour} {phrase}", [*facts, _colour_fact(placed.colour)]
+    if placed.color and rng.random() < 0.7:
+        phrase, facts = f"{placed.color} {phrase}", [*facts, _color_fact(placed.color)]
     places = places_of(placed)
     if places and rng.random() < 0.4:
         place = _pick(rng, tuple(places))
@@ -139,7 +139,7 @@ def all_words() -> list[str]:
     phrases += [phrase for choices in BACKGROUND_PHRASES.values() for phrase in choices]
     forms = [form for choices in PLACE_FORMS.values() for form in choices]
     templates = [*forms, *PAIRS, *SETTINGS, *CLASSIFIER_TEMPLATES, *OTHER_TEMPLATES]
-    return [*phrases, *_COLOURS, "nothing", *(template.format("", "") for template in templates)]
+    return [*phrases, *_COLORS, "nothing", *(template.format("", "") for template in templates)]
 
 
 def _pick(rng: np.random.Generator, choices: tuple[str, ...]) -> str:

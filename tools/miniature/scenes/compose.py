@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from .augment import elastic_warp, jitter_colours, outline, random_affine, tint
+from .augment import elastic_warp, jitter_colors, outline, random_affine, tint
 from .backgrounds import BackgroundBank
 from .sprites import Sprite
-from .vocabulary import COLOURS
+from .vocabulary import COLORS
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Placed:
     """One object in a scene; mask is its visible part, bool [H, W]."""
 
     sprite: Sprite
-    colour: str | None
+    color: str | None
     mask: np.ndarray
     area: int
     """Pixels of the whole object, hidden ones included."""
 
     @property
-    def centre(self) -> tuple[float, float]:
+    def center(self) -> tuple[float, float]:
         """Mean (row, column) of the visible pixels, as shares of the image's sides."""
         rows, columns = np.nonzero(self.mask)
         return float(rows.mean() + 0.5) / self.mask.shape[0], float(columns.mean() + 0.5) / self.mask.shape[1]
@@ -109,9 +109,9 @@ def compose_scene(
     for concept in concepts:
         longer = min(size) * float(np.exp(rng.uniform(*np.log(sizes))))
         sprite = shelf.pick(concept, rng)
-        colour = list(COLOURS)[int(rng.integers(len(COLOURS)))] if rng.random() < style.tinted else None
-        drawing = draw_sprite(rng, shelf.pixels(sprite, longer), longer, colour, style.variation)
-        place_sprite(rng, scene, sprite, colour, drawing, style.min_visible)
+        color = list(COLORS)[int(rng.integers(len(COLORS)))] if rng.random() < style.tinted else None
+        drawing = draw_sprite(rng, shelf.pixels(sprite, longer), longer, color, style.variation)
+        place_sprite(rng, scene, sprite, color, drawing, style.min_visible)
     return scene
 
 
@@ -138,15 +138,15 @@ def paint_scene_background(
 
 
 def draw_sprite(
-    rng: np.random.Generator, pixels: np.ndarray, longer: float, colour: str | None, variation: float
+    rng: np.random.Generator, pixels: np.ndarray, longer: float, color: str | None, variation: float
 ) -> np.ndarray:
-    """Sprite pixels bent, turned, scaled to `longer` pixels and recoloured: uint8 RGBA [h, w, 4]."""
+    """Sprite pixels bent, turned, scaled to `longer` pixels and recolored: uint8 RGBA [h, w, 4]."""
     matrix, height, width = random_affine(rng, pixels.shape[:2], longer, variation)
     rgba = np.asarray(cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_LINEAR))
     if rng.random() < 0.35 * variation:
         rgba = elastic_warp(rgba, rng, variation)
     rgb = np.ascontiguousarray(rgba[..., :3])
-    rgb = tint(rgb, colour) if colour else jitter_colours(rgb, rng, variation * rng.uniform(0.1, 1.0))
+    rgb = tint(rgb, color) if color else jitter_colors(rgb, rng, variation * rng.uniform(0.1, 1.0))
     rgba = np.concatenate([rgb, rgba[..., 3:]], axis=2)
     return outline(rgba, rng) if rng.random() < 0.12 * variation else rgba
 
@@ -155,7 +155,7 @@ def place_sprite(
     rng: np.random.Generator,
     scene: Scene,
     sprite: Sprite,
-    colour: str | None,
+    color: str | None,
     drawing: np.ndarray,
     min_visible: float,
 ) -> bool:
@@ -175,7 +175,7 @@ def place_sprite(
         _paint(scene.image, drawing, window, part)
         for other in scene.objects:
             other.mask &= ~mask
-        scene.objects.append(Placed(sprite, colour, mask, area))
+        scene.objects.append(Placed(sprite, color, mask, area))
         return True
     return False
 

@@ -60,9 +60,9 @@ def _mask(rng: np.random.Generator, image: np.ndarray, region: np.ndarray) -> np
 
 def _circle(rng: np.random.Generator, image: np.ndarray, region: np.ndarray) -> np.ndarray:
     rows, columns = np.nonzero(region)
-    centre = (round(float(columns.mean())), round(float(rows.mean())))
+    center = (round(float(columns.mean())), round(float(rows.mean())))
     axes = (int(np.ptp(columns)) // 2 + 1, int(np.ptp(rows)) // 2 + 1)
-    drawn = cv2.ellipse(image.copy(), centre, axes, 0, 0, 360, RED, 1, cv2.LINE_AA)
+    drawn = cv2.ellipse(image.copy(), center, axes, 0, 0, 360, RED, 1, cv2.LINE_AA)
     return _faded(rng, image, drawn)
 
 

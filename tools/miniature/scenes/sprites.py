@@ -20,7 +20,7 @@ from .vocabulary import Concept, concept_indices, load_concepts
 HELD_OUT_STYLE = "noto"
 TRAINING_STYLES = ("twemoji", "fluent-emoji", "fluent-emoji-flat", "noto-v1", "emojione", "fxemoji")
 FURTHER_STYLES = ("streamline-emojis", "fluent-emoji-high-contrast", "emojione-monotone")
-"""Emoji of mostly one colour: shown in training, not in the tuning split."""
+"""Emoji of mostly one color: shown in training, not in the tuning split."""
 PICTOGRAMS = "pictograms"
 """Style of the icons of ICON_TABLE, whatever package they come from; like FURTHER_STYLES otherwise."""
 MISNAMED = {("streamline-emojis", "turkey")}
@@ -85,13 +85,13 @@ def render_svg(svg: str, side: int = SPRITE_SIDE) -> np.ndarray:
 
 
 def resize_sprite(pixels: np.ndarray, scale: float) -> np.ndarray:
-    """Resize RGBA without bleeding the colour of transparent pixels: uint8 [h, w, 4]."""
+    """Resize RGBA without bleeding the color of transparent pixels: uint8 [h, w, 4]."""
     height, width = (max(1, round(extent * scale)) for extent in pixels.shape[:2])
     alpha = pixels[..., 3:].astype(np.float32) / 255
     premultiplied = np.concatenate([pixels[..., :3] * alpha, pixels[..., 3:]], axis=2)
     small = cv2.resize(premultiplied, (width, height), interpolation=cv2.INTER_AREA)
-    colour = small[..., :3] / np.maximum(small[..., 3:] / 255, 1e-3)
-    return np.concatenate([np.clip(colour, 0, 255), small[..., 3:]], axis=2).round().astype(np.uint8)
+    color = small[..., :3] / np.maximum(small[..., 3:] / 255, 1e-3)
+    return np.concatenate([np.clip(color, 0, 255), small[..., 3:]], axis=2).round().astype(np.uint8)
 
 
 def render_style(packages: Path, style: str) -> list[Sprite]:

@@ -1,4 +1,4 @@
-"""The words of the miniature: concepts with their emoji and phrases, colours, caption templates."""
+"""The words of the miniature: concepts with their emoji and phrases, colors, caption templates."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SKIN_TONES = (
     "-dark-skin-tone",
 )
 
-# Hue in degrees, saturation and value of the named colours an object can be tinted with.
-COLOURS: dict[str, tuple[float, float, float]] = {
+# Hue in degrees, saturation and value of the named colors an object can be tinted with.
+COLORS: dict[str, tuple[float, float, float]] = {
     "red": (0, 0.85, 0.9),
     "orange": (28, 0.9, 0.98),
     "yellow": (52, 0.9, 1.0),
