@@ -39,10 +39,14 @@ def paper_rows(table: str, column: str) -> list[PaperRow]:
         ValueError: no such table or column; the message lists those that exist.
     """
     rows = _read_csv(_table_file(table))
-    columns = [name for name in rows[0] if _holds_figures([row[name] for row in rows])]
+    texts = {name: [row[name] for row in rows if row[name]] for name in rows[0]}
+    columns = [name for name, filled in texts.items() if filled and all(map(_is_number, filled))]
     if column not in columns:
         raise ValueError(f"{table} has no column of figures {column!r}; columns: {', '.join(columns)}")
-    return [_row(cells, column) for cells in rows]
+    return [
+        PaperRow(row.get("method", "CaR"), row.get("group"), float(row[column]) if row[column] else None, row)
+        for row in rows
+    ]
 
 
 def car_columns(table: str) -> list[str]:
@@ -71,8 +75,8 @@ def row_labels(table: str) -> list[str]:
 class PeerRow(NamedTuple):
     """One newer training-free method's figure in peers.csv, percent.
 
-    backbone: its CLIP; helpers: other models and steps it uses, empty for none. grade: how near the source is: A, the
-    authors' repository or the paper at hand; B, a paper as quoted; C, somebody else's re-run.
+    backbone: its CLIP. helpers: other models and steps it uses, empty for none. grade: quality of the source: A, the
+    authors' repository or paper; B, quoted by another paper; C, re-run by someone else.
     """
 
     method: str
@@ -85,16 +89,16 @@ class PeerRow(NamedTuple):
 
 def peer_rows(column: str) -> list[PeerRow]:
     """The methods of peers.csv with a figure in a column of Table 1 (voc21, ...), in rising order; often none."""
-    rows = [row for row in _read_csv(_FOLDER / "peers.csv") if row.get(column)]
     peers = [
         PeerRow(row["method"], row["backbone"], row["helpers"], float(row[column]), row["grade"], row["source"])
-        for row in rows
+        for row in _read_csv(_FOLDER / "peers.csv")
+        if row.get(column)
     ]
     return sorted(peers, key=lambda peer: peer.value)
 
 
 def cautions(table: str, column: str, method: str) -> list[str]:
-    """Sentences to set below a table that shows this figure of this method; often none."""
+    """Footnotes for a table that shows this figure of this method; often none."""
     return [
         entry["note"]
         for entry in strict_json.loads((_FOLDER / "cautions.json").read_bytes())
@@ -113,15 +117,6 @@ def _table_file(table: str) -> Path:
 def _read_csv(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
-
-
-def _row(cells: dict[str, str], column: str) -> PaperRow:
-    value = float(cells[column]) if cells[column] else None
-    return PaperRow(cells.get("method", "CaR"), cells.get("group"), value, cells)
-
-
-def _holds_figures(texts: list[str]) -> bool:
-    return any(texts) and all(_is_number(text) for text in texts if text)
 
 
 def _is_number(text: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -32,17 +31,17 @@ class SuiteIndex(BaseModel):
     title: str
     """Heading of its table."""
     status: SuiteStatus = "complete"
-    """As that of a run, over all runs of the suite."""
+    """As of a run, over all runs of the suite."""
     runs: dict[str, str | None] = Field(min_length=1)
     """Folder of each run by the run's name, relative to the suite's; null for one that has not begun."""
     points: dict[str, dict[str, Any]] = {}
-    """Of a sweep: what each run sets."""
+    """Of a sweep: the settings of each run."""
     paper: dict[str, float] = {}
     """Of a sweep: the paper's figure for a run, percent."""
     kind: SuiteKind = "runs"
-    """methods: the runs are of one benchmark with one method each, every one in a process of its own."""
+    """methods: one benchmark, one method per run, each run in its own process."""
     request: str | None = None
-    """Hash of what was asked for and of the code: a start with the same one goes on with the runs named here."""
+    """Hash of the request and the code: a start with the same hash resumes the runs named here."""
 
 
 def write_suite(path: Path, index: SuiteIndex) -> tuple[Path, Path]:
@@ -56,13 +55,13 @@ def write_suite(path: Path, index: SuiteIndex) -> tuple[Path, Path]:
 
 
 def write_suite_index(path: Path, index: SuiteIndex) -> None:
-    """Write suite.json alone."""
+    """Write suite.json only."""
     path.mkdir(parents=True, exist_ok=True)
     write_atomically(path / SUITE_FILE, strict_json.dumps(index.model_dump(), indent=1) + "\n")
 
 
 def write_suite_tables(path: Path) -> tuple[Path, Path]:
-    """Write table.md and table.csv anew from suite.json and the runs; returns both paths. Raises StoreError."""
+    """Rewrite table.md and table.csv from suite.json and the runs; returns both paths. Raises StoreError."""
     table = read_suite_table(path)
     pages = {path / "table.md": to_markdown(table), path / "table.csv": to_csv(table)}
     for page, text in pages.items():
@@ -72,10 +71,7 @@ def write_suite_tables(path: Path) -> tuple[Path, Path]:
 
 
 def read_suite_table(path: Path) -> Table:
-    """The figures of a suite's runs; of an unfinished one, those of its finished runs, and which are missing.
-
-    Raises StoreError.
-    """
+    """The figures of a suite's finished runs, with a note on those that are missing. Raises StoreError."""
     from results.tables.methods import methods_table
     from results.tables.run import suite_table
     from results.tables.sweep import sweep_table
@@ -86,11 +82,10 @@ def read_suite_table(path: Path) -> Table:
     else:
         table = (methods_table if index.kind == "methods" else suite_table)(index.title, headers)
     missing = [name for name in index.runs if name not in headers]
-    return _unfinished(table, missing, len(index.runs)) if missing else table
-
-
-def _unfinished(table: Table, missing: Sequence[str], count: int) -> Table:
-    title = f"Unfinished, {count - len(missing)} of {count} runs: {table.title}"  # first, as long titles are cut
+    if not missing:
+        return table
+    # "Unfinished" comes first because long titles are cut.
+    title = f"Unfinished, {len(index.runs) - len(missing)} of {len(index.runs)} runs: {table.title}"
     return replace(table, title=title, notes=(*table.notes, f"Missing: {', '.join(missing)}."))
 
 
@@ -100,9 +95,9 @@ def is_suite(path: Path) -> bool:
 
 
 def read_runs(path: Path) -> dict[str, RunHeader]:
-    """The runs of a suite by name, or the one run of a run directory under its benchmark's name.
+    """The runs of a suite by name; for a run directory, its one run under its benchmark's name.
 
-    Of an unfinished suite, the runs that are finished.
+    Only the finished runs of an unfinished suite.
 
     Raises:
         StoreError: there is neither, or a file is unreadable.
@@ -114,15 +109,21 @@ def read_runs(path: Path) -> dict[str, RunHeader]:
 
 
 def run_paths(path: Path) -> dict[str, Path]:
-    """The folders of a suite's runs by name, or that of the one run there under its own.
+    """The folders of a suite's runs by name; for a run directory, its own folder under its own name.
 
-    Of an unfinished suite, the runs that are finished. Raises StoreError.
+    Only the finished runs of an unfinished suite. Raises StoreError.
     """
     if not is_suite(path):
         return {path.name: path}
     index = read_suite_index(path)
-    folders = {name: path / run for name, run in index.runs.items() if run is not None}
-    return {name: run for name, run in folders.items() if index.status == "complete" or _is_finished(run)}
+    folders = {}
+    for name, run in index.runs.items():
+        store = RunDirectory(path / run) if run is not None else None
+        if store and (
+            index.status == "complete" or (store.header_path.exists() and store.read_header().status == "complete")
+        ):
+            folders[name] = store.path
+    return folders
 
 
 def missing_runs(path: Path) -> list[str]:
@@ -135,11 +136,6 @@ def require_finished(path: Path) -> None:
     """Raise StoreError, naming them, where runs of a suite are missing."""
     if missing := missing_runs(path):
         raise StoreError(f"{path}: expected a finished suite, found none of its runs {', '.join(missing)}")
-
-
-def _is_finished(run: Path) -> bool:
-    store = RunDirectory(run)
-    return store.header_path.exists() and store.read_header().status == "complete"
 
 
 def read_suite_index(path: Path) -> SuiteIndex:

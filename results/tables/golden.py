@@ -1,11 +1,11 @@
 """Golden files: the figures that runs are expected to give, and how far each may lie from them.
 
-A golden names the weights, data and settings behind its figures, so that other ones are an error and not a change.
+A golden names the weights, data and settings behind its figures, so that others are an error, not a change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,9 +21,9 @@ from support import strict_json
 from support.files import write_atomically
 
 MINIATURE = Path(__file__).parents[1] / "golden" / "mini.json"
-"""The figures expected of the suite `mini`, which are in the package as the miniature is."""
+"""The expected figures of the suite `mini`, shipped with the package like the miniature."""
 
-# Figures of a run that are no metrics: how many samples stand behind those.
+# Figures of a run that are not metrics: the numbers of samples.
 _COUNTS = ("n_total", "n_failed")
 
 
@@ -48,12 +48,12 @@ class GoldenRun(_Model):
     weights: dict[str, Sha256 | None]
     """sha256 of the weights by role; null where no file exists."""
     settings: list[str] | None = None
-    """The switches that the user set, as key=value; null in files of before they were kept: any."""
+    """The switches that the user set, as key=value; null in older files: any."""
     figures: dict[str, Figure] = Field(min_length=1)
     """Every metric of the run, and the counts of samples."""
 
     def exact(self) -> GoldenRun:
-        """The same without any tolerance."""
+        """A copy without tolerances."""
         figures = {name: Figure(expected=figure.expected) for name, figure in self.figures.items()}
         return self.model_copy(update={"figures": figures})
 
@@ -65,11 +65,11 @@ class Golden(_Model):
     runs: dict[str, GoldenRun] = Field(min_length=1)
 
     def exact(self) -> Golden:
-        """The same without any tolerance, for the machine that the figures were made on."""
+        """A copy without tolerances, for the machine that made the figures."""
         return self.model_copy(update={"runs": {name: run.exact() for name, run in self.runs.items()}})
 
     def without(self, names: Collection[str]) -> Golden:
-        """The same without some of its runs."""
+        """A copy without these runs."""
         return self.model_copy(update={"runs": {name: run for name, run in self.runs.items() if name not in names}})
 
 
@@ -105,13 +105,22 @@ def write_golden(path: Path, headers: Mapping[str, RunHeader], *, tolerance: flo
     """Make the figures of finished runs the expected ones.
 
     tolerance: of every metric; None keeps that of each figure in the file that is replaced, 0 for a new one. Counts of
-    samples have none. Raises StoreError for an unfinished run, for a file there that cannot be read, and for one with
-    runs that would be lost.
+    samples have none. Raises StoreError for an unfinished run, for an existing file that cannot be read, and for one
+    with runs that would be lost.
     """
     before = read_golden(path).runs if path.exists() else {}
     if lost := before.keys() - headers.keys():
-        raise StoreError(f"{path}: expected all its runs, found no {', '.join(sorted(lost))}; remove it to start anew")
-    runs = {name: _golden_run(name, header, before.get(name), tolerance) for name, header in headers.items()}
+        raise StoreError(f"{path}: expected all its runs, found no {', '.join(sorted(lost))}; remove it to start over")
+    runs = {}
+    for name, header in headers.items():
+        _require_complete(name, header)
+        old = before[name].figures if name in before else {}
+        figures = {}
+        for figure, value in _figures(header).items():
+            kept = old[figure].tolerance if figure in old else 0.0
+            allowed = 0.0 if figure in _COUNTS else kept if tolerance is None else tolerance
+            figures[figure] = Figure(expected=value, tolerance=allowed)
+        runs[name] = GoldenRun(figures=figures, **_origin(header))
     golden = Golden(runs=runs)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, strict_json.dumps(golden.model_dump(), indent=1) + "\n")
@@ -119,23 +128,33 @@ def write_golden(path: Path, headers: Mapping[str, RunHeader], *, tolerance: flo
 
 
 def compare(golden: Golden, headers: Mapping[str, RunHeader]) -> list[Comparison]:
-    """Every figure of the golden and of the runs, side by side.
+    """Every figure of the golden file and of the runs, side by side.
 
-    Raises StoreError, naming run and field, unless the runs are those of the golden, finished, of the same benchmark,
-    data, weights and settings.
+    Raises StoreError, naming run and field, unless the runs are those of the golden file, finished, of the same
+    benchmark, data, weights and settings.
     """
     if golden.runs.keys() != headers.keys():
         expected, found = (", ".join(names) for names in (golden.runs, headers))
         raise StoreError(f"runs: expected {expected} as in the golden file, found {found}")
     for name, header in headers.items():
-        _require_same_origin(name, golden.runs[name], header)
-    return [item for name, header in headers.items() for item in _compare_run(name, golden.runs[name], header)]
+        _require_complete(name, header)
+        for field, value in _origin(header).items():
+            wanted = getattr(golden.runs[name], field)
+            if wanted is not None and value != wanted:
+                raise StoreError(f"{name}: {field}: expected {wanted} as in the golden file, found {value} in the run")
+    comparisons = []
+    for name, header in headers.items():
+        expected_figures, found_figures = golden.runs[name].figures, _figures(header)
+        for figure in dict.fromkeys([*expected_figures, *found_figures]):
+            known = expected_figures.get(figure, Figure(expected=None))
+            comparisons.append(Comparison(name, figure, known.expected, found_figures.get(figure), known.tolerance))
+    return comparisons
 
 
 def of_one_run(golden: Golden, header: RunHeader, name: str) -> tuple[Golden, dict[str, RunHeader]]:
-    """A single run and the part of the golden that it is held against: the run of that name, or of its benchmark.
+    """A single run and the part of the golden file to compare it with: the run of that name, or of its benchmark.
 
-    Raises StoreError where the golden has neither.
+    Raises StoreError where the golden file has neither.
     """
     found = next((own for own in (name, header.benchmark.name) if own in golden.runs), None)
     if found is None:
@@ -144,7 +163,7 @@ def of_one_run(golden: Golden, header: RunHeader, name: str) -> tuple[Golden, di
 
 
 def comparison_of_figures(comparisons: list[Comparison], golden: str) -> Table:
-    """A row a figure: expected, found, tolerance, and ok or CHANGED. Metrics are in 0..1."""
+    """One row per figure: expected, found, tolerance, and ok or CHANGED. Metrics are in 0..1."""
     columns = (
         Column("run", "run"),
         Column("figure", "figure"),
@@ -157,22 +176,6 @@ def comparison_of_figures(comparisons: list[Comparison], golden: str) -> Table:
     return Table(f"Beside {golden}", columns, typed_frame(rows, columns))
 
 
-def _golden_run(name: str, header: RunHeader, before: GoldenRun | None, tolerance: float | None) -> GoldenRun:
-    _require_complete(name, header)
-    old = before.figures if before else {}
-    figures = {
-        figure: Figure(expected=value, tolerance=_tolerance(figure, old.get(figure), tolerance))
-        for figure, value in _figures(header)
-    }
-    return GoldenRun(figures=figures, **_origin(header))
-
-
-def _tolerance(figure: str, before: Figure | None, given: float | None) -> float:
-    if figure in _COUNTS:
-        return 0.0
-    return given if given is not None else before.tolerance if before else 0.0
-
-
 def _origin(header: RunHeader) -> dict[str, Any]:
     return {
         "benchmark": header.benchmark.name,
@@ -182,27 +185,12 @@ def _origin(header: RunHeader) -> dict[str, Any]:
     }
 
 
-def _figures(header: RunHeader) -> Iterator[tuple[str, float | None]]:
-    """Name and value of every figure, counts first."""
-    yield from ((name, float(getattr(header.counts, name))) for name in _COUNTS)
-    yield from ((name, header.metrics.get(name)) for name in header.metrics.get("reductions", {}))
+def _figures(header: RunHeader) -> dict[str, float | None]:
+    """Every figure by name, counts first."""
+    counts = {name: float(getattr(header.counts, name)) for name in _COUNTS}
+    return {**counts, **{name: header.metrics.get(name) for name in header.metrics.get("reductions", {})}}
 
 
 def _require_complete(name: str, header: RunHeader) -> None:
     if header.status != "complete":
         raise StoreError(f"{name}: expected a finished run, found one that is {header.status}")
-
-
-def _require_same_origin(name: str, golden: GoldenRun, header: RunHeader) -> None:
-    _require_complete(name, header)
-    for field, found in _origin(header).items():
-        expected = getattr(golden, field)
-        if expected is not None and found != expected:
-            raise StoreError(f"{name}: {field}: expected {expected} as in the golden file, found {found} in the run")
-
-
-def _compare_run(name: str, golden: GoldenRun, header: RunHeader) -> Iterator[Comparison]:
-    found = dict(_figures(header))
-    for figure in dict.fromkeys([*golden.figures, *found]):
-        known = golden.figures.get(figure, Figure(expected=None))
-        yield Comparison(name, figure, known.expected, found.get(figure), known.tolerance)

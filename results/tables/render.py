@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import RenderableType
     from rich.table import Table as RichTable
-    from rich.text import Text
 
 _LONGEST_WORD = 33  # frequency_weighted_iou_gt_classes; longer ones, such as paths, may be folded
-_TEXT_WIDTH = 11  # columns of a terminal that longer text gets at least: narrower, it is a tower of words
-_GRID_GAP = 2  # columns of a terminal between those of a table; its sides take one more
+_TEXT_WIDTH = 11  # terminal columns that longer text gets at least: narrower, it is a tower of words
+_GRID_GAP = 2  # terminal columns between those of a table; its sides take one more
 _GAP = "   "  # between the values of a block
 
 
@@ -64,14 +63,18 @@ def to_markdown(table: Table) -> str:
     A column without any value is left out.
     """
     table = without_empty_columns(table)
-    headings = [escape_markdown(column.heading) for column in table.columns]
-    body = _cells(table, escape_markdown)
-    widths = [max(3, *map(display_width, texts)) for texts in zip(headings, *body, strict=True)]
-    rule = [
-        "-" * width if column.kind == "text" else "-" * (width - 1) + ":"
-        for column, width in zip(table.columns, widths, strict=True)
-    ]
-    lines = [_pipe_row(row, widths, table.columns) for row in [headings, rule, *body]]
+    rows = [[escape_markdown(column.heading) for column in table.columns], *_cells(table, escape_markdown)]
+    is_text = [column.kind == "text" for column in table.columns]
+    widths = [max(3, *map(display_width, texts)) for texts in zip(*rows, strict=True)]
+
+    def pipes(cells: Sequence[str]) -> str:
+        # str.ljust counts characters, but a wide character takes two columns.
+        padding = [" " * (width - display_width(cell)) for cell, width in zip(cells, widths, strict=True)]
+        padded = [cell + pad if left else pad + cell for cell, pad, left in zip(cells, padding, is_text, strict=True)]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * width if left else "-" * (width - 1) + ":" for width, left in zip(widths, is_text, strict=True)]
+    lines = [pipes(row) for row in [rows[0], rule, *rows[1:]]]
     notes = [f"- {escape_markdown(note)}" for note in table.notes]
     return "\n".join([f"## {escape_markdown(table.title)}", "", *lines, *([""] if notes else []), *notes]) + "\n"
 
@@ -83,7 +86,11 @@ def to_rich(table: Table, width: int) -> RenderableType:
     """
     shown = without_empty_columns(table)
     texts = [[visible(cell) for cell in _column_texts(shown, column)] for column in shown.columns]
-    least = [_least_width(column, cells) for column, cells in zip(shown.columns, texts, strict=True)]
+    least = []  # per column: the terminal columns below which figures or usual words would be cut
+    for column, cells in zip(shown.columns, texts, strict=True):
+        longest = max(map(display_width, cells), default=0)
+        needed = longest if column.kind != "text" else max(_word_width(cells), min(longest, _TEXT_WIDTH))
+        least.append(max(_word_width([visible(column.heading)]), needed))
     room = width - _GRID_GAP * len(least) - 1
     return _grid(shown, texts, least, room) if sum(least) <= room else _blocks(shown, texts, width)
 
@@ -97,7 +104,8 @@ def to_csv(table: Table) -> str:
     frame = table.frame[[column.key for column in table.columns]].round(10)
     for column in table.columns:
         if column.kind == "text":
-            frame[column.key] = frame[column.key].map(lambda cell: _guard_formula(visible(_shown(cell, "text"))))
+            cells = [visible(_shown(cell, "text")) for cell in frame[column.key]]
+            frame[column.key] = [f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell for cell in cells]
     return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
@@ -125,16 +133,11 @@ def escape_latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in visible(text))
 
 
-def _difference(value: float) -> str:
-    text = f"{value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
-
-
 _FORMATS: Mapping[str, Callable[[Any], str]] = {
     "text": str,
     "count": lambda value: str(int(value)),
     "percent": lambda value: f"{value:.1f}",
-    "difference": _difference,
+    "difference": lambda value: "0.0" if (text := f"{value:+.1f}") in ("+0.0", "-0.0") else text,
     "rate": lambda value: f"{value:.2f}",
     "figure": lambda value: f"{value:.10g}",
     "tolerance": lambda value: f"{value:g}",
@@ -176,7 +179,7 @@ def text_cells(table: Table) -> list[list[str]]:
 
 
 def _grid(table: Table, texts: list[list[str]], least: list[int], room: int) -> RichTable:
-    """A table of columns with fixed widths: with minima alone rich overruns the console and crops."""
+    """A table of columns with fixed widths: given only minimum widths, rich overruns the console and crops."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -185,7 +188,12 @@ def _grid(table: Table, texts: list[list[str]], least: list[int], room: int) -> 
     drawn.title = Text(visible(table.title))
     headings = [visible(column.heading) for column in table.columns]
     wanted = [max(map(display_width, [heading, *cells])) for heading, cells in zip(headings, texts, strict=True)]
-    widths = _column_widths(least, wanted, room)
+    widths = list(least)
+    for _ in range(room - sum(least)):  # what wraps most grows first
+        index = max(range(len(widths)), key=lambda i: wanted[i] / max(1, widths[i]), default=None)
+        if index is None or widths[index] >= wanted[index]:
+            break
+        widths[index] += 1
     for column, heading, width in zip(table.columns, headings, widths, strict=True):
         drawn.add_column(
             Text(heading), overflow="fold", width=width, justify="left" if column.kind == "text" else "right"
@@ -195,19 +203,8 @@ def _grid(table: Table, texts: list[list[str]], least: list[int], room: int) -> 
     return drawn
 
 
-def _column_widths(least: list[int], wanted: list[int], room: int) -> list[int]:
-    """Widths from least to wanted that together take at most the room; what wraps most grows first."""
-    widths = list(least)
-    for _ in range(room - sum(least)):
-        place = max(range(len(widths)), key=lambda place: wanted[place] / max(1, widths[place]), default=None)
-        if place is None or widths[place] >= wanted[place]:
-            break
-        widths[place] += 1
-    return widths
-
-
 def _blocks(table: Table, texts: list[list[str]], width: int) -> RenderableType:
-    """The title, and for each row as many values with their headings on a line as fit, without the empty ones."""
+    """The title and one block per row: its values with their headings, on as few lines as they fit on whole."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.text import Text
@@ -216,30 +213,15 @@ def _blocks(table: Table, texts: list[list[str]], width: int) -> RenderableType:
     parts: list[RenderableType] = [Text(visible(table.title), style="bold")]
     for row in zip(*texts, strict=True):
         items = [Text.assemble((heading, "dim"), cell) for heading, cell in zip(headings, row, strict=True) if cell]
-        first, *others = _packed_lines(items, width - 2)
-        parts += [Text(), first, *(Padding(line, (0, 0, 0, 2), expand=False) for line in others)]
+        lines = [Text()]
+        for item in items:
+            joined = Text(_GAP).join([lines[-1], item]) if lines[-1] else item
+            if lines[-1] and joined.cell_len > width - 2:  # an item wider than a line has its own
+                lines.append(item)
+            else:
+                lines[-1] = joined
+        parts += [Text(), lines[0], *(Padding(line, (0, 0, 0, 2), expand=False) for line in lines[1:])]
     return Group(*parts, Text())
-
-
-def _packed_lines(items: list[Text], width: int) -> list[Text]:
-    """Items in order on as few lines as they fit on whole; one that is wider than a line has its own."""
-    from rich.text import Text
-
-    lines: list[list[Text]] = [[]]
-    for item in items:
-        if lines[-1] and Text(_GAP).join([*lines[-1], item]).cell_len > width:
-            lines.append([])
-        lines[-1].append(item)
-    return [Text(_GAP).join(line) for line in lines]
-
-
-def _least_width(column: Column, cells: list[str]) -> int:
-    """Columns of a terminal below which a table's column would cut figures or usual words, its heading's included."""
-    in_heading = _word_width([visible(column.heading)])
-    longest = max(map(display_width, cells), default=0)
-    if column.kind != "text":
-        return max(in_heading, longest)
-    return max(in_heading, _word_width(cells), min(longest, _TEXT_WIDTH))
 
 
 def _word_width(cells: list[str]) -> int:
@@ -252,17 +234,3 @@ def _shown(value: Any, kind: str, missing: str = "") -> str:
     import pandas as pd
 
     return missing if pd.isna(value) else _FORMATS[kind](value)
-
-
-def _pipe_row(cells: list[str], widths: list[int], columns: tuple[Column, ...]) -> str:
-    padded = [
-        cell + " " * (width - display_width(cell))
-        if column.kind == "text"
-        else " " * (width - display_width(cell)) + cell
-        for cell, width, column in zip(cells, widths, columns, strict=True)
-    ]
-    return f"| {' | '.join(padded)} |"
-
-
-def _guard_formula(text: str) -> str:
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

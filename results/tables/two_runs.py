@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -56,7 +57,7 @@ class SwitchChange:
 class Interval:
     """A paired percentile bootstrap interval of the headline figure's difference.
 
-    low, high: in -1..1. level: its coverage. resamples: those that stand behind it. seed: of the draws.
+    low, high: in -1..1. level: its coverage. resamples: number of draws that gave a figure. seed: of the draws.
     """
 
     low: float
@@ -72,11 +73,11 @@ class Interval:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Run B beside run A over the samples that both have a record of.
+    """Run B against run A, over the samples that both have a record of.
 
-    names: the directories. n_only: samples with a record in one run alone. headline: the metric that decides. metrics,
-    classes, samples: figures of both; classes and samples by falling change, samples without a change left out.
-    interval: None where it cannot be drawn. switches: everything that differs in what was asked for.
+    names: the directories. n_only: samples with a record in only one run. headline: the metric that decides. metrics,
+    classes, samples: figures of both; classes and samples by falling change, without unchanged samples. interval:
+    None where it is undefined. switches: everything that differs in the request.
     """
 
     names: tuple[str, str]
@@ -96,7 +97,7 @@ class RunComparison:
         return next(change for change in self.metrics if change.name == self.headline)
 
     def is_below(self, percent_points: float) -> bool:
-        """Whether the headline figure changed by less than this, or cannot be told."""
+        """Whether the headline figure changed by less than this, or the change is undefined."""
         difference = self.headline_change.difference
         return difference is None or 100 * difference < percent_points
 
@@ -120,15 +121,28 @@ class RunComparison:
         }
 
 
+_FIGURES = (
+    Column("a", "A %", "percent"),
+    Column("b", "B %", "percent"),
+    Column("difference", "B - A", "difference"),
+)
+
+
 def comparison_tables(comparison: RunComparison) -> list[Table]:
     """The comparison for readers: runs, metrics, classes, samples, switches; an empty one where nothing differs."""
+    changed_classes = [change for change in comparison.classes if change.difference]
+    switches = [asdict(change) for change in comparison.switches]
     return [
         _runs(comparison),
-        _changes("Metrics", "metric", comparison.metrics, notes=_interval_notes(comparison)),
-        _changes("Classes that changed most", "class", [c for c in comparison.classes if c.difference]),
+        _changes("Metrics", "metric", comparison.metrics, notes=(_interval_note(comparison),)),
+        _changes("Classes that changed most", "class", changed_classes),
         _samples(comparison),
-        _switches(comparison),
+        _table("What differs", (Column("name", "switch"), Column("value_a", "A"), Column("value_b", "B")), switches),
     ]
+
+
+def _table(title: str, columns: tuple[Column, ...], rows: list[dict[str, Any]], notes: Iterable[str] = ()) -> Table:
+    return Table(title, columns, typed_frame(rows, columns), tuple(notes))
 
 
 def _runs(comparison: RunComparison) -> Table:
@@ -143,62 +157,47 @@ def _runs(comparison: RunComparison) -> Table:
         for side, name, header in zip("AB", comparison.names, comparison.headers, strict=True)
     ]
     notes = [f"compared on {counted(comparison.n_common, 'common sample')}"]
-    alone = zip("AB", comparison.n_only, strict=True)
-    notes += [f"left out: {counted(n, 'sample')} of {side} alone" for side, n in alone if n]
-    return Table("Runs", columns, typed_frame(rows, columns), tuple(notes))
+    only = zip("AB", comparison.n_only, strict=True)
+    notes += [f"left out: {counted(n, 'sample')} of {side} only" for side, n in only if n]
+    return _table("Runs", columns, rows, notes)
 
 
-def _interval_notes(comparison: RunComparison) -> tuple[str, ...]:
+def _interval_note(comparison: RunComparison) -> str:
     interval = comparison.interval
     if interval is None:
-        return (f"{comparison.headline}: no interval (fewer than two samples, or samples that depend on each other)",)
+        return f"{comparison.headline}: no interval (fewer than two samples, or samples that depend on each other)"
     verdict = "contains 0" if interval.contains_zero else "does not contain 0"
     return (
         f"{comparison.headline}, B - A: {100 * interval.level:.0f} % interval "
         f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}, {verdict} (paired bootstrap over samples, "
-        f"{interval.resamples} resamples, seed {interval.seed})",
+        f"{interval.resamples} resamples, seed {interval.seed})"
     )
 
 
-def _changes(title: str, what: str, changes: Any, *, notes: tuple[str, ...] = ()) -> Table:
-    columns = (Column("name", what), *_FIGURES)
+def _changes(title: str, what: str, changes: Sequence[Change], *, notes: tuple[str, ...] = ()) -> Table:
     rows = [{"name": change.name, **_figures(change)} for change in changes[:MAX_ROWS]]
     more = len(changes) - len(rows)
-    return Table(title, columns, typed_frame(rows, columns), (*notes, *([f"and {more} more"] if more else [])))
-
-
-_FIGURES = (
-    Column("a", "A %", "percent"),
-    Column("b", "B %", "percent"),
-    Column("difference", "B - A", "difference"),
-)
-
-
-def _figures(change: Change) -> dict[str, float | None]:
-    figures = {"a": change.figure_a, "b": change.figure_b, "difference": change.difference}
-    return {key: None if value is None else 100 * value for key, value in figures.items()}
+    return _table(title, (Column("name", what), *_FIGURES), rows, (*notes, *([f"and {more} more"] if more else [])))
 
 
 def _samples(comparison: RunComparison) -> Table:
+    def kept(queries: tuple[str, ...], status: str) -> str:
+        return "failed" if status == "failed" else ", ".join(queries) or "nothing"
+
     columns = (Column("id", "sample"), *_FIGURES, Column("kept_a", "kept in A"), Column("kept_b", "kept in B"))
     rows = [
         {
             "id": change.name,
             **_figures(change),
-            "kept_a": _kept(change.kept_a, change.status_a),
-            "kept_b": _kept(change.kept_b, change.status_b),
+            "kept_a": kept(change.kept_a, change.status_a),
+            "kept_b": kept(change.kept_b, change.status_b),
         }
         for change in comparison.samples[:MAX_ROWS]
     ]
-    n_changed = len(comparison.samples)
-    notes = (f"{n_changed} of {comparison.n_common} samples changed",)
-    return Table("Samples that changed most", columns, typed_frame(rows, columns), notes)
+    note = f"{len(comparison.samples)} of {comparison.n_common} samples changed"
+    return _table("Samples that changed most", columns, rows, [note])
 
 
-def _kept(queries: tuple[str, ...], status: str) -> str:
-    return "failed" if status == "failed" else ", ".join(queries) or "nothing"
-
-
-def _switches(comparison: RunComparison) -> Table:
-    columns = (Column("name", "switch"), Column("value_a", "A"), Column("value_b", "B"))
-    return Table("What differs", columns, typed_frame([asdict(change) for change in comparison.switches], columns))
+def _figures(change: Change) -> dict[str, float | None]:
+    figures = {"a": change.figure_a, "b": change.figure_b, "difference": change.difference}
+    return {key: None if value is None else 100 * value for key, value in figures.items()}

@@ -143,7 +143,7 @@ def as_json(a: Path, b: Path) -> None:
 
 def as_tables(a: Path, b: Path) -> None:
     text = car("compare", a, b).stdout
-    assert "left out: 1 sample of A alone" in text
+    assert "left out: 1 sample of A only" in text
     assert "95 % interval" in text
     assert "| theta" in text
     assert "0.051 (user)" in text
