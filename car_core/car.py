@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from car_core.classifier.similarity import similarity_matrix
+from car_core.classifier.tower import ClassifierTower
 from car_core.config import CaRConfig, Precision, format_text
 from car_core.engine.batching import Passes, images_on_a_cpu
 from car_core.engine.device import as_device
@@ -23,10 +24,12 @@ from car_core.engine.stage_cache import Result, StageMemory, number_of
 from car_core.engine.timing import Seconds, timed, timed_all
 from car_core.errors import ConfigError, ModelError, QueryError
 from car_core.images import ImageLike, as_rgb, binarized, size_of, upsample_all
-from car_core.models.clip import ClassifierTower, ProposalTower, TextEncoder, check_vision_tower
+from car_core.models.clip import check_vision_tower
+from car_core.models.names import ROLES, model_of
+from car_core.models.text_encoder import TextEncoder
 from car_core.models.weights import WeightsRecord, load_clip
-from car_core.models.weights_names import ROLES, model_of
 from car_core.proposal.generator import EncodedImage, ProposalGenerator
+from car_core.proposal.trunk import ProposalTower
 from car_core.queries import check_texts, require_any
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
 from car_core.refine.mask_source import MaskSource

@@ -20,8 +20,8 @@ from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.clip_es import ClipESSegmenter
 from car_core.baselines.config import AttentionConfig, BaselineConfig, ClipESConfig
 from car_core.baselines.proxyclip import ProxyCLIPConfig, load_proxyclip, load_trunk
+from car_core.models.names import model_of
 from car_core.models.weights import load_clip
-from car_core.models.weights_names import model_of
 
 __all__ = ["BASELINES", "Baseline", "BaselineConfig", "BaselineSegmenter", "load_baseline"]
 

@@ -13,7 +13,8 @@ from car_core.baselines.config import BaselineConfig
 from car_core.engine.device import as_device
 from car_core.errors import QueryError
 from car_core.images import ImageLike, as_rgb
-from car_core.models.clip import TextEncoder, check_vision_tower
+from car_core.models.clip import check_vision_tower
+from car_core.models.text_encoder import TextEncoder
 from car_core.models.weights import WeightsRecord
 from car_core.queries import check_texts, require_any
 from car_core.segmentation import Segmentation

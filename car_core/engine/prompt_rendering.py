@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from car_core.classifier.tower import ClassifierTower
 from car_core.classifier.visual_prompts import RED, draw_over, outlines, surroundings
 from car_core.engine.device import is_gpu, on_device
 from car_core.engine.pillow_resize import bicubic
 from car_core.images import as_channels, size_of
-from car_core.models.clip import ClassifierTower
 from support.arrays import BoolArray, RGBArray
 
 # Bytes of float64 that images on their way to the tower's size take at once.

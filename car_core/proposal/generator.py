@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from car_core.config import CaRConfig
 from car_core.engine.batching import Passes
 from car_core.engine.timing import Seconds, timed, timed_all
-from car_core.models.clip import ProposalTower, TextEncoder, TrunkOutput
+from car_core.models.text_encoder import TextEncoder
 from car_core.proposal.affinity import AFFINITY_BLOCKS, doubly_normalized, spread
 from car_core.proposal.cam import grad_cams, text_activations
 from car_core.proposal.gradient import LastBlock, last_block
+from car_core.proposal.trunk import ProposalTower, TrunkOutput
 from support.arrays import RGBArray
 
 

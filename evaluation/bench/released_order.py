@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from car_core import CaRConfig
 from car_core.classifier.similarity import ENSEMBLES
+from car_core.classifier.tower import ClassifierTower
 from car_core.classifier.visual_prompts import draw_prompts
 from car_core.config import format_text
 from car_core.images import size_of, upsample, upsample_all
-from car_core.models.clip import ClassifierTower, ProposalTower, TrunkOutput, embed, open_clip
+from car_core.models.clip import embed, open_clip
 from car_core.proposal.affinity import AFFINITY_BLOCKS, doubly_normalized, spread
 from car_core.proposal.cam import min_max
+from car_core.proposal.trunk import ProposalTower, TrunkOutput
 from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, proposal_texts
 from support.arrays import Float32Array, RGBArray
 

@@ -9,7 +9,7 @@ from typing import Any
 from car_core import CaR, CaRConfig, ConfigError
 from car_core.baselines import BASELINES, load_baseline
 from car_core.config import Config, Precision, Profile
-from car_core.models.weights_names import ROLES
+from car_core.models.names import ROLES
 from evaluation.request.benchmark import ALL, CAR, Benchmark, BenchmarkError, Source, resolve_config
 from evaluation.tasks.segmenter import ConfiguredSegmenter
 from support.text import unknown_name

@@ -13,8 +13,8 @@ from scipy import ndimage
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig
-from car_core.models.clip import ProposalTower
 from car_core.proposal.affinity import box_mask, doubly_normalized, spread
+from car_core.proposal.trunk import ProposalTower
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -19,8 +19,10 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Norma
 
 from car_core import CaR, CaRConfig, Segmentation
 from car_core.classifier.similarity import similarity_matrix
+from car_core.classifier.tower import ClassifierTower
 from car_core.engine.batching import Passes, images_on_a_cpu
-from car_core.models.clip import ClassifierTower, TextEncoder, open_clip
+from car_core.models.clip import open_clip
+from car_core.models.text_encoder import TextEncoder
 
 QUERIES = ["cat", "a red car", "dog", "blue sky"]
 TOWERS: dict[str, dict[str, Any]] = {
@@ -191,7 +193,7 @@ def test_text_features_are_unit_and_cached() -> None:
 
 def test_text_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The least recently used text goes first; a call with more texts than fit is still answered."""
-    monkeypatch.setattr("car_core.models.clip.TEXT_CACHE_SIZE", 3)
+    monkeypatch.setattr("car_core.models.text_encoder.TEXT_CACHE_SIZE", 3)
     model = tiny_clip(4)
     with counted_texts(model) as count:
         encoder = TextEncoder(model, role="g")

@@ -11,7 +11,9 @@ from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ImageError, QueryError
 from car_core.car import as_rgb
-from car_core.models.clip import SimpleTokenizer, TextEncoder, least_tokens, open_clip, proposal_size
+from car_core.models.clip import SimpleTokenizer, open_clip
+from car_core.models.text_encoder import TextEncoder, least_tokens
+from car_core.proposal.trunk import proposal_size
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ from tiny_clip import photo, tiny_clip
 from torch import nn
 
 from car_core import CaR, CaRConfig, ModelError
+from car_core.classifier.tower import ClassifierTower
 from car_core.engine.batching import Passes
 from car_core.engine.precision import dtype_of, in_precision
-from car_core.models.clip import ClassifierTower, ProposalTower
+from car_core.proposal.trunk import ProposalTower
 
 HALVES = [torch.bfloat16, torch.float16]
 

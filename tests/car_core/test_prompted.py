@@ -10,12 +10,12 @@ import torch
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig
+from car_core.classifier.tower import ClassifierTower
 from car_core.classifier.visual_prompts import PROMPTS
 from car_core.engine import pillow_resize as resize
 from car_core.engine import prompt_rendering as prompted
 from car_core.engine.prompt_rendering import Picture, drawn_one_by_one, drawn_together
 from car_core.images import as_channels, binarized, upsample
-from car_core.models.clip import ClassifierTower
 
 SUBSETS = [names for n in range(len(PROMPTS) + 1) for names in itertools.combinations(PROMPTS, n)]
 

@@ -13,9 +13,12 @@ import pytest
 import torch
 
 from car_core import CaR, CaRConfig, Segmentation
+from car_core.classifier.tower import ClassifierTower
 from car_core.classifier.visual_prompts import draw_prompts
 from car_core.config import TEMPLATES, CRFConfig, format_text
-from car_core.models.clip import ClassifierTower, ProposalTower, TextEncoder, open_clip
+from car_core.models.clip import open_clip
+from car_core.models.text_encoder import TextEncoder
+from car_core.proposal.trunk import ProposalTower
 from car_core.refine.crf import refine
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference"

@@ -17,7 +17,7 @@ from PIL import Image
 from car_core import CaR, CaRConfig, ConfigError, QueryError
 from car_core.drawing import resized
 from car_core.engine.stage_cache import StageMemory
-from car_core.models.weights_names import MINIATURE
+from car_core.models.names import MINIATURE
 from dataset_adapters.formats.images import read_image
 from evaluation.analysis.gallery import draw_segmentation
 from evaluation.pictures.explain import LONE_PHRASE
