@@ -1,4 +1,4 @@
-"""Images on their way in, proposals on their way to the image's size."""
+"""Converts input images to uint8 RGB, and proposals to the image's size."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def size_of(image: RGBArray) -> tuple[int, int]:
 
 
 def as_channels(image: RGBArray) -> Tensor:
-    """uint8 [H, W, 3] to a tensor uint8 [3, H, W] of its own."""
+    """uint8 [H, W, 3] to a tensor uint8 [3, H, W], a copy."""
     return torch.from_numpy(image.copy()).permute(2, 0, 1)
 
 
@@ -57,7 +57,7 @@ def upsample_all(proposals: Tensor, size: tuple[int, int]) -> npt.NDArray[np.flo
     return np.stack([upsample(proposal, size) for proposal in proposals])
 
 
-def binarized(proposal: Tensor, size: tuple[int, int], threshold: float) -> npt.NDArray[np.bool_]:
+def binarize(proposal: Tensor, size: tuple[int, int], threshold: float) -> npt.NDArray[np.bool_]:
     """Where a proposal [h, w], resized as by `upsample`, is above the threshold, bool [H, W]."""
     array: npt.NDArray[np.bool_] = (_upsampled(proposal, size) > threshold).cpu().numpy()
     return array

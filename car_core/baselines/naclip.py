@@ -23,17 +23,17 @@ class NACLIPConfig(AttentionConfig):
 
     method: Literal["naclip"] = "naclip"
     residual: bool = False
-    gaussian_std: Positive = Field(default=5.0, description="standard deviation of the neighbourhood, patches")
+    gaussian_std: Positive = Field(default=5.0, description="standard deviation of the neighborhood, patches")
 
 
 def attend(attn: Any, normed: Tensor, grid: tuple[int, int], config: NACLIPConfig) -> Tensor:
-    """softmax(k k^T + neighbourhood) v; see ``Attend``."""
+    """softmax(k k^T + neighborhood) v; see ``Attend``."""
     _, key, value = split_heads(attn, normed)
-    near = neighbourhood(grid, config.gaussian_std).to(key)
+    near = neighborhood(grid, config.gaussian_std).to(key)
     return join_heads(attn, (key @ key.mT + near).softmax(dim=-1) @ value)
 
 
-def neighbourhood(grid: tuple[int, int], std: float) -> Tensor:
+def neighborhood(grid: tuple[int, int], std: float) -> Tensor:
     """exp(-distance^2 / (2 std^2)) between patches, float32 [L, L]; 0 to and from the class token."""
     places = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float32) for side in grid))
     squared = (places[:, None] - places).square().sum(dim=-1)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from car_core.engine.pillow_resize import Crop, by_pillow, centre_crop
+from car_core.engine.pillow_resize import Crop, by_pillow, center_crop
 from car_core.engine.precision import in_precision
 from car_core.errors import ModelError
 from car_core.images import size_of
@@ -53,7 +53,7 @@ class ClassifierTower:
 
     def crop(self, height: int, width: int) -> Crop:
         """What the tower reads of an image of this size."""
-        return centre_crop(height, width, int(self.visual.image_size[0]))
+        return center_crop(height, width, int(self.visual.image_size[0]))
 
     def preprocess(self, image: RGBArray) -> Tensor:
         """uint8 [H, W, 3] to uint8 [size, size, 3]: resized (bicubic) and cropped; mean and std come later."""

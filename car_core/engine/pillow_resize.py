@@ -38,7 +38,7 @@ def whole(rows: int, columns: int) -> Crop:
     return Crop((rows, columns), (0, 0), (rows, columns))
 
 
-def centre_crop(height: int, width: int, side: int) -> Crop:
+def center_crop(height: int, width: int, side: int) -> Crop:
     """CLIP's own: the shorter side resized to ``side``, the longer in proportion (truncated), and the centre kept."""
     short = min(height, width)
     rows, columns = (side if length == short else int(side * length / short) for length in (height, width))

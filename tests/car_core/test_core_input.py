@@ -263,10 +263,10 @@ def test_very_large_image() -> None:
     model = tiny_clip(5, layers=2, logit_scale=10.0)
     car = CaR(config, proposal_clip=model, classifier_clip=model)
     image = np.tile(photo(500, 750), (8, 8, 1))
-    [job] = car._start([image], [["cat"]])
-    assert job.encoded.grid[0] * job.encoded.grid[1] <= 1500
-    assert job.encoded.affinity is not None
-    assert max(job.encoded.affinity.shape) <= 1500
+    [encoded] = car._proposal.encode([image], [{}])
+    assert encoded.grid[0] * encoded.grid[1] <= 1500
+    assert encoded.affinity_root is not None
+    assert max(encoded.affinity_root.shape) <= 1500
     result = car.segment(image, ["cat"])
     assert result.masks.shape == (1, 4000, 6000)
     assert result.label_map.shape == (4000, 6000)
@@ -312,7 +312,7 @@ def test_grid_that_does_not_fit_is_shrunk() -> None:
 
 @pytest.mark.parametrize("position", [0, 2])
 def test_batch_names_the_position_before_any_work(car: CaR, position: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CaR, "_start", lambda *_, **__: pytest.fail("work has begun"))
+    monkeypatch.setattr(CaR, "_encode", lambda *_, **__: pytest.fail("work has begun"))
     images: list[Any] = [photo(20, 20)] * 3
     queries: list[Any] = [["cat"], ["dog"], ["car"]]
     with pytest.raises(QueryError, match=f"image {position}: .*blank"):

@@ -9,7 +9,7 @@ from PIL import Image
 from tiny_clip import photo
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from car_core.engine.pillow_resize import Crop, bicubic, by_pillow, centre_crop, resize, whole
+from car_core.engine.pillow_resize import Crop, bicubic, by_pillow, center_crop, resize, whole
 from car_core.images import as_channels
 
 # Height, width to height, width: smaller, larger, one of each, the same, one pixel, over 100 times as high as wide.
@@ -52,6 +52,6 @@ def test_crop_is_that_of_clip(size: tuple[int, int], side: int) -> None:
     expected = Compose([Resize(side, interpolation=InterpolationMode.BICUBIC), CenterCrop(side)])(
         Image.fromarray(image)
     )
-    crop = centre_crop(*size, side)
+    crop = center_crop(*size, side)
     np.testing.assert_array_equal(by_pillow(image, crop), np.asarray(expected))
     np.testing.assert_array_equal(bicubic(as_channels(image), crop).permute(1, 2, 0), np.asarray(expected))
