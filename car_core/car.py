@@ -24,8 +24,8 @@ from car_core.engine.prompt_rendering import renderer_for
 from car_core.engine.refinement import CoarsePass, CoarseSegmentation, RefineRequest, RefineResult, refine_masks
 from car_core.engine.stage_cache import Result, StageCache, model_token
 from car_core.engine.timing import StageTimes, timed
-from car_core.errors import ConfigError, ModelError, QueryError
-from car_core.images import ImageLike, as_rgb
+from car_core.errors import ConfigError, ModelError
+from car_core.images import ImageLike, as_rgb, check_batch
 from car_core.method import Models, Recurrence, RecurrenceOutput, recurrence
 from car_core.models.clip import check_vision_tower
 from car_core.models.names import ROLES, model_of
@@ -38,7 +38,6 @@ from car_core.refine.mask_source import MaskSource
 from car_core.segmentation import Segmentation
 from car_core.step_texts import no_template
 from support.arrays import PackedBits, RGBArray
-from support.errors import ImageError
 
 MODEL_FIELDS = ("proposal_model", "classifier_model", "sam")
 """Fields of the configuration that name models."""
@@ -189,7 +188,7 @@ class CaR:
         """
         checked = self.check_queries(queries)
         b = self._check_background(self.config.background if background is None else background)
-        [coarse] = self._segment_coarse([as_rgb(image)], [checked], b, trace)
+        [coarse] = self._segment_coarse([(as_rgb(image), checked)], b, trace)
         return self._refine(coarse)
 
     def segment_batch(
@@ -207,10 +206,8 @@ class CaR:
         self, images: Sequence[ImageLike], queries_per_image: Sequence[Sequence[str]], *, trace: bool = False
     ) -> list[CoarseSegmentation]:
         """``segment_batch`` up to the refinement, which needs no model and can run elsewhere."""
-        if len(images) != len(queries_per_image):
-            raise QueryError(f"queries_per_image: expected {len(images)} lists, found {len(queries_per_image)}")
-        arrays, queries = self._check_inputs(images, queries_per_image)
-        return self._segment_coarse(arrays, queries, self._check_background(self.config.background), trace)
+        inputs = check_batch(images, queries_per_image, self.check_queries)
+        return self._segment_coarse(inputs, self._check_background(self.config.background), trace)
 
     def segment_two_pass(
         self, image: ImageLike, things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
@@ -233,27 +230,9 @@ class CaR:
         self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
     ) -> list[CoarseSegmentation]:
         """``segment_two_pass_batch`` up to the refinement, as in ``segment_coarse_batch``."""
-        arrays, _ = self._check_inputs(images, [[*things, *stuff]] * len(images))
+        inputs = check_batch(images, [[*things, *stuff]] * len(images), self.check_queries)
         queries = self._check_two_pass_queries(things, stuff)
-        return self._segment_coarse_two_pass(arrays, queries, len(things), trace)
-
-    def _check_inputs(
-        self, images: Sequence[ImageLike], queries_per_image: Sequence[Sequence[str]]
-    ) -> tuple[list[RGBArray], list[tuple[str, ...]]]:
-        """Images as RGB and their queries; the same queries as of the image before are not checked again.
-
-        Errors name the image's index.
-        """
-        arrays, checked, previous = list[RGBArray](), list[tuple[str, ...]](), list[str]()
-        try:
-            for image, queries in zip(images, queries_per_image, strict=True):
-                arrays.append(as_rgb(image))
-                is_repeated = not isinstance(queries, str) and list(queries) == previous
-                checked.append(checked[-1] if is_repeated and checked else self.check_queries(queries))
-                previous = list(queries)
-        except (QueryError, ImageError) as error:
-            raise type(error)(f"image {len(checked)}: {error}") from None
-        return arrays, checked
+        return self._segment_coarse_two_pass([image for image, _ in inputs], queries, len(things), trace)
 
     def _check_two_pass_queries(self, things: Sequence[str], stuff: Sequence[str]) -> tuple[str, ...]:
         require_any(things=check_texts("things", things), stuff=check_texts("stuff", stuff))
@@ -266,14 +245,15 @@ class CaR:
         return checked
 
     def _segment_coarse(
-        self, images: list[RGBArray], queries: list[tuple[str, ...]], background: tuple[str, ...], trace: bool
+        self, inputs: Sequence[tuple[RGBArray, tuple[str, ...]]], background: tuple[str, ...], trace: bool
     ) -> list[CoarseSegmentation]:
         """On checked inputs."""
-        seconds: list[StageTimes] = [{} for _ in images]
+        seconds: list[StageTimes] = [{} for _ in inputs]
+        encoded_images = self._encode([image for image, _ in inputs], seconds)
         jobs = []
-        for image, encoded, own, times in zip(images, self._encode(images, seconds), queries, seconds, strict=True):
+        for (image, queries), encoded, times in zip(inputs, encoded_images, seconds, strict=True):
             canvas = self._canvas(image, self.config.prompts, times)
-            jobs.append(self._job(canvas, encoded, own, background, times, trace))
+            jobs.append(self._job(canvas, encoded, queries, background, times, trace))
         return [CoarseSegmentation(each.output.queries, (each,)) for each in self._run(jobs)]
 
     def _segment_coarse_two_pass(

@@ -1,7 +1,8 @@
-"""Converts input images to uint8 RGB, and proposals to the image's size."""
+"""Checks input images and converts them to uint8 RGB; resizes proposals to the image's size."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from car_core.errors import QueryError
 from support.arrays import RGBArray
 from support.errors import ImageError
 
@@ -26,7 +28,7 @@ def as_rgb(image: Any) -> RGBArray:
         if 0 in image.size:
             raise ImageError(f"image: expected at least one pixel, found {image.height} x {image.width}")
         if image.mode.startswith(("I", "F")):
-            raise ImageError(f"image: expected 8 bits a channel, found a PIL image of mode {image.mode}")
+            raise ImageError(f"image: expected 8 bits per channel, found a PIL image of mode {image.mode}")
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
@@ -34,6 +36,29 @@ def as_rgb(image: Any) -> RGBArray:
     if image.size == 0:
         raise ImageError(f"image: expected at least one pixel, found {list(image.shape)}")
     return np.ascontiguousarray(image)
+
+
+def check_batch(
+    images: Sequence[Any],
+    queries_per_image: Sequence[Sequence[str]],
+    check_queries: Callable[[Sequence[str]], tuple[str, ...]],
+) -> list[tuple[RGBArray, tuple[str, ...]]]:
+    """Each image as RGB with its checked queries; the same queries as of the image before are not checked again.
+
+    Errors name the image's index. Raises QueryError also for another number of lists than of images.
+    """
+    if len(images) != len(queries_per_image):
+        raise QueryError(f"queries_per_image: expected {len(images)} lists, found {len(queries_per_image)}")
+    checked: list[tuple[RGBArray, tuple[str, ...]]] = []
+    previous: list[str] = []
+    try:
+        for image, queries in zip(images, queries_per_image, strict=True):
+            is_repeated = bool(checked) and not isinstance(queries, str) and list(queries) == previous
+            checked.append((as_rgb(image), checked[-1][1] if is_repeated else check_queries(queries)))
+            previous = list(queries)
+    except (QueryError, ImageError) as error:
+        raise type(error)(f"image {len(checked)}: {error}") from None
+    return checked
 
 
 def size_of(image: RGBArray) -> tuple[int, int]:

@@ -67,7 +67,14 @@ class Method:
 METHODS: Mapping[str, Method] = {
     CAR: Method(CAR, CaRConfig, ROLES, frozenset({"semantic", "referring", "generalized", "video"})),
     **{
-        name: Method(name, baseline.config, ("proposal",), frozenset({"semantic"}), baseline.asks, baseline.load_asked)
+        name: Method(
+            name,
+            baseline.config,
+            ("proposal",),
+            frozenset({"semantic"}),
+            baseline.extra_model_settings,
+            baseline.load_extra_model,
+        )
         for name, baseline in BASELINES.items()
     },
 }
