@@ -1,57 +1,59 @@
-"""CaR itself: two frozen CLIP models in a loop over one or many images."""
+"""CaR itself: two frozen CLIP models, and `method.recurrence` on one or many images."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from car_core.classifier.similarity import similarity_matrix
-from car_core.config import CaRConfig, Precision, format_text
-from car_core.engine.batching import Passes, images_on_a_cpu
+from car_core.classifier.tower import ClassifierTower
+from car_core.classifier.visual_prompts import PromptCanvas
+from car_core.config import CaRConfig, Precision
+from car_core.engine.batching import MicroBatcher, cpu_batch_size
 from car_core.engine.device import as_device
 from car_core.engine.precision import dtype_of
-from car_core.engine.prompt_rendering import Picture, drawing_on
-from car_core.engine.stage_cache import Result, StageMemory, number_of
-from car_core.engine.timing import Seconds, timed, timed_all
-from car_core.errors import ConfigError, ModelError, QueryError
-from car_core.images import ImageLike, as_rgb, binarized, size_of, upsample_all
-from car_core.models.clip import ClassifierTower, ProposalTower, TextEncoder, check_vision_tower
+from car_core.engine.prompt_rendering import renderer_for
+from car_core.engine.refinement import CoarsePass, CoarseSegmentation, RefineRequest, RefineResult, refine_masks
+from car_core.engine.stage_cache import Result, StageCache, model_token
+from car_core.engine.timing import StageTimes, timed
+from car_core.errors import ConfigError, ModelError
+from car_core.images import ImageLike, as_rgb, check_batch
+from car_core.method import Models, Recurrence, RecurrenceOutput, recurrence
+from car_core.models.clip import check_vision_tower
+from car_core.models.names import ROLES, model_of
+from car_core.models.text_encoder import TextEncoder
 from car_core.models.weights import WeightsRecord, load_clip
-from car_core.models.weights_names import ROLES, model_of
 from car_core.proposal.generator import EncodedImage, ProposalGenerator
+from car_core.proposal.trunk import ProposalTower
 from car_core.queries import check_texts, require_any
-from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, no_template, proposal_texts
 from car_core.refine.mask_source import MaskSource
 from car_core.segmentation import Segmentation
-from car_core.unrefined import Pass, Refined, RefineTask, Unrefined, refined
-from support.arrays import Float32Array, RGBArray
-from support.errors import ImageError
+from car_core.step_texts import no_template
+from support.arrays import PackedBits, RGBArray
 
-# Fields that say which models there are.
-BUILT_IN = ("proposal_model", "classifier_model", "sam")
+MODEL_FIELDS = ("proposal_model", "classifier_model", "sam")
+"""Fields of the configuration that name models."""
 
 
 @dataclass
 class _Job:
-    """One image on its way through the loop."""
+    """One recurrence on its way through a batch."""
 
-    picture: Picture
-    encoded: EncodedImage
-    recurrence: Recurrence
-    background: tuple[str, ...]
-    seconds: dict[str, float]
-    proposals: Tensor = field(default_factory=lambda: torch.empty(0))  # [n, h, w] of the step at hand
-    shown: list[bytes] = field(default_factory=list)  # digest of each mask of the step at hand
-    prompted: list[RGBArray] = field(default_factory=list)  # n of [H, W, 3] of the step at hand, if traced
+    canvas: PromptCanvas
+    loop: Recurrence
+    seconds: StageTimes
+    digests: list[bytes] = field(default_factory=list)  # of the current step's masks
+    new: dict[bytes, PackedBits] = field(default_factory=dict)  # those of them that g has not seen
     features: dict[bytes, Tensor] = field(default_factory=dict)  # g's feature [E] of each mask so far
+    output: RecurrenceOutput | None = None  # once the recurrence has ended
 
 
 class CaR:
@@ -59,8 +61,8 @@ class CaR:
 
     proposal_clip (f) and classifier_clip (g) are open_clip models with ViT towers, built by the caller, of any size
     and patch size, in float32; they may be the same model. They are moved to ``device`` and set to evaluation mode.
-    mask_source: gives the candidates for ``config.sam``, e.g. ``refine.sam.SAMMasks``. precision: what the image
-    encoders multiply in; see ``car_core.engine.precision``.
+    mask_source: gives the candidates for ``config.sam``, e.g. ``refine.sam.SAMMasks``. precision: of the image
+    encoders' products; see ``car_core.engine.precision``.
     """
 
     def __init__(
@@ -81,16 +83,16 @@ class CaR:
         self.precision = precision
         dtype = dtype_of(precision, self.device)
         self.weights: tuple[WeightsRecord, ...] = ()
-        self.memory: StageMemory | None = None
+        self.cache: StageCache | None = None
         for role, model in (("proposal_clip", proposal_clip), ("classifier_clip", classifier_clip)):
             check_vision_tower(model, role)
             model.to(self.device).eval()
-        # What results of f and of g are found by in the memory, besides settings and inputs.
-        self._of_proposal = (number_of(proposal_clip), precision, str(self.device))
-        self._of_classifier = (number_of(classifier_clip), precision, str(self.device))
+        # Parts of the keys of cached results of f and of g.
+        self._proposal_key = (model_token(proposal_clip), precision, str(self.device))
+        self._classifier_key = (model_token(classifier_clip), precision, str(self.device))
         self.classifier_tower = ClassifierTower(classifier_clip, feature=config.classifier_feature, dtype=dtype)
-        most = images_on_a_cpu(self.classifier_tower.activation_bytes)
-        self.classifier_passes = Passes.on(self.device, cpu=most, gpu=32)
+        most = cpu_batch_size(self.classifier_tower.activation_bytes)
+        self.classifier_batcher = MicroBatcher.for_device(self.device, cpu=most, gpu=32)
         self._proposal_text = TextEncoder(proposal_clip, role="proposal_clip")
         self._proposal = ProposalGenerator(proposal_clip, self._proposal_text, config, self.device, dtype)
         same = classifier_clip is proposal_clip
@@ -109,9 +111,8 @@ class CaR:
         """Build both models by ``config.proposal_model`` and ``config.classifier_model``.
 
         weights: a tag, file, miniature or random:SEED for both (see ``models.weights``), or a mapping with the keys
-        "proposal" and "classifier". The miniature brings its own architecture: then the configuration kept names it
-        in place of the model asked for. load: reads one model as ``load_clip`` does, for callers that keep models.
-        Raises ModelError when a model cannot be had.
+        "proposal" and "classifier". The miniature brings its own architecture, which then replaces the configured one.
+        load: drop-in replacement for ``load_clip``, e.g. a cached one. Raises ModelError when a model cannot be had.
         """
         by_role = dict.fromkeys(ROLES, weights) if isinstance(weights, str) else dict(weights)
         if set(by_role) != set(ROLES):
@@ -124,19 +125,24 @@ class CaR:
                 loaded[key] = load(*key, role=role, device=device)
         (proposal, _), (classifier, _) = (loaded[models[role], by_role[role]] for role in ROLES)
         config = config.model_copy(update={f"{role}_model": model for role, model in models.items()})
-        source, sam_weights = _mask_source_of(config, device)
-        made = {"proposal_clip": proposal, "classifier_clip": classifier}
-        car = cls(config, **made, device=device, mask_source=source, precision=precision)
-        own = [replace(loaded[models[role], by_role[role]][1], role=role) for role in ROLES]
-        car.weights = (*own, *sam_weights)
+        source, sam_weights = None, list[WeightsRecord]()
+        if config.sam:
+            from car_core.refine.sam import load_sam
+
+            source, record = load_sam(config.sam, device=device)
+            sam_weights.append(record)
+        clips = {"proposal_clip": proposal, "classifier_clip": classifier}
+        car = cls(config, **clips, device=device, mask_source=source, precision=precision)
+        clip_weights = [replace(loaded[models[role], by_role[role]][1], role=role) for role in ROLES]
+        car.weights = (*clip_weights, *sam_weights)
         return car
 
     def with_config(self, config: CaRConfig) -> CaR:
-        """The same models, text features and memory under another configuration.
+        """The same models, text features and cache under another configuration.
 
-        Raises ConfigError, naming the field, for one that names other models.
+        Raises ConfigError, naming the field, if it names other models.
         """
-        for name in BUILT_IN:
+        for name in MODEL_FIELDS:
             expected, found = getattr(self.config, name), getattr(config, name)
             if expected != found:
                 raise ConfigError(f"{name}: expected {expected!r}, which the models were built with, found {found!r}")
@@ -152,21 +158,20 @@ class CaR:
         return self._proposal.tower
 
     @property
-    def trunk_passes(self) -> Passes:
-        """Those of f's trunk, as `classifier_passes` are g's."""
-        return self._proposal.passes
+    def trunk_batcher(self) -> MicroBatcher:
+        """Those of f's trunk, as `classifier_batcher` are g's."""
+        return self._proposal.batcher
 
     @property
     def smaller_passes(self) -> tuple[str, ...]:
-        """What ran in smaller passes because the device was out of memory, by stage, in words."""
-        passes = {"trunk": self.trunk_passes, "classifier": self.classifier_passes}
-        return tuple(f"{stage}: {own.shrinking}" for stage, own in passes.items() if own.shrinking)
+        """Stages whose batches were halved because the device ran out of memory, in words."""
+        batchers = {"trunk": self.trunk_batcher, "classifier": self.classifier_batcher}
+        return tuple(f"{stage}: {batcher.shrink_note}" for stage, batcher in batchers.items() if batcher.shrink_note)
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
         """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context."""
         checked = check_texts("queries", queries)
-        if not checked:
-            raise QueryError("queries: expected at least one text, found none")
+        require_any(queries=checked)
         for query in checked:
             for template in self.config.templates or (no_template(self.config),):
                 self._classifier_text.check(query, template)
@@ -181,8 +186,10 @@ class CaR:
         background: background queries in place of ``config.background``. ``trace=True`` keeps every step's
         proposals at the image's size. Raises QueryError and ImageError.
         """
-        [found] = self._run(self._start([image], [queries], background=background), trace)
-        return self._refine(Unrefined(found.queries, (found,)))
+        checked = self.check_queries(queries)
+        b = self._check_background(self.config.background if background is None else background)
+        [coarse] = self._segment_coarse([(as_rgb(image), checked)], b, trace)
+        return self._refine(coarse)
 
     def segment_batch(
         self,
@@ -191,62 +198,45 @@ class CaR:
         *,
         trace: bool = False,
     ) -> list[Segmentation]:
-        """Segment several images, their prompted images scored together. The result of an image does not depend on
-        the others; raises as ``segment`` does, before any work, naming the image's position."""
-        return [self._refine(each) for each in self.unrefined_batch(images, queries_per_image, trace=trace)]
+        """Segment several images, their prompted images scored together. An image's result does not depend on the
+        others; raises as ``segment`` does, before any work, naming the image's index."""
+        return [self._refine(each) for each in self.segment_coarse_batch(images, queries_per_image, trace=trace)]
 
-    def unrefined_batch(
+    def segment_coarse_batch(
         self, images: Sequence[ImageLike], queries_per_image: Sequence[Sequence[str]], *, trace: bool = False
-    ) -> list[Unrefined]:
-        """``segment_batch`` up to the refinement, which a caller may have done elsewhere: it needs no model."""
-        if len(images) != len(queries_per_image):
-            raise QueryError(f"queries_per_image: expected {len(images)} lists, found {len(queries_per_image)}")
-        inputs = [self._check_input(i, *pair) for i, pair in enumerate(zip(images, queries_per_image, strict=True))]
-        found = self._run(self._start(*zip(*inputs, strict=True)) if inputs else [], trace)
-        return [Unrefined(each.queries, (each,)) for each in found]
+    ) -> list[CoarseSegmentation]:
+        """``segment_batch`` up to the refinement, which needs no model and can run elsewhere."""
+        inputs = check_batch(images, queries_per_image, self.check_queries)
+        return self._segment_coarse(inputs, self._check_background(self.config.background), trace)
 
     def segment_two_pass(
         self, image: ImageLike, things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
     ) -> Segmentation:
-        """Things and stuff segmented apart, each with the other's names as background, and painted stuff first.
+        """Things and stuff segmented separately, each with the other's names as background, and painted stuff first.
 
         The result's queries are the things, then the stuff; its steps are those of the thing pass, then those of the
         stuff pass. Switches: ``thing_background``, ``stuff_prompts``. Raises QueryError, also for a name in both.
         """
-        return self._refine(self._run_two_passes([image], things, stuff, trace)[0])
+        queries = self._check_two_pass_queries(things, stuff)
+        return self._refine(self._segment_coarse_two_pass([as_rgb(image)], queries, len(things), trace)[0])
 
     def segment_two_pass_batch(
         self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
     ) -> list[Segmentation]:
         """``segment_two_pass`` of several images with the same names, as independent as in ``segment_batch``."""
-        return [self._refine(each) for each in self.unrefined_two_pass_batch(images, things, stuff, trace=trace)]
+        return [self._refine(each) for each in self.segment_coarse_two_pass_batch(images, things, stuff, trace=trace)]
 
-    def unrefined_two_pass_batch(
+    def segment_coarse_two_pass_batch(
         self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
-    ) -> list[Unrefined]:
-        """``segment_two_pass_batch`` up to the refinement, as ``unrefined_batch`` is."""
-        for position, image in enumerate(images):
-            self._check_input(position, image, [*things, *stuff])
-        return self._run_two_passes(images, things, stuff, trace)
+    ) -> list[CoarseSegmentation]:
+        """``segment_two_pass_batch`` up to the refinement, as in ``segment_coarse_batch``."""
+        inputs = check_batch(images, [[*things, *stuff]] * len(images), self.check_queries)
+        queries = self._check_two_pass_queries(things, stuff)
+        return self._segment_coarse_two_pass([image for image, _ in inputs], queries, len(things), trace)
 
-    def _run_two_passes(
-        self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], trace: bool
-    ) -> list[Unrefined]:
-        config = self.config
-        require_any(things=things, stuff=stuff)
-        queries = self.check_queries([*things, *stuff])
-        behind_things = {"stuff": tuple(stuff), "common": config.background}[config.thing_background]
-        first = self._start(images, [things] * len(images), background=behind_things)
-        second = [self._again(job, stuff, background=things, prompts=config.stuff_prompts) for job in first]
-        found = self._run([job for pair in zip(first, second, strict=True) for job in pair], trace)
-        return [Unrefined(queries, both) for both in zip(found[::2], found[1::2], strict=True)]
-
-    def _check_input(self, position: int, image: ImageLike, queries: Sequence[str]) -> tuple[RGBArray, Sequence[str]]:
-        """Both as they go on; an error names the image's position in its batch."""
-        try:
-            return as_rgb(image), self.check_queries(queries)
-        except (QueryError, ImageError) as error:
-            raise type(error)(f"image {position}: {error}") from None
+    def _check_two_pass_queries(self, things: Sequence[str], stuff: Sequence[str]) -> tuple[str, ...]:
+        require_any(things=check_texts("things", things), stuff=check_texts("stuff", stuff))
+        return self.check_queries([*things, *stuff])
 
     def _check_background(self, background: Sequence[str]) -> tuple[str, ...]:
         checked = check_texts("background", background)
@@ -254,183 +244,170 @@ class CaR:
             self._proposal_text.check(text, self.config.cam_template)
         return checked
 
-    def _start(
-        self,
-        images: Sequence[ImageLike],
-        queries_per_image: Sequence[Sequence[str]],
-        *,
-        background: Sequence[str] | None = None,
-    ) -> list[_Job]:
-        checked = [self.check_queries(queries) for queries in queries_per_image]
-        against = self._check_background(self.config.background if background is None else background)
-        arrays = [as_rgb(image) for image in images]
-        accounts: list[Seconds] = [defaultdict(float) for _ in images]
-        encoded = self._encode(arrays, accounts)
+    def _segment_coarse(
+        self, inputs: Sequence[tuple[RGBArray, tuple[str, ...]]], background: tuple[str, ...], trace: bool
+    ) -> list[CoarseSegmentation]:
+        """On checked inputs."""
+        seconds: list[StageTimes] = [{} for _ in inputs]
+        encoded_images = self._encode([image for image, _ in inputs], seconds)
         jobs = []
-        for image, own, queries, seconds in zip(arrays, encoded, checked, accounts, strict=True):
-            _require_finite("trunk", own.last.image_feature)
-            picture = self._picture(image, self.config.prompts, seconds)
-            jobs.append(_Job(picture, own, Recurrence(self.config, queries), against, seconds))
-        return jobs
+        for (image, queries), encoded, times in zip(inputs, encoded_images, seconds, strict=True):
+            canvas = self._canvas(image, self.config.prompts, times)
+            jobs.append(self._job(canvas, encoded, queries, background, times, trace))
+        return [CoarseSegmentation(each.output.queries, (each,)) for each in self._run(jobs)]
 
-    def _picture(self, image: RGBArray, prompts: Sequence[str], seconds: Seconds) -> Picture:
-        with timed(seconds, "prompts", self.device):
-            return Picture.of(image, prompts, self.config.gray_weights)
+    def _segment_coarse_two_pass(
+        self, images: list[RGBArray], queries: tuple[str, ...], n_things: int, trace: bool
+    ) -> list[CoarseSegmentation]:
+        """On checked inputs. Both passes of an image share its encoded trunk."""
+        config, things, stuff = self.config, queries[:n_things], queries[n_things:]
+        thing_background = {"stuff": stuff, "common": config.background}[config.thing_background]
+        for background in (thing_background, things):
+            self._check_background(background)
+        seconds: list[StageTimes] = [{} for _ in images]
+        jobs = []
+        for image, encoded, times in zip(images, self._encode(images, seconds), seconds, strict=True):
+            stuff_times: StageTimes = {}
+            canvas = stuff_canvas = self._canvas(image, config.prompts, times)
+            if config.stuff_prompts not in (None, config.prompts):
+                stuff_canvas = self._canvas(image, config.stuff_prompts or (), stuff_times)
+            jobs.append(self._job(canvas, encoded, things, thing_background, times, trace))
+            jobs.append(self._job(stuff_canvas, encoded, stuff, things, stuff_times, trace))
+        passes = self._run(jobs)
+        return [CoarseSegmentation(queries, both) for both in zip(passes[::2], passes[1::2], strict=True)]
 
-    def _encode(self, images: Sequence[RGBArray], accounts: Sequence[Seconds]) -> list[EncodedImage]:
-        def encode(places: list[int]) -> list[EncodedImage]:
-            return self._proposal.encode([images[i] for i in places], [accounts[i] for i in places])
+    def _encode(self, images: list[RGBArray], seconds: list[StageTimes]) -> list[EncodedImage]:
+        def encode(indices: list[int]) -> list[EncodedImage]:
+            return self._proposal.encode([images[i] for i in indices], [seconds[i] for i in indices])
 
-        return self._recalled_all("trunk", [self._trunk_inputs(image) for image in images], encode)
+        encoded = self._cached("trunk", [self._trunk_inputs(image) for image in images], encode)
+        for each in encoded:
+            _require_finite("trunk", each.last.image_feature)
+        return encoded
 
     def _trunk_inputs(self, image: RGBArray) -> tuple[object, ...]:
         config = self.config
-        return *self._of_proposal, config.positional_half, config.cam, config.max_patches, image
+        return *self._proposal_key, config.positional_half, config.cam, config.max_patches, image
 
-    def _recalled(self, stage: str, inputs: tuple[object, ...], compute: Callable[[], Result]) -> Result:
-        return compute() if self.memory is None else self.memory.recall(stage, inputs, compute)
+    def _canvas(self, image: RGBArray, prompts: Sequence[str], seconds: StageTimes) -> PromptCanvas:
+        with timed("prompts", self.device, seconds):
+            return PromptCanvas.from_image(image, prompts, self.config.gray_weights)
 
-    def _recalled_all(
+    def _job(
+        self,
+        canvas: PromptCanvas,
+        encoded: EncodedImage,
+        queries: tuple[str, ...],
+        background: Sequence[str],
+        seconds: StageTimes,
+        trace: bool,
+    ) -> _Job:
+        models = Models(partial(self._propose, canvas.image, encoded, seconds), partial(self._match, seconds))
+        return _Job(
+            canvas, recurrence(canvas, queries, models, self.config, background=background, trace=trace), seconds
+        )
+
+    def _propose(
+        self, image: RGBArray, encoded: EncodedImage, seconds: StageTimes, texts: list[str], background: list[str]
+    ) -> Tensor:
+        """`Models.propose` of one image, cached."""
+        inputs = (*self._trunk_inputs(image), texts, background, self.config.lambda_, self.config.mode)
+        [proposals] = self._cached(
+            "proposals", [inputs], lambda _: [self._proposal(encoded, texts, background, seconds)]
+        )
+        _require_finite("proposals", proposals)
+        return proposals
+
+    def _match(self, seconds: StageTimes, features: Tensor, rows: list[list[str]], ensemble: str) -> Tensor:
+        """`Models.match`."""
+        with timed("texts", self.device, seconds):
+            texts = self._classifier_text([text for row in rows for text in row])
+        with timed("classifier", self.device, seconds):
+            texts = texts.view(len(rows), len(rows[0]), -1)
+            matrix = similarity_matrix(features, texts, self.classifier_tower.logit_scale, ensemble)
+            _require_finite("classifier", matrix)
+        return matrix
+
+    def _run(self, jobs: list[_Job]) -> list[CoarsePass]:
+        """Run all jobs, one step at a time, so that they share g's forward passes."""
+        active = [job for job in jobs if self._advance(job)]
+        while active:
+            self._encode_new_masks([job for job in active if job.new])
+            active = [job for job in active if self._advance(job)]
+        return [self._finish(job) for job in jobs]
+
+    def _advance(self, job: _Job) -> bool:
+        """Answer the job's last masks and take up its next ones; false if its recurrence has ended instead.
+
+        Equal masks give equal prompted images, within a step (empty proposals) and from one step to the next. So masks
+        are known by their digest, and g sees each only once.
+        """
+        try:
+            answer = [job.features[digest] for digest in job.digests]
+            masks = job.loop.send(torch.stack(answer)) if answer else next(job.loop)
+        except StopIteration as end:
+            job.output = end.value
+            return False
+        with timed("prompts", self.device, job.seconds):
+            packed = [np.packbits(mask) for mask in masks]
+            job.digests = [hashlib.sha256(bits.tobytes()).digest() for bits in packed]
+        step = zip(job.digests, packed, strict=True)
+        job.new = {digest: bits for digest, bits in step if digest not in job.features}
+        return True
+
+    def _encode_new_masks(self, jobs: list[_Job]) -> None:
+        """g's features of each job's new masks."""
+        if not jobs:
+            return
+
+        def encode(indices: list[int]) -> list[Tensor]:
+            chosen, prompted = [jobs[i] for i in indices], []
+            for job in chosen:
+                with timed("prompts", self.device, job.seconds):
+                    render = renderer_for(self.device)
+                    prompted.append(render(job.canvas, list(job.new.values()), self.classifier_tower))
+            with timed("classifier", self.device, *(job.seconds for job in chosen)):
+                rows = self.classifier_batcher.encode(self.classifier_tower.encode, prompted)
+                return [torch.stack(own) for own in rows]
+
+        settings = (*self._classifier_key, self.config.classifier_feature, self.config.gray_weights)
+        # One entry per job, not per mask: micro-batches are then the same with and without a cache.
+        inputs = [(*settings, job.canvas.image, list(job.new), job.canvas.prompts) for job in jobs]
+        for job, features in zip(jobs, self._cached("classifier", inputs, encode), strict=True):
+            job.features.update(zip(job.new, features, strict=True))
+
+    def _cached(
         self, stage: str, inputs: Sequence[tuple[object, ...]], compute: Callable[[list[int]], list[Result]]
     ) -> list[Result]:
-        if self.memory is None:
+        """`StageCache.get_or_compute_all`, if there is a cache."""
+        if self.cache is None:
             return compute(list(range(len(inputs))))
-        return self.memory.recall_all(stage, inputs, compute)
+        return self.cache.get_or_compute_all(stage, inputs, compute)
 
-    def _again(
-        self, job: _Job, queries: Sequence[str], *, background: Sequence[str], prompts: tuple[str, ...] | None
-    ) -> _Job:
-        """Another run on the image of ``job``, which is not encoded again."""
-        picture, seconds = job.picture, defaultdict[str, float](float)
-        if prompts not in (None, picture.prompts):
-            picture = self._picture(picture.image, prompts, seconds)
-        return replace(
-            job,
-            picture=picture,
-            recurrence=Recurrence(self.config, self.check_queries(queries)),
-            background=self._check_background(background),
-            seconds=seconds,
-            features={},
-        )
-
-    def _run(self, jobs: list[_Job], trace: bool) -> list[Pass]:
-        while active := [job for job in jobs if not job.recurrence.finished]:
-            new = [(job, self._new_masks(job, trace)) for job in active]
-            self._classify([(job, masks) for job, masks in new if masks])
-            for job in active:
-                self._advance(job, trace)
-        return [self._leave(job) for job in jobs]
-
-    def _new_masks(self, job: _Job, trace: bool) -> dict[bytes, RGBArray]:
-        """The step's masks that g has not seen, eight pixels a byte, by digest.
-
-        Equal masks give equal images, in one step (empty proposals) and from one step to the next.
-        """
-        job.proposals = self._proposals(job)
-        _require_finite("proposals", job.proposals)
-        with timed(job.seconds, "prompts", self.device):
-            size, eta = size_of(job.picture.image), self.config.eta
-            masks = [np.packbits(binarized(y, size, eta)) for y in job.proposals]
-            job.shown = [hashlib.sha256(bits.tobytes()).digest() for bits in masks]
-            if trace:  # else one at a time is in memory
-                job.prompted = [job.picture.drawn(bits) for bits in masks]
-        return {shown: bits for shown, bits in zip(job.shown, masks, strict=True) if shown not in job.features}
-
-    def _classify(self, new: list[tuple[_Job, dict[bytes, RGBArray]]]) -> None:
-        """Run g on each job's new masks."""
-        if not new:
-            return
-        # A job's at once, so that they are in the passes that they are in without a memory.
-        inputs = [self._classifier_inputs(*each) for each in new]
-        features = self._recalled_all("classifier", inputs, lambda places: self._features([new[i] for i in places]))
-        for (job, masks), part in zip(new, features, strict=True):
-            job.features.update(zip(masks, part, strict=True))
-
-    def _classifier_inputs(self, job: _Job, masks: dict[bytes, RGBArray]) -> tuple[object, ...]:
-        settings = (self.config.classifier_feature, self.config.gray_weights)
-        return *self._of_classifier, *settings, job.picture.image, list(masks), job.picture.prompts
-
-    def _features(self, new: list[tuple[_Job, dict[bytes, RGBArray]]]) -> list[Tensor]:
-        """g's features [n, E] of each job's n masks, drawn into its image."""
-        prompted = [self._prompted_images(job, list(masks.values())) for job, masks in new]
-        with timed_all([job.seconds for job, _ in new], "classifier", self.device):
-            rows = self.classifier_passes.encode(self.classifier_tower.encode, prompted)
-            return [torch.stack(own) for own in rows]
-
-    def _prompted_images(self, job: _Job, masks: list[RGBArray]) -> Tensor:
-        """Preprocessed for g, uint8 [n, size, size, 3]."""
-        with timed(job.seconds, "prompts", self.device):
-            return drawing_on(self.device)(job.picture, masks, self.classifier_tower)
-
-    def _proposals(self, job: _Job) -> Tensor:
-        """f's proposals of the alive queries on the patch grid, float32 [n, h, w] in [0, 1]."""
-        recurrence = job.recurrence
-        alive = [recurrence.queries[i] for i in recurrence.alive]
-        texts = proposal_texts(self.config, alive, recurrence.step)
-        against = [format_text(self.config.cam_template, text) for text in job.background]
-        inputs = (*self._trunk_inputs(job.picture.image), texts, against, self.config.lambda_, self.config.mode)
-        return self._recalled("proposals", inputs, lambda: self._proposal(job.encoded, texts, against, job.seconds))
-
-    def _advance(self, job: _Job, trace: bool) -> None:
-        recurrence = job.recurrence
-        rows = classifier_texts(self.config, recurrence.queries, recurrence.alive, recurrence.step)
-        with timed(job.seconds, "texts", self.device):
-            flat = self._classifier_text([text for row in rows for text in row])
-        with timed(job.seconds, "classifier", self.device):
-            texts = flat.view(len(rows), len(rows[0]), -1)
-            ensemble = ensemble_name(self.config, recurrence.step)
-            image_features = torch.stack([job.features[digest] for digest in job.shown])
-            matrix = similarity_matrix(image_features, texts, self.classifier_tower.logit_scale, ensemble)
-            _require_finite("classifier", matrix)
-            scores: Float32Array = matrix.diagonal().float().cpu().numpy()
-        size = size_of(job.picture.image)
-        traced = (upsample_all(job.proposals, size), np.stack(job.prompted)) if trace else ()
-        kept = recurrence.take(scores, *traced)
-        if recurrence.finished:
-            position = {index: i for i, index in enumerate(recurrence.steps[-1].queries)}
-            job.proposals = job.proposals[[position[index] for index in kept]]
-
-    def _leave(self, job: _Job) -> Pass:
-        """What the recurrence leaves of an image; nothing of it is on a device any more."""
-        recurrence, candidates = job.recurrence, None
+    def _finish(self, job: _Job) -> CoarsePass:
+        """Collect the result of a job, all of it on the CPU."""
+        assert job.output is not None
+        image, config, candidates = job.canvas.image, self.config, None
         if self._mask_source:
-            with timed(job.seconds, "sam", self.device):
-                candidates = self._mask_source.masks(job.picture.image)
-        return Pass(
-            queries=recurrence.queries,
-            kept=recurrence.alive,
-            proposals=job.proposals.cpu().numpy(),
-            steps=tuple(recurrence.steps),
-            seconds=dict(job.seconds),
-            image=job.picture.image,
-            config=self.config,
-            device=str(self.device),
-            candidates=candidates,
-        )
+            with timed("sam", self.device, job.seconds):
+                candidates = self._mask_source.masks(image)
+        compete, device = config.mode == "semantic", str(self.device)
+        request = RefineRequest(image, job.output.proposals, compete, config.crf, config.crf_image, device)
+        return CoarsePass(job.output, request, config, job.seconds, candidates)
 
-    def _refine(self, unrefined: Unrefined) -> Segmentation:
-        return unrefined.segmentation([self._refined(task) for task in unrefined.tasks])
+    def _refine(self, coarse: CoarseSegmentation) -> Segmentation:
+        return coarse.segmentation([self._refine_masks(request) for request in coarse.requests])
 
-    def _refined(self, task: RefineTask) -> Refined:
+    def _refine_masks(self, request: RefineRequest) -> RefineResult:
+        """Cached, and timed again: a cached result takes no time."""
+        if not len(request.proposals):  # nothing to refine, and nothing worth caching
+            return refine_masks(request)
         start = time.perf_counter()
-        # Without a survivor there is nothing to refine, and nothing to remember.
-        found = self._recalled("refine", task.inputs, lambda: refined(task)) if task.groups else refined(task)
-        return replace(found, seconds=time.perf_counter() - start)
-
-
-def _mask_source_of(
-    config: CaRConfig, device: str | torch.device
-) -> tuple[MaskSource | None, tuple[WeightsRecord, ...]]:
-    """SAM by ``config.sam`` and the record of its weights; nothing without."""
-    if config.sam is None:
-        return None, ()
-    from car_core.refine.sam import load_sam
-
-    source, record = load_sam(config.sam, device=device)
-    return source, (record,)
+        [result] = self._cached("refine", [request.inputs], lambda _: [refine_masks(request)])
+        return replace(result, seconds=time.perf_counter() - start)
 
 
 def _require_finite(stage: str, values: Tensor) -> None:
-    """Raise ModelError naming the stage whose output holds NaN or infinity: every comparison with it would be false."""
+    """Raise ModelError, naming the stage, for NaN or infinity: every comparison with NaN would be false."""
     if not torch.isfinite(values).all():
         raise ModelError(f"{stage}: expected finite numbers from the model, found NaN or infinity")

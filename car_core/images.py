@@ -1,7 +1,8 @@
-"""Images on their way in, proposals on their way to the image's size."""
+"""Checks input images and converts them to uint8 RGB; resizes proposals to the image's size."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from car_core.errors import QueryError
 from support.arrays import RGBArray
 from support.errors import ImageError
 
@@ -26,7 +28,7 @@ def as_rgb(image: Any) -> RGBArray:
         if 0 in image.size:
             raise ImageError(f"image: expected at least one pixel, found {image.height} x {image.width}")
         if image.mode.startswith(("I", "F")):
-            raise ImageError(f"image: expected 8 bits a channel, found a PIL image of mode {image.mode}")
+            raise ImageError(f"image: expected 8 bits per channel, found a PIL image of mode {image.mode}")
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
@@ -36,13 +38,36 @@ def as_rgb(image: Any) -> RGBArray:
     return np.ascontiguousarray(image)
 
 
+def check_batch(
+    images: Sequence[Any],
+    queries_per_image: Sequence[Sequence[str]],
+    check_queries: Callable[[Sequence[str]], tuple[str, ...]],
+) -> list[tuple[RGBArray, tuple[str, ...]]]:
+    """Each image as RGB with its checked queries; the same queries as of the image before are not checked again.
+
+    Errors name the image's index. Raises QueryError also for another number of lists than of images.
+    """
+    if len(images) != len(queries_per_image):
+        raise QueryError(f"queries_per_image: expected {len(images)} lists, found {len(queries_per_image)}")
+    checked: list[tuple[RGBArray, tuple[str, ...]]] = []
+    previous: list[str] = []
+    try:
+        for image, queries in zip(images, queries_per_image, strict=True):
+            is_repeated = bool(checked) and not isinstance(queries, str) and list(queries) == previous
+            checked.append((as_rgb(image), checked[-1][1] if is_repeated else check_queries(queries)))
+            previous = list(queries)
+    except (QueryError, ImageError) as error:
+        raise type(error)(f"image {len(checked)}: {error}") from None
+    return checked
+
+
 def size_of(image: RGBArray) -> tuple[int, int]:
     """Height and width of an image [H, W, 3]."""
     return image.shape[0], image.shape[1]
 
 
 def as_channels(image: RGBArray) -> Tensor:
-    """uint8 [H, W, 3] to a tensor uint8 [3, H, W] of its own."""
+    """uint8 [H, W, 3] to a tensor uint8 [3, H, W], a copy."""
     return torch.from_numpy(image.copy()).permute(2, 0, 1)
 
 
@@ -57,7 +82,7 @@ def upsample_all(proposals: Tensor, size: tuple[int, int]) -> npt.NDArray[np.flo
     return np.stack([upsample(proposal, size) for proposal in proposals])
 
 
-def binarized(proposal: Tensor, size: tuple[int, int], threshold: float) -> npt.NDArray[np.bool_]:
+def binarize(proposal: Tensor, size: tuple[int, int], threshold: float) -> npt.NDArray[np.bool_]:
     """Where a proposal [h, w], resized as by `upsample`, is above the threshold, bool [H, W]."""
     array: npt.NDArray[np.bool_] = (_upsampled(proposal, size) > threshold).cpu().numpy()
     return array

@@ -1,4 +1,4 @@
-"""Other training-free segmenters on CLIP, behind the interface of CaR: one file each, by name in `BASELINES`.
+"""Other training-free segmenters on CLIP, with CaR's interface; `BASELINES` lists them by name.
 
 >>> from car_core.baselines import load_baseline  # doctest: +SKIP
 >>> load_baseline("naclip", weights="openai").segment(image, ["cat", "dog"]).label_map.shape  # doctest: +SKIP
@@ -14,44 +14,40 @@ from typing import Any
 
 import torch
 
-from car_core.baselines import clearclip, maskclip, naclip, plain, sclip
+from car_core.baselines import attention
 from car_core.baselines.attention import AttentionSegmenter
 from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.clip_es import ClipESSegmenter
-from car_core.baselines.config import AttentionConfig, BaselineConfig, ClipESConfig
+from car_core.baselines.config import BaselineConfig, ClipESConfig
 from car_core.baselines.proxyclip import ProxyCLIPConfig, load_proxyclip, load_trunk
+from car_core.models.names import model_of
 from car_core.models.weights import load_clip
-from car_core.models.weights_names import model_of
 
 __all__ = ["BASELINES", "Baseline", "BaselineConfig", "BaselineSegmenter", "load_baseline"]
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A method's settings and how its segmenter is made of them: segmenter(config, clip=..., device=...).
+    """A method's configuration, and the factory of its segmenter: segmenter(config, clip=..., device=...).
 
-    asks: settings that name a further model; where none of them is set, all methods together go without this one.
-    load_asked: loads what they name, to find out beforehand whether it can be had; raises ModelError.
+    extra_model_settings: settings that select an additional model; ``--method all`` skips the method if none is set.
+    load_extra_model: loads that model, to find out early whether it can be had; raises ModelError.
     """
 
     config: type[BaselineConfig]
     segmenter: Callable[..., BaselineSegmenter[Any]]
-    asks: frozenset[str] = frozenset()
-    load_asked: Callable[[Any], object] | None = None
-
-
-def _dense(module: Any, config: type[AttentionConfig]) -> Baseline:
-    return Baseline(config, partial(AttentionSegmenter, attend=module.attend))
+    extra_model_settings: frozenset[str] = frozenset()
+    load_extra_model: Callable[[Any], object] | None = None
 
 
 BASELINES: Mapping[str, Baseline] = {
-    "clip": _dense(plain, plain.PlainConfig),
-    "maskclip": _dense(maskclip, maskclip.MaskCLIPConfig),
-    "sclip": _dense(sclip, sclip.SCLIPConfig),
-    "clearclip": _dense(clearclip, clearclip.ClearCLIPConfig),
-    "naclip": _dense(naclip, naclip.NACLIPConfig),
+    "clip": Baseline(attention.PlainConfig, partial(AttentionSegmenter, attend=attention.attend_plain)),
+    "maskclip": Baseline(attention.MaskCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_maskclip)),
+    "sclip": Baseline(attention.SCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_sclip)),
+    "clearclip": Baseline(attention.ClearCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_clearclip)),
+    "naclip": Baseline(attention.NACLIPConfig, partial(AttentionSegmenter, attend=attention.attend_naclip)),
     "proxyclip": Baseline(
-        ProxyCLIPConfig, load_proxyclip, frozenset({"dino_model", "dino_weights"}), load_asked=load_trunk
+        ProxyCLIPConfig, load_proxyclip, frozenset({"dino_model", "dino_weights"}), load_extra_model=load_trunk
     ),
     "clip-es": Baseline(ClipESConfig, ClipESSegmenter),
 }

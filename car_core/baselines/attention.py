@@ -1,18 +1,27 @@
-"""What most dense baselines change: the attention of the tower's last block.
+"""Methods that only change the attention of CLIP's last block: plain CLIP, MaskCLIP, SCLIP, ClearCLIP, NACLIP.
 
-Shapes: B windows, H heads, L = 1 + P tokens (class token first), d head width, D = H d.
+Each is a configuration and a function; `BASELINES` pairs them. Shapes: B windows, H heads, L = 1 + P tokens (class
+token first), d head width, D = H d.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from pydantic import Field
 from torch import Tensor
 
-from car_core.baselines.config import AttentionConfig
+from car_core.baselines.config import DenseConfig
 from car_core.baselines.dense import DenseSegmenter
+from car_core.config import Positive
+
+
+class AttentionConfig(DenseConfig):
+    """What these methods share."""
+
+    residual: bool = Field(description="keep the last block's residual connection and feed-forward network")
 
 
 class Attend(Protocol):
@@ -24,8 +33,10 @@ class Attend(Protocol):
 
 
 def split_heads(attn: Any, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Query (scaled by d ** -0.25), key (likewise) and value, each [B, H, L, d]: any product of the first two with
-    each other or themselves has attention's scale d ** -0.5."""
+    """Query and key, both scaled by d ** -0.25, and value, each [B, H, L, d].
+
+    So any product of query and key, with each other or themselves, has attention's scale d ** -0.5.
+    """
     joined = F.linear(normed, attn.in_proj_weight, attn.in_proj_bias)
     query, key, value = (part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for part in joined.chunk(3, dim=-1))
     scale = query.shape[-1] ** -0.25
@@ -38,18 +49,8 @@ def join_heads(attn: Any, heads: Tensor) -> Tensor:
     return output
 
 
-def last_block(block: Any, tokens: Tensor, grid: tuple[int, int], attend: Attend, config: AttentionConfig) -> Tensor:
-    """Output [B, L, D] of a residual block with another attention; without ``config.residual`` the attention alone."""
-    attended: Tensor = block.ls_1(attend(block.attn, block.ln_1(tokens), grid, config))
-    if not config.residual:
-        return attended
-    tokens = tokens + attended
-    output: Tensor = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
-    return output
-
-
 class AttentionSegmenter(DenseSegmenter[AttentionConfig]):
-    """``attend`` in place of the last block's attention."""
+    """``attend`` replaces the last block's attention."""
 
     def __init__(
         self, config: AttentionConfig, *, attend: Attend, clip: Any, device: str | torch.device = "cpu"
@@ -61,5 +62,99 @@ class AttentionSegmenter(DenseSegmenter[AttentionConfig]):
         """Unit features [n, P, E] of the patches of images [n, 3, height, width] (multiples of the patch size), and
         the grid h x w = P."""
         tokens, grid = self.tokens(pixels)
-        tokens = last_block(self.visual.transformer.resblocks[-1], tokens, grid, self._attend, self.config)
-        return self.embedded(tokens[:, 1:]), grid
+        block = self.visual.transformer.resblocks[-1]
+        output: Tensor = block.ls_1(self._attend(block.attn, block.ln_1(tokens), grid, self.config))
+        if self.config.residual:
+            tokens = tokens + output
+            output = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+        return self.embedded(output[:, 1:]), grid
+
+
+class PlainConfig(AttentionConfig):
+    """Plain CLIP: patch tokens instead of the class token.
+
+    Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.
+    """
+
+    method: Literal["clip"] = "clip"
+    residual: bool = True
+
+
+def attend_plain(attn: Any, normed: Tensor, grid: tuple[int, int], config: PlainConfig) -> Tensor:
+    """softmax(q k^T) v."""
+    query, key, value = split_heads(attn, normed)
+    return join_heads(attn, (query @ key.mT).softmax(dim=-1) @ value)
+
+
+class MaskCLIPConfig(AttentionConfig):
+    """MaskCLIP: every token attends only to itself.
+
+    Zhou, Loy, Dai, "Extract Free Dense Labels from CLIP", ECCV 2022; for ViTs its authors' code keeps the last block's
+    residual connection and feed-forward network.
+    """
+
+    method: Literal["maskclip"] = "maskclip"
+    residual: bool = True
+
+
+def attend_maskclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: MaskCLIPConfig) -> Tensor:
+    """v."""
+    return join_heads(attn, split_heads(attn, normed)[2])
+
+
+class SCLIPConfig(AttentionConfig):
+    """SCLIP: correlative self-attention, queries with queries plus keys with keys.
+
+    Wang, Mei, Yuille, "SCLIP: Rethinking Self-Attention for Dense Vision-Language Inference", ECCV 2024.
+    """
+
+    method: Literal["sclip"] = "sclip"
+    residual: bool = True
+
+
+def attend_sclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: SCLIPConfig) -> Tensor:
+    """(softmax(q q^T) + softmax(k k^T)) v."""
+    query, key, value = split_heads(attn, normed)
+    weights = (query @ query.mT).softmax(dim=-1) + (key @ key.mT).softmax(dim=-1)
+    return join_heads(attn, weights @ value)
+
+
+class ClearCLIPConfig(AttentionConfig):
+    """ClearCLIP: queries with queries, without the last block's residual connection and feed-forward network.
+
+    Images of 448 pixels on the shorter side with ViT-B/16, logits scaled by 50. Lan et al., "ClearCLIP: Decomposing
+    CLIP Representations for Dense Vision-Language Inference", ECCV 2024.
+    """
+
+    SHORT_SIDE: ClassVar[float] = 2.0
+
+    method: Literal["clearclip"] = "clearclip"
+    residual: bool = False
+    logit_scale: Positive = 50.0
+
+
+def attend_clearclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: ClearCLIPConfig) -> Tensor:
+    """softmax(q q^T) v."""
+    query, _, value = split_heads(attn, normed)
+    return join_heads(attn, (query @ query.mT).softmax(dim=-1) @ value)
+
+
+class NACLIPConfig(AttentionConfig):
+    """NACLIP: keys with keys and a Gaussian of the distance between patches, without residual and feed-forward network.
+
+    Hajimiri, Ben Ayed, Dolz, "Pay Attention to Your Neighbours: Training-Free Open-Vocabulary Semantic Segmentation",
+    WACV 2025.
+    """
+
+    method: Literal["naclip"] = "naclip"
+    residual: bool = False
+    gaussian_std: Positive = Field(default=5.0, description="standard deviation of the neighborhood, patches")
+
+
+def attend_naclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: NACLIPConfig) -> Tensor:
+    """softmax(k k^T + exp(-distance^2 / (2 std^2))) v; the Gaussian is 0 to and from the class token."""
+    _, key, value = split_heads(attn, normed)
+    rows_columns = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float32) for side in grid))
+    squared = (rows_columns[:, None] - rows_columns).square().sum(dim=-1)
+    near = F.pad(torch.exp(-squared / (2 * config.gaussian_std**2)), (1, 0, 1, 0)).to(key)
+    return join_heads(attn, (key @ key.mT + near).softmax(dim=-1) @ value)

@@ -1,4 +1,4 @@
-"""What the baselines share as segmenters: one CLIP, one image at a time."""
+"""What the baselines share: one CLIP model, one image at a time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from torch import nn
 
 from car_core.baselines.config import BaselineConfig
 from car_core.engine.device import as_device
-from car_core.errors import QueryError
-from car_core.images import ImageLike, as_rgb
-from car_core.models.clip import TextEncoder, check_vision_tower
+from car_core.images import ImageLike, as_rgb, check_batch
+from car_core.models.clip import check_vision_tower
+from car_core.models.text_encoder import TextEncoder
 from car_core.models.weights import WeightsRecord
 from car_core.queries import check_texts, require_any
 from car_core.segmentation import Segmentation
 from support.arrays import RGBArray
-from support.errors import ImageError
 
 ConfigT = TypeVar("ConfigT", bound=BaselineConfig)
 
@@ -49,7 +48,7 @@ class BaselineSegmenter(ABC, Generic[ConfigT]):
     def segment_things_and_stuff(
         self, image: RGBArray, things: tuple[str, ...], stuff: tuple[str, ...]
     ) -> Segmentation:
-        """Things and stuff of one image: together, unless a method segments them apart."""
+        """Things and stuff of one image: together, unless a method segments them separately."""
         return self.segment_image(image, (*things, *stuff))
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
@@ -62,29 +61,21 @@ class BaselineSegmenter(ABC, Generic[ConfigT]):
     def segment(self, image: ImageLike, queries: Sequence[str], *, trace: bool = False) -> Segmentation:
         """Segment one image: uint8 [H, W, 3] RGB or a PIL image. Raises QueryError and ImageError.
 
-        trace: there are no steps to keep; taken so that all segmenters can be asked alike.
+        trace: ignored (no recurrence); accepted for interface compatibility.
         """
         return self.segment_image(as_rgb(image), self.check_queries(queries))
 
     def segment_batch(
         self, images: Sequence[ImageLike], queries_per_image: Sequence[Sequence[str]], *, trace: bool = False
     ) -> list[Segmentation]:
-        """``segment`` of several images; errors name the image's position."""
-        if len(images) != len(queries_per_image):
-            raise QueryError(f"queries_per_image: expected {len(images)} lists, found {len(queries_per_image)}")
-        pairs = zip(images, queries_per_image, strict=True)
-        return [self._segment_at(position, image, queries) for position, (image, queries) in enumerate(pairs)]
-
-    def _segment_at(self, position: int, image: ImageLike, queries: Sequence[str]) -> Segmentation:
-        try:
-            return self.segment(image, queries)
-        except (QueryError, ImageError) as error:
-            raise type(error)(f"image {position}: {error}") from None
+        """``segment`` of several images. Raises before any work; errors name the image's index."""
+        inputs = check_batch(images, queries_per_image, self.check_queries)
+        return [self.segment_image(image, queries) for image, queries in inputs]
 
     def segment_two_pass_batch(
         self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
     ) -> list[Segmentation]:
-        """One segmentation an image; its queries are the things, then the stuff. Raises as ``segment``."""
+        """One segmentation per image; its queries are the things, then the stuff. Raises as ``segment_batch``."""
         require_any(things=things, stuff=stuff)
-        self.check_queries([*things, *stuff])
-        return [self.segment_things_and_stuff(as_rgb(image), tuple(things), tuple(stuff)) for image in images]
+        inputs = check_batch(images, [[*things, *stuff]] * len(images), self.check_queries)
+        return [self.segment_things_and_stuff(image, tuple(things), tuple(stuff)) for image, _ in inputs]

@@ -6,7 +6,6 @@ Table 2 is CaR with ``recurrence: none``, whose masks these are.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from car_core.config import CaRConfig, format_text
 from car_core.engine.timing import timed
 from car_core.images import size_of, upsample_all
 from car_core.proposal.generator import ProposalGenerator
-from car_core.refine.crf import refine
+from car_core.refine.crf import crf_masks
 from car_core.segmentation import Segmentation, join_passes, paint_labels
 from support.arrays import RGBArray
 
@@ -46,17 +45,17 @@ class ClipESSegmenter(BaselineSegmenter[ClipESConfig]):
         return join_passes((*things, *stuff), self._segment(image, things, stuff), self._segment(image, stuff, things))
 
     def _segment(self, image: RGBArray, queries: tuple[str, ...], background: Sequence[str]) -> Segmentation:
-        seconds = defaultdict[str, float](float)
+        seconds = dict[str, float]()
         [encoded] = self._generator.encode([image], [seconds])
         texts, against = (self._in_template(names) for names in (queries, background))
         proposals = upsample_all(self._generator(encoded, texts, against, seconds), size_of(image))
-        with timed(seconds, "refine", self.device):
-            masks = refine(image, proposals, self.config.crf, "rgb", str(self.device))
+        with timed("refine", self.device, seconds):
+            masks = crf_masks(image, proposals, self.config.crf, "rgb", str(self.device))
         # Every proposal's maximum is 1: what tells queries apart here is how many pixels agree.
         scores = np.asarray(masks.mean(axis=(1, 2)), np.float32)
         kept = tuple(int(index) for index in np.flatnonzero(masks.any(axis=(1, 2))))
         labels = paint_labels(masks, scores, tuple(range(len(queries))))
-        return Segmentation(queries, masks, scores, kept, labels, (), seconds=dict(seconds), image=image)
+        return Segmentation(queries, masks, scores, kept, labels, (), seconds=seconds, image=image)
 
     def _in_template(self, names: Sequence[str]) -> list[str]:
         return [format_text(self.config.cam_template, name) for name in names]

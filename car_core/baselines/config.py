@@ -1,4 +1,4 @@
-"""Settings of the baselines: what all share, and what the dense ones do."""
+"""Settings of the baselines: those that all share, and those of the dense ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from car_core.config import COMMON_BACKGROUND, Config, CRFConfig, Positive, Unit, check_template, distinct_background
 
-# What stands for the background of Pascal VOC and COCO-Object in SCLIP's and NACLIP's protocol.
+# Words for the background of Pascal VOC and COCO-Object in SCLIP's and NACLIP's protocol.
 BACKGROUND_WORDS = (
     "sky", "wall", "tree", "wood", "grass", "road", "sea", "river", "mountain", "sands", "desk", "bed", "building",
     "cloud", "lamp", "door", "window", "wardrobe", "ceiling", "shelf", "curtain", "stair", "floor", "hill", "rail",
@@ -24,7 +24,7 @@ class BaselineConfig(Config):
 
     method: str = Field(description="key of car_core.baselines.BASELINES")
     proposal_model: str = Field(default="ViT-B-16", min_length=1, description="open_clip name or config JSON")
-    background: tuple[str, ...] = Field(description="texts that stand for the background; empty: none")
+    background: tuple[str, ...] = Field(description="texts for the background; empty: none")
 
     @field_validator("background")
     @classmethod
@@ -35,7 +35,7 @@ class BaselineConfig(Config):
 class DenseConfig(BaselineConfig):
     """Baselines that compare every patch of sliding windows with the class names.
 
-    The defaults are SCLIP's, of which NACLIP has the same: windows of the tower's own size at half their size apart,
+    The defaults are SCLIP's, which NACLIP shares: windows of the tower's own size at half their size apart,
     on an image whose shorter side is 1.5 times that (336, 224 and 112 pixels for CLIP's ViT-B/16).
 
     SHORT_SIDE, CROP: the image's shorter side and a window's, in sizes of the tower. STRIDES: strides in a window.
@@ -62,7 +62,7 @@ class DenseConfig(BaselineConfig):
         default="imagenet", description="text templates whose features are averaged; imagenet: OpenAI's 80"
     )
     synonyms: Mapping[str, tuple[str, ...]] = Field(
-        default={}, description="texts in place of a query; the best of them counts"
+        default={}, description="texts used instead of a query; the best of them counts"
     )
     pamr_steps: int = Field(default=0, ge=0, le=100, description="steps of pixel-adaptive mask refinement; 0: none")
 
@@ -78,24 +78,18 @@ class DenseConfig(BaselineConfig):
     def _synonyms_are_texts(cls, synonyms: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
         empty = [query for query, words in synonyms.items() if not words or not all(word.strip() for word in words)]
         if empty:
-            raise ValueError(f"expected texts in place of each query, found none or a blank one for {empty[0]!r}")
+            raise ValueError(f"expected texts for each query, found none or a blank one for {empty[0]!r}")
         return synonyms
 
 
-class AttentionConfig(DenseConfig):
-    """Those that change the attention of CLIP's last block alone."""
-
-    residual: bool = Field(description="keep the last block's residual connection and feed-forward network")
-
-
 class ClipESConfig(BaselineConfig):
-    """CLIP-ES as CaR's mask proposal generator has it, once and without a classifier."""
+    """CLIP-ES as in CaR's mask proposal generator, once and without a classifier."""
 
     method: Literal["clip-es"] = "clip-es"
     background: tuple[str, ...] = COMMON_BACKGROUND
     lambda_: Unit = Field(default=0.4, description="boxes a CAM: threshold as a fraction of its maximum")
     cam_template: str = Field(default="a clean origami {}.", description="text template")
-    crf: CRFConfig | None = Field(default=CRFConfig(), description="None: no CRF, the likeliest label a pixel")
+    crf: CRFConfig | None = Field(default=CRFConfig(), description="None: no CRF, the likeliest label per pixel")
     max_patches: int = Field(default=4096, ge=1, description="largest patch grid; a larger image is shrunk")
 
     @field_validator("cam_template")

@@ -6,7 +6,6 @@ Protocol of SCLIP (Wang, Mei, Yuille, ECCV 2024), which NACLIP and ClearCLIP sha
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -53,18 +52,18 @@ class DenseSegmenter(BaselineSegmenter[DenseT]):
 
     @torch.inference_mode()
     def segment_image(self, image: RGBArray, queries: tuple[str, ...]) -> Segmentation:
-        config, seconds = self.config, defaultdict[str, float](float)
-        with timed(seconds, "texts", self.device):
+        config, seconds = self.config, dict[str, float]()
+        with timed("texts", self.device, seconds):
             words = self.word_features(queries)
-        with timed(seconds, "windows", self.device):
+        with timed("windows", self.device, seconds):
             cosines = self.cosines(image, words)
-        with timed(seconds, "labels", self.device):
+        with timed("labels", self.device, seconds):
             sizes = [len(group) for group in self._groups(queries)]
             classes = class_probabilities(cosines * config.logit_scale, sizes)
             if not config.background:
                 classes = F.pad(classes, (0, 0, 0, 0, 1, 0))
             labels = label_pixels(classes, config.prob_threshold, config.area_threshold)
-        return _as_segmentation(image, queries, labels, classes, dict(seconds))
+        return _as_segmentation(image, queries, labels, classes, seconds)
 
     def word_features(self, queries: Sequence[str]) -> Tensor:
         """Unit features [words, E] of the background's words, then each query's: means over the templates."""

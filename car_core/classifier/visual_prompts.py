@@ -1,12 +1,13 @@
-"""Visual prompts: small functions that draw a binary mask into an image, applied together in a fixed order.
+"""v, the visual prompts: small functions that draw a binary mask into an image, applied together in a fixed order.
 
-Images are uint8 [H, W, 3] RGB, masks bool [H, W]. Blur, gray and black change what is outside the mask, each pixel
-alone once the image is blurred, so that they are made once an image. Outlines are drawn into the image they are given.
+Images are uint8 [H, W, 3] RGB, masks bool [H, W]. Blur, gray and black replace what is outside the mask. What they
+replace it with does not depend on the mask, so it is computed once per image. Outlines are drawn over the result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -35,9 +36,9 @@ def extent_of(mask: BoolArray) -> Extent:
 
 
 def _along(counts: npt.NDArray[np.int64]) -> tuple[int, int]:
-    """Mean position, truncated, and extent of pixels by how many there are at each place."""
-    (places,) = counts.nonzero()
-    return int(np.average(places, weights=counts[places])), int(places[-1] - places[0] + 1)
+    """Mean position, truncated, and extent of pixels, from their number in each row or column."""
+    (positions,) = counts.nonzero()
+    return int(np.average(positions, weights=counts[positions])), int(positions[-1] - positions[0] + 1)
 
 
 def blur(image: RGBArray, gray_weights: str) -> RGBArray:
@@ -72,12 +73,12 @@ def rectangle(image: RGBArray, mask: BoolArray) -> RGBArray:
 
 def contour(image: RGBArray, mask: BoolArray) -> RGBArray:
     """Red outline of 1 pixel along the inner border of the mask, its holes filled."""
-    # External contours alone: what lies inside a hole is inside the filled mask.
+    # External contours only: what lies inside a hole is inside the filled mask.
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return _rgb(cv2.drawContours(image, contours, -1, RED, 1))
 
 
-# What takes the image's place outside the mask, then what is drawn over it; both in the order of the method.
+# What replaces the image outside the mask, then what is drawn over it; both in the method's order.
 SURROUNDINGS: Mapping[str, Callable[[RGBArray, str], RGBArray]] = {"blur": blur, "gray": gray, "mask": black}
 OUTLINES: Mapping[str, Callable[[RGBArray, BoolArray], RGBArray]] = {
     "circle": circle,
@@ -88,31 +89,41 @@ PROMPTS = (*SURROUNDINGS, *OUTLINES)
 _GRAY_CODES = {"rgb": cv2.COLOR_RGB2GRAY, "bgr": cv2.COLOR_BGR2GRAY}
 
 
+@dataclass(frozen=True)
+class PromptCanvas:
+    """v(x, .): an image, and what its prompts show outside any mask, both uint8 [H, W, 3]."""
+
+    image: RGBArray
+    outside: RGBArray
+    prompts: tuple[str, ...]
+
+    @classmethod
+    def from_image(cls, image: RGBArray, prompts: Sequence[str], gray_weights: str) -> PromptCanvas:
+        """gray_weights: see the switch of that name."""
+        outside = image
+        for name, change in SURROUNDINGS.items():
+            if name in prompts:
+                outside = change(outside, gray_weights)
+        return cls(image, outside, tuple(prompts))
+
+    def draw(self, mask: BoolArray) -> RGBArray:
+        """The image with the prompts drawn from the mask, in the order of ``PROMPTS``.
+
+        A mask of at most one pixel leaves the image unchanged (the circle of nothing is undefined).
+        """
+        if np.count_nonzero(mask) <= 1:
+            return self.image
+        drawn = _rgb(cv2.copyTo(self.image, mask.view(np.uint8), self.outside.copy()))
+        return _with_outlines(drawn, mask, self.prompts)
+
+
 def draw_prompts(image: RGBArray, mask: BoolArray, prompts: Sequence[str], gray_weights: str = "rgb") -> RGBArray:
-    """The image with the named prompts drawn from the mask, in the order of ``PROMPTS``.
-
-    A mask of at most one pixel leaves the image as it is (the circle of nothing is undefined).
-    """
-    return draw_over(image, surroundings(image, prompts, gray_weights), mask, prompts)
-
-
-def surroundings(image: RGBArray, prompts: Sequence[str], gray_weights: str = "rgb") -> RGBArray:
-    """What the prompts show outside any mask: one image for all masks, as each pixel is inside or outside for all."""
-    for name, change in SURROUNDINGS.items():
-        if name in prompts:
-            image = change(image, gray_weights)
-    return image
-
-
-def draw_over(image: RGBArray, outside: RGBArray, mask: BoolArray, prompts: Sequence[str]) -> RGBArray:
-    """``draw_prompts`` on the image's ``surroundings``."""
-    if np.count_nonzero(mask) <= 1:
-        return image
-    return _with_outlines(_rgb(cv2.copyTo(image, mask.view(np.uint8), outside.copy())), mask, prompts)
+    """`PromptCanvas.draw` for a single mask."""
+    return PromptCanvas.from_image(image, prompts, gray_weights).draw(mask)
 
 
 def outlines(mask: BoolArray, prompts: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Where `draw_over` draws in red for a mask of pixels, uint8 [H, W], 0 elsewhere."""
+    """Where `PromptCanvas.draw` draws in red for a mask of at least two pixels, uint8 [H, W], 0 elsewhere."""
     return _with_outlines(np.zeros(mask.shape, np.uint8), mask, prompts)
 
 

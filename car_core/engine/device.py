@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from car_core.errors import ModelError
-from car_core.models.device_names import check_device_name
+from car_core.models.names import check_device_name
 
 
 def as_device(name: str | torch.device) -> torch.device:

@@ -1,7 +1,7 @@
-"""What was computed for an image, kept for when it is segmented again with other thresholds or phrases.
+"""A cache of stage results, for images segmented again with other thresholds or phrases.
 
-Stages are pure functions of arrays and settings, so a result is found by a hash of all that went into it: nothing can
-be taken for something else, whatever was changed in between.
+Stages are pure functions of arrays and settings. A result's key is a hash of everything that went into it, so no result
+can be mistaken for another, whatever changed in between.
 """
 
 from __future__ import annotations
@@ -17,33 +17,32 @@ import numpy as np
 from torch import Tensor
 
 
-class Kept(Protocol):
-    """What can be kept: it knows its size in bytes."""
+class Sized(Protocol):
+    """What can be cached: it knows its size in bytes."""
 
     @property
     def nbytes(self) -> int: ...
 
 
-Result = TypeVar("Result", bound=Kept)
-
+Result = TypeVar("Result", bound=Sized)
 
 MAX_BYTES = 2**30
 
-_numbers: WeakKeyDictionary[object, int] = WeakKeyDictionary()
-_next_number = itertools.count()
+_tokens: WeakKeyDictionary[object, int] = WeakKeyDictionary()
+_next_token = itertools.count()
 
 
-def number_of(model: object) -> int:
-    """What tells a model from any other that this process has, had or will have."""
-    return _numbers.setdefault(model, next(_next_number))
+def model_token(model: object) -> int:
+    """A process-wide unique id of a model (unlike ``id()``, never reused)."""
+    return _tokens.setdefault(model, next(_next_token))
 
 
-class StageMemory:
-    """Results of stages up to ``max_bytes``, those used last; the newest stays, however large it is.
+class StageCache:
+    """LRU cache of stage results, bounded by ``max_bytes``. The newest entry always stays.
 
-    Several CaRs may share one, of whatever models and settings: these are part of what a result is found by.
+    Several CaRs may share one, whatever their models and settings, which are part of the keys.
 
-    computed: how often each stage ran because its result was not known.
+    computed: how often each stage ran because its result was not cached.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
@@ -53,32 +52,32 @@ class StageMemory:
 
     @property
     def nbytes(self) -> int:
-        """Size of what is kept."""
+        """Size of the cached results in bytes."""
         return sum(result.nbytes for result in self._results.values())
 
-    def recall(self, stage: str, inputs: tuple[object, ...], compute: Callable[[], Result]) -> Result:
-        """The stage's result for these inputs: arrays, tensors, and values whose repr tells them apart."""
-        return self.recall_all(stage, [inputs], lambda _: [compute()])[0]
+    def get_or_compute(self, stage: str, inputs: tuple[object, ...], compute: Callable[[], Result]) -> Result:
+        """The stage's result for these inputs: arrays, tensors, and values whose repr distinguishes them."""
+        return self.get_or_compute_all(stage, [inputs], lambda _: [compute()])[0]
 
-    def recall_all(
+    def get_or_compute_all(
         self, stage: str, inputs: Sequence[tuple[object, ...]], compute: Callable[[list[int]], Sequence[Result]]
     ) -> list[Result]:
         """The stage's result for each of these inputs.
 
-        compute: asked once for what is not known, by places in ``inputs``; equal inputs are asked for at their first.
+        compute: called at most once, with the indices of the cache misses; of equal inputs, the first index.
         """
-        keys = [_digest(stage, own) for own in inputs]
-        found: dict[bytes, Result] = {key: self._results[key] for key in keys if key in self._results}
-        missing = [key for key in dict.fromkeys(keys) if key not in found]
+        keys = [_digest(stage, each) for each in inputs]
+        results: dict[bytes, Result] = {key: self._results[key] for key in keys if key in self._results}
+        missing = [key for key in dict.fromkeys(keys) if key not in results]
         if missing:
-            found.update(zip(missing, compute([keys.index(key) for key in missing]), strict=True))
+            results.update(zip(missing, compute([keys.index(key) for key in missing]), strict=True))
             self.computed[stage] += len(missing)
         for key in keys:
-            self._results[key] = found[key]
+            self._results[key] = results[key]
             self._results.move_to_end(key)
         while len(self._results) > 1 and self.nbytes > self._max_bytes:
             self._results.popitem(last=False)
-        return [found[key] for key in keys]
+        return [results[key] for key in keys]
 
 
 def _digest(stage: str, inputs: tuple[object, ...]) -> bytes:
@@ -89,6 +88,6 @@ def _digest(stage: str, inputs: tuple[object, ...]) -> bytes:
             digest.update(f"{array.dtype} {array.shape} ".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         else:
-            # A length in front of each, so that no two lists of inputs read the same.
+            # Each has its length in front, so that no two lists of inputs give the same bytes.
             digest.update(f"{len(repr(array))} {array!r} ".encode())
     return digest.digest()

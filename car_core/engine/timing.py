@@ -11,26 +11,19 @@ import torch
 
 from car_core.engine.device import is_gpu
 
-Seconds: TypeAlias = dict[str, float]
-"""Wall time by stage; 0 for one that is not there yet, as `collections.defaultdict` has it."""
+StageTimes: TypeAlias = dict[str, float]
+"""Wall seconds by stage."""
 
 
 @contextmanager
-def timed(seconds: Seconds, stage: str, device: torch.device) -> Iterator[None]:
-    """Add the block's wall time to ``stage``."""
-    with timed_all([seconds], stage, device):
-        yield
-
-
-@contextmanager
-def timed_all(accounts: list[Seconds], stage: str, device: torch.device) -> Iterator[None]:
-    """Add the block's wall time to ``stage`` of the accounts, in equal parts."""
+def timed(stage: str, device: torch.device, *times: StageTimes) -> Iterator[None]:
+    """Add the block's wall time to ``stage`` of each of ``times``, in equal parts."""
     start = time.perf_counter()
     try:
         yield
     finally:
         if is_gpu(device):
             torch.cuda.synchronize(device)
-        elapsed = time.perf_counter() - start
-        for account in accounts:
-            account[stage] += elapsed / len(accounts)
+        share = (time.perf_counter() - start) / len(times)
+        for each in times:
+            each[stage] = each.get(stage, 0.0) + share

@@ -23,7 +23,7 @@ from car_core.engine.device import as_device
 from car_core.errors import ModelError
 from car_core.models.clip import load_state_dict, open_clip  # imported there, after the torchvision guard
 from car_core.models.downloads import fetch, source_of
-from car_core.models.weights_names import MINIATURE, MINIATURE_FOLDER, SUFFIXES, model_of, random_seed, weights_file
+from car_core.models.names import MINIATURE, MINIATURE_FOLDER, SUFFIXES, model_of, random_seed, weights_file
 from support.files import sha256_of
 from support.text import did_you_mean
 

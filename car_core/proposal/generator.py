@@ -1,10 +1,10 @@
-"""f, the mask proposal generator: one pass of the trunk an image, then proposals for any texts at any step."""
+"""f, the mask proposal generator: one pass of the trunk per image, then proposals for any texts in any step."""
 
 from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from car_core.config import CaRConfig
-from car_core.engine.batching import Passes
-from car_core.engine.timing import Seconds, timed, timed_all
-from car_core.models.clip import ProposalTower, TextEncoder, TrunkOutput
-from car_core.proposal.affinity import AFFINITY_BLOCKS, doubly_normalized, spread
-from car_core.proposal.cam import grad_cams, text_activations
+from car_core.engine.batching import MicroBatcher
+from car_core.engine.timing import StageTimes, timed
+from car_core.models.text_encoder import TextEncoder
+from car_core.proposal.affinity import AFFINITY_BLOCKS, propagate, sinkhorn_normalize
+from car_core.proposal.cam import grad_cams, text_patch_scores
 from car_core.proposal.gradient import LastBlock, last_block
+from car_core.proposal.trunk import ProposalTower, TrunkOutput
 from support.arrays import RGBArray
 
 
@@ -28,12 +29,12 @@ class EncodedImage:
 
     grid: tuple[int, int]  # h, w patches
     last: LastBlock
-    affinity: Tensor | None  # D [P, P]; None for plain Grad-CAM
+    affinity_root: Tensor | None  # D [P, P] of the affinity A = D @ D; None for plain Grad-CAM
 
     @property
     def nbytes(self) -> int:
         """Size of its tensors in bytes."""
-        return self.last.nbytes + (0 if self.affinity is None else self.affinity.nbytes)
+        return self.last.nbytes + (0 if self.affinity_root is None else self.affinity_root.nbytes)
 
 
 class ProposalGenerator:
@@ -48,7 +49,7 @@ class ProposalGenerator:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.tower = ProposalTower(model, **_switches(config), dtype=dtype)
-        self.passes = Passes.on(device, cpu=1, gpu=2)
+        self.batcher = MicroBatcher.for_device(device, cpu=1, gpu=2)
         self._encode_text = encode_text
         self._config = config
         self._device = device
@@ -59,53 +60,50 @@ class ProposalGenerator:
         other.tower, other._config = self.tower.with_switches(**_switches(config)), config
         return other
 
-    def encode(self, images: Sequence[RGBArray], accounts: Sequence[Seconds]) -> list[EncodedImage]:
+    def encode(self, images: Sequence[RGBArray], times: Sequence[StageTimes]) -> list[EncodedImage]:
         """The trunk and the last block on images uint8 [H, W, 3], those of equal patch grid together in the trunk.
 
-        accounts: of each image, for the stages trunk, cam and affinity.
+        times: of each image, for the stages trunk, cam and affinity.
         """
-        trunks: dict[int, TrunkOutput] = {}
-        for places in self._by_grid(images):
-            with timed_all([accounts[i] for i in places], "trunk", self._device):
-                pixels = [self.tower.preprocess(images[i], self._config.max_patches)[None] for i in places]
-                found = self.passes.encode(self.tower.trunk, pixels)
-            trunks.update((i, trunk) for i, [trunk] in zip(places, found, strict=True))
-        return [self._encoded(trunks[i], account) for i, account in enumerate(accounts)]
-
-    def _by_grid(self, images: Sequence[RGBArray]) -> Iterable[list[int]]:
-        places: dict[tuple[int, int], list[int]] = defaultdict(list)
+        by_grid: dict[tuple[int, int], list[int]] = defaultdict(list)
         for i, image in enumerate(images):
-            places[self.tower.grid(image, self._config.max_patches)].append(i)
-        return places.values()
+            by_grid[self.tower.grid(image, self._config.max_patches)].append(i)
+        trunks: dict[int, TrunkOutput] = {}
+        for indices in by_grid.values():
+            with timed("trunk", self._device, *(times[i] for i in indices)):
+                pixels = [self.tower.preprocess(images[i], self._config.max_patches)[None] for i in indices]
+                outputs = self.batcher.encode(self.tower.trunk, pixels)
+            trunks.update((i, trunk) for i, [trunk] in zip(indices, outputs, strict=True))
+        return [self._finish(trunks[i], each) for i, each in enumerate(times)]
 
-    def _encoded(self, trunk: TrunkOutput, seconds: Seconds) -> EncodedImage:
-        with timed(seconds, "cam", self._device):
+    def _finish(self, trunk: TrunkOutput, times: StageTimes) -> EncodedImage:
+        with timed("cam", self._device, times):
             last = last_block(self.tower.visual, self.tower.blocks[-1], trunk.tokens)
         if self._config.cam == "gradcam":
             return EncodedImage(trunk.grid, last, None)
-        with timed(seconds, "affinity", self._device):
+        with timed("affinity", self._device, times):
             attention = (trunk.attention + last.attention) / (trunk.counted_blocks + 1)
-            return EncodedImage(trunk.grid, last, doubly_normalized(attention))
+            return EncodedImage(trunk.grid, last, sinkhorn_normalize(attention))
 
     def __call__(
-        self, encoded: EncodedImage, queries: Sequence[str], background: Sequence[str], seconds: Seconds
+        self, encoded: EncodedImage, texts: Sequence[str], background: Sequence[str], times: StageTimes
     ) -> Tensor:
         """Proposals of the queries' texts against the background's, float32 [n, h, w] in [0, 1].
 
-        seconds: account of the stages texts, cam and affinity.
+        times: for the stages texts, cam and affinity.
         """
-        with timed(seconds, "texts", self._device):
-            features = self._encode_text([*queries, *background])
-        with timed(seconds, "cam", self._device):
+        with timed("texts", self._device, times):
+            features = self._encode_text([*texts, *background])
+        with timed("cam", self._device, times):
             scale = self.tower.logit_scale
-            activate = partial(text_activations, encoded.last, logit_scale=scale)
+            project_text = partial(text_patch_scores, encoded.last, logit_scale=scale)
             logits = scale * features @ encoded.last.image_feature
             # Sentences of one reference name the same object: in referring mode they do not compete in f.
-            rivals = self._config.mode == "semantic"
-            maps = grad_cams(features, logits, len(queries), activate, rivals=rivals)
-        if encoded.affinity is not None:
-            with timed(seconds, "affinity", self._device):
-                maps = spread(maps, encoded.affinity, encoded.grid, self._config.lambda_)
+            compete = self._config.mode == "semantic"
+            maps = grad_cams(features, logits, len(texts), project_text, queries_compete=compete)
+        if encoded.affinity_root is not None:
+            with timed("affinity", self._device, times):
+                maps = propagate(maps, encoded.affinity_root, encoded.grid, self._config.lambda_)
         return maps.reshape(-1, *encoded.grid)
 
 

@@ -38,12 +38,12 @@ def label_probabilities(proposals: npt.NDArray[np.float32], bg_factor: float) ->
 
 
 Inference: TypeAlias = Callable[[npt.NDArray[np.float32]], Int32Array]
-"""Mean-field inference over one image: the likeliest label a pixel, int32 [H, W], from probabilities [labels, H, W],
+"""Mean-field inference over one image: the likeliest label per pixel, int32 [H, W], from probabilities [labels, H, W],
 labels >= 2, clipped to [1e-5, 1] as pydensecrf does."""
 
 
 def by_pydensecrf(image: RGBArray, n_labels: int, config: CRFConfig, device: str = "cpu") -> Inference:
-    """Inference over an image uint8 [H, W, 3], as the bilateral kernel sees it, on the CPU whatever the device."""
+    """Inference over an image uint8 [H, W, 3], as the bilateral kernel sees it; on the CPU, whatever the device."""
     height, width = image.shape[:2]
     crf = dcrf.DenseCRF2D(width, height, n_labels)
     crf.addPairwiseGaussian(sxy=config.gaussian_sxy, compat=config.gaussian_weight)
@@ -63,10 +63,10 @@ def by_pydensecrf(image: RGBArray, n_labels: int, config: CRFConfig, device: str
 
 
 def by_torch(image: RGBArray, n_labels: int, config: CRFConfig, device: str = "cpu") -> Inference:
-    """As `by_pydensecrf`, on a device."""
+    """`by_pydensecrf` on a device."""
     from car_core.refine.lattice import MeanField
 
-    return MeanField.of(image, config, device)
+    return MeanField.for_image(image, config, device)
 
 
 IMPLEMENTATIONS: Mapping[str, Callable[[RGBArray, int, CRFConfig, str], Inference]] = {
@@ -75,53 +75,52 @@ IMPLEMENTATIONS: Mapping[str, Callable[[RGBArray, int, CRFConfig, str], Inferenc
 }
 
 
-class Inferences:
-    """Inference over images, made anew for another image, number of labels or setting than the last.
+class KernelCache:
+    """The last image's inference, reused while image, number of labels and settings stay the same.
 
-    To make one takes about as long as to use it once, and an image's sentences follow one another. Not for several
-    threads.
+    Building the CRF kernels costs as much as one inference, and an image's sentences are refined one after another. Not
+    thread-safe.
     """
 
-    # Of larger images, at some 100 bytes a pixel, none is kept for the next task.
+    # A larger image, at about 100 bytes per pixel, is not kept for the next request.
     MOST_PIXELS = 2**20
 
     def __init__(self) -> None:
         self._last: tuple[RGBArray, tuple[object, ...], Inference] | None = None
 
-    def of(self, image: RGBArray, n_labels: int, config: CRFConfig, device: str) -> Inference:
-        """As one of IMPLEMENTATIONS gives it."""
+    def get(self, image: RGBArray, n_labels: int, config: CRFConfig, device: str) -> Inference:
+        """The inference that IMPLEMENTATIONS builds from these arguments."""
         settings = n_labels, config, device
         if self._last and self._last[1] == settings and np.array_equal(self._last[0], image):
             return self._last[2]
-        self._last = None  # before the next: one at a time is in memory
+        self._last = None  # before the next is built: only one at a time is in memory
         self._last = image, settings, IMPLEMENTATIONS[config.implementation](image, n_labels, config, device)
         return self._last[2]
 
     def trim(self) -> None:
-        """Keep no inference over a large image."""
+        """Drop an inference over a large image."""
         if self._last and self._last[0].shape[0] * self._last[0].shape[1] > self.MOST_PIXELS:
             self._last = None
 
 
-def refine(
+def crf_masks(
     image: RGBArray,
     proposals: npt.NDArray[np.float32],
     config: CRFConfig | None,
     crf_image: str,
     device: str = "cpu",
-    inferences: Inferences | None = None,
+    kernels: KernelCache | None = None,
 ) -> npt.NDArray[np.bool_]:
     """Masks bool [N, H, W] from proposals y [N, H, W] of queries that compete for the pixels.
 
-    image: uint8 [H, W, 3] RGB; crf_image: a key of CRF_IMAGES; device: of an implementation that can use one.
-    inferences: of earlier calls, which a call for the same image goes on with. Without
-    a CRF (config None) each pixel takes the likeliest of background and queries. A query no pixel prefers gets an
-    all-false mask at its own position.
+    image: uint8 [H, W, 3] RGB; crf_image: a key of CRF_IMAGES; device: for implementations that can use one; kernels:
+    of earlier calls, reused for the same image. Without a CRF (config None) each pixel takes the likeliest of
+    background and queries. A query that no pixel prefers gets an all-false mask at its own index.
     """
     probabilities = label_probabilities(proposals, config.bg_factor if config else 1.0)
     if config is None:
         labels = np.asarray(probabilities.argmax(axis=0), np.int32)
     else:
-        seen = CRF_IMAGES[crf_image](image)
-        labels = (inferences or Inferences()).of(seen, len(probabilities), config, device)(probabilities)
+        infer = (kernels or KernelCache()).get(CRF_IMAGES[crf_image](image), len(probabilities), config, device)
+        labels = infer(probabilities)
     return np.asarray(labels[None] == np.arange(1, len(probabilities))[:, None, None])

@@ -2,7 +2,7 @@
 
 The Gaussian kernels are those of the permutohedral lattice (Adams, Baek and Davis, Eurographics 2010), not exact ones:
 figures made with pydensecrf hold the lattice's approximation too. A product with the exact kernel would take the square
-of the number of pixels, 3.5e10 kernel values an iteration for an image of VOC's size.
+of the number of pixels, 3.5e10 kernel values per iteration for an image of VOC's size.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pydensecrf.utils import unary_from_softmax
 from torch import Tensor
 
 from car_core.config import CRFConfig
+from support.arrays import RGBArray
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Lattice:
     neighbors: Tensor  # int64 [S, 2, M], along each axis; M where there is none
 
     @classmethod
-    def of(cls, points: Tensor) -> Lattice:
+    def from_points(cls, points: Tensor) -> Lattice:
         """The lattice under points float32 [n, d], one standard deviation long in every dimension.
 
         Raises ValueError where the points spread over more vertices than can be numbered.
@@ -51,8 +52,8 @@ class Lattice:
     def filter(self, values: Tensor) -> Tensor:
         """Values float32 [n, L] blurred with a Gaussian of standard deviation 1, not normalized."""
         sides = self.weights.shape[1]
-        spread = self.weights.flatten()[self.order, None] * values[self.order // sides]
-        blurred = torch.segment_reduce(spread, "sum", lengths=self.counts, axis=0, unsafe=True)
+        splatted = self.weights.flatten()[self.order, None] * values[self.order // sides]
+        blurred = torch.segment_reduce(splatted, "sum", lengths=self.counts, axis=0, unsafe=True)
         for before, after in self.neighbors:
             padded = torch.cat([blurred, blurred.new_zeros(1, blurred.shape[1])])
             blurred = blurred + 0.5 * (padded[before] + padded[after])
@@ -67,7 +68,7 @@ def _simplices(points: Tensor) -> tuple[Tensor, Tensor]:
     elevated = _elevated(points)
     rounded = (elevated / sides).round()
     nearest, rest = rounded * sides, elevated - rounded * sides
-    # Rank of each coordinate by its distance, largest first, ties by position.
+    # Rank of each coordinate by its distance, largest first, ties by index.
     rank = rest.argsort(dim=1, descending=True, stable=True).argsort(dim=1) + rounded.sum(dim=1, keepdim=True).long()
     wrapped = (rank < 0).long() - (rank > d).long()
     rank, nearest = rank + wrapped * sides, nearest + wrapped * sides
@@ -86,9 +87,9 @@ def _elevated(points: Tensor) -> Tensor:
     d = points.shape[1]
     axis = torch.arange(d, device=points.device, dtype=points.dtype)
     scaled = points * (math.sqrt(2 / 3) * (d + 1) / ((axis + 1) * (axis + 2)).sqrt())
-    behind = scaled.flip(1).cumsum(1).flip(1)  # sum of this coordinate and those after it
-    after = torch.cat([behind[:, 1:], behind.new_zeros(len(points), 1)], dim=1)
-    return torch.cat([behind[:, :1], after - (axis + 1) * scaled], dim=1)
+    from_here = scaled.flip(1).cumsum(1).flip(1)  # sum of this coordinate and those after it
+    after = torch.cat([from_here[:, 1:], from_here.new_zeros(len(points), 1)], dim=1)
+    return torch.cat([from_here[:, :1], after - (axis + 1) * scaled], dim=1)
 
 
 def _numbered(corners: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,8 +112,8 @@ class _Kernel:
     weight: float
 
     @classmethod
-    def of(cls, features: Sequence[Tensor], weight: float) -> _Kernel:
-        lattice = Lattice.of(torch.stack(list(features), dim=1))
+    def from_features(cls, features: Sequence[Tensor], weight: float) -> _Kernel:
+        lattice = Lattice.from_points(torch.stack(list(features), dim=1))
         norm = lattice.filter(features[0].new_ones(len(features[0]), 1))
         return cls(lattice, (norm + 1e-20).rsqrt(), weight)
 
@@ -123,26 +124,26 @@ class _Kernel:
 
 @dataclass(frozen=True)
 class MeanField:
-    """Inference over one image, as `crf.Inference` has it, for any number of labels."""
+    """`crf.Inference` over one image, for any number of labels."""
 
     kernels: tuple[_Kernel, ...]
     iterations: int
 
     @classmethod
     @torch.inference_mode()
-    def of(cls, image: npt.NDArray[np.uint8], config: CRFConfig, device: str | torch.device = "cpu") -> MeanField:
+    def for_image(cls, image: RGBArray, config: CRFConfig, device: str | torch.device = "cpu") -> MeanField:
         """With the kernels of an image uint8 [H, W, 3] on a device."""
         colors = torch.from_numpy(image.reshape(-1, 3).astype(np.float32)).to(device) / config.bilateral_srgb
         rows, columns = torch.meshgrid(*map(torch.arange, image.shape[:2]), indexing="ij")
-        place = [axis.flatten().float().to(device) for axis in (columns, rows)]
-        near = [axis / config.gaussian_sxy for axis in place]
-        alike = [*(axis / config.bilateral_sxy for axis in place), *colors.unbind(1)]
+        xy = [axis.flatten().float().to(device) for axis in (columns, rows)]
+        near = [axis / config.gaussian_sxy for axis in xy]
+        alike = [*(axis / config.bilateral_sxy for axis in xy), *colors.unbind(1)]
         weighted = ((near, config.gaussian_weight), (alike, config.bilateral_weight))
-        return cls(tuple(_Kernel.of(*each) for each in weighted), config.iterations)
+        return cls(tuple(_Kernel.from_features(*each) for each in weighted), config.iterations)
 
     @torch.inference_mode()
     def __call__(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
-        """Likeliest label a pixel, int32 [H, W], from probabilities [labels, H, W]."""
+        """Likeliest label per pixel, int32 [H, W], from probabilities [labels, H, W]."""
         device = self.kernels[0].scale.device
         log_unary = torch.from_numpy(-unary_from_softmax(probabilities)).to(device).T.contiguous()
         marginals = log_unary.softmax(dim=1)

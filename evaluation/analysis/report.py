@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from car_core import CaRConfig
-from car_core.models.weights_names import ROLES
+from car_core.models.names import ROLES
 from dataset_adapters import DatasetError, LabelSpace
 from dataset_adapters.base.sample import NameSet, find_sources
 from evaluation.analysis.gallery import choose, draw_sample

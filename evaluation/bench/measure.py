@@ -21,10 +21,10 @@ from PIL import Image
 
 from car_core import CaR, CaRConfig, Segmentation
 from car_core.config import CRFConfig, Precision, Profile
-from car_core.engine.batching import Passes
+from car_core.engine.batching import MicroBatcher
 from car_core.engine.precision import dtype_of
+from car_core.engine.refinement import refine_masks
 from car_core.models.weights import load_clip
-from car_core.unrefined import refined
 from dataset_adapters.formats.images import read_image
 from evaluation.bench.machine import Timing, matrix_product, operations, peak_device_mib, run_timed, timings
 from evaluation.bench.released_order import Found, ReleasedOrder
@@ -192,14 +192,14 @@ def encoder_speeds(subject: Subject, *, repeats: int) -> tuple[float, list[Encod
     car, device = subject.car, subject.car.device
     image = decoded(subject.files[0])
     tower, classifier = car.proposal_tower, car.classifier_tower
-    # Passes that are filled where they are shared: else their padding would count as work.
-    pixels = [tower.preprocess(image, car.config.max_patches)[None]] * _filling(car.trunk_passes, 1)
-    crops = [classifier.preprocess(image)] * _filling(car.classifier_passes, len(subject.queries))
+    # Full passes where they are shared: else their padding would count as work.
+    pixels = [tower.preprocess(image, car.config.max_patches)[None]] * _filling(car.trunk_batcher, 1)
+    crops = [classifier.preprocess(image)] * _filling(car.classifier_batcher, len(subject.queries))
     prompted = [torch.stack(crops).to(device)]
     product, product_operations = matrix_product(device, dtype_of(car.precision, device))
     work: dict[str, Callable[[], object]] = {
-        "trunk": lambda: car.trunk_passes.encode(tower.trunk, pixels),
-        "classifier": lambda: car.classifier_passes.encode(classifier.encode, prompted),
+        "trunk": lambda: car.trunk_batcher.encode(tower.trunk, pixels),
+        "classifier": lambda: car.classifier_batcher.encode(classifier.encode, prompted),
     }
     peak_timing, *found = timings([product, *work.values()], repeats, device)
     peak = product_operations / min(peak_timing.busy) / 1e9
@@ -207,8 +207,8 @@ def encoder_speeds(subject: Subject, *, repeats: int) -> tuple[float, list[Encod
     return peak, [_speed(name, counted[name], timing, peak) for name, timing in zip(work, found, strict=True)]
 
 
-def _filling(passes: Passes, otherwise: int) -> int:
-    return passes.size if passes.shared else otherwise
+def _filling(batcher: MicroBatcher, otherwise: int) -> int:
+    return batcher.size if batcher.shared else otherwise
 
 
 def _speed(name: str, gflop: float, timing: Timing, peak: float) -> EncoderSpeed:
@@ -243,11 +243,11 @@ def crf_speeds(subject: Subject, *, repeats: int) -> dict[str, Any]:
     """Each implementation of the CRF on the first image and its first queries: seconds, and where labels agree."""
     config = subject.car.config.model_copy(update={"recurrence": "none"})
     queries = subject.queries[:CRF_QUERIES]
-    [unrefined] = subject.car.with_config(config).unrefined_batch([decoded(subject.files[0])], [queries])
-    [task] = unrefined.tasks
+    [unrefined] = subject.car.with_config(config).segment_coarse_batch([decoded(subject.files[0])], [queries])
+    [task] = unrefined.requests
     tasks = [replace(task, crf=CRFConfig(implementation=name)) for name in ("pydensecrf", "torch")]
-    seen = timings([partial(refined, each) for each in tasks], repeats, subject.car.device)
-    exact, ours = (refined(each).masks for each in tasks)
+    seen = timings([partial(refine_masks, each) for each in tasks], repeats, subject.car.device)
+    exact, ours = (refine_masks(each).masks for each in tasks)
     return {
         "labels": len(queries) + 1,
         "pydensecrf_seconds": seen[0].median,

@@ -1,29 +1,32 @@
-"""The order of work of the released code, to measure ours against: the same results, made the slow way.
+"""The order of work of the released code, to measure ours against: `method.recurrence` with slow models.
 
-algorithm.md's sections f and g say what is computed; the released code computes it anew wherever it is needed: every
-template encodes every prompted image and every text again, and every query has a forward and a backward pass through
-the last block of f. Nothing is kept from one step to the next.
+The results are the same. The released code computes everything where it is needed: every template encodes every
+prompted image and every text again, and every query has a forward and a backward pass through the last block of f.
+Nothing is kept from one step to the next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from car_core import CaRConfig
 from car_core.classifier.similarity import ENSEMBLES
-from car_core.classifier.visual_prompts import draw_prompts
-from car_core.config import format_text
-from car_core.images import size_of, upsample, upsample_all
-from car_core.models.clip import ClassifierTower, ProposalTower, TrunkOutput, embed, open_clip
-from car_core.proposal.affinity import AFFINITY_BLOCKS, doubly_normalized, spread
+from car_core.classifier.tower import ClassifierTower
+from car_core.classifier.visual_prompts import PromptCanvas
+from car_core.images import size_of, upsample
+from car_core.method import Models, RecurrenceOutput, recurrence
+from car_core.models.clip import embed, open_clip
+from car_core.proposal.affinity import AFFINITY_BLOCKS, propagate, sinkhorn_normalize
 from car_core.proposal.cam import min_max
-from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, proposal_texts
+from car_core.proposal.trunk import ProposalTower, TrunkOutput
 from support.arrays import Float32Array, RGBArray
 
 
@@ -50,37 +53,42 @@ class ReleasedOrder:
 
     def segment(self, image: RGBArray, queries: Sequence[str]) -> Found:
         """The recurrence on uint8 [H, W, 3]."""
-        recurrence = Recurrence(self._config, tuple(queries))
-        while not recurrence.finished:
-            alive, proposals = recurrence.alive, self._proposals(image, recurrence)
-            kept = recurrence.take(self._scores(image, proposals, recurrence))
-        rows = [alive.index(i) for i in kept]
-        last = recurrence.steps[-1]
-        full = upsample_all(proposals[rows], size_of(image)) if rows else upsample_all(proposals, size_of(image))[:0]
-        return Found(kept, last.scores[rows], full, len(recurrence.steps))
+        config = self._config
+        canvas = PromptCanvas.from_image(image, config.prompts, config.gray_weights)
+        loop = recurrence(canvas, tuple(queries), Models(partial(self._propose, image), self._match), config)
+        masks = next(loop)
+        try:
+            while True:
+                masks = loop.send(torch.stack([self._classifier.preprocess(canvas.draw(mask)) for mask in masks]))
+        except StopIteration as end:
+            output: RecurrenceOutput = end.value
+        last, size = output.steps[-1], size_of(image)
+        proposals = [upsample(proposal, size) for proposal in torch.from_numpy(output.proposals)]
+        scores = last.scores[[last.queries.index(i) for i in output.kept]]
+        full = np.stack(proposals) if proposals else np.zeros((0, *size), np.float32)
+        return Found(output.kept, scores, full, len(output.steps))
 
-    def _proposals(self, image: RGBArray, recurrence: Recurrence) -> Tensor:
-        config, step = self._config, recurrence.step
-        texts = proposal_texts(config, [recurrence.queries[i] for i in recurrence.alive], step)
-        behind = _texts(self._f, [format_text(config.cam_template, text) for text in config.background])
-        features = _texts(self._f, texts)
+    def _propose(self, image: RGBArray, texts: list[str], background: list[str]) -> Tensor:
+        config = self._config
+        background_features, features = _texts(self._f, background), _texts(self._f, texts)
         [trunk] = self._trunk.trunk(self._trunk.preprocess(image, config.max_patches)[None])
-        cams = torch.stack([self._cam(trunk, features, behind, number) for number in range(len(texts))])
+        cams = torch.stack([self._cam(trunk, features, background_features, index) for index in range(len(texts))])
         if config.cam == "clip-es":
             total = trunk.attention + self._last_attention(trunk)
-            cams = spread(cams, doubly_normalized(total / (trunk.counted_blocks + 1)), trunk.grid, config.lambda_)
+            affinity_root = sinkhorn_normalize(total / (trunk.counted_blocks + 1))
+            cams = propagate(cams, affinity_root, trunk.grid, config.lambda_)
         return cams.reshape(-1, *trunk.grid)
 
-    def _cam(self, trunk: TrunkOutput, features: Tensor, behind: Tensor, number: int) -> Tensor:
+    def _cam(self, trunk: TrunkOutput, features: Tensor, background: Tensor, index: int) -> Tensor:
         """One query's CAM, float32 [P] in [0, 1]: a forward and a backward pass, two if the first gives nothing."""
         if self._config.mode == "referring":
-            features, number = features[number : number + 1], 0
-        cam = self._unnormalized_cam(trunk, torch.cat([features, behind]), number)
+            features, index = features[index : index + 1], 0
+        cam = self._unnormalized_cam(trunk, torch.cat([features, background]), index)
         if not cam.any():
-            cam = self._unnormalized_cam(trunk, features, number)
+            cam = self._unnormalized_cam(trunk, features, index)
         return min_max(cam[None])[0]
 
-    def _unnormalized_cam(self, trunk: TrunkOutput, texts: Tensor, number: int) -> Tensor:
+    def _unnormalized_cam(self, trunk: TrunkOutput, texts: Tensor, index: int) -> Tensor:
         visual, block = self._trunk.visual, self._trunk.blocks[-1]
         with torch.enable_grad():
             tokens = trunk.tokens.clone()[None]
@@ -88,7 +96,7 @@ class ReleasedOrder:
             middle = tokens + block.ls_1(block.attention(feature_map))
             output = middle + block.ls_2(block.mlp(block.ln_2(middle)))
             image = F.normalize(visual.ln_post(output)[0, 1:].mean(dim=0) @ visual.proj, dim=0)
-            score = (self._trunk.logit_scale * texts.clone() @ image).softmax(dim=0)[number]
+            score = (self._trunk.logit_scale * texts.clone() @ image).softmax(dim=0)[index]
             (gradient,) = torch.autograd.grad(score, feature_map)
         patches = feature_map.detach()[0, 1:]
         return F.relu(patches @ gradient[0, 1:].mean(dim=0))
@@ -101,21 +109,13 @@ class ReleasedOrder:
         attention: Tensor = weights[0, 1:, 1:]
         return attention
 
-    def _scores(self, image: RGBArray, proposals: Tensor, recurrence: Recurrence) -> Float32Array:
-        config = self._config
-        masks = [upsample(proposal, size_of(image)) > config.eta for proposal in proposals]
-        prompted = [draw_prompts(image, mask, config.prompts, config.gray_weights) for mask in masks]
-        rows = classifier_texts(config, recurrence.queries, recurrence.alive, recurrence.step)
-        logits = [self._logits(prompted, row) for row in rows]
-        matrix = ENSEMBLES[ensemble_name(config, recurrence.step)](torch.stack(logits, dim=1))
-        scores: Float32Array = matrix.diagonal().float().cpu().numpy()
-        return scores
-
-    def _logits(self, prompted: Sequence[RGBArray], texts: Sequence[str]) -> Tensor:
-        """Of every prompted image and text of one template, both encoded for it, float32 [n, n]."""
-        images = torch.stack([self._classifier.preprocess(image) for image in prompted])
-        features = torch.cat([self._encode(part) for part in images.split(1)])
-        return self._classifier.logit_scale * features @ _texts(self._g, texts).T
+    def _match(self, images: Tensor, rows: list[list[str]], ensemble: str) -> Tensor:
+        """P [n, n] of preprocessed images, uint8 [n, size, size, 3]; every template encodes them, and its texts."""
+        logits = []
+        for texts in rows:
+            features = torch.cat([self._encode(part) for part in images.split(1)])
+            logits.append(self._classifier.logit_scale * features @ _texts(self._g, texts).T)
+        return ENSEMBLES[ensemble](torch.stack(logits, dim=1))
 
     @torch.no_grad()
     def _encode(self, images: Tensor) -> Tensor:

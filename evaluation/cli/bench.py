@@ -55,7 +55,7 @@ def bench_command(
     Stages are those of one process, one after the other; the whole engine has decoding and refinement beside the model.
     """
     with one_line_errors():
-        from car_core.models.device_names import check_device_name
+        from car_core.models.names import check_device_name
         from evaluation.request.checks import check_out
 
         check_out(out)

@@ -92,7 +92,7 @@ def _check_golden(run: Path, golden: Path | None, *, update: bool, tolerance: fl
 
 def _check_reference(path: Path, weights: Mapping[str, str | None], settings: list[str], device: str) -> None:
     with one_line_errors():
-        from car_core.models.device_names import check_device_name
+        from car_core.models.names import check_device_name
         from evaluation.request.benchmark import parse_settings
         from evaluation.request.checks import check_weights
 

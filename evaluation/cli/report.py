@@ -43,7 +43,7 @@ def report_command(
     options of data of your own, there is none.
     """
     with one_line_errors():
-        from car_core.models.device_names import check_device_name
+        from car_core.models.names import check_device_name
         from evaluation.request.user_data import resolve_places
         from results import RunDirectory, StoreError, is_suite, run_paths
 

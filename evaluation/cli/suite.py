@@ -51,7 +51,7 @@ def suite_command(
     Exit status as for eval. The same command goes on with what is finished.
     """
     with one_line_errors():
-        from car_core.models.device_names import check_device_name
+        from car_core.models.names import check_device_name
         from evaluation.request.checks import check_limit, check_weights
         from evaluation.suites.definitions import load_suite
 

@@ -17,11 +17,11 @@ from typing import TypeAlias
 
 import torch
 
-from car_core.engine.stage_cache import StageMemory
+from car_core.engine.refinement import CoarseSegmentation, RefineRequest, RefineResult, refine_masks
+from car_core.engine.stage_cache import StageCache
 from car_core.images import size_of
-from car_core.refine.crf import Inferences
+from car_core.refine.crf import KernelCache
 from car_core.segmentation import Segmentation
-from car_core.unrefined import Refined, RefineTask, Unrefined, refined
 from dataset_adapters import LabelSpace, Sample
 from evaluation.engines.decoding import described
 from evaluation.engines.processes import Processes
@@ -30,8 +30,8 @@ from evaluation.tasks.segmenter import Segmenter, Unrefining, segment_samples, u
 STAGE = "refinement"
 """Stands in the error of a sample whose process was lost."""
 
-Tasks: TypeAlias = tuple[RefineTask, ...]
-Answer: TypeAlias = list[Refined] | str  # or the error it ended with
+Tasks: TypeAlias = tuple[RefineRequest, ...]
+Answer: TypeAlias = list[RefineResult] | str  # or the error it ended with
 
 
 class RefinementError(Exception):
@@ -40,7 +40,7 @@ class RefinementError(Exception):
 
 @dataclass(frozen=True)
 class _Asked:
-    """Tasks that a process works on or has answered, as a `StageMemory` keeps them."""
+    """Tasks that a process works on or has answered, as a `StageCache` keeps them."""
 
     tasks: Tasks
     answer: Future[Answer]
@@ -61,7 +61,7 @@ class _Asked:
 class Coming:
     """A segmentation to come, of an image whose refinement will be answered. recalled: or was, for another run."""
 
-    unrefined: Unrefined
+    unrefined: CoarseSegmentation
     answer: Future[Answer]
     recalled: bool = False
 
@@ -124,16 +124,18 @@ class Refiner:
         if self._processes is None or not isinstance(segmenter, Unrefining):
             return [There(found) for found in segment_samples(samples, segmenter, label_space, trace=trace)]
         unrefined = unrefined_samples(samples, segmenter, label_space, trace=trace)
-        memory = getattr(segmenter, "memory", None)
+        memory = getattr(segmenter, "cache", None)
         return [self._coming(each, self._processes, memory) for each in unrefined]
 
-    def _coming(self, unrefined: Unrefined, processes: Processes[Tasks, Answer], memory: StageMemory | None) -> Coming:
+    def _coming(
+        self, unrefined: CoarseSegmentation, processes: Processes[Tasks, Answer], memory: StageCache | None
+    ) -> Coming:
         """memory: of runs that share this refiner; what failed for one is tried again for the next."""
-        tasks = unrefined.tasks
+        tasks = unrefined.requests
         if memory is None:
             return Coming(unrefined, processes.submit(tasks))
         before, inputs = memory.computed[STAGE], tuple(item for task in tasks for item in task.inputs)
-        asked = memory.recall(STAGE, inputs, lambda: _Asked(tasks, processes.submit(tasks)))
+        asked = memory.get_or_compute(STAGE, inputs, lambda: _Asked(tasks, processes.submit(tasks)))
         if asked.has_failed:
             return Coming(unrefined, processes.submit(tasks))
         return Coming(unrefined, asked.answer, recalled=memory.computed[STAGE] == before)
@@ -169,12 +171,12 @@ def default_workers() -> int:
 
 
 # Of the refining process that this is.
-_inferences = Inferences()
+_kernels = KernelCache()
 
 
 def _do(tasks: Tasks) -> Answer:
     torch.set_num_threads(1)  # the thread pool of the process that this one was forked from has no threads here
     try:
-        return [refined(task, _inferences) for task in tasks]
+        return [refine_masks(task, _kernels) for task in tasks]
     except Exception as error:  # whatever it is, it is the sample's
         return described(error)

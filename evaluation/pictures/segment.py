@@ -8,7 +8,7 @@ from typing import Any
 
 from car_core import CaR, CaRConfig
 from car_core.config import Mode, Profile
-from car_core.models.weights_names import MINIATURE
+from car_core.models.names import MINIATURE
 from dataset_adapters.formats.images import read_image
 from evaluation.pictures.image_files import Found
 from evaluation.request.benchmark import Source

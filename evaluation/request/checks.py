@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from car_core.config import CaRConfig, Mode, Profile
-from car_core.models.device_names import check_device_name
-from car_core.models.weights_names import MINIATURE, random_seed, weights_file
+from car_core.models.names import MINIATURE, check_device_name, random_seed, weights_file
 from car_core.queries import check_texts, require_any
 from dataset_adapters import DatasetError
 from dataset_adapters.base.sample import Adapter, SourceAbsentError, SourcedAdapter, configured, find_sources

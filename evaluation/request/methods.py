@@ -9,7 +9,7 @@ from typing import Any
 from car_core import CaR, CaRConfig, ConfigError
 from car_core.baselines import BASELINES, load_baseline
 from car_core.config import Config, Precision, Profile
-from car_core.models.weights_names import ROLES
+from car_core.models.names import ROLES
 from evaluation.request.benchmark import ALL, CAR, Benchmark, BenchmarkError, Source, resolve_config
 from evaluation.tasks.segmenter import ConfiguredSegmenter
 from support.text import unknown_name
@@ -67,7 +67,14 @@ class Method:
 METHODS: Mapping[str, Method] = {
     CAR: Method(CAR, CaRConfig, ROLES, frozenset({"semantic", "referring", "generalized", "video"})),
     **{
-        name: Method(name, baseline.config, ("proposal",), frozenset({"semantic"}), baseline.asks, baseline.load_asked)
+        name: Method(
+            name,
+            baseline.config,
+            ("proposal",),
+            frozenset({"semantic"}),
+            baseline.extra_model_settings,
+            baseline.load_extra_model,
+        )
         for name, baseline in BASELINES.items()
     },
 }

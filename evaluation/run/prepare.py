@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from car_core import CaR, CaRConfig
 from car_core.config import Config, Precision, Profile
-from car_core.engine.stage_cache import StageMemory
+from car_core.engine.stage_cache import StageCache
 from dataset_adapters import Dataset, DatasetError, load
 from dataset_adapters.base.sample import NameSet, find_sources
 from dataset_adapters.formats.images import max_pixels, set_max_pixels
@@ -138,8 +138,8 @@ def prepare(options: RunOptions, *, make_car: CarMaker = CaR.from_config) -> Pre
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
     selected = _selected(dataset, options)
-    if isinstance(car, CaR) and car.memory is None and selected.shared_images:
-        car.memory = StageMemory(_AT_HAND)
+    if isinstance(car, CaR) and car.cache is None and selected.shared_images:
+        car.cache = StageCache(_AT_HAND)
     return Prepared(options, benchmark, inputs, protocol, dataset, selected, car, sources)
 
 

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from car_core import CaR, CaRConfig
-from car_core.car import BUILT_IN
+from car_core.car import MODEL_FIELDS
 from car_core.config import Precision
-from car_core.engine.stage_cache import StageMemory
+from car_core.engine.stage_cache import StageCache
 from car_core.models.weights import load_clip
 from dataset_adapters.base.sample import find_sources
 from evaluation.analysis.previews import previews
@@ -277,20 +277,20 @@ class Models:
     def __init__(self) -> None:
         self.remember = True
         self._load = functools.cache(load_clip)
-        self._memory = StageMemory()  # one for all, so that it is bounded
+        self._memory = StageCache()  # one for all, so that it is bounded
         self._made: dict[Hashable, CaR] = {}
 
     def make(self, config: CaRConfig, *, weights: Mapping[str, str], device: str, precision: Precision) -> CaR:
         """As `CaR.from_config` does."""
-        key = (tuple(weights.items()), device, precision, *(getattr(config, name) for name in BUILT_IN))
+        key = (tuple(weights.items()), device, precision, *(getattr(config, name) for name in MODEL_FIELDS))
         if key not in self._made:
             self._made[key] = CaR.from_config(
                 config, weights=weights, device=device, load=self._load, precision=precision
             )
-            self._made[key].memory = self._memory
+            self._made[key].cache = self._memory
         car = self._made[key].with_config(config)
         if not self.remember:
-            car.memory = None
+            car.cache = None
         return car
 
 

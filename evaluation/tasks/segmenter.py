@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from car_core.config import Config
+from car_core.engine.refinement import CoarseSegmentation
 from car_core.models.weights import WeightsRecord
 from car_core.segmentation import Segmentation
-from car_core.unrefined import Unrefined
 from dataset_adapters import LabelSpace, Sample
 
 
@@ -52,15 +52,15 @@ def smaller_passes(segmenter: object) -> tuple[str, ...]:
 class Unrefining(Protocol):
     """A segmenter whose refinement can be done apart from its models: CaR."""
 
-    def unrefined_batch(
+    def segment_coarse_batch(
         self, images: Sequence[Any], queries_per_image: Sequence[Sequence[str]], *, trace: bool = False
-    ) -> list[Unrefined]:
+    ) -> list[CoarseSegmentation]:
         """`Segmenter.segment_batch` up to the refinement."""
         ...
 
-    def unrefined_two_pass_batch(
+    def segment_coarse_two_pass_batch(
         self, images: Sequence[Any], things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
-    ) -> list[Unrefined]:
+    ) -> list[CoarseSegmentation]:
         """`Segmenter.segment_two_pass_batch` up to the refinement."""
         ...
 
@@ -81,9 +81,9 @@ def segment_samples(
 
 def unrefined_samples(
     samples: Sequence[Sample], segmenter: Unrefining, label_space: LabelSpace, *, trace: bool = False
-) -> list[Unrefined]:
+) -> list[CoarseSegmentation]:
     """`segment_samples` up to the refinement."""
     images = [sample.image for sample in samples]
     if label_space.stuff:
-        return segmenter.unrefined_two_pass_batch(images, label_space.things, label_space.stuff, trace=trace)
-    return segmenter.unrefined_batch(images, [sample.queries for sample in samples], trace=trace)
+        return segmenter.segment_coarse_two_pass_batch(images, label_space.things, label_space.stuff, trace=trace)
+    return segmenter.segment_coarse_batch(images, [sample.queries for sample in samples], trace=trace)

@@ -13,8 +13,8 @@ from scipy import ndimage
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig
-from car_core.models.clip import ProposalTower
-from car_core.proposal.affinity import box_mask, doubly_normalized, spread
+from car_core.proposal.affinity import box_mask, propagate, sinkhorn_normalize
+from car_core.proposal.trunk import ProposalTower
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -34,7 +34,7 @@ def random_attention(patches: int, seed: int) -> torch.Tensor:
 @pytest.mark.parametrize("patches", [1, 2, 12, 35])
 def test_affinity_equals_the_literal_loop(patches: int) -> None:
     attention = random_attention(patches, patches)
-    matrix = doubly_normalized(attention)
+    matrix = sinkhorn_normalize(attention)
     np.testing.assert_allclose((matrix @ matrix).numpy(), affinity_of(attention.double().numpy()), rtol=0, atol=1e-6)
     np.testing.assert_array_equal(matrix, matrix.T)
 
@@ -49,7 +49,7 @@ def test_spread_equals_boxed_columns_of_the_affinity(height: int, width: int, la
     attention = random_attention(height * width, 3)
     affinity = affinity_of(attention.double().numpy())
     cams = np.stack([random_cam(height, width, seed) for seed in range(5)])
-    found = spread(torch.from_numpy(cams).flatten(1), doubly_normalized(attention), (height, width), lambda_)
+    found = propagate(torch.from_numpy(cams).flatten(1), sinkhorn_normalize(attention), (height, width), lambda_)
     for cam, proposal in zip(cams, found, strict=True):
         expected = spread_cam(cam.ravel().astype(np.float64), affinity, (height, width), lambda_)
         np.testing.assert_allclose(proposal.numpy(), expected, rtol=0, atol=5e-6)
@@ -71,12 +71,12 @@ def test_attention_is_the_mean_of_the_last_eight_blocks(config: dict[str, Any], 
     model, image = tiny_clip(3, **config), photo(*size)
     car = CaR(CaRConfig(positional_half=False), proposal_clip=model, classifier_clip=model)
     literal = trunk_of(in_double(model), image, positional_half=False)
-    [job] = car._start([image], [["cat"]])
-    assert job.encoded.grid == literal.grid
-    assert job.encoded.affinity is not None
+    [encoded] = car._proposal.encode([image], [{}])
+    assert encoded.grid == literal.grid
+    assert encoded.affinity_root is not None
     normed = model.visual.transformer.resblocks[-1].ln_1(literal.tokens.float())
-    np.testing.assert_allclose(normed[1:], job.encoded.last.feature_map, atol=1e-4)
-    affinity = (job.encoded.affinity @ job.encoded.affinity).numpy()
+    np.testing.assert_allclose(normed[1:], encoded.last.feature_map, atol=1e-4)
+    affinity = (encoded.affinity_root @ encoded.affinity_root).numpy()
     np.testing.assert_allclose(affinity, affinity_of(literal.attention.numpy()), rtol=0, atol=1e-6)
 
 
@@ -88,7 +88,7 @@ def test_box_equals_bounding_rectangles_of_connected_parts(seed: int, lambda_: f
     np.testing.assert_array_equal(box_mask(cam, lambda_), box_of(cam, lambda_))
 
 
-def test_box_joins_diagonal_neighbours() -> None:
+def test_box_joins_diagonal_neighbors() -> None:
     """8-connected: one rectangle around the diagonal, not three single patches."""
     cam = np.zeros((6, 6), np.float32)
     cam[[1, 2, 3], [1, 2, 3]] = 1
@@ -118,14 +118,14 @@ def test_peak_at_the_far_border_has_no_box(place: tuple[int, int]) -> None:
     cam = np.zeros((4, 5), np.float32)
     cam[place] = 1
     assert not box_mask(cam, 0.4).any()
-    proposal = spread(torch.from_numpy(cam).reshape(1, -1), doubly_normalized(random_attention(20, 0)), (4, 5), 0.4)
+    proposal = propagate(torch.from_numpy(cam).reshape(1, -1), sinkhorn_normalize(random_attention(20, 0)), (4, 5), 0.4)
     assert torch.equal(proposal, torch.zeros(1, 20))
 
 
 @pytest.mark.parametrize("lambda_", [0.0, 0.4, 1.0])
 def test_all_zero_cam_has_no_box(lambda_: float) -> None:
     assert not box_mask(np.zeros((4, 5), np.float32), lambda_).any()
-    proposal = spread(torch.zeros(2, 20), doubly_normalized(random_attention(20, 0)), (4, 5), lambda_)
+    proposal = propagate(torch.zeros(2, 20), sinkhorn_normalize(random_attention(20, 0)), (4, 5), lambda_)
     assert torch.equal(proposal, torch.zeros(2, 20))
 
 

@@ -120,7 +120,7 @@ def test_patch_features_equal_the_literal_attention(method: str) -> None:
         torch.testing.assert_close(features.double(), expected, rtol=0, atol=2e-5)
 
 
-def test_methods_differ_and_naclip_without_neighbours_is_another() -> None:
+def test_methods_differ_and_naclip_without_neighbors_is_another() -> None:
     pixels = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     found = [segmenter(method).patch_features(pixels)[0] for method in ATTENTION]
     found.append(segmenter("naclip", gaussian_std=0.01).patch_features(pixels)[0])

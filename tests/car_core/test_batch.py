@@ -9,7 +9,7 @@ import pytest
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, Segmentation
-from car_core.engine.batching import Passes
+from car_core.engine.batching import MicroBatcher
 
 WORDS = ["cat", "a red car", "dog", "blue sky", "old bicycle", "grass", "a tall tree"]
 # Image sizes and the number of queries of each.
@@ -42,20 +42,24 @@ def assert_equal(found: Segmentation, expected: Segmentation) -> None:
         np.testing.assert_array_equal(found.merged_mask, expected.merged_mask)
 
 
-PASSES = {"alone": Passes(16, shared=False), "alone, small": Passes(3, shared=False), "shared": Passes(4, shared=True)}
+BATCHERS = {
+    "alone": MicroBatcher(16, shared=False),
+    "alone, small": MicroBatcher(3, shared=False),
+    "shared": MicroBatcher(4, shared=True),
+}
 
 
-@pytest.mark.parametrize("passes", PASSES.values(), ids=PASSES)
+@pytest.mark.parametrize("batcher", BATCHERS.values(), ids=BATCHERS)
 @pytest.mark.parametrize("mode", ["semantic", "referring"])
 @pytest.mark.parametrize("profile", ["released", "paper"])
-def test_batched_equals_one_by_one(profile: Any, mode: Any, passes: Passes) -> None:
+def test_batched_equals_one_by_one(profile: Any, mode: Any, batcher: MicroBatcher) -> None:
     """Images of other sizes, with other numbers of queries, that end after other numbers of steps."""
     images = [photo(*size, seed) for seed, (size, _) in enumerate(BATCH)]
     queries = [[WORDS[(seed + i) % 7] for i in range(n)] for seed, (_, n) in enumerate(BATCH)]
     alone_car, batch_car = car(profile=profile, mode=mode), car(profile=profile, mode=mode)
-    alone_car._proposal.passes = passes
+    alone_car._proposal.batcher = batcher
     alone = [alone_car.segment(image, texts, trace=True) for image, texts in zip(images, queries, strict=True)]
-    batch_car.classifier_passes = batch_car._proposal.passes = passes
+    batch_car.classifier_batcher = batch_car._proposal.batcher = batcher
     together = batch_car.segment_batch(images, queries, trace=True)
     backwards = batch_car.segment_batch(images[::-1], queries[::-1], trace=True)[::-1]
     if profile == "paper" or mode == "referring":
@@ -65,13 +69,13 @@ def test_batched_equals_one_by_one(profile: Any, mode: Any, passes: Passes) -> N
         assert_equal(again, expected)
 
 
-@pytest.mark.parametrize("passes", PASSES.values(), ids=PASSES)
-def test_order_and_neighbours_do_not_change_a_bit(passes: Passes) -> None:
+@pytest.mark.parametrize("batcher", BATCHERS.values(), ids=BATCHERS)
+def test_order_and_neighbors_do_not_change_a_bit(batcher: MicroBatcher) -> None:
     """At one pass size, an image's numbers are the same bits in any batch."""
 
     def segment(numbers: list[int]) -> list[Segmentation]:
         fresh = car()
-        fresh.classifier_passes = fresh._proposal.passes = passes
+        fresh.classifier_batcher = fresh._proposal.batcher = batcher
         return fresh.segment_batch([images[i] for i in numbers], [queries[i] for i in numbers], trace=True)
 
     images = [photo(52, 76, seed) for seed in range(3)]

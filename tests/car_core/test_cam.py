@@ -22,7 +22,7 @@ from literal_car import (
 from tiny_clip import photo, tiny_clip
 from torch import Tensor
 
-from car_core.proposal.cam import grad_cams, patch_mean_gradients, text_activations, unnormalized_cams
+from car_core.proposal.cam import grad_cams, patch_mean_gradients, text_patch_scores, unnormalized_cams
 from car_core.proposal.gradient import LastBlock, last_block
 
 TEXTS = ["cat", "a red car", "dog", "blue sky", "old bicycle", "grass", "water", "street"]
@@ -53,9 +53,9 @@ def state_of(model: Any, size: tuple[int, int], seed: int = 0) -> tuple[LastBloc
     return state, trunk.tokens.detach(), texts
 
 
-def cams_of(state: LastBlock, texts: Tensor, scale: float, n_queries: int = N_QUERIES, **rivals: bool) -> Tensor:
+def cams_of(state: LastBlock, texts: Tensor, scale: float, n_queries: int = N_QUERIES, **options: bool) -> Tensor:
     logits = scale * texts @ state.image_feature
-    return grad_cams(texts, logits, n_queries, partial(text_activations, state, logit_scale=scale), **rivals)
+    return grad_cams(texts, logits, n_queries, partial(text_patch_scores, state, logit_scale=scale), **options)
 
 
 def as_they_are(activations: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ def test_unnormalized_cam_equals_autograd(name: str, size: tuple[int, int], doub
     state, tokens, texts = state_of(model, size)
     scale = float(model.logit_scale.exp())
     logits = scale * texts @ state.image_feature
-    found = unnormalized_cams(texts, logits, N_QUERIES, partial(text_activations, state, logit_scale=scale))
+    found = unnormalized_cams(texts, logits, N_QUERIES, partial(text_patch_scores, state, logit_scale=scale))
     for c in range(N_QUERIES):
         weights, feature_map = gradient_weights(model, tokens, texts, c)
         expected = torch.relu(feature_map @ weights)
@@ -228,7 +228,7 @@ def test_without_rivals_each_query_faces_the_background_alone(size: tuple[int, i
     model = tower("ViT/14")
     state, tokens, texts = state_of(model, size)
     scale = float(model.logit_scale.exp())
-    found = cams_of(state, texts, scale, rivals=False)
+    found = cams_of(state, texts, scale, queries_compete=False)
     exact = in_double(model)
     for c in range(N_QUERIES):
         alone = cam_of(exact, tokens.double(), texts[c : c + 1].double(), texts[N_QUERIES:].double(), 0)
@@ -238,7 +238,7 @@ def test_without_rivals_each_query_faces_the_background_alone(size: tuple[int, i
 
 def test_without_rivals_equals_one_query_at_a_time() -> None:
     activations, logits = suppressed()
-    found = grad_cams(activations, logits, 2, as_they_are, rivals=False)
+    found = grad_cams(activations, logits, 2, as_they_are, queries_compete=False)
     for c in (0, 1):
         np.testing.assert_array_equal(found[c], grad_cams(activations[[c, 2]], logits[[c, 2]], 1, as_they_are)[0])
 
@@ -254,5 +254,5 @@ def test_single_patch() -> None:
 def test_adding_a_text_leaves_the_activations_of_others() -> None:
     """What makes later steps free: a_j does not depend on the texts beside it."""
     state, _, texts = state_of(tower("ViT/16"), (50, 70))
-    every, some = text_activations(state, texts, 30.0), text_activations(state, texts[2:4], 30.0)
+    every, some = text_patch_scores(state, texts, 30.0), text_patch_scores(state, texts[2:4], 30.0)
     assert_close_to_largest(some, every[2:4], 1e-6)

@@ -19,8 +19,10 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Norma
 
 from car_core import CaR, CaRConfig, Segmentation
 from car_core.classifier.similarity import similarity_matrix
-from car_core.engine.batching import Passes, images_on_a_cpu
-from car_core.models.clip import ClassifierTower, TextEncoder, open_clip
+from car_core.classifier.tower import ClassifierTower
+from car_core.engine.batching import MicroBatcher, cpu_batch_size
+from car_core.models.clip import open_clip
+from car_core.models.text_encoder import TextEncoder
 
 QUERIES = ["cat", "a red car", "dog", "blue sky"]
 TOWERS: dict[str, dict[str, Any]] = {
@@ -117,7 +119,7 @@ def test_feature_does_not_depend_on_the_images_beside_it(size: int, shared: bool
     """Bit for bit where it must not: other samples' images, and the place in a shared pass."""
     tower = ClassifierTower(tiny_clip(4), feature="last_block")
     images = torch.stack([tower.preprocess(photo(60, 80, seed)) for seed in range(7)])
-    passes = Passes(size, shared=shared)
+    passes = MicroBatcher(size, shared=shared)
     whole = [torch.stack(rows) for rows in passes.encode(tower.encode, images.split([3, 4]))]
     assert [part.shape for part in whole] == [(3, 32), (4, 32)]
     for part, others in zip(whole, images.split([3, 4]), strict=True):
@@ -145,7 +147,7 @@ def test_passes_shrink_until_they_fit(shared: bool) -> None:
     """And stay small; the features are those of any other size."""
     tower = ClassifierTower(tiny_clip(4), feature="last_block")
     images = torch.stack([tower.preprocess(photo(60, 80, seed)) for seed in range(7)])
-    device, passes = SmallDevice(tower, 3), Passes(16, shared=shared)
+    device, passes = SmallDevice(tower, 3), MicroBatcher(16, shared=shared)
     found = torch.stack(passes.encode(device, [images])[0])
     torch.testing.assert_close(found, tower.encode(images), rtol=0, atol=1e-6)
     assert passes.size == 2
@@ -191,7 +193,7 @@ def test_text_features_are_unit_and_cached() -> None:
 
 def test_text_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The least recently used text goes first; a call with more texts than fit is still answered."""
-    monkeypatch.setattr("car_core.models.clip.TEXT_CACHE_SIZE", 3)
+    monkeypatch.setattr("car_core.models.text_encoder.TEXT_CACHE_SIZE", 3)
     model = tiny_clip(4)
     with counted_texts(model) as count:
         encoder = TextEncoder(model, role="g")
@@ -265,7 +267,7 @@ def test_images_of_equal_patch_grid_share_passes_of_the_trunk() -> None:
     """Where passes are shared: two of 4 x 4 patches and one padded, one of 3 x 3 padded."""
     f, g = tiny_clip(4), tiny_clip(6, patch=14, image_size=56, layers=3)
     car = CaR(CaRConfig(theta=0.2, background=("sky",), crf=None), proposal_clip=f, classifier_clip=g)
-    car._proposal.passes = Passes(2, shared=True)
+    car._proposal.batcher = MicroBatcher(2, shared=True)
     sizes = []
     handle = f.visual.conv1.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape)))
     images = [photo(50, 60), photo(40, 40, 1), photo(64, 49, 2), photo(64, 64, 3)]
@@ -278,7 +280,7 @@ def test_images_of_equal_patch_grid_share_passes_of_the_trunk() -> None:
 def test_a_cpu_encodes_few_large_images_at_once() -> None:
     """By the hidden layer of an image: 17 MB of ViT-L/14's and ViT-B/16's, never more than 16 images, at least one."""
     vit_l, vit_b = 257 * 4096 * 4, 197 * 3072 * 4
-    assert [images_on_a_cpu(size) for size in (1, vit_b, vit_l, 10**9)] == [16, 7, 4, 1]
+    assert [cpu_batch_size(size) for size in (1, vit_b, vit_l, 10**9)] == [16, 7, 4, 1]
     assert ClassifierTower(tiny_clip(4), feature="last_block").activation_bytes == 17 * 256 * 4
 
 
@@ -288,7 +290,7 @@ def test_shared_passes_are_filled_across_images(shared: bool) -> None:
     f, g = tiny_clip(4), tiny_clip(6, patch=14, image_size=56, layers=3)
     config = CaRConfig(recurrence="once", background=("sky",), crf=None)
     car = CaR(config, proposal_clip=f, classifier_clip=g)
-    car.classifier_passes = Passes(2, shared=shared)
+    car.classifier_batcher = MicroBatcher(2, shared=shared)
     images, queries = [photo(50, 60), photo(40, 40, 1), photo(20, 70, 2)], [QUERIES, QUERIES[:2], QUERIES[1:]]
     with counted_images(g) as encoded:
         results = car.segment_batch(images, queries, trace=True)

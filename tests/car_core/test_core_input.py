@@ -11,7 +11,9 @@ from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ImageError, QueryError
 from car_core.car import as_rgb
-from car_core.models.clip import SimpleTokenizer, TextEncoder, least_tokens, open_clip, proposal_size
+from car_core.models.clip import SimpleTokenizer, open_clip
+from car_core.models.text_encoder import TextEncoder, least_tokens
+from car_core.proposal.trunk import proposal_size
 
 
 @pytest.fixture(scope="module")
@@ -261,10 +263,10 @@ def test_very_large_image() -> None:
     model = tiny_clip(5, layers=2, logit_scale=10.0)
     car = CaR(config, proposal_clip=model, classifier_clip=model)
     image = np.tile(photo(500, 750), (8, 8, 1))
-    [job] = car._start([image], [["cat"]])
-    assert job.encoded.grid[0] * job.encoded.grid[1] <= 1500
-    assert job.encoded.affinity is not None
-    assert max(job.encoded.affinity.shape) <= 1500
+    [encoded] = car._proposal.encode([image], [{}])
+    assert encoded.grid[0] * encoded.grid[1] <= 1500
+    assert encoded.affinity_root is not None
+    assert max(encoded.affinity_root.shape) <= 1500
     result = car.segment(image, ["cat"])
     assert result.masks.shape == (1, 4000, 6000)
     assert result.label_map.shape == (4000, 6000)
@@ -310,7 +312,7 @@ def test_grid_that_does_not_fit_is_shrunk() -> None:
 
 @pytest.mark.parametrize("position", [0, 2])
 def test_batch_names_the_position_before_any_work(car: CaR, position: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CaR, "_start", lambda *_, **__: pytest.fail("work has begun"))
+    monkeypatch.setattr(CaR, "_encode", lambda *_, **__: pytest.fail("work has begun"))
     images: list[Any] = [photo(20, 20)] * 3
     queries: list[Any] = [["cat"], ["dog"], ["car"]]
     with pytest.raises(QueryError, match=f"image {position}: .*blank"):

@@ -17,7 +17,7 @@ from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, CRFConfig
 from car_core.refine import lattice
-from car_core.refine.crf import CRF_IMAGES, IMPLEMENTATIONS, Inferences, by_pydensecrf, label_probabilities, refine
+from car_core.refine.crf import CRF_IMAGES, IMPLEMENTATIONS, KernelCache, by_pydensecrf, crf_masks, label_probabilities
 from dataset_adapters import embedded_root
 
 FloatArray = npt.NDArray[np.float32]
@@ -71,7 +71,7 @@ def by_hand(image: npt.NDArray[np.uint8], proposals: FloatArray, config: CRFConf
 @pytest.mark.parametrize(("height", "width"), [(40, 56), (57, 31)])
 def test_refine_equals_pydensecrf_by_hand(config: CRFConfig, n: int, crf_image: str, height: int, width: int) -> None:
     image, proposals = photo(height, width, n), soft_maps(n, height, width)
-    found = refine(image, proposals, config, crf_image)
+    found = crf_masks(image, proposals, config, crf_image)
     assert found.dtype == np.bool_
     np.testing.assert_array_equal(found, by_hand(image, proposals, config, crf_image))
 
@@ -79,7 +79,7 @@ def test_refine_equals_pydensecrf_by_hand(config: CRFConfig, n: int, crf_image: 
 def test_images_of_the_crf_lead_to_other_masks() -> None:
     """Else the tests above could not tell them apart. (RGB and BGR alone give the same kernel.)"""
     image, proposals = photo(60, 70, 3), soft_maps(3, 60, 70)
-    rgb, bgr = (refine(image, proposals, CRFConfig(), name) for name in ("rgb", "bgr_minus_mean"))
+    rgb, bgr = (crf_masks(image, proposals, CRFConfig(), name) for name in ("rgb", "bgr_minus_mean"))
     assert (rgb != bgr).any()
 
 
@@ -116,7 +116,7 @@ def test_probabilities_are_not_renormalized() -> None:
 
 def test_without_crf_each_pixel_takes_the_likeliest() -> None:
     image, proposals = photo(20, 30), soft_maps(3, 20, 30)
-    found = refine(image, proposals, None, "rgb")
+    found = crf_masks(image, proposals, None, "rgb")
     for y in range(20):
         for x in range(30):
             values = [1 - max(proposals[:, y, x]), *proposals[:, y, x]]
@@ -127,7 +127,7 @@ def test_without_crf_each_pixel_takes_the_likeliest() -> None:
 @pytest.mark.parametrize("config", [None, CRFConfig()], ids=["no CRF", "CRF"])
 @pytest.mark.parametrize("n", [1, 4])
 def test_background_everywhere_keeps_its_shape(config: CRFConfig | None, n: int) -> None:
-    found = refine(photo(20, 30), np.zeros((n, 20, 30), np.float32), config, "rgb")
+    found = crf_masks(photo(20, 30), np.zeros((n, 20, 30), np.float32), config, "rgb")
     assert found.shape == (n, 20, 30)
     assert not found.any()
 
@@ -140,7 +140,7 @@ def test_masks_keep_the_position_of_their_query(config: CRFConfig | None, empty:
     for i in range(3):
         if i not in empty:
             proposals[i, 3:27, 12 * i + 1 : 12 * i + 11] = 0.95
-    found = refine(np.full((30, 36, 3), 128, np.uint8), proposals, config, "bgr_minus_mean")
+    found = crf_masks(np.full((30, 36, 3), 128, np.uint8), proposals, config, "bgr_minus_mean")
     for i in range(3):
         assert found[i].any() == (i not in empty)
         if found[i].any():
@@ -150,7 +150,7 @@ def test_masks_keep_the_position_of_their_query(config: CRFConfig | None, empty:
 
 
 def test_single_pixel_image() -> None:
-    found = refine(np.zeros((1, 1, 3), np.uint8), np.full((2, 1, 1), 0.9, np.float32), CRFConfig(), "rgb")
+    found = crf_masks(np.zeros((1, 1, 3), np.uint8), np.full((2, 1, 1), 0.9, np.float32), CRFConfig(), "rgb")
     assert found.shape == (2, 1, 1)
     assert found.sum() <= 1
 
@@ -220,7 +220,7 @@ def test_the_lattice_in_torch_agrees_with_pydensecrf(crf_image: str) -> None:
         seen = CRF_IMAGES[crf_image](image)
         probabilities = label_probabilities(soft_maps(3, *image.shape[:2]), 1.0)
         expected = by_pydensecrf(seen, 4, CRFConfig())(probabilities)
-        infer = lattice.MeanField.of(seen, CRFConfig())
+        infer = lattice.MeanField.for_image(seen, CRFConfig())
         found = infer(probabilities)
         assert (expected != probabilities.argmax(0)).mean() > 0.01  # the CRF does something here
         assert (found == expected).mean() > 0.995
@@ -232,7 +232,7 @@ def test_the_lattice_filter_is_near_an_exact_gaussian() -> None:
     points = torch.rand(400, 2, generator=torch.Generator().manual_seed(0)) * 12
     values = torch.sin(points[:, :1] / 3) + points[:, 1:] / 12
     kernel = torch.exp(-0.5 * torch.cdist(points, points) ** 2)
-    made = lattice.Lattice.of(points)
+    made = lattice.Lattice.from_points(points)
     found = made.filter(values) / made.filter(torch.ones(400, 1))
     torch.testing.assert_close(found, kernel @ values / kernel.sum(1, keepdim=True), rtol=0, atol=0.05)
     torch.testing.assert_close(made.weights.sum(1), torch.ones(400), rtol=0, atol=1e-5)
@@ -245,13 +245,13 @@ def test_the_lattice_filter_is_near_an_exact_gaussian() -> None:
 def test_small_images_have_a_lattice_too(size: tuple[int, int]) -> None:
     image = photo(*size)
     proposals = np.linspace(0, 1, 2 * size[0] * size[1], dtype=np.float32).reshape(2, *size)
-    masks = [refine(image, proposals, CRFConfig(implementation=name), "rgb") for name in ("pydensecrf", "torch")]
+    masks = [crf_masks(image, proposals, CRFConfig(implementation=name), "rgb") for name in ("pydensecrf", "torch")]
     np.testing.assert_array_equal(*masks)
 
 
 def test_a_lattice_too_fine_to_number_is_refused() -> None:
     with pytest.raises(ValueError, match="crf: expected kernels wide enough"):
-        lattice.Lattice.of(torch.tensor([[0.0] * 5, [1e5] * 5]))
+        lattice.Lattice.from_points(torch.tensor([[0.0] * 5, [1e5] * 5]))
 
 
 @pytest.mark.parametrize("implementation", ["pydensecrf", "torch"])
@@ -264,7 +264,7 @@ def test_an_inference_used_again_gives_the_same_bits(implementation: Any, monkey
     usual = CRFConfig(implementation=implementation)
     blurred = CRFConfig(implementation=implementation, bilateral_sxy=20)
     one, two, maps = photo(40, 56), photo(40, 56, 3), soft_maps(6, 40, 56)
-    inferences = Inferences()
+    kernels = KernelCache()
     tasks = [
         (one, maps[:1], usual, "rgb"),
         (one, maps[1:2], usual, "rgb"),
@@ -276,18 +276,18 @@ def test_an_inference_used_again_gives_the_same_bits(implementation: Any, monkey
         (two, maps[1:4], blurred, "bgr_minus_mean"),
         (two, maps[3:6], blurred, "bgr_minus_mean"),
     ]
-    found = [refine(*task, inferences=inferences) for task in tasks]
+    found = [crf_masks(*task, kernels=kernels) for task in tasks]
     assert len(made) == 5
     for own, task in zip(found, tasks, strict=True):
-        np.testing.assert_array_equal(own, refine(*task))
+        np.testing.assert_array_equal(own, crf_masks(*task))
 
 
 def test_no_inference_over_a_large_image_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Inferences, "MOST_PIXELS", 40 * 56)
-    inferences, config = Inferences(), CRFConfig()
+    monkeypatch.setattr(KernelCache, "MOST_PIXELS", 40 * 56)
+    kernels, config = KernelCache(), CRFConfig()
     for size, kept in (((40, 56), True), ((40, 57), False)):
         image = photo(*size)
-        made = inferences.of(image, 2, config, "cpu")
-        assert inferences.of(image, 2, config, "cpu") is made
-        inferences.trim()
-        assert (inferences.of(image, 2, config, "cpu") is made) == kept
+        made = kernels.get(image, 2, config, "cpu")
+        assert kernels.get(image, 2, config, "cpu") is made
+        kernels.trim()
+        assert (kernels.get(image, 2, config, "cpu") is made) == kept

@@ -14,15 +14,15 @@ from test_batch import WORDS, car
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ConfigError, Segmentation
-from car_core.engine.stage_cache import StageMemory
+from car_core.engine.stage_cache import StageCache
 
 # Its text features serve all tests; its memory stays empty.
 plain = functools.cache(car)
 
 
-def remembering(**fields: Any) -> tuple[CaR, StageMemory]:
-    made, memory = plain(**fields).with_config(plain(**fields).config), StageMemory()
-    made.memory = memory
+def remembering(**fields: Any) -> tuple[CaR, StageCache]:
+    made, memory = plain(**fields).with_config(plain(**fields).config), StageCache()
+    made.cache = memory
     return made, memory
 
 
@@ -88,10 +88,10 @@ def test_another_image_or_phrase_is_not_taken_for_a_known_one() -> None:
 
 
 def test_the_oldest_results_go_first_and_the_newest_stays() -> None:
-    memory, made = StageMemory(max_bytes=100), []
+    memory, made = StageCache(max_bytes=100), []
 
     def recall(name: str, length: int) -> torch.Tensor:
-        return memory.recall("stage", (name,), lambda: (made.append(name), torch.zeros(length))[1])
+        return memory.get_or_compute("stage", (name,), lambda: (made.append(name), torch.zeros(length))[1])
 
     for name, length in (("a", 10), ("b", 10), ("a", 10), ("c", 10), ("a", 10), ("huge", 1000), ("huge", 1000)):
         recall(name, length)
@@ -102,25 +102,27 @@ def test_the_oldest_results_go_first_and_the_newest_stays() -> None:
 
 
 def test_what_is_not_known_is_computed_once_together() -> None:
-    memory, asked = StageMemory(), list[list[int]]()
+    memory, asked = StageCache(), list[list[int]]()
     names = ["a", "b", "a", "c", "b"]
 
     def compute(places: list[int]) -> list[torch.Tensor]:
         asked.append(places)
         return [torch.tensor(ord(names[place])) for place in places]
 
-    memory.recall("stage", ("b",), lambda: torch.tensor(ord("b")))
+    memory.get_or_compute("stage", ("b",), lambda: torch.tensor(ord("b")))
     for _ in range(2):
-        found = memory.recall_all("stage", [(name,) for name in names], compute)
+        found = memory.get_or_compute_all("stage", [(name,) for name in names], compute)
         assert [chr(int(own)) for own in found] == names
     assert asked == [[0, 3]]
     assert memory.computed == {"stage": 3}
-    assert memory.recall_all("stage", [], compute) == []
+    assert memory.get_or_compute_all("stage", [], compute) == []
 
 
 def test_more_than_is_kept_is_given_all_the_same() -> None:
-    memory = StageMemory(max_bytes=8)
-    found = memory.recall_all("stage", [(1,), (2,), (3,)], lambda places: [torch.ones(2) * place for place in places])
+    memory = StageCache(max_bytes=8)
+    found = memory.get_or_compute_all(
+        "stage", [(1,), (2,), (3,)], lambda places: [torch.ones(2) * place for place in places]
+    )
     assert [float(own[0]) for own in found] == [0, 1, 2]
     assert memory.nbytes == 8
 
@@ -129,11 +131,11 @@ def test_more_than_is_kept_is_given_all_the_same() -> None:
 def test_a_batch_of_one_image_asked_about_in_turns(shared: bool) -> None:
     """Its trunk runs once, and each answer has the bits that it has alone."""
     made, memory = remembering(mode="referring")
-    made.classifier_passes = replace(made.classifier_passes, shared=shared)
+    made.classifier_batcher = replace(made.classifier_batcher, shared=shared)
     one, two = photo(52, 76), photo(52, 76, 1)
     images, asked = [one, two, one.copy(), one], [WORDS[:1], WORDS[:2], WORDS[1:2], WORDS[:1]]
     alone = plain(mode="referring").with_config(made.config)
-    alone.classifier_passes = made.classifier_passes
+    alone.classifier_batcher = made.classifier_batcher
     for found, image, queries in zip(made.segment_batch(images, asked), images, asked, strict=True):
         expected = alone.segment(image, queries)
         np.testing.assert_array_equal(found.scores, expected.scores)
@@ -142,7 +144,7 @@ def test_a_batch_of_one_image_asked_about_in_turns(shared: bool) -> None:
 
 
 def test_inputs_that_look_alike_are_told_apart() -> None:
-    memory = StageMemory()
+    memory = StageCache()
     inputs: list[tuple[object, ...]] = [
         (["ab", "c"],),
         (["a", "bc"],),
@@ -157,8 +159,8 @@ def test_inputs_that_look_alike_are_told_apart() -> None:
         (None,),
     ]
     for number, item in enumerate(inputs):
-        assert memory.recall("stage", item, lambda number=number: torch.tensor(number)) == number
-    assert memory.recall("other", (None,), lambda: torch.tensor(99)) == 99
+        assert memory.get_or_compute("stage", item, lambda number=number: torch.tensor(number)) == number
+    assert memory.get_or_compute("other", (None,), lambda: torch.tensor(99)) == 99
 
 
 SWITCHES: list[dict[str, Any]] = [
@@ -194,11 +196,11 @@ def test_equal_masks_of_other_proposals_are_encoded_once() -> None:
 
 
 def test_other_models_are_not_taken_for_each_other() -> None:
-    memory, image, found = StageMemory(), photo(52, 76), []
+    memory, image, found = StageCache(), photo(52, 76), []
     clips = [tiny_clip(seed, patch=16, layers=4, logit_scale=10.0) for seed in (1, 2)]
     for f, g in itertools.product(clips, clips):
         made = CaR(plain().config, proposal_clip=f, classifier_clip=g)
-        made.memory = memory
+        made.cache = memory
         found.append(made.segment(image, WORDS[:4]).scores)
     assert memory.computed["trunk"] == 2
     assert len({tuple(scores) for scores in found}) == 4

@@ -13,9 +13,10 @@ from tiny_clip import photo, tiny_clip
 from torch import nn
 
 from car_core import CaR, CaRConfig, ModelError
-from car_core.engine.batching import Passes
+from car_core.classifier.tower import ClassifierTower
+from car_core.engine.batching import MicroBatcher
 from car_core.engine.precision import dtype_of, in_precision
-from car_core.models.clip import ClassifierTower, ProposalTower
+from car_core.proposal.trunk import ProposalTower
 
 HALVES = [torch.bfloat16, torch.float16]
 
@@ -77,15 +78,17 @@ def test_trunk_in_half_precision() -> None:
 
 
 @pytest.mark.parametrize(
-    "passes", [Passes(16, shared=False), Passes(3, shared=False), Passes(4, shared=True)], ids=["16", "3", "shared"]
+    "batcher",
+    [MicroBatcher(16, shared=False), MicroBatcher(3, shared=False), MicroBatcher(4, shared=True)],
+    ids=["16", "3", "shared"],
 )
-def test_order_and_neighbours_do_not_change_a_bit(passes: Passes) -> None:
+def test_order_and_neighbors_do_not_change_a_bit(batcher: MicroBatcher) -> None:
     images = [photo(52, 76, seed) for seed in range(3)]
     queries = [WORDS[:4], WORDS[1:3], WORDS[2:7]]
 
     def segment(numbers: list[int]) -> list[Any]:
         fresh = car("bfloat16")
-        fresh.classifier_passes = fresh._proposal.passes = passes
+        fresh.classifier_batcher = fresh._proposal.batcher = batcher
         return fresh.segment_batch([images[i] for i in numbers], [queries[i] for i in numbers], trace=True)
 
     expected = segment([0, 1, 2])

@@ -10,12 +10,12 @@ import torch
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig
-from car_core.classifier.visual_prompts import PROMPTS
+from car_core.classifier.tower import ClassifierTower
+from car_core.classifier.visual_prompts import PROMPTS, PromptCanvas
 from car_core.engine import pillow_resize as resize
 from car_core.engine import prompt_rendering as prompted
-from car_core.engine.prompt_rendering import Picture, drawn_one_by_one, drawn_together
-from car_core.images import as_channels, binarized, upsample
-from car_core.models.clip import ClassifierTower
+from car_core.engine.prompt_rendering import render_on_cpu, render_on_gpu
+from car_core.images import as_channels, binarize, upsample
 
 SUBSETS = [names for n in range(len(PROMPTS) + 1) for names in itertools.combinations(PROMPTS, n)]
 
@@ -36,11 +36,11 @@ def masks(height: int, width: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("prompts", SUBSETS, ids="+".join)
 @pytest.mark.parametrize("gray_weights", ["rgb", "bgr"])
 def test_together_is_one_by_one(prompts: tuple[str, ...], gray_weights: str) -> None:
-    tower, picture = (
+    tower, canvas = (
         ClassifierTower(tiny_clip(4), feature="last_block"),
-        Picture.of(photo(70, 91), prompts, gray_weights),
+        PromptCanvas.from_image(photo(70, 91), prompts, gray_weights),
     )
-    expected, found = (way(picture, masks(70, 91), tower) for way in (drawn_one_by_one, drawn_together))
+    expected, found = (way(canvas, masks(70, 91), tower) for way in (render_on_cpu, render_on_gpu))
     assert found.dtype == torch.uint8
     assert torch.equal(found, expected)
 
@@ -48,14 +48,14 @@ def test_together_is_one_by_one(prompts: tuple[str, ...], gray_weights: str) -> 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (5, 3), (64, 64), (130, 40)], ids=str)
 def test_together_is_one_by_one_at_any_size(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """And in pieces, where all at once would take too much memory."""
-    tower, picture = (
+    tower, canvas = (
         ClassifierTower(tiny_clip(4), feature="last_block"),
-        Picture.of(photo(*size), ("blur", "circle"), "rgb"),
+        PromptCanvas.from_image(photo(*size), ("blur", "circle"), "rgb"),
     )
-    expected = drawn_one_by_one(picture, masks(*size), tower)
-    assert torch.equal(drawn_together(picture, masks(*size), tower), expected)
-    monkeypatch.setattr(prompted, "_AT_ONCE", 24 * max(size[0], 64) * max(size[1], 64) * 2)
-    assert torch.equal(drawn_together(picture, masks(*size), tower), expected)
+    expected = render_on_cpu(canvas, masks(*size), tower)
+    assert torch.equal(render_on_gpu(canvas, masks(*size), tower), expected)
+    monkeypatch.setattr(prompted, "_MAX_RESIZE_BYTES", 24 * max(size[0], 64) * max(size[1], 64) * 2)
+    assert torch.equal(render_on_gpu(canvas, masks(*size), tower), expected)
 
 
 def test_a_car_that_draws_together_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_binarized_is_what_an_upsampled_proposal_is_above() -> None:
     proposal = torch.rand(5, 7, generator=torch.Generator().manual_seed(0))
     for threshold in (0.0, 0.4, float(np.float32(0.4)), 1.0):
         expected = upsample(proposal, (52, 76)) > threshold
-        np.testing.assert_array_equal(binarized(proposal, (52, 76), threshold), expected)
+        np.testing.assert_array_equal(binarize(proposal, (52, 76), threshold), expected)
 
 
 def test_channels_come_first() -> None:

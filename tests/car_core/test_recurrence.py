@@ -3,19 +3,49 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from car_core import CaRConfig
-from car_core.recurrence import Recurrence, classifier_texts, ensemble_name, proposal_texts, survivors
+from car_core.classifier.visual_prompts import PromptCanvas
+from car_core.method import Models, RecurrenceOutput, recurrence, survivors
+from car_core.step_texts import classifier_texts, ensemble_name, proposal_texts
 
 QUERIES = ("left dog", "brown animal", "it")
 
 
 def scores(*values: float) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.array(values, np.float32)
+
+
+def run_with(config: CaRConfig, n: int, scores_of: Callable[[int, tuple[int, ...]], Any]) -> RecurrenceOutput:
+    """The recurrence over n queries on models that give these scores of a step's alive queries, by its number."""
+    config = config.model_copy(update={"first_step_text": "query", "cam_template": "{}"})
+    queries = tuple(f"query {i}" for i in range(n))
+    asked: list[tuple[int, ...]] = []
+
+    def propose(texts: list[str], background: list[str]) -> torch.Tensor:
+        asked.append(tuple(queries.index(text) for text in texts))
+        return torch.zeros(len(texts), 2, 2)
+
+    def match(features: torch.Tensor, rows: list[list[str]], ensemble: str) -> torch.Tensor:
+        assert len(features) == len(rows[0]) == len(asked[-1])
+        return torch.diag(torch.from_numpy(np.asarray(scores_of(len(asked) - 1, asked[-1]), np.float32)))
+
+    canvas = PromptCanvas.from_image(np.zeros((4, 5, 3), np.uint8), config.prompts, config.gray_weights)
+    loop = recurrence(canvas, queries, Models(propose, match), config)
+    masks = next(loop)
+    try:
+        while True:
+            masks = loop.send(torch.zeros(len(list(masks)), 3))
+    except StopIteration as end:
+        output: RecurrenceOutput = end.value
+    assert [step.queries for step in output.steps] == asked
+    return output
 
 
 @pytest.mark.parametrize(
@@ -54,29 +84,24 @@ def test_theta_at_its_bounds(theta: float, inclusive: bool) -> None:
 @pytest.mark.parametrize("profile", ["released", "paper"])
 def test_recurrence_none_keeps_all(profile: Any) -> None:
     config = CaRConfig(profile=profile, theta=0.9, recurrence="none")
-    recurrence = Recurrence(config, QUERIES)
-    assert recurrence.take(scores(0.1, 0.2, 0.3), None) == (0, 1, 2)
-    assert recurrence.finished
+    output = run_with(config, 3, lambda step, alive: (0.1, 0.2, 0.3))
+    assert output.kept == (0, 1, 2)
+    assert len(output.steps) == 1
 
 
 @pytest.mark.parametrize(("profile", "kept"), [("released", (2,)), ("paper", ())])
 def test_recurrence_once_drops_and_stops(profile: Any, kept: tuple[int, ...]) -> None:
     config = CaRConfig(profile=profile, theta=0.9, recurrence="once")
     for values, expected in (((0.95, 0.1, 0.92), (0, 2)), ((0.1, 0.2, 0.3), kept)):
-        recurrence = Recurrence(config, QUERIES)
-        assert recurrence.take(scores(*values), None) == expected
-        assert recurrence.finished
-        assert len(recurrence.steps) == 1
+        output = run_with(config, 3, lambda step, alive, values=values: values)
+        assert output.kept == expected
+        assert len(output.steps) == 1
 
 
-def run(config: CaRConfig, n: int, rows: list[tuple[float, ...]]) -> tuple[Recurrence, int]:
-    """Feed scores a query a step until it stops; returns the state and the number of steps."""
-    recurrence = Recurrence(config, tuple(f"query {i}" for i in range(n)))
-    for row in itertools.chain(rows, itertools.repeat(rows[-1])):
-        recurrence.take(scores(*(row[i] for i in recurrence.alive)), None)
-        if recurrence.finished:
-            return recurrence, len(recurrence.steps)
-    raise AssertionError
+def run(config: CaRConfig, n: int, rows: list[tuple[float, ...]]) -> tuple[tuple[int, ...], int]:
+    """Scores per query and step, the last row repeated; returns the survivors and the number of steps."""
+    output = run_with(config, n, lambda step, alive: [rows[min(step, len(rows) - 1)][i] for i in alive])
+    return output.kept, len(output.steps)
 
 
 @pytest.mark.parametrize(("profile", "steps"), [("paper", 1), ("released", 2)])
@@ -87,22 +112,19 @@ def test_first_step_that_drops_nothing(profile: Any, steps: int) -> None:
 
 @pytest.mark.parametrize("profile", ["paper", "released"])
 def test_first_step_that_drops_and_second_that_does_not(profile: Any) -> None:
-    recurrence, steps = run(CaRConfig(profile=profile, theta=0.5), 3, [(0.9, 0.1, 0.7)])
-    assert steps == 2
-    assert recurrence.alive == (0, 2)
+    assert run(CaRConfig(profile=profile, theta=0.5), 3, [(0.9, 0.1, 0.7)]) == ((0, 2), 2)
 
 
 @pytest.mark.parametrize(("profile", "steps", "alive"), [("paper", 1, ()), ("released", 2, (1,))])
 def test_nothing_passes(profile: Any, steps: int, alive: tuple[int, ...]) -> None:
-    recurrence, taken = run(CaRConfig(profile=profile, theta=0.5), 3, [(0.1, 0.4, 0.2)])
-    assert (taken, recurrence.alive) == (steps, alive)
+    assert run(CaRConfig(profile=profile, theta=0.5), 3, [(0.1, 0.4, 0.2)]) == (alive, steps)
 
 
 @pytest.mark.parametrize("stop_rule", ["same_queries", "same_count"])
 def test_nothing_left_stops_at_once(stop_rule: Any) -> None:
     config = CaRConfig(theta=0.5, keep_best=False, stop_rule=stop_rule)
-    recurrence, steps = run(config, 2, [(0.9, 0.9), (0.1, 0.1)] if stop_rule == "same_count" else [(0.1, 0.1)])
-    assert recurrence.alive == ()
+    kept, steps = run(config, 2, [(0.9, 0.9), (0.1, 0.1)] if stop_rule == "same_count" else [(0.1, 0.1)])
+    assert kept == ()
     assert steps == (2 if stop_rule == "same_count" else 1)
 
 
@@ -111,9 +133,9 @@ def test_longest_run(profile: Any, first: int) -> None:
     """One query leaves a step: N steps for the paper; N + 1 for the released code, whose first may drop none."""
     n = 5
     rows = [tuple(float(i >= step) for i in range(n)) for step in range(first, n)]
-    recurrence, steps = run(CaRConfig(profile=profile, theta=0.5), n, rows)
+    kept, steps = run(CaRConfig(profile=profile, theta=0.5), n, rows)
     assert steps == n + (profile == "released")
-    assert recurrence.alive == (n - 1,)
+    assert kept == (n - 1,)
 
 
 @pytest.mark.parametrize("profile", ["paper", "released"])
@@ -126,24 +148,21 @@ def test_queries_only_leave_and_it_ends(profile: Any, keep_best: bool, stop_rule
     rng, longest = np.random.default_rng(0), 0
     for _ in range(300):
         n = int(rng.integers(1, 8))
-        recurrence = Recurrence(config, tuple(f"query {i}" for i in range(n)))
-        while not recurrence.finished:
-            alive = recurrence.alive
-            values = rng.choice([0.1, 0.4, 0.7], len(alive), p=[0.2, 0.1, 0.7]).astype(np.float32)
-            kept = recurrence.take(values, None)
-            assert set(kept) <= set(alive)
-            assert list(kept) == sorted(kept)
-            assert len(recurrence.steps) <= n + (stop_rule == "same_count")
-        for before, after in itertools.pairwise(recurrence.steps):
+        output = run_with(config, n, lambda step, alive: rng.choice([0.1, 0.4, 0.7], len(alive), p=[0.2, 0.1, 0.7]))
+        assert len(output.steps) <= n + (stop_rule == "same_count")
+        for step in output.steps:
+            assert set(step.kept) <= set(step.queries)
+            assert list(step.kept) == sorted(step.kept)
+        for before, after in itertools.pairwise(output.steps):
             assert after.queries == before.kept
-        last = recurrence.steps[-1]
-        assert recurrence.alive == last.kept
+        last = output.steps[-1]
+        assert output.kept == last.kept
         if stop_rule == "same_queries":
             assert last.kept in (last.queries, ())
         else:
-            assert len(recurrence.steps) >= 2 or not last.kept
+            assert len(output.steps) >= 2 or not last.kept
         assert last.kept or not keep_best
-        longest = max(longest, len(recurrence.steps))
+        longest = max(longest, len(output.steps))
     assert longest > 3
 
 

@@ -13,10 +13,13 @@ import pytest
 import torch
 
 from car_core import CaR, CaRConfig, Segmentation
+from car_core.classifier.tower import ClassifierTower
 from car_core.classifier.visual_prompts import draw_prompts
 from car_core.config import TEMPLATES, CRFConfig, format_text
-from car_core.models.clip import ClassifierTower, ProposalTower, TextEncoder, open_clip
-from car_core.refine.crf import refine
+from car_core.models.clip import open_clip
+from car_core.models.text_encoder import TextEncoder
+from car_core.proposal.trunk import ProposalTower
+from car_core.refine.crf import crf_masks
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference"
 pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the released code's outputs are not here")
@@ -192,7 +195,7 @@ def test_crf_of_the_reference_proposals(case: Case) -> None:
     """The reference's input of the CRF through ours: equal masks on 99.9 % of pixels."""
     proposals = case.fraction("crf_input").astype(np.float32)
     groups = [proposals[i : i + 1] for i in range(len(proposals))] if case.referring else [proposals]
-    masks = np.concatenate([refine(case.image, group, CRFConfig(), "bgr_minus_mean") for group in groups])
+    masks = np.concatenate([crf_masks(case.image, group, CRFConfig(), "bgr_minus_mean") for group in groups])
     assert (masks == (case.fraction("refined_masks") > 0.5)).mean() >= 0.999
 
 

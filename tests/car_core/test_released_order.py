@@ -10,7 +10,7 @@ import torch
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig
-from car_core.models.clip import ClassifierTower
+from car_core.classifier.tower import ClassifierTower
 from evaluation.bench.machine import matrix_product, operations
 from evaluation.bench.released_order import ReleasedOrder
 

@@ -10,8 +10,8 @@ import pytest
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ImageError, QueryError, Segmentation
-from car_core.classifier.visual_prompts import draw_prompts
-from car_core.engine import prompt_rendering as prompted
+from car_core import car as car_module
+from car_core.classifier.visual_prompts import PromptCanvas, draw_prompts
 
 THINGS = ["cat", "a red car", "old bicycle"]
 STUFF = ["blue sky", "grass"]
@@ -83,13 +83,13 @@ def test_background_of_each_pass(
 ) -> None:
     """The thing pass: the stuff names or the common list; the stuff pass: the thing names."""
     seen: list[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = []
-    original = CaR._proposals
+    original = car_module.recurrence
 
-    def spy(self: CaR, job: Any) -> Any:
-        seen.append((job.recurrence.queries, job.background, job.picture.prompts))
-        return original(self, job)
+    def spy(canvas: Any, queries: Any, *rest: Any, background: Any, **options: Any) -> Any:
+        seen.append((tuple(queries), tuple(background), canvas.prompts))
+        return original(canvas, queries, *rest, background=background, **options)
 
-    monkeypatch.setattr(CaR, "_proposals", spy)
+    monkeypatch.setattr(car_module, "recurrence", spy)
     model = car(thing_background=thing_background, prompts=("circle",), stuff_prompts=("gray",))
     model.segment_two_pass(photo(40, 50), THINGS, STUFF)
     assert set(seen) == {(tuple(THINGS), expected, ("circle",)), (tuple(STUFF), tuple(THINGS), ("gray",))}
@@ -97,15 +97,17 @@ def test_background_of_each_pass(
 
 def test_stuff_prompts_are_drawn_in_the_stuff_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[str, ...]] = []
-    original = prompted.draw_over
+    original = PromptCanvas.draw
 
-    def spy(image: Any, outside: Any, mask: Any, prompts: Any) -> Any:
-        drawn.append(tuple(prompts))
-        expected = original(image, outside, mask, prompts)
-        np.testing.assert_array_equal(expected, draw_prompts(image, mask, prompts, "bgr"))
+    def spy(canvas: PromptCanvas, mask: Any) -> Any:
+        drawn.append(canvas.prompts)
+        expected = original(canvas, mask)
+        with monkeypatch.context() as patch:
+            patch.setattr(PromptCanvas, "draw", original)
+            np.testing.assert_array_equal(expected, draw_prompts(canvas.image, mask, canvas.prompts, "bgr"))
         return expected
 
-    monkeypatch.setattr(prompted, "draw_over", spy)
+    monkeypatch.setattr(PromptCanvas, "draw", spy)
     model = car(recurrence="once", prompts=("blur", "circle"), stuff_prompts=("blur", "gray"))
     model.segment_two_pass(photo(40, 50), THINGS, STUFF)
     # Equal masks are drawn once.

@@ -58,7 +58,7 @@ def test_jpeg_agrees_with_another_decoder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
-def test_grey_becomes_three_equal_channels(tmp_path: Path, suffix: str) -> None:
+def test_gray_becomes_three_equal_channels(tmp_path: Path, suffix: str) -> None:
     Image.fromarray(GRAY).save(tmp_path / f"a.{suffix}")
     np.testing.assert_array_equal(read_image(tmp_path / f"a.{suffix}"), stack(GRAY))
 
@@ -69,7 +69,7 @@ def test_bilevel_becomes_black_and_white(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), stack(bits * np.uint8(255)))
 
 
-def test_grey16_png_is_scaled_not_clipped(tmp_path: Path) -> None:
+def test_gray16_png_is_scaled_not_clipped(tmp_path: Path) -> None:
     levels = np.array([[0, 1, 128, 129], [255, 256, 32768, 65535]], np.uint16)
     body = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
     (tmp_path / "a.png").write_bytes(png(struct.pack(">IIBBBBB", 4, 2, 16, 0, 0, 0, 0), body))
@@ -79,14 +79,14 @@ def test_grey16_png_is_scaled_not_clipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["tif", "pgm"])
-def test_grey16_of_other_formats(tmp_path: Path, suffix: str) -> None:
+def test_gray16_of_other_formats(tmp_path: Path, suffix: str) -> None:
     levels = RNG.integers(0, 65536, (5, 8), dtype=np.uint16)
     cv2.imwrite(str(tmp_path / f"a.{suffix}"), levels)
     expected = np.rint(levels / 257).astype(np.uint8)
     np.testing.assert_array_equal(read_image(tmp_path / f"a.{suffix}"), stack(expected))
 
 
-def test_grey_beyond_16_bit_and_float_are_refused(tmp_path: Path) -> None:
+def test_gray_beyond_16_bit_and_float_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((2, 2), 70000, np.int32)).save(tmp_path / "int.tif")
     with pytest.raises(ImageError, match=r"expected gray levels 0\.\.65535, found 70000"):
         read_image(tmp_path / "int.tif")
@@ -248,7 +248,7 @@ def test_label_map_is_palette_indices(tmp_path: Path, bits: int) -> None:
     np.testing.assert_array_equal(label_map, labels)
 
 
-def test_label_map_of_grey_file(tmp_path: Path) -> None:
+def test_label_map_of_gray_file(tmp_path: Path) -> None:
     Image.fromarray(GRAY).save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), GRAY)
 

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from waiting import is_running, wait_until
 
 from car_core import CaR
-from car_core.models.clip import ClassifierTower
+from car_core.classifier.tower import ClassifierTower
 from car_core.proposal.generator import ProposalGenerator
 from dataset_adapters import Dataset, DatasetError
 from evaluation import RunOptions, evaluate

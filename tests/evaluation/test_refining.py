@@ -14,7 +14,7 @@ import pytest
 from test_faults import Program, children_of, comparable, counts, is_running, lines, records, wait_until
 
 from car_core import CaR
-from car_core.unrefined import refined
+from car_core.engine.refinement import refine_masks
 from evaluation import RunOptions, evaluate
 from evaluation.engines import refining
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, LossCounter, WorkerError
@@ -30,9 +30,9 @@ def refining_at(monkeypatch: pytest.MonkeyPatch, height: int | None, fault: Call
     def faulty(task: Any, *known: Any) -> Any:
         if height in (None, len(task.image)):
             fault()
-        return refined(task, *known)
+        return refine_masks(task, *known)
 
-    monkeypatch.setattr(refining, "refined", faulty)
+    monkeypatch.setattr(refining, "refine_masks", faulty)
 
 
 @pytest.mark.parametrize("benchmark", ["voc21", "mini-refcoco", "mini-context"])
@@ -58,7 +58,7 @@ def test_masks_come_back_whole_from_another_process() -> None:
     rng = np.random.default_rng(0)
     for shape in ((3, 7, 5), (1, 1, 1), (0, 4, 9)):
         masks = rng.random(shape) > 0.5
-        there = refining.Refined(np.packbits(masks), masks.shape, 0.0)
+        there = refining.RefineResult(np.packbits(masks), masks.shape, 0.0)
         np.testing.assert_array_equal(there.masks, masks)
         assert there.masks.dtype == np.bool_
 
@@ -71,10 +71,10 @@ def test_a_refiner_that_dies_hangs_or_fails_costs_its_sample_alone(
     def fault(task: Any, *known: Any) -> Any:
         faults = {28: lambda: os.kill(os.getpid(), signal.SIGKILL), 36: lambda: time.sleep(600), 44: lambda: 1 / 0}
         faults.get(len(task.image), lambda: None)()
-        return refined(task, *known)
+        return refine_masks(task, *known)
 
     with monkeypatch.context() as patch:
-        patch.setattr(refining, "refined", fault)
+        patch.setattr(refining, "refine_masks", fault)
         run = evaluate(options)
     assert {id_: record.error for id_, record in records(run.path).items() if record.status == "failed"} == {
         "2007_000001": "refinement: its process was killed by SIGKILL",
@@ -104,7 +104,7 @@ def test_a_signal_waits_for_what_is_being_refined_and_leaves_no_process(
     evaluate(replace(options, out=tmp_path / "straight"))
     with monkeypatch.context() as patch:
         refining_at(patch, None, lambda: time.sleep(0.3))
-        patch.setattr(CaR, "unrefined_batch", _slowly(CaR.unrefined_batch))
+        patch.setattr(CaR, "segment_coarse_batch", _slowly(CaR.segment_coarse_batch))
         run = Program(tmp_path / "log", evaluate, options)
         wait_until(lambda: lines(tiny_run.out) > 0)
         children = children_of(run.process.pid or 0)

@@ -155,7 +155,7 @@ def test_failed_samples_set_the_exit_status(small: Path, monkeypatch: pytest.Mon
     def fail(*_: Any, **__: Any) -> Any:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(CaR, "unrefined_batch", fail)
+    monkeypatch.setattr(CaR, "segment_coarse_batch", fail)
     monkeypatch.setattr(suite_module, "previews", lambda *_, **__: [])
     result = car("suite", "small", "--limit=1", "--out=all")
     assert (result.exit_code, "3 of 3 samples failed" in result.stderr) == (3, True)
@@ -183,5 +183,5 @@ def test_all_models_of_a_suite_share_one_memory(monkeypatch: pytest.MonkeyPatch)
         for weights in by_role
         for config in configs
     ]
-    assert len({id(each.memory) for each in made}) == 1
+    assert len({id(each.cache) for each in made}) == 1
     assert len(loaded) == 2

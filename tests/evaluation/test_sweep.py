@@ -13,8 +13,8 @@ from PIL import Image
 from test_faults import comparable, counts
 from typer.testing import CliRunner, Result
 
+from car_core.classifier.tower import ClassifierTower
 from car_core.config import PROFILES
-from car_core.models.clip import ClassifierTower
 from car_core.proposal.generator import ProposalGenerator
 from dataset_adapters.formats.images import MAX_PIXELS_VARIABLE
 from evaluation import RunOptions, evaluate

@@ -16,8 +16,8 @@ from PIL import Image
 
 from car_core import CaR, CaRConfig, ConfigError, QueryError
 from car_core.drawing import resized
-from car_core.engine.stage_cache import StageMemory
-from car_core.models.weights_names import MINIATURE
+from car_core.engine.stage_cache import StageCache
+from car_core.models.names import MINIATURE
 from dataset_adapters.formats.images import read_image
 from evaluation.analysis.gallery import draw_segmentation
 from evaluation.pictures.explain import LONE_PHRASE
@@ -68,9 +68,9 @@ class Demo:
         self.limits = limits or Limits()
         self.config = car.config
         self.has_miniature = any(record.name == MINIATURE for record in car.weights)
-        self._memory = StageMemory()
+        self._memory = StageCache()
         self._car = car.with_config(car.config)
-        self._car.memory = self._memory
+        self._car.cache = self._memory
         self._one_at_a_time = threading.Lock()
 
     def answer(self, place: str | Path | None, phrases: str, thresholds: Mapping[str, float]) -> Answer:

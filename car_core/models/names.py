@@ -1,12 +1,14 @@
-"""What weights are called: a tag, a file, ``miniature`` or ``random:SEED``. Told without torch, which takes seconds."""
+"""Names of weights and devices, checked without importing torch, which takes seconds."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from car_core.errors import ModelError
 
+_DEVICE = re.compile(r"(cpu|cuda)(:(0|[1-9]\d?))?")
 ROLES = ("proposal", "classifier")
 MINIATURE = "miniature"
 """Name of the embedded model, as weights and as architecture."""
@@ -38,3 +40,9 @@ def random_seed(weights: str) -> int | None:
     if not seed.isdecimal():
         raise ModelError(f"weights: expected random:SEED with a whole number, found {weights!r}")
     return int(seed)
+
+
+def check_device_name(name: str) -> None:
+    """Raise ModelError for a name that is none of cpu, cuda and cuda:N."""
+    if not _DEVICE.fullmatch(name):
+        raise ModelError(f"device: expected cpu, cuda or cuda:N, found {name!r}")

@@ -1,0 +1,141 @@
+"""Unit text features of a CLIP model, cached by text, and the check that a text fits the context."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from car_core.config import format_text
+from car_core.engine.device import is_gpu
+from car_core.errors import ModelError, QueryError
+from car_core.models.clip import ResidualAttentionBlock, SimpleTokenizer
+from car_core.models.vit_blocks import residual_block
+
+# Text features are kept for this many texts (a RefCOCO split has some ten thousand sentences).
+TEXT_CACHE_SIZE = 16_384
+# Texts encoded in one forward pass.
+TEXT_BATCH = 64
+# Reading its merges takes a quarter of a second, and a process may hold many encoders.
+_tokenizer = functools.cache(SimpleTokenizer)
+
+
+class _TooLongError(ValueError):
+    """A text does not fit the context; the message is the number of its tokens."""
+
+
+# Kept, for every image asks again; a refused text, which may be of any length, is not.
+@functools.lru_cache(TEXT_CACHE_SIZE)
+def _require_fit(context_length: int, text: str) -> None:
+    """Raise _TooLongError for a text of more tokens than the context has, start and end included."""
+    tokenizer = _tokenizer(context_length=context_length)
+    least = least_tokens(tokenizer, text) + 2
+    if least > context_length:  # merging a text's characters takes time by the square of their number
+        raise _TooLongError(f"at least {least}")
+    length = len(tokenizer.encode(text)) + 2
+    if length > context_length:
+        raise _TooLongError(str(length))
+
+
+def least_tokens(tokenizer: SimpleTokenizer, text: str) -> int:
+    """A number of tokens that a text has at the least, without start and end: its bytes over those of the longest.
+
+    Every byte but white space is in a token once the tokenizer has cleaned the text. In time linear in the text.
+    """
+    return math.ceil(len("".join(tokenizer.clean_fn(text).split()).encode()) / _longest_token(tokenizer))
+
+
+@functools.cache
+def _longest_token(tokenizer: SimpleTokenizer) -> int:
+    """Bytes of the vocabulary's longest token, in which each byte is a character."""
+    return max(len(token.removesuffix("</w>")) for token in tokenizer.encoder)
+
+
+class TextEncoder:
+    """Unit text features of one CLIP model, cached by text."""
+
+    def __init__(self, model: nn.Module, *, role: str) -> None:
+        vocabulary = int(getattr(model, "vocab_size", 0) or 0)
+        self._context_length = int(getattr(model, "context_length", 77))
+        self._tokenizer = _tokenizer(context_length=self._context_length)
+        if vocabulary != self._tokenizer.vocab_size:
+            raise ModelError(
+                f"{role}: expected CLIP's vocabulary of {self._tokenizer.vocab_size} tokens, found {vocabulary}"
+            )
+        self._model: Any = model
+        self._cache: OrderedDict[str, Tensor] = OrderedDict()
+
+    def check(self, query: str, template: str = "{}") -> None:
+        """Raise QueryError if ``query`` in ``template`` does not fit the context (open_clip would cut it silently)."""
+        try:
+            _require_fit(self._context_length, format_text(template, query))
+        except _TooLongError as found:
+            shown = query if len(query) <= 60 else query[:60] + "..."
+            inside = "" if template == "{}" else f" in {template!r}"
+            raise QueryError(
+                f"query {shown!r}: expected at most {self._context_length} tokens{inside} "
+                f"(start and end included), found {found}"
+            ) from None
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Unit features of the texts, float32 [n, E], on the model's device."""
+        missing = [text for text in dict.fromkeys(texts) if text not in self._cache]
+        found = {text: self._cache[text] for text in texts if text in self._cache}
+        for start in range(0, len(missing), TEXT_BATCH):
+            chunk = missing[start : start + TEXT_BATCH]
+            found.update(zip(chunk, self._encode(chunk), strict=True))
+        for text, feature in found.items():
+            self._cache[text] = feature
+            self._cache.move_to_end(text)
+        while len(self._cache) > TEXT_CACHE_SIZE:
+            self._cache.popitem(last=False)
+        return torch.stack([found[text] for text in texts])
+
+    def _encode(self, texts: list[str]) -> Tensor:
+        for text in texts:
+            self.check(text)
+        device = self._model.logit_scale.device
+        # A constant number a pass, so that a text's feature does not depend on those it is asked for with.
+        chunk = TEXT_BATCH if is_gpu(device) else 1
+        padded = texts + [""] * (-len(texts) % chunk)
+        tokens = self._tokenizer(padded, self._context_length).to(device)
+        parts = [encode_tokens(self._model, part) for part in tokens.split(chunk)]
+        return torch.cat(parts).float()[: len(texts)]
+
+
+def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
+    """Unit text features [n, E] of tokens [n, context length].
+
+    A causal tower gets no token behind the last text's end: they reach no feature. Others encode the whole context.
+    """
+    tower = getattr(model, "text", model)
+    if not _is_plain_causal(tower):
+        features: Tensor = model.encode_text(tokens, normalize=True)
+        return features
+    ends = tokens.argmax(dim=-1)  # the end mark is the largest token
+    tokens = tokens[:, : int(ends.max()) + 1]
+    x = tower.token_embedding(tokens) + tower.positional_embedding[: tokens.shape[1]]
+    for block in tower.transformer.resblocks:
+        x = residual_block(block, x, causal=True)
+    pooled = tower.ln_final(x[torch.arange(len(x), device=x.device), ends])
+    return F.normalize(pooled @ tower.text_projection, dim=-1)
+
+
+def _is_plain_causal(tower: Any) -> bool:
+    """Whether this is CLIP's own text tower: causal attention, pooled at the end mark."""
+    blocks = getattr(getattr(tower, "transformer", None), "resblocks", ())
+    return (
+        getattr(tower, "attn_mask", None) is not None
+        and all(type(block) is ResidualAttentionBlock for block in blocks)
+        and getattr(tower, "text_pool_type", getattr(tower, "pool_type", None)) == "argmax"
+        and getattr(tower, "cls_emb", None) is None
+        and not getattr(tower, "use_pad_mask", False)
+        and isinstance(getattr(tower, "text_projection", None), Tensor)
+    )
