@@ -17,7 +17,7 @@ from dataset_adapters.formats.images import max_pixels
 from support.arrays import Int32Array
 from support.errors import ImageError
 
-VARIABLE = "Int32Array"
+VARIABLE = "LabelMap"
 _LARGEST = 65535
 
 # The file format ("MAT-File Format", level 5): a header, then elements of a type, a size and a content.
@@ -31,7 +31,7 @@ _DESCRIPTION_BYTES = 4096  # that a matrix has besides its numbers, at most
 
 
 def read_matlab_labels(path: Path) -> Int32Array:
-    """Decode the matrix Int32Array of a MATLAB file (version 5 to 7) to int32 [H, W] in 0..65535.
+    """Decode the matrix LabelMap of a MATLAB file (version 5 to 7) to int32 [H, W] in 0..65535.
 
     Raises ImageError for a file that is absent or damaged, has no such matrix, or holds other numbers.
     """
