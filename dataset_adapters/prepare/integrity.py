@@ -10,13 +10,13 @@ import numpy as np
 
 from dataset_adapters.base.sample import (
     Adapter,
+    AnnotationFileAdapter,
     DatasetError,
+    LabelSourceMissingError,
     LabelSpace,
     Row,
     Sample,
     SampleError,
-    SourceAbsentError,
-    SourcedAdapter,
     find_sources,
 )
 from dataset_adapters.prepare.download import Report
@@ -103,10 +103,10 @@ def _first_rows(split: SplitCount, root: Path, source: str | None) -> tuple[Adap
             no_root.append(error)
             continue
         try:
-            if isinstance(adapter, SourcedAdapter):
-                adapter.sources(folder, split.split)  # tells whether its files are there
+            if isinstance(adapter, AnnotationFileAdapter):
+                adapter.annotation_files(folder, split.split)  # tells whether its files are there
             return adapter, folder, adapter.rows(folder, split.split)
-        except SourceAbsentError as error:
+        except LabelSourceMissingError as error:
             absent.append(error.expected)
     if not absent:
         raise no_root[0]

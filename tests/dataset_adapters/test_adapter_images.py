@@ -88,7 +88,7 @@ def test_grey16_of_other_formats(tmp_path: Path, suffix: str) -> None:
 
 def test_grey_beyond_16_bit_and_float_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((2, 2), 70000, np.int32)).save(tmp_path / "int.tif")
-    with pytest.raises(ImageError, match=r"expected grey levels 0\.\.65535, found 70000"):
+    with pytest.raises(ImageError, match=r"expected gray levels 0\.\.65535, found 70000"):
         read_image(tmp_path / "int.tif")
     Image.fromarray(np.full((2, 2), 0.5, np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(ImageError, match="floating point"):

@@ -434,7 +434,10 @@ def test_check_counts_files_and_decodes_samples(tmp_path: Path, coco: Any) -> No
     [
         (["check", "voc9", "--root=."], "data set: expected a known name, found 'voc9'; did you mean voc"),
         (["check", "voc", "--root=/nowhere"], "/nowhere: expected a folder, found nothing"),
-        (["prepare", "coco"], "data set: expected a known name, found 'coco'; did you mean coco-object, refcoco or refcocog?"),
+        (
+            ["prepare", "coco"],
+            "data set: expected a known name, found 'coco'; did you mean coco-object, refcoco or refcocog?",
+        ),
     ],
 )
 def test_wrong_requests_are_one_line(arguments: list[str], message: str) -> None:
