@@ -96,9 +96,10 @@ def file_sizes(root: Path, rows: Sequence[Row], column: str) -> list[int]:
     """Return the size in bytes of each row's file. Raises DatasetError naming the first missing file."""
     sizes, absent = [], []
     for row in rows:
+        path = root / row[column]
         try:
-            sizes.append(os.stat(root / row[column]).st_size)
-        except OSError:  # noqa: PERF203  # asking first would double the file system calls
+            sizes.append(path.stat().st_size)
+        except OSError:
             absent.append(row)
     if absent:
         raise DatasetError(

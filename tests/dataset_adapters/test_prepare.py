@@ -177,7 +177,7 @@ BLOCK = 2**16  # a part of this is what a broken transfer may lose
 def test_a_broken_transfer_goes_on_where_it_stopped(voc_server: Loopback, tmp_path: Path, said: list[str]) -> None:
     root = tmp_path / "root"
     voc_server.cuts = [BLOCK + 1000, 10, 2 * BLOCK]
-    with pytest.raises(DatasetError, match=r"the transfer broke off.*196608 bytes are kept, the same command goes on"):
+    with pytest.raises(DatasetError, match=r"the transfer broke off.*196608 bytes are kept, the same command resumes"):
         prepare(served(voc_server, "voc", hashes=True), root, said.append)
     assert outside_downloads(root) == set()
     voc_server.cuts = [BLOCK]
