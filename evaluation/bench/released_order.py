@@ -1,8 +1,8 @@
-"""The order of work of the released code, to measure ours against: the same results, made the slow way.
+"""The order of work of the released code, as a baseline for ours: the same results, computed the slow way.
 
-algorithm.md's sections f and g say what is computed; the released code computes it anew wherever it is needed: every
-template encodes every prompted image and every text again, and every query has a forward and a backward pass through
-the last block of f. Nothing is kept from one step to the next.
+The released code recomputes everything wherever it is needed: every template encodes every prompted image and every
+text again, and every query has a forward and a backward pass through the last block of f. Nothing is kept from one step
+to the next.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from support.arrays import Float32Array, RGBArray
 
 
 @dataclass(frozen=True)
-class Found:
+class SlowResult:
     """kept: indices into the queries; scores float32 [n] and proposals float32 [n, H, W] of those kept."""
 
     kept: tuple[int, ...]
@@ -38,7 +38,7 @@ class Found:
 
 
 class ReleasedOrder:
-    """f and g run as the released code runs them, before refinement."""
+    """Proposals (model f) and classification (model g) in the released code's order, before refinement."""
 
     def __init__(self, config: CaRConfig, *, proposal_clip: nn.Module, classifier_clip: nn.Module) -> None:
         self._config = config
@@ -48,8 +48,8 @@ class ReleasedOrder:
         self._trunk = ProposalTower(proposal_clip, positional_half=config.positional_half, affinity_blocks=blocks)
         self._classifier = ClassifierTower(classifier_clip, feature=config.classifier_feature)
 
-    def segment(self, image: RGBArray, queries: Sequence[str]) -> Found:
-        """The recurrence on uint8 [H, W, 3]."""
+    def segment(self, image: RGBArray, queries: Sequence[str]) -> SlowResult:
+        """Run the recurrence on an image, uint8 [H, W, 3]."""
         recurrence = Recurrence(self._config, tuple(queries))
         while not recurrence.finished:
             alive, proposals = recurrence.alive, self._proposals(image, recurrence)
@@ -57,7 +57,7 @@ class ReleasedOrder:
         rows = [alive.index(i) for i in kept]
         last = recurrence.steps[-1]
         full = upsample_all(proposals[rows], size_of(image)) if rows else upsample_all(proposals, size_of(image))[:0]
-        return Found(kept, last.scores[rows], full, len(recurrence.steps))
+        return SlowResult(kept, last.scores[rows], full, len(recurrence.steps))
 
     def _proposals(self, image: RGBArray, recurrence: Recurrence) -> Tensor:
         config, step = self._config, recurrence.step
@@ -72,7 +72,7 @@ class ReleasedOrder:
         return cams.reshape(-1, *trunk.grid)
 
     def _cam(self, trunk: TrunkOutput, features: Tensor, behind: Tensor, number: int) -> Tensor:
-        """One query's CAM, float32 [P] in [0, 1]: a forward and a backward pass, two if the first gives nothing."""
+        """One query's CAM, float32 [P] in [0, 1]: a forward and a backward pass, repeated if the CAM is zero."""
         if self._config.mode == "referring":
             features, number = features[number : number + 1], 0
         cam = self._unnormalized_cam(trunk, torch.cat([features, behind]), number)
@@ -112,14 +112,14 @@ class ReleasedOrder:
         return scores
 
     def _logits(self, prompted: Sequence[RGBArray], texts: Sequence[str]) -> Tensor:
-        """Of every prompted image and text of one template, both encoded for it, float32 [n, n]."""
+        """Logits of every prompted image and text of one template, all encoded for it, float32 [n, n]."""
         images = torch.stack([self._classifier.preprocess(image) for image in prompted])
         features = torch.cat([self._encode(part) for part in images.split(1)])
         return self._classifier.logit_scale * features @ _texts(self._g, texts).T
 
     @torch.no_grad()
     def _encode(self, images: Tensor) -> Tensor:
-        """Unit features [B, E]: every token goes through every block, as in CLIP's own forward pass."""
+        """Unit features [B, E]: every token goes through every block, as in CLIP's forward pass."""
         tower = self._classifier
         tokens = embed(tower.visual, tower.pixels(images), tower.visual.positional_embedding)
         for block in tower.blocks:
