@@ -18,7 +18,7 @@ def embedded_root(part: Literal["val", "tuning"] = "val") -> Path:
 
 
 def is_embedded(root: Path) -> bool:
-    """Whether a data root lies inside the embedded data."""
+    """Whether a data root is inside the embedded data."""
     return expanded(root).resolve().is_relative_to(_FOLDER.resolve())
 
 

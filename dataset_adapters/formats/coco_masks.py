@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 from support.arrays import BoolArray
 
 Overlaps: TypeAlias = Literal["kept", "lost"]
-"""What becomes of pixels that lie under several parts of one instance.
+"""Whether pixels covered by several parts of one instance stay in its mask.
 
 "lost" reproduces older code, which sums the parts and takes the value 1 for the object: pixels under two parts hold 2.
 """

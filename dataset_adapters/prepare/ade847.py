@@ -26,7 +26,7 @@ register(
         terms="for research and education that is not commercial; an account is needed",
         manual=(
             ManualStep(
-                f"register, download the archive from your personal address and unpack it, so that {_FOLDER}/ lies"
+                f"register, download the archive from your personal address and unpack it, so that {_FOLDER}/ is"
                 " in the data root; then convert its images and label maps with the script"
                 " prepare_ade20k_full_sem_seg.py of https://github.com/bytedance/fc-clip",
                 _PAGE,

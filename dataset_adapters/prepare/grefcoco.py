@@ -30,7 +30,7 @@ register(
         ),
         nested=("refer",),
         counts=(*_LAYOUT, *TRAIN2014.provides),
-        # The first release had val alone.
+        # The first release had only val.
         splits=(
             SplitCount("grefcoco", "val", noun="references"),
             SplitCount("grefcoco", "testA", noun="references", optional=True),

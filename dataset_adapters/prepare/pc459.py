@@ -1,4 +1,4 @@
-"""PC-459: the whole annotation of Pascal Context."""
+"""PC-459: the full annotation of Pascal Context."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ _DTYPES = {
 
 
 class Entry(NamedTuple):
-    """One array. dtype: a key of `_DTYPES`. shapes: the permitted ones, in which a name stands for a size: capital
-    letters for the same one in the whole file, small letters in one step."""
+    """One array. dtype: a key of `_DTYPES`. shapes: the permitted ones, with names for sizes that several arrays share:
+    capital letters in the whole file, small letters within a step."""
 
     dtype: str
     shapes: tuple[Shape, ...]

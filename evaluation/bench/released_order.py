@@ -62,20 +62,20 @@ class ReleasedOrder:
     def _proposals(self, image: RGBArray, recurrence: Recurrence) -> Tensor:
         config, step = self._config, recurrence.step
         texts = proposal_texts(config, [recurrence.queries[i] for i in recurrence.alive], step)
-        behind = _texts(self._f, [format_text(config.cam_template, text) for text in config.background])
+        background = _texts(self._f, [format_text(config.cam_template, text) for text in config.background])
         features = _texts(self._f, texts)
         [trunk] = self._trunk.trunk(self._trunk.preprocess(image, config.max_patches)[None])
-        cams = torch.stack([self._cam(trunk, features, behind, number) for number in range(len(texts))])
+        cams = torch.stack([self._cam(trunk, features, background, number) for number in range(len(texts))])
         if config.cam == "clip-es":
             total = trunk.attention + self._last_attention(trunk)
             cams = spread(cams, doubly_normalized(total / (trunk.counted_blocks + 1)), trunk.grid, config.lambda_)
         return cams.reshape(-1, *trunk.grid)
 
-    def _cam(self, trunk: TrunkOutput, features: Tensor, behind: Tensor, number: int) -> Tensor:
+    def _cam(self, trunk: TrunkOutput, features: Tensor, background: Tensor, number: int) -> Tensor:
         """One query's CAM, float32 [P] in [0, 1]: a forward and a backward pass, repeated if the CAM is zero."""
         if self._config.mode == "referring":
             features, number = features[number : number + 1], 0
-        cam = self._unnormalized_cam(trunk, torch.cat([features, behind]), number)
+        cam = self._unnormalized_cam(trunk, torch.cat([features, background]), number)
         if not cam.any():
             cam = self._unnormalized_cam(trunk, features, number)
         return min_max(cam[None])[0]
