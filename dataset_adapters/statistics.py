@@ -1,4 +1,4 @@
-"""What the labels of a data set cover, counted sample by sample."""
+"""Label statistics of a data set, accumulated sample by sample."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataset_adapters.base.sample import LabelSpace, Sample
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """One label: the samples that have a pixel of it, and its pixels over all samples."""
+    """One label: the number of samples with a pixel of it, and its pixels in all samples."""
 
     label: int
     n_samples: int
@@ -20,16 +20,16 @@ class LabelStatistics:
 
     @property
     def mean_area(self) -> float:
-        """Pixels in a sample that has any."""
+        """Mean number of pixels in the samples that have any."""
         return self.n_pixels / self.n_samples
 
 
 @dataclass
 class TargetStatistics:
-    """Sums over samples that are added one by one.
+    """Sums over samples.
 
-    n_pixels, n_samples: by label; of targets that are masks, 1 is what any object covers and 0 the rest.
-    sizes: (height, width) of each target. n_empty: targets without an object, where a sentence may mean nothing.
+    n_pixels, n_samples: by label; in targets that are masks, label 1 is the union of the objects and 0 the rest.
+    sizes: (height, width) of each target. n_empty: targets without an object, if a sentence may refer to nothing.
     """
 
     n_pixels: Counter[int] = field(default_factory=Counter)
@@ -38,7 +38,7 @@ class TargetStatistics:
     n_empty: int = 0
 
     def add(self, sample: Sample) -> None:
-        """Count one sample in."""
+        """Add one sample."""
         target = sample.target
         if target.ndim == 3:
             self.n_empty += not len(target)
@@ -46,23 +46,22 @@ class TargetStatistics:
         height, width = target.shape
         self.sizes.append((height, width))
         labels, counts = np.unique(target, return_counts=True)
-        found = {int(label): int(count) for label, count in zip(labels, counts, strict=True)}
-        self.n_pixels.update(found)
-        self.n_samples.update(found.keys())
+        self.n_pixels.update(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
+        self.n_samples.update(labels.tolist())
 
     @property
     def labels(self) -> list[LabelStatistics]:
-        """Each label with a pixel, the one with most pixels first."""
+        """All labels with pixels, the one with most pixels first."""
         return [LabelStatistics(label, self.n_samples[label], n) for label, n in self.n_pixels.most_common()]
 
 
 def label_name(label: int, space: LabelSpace) -> str:
-    """The name of a label in a target, "ignored" for a value that is none."""
+    """The name of a label in a target; "ignored" for a value that is not a label."""
     return space.labels[label] if 0 <= label < len(space.labels) else "ignored"
 
 
 def describe(statistics: TargetStatistics, space: LabelSpace) -> str:
-    """Sizes and the share of each label, in one line."""
+    """Sizes and the share of each label, as one line."""
     heights, widths = zip(*statistics.sizes, strict=True)
     total = statistics.n_pixels.total()
     shares = [f"{label_name(each.label, space)} {100 * each.n_pixels / total:.1f} %" for each in statistics.labels]
@@ -72,7 +71,7 @@ def describe(statistics: TargetStatistics, space: LabelSpace) -> str:
 
 
 def describe_labels(statistics: TargetStatistics, space: LabelSpace) -> list[str]:
-    """Samples, pixels and mean area of each label, a line each."""
+    """Samples, pixels and mean area, one line per label."""
     return [
         f"{label_name(each.label, space)}: samples {each.n_samples}, pixels {each.n_pixels}, "
         f"mean area {each.mean_area:.1f}"

@@ -1,12 +1,12 @@
-"""What `car bench` writes to bench.json; a test holds a real document against it.
+"""The schema of bench.json, written by `car bench`.
 
-The text below a field is its documentation. Times are wall time unless it says otherwise; a spread is the slowest
+The text below a field is its documentation. Times are wall times unless stated otherwise; a spread is the slowest
 repeat over the fastest, minus 1.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from results.run_directory.schema import Count, Environment, Seconds, StrictModel
 
@@ -23,7 +23,7 @@ class BenchEncoder(StrictModel):
     gflop_per_second: float
     """`gflop` over `seconds`."""
     share_of_peak: float
-    """Share of the matrix product's speed, by processor time (on a GPU: wall time) of the fastest repeats."""
+    """Share of the matrix product's speed, by the processor time (on a GPU: wall time) of the fastest repeats."""
 
 
 class BenchPipeline(StrictModel):
@@ -32,7 +32,7 @@ class BenchPipeline(StrictModel):
     spread: float
     """Spread of the repeats."""
     stages: dict[str, Seconds]
-    """Seconds an image by stage, medians over the repeats; `waiting` is what no stage accounts for."""
+    """Seconds per image by stage, medians of the repeats; `waiting` is the time that no stage accounts for."""
     encoders_share: float
     """Share of both encoders in all stages."""
 
@@ -41,62 +41,61 @@ class BenchScaling(StrictModel):
     threads: Count
     """Threads of the tensor library."""
     matrix_product_gflop_per_second: float
-    """What a large matrix product reaches a second of processor time (on a GPU: wall time), in the models'
-    precision."""
+    """Speed of a large matrix product per second of processor time (on a GPU: wall time), in the models' precision."""
     encoders: list[BenchEncoder]
-    """One entry an encoder, measured in turns with the matrix product."""
+    """One entry per encoder, its repeats interleaved with those of the matrix product."""
     batch_sizes: dict[str, BenchPipeline]
     """Whole images, from files to counts, by batch size."""
 
 
 class BenchMemory(StrictModel):
     host_peak_mib: float | None
-    """Largest resident memory in MiB; null where the process was ended for lack of memory or the system does not
-    tell."""
+    """Largest resident memory in MiB; null if the process was killed for lack of memory or the system does not
+    report it."""
     device_peak_mib: float | None
     """The same of the device; null on a CPU."""
     images: Count
-    """Images it segmented."""
+    """Number of images segmented."""
     batch_size: Count
-    """In batches of so many."""
+    """Batch size."""
 
 
 class BenchEngine(StrictModel):
     images_per_second: float
-    """Over all repeats in one run, its start counted."""
+    """Over all repeats in one run, including its start."""
     images: Count
-    """Images of that run, each as often as there are repeats."""
+    """Images of that run, each counted once per repeat."""
     batch_size: Count
-    """In batches of so many."""
+    """Batch size."""
     decoding_processes: Count
-    """Processes that decode beside the model."""
+    """Processes that decode alongside the model."""
     refining_processes: Count
-    """Processes that refine beside it."""
+    """Processes that refine alongside it."""
 
 
 class BenchCRF(StrictModel):
     labels: Count
-    """Of the first image, background included."""
+    """Number of labels on the first image, background included."""
     pydensecrf_seconds: Seconds
     """Median time on one core."""
     torch_seconds: Seconds
     """Median time on the models' device."""
     same_label: float
-    """Share of the pixels that both give the same label."""
+    """Share of the pixels with the same label in both."""
 
 
 class BenchLaterSteps(StrictModel):
     first_step_seconds: Seconds
     """The first step's proposals, trunk included."""
     later_steps_seconds: Seconds
-    """Those of all later steps together."""
+    """Proposals of all later steps together."""
     later_over_first: float
-    """The second over the first."""
+    """`later_steps_seconds` over `first_step_seconds`."""
 
 
 class BenchReleasedOrder(StrictModel):
     first_image_seconds: Seconds
-    """Ours on a run's first image, with its texts."""
+    """Ours on a run's first image, including its texts."""
     seconds: Seconds
     """Ours on any later image."""
     released_order_seconds: Seconds
@@ -114,7 +113,7 @@ class BenchReleasedOrder(StrictModel):
     same_survivors: bool
     """Whether both kept the same queries."""
     largest_mask_difference: float | None
-    """Between their proposals of the kept queries, in 0..1; null where others were kept."""
+    """Between their proposals of the kept queries, in 0..1; null if they kept different queries."""
 
 
 class BenchOptionsInfo(StrictModel):
@@ -123,25 +122,25 @@ class BenchOptionsInfo(StrictModel):
     device: str
     """Device they ran on."""
     precision: str
-    """What the image encoders multiplied in."""
+    """Precision of the image encoders' products."""
     images: list[str]
-    """Names of the pictures' files; empty for generated ones."""
+    """File names of the images; empty for synthetic ones."""
     n_images: Count
-    """How many pictures."""
+    """Number of images."""
     n_queries: Count
-    """How many queries a picture."""
+    """Number of queries per image."""
     profile: str
-    """Whose switches: released or paper."""
+    """Profile of the switches: released or paper."""
     repeats: Count
-    """How often each measurement is taken."""
+    """Number of repeats of each measurement."""
     batch_sizes: list[Count]
     """Batch sizes to measure."""
     threads: list[Count]
     """Numbers of threads to measure."""
     later_steps: bool
-    """Whether the steps behind the first are measured."""
+    """Whether the steps after the first are measured."""
     baseline: bool
-    """Whether the released order of work is."""
+    """Whether the released order of work is measured."""
     baseline_templates: Count | None
     """Templates of that comparison; null for all."""
 
@@ -152,21 +151,26 @@ class BenchDocument(StrictModel):
     schema_version: Literal[2]
     """Version of this document."""
     options: BenchOptionsInfo
-    """What was asked for."""
+    """The request."""
     environment: Environment
     """Where it ran."""
     scaling: list[BenchScaling]
-    """One entry a number of threads."""
+    """One entry per number of threads."""
     engine: BenchEngine
-    """Whole images by the engine of `car eval`, decoding and refinement beside the model."""
+    """Whole images by the engine of `car eval`, with decoding and refinement alongside the model."""
     crf: BenchCRF
     """Both implementations of the CRF, on a few queries that all survive."""
     load_seconds: Seconds
-    """Time to load the models, once the libraries are."""
+    """Time to load the models, after the libraries."""
     memory: BenchMemory
-    """Of a process that segments the images and does nothing else."""
+    """Memory of a process that only segments the images."""
     later_steps: BenchLaterSteps | None = None
-    """Time for proposals, an image; absent with `--no-later-steps`."""
+    """Time for proposals per image; absent with `--no-later-steps`."""
     released_order: BenchReleasedOrder | None = None
     """Our and the released code's order of work on the first image, before refinement, in processor time (on a GPU:
     wall time); absent with `--no-baseline` and in half precision."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The document as JSON values, without measurements that were not requested."""
+        absent = {name for name in ("later_steps", "released_order") if getattr(self, name) is None}
+        return self.model_dump(mode="json", exclude=absent)

@@ -11,7 +11,7 @@ from importlib.resources import files
 from dataset_adapters.base.sample import LabelSpace, NameSet
 
 BACKGROUND = 0
-"""The label of background, in every label space that has one."""
+"""The label of background, in every label space with background."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ClassNames:
     """The classes of a data set without background, by zero-based class id.
 
     dataset: the data set's plain names, indexed by class id. released: the query texts of the released code,
-    likewise. things, stuff: class ids in the order in which the released code asks for them.
+    also by class id. things, stuff: class ids in the order in which the released code queries them.
     """
 
     dataset: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Hashes of the contents of many small files, remembered for as long as the files stay as they are."""
+"""Hashes of the contents of many small files, remembered for as long as the files do not change."""
 
 from __future__ import annotations
 
@@ -14,54 +14,42 @@ from typing import TypeAlias
 from support.files import sha256_of, write_atomically
 
 _Entry: TypeAlias = list[int | str]
-"""Size, times of the last change of contents and of anything (nanoseconds), sha256."""
+"""Size, modification and status-change times (nanoseconds), sha256."""
 
-# A file that changes twice within a tick of the clock looks unchanged: what was just written is not remembered.
+# A file that changes twice within a tick of the clock looks unchanged, so freshly written files are not remembered.
 _SETTLED = 2_000_000_000  # nanoseconds
 
 
 def content_hashes(root: Path, files: Iterable[str], cache: Path) -> dict[str, str]:
     """Return the sha256 of each file by its path relative to the root, empty for one that cannot be read.
 
-    cache: folder in which hashes are kept. A file is read again only if its size or a time of its last change differs;
-    a cache that is damaged, or cannot be written, is done without.
+    cache: folder in which hashes are kept. A file is read again only if its size or one of its times differs. A damaged
+    or read-only cache is ignored.
     """
-    kept = cache / f"{hashlib.sha256(os.fsencode(root)).hexdigest()}.json"
-    known, now = _read(kept), time.time_ns()
-    found = {file: _entry(root / file, known.get(file)) for file in dict.fromkeys(files)}
-    fresh = {
-        file: entry
-        for file, entry in found.items()
-        if entry != known.get(file) and entry[-1] and max(map(int, entry[1:3])) < now - _SETTLED
-    }
-    if fresh:
-        _write(kept, {**known, **fresh})
-    return {file: str(entry[-1]) for file, entry in found.items()}
-
-
-def _entry(path: Path, known: _Entry | None) -> _Entry:
-    """What is known of a file, if it is as it was then, or what it is now."""
+    store = cache / f"{hashlib.sha256(os.fsencode(root)).hexdigest()}.json"
     try:
-        status = path.stat()
-        state: _Entry = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-        if known and known[:-1] == state:
-            return known
-        return [*state, sha256_of(path)]
-    except OSError:  # decoding it tells why, as the error of its sample
-        return [0, 0, 0, ""]
-
-
-def _read(path: Path) -> dict[str, _Entry]:
-    try:
-        stored = json.loads(path.read_bytes())
+        stored = json.loads(store.read_bytes())
     except (OSError, ValueError):
-        return {}
-    if not isinstance(stored, dict):
-        return {}
-    return {file: entry for file, entry in stored.items() if isinstance(entry, list) and len(entry) == 4}
-
-
-def _write(path: Path, entries: dict[str, _Entry]) -> None:
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(entries, separators=(",", ":")), synced=False)
+        stored = None
+    entries = stored.items() if isinstance(stored, dict) else ()
+    known: dict[str, _Entry] = {file: entry for file, entry in entries if isinstance(entry, list) and len(entry) == 4}
+    fresh: dict[str, _Entry] = {}
+    hashes: dict[str, str] = {}
+    now = time.time_ns()
+    for file in dict.fromkeys(files):
+        entry = known.get(file)
+        try:
+            status = (root / file).stat()
+            state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+            if entry is None or entry[:-1] != state:
+                entry = [*state, sha256_of(root / file)]
+                if max(state[1:]) < now - _SETTLED:
+                    fresh[file] = entry
+            hashes[file] = str(entry[-1])
+        except OSError:  # decoding reports the reason, as the error of its sample
+            hashes[file] = ""
+    if fresh:
+        with suppress(OSError):
+            cache.mkdir(parents=True, exist_ok=True)
+            write_atomically(store, json.dumps({**known, **fresh}, separators=(",", ":")), synced=False)
+    return hashes

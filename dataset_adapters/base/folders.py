@@ -1,4 +1,4 @@
-"""Data sets that keep a split as a folder of images and a folder of label maps, as ADE20K does."""
+"""Data sets with a folder of images and a folder of label maps per split, such as ADE20K."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dataset_adapters.base.class_names import read_class_names
 from dataset_adapters.base.layout import find_image_folder, find_root, stems
-from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Sample, SourceAbsentError
+from dataset_adapters.base.sample import DatasetError, LabelSourceMissingError, LabelSpace, NameSet, Row, Sample
 from dataset_adapters.base.semantic import read_semantic_sample
 from support.arrays import Int32Array
 
@@ -21,8 +21,8 @@ class FolderAdapter:
 
     The folder of the split val is "validation", that of train "training".
 
-    relabel: label id, or `ignored`, for every value of a label map, as `read_labels` decodes it.
-    nestings: where the layout may lie below the root that is given.
+    relabel: label id, or `ignored`, for every value of a label map, as decoded by `read_labels`.
+    nestings: where the layout may be below the given root.
     """
 
     name: str
@@ -47,7 +47,7 @@ class FolderAdapter:
         """Return one row (id, image, mask) per image or label map of the split. Raises DatasetError."""
         pattern = f"{self.masks}/*/*{self.suffix}"
         if not any(root.glob(pattern)):
-            raise SourceAbsentError(pattern)
+            raise LabelSourceMissingError(pattern)
         folder = _FOLDERS.get(str(split), split)
         images, chosen = find_image_folder(root, (self.images,), folder, _FOLDERS[self.default_split])
         masks = Path(self.masks, images.name)
@@ -68,5 +68,5 @@ class FolderAdapter:
 
 
 def class_ids(n_classes: int, ignored: int) -> dict[int, int]:
-    """The `relabel` of label maps that hold class ids 0..n_classes - 1, and the ignore label where there is none."""
+    """The `relabel` of label maps that hold class ids 0..n_classes - 1, and `ignored` where there is no class."""
     return {class_id: class_id + 1 for class_id in range(n_classes)} | {ignored: ignored}

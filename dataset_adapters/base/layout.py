@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dataset_adapters.base.sample import DatasetError, Row
@@ -12,7 +12,7 @@ from support.files import expanded
 
 
 def find_root(root: Path, nestings: Sequence[str], folders: Sequence[str], *, all_of: bool = True) -> Path:
-    """Return `root` or the first `root / nesting` that holds all the folders, or one of them. Raises DatasetError."""
+    """Return `root` or the first `root / nesting` that holds all (or any) of the folders. Raises DatasetError."""
     enough = all if all_of else any
     if not root.is_dir():
         raise DatasetError(f"{root}: expected a folder, found {'a file' if root.exists() else 'nothing'}")
@@ -63,16 +63,16 @@ def _first_folder(root: Path, parents: Sequence[str], name: str) -> Path | None:
 
 
 def stems(folder: Path, suffix: str) -> set[str]:
-    """Return the names in a folder that end in `suffix`, without it; none where there is no such folder."""
+    """Return the names in a folder that end in `suffix`, without it; none if the folder does not exist."""
     if not folder.is_dir():
         return set()
     return {name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix)}
 
 
 def read_ids(path: Path) -> list[str]:
-    """Return the ids of a split file, one a line, blank lines skipped.
+    """Return the ids of a split file, one per line, blank lines skipped.
 
-    Raises DatasetError if it is not text, has no id, or has one twice.
+    Raises DatasetError if it is not text, has no ids, or repeats one.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
@@ -81,26 +81,29 @@ def read_ids(path: Path) -> list[str]:
     ids = [line.strip() for line in lines if line.strip()]
     if not ids:
         raise DatasetError(f"{path}: expected at least one id, found none")
-    repeated = [sample_id for sample_id, count in Counter(ids).items() if count > 1]
-    if repeated:
-        raise DatasetError(f"{path}: expected each id once, found {len(repeated)} repeated, first {repeated[0]}")
+    require_distinct(path, ids)
     return ids
 
 
+def require_distinct(path: Path, ids: Iterable[str]) -> None:
+    """Raise DatasetError naming the file and the first id that occurs twice."""
+    repeated = [sample_id for sample_id, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise DatasetError(f"{path}: expected each id once, found {len(repeated)} repeated, first {repeated[0]}")
+
+
 def file_sizes(root: Path, rows: Sequence[Row], column: str) -> list[int]:
-    """Return the size in bytes of each row's file. Raises DatasetError naming the first absent file."""
-    sizes = [_size(root / row[column]) for row in rows]
-    absent = [row for row, size in zip(rows, sizes, strict=True) if size is None]
+    """Return the size in bytes of each row's file. Raises DatasetError naming the first missing file."""
+    sizes, absent = [], []
+    for row in rows:
+        path = root / row[column]
+        try:
+            sizes.append(path.stat().st_size)
+        except OSError:
+            absent.append(row)
     if absent:
         raise DatasetError(
             f"{root / absent[0][column]}: expected the {column} of {absent[0]['id']}, found nothing"
             f" ({len(absent)} of {len(rows)} {column} files absent)"
         )
-    return [size for size in sizes if size is not None]
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return None
+    return sizes

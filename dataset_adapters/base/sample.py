@@ -1,11 +1,11 @@
-"""What a data set hands out (Sample, LabelSpace), how it fails, and the registry of adapters."""
+"""Samples and label spaces, the errors of data sets, the adapter protocols, and the registry of adapters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from support.arrays import BoolArray, Int32Array, RGBArray
 from support.errors import UserError
@@ -13,15 +13,17 @@ from support.text import unknown_name
 
 NameSet: TypeAlias = Literal["released", "dataset"]
 Row: TypeAlias = Mapping[str, str]
-"""One sample in an index: "id" and the adapter's own columns. Files are paths relative to the root."""
+"""One sample in an index: "id" and the adapter's other columns. Files are paths relative to the root."""
+
+_Found = TypeVar("_Found")
 
 
 class DatasetError(UserError, ValueError):
-    """A set-up mistake, found before any work. One line: path or field, what was expected, what was found."""
+    """A mistake in the set-up, found before any work. One line: path or field, what was expected, what was found."""
 
 
-class SourceAbsentError(DatasetError):
-    """The label files of one source are not there. expected: the files that were looked for."""
+class LabelSourceMissingError(DatasetError):
+    """The files of one label source are missing. expected: the files that were looked for."""
 
     def __init__(self, expected: str) -> None:
         super().__init__(f"expected {expected}, found nothing")
@@ -32,7 +34,7 @@ class SampleError(ValueError):
     """A sample that cannot be read.
 
     id: the sample. path: the offending file, relative to the root. reason: what is wrong with it.
-    target: as in Sample if the mask could be read, so that the sample can count as an empty prediction, else None.
+    target: as in Sample if it could be read, so that the sample can be scored as an empty prediction; else None.
     """
 
     def __init__(self, id: str, path: str, reason: str, target: Int32Array | BoolArray | None = None) -> None:
@@ -43,7 +45,7 @@ class SampleError(ValueError):
         self.target = target
 
     def __reduce__(self) -> tuple[type[SampleError], tuple[str, str, str, Int32Array | BoolArray | None]]:
-        # An exception pickles its message as its only argument unless told otherwise.
+        # By default an exception is pickled with its message as the only argument.
         return type(self), (self.id, self.path, self.reason, self.target)
 
 
@@ -52,15 +54,15 @@ class Sample:
     """One image with its queries and target.
 
     id: stable, from the source. image: uint8 [H, W, 3], RGB, 0..255.
-    queries: the texts to segment: in label-space order ("semantic"), sentences on what is one target ("referring",
-    "generalized"), or one text an object ("video").
+    queries: the texts to segment: in label-space order ("semantic"), sentences about one target ("referring",
+    "generalized"), or one text per object ("video").
     task: "semantic", "referring", "generalized" or "video".
     target: semantic: int32 [H, W], label ids of the label space, or its ignore label. referring: bool [H, W].
-    generalized: bool [n, H, W], the masks of the objects that the sentence means, which may overlap; n is 0 where it
-    means nothing in the image. video: bool [n, H, W], the masks of the objects 1..n of the whole video, which do not
+    generalized: bool [n, H, W], the masks of the objects that the sentence refers to, which may overlap; n is 0 if it
+    refers to nothing in the image. video: bool [n, H, W], the masks of objects 1..n of the whole video, which do not
     overlap.
-    query_labels: video: the object that each query asks for, 1 first; empty elsewhere.
-    sequence: video: which sequence this frame belongs to; samples come in the order of its frames. None elsewhere.
+    query_labels: video: the object that each query refers to, numbered from 1; empty for other tasks.
+    sequence: video: the sequence that this frame belongs to; samples are in frame order. None for other tasks.
     """
 
     id: str
@@ -72,7 +74,7 @@ class Sample:
     sequence: str | None = None
 
     def with_queries(self, queries: Iterable[str]) -> Sample:
-        """Return the sample with only those of its queries, in their order in it."""
+        """Return the sample with only these of its queries, in the sample's order."""
         chosen = set(queries)
         kept = [position for position, query in enumerate(self.queries) if query in chosen]
         labels = tuple(self.query_labels[position] for position in kept) if self.query_labels else ()
@@ -81,13 +83,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """Which label ids exist, which of them are scored, and which text asks for which label.
+    """Which label ids exist, which of them are scored, and which text stands for which label.
 
-    labels: class names by label id; index 0 is "background" where the label space has one.
+    labels: class names by label id; index 0 is "background" if the label space has one.
     queries, query_labels: the texts and, in the same order, the label id that each one stands for.
     ignore_label: the target value that no metric counts. scored_labels: the label ids that enter the mean.
-    stuff_queries: one per query, true for stuff, where things and stuff are segmented apart; empty elsewhere.
-    mask_values: of data of the user's own, one per label: what its pixels hold in a mask; empty elsewhere.
+    stuff_queries: one per query, true for stuff, if things and stuff are segmented separately; else empty.
+    mask_values: for user-supplied data, the mask value of each label; else empty.
     Raises ValueError if the fields contradict each other.
     """
 
@@ -102,18 +104,18 @@ class LabelSpace:
 
     @classmethod
     def of_objects(cls, name: str) -> LabelSpace:
-        """The two labels of targets that are objects; the queries belong to the samples."""
+        """Background and object, for targets that are object masks; each sample has its own queries."""
         return cls(name, ("background", "object"), queries=(), query_labels=(), ignore_label=255, scored_labels=(1,))
 
     @property
     def things(self) -> tuple[str, ...]:
-        """The queries that are no stuff, in order."""
+        """The queries that are not stuff, in order."""
         is_stuff = self.stuff_queries or (False,) * len(self.queries)
         return tuple(query for query, stuff in zip(self.queries, is_stuff, strict=True) if not stuff)
 
     @property
     def stuff(self) -> tuple[str, ...]:
-        """The queries that are stuff, in order; empty where all are segmented together."""
+        """The queries that are stuff, in order; empty if all are segmented together."""
         return tuple(query for query, stuff in zip(self.queries, self.stuff_queries, strict=False) if stuff)
 
     def __post_init__(self) -> None:
@@ -139,17 +141,15 @@ class LabelSpace:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> LabelSpace:
-        """Return the label space that `as_dict` was made of. Raises ValueError for fields of another kind."""
-        given: dict[str, Any] = {
-            field: tuple(value) if isinstance(value, list) else value for field, value in fields.items()
-        }
+        """Rebuild the label space that `as_dict` wrote. Raises ValueError for wrong fields."""
+        given: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in fields.items()}
         try:
             return cls(**given)
         except TypeError as error:
             raise ValueError(f"label_space: {error}") from None
 
     def as_dict(self) -> dict[str, object]:
-        """Return the fields as JSON values (lists, not tuples), `mask_values` only where there are some."""
+        """Return the fields as JSON values (lists, not tuples), without `mask_values` if there are none."""
         fields = {field: list(value) if isinstance(value, tuple) else value for field, value in asdict(self).items()}
         if not self.mask_values:
             del fields["mask_values"]
@@ -157,11 +157,11 @@ class LabelSpace:
 
 
 class Adapter(Protocol):
-    """One data set's file layout and label rules. Stateless: root and split come with each call."""
+    """The file layout and label rules of one data set. Stateless: root and split come with each call."""
 
     @property
     def name(self) -> str:
-        """The name given to `load`; "<data set>/<source>" where the labels can come from several sources."""
+        """The name given to `load`; "<data set>/<source>" if the labels can come from several sources."""
 
     @property
     def version(self) -> int:
@@ -185,7 +185,7 @@ class Adapter(Protocol):
     def rows(self, root: Path, split: str | Path) -> list[Row]:
         """Return one row per sample of the split, without opening a sample's files.
 
-        Raises DatasetError; SourceAbsentError if the adapter is one of several sources and its files are not there.
+        Raises DatasetError; LabelSourceMissingError if the adapter is one of several sources and its files are missing.
         """
 
     def label_space(self, names: NameSet) -> LabelSpace:
@@ -197,7 +197,7 @@ class Adapter(Protocol):
 
 @runtime_checkable
 class ConfigurableAdapter(Adapter, Protocol):
-    """An adapter with options of how its files become samples."""
+    """An adapter with options for how its files become samples."""
 
     @property
     def choices(self) -> Mapping[str, tuple[str, ...]]:
@@ -208,23 +208,23 @@ class ConfigurableAdapter(Adapter, Protocol):
 
 
 @runtime_checkable
-class PlacedAdapter(ConfigurableAdapter, Protocol):
-    """An adapter for data of the user's own, which options tell where they lie; a place is no part of a fingerprint."""
+class UserDataAdapter(ConfigurableAdapter, Protocol):
+    """An adapter for user-supplied data, whose options say where the data are; locations do not enter fingerprints."""
 
     @property
-    def places(self) -> tuple[str, ...]:
+    def locations(self) -> tuple[str, ...]:
         """The options that take a path or name instead of one of several values."""
 
 
 @runtime_checkable
-class SourcedAdapter(Adapter, Protocol):
-    """An adapter whose rows come from a few large files, worth reading once only."""
+class AnnotationFileAdapter(Adapter, Protocol):
+    """An adapter whose rows come from a few large annotation files, worth parsing only once."""
 
-    def sources(self, root: Path, split: str | Path) -> tuple[Path, ...]:
-        """Return what alone decides the rows of the split: files by their contents, folders by the names in them.
+    def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
+        """Return everything that determines the rows of the split: files by contents, folders by the names in them.
 
-        Raises DatasetError for an unknown split; SourceAbsentError if the adapter is one of several sources and its
-        files are not there.
+        Raises DatasetError for an unknown split; LabelSourceMissingError if the adapter is one of several sources and
+        its files are missing.
         """
 
 
@@ -232,7 +232,7 @@ _ADAPTERS: dict[str, Adapter] = {}
 
 
 def register(adapters: Iterable[Adapter]) -> None:
-    """Make the adapters known to `load` under their names."""
+    """Make the adapters available to `load` under their names."""
     _ADAPTERS.update({adapter.name: adapter for adapter in adapters})
 
 
@@ -244,23 +244,48 @@ def find_adapter(name: str) -> Adapter:
 
 
 def find_sources(name: str, source: str | None = None) -> list[Adapter]:
-    """Return the adapters of a data set, one a label source, in the order in which they are tried.
+    """Return the adapters of a data set, one per label source, in the order in which they are tried.
 
-    source: the only one wanted. Raises DatasetError for an unknown data set, or a source that it does not have.
+    source: return only this one. Raises DatasetError for an unknown data set, or a source that it does not have.
     """
-    by_source = {own.partition("/")[2]: own for own in _ADAPTERS if own == name or own.startswith(f"{name}/")}
+    by_source = {key.partition("/")[2]: key for key in _ADAPTERS if key == name or key.startswith(f"{name}/")}
     if not by_source:
         raise _unknown(name)
     if source is None:
-        return [_ADAPTERS[own] for own in by_source.values()]
+        return [_ADAPTERS[key] for key in by_source.values()]
     if source not in by_source or not source:
         known = ", ".join(filter(None, by_source)) or "none: this data set has one source"
         raise DatasetError(f"source: expected a label source of {name} ({known}), found {source!r}")
     return [_ADAPTERS[by_source[source]]]
 
 
+def first_present(
+    adapters: Iterable[Adapter], root: Path, read: Callable[[Adapter, Path], _Found]
+) -> tuple[Adapter, Path, _Found]:
+    """Return the first label source whose files exist, its root, and the result of `read(adapter, root)`.
+
+    read: raises LabelSourceMissingError if the files of the source are missing. Raises DatasetError if no source has
+    its files.
+    """
+    missing: list[str] = []
+    no_root: list[DatasetError] = []
+    for adapter in adapters:
+        try:
+            folder = adapter.find_root(root)
+        except DatasetError as error:  # sources may differ in layout, so another one may still find its root
+            no_root.append(error)
+            continue
+        try:
+            return adapter, folder, read(adapter, folder)
+        except LabelSourceMissingError as error:
+            missing.append(error.expected)
+    if not missing:
+        raise no_root[0]
+    raise DatasetError(f"{folder}: expected {', or '.join(missing)}, found nothing of the kind")
+
+
 def _unknown(name: str) -> DatasetError:
-    return DatasetError(unknown_name("data set", name, sorted({own.partition("/")[0] for own in _ADAPTERS})))
+    return DatasetError(unknown_name("data set", name, sorted({key.partition("/")[0] for key in _ADAPTERS})))
 
 
 def option_choices(name: str) -> Mapping[str, tuple[str, ...]]:
@@ -270,10 +295,10 @@ def option_choices(name: str) -> Mapping[str, tuple[str, ...]]:
 
 def configured(adapter: Adapter, options: Mapping[str, str]) -> Adapter:
     """Return the adapter with these options. Raises DatasetError for an unknown option or value."""
-    choices, places = _choices(adapter), adapter.places if isinstance(adapter, PlacedAdapter) else ()
+    choices, locations = _choices(adapter), adapter.locations if isinstance(adapter, UserDataAdapter) else ()
     for option, value in options.items():
-        if option not in (*choices, *places):
-            known = ", ".join((*choices, *places)) or "none"
+        if option not in (*choices, *locations):
+            known = ", ".join((*choices, *locations)) or "none"
             raise DatasetError(f"{adapter.name}: expected an option of {known}, found {option!r}")
         if option in choices and value not in choices[option]:
             expected = ", ".join(choices[option])

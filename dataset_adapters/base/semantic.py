@@ -1,4 +1,4 @@
-"""Reading one image with its label map, as every semantic data set does."""
+"""Reading one image with its label map, shared by all semantic data sets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from dataset_adapters.base.sample import LabelSpace, Sample, SampleError
 from dataset_adapters.formats.images import read_image, read_label_map
-from support.arrays import Int32Array, RGBArray
+from support.arrays import BoolArray, Int32Array, RGBArray
 from support.errors import ImageError
 
 
@@ -28,33 +28,6 @@ def read_semantic_sample(
     read_pixels: decodes an image file to uint8 [H, W, 3], likewise.
     Raises SampleError if a file cannot be decoded, a mask value is not in `relabel`, or the two sizes differ.
     """
-    return add_image(root, row, label_space, _read_target(root, row, relabel, read_labels), read_pixels)
-
-
-def add_image(
-    root: Path,
-    row: Mapping[str, str],
-    label_space: LabelSpace,
-    target: Int32Array,
-    read_pixels: Callable[[Path], RGBArray] = read_image,
-) -> Sample:
-    """Decode the image of `row` ("id", "image", "mask") to a Sample with this target, int32 [H, W].
-
-    Raises SampleError, which holds the target, if the image cannot be decoded or is of another size.
-    """
-    try:
-        image = read_pixels(root / row["image"])
-    except ImageError as error:
-        raise SampleError(row["id"], row["image"], error.reason, target) from error
-    if image.shape[:2] != target.shape:
-        reason = f"expected the size of its image, {_size(image)}, found {_size(target)}"
-        raise SampleError(row["id"], row["mask"], reason, target)
-    return Sample(row["id"], image, label_space.queries, "semantic", target)
-
-
-def _read_target(
-    root: Path, row: Mapping[str, str], relabel: Mapping[int, int], read_labels: Callable[[Path], Int32Array]
-) -> Int32Array:
     try:
         stored = read_labels(root / row["mask"])
     except ImageError as error:
@@ -66,12 +39,40 @@ def _read_target(
         raise SampleError(row["id"], row["mask"], reason)
     table = np.zeros(max(present) + 1, np.int32)
     table[present] = [relabel[value] for value in present]
-    return table[stored]
+    return add_image(root, row, label_space, table[stored], read_pixels)
 
 
-def _size(array: RGBArray | Int32Array) -> str:
-    """Width x height of an array [H, W, ...]."""
-    return f"{array.shape[1]} x {array.shape[0]}"
+def add_image(
+    root: Path,
+    row: Mapping[str, str],
+    label_space: LabelSpace,
+    target: Int32Array,
+    read_pixels: Callable[[Path], RGBArray] = read_image,
+) -> Sample:
+    """Decode the image of `row` to a Sample with this target, int32 [H, W]. Raises as `read_matching_image`."""
+    image = read_matching_image(root, row, target, read_pixels)
+    return Sample(row["id"], image, label_space.queries, "semantic", target)
+
+
+def read_matching_image(
+    root: Path,
+    row: Mapping[str, str],
+    target: Int32Array | BoolArray,
+    read_pixels: Callable[[Path], RGBArray] = read_image,
+) -> RGBArray:
+    """Decode the image of `row` ("id", "image", "mask"), which must have the size of its target, [..., H, W].
+
+    Raises SampleError, which holds the target, if the image cannot be decoded or has another size.
+    """
+    try:
+        image = read_pixels(root / row["image"])
+    except ImageError as error:
+        raise SampleError(row["id"], row["image"], error.reason, target) from error
+    if image.shape[:2] != target.shape[-2:]:
+        expected, found = (f"{width} x {height}" for height, width in (image.shape[:2], target.shape[-2:]))
+        reason = f"expected the size of its image, {expected}, found {found}"
+        raise SampleError(row["id"], row["mask"], reason, target)
+    return image
 
 
 def _ranges(values: Mapping[int, int]) -> str:

@@ -1,4 +1,4 @@
-"""ADE20K with 150 classes (the scene parsing challenge of 2016); what belongs to none of them is ignored."""
+"""ADE20K with 150 classes (the scene parsing challenge of 2016); pixels of no class are ignored."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def _adapter(masks: str, relabel: Mapping[int, int]) -> FolderAdapter:
 
 register(
     [
-        # The official label maps: 0 is what belongs to no class.
+        # The official label maps: classes are 1..150, and 0 is no class, to be ignored rather than background.
         _adapter("annotations", {0: IGNORED} | {label: label for label in range(1, N_CLASSES + 1)}),
-        # Detectron2's copies of them, which hold class ids.
+        # Detectron2's copies: class ids 0..149, and 255 is no class. 0 is a class here.
         _adapter("annotations_detectron2", class_ids(N_CLASSES, IGNORED)),
     ]
 )

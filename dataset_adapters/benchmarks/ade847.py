@@ -1,6 +1,7 @@
 """ADE20K (release 2021_17_01) with 847 classes, as converted for detectron2; other objects are ignored.
 
-The conversion shrinks images and label maps whose shorter side is above 512, so targets are not at the original size.
+The conversion shrinks images and label maps with a shorter side above 512, so targets are not at the original size.
+Its label maps have 16 bits, as 8 bits cannot hold 847 class ids.
 """
 
 from __future__ import annotations

@@ -8,22 +8,31 @@ from pathlib import Path
 
 from dataset_adapters.base.class_names import BACKGROUND, read_class_names
 from dataset_adapters.base.layout import find_image_folder, find_root, stems
-from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Sample, SourceAbsentError, register
+from dataset_adapters.base.sample import (
+    DatasetError,
+    LabelSourceMissingError,
+    LabelSpace,
+    NameSet,
+    Row,
+    Sample,
+    register,
+)
 from dataset_adapters.base.semantic import add_image, read_semantic_sample
 from dataset_adapters.benchmarks.coco_instances import paint_instances, read_instances
 from support.files import expanded
 
-# The benchmark has no ignored pixels: what is not annotated is background. No target holds this value.
+# The benchmark has no ignored pixels: unannotated pixels are background. No target holds this value.
 NO_IGNORE = -1
 N_CLASSES = 80
 
 _IMAGE_PARENTS = (".", "images")
 _MAP_PARENTS = ("stuffthingmaps", "annotations")
-# A pixel of COCO-Stuff holds the category id - 1. These values below 91 belong to ids that COCO does not use.
+# A pixel of COCO-Stuff holds the category id - 1. Category ids reach 90 but only 80 are used, so labels are not pixel
+# values + 1: these are the gaps.
 _UNUSED_VALUES = frozenset({11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90})
 _CATEGORY_VALUES = tuple(value for value in range(91) if value not in _UNUSED_VALUES)
 CATEGORY_LABELS = {value + 1: label for label, value in enumerate(_CATEGORY_VALUES, start=1)}
-# GroupViT's rule: all stuff (91 and above) and unlabelled pixels (255) are background.
+# GroupViT's rule: all stuff (91 and above) and unlabeled pixels (255) are background.
 _STUFFTHING_LABELS = {
     **{value: label for label, value in enumerate(_CATEGORY_VALUES, start=1)},
     **dict.fromkeys(range(91, 256), BACKGROUND),
@@ -32,7 +41,7 @@ _STUFFTHING_LABELS = {
 
 @dataclass(frozen=True)
 class _CocoAdapter:
-    """What the sources share: val2017/<id>.jpg or images/val2017/<id>.jpg, and the label space."""
+    """What the label sources share: val2017/<id>.jpg or images/val2017/<id>.jpg, and the label space."""
 
     name: str
     version: int = 1
@@ -64,19 +73,15 @@ class CocoMapsAdapter(_CocoAdapter):
     def rows(self, root: Path, split: str | Path) -> list[Row]:
         """Return one row (id, image, mask) per image or label map of the split. Raises DatasetError."""
         images, chosen = _find_images(root, split)
-        maps = self._find_maps(root, images.name)
+        folders = [Path(parent, images.name) for parent in _MAP_PARENTS]
+        maps = next((folder for folder in folders if self._map_ids(root / folder)), None)
+        if maps is None:
+            raise LabelSourceMissingError(" or ".join(f"{folder}/*{self.suffix}" for folder in folders))
         ids = chosen or sorted(stems(root / images, ".jpg") | self._map_ids(root / maps))
         return [{"id": id, "image": f"{images}/{id}.jpg", "mask": f"{maps}/{id}{self.suffix}"} for id in ids]
 
-    def _find_maps(self, root: Path, split: str) -> Path:
-        folders = [Path(parent, split) for parent in _MAP_PARENTS]
-        for folder in folders:
-            if self._map_ids(root / folder):
-                return folder
-        raise SourceAbsentError(" or ".join(f"{folder}/*{self.suffix}" for folder in folders))
-
     def _map_ids(self, folder: Path) -> set[str]:
-        # Converted label maps of several kinds may lie among the original ones.
+        # Converted label maps of several kinds may be mixed with the original ones.
         return {stem for stem in stems(folder, self.suffix) if not stem.endswith("TrainIds")}
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
@@ -86,16 +91,16 @@ class CocoMapsAdapter(_CocoAdapter):
 
 @dataclass(frozen=True)
 class CocoInstancesAdapter(_CocoAdapter):
-    """annotations/instances_<split>.json: instances painted from the largest to the smallest, crowds included."""
+    """annotations/instances_<split>.json: instances painted from largest to smallest, crowds included."""
 
     file_columns: tuple[str, ...] = ("image",)
 
-    def sources(self, root: Path, split: str | Path) -> tuple[Path, ...]:
+    def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
         """Return the file of annotations, the folder of images and the file of ids, if any. Raises DatasetError."""
         images, chosen = _find_images(root, split)
         annotations = root / _annotations(images)
         if not annotations.is_file():
-            raise SourceAbsentError(_annotations(images))
+            raise LabelSourceMissingError(_annotations(images))
         return annotations, root / images, *([expanded(split)] if chosen else [])
 
     def rows(self, root: Path, split: str | Path) -> list[Row]:
@@ -107,7 +112,12 @@ class CocoInstancesAdapter(_CocoAdapter):
         annotations = _annotations(images)
         annotated = read_instances(root / annotations, CATEGORY_LABELS, read_class_names("coco_object").dataset)
         ids = chosen or sorted(stems(root / images, ".jpg") | annotated.keys())
-        _require_annotated(root / annotations, ids, annotated)
+        missing = [id for id in ids if id not in annotated]
+        if missing:
+            raise DatasetError(
+                f"{root / annotations}: expected every image of the split, found none with the file name"
+                f" {missing[0]}.jpg ({len(missing)} of {len(ids)} images absent)"
+            )
         return [{"id": id, "image": f"{images}/{id}.jpg", "mask": annotations, **annotated[id]} for id in ids]
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
@@ -121,15 +131,6 @@ def _find_images(root: Path, split: str | Path) -> tuple[Path, list[str] | None]
 
 def _annotations(images: Path) -> str:
     return f"annotations/instances_{images.name}.json"
-
-
-def _require_annotated(path: Path, ids: list[str], annotated: Mapping[str, object]) -> None:
-    missing = [id for id in ids if id not in annotated]
-    if missing:
-        raise DatasetError(
-            f"{path}: expected every image of the split, found none with the file name {missing[0]}.jpg"
-            f" ({len(missing)} of {len(ids)} images absent)"
-        )
 
 
 register(

@@ -13,11 +13,11 @@ from dataset_adapters.base.layout import find_root, find_split, read_ids
 from dataset_adapters.base.sample import (
     Adapter,
     DatasetError,
+    LabelSourceMissingError,
     LabelSpace,
     NameSet,
     Row,
     Sample,
-    SourceAbsentError,
     register,
 )
 from dataset_adapters.base.semantic import add_image, read_semantic_sample
@@ -29,9 +29,9 @@ from support.arrays import Int32Array
 IGNORED = 255
 DETAIL = "trainval_merged.json"
 _SPLITS = "ImageSets/SegmentationContext"
-N_RAW = 459  # classes of the whole annotation, of which the benchmark takes 59
+N_RAW = 459  # classes of the full annotation, of which the benchmark uses 59
 
-# The raw id of class 1, 2, ... 59.
+# The raw ids of classes 1, 2, ... 59. Both raw ids and class names are in alphabetical order.
 # fmt: off
 _RAW_IDS = (
     2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144, 158, 159,
@@ -44,10 +44,10 @@ _RAW_LABELS = dict.fromkeys(range(N_RAW + 1), BACKGROUND) | {raw: label for labe
 
 @dataclass(frozen=True, kw_only=True)
 class _ContextAdapter:
-    """What the sources share: JPEGImages/<id>.jpg, ImageSets/SegmentationContext/<split>.txt and the label space.
+    """What the label sources share: JPEGImages/<id>.jpg, ImageSets/SegmentationContext/<split>.txt, the label space.
 
-    scores_background: whether background is a class of its own. If not, pixels whose true label is background
-    are ignored; predicting background elsewhere is still a miss.
+    scores_background: whether background is scored as a class. If not, pixels whose true label is background are
+    ignored; predicting background elsewhere is still a miss.
     """
 
     name: str
@@ -78,7 +78,7 @@ class _ContextAdapter:
 class ContextMapsAdapter(_ContextAdapter):
     """Label files <folder>/<id><suffix>.
 
-    relabel: label id for every value of a label file, as `read_labels` decodes it.
+    relabel: label id for every value of a label file, as decoded by `read_labels`.
     """
 
     folder: str
@@ -91,7 +91,7 @@ class ContextMapsAdapter(_ContextAdapter):
         """Return one row (id, image, mask) per id of the split. Raises DatasetError."""
         pattern = f"*{self.suffix}"
         if not any((root / self.folder).glob(pattern)):
-            raise SourceAbsentError(f"{self.folder}/{pattern}")
+            raise LabelSourceMissingError(f"{self.folder}/{pattern}")
         ids = read_ids(find_split(root / _SPLITS, split))
         return [{"id": id, "image": _image(id), "mask": f"{self.folder}/{id}{self.suffix}"} for id in ids]
 
@@ -103,17 +103,17 @@ class ContextMapsAdapter(_ContextAdapter):
 
 @dataclass(frozen=True, kw_only=True)
 class ContextDetailAdapter(_ContextAdapter):
-    """trainval_merged.json of PASCAL in Detail, which the converted label maps are made from.
+    """trainval_merged.json of PASCAL in Detail, the origin of the converted label maps.
 
-    Where there is no file of the split, its images are those of that phase in the annotations.
+    Without a file of the split, its images are those of that phase in the annotations.
     """
 
     file_columns: tuple[str, ...] = ("image",)
 
-    def sources(self, root: Path, split: str | Path) -> tuple[Path, ...]:
+    def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
         """Return the file of annotations and the file of ids, if there is one. Raises DatasetError."""
         if not (root / DETAIL).is_file():
-            raise SourceAbsentError(DETAIL)
+            raise LabelSourceMissingError(DETAIL)
         ids = _split_file(root, split)
         return root / DETAIL, *([ids] if ids else [])
 
@@ -142,14 +142,14 @@ def _image(id: str) -> str:
 
 
 def _split_file(root: Path, split: str | Path) -> Path | None:
-    """The file of a split; None for a phase of the annotations that has no file. Raises DatasetError."""
+    """The file of a split; None for a phase of the annotations without a file. Raises DatasetError."""
     if split in PHASES and not (root / _SPLITS / f"{split}.txt").is_file():
         return None
     return find_split(root / _SPLITS, split)
 
 
 def _sources(name: str, *, scores_background: bool) -> list[Adapter]:
-    """The converted label maps, then the annotations: the one that they are made from, then the original one."""
+    """The converted label maps, then the annotation they come from, then the original annotation."""
     return [
         ContextMapsAdapter(
             name=f"{name}/png",

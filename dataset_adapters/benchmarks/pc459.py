@@ -12,7 +12,7 @@ IGNORED = 65535
 
 register(
     [
-        # The annotation converted for detectron2.
+        # The annotation converted for detectron2: class ids 0..458, and 65535 is no class.
         FolderAdapter(
             name="pc459/tif",
             class_names="pc459",
@@ -24,7 +24,7 @@ register(
             relabel=class_ids(N_RAW, IGNORED),
             ignored=IGNORED,
         ),
-        # The original annotation, which the other is made from: 0 is no class.
+        # The original annotation, which the other was converted from: classes are 1..459, and 0 is no class.
         ContextMapsAdapter(
             name="pc459/mat",
             scores_background=False,

@@ -1,11 +1,11 @@
-"""Referring video segmentation: Ref-DAVIS 2017, one sample a frame and annotation set."""
+"""Referring video segmentation: Ref-DAVIS 2017, one sample per frame and annotation set."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,35 +15,36 @@ import numpy as np
 from dataset_adapters.base.layout import find_root, find_split, read_ids
 from dataset_adapters.base.sample import (
     DatasetError,
+    LabelSourceMissingError,
     LabelSpace,
     NameSet,
     Row,
     Sample,
     SampleError,
-    SourceAbsentError,
     register,
 )
-from dataset_adapters.formats.images import read_image, read_label_map
+from dataset_adapters.base.semantic import read_matching_image
+from dataset_adapters.formats.images import read_label_map
 from dataset_adapters.formats.json_fields import read_field, read_json
-from support.arrays import BoolArray
 from support.errors import ImageError
 
 VOID = 255  # a pixel that belongs to no object
 MAX_OBJECTS = 20
-"""Most objects of a video that davis2017-evaluation takes."""
+"""Limit of davis2017-evaluation."""
 
 Expressions = Mapping[int, str]
-"""What one annotation set says of each object of a video, by object id."""
+"""One annotation set's expression for each object of a video, by object id."""
 
 
 class TextFile(NamedTuple):
-    """The expressions of one annotation set, and how they are encoded."""
+    """A file of the expressions of one annotation set."""
 
     name: str
     encoding: str
 
 
-# In the order of ReferFormer's results, anno_0 first. The first annotator's files are UTF-8, the second's are not.
+# In the order of ReferFormer's results: each annotator saw the first frame, then the full video. The first annotator's
+# files are UTF-8, the second's are Latin-1.
 ANNOTATION_SETS: Mapping[str, TextFile] = {
     "anno_0": TextFile("Davis17_annot1.txt", "utf-8-sig"),
     "anno_1": TextFile("Davis17_annot1_full_video.txt", "utf-8-sig"),
@@ -51,7 +52,7 @@ ANNOTATION_SETS: Mapping[str, TextFile] = {
     "anno_3": TextFile("Davis17_annot2_full_video.txt", "latin-1"),
 }
 
-# Videos that the text files spell otherwise than DAVIS does.
+# Videos whose names are misspelled in the text files.
 _RENAMED = {"clasic-car": "classic-car", "dog-scale": "dogs-scale", "motor-bike": "motorbike"}
 _LINE = re.compile(r'(?P<video>\S+)\s+(?P<object>\S+)\s+"?(?P<text>.*?)"?')
 _SPLIT_FOLDERS = {"val": "valid", "train": "train"}
@@ -60,7 +61,7 @@ _SPLIT_FOLDERS = {"val": "valid", "train": "train"}
 class Video(NamedTuple):
     """A video: the folders of its frames and of their annotations, relative to the root, and its expressions.
 
-    expressions: one an annotation set, in the order of `ANNOTATION_SETS`.
+    expressions: one entry per annotation set, in the order of `ANNOTATION_SETS`.
     """
 
     name: str
@@ -71,11 +72,11 @@ class Video(NamedTuple):
 
 @dataclass(frozen=True)
 class RefDavisAdapter:
-    """DAVIS 2017 (480p, unsupervised annotations) with four sets of expressions, one text an object in each.
+    """DAVIS 2017 (480p, unsupervised annotations) with four sets of expressions, one text per object in each.
 
-    A sample is a frame with the texts of one annotation set: "anno_0/<video>/<frame>". Frames of a video follow each
-    other. The objects are those of the first frame's annotation, 1..n, as davis2017-evaluation has it; other values
-    and 255 are background. Of objects with the same text in a set the first has it, and the others have none.
+    A sample is a frame with the texts of one annotation set: "anno_0/<video>/<frame>". Frames of a video are
+    consecutive. The objects are those of the first frame's annotation, 1..n, as in davis2017-evaluation; other values
+    and 255 are background. If objects share a text in a set, it goes to the first, and the others have none.
     read_videos: root, split -> the videos of the split, from the files of one source.
     """
 
@@ -91,12 +92,17 @@ class RefDavisAdapter:
         return find_root(root, ("ref-davis", "ref_davis"), ("DAVIS", "meta_expressions"), all_of=False)
 
     def rows(self, root: Path, split: str | Path) -> list[Row]:
-        """Return one row a sample: id, sequence, image, mask, objects (n), queries (JSON, [object, text] each).
+        """Return one row per sample: id, sequence, image, mask, objects (n), queries (JSON list of [object, text]).
 
-        Opens the first annotation of each video, which says how many objects there are. Raises DatasetError.
+        Opens the first annotation of each video, which determines the number of objects. Raises DatasetError.
         """
         videos = self.read_videos(root, split)
-        frames = {video.name: _frames(root, video) for video in videos}
+        frames: dict[str, list[str]] = {}
+        for video in videos:
+            frames[video.name] = sorted(path.stem for path in (root / video.images).glob("*.jpg"))
+            if not frames[video.name]:
+                folder = root / video.images
+                raise DatasetError(f"{folder}: expected the frames of {video.name} (*.jpg), found none")
         counts = {video.name: _count_objects(root, video, frames[video.name][0]) for video in videos}
         return [
             {
@@ -113,58 +119,60 @@ class RefDavisAdapter:
         ]
 
     def label_space(self, names: NameSet) -> LabelSpace:
-        """Return the two labels of an object's mask; the queries belong to the samples, whatever `names` is."""
+        """Return background and object, whatever `names` is; each sample has its own queries."""
         return LabelSpace.of_objects(self.name)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one frame and the masks of its objects. Raises SampleError."""
-        target = _read_target(root, row)
         try:
-            image = read_image(root / row["image"])
+            labels = read_label_map(root / row["mask"])
         except ImageError as error:
-            raise SampleError(row["id"], row["image"], error.reason, target) from error
-        if image.shape[:2] != target.shape[1:]:
-            expected, found = (f"{width} x {height}" for height, width in (image.shape[:2], target.shape[1:]))
-            reason = f"expected the size of its frame, {expected}, found {found}"
-            raise SampleError(row["id"], row["mask"], reason, target)
+            raise SampleError(row["id"], row["mask"], error.reason) from error
+        target = np.asarray(labels == np.arange(1, int(row["objects"]) + 1)[:, np.newaxis, np.newaxis])
+        image = read_matching_image(root, row, target)
         pairs = json.loads(row["queries"])
-        labels, texts = tuple(label for label, _ in pairs), tuple(text for _, text in pairs)
-        return Sample(row["id"], image, texts, self.task, target, query_labels=labels, sequence=row["sequence"])
+        objects, texts = tuple(label for label, _ in pairs), tuple(text for _, text in pairs)
+        return Sample(row["id"], image, texts, self.task, target, query_labels=objects, sequence=row["sequence"])
 
 
 def read_text_videos(root: Path, split: str | Path) -> list[Video]:
-    """The videos of a split as distributed: DAVIS/{JPEGImages,Annotations_unsupervised}/480p and the text files.
+    """Return the videos of a split as distributed: DAVIS/{JPEGImages,Annotations_unsupervised}/480p and the text files.
 
-    Raises SourceAbsentError if the texts' folder or the frames of all videos are not there; DatasetError for a missing
-    or damaged text file, and for a video without expressions.
+    Raises LabelSourceMissingError if the folder of the texts or the frames of all videos are missing; DatasetError for
+    a missing or damaged text file, and for a video without expressions.
     """
     folder, frames = root / "davis_text_annotations", root / "DAVIS/JPEGImages/480p"
     if not folder.is_dir():
-        raise SourceAbsentError(f"davis_text_annotations/{ANNOTATION_SETS['anno_0'].name}, ...")
+        raise LabelSourceMissingError(f"davis_text_annotations/{ANNOTATION_SETS['anno_0'].name}, ...")
     path = find_split(root / "DAVIS/ImageSets/2017", split)
     names = [_file_name(path, name) for name in read_ids(path)]
     if not any((frames / name).is_dir() for name in names):
-        raise SourceAbsentError("the videos of the split in DAVIS/JPEGImages/480p")
-    paths = [folder / file.name for file in ANNOTATION_SETS.values()]
-    read = [read_expressions(path, file.encoding) for path, file in zip(paths, ANNOTATION_SETS.values(), strict=True)]
+        raise LabelSourceMissingError("the videos of the split in DAVIS/JPEGImages/480p")
+    sets = []
+    for file in ANNOTATION_SETS.values():
+        by_video = read_expressions(folder / file.name, file.encoding)
+        absent = [name for name in names if name not in by_video]
+        if absent:
+            raise DatasetError(f"{folder / file.name}: expected expressions of the video {absent[0]}, found none")
+        sets.append(by_video)
     return [
         Video(
             name,
             f"DAVIS/JPEGImages/480p/{name}",
             f"DAVIS/Annotations_unsupervised/480p/{name}",
-            tuple(_of_video(path, videos, name) for path, videos in zip(paths, read, strict=True)),
+            tuple(by_video[name] for by_video in sets),
         )
         for name in names
     ]
 
 
 def read_expressions(path: Path, encoding: str) -> dict[str, Expressions]:
-    """The expressions of one text file by video; a line is `<video> <object> "<expression>"`.
+    """Return the expressions of one text file by video; a line is `<video> <object> "<expression>"`.
 
-    Raises DatasetError for a missing file, other bytes or lines, an object id outside 1..254, and an object twice.
+    Raises DatasetError for a missing file, other bytes or lines, an object id outside 1..254, and a repeated object.
     """
     try:
-        lines = path.read_text(encoding).split("\n")  # splitlines would also split at bytes that latin-1 text may hold
+        lines = path.read_text(encoding).split("\n")  # splitlines would also split at characters of Latin-1 text
     except OSError as error:
         raise DatasetError(f"{path}: expected a file of expressions, found {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -181,10 +189,10 @@ def read_expressions(path: Path, encoding: str) -> dict[str, Expressions]:
 
 
 def read_converted_videos(root: Path, split: str | Path) -> list[Video]:
-    """The videos of a split as ReferFormer's conversion leaves them, in the layout of Ref-YouTube-VOS.
+    """Return the videos of a split as converted by ReferFormer, in the layout of Ref-YouTube-VOS.
 
-    meta_expressions/valid/meta_expressions.json has four consecutive expressions an object, one an annotation set;
-    valid/JPEGImages and valid/Annotations have the frames. Raises SourceAbsentError if the first is not there;
+    meta_expressions/valid/meta_expressions.json has four consecutive expressions per object, one per annotation set;
+    valid/JPEGImages and valid/Annotations hold the frames. Raises LabelSourceMissingError if the file is missing;
     DatasetError for an unknown split and a damaged file.
     """
     if str(split) not in _SPLIT_FOLDERS:
@@ -192,34 +200,28 @@ def read_converted_videos(root: Path, split: str | Path) -> list[Video]:
     folder = _SPLIT_FOLDERS[str(split)]
     path = root / "meta_expressions" / folder / "meta_expressions.json"
     if not path.is_file():
-        raise SourceAbsentError(f"meta_expressions/{folder}/meta_expressions.json")
-    videos = read_field(path, "the file", read_json(path), "videos", dict)
-    return [
-        Video(
-            _file_name(path, name),
-            f"{folder}/JPEGImages/{name}",
-            f"{folder}/Annotations/{name}",
-            _converted_expressions(path, name, read_field(path, name, video, "expressions", dict)),
-        )
-        for name, video in videos.items()
-    ]
-
-
-def _converted_expressions(path: Path, video: str, stored: Mapping[str, object]) -> tuple[Expressions, ...]:
-    sets: list[dict[int, str]] = [{} for _ in ANNOTATION_SETS]
-    for key, entry in stored.items():
-        where = f"{video}, expression {key}"
-        if not key.isdecimal():
-            raise DatasetError(f"{path}: {where}: expected a number, found {key!r}")
-        label, text = read_field(path, where, entry, "obj_id", (str, int)), read_field(path, where, entry, "exp", str)
-        _add(path, where, sets[int(key) % len(sets)], str(label), text)
-    if not all(sets):
-        raise DatasetError(f"{path}: {video}: expected {len(sets)} expressions an object, found {len(stored)} in all")
-    return tuple(sets)
+        raise LabelSourceMissingError(f"meta_expressions/{folder}/meta_expressions.json")
+    videos = []
+    for name, video in read_field(path, "the file", read_json(path), "videos", dict).items():
+        stored = read_field(path, name, video, "expressions", dict)
+        sets: list[dict[int, str]] = [{} for _ in ANNOTATION_SETS]
+        for key, entry in stored.items():
+            where = f"{name}, expression {key}"
+            if not key.isdecimal():
+                raise DatasetError(f"{path}: {where}: expected a number, found {key!r}")
+            label = str(read_field(path, where, entry, "obj_id", (str, int)))
+            _add(path, where, sets[int(key) % len(sets)], label, read_field(path, where, entry, "exp", str))
+        if not all(sets):
+            raise DatasetError(
+                f"{path}: {name}: expected {len(sets)} expressions per object, found {len(stored)} in all"
+            )
+        images, masks = (f"{folder}/{kind}/{name}" for kind in ("JPEGImages", "Annotations"))
+        videos.append(Video(_file_name(path, name), images, masks, tuple(sets)))
+    return videos
 
 
 def _add(path: Path, where: str, expressions: dict[int, str], label: str, text: str) -> None:
-    """Add one expression. Raises DatasetError unless the id fits a palette and is new, and the text says something."""
+    """Add one expression. Raises DatasetError unless the id fits a palette and is new, and the text is not blank."""
     if not (label.isdecimal() and 0 < int(label) < VOID):
         raise DatasetError(f"{path}: {where}: expected an object id in 1..{VOID - 1}, found {label!r}")
     if not text.strip():
@@ -229,26 +231,12 @@ def _add(path: Path, where: str, expressions: dict[int, str], label: str, text: 
     expressions[int(label)] = " ".join(text.split())
 
 
-def _of_video(path: Path, videos: Mapping[str, Expressions], name: str) -> Expressions:
-    if name not in videos:
-        raise DatasetError(f"{path}: expected expressions of the video {name}, found none")
-    return videos[name]
-
-
 def _distinct_texts(expressions: Expressions) -> str:
-    """[object, text] pairs as JSON, by object id, each text once (CaR takes no text twice)."""
+    """[object, text] pairs as JSON, by object id, each text once: CaR rejects repeated texts."""
     by_text: dict[str, int] = {}
     for label in sorted(expressions):
         by_text.setdefault(expressions[label], label)
     return json.dumps([[label, text] for text, label in by_text.items()], ensure_ascii=False)
-
-
-def _frames(root: Path, video: Video) -> list[str]:
-    """The names of a video's frames in order. Raises DatasetError if it has none."""
-    frames = sorted(path.stem for path in (root / video.images).glob("*.jpg"))
-    if not frames:
-        raise DatasetError(f"{root / video.images}: expected the frames of {video.name} (*.jpg), found none")
-    return frames
 
 
 def _count_objects(root: Path, video: Video, first: str) -> int:
@@ -265,23 +253,15 @@ def _count_objects(root: Path, video: Video, first: str) -> int:
     return count
 
 
-def _read_target(root: Path, row: Row) -> BoolArray:
-    try:
-        labels = read_label_map(root / row["mask"])
-    except ImageError as error:
-        raise SampleError(row["id"], row["mask"], error.reason) from error
-    return np.asarray(labels == np.arange(1, int(row["objects"]) + 1)[:, np.newaxis, np.newaxis])
-
-
 def _file_name(path: Path, name: str) -> str:
     if Path(name).name != name:
         raise DatasetError(f"{path}: expected a name without folders, found {name!r}")
     return name
 
 
-def _adapters() -> Iterable[RefDavisAdapter]:
-    readers = {"text": read_text_videos, "meta_expressions": read_converted_videos}
-    return (RefDavisAdapter(f"ref-davis17/{source}", reader) for source, reader in readers.items())
-
-
-register(_adapters())
+register(
+    [
+        RefDavisAdapter("ref-davis17/text", read_text_videos),
+        RefDavisAdapter("ref-davis17/meta_expressions", read_converted_videos),
+    ]
+)

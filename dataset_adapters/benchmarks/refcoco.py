@@ -1,63 +1,43 @@
-"""Referring segmentation in the layout of the refer toolbox: RefCOCO, RefCOCO+, RefCOCOg, and gRefCOCO beside them."""
+"""Referring segmentation in the layout of the refer toolbox: RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
 
 import numpy as np
 
-from dataset_adapters.base.layout import find_root
+from dataset_adapters.base.layout import find_root, require_distinct
 from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Sample, SampleError, register
-from dataset_adapters.benchmarks.refcoco_files import (
-    IMAGES,
-    Reference,
-    any_targets,
-    read_objects,
-    read_references,
-    require_distinct,
-)
-from dataset_adapters.formats.coco_masks import OVERLAPS, Overlaps, decode_segmentation
-from dataset_adapters.formats.images import read_image
+from dataset_adapters.base.semantic import read_matching_image
+from dataset_adapters.benchmarks.refcoco_files import IMAGES, Reference, any_targets, read_objects, read_references
+from dataset_adapters.formats.coco_masks import Overlaps, decode_segmentation
 from support.arrays import BoolArray
-from support.errors import ImageError
 
 Sentences: TypeAlias = Literal["joint", "single"]
+"""How a reference becomes samples: one with all its sentences, or one per sentence."""
 
 
 class Split(NamedTuple):
-    """A split as the files know it: refs(<split_by>).p and the value of its references' field `split`."""
+    """A split in the files: refs(<split_by>).p and the value of its references' field `split`."""
 
     split_by: str
     name: str
-
-
-def _joint(reference: Reference) -> list[tuple[str, list[str]]]:
-    """One sample: all sentences that say something, each text once (CaR takes no text twice)."""
-    texts = dict.fromkeys(text for _, text in reference.sentences if text.strip())
-    return [(f"ref{reference.ref_id}", list(texts))]
-
-
-def _single(reference: Reference) -> list[tuple[str, list[str]]]:
-    return [(f"ref{reference.ref_id}-sent{sent_id}", [text]) for sent_id, text in reference.sentences]
-
-
-# How a reference becomes samples: (id, sentences) each.
-SENTENCES: Mapping[str, Callable[[Reference], list[tuple[str, list[str]]]]] = {"joint": _joint, "single": _single}
 
 
 @dataclass(frozen=True)
 class ReferAdapter:
     """<name>/refs(<split_by>).p, <name>/instances.json and images/mscoco/images/train2014/*.jpg.
 
-    The texts are the sentences' field `raw`, as in LAVT; image names come from instances.json.
-    sentences: "joint": a sample is a reference and its queries are all its sentences, repeated and blank ones left
-    out (the released code); "single": a sample is one sentence (LAVT).
-    overlaps: "kept": the target is where any part of the segmentation is set; "lost": where exactly one is, a trap of
-    older code, for comparison with figures that have it.
+    The texts are the sentences' field `raw`, as in LAVT; image names come from instances.json, as the toolbox says to
+    ignore those of the references.
+    sentences: "joint": a sample is a reference and its queries are all its sentences without repeated and blank ones
+    (released code); "single": a sample is one sentence (LAVT).
+    overlaps: "kept": the target is where any part of the segmentation is set; "lost": where exactly one is, as in
+    LAVT's targets, for comparison with figures measured on them.
     """
 
     name: str
@@ -72,7 +52,7 @@ class ReferAdapter:
     @property
     def choices(self) -> Mapping[str, tuple[str, ...]]:
         """The values of each option, the default first."""
-        return {"sentences": tuple(SENTENCES), "overlaps": tuple(OVERLAPS)}
+        return {"sentences": get_args(Sentences), "overlaps": get_args(Overlaps)}
 
     def with_options(self, options: Mapping[str, str]) -> ReferAdapter:
         """Return the adapter with these options."""
@@ -82,7 +62,7 @@ class ReferAdapter:
         """Return the folder that holds `<name>` and `images`, given it or its parent. Raises DatasetError."""
         return find_root(root, ("refer",), (self.name, IMAGES))
 
-    def sources(self, root: Path, split: str | Path) -> tuple[Path, ...]:
+    def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
         """Return refs(<split_by>).p and instances.json. Raises DatasetError for an unknown split."""
         folder = root / self.name
         return folder / f"refs({self._split(split).split_by}).p", folder / "instances.json"
@@ -93,39 +73,41 @@ class ReferAdapter:
         Raises DatasetError for damaged files, missing or wrong fields, references without image or mask, repeated
         ids and an empty split.
         """
-        refs, instances = self.sources(root, split)
+        refs, instances = self.annotation_files(root, split)
         references, objects = self._described(refs, instances, self._split(split).name)
-        rows = [
-            {"id": sample_id, "sentences": json.dumps(texts, ensure_ascii=False), **fields}
-            for reference, fields in zip(references, objects, strict=True)
-            for sample_id, texts in SENTENCES[self.sentences](reference)
-        ]
+        rows = []
+        for reference, columns in zip(references, objects, strict=True):
+            sample_id = f"ref{reference.ref_id}"
+            if self.sentences == "joint":  # each text once: CaR rejects repeated texts
+                texts = list(dict.fromkeys(text for _, text in reference.sentences if text.strip()))
+                samples = [(sample_id, texts)]
+            else:
+                samples = [(f"{sample_id}-sent{sent_id}", [text]) for sent_id, text in reference.sentences]
+            rows += [{"id": id, "sentences": json.dumps(texts, ensure_ascii=False), **columns} for id, texts in samples]
         require_distinct(refs, (row["id"] for row in rows))
         return cast(list[Row], rows)
 
     def label_space(self, names: NameSet) -> LabelSpace:
-        """Return the two labels of a referring target; the queries belong to the samples, whatever `names` is."""
+        """Return background and object, whatever `names` is; each sample has its own queries."""
         return LabelSpace.of_objects(self.name)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and the mask of its object. Raises SampleError."""
         target = self._target(row)
-        try:
-            image = read_image(root / row["image"])
-        except ImageError as error:
-            raise SampleError(row["id"], row["image"], error.reason, target) from error
-        if image.shape[:2] != target.shape[-2:]:
-            reason = f"expected the size in instances.json, {_size(target.shape[-2:])}, found {_size(image.shape)}"
-            raise SampleError(row["id"], row["image"], reason, target)
+        image = read_matching_image(root, {**row, "mask": self._masks_file}, target)
         return Sample(row["id"], image, tuple(json.loads(row["sentences"])), self.task, target)
 
     def _described(self, refs: Path, instances: Path, split: str) -> tuple[list[Reference], list[dict[str, str]]]:
-        """The references, to one object each, and the columns of their objects."""
+        """The references, each to one object, and the columns of their objects."""
         references = read_references(refs, split)
         return references, read_objects(instances, references)
 
     def _target(self, row: Row) -> BoolArray:
         return np.asarray(self._masks(row).any(axis=0))
+
+    @property
+    def _masks_file(self) -> str:
+        return f"{self.name}/instances.json"
 
     def _masks(self, row: Row) -> BoolArray:
         """The masks of the objects, bool [n, H, W]; that of an object without a segmentation is empty."""
@@ -137,7 +119,7 @@ class ReferAdapter:
                 if segmentation is not None:
                     mask[:] = decode_segmentation(segmentation, height, width, self.overlaps)
         except ValueError as error:
-            raise SampleError(row["id"], f"{self.name}/instances.json", str(error)) from error
+            raise SampleError(row["id"], self._masks_file, str(error)) from error
         return masks
 
     def _split(self, split: str | Path) -> Split:
@@ -152,16 +134,15 @@ class ReferAdapter:
 class GeneralizedReferAdapter(ReferAdapter):
     """grefcoco/grefs(unc).json (or .p), grefcoco/instances.json and the images of the refer toolbox.
 
-    The target holds a mask for each object that a reference means, an empty one for a crowd (ReLA leaves crowds out);
-    there is none where the reference means nothing, `ann_id` [-1]. So a reference to a crowd alone has a target, of no
-    pixel.
+    The target holds a mask per object that a reference means, an empty one for a crowd (ReLA leaves crowds out); it
+    holds none if the reference means nothing, `ann_id` [-1]. So the target of a reference to only a crowd has no pixel.
     """
 
     version: int = 3
     task: str = "generalized"
 
-    def sources(self, root: Path, split: str | Path) -> tuple[Path, ...]:
-        """Return grefs(<split_by>).json, or .p where that alone is there, and instances.json."""
+    def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
+        """Return grefs(<split_by>).json, or .p if only that exists, and instances.json."""
         folder = root / self.name
         plain, pickled = (folder / f"grefs({self._split(split).split_by}){suffix}" for suffix in (".json", ".p"))
         return pickled if pickled.exists() and not plain.exists() else plain, folder / "instances.json"
@@ -172,11 +153,6 @@ class GeneralizedReferAdapter(ReferAdapter):
 
     def _target(self, row: Row) -> BoolArray:
         return self._masks(row)
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    """Width x height of [H, W, ...]."""
-    return f"{shape[1]} x {shape[0]}"
 
 
 _UNC = {split: Split("unc", split) for split in ("val", "testA", "testB", "train")}

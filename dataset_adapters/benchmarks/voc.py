@@ -10,15 +10,15 @@ from dataset_adapters.base.layout import find_root, find_split, read_ids
 from dataset_adapters.base.sample import LabelSpace, NameSet, Row, Sample, register
 from dataset_adapters.base.semantic import read_semantic_sample
 
-BORDER = 255  # the unlabelled outline of every object, ignored by the official evaluation
+BORDER = 255  # the unlabeled outline of every object, ignored by the official evaluation
 
 
 @dataclass(frozen=True)
 class VocAdapter:
     """JPEGImages/<id>.jpg, SegmentationClass/<id>.png and ImageSets/Segmentation/<split>.txt.
 
-    scores_background: whether background is a class of its own. If not, pixels whose true label is background
-    are ignored; predicting background elsewhere is still a miss.
+    scores_background: whether background is scored as a class. If not, pixels whose true label is background are
+    ignored; predicting background elsewhere is still a miss.
     """
 
     name: str

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dataset_adapters.base.sample import DatasetError
@@ -17,10 +16,10 @@ from support.errors import ImageError
 ImageFile: TypeAlias = str | Path | BinaryIO
 
 MAX_PIXELS = 8192 * 8192
-"""Larger images are refused before decoding (decompression bombs), unless `max_pixels` says otherwise."""
+"""Larger images are rejected before decoding (decompression bombs), unless $CAR_MAX_PIXELS raises the limit."""
 MAX_PIXELS_VARIABLE = "CAR_MAX_PIXELS"
 
-_GREY16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
+_GRAY16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 _LABEL_MODES = frozenset({"P", "L"})
 _LABEL16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 
@@ -28,8 +27,8 @@ _LABEL16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 def max_pixels() -> int:
     """Pixels of the largest image that is decoded: $CAR_MAX_PIXELS, or MAX_PIXELS.
 
-    A variable of the environment reaches decoding processes however they are started. Raises DatasetError for one
-    that is no positive integer.
+    An environment variable reaches decoding processes however they are started. Raises DatasetError unless it is a
+    positive integer.
     """
     text = os.environ.get(MAX_PIXELS_VARIABLE) or str(MAX_PIXELS)
     if not (text.isascii() and text.isdigit() and int(text)):
@@ -38,7 +37,7 @@ def max_pixels() -> int:
 
 
 def set_max_pixels(limit: int) -> None:
-    """Let images of up to `limit` pixels be decoded, in this process and those it starts. Raises DatasetError."""
+    """Allow images of up to `limit` pixels in this process and those it starts. Raises DatasetError."""
     os.environ[MAX_PIXELS_VARIABLE] = str(limit)
     max_pixels()
 
@@ -47,24 +46,29 @@ def read_image(path: ImageFile, *, apply_exif: bool = False) -> RGBArray:
     """Decode an image of any common mode to uint8 [H, W, 3], RGB, 0..255.
 
     path: a file, or its open stream of bytes.
-    16-bit gray is scaled (65535 becomes 255), alpha dropped (not blended), of several frames the first read.
-    apply_exif: turn the picture as its EXIF orientation says. False leaves the stored pixels as they are, as
-    the masks of data sets expect (TIFF is the exception: its decoder always applies the orientation).
-    Raises ImageError for files that are absent, truncated, no image, or larger than `max_pixels`.
+    16-bit gray is scaled (65535 becomes 255), alpha dropped (not blended), and only the first of several frames read.
+    apply_exif: rotate the image by its EXIF orientation. False keeps the stored pixels, as the masks of data sets
+    expect (except for TIFF, whose decoder always applies the orientation).
+    Raises ImageError for files that are missing, truncated, not images, or larger than `max_pixels`.
     """
     image = _decode(path, apply_exif=apply_exif)
-    if image.mode in _GREY16_MODES:
-        return _gray16_to_rgb(path, np.asarray(image))
+    if image.mode in _GRAY16_MODES:
+        levels = np.asarray(image).astype(np.int32)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise ImageError(f"expected gray levels 0..65535, found {levels.min()}..{levels.max()}", str(path))
+        gray = ((levels + 128) // 257).astype(np.uint8)  # rounded to nearest
+        return np.repeat(gray[..., np.newaxis], 3, axis=2)
     if image.mode == "F":
         raise ImageError("expected integer pixels, found floating point", str(path))
-    # Palettes go by way of RGBA: Pillow warns about per-entry transparency when the alpha is dropped at once.
+    # Palettes are converted by way of RGBA: Pillow warns about per-entry transparency otherwise.
     opaque = image.convert("RGBA") if image.mode == "P" else image
     return np.array(opaque.convert("RGB"))
 
 
 def read_label_map(path: ImageFile) -> Int32Array:
-    """Decode a palette or 8-bit gray image to its stored indices, int32 [H, W] in 0..255, never to colors.
+    """Decode a palette or 8-bit gray image to its stored indices, int32 [H, W] in 0..255.
 
+    The indices are the labels; converting a palette image to gray or color would replace them by brightness.
     Raises ImageError as `read_image`, and for every other pixel mode.
     """
     return _read_labels(path, _LABEL_MODES, "a palette or 8-bit single-channel mask")
@@ -87,38 +91,25 @@ def _read_labels(path: ImageFile, modes: frozenset[str], expected: str) -> Int32
 
 def _decode(path: ImageFile, *, apply_exif: bool) -> Image.Image:
     limit = max_pixels()
-    # Pillow's own limit comes first where ours is the higher one.
+    # Pillow's built-in limit must not be lower than ours.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or limit, limit)
+    too_many = f"expected at most {limit} pixels (--max-pixels), found"
     try:
         with Image.open(path) as image:
-            _check_pixels(path, image.size, limit)
+            width, height = image.size
+            if width * height > limit:
+                raise ImageError(f"{too_many} {width} x {height}", str(path))
             image.load()
             return ImageOps.exif_transpose(image) if apply_exif else image
     except ImageError:
         raise
     except Exception as error:  # a damaged file makes decoders raise errors of almost any type
-        raise ImageError(_reason(error, limit), str(path)) from error
-
-
-def _check_pixels(path: ImageFile, size: tuple[int, int], limit: int) -> None:
-    width, height = size
-    if width * height > limit:
-        raise ImageError(f"expected at most {limit} pixels (--max-pixels), found {width} x {height}", str(path))
-
-
-def _reason(error: Exception, limit: int) -> str:
-    if isinstance(error, Image.DecompressionBombError):
-        return f"expected at most {limit} pixels (--max-pixels), found many more"
-    if isinstance(error, UnidentifiedImageError):
-        return "expected an image file, found an unknown format"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return f"cannot be decoded: {error or type(error).__name__}"
-
-
-def _gray16_to_rgb(path: ImageFile, levels: npt.NDArray[np.integer]) -> RGBArray:
-    """Scale integer gray levels [H, W] in 0..65535 to uint8 [H, W, 3], rounding to nearest."""
-    if levels.min() < 0 or levels.max() > 65535:
-        raise ImageError(f"expected gray levels 0..65535, found {levels.min()}..{levels.max()}", str(path))
-    gray = ((levels.astype(np.int32) + 128) // 257).astype(np.uint8)
-    return np.repeat(gray[..., np.newaxis], 3, axis=2)
+        if isinstance(error, Image.DecompressionBombError):
+            reason = f"{too_many} many more"
+        elif isinstance(error, UnidentifiedImageError):
+            reason = "expected an image file, found an unknown format"
+        elif isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
+        else:
+            reason = f"cannot be decoded: {error or type(error).__name__}"
+        raise ImageError(reason, str(path)) from error

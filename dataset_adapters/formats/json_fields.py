@@ -1,4 +1,4 @@
-"""Reading JSON-like files that others wrote: every field checked, every error with file, place and field."""
+"""Reading JSON-like files: every field is checked, and errors name file, entry and field."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataset_adapters.base.sample import DatasetError
 
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file. Raises DatasetError for other text, OSError if it cannot be read."""
+    """Parse a JSON file. Raises DatasetError if it is not JSON, OSError if it cannot be read."""
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
@@ -18,7 +18,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_field(path: Path, where: str, entry: Any, field: str, kind: type | tuple[type, ...]) -> Any:
-    """Return the value of a field. Raises DatasetError unless `entry` is a dict that has it, of that type."""
+    """Return a field of `entry`. Raises DatasetError unless `entry` is a dict that has it, of that type."""
     if not isinstance(entry, dict):
         raise DatasetError(f"{path}: {where}: expected a dict, found {type(entry).__name__}")
     value = entry.get(field)

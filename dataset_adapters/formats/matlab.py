@@ -1,6 +1,6 @@
 """Label maps in MATLAB files.
 
-scipy's reader ends the whole process on some damaged files, so the one kind of variable that matters is read here.
+scipy's reader crashes the whole process on some damaged files, so the one kind of variable that is needed is read here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataset_adapters.formats.images import max_pixels
 from support.arrays import Int32Array
 from support.errors import ImageError
 
-VARIABLE = "Int32Array"
+VARIABLE = "LabelMap"
 _LARGEST = 65535
 
 # The file format ("MAT-File Format", level 5): a header, then elements of a type, a size and a content.
@@ -27,45 +27,42 @@ _NUMBER_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 
 _MATRIX, _COMPRESSED = 14, 15
 _NUMBER_CLASSES = range(6, 16)  # double, single and the integers; below: cells, structs, text, sparse matrices
 _COMPLEX = 0x800
-_DESCRIPTION_BYTES = 4096  # that a matrix has besides its numbers, at most
+_DESCRIPTION_BYTES = 4096  # upper bound of what a matrix holds besides its numbers
 
 
 def read_matlab_labels(path: Path) -> Int32Array:
-    """Decode the matrix Int32Array of a MATLAB file (version 5 to 7) to int32 [H, W] in 0..65535.
+    """Decode the matrix LabelMap of a MATLAB file (version 5 to 7) to int32 [H, W] in 0..65535.
 
-    Raises ImageError for a file that is absent or damaged, has no such matrix, or holds other numbers.
+    Raises ImageError for a file that is missing or damaged, has no such matrix, or holds other numbers.
     """
     try:
-        stored = _read_variable(path.read_bytes())
-        return _as_labels(stored)
+        content = path.read_bytes()
+        order = _ORDERS.get(content[_HEADER - 2 : _HEADER])
+        if order is None or struct.unpack_from(f"{order}H", content, _HEADER - 4) != (0x100,):
+            raise ValueError("expected a MATLAB file of version 5 to 7, found another format")
+        others = []
+        for kind, body in _elements(content[_HEADER:], order):
+            # A matrix consists of the elements flags, dimensions, name and values.
+            parts = _elements(_unpacked(body, order) if kind == _COMPRESSED else body, order)
+            flags, dimensions, named = (next(parts, (0, b""))[1] for _ in range(3))
+            name = named.decode("latin-1")
+            if name == VARIABLE:
+                return _decode_labels(flags, dimensions, next(parts, (0, b"")), order)
+            others.append(ascii(name)[:40])
+        raise ValueError(f"expected a matrix of that name, found {', '.join(others[:8]) or 'none'}")
     except OSError as error:
         raise ImageError(error.strerror or str(error), str(path)) from error
     except (ValueError, struct.error, zlib.error) as error:
         raise ImageError(f"{VARIABLE}: {error}", str(path)) from error
 
 
-def _read_variable(content: bytes) -> npt.NDArray[np.generic]:
-    order = _ORDERS.get(content[_HEADER - 2 : _HEADER])
-    if order is None or struct.unpack_from(f"{order}H", content, _HEADER - 4) != (0x100,):
-        raise ValueError("expected a MATLAB file of version 5 to 7, found another format")
-    others = []
-    for kind, body in _elements(content[_HEADER:], order):
-        matrix = _elements(_unpacked(body, order) if kind == _COMPRESSED else body, order)
-        parts = [next(matrix, (0, b"")) for _ in range(3)]
-        name = parts[2][1].decode("latin-1")
-        if name == VARIABLE:
-            return _matrix(parts[0][1], parts[1][1], next(matrix, (0, b"")), order)
-        others.append(ascii(name)[:40])
-    raise ValueError(f"expected a matrix of that name, found {', '.join(others[:8]) or 'none'}")
-
-
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """Type and content of every element in `data`. Raises ValueError if the last one is cut off."""
+    """Type and content of every element in `data`. Raises ValueError if one is truncated."""
     at = 0
     while at < len(data):
         kind, size = struct.unpack_from(f"{order}II", data, at)
         start = at + 8
-        if kind >> 16:  # up to four bytes, packed into the tag
+        if kind >> 16:  # a small element: up to four bytes, packed into the tag
             kind, size, start = kind & 0xFFFF, kind >> 16, at + 4
         end = start + size
         if end > len(data) or (start == at + 4 and size > 4):
@@ -75,9 +72,9 @@ def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _unpacked(body: bytes, order: str) -> bytes:
-    """The content of the matrix in a compressed element, never more than a label map can take."""
+    """The content of the matrix in a compressed element, up to the size of the largest label map."""
     unpacking = zlib.decompressobj()
-    data = unpacking.decompress(body, 2 * max_pixels() + _DESCRIPTION_BYTES)  # the numbers are of two bytes
+    data = unpacking.decompress(body, 2 * max_pixels() + _DESCRIPTION_BYTES)  # labels take two bytes
     if unpacking.unconsumed_tail:
         raise ValueError(f"expected at most {max_pixels()} pixels (--max-pixels), found many more")
     if not unpacking.eof:
@@ -85,7 +82,8 @@ def _unpacked(body: bytes, order: str) -> bytes:
     return next(_elements(data, order), (_MATRIX, b""))[1]
 
 
-def _matrix(flags: bytes, dimensions: bytes, values: tuple[int, bytes], order: str) -> npt.NDArray[np.generic]:
+def _decode_labels(flags: bytes, dimensions: bytes, values: tuple[int, bytes], order: str) -> Int32Array:
+    """The matrix as labels. Raises ValueError for anything but whole numbers in two dimensions."""
     (description,) = struct.unpack_from(f"{order}I", flags)
     kind, body = values
     if description & 0xFF not in _NUMBER_CLASSES or description & _COMPLEX or kind not in _NUMBER_TYPES:
@@ -93,15 +91,12 @@ def _matrix(flags: bytes, dimensions: bytes, values: tuple[int, bytes], order: s
     shape = tuple(np.frombuffer(dimensions, f"{order}i4").tolist())
     if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > max_pixels():
         raise ValueError(f"expected 1 to {max_pixels()} pixels in two dimensions, found {shape[:8]}")
+    # The type of the stored numbers says nothing about the variable: MATLAB stores doubles as bytes where they fit.
     numbers: npt.NDArray[np.generic] = np.frombuffer(body, order + _NUMBER_TYPES[kind])
     if numbers.size != shape[0] * shape[1]:
         raise ValueError(f"expected {shape[0] * shape[1]} numbers, found {numbers.size}")
-    return numbers.reshape(shape, order="F")
-
-
-def _as_labels(stored: npt.NDArray[np.generic]) -> Int32Array:
-    if stored.min() < 0 or stored.max() > _LARGEST:
-        raise ValueError(f"expected 0..{_LARGEST}, found {stored.min()}..{stored.max()}")
-    if not np.array_equal(stored, np.floor(stored)):
+    if numbers.min() < 0 or numbers.max() > _LARGEST:
+        raise ValueError(f"expected 0..{_LARGEST}, found {numbers.min()}..{numbers.max()}")
+    if not np.array_equal(numbers, np.floor(numbers)):
         raise ValueError("expected whole numbers, found fractions")
-    return np.ascontiguousarray(stored, np.int32)
+    return np.ascontiguousarray(numbers.reshape(shape, order="F"), np.int32)

@@ -1,4 +1,4 @@
-"""Getting data sets: what there is (`all_preparations`), `prepare`, which downloads and unpacks, and `check`."""
+"""Getting data sets: `all_preparations` lists them, `prepare` downloads and unpacks, `check` verifies."""
 
 from dataset_adapters.prepare import ade150 as ade150  # these modules register their data sets
 from dataset_adapters.prepare import ade847 as ade847

@@ -18,26 +18,24 @@ _CONVERTED = (
 )
 
 register(
-    [
-        Preparation(
-            name="ade847",
-            title="ADE20K, 847 classes",
-            benchmarks=("ade847",),
-            page=_PAGE,
-            terms="for research and education that is not commercial; an account is needed",
-            manual=(
-                ManualStep(
-                    f"register, download the archive from your personal address and unpack it, so that {_FOLDER}/ lies"
-                    " in the data root; then convert its images and label maps with the script"
-                    " prepare_ade20k_full_sem_seg.py of https://github.com/bytedance/fc-clip",
-                    _PAGE,
-                    (*_LAYOUT, *_CONVERTED),
-                ),
+    Preparation(
+        name="ade847",
+        title="ADE20K, 847 classes",
+        benchmarks=("ade847",),
+        page=_PAGE,
+        terms="for research and education that is not commercial; an account is needed",
+        manual=(
+            ManualStep(
+                f"register, download the archive from your personal address and unpack it, so that {_FOLDER}/ is"
+                " in the data root; then convert its images and label maps with the script"
+                " prepare_ade20k_full_sem_seg.py of https://github.com/bytedance/fc-clip",
+                _PAGE,
+                (*_LAYOUT, *_CONVERTED),
             ),
-            nested=("ade",),
-            folder=_FOLDER,
-            counts=(*_LAYOUT, *_CONVERTED),
-            splits=(SplitCount("ade847", "val", (2000,)),),
-        )
-    ]
+        ),
+        nested=("ade",),
+        folder=_FOLDER,
+        counts=(*_LAYOUT, *_CONVERTED),
+        splits=(SplitCount("ade847", "val", (2000,)),),
+    )
 )

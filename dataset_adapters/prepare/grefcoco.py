@@ -13,30 +13,28 @@ _LAYOUT = (
 )
 
 register(
-    [
-        Preparation(
-            name="grefcoco",
-            title="gRefCOCO",
-            benchmarks=("grefcoco-val", "grefcoco-testA", "grefcoco-testB"),
-            page=_PAGE,
-            terms=f"{TERMS}; see the page for the expressions",
-            downloads=(TRAIN2014,),
-            manual=(
-                ManualStep(
-                    "download the annotation from the cloud folder that the page links to and put grefs(unc).json and"
-                    " instances.json into grefcoco/ in the data root",
-                    _PAGE,
-                    _LAYOUT,
-                ),
+    Preparation(
+        name="grefcoco",
+        title="gRefCOCO",
+        benchmarks=("grefcoco-val", "grefcoco-testA", "grefcoco-testB"),
+        page=_PAGE,
+        terms=f"{TERMS}; see the page for the expressions",
+        downloads=(TRAIN2014,),
+        manual=(
+            ManualStep(
+                "download the annotation from the cloud folder that the page links to and put grefs(unc).json and"
+                " instances.json into grefcoco/ in the data root",
+                _PAGE,
+                _LAYOUT,
             ),
-            nested=("refer",),
-            counts=(*_LAYOUT, *TRAIN2014.provides),
-            # The first release had val alone.
-            splits=(
-                SplitCount("grefcoco", "val", noun="references"),
-                SplitCount("grefcoco", "testA", noun="references", optional=True),
-                SplitCount("grefcoco", "testB", noun="references", optional=True),
-            ),
-        )
-    ]
+        ),
+        nested=("refer",),
+        counts=(*_LAYOUT, *TRAIN2014.provides),
+        # The first release had only val.
+        splits=(
+            SplitCount("grefcoco", "val", noun="references"),
+            SplitCount("grefcoco", "testA", noun="references", optional=True),
+            SplitCount("grefcoco", "testB", noun="references", optional=True),
+        ),
+    )
 )

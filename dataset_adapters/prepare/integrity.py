@@ -1,36 +1,28 @@
-"""Whether a data set on disk is whole: numbers of files and samples, missing files, and a sample of them decoded."""
+"""Whether a data set on disk is complete: numbers of files and samples, missing files, some samples decoded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from dataset_adapters.base.sample import (
     Adapter,
+    AnnotationFileAdapter,
     DatasetError,
-    LabelSpace,
     Row,
-    Sample,
     SampleError,
-    SourceAbsentError,
-    SourcedAdapter,
     find_sources,
+    first_present,
 )
 from dataset_adapters.prepare.download import Report
-from dataset_adapters.prepare.preparation import FileCount, Preparation, SplitCount
+from dataset_adapters.prepare.preparation import Preparation, SplitCount
 from dataset_adapters.statistics import TargetStatistics, describe, describe_labels
 from support.files import expanded
 
 T = TypeVar("T")
-
-
-class _Asked(NamedTuple):
-    n_decoded: int | None
-    each_label: bool
-    source: str | None
 
 
 def check(
@@ -42,37 +34,41 @@ def check(
     each_label: bool = False,
     source: str | None = None,
 ) -> int:
-    """Check a data set below `root`, report what is found and each fault in one line; returns the number of faults.
+    """Check a data set below `root`, report findings and faults one per line, and return the number of faults.
 
-    n_decoded: samples to decode of each split, evenly spread; None for all. each_label: report samples, pixels and mean
-    area of each label among them. source: where the labels come from; None for the first source that is there. Raises
-    DatasetError if `root` is no folder, and for a source that the data set does not have.
+    n_decoded: samples to decode per split, evenly spread; None for all. each_label: report samples, pixels and mean
+    area of each label in them. source: where the labels come from; None for the first source that exists.
+    Raises DatasetError if `root` is not a folder, and for a source that the data set does not have.
     """
     if not expanded(root).is_dir():
         raise DatasetError(f"{root}: expected a folder, found {'a file' if root.exists() else 'nothing'}")
+    adapters = {split: find_sources(split.adapter, source) for split in preparation.splits}
+    start, faults = preparation.start(root), []
+    for count in preparation.counts:
+        n_files = len(count.files(start))
+        report(f"{count.what}: {n_files} {'file' if n_files == 1 else 'files'} {count.pattern}")
+        if not count.accepts(n_files):
+            faults.append(f"{count.pattern}: expected {_expected(count.expected)} files, found {n_files}")
     for split in preparation.splits:
-        find_sources(split.adapter, source)
-    start, asked = preparation.start(root), _Asked(n_decoded, each_label, source)
-    faults = [fault for count in preparation.counts for fault in _check_files(count, start, report)]
-    for split in preparation.splits:
-        faults += _check_split(split, expanded(root).absolute(), report, asked)
+        faults += _check_split(split, adapters[split], expanded(root).absolute(), report, n_decoded, each_label)
     for fault in faults:
         report(f"fault: {fault}")
     return len(faults)
 
 
-def _check_files(count: FileCount, start: Path, report: Report) -> list[str]:
-    n_files = len(count.files(start))
-    report(f"{count.what}: {n_files} {'file' if n_files == 1 else 'files'} {count.pattern}")
-    if count.accepts(n_files):
-        return []
-    return [f"{count.pattern}: expected {_expected(count.expected)} files, found {n_files}"]
-
-
-def _check_split(split: SplitCount, root: Path, report: Report, asked: _Asked) -> list[str]:
+def _check_split(
+    split: SplitCount, adapters: Sequence[Adapter], root: Path, report: Report, n_decoded: int | None, each_label: bool
+) -> list[str]:
+    """Count, find and decode the samples of a split and report them; returns the faults."""
     where = f"{split.adapter}, split {split.split}"
+
+    def read_rows(adapter: Adapter, folder: Path) -> list[Row]:
+        if isinstance(adapter, AnnotationFileAdapter):
+            adapter.annotation_files(folder, split.split)  # raises if they are missing
+        return adapter.rows(folder, split.split)
+
     try:
-        adapter, folder, rows = _first_rows(split, root, asked.source)
+        adapter, folder, rows = first_present(adapters, root, read_rows)
     except DatasetError as error:
         reason = f"{where}: {' '.join(str(error).split())}"
         if not split.optional:
@@ -88,54 +84,20 @@ def _check_split(split: SplitCount, root: Path, report: Report, asked: _Asked) -
     files = {row[column]: column for row in rows for column in adapter.file_columns}
     absent = {name for name in files if not (folder / name).is_file()}
     faults += [f"{where}: {name}: expected the {files[name]}, found nothing" for name in sorted(absent)]
-    whole = [row for row in rows if not any(row[column] in absent for column in adapter.file_columns)]
-    return faults + _decode(adapter, folder, spread(whole, asked.n_decoded), where, report, asked.each_label)
-
-
-def _first_rows(split: SplitCount, root: Path, source: str | None) -> tuple[Adapter, Path, list[Row]]:
-    """The first source that is there, its folder and its rows. Raises DatasetError."""
-    absent: list[str] = []
-    no_root: list[DatasetError] = []
-    for adapter in find_sources(split.adapter, source):
+    complete = [row for row in rows if not any(row[column] in absent for column in adapter.file_columns)]
+    space, statistics = adapter.label_space("dataset"), TargetStatistics()
+    for row in spread(complete, n_decoded):
         try:
-            folder = adapter.find_root(root)
-        except DatasetError as error:  # the sources may have layouts of their own
-            no_root.append(error)
+            sample = adapter.read(folder, row, space)
+        except SampleError as error:
+            faults.append(f"{where}: {error}")
             continue
-        try:
-            if isinstance(adapter, SourcedAdapter):
-                adapter.sources(folder, split.split)  # tells whether its files are there
-            return adapter, folder, adapter.rows(folder, split.split)
-        except SourceAbsentError as error:
-            absent.append(error.expected)
-    if not absent:
-        raise no_root[0]
-    raise DatasetError(f"expected {', or '.join(absent)}, found nothing of the kind")
-
-
-def _decode(
-    adapter: Adapter, folder: Path, rows: Sequence[Row], where: str, report: Report, each_label: bool
-) -> list[str]:
-    """Decode samples and report their sizes and labels; returns a fault for each that cannot be read."""
-    space, faults, statistics = adapter.label_space("dataset"), [], TargetStatistics()
-    for row in rows:
-        sample = _read(adapter, folder, row, space)
-        if isinstance(sample, SampleError):
-            faults.append(f"{where}: {sample}")
-        else:
-            statistics.add(sample)
+        statistics.add(sample)
     if statistics.sizes:
         report(f"{where}: {describe(statistics, space)}")
         for line in describe_labels(statistics, space) if each_label else ():
             report(f"{where}: {line}")
     return faults
-
-
-def _read(adapter: Adapter, folder: Path, row: Row, space: LabelSpace) -> Sample | SampleError:
-    try:
-        return adapter.read(folder, row, space)
-    except SampleError as error:
-        return error
 
 
 def spread(items: Sequence[T], n: int | None) -> Sequence[T]:

@@ -42,17 +42,15 @@ def write_splits(root: Path) -> None:
 
 
 register(
-    [
-        Preparation(
-            name="context",
-            title="Pascal Context, 59 classes from the annotation of 459",
-            benchmarks=("context60", "context59"),
-            page=PAGE,
-            terms=TERMS,
-            downloads=(IMAGES, ANNOTATION),
-            folder=VOC2010,
-            splits=(SplitCount("context60", "val", N_VAL, note=NOTE),),
-            convert=write_splits,
-        )
-    ]
+    Preparation(
+        name="context",
+        title="Pascal Context, 59 classes from the annotation of 459",
+        benchmarks=("context60", "context59"),
+        page=PAGE,
+        terms=TERMS,
+        downloads=(IMAGES, ANNOTATION),
+        folder=VOC2010,
+        splits=(SplitCount("context60", "val", N_VAL, note=NOTE),),
+        convert=write_splits,
+    )
 )

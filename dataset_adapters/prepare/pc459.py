@@ -1,4 +1,4 @@
-"""PC-459: the whole annotation of Pascal Context."""
+"""PC-459: the full annotation of Pascal Context."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from dataset_adapters.prepare.preparation import Preparation, SplitCount, regist
 from dataset_adapters.prepare.voc import TERMS
 
 register(
-    [
-        Preparation(
-            name="pc459",
-            title="Pascal Context, all 459 classes",
-            benchmarks=("pc459",),
-            page=PAGE,
-            terms=TERMS,
-            downloads=(IMAGES, ANNOTATION),
-            folder=VOC2010,
-            splits=(SplitCount("pc459", "val", N_VAL, note=NOTE),),
-            convert=write_splits,
-        )
-    ]
+    Preparation(
+        name="pc459",
+        title="Pascal Context, all 459 classes",
+        benchmarks=("pc459",),
+        page=PAGE,
+        terms=TERMS,
+        downloads=(IMAGES, ANNOTATION),
+        folder=VOC2010,
+        splits=(SplitCount("pc459", "val", N_VAL, note=NOTE),),
+        convert=write_splits,
+    )
 )

@@ -1,8 +1,8 @@
-"""What is known about getting a data set: sources, license, layout and numbers, as one `Preparation` a data set."""
+"""How to get a data set: addresses, license, layout and expected numbers, as one `Preparation` per data set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from support.text import unknown_name
 class FileCount:
     """Files that belong to the official layout.
 
-    pattern: glob below the data root. expected: the numbers of files that are right; empty for any number but 0.
+    pattern: glob below the data root. expected: the correct numbers of files; empty for any number but 0.
     """
 
     what: str
@@ -22,20 +22,24 @@ class FileCount:
     expected: tuple[int, ...] = ()
 
     def files(self, root: Path) -> list[Path]:
-        """The files that are there, in order."""
+        """The existing files, in order."""
         return sorted(root.glob(self.pattern))
 
     def accepts(self, n_files: int) -> bool:
-        """Whether this number of files is right."""
+        """Whether this number of files is correct."""
         return n_files in self.expected if self.expected else n_files > 0
+
+    def is_met(self, root: Path) -> bool:
+        """Whether a correct number of files exists."""
+        return self.accepts(len(self.files(root)))
 
 
 @dataclass(frozen=True)
 class SplitCount:
     """A split that an adapter reads.
 
-    expected: the numbers of samples (`noun`) that are right; empty where none is known. note: what there is to know of
-    them. optional: whether the data set is whole without it.
+    expected: the correct numbers of samples (`noun`); empty if none is known. note: a remark on them. optional: whether
+    the data set is complete without it.
     """
 
     adapter: str
@@ -50,9 +54,9 @@ class SplitCount:
 class Download:
     """An archive and where it goes.
 
-    urls: the official address, then copies of the same file, tried in this order. hash: as published, "md5:..." and
-    the like; None where none is, and then the hash of the first download is recorded. megabytes: its size, roughly.
-    into: the folder below the data root in which it is unpacked. provides: what is there afterwards.
+    urls: the official address, then copies of the same file, tried in this order. hash: the published one, such as
+    "md5:..."; None if there is none, and then the hash of the first download is recorded. megabytes: approximate size.
+    into: the folder below the data root in which it is unpacked. provides: the files that it contains.
     """
 
     urls: tuple[str, ...]
@@ -63,13 +67,13 @@ class Download:
 
     @property
     def file(self) -> str:
-        """The name it is kept under."""
+        """The name of the downloaded file."""
         return self.urls[0].rpartition("/")[2]
 
 
 @dataclass(frozen=True)
 class ManualStep:
-    """What only a person can get: an account, a form, a page without a direct address. `text` says what goes where."""
+    """A download that needs a person: an account, a form, a page without direct links. text: what goes where."""
 
     text: str
     page: str
@@ -83,8 +87,8 @@ class Preparation:
     benchmarks: the benchmarks that read it. page: its official page. terms: a remark on its license.
     nested: folders below the data root in which its layout may start instead. folder: the folder that its layout
     starts with, which the user may give as data root instead of its parent.
-    counts: the files that `check` looks at; splits: the adapters' splits that it looks at.
-    convert: makes what the layout needs beyond the archives, given the data root; does nothing the second time.
+    counts: the files that `check` counts; splits: the adapters' splits that it reads.
+    convert: makes the files that the layout needs beyond the archives, given the data root; idempotent.
     """
 
     name: str
@@ -102,50 +106,41 @@ class Preparation:
 
     @property
     def layout(self) -> tuple[FileCount, ...]:
-        """All files that it needs, each pattern once."""
+        """All files that the data set needs, each pattern once."""
         parts: tuple[Download | ManualStep, ...] = (*self.downloads, *self.manual)
         provided = (count for part in parts for count in part.provides)
         return tuple({count.pattern: count for count in (*provided, *self.counts)}.values())
 
     def start(self, root: Path) -> Path:
-        """Return the folder that patterns start from: `root`, its parent or a folder in it, by what is there.
+        """Return the folder that patterns start from: `root`, its parent or a folder in it, by the existing files.
 
-        Raises DatasetError for the home folder of a user that there is not.
+        Raises DatasetError for the home folder of a nonexistent user.
         """
-        outer = _without_end(_absolute(root), Path(self.folder).parts)
-        places = (outer, *(outer / nested for nested in self.nested))
-        return next((place for place in places if any(self._is_there(place, count) for count in self.layout)), outer)
-
-    def _is_there(self, place: Path, count: FileCount) -> bool:
-        return next(place.glob(count.pattern), None) is not None
-
-
-def _absolute(root: Path) -> Path:
-    # A folder called ~user is not made in place of a home folder that there is not.
-    try:
-        return root.expanduser().absolute()
-    except RuntimeError:
-        raise DatasetError(f"{root}: expected a folder, found a user that there is not") from None
-
-
-def _without_end(root: Path, folder: tuple[str, ...]) -> Path:
-    """`root` without the first parts of `folder` if it ends in them."""
-    for length in range(len(folder), 0, -1):
-        if root.parts[-length:] == folder[:length]:
-            return Path(*root.parts[:-length])
-    return root
+        try:  # `expanded` would keep ~user, and a folder of that name would be made
+            outer = root.expanduser().absolute()
+        except RuntimeError:
+            raise DatasetError(f"{root}: expected a folder, found the home of a nonexistent user") from None
+        parts = Path(self.folder).parts
+        for length in range(len(parts), 0, -1):
+            if outer.parts[-length:] == parts[:length]:  # the user gave `folder`, or the start of it, as root
+                outer = Path(*outer.parts[:-length])
+                break
+        for start in (outer, *(outer / nested for nested in self.nested)):
+            if any(next(start.glob(count.pattern), None) is not None for count in self.layout):
+                return start
+        return outer
 
 
 _PREPARATIONS: dict[str, Preparation] = {}
 
 
-def register(preparations: Iterable[Preparation]) -> None:
-    """Make the data sets known to `car data`."""
+def register(*preparations: Preparation) -> None:
+    """Make the data sets available to `car data`."""
     _PREPARATIONS.update({preparation.name: preparation for preparation in preparations})
 
 
 def all_preparations() -> list[Preparation]:
-    """All data sets, in the order of their names."""
+    """All data sets, sorted by name."""
     return [_PREPARATIONS[name] for name in sorted(_PREPARATIONS)]
 
 

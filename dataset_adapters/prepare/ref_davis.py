@@ -18,28 +18,26 @@ _FRAMES = (
 _SEMANTICS = (FileCount("objects", "DAVIS/davis_semantics.json", (1,)),)
 
 register(
-    [
-        Preparation(
-            name="ref-davis17",
-            title="Ref-DAVIS 2017",
-            benchmarks=("ref-davis17", "ref-davis17-temporal"),
-            page="https://davischallenge.org/davis2017/code.html",
-            terms="see the pages of DAVIS and of the expressions",
-            downloads=(
-                Download((f"{_DAVIS}/DAVIS-2017-Unsupervised-trainval-480p.zip",), None, None, ".", _FRAMES),
-                Download((f"{_DAVIS}/DAVIS-2017_semantics-480p.zip",), None, None, ".", _SEMANTICS),
+    Preparation(
+        name="ref-davis17",
+        title="Ref-DAVIS 2017",
+        benchmarks=("ref-davis17", "ref-davis17-temporal"),
+        page="https://davischallenge.org/davis2017/code.html",
+        terms="see the pages of DAVIS and of the expressions",
+        downloads=(
+            Download((f"{_DAVIS}/DAVIS-2017-Unsupervised-trainval-480p.zip",), None, None, ".", _FRAMES),
+            Download((f"{_DAVIS}/DAVIS-2017_semantics-480p.zip",), None, None, ".", _SEMANTICS),
+        ),
+        manual=(
+            ManualStep(
+                "download davis_text_annotations.zip from the page and unpack it in the data root",
+                _TEXTS_PAGE,
+                _TEXTS,
             ),
-            manual=(
-                ManualStep(
-                    "download davis_text_annotations.zip from the page and unpack it in the data root",
-                    _TEXTS_PAGE,
-                    _TEXTS,
-                ),
-            ),
-            nested=("ref-davis",),
-            folder="DAVIS",
-            counts=(*_FRAMES, *_SEMANTICS, *_TEXTS),
-            splits=(SplitCount("ref-davis17", "val", noun="frames under the four sets of expressions"),),
-        )
-    ]
+        ),
+        nested=("ref-davis",),
+        folder="DAVIS",
+        counts=(*_FRAMES, *_SEMANTICS, *_TEXTS),
+        splits=(SplitCount("ref-davis17", "val", noun="frames under the four sets of expressions"),),
+    )
 )

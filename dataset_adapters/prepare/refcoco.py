@@ -49,30 +49,28 @@ def _preparation(
 
 
 register(
-    [
-        _preparation(
-            "refcoco",
-            "RefCOCO, split by UNC",
-            "20220413011718",
-            ["unc"],
-            ["refcoco-val", "refcoco-testA", "refcoco-testB"],
-            {"val": 3811, "testA": 1975, "testB": 1810},
-        ),
-        _preparation(
-            "refcoco+",
-            "RefCOCO+, split by UNC",
-            "20220413011656",
-            ["unc"],
-            ["refcoco+-val", "refcoco+-testA", "refcoco+-testB"],
-            {"val": 3805, "testA": 1975, "testB": 1798},
-        ),
-        _preparation(
-            "refcocog",
-            "RefCOCOg, split by UMD and by Google",
-            "20220413012904",
-            ["umd", "google"],
-            ["refcocog-val-umd", "refcocog-test-umd", "refcocog-val-google"],
-            {"val-umd": 2573, "test-umd": 5023, "val-google": 5000},
-        ),
-    ]
+    _preparation(
+        "refcoco",
+        "RefCOCO, split by UNC",
+        "20220413011718",
+        ["unc"],
+        ["refcoco-val", "refcoco-testA", "refcoco-testB"],
+        {"val": 3811, "testA": 1975, "testB": 1810},
+    ),
+    _preparation(
+        "refcoco+",
+        "RefCOCO+, split by UNC",
+        "20220413011656",
+        ["unc"],
+        ["refcoco+-val", "refcoco+-testA", "refcoco+-testB"],
+        {"val": 3805, "testA": 1975, "testB": 1798},
+    ),
+    _preparation(
+        "refcocog",
+        "RefCOCOg, split by UMD and by Google",
+        "20220413012904",
+        ["umd", "google"],
+        ["refcocog-val-umd", "refcocog-test-umd", "refcocog-val-google"],
+        {"val-umd": 2573, "test-umd": 5023, "val-google": 5000},
+    ),
 )

@@ -1,4 +1,4 @@
-"""The user's own list of classes: a text file with one class a line, or a JSON object of names by index."""
+"""User-supplied lists of classes: a text file with one class per line, or a JSON object of names by value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IGNORED = 255
 """The mask value that no metric counts."""
 
 MAX_BYTES = 1 << 20
-"""Larger files are no lists of at most 255 classes."""
+"""Larger files are not lists of at most 255 classes."""
 
 _ABSENT = "-"
 _BACKGROUND = "background"
@@ -24,7 +24,7 @@ _MARKUP = re.compile(r"[<>{}\[\]|]")
 
 @dataclass(frozen=True)
 class ListedClass:
-    """One class. value: what its pixels hold in a mask, 0..254. names: its name, then its synonyms."""
+    """One class. value: its value in masks, 0..254. names: its name, then its synonyms."""
 
     value: int
     names: tuple[str, ...]
@@ -38,14 +38,40 @@ class ListedClass:
 def read_class_list(path: Path) -> tuple[ListedClass, ...]:
     """Read the classes in the order of their values.
 
-    A text file has a class a line, with the value 0, 1, ... of its line, or `value: name`; synonyms follow behind
-    semicolons. A .json file is an object {"value": "name"}. Raises DatasetError, naming the line, for other bytes,
-    blank lines between names without values, markup, repeated names and values, and values over 254.
+    A text file has one class per line, either only names, which have the values 0, 1, ..., or `value: name`; synonyms
+    follow after semicolons. A .json file is an object {"value": "name"}. Raises DatasetError, naming the line, for
+    bytes that are not text, blank lines between names without values, markup, repeated names and values, and values
+    over 254.
     """
-    text = _read_text(path)
-    numbered = _json_entries(path, text) if path.suffix.lower() == ".json" else _text_entries(path, text)
-    classes = [ListedClass(value, _names(f"{path}: {where}", names)) for where, value, names in numbered]
-    _require_distinct(path, classes)
+    try:
+        with path.open("rb") as stream:
+            stored = stream.read(MAX_BYTES + 1)
+        text = stored.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DatasetError(f"{path}: expected a UTF-8 text file of class names, found other bytes") from None
+    except OSError as error:
+        raise DatasetError(f"{path}: expected a file of class names, found: {error.strerror}") from error
+    if len(stored) > MAX_BYTES:
+        raise DatasetError(f"{path}: expected a list of classes of at most {MAX_BYTES} bytes, found more")
+    if not text.strip():
+        raise DatasetError(f"{path}: expected at least one class, found none")
+    entries = _json_entries(path, text) if path.suffix.lower() == ".json" else _text_entries(path, text)
+    classes = []
+    for where, value, written in entries:
+        names = tuple(" ".join(name.split()) for name in written.split(";"))
+        if not all(names):
+            found = repr(written.strip()) if written.strip() else "a blank line"
+            raise DatasetError(f"{path}: {where}: expected a class name, synonyms after semicolons, found {found}")
+        for name in names:
+            if _MARKUP.search(name) or not name.isprintable():
+                found = f"markup or control characters in {name[:60]!r}"
+                raise DatasetError(f"{path}: {where}: expected plain text, found {found}")
+        classes.append(ListedClass(value, names))
+    if len(classes) > IGNORED:
+        raise DatasetError(f"{path}: expected at most {IGNORED} classes, found {len(classes)}")
+    _require_once(path, "value", (str(listed.value) for listed in classes))
+    # CLIP lowercases its texts, so names that differ only in case are one query.
+    _require_once(path, "name", (name.casefold() for listed in classes for name in listed.names))
     if all(listed.is_background for listed in classes):
         raise DatasetError(f"{path}: expected at least one class besides background, found {len(classes)} classes")
     return tuple(sorted(classes, key=lambda listed: listed.value))
@@ -54,8 +80,8 @@ def read_class_list(path: Path) -> tuple[ListedClass, ...]:
 def own_label_space(name: str, classes: Sequence[ListedClass]) -> LabelSpace:
     """Return label 0 (background) and a label for every other class, in order; each name and synonym is a query.
 
-    Background is scored where it is listed. It has no query of its own, but its synonyms have. Where it is not listed,
-    its mask value is the ignored one.
+    Background is scored if it is listed. Its name is not a query, but its synonyms are. If it is not listed, its mask
+    value is the ignored one.
     """
     ordered = _in_label_order(classes)
     labels = (_BACKGROUND, *(listed.names[0] for listed in ordered if listed and not listed.is_background))
@@ -88,29 +114,13 @@ def parse_values(text: str, ignore_label: int) -> dict[int, int]:
 
 
 def _in_label_order(classes: Sequence[ListedClass]) -> list[ListedClass | None]:
-    """The classes by label: background, or None in its place, then the others."""
+    """The classes by label: background, or None instead, then the others."""
     background = next((listed for listed in classes if listed.is_background), None)
     return [background, *(listed for listed in classes if not listed.is_background)]
 
 
-def _read_text(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            stored = stream.read(MAX_BYTES + 1)
-        text = stored.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise DatasetError(f"{path}: expected a UTF-8 text file of class names, found other bytes") from None
-    except OSError as error:
-        raise DatasetError(f"{path}: expected a file of class names, found: {error.strerror}") from error
-    if len(stored) > MAX_BYTES:
-        raise DatasetError(f"{path}: expected a list of classes of at most {MAX_BYTES} bytes, found more")
-    if not text.strip():
-        raise DatasetError(f"{path}: expected at least one class, found none")
-    return text
-
-
 Entry = tuple[str, int, str]
-"""Where it stands in the file, the value, and the names as they stand there."""
+"""Where it is in the file, the value, and the names as written there."""
 
 
 def _text_entries(path: Path, text: str) -> list[Entry]:
@@ -129,7 +139,7 @@ def _json_entries(path: Path, text: str) -> list[Entry]:
         stored = json.loads(text, object_pairs_hook=lambda pairs: pairs)
     except ValueError as error:
         raise DatasetError(f"{path}: expected JSON, found other text: {error}") from error
-    # An object comes as a list of pairs, which keeps repeated keys; a list of names comes as texts.
+    # An object is read as a list of pairs, which keeps repeated keys.
     if not isinstance(stored, list) or not all(
         isinstance(pair, tuple) and isinstance(pair[1], str) and pair[0].isdecimal() for pair in stored
     ):
@@ -140,29 +150,10 @@ def _json_entries(path: Path, text: str) -> list[Entry]:
 
 
 def _value(path: Path, where: str, digits: str) -> int:
-    # The length comes first: Python refuses to convert very long numbers.
+    # The length is checked first: Python refuses to convert very long numbers.
     if len(digits) > 3 or int(digits) >= IGNORED:
         raise DatasetError(f"{path}: {where}: expected a value in 0..254 ({IGNORED} is ignored), found {digits[:20]}")
     return int(digits)
-
-
-def _names(where: str, text: str) -> tuple[str, ...]:
-    names = tuple(" ".join(name.split()) for name in text.split(";"))
-    if not all(names):
-        found = repr(text.strip()) if text.strip() else "a blank line"
-        raise DatasetError(f"{where}: expected a class name, synonyms after semicolons, found {found}")
-    for name in names:
-        if _MARKUP.search(name) or not name.isprintable():
-            raise DatasetError(f"{where}: expected plain text, found markup or control characters in {name[:60]!r}")
-    return names
-
-
-def _require_distinct(path: Path, classes: Sequence[ListedClass]) -> None:
-    if len(classes) > IGNORED:
-        raise DatasetError(f"{path}: expected at most {IGNORED} classes, found {len(classes)}")
-    _require_once(path, "value", (str(listed.value) for listed in classes))
-    # CLIP reads lower case only, so names that differ in case alone are one query.
-    _require_once(path, "name", (name.casefold() for listed in classes for name in listed.names))
 
 
 def _require_once(path: Path, what: str, found: Iterable[str]) -> None:

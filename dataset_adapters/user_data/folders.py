@@ -1,9 +1,9 @@
-"""Images and label maps of the user's own, in two folders, with a list of classes."""
+"""User-supplied images and label maps in two folders, with a list of classes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -33,27 +33,27 @@ class OwnFoldersAdapter:
     task: str = "semantic"
     default_split: str = "all"
     file_columns: tuple[str, ...] = ("image", "mask")
-    places: tuple[str, ...] = ("images", "masks", "classes")
+    locations: tuple[str, ...] = ("images", "masks", "classes")
 
     @property
     def choices(self) -> Mapping[str, tuple[str, ...]]:
-        """No options besides the places."""
+        """No options besides the locations."""
         return {}
 
     def with_options(self, options: Mapping[str, str]) -> OwnFoldersAdapter:
-        """Return the adapter with these places, relative ones taken from the current folder."""
+        """Return the adapter with these locations, relative ones taken from the current folder."""
         paths = {name: str(expanded(path).absolute()) for name, path in options.items()}
         return replace(self, **cast(Mapping[str, Any], paths))
 
     def find_root(self, root: Path) -> Path:
         """Return the deepest folder that holds images and masks; `root` is not used. Raises DatasetError."""
-        for place in self.places:
-            if not getattr(self, place):
-                raise DatasetError(f"{place}: expected --{place}, found nothing given")
-        for place, folder in (("images", self.images), ("masks", self.masks)):
+        for option in self.locations:
+            if not getattr(self, option):
+                raise DatasetError(f"{option}: expected --{option}, found nothing given")
+        for option, folder in (("images", self.images), ("masks", self.masks)):
             if not Path(folder).is_dir():
                 found = "a file" if Path(folder).exists() else "nothing"
-                raise DatasetError(f"{place}: expected a folder, found {found}: {folder}")
+                raise DatasetError(f"{option}: expected a folder, found {found}: {folder}")
         if Path(self.images).samefile(self.masks):
             raise DatasetError(f"masks: expected another folder than that of the images, found {self.masks}")
         return Path(os.path.commonpath([self.images, self.masks]))
@@ -65,13 +65,18 @@ class OwnFoldersAdapter:
         """
         images = _files_by_stem("images", Path(self.images), IMAGE_SUFFIXES)
         masks = _files_by_stem("masks", Path(self.masks), MASK_SUFFIXES)
-        ids = sorted({*images, *masks}) if str(split) == self.default_split else _listed_ids(split)
+        if str(split) == self.default_split:
+            ids = sorted({*images, *masks})
+        elif expanded(split).is_file():
+            ids = read_ids(expanded(split))
+        else:
+            raise DatasetError(f"split: expected a file of ids (stems of image files), found {str(split)!r}")
         values = format_values(read_class_list(Path(self.classes)))
         return [
             {
                 "id": id,
-                "image": _below(root, self.images, images.get(id, f"{id}.*")),
-                "mask": _below(root, self.masks, masks.get(id, f"{id}.png")),
+                "image": os.path.relpath(Path(self.images, images.get(id, f"{id}.*")), root),
+                "mask": os.path.relpath(Path(self.masks, masks.get(id, f"{id}.png")), root),
                 "values": values,
             }
             for id in ids
@@ -86,30 +91,19 @@ class OwnFoldersAdapter:
         return read_semantic_sample(root, row, label_space, parse_values(row["values"], label_space.ignore_label))
 
 
-def _files_by_stem(place: str, folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """The names of the files with one of the suffixes, by stem; hidden files are left out."""
+def _files_by_stem(option: str, folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
+    """The names of the files with one of the suffixes, by stem; hidden files are ignored."""
     names = sorted(name for name in os.listdir(folder) if name.lower().endswith(suffixes) and not name.startswith("."))
     if not names:
         raise DatasetError(
-            f"{place}: expected files {', '.join('*' + each for each in suffixes)} in {folder}, found none"
+            f"{option}: expected files {', '.join('*' + each for each in suffixes)} in {folder}, found none"
         )
     by_stem: dict[str, str] = {}
     for name in names:
         other = by_stem.setdefault(Path(name).stem, name)
         if other != name:
-            raise DatasetError(f"{place}: expected one file of each stem in {folder}, found {other} and {name}")
+            raise DatasetError(f"{option}: expected one file of each stem in {folder}, found {other} and {name}")
     return by_stem
-
-
-def _listed_ids(split: str | Path) -> Iterable[str]:
-    given = expanded(split)
-    if not given.is_file():
-        raise DatasetError(f"split: expected a file of ids (stems of image files), found {str(split)!r}")
-    return read_ids(given)
-
-
-def _below(root: Path, folder: str, name: str) -> str:
-    return os.path.relpath(Path(folder, name), root)
 
 
 register([OwnFoldersAdapter()])

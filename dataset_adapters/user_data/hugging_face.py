@@ -1,10 +1,11 @@
-"""Data sets of Hugging Face `datasets` with a column of images and one of label maps: hub, local folder or saved."""
+"""Hugging Face data sets with a column of images and one of label maps: on the hub, in a local folder, or saved."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
@@ -24,6 +25,7 @@ IMAGE_COLUMNS = ("image", "img", "images")
 MASK_COLUMNS = ("mask", "label", "annotation", "segmentation_mask", "label_map", "labels", "masks", "segmentation")
 _ID_COLUMNS = ("id", "image_id", "file_name", "filename")
 _ONLY_SPLIT = "all"
+_FORMATS = {".jsonl": "json"}  # of files whose suffix is not the name of their format
 
 Cell: TypeAlias = Mapping[str, Any]
 """An encoded image: {"bytes": its file or None, "path": the file's path or None}."""
@@ -31,11 +33,11 @@ Cell: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class OwnHfAdapter:
-    """The data set `hf`: a name on the hub, a folder or file that `datasets` can load, or what `save_to_disk` wrote.
+    """The data set `hf`: a name on the hub, a folder or file that `datasets` can load, or the output of `save_to_disk`.
 
-    hf_config: one of the data set's configurations. image_column, mask_column: empty for the first usual name that is
-    there. classes: see `read_class_list`. Masks are encoded palette or 8-bit gray images; the value 255 is ignored.
-    The split "all" is the data set's only one. Ids come from a column of ids, else from file names, else are "row<n>".
+    hf_config: one of the data set's configurations. image_column, mask_column: empty for the first of the usual names.
+    classes: see `read_class_list`. Masks are encoded palette or 8-bit gray images; the value 255 is ignored.
+    The split "all" is the only one of a data set. Ids come from a column of ids, else from file names, else "row<n>".
     """
 
     hf: str = ""
@@ -48,36 +50,36 @@ class OwnHfAdapter:
     task: str = "semantic"
     default_split: str = _ONLY_SPLIT
     file_columns: tuple[str, ...] = ()
-    places: tuple[str, ...] = ("hf", "hf_config", "image_column", "mask_column", "classes")
+    locations: tuple[str, ...] = ("hf", "hf_config", "image_column", "mask_column", "classes")
 
     @property
     def choices(self) -> Mapping[str, tuple[str, ...]]:
-        """No options besides the places."""
+        """No options besides the locations."""
         return {}
 
     def with_options(self, options: Mapping[str, str]) -> OwnHfAdapter:
-        """Return the adapter with these places."""
+        """Return the adapter with these locations."""
         return replace(self, **cast(Mapping[str, Any], options))
 
     def find_root(self, root: Path) -> Path:
         """Return `root`, which is not used. Raises DatasetError if the data set or the classes are not named."""
-        for place in ("hf", "classes"):
-            if not getattr(self, place):
-                raise DatasetError(f"{place}: expected --{place}, found nothing given")
+        for option in ("hf", "classes"):
+            if not getattr(self, option):
+                raise DatasetError(f"{option}: expected --{option}, found nothing given")
         return root
 
     def rows(self, root: Path, split: str | Path) -> list[Row]:
         """Return one row per row of the split: id, position, split, image and mask (columns), contents, values.
 
-        contents: the size of the encoded image and the hash of the encoded mask, by which other ones are told. Raises
-        DatasetError for a data set that cannot be loaded, unknown splits and columns, columns that hold no images, and
-        no rows.
+        contents: the size of the encoded image and the hash of the encoded mask, so that the fingerprint covers them.
+        Raises DatasetError for a data set that cannot be loaded, unknown splits and columns, columns without images,
+        and a split without rows.
         """
         dataset = open_hf(self.hf, self.hf_config, str(split))
         image = _column(dataset, "image-column", self.image_column, IMAGE_COLUMNS)
         mask = _column(dataset, "mask-column", self.mask_column, MASK_COLUMNS)
         encoded = _encoded(dataset, image, mask)
-        sizes, paths = _sizes_and_paths(encoded, image)
+        contents, paths = _contents_and_paths(encoded, image, mask)
         if not paths:
             raise DatasetError(f"{self.hf}: expected at least one row in the split, found none")
         shared = {
@@ -86,10 +88,14 @@ class OwnHfAdapter:
             "mask": mask,
             "values": format_values(read_class_list(expanded(self.classes))),
         }
-        samples = zip(_ids(dataset, paths), sizes, _hashes(encoded, mask), strict=True)
+        # Ids come from the first of the usual sources that has a distinct one for each row.
+        columns = [[str(value) for value in dataset[name]] for name in _ID_COLUMNS if name in dataset.column_names]
+        candidates = (*columns, [Path(path).stem if path else "" for path in paths])
+        distinct = (ids for ids in candidates if all(ids) and len(set(ids)) == len(ids))
+        ids = next(distinct, [f"row{number}" for number in range(len(paths))])
         return [
-            {"id": id, "position": str(position), "contents": f"{size} {digest}", **shared}
-            for position, (id, size, digest) in enumerate(samples)
+            {"id": id, "position": str(number), "contents": content, **shared}
+            for number, (id, content) in enumerate(zip(ids, contents, strict=True))
         ]
 
     def label_space(self, names: NameSet) -> LabelSpace:
@@ -113,11 +119,17 @@ class OwnHfAdapter:
 
 @lru_cache(maxsize=2)
 def open_hf(name: str, config: str, split: str) -> datasets.Dataset:
-    """Open one split, once per process. Raises DatasetError if `datasets` cannot load it or there is no such split."""
+    """Open one split, once per process. Raises DatasetError if `datasets` cannot load it or the split is unknown."""
     import datasets
 
+    path = expanded(name)
     try:
-        loaded = _load(name, config)
+        if any((path / saved).is_file() for saved in ("state.json", "dataset_dict.json")):
+            loaded = datasets.load_from_disk(str(path))
+        elif path.is_file():
+            loaded = datasets.load_dataset(_FORMATS.get(path.suffix, path.suffix.lstrip(".")), data_files=str(path))
+        else:
+            loaded = datasets.load_dataset(str(path) if path.is_dir() else name, config or None)
     except Exception as error:  # the library and the network raise errors of many types
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise DatasetError(f"{name}: expected a data set that the library `datasets` loads, found: {reason}") from error
@@ -132,20 +144,6 @@ def open_hf(name: str, config: str, split: str) -> datasets.Dataset:
     return splits[split]
 
 
-def _load(name: str, config: str) -> Any:
-    import datasets
-
-    path = expanded(name)
-    if any((path / saved).is_file() for saved in ("state.json", "dataset_dict.json")):
-        return datasets.load_from_disk(str(path))
-    if path.is_file():
-        return datasets.load_dataset(_FORMATS.get(path.suffix, path.suffix.lstrip(".")), data_files=str(path))
-    return datasets.load_dataset(str(path) if path.is_dir() else name, config or None)
-
-
-_FORMATS = {".jsonl": "json"}
-
-
 def _column(dataset: datasets.Dataset, option: str, given: str, usual: Sequence[str]) -> str:
     columns = dataset.column_names
     found = next((name for name in ((given,) if given else usual) if name in columns), None)
@@ -156,71 +154,47 @@ def _column(dataset: datasets.Dataset, option: str, given: str, usual: Sequence[
 
 
 def _encoded(dataset: datasets.Dataset, image: str, mask: str) -> datasets.Dataset:
-    """The two columns as `Cell`s. Raises DatasetError if one of them holds no images."""
-    chosen = dataset.select_columns(list(dict.fromkeys((image, mask))))
-    return _as_cells(_as_cells(chosen, image), mask)
-
-
-def _as_cells(dataset: datasets.Dataset, column: str) -> datasets.Dataset:
+    """The two columns as `Cell`s. Raises DatasetError if one of them has no images."""
     import datasets
 
+    chosen = dataset.select_columns(list(dict.fromkeys((image, mask))))
     try:
-        return dataset.cast_column(column, datasets.Image(decode=False))
+        for column in (image, mask):
+            chosen = chosen.cast_column(column, datasets.Image(decode=False))
     except Exception as error:  # arrow raises errors of several types
         found = str(dataset.features[column])[:100]
         raise DatasetError(f"column {column}: expected encoded images, found {found}") from error
+    return chosen
 
 
-def _sizes_and_paths(encoded: datasets.Dataset, column: str) -> tuple[list[int], list[str | None]]:
-    """Bytes and path of every cell of a column; nothing of the images is read."""
+def _contents_and_paths(encoded: datasets.Dataset, image: str, mask: str) -> tuple[list[str], list[str | None]]:
+    """Size of the image and sha256 of the mask, and the image's path, of every row; images are not read.
+
+    The hash is empty for an empty cell and for a file that cannot be read; decoding it reports the reason.
+    """
     import pyarrow.compute as pc
 
-    sizes: list[int] = []
+    contents: list[str] = []
     paths: list[str | None] = []
-    for batch in encoded.select_columns([column]).with_format("arrow").iter(batch_size=1000):
-        lengths, own = (pc.struct_field(batch.column(column), field) for field in ("bytes", "path"))
-        paths += own.to_pylist()
-        pairs = zip(pc.binary_length(lengths).to_pylist(), own.to_pylist(), strict=True)
-        sizes += [_size_of_file(path) if length is None else length for length, path in pairs]
-    return sizes, paths
-
-
-def _hashes(encoded: datasets.Dataset, column: str) -> list[str]:
-    """sha256 of every cell of a column, empty for an empty one or a file that cannot be read."""
-    return [
-        _hash(cell["bytes"].as_py(), cell["path"].as_py())
-        for batch in encoded.select_columns([column]).with_format("arrow").iter(batch_size=1000)
-        for cell in batch.column(column)
-    ]
-
-
-def _hash(stored: bytes | None, path: str | None) -> str:
-    if stored is None:
-        try:
-            stored = Path(path or "").read_bytes()
-        except OSError:  # decoding it tells why
-            return ""
-    return hashlib.sha256(stored).hexdigest()
-
-
-def _size_of_file(path: str | None) -> int:
-    return os.path.getsize(path) if path and os.path.isfile(path) else 0
+    for batch in encoded.with_format("arrow").iter(batch_size=1000):
+        stored, files = (pc.struct_field(batch.column(image), field) for field in ("bytes", "path"))
+        files = files.to_pylist()
+        for length, path, cell in zip(pc.binary_length(stored).to_pylist(), files, batch.column(mask), strict=True):
+            size = length if length is not None else os.path.getsize(path) if path and os.path.isfile(path) else 0
+            content = cell["bytes"].as_py()
+            if content is None:
+                with suppress(OSError):
+                    content = Path(cell["path"].as_py() or "").read_bytes()
+            contents.append(f"{size} {'' if content is None else hashlib.sha256(content).hexdigest()}")
+        paths += files
+    return contents, paths
 
 
 def _file(cell: Cell | None) -> BytesIO | str:
-    """What decoders open; nothing at all for an empty cell."""
+    """The file of a cell for decoders, an empty one for an empty cell."""
     if cell is None:
         return BytesIO()
     return BytesIO(cell["bytes"]) if cell["bytes"] is not None else str(cell["path"])
-
-
-def _ids(dataset: datasets.Dataset, paths: Sequence[str | None]) -> list[str]:
-    """An id for every row: the first of the usual sources that has a distinct one for each."""
-    columns = [[str(value) for value in dataset[name]] for name in _ID_COLUMNS if name in dataset.column_names]
-    for candidates in (*columns, [Path(path).stem if path else "" for path in paths]):
-        if all(candidates) and len(set(candidates)) == len(candidates):
-            return candidates
-    return [f"row{position}" for position in range(len(paths))]
 
 
 register([OwnHfAdapter()])

@@ -1,10 +1,10 @@
-"""Two runs over the same samples: what differs, and whether the difference is more than chance."""
+"""Comparison of two runs over the same samples: what differs, and whether by more than chance."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,12 @@ class ComparisonError(UserError, ValueError):
 def compare(
     path_a: str | os.PathLike[str], path_b: str | os.PathLike[str], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> RunComparison:
-    """Compare run B with run A, over the samples that both have a record of.
+    """Compare run B with run A over the samples recorded in both.
 
-    Every figure is computed again from the records of those samples. The interval is a paired percentile bootstrap:
+    Every figure is recomputed from the records of those samples. The interval is a paired percentile bootstrap:
     samples are drawn with replacement (``seed``), the same ones for both runs, and the headline figure of each draw
     comes from the summed integer counts. Raises StoreError for a damaged run, ComparisonError for runs of different
-    tasks or scored classes, or without a common sample.
+    tasks or scored classes, or without common samples.
     """
     runs = RunDirectory(path_a), RunDirectory(path_b)
     a, b = (run.read_header() for run in runs)
@@ -44,16 +44,18 @@ def compare(
     if not ids:
         raise ComparisonError(f"samples: expected common ones, found none in {path_a} and {path_b}")
     records_a, records_b = [by_id_a[i] for i in ids], [by_id_b[i] for i in ids]
-    summaries = tuple(scorer.summarize({record.id: record for record in records}) for records in (records_a, records_b))
+    before, now = (scorer.summarize({record.id: record for record in records}) for records in (records_a, records_b))
+    pairs = zip(before.get("per_class", ()), now.get("per_class", ()), strict=True)
+    classes = [Change(one["name"], one["iou"], other["iou"]) for one, other in pairs]
     return RunComparison(
         names=(str(path_a), str(path_b)),
         headers=(a, b),
         n_common=len(ids),
         n_only=(len(by_id_a) - len(ids), len(by_id_b) - len(ids)),
         headline=scorer.headline,
-        metrics=_metric_changes(*summaries),
+        metrics=tuple(Change(name, before[name], now[name]) for name in before["reductions"]),
         interval=_interval(scorer, records_a, records_b, seed, resamples),
-        classes=_class_changes(*summaries),
+        classes=tuple(sorted(classes, key=lambda change: -abs(change.difference or 0.0))),
         samples=_sample_changes(scorer, records_a, records_b),
         switches=_switch_changes(a, b),
     )
@@ -70,18 +72,8 @@ def _require_comparable(a: RunHeader, b: RunHeader) -> None:
             )
 
 
-def _metric_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Change, ...]:
-    return tuple(Change(name, a[name], b[name]) for name in a["reductions"])
-
-
-def _class_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Change, ...]:
-    pairs = zip(a.get("per_class", ()), b.get("per_class", ()), strict=True)
-    changes = [Change(one["name"], one["iou"], other["iou"]) for one, other in pairs]
-    return tuple(sorted(changes, key=lambda change: -abs(change.difference or 0.0)))
-
-
 def _sample_changes(scorer: Scorer, a: Sequence[SampleRecord], b: Sequence[SampleRecord]) -> tuple[SampleChange, ...]:
-    """The samples whose own figure differs, the largest change first."""
+    """The samples whose figures differ, the largest change first."""
     changes = [
         SampleChange(
             record.id,
@@ -133,8 +125,8 @@ def bootstrap_differences(
 
 
 def _switch_changes(a: RunHeader, b: RunHeader) -> tuple[SwitchChange, ...]:
-    """What the runs were asked for and made with, where it differs: switches first, then all else that counts."""
-    before, now = _made_of(a), _made_of(b)
+    """Differences between what produced the runs: switches first, then everything else that matters."""
+    before, now = _provenance(a), _provenance(b)
     return tuple(
         SwitchChange(name, before.get(name, "absent"), now.get(name, "absent"))
         for name in dict.fromkeys([*before, *now])
@@ -142,7 +134,7 @@ def _switch_changes(a: RunHeader, b: RunHeader) -> tuple[SwitchChange, ...]:
     )
 
 
-def _made_of(header: RunHeader) -> dict[str, str]:
+def _provenance(header: RunHeader) -> dict[str, str]:
     fields = header.identity_fields
     switches = {name: f"{_shown(value)} ({header.config_sources[name]})" for name, value in header.config.items()}
     weights = {f"weights, {entry.role}": f"{entry.name} {(entry.sha256 or '')[:12]}" for entry in header.weights}

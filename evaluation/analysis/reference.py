@@ -1,4 +1,4 @@
-"""Intermediate results of the released code beside ours: `car check --reference FILE.npz`, see docs/reference.md."""
+"""Our intermediate results compared with the released code's: `car check --reference FILE.npz`, docs/reference.md."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Any
 import numpy as np
 
 from car_core import CaR, CaRConfig, ConfigError
-from car_core.segmentation import Segmentation, Step
+from car_core.segmentation import Segmentation
 from evaluation.analysis.reference_entries import Array, check_entries
 from evaluation.request.benchmark import load_benchmark, merged, resolve_config
 from support import strict_json
 from support.errors import UserError
 
-# Benchmarks whose released hyperparameters a file's `config` names.
+# Benchmarks with the released hyperparameters, by the value of a file's `config`.
 CONFIGS = {"voc": "voc21", "coco": "coco-object", "refcoco": "refcoco-val", "context": "context60", "ade": "ade150"}
 # The released code's names of settings.
 _SETTING_NAMES = {"car.confidence_threshold": "theta", "car.mask_threshold": "eta", "cam.box_threshold": "lambda_"}
 _NEEDED = ("image", "texts", "n_steps")
-# What float32 on another processor may differ by.
+# Differences of float32 between processors stay below these.
 VALUE_TOLERANCE = 1e-4
 PIXEL_TOLERANCE = 1e-3
 
 
 class ReferenceFileError(UserError, ValueError):
-    """A reference file that cannot be read or compared. One line: file, field, what was expected and found."""
+    """A file of released results that cannot be used. One line: file, field, what was expected and found."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One quantity of the reference beside ours.
+    """One quantity of the released code compared with ours.
 
     difference: the largest absolute difference of values ("value"), or the share of pixels or entries that differ
-    ("share"); None where shapes differ. remark: what a reader must know to judge it.
+    ("share"); None if shapes differ. remark: a note needed to judge it.
     """
 
     quantity: str
@@ -50,20 +50,29 @@ class Difference:
         return self.difference is not None and self.difference <= self.tolerance
 
 
-class Reference:
-    """A reference file: arrays by name, those stored as ``<name>_u16`` (value * 65535) as float64.
+class ReleasedResults:
+    """Results of the released code from a file: arrays by name, those stored as ``<name>_u16`` (value * 65535) decoded.
 
-    Raises ReferenceFileError for a file that cannot be read, and for arrays of other dtypes and shapes than
-    docs/reference.md has.
+    Raises ReferenceFileError for a file that cannot be read, and for arrays whose dtypes or shapes are not those of
+    docs/reference.md.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
             raise ReferenceFileError(f"{path}: expected a file, found none")
-        stored = _read_arrays(path)
         try:
-            self._arrays = _decoded(stored)
+            with np.load(path, allow_pickle=False) as file:
+                self._arrays = {name: np.asarray(file[name]) for name in file.files}
+        except Exception as error:  # readers of damaged files raise many types; each means the same to the caller
+            reason = " ".join(str(error).split())
+            raise ReferenceFileError(f"{path}: expected an .npz of plain arrays, found: {reason}") from None
+        for name in [name for name in self._arrays if name.endswith("_u16")]:
+            array = self._arrays[name]
+            if array.dtype != np.uint16:
+                raise ReferenceFileError(f"{path}: {name}: expected uint16, found {array.dtype} {list(array.shape)}")
+            self._arrays[name.removesuffix("_u16")] = np.asarray(array / 65535)
+        try:
             check_entries(self._arrays)
         except ValueError as error:
             raise ReferenceFileError(f"{path}: {error}") from None
@@ -73,11 +82,11 @@ class Reference:
             raise ReferenceFileError(f"{path}: n_steps: expected at least 1, found {self.n_steps}")
 
     def get(self, name: str) -> Array | None:
-        """An array by name, None where there is none."""
+        """An array by name, None if it is not in the file."""
         return self._arrays.get(name)
 
     def array(self, name: str) -> Array:
-        """An array that must be there. Raises ReferenceFileError."""
+        """A required array. Raises ReferenceFileError if it is missing."""
         found = self.get(name)
         if found is None:
             known = ", ".join(self._arrays) or "none"
@@ -85,7 +94,7 @@ class Reference:
         return found
 
     def text(self, name: str) -> str | None:
-        """A text by name, None where there is none."""
+        """A text by name, None if it is not in the file."""
         found = self.get(name)
         return None if found is None else str(found)
 
@@ -96,7 +105,7 @@ class Reference:
 
     @property
     def n_steps(self) -> int:
-        """Steps of the recurrence in the file."""
+        """Number of steps of the recurrence in the file."""
         return int(self.array("n_steps"))
 
     def configuration(self, settings: Mapping[str, Any]) -> CaRConfig:
@@ -105,16 +114,22 @@ class Reference:
         if name not in CONFIGS:
             raise ReferenceFileError(f"{self.path}: config: expected one of {', '.join(CONFIGS)}, found {name!r}")
         config, _ = resolve_config(load_benchmark(CONFIGS[name]), "released", {})
-        own = {_SETTING_NAMES.get(key, key): value for key, value in self._settings().items()}
-        models = {key: text for key in ("proposal_model", "classifier_model") if (text := self._beside(key))}
         try:
-            return CaRConfig(**merged({**config.model_dump(), **models, **own}, settings))
+            stored = strict_json.loads(self.text("settings") or "{}")
+        except ValueError as error:
+            raise ReferenceFileError(f"{self.path}: settings: expected JSON, found: {error}") from None
+        if not isinstance(stored, dict):
+            raise ReferenceFileError(f"{self.path}: settings: expected a JSON object, found {stored!r}")
+        renamed = {_SETTING_NAMES.get(str(key), str(key)): value for key, value in stored.items()}
+        models = {key: text for key in ("proposal_model", "classifier_model") if (text := self._file(key))}
+        try:
+            return CaRConfig(**merged({**config.model_dump(), **models, **renamed}, settings))
         except ConfigError as error:
             raise ReferenceFileError(f"{self.path}: settings: {error}") from None
 
     def weights(self, given: Mapping[str, str | None]) -> dict[str, str]:
-        """Weights by role: those given, else the files that the reference names, which lie beside it."""
-        found = {role: name or self._beside(f"{role}_weights") for role, name in given.items()}
+        """Weights by role: the given ones, else those named by the released results, as files next to theirs."""
+        found = {role: name or self._file(f"{role}_weights") for role, name in given.items()}
         missing = [role for role, name in found.items() if not name]
         if missing:
             raise ReferenceFileError(
@@ -123,93 +138,58 @@ class Reference:
             )
         return {role: str(name) for role, name in found.items()}
 
-    def _beside(self, name: str) -> str | None:
-        """A text that may be the name of a file beside the reference."""
+    def _file(self, name: str) -> str | None:
+        """A text that may be the name of a file next to this one."""
         text = self.text(name)
         return str(self.path.parent / text) if text and (self.path.parent / text).is_file() else text
-
-    def _settings(self) -> dict[str, Any]:
-        try:
-            settings = strict_json.loads(self.text("settings") or "{}")
-        except ValueError as error:
-            raise ReferenceFileError(f"{self.path}: settings: expected JSON, found: {error}") from None
-        if not isinstance(settings, dict):
-            raise ReferenceFileError(f"{self.path}: settings: expected a JSON object, found {settings!r}")
-        return settings
-
-
-def _read_arrays(path: Path) -> dict[str, Array]:
-    """All arrays of an .npz as they are stored. Raises ReferenceFileError."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: np.asarray(file[name]) for name in file.files}
-    except Exception as error:  # readers of damaged files raise many types; each means the same to the caller
-        reason = " ".join(str(error).split())
-        raise ReferenceFileError(f"{path}: expected an .npz of plain arrays, found: {reason}") from None
-    return arrays
-
-
-def _decoded(stored: Mapping[str, Array]) -> dict[str, Array]:
-    """The arrays with those of 16 bits as what they stand for. Raises ValueError for another dtype than uint16."""
-    rounded = {name: array for name, array in stored.items() if name.endswith("_u16")}
-    for name, array in rounded.items():
-        if array.dtype != np.uint16:
-            raise ValueError(f"{name}: expected uint16, found {array.dtype} {list(array.shape)}")
-    return {**stored, **{name.removesuffix("_u16"): np.asarray(array / 65535) for name, array in rounded.items()}}
 
 
 def check_reference(
     path: Path, *, weights: Mapping[str, str | None], settings: Mapping[str, Any], device: str = "cpu"
 ) -> list[Difference]:
-    """Run profile `released` on a reference's image and texts and compare every quantity that it holds.
+    """Run profile `released` on the image and texts of a file of released results and compare every quantity in it.
 
-    weights: by role, None for what the file names. settings: fields of CaRConfig that win over the file's. Raises
+    weights: by role, None for those named by the file. settings: fields of CaRConfig that override the file's. Raises
     ReferenceFileError, ConfigError, ModelError, QueryError.
     """
-    reference = Reference(path)
-    config = reference.configuration(settings)
-    car = CaR.from_config(config, weights=reference.weights(weights), device=device)
-    found = car.segment(reference.array("image"), reference.queries, trace=True)
-    return [*_steps(reference, found), *_answers(reference, found)]
+    released = ReleasedResults(path)
+    config = released.configuration(settings)
+    car = CaR.from_config(config, weights=released.weights(weights), device=device)
+    ours = car.segment(released.array("image"), released.queries, trace=True)
+    return list(_differences(released, ours, config.eta))
 
 
-def _steps(reference: Reference, found: Segmentation) -> Iterator[Difference]:
-    yield _same("steps", np.array(reference.n_steps), np.array(len(found.steps)))
-    for number, step in enumerate(found.steps[: reference.n_steps]):
-        yield from _step(reference, found, number, step)
-
-
-def _step(reference: Reference, found: Segmentation, number: int, step: Step) -> Iterator[Difference]:
-    name, eta = f"step {number + 1}", found.config.eta if found.config else 0.0
-    proposals = reference.get(f"step{number}_mask_proposals")
-    crossed = 0
-    if proposals is not None and step.proposals is not None:
-        yield _values(f"{name}, proposals", proposals, step.proposals)
-        if proposals.shape == step.proposals.shape:
-            crossed = int(((proposals > eta) != (step.proposals > eta)).sum())
-    remark = f"{crossed} pixels on the other side of eta" if crossed else ""
-    images = reference.get(f"step{number}_prompted_images")
-    if images is not None and step.prompted is not None:
-        yield _share(f"{name}, prompted images", images, step.prompted[: len(images)], remark)
-    scores = reference.get(f"step{number}_mask_scores")
-    if scores is not None:
-        yield _values(f"{name}, scores", scores, step.scores, remark)
-    kept = reference.get(f"step{number}_surviving_idx")
-    if kept is not None:
-        yield _same(f"{name}, survivors", kept, np.array(step.kept))
-
-
-def _answers(reference: Reference, found: Segmentation) -> Iterator[Difference]:
-    masks, scores = reference.get("final_masks"), reference.get("final_scores")
+def _differences(released: ReleasedResults, ours: Segmentation, eta: float) -> Iterator[Difference]:
+    yield _same("steps", np.array(released.n_steps), np.array(len(ours.steps)))
+    for number, step in enumerate(ours.steps[: released.n_steps]):
+        name, remark = f"step {number + 1}", ""
+        proposals, prompted, scores, kept = (
+            released.get(f"step{number}_{key}")
+            for key in ("mask_proposals", "prompted_images", "mask_scores", "surviving_idx")
+        )
+        if proposals is not None and step.proposals is not None:
+            yield _values(f"{name}, proposals", proposals, step.proposals)
+            if proposals.shape == step.proposals.shape:
+                # A rounding error at eta moves a pixel in or out of the mask, and with it the prompt and the score.
+                crossed = int(((proposals > eta) != (step.proposals > eta)).sum())
+                remark = f"{crossed} pixels on the other side of eta" if crossed else ""
+        if prompted is not None and step.prompted is not None:
+            yield _share(f"{name}, prompted images", prompted, step.prompted[: len(prompted)], remark)
+        if scores is not None:
+            yield _values(f"{name}, scores", scores, step.scores, remark)
+        if kept is not None:
+            yield _same(f"{name}, survivors", kept, np.array(step.kept))
+    masks, scores, labels, merged_mask = (
+        released.get(name) for name in ("final_masks", "final_scores", "label_pred", "merged_mask")
+    )
     if masks is not None:
-        yield _share("final masks", masks > 0.5, found.masks)
+        yield _share("final masks", masks > 0.5, ours.masks)
     if scores is not None:
-        yield _values("final scores", scores, found.scores)
-    labels, merged = reference.get("label_pred"), reference.get("merged_mask")
+        yield _values("final scores", scores, ours.scores)
     if labels is not None:
-        yield _share("label map", labels, found.label_map)
-    if merged is not None and found.merged_mask is not None:
-        yield _share("merged mask", merged.reshape(found.merged_mask.shape) > 0.5, found.merged_mask)
+        yield _share("label map", labels, ours.label_map)
+    if merged_mask is not None and ours.merged_mask is not None:
+        yield _share("merged mask", merged_mask.reshape(ours.merged_mask.shape) > 0.5, ours.merged_mask)
 
 
 def _values(quantity: str, expected: Array, found: Array, remark: str = "") -> Difference:

@@ -1,11 +1,10 @@
-"""What the arrays of a reference file must be, see docs/reference.md."""
+"""Dtypes and shapes of the arrays in a file of released results, see docs/reference.md."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ Array = npt.NDArray[Any]
 Shape = tuple[int | str, ...]
 
 _INTEGERS, _FLOATS = np.typecodes["AllInteger"], np.typecodes["Float"]
-# numpy's characters of the dtypes that go by each name.
+# numpy's characters of the dtypes that each name stands for.
 _DTYPES = {
     "uint8": "B",
     "text": "U",
@@ -24,26 +23,16 @@ _DTYPES = {
 }
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One array. dtype: a key of `_DTYPES`. shapes: those that will do; a name stands for one size in all of a file,
-    small letters for one in all of a step."""
+class Entry(NamedTuple):
+    """One array. dtype: a key of `_DTYPES`. shapes: the permitted ones, with names for sizes that several arrays share:
+    capital letters in the whole file, small letters within a step."""
 
     dtype: str
     shapes: tuple[Shape, ...]
 
-    def check(self, name: str, array: Array, sizes: dict[str, int]) -> None:
-        """Raise ValueError, in one line, for another dtype or shape; else learn the sizes that were not known."""
-        fitting = [shape for shape in self.shapes if _fits(array, shape, sizes)]
-        if not fitting or array.dtype.char not in _DTYPES[self.dtype]:
-            shapes = " or ".join(_shown(shape, sizes) for shape in self.shapes)
-            raise ValueError(f"{name}: expected {self.dtype} {shapes}, found {array.dtype} {list(array.shape)}")
-        known = zip(fitting[0], array.shape, strict=True)
-        sizes.update({size: found for size, found in known if isinstance(size, str)})
-
 
 _TEXT = Entry("text", ((),))
-# Those that tell sizes come first.
+# Arrays that define sizes come first.
 ENTRIES: Mapping[str, Entry] = {
     "image": Entry("uint8", (("H", "W", 3),)),
     "texts": Entry("text", (("N",),)),
@@ -65,36 +54,38 @@ STEP_ENTRIES: Mapping[str, Entry] = {
     "mask_scores": Entry("numbers", (("n",),)),
     "surviving_idx": Entry("integers", (("k",),)),
 }
-"""By what follows ``stepK_``."""
+"""By the part of the name after ``stepK_``."""
 
 
 def check_entries(arrays: Mapping[str, Array]) -> None:
-    """Raise ValueError, in one line, for an array that is none of its entry's; arrays without an entry are passed by.
+    """Raise ValueError, in one line, for an array that does not fit its entry; arrays without an entry are ignored.
 
     Sizes that several arrays share (of the image, of the texts, of a step's queries) must be the same in all of them.
     """
-    sizes = _check_all(ENTRIES, arrays, "", {})
+    file_sizes = _check_all(ENTRIES, arrays, "", {})
     for step in dict.fromkeys(found[0] for name in arrays if (found := re.match(r"step\d+_", name))):
-        _check_all(STEP_ENTRIES, arrays, step, sizes)
+        _check_all(STEP_ENTRIES, arrays, step, file_sizes)
 
 
 def _check_all(
     entries: Mapping[str, Entry], arrays: Mapping[str, Array], prefix: str, known: Mapping[str, int]
 ) -> dict[str, int]:
-    """The sizes known now."""
+    """Check the arrays against their entries, given the known sizes; returns all sizes known then."""
     sizes = dict(known)
-    for name, entry in entries.items():
-        if prefix + name in arrays:
-            entry.check(prefix + name, arrays[prefix + name], sizes)
+    for key, entry in entries.items():
+        name = prefix + key
+        if name not in arrays:
+            continue
+        array = arrays[name]
+        expected = [tuple(sizes.get(str(size), size) for size in shape) for shape in entry.shapes]
+        fitting = [
+            shape
+            for shape, sides in zip(entry.shapes, expected, strict=True)
+            if array.ndim == len(sides)
+            and all(isinstance(side, str) or side == found for side, found in zip(sides, array.shape, strict=True))
+        ]
+        if not fitting or array.dtype.char not in _DTYPES[entry.dtype]:
+            shapes = " or ".join(f"[{', '.join(map(str, sides))}]" for sides in expected)
+            raise ValueError(f"{name}: expected {entry.dtype} {shapes}, found {array.dtype} {list(array.shape)}")
+        sizes.update({size: side for size, side in zip(fitting[0], array.shape, strict=True) if isinstance(size, str)})
     return sizes
-
-
-def _fits(array: Array, shape: Shape, sizes: Mapping[str, int]) -> bool:
-    return array.ndim == len(shape) and all(
-        found == (sizes.get(size, found) if isinstance(size, str) else size)
-        for size, found in zip(shape, array.shape, strict=True)
-    )
-
-
-def _shown(shape: Shape, sizes: Mapping[str, int]) -> str:
-    return f"[{', '.join(str(sizes.get(size, size)) if isinstance(size, str) else str(size) for size in shape)}]"

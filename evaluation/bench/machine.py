@@ -1,4 +1,4 @@
-"""What the machine can do and what it used: matrix products, processor time, memory."""
+"""Measurements of the machine: matrix products, processor time, memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MATRIX_SIZE = {"cpu": 1536, "cuda": 8192}
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of repeated runs. busy: of the processor, all threads together; on a GPU the same as wall."""
+    """Seconds of repeated runs. wall: wall time. busy: processor time of all threads; on a GPU, wall time."""
 
     wall: tuple[float, ...]
     busy: tuple[float, ...]
@@ -36,24 +36,20 @@ class Timing:
 
 
 def timings(work: list[Callable[[], object]], repeats: int, device: torch.device) -> list[Timing]:
-    """Time of each piece of work, its repeats taken in turns so that a disturbance hits all alike; one warm-up each."""
+    """Time each piece of work, after one warm-up each; repeats are interleaved, so that a disturbance affects all."""
     for piece in work:
         piece()
     seen: list[list[tuple[float, float]]] = [[] for _ in work]
     for _ in range(repeats):
         for piece, rows in zip(work, seen, strict=True):
-            rows.append(_timed(piece, device))
+            start = time.perf_counter()
+            _, busy = run_timed(piece, device)
+            rows.append((time.perf_counter() - start, busy))
     return [Timing(*zip(*rows, strict=True)) for rows in seen]
 
 
-def _timed(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    wall = time.perf_counter()
-    _, busy = run_timed(work, device)
-    return time.perf_counter() - wall, busy
-
-
 def run_timed(work: Callable[[], Result], device: torch.device) -> tuple[Result, float]:
-    """What the work gives, and its busy seconds."""
+    """The result of the work and its busy seconds: processor time, or wall time on a GPU."""
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     _synchronize(device)
     start = clock()
@@ -68,7 +64,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def matrix_product(device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[Callable[[], object], float]:
-    """A product of two square matrices, to be timed, and its floating-point operations."""
+    """A product of two square matrices, to be timed, and its number of floating-point operations."""
     size = MATRIX_SIZE.get(device.type, 1536)
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     return lambda: left @ right, 2.0 * size**3
@@ -76,7 +72,7 @@ def matrix_product(device: torch.device, dtype: torch.dtype = torch.float32) -> 
 
 def operations(work: Callable[[], object]) -> float:
     """Floating-point operations of one run in matrix products, convolutions and attention."""
-    # torch counts the attention of GPUs alone.
+    # torch counts only the attention kernels of GPUs.
     attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_operations}
     with FlopCounterMode(display=False, custom_mapping=attention) as counter:
         work()
@@ -91,10 +87,10 @@ def _attention_operations(
     out_val: object = None,
     **kwargs: object,
 ) -> int:
-    """Of shapes [B, H, L, d], [B, H, S, d] and [B, H, S, e]: query times key, and its weights times value."""
+    """Shapes are [B, H, L, d], [B, H, S, d] and [B, H, S, e]: query times key, and its weights times value."""
     return 2 * math.prod(query[:3]) * key[2] * (query[3] + value[3])
 
 
 def peak_device_mib(device: torch.device) -> float | None:
-    """Largest memory taken on a GPU so far, in MiB; None on a CPU."""
+    """Peak memory of a GPU so far, in MiB; None on a CPU."""
     return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None

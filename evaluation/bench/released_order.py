@@ -31,7 +31,7 @@ from support.arrays import Float32Array, RGBArray
 
 
 @dataclass(frozen=True)
-class Found:
+class SlowResult:
     """kept: indices into the queries; scores float32 [n] and proposals float32 [n, H, W] of those kept."""
 
     kept: tuple[int, ...]
@@ -51,7 +51,7 @@ class ReleasedOrder:
         self._trunk = ProposalTower(proposal_clip, positional_half=config.positional_half, affinity_blocks=blocks)
         self._classifier = ClassifierTower(classifier_clip, feature=config.classifier_feature)
 
-    def segment(self, image: RGBArray, queries: Sequence[str]) -> Found:
+    def segment(self, image: RGBArray, queries: Sequence[str]) -> SlowResult:
         """The recurrence on uint8 [H, W, 3]."""
         config = self._config
         canvas = PromptCanvas.from_image(image, config.prompts, config.gray_weights)
@@ -66,7 +66,7 @@ class ReleasedOrder:
         proposals = [upsample(proposal, size) for proposal in torch.from_numpy(output.proposals)]
         scores = last.scores[[last.queries.index(i) for i in output.kept]]
         full = np.stack(proposals) if proposals else np.zeros((0, *size), np.float32)
-        return Found(output.kept, scores, full, len(output.steps))
+        return SlowResult(output.kept, scores, full, len(output.steps))
 
     def _propose(self, image: RGBArray, texts: list[str], background: list[str]) -> Tensor:
         config = self._config

@@ -60,16 +60,21 @@ def bench_command(
 
         check_out(out)
         check_device_name(device)
-        from evaluation.bench.measure import Wanted
-        from evaluation.bench.report import BenchOptions, as_markdown, bench, save_figure
+        from evaluation.bench.measure import BenchRequest
+        from evaluation.bench.report import as_markdown, bench, save_figure
         from support.files import write_atomically
         from support.strict_json import dumps
 
         if plot:
             _require_matplotlib()
-        wanted = Wanted(sizes.value, device, precision.value, images or (), n_images, queries, profile.value)
-        options = BenchOptions(
-            wanted,
+        request = BenchRequest(
+            size=sizes.value,
+            device=device,
+            precision=precision.value,
+            images=images or (),
+            n_images=n_images,
+            n_queries=queries,
+            profile=profile.value,
             repeats=repeats,
             batch_sizes=batch_size or (1, 4),
             threads=threads or (1, 2),
@@ -77,10 +82,10 @@ def bench_command(
             baseline=baseline,
             baseline_templates=baseline_templates,
         )
-        document = bench(options)
+        document = bench(request)
         table = as_markdown(document)
         out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / "bench.json", dumps(document) + "\n")
+        write_atomically(out / "bench.json", dumps(document.as_json()) + "\n")
         write_atomically(out / "bench.md", table)
         if plot:
             save_figure(document, out / "bench.png")

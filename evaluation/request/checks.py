@@ -14,7 +14,13 @@ from car_core.config import CaRConfig, Mode, Profile
 from car_core.models.names import MINIATURE, check_device_name, random_seed, weights_file
 from car_core.queries import check_texts, require_any
 from dataset_adapters import DatasetError
-from dataset_adapters.base.sample import Adapter, SourceAbsentError, SourcedAdapter, configured, find_sources
+from dataset_adapters.base.sample import (
+    Adapter,
+    AnnotationFileAdapter,
+    LabelSourceMissingError,
+    configured,
+    find_sources,
+)
 from evaluation.request.benchmark import ALL, CAR, BenchmarkError, load_benchmark, refuse_fields, resolve_config
 from evaluation.request.inputs import resolve_inputs
 from evaluation.request.protocol import resolve_protocol
@@ -130,10 +136,10 @@ def _check_split(sources: Sequence[Adapter], root: Path, split: str) -> None:
     for adapter in sources:
         if _root_error(adapter, root):
             continue
-        listed = adapter.sources if isinstance(adapter, SourcedAdapter) else adapter.rows
+        listed = adapter.annotation_files if isinstance(adapter, AnnotationFileAdapter) else adapter.rows
         try:
             listed(adapter.find_root(root), split)
-        except SourceAbsentError:
+        except LabelSourceMissingError:
             continue
         return
 

@@ -138,7 +138,7 @@ def prepare(options: RunOptions, *, make_car: CarMaker = CaR.from_config) -> Pre
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
     selected = _selected(dataset, options)
-    if isinstance(car, CaR) and car.cache is None and selected.shared_images:
+    if isinstance(car, CaR) and car.cache is None and selected.images_by_sample:
         car.cache = StageCache(_AT_HAND)
     return Prepared(options, benchmark, inputs, protocol, dataset, selected, car, sources)
 
@@ -177,7 +177,7 @@ def _selected(dataset: Dataset, options: RunOptions) -> Dataset:
     if options.shard is None:
         return whole
     part, count = options.shard
-    pieces = {"sequences": whole.sequences, "images": whole.shared_images, "samples": whole.ids}
+    pieces = {"sequences": whole.sequences, "images": whole.images_by_sample, "samples": whole.ids}
     noun, most = next((noun, len(set(own))) for noun, own in pieces.items() if own)
     if count > most:
         raise BenchmarkError(f"shard: expected at most as many shards as {noun}, {most}, found {part}/{count}")

@@ -100,8 +100,8 @@ def test_detail_annotations_hold_the_splits_too(context: Any, monkeypatch: pytes
     [
         (("images",), [], "images: List should have at least 1 item"),
         (("images", 1, "phase"), "validation", "images.1.phase: Input should be 'train', 'val' or 'test'"),
-        (("images", 1, "image_id"), 2008000000, "images: expected each image_id and file_name once"),
-        (("images", 1, "file_name"), "2008_000000.jpg", "images: expected each image_id and file_name once"),
+        (("images", 1, "image_id"), 2008000000, "images: expected each id and file name once"),
+        (("images", 1, "file_name"), "2008_000000.jpg", "images: expected each id and file name once"),
         (("images", 1, "file_name"), "../a.jpg", "images.1.file_name: String should match"),
         (("images", 1, "file_name"), "a.jpg", "images: expected every image of the split, found none with the file"),
         (("images", 1, "width"), 10**7, "images.1: Value error, expected at most 67108864 pixels"),

@@ -14,7 +14,7 @@ from davis_tree import DavisTree, davis_tree
 from PIL import Image
 
 from dataset_adapters import DatasetError, SampleError
-from dataset_adapters.base.dataset import _even_cuts
+from dataset_adapters.base.dataset import balanced_cuts
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_no_shard_is_empty_where_there_are_sequences_enough(tmp_path: Path) -> N
     ids=str,
 )
 def test_cuts_are_even(lengths: list[int], count: int, expected: list[int]) -> None:
-    cuts = _even_cuts([0, *accumulate(lengths)], count)
+    cuts = balanced_cuts([0, *accumulate(lengths)], count)
     assert [end - begin for begin, end in pairwise(cuts)] == expected
 
 
@@ -200,7 +200,7 @@ def test_first_annotations_without_or_with_too_many_objects(tree: DavisTree) -> 
 def test_unreadable_frames_fail_with_their_target(tree: DavisTree) -> None:
     dataset = tree.load()
     Image.new("L", (8, 8)).save(tree.mask_path("goat", 1))
-    with pytest.raises(SampleError, match="expected the size of its frame, 40 x 24, found 8 x 8"):
+    with pytest.raises(SampleError, match="expected the size of its image, 40 x 24, found 8 x 8"):
         dataset[1]
     tree.mask_path("goat", 2).write_bytes(b"no image")
     with pytest.raises(SampleError) as caught:

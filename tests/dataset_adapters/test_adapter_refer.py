@@ -50,7 +50,7 @@ def test_joint_sample_is_a_reference_with_its_sentences(tree: ReferTree) -> None
 def test_shards_keep_the_sentences_of_an_image_together(tree: ReferTree) -> None:
     """Those that follow one another: the files may come back to an image."""
     dataset = tree.load(options=SINGLE)
-    assert [Path(image).stem[-1] for image in dataset.shared_images] == ["7", "7", "7", "9", "9", "7"]
+    assert [Path(image).stem[-1] for image in dataset.images_by_sample] == ["7", "7", "7", "9", "9", "7"]
     shards = {count: [len(dataset.shard(index, count)) for index in range(count)] for count in (1, 2, 3, 4)}
     assert shards == {1: [6], 2: [3, 3], 3: [3, 2, 1], 4: [3, 2, 1, 0]}
     assert sum((dataset.shard(index, 3).ids for index in range(3)), ()) == dataset.ids
@@ -58,7 +58,7 @@ def test_shards_keep_the_sentences_of_an_image_together(tree: ReferTree) -> None
 
 def test_samples_of_different_images_share_none(tree: ReferTree) -> None:
     dataset = tree.load()
-    assert (len(dataset.shared_images), dataset[:2].shared_images) == (3, ())
+    assert (len(dataset.images_by_sample), dataset[:2].images_by_sample) == (3, ())
     assert dataset[:2].shard(1, 2).ids == ("ref1",)
 
 
@@ -268,7 +268,7 @@ def test_absent_images_are_counted_once(tree: ReferTree) -> None:
 def test_unreadable_images_fail_with_their_target(tree: ReferTree) -> None:
     dataset = tree.load()
     Image.new("RGB", (8, 8)).save(tree.image_path(7))
-    with pytest.raises(SampleError, match=r"in instances\.json, 32 x 24, found 8 x 8") as caught:
+    with pytest.raises(SampleError, match=r"size of its image, 8 x 8, found 32 x 24") as caught:
         dataset[0]
     assert caught.value.target.sum() == 12 * 16
     tree.image_path(7).write_bytes(b"no image")

@@ -177,7 +177,7 @@ BLOCK = 2**16  # a part of this is what a broken transfer may lose
 def test_a_broken_transfer_goes_on_where_it_stopped(voc_server: Loopback, tmp_path: Path, said: list[str]) -> None:
     root = tmp_path / "root"
     voc_server.cuts = [BLOCK + 1000, 10, 2 * BLOCK]
-    with pytest.raises(DatasetError, match=r"the transfer broke off.*196608 bytes are kept, the same command goes on"):
+    with pytest.raises(DatasetError, match=r"the transfer broke off.*196608 bytes are kept, the same command resumes"):
         prepare(served(voc_server, "voc", hashes=True), root, said.append)
     assert outside_downloads(root) == set()
     voc_server.cuts = [BLOCK]
@@ -434,7 +434,10 @@ def test_check_counts_files_and_decodes_samples(tmp_path: Path, coco: Any) -> No
     [
         (["check", "voc9", "--root=."], "data set: expected a known name, found 'voc9'; did you mean voc"),
         (["check", "voc", "--root=/nowhere"], "/nowhere: expected a folder, found nothing"),
-        (["prepare", "coco"], "data set: expected a known name, found 'coco'; did you mean coco-object or refcoco"),
+        (
+            ["prepare", "coco"],
+            "data set: expected a known name, found 'coco'; did you mean coco-object, refcoco or refcocog?",
+        ),
     ],
 )
 def test_wrong_requests_are_one_line(arguments: list[str], message: str) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from car_core.models.clip import open_clip
-from evaluation.analysis.reference import Difference, Reference, check_reference
+from evaluation.analysis.reference import Difference, ReleasedResults, check_reference
 from evaluation.cli.app import app
 
 CORE_TESTS = Path(__file__).parents[1] / "car_core"
@@ -111,7 +111,7 @@ def test_a_switch_set_otherwise_shows(made: Path) -> None:
 
 def test_fields_of_the_crf_in_the_file_stay_beside_those_that_are_given(made: Path) -> None:
     file = changed(made, "crf.npz", settings=json.dumps({"crf": {"bg_factor": 2.0, "iterations": 4}}))
-    crf = Reference(file).configuration({"crf": {"iterations": 3}}).crf
+    crf = ReleasedResults(file).configuration({"crf": {"iterations": 3}}).crf
     assert crf is not None
     assert (crf.iterations, crf.bg_factor) == (3, 2)
 

@@ -93,7 +93,7 @@ def test_an_image_is_encoded_once_for_all_its_sentences(
     dataset = load("refcoco", tree.root, options={"sentences": "single"})
     with_words = [sample for sample in dataset if sample.queries[0].strip()]
     run(profile="paper", batch_size=batch_size)
-    assert dataset.shared_images
+    assert dataset.images_by_sample
     assert len(encoded) == len({sample.image.tobytes() for sample in with_words}) < len(with_words)
 
 
