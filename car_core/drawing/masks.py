@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from car_core.drawing.canvas import Canvas, fitted, text_line, text_width, wrapped
-from car_core.drawing.layers import overlay, resized
-from car_core.drawing.palette import FAINT, Color, label_color
 from car_core.segmentation import Segmentation
 from support.arrays import RGBArray
+from support.drawing.canvas import Canvas, fitted, text_line, text_width, wrapped
+from support.drawing.layers import overlay, resized
+from support.drawing.palette import FAINT, Color, label_color
 
 LEAST_SIDE = 640
 """A smaller image is enlarged until its longer side has so many pixels, so that the legend can be read."""

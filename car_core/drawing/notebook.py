@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 from html import escape
 
-from car_core.drawing.canvas import encode
 from car_core.drawing.masks import draw_masks, query_colors
 from car_core.segmentation import Segmentation
+from support.drawing.canvas import encode
 
 _CELL = "padding: 2px 10px; text-align: left"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from car_core.drawing.canvas import Canvas, text_width
-from car_core.drawing.layers import heat_map, resized
 from car_core.drawing.masks import masks_over_image, query_colors, require_image
-from car_core.drawing.palette import DROPPED, FAINT, KEPT, RULE, Color
 from car_core.segmentation import Segmentation, Step, step_names
 from support.arrays import RGBArray
+from support.drawing.canvas import Canvas, text_width
+from support.drawing.layers import heat_map, resized
+from support.drawing.palette import DROPPED, FAINT, KEPT, RULE, Color
 
 _TILE = 190  # width of a proposal or prompted image, pixels
 _TILE_HEIGHTS = (110, 260)  # least and greatest

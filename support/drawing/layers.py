@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from car_core.drawing.palette import WHITE, Color
 from support.arrays import BoolArray, Float32Array, RGBArray
+from support.drawing.palette import WHITE, Color
 
 FILL = 0.5
 """Opacity of a mask's color."""

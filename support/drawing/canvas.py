@@ -9,8 +9,8 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from car_core.drawing.palette import INK, PANEL, PAPER, WHITE, Color, mix
 from support.arrays import RGBArray
+from support.drawing.palette import INK, PANEL, PAPER, WHITE, Color, mix
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 

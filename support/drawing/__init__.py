@@ -1,0 +1,1 @@
+"""Drawing on pictures: colors, overlays and text. Arrays in, arrays out."""
