@@ -9,7 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from car_core.segmentation import Segmentation, Step, step_names
+from car_core.segmentation import Segmentation
+from car_core.steps import Step, step_names
 from support.arrays import BoolArray
 from support.text import visible
 

@@ -1,42 +1,27 @@
-"""Text, chips and bars on a picture. The only place that knows fonts."""
+"""Text and simple shapes on a picture. The only place that knows fonts."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from bisect import bisect_right
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from support.arrays import RGBArray
-from support.drawing.palette import INK, PANEL, PAPER, WHITE, Color, mix
+from support.drawing.palette import INK, RULE, TRACK, WHITE, Color, mix
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-# Fonts of the system for letters that Pillow's own font lacks, which has ASCII alone; the first that is there.
+# Pillow's own font has ASCII only. For other letters the first of these that the system has.
 _WIDE_FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "arialuni.ttf", "msgothic.ttc")
 
 
-def to_pil(picture: RGBArray) -> Image.Image:
-    """uint8 [H, W, 3] as a PIL image."""
-    return Image.fromarray(picture)
-
-
-def encode(picture: RGBArray, file_format: str, **options: int) -> bytes:
-    """uint8 [H, W, 3] as the bytes of a picture file ("png", "webp", "jpeg"); options are Pillow's."""
-    stream = io.BytesIO()
-    to_pil(picture).save(stream, file_format.upper(), **options)
-    return stream.getvalue()
-
-
 class Canvas:
-    """A white picture to draw on; all lengths are pixels, places are (x, y) from the upper left corner."""
+    """A white picture to draw on. Lengths are pixels; x, y count from the upper left corner."""
 
-    def __init__(self, width: int, height: int, background: Color = PAPER) -> None:
-        self._image = Image.new("RGB", (width, height), background)
+    def __init__(self, width: int, height: int) -> None:
+        self._image = Image.new("RGB", (width, height), WHITE)
         self._draw = ImageDraw.Draw(self._image)
-        self.width, self.height = width, height
 
     def picture(self) -> RGBArray:
         """What was drawn, uint8 [height, width, 3]."""
@@ -44,37 +29,28 @@ class Canvas:
 
     def paste(self, picture: RGBArray, x: int, y: int) -> None:
         """Lay a picture uint8 [H, W, 3] on the canvas."""
-        self._image.paste(to_pil(picture), (x, y))
+        self._image.paste(Image.fromarray(picture), (x, y))
 
     def text(
-        self,
-        x: int,
-        y: int,
-        text: str,
-        size: int,
-        *,
-        color: Color = INK,
-        width: int | None = None,
-        strong: bool = False,
+        self, x: int, y: int, text: str, size: int, *, color: Color = INK, width: int | None = None, bold: bool = False
     ) -> int:
-        """Write one line, cut with an ellipsis to ``width``; returns how wide it is."""
-        shown = text_line(text) if width is None else fitted(text, size, width)
-        stroke = size / 40 if strong else 0
-        self._draw.text((x, y), shown, fill=color, font=_font(size, _is_plain(shown)), stroke_width=stroke)
-        return text_width(shown, size)
+        """Write one line, cut with an ellipsis to ``width``; returns its width."""
+        line = fit_text(text, size, width)
+        self._draw.text((x, y), line, fill=color, font=_font(size, _is_plain(line)), stroke_width=size / 40 * bold)
+        return text_width(line, size)
 
-    def panel(self, x: int, y: int, width: int, height: int, color: Color = PANEL) -> None:
-        """A rounded area."""
-        self._draw.rounded_rectangle((x, y, x + width - 1, y + height - 1), radius=max(3, height // 12), fill=color)
+    def rule(self, x: int, y: int, width: int) -> None:
+        """A thin horizontal line."""
+        self._draw.line((x, y, x + width - 1, y), fill=RULE)
 
     def chip(self, x: int, y: int, size: int, color: Color) -> None:
-        """A rounded square of a label's color, with a darker rim that shows on white too."""
+        """A rounded square of a label's color, with a darker rim so that it shows on white."""
         box = (x, y, x + size - 1, y + size - 1)
         self._draw.rounded_rectangle(box, radius=size // 4, fill=color, outline=mix(color, INK, 0.35), width=1)
 
     def bar(self, x: int, y: int, width: int, height: int, *, value: float, mark: float | None, color: Color) -> None:
         """A bar filled up to ``value`` with a tick at ``mark``, both in 0..1."""
-        self._draw.rectangle((x, y, x + width - 1, y + height - 1), fill=mix(PANEL, INK, 0.08))
+        self._draw.rectangle((x, y, x + width - 1, y + height - 1), fill=TRACK)
         if value > 0:
             self._draw.rectangle((x, y, x + max(1, round(value * width)) - 1, y + height - 1), fill=color)
         if mark is not None:
@@ -83,7 +59,7 @@ class Canvas:
             self._draw.line((tick, y - 3, tick, y + height + 2), fill=INK, width=2)
 
     def check(self, x: int, y: int, size: int, color: Color) -> None:
-        """A tick mark."""
+        """A check mark."""
         points = [(x, y + size * 0.55), (x + size * 0.38, y + size * 0.9), (x + size, y + size * 0.1)]
         self._draw.line(points, fill=color, width=max(2, size // 5), joint="curve")
 
@@ -94,38 +70,18 @@ class Canvas:
         self._draw.line((x, y + size, x + size, y + 1), fill=color, width=width)
 
 
-def text_line(text: str) -> str:
-    """The text on one line: what cannot be printed becomes a space."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
 def text_width(text: str, size: int) -> int:
     """Width of one line in pixels."""
     return round(_font(size, _is_plain(text)).getlength(text))
 
 
-def fitted(text: str, size: int, width: int) -> str:
-    """The line, cut with an ellipsis where it is wider than that many pixels."""
-    line = text_line(text)
-    if text_width(line, size) <= width:
+def fit_text(text: str, size: int, width: int | None = None) -> str:
+    """The text on one line, unprintable characters as spaces, cut with an ellipsis if wider than ``width`` pixels."""
+    line = "".join(character if character.isprintable() else " " for character in text)
+    if width is None or text_width(line, size) <= width:
         return line
-    kept = len(line)
-    while kept and text_width(line[:kept].rstrip() + "…", size) > width:
-        kept -= 1
-    return line[:kept].rstrip() + "…"
-
-
-def wrapped(widths: Sequence[int], total: int, gap: int) -> list[list[int]]:
-    """Positions of items of these widths, broken into rows that are at most ``total`` pixels wide."""
-    rows: list[list[int]] = []
-    left = -1
-    for position, width in enumerate(widths):
-        if not rows or width + gap > left:
-            rows.append([])
-            left = total + gap
-        rows[-1].append(position)
-        left -= width + gap
-    return rows
+    too_long = bisect_right(range(len(line)), width, key=lambda n: text_width(line[:n].rstrip() + "…", size))
+    return line[: max(0, too_long - 1)].rstrip() + "…"
 
 
 def _is_plain(text: str) -> bool:
@@ -133,15 +89,8 @@ def _is_plain(text: str) -> bool:
 
 
 @cache
-def _font(size: int, plain: bool) -> Font:
-    return ImageFont.load_default(size) if plain else _wide_font(size, _WIDE_FONTS)
-
-
-def _wide_font(size: int, names: Sequence[str]) -> Font:
-    """The first of the system's fonts that is there, else Pillow's own."""
-    if not names:
-        return ImageFont.load_default(size)
-    try:
-        return ImageFont.truetype(names[0], size)
-    except OSError:
-        return _wide_font(size, names[1:])
+def _font(size: int, plain: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    for name in () if plain else _WIDE_FONTS:
+        with suppress(OSError):  # the system does not have it
+            return ImageFont.truetype(name, size)
+    return ImageFont.load_default(size)

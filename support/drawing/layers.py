@@ -1,4 +1,4 @@
-"""What is laid over an image: masks, label maps, heat maps. Pure: arrays in, a new uint8 [H, W, 3] out."""
+"""What is laid over an image: label maps and heat maps. Pure: arrays in, a new uint8 [H, W, 3] out."""
 
 from __future__ import annotations
 
@@ -11,46 +11,52 @@ import numpy.typing as npt
 from support.arrays import BoolArray, Float32Array, RGBArray
 from support.drawing.palette import WHITE, Color
 
-FILL = 0.5
+FILL = 0.55
 """Opacity of a mask's color."""
 
 
-def resized(image: RGBArray, size: tuple[int, int]) -> RGBArray:
-    """The image at (height, width): averaged where it shrinks, bicubic where it grows."""
+def resize_image(image: RGBArray, size: tuple[int, int]) -> RGBArray:
+    """The image at (height, width): averaged when shrinking, bicubic when enlarging."""
     height, width = size
-    if image.shape[:2] == (height, width):
+    if image.shape[:2] == size:
         return image
     shrinks = height * width < image.shape[0] * image.shape[1]
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC))
 
 
-def overlay(image: RGBArray, labels: npt.NDArray[np.integer], colors: Mapping[int, Color]) -> RGBArray:
-    """The labels' areas in their colors, each with a contour line; the rest of the image is dimmed.
+def draw_overlay(
+    image: RGBArray, labels: npt.NDArray[np.integer], colors: Mapping[int, Color], ignored: int | None = None
+) -> RGBArray:
+    """The labels' areas in their colors, each with a contour line, over the dimmed image.
 
     Args:
         image: uint8 [H, W, 3].
-        labels: integers [h, w]; of another size than the image, they are resized to it.
+        labels: integers [h, w]; resized to the image where its size differs.
         colors: by label; a label without a color is not drawn.
+        ignored: label whose pixels become white, as no metric counts them.
     """
-    size = image.shape[0], image.shape[1]
-    areas = {label: _area(labels == label, size) for label in colors}
-    drawn = np.any(list(areas.values()), axis=0) if areas else np.zeros(size, np.bool_)
-    result = np.where(drawn[..., None], image, _dimmed(image))
+    present = set(np.unique(labels).tolist())
+    areas = {label: _area(labels == label, image) for label in colors if label in present}
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+    result = np.asarray(0.1 * image + 0.6 * gray + 50).round().astype(np.uint8)
     for label, area in areas.items():
-        tinted = (1 - FILL) * image[area] + FILL * np.array(colors[label])
-        result[area] = tinted.round().astype(np.uint8)
+        result[area] = ((1 - FILL) * image[area] + FILL * np.array(colors[label])).round().astype(np.uint8)
+    if ignored in present:
+        result[_area(labels == ignored, image)] = WHITE
+    width = max(1, round(min(image.shape[:2]) / 320))
     for label, area in areas.items():
-        _outline(result, area, colors[label], line_width(size))
+        _outline(result, area, WHITE, width + 1)  # a halo keeps the line apart from any background
+        _outline(result, area, colors[label], width)
     return result
 
 
-def heat_map(image: RGBArray, proposal: Float32Array, threshold: float | None = None) -> RGBArray:
-    """A soft mask as heat over the grey image, dark to bright (inferno), with a line where it crosses the threshold.
+def draw_heat_map(image: RGBArray, proposal: Float32Array, threshold: float | None = None) -> RGBArray:
+    """A soft mask as heat (inferno: dark to bright) over the gray image, with a line where it crosses the threshold.
 
     Args:
         image: uint8 [H, W, 3].
         proposal: float [h, w] in 0..1; resized bilinearly to the image.
-        threshold: in 0..1, None for no line.
+        threshold: in 0..1; None for no line.
     """
     height, width = image.shape[:2]
     values = cv2.resize(np.asarray(proposal, np.float32), (width, height), interpolation=cv2.INTER_LINEAR).clip(0, 1)
@@ -59,30 +65,17 @@ def heat_map(image: RGBArray, proposal: Float32Array, threshold: float | None = 
     share = 0.55 + 0.3 * values[..., None]
     result = ((1 - share) * gray + share * heat).round().astype(np.uint8)
     if threshold is not None:
-        _outline(result, np.asarray(values > threshold), WHITE, 1, halo=False)
+        _outline(result, np.asarray(values > threshold), WHITE, 1)
     return result
 
 
-def line_width(size: tuple[int, int]) -> int:
-    """Width in pixels of a contour line that is seen at this (height, width)."""
-    return max(1, round(min(size) / 320))
-
-
-def _area(mask: BoolArray, size: tuple[int, int]) -> BoolArray:
-    height, width = size
-    if mask.shape == size:
+def _area(mask: BoolArray, image: RGBArray) -> BoolArray:
+    height, width = image.shape[:2]
+    if mask.shape == (height, width):
         return mask
     return np.asarray(cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) > 0.5)
 
 
-def _dimmed(image: RGBArray) -> RGBArray:
-    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
-    return np.asarray(0.45 * image + 0.35 * gray + 0.2 * 255 * 0.6).round().astype(np.uint8)
-
-
-def _outline(image: RGBArray, area: BoolArray, color: Color, width: int, *, halo: bool = True) -> None:
-    """Draw the area's contours into the image, on a white halo that keeps them apart from any background."""
+def _outline(image: RGBArray, area: BoolArray, color: Color, width: int) -> None:
     contours, _ = cv2.findContours(area.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    if halo:
-        cv2.drawContours(image, contours, -1, WHITE, width + 2, cv2.LINE_AA)
     cv2.drawContours(image, contours, -1, color, width, cv2.LINE_AA)

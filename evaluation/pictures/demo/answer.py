@@ -15,7 +15,6 @@ from markupsafe import escape
 from PIL import Image
 
 from car_core import CaR, CaRConfig, ConfigError, QueryError
-from car_core.drawing import resized
 from car_core.engine.stage_cache import StageMemory
 from car_core.models.weights_names import MINIATURE
 from dataset_adapters.formats.images import read_image
@@ -23,6 +22,7 @@ from evaluation.analysis.gallery import draw_segmentation
 from evaluation.pictures.explain import LONE_PHRASE
 from results.pages import segmentation_html
 from support.arrays import RGBArray
+from support.drawing import resize_image
 from support.errors import ImageError
 from support.text import visible
 
@@ -123,7 +123,7 @@ def read_picture(place: str | Path, limits: Limits) -> RGBArray:
     image = read_image(place, apply_exif=True)
     scale = min(1.0, limits.side / max(image.shape[:2]))
     size = max(1, round(scale * image.shape[0])), max(1, round(scale * image.shape[1]))
-    return np.ascontiguousarray(resized(image, size))
+    return np.ascontiguousarray(resize_image(image, size))
 
 
 def _status(n_kept: int, n_queries: int, seconds: float, ran: Counter[str]) -> str:
