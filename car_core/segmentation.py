@@ -97,10 +97,10 @@ class Segmentation:
 
 
 def paint_labels(masks: BoolArray, scores: Float32Array, order: tuple[int, ...]) -> Int32Array:
-    """One label a pixel from overlapping masks.
+    """One label per pixel from overlapping masks.
 
-    masks: bool [N, H, W]; scores: float [N]; order: the indices to paint. They are painted in rising order of
-    their score (ties: in index order), so the most certain query stays on top. Returns int32 [H, W], 0 where no
+    masks: bool [N, H, W]; scores: float [N]; order: the indices to paint, which is done in rising order of
+    their score (ties: in index order), so that the most certain query stays on top. Returns int32 [H, W], 0 where no
     mask is set, i + 1 for query i.
     """
     label_map = np.zeros(masks.shape[1:], np.int32)
