@@ -68,14 +68,17 @@ class Segmentation:
 
     @property
     def drawn_labels(self) -> Int32Array:
-        """What pictures show, int32 [H, W]: the label map; in referring mode the merged mask as label 1."""
-        return self.label_map if self.merged_mask is None else self.merged_mask.astype(np.int32)
+        """What pictures show, int32 [H, W]: the label map, or the merged mask as the first kept query's label."""
+        if self.merged_mask is None:
+            return self.label_map
+        return self.merged_mask * np.int32(self.kept[0] + 1 if self.kept else 1)
 
     def outcomes(self) -> tuple[QueryOutcome, ...]:
         """What became of each query, with the color of its mask: label i + 1 of ``drawn_labels`` is query i's.
 
-        Kept queries get the first colors, as these differ most. In referring mode all share the color of the one mask.
+        Kept queries get the first colors, which differ most; in referring mode they share that of the one mask.
         """
+        one_mask = self.merged_mask is not None
         by_color = [*self.kept, *(i for i in range(len(self.queries)) if i not in self.kept)]
         dropped_in = {
             index: f"dropped in {name}"
@@ -86,7 +89,7 @@ class Segmentation:
         return tuple(
             QueryOutcome(
                 query=query,
-                color=label_color(by_color.index(index) if self.merged_mask is None else 0),
+                color=label_color(0 if one_mask and index in self.kept else by_color.index(index)),
                 kept=index in self.kept,
                 score=float(self.scores[index]),
                 area=float(self.masks[index].mean()),

@@ -96,7 +96,12 @@ def test_pictures_of_any_outcome(mode: str, theta: float) -> None:
     assert masks.shape[0] > 480  # the image and a legend
     assert steps.shape[1] > 600 + 380 * min(len(found.steps), 5)
     assert Image.open(io.BytesIO(found._repr_png_() or b"")).size == masks.shape[1::-1]
-    assert len({query.color for query in found.outcomes()}) == (4 if mode == "semantic" else 1)
+    kept, dropped = ([query.color for query in found.outcomes() if query.kept is kept] for kept in (True, False))
+    assert len({*kept}) == (len(kept) if mode == "semantic" else min(1, len(kept)))
+    assert len({*dropped}) == len(dropped)
+    assert not {*kept} & {*dropped}
+    drawn = {found.outcomes()[label - 1].color for label in np.unique(found.drawn_labels) if label}
+    assert drawn <= {*kept}
 
 
 def test_many_queries_and_steps_are_cut_to_what_can_be_read() -> None:
