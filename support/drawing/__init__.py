@@ -1,6 +1,6 @@
 """Drawing: colors, text, overlays, legends and picture files. Arrays uint8 [H, W, 3] in and out."""
 
-from support.drawing.canvas import Canvas, fit_text, text_width
+from support.drawing.canvas import Canvas, text_width
 from support.drawing.encoding import EncodedImage, encode, save_picture
 from support.drawing.layers import draw_heat_map, draw_overlay, resize_image
 from support.drawing.legend import LegendEntry, QueryOutcome, draw_legend_row, legend_rows
@@ -16,7 +16,6 @@ __all__ = [
     "draw_legend_row",
     "draw_overlay",
     "encode",
-    "fit_text",
     "hex_color",
     "label_color",
     "legend_rows",
