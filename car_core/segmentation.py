@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from car_core.config import CaRConfig
+from car_core.drawing import draw_masks, draw_steps, to_html
+from car_core.steps import Step, step_names
 from support.arrays import BoolArray, Float32Array, Int32Array, RGBArray
+from support.drawing import QueryOutcome, encode, label_color
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-
-@dataclass(frozen=True)
-class Step:
-    """One turn of the recurrence. n = number of queries alive in it."""
-
-    queries: tuple[int, ...]  # indices into Segmentation.queries, alive in this step
-    scores: Float32Array  # [n], P_ii in [0, 1]
-    kept: tuple[int, ...]  # indices into Segmentation.queries that survive this step
-    proposals: Float32Array | None = None  # [n, H, W] in [0, 1]; None unless traced
-    prompted: RGBArray | None = None  # uint8 [n, H, W, 3], the images g was shown; None unless traced
+__all__ = ["Segmentation", "Step", "join_passes", "merge_masks", "paint_labels"]
 
 
 @dataclass(frozen=True)
@@ -52,49 +43,67 @@ class Segmentation:
 
     def plot(self) -> Image.Image:
         """The masks drawn over the image, with a legend. Raises ValueError for a segmentation without its image."""
-        from car_core.drawing import draw_masks, to_pil
-
-        return to_pil(draw_masks(self))
+        return Image.fromarray(draw_masks(self.required_image(), self.drawn_labels, self.outcomes()))
 
     def plot_steps(self) -> Image.Image:
         """The unrolled recurrence: the image, every step's proposals and prompted images, the masks.
 
         Raises ValueError unless it was segmented with ``trace=True``.
         """
-        from car_core.drawing import draw_steps, to_pil
-
-        return to_pil(draw_steps(self))
+        image, config = self.required_image(), self.config
+        eta, theta = (config.eta, config.theta) if config else (None, None)
+        return Image.fromarray(draw_steps(image, self.drawn_labels, self.outcomes(), self.steps, eta=eta, theta=theta))
 
     def _repr_png_(self) -> bytes | None:
-        from car_core.drawing import draw_masks, encode
-
-        return None if self.image is None else encode(draw_masks(self), "png")
+        return None if self.image is None else encode(np.asarray(self.plot()), "png").data
 
     def _repr_html_(self) -> str:
-        from car_core.drawing import to_html
+        return to_html(None if self.image is None else np.asarray(self.plot()), self.outcomes())
 
-        return to_html(self)
+    def required_image(self) -> RGBArray:
+        """The image, uint8 [H, W, 3]. Raises ValueError for a segmentation without its image."""
+        if self.image is None:
+            raise ValueError("image: expected a segmentation with its image, found one without")
+        return self.image
 
+    @property
+    def drawn_labels(self) -> Int32Array:
+        """What pictures show, int32 [H, W]: the label map, or the merged mask as the first kept query's label."""
+        if self.merged_mask is None:
+            return self.label_map
+        return self.merged_mask * np.int32(self.kept[0] + 1 if self.kept else 1)
 
-def step_names(steps: Sequence[Step]) -> list[str]:
-    """ "step 1", "step 2", ...; where things and stuff were segmented apart, "pass 2, step 1" and so on."""
-    places: list[tuple[int, int]] = []
-    alive: set[int] = set()
-    for step in steps:
-        # Only a new pass has queries that did not survive the step before.
-        goes_on = bool(places) and alive.issuperset(step.queries)
-        turn, number = (places[-1][0], places[-1][1] + 1) if goes_on else (len({p for p, _ in places}) + 1, 1)
-        places.append((turn, number))
-        alive = set(step.kept)
-    several = bool(places) and places[-1][0] > 1
-    return [f"pass {turn}, step {number}" if several else f"step {number}" for turn, number in places]
+    def outcomes(self) -> tuple[QueryOutcome, ...]:
+        """What became of each query, with the color of its mask: label i + 1 of ``drawn_labels`` is query i's.
+
+        Kept queries get the first colors, which differ most; in referring mode they share that of the one mask.
+        """
+        one_mask = self.merged_mask is not None
+        by_color = [*self.kept, *(i for i in range(len(self.queries)) if i not in self.kept)]
+        dropped_in = {
+            index: f"dropped in {name}"
+            for name, step in zip(step_names(self.steps), self.steps, strict=True)
+            for index in step.queries
+            if index not in step.kept
+        }
+        return tuple(
+            QueryOutcome(
+                query=query,
+                color=label_color(0 if one_mask and index in self.kept else by_color.index(index)),
+                kept=index in self.kept,
+                score=float(self.scores[index]),
+                area=float(self.masks[index].mean()),
+                outcome="kept" if index in self.kept else dropped_in.get(index, "dropped"),
+            )
+            for index, query in enumerate(self.queries)
+        )
 
 
 def paint_labels(masks: BoolArray, scores: Float32Array, order: tuple[int, ...]) -> Int32Array:
-    """One label a pixel from overlapping masks.
+    """One label per pixel from overlapping masks.
 
-    masks: bool [N, H, W]; scores: float [N]; order: the indices to paint. They are painted in rising order of
-    their score (ties: in index order), so the most certain query stays on top. Returns int32 [H, W], 0 where no
+    masks: bool [N, H, W]; scores: float [N]; order: the indices to paint, which is done in rising order of
+    their score (ties: in index order), so that the most certain query stays on top. Returns int32 [H, W], 0 where no
     mask is set, i + 1 for query i.
     """
     label_map = np.zeros(masks.shape[1:], np.int32)

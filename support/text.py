@@ -28,9 +28,9 @@ def display_width(text: str) -> int:
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def counted(number: int, noun: str) -> str:
-    """The number with its noun: "1 sample", "2 samples"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """The number with its noun: "1 sample", "2 samples". plural: of a noun that does not take an s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

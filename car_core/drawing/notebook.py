@@ -2,49 +2,25 @@
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Sequence
 from html import escape
 
-from car_core.drawing.canvas import encode
-from car_core.drawing.masks import draw_masks, query_colors
-from car_core.segmentation import Segmentation
-
-_CELL = "padding: 2px 10px; text-align: left"
+from support.arrays import RGBArray
+from support.drawing import QueryOutcome, encode
 
 
-def to_html(found: Segmentation) -> str:
-    """The picture, where the image is known, and a table of the queries; all texts escaped."""
-    rows = "".join(_row(found, index) for index in range(len(found.queries)))
-    heads = "".join(f'<th style="{_CELL}">{name}</th>' for name in ("query", "score", "area", "outcome"))
-    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-    return f"<div>{_picture(found)}{table}</div>"
-
-
-def _picture(found: Segmentation) -> str:
-    if found.image is None:
-        return ""
-    data = base64.b64encode(encode(draw_masks(found), "png")).decode("ascii")
-    return f'<img alt="masks over the image" style="max-width: 100%" src="data:image/png;base64,{data}"><br>'
-
-
-def _row(found: Segmentation, index: int) -> str:
-    red, green, blue = query_colors(found)[index]
-    kept = index in found.kept
-    chip = f'<span style="color: rgb({red}, {green}, {blue})">{"&#9632;" if kept else "&#9633;"}</span>'
-    cells = (
-        f"{chip} {escape(found.queries[index])}",
-        f"{found.scores[index]:.2f}" if kept else "",
-        f"{100 * found.masks[index].mean():.1f} %" if kept else "",
-        "kept" if kept else dropped_in(found, index),
-    )
-    return f"<tr>{''.join(f'<td style={chr(34)}{_CELL}{chr(34)}>{cell}</td>' for cell in cells)}</tr>"
-
-
-def dropped_in(found: Segmentation, index: int) -> str:
-    """When a query was dropped, in words."""
-    from car_core.segmentation import step_names
-
-    for name, step in zip(step_names(found.steps), found.steps, strict=True):
-        if index in step.queries and index not in step.kept:
-            return f"dropped in {name}"
-    return "dropped"
+def to_html(picture: RGBArray | None, outcomes: Sequence[QueryOutcome]) -> str:
+    """A table of the queries below the picture uint8 [H, W, 3], if there is one; all texts escaped."""
+    style = "padding: 2px 10px; text-align: left"
+    rows = [f"<th style='{style}'>{heading}</th>" for heading in ("query", "score", "area", "outcome")]
+    for query in outcomes:
+        chip = f"<span style='color: {query.hex_color}'>{'&#9632;' if query.kept else '&#9633;'}</span>"
+        figures = (f"{query.score:.2f}", f"{100 * query.area:.1f} %") if query.kept else ("", "")
+        cells = (f"{chip} {escape(query.query)}", *figures, query.outcome)
+        rows.append("".join(f"<td style='{style}'>{cell}</td>" for cell in cells))
+    head, body = "".join(rows[:4]), "".join(f"<tr>{row}</tr>" for row in rows[4:])
+    image = ""
+    if picture is not None:
+        uri = encode(picture, "png").uri
+        image = f"<img alt='masks over the image' style='max-width: 100%' src='{uri}'><br>"
+    return f"<div>{image}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"

@@ -1,61 +1,48 @@
-"""Samples of a finished run, segmented again and drawn for its report.
+"""Samples of a run segmented again and drawn: for its report, its contact sheet, and the web demo.
 
-Records hold integer counts alone, so pictures need the images and the models once more. Only the few samples chosen are
-segmented again, after the fact: which ones are best and worst is known only then, and a run need not decide beforehand
-to be looked at. Each one's counts are held against its record, so a picture is never taken for another's figures.
+Records hold only integer counts, so pictures need the images and the models again. Which samples are best and worst is
+known only after the run, so a run need not decide in advance which ones will be looked at. The report compares each
+sample's new counts with its record, so a picture never illustrates another run's figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from car_core.drawing import (
-    LEAST_SIDE,
-    Color,
-    dropped_in,
-    encode,
-    fitting_size,
-    heat_map,
-    label_color,
-    masks_over_image,
-    most_telling,
-    overlay,
-    query_colors,
-    require_image,
-    resized,
-)
-from car_core.segmentation import Segmentation, Step, step_names
-from dataset_adapters import Sample, SampleError
+from car_core.drawing import enlarged, masks_over_image, most_telling
+from car_core.segmentation import Segmentation
+from car_core.steps import step_names
+from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.run.prepare import Prepared
-from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import segment_samples
 from results import SampleRecord
-from results.pages import (
-    LabelShown,
-    OutcomeShown,
-    Picture,
-    QueryShown,
-    SampleShown,
-    SegmentationShown,
-    StepShown,
+from results.pages import LabelShown, QueryShown, SampleShown, SegmentationShown, StepShown
+from results.pages.contact_sheet import Example
+from support.arrays import Int32Array, RGBArray
+from support.drawing import (
+    EncodedImage,
+    draw_heat_map,
+    draw_overlay,
+    encode,
+    hex_color,
+    label_color,
+    resize_image,
 )
-from support.arrays import RGBArray
 
 _WIDTH = 480  # of image, target and prediction, pixels
 _TILE = 176  # of a proposal or prompted image
 _QUALITY = 72
-_TILES = 8  # queries a step with pictures
-_MAX_HEIGHT = 2  # of a picture, in widths
+_TILES = 8  # queries per step with pictures
+_MAX_RATIO = 2  # height to width of a picture
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A sample to show. group: best, worst or random. figure: its own headline figure in 0..1."""
+    """A sample to show. group: best, worst or random. figure: its headline metric in 0..1."""
 
     record: SampleRecord
     group: str
@@ -63,11 +50,11 @@ class Choice:
 
 
 def choose(records: Sequence[SampleRecord], figures: npt.NDArray[np.float64], count: int, seed: int) -> list[Choice]:
-    """Up to ``count`` best, worst and random samples each, none twice; those without a figure or failed are left out.
+    """Up to ``count`` best, worst and random samples each, none twice; failed ones and those without a figure never.
 
-    Where there are too few for best and worst, half are the best, the rest the worst; one alone counts as best.
+    If there are too few, half of them are the best and the rest the worst; a single one counts as best.
 
-    figures: float64 [n], NaN where undefined. Equals stand in the order of the records.
+    figures: float64 [n], NaN where undefined. Ties keep the order of the records.
     """
     usable = [i for i, record in enumerate(records) if record.status == "ok" and not np.isnan(figures[i])]
     falling = sorted(usable, key=lambda i: -figures[i])
@@ -80,73 +67,39 @@ def choose(records: Sequence[SampleRecord], figures: npt.NDArray[np.float64], co
 
 
 def draw_sample(choice: Choice, prepared: Prepared) -> SampleShown | None:
-    """Segment a chosen sample again and draw it; None where its files cannot be read any more."""
-    position = prepared.dataset.ids.index(choice.record.id)
-    try:
-        sample = prepared.dataset[position]
-    except SampleError:
+    """Segment a chosen sample again and draw it; None if its files can no longer be read."""
+    dataset, scorer = prepared.dataset, prepared.scorer
+    segmented = _segment(prepared, dataset, dataset.ids.index(choice.record.id), trace=True)
+    if segmented is None:
         return None
-    [found] = segment_samples([sample], prepared.car, prepared.dataset.label_space, trace=True)
-    scorer = prepared.scorer
-    again = scorer.scored(sample, found, 0.0)
-    differs = again.counts != choice.record.counts
-    return _shown(choice, sample, found, scorer, _mismatch(scorer, again) if differs else "")
-
-
-def draw_segmentation(found: Segmentation) -> SegmentationShown:
-    """A segmentation made with ``trace=True``, drawn for a page. Raises ValueError for one without its image."""
-    colors, config = query_colors(found), found.config
-    assert config is not None
-    size = fitting_size(require_image(found), LEAST_SIDE)
-    return SegmentationShown(
-        masks=_picture(masks_over_image(found, size)),
-        queries=tuple(
-            OutcomeShown(
-                query=query,
-                color=_hex(colors[index]),
-                kept=index in found.kept,
-                score=float(found.scores[index]),
-                area=float(found.masks[index].mean()),
-                outcome="kept" if index in found.kept else dropped_in(found, index),
-            )
-            for index, query in enumerate(found.queries)
-        ),
-        steps=_steps(found, config.eta),
-        theta=config.theta,
-    )
-
-
-def _mismatch(scorer: Scorer, again: SampleRecord) -> str:
-    figure = scorer.sample_figures([again])[0]
-    return (
-        "segmented again for this report, with other code, packages or device than the run: its counts are not those "
-        f"of the record (here {'undefined' if np.isnan(figure) else f'{100 * figure:.1f} %'})"
-    )
-
-
-def _shown(choice: Choice, sample: Sample, found: Segmentation, scorer: Scorer, note: str) -> SampleShown:
-    target, prediction = scorer.labels(sample.target), scorer.prediction(found, sample).astype(np.int32)
-    size = _size(sample.image, _WIDTH)
-    image = resized(sample.image, size)
+    sample, segmentation, target, prediction = segmented
+    note, record = "", scorer.scored(sample, segmentation, 0.0)
+    if record.counts != choice.record.counts:
+        [figure] = scorer.sample_figures([record])
+        note = (
+            "segmented again for this report, with other code, packages or device than the run: its counts are not "
+            f"those of the record (here {'undefined' if np.isnan(figure) else f'{100 * figure:.1f} %'})"
+        )
     labels = scorer.labels_in(target, prediction)
-    colors = {label: label_color(place) for place, label in enumerate(labels)}
+    colors = {label: label_color(position) for position, label in enumerate(labels)}
     per_class = scorer.summarize({choice.record.id: choice.record}).get("per_class", ())
     ious = {entry["label"]: entry["iou"] for entry in per_class}
     texts = dict(zip(sample.query_labels, sample.queries, strict=bool(sample.query_labels)))
-    config = found.config  # None of a method without a recurrence
+    image = _at_width(sample.image, _WIDTH)
+    config = segmentation.config  # None for a method without a recurrence
     return SampleShown(
         id=sample.id,
         group=choice.group,
         figure=choice.figure,
         queries=sample.queries,
         labels=tuple(
-            LabelShown(name, _hex(colors[label]), ious.get(label), texts.get(label, ""))
+            LabelShown(name, hex_color(colors[label]), ious.get(label), texts.get(label, ""))
             for label, name in labels.items()
         ),
-        image=_picture(image),
-        target=_picture(overlay(image, target, colors)),
-        prediction=_picture(overlay(image, prediction, colors)),
-        steps=_steps(found, config.eta) if config else (),
+        image=_encoded(image),
+        target=_encoded(draw_overlay(image, target, colors)),
+        prediction=_encoded(draw_overlay(image, prediction, colors)),
+        steps=_draw_steps(segmentation, config.eta) if config else (),
         theta=config.theta if config else None,
         note=note,
         figure_name=scorer.sample_figure_name,
@@ -154,50 +107,80 @@ def _shown(choice: Choice, sample: Sample, found: Segmentation, scorer: Scorer, 
     )
 
 
-def _steps(found: Segmentation, eta: float) -> tuple[StepShown, ...]:
-    pictured = set(most_telling(found, _TILES))
-    names = step_names(found.steps)
-    return tuple(
-        StepShown(name, tuple(_queries(found, step, eta, pictured)))
-        for name, step in zip(names, found.steps, strict=True)
-    )
+def previews(prepared: Prepared, count: int, *, before_each: Callable[[], None] = lambda: None) -> list[Example]:
+    """Segment up to ``count`` samples, spread evenly over those selected for the run, for its contact sheet.
+
+    Unreadable samples are left out; the run lists them. before_each: called before each sample; what it raises ends
+    the work.
+    """
+    dataset, scorer = prepared.selected, prepared.scorer
+    space = prepared.dataset.label_space
+    examples = []
+    for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist():
+        before_each()
+        segmented = _segment(prepared, dataset, index, trace=False)
+        if segmented is None:
+            continue
+        sample, segmentation, target, prediction = segmented
+        caption = ""
+        if not space.queries:  # the texts are the sample's: they say more than a legend
+            [figure] = scorer.sample_figures([scorer.scored(sample, segmentation, 0.0)])
+            percent = "-" if np.isnan(figure) else f"{100 * figure:.1f}"
+            # The figure comes first: captions are cut at the end.
+            caption = f"{scorer.sample_figure_name} {percent}  {' / '.join(sample.queries)}"
+        names = {**dict(enumerate(space.labels)), **dict(zip(sample.query_labels, sample.queries, strict=False))}
+        examples.append(Example(sample.image, target, prediction, names, space.ignore_label, caption))
+    return examples
 
 
-def _queries(found: Segmentation, step: Step, eta: float, pictured: set[int]) -> list[QueryShown]:
-    """The queries of a step, best score first."""
-    falling = sorted(range(len(step.queries)), key=lambda place: -step.scores[place])
-    return [
-        QueryShown(
-            query=found.queries[step.queries[place]],
-            score=float(step.scores[place]),
-            kept=step.queries[place] in step.kept,
-            **(_tiles(found, step, place, eta) if step.queries[place] in pictured else {}),
-        )
-        for place in falling
-    ]
+def draw_segmentation(segmentation: Segmentation) -> SegmentationShown:
+    """A segmentation made with ``trace=True``, drawn for a page. Raises ValueError for one without its image."""
+    config, outcomes = segmentation.config, segmentation.outcomes()
+    assert config is not None
+    masks = masks_over_image(enlarged(segmentation.required_image()), segmentation.drawn_labels, outcomes)
+    return SegmentationShown(_encoded(masks), outcomes, _draw_steps(segmentation, config.eta), config.theta)
 
 
-def _tiles(found: Segmentation, step: Step, place: int, eta: float) -> dict[str, Any]:
-    assert found.image is not None
-    assert step.proposals is not None
-    assert step.prompted is not None
-    size = _size(found.image, _TILE)
-    return {
-        "proposal": _picture(heat_map(resized(found.image, size), step.proposals[place], eta)),
-        "prompted": _picture(resized(step.prompted[place], size)),
-    }
+def _segment(
+    prepared: Prepared, dataset: Dataset, index: int, *, trace: bool
+) -> tuple[Sample, Segmentation, Int32Array, Int32Array] | None:
+    """A sample, its segmentation, and target and prediction as labels [H, W]; None if it cannot be read."""
+    try:
+        sample = dataset[index]
+    except SampleError:
+        return None
+    [segmentation] = segment_samples([sample], prepared.car, prepared.dataset.label_space, trace=trace)
+    prediction = prepared.scorer.prediction(segmentation, sample).astype(np.int32)
+    return sample, segmentation, prepared.scorer.labels(sample.target), prediction
 
 
-def _size(image: RGBArray, width: int) -> tuple[int, int]:
-    """Height and width of the image at that width, or less where it would become too high."""
+def _draw_steps(segmentation: Segmentation, eta: float) -> tuple[StepShown, ...]:
+    """Every step with its queries, best score first; the most telling ones with pictures."""
+    image = _at_width(segmentation.required_image(), _TILE)
+    pictured = set(most_telling(segmentation.steps, segmentation.outcomes(), _TILES))
+    shown = []
+    for name, step in zip(step_names(segmentation.steps), segmentation.steps, strict=True):
+        assert step.proposals is not None
+        assert step.prompted is not None
+        queries = []
+        for position in np.argsort(-step.scores, kind="stable").tolist():
+            index = step.queries[position]
+            proposal = prompted = None
+            if index in pictured:
+                proposal = _encoded(draw_heat_map(image, step.proposals[position], eta))
+                prompted = _encoded(_at_width(step.prompted[position], _TILE))
+            score = float(step.scores[position])
+            queries.append(QueryShown(segmentation.queries[index], score, index in step.kept, proposal, prompted))
+        shown.append(StepShown(name, tuple(queries)))
+    return tuple(shown)
+
+
+def _at_width(image: RGBArray, width: int) -> RGBArray:
+    """The image at that width, or narrower if it would become too high."""
     ratio = image.shape[0] / image.shape[1]
-    shrunk = min(1.0, _MAX_HEIGHT / ratio)
-    return max(1, round(shrunk * ratio * width)), max(1, round(shrunk * width))
+    shrunk = width * min(1.0, _MAX_RATIO / ratio)
+    return resize_image(image, (max(1, round(shrunk * ratio)), max(1, round(shrunk))))
 
 
-def _picture(picture: RGBArray) -> Picture:
-    return Picture(encode(picture, "webp", quality=_QUALITY), picture.shape[1], picture.shape[0])
-
-
-def _hex(color: Color) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)
+def _encoded(picture: RGBArray) -> EncodedImage:
+    return encode(picture, "webp", quality=_QUALITY)

@@ -16,7 +16,7 @@ from support.console import tell
 
 if TYPE_CHECKING:
     from car_core.segmentation import Segmentation
-    from evaluation.pictures.image_files import Found
+    from evaluation.pictures.image_files import FileResult
     from evaluation.tasks.coco_json import CocoDocument
 
 
@@ -57,14 +57,14 @@ def segment_command(
     with one_line_errors():
         from dataset_adapters.formats.images import set_max_pixels
         from evaluation.pictures.explain import LONE_PHRASE
-        from evaluation.pictures.image_files import Pictures, check_document, find_images
+        from evaluation.pictures.image_files import OutputPaths, check_document, find_images
         from evaluation.request.benchmark import parse_settings
         from evaluation.request.checks import check_models, check_phrases
         from evaluation.tasks.coco_json import CocoDocument
 
         if max_pixels is not None:
             set_max_pixels(max_pixels)
-        images, pictures = find_images(image), Pictures(out, steps)
+        images, pictures = find_images(image), OutputPaths(out, steps)
         pictures.check(images)
         if json and json != "-":
             check_document("--json", Path(json), images)
@@ -104,7 +104,7 @@ def _segmented(
     asked: Mapping[str, Any],
     *,
     trace: bool,
-) -> Iterable[Found]:
+) -> Iterable[FileResult]:
     """What is found in each image. Models are loaded unless no image can be read."""
     from evaluation.pictures.image_files import unreadable
 
@@ -116,13 +116,13 @@ def _segmented(
     return segment_files(load_car(weights, **asked), images, queries, trace=trace)
 
 
-def _progress(found: Iterable[Found], total: int) -> Iterable[Found]:
+def _progress(found: Iterable[FileResult], total: int) -> Iterable[FileResult]:
     from tqdm import tqdm
 
     return tqdm(found, total=total, unit="image", disable=total == 1 or not sys.stderr.isatty(), dynamic_ncols=True)
 
 
-def _show(found: Found, *, explain: bool, quiet: bool) -> None:
+def _show(found: FileResult, *, explain: bool, quiet: bool) -> None:
     """Print what was found, or on standard error why the image could not be read."""
     from evaluation.pictures.explain import summary_line
 

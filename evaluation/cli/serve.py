@@ -53,7 +53,7 @@ def serve_command(
         from evaluation.pictures.segment import load_car
 
         car = load_car(by_role, **asked)
-        from evaluation.pictures.demo.answer import Demo
+        from evaluation.pictures.demo.backend import Demo
 
         if host not in page.LOOPBACK:
             tell(f"notice: {host} may be reached from other machines, without a password")

@@ -1,19 +1,19 @@
-"""Pictures of one's own: where they are found, and where drawn ones go. Told before any model is thought of."""
+"""The user's images and the files that their pictures go to; checked before any model is loaded."""
 
 from __future__ import annotations
 
 import glob
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from car_core.drawing import draw_masks, draw_steps, to_pil
 from car_core.segmentation import Segmentation
 from dataset_adapters.formats.images import read_image
 from support.arrays import RGBArray
+from support.drawing import encode, save_picture
 from support.errors import ImageError, UserError
 from support.files import expanded
 
@@ -22,12 +22,12 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 
 
 class SegmentError(UserError, ValueError):
-    """No image at the place given, or an output that cannot be written there. One line."""
+    """No image at the given path, or an output that cannot be written. One line."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """One image file and what was found in it, or why it could not be read."""
+class FileResult:
+    """One image file with its segmentation, or with the reason why it could not be read."""
 
     path: Path
     segmentation: Segmentation | None
@@ -35,102 +35,94 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Where pictures go: a file for one image, a folder (``<stem>.png`` each) for several; None for none."""
+class OutputPaths:
+    """Where pictures go: a file for one image, a folder (``<stem>.png`` each) for several; None for no picture."""
 
     masks: Path | None = None
     steps: Path | None = None
 
     def check(self, images: Sequence[Path]) -> None:
-        """Raise SegmentError before any work where a picture could not be written or would replace an input."""
-        for option, place in (("-o", self.masks), ("--steps", self.steps)):
-            if place is not None:
-                _check_place(option, place, images)
+        """Raise SegmentError before any work if a picture could not be written or would replace an input."""
+        for option, path in (("-o", self.masks), ("--steps", self.steps)):
+            if path is None:
+                continue
+            if len(images) > 1:
+                if path.exists() and not path.is_dir():
+                    raise SegmentError(f"{option}: expected a folder for {len(images)} images, found the file {path}")
+                stems = [image.stem for image in images]
+                repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
+                if repeated:
+                    raise SegmentError(
+                        f"{option}: expected images with different names, found twice: {', '.join(repeated)}"
+                    )
+            elif path.is_dir() or not _can_be_picture(path):
+                raise SegmentError(f"{option}: expected a picture file such as out.png, found {str(path)!r}")
+            written = {path / f"{image.stem}.png" for image in images} if len(images) > 1 else {path}
+            _refuse_replacing(option, written, images)
 
-    def write(self, found: Segmentation, image: Path, *, several: bool) -> list[Path]:
+    def write(self, segmentation: Segmentation, image: Path, *, several: bool) -> list[Path]:
         """Draw and write the pictures of one image; returns their paths. Raises SegmentError and OSError."""
-        drawn = {self.masks: draw_masks, self.steps: draw_steps}
         written = []
-        for place, draw in drawn.items():
-            if place is not None:
-                written.append(_save(draw(found), place / f"{image.stem}.png" if several else place))
+        for path, draw in ((self.masks, segmentation.plot), (self.steps, segmentation.plot_steps)):
+            if path is not None:
+                file = path / f"{image.stem}.png" if several else path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                save_picture(np.asarray(draw()), file)
+                written.append(file)
         return written
 
 
-def unreadable(images: Sequence[Path]) -> list[Found]:
-    """Each image with its error, if none can be read; nothing as soon as one can, for which models are needed."""
-    failures = []
-    for path in images:
-        error = _read_error(path)
-        if error is None:
-            return []
-        failures.append(Found(path, None, error))
-    return failures
+def check_document(option: str, path: Path, images: Sequence[Path]) -> None:
+    """Raise SegmentError before any work if the path is a folder or one of the images."""
+    if path.is_dir():
+        raise SegmentError(f"{option}: expected a file, found the folder {path}")
+    _refuse_replacing(option, {path}, images)
 
 
-def _read_error(path: Path) -> str | None:
-    try:
-        read_image(path, apply_exif=True)
-    except ImageError as error:
-        return str(error)
-    return None
+def find_images(pattern: str) -> list[Path]:
+    """The image files of a path: the file itself, a folder's images by name, or the matches of a glob pattern.
 
-
-def check_document(option: str, place: Path, images: Sequence[Path]) -> None:
-    """Raise SegmentError before any work for a file that is a folder, or one of the images."""
-    if place.is_dir():
-        raise SegmentError(f"{option}: expected a file, found the folder {place}")
-    _refuse_replacing(option, {place}, images)
-
-
-def find_images(place: str) -> list[Path]:
-    """The image files that a path stands for: a file, a folder (its images, by name) or a glob pattern.
-
-    Raises SegmentError where there is none.
+    Raises SegmentError if there is none.
     """
-    path = expanded(place)
+    path = expanded(pattern)
     if path.is_file():
         return [path]
-    inside = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
-    images = sorted(file for file in inside if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    candidates = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+    images = sorted(file for file in candidates if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     if not images:
-        raise SegmentError(f"image: expected a file, a folder of images or a pattern, found no image at {place!r}")
+        raise SegmentError(f"image: expected a file, a folder of images or a pattern, found no image at {pattern!r}")
     return images
 
 
-def _check_place(option: str, place: Path, images: Sequence[Path]) -> None:
-    if len(images) > 1:
-        if place.exists() and not place.is_dir():
-            raise SegmentError(f"{option}: expected a folder for {len(images)} images, found the file {place}")
-        stems = [image.stem for image in images]
-        repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
-        if repeated:
-            raise SegmentError(f"{option}: expected images of different names, found twice: {', '.join(repeated)}")
-    elif place.is_dir() or not _can_hold_pictures(place.suffix.lower()):
-        raise SegmentError(f"{option}: expected a picture file such as out.png, found {str(place)!r}")
-    written = {place / f"{image.stem}.png" for image in images} if len(images) > 1 else {place}
-    _refuse_replacing(option, written, images)
+def unreadable(images: Sequence[Path]) -> list[FileResult]:
+    """Each image with its error if none can be read; empty as soon as one can, since then models are needed."""
+    failures = []
+    for path in images:
+        result = read_file(path)
+        if not isinstance(result, FileResult):
+            return []
+        failures.append(result)
+    return failures
 
 
-def _can_hold_pictures(suffix: str) -> bool:
-    """Whether pictures can be written to files of this ending, tried out: some formats take no colors."""
-    form = Image.registered_extensions().get(suffix)
-    if form not in Image.SAVE:
-        return False
+def read_file(path: Path) -> RGBArray | FileResult:
+    """The image uint8 [H, W, 3], or the result that says why it cannot be read."""
     try:
-        Image.new("RGB", (1, 1)).save(BytesIO(), form)
-    except (OSError, ValueError):
+        return read_image(path, apply_exif=True)
+    except ImageError as error:
+        return FileResult(path, None, str(error))
+
+
+def _can_be_picture(path: Path) -> bool:
+    """Whether pictures can be written to files of this ending, found by trying: some formats take no colors."""
+    file_format = Image.registered_extensions().get(path.suffix.lower())
+    try:
+        return file_format is not None and bool(encode(np.zeros((1, 1, 3), np.uint8), file_format))
+    except (KeyError, OSError, ValueError):  # KeyError: a format that Pillow only reads
         return False
-    return True
 
 
 def _refuse_replacing(option: str, written: Collection[Path], images: Sequence[Path]) -> None:
     replaced = {path.resolve() for path in written} & {image.resolve() for image in images}
     if replaced:
-        raise SegmentError(f"{option}: expected another place than the image's own, found {sorted(replaced)[0]}")
-
-
-def _save(picture: RGBArray, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    to_pil(picture).save(path)
-    return path
+        raise SegmentError(f"{option}: expected a path other than the image's own, found {min(replaced)}")

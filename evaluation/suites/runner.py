@@ -27,7 +27,7 @@ from car_core.config import Precision
 from car_core.engine.stage_cache import StageCache
 from car_core.models.weights import load_clip
 from dataset_adapters.base.sample import find_sources
-from evaluation.analysis.previews import previews
+from evaluation.analysis.gallery import previews
 from evaluation.engines.processes import WorkerError
 from evaluation.engines.signals import (
     Interrupted,
@@ -47,8 +47,9 @@ from evaluation.run.runner import Run, run_side_by_side
 from evaluation.suites.definitions import Suite, SuiteRun
 from evaluation.suites.index_writer import News, SuiteBook, Tell, ignore
 from results import SuiteIndex, identity_of
-from results.pages.contact_sheet import Example, contact_sheet, save_png
+from results.pages.contact_sheet import Example, contact_sheet
 from support.console import tell, tell_log
+from support.drawing import save_picture
 
 CONTACT_SHEET = "contact-sheet.png"
 # Fields of `RunOptions` that change numbers.
@@ -96,7 +97,7 @@ def run_suite(suite: Suite, *, out: Path | None = None, jobs: int = 1, **common:
         finished = dict(zip((entry.name for entry in suite.runs), _run_all(tasks, jobs, book.take), strict=True))
     sections = {name: examples for name, (_, examples) in finished.items() if examples}
     if sections:
-        save_png(contact_sheet(sections), path / CONTACT_SHEET)
+        save_picture(contact_sheet(sections), path / CONTACT_SHEET)
     return FinishedSuite(path, {name: run for name, (run, _) in finished.items()})
 
 

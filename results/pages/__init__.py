@@ -2,8 +2,6 @@
 
 from results.pages.gallery import (
     LabelShown,
-    OutcomeShown,
-    Picture,
     QueryShown,
     SampleShown,
     SegmentationShown,
@@ -21,8 +19,6 @@ from results.pages.report import (
 __all__ = [
     "Confusion",
     "LabelShown",
-    "OutcomeShown",
-    "Picture",
     "QueryShown",
     "ReportDetails",
     "SampleShown",

@@ -1,32 +1,13 @@
-"""Samples of the gallery as finished pictures and texts, and how many of them fit into one file."""
+"""Samples of the gallery as encoded pictures and texts, and how many of them fit into one file."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from support.drawing import EncodedImage, QueryOutcome
+
 LEFT_OUT = "its proposals and prompted images are left out to keep this file small"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An encoded picture. data: the file's bytes. width, height: pixels. media: its type, such as image/webp."""
-
-    data: bytes
-    width: int
-    height: int
-    media: str = "image/webp"
-
-    @property
-    def uri(self) -> str:
-        """The picture as a data URI."""
-        return f"data:{self.media};base64,{base64.b64encode(self.data).decode('ascii')}"
-
-    @property
-    def n_bytes(self) -> int:
-        """Length of `uri`, which is not made for it."""
-        return len(f"data:{self.media};base64,") + 4 * -(-len(self.data) // 3)
 
 
 @dataclass(frozen=True)
@@ -36,8 +17,8 @@ class QueryShown:
     query: str
     score: float
     kept: bool
-    proposal: Picture | None = None
-    prompted: Picture | None = None
+    proposal: EncodedImage | None = None
+    prompted: EncodedImage | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +34,7 @@ class StepShown:
 
     @property
     def pictured(self) -> tuple[QueryShown, ...]:
-        """The queries whose pictures are shown."""
+        """The queries that are shown with pictures."""
         return tuple(query for query in self.queries if query.proposal and query.prompted)
 
 
@@ -61,8 +42,8 @@ class StepShown:
 class LabelShown:
     """A label of a sample's target or prediction.
 
-    color: as #rrggbb. iou: in this sample, None where undefined. query: the text that asks for it, where that is
-    one of the sample's own; else empty.
+    color: as #rrggbb. iou: in this sample, None where undefined. query: the text that asks for it, if the sample has
+    its own texts; else empty.
     """
 
     name: str
@@ -73,11 +54,11 @@ class LabelShown:
 
 @dataclass(frozen=True)
 class SampleShown:
-    """A sample of the gallery. group: why it was chosen (best, worst, random). figure: its own headline figure.
+    """A sample of the gallery.
 
-    steps, theta (what scores are held against): empty and None of a method without a recurrence. note: what a reader
-    must know about the pictures; often empty.
-    figure_name: what the figure is. target_note: what a reader must know about the target, such as that it is empty.
+    group: why it was chosen (best, worst, random). figure: its headline metric, named by figure_name. steps, theta (the
+    threshold of the scores): empty and None for a method without a recurrence. note, target_note: caveats about the
+    pictures and about the target (such as that it is empty); often empty.
     """
 
     id: str
@@ -85,9 +66,9 @@ class SampleShown:
     figure: float | None
     queries: tuple[str, ...]
     labels: tuple[LabelShown, ...]
-    image: Picture
-    target: Picture
-    prediction: Picture
+    image: EncodedImage
+    target: EncodedImage
+    prediction: EncodedImage
     steps: tuple[StepShown, ...]
     theta: float | None
     note: str = ""
@@ -103,26 +84,11 @@ class SampleShown:
 
 
 @dataclass(frozen=True)
-class OutcomeShown:
-    """What became of a query. color: as #rrggbb. area: share of the image, in 0..1. outcome: in words."""
-
-    query: str
-    color: str
-    kept: bool
-    score: float
-    area: float
-    outcome: str
-
-
-@dataclass(frozen=True)
 class SegmentationShown:
-    """One segmented image: the masks over it, what became of each query, and the recurrence.
+    """One segmented image: the masks over it, what became of each query, and the recurrence with its theta."""
 
-    theta: what scores are held against.
-    """
-
-    masks: Picture
-    queries: tuple[OutcomeShown, ...]
+    masks: EncodedImage
+    queries: tuple[QueryOutcome, ...]
     steps: tuple[StepShown, ...]
     theta: float
 
@@ -131,11 +97,11 @@ def fitted(samples: Sequence[SampleShown], budget: int) -> list[SampleShown]:
     """The samples with at most ``budget`` bytes of pictures: steps lose theirs first, then the last samples go."""
     shown = list(samples)
     total = sum(sample.n_bytes for sample in shown)
-    for place in reversed(range(len(shown))):
+    for index in reversed(range(len(shown))):
         if total > budget:
-            bare = _without_tiles(shown[place])
-            total -= shown[place].n_bytes - bare.n_bytes
-            shown[place] = bare
+            bare = _without_tiles(shown[index])
+            total -= shown[index].n_bytes - bare.n_bytes
+            shown[index] = bare
     while total > budget:
         total -= shown.pop().n_bytes
     return shown

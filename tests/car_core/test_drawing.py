@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, Segmentation
 from car_core.classifier.visual_prompts import draw_prompts
-from car_core.drawing import draw_masks, draw_steps, encode, heat_map, label_color, most_telling, overlay
-from car_core.segmentation import step_names
+from car_core.drawing import draw_steps, most_telling
+from car_core.steps import step_names
+from support.arrays import RGBArray
+from support.drawing import draw_heat_map, draw_overlay, encode, label_color, save_picture
 
 QUERIES = ("a cat", "<script>alert(1)</script>", "naïve 猫\n\x1b[31m", "w" * 70)
 
@@ -25,13 +28,17 @@ def segmented(queries: tuple[str, ...] = QUERIES, *, trace: bool = True, **switc
     return CaR(config, proposal_clip=model, classifier_clip=model).segment(photo(48, 64), queries, trace=trace)
 
 
+def drawn_steps(found: Segmentation, **limits: int) -> RGBArray:
+    return draw_steps(found.required_image(), found.drawn_labels, found.outcomes(), found.steps, **limits)
+
+
 def test_an_overlay_paints_its_areas_and_dims_the_rest() -> None:
     image = np.full((40, 60, 3), 200, np.uint8)
     labels = np.zeros((40, 60), np.int32)
     labels[8:32, 10:26], labels[8:32, 34:50], labels[0:2] = 3, 7, 255
-    drawn = overlay(image, labels, {3: (230, 159, 0), 7: (0, 0, 255)})
-    assert (drawn[20, 18] == [215, 180, 100]).all()  # halfway between image and color
-    assert (drawn[20, 42] == [100, 100, 228]).all()
+    drawn = draw_overlay(image, labels, {3: (230, 159, 0), 7: (0, 0, 255)})
+    assert (drawn[20, 18] == [216, 177, 90]).all()  # 55 % color, 45 % image
+    assert (drawn[20, 42] == [90, 90, 230]).all()
     # The contour is nearer to the color itself than the area that it bounds.
     off = [np.abs(drawn[row, 18].astype(int) - [230, 159, 0]).sum() for row in (8, 20)]
     assert off[0] < 0.6 * off[1]
@@ -43,15 +50,15 @@ def test_an_overlay_paints_its_areas_and_dims_the_rest() -> None:
 def test_labels_of_another_size_are_resized_to_the_image() -> None:
     image, labels = np.zeros((80, 120, 3), np.uint8), np.zeros((8, 12), np.int32)
     labels[2:6, 3:9] = 1
-    drawn = overlay(image, labels, {1: (255, 255, 255)})
-    assert (drawn[40, 60] == 128).all()
+    drawn = draw_overlay(image, labels, {1: (255, 255, 255)})
+    assert (drawn[40, 60] == 140).all()
     assert (drawn[5, 5] < 128).all()
 
 
 def test_a_heat_map_is_brighter_where_the_proposal_is_and_lined_at_the_threshold() -> None:
     image = np.full((32, 32, 3), 128, np.uint8)
     proposal = np.tile(np.linspace(0, 1, 32, dtype=np.float32), (32, 1))
-    plain, lined = heat_map(image, proposal), heat_map(image, proposal, 0.5)
+    plain, lined = draw_heat_map(image, proposal), draw_heat_map(image, proposal, 0.5)
     brightness = plain.astype(int).sum(axis=2)
     assert (np.diff(brightness[16]) >= -12).all()
     assert brightness[16, 31] > brightness[16, 0] + 200
@@ -61,9 +68,9 @@ def test_a_heat_map_is_brighter_where_the_proposal_is_and_lined_at_the_threshold
 
 
 def test_colors_differ_as_long_as_they_can() -> None:
-    colors = [label_color(position) for position in range(21)]
-    assert len(set(colors)) == 21
-    assert label_color(21) == colors[0]
+    colors = [label_color(position) for position in range(35)]
+    assert len(set(colors)) == 35
+    assert label_color(35) == colors[0]
 
 
 def test_steps_keep_the_images_that_g_was_shown() -> None:
@@ -83,28 +90,33 @@ def test_steps_keep_the_images_that_g_was_shown() -> None:
 @pytest.mark.parametrize("theta", [0.0, 0.2, 0.999])
 def test_pictures_of_any_outcome(mode: str, theta: float) -> None:
     found = segmented(mode=mode, theta=theta, keep_best=False)
-    masks, steps = draw_masks(found), draw_steps(found)
+    masks, steps = np.asarray(found.plot()), np.asarray(found.plot_steps())
     assert masks.dtype == steps.dtype == np.uint8
     assert masks.shape[1] == 640
     assert masks.shape[0] > 480  # the image and a legend
     assert steps.shape[1] > 600 + 380 * min(len(found.steps), 5)
     assert Image.open(io.BytesIO(found._repr_png_() or b"")).size == masks.shape[1::-1]
-    assert found.plot_steps().size == steps.shape[1::-1]
+    kept, dropped = ([query.color for query in found.outcomes() if query.kept is kept] for kept in (True, False))
+    assert len({*kept}) == (len(kept) if mode == "semantic" else min(1, len(kept)))
+    assert len({*dropped}) == len(dropped)
+    assert not {*kept} & {*dropped}
+    drawn = {found.outcomes()[label - 1].color for label in np.unique(found.drawn_labels) if label}
+    assert drawn <= {*kept}
 
 
 def test_many_queries_and_steps_are_cut_to_what_can_be_read() -> None:
     queries = tuple(f"query {number}" for number in range(30))
     found = segmented(queries, theta=0.03)
-    assert len(most_telling(found, 6)) == 6
-    assert draw_steps(found).shape[0] < 1500
-    assert draw_steps(found, max_queries=2).shape[0] < draw_steps(found).shape[0]
-    assert draw_steps(found, max_steps=1).shape[1] < 1100
+    assert len(most_telling(found.steps, found.outcomes(), 6)) == 6
+    assert drawn_steps(found).shape[0] < 1500
+    assert drawn_steps(found, max_queries=2).shape[0] < drawn_steps(found).shape[0]
+    assert drawn_steps(found, max_steps=1).shape[1] < 1100
 
 
 def test_the_longest_living_queries_are_the_most_telling() -> None:
     found = segmented(theta=0.2)
     for count in range(1, 5):
-        chosen = most_telling(found, count)
+        chosen = most_telling(found.steps, found.outcomes(), count)
         assert chosen == sorted(chosen)
         others = set(range(4)) - set(chosen)
         last_step = {i: max(n for n, step in enumerate(found.steps) if i in step.queries) for i in range(4)}
@@ -150,11 +162,20 @@ def test_two_passes_are_named_apart() -> None:
     assert names == [f"pass 1, step {n + 1}" for n in range(first)] + [
         f"pass 2, step {n + 1}" for n in range(len(found.steps) - first)
     ]
-    assert draw_steps(found).ndim == 3
+    assert np.asarray(found.plot_steps()).ndim == 3
     assert step_names(found.steps[:first]) == [f"step {n + 1}" for n in range(first)]
 
 
-def test_encoding_round_trips() -> None:
+def test_encoding_round_trips(tmp_path: Path) -> None:
     picture = photo(20, 30)
-    assert (np.asarray(Image.open(io.BytesIO(encode(picture, "png")))) == picture).all()
-    assert encode(picture, "webp", quality=70)[8:12] == b"WEBP"
+    png, webp = encode(picture, "png"), encode(picture, "webp", quality=70)
+    assert (np.asarray(Image.open(io.BytesIO(png.data))) == picture).all()
+    assert (png.width, png.height, png.media) == (30, 20, "image/png")
+    assert webp.data[8:12] == b"WEBP"
+    assert webp.uri.startswith("data:image/webp;base64,")
+    assert webp.n_bytes == len(webp.uri)
+    save_picture(picture, tmp_path / "one.PNG")
+    assert (np.asarray(Image.open(tmp_path / "one.PNG")) == picture).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["one.PNG"]
+    with pytest.raises(ValueError, match=r"found '.docx'"):
+        save_picture(picture, tmp_path / "one.docx")

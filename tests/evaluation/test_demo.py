@@ -14,7 +14,7 @@ import requests
 from PIL import Image
 
 from car_core import CaR, CaRConfig, QueryError
-from evaluation.pictures.demo.answer import Demo, Limits, read_picture, split_phrases
+from evaluation.pictures.demo.backend import Demo, Limits, read_picture, split_phrases
 from support.errors import ImageError
 
 pytest.importorskip("gradio", reason="Gradio is not installed (make setup)")
@@ -47,38 +47,46 @@ def test_phrases_one_a_line_or_between_commas(text: str, expected: list[str]) ->
     assert split_phrases(text, Limits()) == expected
 
 
-@pytest.mark.parametrize("text", ["", " ,\n", "a,b,c,d", "x" * 201])
-def test_none_too_many_and_too_long_phrases_are_refused(text: str) -> None:
-    with pytest.raises(QueryError, match="phrases: expected"):
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "at least one phrase"),
+        (" ,\n", "at least one phrase"),
+        ("a,b,c,d", "at most 3 phrases, not 4"),
+        ("x" * 201, "200 characters; the longest has 201"),
+    ],
+)
+def test_none_too_many_and_too_long_phrases_are_refused(text: str, expected: str) -> None:
+    with pytest.raises(QueryError, match=expected):
         split_phrases(text, Limits(phrases=3))
 
 
 def test_a_picture_is_shrunk_and_a_larger_one_refused(photo: Path) -> None:
     assert read_picture(photo, Limits(side=28)).shape == (20, 28, 3)
     assert read_picture(photo, Limits()).shape == (40, 56, 3)
-    with pytest.raises(ImageError, match="at most 100 pixels, found 56 x 40"):
+    with pytest.raises(ImageError, match="56 x 40, at most 100 pixels"):
         read_picture(photo, Limits(pixels=100))
 
 
 def test_the_answer_is_what_car_finds_and_thresholds_run_only_what_they_change(demo: Demo, photo: Path) -> None:
-    first = demo.answer(photo, "cat, <b>dog</b>", THRESHOLDS)
-    assert "Known" not in first.status
+    first = demo.segment(photo, "cat, <b>dog</b>", THRESHOLDS)
+    assert "Reused" not in first.status
     assert "&lt;b&gt;dog" in first.html
     assert "<b>dog" not in first.html
-    again = demo.answer(photo, "cat, <b>dog</b>", THRESHOLDS)
+    again = demo.segment(photo, "cat, <b>dog</b>", THRESHOLDS)
     assert "Computed" not in again.status
     assert again.html == first.html
-    stricter = demo.answer(photo, "cat, <b>dog</b>", {**THRESHOLDS, "theta": 1.0})
+    stricter = demo.segment(photo, "cat, <b>dog</b>", {**THRESHOLDS, "theta": 1.0})
     assert "dropped in step 1" in stricter.html
     assert "Computed" not in stricter.status  # the first step is known, and there is no second one
-    other = demo.answer(photo, "cat, <b>dog</b>", {**THRESHOLDS, "eta": 0.9})
-    assert "f reads the image" in other.status.partition("Known from before")[2]
+    other = demo.segment(photo, "cat, <b>dog</b>", {**THRESHOLDS, "eta": 0.9})
+    assert "image features of f" in other.status.partition("Reused")[2]
 
 
 def test_one_phrase_alone_is_told_what_its_score_is_worth(demo: Demo, photo: Path) -> None:
-    told = "one phrase alone always scores 1.00, whatever the picture"
-    assert told in demo.answer(photo, "cat", THRESHOLDS).status
-    assert told not in demo.answer(photo, "cat, dog", THRESHOLDS).status
+    told = "a single phrase always scores 1.00, whatever the picture"
+    assert told in demo.segment(photo, "cat", THRESHOLDS).status
+    assert told not in demo.segment(photo, "cat, dog", THRESHOLDS).status
 
 
 def test_the_page_says_that_the_miniature_knows_no_photos(demo: Demo) -> None:
@@ -87,7 +95,7 @@ def test_the_page_says_that_the_miniature_knows_no_photos(demo: Demo) -> None:
     miniature = CaR.from_config(
         CaRConfig(proposal_model="miniature", classifier_model="miniature"), weights="miniature"
     )
-    told = "which knows emoji and not photos"
+    told = "knows emoji, not photos"
     assert told in str(build_page(Demo(miniature)).get_config_file())
     assert told not in str(build_page(demo).get_config_file())
 
@@ -95,20 +103,20 @@ def test_the_page_says_that_the_miniature_knows_no_photos(demo: Demo) -> None:
 @pytest.mark.parametrize(
     ("place", "text", "thresholds", "expected"),
     [
-        (None, "cat", {}, "picture: expected one, found none"),
-        ("photo.png", "", {}, "phrases: expected 1 to 12, found 0"),
+        (None, "cat", {}, "Please upload a picture or pick an example."),
+        ("photo.png", "", {}, "Please enter at least one phrase."),
         ("photo.png", "1 " * 90, {}, "tokens"),
         ("photo.png", "cat", {"theta": float("nan")}, "theta"),
         ("photo.png", "cat", {"eta": 7}, "eta"),
-        ("notes.png", "cat", {}, "expected an image file, found something else"),
-        ("gone.png", "cat", {}, "expected an image file, found something else"),
+        ("notes.png", "cat", {}, "This file is not a picture, or it is damaged."),
+        ("gone.png", "cat", {}, "This file is not a picture, or it is damaged."),
     ],
 )
 def test_what_cannot_be_used_is_one_line(
     demo: Demo, photo: Path, place: str | None, text: str, thresholds: dict[str, float], expected: str
 ) -> None:
     (photo.parent / "notes.png").write_text("<script>")
-    answer = demo.answer(place and photo.parent / place, text, {**THRESHOLDS, **thresholds})
+    answer = demo.segment(place and photo.parent / place, text, {**THRESHOLDS, **thresholds})
     assert answer.html == ""
     assert expected in answer.status
     assert str(photo.parent) not in answer.status

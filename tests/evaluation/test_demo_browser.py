@@ -13,7 +13,7 @@ from PIL import Image
 from waiting import wait_until
 
 from car_core import CaR, CaRConfig
-from evaluation.pictures.demo.answer import Demo
+from evaluation.pictures.demo.backend import Demo
 
 pytest.importorskip("gradio", reason="Gradio is not installed (make setup)")
 pytestmark = needs_chromium
@@ -76,7 +76,7 @@ def test_upload_type_and_see_masks(open_demo: Any, tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)).save(photo)
     page = open_demo(1200)
     enter(page, "cat")
-    page.locator("#status", has_text="picture: expected one, found none").wait_for()
+    page.locator("#status", has_text="Please upload a picture or pick an example.").wait_for()
     upload(page, photo)
     enter(page, f"cat, dog, {HOSTILE}")
     page.locator("#result .step").first.wait_for()
@@ -90,7 +90,7 @@ def test_upload_type_and_see_masks(open_demo: Any, tmp_path: Path) -> None:
     # theta up: all are dropped, and only what theta changes was computed.
     drop_all(page)
     page.locator("#result .outcome", has_text="dropped in step 1").wait_for()
-    page.locator("#status", has_text="Known from before: f reads the image").wait_for()
+    page.locator("#status", has_text="Reused: image features of f").wait_for()
 
 
 def test_an_example_on_a_phone(open_demo: Any) -> None:

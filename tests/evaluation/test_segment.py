@@ -96,7 +96,7 @@ def test_patterns_and_folders(photos: Path) -> None:
 
 def test_the_recurrence_in_words(segment: Any, photos: Path) -> None:
     text = segment(photos / "one.jpg", "--explain").stdout
-    assert "step 1: 3 queries alive" in text
+    assert "step 1: 3 queries alive, " in text
     assert "theta 0.3" in text
     assert "[red]<b>odd</b>" in text
     assert "\x1b" not in text
@@ -146,7 +146,7 @@ def test_a_phrase_that_is_kept_without_a_pixel_says_so(photos: Path) -> None:
     found = Segmentation(
         ("cat", "dog"), masks, step.scores, (0, 1), np.zeros((4, 5), np.int32), (step,), config=CaRConfig()
     )
-    expected = "cat 0.90 (kept, but no pixel is left), dog 0.80 (50.0 % of the image)"
+    expected = "kept cat 0.90 (its mask is empty), dog 0.80 (50.0 % of the image)"
     assert summary_line(Path("a.png"), found) == f"a.png: {expected}"
     assert explained_text(Path("a.png"), found).splitlines()[-2] == f"stable after 1 step: {expected}"
 
@@ -162,7 +162,7 @@ def test_one_phrase_alone_is_told_what_its_score_is_worth(tiny_model: Path, phot
     [annotation] = json.loads(alone.stdout)["annotations"]
     assert annotation["score"] == 1
     [line] = alone.stderr.splitlines()
-    assert line.startswith("notice: one phrase alone always scores 1.00, whatever the picture: name rival phrases")
+    assert line.startswith("notice: a single phrase always scores 1.00, whatever the picture; add competing phrases")
     assert (beside.exit_code, beside.stderr) == (0, "")
     (photos / "one.jpg").write_bytes(b"not a picture")
     unread = CliRunner().invoke(app, ["segment", str(photos / "one.jpg"), "cat", *own])

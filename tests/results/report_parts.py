@@ -9,17 +9,18 @@ import numpy as np
 from PIL import Image
 
 from results import SampleRecord
-from results.pages import Confusion, LabelShown, Picture, QueryShown, ReportDetails, SampleShown, StepShown
+from results.pages import Confusion, LabelShown, QueryShown, ReportDetails, SampleShown, StepShown
+from support.drawing import EncodedImage
 
 HOSTILE = (
     "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"' {{ 7 * 7 }} \u202e\x1b[31m"
 )
 
 
-def picture(shade: int, width: int = 60, height: int = 40) -> Picture:
+def picture(shade: int, width: int = 60, height: int = 40) -> EncodedImage:
     stream = io.BytesIO()
     Image.fromarray(np.full((height, width, 3), shade, np.uint8)).save(stream, "WEBP")
-    return Picture(stream.getvalue(), width, height)
+    return EncodedImage(stream.getvalue(), width, height)
 
 
 def step(number: int, queries: list[str], kept: list[str]) -> StepShown:

@@ -1,4 +1,4 @@
-"""Who may ask the demo's server for what: only what the page itself needs, and nothing from elsewhere."""
+"""Allow-list of the HTTP routes that the demo's page needs, plus security headers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Gradio has more routes: proxies, monitoring, an editor of the app's code, programming interfaces.
-_PAGE = re.compile(
+# Gradio serves more: proxies, monitoring, an editor of the app's code, programming interfaces.
+_ALLOWED = re.compile(
     r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)/?|/(assets|static|svelte)/.*"
     r"|/gradio_api/(theme\.css|startup-events|upload|upload_progress|queue/(join|data)|run/predict|heartbeat/\w+|cancel|reset|info)/?"
     r"|/gradio_api/file=(?![a-z+]+:).*",
@@ -19,7 +19,7 @@ _PAGE = re.compile(
 )
 
 _HEADERS = {
-    # What the browser may load: this server's files, and pictures within the page.
+    # The browser may load only this server's files, and pictures inside the page.
     b"content-security-policy": b"default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
     b"script-src 'self' 'unsafe-inline' 'unsafe-eval'; font-src 'self' data:; connect-src 'self'; worker-src 'self' "
     b"blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
@@ -29,33 +29,27 @@ _HEADERS = {
 
 
 class PageOnly:
-    """Answers 404 to all but the page's own routes, and tells the browser to ask no one else."""
+    """Answers 404 to all but the page's own routes, and adds the security headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        if not allowed(scope["path"]):
-            await PlainTextResponse("not found", status_code=404)(scope, receive, send)
-            return
+        """Handle one ASGI request."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *_HEADERS.items()]
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif _ALLOWED.fullmatch(scope["path"]):
+            await self._app(scope, receive, send_with_headers)
+        else:
+            await PlainTextResponse("not found", status_code=404)(scope, receive, send)
 
 
-def allowed(path: str) -> bool:
-    """Whether the page needs this route."""
-    return _PAGE.fullmatch(path) is not None
-
-
-def guards(hosts: Sequence[str]) -> list[Middleware]:
-    """What stands before the server. hosts: names it answers to, so that no foreign page can rebind its own to it."""
+def middleware(hosts: Sequence[str]) -> list[Middleware]:
+    """The server's middleware. hosts: accepted Host headers, which prevents DNS rebinding."""
     return [Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)), Middleware(PageOnly)]

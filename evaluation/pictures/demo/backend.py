@@ -1,0 +1,133 @@
+"""What the demo computes for a picture and phrases; knows nothing of web frameworks."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from markupsafe import escape
+from PIL import Image
+
+from car_core import CaR, CaRConfig, ConfigError, QueryError
+from car_core.engine.stage_cache import StageCache
+from car_core.models.names import MINIATURE
+from dataset_adapters.formats.images import read_image
+from evaluation.analysis.gallery import draw_segmentation
+from evaluation.pictures.explain import LONE_PHRASE
+from results.pages import segmentation_html
+from support.arrays import RGBArray
+from support.drawing import resize_image
+from support.errors import ImageError
+from support.text import counted, visible
+
+THRESHOLDS = ("theta", "eta", "lambda_")
+"""Fields that the page has sliders for."""
+
+# CaR's stages in their order, as the status line names them.
+_STAGES = {
+    "trunk": "image features of f",
+    "proposals": "mask proposals of f",
+    "classifier": "scores of g",
+    "refine": "mask refinement (CRF)",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a visitor may send.
+
+    file_bytes: of an upload. pixels: of a picture, checked before it is decoded. side: longer side in pixels to which
+    larger pictures are shrunk. phrases: how many. characters: per phrase.
+    """
+
+    file_bytes: int = 10 * 2**20
+    pixels: int = 25_000_000
+    side: int = 1024
+    phrases: int = 12
+    characters: int = 200
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """html: the result, or empty. status: what was done or what is wrong, in one line. Both are escaped."""
+
+    html: str
+    status: str
+
+
+class Demo:
+    """Serves one request at a time with one CaR, whose stage cache spares what has not changed since the last one."""
+
+    def __init__(self, car: CaR, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.config = car.config
+        self.has_miniature = any(record.name == MINIATURE for record in car.weights)
+        self._cache = StageCache()
+        self._car = car.with_config(car.config)
+        self._car.cache = self._cache
+        self._one_at_a_time = threading.Lock()
+
+    def segment(self, image_path: str | Path | None, phrases: str, thresholds: Mapping[str, float]) -> DemoResult:
+        """Segment an image file. phrases: see `split_phrases`. thresholds: values of `THRESHOLDS` by name.
+
+        Unusable input is reported in the result's status.
+        """
+        if not image_path:
+            return DemoResult("", "Please upload a picture or pick an example.")
+        try:
+            queries = split_phrases(phrases, self.limits)
+            config = CaRConfig(**{**self.config.model_dump(), **{name: thresholds[name] for name in THRESHOLDS}})
+            start = time.perf_counter()
+            with self._one_at_a_time:
+                before = self._cache.computed.copy()
+                image = read_picture(image_path, self.limits)
+                segmentation = self._car.with_config(config).segment(image, queries, trace=True)
+                computed = self._cache.computed - before
+        except (ImageError, QueryError, ConfigError) as error:
+            # Without the path of the upload, which is nobody's business.
+            reason = error.reason if isinstance(error, ImageError) else str(error)
+            return DemoResult("", str(escape(visible(reason, limit=300))))
+        seconds = time.perf_counter() - start
+        sentences = [f"Kept {len(segmentation.kept)} of {counted(len(queries), 'phrase')} in {seconds:.1f} s."]
+        if len(queries) == 1:
+            sentences.append(f"<b>Note:</b> {LONE_PHRASE}.")
+        ran = [f"{words} ({computed[stage]}&times;)" for stage, words in _STAGES.items() if stage in computed]
+        reused = [words for stage, words in _STAGES.items() if stage not in computed]
+        for title, stages in (("Computed", ran), ("Reused", reused)):
+            if stages:
+                sentences.append(f"<b>{title}:</b> {', '.join(stages)}.")
+        return DemoResult(segmentation_html(draw_segmentation(segmentation)), " ".join(sentences))
+
+
+def split_phrases(text: str, limits: Limits) -> list[str]:
+    """Phrases one per line; on a single line, separated by commas. Raises QueryError for none, too many or too long."""
+    separator = r"\n" if "\n" in text.strip() else ","
+    phrases = list(dict.fromkeys(" ".join(part.split()) for part in re.split(separator, text) if part.strip()))
+    if not phrases:
+        raise QueryError("Please enter at least one phrase.")
+    if len(phrases) > limits.phrases:
+        raise QueryError(f"Please enter at most {limits.phrases} phrases, not {len(phrases)}.")
+    longest = max(map(len, phrases))
+    if longest > limits.characters:
+        raise QueryError(f"Please keep each phrase to {limits.characters} characters; the longest has {longest}.")
+    return phrases
+
+
+def read_picture(path: str | Path, limits: Limits) -> RGBArray:
+    """Decode an image file to uint8 [H, W, 3], shrunk to the limits. Raises ImageError, also for too many pixels."""
+    try:
+        with Image.open(path) as opened:
+            width, height = opened.size
+    except Exception as error:  # a damaged file makes decoders raise errors of almost any type
+        raise ImageError("This file is not a picture, or it is damaged.", str(path)) from error
+    if width * height > limits.pixels:
+        raise ImageError(f"This picture is too large: {width} x {height}, at most {limits.pixels:,} pixels.", str(path))
+    image = read_image(path, apply_exif=True)
+    scale = min(1.0, limits.side / max(image.shape[:2]))
+    size = max(1, round(scale * image.shape[0])), max(1, round(scale * image.shape[1]))
+    return np.ascontiguousarray(resize_image(image, size))
