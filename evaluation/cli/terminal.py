@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from results.tables.render import Table
 
 TERMINAL_WIDTH = min(100, shutil.get_terminal_size((100, 24)).columns)
-"""Columns that output for people takes at most."""
+"""Most columns that output for people takes."""
 
 _TABLE_WIDTH = min(120, shutil.get_terminal_size((100, 24)).columns)  # more than prose: several runs need it
 
 
 def show_tables(tables: Iterable[Table]) -> None:
-    """Print tables with their notes; an empty one is left out."""
+    """Print tables with their notes; empty ones are skipped."""
     from results.tables.render import to_markdown
 
     for table in tables:
@@ -34,7 +34,7 @@ def show_tables(tables: Iterable[Table]) -> None:
 
 
 def show_run(path: Path, header: RunHeader | None = None) -> None:
-    """Print the tables of a run or a suite: as they stand in table.md, or drawn for a terminal.
+    """Print the tables of a run or a suite: as in table.md, or drawn for a terminal.
 
     header: of a run; None for the one in run.json.
     """

@@ -347,7 +347,7 @@ def test_peers_that_are_not_there_are_told(tiny_run: Any) -> None:
     path.write_text(json.dumps(header))
     alone = car(["table", str(tiny_run.out), "--peers"])
     assert (alone.exit_code, "Beside newer methods" in alone.stdout) == (0, False)
-    assert "no published figures to stand beside these runs (voc21)" in alone.stderr
+    assert "no published figures to show next to these runs (voc21)" in alone.stderr
 
 
 def test_check_takes_a_single_run(tiny_run: Any, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.engines.signals import Interrupted, stop_request
 from evaluation.suites import runner as suite_module
 from evaluation.suites.definitions import Suite, SuiteRun
-from evaluation.suites.index_writer import News
+from evaluation.suites.index_writer import RunEvent
 from results import RunDirectory, StoreError
 
 # One step over few texts: these runs are about what surrounds the method.
@@ -620,7 +620,7 @@ def test_a_suite_whose_index_cannot_be_written_ends_after_the_samples_at_hand(
     monkeypatch.setattr(suite_module, "_run_group", telling)
     taken = []
 
-    def take(news: News) -> None:
+    def take(news: RunEvent) -> None:
         taken.append(news)
         raise OSError(errno.ENOSPC, f"no space, {len(taken)}")
 
@@ -628,7 +628,7 @@ def test_a_suite_whose_index_cannot_be_written_ends_after_the_samples_at_hand(
     with pytest.raises(OSError, match="no space, 1"):
         suite_module._run_in_processes([[task]], 1, take)
     assert (tmp_path / "ended").exists()
-    assert taken == [News("mini-voc", tmp_path / "run")]
+    assert taken == [RunEvent("mini-voc", tmp_path / "run")]
 
 
 def test_a_process_of_a_pool_stops_at_once_only_when_its_parent_says_so_twice(monkeypatch: pytest.MonkeyPatch) -> None:
