@@ -30,7 +30,7 @@ def eval_command(
     from evaluation.request.user_data import resolve_data
 
     data = resolve_data(given["benchmark"], given["data_root"], given["places"])
-    options = RunOptions(**given | vars(data))
+    options = RunOptions(**given | data)
     run_all = options.method == ALL
     # What depends on a method's settings is resolved for each of them, after torch has been imported.
     resolved = resolve(replace(options, method=CAR, settings={}) if run_all else options)

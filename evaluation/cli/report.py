@@ -35,7 +35,7 @@ def report_command(
     your own data.
     """
     from car_core.models.device_names import check_device_name
-    from evaluation.request.user_data import resolve_places
+    from evaluation.request.user_data import resolve_data
     from results import RunDirectory, StoreError, is_suite, run_paths
 
     if is_suite(run):
@@ -45,10 +45,12 @@ def report_command(
     check_device_name(given["device"])
     from evaluation.analysis.report import GalleryOptions, benchmark_of, is_embedded_run, report  # torch: seconds
 
-    places = resolve_places(benchmark_of(run), given["data_root"], given["places"])
+    is_named = given["data_root"] is not None or any(given["places"].values())
+    if is_named:
+        given |= {"places": resolve_data(benchmark_of(run), given["data_root"], given["places"])["places"]}
     gallery = None
-    if samples and (given["data_root"] or places or is_embedded_run(run)):
-        gallery = GalleryOptions(**given | {"places": places}, count=samples)
+    if samples and (is_named or is_embedded_run(run)):
+        gallery = GalleryOptions(**given, count=samples)
     elif samples:
         tell("notice: no samples are shown, as the data of the run was not named; the page says by which options")
     path = report(run, gallery, out=out)

@@ -16,9 +16,7 @@ from evaluation.request.options import CarOptions
 from support.console import tell
 
 if TYPE_CHECKING:
-    from car_core.segmentation import Segmentation
     from evaluation.pictures.image_files import Found
-    from evaluation.tasks.coco_json import CocoDocument
 
 
 @takes(CarOptions)
@@ -52,6 +50,8 @@ def segment_command(
     from evaluation.pictures.image_files import Pictures, check_document, find_images, unreadable
     from evaluation.request.resolve import resolve_car
     from evaluation.tasks.coco_json import CocoDocument
+    from support.files import write_atomically
+    from support.strict_json import dumps
 
     images, pictures = find_images(image), Pictures(out, steps)
     pictures.check(images)
@@ -70,52 +70,39 @@ def segment_command(
     try:
         hidden = not several or not sys.stderr.isatty()
         for found in tqdm(results, total=len(images), unit="image", disable=hidden, dynamic_ncols=True):
-            n_failed += found.error is not None
-            _show(found, explain=explain, quiet=json == "-")
-            if found.segmentation is not None:
-                for path in pictures.write(found.segmentation, found.path, several=several):
-                    tell(f"written: {path}")
-                document.add(found.path, found.segmentation)
+            if found.segmentation is None:
+                n_failed += 1
+                tell(f"error: {found.error}")
+                continue
+            if json != "-":
+                _show(found, explain=explain)
+            for path in pictures.write(found.segmentation, found.path, several=several):
+                tell(f"written: {path}")
+            document.add(found.path, found.segmentation)
     finally:  # also what was found before an interrupt
-        if json:
-            _write_json(json, document)
+        text = dumps(document.as_dict()) + "\n"
+        if json == "-":
+            typer.echo(text, nl=False)
+        elif json:
+            Path(json).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(Path(json), text)
+            tell(f"written: {json}")
     if len(queries) == 1 and n_failed < len(images):
         tell(f"notice: {LONE_PHRASE}")
     if n_failed:
         raise typer.Exit(SAMPLES_FAILED)
 
 
-def _show(found: Found, *, explain: bool, quiet: bool) -> None:
-    """Print what was found, or on standard error why the image could not be read."""
-    from evaluation.pictures.explain import summary_line
-
-    if found.segmentation is None:
-        tell(f"error: {found.error}")
-    elif explain and not quiet:
-        _explain(found.path, found.segmentation)
-    elif not quiet:
-        typer.echo(summary_line(found.path, found.segmentation))
-
-
-def _explain(path: Path, found: Segmentation) -> None:
+def _show(found: Found, *, explain: bool) -> None:
+    """Print what was found in an image."""
     from rich.console import Console
 
-    from evaluation.pictures.explain import explained, explained_text
+    from evaluation.pictures.explain import explained, explained_text, summary_line
 
-    if sys.stdout.isatty():
-        Console(width=TERMINAL_WIDTH, highlight=False).print(explained(path, found))
+    assert found.segmentation is not None
+    if not explain:
+        typer.echo(summary_line(found.path, found.segmentation))
+    elif sys.stdout.isatty():
+        Console(width=TERMINAL_WIDTH, highlight=False).print(explained(found.path, found.segmentation))
     else:
-        typer.echo(explained_text(path, found), nl=False)
-
-
-def _write_json(place: str, document: CocoDocument) -> None:
-    from support.files import write_atomically
-    from support.strict_json import dumps
-
-    text = dumps(document.as_dict()) + "\n"
-    if place == "-":
-        typer.echo(text, nl=False)
-    else:
-        Path(place).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(Path(place), text)
-        tell(f"written: {place}")
+        typer.echo(explained_text(found.path, found.segmentation), nl=False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from evaluation.request.benchmark import BenchmarkError
 
@@ -19,17 +19,8 @@ _OPTIONS = {
 _REQUIRED = {FOLDERS: ("images", "masks", "classes"), HUGGING_FACE: ("hf", "classes")}
 
 
-@dataclass(frozen=True)
-class DataRequest:
-    """What to evaluate on: a benchmark, its data root if named, and where user-supplied data are."""
-
-    benchmark: str
-    data_root: Path | None
-    places: Mapping[str, str]
-
-
-def resolve_data(benchmark: str | None, data_root: Path | None, places: Mapping[str, str]) -> DataRequest:
-    """What a command asks to evaluate on: a benchmark with its data root, or user-supplied data.
+def resolve_data(benchmark: str | None, data_root: Path | None, places: Mapping[str, str]) -> dict[str, Any]:
+    """The fields benchmark, data_root and places of `RunOptions` for a command on a benchmark or user-supplied data.
 
     places: the options of user-supplied data that were given. Raises BenchmarkError, naming the option, where one is
     missing or the options are of different kinds.
@@ -39,7 +30,7 @@ def resolve_data(benchmark: str | None, data_root: Path | None, places: Mapping[
             raise BenchmarkError(
                 "benchmark: expected a name, or --images, --masks and --classes, or --hf; found nothing"
             )
-        return DataRequest(benchmark, data_root, {})
+        return {"benchmark": benchmark, "data_root": data_root, "places": {}}
     kind = benchmark or (HUGGING_FACE if "hf" in places else FOLDERS)
     if kind not in _OPTIONS:
         raise BenchmarkError(f"{_flag(next(iter(places)))}: expected no data of your own with the benchmark {kind}")
@@ -53,17 +44,7 @@ def resolve_data(benchmark: str | None, data_root: Path | None, places: Mapping[
         if not places.get(name):
             needed = " and ".join(map(_flag, _REQUIRED[kind]))
             raise BenchmarkError(f"{_flag(name)}: expected {needed} together, found no {_flag(name)}")
-    return DataRequest(kind, Path(), places)
-
-
-def resolve_places(benchmark: str, data_root: Path | None, places: Mapping[str, str]) -> Mapping[str, str]:
-    """Where the user-supplied data of a run of this benchmark are, if they were named; else empty.
-
-    Raises BenchmarkError as `resolve_data`, and for places of a run on a data set that has a data root.
-    """
-    if data_root is None and not any(places.values()):
-        return {}
-    return resolve_data(benchmark, data_root, places).places
+    return {"benchmark": kind, "data_root": Path(), "places": places}
 
 
 def _flag(name: str) -> str:
