@@ -55,13 +55,17 @@ def resolve_inputs(
                 f"--data-root: expected the folder of {benchmark.adapter}, found none given, nothing of it in "
                 f"{DEFAULT_DATA}/ and nothing of it in the embedded miniature"
             )
-    by_role = weights if isinstance(weights, Mapping) else dict.fromkeys(ROLES, weights)
-    named = {role: by_role.get(role) for role in roles}
+    named = {role: weights_by_role(weights).get(role) for role in roles}
     chosen = {role: name or MINIATURE for role, name in named.items()}
     about_weights = [] if benchmark.embedded else weights_notices(named)
     foreign = benchmark.embedded or MINIATURE in chosen.values() or is_embedded(root)
     notices = (*about_weights, *data_notices)
     return Inputs(root, chosen, notices, NOT_COMPARABLE if foreign else None)
+
+
+def weights_by_role(weights: str | Mapping[str, str | None] | None) -> Mapping[str, str | None]:
+    """Weights of both models, or by role, as a mapping by role; None where not named."""
+    return weights if isinstance(weights, Mapping) else dict.fromkeys(ROLES, weights)
 
 
 def weights_notices(named: Mapping[str, str | None], consequence: str = _CONSEQUENCE) -> list[str]:

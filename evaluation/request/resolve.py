@@ -14,7 +14,7 @@ from car_core.models.weights_names import MINIATURE, random_seed, weights_file
 from dataset_adapters import DatasetError
 from dataset_adapters.base.sample import Adapter, SourceAbsentError, SourcedAdapter, configured, find_sources
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, refuse_fields
-from evaluation.request.inputs import Inputs, resolve_inputs, weights_notices, with_own_models
+from evaluation.request.inputs import Inputs, resolve_inputs, weights_by_role, weights_notices, with_own_models
 from evaluation.request.methods import find_method
 from evaluation.request.options import DEFAULT_RUNS, AtLeast, CarOptions, RunOptions, marks
 from evaluation.request.protocol import Protocol, resolve_protocol
@@ -72,8 +72,8 @@ def resolve_car(options: CarOptions) -> ResolvedCar:
     """Settle the model for user-supplied images. Raises BenchmarkError, ConfigError and ModelError."""
     check_ranges(options)
     refuse_fields(options.settings, {"profile": "the option --profile", "mode": "the option --mode"})
-    assert isinstance(options.weights, Mapping)
-    weights = {role: name or MINIATURE for role, name in options.weights.items()}
+    named = weights_by_role(options.weights)
+    weights = {role: name or MINIATURE for role, name in named.items()}
     profile = options.profile or ("paper" if set(weights.values()) == {MINIATURE} else "released")
     config = CaRConfig(**{"profile": profile, "mode": options.mode, **options.settings})
     check_weights(weights)
@@ -81,7 +81,7 @@ def resolve_car(options: CarOptions) -> ResolvedCar:
     set_by: dict[str, Source] = {
         name: "user" if name in options.settings else "default" for name in CaRConfig.model_fields
     }
-    notices = weights_notices(options.weights, "it knows emoji, not photos; for those, pass --weights openai")
+    notices = weights_notices(named, "it knows emoji, not photos; for those, pass --weights openai")
     return ResolvedCar(with_own_models(config, set_by, weights)[0], weights, options.device, notices)
 
 

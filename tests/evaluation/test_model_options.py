@@ -19,7 +19,7 @@ from evaluation.request.options import (
     marks,
     sets_figures,
 )
-from evaluation.request.resolve import check_ranges, resolve
+from evaluation.request.resolve import check_ranges, resolve, resolve_car
 
 
 def _size(
@@ -133,3 +133,19 @@ def test_what_figures_depend_on() -> None:
         ),
         *("names", "precision", "limit", "shard"),
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "profile", "notices"),
+    [
+        (CarOptions(), "paper", 1),
+        (CarOptions("random:1"), "released", 0),
+        (CarOptions(profile="released"), "released", 1),
+    ],
+    ids=["miniature", "named", "profile"],
+)
+def test_the_model_for_user_supplied_images(options: CarOptions, profile: str, notices: int) -> None:
+    found = resolve_car(options)
+    assert (found.config.profile, len(found.notices)) == (profile, notices)
+    assert found.weights.keys() == {"proposal", "classifier"}
+    assert (found.config.proposal_model == "miniature") == bool(notices)
