@@ -49,14 +49,10 @@ def _describe(preparation: Preparation, root: Path) -> list[str]:
         f"  download: {size}",
         f"  {'complete' if complete else 'not complete'} in {start}:",
         *(
-            f"    {count.pattern}: {found}{f' of {_either(count.expected)}' if count.expected else ''}"
+            f"    {count.pattern}: {found}" + (f" of {' or '.join(map(str, count.expected))}" if count.expected else "")
             for count, found in counts
         ),
     ]
-
-
-def _either(numbers: tuple[int, ...]) -> str:
-    return " or ".join(map(str, numbers))
 
 
 @data_app.command("prepare")

@@ -55,7 +55,7 @@ def one_line_errors() -> Iterator[None]:
         tell(f"error: {message}")
         raise typer.Exit(SETUP_ERROR if isinstance(error, UserError) else RUN_ERROR) from None
     except KeyboardInterrupt as interrupt:
-        tell("interrupted; what is finished is kept, the same command goes on from it")
+        tell("interrupted; finished work is kept, the same command resumes it")
         number = getattr(interrupt, "number", None)
         raise typer.Exit(128 + number if number else INTERRUPTED) from None
 

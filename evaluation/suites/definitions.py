@@ -19,7 +19,7 @@ from support.text import unknown_name
 class SuiteRun(BaseModel):
     """One run of a suite.
 
-    variant: what tells it from other runs of the benchmark. settings: configuration fields set for it alone.
+    variant: what distinguishes it from other runs of the benchmark. settings: configuration fields set only for it.
     pictures: samples shown on the suite's contact sheet. point: of a sweep, the settings that its table shows.
     paper: the paper's figure for them, percent.
     """
@@ -35,7 +35,7 @@ class SuiteRun(BaseModel):
 
     @property
     def name(self) -> str:
-        """The benchmark, and the variant where there is one."""
+        """The benchmark, and the variant if there is one."""
         return f"{self.benchmark}-{self.variant}" if self.variant else self.benchmark
 
 

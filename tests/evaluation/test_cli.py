@@ -124,7 +124,7 @@ def test_an_interrupt_says_how_to_go_on(tiny_run: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr("car_core.CaR.segment_batch", interrupt)
     result = car(tiny_run.arguments("--limit=1"))
     assert result.exit_code == 130
-    assert "the same command goes on" in result.stderr
+    assert "the same command resumes it" in result.stderr
 
 
 def test_help_does_not_wait_for_torch() -> None:

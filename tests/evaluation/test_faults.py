@@ -171,7 +171,7 @@ def test_a_signal_finishes_the_samples_at_hand_and_says_how_to_go_on(
     wait_until(lambda: "stopping after the samples at hand" in run.errors)
     gate.touch()
     assert run.wait() == status
-    assert "the same command goes on" in run.errors
+    assert "the same command resumes it" in run.errors
     assert "Traceback" not in run.errors
     assert lines(tiny_run.out) == 4  # the first batch and the one at hand
     header = RunDirectory(tiny_run.out).read_header()
@@ -189,7 +189,7 @@ def test_a_second_signal_stops_at_once(tiny_run: Any, program: Any, gate: Path) 
     run.send(signal.SIGTERM)
     assert run.wait() == 130
     assert lines(tiny_run.out) == 2
-    assert "the same command goes on" in run.errors
+    assert "the same command resumes it" in run.errors
 
 
 def test_a_run_in_a_thread_leaves_signals_alone(tiny_run: Any) -> None:
@@ -521,7 +521,7 @@ def test_a_signal_reaches_every_process_of_a_suite(
             os.kill(pid, number)
     assert run.wait() == status
     assert run.errors.count("stopping after the samples at hand") == 1
-    assert "the same command goes on" in run.errors
+    assert "the same command resumes it" in run.errors
     assert "Traceback" not in run.errors
     for folder in folders:
         header = RunDirectory(folder).read_header()
@@ -609,7 +609,7 @@ def test_a_signal_ends_what_goes_on_after_a_part_failed(
         run.process.join(2)
     assert run.wait() == 130
     assert (tmp_path / "all" / "ended").exists() == (signals == 1)
-    assert "the same command goes on" in run.errors
+    assert "the same command resumes it" in run.errors
     assert "Traceback" not in run.errors
     wait_until(lambda: not any(is_running(child) for child in children))
 
