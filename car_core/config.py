@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from car_core.errors import ConfigError
+from support.choices import Mode as Mode
+from support.choices import Precision as Precision
+from support.choices import Profile as Profile
 from support.text import did_you_mean
 
-Profile = Literal["released", "paper"]
-Mode = Literal["semantic", "referring"]
-Precision = Literal["float32", "bfloat16", "float16"]
 Prompt = Literal["blur", "gray", "mask", "circle", "rectangle", "contour"]
 
 # Background queries of the released code, all benchmarks.

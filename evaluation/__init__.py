@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evaluation.run.prepare import RunOptions
+    from evaluation.request.options import RunOptions
     from evaluation.run.runner import Run, evaluate
 
 __all__ = ["Run", "RunOptions", "evaluate"]
@@ -22,4 +22,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("evaluation.run.runner"), name)
+    module = "evaluation.request.options" if name == "RunOptions" else "evaluation.run.runner"
+    return getattr(import_module(module), name)

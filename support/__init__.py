@@ -1,1 +1,1 @@
-"""The ground floor: files, errors, texts, arrays and drawing, for all rooms. Imports none of them."""
+"""The ground floor: files, errors, texts, choices, arrays and drawing, for all rooms. Imports none of them."""

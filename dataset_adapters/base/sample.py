@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from support.arrays import BoolArray, Int32Array, RGBArray
+from support.choices import NameSet as NameSet
 from support.errors import UserError
 from support.text import unknown_name
 
-NameSet: TypeAlias = Literal["released", "dataset"]
 Row: TypeAlias = Mapping[str, str]
 """One sample in an index: "id" and the adapter's other columns. Files are paths relative to the root."""
 

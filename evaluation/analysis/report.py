@@ -17,10 +17,11 @@ from car_core.models.names import ROLES
 from dataset_adapters import DatasetError, LabelSpace
 from dataset_adapters.base.sample import NameSet, find_sources
 from evaluation.analysis.gallery import choose, draw_sample
-from evaluation.request.benchmark import CAR, BenchmarkError, benchmark_names, load_benchmark
+from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark
+from evaluation.request.options import CAR, RunOptions
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
 from evaluation.run.identity import identity_fields
-from evaluation.run.prepare import Prepared, RunOptions, prepare
+from evaluation.run.prepare import Prepared, prepare
 from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.tasks import semantic
 from results import RunDirectory, RunHeader, SampleRecord

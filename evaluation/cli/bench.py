@@ -2,102 +2,88 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-from evaluation.cli.exit_status import one_line_errors
-from evaluation.cli.options import DeviceOption, PrecisionName, PrecisionOption, ProfileName
+from evaluation.cli.model_options import takes
+from evaluation.request.options import RunOptions
+from support.choices import Profile
 from support.console import tell
 
 
-class SizeName(str, Enum):
-    """Models to measure."""
-
-    mini = "mini"
-    full = "full"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("bench")(bench_command)
-
-
+@takes(RunOptions, "device", "precision")
 def bench_command(
+    *,
     images: Annotated[
-        list[Path] | None, typer.Argument(metavar="[IMAGE]...", exists=True, dir_okay=False, help="[default: made]")
+        list[Path] | None,
+        typer.Argument(metavar="[IMAGE]...", exists=True, dir_okay=False, help="[default: synthetic images]"),
     ] = None,
     sizes: Annotated[
-        SizeName, typer.Option(help="mini: the embedded models. full: ViT-B/16 and ViT-L/14 with random weights.")
-    ] = SizeName.mini,
-    n_images: Annotated[int, typer.Option(min=1, help="Images of a run, at most those named.")] = 4,
-    queries: Annotated[int, typer.Option(min=1, max=20, help="Queries an image.")] = 20,
-    profile: Annotated[ProfileName, typer.Option(help="Source of the switches.")] = ProfileName.released,
-    repeats: Annotated[int, typer.Option(min=1, help="Runs of each measurement after a first that is left out.")] = 3,
+        Literal["mini", "full"],
+        typer.Option(help="mini: the embedded models. full: ViT-B/16 and ViT-L/14 with random weights."),
+    ] = "mini",
+    n_images: Annotated[int, typer.Option(min=1, help="Images per run, at most those named.")] = 4,
+    queries: Annotated[int, typer.Option(min=1, max=20, help="Queries per image.")] = 20,
+    profile: Annotated[Profile, typer.Option(help="Source of the switches' values.")] = "released",
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Runs of each measurement, after a first one that does not count.")
+    ] = 3,
     batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Repeatable. [default: 1 and 4]")] = None,
     threads: Annotated[list[int] | None, typer.Option(min=1, help="Repeatable. [default: 1 and 2]")] = None,
-    later_steps: Annotated[bool, typer.Option(help="Also measure the steps behind the first.")] = True,
+    later_steps: Annotated[bool, typer.Option(help="Also measure the steps after the first.")] = True,
     baseline: Annotated[
-        bool, typer.Option(help="Also run the released code's order of work, many times slower; float32 alone.")
+        bool, typer.Option(help="Also run the released code's order of work, many times slower; only float32.")
     ] = True,
     baseline_templates: Annotated[
         int | None, typer.Option(min=1, help="Templates of that comparison. [default: all]")
     ] = None,
-    device: DeviceOption = "cpu",
-    precision: PrecisionOption = PrecisionName.float32,
+    given: dict[str, Any],
     out: Annotated[Path, typer.Option(help="Folder of bench.json and bench.md.")] = Path("results/bench"),
     plot: Annotated[bool, typer.Option("--plot", help="Also bench.png; needs car-eval[plot].")] = False,
 ) -> None:
     """Measure stages, encoders against the machine's own matrix products, memory, and the released order of work.
 
-    Stages are those of one process, one after the other; the whole engine has decoding and refinement beside the model.
+    Stages are measured in one process, one after the other; a run decodes and refines in parallel with the model.
     """
-    with one_line_errors():
-        from car_core.models.names import check_device_name
-        from evaluation.request.checks import check_out
-
-        check_out(out)
-        check_device_name(device)
-        from evaluation.bench.measure import BenchRequest
-        from evaluation.bench.report import as_markdown, bench, save_figure
-        from support.files import write_atomically
-        from support.strict_json import dumps
-
-        if plot:
-            _require_matplotlib()
-        request = BenchRequest(
-            size=sizes.value,
-            device=device,
-            precision=precision.value,
-            images=images or (),
-            n_images=n_images,
-            n_queries=queries,
-            profile=profile.value,
-            repeats=repeats,
-            batch_sizes=batch_size or (1, 4),
-            threads=threads or (1, 2),
-            later_steps=later_steps,
-            baseline=baseline,
-            baseline_templates=baseline_templates,
-        )
-        document = bench(request)
-        table = as_markdown(document)
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / "bench.json", dumps(document.as_json()) + "\n")
-        write_atomically(out / "bench.md", table)
-        if plot:
-            save_figure(document, out / "bench.png")
-        typer.echo(table, nl=False)
-    tell(f"Written to {out}")
-
-
-def _require_matplotlib() -> None:
-    """Before hours of measuring, not after."""
-    from importlib.util import find_spec
-
+    from car_core.models.names import check_device_name
     from evaluation.request.benchmark import BenchmarkError
+    from evaluation.request.resolve import check_out
 
-    if find_spec("matplotlib") is None:
-        raise BenchmarkError("plot: expected matplotlib, found none; install car-eval[plot]")
+    check_out(out)
+    check_device_name(given["device"])
+    from evaluation.bench.measure import BenchRequest
+    from evaluation.bench.report import as_markdown, bench, save_figure
+    from support.files import write_atomically
+    from support.strict_json import dumps
+
+    if plot:
+        from importlib.util import find_spec
+
+        if find_spec("matplotlib") is None:  # before hours of measuring, not after
+            raise BenchmarkError("plot: expected matplotlib, found none; install car-eval[plot]")
+    request = BenchRequest(
+        size=sizes,
+        device=given["device"],
+        precision=given["precision"],
+        images=images or (),
+        n_images=n_images,
+        n_queries=queries,
+        profile=profile,
+        repeats=repeats,
+        batch_sizes=batch_size or (1, 4),
+        threads=threads or (1, 2),
+        later_steps=later_steps,
+        baseline=baseline,
+        baseline_templates=baseline_templates,
+    )
+    document = bench(request)
+    table = as_markdown(document)
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "bench.json", dumps(document.as_json()) + "\n")
+    write_atomically(out / "bench.md", table)
+    if plot:
+        save_figure(document, out / "bench.png")
+    typer.echo(table, nl=False)
+    tell(f"Written to {out}")

@@ -1,4 +1,4 @@
-"""``car compare``: two runs beside each other."""
+"""``car compare``: two runs next to each other."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ from evaluation.cli.terminal import show_tables
 from support.console import tell
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("compare")(compare_command)
-
-
+@one_line_errors()
 def compare_command(
-    a: Annotated[Path, typer.Argument(metavar="A", help="Run directory to compare with.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Run directory that is compared.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="Run directory of the baseline.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Run directory to compare with A.")],
     fail_below: Annotated[
         float | None,
         typer.Option(
-            metavar="POINTS", help="Exit with 4 if the headline figure of B minus A is below this, in percent points."
+            metavar="POINTS",
+            help="Exit with 4 if B's headline figure minus A's is below this, in percentage points.",
         ),
     ] = None,
     resamples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap interval.")] = 2000,
@@ -32,18 +29,17 @@ def compare_command(
 ) -> None:
     """Show what differs between two runs: metrics with an interval, classes, samples, switches.
 
-    Exit status: 0, 2 for runs that cannot be compared, 4 if B is worse than --fail-below allows.
+    Exit status: 0; 2 for runs that cannot be compared; 4 if B is worse than --fail-below allows.
     """
-    with one_line_errors():
-        from evaluation.analysis.compare import compare
-        from results.tables.two_runs import comparison_tables
-        from support.strict_json import dumps
+    from evaluation.analysis.compare import compare
+    from results.tables.two_runs import comparison_tables
+    from support.strict_json import dumps
 
-        comparison = compare(a, b, seed=seed, resamples=resamples)
-        if json:
-            typer.echo(dumps(comparison.as_dict(), indent=1))
-        else:
-            show_tables(comparison_tables(comparison))
+    comparison = compare(a, b, seed=seed, resamples=resamples)
+    if json:
+        typer.echo(dumps(comparison.as_dict(), indent=1))
+    else:
+        show_tables(comparison_tables(comparison))
     if fail_below is not None and comparison.is_below(fail_below):
         change = comparison.headline_change.difference
         found = "undefined" if change is None else f"{100 * change:+.2f}"

@@ -1,4 +1,4 @@
-"""``car data``: what each data set needs, getting it, and checking it."""
+"""``car data``: list, prepare and check data sets."""
 
 from __future__ import annotations
 
@@ -16,25 +16,20 @@ if TYPE_CHECKING:
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, prepare and check data sets.")
 
 _Name = Annotated[str, typer.Argument(help="Data set, or a benchmark that reads it.")]
-_Root = Annotated[Path, typer.Option(help="Data root: the folder that the official layout starts in.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.add_typer(data_app, name="data")
+_Root = Annotated[Path, typer.Option(help="Data root: the folder in which the official layout starts.")]
 
 
 @data_app.command("list")
+@one_line_errors()
 def list_command(
     name: Annotated[str | None, typer.Argument(help="One data set only, or a benchmark that reads it.")] = None,
     root: _Root = Path("data"),
 ) -> None:
-    """List data sets: benchmarks, license, sources, layout and what of it is below the data root."""
-    with one_line_errors():
-        from dataset_adapters.prepare import all_preparations, find_preparation
+    """List data sets: benchmarks, license, sources, layout, and how much of it is in the data root."""
+    from dataset_adapters.prepare import all_preparations, find_preparation
 
-        chosen = [find_preparation(name)] if name else all_preparations()
-        typer.echo("\n\n".join("\n".join(_describe(preparation, root)) for preparation in chosen))
+    chosen = [find_preparation(name)] if name else all_preparations()
+    typer.echo("\n\n".join("\n".join(_describe(preparation, root)) for preparation in chosen))
 
 
 def _describe(preparation: Preparation, root: Path) -> list[str]:
@@ -54,56 +49,52 @@ def _describe(preparation: Preparation, root: Path) -> list[str]:
         f"  download: {size}",
         f"  {'complete' if complete else 'not complete'} in {start}:",
         *(
-            f"    {count.pattern}: {found}{f' of {_either(count.expected)}' if count.expected else ''}"
+            f"    {count.pattern}: {found}" + (f" of {' or '.join(map(str, count.expected))}" if count.expected else "")
             for count, found in counts
         ),
     ]
 
 
-def _either(numbers: tuple[int, ...]) -> str:
-    return " or ".join(map(str, numbers))
-
-
 @data_app.command("prepare")
+@one_line_errors()
 def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
-    """Download, verify, unpack and convert a data set; what is there already is left alone.
+    """Download, verify, unpack and convert a data set; existing files are kept.
 
-    Broken transfers go on where they stopped. Archives stay in ROOT/downloads and may be deleted afterwards. Exit
-    status: 0, or 2 with the reason: a download that failed, or steps that have to be done by hand.
+    Broken transfers resume where they stopped. Archives stay in ROOT/downloads and may be deleted afterwards. Exit
+    status: 0, or 2 with the reason: a failed download, or steps that must be done by hand.
     """
-    with one_line_errors():
-        from dataset_adapters.prepare import find_preparation, prepare
+    from dataset_adapters.prepare import find_preparation, prepare
 
-        preparation = find_preparation(name)
-        tell(f"{preparation.name}: terms: {preparation.terms} ({preparation.page})")
-        start = prepare(preparation, root, tell)
-        say(f"{preparation.name}: ready in {start}")
+    preparation = find_preparation(name)
+    tell(f"{preparation.name}: terms: {preparation.terms} ({preparation.page})")
+    start = prepare(preparation, root, tell)
+    say(f"{preparation.name}: ready in {start}")
 
 
 @data_app.command("check")
+@one_line_errors()
 def check_command(
     name: _Name,
     root: _Root = Path("data"),
-    decode: Annotated[int, typer.Option(min=0, metavar="N", help="Samples to decode of each split.")] = 50,
+    decode: Annotated[int, typer.Option(min=0, metavar="N", help="Samples to decode per split.")] = 50,
     all_: Annotated[bool, typer.Option("--all", help="Decode every sample.")] = False,
     source: Annotated[
-        str | None, typer.Option(help="Where labels come from. [default: the first source that is there]")
+        str | None, typer.Option(help="Label source of a data set that has several. [default: the first one found]")
     ] = None,
     labels: Annotated[
-        bool, typer.Option("--labels", help="Show samples, pixels and mean area of each label, a line each.")
+        bool, typer.Option("--labels", help="Show samples, pixels and mean area of each label, one per line.")
     ] = False,
 ) -> None:
-    """Count files and samples, name every missing or broken file, and show sizes and labels of decoded samples.
+    """Count files and samples, list every missing or broken file, and show sizes and labels of decoded samples.
 
-    Exit status: 0 if all is as it should be, 5 if not, 2 for a data set or folder that is not there.
+    Exit status: 0 if there are no faults; 5 if there are; 2 for an unknown data set or a missing folder.
     """
-    with one_line_errors():
-        from dataset_adapters.prepare import check, find_preparation
-        from support.text import counted
+    from dataset_adapters.prepare import check, find_preparation
+    from support.text import counted
 
-        preparation = find_preparation(name)
-        n_decoded = None if all_ else decode
-        n_faults = check(preparation, root, say, n_decoded=n_decoded, each_label=labels, source=source)
+    preparation = find_preparation(name)
+    n_decoded = None if all_ else decode
+    n_faults = check(preparation, root, say, n_decoded=n_decoded, each_label=labels, source=source)
     typer.echo(f"{preparation.name}: {counted(n_faults, 'fault') if n_faults else 'no faults'}")
     if n_faults:
         raise typer.Exit(DATA_FAULTS)

@@ -1,11 +1,11 @@
-"""What ``car`` exits with, and how errors that a user can mend become one line."""
+"""Exit statuses of ``car``, and how user errors become one line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,9 +22,11 @@ SAMPLES_FAILED = 3
 FIGURES_CHANGED = 4
 DATA_FAULTS = 5
 INTERRUPTED = 130
-"""128 and the number of the signal, as a shell has it: 130 after Ctrl-C, 143 after SIGTERM."""
+"""128 plus the number of the signal, as in a shell: 130 after Ctrl-C, 143 after SIGTERM."""
 
-# By name: importing torch takes seconds, and what raises one has imported it. torch 2.4 has the second.
+AllowFailures = Annotated[bool, typer.Option(help="Exit with 0 even if samples failed.")]
+
+# By name, because importing torch takes seconds. torch 2.4 has the second.
 OUT_OF_MEMORY = frozenset({"torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"})
 
 # Set by `car --debug`.
@@ -33,9 +35,9 @@ SHOW_TRACEBACKS = ContextVar("SHOW_TRACEBACKS", default=False)
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what a user can mend into one line on standard error and an exit status.
+    """Turn user errors into one line on standard error and an exit status; a decorator, too.
 
-    ``car --debug`` lets the error through with its traceback.
+    With ``car --debug`` the error keeps its traceback.
     """
     try:
         yield
@@ -46,20 +48,20 @@ def one_line_errors() -> Iterator[None]:
             raise
         message = " ".join(str(error).split())
         if out_of_memory:
-            message = message.partition(". ")[0]  # what follows is advice for programmers
+            message = message.partition(". ")[0]  # the rest is advice for programmers
             message += (
                 ": free the device of other programs, or choose another --device, smaller models or smaller batches"
             )
         tell(f"error: {message}")
         raise typer.Exit(SETUP_ERROR if isinstance(error, UserError) else RUN_ERROR) from None
     except KeyboardInterrupt as interrupt:
-        tell("interrupted; what is finished is kept, the same command goes on from it")
+        tell("interrupted; finished work is kept, the same command resumes it")
         number = getattr(interrupt, "number", None)
         raise typer.Exit(128 + number if number else INTERRUPTED) from None
 
 
 def exit_if_failed(runs: Iterable[Run], *, allow: bool) -> None:
-    """Say how many samples of the runs failed and exit with SAMPLES_FAILED, or 0 with `allow`; nothing if none did."""
+    """If samples of the runs failed, report how many and exit with SAMPLES_FAILED, or 0 with `allow`."""
     counts = [run.header.counts for run in runs]
     failed, total = (sum(getattr(count, name) for count in counts) for name in ("n_failed", "n_total"))
     if failed:

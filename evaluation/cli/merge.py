@@ -1,4 +1,4 @@
-"""``car merge``: shards of one run, joined."""
+"""``car merge``: join the shards of a run."""
 
 from __future__ import annotations
 
@@ -12,19 +12,14 @@ from evaluation.cli.terminal import show_run
 from support.console import tell
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("merge")(merge_command)
-
-
+@one_line_errors()
 def merge_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories of all shards of a run.")],
-    out: Annotated[Path, typer.Option(help="Run directory of the whole.")],
+    out: Annotated[Path, typer.Option(help="Run directory of the joined run.")],
 ) -> None:
-    """Join the shards that `car eval --shard I/N` made, to the figures of one run, bit for bit."""
-    with one_line_errors():
-        from evaluation.run.merge import merge
+    """Join the shards made by `car eval --shard I/N`; the figures are those of one run, bit for bit."""
+    from evaluation.run.merge import merge
 
-        merge(runs, out)
-        show_run(out)
+    merge(runs, out)
+    show_run(out)
     tell(f"Run directory: {out}")

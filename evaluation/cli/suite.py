@@ -2,80 +2,50 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from evaluation.cli.exit_status import exit_if_failed, one_line_errors
-from evaluation.cli.options import (
-    AllowFailuresOption,
-    BatchSizeOption,
-    DeviceOption,
-    FreshOption,
-    JobsOption,
-    PrecisionName,
-    PrecisionOption,
-    RefineWorkersOption,
-    WorkersOption,
-    weights_by_role,
-)
+from evaluation.cli.exit_status import AllowFailures, exit_if_failed
+from evaluation.cli.model_options import takes
 from evaluation.cli.terminal import show_run
+from evaluation.request.options import RunOptions
 from support.console import tell
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("suite")(suite_command)
+Jobs = Annotated[int, typer.Option(min=1, help="Processes that share the runs and the cores.")]
+SUITE_OUT = "Folder of the {kind} and its runs. [default: results/runs/suite-NAME, with the runs next to it]"
 
 
+@takes(
+    RunOptions,
+    *("weights", "limit", "device", "precision", "out", "batch_size", "workers", "refine_workers", "fresh"),
+    weights=typer.Option(help="CLIP weights, as for eval. [default: miniature]"),
+    limit=typer.Option(help="Evaluate only the first N samples of each benchmark."),
+    out=typer.Option(help=SUITE_OUT.format(kind="suite")),
+    workers=0,
+)
 def suite_command(
+    *,
     name: Annotated[str, typer.Argument(help="Suite, e.g. mini: all benchmarks of the embedded miniature.")] = "mini",
-    weights: Annotated[str | None, typer.Option(help="CLIP weights, as for eval. [default: miniature]")] = None,
-    limit: Annotated[int | None, typer.Option(help="Evaluate the first N samples of each benchmark only.")] = None,
-    device: DeviceOption = "cpu",
-    precision: PrecisionOption = PrecisionName.float32,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the suite and its runs. [default: results/runs/suite-NAME, runs beside it]"),
-    ] = None,
-    batch_size: BatchSizeOption = 4,
-    jobs: JobsOption = 1,
-    workers: WorkersOption = 0,
-    refine_workers: RefineWorkersOption = None,
-    fresh: FreshOption = False,
-    allow_failures: AllowFailuresOption = False,
+    given: dict[str, Any],
+    jobs: Jobs = 1,
+    allow_failures: AllowFailures = False,
 ) -> None:
-    """Run a suite of benchmarks and print one table; images with masks go to its contact sheet.
+    """Run a suite of benchmarks and print one table; selected samples are drawn on a contact sheet.
 
-    Exit status as for eval. The same command goes on with what is finished.
+    Exit status as for eval. The same command resumes an unfinished suite.
     """
-    with one_line_errors():
-        from car_core.models.names import check_device_name
-        from evaluation.request.checks import check_limit, check_weights
-        from evaluation.suites.definitions import load_suite
+    from evaluation.request.resolve import resolve
+    from evaluation.suites.definitions import load_suite
 
-        suite = load_suite(name)
-        check_limit(limit)
-        check_weights(weights_by_role(weights, None, None))
-        check_device_name(device)
-        from evaluation.suites.runner import CONTACT_SHEET, run_suite  # torch: seconds
+    suite = load_suite(name)
+    for options in suite.options(jobs=jobs, **given):
+        resolve(options)
+    from evaluation.suites.runner import CONTACT_SHEET, run_suite  # torch: seconds
 
-        finished = run_suite(
-            suite,
-            out=out,
-            jobs=jobs,
-            weights=weights,
-            limit=limit,
-            device=device,
-            precision=precision.value,
-            batch_size=batch_size,
-            workers=workers,
-            refine_workers=refine_workers,
-            fresh=fresh,
-        )
-        show_run(finished.path)
+    finished = run_suite(suite, jobs=jobs, **given)
+    show_run(finished.path)
     tell(f"Suite directory: {finished.path}")
     if (finished.path / CONTACT_SHEET).exists():
         tell(f"Contact sheet: {finished.path / CONTACT_SHEET}")
-    exit_if_failed(finished.runs.values(), allow=allow_failures)
+    exit_if_failed(finished.all_runs, allow=allow_failures)

@@ -1,11 +1,10 @@
-"""``car table``: tables of finished runs, every figure computed anew."""
+"""``car table``: tables of finished runs, all figures recomputed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,63 +17,57 @@ if TYPE_CHECKING:
     from results.tables.render import Table
 
 
-class FormatName(str, Enum):
-    """Languages that tables are printed in."""
-
-    md = "md"
-    csv = "csv"
-    latex = "latex"
+Language = Literal["md", "csv", "latex"]
+_SUFFIXES: Mapping[Language, str] = {"md": ".md", "csv": ".csv", "latex": ".tex"}
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("table")(table_command)
-
-
+@one_line_errors()
 def table_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs or suites.")],
     format_: Annotated[
-        FormatName | None, typer.Option("--format", help="Print the tables over all runs alone, in this language.")
+        Language | None, typer.Option("--format", help="Print only the tables over all runs, in this language.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the tables over all runs there, in every language.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the tables over all runs there, in every language."),
     ] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Also show newer methods' published figures for the same columns.")
     ] = False,
 ) -> None:
-    """Print the tables of runs again, every figure computed anew; of several, then the tables over all of them.
+    """Print the tables of runs, recomputed; for several runs, also the tables over all of them.
 
     These are the paper's tables with a row for runs of the same method, weights and settings and the differences from
-    CaR's, and a table with a row a run. Figures come from samples.jsonl alone; a finished run whose run.json disagrees
-    with it in any bit is refused.
+    CaR's, and a table with one row per run. Figures are computed only from samples.jsonl; a finished run whose run.json
+    disagrees with them in any bit is refused.
     """
-    with one_line_errors():
-        headers = [header for run in runs for header in _recomputed(run, shown=format_ is None)]
-        if format_ or out or peers or len(runs) > 1:
-            _over_all(headers, format_, out, peers=peers)
-
-
-def _over_all(headers: Sequence[RunHeader], format_: FormatName | None, out: Path | None, *, peers: bool) -> None:
-    """Print the tables over all runs, and write them where a folder is given."""
+    headers = [header for run in runs for header in _recomputed(run, shown=format_ is None)]
+    if not (format_ or out or peers or len(runs) > 1):
+        return
     from evaluation.analysis.summary import tables_over_runs
     from results.tables.methods import peer_tables
+    from results.tables.render import to_csv, to_latex, to_markdown
+    from support.files import write_atomically
 
-    beside = peer_tables(headers) if peers else {}
-    tables = tables_over_runs(headers) | beside
-    if peers and not beside:
+    renderers: dict[Language, Callable[[Table], str]] = {"md": to_markdown, "csv": to_csv, "latex": to_latex}
+    published = peer_tables(headers) if peers else {}
+    tables = tables_over_runs(headers) | published
+    if peers and not published:
         names = ", ".join(dict.fromkeys(header.benchmark.name for header in headers))
-        tell(f"notice: --peers: no published figures to stand beside these runs ({names})")
+        tell(f"notice: --peers: no published figures to show next to these runs ({names})")
     if out:
-        _write(tables, out)
+        out.mkdir(parents=True, exist_ok=True)
+        for name, table in tables.items():
+            for language, render in renderers.items():
+                write_atomically(out / f"{name}{_SUFFIXES[language]}", render(table))
     if format_:
-        typer.echo("\n".join(_languages()[format_](table) for table in tables.values()), nl=False)
+        typer.echo("\n".join(renderers[format_](table) for table in tables.values()), nl=False)
     else:
         show_tables(tables.values())
 
 
 def _recomputed(run: Path, *, shown: bool) -> list[RunHeader]:
-    """The headers of a run, or of a suite's, with their tables written anew, and printed if `shown`."""
+    """The headers of a run, or of a suite's, with their tables rewritten, and printed if `shown`."""
     from evaluation.run.recompute import recompute
     from results import is_suite, missing_runs, run_paths, write_suite_tables
     from results.tables.run import write_tables
@@ -90,21 +83,3 @@ def _recomputed(run: Path, *, shown: bool) -> list[RunHeader]:
         show_run(run, None if is_suite(run) else headers[0])
         typer.echo()
     return headers
-
-
-def _languages() -> Mapping[FormatName, Callable[[Table], str]]:
-    from results.tables.render import to_csv, to_latex, to_markdown
-
-    return {FormatName.md: to_markdown, FormatName.csv: to_csv, FormatName.latex: to_latex}
-
-
-def _write(tables: Mapping[str, Table], folder: Path) -> None:
-    from support.files import write_atomically
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        for language, render in _languages().items():
-            write_atomically(folder / f"{name}{_ENDINGS[language]}", render(table))
-
-
-_ENDINGS = {FormatName.md: ".md", FormatName.csv: ".csv", FormatName.latex: ".tex"}

@@ -24,55 +24,18 @@ from dataset_adapters import Dataset, Sample
 from evaluation.engines.decoding import decoded
 from evaluation.engines.local import run_local
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
+from evaluation.request.cluster import Cluster, ClusterError, import_ray
 from evaluation.run.resume import QueryCarrier
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Segmenter, smaller_passes
 from results import SampleRecord, differences
 from results.run_directory.sample_files import write_sample_file
 from support.console import tell
-from support.errors import UserError
 
 MAX_LOSSES = 3
 """Actors that may be lost at work on one sample alone before it is a failed one."""
 _POLL_SECONDS = 1.0  # between two looks at the nodes, and at whether to stop
 _OBJECT_STORE_BYTES = 100 * 2**20  # of a Ray of our own: records are small
-
-
-class ClusterError(UserError, ValueError):
-    """No Ray, no cluster, or a node that would give other figures. One line: what was expected, what was found."""
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where actors run and what each takes.
-
-    address: of a running cluster, "auto" for the one of this machine; None: $RAY_ADDRESS, else a Ray of our own on
-    this machine. actors: how many, pending ones asking an autoscaler for nodes; None: as many as the nodes have room
-    for at the time. cpus, gpus: of each; a fraction lets actors share a GPU.
-    """
-
-    address: str | None = None
-    actors: int | None = None
-    cpus: float = 1.0
-    gpus: float = 0.0
-
-    def check(self, device: str) -> None:
-        """Raise ClusterError where Ray is absent or the options contradict the device."""
-        _import_ray()
-        if self.actors is not None and self.actors < 1:
-            raise ClusterError(f"actors: expected at least 1, found {self.actors}")
-        if device not in ("cpu", "cuda"):
-            raise ClusterError(f"device: expected cpu or cuda with --engine ray, which picks the GPU, found {device}")
-        if self.gpus < 0 or self.cpus < 0 or (device == "cuda") != (self.gpus > 0):
-            raise ClusterError(
-                f"actor_gpus: expected {'more than 0 with' if device == 'cuda' else '0 without'} --device cuda, "
-                f"found {self.gpus:g} (actor_cpus {self.cpus:g})"
-            )
-
-    @property
-    def resources(self) -> dict[str, float]:
-        """What an actor takes, by Ray's names."""
-        return {name: amount for name, amount in (("CPU", self.cpus), ("GPU", self.gpus)) if amount}
 
 
 @dataclass(frozen=True)
@@ -121,20 +84,10 @@ def run_ray(
     before their records are given. Raises ClusterError for a cluster that cannot be reached and a node that differs,
     WorkerError where actors are lost and nothing is finished in between.
     """
-    ray = _import_ray()
+    ray = import_ray()
     with _connected(ray, cluster):
         own = set[str]() if shrunk is None else shrunk
         yield from _Dispatcher(ray, job, cluster, dataset, positions, scorer, carrier, should_stop, own).records()
-
-
-def _import_ray() -> Any:
-    # Silent by default: an evaluation reports to nobody.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise ClusterError("engine: expected ray (pip install 'car-eval[distributed]'), found none") from None
-    return ray
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any, Literal
 
@@ -14,14 +14,10 @@ from car_core.config import PROFILES, Profile
 from support.errors import UserError
 from support.text import unknown_name
 
-CAR = "car"
-"""The method that a run takes unless told otherwise; `evaluation.request.methods` has them all."""
-ALL = "all"
-"""Stands for every method on the command line, and for every baseline in a benchmark's file."""
 Source = Literal["default", "profile", "benchmark", "user"]
 
 NOT_SETTINGS = {"profile": "the option --profile", "mode": "a benchmark of that mode"}
-"""Fields with a place of their own: setting them would leave the benchmark's other values behind."""
+"""Fields with a dedicated option: ``--set`` would bypass the values that depend on them."""
 
 
 class BenchmarkError(UserError, ValueError):
@@ -29,7 +25,7 @@ class BenchmarkError(UserError, ValueError):
 
 
 class PaperFigure(BaseModel):
-    """One figure of CaR in the paper: where it stands, and the metric of a run that is held against it.
+    """One figure of CaR in the paper: where it is, and the metric of a run to compare with it.
 
     metric: a name among the metrics of a run; None for the headline figure of its task.
     """
@@ -46,7 +42,7 @@ class PaperColumn(BaseModel):
 
     split, samples: what the paper's figure is of: a number of samples, several where sources differ, or numbers by the
     switch `sentences` where a sample depends on it. also: further figures of the paper for the same run. variant: what
-    tells the benchmark from another one of the same column, in words.
+    distinguishes the benchmark from another one of the same column, in words.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,13 +56,13 @@ class PaperColumn(BaseModel):
 
     @property
     def figures(self) -> tuple[PaperFigure, ...]:
-        """All figures of the paper that a run is held against, that of `column` first."""
+        """All figures of the paper that a run is compared with, that of `column` first."""
         return (PaperFigure(table=self.table, column=self.column), *self.also)
 
     def n_samples(self, sentences: str, n_found: int) -> int | None:
         """Samples of the paper's split under this value of the switch; None where no source says.
 
-        n_found: samples of the split on disk, which is the answer where sources differ and it is one of theirs.
+        n_found: samples of the split on disk, which decides where sources differ.
         """
         if isinstance(self.samples, tuple):
             return n_found if n_found in self.samples else self.samples[0]
@@ -78,9 +74,9 @@ class Benchmark(BaseModel):
 
     split: the split of the data set; None for its usual one. protocol: options of ``evaluation.request.protocol``.
     profiles: what differs between the two sources. baselines: fields of all of them (`all`) and of one by its name.
-    profile: the one that a run takes unless told otherwise.
-    embedded: whether data and weights are the miniature's unless others are named; such figures stand beside none of
-    the paper's. A file may name another benchmark as its `base`: it then holds only what differs from it.
+    profile: the default one. embedded: whether data and weights are the miniature's unless others are named; then no
+    figures are comparable with the paper's. A file may name another benchmark as its `base` and then holds only what
+    differs from it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -112,20 +108,20 @@ def load_benchmark(name: str) -> Benchmark:
 
 
 def _read(name: str) -> dict[str, Any]:
-    """A benchmark's fields, those of its base included."""
+    """A benchmark's fields, including those of its base."""
     own = yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
     base = own.pop("base", None)
     return own if base is None else merged(_read(base), own)
 
 
 def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the fields of `own` in place of its own; what is a mapping in both is merged likewise."""
-    both = {key: merged(base[key], own[key]) for key in own if _are_mappings(base.get(key), own[key])}
+    """`base` updated with the fields of `own`, recursively where both have a mapping."""
+    both = {
+        key: merged(base[key], value)
+        for key, value in own.items()
+        if isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+    }
     return {**base, **own, **both}
-
-
-def _are_mappings(*values: Any) -> bool:
-    return all(isinstance(value, Mapping) for value in values)
 
 
 def resolve_config(
@@ -133,8 +129,8 @@ def resolve_config(
 ) -> tuple[CaRConfig, dict[str, Source]]:
     """The configuration of a run, and who set each field: default, profile, benchmark, or the user's ``settings``.
 
-    A setting that repeats what is set anyway is not the user's: it changes nothing. Raises BenchmarkError naming
-    the field for an unknown one or an impossible value.
+    A setting that changes nothing does not count as the user's. Raises BenchmarkError naming the field for an unknown
+    one or an impossible value.
     """
     refuse_fields(settings, NOT_SETTINGS)
     own = {**benchmark.config, **benchmark.profiles.get(profile, {})}
@@ -142,42 +138,48 @@ def resolve_config(
         plain, config = (CaRConfig(**merged({"profile": profile, **own}, more)) for more in ({}, settings))
     except ConfigError as error:
         raise BenchmarkError(str(error)) from None
-    changed = {field for field in settings if getattr(config, field) != getattr(plain, field)}
-    return config, {field: _source(field, own, changed) for field in type(config).model_fields}
+    set_by: dict[str, Source] = {
+        **dict.fromkeys(CaRConfig.model_fields, "default"),
+        **dict.fromkeys(("profile", *PROFILES["paper"]), "profile"),
+        **dict.fromkeys(own, "benchmark"),
+        **{field: "user" for field in settings if getattr(config, field) != getattr(plain, field)},
+    }
+    return config, set_by
 
 
 def refuse_fields(settings: Mapping[str, Any], elsewhere: Mapping[str, str]) -> None:
-    """Raise BenchmarkError for a setting that has a place of its own, named in ``elsewhere`` by field."""
+    """Raise BenchmarkError for a setting that has a dedicated option, named in ``elsewhere`` by field."""
     for field, instead in elsewhere.items():
         if field in settings:
             raise BenchmarkError(f"{field}: expected {instead}, found {field}={settings[field]!r} among the settings")
-
-
-def _source(field: str, own: Mapping[str, Any], changed: Collection[str]) -> Source:
-    if field in changed:
-        return "user"
-    if field in own:
-        return "benchmark"
-    return "profile" if field == "profile" or field in PROFILES["paper"] else "default"
 
 
 def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
     """``key=value`` texts as configuration values; values are YAML (``eta=0.5``, ``prompts=[blur, gray]``).
 
     ``lambda`` stands for the field ``lambda_``; ``crf.iterations=5`` changes one field of the CRF, ``sam.model`` one of
-    SAM. Later texts win, field by field. Raises BenchmarkError for text that is no assignment or no YAML.
+    SAM. Later texts win, field by field. Raises BenchmarkError for text that is not an assignment or not YAML.
     """
     settings: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
             raise BenchmarkError(f"--set: expected key=value, found {assignment!r}")
-        settings = merged(settings, _setting(key.strip(), _yaml(assignment, text)))
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise BenchmarkError(f"--set {assignment}: expected a YAML value, found {reason}") from None
+        outer, dot, inner = key.strip().partition(".")
+        if dot and outer not in ("crf", "sam"):
+            raise BenchmarkError(f"--set {key.strip()}: expected a field, crf.<field> or sam.<field>")
+        field = "lambda_" if outer == "lambda" else outer
+        settings = merged(settings, {field: {inner: value} if dot else value})
     return settings
 
 
 def parse_protocol(assignments: Sequence[str]) -> dict[str, str]:
-    """``key=value`` texts as protocol options. Raises BenchmarkError for text that is no assignment."""
+    """``key=value`` texts as protocol options. Raises BenchmarkError for text that is not an assignment."""
     options = {}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
@@ -185,24 +187,6 @@ def parse_protocol(assignments: Sequence[str]) -> dict[str, str]:
             raise BenchmarkError(f"--protocol: expected key=value, found {assignment!r}")
         options[key.strip()] = value.strip()
     return options
-
-
-def _setting(key: str, value: Any) -> dict[str, Any]:
-    outer, dot, inner = key.partition(".")
-    if not dot:
-        return {"lambda_" if key == "lambda" else key: value}
-    if outer not in ("crf", "sam"):
-        raise BenchmarkError(f"--set {key}: expected a field, crf.<field> or sam.<field>")
-    return {outer: {inner: value}}
-
-
-def _yaml(assignment: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BenchmarkError(
-            f"--set {assignment}: expected a YAML value, found {' '.join(str(error).split())}"
-        ) from None
 
 
 def _folder() -> Any:

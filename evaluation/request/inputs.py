@@ -21,9 +21,9 @@ _CONSEQUENCE = "its figures are not comparable with the paper's"
 
 @dataclass(frozen=True)
 class Inputs:
-    """data_root: folder of the data set. weights: name or file by role. notices: what stands in for what, a line each.
+    """data_root: folder of the data set. weights: name or file by role. notices: one line per input that was not named.
 
-    remark: why the figures cannot stand beside the paper's; None where they can.
+    remark: why the figures are not comparable with the paper's; None where they are.
     """
 
     data_root: Path
@@ -41,11 +41,21 @@ def resolve_inputs(
     """Fill in what was not named: data from `DEFAULT_DATA` if they are there, else the miniature's; its weights.
 
     roles: the models that are needed. An embedded benchmark uses the miniature without a notice. Raises DatasetError if
-    neither place has the data set.
+    the data set is in neither folder.
     """
-    root, data_notices = (data_root, []) if data_root else _default_root(benchmark)
-    by_role = weights if isinstance(weights, Mapping) else dict.fromkeys(ROLES, weights)
-    named = {role: by_role.get(role) for role in roles}
+    root, data_notices = data_root or embedded_root(), []
+    if not data_root and not benchmark.embedded:
+        if holds(DEFAULT_DATA, benchmark.adapter):
+            root = DEFAULT_DATA
+        elif holds(root, benchmark.adapter):
+            absent = f"no --data-root and nothing of {benchmark.adapter} in {DEFAULT_DATA}/"
+            data_notices = [f"{absent}: using the embedded miniature's data; {_CONSEQUENCE}"]
+        else:
+            raise DatasetError(
+                f"--data-root: expected the folder of {benchmark.adapter}, found none given, nothing of it in "
+                f"{DEFAULT_DATA}/ and nothing of it in the embedded miniature"
+            )
+    named = {role: weights_by_role(weights).get(role) for role in roles}
     chosen = {role: name or MINIATURE for role, name in named.items()}
     about_weights = [] if benchmark.embedded else weights_notices(named)
     foreign = benchmark.embedded or MINIATURE in chosen.values() or is_embedded(root)
@@ -53,26 +63,13 @@ def resolve_inputs(
     return Inputs(root, chosen, notices, NOT_COMPARABLE if foreign else None)
 
 
-def _default_root(benchmark: Benchmark) -> tuple[Path, list[str]]:
-    embedded = embedded_root()
-    if benchmark.embedded:
-        return embedded, []
-    if holds(DEFAULT_DATA, benchmark.adapter):
-        return DEFAULT_DATA, []
-    if not holds(embedded, benchmark.adapter):
-        raise DatasetError(
-            f"--data-root: expected the folder of {benchmark.adapter}, found none given, nothing of it in "
-            f"{DEFAULT_DATA}/ and nothing of it in the embedded miniature"
-        )
-    absent = f"no --data-root and nothing of {benchmark.adapter} in {DEFAULT_DATA}/"
-    return embedded, [f"{absent}: using the embedded miniature's data; {_CONSEQUENCE}"]
+def weights_by_role(weights: str | Mapping[str, str | None] | None) -> Mapping[str, str | None]:
+    """Weights of both models, or by role, as a mapping by role; None where not named."""
+    return weights if isinstance(weights, Mapping) else dict.fromkeys(ROLES, weights)
 
 
 def weights_notices(named: Mapping[str, str | None], consequence: str = _CONSEQUENCE) -> list[str]:
-    """What stands in for weights that were not named (None), by role: a line, or none where all are.
-
-    consequence: what comes of it, in words.
-    """
+    """A line about the weights that were not named (None), by role, and the consequence; empty where all were."""
     unnamed = [role for role, name in named.items() if not name]
     if not unnamed:
         return []
@@ -81,18 +78,17 @@ def weights_notices(named: Mapping[str, str | None], consequence: str = _CONSEQU
 
 
 def with_own_models(
-    config: ConfigT, sources: Mapping[str, Source], weights: Mapping[str, str]
+    config: ConfigT, set_by: Mapping[str, Source], weights: Mapping[str, str]
 ) -> tuple[ConfigT, dict[str, Source]]:
-    """The configuration with the architectures that the weights bring along.
+    """The configuration with the architectures that belong to the weights, and who set each field.
 
-    Raises BenchmarkError if the user chose another one for such weights.
+    Raises BenchmarkError if the user chose another architecture for such weights.
     """
     fields = {f"{role}_model": model_of(getattr(config, f"{role}_model"), weights[role]) for role in weights}
     changed = {field: model for field, model in fields.items() if model != getattr(config, field)}
     for field in changed:
-        if sources[field] == "user":
+        if set_by[field] == "user":
             raise BenchmarkError(
-                f"{field}: expected weights of {getattr(config, field)!r} beside it (--weights), found none but the "
-                "embedded miniature's"
+                f"{field}: expected weights for {getattr(config, field)!r} (--weights), found only the miniature's"
             )
-    return config.model_copy(update=changed), {**sources, **dict.fromkeys(changed, "default")}
+    return config.model_copy(update=changed), {**set_by, **dict.fromkeys(changed, "default")}

@@ -4,29 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from car_core import CaR, CaRConfig, ConfigError
-from car_core.baselines import BASELINES, load_baseline
-from car_core.config import Config, Precision, Profile
+from car_core.config import CaRConfig, Config, Precision, Profile
+from car_core.errors import ConfigError
 from car_core.models.names import ROLES
-from evaluation.request.benchmark import ALL, CAR, Benchmark, BenchmarkError, Source, resolve_config
-from evaluation.tasks.segmenter import ConfiguredSegmenter
+from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, resolve_config
+from evaluation.request.options import ALL, CAR
+from results.tables.run_notes import METHOD_TITLES
 from support.text import unknown_name
+
+if TYPE_CHECKING:
+    from car_core import CaR
+    from car_core.baselines import Baseline
+    from evaluation.tasks.segmenter import ConfiguredSegmenter
+
+CarMaker = Callable[..., "CaR"]  # with the signature of CaR.from_config
 
 
 @dataclass(frozen=True)
 class Method:
-    """config: the class of its settings. roles: the models that it needs weights for. tasks: those that it can do.
-    asks: settings that name a further model; `--method all` leaves the method out where none of them is set.
-    load_asked: loads that model, raising ModelError where it cannot be had; None where there is none."""
+    """roles: the models that it needs weights for. tasks: those that it can do."""
 
     name: str
-    config: type[Config]
-    roles: tuple[str, ...]
-    tasks: frozenset[str]
-    asks: frozenset[str] = frozenset()
-    load_asked: Callable[[Any], object] | None = None
+    roles: tuple[str, ...] = ("proposal",)
+    tasks: frozenset[str] = frozenset({"semantic"})
+
+    @cached_property
+    def baseline(self) -> Baseline | None:
+        """The method in `car_core.baselines`, which imports torch; None for CaR."""
+        if self.name == CAR:
+            return None
+        from car_core.baselines import BASELINES
+
+        return BASELINES[self.name]
+
+    @property
+    def config(self) -> type[Config]:
+        """The class of its settings."""
+        return self.baseline.config if self.baseline else CaRConfig
 
     def resolve(
         self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
@@ -38,7 +55,15 @@ class Method:
             return resolve_config(benchmark, profile or benchmark.profile, settings)
         if profile:
             raise BenchmarkError(f"--profile: expected none, since {self.name} has no profiles, found {profile!r}")
-        return _resolve_baseline(self, benchmark, settings)
+        fields = self.config.model_fields
+        shared = {field: value for field, value in benchmark.baselines.get(ALL, {}).items() if field in fields}
+        own = {**shared, **benchmark.baselines.get(self.name, {})}
+        try:
+            config = self.config(**{**own, **settings})
+        except ConfigError as error:
+            raise BenchmarkError(str(error)) from None
+        set_by: dict[str, Source] = {**dict.fromkeys(fields, "default"), **dict.fromkeys(own, "benchmark")}
+        return config, {**set_by, **dict.fromkeys(settings, "user")}
 
     def check_precision(self, precision: Precision) -> None:
         """Raise BenchmarkError for a precision that the method does not have."""
@@ -52,31 +77,20 @@ class Method:
         weights: Mapping[str, str],
         device: str,
         precision: Precision = "float32",
-        make_car: Callable[..., CaR] = CaR.from_config,
+        make_car: CarMaker | None = None,
     ) -> ConfiguredSegmenter:
-        """The segmenter on its models. make_car: builds CaR as `CaR.from_config` does.
-
-        Raises ModelError, and BenchmarkError for a precision that the method does not have.
-        """
+        """The segmenter on its models. make_car: builds CaR in place of `CaR.from_config`. Raises ModelError."""
         if isinstance(config, CaRConfig):
-            return make_car(config, weights=weights, device=device, precision=precision)
-        self.check_precision(precision)
+            from car_core import CaR
+
+            return (make_car or CaR.from_config)(config, weights=weights, device=device, precision=precision)
+        from car_core.baselines import load_baseline
+
         return load_baseline(config, weights=weights[self.roles[0]], device=device)  # type: ignore[arg-type]
 
 
-METHODS: Mapping[str, Method] = {
-    CAR: Method(CAR, CaRConfig, ROLES, frozenset({"semantic", "referring", "generalized", "video"})),
-    **{
-        name: Method(
-            name,
-            baseline.config,
-            ("proposal",),
-            frozenset({"semantic"}),
-            baseline.extra_model_settings,
-            baseline.load_extra_model,
-        )
-        for name, baseline in BASELINES.items()
-    },
+METHODS: Mapping[str, Method] = {name: Method(name) for name in METHOD_TITLES} | {
+    CAR: Method(CAR, ROLES, frozenset({"semantic", "referring", "generalized", "video"}))
 }
 
 
@@ -96,17 +110,3 @@ def settings_by_method(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]
         name: {field: value for field, value in settings.items() if field in method.config.model_fields}
         for name, method in METHODS.items()
     }
-
-
-def _resolve_baseline(
-    method: Method, benchmark: Benchmark, settings: Mapping[str, Any]
-) -> tuple[Config, dict[str, Source]]:
-    fields = method.config.model_fields
-    shared = {field: value for field, value in benchmark.baselines.get(ALL, {}).items() if field in fields}
-    own = {**shared, **benchmark.baselines.get(method.name, {})}
-    try:
-        config = method.config(**{**own, **settings})
-    except ConfigError as error:
-        raise BenchmarkError(str(error)) from None
-    by: dict[str, Source] = {**dict.fromkeys(fields, "default"), **dict.fromkeys(own, "benchmark")}
-    return config, {**by, **dict.fromkeys(settings, "user")}

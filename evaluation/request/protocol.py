@@ -1,4 +1,4 @@
-"""Choices of the evaluation that are no switch of the method: how targets are built and where masks are compared."""
+"""Options of the evaluation rather than the method: how targets are built and where masks are compared."""
 
 from __future__ import annotations
 
@@ -19,32 +19,28 @@ class Protocol:
     scoring: Mapping[str, str]
 
     def as_dict(self) -> dict[str, str]:
-        """Both in one mapping; their names never meet."""
+        """Both in one mapping; their names never collide."""
         return {**self.data, **self.scoring}
 
 
 def resolve_protocol(benchmark: Benchmark, task: str, config: Config, given: Mapping[str, str]) -> Protocol:
-    """The protocol of a run: first choices, then the benchmark's, then the user's ``given``.
+    """The protocol of a run: the defaults, updated with the benchmark's values, then with the user's ``given``.
 
     An option of the data set that has the name of a configuration field takes that field's value. Raises
-    BenchmarkError for an unknown option or value, and for such a field given here.
+    BenchmarkError for an unknown option or value, and for such a field in ``given``.
     """
     data, scoring = option_choices(benchmark.adapter), metrics_for(task).choices
     switches = {name: str(getattr(config, name)) for name in data if name in type(config).model_fields}
     choices = {name: values for name, values in {**data, **scoring}.items() if name not in switches}
     chosen = {name: values[0] for name, values in choices.items()} | {**benchmark.protocol, **given}
     for name, value in chosen.items():
-        _check(name, value, choices, switches)
+        if name in switches:
+            raise BenchmarkError(f"--protocol {name}: this is a switch of the configuration; use --set {name}={value}")
+        if name not in choices:
+            known = f"an option of {', '.join(choices)}" if choices else "none, as this benchmark has no such options"
+            raise BenchmarkError(f"--protocol {name}: expected {known}")
+        if value not in choices[name]:
+            raise BenchmarkError(f"--protocol {name}: expected one of {', '.join(choices[name])}, found {value!r}")
     return Protocol(
         data={name: {**chosen, **switches}[name] for name in data}, scoring={name: chosen[name] for name in scoring}
     )
-
-
-def _check(name: str, value: str, choices: Mapping[str, tuple[str, ...]], switches: Mapping[str, str]) -> None:
-    if name in switches:
-        raise BenchmarkError(f"--protocol {name}: this is a switch of the configuration; use --set {name}={value}")
-    if name not in choices:
-        known = f"an option of {', '.join(choices)}" if choices else "none, as this benchmark has no such options"
-        raise BenchmarkError(f"--protocol {name}: expected {known}")
-    if value not in choices[name]:
-        raise BenchmarkError(f"--protocol {name}: expected one of {', '.join(choices[name])}, found {value!r}")

@@ -14,7 +14,8 @@ from evaluation.engines.local import run_local
 from evaluation.engines.ray import Equipment, Job, run_ray
 from evaluation.engines.refining import Refiners, default_workers
 from evaluation.engines.signals import StopRequest
-from evaluation.run.prepare import EngineName, Prepared, RunOptions, prepare
+from evaluation.request.options import EngineName, RunOptions
+from evaluation.run.prepare import Prepared, prepare
 from evaluation.run.resume import Left
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Unrefining, smaller_passes

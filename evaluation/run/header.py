@@ -31,7 +31,7 @@ def header_of(prepared: Prepared) -> RunHeader:
             **_paper_fields(prepared),
         ),
         config=car.config.model_dump(mode="json"),
-        config_sources=dict(prepared.sources),
+        config_sources=dict(prepared.set_by),
         identity=identity_of(prepared.identity_fields),
         identity_fields=prepared.identity_fields,
         weights=[_weights_info(asdict(record)) for record in car.weights],

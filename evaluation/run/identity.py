@@ -16,22 +16,11 @@ from typing import Any
 from car_core.config import Config, Precision
 from car_core.models.weights import WeightsRecord
 from dataset_adapters import Dataset
+from evaluation.request.options import NotInIdentity, RunOptions, marks
 from results import Environment
 
-# Left out of the identity, each with its reason. A test pins this list.
-EXCLUDED = {
-    "device": "results agree across devices up to rounding; the header records it",
-    "workers": "decoding order does not reach the records",
-    "refine_workers": "where a sample is refined does not reach its record",
-    "sample_timeout": "a sample over it is a failed record, which the next start does again",
-    "max_pixels": "an image over it is a failed record, which the next start does again",
-    "batch_size": "an image's result does not depend on the others",
-    "engine": "engines run the same stages",
-    "saving": "files beside the records; no figure depends on them",
-    "cluster": "where actors run; each must come to the same identity on its node",
-    "data_root": "a path; the data set's fingerprint stands for the files",
-    "places": "paths and names; the data set's fingerprint stands for the files",
-    "out": "a path",
+# Left out of the identity, each with its reason: options of a run and fields of a configuration. A test pins this list.
+EXCLUDED = {name: mark.reason for name, mark in marks(RunOptions, NotInIdentity).items()} | {
     "proposal_model": "a name or path; the sha256 of the architecture stands for it",
     "classifier_model": "a name or path; the sha256 of the architecture stands for it",
     "sam.model": "a name or path; the sha256 of its weights stands for it",

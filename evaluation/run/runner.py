@@ -11,11 +11,12 @@ from typing import Literal
 
 from evaluation.engines.refining import Refiners
 from evaluation.engines.signals import stop_request
+from evaluation.request.options import RunOptions
 from evaluation.run.clock import Clock
 from evaluation.run.dispatch import Beside, Work
 from evaluation.run.header import header_of
 from evaluation.run.identity import peak_rss_mib
-from evaluation.run.prepare import Prepared, RunOptions, carries_queries, prepare, require_unchanged
+from evaluation.run.prepare import Prepared, carries_queries, prepare, require_unchanged
 from evaluation.run.progress import Progress
 from evaluation.run.recompute import figures_of, own_records
 from evaluation.run.resume import Left, what_is_left

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evaluation.request.benchmark import BenchmarkError
+from evaluation.request.options import RunOptions
 from support.text import unknown_name
 
 
 class SuiteRun(BaseModel):
     """One run of a suite.
 
-    variant: what tells it from other runs of the benchmark. settings: configuration fields set for it alone.
+    variant: what distinguishes it from other runs of the benchmark. settings: configuration fields set only for it.
     pictures: samples shown on the suite's contact sheet. point: of a sweep, the settings that its table shows.
     paper: the paper's figure for them, percent.
     """
@@ -33,7 +35,7 @@ class SuiteRun(BaseModel):
 
     @property
     def name(self) -> str:
-        """The benchmark, and the variant where there is one."""
+        """The benchmark, and the variant if there is one."""
         return f"{self.benchmark}-{self.variant}" if self.variant else self.benchmark
 
 
@@ -52,6 +54,15 @@ class Suite(BaseModel):
         if repeated:
             raise ValueError(f"expected each run once, found {', '.join(repeated)} again")
         return self
+
+    def options(self, *, out: Path | None = None, jobs: int = 1, **common: Any) -> list[RunOptions]:
+        """The options of each run. out: the suite's folder. common: other fields of `RunOptions`, the same for all."""
+        if jobs > 1:  # live lines of several processes would overwrite each other, and the cores are taken
+            common |= {"live": False, "refine_workers": common.get("refine_workers") or 0}
+        return [
+            RunOptions(run.benchmark, settings=run.settings, out=out / run.name if out else None, **common)
+            for run in self.runs
+        ]
 
 
 def suite_names() -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,15 +14,15 @@ from typing import Any, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from car_core.config import PROFILES, CaRConfig, Profile
+from car_core.config import PROFILES, Profile
 from evaluation.request.benchmark import (
-    Benchmark,
     BenchmarkError,
     load_benchmark,
     merged,
     parse_settings,
     resolve_config,
 )
+from evaluation.request.options import RunOptions, sets_figures
 from evaluation.suites.definitions import Suite, SuiteRun
 from results import identity_of, paper_rows
 from results.run_directory.store import one_line
@@ -30,15 +30,15 @@ from support.text import unknown_name
 
 Point: TypeAlias = Mapping[str, Any]  # settings as --set names them
 FIDELITY = "fidelity"
-"""The preset that is made from the profiles: each switch of `released` as the paper has it, alone and all together."""
+"""The preset made from the profiles: each switch of `released` as in the paper, one at a time and all together."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Points of one title.
+    """Points of a sweep.
 
-    paper: the paper's figure of each, percent, None where it has none; empty without paper. paper_column: the column
-    of Table 1 whose benchmark those figures are of. profile: that the points start from; None for the benchmark's.
+    paper: the paper's figure of each point in percent, None where it has none; empty without any. paper_column: the
+    column of Table 1 whose benchmark those figures are of. profile: where the points start; None for the benchmark's.
     shown: the points as a table shows them; empty for the points as they are.
     """
 
@@ -155,7 +155,7 @@ class _SweepFile(BaseModel):
 def read_sweep(path: Path) -> Sweep:
     """The sweep of a YAML file: ``points`` (a list of settings), ``grid`` or ``one_at_a_time`` (values by key).
 
-    Raises BenchmarkError, naming the file, for one that cannot be read or says something else.
+    Raises BenchmarkError, naming the file, if it cannot be read or says something else.
     """
     try:
         found = _SweepFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -167,28 +167,24 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def fidelity() -> Sweep:
-    """From profile `released`, each switch as the paper has it alone, and all of them together.
+    """From profile `released`: each switch as in the paper, one at a time, and all of them together.
 
-    Then the paper's background queries, which no profile sets: alone, and with all switches.
+    Then the background queries of the paper's best row of Table 6 (all groups), which no profile sets: only them, and
+    with all switches.
     """
-    paper, words_behind = PROFILES["paper"], _background()
+    paper, groups = PROFILES["paper"], _read_preset("table6").groups
+    background = _PresetPoint(background=tuple(groups)).settings(groups)
     points = (
         {},
         *({switch: value} for switch, value in paper.items()),
         dict(paper),
-        words_behind,
-        {**paper, **words_behind},
+        background,
+        {**paper, **background},
     )
     switches = (_text({switch: value}) for switch, value in paper.items())
     words = ("none", *switches, "all", "background of table6", "all, background of table6")
     shown = tuple({"switch": word} for word in words)
     return Sweep("Switches of the released code, each as the paper has it", points, profile="released", shown=shown)
-
-
-def _background() -> Point:
-    """The background queries of the paper's best row of Table 6: all groups."""
-    groups = _read_preset("table6").groups
-    return _PresetPoint(background=tuple(groups)).settings(groups)
 
 
 def preset_names() -> list[str]:
@@ -225,82 +221,72 @@ def as_suite(
     profile: Profile | None,
     settings: Mapping[str, Any],
     name: str = "",
-    request: Mapping[str, Any] | None = None,
+    **request: Any,
 ) -> Suite:
-    """The sweep on a benchmark as a suite of one run a point.
+    """The sweep on a benchmark as a suite of one run per point.
 
     settings: configuration fields of all points; a point's own win, field by field. name: of the suite; empty for one
-    made from the points. request: what else of the user's the figures depend on; with the profile and settings it is
-    in the name, so that the table of another request stays. Every point is checked here, before any work: raises
-    BenchmarkError for an unknown field, an impossible value, two points of one configuration, a preset of another
-    profile, or no point.
+    made from the points. request: other fields of `RunOptions`; those that change figures are in the name, as the
+    profile and the settings are, so that tables of different requests do not overwrite each other.
+
+    Every point is checked before any work: raises BenchmarkError for an unknown field, an impossible value, two points
+    of one configuration, a preset of another profile, or no point.
     """
     if profile and sweep.profile not in (None, profile):
         raise BenchmarkError(f"sweep: expected profile {sweep.profile}, where its points start, found {profile}")
-    known, digests = load_benchmark(benchmark), [identity_of(point) for point in sweep.points]
-    whole = [merged(settings, _settings(point)) for point in sweep.points]
-    start = profile or sweep.profile or known.profile
-    _require_different(sweep.points, [resolve_config(known, start, own)[0] for own in whole])
-    paper = sweep.paper if sweep.paper and _is_of(sweep, known) else (None,) * len(sweep.points)
+    known = load_benchmark(benchmark)
+    digests, texts = [identity_of(point) for point in sweep.points], [_text(point) for point in sweep.points]
+    # Values as JSON, which is YAML.
+    own = [parse_settings([f"{key}={json.dumps(value)}" for key, value in point.items()]) for point in sweep.points]
+    whole = [merged(settings, each) for each in own]
+    configs = [resolve_config(known, profile or sweep.profile or known.profile, each)[0] for each in whole]
+    for i, (point, config) in enumerate(zip(sweep.points, configs, strict=True)):
+        if config in configs[:i]:  # the two would be one run
+            first = configs.index(config)
+            same = f", which is the configuration of {texts[first] or 'no settings'}"
+            same = "" if sweep.points[first] == point else same
+            raise BenchmarkError(f"sweep: expected each point once, found {texts[i] or 'no settings'} again{same}")
+    # Fit for a folder; a name that is cut or not unique ends in a part of the digest.
     shown = sweep.shown or sweep.points
+    names = [re.sub(r"[^A-Za-z0-9.+=-]+", "-", _text(point)).strip("-.") for point in shown]
+    variants = [
+        each if 0 < len(each) <= 80 and names.count(each) == 1 else f"{each[:70] or 'centre'}-{digest[:8]}"
+        for each, digest in zip(names, digests, strict=True)
+    ]
+    # The paper's figures are of one benchmark, or of the one that an embedded benchmark is a small copy of.
+    is_papers = sweep.paper_column == (known.paper.column if known.paper else known.adapter)
+    paper = sweep.paper if sweep.paper and is_papers else (None,) * len(sweep.points)
     runs = tuple(
-        SuiteRun(benchmark=benchmark, variant=variant, settings=own, point=words, paper=value)
-        for variant, own, words, value in zip(_variants(shown, digests), whole, shown, paper, strict=True)
+        SuiteRun(benchmark=benchmark, variant=variant, settings=values, point=point, paper=figure)
+        for variant, values, point, figure in zip(variants, whole, shown, paper, strict=True)
     )
     title = f"{sweep.title}; all with {_text(settings)}" if settings else sweep.title
     name = name or f"sweep-{benchmark}-{identity_of({'points': digests})[:8]}"
-    asked = {"profile": profile, "settings": settings, **(request or {})}
-    return Suite(name=name + _suffix(asked), title=title, runs=runs)
+    return Suite(name=name + _suffix({"profile": profile, "settings": settings, **request}), title=title, runs=runs)
 
 
-def _require_different(points: Sequence[Point], configs: Sequence[CaRConfig]) -> None:
-    """Raise BenchmarkError for two points of one configuration: they would be one run."""
-    for i, (point, config) in enumerate(zip(points, configs, strict=True)):
-        if config in configs[:i]:
-            earlier = points[configs.index(config)]
-            same = "" if earlier == point else f", which is the configuration of {_text(earlier) or 'no settings'}"
-            raise BenchmarkError(f"sweep: expected each point once, found {_text(point) or 'no settings'} again{same}")
+def _suffix(request: Mapping[str, Any]) -> str:
+    """End of a suite's name: the limit, and a digest of all else that changes figures; empty for the defaults."""
+    defaults = {each.name: each.default for each in fields(RunOptions) if sets_figures(each.name)}
+    changed = {key: request[key] for key in defaults if request.get(key) and request[key] != defaults[key]}
+    limit = changed.pop("limit", None)
+    if "data_root" in changed:
+        changed["data_root"] = str(changed["data_root"].resolve())
+    if "weights" in changed:
+        changed["weights"] = {role: name for role, name in changed["weights"].items() if name}
+    digest = {key: value for key, value in changed.items() if value}
+    return (f"-limit{limit}" if limit else "") + (f"-{identity_of(digest)[:8]}" if digest else "")
 
 
-def _suffix(asked: Mapping[str, Any]) -> str:
-    """What a suite's name ends in: the limit in plain, a digest of all else that was asked for; empty for nothing."""
-    limit = f"-limit{asked['limit']}" if asked.get("limit") else ""
-    others = {key: value for key, value in asked.items() if value and key != "limit"}
-    return limit + (f"-{identity_of(others)[:8]}" if others else "")
-
-
-def _is_of(sweep: Sweep, benchmark: Benchmark) -> bool:
-    """Whether the paper's figures are of this benchmark, or of the one that an embedded one is a small copy of."""
-    return sweep.paper_column == (benchmark.paper.column if benchmark.paper else benchmark.adapter)
-
-
-def _settings(point: Point) -> dict[str, Any]:
-    return parse_settings([f"{key}={json.dumps(value)}" for key, value in point.items()])  # JSON is YAML
-
-
-def _variants(points: Sequence[Point], digests: Sequence[str]) -> Iterator[str]:
-    """A name for each point, fit for a folder; where it is cut or not the only one, with a part of the digest."""
-    names = [re.sub(r"[^A-Za-z0-9.+=-]+", "-", _text(point)).strip("-.") for point in points]
-    for name, digest in zip(names, digests, strict=True):
-        plain = 0 < len(name) <= 80 and names.count(name) == 1
-        yield name if plain else f"{name[:70] or 'centre'}-{digest[:8]}"
-
-
-def _text(point: Point) -> str:
-    return ",".join(f"{key}={_word(value)}" for key, value in _fields(point))
-
-
-def _fields(point: Point) -> Iterator[tuple[str, Any]]:
-    """The settings one by one, those of the CRF and of SAM by their dotted names."""
-    for key, value in point.items():
+def _text(settings: Mapping[str, Any]) -> str:
+    """``eta=0.4,prompts=circle+blur,crf.iterations=3``."""
+    parts = []
+    for key, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _fields({f"{key}.{inner}": own for inner, own in value.items()})
+            parts.append(_text({f"{key}.{inner}": own for inner, own in value.items()}))
         else:
-            yield key, value
-
-
-def _word(value: Any) -> str:
-    return "+".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            parts.append(f"{key}={'+'.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
+    return ",".join(filter(None, parts))
 
 
 def _paper_value(column: _PaperColumn, point: _PresetPoint) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from evaluation.engines.signals import stop_request
 from evaluation.suites import runner as suite
-from evaluation.suites.index_writer import News
+from evaluation.suites.index_writer import RunEvent
 from results import StoreError
 
 
@@ -41,7 +41,7 @@ def telling(tasks: Sequence[Any]) -> list[Any]:
     """A part that tells of its start and ends when it is asked to; `ended` beside its folder says so."""
     [(entry, options)] = tasks
     with stop_request() as stop:
-        suite._tell_parent(News(entry.name, options.out))
+        suite._tell_parent(RunEvent(entry.name, options.out))
         _until(lambda: stop.asked)
         options.out.with_name("ended").touch()
         stop.raise_if_asked()

@@ -124,7 +124,7 @@ def test_an_interrupt_says_how_to_go_on(tiny_run: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr("car_core.CaR.segment_batch", interrupt)
     result = car(tiny_run.arguments("--limit=1"))
     assert result.exit_code == 130
-    assert "the same command goes on" in result.stderr
+    assert "the same command resumes it" in result.stderr
 
 
 def test_help_does_not_wait_for_torch() -> None:
@@ -347,7 +347,7 @@ def test_peers_that_are_not_there_are_told(tiny_run: Any) -> None:
     path.write_text(json.dumps(header))
     alone = car(["table", str(tiny_run.out), "--peers"])
     assert (alone.exit_code, "Beside newer methods" in alone.stdout) == (0, False)
-    assert "no published figures to stand beside these runs (voc21)" in alone.stderr
+    assert "no published figures to show next to these runs (voc21)" in alone.stderr
 
 
 def test_check_takes_a_single_run(tiny_run: Any, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.engines.signals import Interrupted, stop_request
 from evaluation.suites import runner as suite_module
 from evaluation.suites.definitions import Suite, SuiteRun
-from evaluation.suites.index_writer import News
+from evaluation.suites.index_writer import RunEvent
 from results import RunDirectory, StoreError
 
 # One step over few texts: these runs are about what surrounds the method.
@@ -171,7 +171,7 @@ def test_a_signal_finishes_the_samples_at_hand_and_says_how_to_go_on(
     wait_until(lambda: "stopping after the samples at hand" in run.errors)
     gate.touch()
     assert run.wait() == status
-    assert "the same command goes on" in run.errors
+    assert "the same command resumes it" in run.errors
     assert "Traceback" not in run.errors
     assert lines(tiny_run.out) == 4  # the first batch and the one at hand
     header = RunDirectory(tiny_run.out).read_header()
@@ -189,7 +189,7 @@ def test_a_second_signal_stops_at_once(tiny_run: Any, program: Any, gate: Path) 
     run.send(signal.SIGTERM)
     assert run.wait() == 130
     assert lines(tiny_run.out) == 2
-    assert "the same command goes on" in run.errors
+    assert "the same command resumes it" in run.errors
 
 
 def test_a_run_in_a_thread_leaves_signals_alone(tiny_run: Any) -> None:
@@ -521,7 +521,7 @@ def test_a_signal_reaches_every_process_of_a_suite(
             os.kill(pid, number)
     assert run.wait() == status
     assert run.errors.count("stopping after the samples at hand") == 1
-    assert "the same command goes on" in run.errors
+    assert "the same command resumes it" in run.errors
     assert "Traceback" not in run.errors
     for folder in folders:
         header = RunDirectory(folder).read_header()
@@ -609,7 +609,7 @@ def test_a_signal_ends_what_goes_on_after_a_part_failed(
         run.process.join(2)
     assert run.wait() == 130
     assert (tmp_path / "all" / "ended").exists() == (signals == 1)
-    assert "the same command goes on" in run.errors
+    assert "the same command resumes it" in run.errors
     assert "Traceback" not in run.errors
     wait_until(lambda: not any(is_running(child) for child in children))
 
@@ -620,7 +620,7 @@ def test_a_suite_whose_index_cannot_be_written_ends_after_the_samples_at_hand(
     monkeypatch.setattr(suite_module, "_run_group", telling)
     taken = []
 
-    def take(news: News) -> None:
+    def take(news: RunEvent) -> None:
         taken.append(news)
         raise OSError(errno.ENOSPC, f"no space, {len(taken)}")
 
@@ -628,7 +628,7 @@ def test_a_suite_whose_index_cannot_be_written_ends_after_the_samples_at_hand(
     with pytest.raises(OSError, match="no space, 1"):
         suite_module._run_in_processes([[task]], 1, take)
     assert (tmp_path / "ended").exists()
-    assert taken == [News("mini-voc", tmp_path / "run")]
+    assert taken == [RunEvent("mini-voc", tmp_path / "run")]
 
 
 def test_a_process_of_a_pool_stops_at_once_only_when_its_parent_says_so_twice(monkeypatch: pytest.MonkeyPatch) -> None:

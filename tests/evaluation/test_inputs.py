@@ -83,7 +83,7 @@ def test_the_weights_bring_their_models_along() -> None:
     assert (changed.proposal_model, changed.classifier_model) == ("miniature", "ViT-L-14")
     assert (who["proposal_model"], who["classifier_model"]) == ("default", "benchmark")
     config, sources = resolve_config(load_benchmark("voc21"), "released", {"classifier_model": "ViT-B-32"})
-    with pytest.raises(BenchmarkError, match=r"classifier_model: expected weights of 'ViT-B-32' beside it"):
+    with pytest.raises(BenchmarkError, match=r"classifier_model: expected weights for 'ViT-B-32'"):
         with_own_models(config, sources, BOTH)
 
 

@@ -204,7 +204,7 @@ def test_a_process_of_its_own_gives_the_same_figures(options: Any, tmp_path: Pat
 
 def test_all_methods_end_in_one_table(tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Seven processes would only import for minutes.
-    monkeypatch.setattr(suite, "_in_own_process", lambda task, take: suite._run_group([task], take=take)[0])
+    monkeypatch.setattr(suite, "_in_own_process", lambda job, handle: suite._run_group([job], handle=handle)[0])
     out = tmp_path / "all"
     settings = {**FAST, "proposal_model": str(tiny_run.model), "classifier_model": str(tiny_run.model), "crf": None}
     del settings["prob_threshold"]

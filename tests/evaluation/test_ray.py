@@ -19,7 +19,8 @@ from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset
 from evaluation import RunOptions, evaluate
 from evaluation.engines import ray as engine
-from evaluation.engines.ray import Cluster, ClusterError, Equipment, Job, run_ray
+from evaluation.engines.ray import Equipment, Job, run_ray
+from evaluation.request.cluster import Cluster, ClusterError
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from car_core import CaR
 from evaluation.cli.app import app
 from evaluation.suites.definitions import Suite
-from evaluation.suites.index_writer import News, SuiteBook
+from evaluation.suites.index_writer import IndexWriter, RunEvent
 from evaluation.suites.runner import FinishedSuite, run_suite
 from results import SuiteIndex, missing_runs
 
@@ -75,12 +75,12 @@ def test_another_suite_gives_way_once_all_runs_have_begun_where_they_may_be_refu
     """Runs in processes of their own begin one by one."""
     folder = Path("all")
     one = SuiteIndex(suite="s", title="One", runs={"a": None}, request="1")
-    SuiteBook(folder, one, has_lines=False).take(News("a", folder / "a"))
+    IndexWriter(folder, one, has_lines=False).handle(RunEvent("a", folder / "a"))
     two = SuiteIndex(suite="s", title="Two", runs={"a": None, "b": None}, request="2")
-    book = SuiteBook(folder, two, has_lines=False, may_be_refused=may_be_refused)
-    book.take(News("b", folder / "b"))
+    writer = IndexWriter(folder, two, has_lines=False, may_be_refused=may_be_refused)
+    writer.handle(RunEvent("b", folder / "b"))
     assert index_of(folder)["title"] == ("One" if may_be_refused else "Two")
-    book.take(News("a", folder / "a"))
+    writer.handle(RunEvent("a", folder / "a"))
     assert (index_of(folder)["title"], index_of(folder)["runs"]) == ("Two", {"a": "a", "b": "b"})
 
 

@@ -188,11 +188,11 @@ def test_fidelity_goes_from_the_released_code_to_the_paper() -> None:
 def test_the_suite_of_another_request_has_another_name() -> None:
     sweep, others = sweep_of(["eta=0.3,0.6"]), [{"limit": 3}, {"weights": {"proposal": "openai"}}, {"split": "train"}]
     plain = as_suite(sweep, "voc21", profile=None, settings={}, name="mine")
-    asked = [as_suite(sweep, "voc21", profile=None, settings={}, name="mine", request=each) for each in others]
+    asked = [as_suite(sweep, "voc21", profile=None, settings={}, name="mine", **each) for each in others]
     settings = [as_suite(sweep, "voc21", profile=None, settings={"theta": theta}) for theta in (0.5, 0.6)]
     profiles = [as_suite(sweep, "voc21", profile=profile, settings={}) for profile in PROFILES]
     assert (plain.name, asked[0].name) == ("mine", "mine-limit3")
-    assert as_suite(sweep, "voc21", profile=None, settings={}, name="mine", request={"split": None}).name == "mine"
+    assert as_suite(sweep, "voc21", profile=None, settings={}, name="mine", split=None).name == "mine"
     assert len({suite.name for suite in (plain, *asked, *settings, *profiles)}) == 8
 
 
@@ -363,8 +363,8 @@ def test_points_side_by_side_are_straight_runs_and_compute_nothing_twice(
     assert sum(asked) - once[1] > 1.3 * once[1]
 
     # That processes find the same is shown in test_suite_runs; here their parts go one after the other.
-    def in_parts(groups: Any, jobs: int, take: Any) -> list[Any]:
-        return [suite_module._run_group(group, take=take) for group in groups]
+    def in_parts(groups: Any, jobs: int, handle: Any) -> list[Any]:
+        return [suite_module._run_group(group, handle=handle) for group in groups]
 
     monkeypatch.setattr(suite_module, "_run_in_processes", in_parts)
     again = run_suite(suite, out=tmp_path / "parts", jobs=2, **common)

@@ -1,0 +1,316 @@
+"""What a run can be asked for: each option once, with its type, default, help text, check and place in the identity.
+
+`car eval` and the commands that share its options are generated from these fields (`evaluation.cli.model_options`),
+`resolve` checks their values, and a run's identity leaves out those that give a reason. Annotations are evaluated here,
+so there is no `from __future__ import annotations`; imports are few, because `car --help` waits for them.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from typer import Argument, Option
+
+from evaluation.request.cluster import Cluster
+from support.choices import Mode, NameSet, Precision, Profile
+
+if TYPE_CHECKING:
+    from evaluation.tasks.artifacts import Saving
+
+EngineName = Literal["local", "ray"]
+CAR = "car"
+"""The default method; `evaluation.request.methods` has them all."""
+ALL = "all"
+"""Stands for every method on the command line, and for every baseline in a benchmark's file."""
+DEFAULT_RUNS = Path("results/runs")
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Smallest value of a field; None is always allowed."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class NotInIdentity:
+    """A field that the identity of a run leaves out, and why.
+
+    by_content: the field says where input files are; the identity holds what is in them.
+    """
+
+    reason: str
+    by_content: bool = False
+
+
+@dataclass(frozen=True)
+class FromOptions:
+    """A field made of command-line options of other types: the annotated parameters of `join`, which returns its value.
+
+    A parameter of `join` that is not annotated with typer's `Option` gets the value of another option of that name.
+    """
+
+    join: Callable[..., Any]
+
+
+def _user_data(
+    images: Annotated[str | None, Option(help="Your own data: folder of images.")] = None,
+    masks: Annotated[
+        str | None, Option(help="Folder of label maps: one PNG per image, with the same file name stem.")
+    ] = None,
+    classes: Annotated[
+        str | None,
+        Option(help="File of class names, one per line, or `value: name`; synonyms after semicolons."),
+    ] = None,
+    hf: Annotated[
+        str | None, Option(metavar="NAME|PATH", help="Your own data: a Hugging Face data set; needs --classes.")
+    ] = None,
+    hf_config: Annotated[str | None, Option(help="Configuration of that data set.")] = None,
+    image_column: Annotated[str | None, Option(help="Its column of images. [default: the usual names]")] = None,
+    mask_column: Annotated[str | None, Option(help="Its column of label maps. [default: the usual names]")] = None,
+) -> dict[str, str]:
+    return {name: value for name, value in locals().items() if value is not None}
+
+
+def _weights(
+    weights: Annotated[
+        str | None,
+        Option(
+            help="CLIP weights of both models: an open_clip tag such as openai, a file, miniature, or random:SEED for "
+            "trials. [default: miniature]"
+        ),
+    ] = None,
+    proposal_weights: Annotated[str | None, Option(help="Weights of the proposal generator only.")] = None,
+    classifier_weights: Annotated[str | None, Option(help="Weights of the mask classifier only.")] = None,
+) -> dict[str, str | None]:
+    return {"proposal": proposal_weights or weights, "classifier": classifier_weights or weights}
+
+
+def _settings(
+    sam: Annotated[
+        str | None,
+        Option(
+            metavar="NAME|PATH",
+            help="Refine masks with SAM, HQ-SAM or SAM 2 from transformers: a hub name, a folder, or random:SEED.",
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, Option("--set", metavar="KEY=VALUE", help="Change a switch or threshold. Repeatable.")
+    ] = None,
+) -> dict[str, Any]:
+    from evaluation.request.benchmark import parse_settings
+
+    return parse_settings([*([] if sam is None else [f"sam.model={json.dumps(sam)}"]), *(set_ or [])])
+
+
+def _protocol(
+    protocol: Annotated[
+        list[str] | None,
+        Option(metavar="KEY=VALUE", help="Change how targets are built or how predictions are scored. Repeatable."),
+    ] = None,
+) -> dict[str, str]:
+    from evaluation.request.benchmark import parse_protocol
+
+    return parse_protocol(protocol or [])
+
+
+def _shard(
+    shard: Annotated[
+        str | None, Option(metavar="I/N", help="Evaluate only part I of N; `car merge` joins the parts.")
+    ] = None,
+) -> tuple[int, int] | None:
+    from evaluation.run.merge import parse_shard
+
+    return parse_shard(shard) if shard else None
+
+
+def _sample_timeout(
+    sample_timeout: Annotated[
+        float, Option(help="Seconds that a process may take to decode or refine one image; 0: no limit.")
+    ] = 300.0,
+) -> float | None:
+    return sample_timeout or None
+
+
+def _cluster(
+    device: str = "cpu",
+    address: Annotated[
+        str | None,
+        Option(help="Ray cluster, e.g. auto or HOST:6379. [default: $RAY_ADDRESS, else a new Ray on this machine]"),
+    ] = None,
+    actors: Annotated[
+        int | None,
+        Option(help="Number of actors, each with models of its own. [default: as many as the nodes have room for]"),
+    ] = None,
+    actor_cpus: Annotated[float, Option(help="CPUs per actor, which are also its threads.")] = 1.0,
+    actor_gpus: Annotated[
+        float | None, Option(help="GPUs per actor, e.g. 0.5 to share one. [default: 1 with --device cuda]")
+    ] = None,
+) -> Cluster:
+    return Cluster(address, actors, actor_cpus, float(device == "cuda") if actor_gpus is None else actor_gpus)
+
+
+def _saving(
+    save_predictions: Annotated[
+        Literal["png", "rle"] | None,
+        Option(help="Save each prediction as a palette PNG, or as COCO results with run-length encoding (JSON)."),
+    ] = None,
+    save_proposals: Annotated[
+        bool, Option("--save-proposals", help="Save the proposals of every step as npz.")
+    ] = False,
+) -> "Saving":
+    from evaluation.tasks.artifacts import Saving
+
+    return Saving(save_predictions, save_proposals)
+
+
+# Fields that several models have.
+_Weights = Annotated[str | Mapping[str, str | None] | None, FromOptions(_weights)]
+_Settings = Annotated[Mapping[str, Any], FromOptions(_settings)]
+_Profile = Annotated[
+    Profile | None, Option(help="Source of the switches' values. [default: released, for mini-*: paper]")
+]
+_Device = Annotated[
+    str,
+    Option(help="cpu, cuda, cuda:1, ..."),
+    NotInIdentity("results agree across devices up to rounding; the header records it"),
+]
+_MaxPixels = Annotated[
+    int | None,
+    Option(help="Size limit of images and masks, in pixels. [default: $CAR_MAX_PIXELS, else 67108864]"),
+    Minimum(1),
+    NotInIdentity("an image over it is a failed record, which the next start tries again"),
+]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Everything that a run can be asked for.
+
+    benchmark: a name of `evaluation.request.benchmark`. data_root: None for `data/`, or the miniature's data. weights:
+    for both models or by role; None for the miniature's. profile, split: None for the benchmark's. settings:
+    configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
+    None for the first label source that is there. protocol: see `evaluation.request.protocol`. limit: only the first
+    samples. shard: (i, n) for part i of n, counted from 1. out: run directory; None for
+    `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for all cores but one. sample_timeout: in
+    seconds; None for no limit. live: at a terminal, one line that is updated; else lines as in a log.
+    """
+
+    benchmark: Annotated[
+        str, Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val; leave it out for your own data.")
+    ]
+    data_root: Annotated[
+        Path | None,
+        Option(help="Folder of the data set in its official layout. [default: data, else the miniature's]"),
+        NotInIdentity("a path; the data set's fingerprint stands for the files", by_content=True),
+    ] = None
+    weights: _Weights = None
+    method: Annotated[
+        str,
+        Option(
+            help="car, a baseline (clip, maskclip, sclip, clearclip, naclip, proxyclip, clip-es), or all: every "
+            "method, in one table."
+        ),
+    ] = CAR
+    profile: _Profile = None
+    settings: _Settings = field(default_factory=dict)
+    split: Annotated[str | None, Option(help="Split of the data set, or a file of ids.")] = None
+    places: Annotated[
+        Mapping[str, str],
+        FromOptions(_user_data),
+        NotInIdentity("paths and names; the data set's fingerprint stands for the files", by_content=True),
+    ] = field(default_factory=dict)
+    source: Annotated[
+        str | None, Option(help="Label source of a data set that has several. [default: the first one found]")
+    ] = None
+    protocol: Annotated[Mapping[str, str], FromOptions(_protocol)] = field(default_factory=dict)
+    names: Annotated[NameSet, Option(help="Query texts: the released ones, or the plain class names.")] = "released"
+    precision: Annotated[
+        Precision,
+        Option(help="Number format of the image encoders; float16 only on GPUs. Figures depend on it."),
+    ] = "float32"
+    limit: Annotated[int | None, Option(help="Evaluate only the first N samples."), Minimum(1)] = None
+    shard: Annotated[tuple[int, int] | None, FromOptions(_shard)] = None
+
+    device: _Device = "cpu"
+    out: Annotated[
+        Path | None,
+        Option(help="Run directory. [default: results/runs/BENCHMARK-PROFILE-IDENTITY]"),
+        NotInIdentity("a path"),
+    ] = None
+    batch_size: Annotated[
+        int,
+        Option(help="Images segmented together; figures do not depend on it."),
+        Minimum(1),
+        NotInIdentity("an image's result does not depend on the others"),
+    ] = 4
+    workers: Annotated[
+        int,
+        Option(help="Processes that decode images; 0: none."),
+        Minimum(0),
+        NotInIdentity("decoding order does not reach the records"),
+    ] = 2
+    refine_workers: Annotated[
+        int | None,
+        Option(
+            help="Processes that refine masks (CRF) while the model runs; 0: none. [default: all cores but one; none "
+            "with --jobs; with --engine ray the actors refine]"
+        ),
+        Minimum(0),
+        NotInIdentity("where a sample is refined does not reach its record"),
+    ] = None
+    sample_timeout: Annotated[
+        float | None,
+        FromOptions(_sample_timeout),
+        Minimum(0),
+        NotInIdentity("a sample over it is a failed record, which the next start tries again"),
+    ] = 300.0
+    max_pixels: _MaxPixels = None
+    fresh: Annotated[
+        bool,
+        Option("--fresh/--resume", help="Start again and set finished records aside, or resume from them."),
+        NotInIdentity("decides whether finished records are used, not what they hold"),
+    ] = False
+    quiet: Annotated[bool, NotInIdentity("progress lines")] = False
+    live: Annotated[bool, NotInIdentity("progress lines")] = True
+    engine: Annotated[
+        EngineName,
+        Option(help="local: this process. ray: actors on a Ray cluster."),
+        NotInIdentity("engines run the same stages"),
+    ] = "local"
+    cluster: Annotated[
+        Cluster,
+        FromOptions(_cluster),
+        NotInIdentity("where actors run; each must arrive at the same identity on its node"),
+    ] = field(default_factory=Cluster)
+    saving: Annotated[
+        "Saving", FromOptions(_saving), NotInIdentity("files next to the records; no figure depends on them")
+    ] = field(default_factory=_saving)
+
+
+@dataclass(frozen=True)
+class CarOptions:
+    """The model for user-supplied images. profile: None for the released one, or the paper's with the miniature."""
+
+    weights: _Weights = None
+    profile: _Profile = None
+    settings: _Settings = field(default_factory=dict)
+    mode: Annotated[Mode, Option(help="semantic: one label per pixel. referring: all phrases describe one object.")] = (
+        "semantic"
+    )
+    device: _Device = "cpu"
+    max_pixels: _MaxPixels = None
+
+
+def marks(model: type, kind: type[Any]) -> dict[str, Any]:
+    """The mark of this kind of each field of a model that has one."""
+    found = ((each.name, mark) for each in fields(model) for mark in getattr(each.type, "__metadata__", ()))
+    return {name: mark for name, mark in found if isinstance(mark, kind)}
+
+
+def sets_figures(name: str) -> bool:
+    """Whether the figures of a run depend on this field of `RunOptions`."""
+    mark = marks(RunOptions, NotInIdentity).get(name)
+    return mark is None or mark.by_content

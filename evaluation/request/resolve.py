@@ -1,0 +1,137 @@
+"""Settles what a request means, as far as no model is needed: user errors are reported before torch is imported."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from car_core.config import CaRConfig, Config
+from car_core.models.names import MINIATURE, check_device_name, random_seed, weights_file
+from dataset_adapters import DatasetError
+from dataset_adapters.base.sample import (
+    Adapter,
+    AnnotationFileAdapter,
+    LabelSourceMissingError,
+    configured,
+    find_sources,
+)
+from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, refuse_fields
+from evaluation.request.inputs import Inputs, resolve_inputs, weights_by_role, weights_notices, with_own_models
+from evaluation.request.methods import find_method
+from evaluation.request.options import DEFAULT_RUNS, Minimum, CarOptions, RunOptions, marks
+from evaluation.request.protocol import Protocol, resolve_protocol
+from support.files import expanded
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """A run of which everything is known except the contents of its files. set_by: who set each field of `config`."""
+
+    options: RunOptions
+    benchmark: Benchmark
+    config: Config
+    set_by: Mapping[str, Source]
+    protocol: Protocol
+    inputs: Inputs
+
+
+@dataclass(frozen=True)
+class ResolvedCar:
+    """CaR for user-supplied images. weights: by role. notices: what stands in for weights that were not named."""
+
+    config: CaRConfig
+    weights: Mapping[str, str]
+    device: str
+    notices: Sequence[str]
+
+
+def resolve(options: RunOptions) -> ResolvedRun:
+    """Settle what a run is asked for; only the settings of a baseline need torch.
+
+    Raises BenchmarkError, ClusterError, DatasetError and ModelError, one line each.
+    """
+    check_out(options.out or DEFAULT_RUNS)
+    check_ranges(options)
+    check_device_name(options.device)
+    if options.engine == "ray":
+        options.cluster.check(options.device)
+    method, benchmark = find_method(options.method), load_benchmark(options.benchmark)
+    sources = find_sources(benchmark.adapter, options.source)
+    method.check_precision(options.precision)
+    config, set_by = method.resolve(benchmark, sources[0].task, options.profile, options.settings)
+    protocol = resolve_protocol(benchmark, sources[0].task, config, options.protocol)
+    inputs = resolve_inputs(benchmark, options.data_root, options.weights, method.roles)
+    adapters = [configured(adapter, {**protocol.data, **options.places}) for adapter in sources]
+    _check_data(adapters, expanded(inputs.data_root).absolute(), None if options.places else options.split)
+    if options.places:
+        adapters[0].label_space(options.names)  # reads the list of classes
+    check_weights(inputs.weights)
+    config, set_by = with_own_models(config, set_by, inputs.weights)
+    return ResolvedRun(options, benchmark, config, set_by, protocol, inputs)
+
+
+def resolve_car(options: CarOptions) -> ResolvedCar:
+    """Settle the model for user-supplied images. Raises BenchmarkError, ConfigError and ModelError."""
+    check_ranges(options)
+    refuse_fields(options.settings, {"profile": "the option --profile", "mode": "the option --mode"})
+    named = weights_by_role(options.weights)
+    weights = {role: name or MINIATURE for role, name in named.items()}
+    profile = options.profile or ("paper" if set(weights.values()) == {MINIATURE} else "released")
+    config = CaRConfig(**{"profile": profile, "mode": options.mode, **options.settings})
+    check_weights(weights)
+    check_device_name(options.device)
+    set_by: dict[str, Source] = {
+        name: "user" if name in options.settings else "default" for name in CaRConfig.model_fields
+    }
+    notices = weights_notices(named, "it knows emoji, not photos; for those, pass --weights openai")
+    return ResolvedCar(with_own_models(config, set_by, weights)[0], weights, options.device, notices)
+
+
+def check_ranges(options: Any) -> None:
+    """Raise BenchmarkError for a field of request options that is below its smallest value."""
+    for name, least in marks(type(options), Minimum).items():
+        value = getattr(options, name)
+        if value is not None and not value >= least.value:
+            raise BenchmarkError(f"{name}: expected at least {least.value:g}, found {value}")
+
+
+def check_weights(weights: Mapping[str, str | None]) -> None:
+    """Raise ModelError for a weights file that does not exist, and for a seed that is no number."""
+    for name in filter(None, weights.values()):
+        if random_seed(name) is None:
+            weights_file(name)
+
+
+def check_out(path: Path) -> None:
+    """Raise BenchmarkError unless the folder can be written or created."""
+    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        found = f"{existing}, which is read-only" if existing.is_dir() else f"{existing}, which is no folder"
+        raise BenchmarkError(f"out: expected a folder that can be written, found {found}")
+
+
+def _check_data(sources: Sequence[Adapter], root: Path, split: str | None) -> None:
+    """Raise DatasetError unless the files of one of a data set's label sources are at `root` and have the split.
+
+    The first source that is there decides, as in `dataset_adapters.load`. split: None where it is not checked.
+    """
+    absent: list[DatasetError] = []
+    for adapter in sources:
+        try:
+            folder = adapter.find_root(root)
+        except DatasetError as error:
+            absent.append(error)
+            continue
+        if split is None:
+            return
+        list_files = adapter.annotation_files if isinstance(adapter, AnnotationFileAdapter) else adapter.rows
+        try:
+            list_files(folder, split)
+        except LabelSourceMissingError:
+            continue
+        return
+    if len(absent) == len(sources):
+        raise absent[0]
