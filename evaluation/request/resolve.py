@@ -21,7 +21,7 @@ from dataset_adapters.base.sample import (
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, refuse_fields
 from evaluation.request.inputs import Inputs, resolve_inputs, weights_by_role, weights_notices, with_own_models
 from evaluation.request.methods import find_method
-from evaluation.request.options import DEFAULT_RUNS, Minimum, CarOptions, RunOptions, marks
+from evaluation.request.options import DEFAULT_RUNS, CarOptions, Minimum, RunOptions, marks
 from evaluation.request.protocol import Protocol, resolve_protocol
 from support.files import expanded
 

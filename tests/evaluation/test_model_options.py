@@ -11,9 +11,9 @@ from typer.testing import CliRunner, Result
 from evaluation.cli.model_options import takes
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import (
-    Minimum,
     CarOptions,
     FromOptions,
+    Minimum,
     NotInIdentity,
     RunOptions,
     marks,
