@@ -77,21 +77,22 @@ class Segmentation:
 
 
 def step_names(steps: Sequence[Step]) -> list[str]:
-    """ "step 1", "step 2", ...; where things and stuff were segmented apart, "pass 2, step 1" and so on."""
-    places: list[tuple[int, int]] = []
+    """ "step 1", "step 2", ...; where things and stuff were segmented separately, "pass 2, step 1" and so on."""
+    numbers: list[tuple[int, int]] = []  # of the pass, and of the step in it
     alive: set[int] = set()
     for step in steps:
         # Only a new pass has queries that did not survive the step before.
-        goes_on = bool(places) and alive.issuperset(step.queries)
-        turn, number = (places[-1][0], places[-1][1] + 1) if goes_on else (len({p for p, _ in places}) + 1, 1)
-        places.append((turn, number))
+        if numbers and alive.issuperset(step.queries):
+            numbers.append((numbers[-1][0], numbers[-1][1] + 1))
+        else:
+            numbers.append((numbers[-1][0] + 1 if numbers else 1, 1))
         alive = set(step.kept)
-    several = bool(places) and places[-1][0] > 1
-    return [f"pass {turn}, step {number}" if several else f"step {number}" for turn, number in places]
+    several = bool(numbers) and numbers[-1][0] > 1
+    return [f"pass {turn}, step {number}" if several else f"step {number}" for turn, number in numbers]
 
 
 def paint_labels(masks: BoolArray, scores: Float32Array, order: tuple[int, ...]) -> Int32Array:
-    """One label a pixel from overlapping masks.
+    """One label per pixel from overlapping masks.
 
     masks: bool [N, H, W]; scores: float [N]; order: the indices to paint. They are painted in rising order of
     their score (ties: in index order), so the most certain query stays on top. Returns int32 [H, W], 0 where no

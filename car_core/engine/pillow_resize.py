@@ -1,4 +1,4 @@
-"""Bicubic resizing of bytes: by Pillow on a CPU, on any device by matrix products that give the same bytes.
+"""Bicubic resizing to Pillow's bytes: by Pillow on a CPU, on any device by exact matrix products.
 
 Pillow resizes across, then down (a picture over 100 times as high as wide that gets lower: down, then across). Each
 pass weighs pixels with whole numbers, 2**22 times the kernel's values, and rounds to bytes. Products of such numbers
@@ -39,7 +39,7 @@ def whole(rows: int, columns: int) -> Crop:
 
 
 def center_crop(height: int, width: int, side: int) -> Crop:
-    """CLIP's own: the shorter side resized to ``side``, the longer in proportion (truncated), and the centre kept."""
+    """CLIP's own: the shorter side resized to ``side``, the longer in proportion (truncated), and the center kept."""
     short = min(height, width)
     rows, columns = (side if length == short else int(side * length / short) for length in (height, width))
     return Crop((rows, columns), (round((rows - side) / 2), round((columns - side) / 2)), (side, side))
@@ -91,11 +91,11 @@ def _taps(before: int, after: int, first: int, kept: int) -> tuple[Tensor, Tenso
     """
     scale = before / after
     widening = max(scale, 1.0)
-    centres = (np.arange(first, first + kept) + 0.5) * scale
-    start = np.maximum((centres - _REACH * widening + 0.5).astype(np.int64), 0)
-    end = np.minimum((centres + _REACH * widening + 0.5).astype(np.int64), before)
+    centers = (np.arange(first, first + kept) + 0.5) * scale
+    start = np.maximum((centers - _REACH * widening + 0.5).astype(np.int64), 0)
+    end = np.minimum((centers + _REACH * widening + 0.5).astype(np.int64), before)
     pixels = start[:, None] + np.arange((end - start).max())
-    values = _kernel((pixels - centres[:, None] + 0.5) * (1.0 / widening))
+    values = _kernel((pixels - centers[:, None] + 0.5) * (1.0 / widening))
     values = np.where(pixels < end[:, None], values, 0.0)
     shares = values * (1.0 / values.cumsum(axis=1)[:, -1:])  # summed in Pillow's order
     whole_numbers = np.trunc(shares * _ONE + np.where(shares < 0, -0.5, 0.5))

@@ -23,8 +23,8 @@ def _rgb(image: RGBArray) -> RGBArray:
 
 def _bgr_minus_mean(image: RGBArray) -> RGBArray:
     """BGR minus the mean, truncated to integers and wrapped around at 0, as the released code's cast does."""
-    centred = image[..., ::-1].astype(np.float32) - np.array(BGR_MEAN, np.float32)
-    return centred.astype(np.int64).astype(np.uint8)
+    centered = image[..., ::-1].astype(np.float32) - np.array(BGR_MEAN, np.float32)
+    return centered.astype(np.int64).astype(np.uint8)
 
 
 CRF_IMAGES: Mapping[str, Callable[[RGBArray], RGBArray]] = {"rgb": _rgb, "bgr_minus_mean": _bgr_minus_mean}
