@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -41,6 +43,10 @@ from support.arrays import PackedBits, RGBArray
 
 MODEL_FIELDS = ("proposal_model", "classifier_model", "sam")
 """Fields of the configuration that name models."""
+
+
+_Pass: TypeAlias = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+"""Queries, background queries and visual prompts of one recurrence."""
 
 
 @dataclass
@@ -187,8 +193,8 @@ class CaR:
         proposals at the image's size. Raises QueryError and ImageError.
         """
         checked = self.check_queries(queries)
-        b = self._check_background(self.config.background if background is None else background)
-        [coarse] = self._segment_coarse([(as_rgb(image), checked)], b, trace)
+        background = self._check_background(self.config.background if background is None else background)
+        [coarse] = self._segment_coarse([as_rgb(image)], [[(checked, background, self.config.prompts)]], trace)
         return self._refine(coarse)
 
     def segment_batch(
@@ -207,7 +213,9 @@ class CaR:
     ) -> list[CoarseSegmentation]:
         """``segment_batch`` up to the refinement, which needs no model and can run elsewhere."""
         inputs = check_batch(images, queries_per_image, self.check_queries)
-        return self._segment_coarse(inputs, self._check_background(self.config.background), trace)
+        background, prompts = self._check_background(self.config.background), self.config.prompts
+        passes = [[(queries, background, prompts)] for _, queries in inputs]
+        return self._segment_coarse([image for image, _ in inputs], passes, trace)
 
     def segment_two_pass(
         self, image: ImageLike, things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
@@ -217,8 +225,9 @@ class CaR:
         The result's queries are the things, then the stuff; its steps are those of the thing pass, then those of the
         stuff pass. Switches: ``thing_background``, ``stuff_prompts``. Raises QueryError, also for a name in both.
         """
-        queries = self._check_two_pass_queries(things, stuff)
-        return self._refine(self._segment_coarse_two_pass([as_rgb(image)], queries, len(things), trace)[0])
+        passes = self._two_passes(things, stuff)
+        [coarse] = self._segment_coarse([as_rgb(image)], [passes], trace)
+        return self._refine(coarse)
 
     def segment_two_pass_batch(
         self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
@@ -231,12 +240,20 @@ class CaR:
     ) -> list[CoarseSegmentation]:
         """``segment_two_pass_batch`` up to the refinement, as in ``segment_coarse_batch``."""
         inputs = check_batch(images, [[*things, *stuff]] * len(images), self.check_queries)
-        queries = self._check_two_pass_queries(things, stuff)
-        return self._segment_coarse_two_pass([image for image, _ in inputs], queries, len(things), trace)
+        passes = self._two_passes(things, stuff)
+        return self._segment_coarse([image for image, _ in inputs], [passes] * len(images), trace)
 
-    def _check_two_pass_queries(self, things: Sequence[str], stuff: Sequence[str]) -> tuple[str, ...]:
+    def _two_passes(self, things: Sequence[str], stuff: Sequence[str]) -> list[_Pass]:
+        """The pass over the things, then the one over the stuff. Raises QueryError."""
+        config = self.config
         require_any(things=check_texts("things", things), stuff=check_texts("stuff", stuff))
-        return self.check_queries([*things, *stuff])
+        self.check_queries([*things, *stuff])
+        thing_background = {"stuff": stuff, "common": config.background}[config.thing_background]
+        stuff_prompts = config.prompts if config.stuff_prompts is None else config.stuff_prompts  # may be empty
+        return [
+            (tuple(things), self._check_background(thing_background), config.prompts),
+            (tuple(stuff), self._check_background(things), stuff_prompts),
+        ]
 
     def _check_background(self, background: Sequence[str]) -> tuple[str, ...]:
         checked = check_texts("background", background)
@@ -245,38 +262,28 @@ class CaR:
         return checked
 
     def _segment_coarse(
-        self, inputs: Sequence[tuple[RGBArray, tuple[str, ...]]], background: tuple[str, ...], trace: bool
+        self, images: Sequence[RGBArray], passes_per_image: Sequence[Sequence[_Pass]], trace: bool
     ) -> list[CoarseSegmentation]:
-        """On checked inputs."""
-        seconds: list[StageTimes] = [{} for _ in inputs]
-        encoded_images = self._encode([image for image, _ in inputs], seconds)
+        """On checked inputs. The passes of an image share its encoded trunk."""
+        seconds: list[list[StageTimes]] = [[{} for _ in passes] for passes in passes_per_image]
+        encoded_images = self._encode(images, [first for first, *_ in seconds])
         jobs = []
-        for (image, queries), encoded, times in zip(inputs, encoded_images, seconds, strict=True):
-            canvas = self._canvas(image, self.config.prompts, times)
-            jobs.append(self._job(canvas, encoded, queries, background, times, trace))
-        return [CoarseSegmentation(each.output.queries, (each,)) for each in self._run(jobs)]
+        for image, encoded, passes, times in zip(images, encoded_images, passes_per_image, seconds, strict=True):
+            canvas = None
+            for (queries, background, prompts), own_times in zip(passes, times, strict=True):
+                if canvas is None or canvas.prompts != prompts:
+                    with timed("prompts", self.device, own_times):
+                        canvas = PromptCanvas.from_image(image, prompts, self.config.gray_weights)
+                models = Models(partial(self._propose, image, encoded, own_times), partial(self._match, own_times))
+                loop = recurrence(canvas, queries, models, self.config, background=background, trace=trace)
+                jobs.append(_Job(canvas, loop, own_times))
+        done, coarse = iter(self._run(jobs)), []
+        for passes in passes_per_image:
+            all_queries = tuple(query for queries, *_ in passes for query in queries)
+            coarse.append(CoarseSegmentation(all_queries, tuple(islice(done, len(passes)))))
+        return coarse
 
-    def _segment_coarse_two_pass(
-        self, images: list[RGBArray], queries: tuple[str, ...], n_things: int, trace: bool
-    ) -> list[CoarseSegmentation]:
-        """On checked inputs. Both passes of an image share its encoded trunk."""
-        config, things, stuff = self.config, queries[:n_things], queries[n_things:]
-        thing_background = {"stuff": stuff, "common": config.background}[config.thing_background]
-        for background in (thing_background, things):
-            self._check_background(background)
-        seconds: list[StageTimes] = [{} for _ in images]
-        jobs = []
-        for image, encoded, times in zip(images, self._encode(images, seconds), seconds, strict=True):
-            stuff_times: StageTimes = {}
-            canvas = stuff_canvas = self._canvas(image, config.prompts, times)
-            if config.stuff_prompts not in (None, config.prompts):
-                stuff_canvas = self._canvas(image, config.stuff_prompts or (), stuff_times)
-            jobs.append(self._job(canvas, encoded, things, thing_background, times, trace))
-            jobs.append(self._job(stuff_canvas, encoded, stuff, things, stuff_times, trace))
-        passes = self._run(jobs)
-        return [CoarseSegmentation(queries, both) for both in zip(passes[::2], passes[1::2], strict=True)]
-
-    def _encode(self, images: list[RGBArray], seconds: list[StageTimes]) -> list[EncodedImage]:
+    def _encode(self, images: Sequence[RGBArray], seconds: list[StageTimes]) -> list[EncodedImage]:
         def encode(indices: list[int]) -> list[EncodedImage]:
             return self._proposal.encode([images[i] for i in indices], [seconds[i] for i in indices])
 
@@ -288,24 +295,6 @@ class CaR:
     def _trunk_inputs(self, image: RGBArray) -> tuple[object, ...]:
         config = self.config
         return *self._proposal_key, config.positional_half, config.cam, config.max_patches, image
-
-    def _canvas(self, image: RGBArray, prompts: Sequence[str], seconds: StageTimes) -> PromptCanvas:
-        with timed("prompts", self.device, seconds):
-            return PromptCanvas.from_image(image, prompts, self.config.gray_weights)
-
-    def _job(
-        self,
-        canvas: PromptCanvas,
-        encoded: EncodedImage,
-        queries: tuple[str, ...],
-        background: Sequence[str],
-        seconds: StageTimes,
-        trace: bool,
-    ) -> _Job:
-        models = Models(partial(self._propose, canvas.image, encoded, seconds), partial(self._match, seconds))
-        return _Job(
-            canvas, recurrence(canvas, queries, models, self.config, background=background, trace=trace), seconds
-        )
 
     def _propose(
         self, image: RGBArray, encoded: EncodedImage, seconds: StageTimes, texts: list[str], background: list[str]

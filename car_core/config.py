@@ -158,7 +158,7 @@ class SAMConfig(BaseModel):
 
 
 class CaRConfig(Config):
-    """All that decides what CaR computes for an image and its queries.
+    """Everything that decides what CaR computes for an image and its queries.
 
     Unknown fields and impossible values raise ``ConfigError`` (a ``ValueError``) with one line naming the field.
     Fields left out take the values of ``profile`` and ``mode``.
@@ -168,7 +168,7 @@ class CaRConfig(Config):
     """
 
     profile: Profile = Field(default="released", description="source of the switches' defaults")
-    mode: Mode = Field(default="semantic", description="one label a pixel, or one object for all sentences")
+    mode: Mode = Field(default="semantic", description="one label per pixel, or one object for all sentences")
 
     eta: Unit = Field(description="binarizes a proposal for the visual prompt (y > eta)")
     theta: Unit = Field(description="keeps a query (P_ii above theta)")
@@ -193,12 +193,12 @@ class CaRConfig(Config):
         description="g's class token after the last block, or before it (the last block is skipped)"
     )
     template_ensemble: Literal["mean_logits", "sum_probabilities"] = Field(
-        description="average logits over templates, or sum a softmax a template and take a second softmax"
+        description="average logits over templates, or sum one softmax per template and take a second softmax"
     )
     no_template_text: Literal["query", "cam_template"] = Field(
-        description="g's text where templates is empty: the bare query, or cam_template's (as the released code has it)"
+        description="g's text where templates is empty: the bare query, or cam_template's (as in the released code)"
     )
-    keep_best: bool = Field(description="if no query survives a step, keep the best-scoring one alone")
+    keep_best: bool = Field(description="if no query survives a step, keep only the best-scoring one")
     theta_inclusive: bool = Field(description="P_ii >= theta, or P_ii > theta")
     stop_rule: Literal["same_queries", "same_count"] = Field(
         description="stop when a step drops nothing, or when as many survive as after the step before (0 at first)"
@@ -214,7 +214,7 @@ class CaRConfig(Config):
         description="without templates, later steps score single characters of the first step's texts"
     )
     sentences: Literal["joint", "single"] = Field(
-        description="referring benchmarks: all sentences of a reference in one run, or one sample a sentence"
+        description="referring benchmarks: all sentences of a reference in one run, or one sample per sentence"
     )
     union_of_small_merge: bool = Field(
         description="referring: a merged mask that covers at most 5 % of the image becomes the masks' union"
@@ -227,12 +227,12 @@ class CaRConfig(Config):
         description="background queries of the thing pass: the stuff names, or the field background"
     )
 
-    crf: CRFConfig | None = Field(default=CRFConfig(), description="None: no CRF, the likeliest label a pixel")
-    sam: SAMConfig | None = Field(default=None, description="None: no refinement by SAM (semantic mode alone has one)")
+    crf: CRFConfig | None = Field(default=CRFConfig(), description="None: no CRF, the likeliest label per pixel")
+    sam: SAMConfig | None = Field(default=None, description="None: no refinement by SAM (semantic mode only)")
     max_patches: int = Field(
         default=4096,
         ge=1,
-        description="largest patch grid of f; a larger image is shrunk for f alone (neither source has a limit)",
+        description="largest patch grid of f; a larger image is shrunk for f only (neither source has a limit)",
     )
 
     @model_validator(mode="before")

@@ -1,4 +1,4 @@
-"""Query texts on their way in."""
+"""Validation of query texts."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from car_core.errors import QueryError
 
 
 def check_texts(name: str, texts: Sequence[str]) -> tuple[str, ...]:
-    """The texts as a tuple. Raises QueryError, naming the position, unless each is a text of its own."""
+    """The texts as a tuple. Raises QueryError, naming the index, unless they are distinct, non-blank texts."""
     checked = tuple(texts)
     if isinstance(texts, str) or not all(isinstance(text, str) for text in checked):
         raise QueryError(f"{name}: expected a sequence of texts, found {type(texts).__name__}")
-    for position, text in enumerate(checked):
+    for index, text in enumerate(checked):
         if not text.strip():
-            raise QueryError(f"{name}[{position}]: expected a text, found a blank one")
-        if text in checked[:position]:
-            raise QueryError(f"{name}[{position}]: expected each text once, found {text!r} again")
+            raise QueryError(f"{name}[{index}]: expected a text, found a blank one")
+        if text in checked[:index]:
+            raise QueryError(f"{name}[{index}]: expected each text once, found {text!r} again")
     return checked
 
 
 def require_any(**queries: Sequence[str]) -> None:
-    """Raise QueryError, naming the argument, for one without a text."""
+    """Raise QueryError, naming the argument, if one holds no text."""
     for name, texts in queries.items():
         if not texts:
             raise QueryError(f"{name}: expected at least one text, found none")

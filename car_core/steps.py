@@ -20,14 +20,15 @@ class Step:
 
 
 def step_names(steps: Sequence[Step]) -> list[str]:
-    """ "step 1", "step 2", ...; where things and stuff were segmented separately, "pass 1, step 1" and so on."""
-    numbers: list[tuple[int, int]] = []  # of the pass and of the step in it
-    kept: set[int] = set()
+    """ "step 1", "step 2", ...; where things and stuff were segmented separately, "pass 2, step 1" and so on."""
+    numbers: list[tuple[int, int]] = []  # of the pass, and of the step in it
+    alive: set[int] = set()
     for step in steps:
-        n_pass, n_step = numbers[-1] if numbers else (0, 0)
         # Only a new pass has queries that did not survive the step before.
-        same_pass = bool(numbers) and kept.issuperset(step.queries)
-        numbers.append((n_pass, n_step + 1) if same_pass else (n_pass + 1, 1))
-        kept = set(step.kept)
+        if numbers and alive.issuperset(step.queries):
+            numbers.append((numbers[-1][0], numbers[-1][1] + 1))
+        else:
+            numbers.append((numbers[-1][0] + 1 if numbers else 1, 1))
+        alive = set(step.kept)
     several = bool(numbers) and numbers[-1][0] > 1
-    return [f"pass {n_pass}, step {n_step}" if several else f"step {n_step}" for n_pass, n_step in numbers]
+    return [f"pass {turn}, step {number}" if several else f"step {number}" for turn, number in numbers]

@@ -24,7 +24,7 @@ from support.arrays import RGBArray
 
 
 class ClipESSegmenter(BaselineSegmenter[ClipESConfig]):
-    """One proposal a query, all of which compete for the pixels."""
+    """One proposal per query; all compete for the pixels."""
 
     def __init__(self, config: ClipESConfig, *, clip: Any, device: str | torch.device = "cpu") -> None:
         super().__init__(config, clip=clip, device=device)
@@ -41,21 +41,18 @@ class ClipESSegmenter(BaselineSegmenter[ClipESConfig]):
     def segment_things_and_stuff(
         self, image: RGBArray, things: tuple[str, ...], stuff: tuple[str, ...]
     ) -> Segmentation:
-        """Apart, each with the other's names as background, as CaR does."""
+        """Separately, each with the other's names as background, as CaR does."""
         return join_passes((*things, *stuff), self._segment(image, things, stuff), self._segment(image, stuff, things))
 
     def _segment(self, image: RGBArray, queries: tuple[str, ...], background: Sequence[str]) -> Segmentation:
         seconds = dict[str, float]()
         [encoded] = self._generator.encode([image], [seconds])
-        texts, against = (self._in_template(names) for names in (queries, background))
-        proposals = upsample_all(self._generator(encoded, texts, against, seconds), size_of(image))
+        texts, b = ([format_text(self.config.cam_template, name) for name in names] for names in (queries, background))
+        proposals = upsample_all(self._generator(encoded, texts, b, seconds), size_of(image))
         with timed("refine", self.device, seconds):
             masks = crf_masks(image, proposals, self.config.crf, "rgb", str(self.device))
-        # Every proposal's maximum is 1: what tells queries apart here is how many pixels agree.
+        # Every proposal's maximum is 1, so a query's score is its share of the pixels.
         scores = np.asarray(masks.mean(axis=(1, 2)), np.float32)
         kept = tuple(int(index) for index in np.flatnonzero(masks.any(axis=(1, 2))))
         labels = paint_labels(masks, scores, tuple(range(len(queries))))
         return Segmentation(queries, masks, scores, kept, labels, (), seconds=seconds, image=image)
-
-    def _in_template(self, names: Sequence[str]) -> list[str]:
-        return [format_text(self.config.cam_template, name) for name in names]

@@ -17,7 +17,7 @@ from torch import Tensor
 from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.config import DenseConfig
 from car_core.baselines.pamr import refine_maps
-from car_core.baselines.windows import mean_of_windows, padded, resized, resized_positions, window_places
+from car_core.baselines.windows import mean_of_windows, padded, resized, resized_positions, window_slices
 from car_core.config import format_text
 from car_core.engine.timing import timed
 from car_core.images import as_channels, size_of
@@ -25,7 +25,7 @@ from car_core.models.clip import embed, normalization_of, normalize, open_clip
 from car_core.segmentation import Segmentation
 from support.arrays import RGBArray
 
-# Windows a forward pass. A constant a device; an image's windows are its own, so batches of images change nothing.
+# Windows per forward pass, constant per device. A pass holds windows of one image only, so batches change nothing.
 _WINDOW_CHUNK = {"cpu": 4, "cuda": 32}
 DenseT = TypeVar("DenseT", bound=DenseConfig)
 
@@ -80,11 +80,11 @@ class DenseSegmenter(BaselineSegmenter[DenseT]):
         # `_with_sizes` has filled in what the configuration left to the tower.
         short_side, crop, stride = (int(value or 0) for value in (config.short_side, config.crop, config.stride))
         pixels = normalize(as_channels(resized(image, short_side)), self.normalization).to(self.device)
-        places = window_places((pixels.shape[1], pixels.shape[2]), crop, stride)
-        windows = torch.stack([pixels[:, rows, columns] for rows, columns in places])
+        slices = window_slices((pixels.shape[1], pixels.shape[2]), crop, stride)
+        windows = torch.stack([pixels[:, rows, columns] for rows, columns in slices])
         chunk = _WINDOW_CHUNK.get(self.device.type, 1)
         maps = torch.cat([self._window_cosines(part, words) for part in windows.split(chunk)])
-        mean = mean_of_windows(maps, places, (pixels.shape[1], pixels.shape[2]))
+        mean = mean_of_windows(maps, slices, (pixels.shape[1], pixels.shape[2]))
         full, seen = (_enlarged(values, size) for values in (mean, pixels))
         return refine_maps(full, seen, config.pamr_steps)
 

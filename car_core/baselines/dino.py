@@ -1,4 +1,4 @@
-"""A DINO trunk of timm: what ProxyCLIP sees beside CLIP.
+"""A DINO trunk of timm, which ProxyCLIP uses in addition to CLIP.
 
 Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021.
 """
@@ -22,7 +22,7 @@ from car_core.models.weights import WeightsRecord, state_hash
 from support.text import did_you_mean
 
 PUBLISHED = "timm"
-"""Stands for the weights that timm has under the model's name."""
+"""The weights that timm publishes under the model's name."""
 
 
 class DinoTrunk:
@@ -45,8 +45,8 @@ class DinoTrunk:
 def load_dino(name: str, weights: str, *, device: str | torch.device = "cpu") -> tuple[DinoTrunk, WeightsRecord]:
     """The trunk of a ViT of timm (``vit_base_patch8_224.dino``) and the record of its weights.
 
-    weights: `PUBLISHED`, fetched once to the hub's cache; a file; or random:SEED. Raises ModelError for a model that
-    there is not or that is no ViT of one patch size, and for weights that cannot be had or do not fit.
+    weights: `PUBLISHED`, fetched once to the hub's cache; a file; or random:SEED. Raises ModelError for an unknown
+    model or one that is no ViT of one patch size, and for weights that are unavailable or do not fit.
     """
     model: Any = _random(name, weights) if weights.startswith("random:") else _trained(name, weights)
     settings = {key: model.pretrained_cfg[key] for key in ("architecture", "mean", "std")}

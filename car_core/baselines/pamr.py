@@ -1,4 +1,4 @@
-"""PAMR, pixel-adaptive mask refinement: maps averaged over neighbors of like color.
+"""PAMR, pixel-adaptive mask refinement: maps averaged over neighbors of similar color.
 
 Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels", CVPR 2020; with dilations 8 and
 16, as SCLIP and NACLIP use it.
@@ -12,7 +12,7 @@ from torch import Tensor
 
 DILATIONS = (8, 16)
 _AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-_NEIGHBOURS = [place for place in _AROUND if place != (0, 0)]
+_NEIGHBORS = [offset for offset in _AROUND if offset != (0, 0)]
 
 
 def refine_maps(maps: Tensor, image: Tensor, steps: int) -> Tensor:
@@ -30,24 +30,24 @@ def affinity(image: Tensor) -> Tensor:
 
     softmax over neighbors of the mean over channels of -|difference| / (0.1 std), std over all pixels looked at.
     """
-    around = torch.stack([_shifted(image, place, dilation) for dilation in DILATIONS for place in _AROUND])
-    near = torch.stack([_shifted(image, place, dilation) for dilation in DILATIONS for place in _NEIGHBOURS])
+    around = torch.stack([_shifted(image, offset, dilation) for dilation in DILATIONS for offset in _AROUND])
+    near = torch.stack([_shifted(image, offset, dilation) for dilation in DILATIONS for offset in _NEIGHBORS])
     distance = (near - image).abs() / (0.1 * around.std(dim=0) + 1e-8)
     return (-distance.mean(dim=1)).softmax(dim=0)
 
 
 def _step(maps: Tensor, weights: Tensor) -> Tensor:
     # One neighbor at a time: all of them at once would take 16 times the memory of the maps.
-    places = [(place, dilation) for dilation in DILATIONS for place in _NEIGHBOURS]
+    offsets = [(offset, dilation) for dilation in DILATIONS for offset in _NEIGHBORS]
     result = torch.zeros_like(maps)
-    for weight, (place, dilation) in zip(weights, places, strict=True):
-        result += weight * _shifted(maps, place, dilation)
+    for weight, (offset, dilation) in zip(weights, offsets, strict=True):
+        result += weight * _shifted(maps, offset, dilation)
     return result
 
 
-def _shifted(maps: Tensor, place: tuple[int, int], dilation: int) -> Tensor:
+def _shifted(maps: Tensor, offset: tuple[int, int], dilation: int) -> Tensor:
     """[C, H, W] whose pixel (y, x) is that at (y + dy * dilation, x + dx * dilation), the border repeated outside."""
     height, width = maps.shape[-2:]
-    spread = F.pad(maps[None], (dilation,) * 4, mode="replicate")[0]
-    top, left = (dilation * (1 + step) for step in place)
-    return spread[:, top : top + height, left : left + width]
+    padded = F.pad(maps[None], (dilation,) * 4, mode="replicate")[0]
+    top, left = (dilation * (1 + step) for step in offset)
+    return padded[:, top : top + height, left : left + width]

@@ -93,11 +93,11 @@ def load_proxyclip(config: ProxyCLIPConfig, *, clip: Any, device: str | torch.de
     return segmenter
 
 
-def _resized(value: Tensor, own: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """Values [n, H, p, d] of the grid ``own``, bilinearly as [n, H, P, d] of another."""
-    if own == grid:
+def _resized(value: Tensor, old_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """Values [n, H, p, d] of ``old_grid``, resized bilinearly to [n, H, P, d] of ``grid``."""
+    if old_grid == grid:
         return value
-    maps = value.mT.flatten(0, 1).unflatten(-1, own)
+    maps = value.mT.flatten(0, 1).unflatten(-1, old_grid)
     resized = F.interpolate(maps, size=grid, mode="bilinear", align_corners=False)
     joined: Tensor = resized.flatten(2).mT.unflatten(0, value.shape[:2])
     return joined

@@ -1,4 +1,4 @@
-"""Sliding windows over a resized image, as mmsegmentation has them."""
+"""Sliding windows over a resized image, as in mmsegmentation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def window_starts(length: int, crop: int, stride: int) -> list[int]:
     return [max(min(i * stride + crop, length) - crop, 0) for i in range(count)]
 
 
-def window_places(size: tuple[int, int], crop: int, stride: int) -> list[tuple[slice, slice]]:
+def window_slices(size: tuple[int, int], crop: int, stride: int) -> list[tuple[slice, slice]]:
     """Rows and columns of every window of an image of ``size`` (height, width); all windows have the same size."""
     height, width = size
     return [
@@ -49,11 +49,11 @@ def padded(pixels: Tensor, patch: tuple[int, int]) -> Tensor:
     return F.pad(pixels, (0, -width % patch[1], 0, -height % patch[0]))
 
 
-def mean_of_windows(maps: Tensor, places: list[tuple[slice, slice]], size: tuple[int, int]) -> Tensor:
+def mean_of_windows(maps: Tensor, slices: list[tuple[slice, slice]], size: tuple[int, int]) -> Tensor:
     """[C, H, W]: at each pixel the mean of the windows [n, C, h, w] that lie over it."""
     total = maps.new_zeros(maps.shape[1], *size)
     count = maps.new_zeros(size)
-    for values, (rows, columns) in zip(maps, places, strict=True):
+    for values, (rows, columns) in zip(maps, slices, strict=True):
         total[:, rows, columns] += values
         count[rows, columns] += 1
     return total / count

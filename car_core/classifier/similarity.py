@@ -1,4 +1,4 @@
-"""The mask classifier's similarity matrix P: how every prompted image matches every query."""
+"""P = g(x', h), the mask classifier's similarity matrix: how every prompted image matches every query."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def mean_logits(logits: Tensor) -> Tensor:
 
 
 def sum_probabilities(logits: Tensor) -> Tensor:
-    """Released code: a softmax a template, the K rows summed, and a second softmax over the sums. Returns [n, m]."""
+    """Released code: one softmax per template, the K rows summed, a second softmax over the sums. Returns [n, m]."""
     return logits.softmax(dim=-1).sum(dim=1).softmax(dim=-1)
 
 

@@ -60,7 +60,7 @@ class ClassifierTower:
         return torch.from_numpy(by_pillow(image, self.crop(*size_of(image))))
 
     def pixels(self, images: Tensor) -> Tensor:
-        """uint8 [B, size, size, 3] to float32 [B, 3, size, size] on the model's device, as ``normalize`` has it."""
+        """uint8 [B, size, size, 3] to float32 [B, 3, size, size] on the model's device; see ``normalize``."""
         return normalize(images.to(self.device).permute(0, 3, 1, 2), self._normalization)
 
     @torch.inference_mode()
@@ -76,6 +76,6 @@ class ClassifierTower:
 
 
 def _blocks_before(visual: Any, feature: str) -> list[Any]:
-    """The blocks that a feature of g comes behind."""
+    """The blocks that run before the feature is taken."""
     blocks = list(visual.transformer.resblocks)
     return blocks[:-1] if feature == "before_last_block" else blocks

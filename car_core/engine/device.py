@@ -10,7 +10,7 @@ from car_core.models.names import check_device_name
 
 
 def as_device(name: str | torch.device) -> torch.device:
-    """The torch device ``name``: cpu, cuda or cuda:N. Raises ModelError for any other and for one that is not here."""
+    """The torch device ``name``: cpu, cuda or cuda:N. Raises ModelError for any other name and for an absent GPU."""
     check_device_name(str(name))
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -21,7 +21,7 @@ def as_device(name: str | torch.device) -> torch.device:
 
 
 def is_gpu(device: torch.device) -> bool:
-    """Whether much goes on at once there: then work is done in few large pieces."""
+    """Whether the device is massively parallel: then work is done in few large pieces."""
     return device.type == "cuda"
 
 

@@ -1,4 +1,4 @@
-"""Bicubic resizing of bytes: by Pillow on a CPU, on any device by matrix products that give the same bytes.
+"""Bicubic resizing to Pillow's bytes: by Pillow on a CPU, on any device by exact matrix products.
 
 Pillow resizes across, then down (a picture over 100 times as high as wide that gets lower: down, then across). Each
 pass weighs pixels with whole numbers, 2**22 times the kernel's values, and rounds to bytes. Products of such numbers

@@ -1,7 +1,7 @@
-"""Data types that the encoders multiply in.
+"""Data types of the encoders' products.
 
 In half precision the matrix products, convolutions and attention of both image encoders take and give half numbers.
-The residual stream that they are added up to, layer norms, the trunk's softmax, projections, text features, gradients,
+The residual stream to which they are added, layer norms, the trunk's softmax, projections, text features, gradients,
 CAMs, affinity and scores stay in float32.
 """
 
@@ -36,12 +36,12 @@ def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def exact_convolutions(device: torch.device) -> AbstractContextManager[None]:
-    """In it float32 convolutions are float32's: on GPUs torch makes them in TF32 by default, as no other product."""
+    """Context manager that disables TF32 for convolutions, the only operation for which torch enables it by default."""
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if is_gpu(device) else nullcontext()
 
 
 def in_precision(visual: Any, dtype: torch.dtype) -> Any:
-    """A vision tower whose multiplying layers have this type: itself in float32, else a copy."""
+    """A vision tower whose multiplying layers have this type: the tower itself for float32, otherwise a copy."""
     if dtype == torch.float32:
         return visual
     lowered = copy.deepcopy(visual)

@@ -48,14 +48,14 @@ def check_vision_tower(model: nn.Module, role: str) -> None:
 
 
 def normalization_of(visual: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation a channel, in [0, 1]: those stored with the model, else OpenAI CLIP's."""
+    """Mean and standard deviation per channel, in [0, 1]: those stored with the model, else OpenAI CLIP's."""
     mean = getattr(visual, "image_mean", None) or OPENAI_DATASET_MEAN
     std = getattr(visual, "image_std", None) or OPENAI_DATASET_STD
     return tuple(mean), tuple(std)
 
 
 def normalize(images: Tensor, normalization: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
-    """uint8 [..., 3, H, W] to float32, scaled to [0, 1], mean and standard deviation removed a channel."""
+    """uint8 [..., 3, H, W] to float32, scaled to [0, 1], standardized per channel."""
     mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in normalization)
     return images.float().div_(255).sub_(mean).div_(std)
 

@@ -1,6 +1,6 @@
 """Published weights: from open_clip's cache, or downloaded; soon refused where there is no network.
 
-The hub's client alone goes on trying for minutes, and open_clip's plain downloads know no time limit.
+The hub's client by itself keeps retrying for minutes, and open_clip's plain downloads have no time limit.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _is_cached(tag: Mapping[str, Any]) -> bool:
     repository, name = os.path.split(tag["hf_hub"])
     name = name or HF_WEIGHTS_NAME
     names = (name, HF_SAFE_WEIGHTS_NAME, f"{Path(name).stem}.safetensors")
-    return any(isinstance(huggingface_hub.try_to_load_from_cache(repository, own), str) for own in names)
+    return any(isinstance(huggingface_hub.try_to_load_from_cache(repository, each), str) for each in names)
 
 
 def _require_answer(tag: Mapping[str, Any]) -> None:

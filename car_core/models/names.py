@@ -18,7 +18,7 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
 def model_of(model: str, weights: str) -> str:
-    """The architecture that these weights are loaded into: ``model``, but the miniature's weights bring their own."""
+    """The architecture for these weights: ``model``, unless they are the miniature's, which define their own."""
     return MINIATURE if weights == MINIATURE else model
 
 

@@ -22,7 +22,7 @@ from car_core.models.vit_blocks import residual_block
 TEXT_CACHE_SIZE = 16_384
 # Texts encoded in one forward pass.
 TEXT_BATCH = 64
-# Reading its merges takes a quarter of a second, and a process may hold many encoders.
+# Cached: loading the BPE merges takes 0.25 s, and a process may hold many encoders.
 _tokenizer = functools.cache(SimpleTokenizer)
 
 
@@ -30,7 +30,7 @@ class _TooLongError(ValueError):
     """A text does not fit the context; the message is the number of its tokens."""
 
 
-# Kept, for every image asks again; a refused text, which may be of any length, is not.
+# Cached, because every image repeats the same checks. Rejected texts are not: they can be arbitrarily long.
 @functools.lru_cache(TEXT_CACHE_SIZE)
 def _require_fit(context_length: int, text: str) -> None:
     """Raise _TooLongError for a text of more tokens than the context has, start and end included."""
@@ -44,7 +44,7 @@ def _require_fit(context_length: int, text: str) -> None:
 
 
 def least_tokens(tokenizer: SimpleTokenizer, text: str) -> int:
-    """A number of tokens that a text has at the least, without start and end: its bytes over those of the longest.
+    """A lower bound of a text's tokens, without start and end: its bytes over those of the longest token.
 
     Every byte but white space is in a token once the tokenizer has cleaned the text. In time linear in the text.
     """
@@ -102,7 +102,7 @@ class TextEncoder:
         for text in texts:
             self.check(text)
         device = self._model.logit_scale.device
-        # A constant number a pass, so that a text's feature does not depend on those it is asked for with.
+        # A constant number per pass, so that a text's feature does not depend on the texts encoded with it.
         chunk = TEXT_BATCH if is_gpu(device) else 1
         padded = texts + [""] * (-len(texts) % chunk)
         tokens = self._tokenizer(padded, self._context_length).to(device)
@@ -113,7 +113,7 @@ class TextEncoder:
 def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
     """Unit text features [n, E] of tokens [n, context length].
 
-    A causal tower gets no token behind the last text's end: they reach no feature. Others encode the whole context.
+    A causal tower gets no token after the last text's end: they reach no feature. Others encode the whole context.
     """
     tower = getattr(model, "text", model)
     if not _is_plain_causal(tower):

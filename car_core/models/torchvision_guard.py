@@ -1,7 +1,7 @@
-"""Makes ``import torchvision`` work beside a torch build that cannot load torchvision's compiled ops.
+"""Makes ``import torchvision`` work with a torch build that cannot load torchvision's compiled ops.
 
 open_clip imports torchvision for its Python-only image transforms. A torchvision built for another torch (for
-example a CUDA build beside a CPU-only torch) fails while it is imported, because it registers fake kernels for
+example a CUDA build with a CPU-only torch) fails while it is imported, because it registers fake kernels for
 ``torchvision::nms`` and ``torchvision::qnms``, operators that its unloadable extension should have defined.
 Declaring the two schemas is enough for the import; calling the ops still fails, and nothing here calls them.
 

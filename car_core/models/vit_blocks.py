@@ -15,19 +15,19 @@ from torch import Tensor, nn
 
 from car_core.engine.device import is_gpu
 
-# Attention of that many bytes is written out at once on a CPU, where it stays in the cache; as measured.
+# On a CPU, attention of at most this many bytes is materialized at once, so that it stays in the cache (measured).
 _ATTENTION_AT_ONCE = 10_000_000
 
 
 def residual_block(block: Any, tokens: Tensor, *, causal: bool = False) -> Tensor:
-    """A block's output [B, L, D]. causal: a token attends to itself and those before it alone."""
+    """A block's output [B, L, D]. causal: a token attends only to itself and to those before it."""
     query, key, value = query_key_value(block.attn, _normed(block, tokens))
     attended = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
     return _finish(block, tokens, attended)
 
 
 def first_token_block(block: Any, tokens: Tensor) -> Tensor:
-    """The first token of a block's output, [B, 1, D]: the other tokens are no more than its keys and values."""
+    """The first token of a block's output, [B, 1, D]: the other tokens serve only as keys and values."""
     attn = block.attn
     normed, width = _normed(block, tokens), tokens.shape[-1]
     (query,) = _heads(attn, F.linear(normed[:, :1], attn.in_proj_weight[:width], attn.in_proj_bias[:width]), 1)
@@ -48,12 +48,12 @@ def block_with_attention(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def query_key_value(attn: nn.MultiheadAttention, normed: Tensor) -> tuple[Tensor, ...]:
-    """What the heads attend with, each [..., H, L, d], from the attention's input [..., L, D]."""
+    """Project to per-head query, key and value: [..., L, D] -> 3 x [..., H, L, d]."""
     return _heads(attn, F.linear(normed, attn.in_proj_weight, attn.in_proj_bias), 3)
 
 
 def _heads_at_once(attention: Tensor) -> int | None:
-    """How many heads' weights are written out together, by those of one, [B, L, L]; None for all."""
+    """How many heads' weights are materialized together, given those of one, [B, L, L]; None for all."""
     return None if is_gpu(attention.device) else max(1, _ATTENTION_AT_ONCE // attention.nbytes)
 
 

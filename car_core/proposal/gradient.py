@@ -1,8 +1,16 @@
 """The last block of f on one image, and the gradient that any text would send back through it.
 
-The logit of a text is linear in the text, so what a backward pass gives is a linear map of the text, the same for every
-text of an image. The map is made once, without a backward pass a text: where a sum over patches commutes with what
-follows, it is taken first, so that no tensor has both patches and texts.
+Grad-CAM needs, for each text, the mean over patches of d (image feature . text) / d A, where A is the input of the last
+block's attention. In autograd, with A requiring gradients:
+
+    (gradient,) = torch.autograd.grad(image_feature(A) @ text, A)  # [L, D]
+    weights = gradient[1:].mean(dim=0)                             # [D], patch tokens
+
+That is one backward pass per text and image. But image_feature @ text is linear in the text, so ``weights`` is too:
+weights = text @ G with one matrix G [E, D] per image, the Jacobian of the image feature, averaged over patches. Any
+number of texts then costs a product. `last_block` computes G in closed form, by the chain rule from the feature back to
+A. Row by row that would be E backward passes; here, wherever a sum over patches commutes with the next linear map, the
+sum is taken first, so that no tensor has both patches and rows. tests/car_core/test_cam.py compares G with autograd.
 
 Shapes: P patches, L = 1 + P tokens (class token first), D width, M = MLP width, H heads of d = D / H channels, E
 embedding size.
@@ -36,8 +44,8 @@ class LastBlock:
 
 
 @dataclass(frozen=True)
-class _Passed:
-    """The forward pass, with what the way back needs."""
+class _ForwardState:
+    """Activations of the forward pass that the backward pass needs."""
 
     block: Any
     query: Tensor  # [H, P, d], scaled by d ** -0.5
@@ -54,17 +62,17 @@ class _Passed:
 def last_block(visual: Any, block: Any, tokens: Tensor) -> LastBlock:
     """Run ``block`` (the tower's last) and the head on ``tokens`` [L, D]. The image vector pools patch tokens only."""
     normed = block.ln_1(tokens)
-    passed, output = _forward(visual, block, tokens, normed)
+    state, output = _forward(visual, block, tokens, normed)
     embedding = visual.ln_post(output).mean(dim=0) @ visual.proj
     feature = F.normalize(embedding, dim=0)
-    # Normalizing the embedding removes what of a text lies along the feature.
+    # The Jacobian of normalization projects out the component along the feature, and divides by the norm.
     pooled = visual.proj.T - torch.outer(feature, visual.proj @ feature)
-    gradient = pooled @ _jacobian(passed, visual.ln_post.weight) / (embedding.norm() * len(output) ** 2)
-    return LastBlock(normed[1:], passed.attention.mean(dim=0)[:, 1:], feature, gradient)
+    gradient = pooled @ _jacobian(state, visual.ln_post.weight) / (embedding.norm() * len(output) ** 2)
+    return LastBlock(normed[1:], state.attention.mean(dim=0)[:, 1:], feature, gradient)
 
 
-def _forward(visual: Any, block: Any, tokens: Tensor, normed: Tensor) -> tuple[_Passed, Tensor]:
-    """The pass and the block's output [P, D]."""
+def _forward(visual: Any, block: Any, tokens: Tensor, normed: Tensor) -> tuple[_ForwardState, Tensor]:
+    """The activations and the block's output [P, D]."""
     query, key, value = query_key_value(block.attn, normed)
     query = query[:, 1:] * query.shape[-1] ** -0.5
     attention = (query @ key.transpose(1, 2)).softmax(dim=-1)
@@ -74,7 +82,7 @@ def _forward(visual: Any, block: Any, tokens: Tensor, normed: Tensor) -> tuple[_
     output = middle + block.ls_2(block.mlp.c_proj(block.mlp.gelu(hidden)))
     mid, post = _standardize(middle, block.ln_2.eps), _standardize(output, visual.ln_post.eps)
     slope = _slope(block.mlp.gelu, hidden)
-    return _Passed(block, query, key, value, attention, attended, mid, slope, post), output
+    return _ForwardState(block, query, key, value, attention, attended, mid, slope, post), output
 
 
 def _standardize(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -91,7 +99,7 @@ def _slope(activation: nn.Module, x: Tensor) -> Tensor:
     return slope
 
 
-def _jacobian(passed: _Passed, post_weight: Tensor) -> Tensor:
+def _jacobian(state: _ForwardState, post_weight: Tensor) -> Tensor:
     """[D, D]: row i is the sum over patches of the gradient at A if unit vector i arrives at each output of ln_post.
 
     With w the arriving gradient times ln_post's weight, less its mean, and a hat for normalized inputs, patch p has
@@ -102,28 +110,28 @@ def _jacobian(passed: _Passed, post_weight: Tensor) -> Tensor:
         attended: middle out_proj                                at the joined heads' values
 
     ``attended`` so is a sum of four terms. Two are a coefficient of the patch times a vector that all patches share
-    (rows of c_fc out_proj, and of out_proj), two a coefficient of w times a vector of the patch's own.
+    (rows of c_fc out_proj, and of out_proj), two a coefficient of w times a vector that differs per patch.
     """
-    block, (output, output_scale), (middle, middle_scale) = passed.block, passed.post, passed.middle
+    block, (output, output_scale), (middle, middle_scale) = state.block, state.post, state.middle
     width = output.shape[-1]
     shifted = torch.diag(post_weight) - post_weight[:, None] / width  # w of each unit vector
     into_hidden = block.mlp.c_proj.weight * _row_scale(block.ls_2)  # [D, M]
     out_proj = block.attn.out_proj.weight * _row_scale(block.ls_1)
     into_middle = block.mlp.c_fc.weight * block.ln_2.weight  # [M, D]
     into_attended = (into_middle - into_middle.mean(dim=-1, keepdim=True)) @ out_proj
-    slope = passed.activation_slope * output_scale
+    slope = state.activation_slope * output_scale
     hidden = (output @ into_hidden) * slope
     along_middle = middle @ into_middle.T / width  # [P, M]
     along_output = output_scale * (output @ out_proj) + middle_scale * (hidden @ into_attended)
-    own, tilted = _at_each_patch(passed, torch.stack([along_output, middle_scale * (middle @ out_proj)]))
-    own = own - (hidden * along_middle).sum(dim=-1, keepdim=True) * tilted
-    through_mlp = _summed(passed, (slope * middle_scale).T, into_attended) - (slope * along_middle).T @ tilted
-    beside_mlp = _summed(passed, output_scale.T, out_proj) - output.T @ own / width
-    jacobian: Tensor = shifted @ (into_hidden @ through_mlp + beside_mlp) @ block.attn.in_proj_weight
+    at_patch, tilted = _at_each_patch(state, torch.stack([along_output, middle_scale * (middle @ out_proj)]))
+    at_patch = at_patch - (hidden * along_middle).sum(dim=-1, keepdim=True) * tilted
+    through_mlp = _summed(state, (slope * middle_scale).T, into_attended) - (slope * along_middle).T @ tilted
+    past_mlp = _summed(state, output_scale.T, out_proj) - output.T @ at_patch / width
+    jacobian: Tensor = shifted @ (into_hidden @ through_mlp + past_mlp) @ block.attn.in_proj_weight
     return jacobian
 
 
-def _summed(passed: _Passed, coefficients: Tensor, vectors: Tensor) -> Tensor:
+def _summed(state: _ForwardState, coefficients: Tensor, vectors: Tensor) -> Tensor:
     """Sum over patches p of the gradients of the input projections if coefficients[r, p] vectors[r] arrives at p.
 
     coefficients: [R, P], or [1, P] for the same in all rows; vectors: [R, D], joined heads. Returns [R, 3 D]: query,
@@ -132,10 +140,10 @@ def _summed(passed: _Passed, coefficients: Tensor, vectors: Tensor) -> Tensor:
     minus the class token's column.
     """
     parts = []
-    for head, vector in enumerate(vectors.chunk(len(passed.attention), dim=-1)):
-        attention, query, key = passed.attention[head], passed.query[head], passed.key[head]
-        on_class, value = attention[:, 0], passed.value[head]
-        on_attended = coefficients * (vector @ passed.attended[head].T)  # [R, P]
+    for head, vector in enumerate(vectors.chunk(len(state.attention), dim=-1)):
+        attention, query, key = state.attention[head], state.query[head], state.key[head]
+        on_class, value = attention[:, 0], state.value[head]
+        on_attended = coefficients * (vector @ state.attended[head].T)  # [R, P]
         on_key = (coefficients @ attention) * (vector @ value.T)  # [R, L]
         class_slope = on_class * (coefficients * (vector @ value[0])[:, None] - on_attended)
         to_query = on_key @ key - on_attended @ (attention @ key)
@@ -144,13 +152,13 @@ def _summed(passed: _Passed, coefficients: Tensor, vectors: Tensor) -> Tensor:
     return torch.stack(parts, dim=2).flatten(1)
 
 
-def _at_each_patch(passed: _Passed, vectors: Tensor) -> Tensor:
+def _at_each_patch(state: _ForwardState, vectors: Tensor) -> Tensor:
     """What `_summed` sums, if vectors[:, p] arrives at patch p: [K, P, 3 D] from [K, P, D]."""
     parts = []
-    for head, vector in enumerate(vectors.chunk(len(passed.attention), dim=-1)):
-        attention, query, key = passed.attention[head], passed.query[head], passed.key[head]
-        on_class, value = attention[:, :1], passed.value[head]
-        on_attended = (vector * passed.attended[head]).sum(dim=-1, keepdim=True)
+    for head, vector in enumerate(vectors.chunk(len(state.attention), dim=-1)):
+        attention, query, key = state.attention[head], state.query[head], state.key[head]
+        on_class, value = attention[:, :1], state.value[head]
+        on_attended = (vector * state.attended[head]).sum(dim=-1, keepdim=True)
         on_key = attention * (vector @ value.T)
         class_slope = on_class * ((vector @ value[0])[..., None] - on_attended)
         to_query = on_key @ key - on_attended * (attention @ key)

@@ -1,4 +1,4 @@
-"""Where candidate masks come from, and a cache of them on disk: sweeps ask for the same image again and again."""
+"""Where candidate masks come from, and a disk cache of them, because sweeps segment the same images repeatedly."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class MaskSource(Protocol):
 class CachedMasks:
     """The masks of ``source``, kept in ``folder`` under ``key`` and the image's hash.
 
-    key: names model and settings that decide the masks. A file that is damaged is made anew; a folder that cannot be
-    written to only costs the time.
+    key: identifies the model and settings that decide the masks. A damaged file is recomputed. If the folder is not
+    writable, masks are recomputed each time.
     """
 
     def __init__(self, source: MaskSource, folder: Path, key: str) -> None:
@@ -35,7 +35,7 @@ class CachedMasks:
         self._folder = folder / key
 
     def masks(self, image: RGBArray) -> BoolArray:
-        """As ``MaskSource.masks``."""
+        """See ``MaskSource.masks``."""
         path = self._folder / f"{image_hash(image)}.npz"
         found = _read(path)
         if found is None:

@@ -32,7 +32,7 @@ from car_core.refine.mask_source import CachedMasks, MaskSource
 from support.arrays import BoolArray, RGBArray
 from support.files import cache_folder, sha256_of
 
-# Mean and standard deviation a channel of SAM's images (ImageNet's).
+# Mean and standard deviation per channel of SAM's images (ImageNet's).
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _POINTS_AT_ONCE = 64
 # Stability: IoU of the masks cut at this far above and below 0.
@@ -41,7 +41,7 @@ _STABILITY_OFFSET = 1.0
 _CLASSES = {"sam": "SamModel", "sam_hq": "SamHQModel", "sam2": "Sam2Model", "sam2_video": "Sam2Model"}
 # SAM 2 sees the image resized to the square; the others keep its aspect and pad it.
 _STRETCHED = {"Sam2Model"}
-# What decides the masks beside model, settings and transformers: kept masks of other code are not used again.
+# Part of the cache key, with model, settings and package versions: masks of other code are not reused.
 _OWN_SOURCES = (Path(__file__), Path(__file__).with_name("boxes.py"))
 # A SAM small enough to try the path with random weights.
 _TINY_VISION = {
@@ -123,8 +123,8 @@ def _with_longest_side(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 def point_grid(points_per_side: int, size: tuple[int, int]) -> Tensor:
     """Centers (x, y) of n x n equal cells of an image of ``size`` (height, width), pixels, float32 [n * n, 2]."""
-    places = (torch.arange(points_per_side, dtype=torch.float32) + 0.5) / points_per_side
-    y, x = torch.meshgrid(places * size[0], places * size[1], indexing="ij")
+    fractions = (torch.arange(points_per_side, dtype=torch.float32) + 0.5) / points_per_side
+    y, x = torch.meshgrid(fractions * size[0], fractions * size[1], indexing="ij")
     return torch.stack([x.flatten(), y.flatten()], dim=1)
 
 
@@ -215,7 +215,7 @@ def _pretrained(name: str) -> Any:
 
 def _architecture_hash(model: Any) -> str:
     parts = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
-    # The version of transformers is told apart by itself.
+    # The version of transformers is a separate part of the key.
     fields = {part: _without(getattr(model.config, part).to_diff_dict(), "transformers_version") for part in parts}
     plain = json.dumps([type(model).__name__, fields], sort_keys=True, default=str)
     return hashlib.sha256(plain.encode()).hexdigest()

@@ -20,7 +20,7 @@ from car_core.baselines.dense import DenseSegmenter, label_pixels
 from car_core.baselines.dino import DinoTrunk, load_dino
 from car_core.baselines.pamr import affinity, refine_maps
 from car_core.baselines.proxyclip import ProxyCLIPConfig, ProxyCLIPSegmenter, proxy_attention
-from car_core.baselines.windows import mean_of_windows, resized_positions, window_places
+from car_core.baselines.windows import mean_of_windows, resized_positions, window_slices
 from car_core.config import CRFConfig
 from car_core.images import as_channels
 from car_core.models.clip import normalize, open_clip
@@ -190,7 +190,7 @@ def test_labels_equal_the_literal_windows_and_thresholds(
 
 def test_windows_cover_everything_and_their_mean_is_exact() -> None:
     for size in [(96, 130), (96, 96), (40, 300), (96, 128)]:
-        places = window_places(size, 64, 32)
+        places = window_slices(size, 64, 32)
         assert [(r.start, r.stop, c.start, c.stop) for r, c in places] == literal.windows(*size, 64, 32)
         field = torch.randn(2, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         parts = torch.stack([field[:, rows, columns] for rows, columns in places])

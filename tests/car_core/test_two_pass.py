@@ -35,14 +35,14 @@ def passes(model: CaR, image: Any, thing_background: list[str], stuff_prompts: A
 
 
 @pytest.mark.parametrize("profile", ["released", "paper"])
-@pytest.mark.parametrize("stuff_prompts", [None, ("blur", "gray")], ids=["same prompts", "stuff prompts"])
+@pytest.mark.parametrize("stuff_prompts", [None, ("blur", "gray"), ()], ids=["same prompts", "stuff prompts", "none"])
 @pytest.mark.parametrize("recurrence", ["full", "none"])
 def test_two_passes_equal_two_runs(profile: Any, stuff_prompts: Any, recurrence: Any) -> None:
     model = car(profile=profile, stuff_prompts=stuff_prompts, recurrence=recurrence)
     image = photo(52, 76, 1)
     joined = model.segment_two_pass(image, THINGS, STUFF, trace=True)
     background = STUFF if profile == "paper" else ["water", "street"]
-    things, stuff = passes(model, image, background, stuff_prompts or model.config.prompts)
+    things, stuff = passes(model, image, background, model.config.prompts if stuff_prompts is None else stuff_prompts)
 
     assert joined.queries == (*THINGS, *STUFF)
     np.testing.assert_array_equal(joined.masks, np.concatenate([things.masks, stuff.masks]))
