@@ -6,13 +6,14 @@ alone once the image is blurred, so that they are made once an image. Outlines a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from car_core import config
 from support.arrays import BoolArray, RGBArray
 
 RED = (255, 0, 0)
@@ -78,18 +79,31 @@ def contour(image: RGBArray, mask: BoolArray) -> RGBArray:
 
 
 # What takes the image's place outside the mask, then what is drawn over it; both in the order of the method.
-SURROUNDINGS: Mapping[str, Callable[[RGBArray, str], RGBArray]] = {"blur": blur, "gray": gray, "mask": black}
-OUTLINES: Mapping[str, Callable[[RGBArray, BoolArray], RGBArray]] = {
-    "circle": circle,
-    "rectangle": rectangle,
-    "contour": contour,
-}
-PROMPTS = (*SURROUNDINGS, *OUTLINES)
+Surroundings: TypeAlias = Callable[[RGBArray, str], RGBArray]
+Outline: TypeAlias = Callable[[RGBArray, BoolArray], RGBArray]
+SURROUNDINGS: dict[str, Surroundings] = {"blur": blur, "gray": gray, "mask": black}
+OUTLINES: dict[str, Outline] = {"circle": circle, "rectangle": rectangle, "contour": contour}
+PROMPTS = (*SURROUNDINGS, *OUTLINES)  # the built-in ones
 _GRAY_CODES = {"rgb": cv2.COLOR_RGB2GRAY, "bgr": cv2.COLOR_BGR2GRAY}
 
 
+def register_prompt(name: str, *, surroundings: Surroundings | None = None, outline: Outline | None = None) -> None:
+    """Add a visual prompt, drawn after the others of its kind.
+
+    surroundings: image and ``gray_weights`` -> what is shown outside a mask. outline: image, which may be uint8 [H, W],
+    and mask -> the image with ``RED`` pixels. Raises ValueError unless exactly one is given.
+    """
+    if surroundings and not outline:
+        SURROUNDINGS[name] = surroundings
+    elif outline and not surroundings:
+        OUTLINES[name] = outline
+    else:
+        raise ValueError(f"prompt {name}: expected either surroundings or an outline")
+    config.PROMPTS.add(name)
+
+
 def draw_prompts(image: RGBArray, mask: BoolArray, prompts: Sequence[str], gray_weights: str = "rgb") -> RGBArray:
-    """The image with the named prompts drawn from the mask, in the order of ``PROMPTS``.
+    """The image with the named prompts drawn from the mask: surroundings, then outlines, each as registered.
 
     A mask of at most one pixel leaves the image as it is (the circle of nothing is undefined).
     """
