@@ -149,7 +149,7 @@ def _shown(choice: Choice, sample: Sample, found: Segmentation, scorer: Scorer, 
         steps=_steps(found, config.eta) if config else (),
         theta=config.theta if config else None,
         note=note,
-        figure_name=scorer.sample_figure_name,
+        figure_name=scorer.words.sample_figure,
         target_note="" if target.any() else "nothing",
     )
 

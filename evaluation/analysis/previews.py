@@ -58,4 +58,4 @@ def _example(sample: Sample, prepared: Prepared) -> Example:
 def _figure(sample: Sample, found: Segmentation, scorer: Scorer) -> str:
     """The sample's own figure in percent; it stands first, as a caption is cut at its end."""
     [figure] = scorer.sample_figures([scorer.scored(sample, found, 0.0)])
-    return f"{scorer.sample_figure_name} {'-' if np.isnan(figure) else f'{100 * figure:.1f}'}"
+    return f"{scorer.words.sample_figure} {'-' if np.isnan(figure) else f'{100 * figure:.1f}'}"

@@ -33,12 +33,6 @@ _SAME = ("dataset", "protocol", "label_space", "config", "weights")
 # But for these: --limit changes the digest of the samples and not any one of them; mask values are in the fingerprint
 # of the data, too, and runs of older versions do not name them.
 _APART = ("samples", "mask_values")
-_FIGURE_WORDS = {
-    "semantic": "IoU of a sample: mean over the classes in its target or prediction",
-    "referring": "IoU of a sample: intersection over union of its two masks",
-    "generalized": "IoU of a sample; without a target, 1 for a prediction of nothing and else 0",
-    "video": "J&F of a frame: mean of region similarity and contour accuracy",
-}
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,7 @@ def report(run_dir: str | os.PathLike[str], gallery: GalleryOptions | None = Non
     shown, note = _gallery(header, records, figures, gallery)
     details = ReportDetails(
         figures=[None if np.isnan(figure) else float(figure) for figure in figures],
-        figure_words=_FIGURE_WORDS[header.benchmark.task],
+        figure_words=scorer.words.sample_figure_meaning,
         confusions=confusions(records, scorer.label_space) if header.benchmark.task == "semantic" else (),
         gallery=shown,
         gallery_note=note,

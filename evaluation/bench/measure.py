@@ -29,7 +29,7 @@ from dataset_adapters.formats.images import read_image
 from evaluation.bench.machine import Timing, matrix_product, operations, peak_device_mib, run_timed, timings
 from evaluation.bench.released_order import Found, ReleasedOrder
 from evaluation.run.identity import peak_rss_mib
-from evaluation.tasks.registry import metrics_for
+from evaluation.tasks.semantic import count_sample
 from support.arrays import RGBArray
 
 # Architectures and weights of the two models by size: timing needs no trained weights.
@@ -169,7 +169,7 @@ def _run_once(subject: Subject, batch_size: int) -> dict[str, float]:
             stages[stage] += seconds
         began = time.perf_counter()
         for segmentation in found:
-            metrics_for("semantic").count(segmentation.label_map, segmentation.label_map, len(subject.queries) + 1, 255)
+            count_sample(segmentation.label_map, segmentation.label_map, len(subject.queries) + 1, 255)
         stages["counting"] += time.perf_counter() - began
     stages["waiting"] = max(0.0, time.perf_counter() - start - sum(stages.values()))
     return dict(stages)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from car_core.config import Config, Precision, Profile
 from car_core.models.weights_names import ROLES
 from evaluation.request.benchmark import ALL, CAR, Benchmark, BenchmarkError, Source, resolve_config
 from evaluation.tasks.segmenter import ConfiguredSegmenter
+from evaluation.tasks.task import TASKS
 from support.text import unknown_name
 
 
@@ -24,7 +25,7 @@ class Method:
     name: str
     config: type[Config]
     roles: tuple[str, ...]
-    tasks: frozenset[str]
+    tasks: Set[str]
     asks: frozenset[str] = frozenset()
     load_asked: Callable[[Any], object] | None = None
 
@@ -65,7 +66,7 @@ class Method:
 
 
 METHODS: Mapping[str, Method] = {
-    CAR: Method(CAR, CaRConfig, ROLES, frozenset({"semantic", "referring", "generalized", "video"})),
+    CAR: Method(CAR, CaRConfig, ROLES, TASKS.keys()),
     **{
         name: Method(name, baseline.config, ("proposal",), frozenset({"semantic"}), baseline.asks, baseline.load_asked)
         for name, baseline in BASELINES.items()

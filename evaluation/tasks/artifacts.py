@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from car_core.segmentation import Segmentation
-from dataset_adapters import Dataset, LabelSpace, Sample, SampleError
+from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.tasks.coco_json import run_lengths
+from evaluation.tasks.task import find_task
 from results.run_directory import label_maps
 from results.run_directory.sample_files import PREDICTIONS, PROPOSALS, is_whole, write_sample_file
 from support.text import counted
@@ -88,7 +89,7 @@ class Saving:
         if not samples:
             return "no sample can be read, so the disk use of saved files is not known"
         if self.predictions:
-            sizes = [_predicted_size(self.predictions, sample, dataset.label_space) for sample in samples]
+            sizes = [_predicted_size(self.predictions, sample, dataset) for sample in samples]
             parts.append(f"predictions about {_mib(float(np.mean(sizes)) * len(dataset))}")
         if self.proposals:
             values = [np.prod(sample.image.shape[:2]) * len(sample.queries) for sample in samples]
@@ -152,16 +153,11 @@ def _probed(dataset: Dataset) -> Iterator[Sample]:
             yield dataset[position]
 
 
-def _predicted_size(predictions: PredictionFormat, sample: Sample, space: LabelSpace) -> int:
-    """Bytes of the file of a prediction that is like the target; none has the ignored label."""
-    target = _as_labels(sample.target)
+def _predicted_size(predictions: PredictionFormat, sample: Sample, dataset: Dataset) -> int:
+    """Bytes of the file of a prediction that equals the target; none has the ignored label."""
+    target, space = find_task(dataset.task).target_labels(sample.target), dataset.label_space
     labels = np.where(target == space.ignore_label, 0, target)
     return len(_WRITERS[predictions][1](sample.id, labels, space.mask_values))
-
-
-def _as_labels(target: Prediction) -> Prediction:
-    """A target in the place of its prediction: the objects of a frame [n, H, W] become one map."""
-    return target if target.ndim == 2 else np.asarray(target.argmax(axis=0) + target.any(axis=0), np.int32)
 
 
 def _mib(size: float) -> str:

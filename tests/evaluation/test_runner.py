@@ -271,13 +271,14 @@ def test_records_hold_no_path_of_this_machine(tiny_run: Any) -> None:
 
 
 def test_records_are_enough_for_the_metrics(tiny_run: Any) -> None:
-    from evaluation.tasks.registry import metrics_for
+    from evaluation.tasks.semantic import SemanticAccumulator
 
     run = evaluate(tiny_run.options())
     space = run.header.benchmark.label_space
-    again = metrics_for("semantic").summarize(
-        reversed(RunDirectory(run.path).read_records()), space["labels"], space["scored_labels"]
-    )
+    accumulator = SemanticAccumulator(space["labels"], space["scored_labels"])
+    for record in reversed(RunDirectory(run.path).read_records()):
+        accumulator.add(record)
+    again = accumulator.figures()
     assert {key: again[key] for key in ("miou", "miou_gt_classes")} == {
         key: run.header.metrics[key] for key in ("miou", "miou_gt_classes")
     }
