@@ -45,16 +45,16 @@ def compare(
     if not ids:
         raise ComparisonError(f"samples: expected common ones, found none in {path_a} and {path_b}")
     records_a, records_b = [by_id_a[i] for i in ids], [by_id_b[i] for i in ids]
-    summaries = tuple(scorer.summarize({record.id: record for record in records}) for records in (records_a, records_b))
+    figures_a, figures_b = (scorer.summarize({one.id: one for one in records}) for records in (records_a, records_b))
     return RunComparison(
         names=(str(path_a), str(path_b)),
         headers=(a, b),
         n_common=len(ids),
         n_only=(len(by_id_a) - len(ids), len(by_id_b) - len(ids)),
         headline=scorer.words.headline,
-        metrics=_metric_changes(*summaries),
+        metrics=tuple(Change(name, figures_a[name], figures_b[name]) for name in figures_a["reductions"]),
         interval=_interval(scorer, records_a, records_b, seed, resamples),
-        classes=_class_changes(*summaries),
+        classes=_class_changes(figures_a, figures_b),
         samples=_sample_changes(scorer, records_a, records_b),
         switches=_switch_changes(a, b),
     )
@@ -71,10 +71,6 @@ def _require_comparable(a: RunHeader, b: RunHeader) -> None:
             )
 
 
-def _metric_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Change, ...]:
-    return tuple(Change(name, a[name], b[name]) for name in a["reductions"])
-
-
 def _class_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Change, ...]:
     pairs = zip(a.get("per_class", ()), b.get("per_class", ()), strict=True)
     changes = [Change(one["name"], one["iou"], other["iou"]) for one, other in pairs]
@@ -82,7 +78,7 @@ def _class_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Change, 
 
 
 def _sample_changes(scorer: Scorer, a: Sequence[SampleRecord], b: Sequence[SampleRecord]) -> tuple[SampleChange, ...]:
-    """The samples whose own figure differs, the largest change first."""
+    """The samples whose figure differs, the largest change first."""
     changes = [
         SampleChange(
             record.id,
@@ -134,7 +130,7 @@ def bootstrap_differences(
 
 
 def _switch_changes(a: RunHeader, b: RunHeader) -> tuple[SwitchChange, ...]:
-    """What the runs were asked for and made with, where it differs: switches first, then all else that counts."""
+    """The settings and inputs of the runs that differ: switches first, then everything else that counts."""
     before, now = _made_of(a), _made_of(b)
     return tuple(
         SwitchChange(name, before.get(name, "absent"), now.get(name, "absent"))
