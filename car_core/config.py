@@ -17,7 +17,8 @@ from support.choices import Precision as Precision
 from support.choices import Profile as Profile
 from support.text import did_you_mean
 
-Prompt = Literal["blur", "gray", "mask", "circle", "rectangle", "contour"]
+# Names of the visual prompts; `car_core.classifier.visual_prompts.register_prompt` adds others.
+PROMPTS = {"blur", "gray", "mask", "circle", "rectangle", "contour"}
 
 # Background queries of the released code, all benchmarks.
 COMMON_BACKGROUND = (
@@ -173,8 +174,8 @@ class CaRConfig(Config):
     eta: Unit = Field(description="binarizes a proposal for the visual prompt (y > eta)")
     theta: Unit = Field(description="keeps a query (P_ii above theta)")
     lambda_: Unit = Field(description="boxes a CAM: threshold as a fraction of its maximum (CLIP-ES)")
-    prompts: tuple[Prompt, ...] = Field(description="visual prompts, applied together in the order of the method")
-    stuff_prompts: tuple[Prompt, ...] | None = Field(
+    prompts: tuple[str, ...] = Field(description="visual prompts, applied together in the order of the method")
+    stuff_prompts: tuple[str, ...] | None = Field(
         default=None, description="visual prompts of the stuff pass; None: the same as prompts"
     )
     templates: tuple[str, ...] = Field(description="text templates of the mask classifier; empty: no_template_text")
@@ -251,9 +252,11 @@ class CaRConfig(Config):
 
     @field_validator("prompts", "stuff_prompts")
     @classmethod
-    def _no_repeated_prompts(cls, prompts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _known_prompts(cls, prompts: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if prompts is not None and len(set(prompts)) != len(prompts):
             raise ValueError(f"expected each visual prompt once, found {list(prompts)}")
+        if unknown := set(prompts or ()) - PROMPTS:
+            raise ValueError(f"expected visual prompts of {', '.join(sorted(PROMPTS))}, found {sorted(unknown)}")
         return prompts
 
     @field_validator("sam")

@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+import yaml
 
+from car_core import config
+from car_core.classifier import visual_prompts
 from dataset_adapters.base import sample as registry
 from evaluation.cli.app import app
+from evaluation.tasks.task import TASKS
+from results.tables import task_words
 from tools.generated_docs import stale_pages
 
 ROOT = Path(__file__).parents[1]
@@ -125,14 +131,26 @@ def test_every_fault_test_stands_in_the_table() -> None:
 
 
 def test_the_examples_of_adding_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/adding.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 6
+    """Python blocks are executed in their order; a YAML block becomes a file of evaluation/benchmarks first."""
+    page = (ROOT / "docs/adding.md").read_text()
+    blocks = re.findall(r"^```(python|yaml)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert [kind for kind, _ in blocks].count("python") == 7
+    for registered in (registry._ADAPTERS, TASKS, task_words._WORDS, visual_prompts.SURROUNDINGS):
+        for name in ("fruit", "fruit-presence", "presence", "dim"):
+            monkeypatch.setitem(registered, name, None)
+            monkeypatch.delitem(registered, name)
+    monkeypatch.setattr(config, "PROMPTS", set(config.PROMPTS))
+    shutil.copytree(ROOT / "evaluation/benchmarks", tmp_path / "benchmarks")
+    monkeypatch.setattr("evaluation.request.benchmark._folder", lambda: tmp_path / "benchmarks")
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_ADAPTERS", dict(registry._ADAPTERS))
     # The blocks build on each other, and a dataclass asks for the module it was made in.
     names: dict[str, Any] = {"__name__": __name__}
-    for block in blocks:
-        exec(compile(block, "docs/adding.md", "exec"), names)
+    for kind, block in blocks:
+        if kind == "python":
+            exec(compile(block, "docs/adding.md", "exec"), names)
+        else:
+            (tmp_path / "benchmarks" / f"{yaml.safe_load(block)['name']}.yaml").write_text(block)
 
 
 def headings(page: Path) -> set[str]:

@@ -6,14 +6,15 @@ replace it with does not depend on the mask, so it is computed once per image. O
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from car_core import config
 from support.arrays import BoolArray, RGBArray
 
 RED = (255, 0, 0)
@@ -79,14 +80,27 @@ def contour(image: RGBArray, mask: BoolArray) -> RGBArray:
 
 
 # What replaces the image outside the mask, then what is drawn over it; both in the method's order.
-SURROUNDINGS: Mapping[str, Callable[[RGBArray, str], RGBArray]] = {"blur": blur, "gray": gray, "mask": black}
-OUTLINES: Mapping[str, Callable[[RGBArray, BoolArray], RGBArray]] = {
-    "circle": circle,
-    "rectangle": rectangle,
-    "contour": contour,
-}
-PROMPTS = (*SURROUNDINGS, *OUTLINES)
+Surroundings: TypeAlias = Callable[[RGBArray, str], RGBArray]
+Outline: TypeAlias = Callable[[RGBArray, BoolArray], RGBArray]
+SURROUNDINGS: dict[str, Surroundings] = {"blur": blur, "gray": gray, "mask": black}
+OUTLINES: dict[str, Outline] = {"circle": circle, "rectangle": rectangle, "contour": contour}
+PROMPTS = (*SURROUNDINGS, *OUTLINES)  # the built-in ones
 _GRAY_CODES = {"rgb": cv2.COLOR_RGB2GRAY, "bgr": cv2.COLOR_BGR2GRAY}
+
+
+def register_prompt(name: str, *, surroundings: Surroundings | None = None, outline: Outline | None = None) -> None:
+    """Add a visual prompt, drawn after the others of its kind.
+
+    surroundings: image and ``gray_weights`` -> what is shown outside a mask. outline: image, which may be uint8 [H, W],
+    and mask -> the image with ``RED`` pixels. Raises ValueError unless exactly one is given.
+    """
+    if surroundings and not outline:
+        SURROUNDINGS[name] = surroundings
+    elif outline and not surroundings:
+        OUTLINES[name] = outline
+    else:
+        raise ValueError(f"prompt {name}: expected either surroundings or an outline")
+    config.PROMPTS.add(name)
 
 
 @dataclass(frozen=True)
@@ -107,7 +121,7 @@ class PromptCanvas:
         return cls(image, outside, tuple(prompts))
 
     def draw(self, mask: BoolArray) -> RGBArray:
-        """The image with the prompts drawn from the mask, in the order of ``PROMPTS``.
+        """The image with the prompts drawn from the mask, in the order of registration.
 
         A mask of at most one pixel leaves the image unchanged (the circle of nothing is undefined).
         """

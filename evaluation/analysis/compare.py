@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.tasks.scorer import Scorer
+from evaluation.tasks.task import find_task
 from results import RunDirectory, RunHeader, SampleRecord
 from results.tables.two_runs import Change, Interval, RunComparison, SampleChange, SwitchChange
 from support.errors import UserError
@@ -52,7 +53,7 @@ def compare(
         headers=(a, b),
         n_common=len(ids),
         n_only=(len(by_id_a) - len(ids), len(by_id_b) - len(ids)),
-        headline=scorer.headline,
+        headline=scorer.words.headline,
         metrics=tuple(Change(name, before[name], now[name]) for name in before["reductions"]),
         interval=_interval(scorer, records_a, records_b, seed, resamples),
         classes=tuple(sorted(classes, key=lambda change: -abs(change.difference or 0.0))),
@@ -98,7 +99,7 @@ def _interval(
     scorer: Scorer, a: Sequence[SampleRecord], b: Sequence[SampleRecord], seed: int, resamples: int
 ) -> Interval | None:
     """None for fewer than two samples, dependent ones (frames), or no resample with a figure in both runs."""
-    if len(a) < 2 or not scorer.can_resample:
+    if len(a) < 2 or find_task(scorer.task).resample is None:
         return None
     differences = bootstrap_differences(scorer, a, b, seed=seed, resamples=resamples)
     differences = differences[~np.isnan(differences)]

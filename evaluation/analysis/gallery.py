@@ -102,7 +102,7 @@ def draw_sample(choice: Choice, prepared: Prepared) -> SampleShown | None:
         steps=_draw_steps(segmentation, config.eta) if config else (),
         theta=config.theta if config else None,
         note=note,
-        figure_name=scorer.sample_figure_name,
+        figure_name=scorer.words.sample_figure,
         target_note="" if target.any() else "nothing",
     )
 
@@ -127,7 +127,7 @@ def previews(prepared: Prepared, count: int, *, before_each: Callable[[], None] 
             [figure] = scorer.sample_figures([scorer.scored(sample, segmentation, 0.0)])
             percent = "-" if np.isnan(figure) else f"{100 * figure:.1f}"
             # The figure comes first: captions are cut at the end.
-            caption = f"{scorer.sample_figure_name} {percent}  {' / '.join(sample.queries)}"
+            caption = f"{scorer.words.sample_figure} {percent}  {' / '.join(sample.queries)}"
         names = {**dict(enumerate(space.labels)), **dict(zip(sample.query_labels, sample.queries, strict=False))}
         examples.append(Example(sample.image, target, prediction, names, space.ignore_label, caption))
     return examples

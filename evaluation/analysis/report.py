@@ -1,4 +1,4 @@
-"""``car report``: what the page of a run needs that its directory does not hold."""
+"""``car report``: what the page of a run needs in addition to its directory."""
 
 from __future__ import annotations
 
@@ -29,25 +29,19 @@ from results.pages import Confusion, ReportDetails, SampleShown, write_report
 
 _MAX_CONFUSIONS = 15
 _LEAST_SHARE = 0.0005  # of a class's pixels; less is shown as 0.0 %
-# Fields of the identity that pictures must share with the run; code and packages are held to each sample's counts.
-_SAME = ("dataset", "protocol", "label_space", "config", "weights")
-# But for these: --limit changes the digest of the samples and not any one of them; mask values are in the fingerprint
-# of the data, too, and runs of older versions do not name them.
-_APART = ("samples", "mask_values")
-_FIGURE_WORDS = {
-    "semantic": "IoU of a sample: mean over the classes in its target or prediction",
-    "referring": "IoU of a sample: intersection over union of its two masks",
-    "generalized": "IoU of a sample; without a target, 1 for a prediction of nothing and else 0",
-    "video": "J&F of a frame: mean of region similarity and contour accuracy",
-}
+# Fields of the identity that pictures must share with the run; for code and packages each sample's counts are compared.
+_REQUIRED_IDENTITY_KEYS = ("dataset", "protocol", "label_space", "config", "weights")
+# But for these: --limit changes the digest of the samples but none of them; mask values are also in the fingerprint of
+# the data, and runs of older versions do not name them.
+_IGNORED_IDENTITY_KEYS = ("samples", "mask_values")
 
 
 @dataclass(frozen=True)
 class GalleryOptions:
     """Where the gallery's images and models come from.
 
-    data_root, weights (by role, None: as the run names them), split (None: the run's), device. count: samples a group
-    (best, worst, random); 0 for no gallery. places: where data of the user's own lie, see `request.user_data`.
+    data_root, weights (by role, None: as the run names them), split (None: the run's), device. count: samples per group
+    (best, worst, random); 0 for no gallery. places: where user data are, see `request.user_data`.
     """
 
     data_root: Path | None = None
@@ -63,7 +57,7 @@ def report(run_dir: str | os.PathLike[str], gallery: GalleryOptions | None = Non
 
     gallery: None for a report without pictures. Raises StoreError for a damaged run, and before any sample is
     segmented BenchmarkError naming the field in which data, weights or configuration are not those of the run,
-    DatasetError and ModelError where they cannot be had.
+    DatasetError and ModelError where they are not available.
     """
     run = RunDirectory(run_dir)
     header = run.read_header()
@@ -74,8 +68,8 @@ def report(run_dir: str | os.PathLike[str], gallery: GalleryOptions | None = Non
     shown, note = _gallery(header, records, figures, gallery)
     details = ReportDetails(
         figures=[None if np.isnan(figure) else float(figure) for figure in figures],
-        figure_words=_FIGURE_WORDS[header.benchmark.task],
-        confusions=confusions(records, scorer.label_space) if header.benchmark.task == "semantic" else (),
+        figure_words=scorer.words.sample_figure_meaning,
+        confusions=confusions(records, scorer.label_space),
         gallery=shown,
         gallery_note=note,
     )
@@ -94,9 +88,9 @@ def is_embedded_run(run_dir: str | os.PathLike[str]) -> bool:
 
 
 def confusions(records: Sequence[SampleRecord], space: LabelSpace) -> list[Confusion]:
-    """The pairs of different classes with the largest share of the target class's pixels, scored targets alone.
+    """The pairs of different classes with the largest share of the target class's pixels, only of scored targets.
 
-    Shares that would be shown as 0.0 % are left out.
+    Shares that would be shown as 0.0 % are left out. None for a task without confusion counts.
     """
     triples = (triple for record in records for triple in record.counts.get("confusion", ()))
     matrix = semantic.sum_confusion(triples, len(space.labels))
@@ -113,7 +107,7 @@ def confusions(records: Sequence[SampleRecord], space: LabelSpace) -> list[Confu
 def _gallery(
     header: RunHeader, records: Sequence[SampleRecord], figures: Any, options: GalleryOptions | None
 ) -> tuple[list[SampleShown], str]:
-    """The samples, and a sentence on how they came about or why there are none."""
+    """The samples, and a sentence that says how they were chosen or why there are none."""
     if options is None or not options.count:
         return (
             [],
@@ -143,7 +137,7 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
     fields = identity_fields(
         header.benchmark.name, dataset, prepared.car.config, prepared.car.weights, prepared.protocol.as_dict()
     )
-    for name in _SAME:
+    for name in _REQUIRED_IDENTITY_KEYS:
         expected, found = _comparable(header.identity_fields.get(name)), _comparable(fields[name])
         if expected != found:
             raise BenchmarkError(f"{name}: expected that of the run, found another one; {_hint(name)}")
@@ -151,7 +145,9 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
 
 
 def _comparable(value: Any) -> Any:
-    return {key: item for key, item in value.items() if key not in _APART} if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    return {key: item for key, item in value.items() if key not in _IGNORED_IDENTITY_KEYS}
 
 
 def _hint(field: str) -> str:
@@ -194,7 +190,7 @@ def _weights(header: RunHeader, given: Mapping[str, str | None]) -> dict[str, st
 
 def _names(header: RunHeader) -> NameSet:
     """Which query texts the run asked for. Raises DatasetError for texts that the data set does not have."""
-    if header.benchmark.name in (FOLDERS, HUGGING_FACE):  # their list of classes has one text a query
+    if header.benchmark.name in (FOLDERS, HUGGING_FACE):  # their list of classes has one text per query
         return "released"
     adapter = find_sources(load_benchmark(header.benchmark.name).adapter)[0]
     choices: tuple[NameSet, ...] = ("released", "dataset")

@@ -28,7 +28,7 @@ from dataset_adapters.formats.images import read_image
 from evaluation.bench.machine import matrix_product, operations, peak_device_mib, run_timed, timings
 from evaluation.bench.released_order import ReleasedOrder
 from evaluation.run.identity import peak_rss_mib
-from evaluation.tasks.registry import metrics_for
+from evaluation.tasks.semantic import count_sample
 from results.bench_schema import BenchCRF, BenchEncoder, BenchLaterSteps, BenchMemory, BenchPipeline, BenchReleasedOrder
 from support.arrays import RGBArray
 
@@ -159,7 +159,7 @@ def _run_once(fixture: BenchFixture, batch_size: int) -> dict[str, float]:
         began = time.perf_counter()
         for segmentation in segmentations:
             labels = segmentation.label_map
-            metrics_for("semantic").count(labels, labels, len(fixture.queries) + 1, 255)
+            count_sample(labels, labels, len(fixture.queries) + 1, 255)
         stages["counting"] += time.perf_counter() - began
     stages["waiting"] = max(0.0, time.perf_counter() - start - sum(stages.values()))
     return dict(stages)

@@ -270,7 +270,7 @@ class _Dispatcher:
     def _hand_out(self) -> None:
         while self.waiting and self.idle:
             actor, chain = self.idle.pop(), self.waiting.popleft()
-            carrier = self.carrier.of(chain.sequence) if self.carrier and chain.sequence else None
+            carrier = self.carrier.for_sequence(chain.sequence) if self.carrier and chain.sequence else None
             self.at_work[actor.segment.remote(chain.batches[0], carrier)] = (actor, chain)
 
     def _take(self, reference: Any) -> Iterator[SampleRecord]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from car_core.errors import ConfigError
 from car_core.models.names import ROLES
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, resolve_config
 from evaluation.request.options import ALL, CAR
+from evaluation.tasks.task import TASKS
 from results.tables.run_notes import METHOD_TITLES
 from support.text import unknown_name
 
@@ -29,7 +30,7 @@ class Method:
 
     name: str
     roles: tuple[str, ...] = ("proposal",)
-    tasks: frozenset[str] = frozenset({"semantic"})
+    tasks: Set[str] = frozenset({"semantic"})
 
     @cached_property
     def baseline(self) -> Baseline | None:
@@ -89,9 +90,7 @@ class Method:
         return load_baseline(config, weights=weights[self.roles[0]], device=device)  # type: ignore[arg-type]
 
 
-METHODS: Mapping[str, Method] = {name: Method(name) for name in METHOD_TITLES} | {
-    CAR: Method(CAR, ROLES, frozenset({"semantic", "referring", "generalized", "video"}))
-}
+METHODS: Mapping[str, Method] = {name: Method(name) for name in METHOD_TITLES} | {CAR: Method(CAR, ROLES, TASKS.keys())}
 
 
 def find_method(name: str) -> Method:

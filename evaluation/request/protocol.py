@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from car_core.config import Config
 from dataset_adapters import option_choices
 from evaluation.request.benchmark import Benchmark, BenchmarkError
-from evaluation.tasks.registry import metrics_for
+from evaluation.tasks.task import find_task
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def resolve_protocol(benchmark: Benchmark, task: str, config: Config, given: Map
     An option of the data set that has the name of a configuration field takes that field's value. Raises
     BenchmarkError for an unknown option or value, and for such a field in ``given``.
     """
-    data, scoring = option_choices(benchmark.adapter), metrics_for(task).choices
+    data, scoring = option_choices(benchmark.adapter), find_task(task).choices
     switches = {name: str(getattr(config, name)) for name in data if name in type(config).model_fields}
     choices = {name: values for name, values in {**data, **scoring}.items() if name not in switches}
     chosen = {name: values[0] for name, values in choices.items()} | {**benchmark.protocol, **given}

@@ -1,4 +1,4 @@
-"""What is left of a run to do, and the engines that do it."""
+"""The remaining samples of a run, and the engines that segment them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from evaluation.engines.refining import Refiners, default_workers
 from evaluation.engines.signals import StopRequest
 from evaluation.request.options import EngineName, RunOptions
 from evaluation.run.prepare import Prepared, prepare
-from evaluation.run.resume import Left
+from evaluation.run.resume import ResumePlan
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Unrefining, smaller_passes
 from results import SampleRecord
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What runs that go side by side share: a request to stop, and the processes that refine masks."""
+class SharedResources:
+    """What runs side by side share: a request to stop, and the processes that refine masks."""
 
     stop: StopRequest
     refiners: Refiners
@@ -32,29 +32,29 @@ class Beside:
 
 @dataclass(frozen=True)
 class Work:
-    """What is left of a run.
+    """The remaining work of a run.
 
-    scorer: of the run's folder, so that what is wanted of a prediction is written there. shrunk: gets what ran in
-    smaller passes.
+    scorer: with the run's folder, so that the wanted files of a prediction are written there. shrunk: receives what ran
+    in smaller passes.
     """
 
     prepared: Prepared
     scorer: Scorer
-    left: Left
-    beside: Beside
+    plan: ResumePlan
+    shared: SharedResources
     shrunk: set[str] = field(default_factory=set)
 
     def should_stop(self) -> bool:
-        """Whether a signal has asked for an end."""
-        return self.beside.stop.asked
+        """Whether a signal has asked to stop."""
+        return self.shared.stop.asked
 
     def records(self) -> Generator[SampleRecord, None, None]:
-        """A record of each sample left, as it comes; fewer where a stop is asked for."""
+        """One record per remaining sample, as it comes; fewer where a stop is requested."""
         return _ENGINES[self.prepared.options.engine](self)
 
 
 def _refine_workers(prepared: Prepared) -> int:
-    """Refining processes of a run: none where refinement takes no time or is the device's."""
+    """Refining processes of a run: none where refinement takes no time or runs on the device."""
     crf, asked = getattr(prepared.car.config, "crf", None), prepared.options.refine_workers
     if crf is None or crf.implementation != "pydensecrf" or not isinstance(prepared.car, Unrefining):
         return 0
@@ -66,14 +66,14 @@ def _on_this_machine(work: Work) -> Generator[SampleRecord, None, None]:
     try:
         yield from run_local(
             prepared.selected,
-            work.left.positions,
+            work.plan.positions,
             prepared.car,
             work.scorer,
             batch_size=options.batch_size,
             workers=options.workers,
             sample_timeout=options.sample_timeout,
-            carrier=work.left.carrier,
-            refiner=work.beside.refiners.of(_refine_workers(prepared), options.sample_timeout),
+            carrier=work.plan.carrier,
+            refiner=work.shared.refiners.of(_refine_workers(prepared), options.sample_timeout),
             should_stop=work.should_stop,
         )
     finally:
@@ -94,9 +94,9 @@ def _on_a_cluster(work: Work) -> Generator[SampleRecord, None, None]:
         job,
         options.cluster,
         prepared.selected,
-        work.left.positions,
+        work.plan.positions,
         work.scorer,
-        carrier=work.left.carrier,
+        carrier=work.plan.carrier,
         should_stop=work.should_stop,
         shrunk=work.shrunk,
     )
@@ -109,8 +109,8 @@ _ENGINES: Mapping[EngineName, Callable[[Work], Generator[SampleRecord, None, Non
 
 
 def _equip(options: RunOptions) -> Equipment:
-    """What an actor works with, made on its node; raises as `prepare`."""
-    # An actor writes no run directory, and models are its own matter.
+    """What an actor works with, built on its node; raises as `prepare`."""
+    # An actor writes no run directory and needs no cluster.
     prepared = prepare(replace(options, engine="local", out=Path(tempfile.gettempdir())))
     scorer = replace(prepared.scorer, saving=options.saving)
     return Equipment(prepared.selected, prepared.car, scorer, prepared.identity_fields)

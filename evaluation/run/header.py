@@ -1,9 +1,7 @@
-"""What run.json says of a run at its start."""
+"""The header of a run at its start, for run.json."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from dataset_adapters import is_embedded
@@ -34,7 +32,9 @@ def header_of(prepared: Prepared) -> RunHeader:
         config_sources=dict(prepared.set_by),
         identity=identity_of(prepared.identity_fields),
         identity_fields=prepared.identity_fields,
-        weights=[_weights_info(asdict(record)) for record in car.weights],
+        weights=[
+            WeightsInfo(**{name: getattr(record, name) for name in WeightsInfo.model_fields}) for record in car.weights
+        ],
         environment=environment(
             options.device, car.weights, precision=options.precision, at_hand=options.engine == "local"
         ),
@@ -42,7 +42,7 @@ def header_of(prepared: Prepared) -> RunHeader:
 
 
 def _paper_fields(prepared: Prepared) -> dict[str, Any]:
-    """The paper's column to stand beside, or why none may."""
+    """The paper's column to compare with, or why there is none."""
     paper, remark = prepared.benchmark.paper, prepared.inputs.remark
     if paper is None or is_embedded(prepared.inputs.data_root):
         return {"not_comparable": remark}
@@ -51,7 +51,3 @@ def _paper_fields(prepared: Prepared) -> dict[str, Any]:
     if remark:
         return {"not_comparable": remark, **size}
     return {"paper": PaperCell(table=paper.table, column=paper.column), **size}
-
-
-def _weights_info(record: Mapping[str, Any]) -> WeightsInfo:
-    return WeightsInfo(**{key: record[key] for key in WeightsInfo.model_fields})

@@ -51,7 +51,7 @@ _NUMERIC_SOURCES = (
     "evaluation/run/resume.py",
 )
 _ROOMS = ("support", "car_core", "dataset_adapters", "evaluation", "results")
-# Pictures of what was found, getting files whose fingerprint counts, and names handed on.
+# Drawings, downloads of files whose fingerprint counts, and re-exported names.
 _NOT_NUMERIC = (
     "car_core/drawing/",
     "dataset_adapters/prepare/",
@@ -72,11 +72,18 @@ def identity_fields(
     """The JSON-ready fields that a run's identity hashes."""
     return {
         "benchmark": benchmark,
-        "dataset": {"adapter": dataset.name, "fingerprint": dataset.fingerprint, "samples": _digest(dataset.ids)},
+        "dataset": {
+            "adapter": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "samples": hashlib.sha256("\n".join(dataset.ids).encode("utf-8", "surrogateescape")).hexdigest(),
+        },
         "protocol": dict(protocol),
         "label_space": dataset.label_space.as_dict(),
         "config": _without_excluded(config.model_dump(mode="json")),
-        "weights": [_weights_fields(record) for record in weights],
+        "weights": [
+            {"role": record.role, "architecture": record.model_sha256, "weights": record.sha256 or record.name}
+            for record in weights
+        ],
         "dtype": precision,
         "packages": package_versions(weights),
         "code": code_digest(),
@@ -92,15 +99,6 @@ def _without_excluded(config: Mapping[str, Any]) -> dict[str, Any]:
         }
 
     return own("", config)
-
-
-def _weights_fields(record: WeightsRecord) -> dict[str, Any]:
-    weights = record.sha256 or record.name
-    return {"role": record.role, "architecture": record.model_sha256, "weights": weights}
-
-
-def _digest(texts: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def code_digest(root: Path = Path(__file__).parents[2]) -> str:
@@ -131,7 +129,7 @@ def _canonical(node: object) -> str:
 
 
 def _is_comment(node: object) -> bool:
-    """Whether a statement is a text alone: a docstring."""
+    """Whether a statement is only a text: a docstring."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
@@ -153,29 +151,23 @@ def environment(
 ) -> Environment:
     """Where and with what this process runs.
 
-    weights: of the models of the run. at_hand: whether the device is this machine's and so has a name here.
+    weights: of the models of the run. at_hand: whether the device is this machine's, so that its name can be read.
     """
     import torch
 
-    commit = _git("rev-parse", "HEAD")
+    commit, where = _git("rev-parse", "HEAD"), torch.device(device)
+    is_local_gpu = at_hand and where.type == "cuda"
     return Environment(
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
         packages={"car-eval": _version("car-eval"), **package_versions(weights)},
         git_commit=commit,
         git_dirty=None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
-        device=_device_name(device) if at_hand else device,
+        device=torch.cuda.get_device_name(where) if is_local_gpu else device,
         dtype=precision,
         threads=torch.get_num_threads(),
         seed=None,
     )
-
-
-def _device_name(device: str) -> str:
-    import torch
-
-    kind = torch.device(device)
-    return torch.cuda.get_device_name(kind) if kind.type == "cuda" else device
 
 
 def _git(*arguments: str) -> str | None:
@@ -191,7 +183,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def peak_rss_mib() -> float | None:
-    """Largest resident memory of this process so far, in MiB; None on systems that do not tell."""
+    """Largest resident memory of this process so far, in MiB; None on systems that do not report it."""
     # Linux's getrusage counts what the parent had when it started this process.
     if (found := _peak_of_proc()) is not None:
         return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.run.recompute import figures_of, own_records, recompute, scorer_of
+from evaluation.run.recompute import figures_of, recompute, require_unedited, scorer_of
 from results import Memory, RunDirectory, RunHeader, SampleRecord, Timings, differences, identity_of
 from results.run_directory.sample_files import FOLDERS, write_sample_file
 from results.run_directory.schema import others
@@ -44,7 +44,7 @@ def merge(paths: Sequence[Path], out: Path) -> RunHeader:
     """Join the finished shards of a run in the folder `out`; returns its header.
 
     Identity, records and figures are those of the run without shards, which `car eval` then finds finished there.
-    Wall time is the sum over the shards, memory the largest. Going on after an interruption keeps what is joined, and
+    Wall time is the sum over the shards, memory the largest. Resuming after an interruption keeps what is joined, and
     what is joined already is left as it is. Raises MergeError, naming what is missing or differs, unless the runs are
     all shards of one run, each once and finished; StoreError for damaged ones, and for another run in `out`.
     """
@@ -54,16 +54,18 @@ def merge(paths: Sequence[Path], out: Path) -> RunHeader:
     with RunDirectory(out) as store:
         store.start(header.model_copy(update={"status": "running"}))
         scorer = scorer_of(store, header)
-        rest = _not_joined(records, own_records(store, scorer, records))
+        require_unedited(store, scorer, records)
+        rest = _not_joined(records, store.records)
         _copy_files(parts, out)
-        if rest or store.read_header().status != "complete":
+        if rest or store.header.status != "complete":
             store.go_on(header.model_copy(update={"status": "running"}))
             for record in rest:
                 store.append(record)
             _, figures = figures_of(store, scorer)
-            store.write_header(store.read_header().model_copy(update={"status": "complete", **figures}))
-    write_tables(out)
-    return store.read_header()
+            store.write_header(store.header.model_copy(update={"status": "complete", **figures}))
+        header = store.header
+    write_tables(out, header)
+    return header
 
 
 def _read_part(path: Path) -> _Part:
@@ -136,7 +138,7 @@ def _joined_records(parts: Sequence[_Part]) -> dict[str, SampleRecord]:
 
 
 def _not_joined(records: Mapping[str, SampleRecord], here: Mapping[str, SampleRecord]) -> list[SampleRecord]:
-    """The records that are not here, or here only of a failure that a shard has mended since."""
+    """The records that are not here, or are here as failed while a shard has one that is not."""
     return [
         record
         for sample_id, record in records.items()

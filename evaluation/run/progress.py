@@ -1,4 +1,4 @@
-"""The progress of a run: samples, images a second, time left, running figure, failures."""
+"""The progress of a run: samples, images per second, time left, running figure, failures."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SECONDS_BETWEEN_LINES = 60.0
 
 
 class Progress:
-    """A live line on standard error; where that is no terminal, as in a job's log, a plain line a minute.
+    """A live line on standard error; where that is not a terminal, as in a job's log, one plain line per minute.
 
-    name: of the run, before each plain line, for a sweep has several. quiet: neither. live: whether a terminal has the
-    live line; it too has plain ones where several processes would write over each other's. Where the environment
-    variable CI is set there are no plain lines. clock: seconds that only grow.
+    name: of the run, shown before each plain line, because a sweep has several. quiet: neither. live: whether a
+    terminal has the live line; it too has plain ones where several processes would write over each other's. Where the
+    environment variable CI is set there are no plain lines. clock: seconds that only grow.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class Progress:
         live: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._running = scorer.running()
+        self._accumulator, self._heading = scorer.accumulator(), scorer.words.heading
         self._failed = self._added = 0
         done = list(finished)
         for record in done:
-            self._running.add(record)
+            self._accumulator.add(record)
         is_live = live and sys.stderr.isatty()
         self._name, self._total, self._finished, self._clock = name, total, len(done), clock
         self._start = self._last_line = clock()
@@ -49,10 +49,10 @@ class Progress:
 
     def add(self, record: SampleRecord) -> None:
         """Count a record in and refresh the line, or print the next one where it is time."""
-        self._running.add(record)
+        self._accumulator.add(record)
         self._added += 1
         self._failed += record.status == "failed"
-        shown = {self._running.name: self._figure()}
+        shown = {self._heading: self._figure()}
         self._bar.set_postfix({**shown, **({"failed": self._failed} if self._failed else {})}, refresh=False)
         self._bar.update()
         if self._has_lines and self._clock() - self._last_line >= _SECONDS_BETWEEN_LINES:
@@ -60,7 +60,7 @@ class Progress:
             tell(self._line(self._last_line - self._start))
 
     def _figure(self) -> str:
-        figure = self._running.figure()
+        figure = self._accumulator.running_figure()
         return "-" if figure is None else f"{100 * figure:.1f}"
 
     def _line(self, seconds: float) -> str:
@@ -68,7 +68,7 @@ class Progress:
         left = tqdm.format_interval((self._total - done) / pace)
         return (
             f"{self._name}: {done}/{self._total} images, {pace:.3g} images/s, ETA {left}, "
-            f"{self._running.name} {self._figure()}, {self._failed} failed"
+            f"{self._heading} {self._figure()}, {self._failed} failed"
         )
 
     def __enter__(self) -> Progress:

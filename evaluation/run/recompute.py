@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from evaluation.tasks.scorer import Scorer
@@ -11,15 +11,24 @@ from results import RunDirectory, RunHeader, SampleCounts, SampleRecord, StoreEr
 from support import strict_json
 
 
-def figures_of(store: RunDirectory, scorer: Scorer) -> tuple[dict[str, SampleRecord], dict[str, Any]]:
-    """The records of a run by id, and its `metrics` and `counts` as its header has them.
+def figures_of(
+    store: RunDirectory, scorer: Scorer, records: dict[str, SampleRecord] | None = None
+) -> tuple[dict[str, SampleRecord], dict[str, Any]]:
+    """The records of a run by id, and its `metrics` and `counts` as in its header.
 
-    Raises StoreError for damaged records, and for counts that are none of the task's.
+    records: those of the run; None to read them. Raises StoreError for damaged records, and for counts that are not the
+    task's.
     """
-    records = {record.id: record for record in store.read_records()}
+    if records is None:
+        records = {record.id: record for record in store.read_records()}
     failed = sum(record.status == "failed" for record in records.values())
     counts = SampleCounts(n_total=len(records), n_scored=len(records) - failed, n_failed=failed)
-    return records, {"metrics": _summarize(store, scorer, records), "counts": counts}
+    try:
+        metrics = scorer.summarize(records)
+    except Exception as error:  # counts are free-form in the schema, so edited ones break sums in any way
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{store.samples_path}: expected counts of the task {scorer.task}, found {reason}") from error
+    return records, {"metrics": metrics, "counts": counts}
 
 
 def recompute(path: str | os.PathLike[str]) -> RunHeader:
@@ -38,7 +47,7 @@ def recompute(path: str | os.PathLike[str]) -> RunHeader:
 
 
 def scorer_of(store: RunDirectory, header: RunHeader) -> Scorer:
-    """The scorer of a run's records. Raises StoreError for a task or label space that there is not."""
+    """The scorer of a run's records. Raises StoreError for an unknown task or label space."""
     try:
         return Scorer.of_run(header)
     except Exception as error:  # the label space is free-form in the schema, so an edited one breaks in any way
@@ -46,13 +55,15 @@ def scorer_of(store: RunDirectory, header: RunHeader) -> Scorer:
         raise StoreError(f"{store.header_path}: benchmark: {reason}") from error
 
 
-def own_records(store: RunDirectory, scorer: Scorer, ids: Collection[str]) -> dict[str, SampleRecord]:
-    """The records of a run over these samples, by id; nothing is written.
+def require_unedited(store: RunDirectory, scorer: Scorer, ids: Collection[str]) -> None:
+    """Raise StoreError where the files of a run over these samples, as its start found them, were edited.
 
-    Raises StoreError where the file was edited: for a record that cannot be counted or is of another sample, and for
-    a complete run with all its records whose run.json says anything else than they do.
+    That is for a record that cannot be counted or is of another sample, and for a complete run with all its records
+    whose run.json says anything else than they do.
     """
-    records, found = figures_of(store, scorer)
+    if not store.records:
+        return
+    records, found = figures_of(store, scorer, store.records)
     own = set(ids)
     foreign = [sample_id for sample_id in records if sample_id not in own]
     if foreign:
@@ -60,11 +71,9 @@ def own_records(store: RunDirectory, scorer: Scorer, ids: Collection[str]) -> di
             f"{store.samples_path}: expected records of the run's samples, found {len(foreign)} of others, first "
             f"{foreign[0]!r}"
         )
-    header = store.read_header()
     # Where records are gone there is nothing to compare with.
-    if header.status == "complete" and len(records) == len(own):
-        _require_same_figures(store, header, header.model_copy(update=found))
-    return records
+    if store.header.status == "complete" and len(records) == len(own):
+        _require_same_figures(store, store.header, store.header.model_copy(update=found))
 
 
 def _require_same_figures(store: RunDirectory, header: RunHeader, recomputed: RunHeader) -> None:
@@ -78,17 +87,9 @@ def _require_same_figures(store: RunDirectory, header: RunHeader, recomputed: Ru
 
 
 def _figures(header: RunHeader) -> dict[str, Any]:
-    # The words of the definitions are no figures: those of an older version are no sign of an edit.
+    # The words of the definitions are not figures: those of an older version are no sign of an edit.
     metrics = {name: value for name, value in header.metrics.items() if name != "reductions"}
     fields = {"metrics": metrics, "counts": header.counts.model_dump()}
-    # As read back from a file: a tuple is a list there.
+    # As read from a file: a tuple is a list there.
     figures: dict[str, Any] = strict_json.loads(strict_json.dumps(fields))
     return figures
-
-
-def _summarize(store: RunDirectory, scorer: Scorer, records: Mapping[str, SampleRecord]) -> dict[str, Any]:
-    try:
-        return scorer.summarize(records)
-    except Exception as error:  # counts are free-form in the schema, so edited ones break sums in any way
-        reason = " ".join(str(error).split())
-        raise StoreError(f"{store.samples_path}: expected counts of the task {scorer.task}, found {reason}") from error

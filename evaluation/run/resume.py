@@ -12,9 +12,9 @@ from results import SampleRecord
 class QueryCarrier:
     """The state of every sequence: the queries that survived its last segmented frame.
 
-    Frames of one sequence must come in order; those of others may come between them. survivors: by sequence, where a
-    run goes on. Where no query survived nothing is left to start with, and the rest of the sequence stays empty. A
-    failed frame hands on what it was given.
+    Frames of one sequence must come in order; those of others may come between them. survivors: by sequence, of a
+    resumed run. Where no query survived, the rest of the sequence stays empty. A failed frame hands on the queries that
+    it started with.
     """
 
     def __init__(self, survivors: Mapping[str, Sequence[str]]) -> None:
@@ -36,17 +36,17 @@ class QueryCarrier:
         if record.status == "ok":
             self._survivors[sequence] = tuple(record.queries_kept)
 
-    def of(self, sequence: str) -> QueryCarrier:
-        """The state of one sequence alone, to be sent to another process."""
+    def for_sequence(self, sequence: str) -> QueryCarrier:
+        """The state of only this sequence, to be sent to another process."""
         return QueryCarrier({name: kept for name, kept in self._survivors.items() if name == sequence})
 
 
 @dataclass(frozen=True)
-class Left:
+class ResumePlan:
     """What a start has to do.
 
-    positions: of the samples that need a record. kept: the records that stay. carrier: the state that those leave;
-    None where no queries are carried.
+    positions: of the samples that need a record. kept: the records that stay. carrier: the state after those; None
+    where no queries are carried.
     """
 
     positions: Sequence[int]
@@ -54,35 +54,35 @@ class Left:
     carrier: QueryCarrier | None
 
 
-def what_is_left(dataset: Dataset, finished: Mapping[str, SampleRecord], *, carried: bool) -> Left:
-    """What has no record yet, or has to be done again. finished: as `frames_to_segment` takes it."""
+def plan_resume(dataset: Dataset, finished: Mapping[str, SampleRecord], *, carried: bool) -> ResumePlan:
+    """The samples without a record, and those to be done again. finished: as for `pending_frames`."""
     ids, carrier = dataset.ids, None
-    rest = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
+    positions = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
     if carried:
-        rest, carrier = frames_to_segment(ids, dataset.sequences, finished)
-    redone = {ids[position] for position in rest}
-    return Left(rest, [record for sample_id, record in finished.items() if sample_id not in redone], carrier)
+        positions, carrier = pending_frames(ids, dataset.sequences, finished)
+    pending = {ids[position] for position in positions}
+    return ResumePlan(positions, [record for id_, record in finished.items() if id_ not in pending], carrier)
 
 
-def frames_to_segment(
+def pending_frames(
     ids: Sequence[str], sequences: Sequence[str], finished: Mapping[str, SampleRecord]
 ) -> tuple[list[int], QueryCarrier]:
-    """The positions left to do, and the state that the frames before them leave.
+    """The positions of the frames to segment, and the state after the frames before them.
 
-    ids, sequences: of every frame, in order. finished: records by id in the order of their writing. A record counts
-    only if all earlier frames of its sequence have one and it was written after theirs: once a frame is done anew
-    (it had failed), those behind it started from another state.
+    ids, sequences: of every frame, in order. finished: records by id in the order of writing. A record counts only if
+    all earlier frames of its sequence have one and it was written after theirs: once a frame is done again (it had
+    failed), those after it started from another state.
     """
     written = {sample_id: number for number, sample_id in enumerate(finished)}
-    rest: list[int] = []
+    pending: list[int] = []
     last: dict[str, int] = {}  # of each sequence: when the record of its last valid frame was written
     survivors: dict[str, Sequence[str]] = {}
     broken: set[str] = set()
     for position, (sample_id, sequence) in enumerate(zip(ids, sequences, strict=True)):
         if sequence in broken or written.get(sample_id, -1) <= last.get(sequence, -1):
             broken.add(sequence)
-            rest.append(position)
+            pending.append(position)
             continue
         last[sequence] = written[sample_id]
         survivors[sequence] = finished[sample_id].queries_kept
-    return rest, QueryCarrier(survivors)
+    return pending, QueryCarrier(survivors)

@@ -13,9 +13,9 @@ from typing import TypeAlias
 from tqdm import tqdm
 
 from evaluation.run.runner import Run
-from evaluation.tasks.registry import metrics_for
 from results import StoreError, SuiteIndex, is_suite, read_suite_index, write_suite, write_suite_index
 from results.run_directory.suite import SuiteStatus
+from results.tables.task_words import words_of
 from support.console import tell
 
 
@@ -38,7 +38,7 @@ def discard_event(event: RunEvent) -> None:
 def finished_event(name: str, run: Run) -> RunEvent:
     """A finished run, with ``miou 54.3, 48 images, 0 failed, 01:12``; the time is the sum over all its starts."""
     header = run.header
-    metric = metrics_for(header.benchmark.task).headline
+    metric = words_of(header.benchmark.task).headline
     value = header.metrics[metric]
     shown = "-" if value is None else f"{100 * value:.1f}"
     spent = tqdm.format_interval(header.timings.wall_seconds)

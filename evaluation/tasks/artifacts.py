@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from car_core.segmentation import Segmentation
-from dataset_adapters import Dataset, LabelSpace, Sample, SampleError
+from dataset_adapters import Dataset, SampleError
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.tasks.coco_json import run_lengths
+from evaluation.tasks.task import find_task
 from results.run_directory import label_maps
 from results.run_directory.sample_files import PREDICTIONS, PROPOSALS, is_whole, write_sample_file
 from support.text import counted
@@ -27,17 +28,17 @@ from support.text import counted
 PredictionFormat = Literal["png", "rle"]
 Prediction = npt.NDArray[Any]  # int32 labels or bool [H, W], 0 or false where nothing was found
 _PALETTE = 256
-_PROBED = 4  # samples that the announced size is reckoned from
+_PROBED = 4  # samples that the announced size is estimated from
 _LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
 class Saving:
-    """What a run keeps beside its records.
+    """What a run keeps in addition to its records.
 
     predictions: None; "png", a palette PNG of the labels (referring: 1 inside the mask); or "rle", a JSON list of
-    COCO's results, one a label but 0: image_id, category_id, segmentation (compressed run lengths), score 1. Of data of
-    the user's own both hold the values of the user's masks in place of the labels.
+    COCO's results, one per label but 0: image_id, category_id, segmentation (compressed run lengths), score 1. For
+    user data both hold the values of the user's masks in place of the labels.
     proposals: whether to keep an npz of every step's proposals.
     """
 
@@ -59,7 +60,7 @@ class Saving:
         return [*predictions, *([folder / PROPOSALS / f"{name}.npz"] if self.proposals else [])]
 
     def is_saved(self, folder: Path, sample_id: str) -> bool:
-        """Whether a sample has all its files, each whole: an earlier start may have kept less, or been torn off."""
+        """Whether a sample has all its files, each whole: an earlier start may have kept fewer, or been killed."""
         return all(is_whole(path) for path in self.paths(folder, sample_id))
 
     def save(
@@ -81,21 +82,28 @@ class Saving:
             write_sample_file(next(paths), _steps_as_npz(segmentation))
 
     def announcement(self, dataset: Dataset, folder: Path) -> str | None:
-        """What the files will take, reckoned from a few samples' targets and sizes, and what is free; None for none."""
+        """The disk use of the files, estimated from a few samples, and the free space; None where none are kept."""
         if not (self.predictions or self.proposals):
             return None
-        samples, parts = list(_probed(dataset)), []
+        samples, parts = [], []
+        for position in np.linspace(0, len(dataset) - 1, min(_PROBED, len(dataset))).round().astype(int).tolist():
+            with suppress(SampleError):
+                samples.append(dataset[position])
         if not samples:
             return "no sample can be read, so the disk use of saved files is not known"
         if self.predictions:
-            sizes = [_predicted_size(self.predictions, sample, dataset.label_space) for sample in samples]
+            sizes = []
+            for sample in samples:  # of a prediction that equals the target; none has the ignored label
+                target, space = find_task(dataset.task).target_labels(sample.target), dataset.label_space
+                labels = np.where(target == space.ignore_label, 0, target)
+                sizes.append(len(_WRITERS[self.predictions][1](sample.id, labels, space.mask_values)))
             parts.append(f"predictions about {_mib(float(np.mean(sizes)) * len(dataset))}")
         if self.proposals:
             values = [np.prod(sample.image.shape[:2]) * len(sample.queries) for sample in samples]
             parts.append(
                 f"proposals at most {_mib(2 * float(np.mean(values)) * len(dataset))} a step before compression"
             )
-        free = shutil.disk_usage(next(place for place in (folder, *folder.absolute().parents) if place.exists())).free
+        free = shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
         return f"saved files of {counted(len(dataset), 'sample')}: {', '.join(parts)}; free: {_mib(free)}"
 
 
@@ -143,25 +151,6 @@ def _file_name(sample_id: str) -> str:
         return name
     digest = hashlib.sha256(sample_id.encode("utf-8", "surrogateescape")).hexdigest()
     return f"{name[: _LONGEST_NAME - 17]}-{digest[:16]}"
-
-
-def _probed(dataset: Dataset) -> Iterator[Sample]:
-    positions = np.linspace(0, len(dataset) - 1, min(_PROBED, len(dataset))).round().astype(int).tolist()
-    for position in positions:
-        with suppress(SampleError):
-            yield dataset[position]
-
-
-def _predicted_size(predictions: PredictionFormat, sample: Sample, space: LabelSpace) -> int:
-    """Bytes of the file of a prediction that is like the target; none has the ignored label."""
-    target = _as_labels(sample.target)
-    labels = np.where(target == space.ignore_label, 0, target)
-    return len(_WRITERS[predictions][1](sample.id, labels, space.mask_values))
-
-
-def _as_labels(target: Prediction) -> Prediction:
-    """A target in the place of its prediction: the objects of a frame [n, H, W] become one map."""
-    return target if target.ndim == 2 else np.asarray(target.argmax(axis=0) + target.any(axis=0), np.int32)
 
 
 def _mib(size: float) -> str:

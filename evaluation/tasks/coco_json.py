@@ -14,12 +14,12 @@ from support.arrays import BoolArray
 
 
 class CocoDocument:
-    """Segmentations of the same queries, gathered into one document that pycocotools reads.
+    """Segmentations of the same queries in one document that pycocotools reads.
 
-    ``images``: id (from 1), file_name, height, width, and beside COCO's fields ``steps`` (queries, scores and kept of
-    every step, as category ids) and, in referring mode, ``merged_mask``. ``categories``: one a query, id from 1.
-    ``annotations``: one a query that was kept: segmentation (compressed run-length encoding), area and bbox in pixels,
-    ``score`` in 0..1.
+    ``images``: id (from 1), file_name, height, width, and in addition to COCO's fields ``steps`` (queries, scores and
+    kept of every step, as category ids) and, in referring mode, ``merged_mask``. ``categories``: one per query, id
+    from 1. ``annotations``: one per query that was kept: segmentation (compressed run-length encoding), area and bbox
+    in pixels, ``score`` in 0..1.
     """
 
     def __init__(self, queries: Sequence[str]) -> None:
@@ -30,7 +30,7 @@ class CocoDocument:
         ]
 
     def add(self, path: Path, found: Segmentation) -> None:
-        """Take in the segmentation of one image file."""
+        """Add the segmentation of one image file."""
         number = len(self._images) + 1
         self._images.append(_image(number, path, found))
         for index in found.kept:

@@ -7,22 +7,23 @@ TN / (TN + FP), a hit being "no target").
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from dataset_adapters import LabelSpace
 from evaluation.tasks import referring
-from evaluation.tasks.records import Record, RunningMean, mean, ratio, sample_counts, split_by_status
-from evaluation.tasks.referring import PixelCounts, compared_at, precision
+from evaluation.tasks.referring import RESOLUTIONS, PixelCounts, compared_at, merged_mask, precision
+from evaluation.tasks.task import Accumulator, Options, Record, Target, Task, register, resampled_means
+from results.tables.task_words import GENERALIZED
 from support.arrays import BoolArray
 
 # ReLA's; an IoU at exactly the threshold counts.
 THRESHOLDS = (0.7, 0.8, 0.9)
 
 # A prediction of fewer pixels says "no target". CaR has no output of its own for that; 50 is the customary rule for
-# such methods, 1 takes empty predictions alone.
+# such methods; 1 takes only empty predictions.
 NO_TARGET_BELOW: Mapping[str, int] = {"50": 50, "1": 1}
 
 NO_SAMPLE = "no sample with a known target or known to have none"
@@ -37,8 +38,8 @@ def count_sample(
     """The `counts` of one sample's record: those of `referring.count_sample`, with the same errors, and `has_target`.
 
     Args:
-        target: bool [n, H, W], the masks of the objects that are meant; whether there is a target is told by n, as the
-            annotation has it, and not by pixels: it may be an object of none.
+        target: bool [n, H, W], the masks of the objects that are meant. n says whether there is a target, as in the
+            annotation; pixels do not, because an object may have none.
         prediction: bool [H, W].
         resolution: a key of `referring.RESOLUTIONS`.
         no_target_below: a key of `NO_TARGET_BELOW`; the counts do not depend on it.
@@ -58,35 +59,55 @@ def count_sample(
     }
 
 
-def summarize(records: Iterable[Record], resolution: str = "original", no_target_below: str = "50") -> dict[str, Any]:
-    """Turn the records of a run into its metrics.
+class GeneralizedAccumulator(Accumulator):
+    """Pixel counts of the samples known to have a target or none; a failed one of unknown target is left out.
 
     Args:
-        records: one an id. A failed sample whose target is known carries the counts of an empty prediction; it has
-            IoU 0 and is never a right "no target". One whose target is unknown carries none, and is left out.
-        resolution: where the masks were compared, for the description of the figures.
+        resolution: a key of `referring.RESOLUTIONS`, where the masks were compared, for the figures' description.
         no_target_below: a key of `NO_TARGET_BELOW`: predictions of fewer pixels say "no target".
 
-    Returns:
-        A JSON-ready dict: every key of `reductions(...)` with a float in 0..1 (unrounded) or None; `reductions` (what
-        each averages over) and `undefined` (a reason for every None); `n_no_target` (samples without a target);
-        `n_total`, `n_scored`, `n_failed` (samples); `failed` ({id, error, counted_as_empty} each).
-
     Raises:
-        ValueError: an id occurs twice, counts are missing or impossible, or an option is unknown.
+        ValueError: an unknown option.
     """
-    described = reductions(resolution, no_target_below)
-    ok, failed = split_by_status(records)
-    scored = [_judged(record, no_target_below) for record in ok]
-    known = scored + [_judged(record, no_target_below) for record in failed if record.counts]
-    values = _values(known, scored)
-    return {
-        **values,
-        "reductions": described,
-        "undefined": {name: _REASONS.get(name, NO_SAMPLE) for name, value in values.items() if value is None},
-        "n_no_target": sum(not sample.has_target for sample in known),
-        **sample_counts(ok, failed),
-    }
+
+    def __init__(self, resolution: str = "original", no_target_below: str = "50") -> None:
+        described = reductions(resolution, no_target_below)
+        super().__init__(described, {**dict.fromkeys(described, NO_SAMPLE), **_REASONS})
+        self._least = NO_TARGET_BELOW[no_target_below]
+
+    def count(self, record: Record) -> None:
+        failed = record.status == "failed"
+        if failed and not record.counts:
+            return
+        counts, has_target = PixelCounts.of(record), record.counts.get("has_target")
+        if has_target not in (0, 1) or has_target < (counts.target > 0):
+            raise ValueError(f"record {record.id!r}: counts: expected has_target, 0 or 1, found {record.counts}")
+        # A failed sample says nothing, so it is never right.
+        right = not failed and (counts.prediction < self._least) != has_target
+        iou = (counts.iou if has_target else 1.0) if right else 0.0
+        self.sums.add({"known": 1, "iou": iou})
+        if not failed:
+            self.sums.add({"scored": 1, "scored_iou": iou})
+        if has_target:
+            # The union of a prediction that is called "no target" is not blanked, as in ReLA.
+            self.sums.add({"intersection": counts.intersection if right else 0, "union": counts.union})
+            self.sums.add({"with_target": 1, "right_with": right})
+            self.sums.add({precision(threshold): iou >= threshold for threshold in THRESHOLDS})
+        else:
+            self.sums.add({"union": 0 if right else counts.union, "without_target": 1, "right_without": right})
+
+    def values(self) -> dict[str, float | None]:
+        return {
+            "giou_mean_over_samples": self.sums.ratio("iou", "known"),
+            "giou_mean_over_scored_samples": self.sums.ratio("scored_iou", "scored"),
+            "ciou_pooled": self.sums.ratio("intersection", "union"),
+            "n_acc": self.sums.ratio("right_without", "without_target"),
+            "t_acc": self.sums.ratio("right_with", "with_target"),
+            **{precision(threshold): self.sums.ratio(precision(threshold), "with_target") for threshold in THRESHOLDS},
+        }
+
+    def details(self) -> dict[str, Any]:
+        return {"n_no_target": self.sums.count("without_target")}
 
 
 def reductions(resolution: str, no_target_below: str) -> dict[str, str]:
@@ -114,65 +135,31 @@ def reductions(resolution: str, no_target_below: str) -> dict[str, str]:
     }
 
 
-class RunningGIoU(RunningMean):
-    """`giou_mean_over_samples` over the records so far."""
-
-    def __init__(self, resolution: str = "original", no_target_below: str = "50") -> None:
-        super().__init__("gIoU", lambda record: _judged(record, no_target_below).iou)
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """One sample under the rule for "no target". A failed one says nothing."""
-
-    counts: PixelCounts
-    has_target: bool
-    says_no_target: bool
-    failed: bool
-
-    @property
-    def right(self) -> bool:
-        """Whether the sample is told rightly to have a target, or to have none."""
-        return not self.failed and self.says_no_target != self.has_target
-
-    @property
-    def iou(self) -> float:
-        if not self.has_target:
-            return float(self.right)
-        return self.counts.iou if self.right else 0.0
-
-    @property
-    def pooled(self) -> tuple[int, int]:
-        """Intersection and union for cIoU. A prediction that is called "no target" is not blanked, as in ReLA."""
-        if self.has_target:
-            return (self.counts.intersection if self.right else 0), self.counts.union
-        return 0, (0 if self.right else self.counts.union)
-
-
-def _judged(record: Record, no_target_below: str) -> _Judged:
-    counts, has_target = PixelCounts.of(record), record.counts.get("has_target")
-    if has_target not in (0, 1) or has_target < (counts.target > 0):
-        raise ValueError(f"record {record.id!r}: counts: expected has_target, 0 or 1, found {record.counts}")
-    says_no_target = counts.prediction < NO_TARGET_BELOW[no_target_below]
-    return _Judged(counts, bool(has_target), says_no_target, record.status == "failed")
-
-
-def _values(known: Sequence[_Judged], scored: Sequence[_Judged]) -> dict[str, float | None]:
-    with_target = [sample for sample in known if sample.has_target]
-    without = [sample for sample in known if not sample.has_target]
-    pooled = [sample.pooled for sample in known]
-    return {
-        "giou_mean_over_samples": mean([sample.iou for sample in known]),
-        "giou_mean_over_scored_samples": mean([sample.iou for sample in scored]),
-        "ciou_pooled": ratio(sum(i for i, _ in pooled), sum(u for _, u in pooled)),
-        "n_acc": ratio(sum(sample.right for sample in without), len(without)),
-        "t_acc": ratio(sum(sample.right for sample in with_target), len(with_target)),
-        **{precision(t): ratio(sum(sample.iou >= t for sample in with_target), len(with_target)) for t in THRESHOLDS},
-    }
-
-
 _REASONS = {
     "ciou_pooled": NO_UNION,
     "n_acc": ONLY_TARGETS,
     **dict.fromkeys(["t_acc", *(precision(t) for t in THRESHOLDS)], NO_TARGETS),
 }
+
+
+def _union(target: Target) -> BoolArray:
+    return np.asarray(target.any(axis=0))
+
+
+def _accumulator(space: LabelSpace, options: Options) -> GeneralizedAccumulator:
+    return GeneralizedAccumulator(**options)
+
+
+register(
+    Task(
+        name="generalized",
+        words=GENERALIZED,
+        prediction=merged_mask,
+        count=lambda target, prediction, space, options: count_sample(target, prediction, **options),
+        accumulator=_accumulator,
+        choices={"resolution": tuple(RESOLUTIONS), "no_target_below": tuple(NO_TARGET_BELOW)},
+        resample=resampled_means(_accumulator),
+        empty=lambda target: np.zeros(target.shape[1:], np.bool_),
+        target_labels=_union,
+    )
+)

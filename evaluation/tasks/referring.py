@@ -1,19 +1,22 @@
-"""Referring segmentation metrics from four pixel counts a sample.
+"""Referring segmentation: metrics from four pixel counts per sample.
 
 A sample contributes {intersection, union, target, prediction}; every figure comes from these integers, and sums of
-ratios are rounded once (`math.fsum`), so any order and any sharding of the samples gives the same bits.
+ratios are exact until they are rounded once, so any order and any sharding of the samples gives the same bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from evaluation.tasks.records import Record, RunningMean, mean, ratio, sample_counts, split_by_status
+from car_core.segmentation import Segmentation
+from dataset_adapters import LabelSpace, Sample
+from evaluation.tasks.task import Accumulator, Options, Record, Task, register, resampled_means
+from results.tables.task_words import REFERRING
 from support.arrays import BoolArray
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -58,34 +61,33 @@ def count_sample(target: BoolArray, prediction: BoolArray, resolution: str = "or
     }
 
 
-def summarize(records: Iterable[Record], resolution: str = "original") -> dict[str, Any]:
-    """Turn the records of a run into its metrics.
+class ReferringAccumulator(Accumulator):
+    """Pixel counts of the samples whose target is known; a failed one of unknown target is left out.
 
     Args:
-        records: one an id. A failed sample whose target is known carries the counts of an empty prediction, and so
-            has IoU 0; one whose target is unknown carries none, and is left out.
-        resolution: where the masks were compared, for the description of the figures.
-
-    Returns:
-        A JSON-ready dict: every key of `reductions(resolution)` with a float in 0..1 (unrounded) or None;
-        `reductions` (what each averages over) and `undefined` (a reason for every None); `n_total`, `n_scored`,
-        `n_failed` (samples); `failed` ({id, error, counted_as_empty} each).
-
-    Raises:
-        ValueError: an id occurs twice, or counts are missing or impossible.
+        resolution: a key of `RESOLUTIONS`, where the masks were compared, for the description of the figures.
     """
-    ok, failed = split_by_status(records)
-    scored = [PixelCounts.of(record) for record in ok]
-    known = scored + [PixelCounts.of(record) for record in failed if record.counts]
-    values = _values(known, scored)
-    return {
-        **values,
-        "reductions": reductions(resolution),
-        "undefined": {
-            name: NO_UNION if name == "oiou_pooled" else NO_SAMPLE for name, value in values.items() if value is None
-        },
-        **sample_counts(ok, failed),
-    }
+
+    def __init__(self, resolution: str = "original") -> None:
+        described = reductions(resolution)
+        super().__init__(described, {**dict.fromkeys(described, NO_SAMPLE), "oiou_pooled": NO_UNION})
+
+    def count(self, record: Record) -> None:
+        if record.status == "failed" and not record.counts:
+            return
+        counts = PixelCounts.of(record)
+        self.sums.add({"known": 1, "iou": counts.iou, "intersection": counts.intersection, "union": counts.union})
+        self.sums.add({precision(threshold): counts.iou >= threshold for threshold in THRESHOLDS})
+        if record.status == "ok":
+            self.sums.add({"scored": 1, "scored_iou": counts.iou})
+
+    def values(self) -> dict[str, float | None]:
+        return {
+            "miou_mean_over_samples": self.sums.ratio("iou", "known"),
+            "miou_mean_over_scored_samples": self.sums.ratio("scored_iou", "scored"),
+            "oiou_pooled": self.sums.ratio("intersection", "union"),
+            **{precision(threshold): self.sums.ratio(precision(threshold), "known") for threshold in THRESHOLDS},
+        }
 
 
 def reductions(resolution: str) -> dict[str, str]:
@@ -105,13 +107,6 @@ def reductions(resolution: str) -> dict[str, str]:
 def compared_at(resolution: str) -> str:
     """Where masks are compared, in words; `resolution` is a key of `RESOLUTIONS`."""
     return "at the images' own size" if RESOLUTIONS[resolution] is None else f"at {resolution} (nearest neighbor)"
-
-
-class RunningMeanIoU(RunningMean):
-    """`miou_mean_over_samples` over the records so far."""
-
-    def __init__(self, resolution: str = "original") -> None:
-        super().__init__("mIoU", lambda record: PixelCounts.of(record).iou)
 
 
 @dataclass(frozen=True)
@@ -136,18 +131,8 @@ class PixelCounts:
 
     @property
     def iou(self) -> float:
-        # As LAVT has it. Every sentence names an object, so an empty pair is no success.
+        # As in LAVT. Every sentence names an object, so an empty pair is no success.
         return self.intersection / self.union if self.union else 0.0
-
-
-def _values(known: Sequence[PixelCounts], scored: Sequence[PixelCounts]) -> dict[str, float | None]:
-    ious = [counts.iou for counts in known]
-    return {
-        "miou_mean_over_samples": mean(ious),
-        "miou_mean_over_scored_samples": mean([counts.iou for counts in scored]),
-        "oiou_pooled": ratio(sum(c.intersection for c in known), sum(c.union for c in known)),
-        **{precision(t): ratio(sum(iou >= t for iou in ious), len(ious)) for t in THRESHOLDS},
-    }
 
 
 def precision(threshold: float) -> str:
@@ -160,3 +145,27 @@ def _resized(mask: BoolArray, side: int | None) -> BoolArray:
         return mask
     image = Image.fromarray(mask.astype(np.uint8)).resize((side, side), Image.Resampling.NEAREST)
     return np.asarray(image).astype(np.bool_)
+
+
+def merged_mask(segmentation: Segmentation, sample: Sample, space: LabelSpace) -> BoolArray:
+    """The one mask of all sentences, bool [H, W]. Raises ValueError for a segmentation of another mode."""
+    if segmentation.merged_mask is None:
+        raise ValueError("mode: expected a segmentation in referring mode, found one without a merged mask")
+    return segmentation.merged_mask
+
+
+def _accumulator(space: LabelSpace, options: Options) -> ReferringAccumulator:
+    return ReferringAccumulator(**options)
+
+
+register(
+    Task(
+        name="referring",
+        words=REFERRING,
+        prediction=merged_mask,
+        count=lambda target, prediction, space, options: count_sample(target, prediction, **options),
+        accumulator=_accumulator,
+        choices={"resolution": tuple(RESOLUTIONS)},
+        resample=resampled_means(_accumulator),
+    )
+)

@@ -1,4 +1,4 @@
-"""What an engine needs of a method: anything that segments a batch."""
+"""The interface of a method that engines run: anything that segments a batch."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class Segmenter(Protocol):
     def segment_batch(
         self, images: Sequence[Any], queries_per_image: Sequence[Sequence[str]], *, trace: bool = ...
     ) -> list[Segmentation]:
-        """One segmentation an image: images uint8 [H, W, 3], a list of query texts each. trace: keep the proposals."""
+        """One segmentation per image: images uint8 [H, W, 3], a list of query texts each. trace: keep the proposals."""
         ...
 
     def segment_two_pass_batch(
         self, images: Sequence[Any], things: Sequence[str], stuff: Sequence[str], *, trace: bool = ...
     ) -> list[Segmentation]:
-        """One segmentation an image, things and stuff segmented apart; its queries are the things, then the stuff."""
+        """One segmentation per image, things and stuff segmented apart; its queries are the things, then the stuff."""
         ...
 
 
 class ConfiguredSegmenter(Segmenter, Protocol):
-    """A segmenter that says with which settings and models it works."""
+    """A segmenter that reports its settings and models."""
 
     weights: tuple[WeightsRecord, ...]
 
@@ -44,13 +44,13 @@ class ConfiguredSegmenter(Segmenter, Protocol):
 
 
 def smaller_passes(segmenter: object) -> tuple[str, ...]:
-    """What a segmenter ran in smaller passes because its device was out of memory; none for those that do not tell."""
+    """What a segmenter ran in smaller passes because its device was out of memory; empty if it does not report it."""
     return tuple(getattr(segmenter, "smaller_passes", ()))
 
 
 @runtime_checkable
 class Unrefining(Protocol):
-    """A segmenter whose refinement can be done apart from its models: CaR."""
+    """A segmenter whose refinement can run apart from its models: CaR."""
 
     def segment_coarse_batch(
         self, images: Sequence[Any], queries_per_image: Sequence[Sequence[str]], *, trace: bool = False
@@ -68,12 +68,12 @@ class Unrefining(Protocol):
 def segment_samples(
     samples: Sequence[Sample], segmenter: Segmenter, label_space: LabelSpace, *, trace: bool = False
 ) -> list[Segmentation]:
-    """One segmentation a sample; things and stuff apart where the label space tells them apart.
+    """One segmentation per sample; things and stuff apart where the label space distinguishes them.
 
     trace: keep every step's proposals and prompted images.
     """
     images = [sample.image for sample in samples]
-    extra = {"trace": True} if trace else {}  # a run asks for nothing that every method need not offer
+    extra = {"trace": True} if trace else {}  # only if asked for: not every method has it
     if label_space.stuff:
         return segmenter.segment_two_pass_batch(images, label_space.things, label_space.stuff, **extra)
     return segmenter.segment_batch(images, [sample.queries for sample in samples], **extra)

@@ -1,4 +1,4 @@
-"""Semantic segmentation metrics from summed confusion counts.
+"""Semantic segmentation: metrics from summed confusion counts.
 
 The only state is integers: a sample contributes [target, prediction, count] triples, samples are merged by
 adding, and every figure is one division at the end. Any order and any sharding of the samples therefore gives
@@ -7,16 +7,22 @@ the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.tasks.records import Record, mean, ratio, sample_counts, split_by_status
-from support.arrays import Float64Array, Int64Array
+from car_core.segmentation import Segmentation
+from dataset_adapters import LabelSpace, Sample
+from evaluation.tasks.task import Accumulator, Record, Target, Task, labels_in_either, mean, ratio, register
+from results.tables.task_words import SEMANTIC
+from support.arrays import Float64Array, Int32Array, Int64Array
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Triple = Sequence[int]
 
@@ -45,7 +51,12 @@ REDUCTIONS = {
 NO_UNION = "no scored class has a target or predicted pixel"
 NO_TARGET = "no pixel has a scored target class"
 NO_FOREGROUND = "no pixel has a scored target class and a scored prediction"
-_UNDEFINED = {"miou": NO_UNION, "miou_scored_only": NO_UNION, "miou_gt_classes_foreground": NO_FOREGROUND}
+_REASONS = {
+    **dict.fromkeys(REDUCTIONS, NO_TARGET),
+    "miou": NO_UNION,
+    "miou_scored_only": NO_UNION,
+    "miou_gt_classes_foreground": NO_FOREGROUND,
+}
 
 
 def confusion_counts(
@@ -98,20 +109,41 @@ def sum_confusion(triples: Iterable[Triple], n_labels: int) -> Int64Array:
         int64 [n_labels, n_labels], rows are targets, columns are predictions.
 
     Raises:
+        ValueError: as `add_confusion`.
+    """
+    matrix = np.zeros((n_labels, n_labels), dtype=np.int64)
+    add_confusion(matrix, triples)
+    return matrix
+
+
+def add_confusion(matrix: Int64Array, triples: Iterable[Triple], n_pixels: float = 0.0) -> float:
+    """Add triples to a matrix that holds `n_pixels` pixels, in place; returns how many it holds then.
+
+    Raises:
         ValueError: an entry is not three integers, a label is out of range, a count is negative, or the
             counts add up to more than 2**53 pixels (no longer exact in float64).
     """
-    matrix = np.zeros((n_labels, n_labels), dtype=np.int64)
-    n_pixels = 0.0
-    for rows in _batches(iter(triples)):
-        _require_range(rows[:, :2], n_labels, "confusion counts")
+    triples = iter(triples)
+    # Bounded batches: the triples of a million records must not be in memory at once.
+    while batch := list(islice(triples, _BATCH)):
+        try:
+            rows = np.asarray(batch)
+        except (ValueError, OverflowError) as error:
+            raise ValueError("confusion counts: expected [target, prediction, count] triples") from error
+        if rows.ndim != 2 or rows.shape[1] != 3 or rows.dtype.kind != "i":
+            raise ValueError(
+                "confusion counts: expected [target, prediction, count] triples of integers, "
+                f"found an array of shape {rows.shape} and type {rows.dtype}"
+            )
+        rows = rows.astype(np.int64, copy=False)
+        _require_range(rows[:, :2], len(matrix), "confusion counts")
         if rows[:, 2].min() < 0:
             raise ValueError(f"confusion counts: negative count {rows[:, 2].min()}")
         n_pixels += float(rows[:, 2].sum(dtype=np.float64))
         if n_pixels > MAX_PIXELS:
             raise ValueError(f"confusion counts add up to {n_pixels:.3g} pixels, more than {MAX_PIXELS}")
         np.add.at(matrix, (rows[:, 0], rows[:, 1]), rows[:, 2])
-    return matrix
+    return n_pixels
 
 
 @dataclass(frozen=True)
@@ -135,7 +167,7 @@ class ClassIoU:
 class SemanticMetrics:
     """Figures of one confusion matrix, in 0..1 and unrounded; None where the denominator is zero.
 
-    What each figure averages over stands in `REDUCTIONS`. A pixel whose target is a label that is not scored
+    `REDUCTIONS` says what each figure averages over. A pixel whose target is a label that is not scored
     is only a false positive of the class predicted there; a prediction of such a label (background in voc20)
     is only a miss of the target's class.
     """
@@ -193,144 +225,108 @@ class SemanticMetrics:
         return sum(c.target_pixels for c in self.classes)
 
 
-def summarize(
-    records: Iterable[Record], label_space_labels: Sequence[str], scored_labels: Sequence[int]
-) -> dict[str, Any]:
-    """Turn the records of a run into its metrics.
+class SemanticAccumulator(Accumulator):
+    """Summed confusion counts of the ok and of the failed samples.
+
+    `miou_gt_classes_foreground` is given only where a label is not scored: it is the released code's mIoU where that
+    ignores the background. `per_class` has the fields of `ClassIoU` for each scored class.
 
     Args:
-        records: one an id; `counts["confusion"]` holds the triples. A failed sample whose target is known
-            carries the counts of an all-background prediction; one whose target is unknown carries none.
-        label_space_labels: names of all labels, background included.
+        labels: names of all labels, background included.
         scored_labels: the labels that are averaged over.
 
-    Returns:
-        A JSON-ready dict: every key of `REDUCTIONS` (`miou_gt_classes_foreground` only where a label is not scored:
-        the released code's mIoU where it ignores the background) with a float in 0..1 (unrounded) or None; `reductions`
-        (what each averages over) and `undefined` (a reason for every None); `n_total`, `n_scored`, `n_failed`
-        (samples); `failed` ({id, error, counted_as_empty} each); `per_class` (the fields of `ClassIoU` each).
-
     Raises:
-        ValueError: an id occurs twice, or counts are missing, malformed or outside the label space.
+        ValueError: a scored label is out of range or given twice.
     """
-    ok, failed = split_by_status(records)
-    for record in ok:
-        if "confusion" not in record.counts:
+
+    def __init__(self, labels: Sequence[str], scored_labels: Sequence[int]) -> None:
+        super().__init__(REDUCTIONS, _REASONS)
+        self._labels, self._scored_labels = labels, scored_labels
+        self._matrices: dict[str, Int64Array] = {}  # by status, those that have a record
+        self._n_pixels = 0.0
+
+    def merge(self, other: Self) -> None:
+        """As `Accumulator.merge`; the labels must be the same."""
+        super().merge(other)
+        self._n_pixels += other._n_pixels
+        for status, matrix in other._matrices.items():
+            self._matrices[status] = self._matrices[status] + matrix if status in self._matrices else matrix.copy()
+
+    def running_figure(self) -> float | None:
+        """`miou`."""
+        return self._metrics(self._sum_of("ok", "failed")).miou
+
+    def count(self, record: Record) -> None:
+        if record.status == "ok" and "confusion" not in record.counts:
             raise ValueError(f"record {record.id!r}: counts have no 'confusion'")
-    n_labels = len(label_space_labels)
-    matrix_ok, matrix_failed = (sum_confusion(_triples(group), n_labels) for group in (ok, failed))
-    metrics = SemanticMetrics.from_confusion(matrix_ok + matrix_failed, label_space_labels, scored_labels)
-    scored_only = SemanticMetrics.from_confusion(matrix_ok, label_space_labels, scored_labels)
-    values = _values(metrics, scored_only)
-    if len(scored_labels) < n_labels:
-        foreground = _without_unscored(matrix_ok + matrix_failed, scored_labels)
-        values["miou_gt_classes_foreground"] = SemanticMetrics.from_confusion(
-            foreground, label_space_labels, scored_labels
-        ).miou_gt_classes
-    return {
-        **values,
-        "reductions": {name: REDUCTIONS[name] for name in values},
-        "undefined": {name: _UNDEFINED.get(name, NO_TARGET) for name, value in values.items() if value is None},
-        **sample_counts(ok, failed),
-        "per_class": [vars(c).copy() for c in metrics.classes],
-    }
+        if record.status not in self._matrices:
+            self._matrices[record.status] = np.zeros((len(self._labels), len(self._labels)), np.int64)
+        triples = record.counts.get("confusion", ())
+        self._n_pixels = add_confusion(self._matrices[record.status], triples, self._n_pixels)
+
+    def values(self) -> dict[str, float | None]:
+        matrix = self._sum_of("ok", "failed")
+        metrics = self._metrics(matrix)
+        values = {
+            "miou": metrics.miou,
+            "miou_gt_classes": metrics.miou_gt_classes,
+            "miou_scored_only": self._metrics(self._sum_of("ok")).miou,
+            "pixel_accuracy_pooled": metrics.pixel_accuracy_pooled,
+            "mean_accuracy_gt_classes": metrics.mean_accuracy_gt_classes,
+            "frequency_weighted_iou_gt_classes": metrics.frequency_weighted_iou_gt_classes,
+        }
+        if len(self._scored_labels) < len(self._labels):
+            foreground, scored = np.zeros_like(matrix), np.ix_(self._scored_labels, self._scored_labels)
+            foreground[scored] = matrix[scored]
+            values["miou_gt_classes_foreground"] = self._metrics(foreground).miou_gt_classes
+        return values
+
+    def details(self) -> dict[str, Any]:
+        return {"per_class": [vars(c).copy() for c in self._metrics(self._sum_of("ok", "failed")).classes]}
+
+    def _sum_of(self, *statuses: str) -> Int64Array:
+        matrices = [self._matrices[status] for status in statuses if status in self._matrices]
+        if not matrices:
+            return np.zeros((len(self._labels), len(self._labels)), np.int64)
+        return matrices[0] if len(matrices) == 1 else matrices[0] + matrices[1]
+
+    def _metrics(self, matrix: Int64Array) -> SemanticMetrics:
+        return SemanticMetrics.from_confusion(matrix, self._labels, self._scored_labels)
 
 
 def resampled_figures(
-    records: Sequence[Record], weights: Int64Array, label_space_labels: Sequence[str], scored_labels: Sequence[int]
+    records: Sequence[Record], weights: Int64Array, labels: Sequence[str], scored_labels: Sequence[int]
 ) -> Float64Array:
     """`miou` of each of several resamples of the records.
 
     Args:
-        records: one an id; those without counts add nothing.
+        records: one per id; those without counts add nothing.
         weights: int64 [B, n], how often each record occurs in each resample.
+        labels, scored_labels: as for `SemanticAccumulator`.
 
     Returns:
         float64 [B], NaN where no class has a pixel.
     """
-    pixels = _class_pixels(records, len(label_space_labels), scored_labels)
+    # int64 [n, 3, C]: pixels of each scored class in both, in the target and in the prediction.
+    pixels: Int64Array = np.zeros((len(records), 3, len(labels)), np.int64)
+    for row, record in enumerate(records):
+        matrix = sum_confusion(record.counts.get("confusion", ()), len(labels))
+        pixels[row] = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    pixels = pixels[:, :, list(scored_labels)]
     # In float64 these sums of integers are exact (see MAX_PIXELS), and a matrix product is fast only there.
     sums = weights.astype(np.float64) @ pixels.reshape(len(records), -1).astype(np.float64)
-    return _mean_iou(sums.reshape(len(weights), 3, len(scored_labels)))
-
-
-def _class_pixels(records: Sequence[Record], n_labels: int, scored_labels: Sequence[int]) -> Int64Array:
-    """int64 [n, 3, C]: pixels of each scored class in both, in the target and in the prediction."""
-    pixels = np.zeros((len(records), 3, n_labels), np.int64)
-    for row, record in enumerate(records):
-        matrix = sum_confusion(record.counts.get("confusion", ()), n_labels)
-        pixels[row] = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
-    return pixels[:, :, list(scored_labels)]
-
-
-def _mean_iou(pixels: npt.NDArray[Any]) -> Float64Array:
-    """[m, 3, C] pixels as in `_class_pixels` to the mean IoU over classes with a pixel, float64 [m] or NaN."""
-    both, union = pixels[:, 0], pixels[:, 1] + pixels[:, 2] - pixels[:, 0]
+    both, target, prediction = sums.reshape(len(weights), 3, -1).swapaxes(0, 1)
+    union = target + prediction - both
     ious = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
     present = (union > 0).sum(axis=1)
-    means: Float64Array = np.divide(ious.sum(axis=1), present, out=np.full(len(pixels), np.nan), where=present > 0)
+    means: Float64Array = np.divide(ious.sum(axis=1), present, out=np.full(len(weights), np.nan), where=present > 0)
     return means
-
-
-class RunningMeanIoU:
-    """`miou` over the records so far, for the progress line."""
-
-    name = "mIoU"
-
-    def __init__(self, labels: Sequence[str], scored_labels: Sequence[int]) -> None:
-        self._labels, self._scored_labels = labels, scored_labels
-        self._matrix = np.zeros((len(labels), len(labels)), dtype=np.int64)
-
-    def add(self, record: Record) -> None:
-        """Count one record in."""
-        self._matrix += sum_confusion(record.counts.get("confusion", []), len(self._labels))
-
-    def figure(self) -> float | None:
-        """The figure in 0..1; None while no scored class has a pixel."""
-        return SemanticMetrics.from_confusion(self._matrix, self._labels, self._scored_labels).miou
-
-
-def _values(metrics: SemanticMetrics, scored_only: SemanticMetrics) -> dict[str, float | None]:
-    return {
-        "miou": metrics.miou,
-        "miou_gt_classes": metrics.miou_gt_classes,
-        "miou_scored_only": scored_only.miou,
-        "pixel_accuracy_pooled": metrics.pixel_accuracy_pooled,
-        "mean_accuracy_gt_classes": metrics.mean_accuracy_gt_classes,
-        "frequency_weighted_iou_gt_classes": metrics.frequency_weighted_iou_gt_classes,
-    }
-
-
-def _without_unscored(matrix: Int64Array, scored_labels: Sequence[int]) -> Int64Array:
-    kept = np.zeros_like(matrix)
-    scored = np.ix_(scored_labels, scored_labels)
-    kept[scored] = matrix[scored]
-    return kept
 
 
 def _class_iou(label: int, name: str, target: int, predicted: int, intersection: int) -> ClassIoU:
     union = target + predicted - intersection
     reason = None if union else "no pixel of this class in the ground truth or the predictions"
     return ClassIoU(label, name, ratio(intersection, union), reason, target, predicted, intersection)
-
-
-def _triples(records: Iterable[Record]) -> Iterator[Triple]:
-    return chain.from_iterable(record.counts.get("confusion", ()) for record in records)
-
-
-def _batches(triples: Iterator[Triple]) -> Iterator[npt.NDArray[np.int64]]:
-    # Bounded batches: the triples of a million records must not be in memory at once.
-    while batch := list(islice(triples, _BATCH)):
-        try:
-            rows = np.asarray(batch)
-        except (ValueError, OverflowError) as error:
-            raise ValueError("confusion counts: expected [target, prediction, count] triples") from error
-        if rows.ndim != 2 or rows.shape[1] != 3 or rows.dtype.kind != "i":
-            raise ValueError(
-                "confusion counts: expected [target, prediction, count] triples of integers, "
-                f"found an array of shape {rows.shape} and type {rows.dtype}"
-            )
-        yield rows.astype(np.int64, copy=False)
 
 
 def _require_label_map(array: npt.NDArray[np.integer[Any]], name: str) -> None:
@@ -344,3 +340,37 @@ def _require_range(labels: npt.NDArray[np.integer[Any]], n_labels: int, name: st
     for value in (int(labels.min()), int(labels.max())):
         if not 0 <= value < n_labels:
             raise ValueError(f"{name}: label {value} is outside 0..{n_labels - 1}")
+
+
+def predicted_labels(segmentation: Segmentation, sample: Sample, space: LabelSpace) -> Int32Array:
+    """The label map in the data set's label ids, int32 [H, W]; 0 where no query was found."""
+    return relabeled(segmentation, space.queries, space.query_labels)
+
+
+def relabeled(segmentation: Segmentation, queries: Sequence[str], labels: Sequence[int]) -> Int32Array:
+    """The label map with the label of each query, int32 [H, W]; 0 where no query was found."""
+    label_of = dict(zip(queries, labels, strict=True))
+    lookup = np.array([0, *(label_of[query] for query in segmentation.queries)], np.int32)
+    return np.asarray(lookup[segmentation.label_map], np.int32)
+
+
+def _class_names(target: Target, prediction: Target, space: LabelSpace) -> dict[int, str]:
+    found = labels_in_either(target, prediction)
+    return {label: space.labels[label] for label in found if label != space.ignore_label}
+
+
+register(
+    Task(
+        name="semantic",
+        words=SEMANTIC,
+        prediction=predicted_labels,
+        count=lambda target, prediction, space, options: count_sample(
+            target, prediction, len(space.labels), space.ignore_label
+        ),
+        accumulator=lambda space, options: SemanticAccumulator(space.labels, space.scored_labels),
+        resample=lambda records, weights, space, options: resampled_figures(
+            records, weights, space.labels, space.scored_labels
+        ),
+        names=_class_names,
+    )
+)

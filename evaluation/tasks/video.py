@@ -1,4 +1,4 @@
-"""Video object segmentation metrics of DAVIS: region similarity J, contour accuracy F and their mean J&F.
+"""Video object segmentation: the metrics of DAVIS, region similarity J, contour accuracy F and their mean J&F.
 
 J is the IoU of an object in a frame, F the F-measure of its contour, where a contour pixel is matched if the other
 contour has a pixel within a bound (Perazzi et al., "A benchmark dataset and evaluation methodology for video object
@@ -11,15 +11,22 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from evaluation.tasks.records import Record, RunningMean, mean, sample_counts, split_by_status
+from car_core.segmentation import Segmentation
+from dataset_adapters import LabelSpace, Sample
+from evaluation.tasks.semantic import relabeled
+from evaluation.tasks.task import Accumulator, Record, Target, Task, mean, register
+from results.tables.task_words import VIDEO
 from support.arrays import BoolArray, Int32Array
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # Greatest distance of two matched contour pixels, as a share of the image's diagonal; rounded up to whole pixels.
 BOUND = 0.008
@@ -68,7 +75,7 @@ class Pair(NamedTuple):
 
     @property
     def f(self) -> float:
-        """Contour accuracy, 0..1: 1 where neither has a contour, 0 where one of them alone has."""
+        """Contour accuracy, 0..1: 1 where neither has a contour, 0 where only one of them has."""
         if not (self.target_contour and self.predicted_contour):
             return float(self.target_contour == self.predicted_contour)
         precision = self.predicted_matched / self.predicted_contour
@@ -100,13 +107,19 @@ def count_sample(target: BoolArray, prediction: Int32Array, davis_task: str = "u
         raise ValueError(f"target has shape {target.shape}, prediction has shape {prediction.shape}")
     targets = [_Outlined.of(mask) for mask in target]
     predictions = [_Outlined.of(prediction == label) for label in range(1, len(target) + 1)]
-    return {
-        "pairs": [
-            [t, p, *_compared(one, other)]
-            for t, one in enumerate(targets, start=1)
-            for p, other in enumerate(predictions, start=1)
-        ]
-    }
+    pairs = []
+    for t, one in enumerate(targets, start=1):
+        for p, other in enumerate(predictions, start=1):
+            counted = (
+                one.mask & other.mask,
+                one.mask | other.mask,
+                one.contour,
+                other.contour,
+                one.contour & other.near,
+                other.contour & one.near,
+            )
+            pairs.append([t, p, *(int(pixels.sum()) for pixels in counted)])
+    return {"pairs": pairs}
 
 
 def contour(mask: BoolArray) -> BoolArray:
@@ -140,47 +153,71 @@ class _Outlined:
         return cls(mask, edge, np.asarray(cv2.dilate(edge.astype(np.uint8), disk), np.bool_))
 
 
-def _compared(target: _Outlined, prediction: _Outlined) -> list[int]:
-    counted = (
-        target.mask & prediction.mask,
-        target.mask | prediction.mask,
-        target.contour,
-        prediction.contour,
-        target.contour & prediction.near,
-        prediction.contour & target.near,
-    )
-    return [int(pixels.sum()) for pixels in counted]
-
-
-def summarize(records: Iterable[Record], davis_task: str = "unsupervised") -> dict[str, Any]:
-    """Turn the records of a run into its metrics.
+class VideoAccumulator(Accumulator):
+    """The pairs of each frame. `per_object` has {annotation_set, video, object, predicted, j, f} for each object.
 
     Args:
-        records: one a frame. A failed frame whose target is known carries the counts of an empty prediction; one whose
-            target is unknown carries none, and is left out.
         davis_task: a key of `DAVIS_TASKS`.
 
-    Returns:
-        A JSON-ready dict: every key of `reductions(davis_task)` with a float in 0..1 (unrounded) or None;
-        `reductions` (what each averages over) and `undefined` (a reason for every None); `per_object` ({annotation_set,
-        video, object, predicted, j, f} each); `n_total`, `n_scored`, `n_failed` (frames); `failed`.
-
     Raises:
-        ValueError: an id occurs twice or is of another form, counts are missing or impossible, the frames of a video
-            differ in their objects, or the option is unknown.
+        ValueError: an unknown option. `add` raises it also for an id of another form, `figures` where the frames of a
+            video differ in their objects.
     """
-    described = reductions(davis_task)
-    ok, failed = split_by_status(records)
-    objects = _objects([*ok, *failed], davis_task, {"ok", "failed"})
-    scored_only = _figures(_objects([*ok, *failed], davis_task, {"ok"}))
-    values = {**_figures(objects), "j_and_f_scored_only": scored_only["j_and_f"]}
-    return {
-        **{name: values[name] for name in described},
-        "reductions": described,
-        "undefined": {name: NO_FRAME for name in described if values[name] is None},
-        "per_object": [vars(each).copy() for each in objects],
-        **sample_counts(ok, failed),
-    }
+
+    def __init__(self, davis_task: str = "unsupervised") -> None:
+        described = reductions(davis_task)
+        super().__init__(described, dict.fromkeys(described, NO_FRAME))
+        self._task = DAVIS_TASKS[davis_task]
+        self._frames: dict[tuple[str, str], list[_Frame]] = defaultdict(list)  # by annotation set and video
+
+    def merge(self, other: Self) -> None:
+        """As `Accumulator.merge`."""
+        super().merge(other)
+        for key, frames in other._frames.items():
+            self._frames[key] += frames
+
+    def running_figure(self) -> float | None:
+        """The mean of the objects' J and F over the frames, predicted objects as named."""
+        return self.sums.ratio("j_and_f", "known")
+
+    def count(self, record: Record) -> None:
+        parts = record.id.split("/")
+        if len(parts) != 3 or parts[0] not in ANNOTATION_SETS:
+            expected = f"<{ANNOTATION_SETS[0]}..{ANNOTATION_SETS[-1]}>/<video>/<frame>"
+            raise ValueError(f"record {record.id!r}: id: expected {expected}")
+        pairs = _pairs(record) if record.counts or record.status == "ok" else None
+        self._frames[parts[0], parts[1]].append(_Frame(record.id, record.status, pairs))
+        if pairs is not None:
+            as_named = [(pair.j + pair.f) / 2 for pair in pairs if pair.target == pair.prediction]
+            self.sums.add({"known": 1, "j_and_f": mean(as_named) or 0.0})
+
+    def values(self) -> dict[str, float | None]:
+        values = _means(self._objects("ok", "failed"))
+        means = {name: values[name] for name in ("j_and_f", "j", "f")}
+        return {**means, "j_and_f_scored_only": _means(self._objects("ok"))["j_and_f"], **values}
+
+    def details(self) -> dict[str, Any]:
+        return {"per_object": [vars(each).copy() for each in self._objects("ok", "failed")]}
+
+    def _objects(self, *statuses: str) -> list[_Object]:
+        """The objects of all videos, with their J and F over the frames of these statuses.
+
+        None of a video in which no such frame has a known target.
+        """
+        objects = []
+        for (annotation_set, video), frames in sorted(self._frames.items()):
+            in_order = sorted(frames)
+            # The end frames go first: a frame that failed must not make its neighbor one.
+            inner = in_order if self._task.end_frames else in_order[1:-1]
+            counted = [frame.pairs for frame in inner if frame.pairs is not None and frame.status in statuses]
+            table = _mean_table(counted, f"{annotation_set}/{video}")
+            ids = list(range(1, math.isqrt(len(table)) + 1))
+            assigned = _best_assignment(ids, table) if self._task.matches else ids
+            objects += [
+                _Object(annotation_set, video, target, predicted, *table[target, predicted])
+                for target, predicted in zip(ids, assigned, strict=True)
+            ]
+        return objects
 
 
 def reductions(davis_task: str) -> dict[str, str]:
@@ -202,20 +239,17 @@ def reductions(davis_task: str) -> dict[str, str]:
     }
 
 
-class RunningJAndF(RunningMean):
-    """The mean of the objects' J and F over the frames so far, predicted objects as named."""
+class _Frame(NamedTuple):
+    """One frame's record. pairs: None where the target is unknown."""
 
-    def __init__(self, davis_task: str = "unsupervised") -> None:
-        super().__init__("J&F", _frame_j_and_f)
-
-
-def _frame_j_and_f(record: Record) -> float:
-    return mean([(pair.j + pair.f) / 2 for pair in _pairs(record) if pair.target == pair.prediction]) or 0.0
+    id: str
+    status: str
+    pairs: list[Pair] | None
 
 
 @dataclass(frozen=True)
 class _Object:
-    """One object of a video under one annotation set: the predicted object held against it, its J and F."""
+    """One object of a video under one annotation set: the predicted object compared with it, its J and F."""
 
     annotation_set: str
     video: str
@@ -225,42 +259,13 @@ class _Object:
     f: float
 
 
-def _objects(records: Sequence[Record], davis_task: str, statuses: Collection[str]) -> list[_Object]:
-    """The objects of all videos, with their J and F over the frames of these statuses."""
-    by_video: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in sorted(records, key=lambda record: record.id):
-        parts = record.id.split("/")
-        if len(parts) != 3 or parts[0] not in ANNOTATION_SETS:
-            expected = f"<{ANNOTATION_SETS[0]}..{ANNOTATION_SETS[-1]}>/<video>/<frame>"
-            raise ValueError(f"record {record.id!r}: id: expected {expected}")
-        by_video[parts[0], parts[1]].append(record)
-    return [each for key, frames in sorted(by_video.items()) for each in _of_video(*key, frames, davis_task, statuses)]
-
-
-def _of_video(
-    annotation_set: str, video: str, frames: Sequence[Record], davis_task: str, statuses: Collection[str]
-) -> list[_Object]:
-    """The objects of one video from its frames in order; none where no frame has a known target."""
-    task = DAVIS_TASKS[davis_task]
-    # The end frames go first: a frame that failed must not make its neighbor one.
-    inner = frames if task.end_frames else frames[1:-1]
-    counted = [record for record in inner if record.counts and record.status in statuses]
-    table = _mean_table({record.id: _pairs(record) for record in counted}, f"{annotation_set}/{video}")
-    ids = list(range(1, math.isqrt(len(table)) + 1))
-    assigned = _best_assignment(ids, table) if task.matches else ids
-    return [
-        _Object(annotation_set, video, target, predicted, *table[target, predicted])
-        for target, predicted in zip(ids, assigned, strict=True)
-    ]
-
-
-def _mean_table(frames: Mapping[str, list[Pair]], video: str) -> dict[tuple[int, int], tuple[float, float]]:
+def _mean_table(frames: Sequence[list[Pair]], video: str) -> dict[tuple[int, int], tuple[float, float]]:
     """Mean J and F over the frames by target and predicted object."""
-    numbers = {len(pairs) for pairs in frames.values()}
+    numbers = {len(pairs) for pairs in frames}
     if len(numbers) > 1:
         raise ValueError(f"records of {video}: expected the same objects in all frames, found {sorted(numbers)} pairs")
     by_pair: dict[tuple[int, int], list[Pair]] = defaultdict(list)
-    for pairs in frames.values():
+    for pairs in frames:
         for pair in pairs:
             by_pair[pair.target, pair.prediction].append(pair)
     return {
@@ -279,7 +284,8 @@ def _best_assignment(ids: Sequence[int], table: Mapping[tuple[int, int], tuple[f
     return [ids[column] for column in linear_sum_assignment(gains, maximize=True)[1]]
 
 
-def _figures(objects: Sequence[_Object]) -> dict[str, float | None]:
+def _means(objects: Sequence[_Object]) -> dict[str, float | None]:
+    """J&F, J and F over objects, then over annotation sets with a frame; J&F of each set."""
     by_set = {name: [each for each in objects if each.annotation_set == name] for name in ANNOTATION_SETS}
     j = {name: mean([each.j for each in own]) for name, own in by_set.items()}
     f = {name: mean([each.f for each in own]) for name, own in by_set.items()}
@@ -308,14 +314,37 @@ def _pairs(record: Record) -> list[Pair]:
     if [pair[:2] for pair in pairs] != [(t, p) for t in range(1, number + 1) for p in range(1, number + 1)]:
         raise ValueError(f"record {record.id!r}: counts: expected a pair for each target and predicted object in order")
     for pair in pairs:
-        if not _is_possible(pair):
+        if (
+            pair.intersection > pair.union
+            or pair.target_matched > pair.target_contour
+            or pair.predicted_matched > pair.predicted_contour
+        ):
             raise ValueError(f"record {record.id!r}: counts contradict each other: {list(pair)}")
     return pairs
 
 
-def _is_possible(pair: Pair) -> bool:
-    return (
-        pair.intersection <= pair.union
-        and pair.target_matched <= pair.target_contour
-        and pair.predicted_matched <= pair.predicted_contour
+def predicted_objects(segmentation: Segmentation, sample: Sample, space: LabelSpace) -> Int32Array:
+    """The object of each pixel, int32 [H, W], 1 first; 0 where no query was found. The objects compete for pixels."""
+    return relabeled(segmentation, sample.queries, sample.query_labels)
+
+
+def _object_labels(target: Target) -> Int32Array:
+    """The object of each pixel, int32 [H, W], from masks bool [n, H, W] that do not overlap."""
+    numbers = np.arange(1, len(target) + 1, dtype=np.int32)
+    return np.asarray(np.tensordot(numbers, target.astype(np.int32), axes=1), np.int32)
+
+
+register(
+    Task(
+        name="video",
+        words=VIDEO,
+        prediction=predicted_objects,
+        count=lambda target, prediction, space, options: count_sample(target, prediction, **options),
+        accumulator=lambda space, options: VideoAccumulator(**options),
+        choices={"davis_task": tuple(DAVIS_TASKS)},
+        resample=None,  # the frames of a video depend on each other
+        empty=lambda target: np.zeros(target.shape[1:], np.int32),
+        target_labels=_object_labels,
+        keeps_label_maps=True,
     )
+)

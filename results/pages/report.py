@@ -18,8 +18,9 @@ from results.pages.gallery import SampleShown, SegmentationShown, fitted
 from results.run_directory.schema import RunHeader, SampleRecord
 from results.run_directory.store import RunDirectory, StoreError
 from results.tables.render import Table, text_cells, without_empty_columns
-from results.tables.run import HEADLINES, comparison_table, failed_table, metrics_table
+from results.tables.run import comparison_table, failed_table, metrics_table
 from results.tables.run_notes import failures, is_car, method_label, remarks, run_facts
+from results.tables.task_words import words_of
 from support.files import write_atomically
 from support.strict_json import dumps
 from support.text import visible
@@ -130,15 +131,15 @@ def _source(environment: Environment, name: str) -> str:
 
 
 def _run_context(header: RunHeader) -> dict[str, Any]:
-    headline = HEADLINES[header.benchmark.task]
+    headline = words_of(header.benchmark.task).headline
     tables = [comparison_table(header, cell=header.benchmark.paper), metrics_table(header)]
     comparison, metrics = (_html_table(table) for table in tables)
-    difference = tables[0].frame.loc[tables[0].frame["metric"] == headline.metric, "difference"]
+    difference = tables[0].frame.loc[tables[0].frame["metric"] == headline, "difference"]
     return {
         "title": f"{header.benchmark.name}: {method_label(header)}",
         "header": header,
-        "headline": headline.metric,
-        "figure": header.metrics.get(headline.metric),
+        "headline": headline,
+        "figure": header.metrics.get(headline),
         "difference": None if difference.isna().all() else float(difference.iloc[-1]),
         "cautions": [*filter(None, [remarks(header), failures(header)])],
         "comparison": comparison,

@@ -39,14 +39,29 @@ class RunDirectory:
         self.path = Path(path)
         self.header_path = self.path / "run.json"
         self.samples_path = self.path / "samples.jsonl"
+        self.records: dict[str, SampleRecord] = {}
+        """The records that `start` found, by id as in `read_records`, failed ones included."""
+        self._header: RunHeader | None = None
+        self._is_whole = False  # whether a torn last line of samples.jsonl is known to be cut off
         self._stream: io.FileIO | None = None
         self._lock = FolderLock(self.path)
 
-    def start(self, header: RunHeader, *, fresh: bool = False) -> dict[str, SampleRecord]:
-        """Create the run, or open the one that is here; returns the finished records to reuse, by id.
+    @property
+    def header(self) -> RunHeader:
+        """What run.json holds, read at most once: between `start` and `close` only this object writes it.
 
-        The run.json of one that is here stays as it is: `go_on` says that work begins. With `fresh`, what is here is
-        set aside first (see `set_aside`). The folder is locked until `close`.
+        Raises:
+            StoreError: as `read_header`.
+        """
+        if self._header is None:
+            self._header = self.read_header()
+        return self._header
+
+    def start(self, header: RunHeader, *, fresh: bool = False) -> dict[str, SampleRecord]:
+        """Create the run, or open the existing one; returns the finished records to reuse, by id.
+
+        An existing run.json stays as it is: `go_on` says that work begins. With `fresh`, an existing run is set aside
+        first (see `set_aside`). The folder is locked until `close`.
 
         Raises:
             StoreError: another process works here, or another identity or unreadable files are here.
@@ -56,6 +71,7 @@ class RunDirectory:
             self._lock.acquire()
         except LockedError as error:
             raise StoreError(f"{error}: wait for it, end it, or choose another folder") from None
+        self._forget()
         if fresh:
             self.set_aside()
         if not self.header_path.exists():
@@ -64,22 +80,26 @@ class RunDirectory:
         return self.open_for_resume(header.identity_fields)
 
     def go_on(self, header: RunHeader) -> None:
-        """Replace run.json by the header of a start that adds records to those that are here.
+        """Replace run.json by the header of a start that adds records to the existing ones.
 
-        The run keeps its created_at, the time spent so far, the peak memory, and the environments behind its records.
+        The run keeps its created_at, the time spent so far, the peak memory, and the environments that its records were
+        made in. A run.json that says the same already, such as that of a new run, is not written again.
 
         Raises:
             StoreError: as `read_header` and `write_header`.
         """
-        before = self.read_header()
-        behind = [*before.other_environments, before.environment] if self._has_records() else []
+        before = self.header
+        has_records = self.samples_path.exists() and self.samples_path.stat().st_size > 0
+        earlier = [*before.other_environments, before.environment] if has_records else []
         kept = {
             "created_at": before.created_at,
             "timings": before.timings,
             "memory": before.memory,
-            "other_environments": others(header.environment, [*behind, *header.other_environments]),
+            "other_environments": others(header.environment, [*earlier, *header.other_environments]),
         }
-        self.write_header(header.model_copy(update=kept))
+        now = header.model_copy(update=kept)
+        if now.model_copy(update={"updated_at": before.updated_at}) != before:
+            self.write_header(now)
 
     def keep_header(self) -> Path:
         """Copy run.json to a name with the time added, which is returned."""
@@ -98,6 +118,7 @@ class RunDirectory:
                 raise StoreError(f"{path} exists already; resume that run or start fresh")
         self.path.mkdir(parents=True, exist_ok=True)
         self.write_header(header)
+        self._is_whole = True
 
     def open_for_resume(self, identity_fields: Mapping[str, Any]) -> dict[str, SampleRecord]:
         """Check that the run here has the same identity; returns its finished records by id, in order of writing.
@@ -107,15 +128,18 @@ class RunDirectory:
         Raises:
             StoreError: no run here, another identity (naming the fields that differ), or damaged files.
         """
-        stored = self.read_header()
+        self._header = None
+        stored = self.header
         if stored.identity != strict_json.identity_of(identity_fields):
             changed = "; ".join(differences(stored.identity_fields, identity_fields))
             remedy = "choose another folder (--out), or --fresh, which sets it aside"
             raise StoreError(f"{self.path} holds a run of another identity: {changed}; {remedy}")
         records, end = _scan(self.samples_path)
         self._cut_samples(end)
+        self._is_whole = True
+        self.records = _last_wins(records)
         line = {record.id: number for number, record in enumerate(records)}
-        winners = sorted(_last_wins(records).values(), key=lambda record: line[record.id])
+        winners = sorted(self.records.values(), key=lambda record: line[record.id])
         return {record.id: record for record in winners if record.status == "ok"}
 
     def append(self, record: SampleRecord) -> None:
@@ -145,12 +169,14 @@ class RunDirectory:
         Raises:
             StoreError: the header does not fit the schema (after `model_copy`) or holds NaN or infinity.
         """
-        fields = header.model_dump() | {"updated_at": utc_now()}
         try:
-            text = strict_json.dumps(RunHeader.model_validate(fields).model_dump(), indent=1) + "\n"
+            # Through JSON, so that `header` is what a reader of the file gets: a tuple is a list there.
+            fields = strict_json.loads(strict_json.dumps(header.model_dump() | {"updated_at": utc_now()}))
+            checked = RunHeader.model_validate(fields)
         except ValueError as error:
             raise StoreError(f"{self.header_path}: {one_line(error)}") from error
-        write_atomically(self.header_path, text)
+        write_atomically(self.header_path, strict_json.dumps(checked.model_dump(), indent=1) + "\n")
+        self._header = checked
 
     def read_header(self) -> RunHeader:
         """Read run.json.
@@ -170,7 +196,7 @@ class RunDirectory:
             raise StoreError(f"{self.header_path}: {one_line(error)}") from error
 
     def read_records(self) -> list[SampleRecord]:
-        """All records, one an id (the last wins), in the order in which ids first appear; only reads.
+        """All records, one per id (the last wins), in the order in which ids first appear; only reads.
 
         Raises:
             StoreError: a line other than a torn last one is damaged.
@@ -185,13 +211,19 @@ class RunDirectory:
             (path for path in self.path.glob("*") if path.name in _RUN_FILES),
             key=lambda path: path == self.header_path,
         )
+        self._forget()
         stamp = _unused_stamp(present)
         return [path.rename(f"{path}.{stamp}") for path in present]
 
     def close(self) -> None:
         """Close samples.jsonl and free the lock; appending again opens the file again, without a lock."""
         self._close_samples()
+        self._forget()
         self._lock.release()
+
+    def _forget(self) -> None:
+        """Know nothing of the files: others may change them."""
+        self._header, self.records, self._is_whole = None, {}, False
 
     def _close_samples(self) -> None:
         if self._stream is not None:
@@ -211,16 +243,14 @@ class RunDirectory:
 
     def _open_samples(self) -> io.FileIO:
         if self._stream is None:
-            self._cut_samples(_scan(self.samples_path)[1])
+            if not self._is_whole:
+                self._cut_samples(_scan(self.samples_path)[1])
             self._stream = open(self.samples_path, "ab", buffering=0)  # noqa: SIM115
         return self._stream
 
     def _cut_samples(self, end: int) -> None:
         if self.samples_path.exists() and self.samples_path.stat().st_size > end:
             os.truncate(self.samples_path, end)
-
-    def _has_records(self) -> bool:
-        return self.samples_path.exists() and self.samples_path.stat().st_size > 0
 
 
 _RUN_FILES = {"run.json", "samples.jsonl", "table.md", "table.csv", "report.html", *FOLDERS}

@@ -8,8 +8,9 @@ from typing import Any
 from results.paper.paper_tables import PeerRow, paper_rows, peer_rows
 from results.run_directory.schema import PaperCell, RunHeader
 from results.tables.render import Column, Table
-from results.tables.run import HEADLINES, pace, reduction_notes, typed_frame
+from results.tables.run import pace, reduction_notes, typed_frame
 from results.tables.run_notes import is_comparable, method_name, remarks
+from results.tables.task_words import words_of
 
 _GRADES = (
     "Grade of a published figure: A, the authors' repository or the paper at hand; B, a paper as quoted; C, a re-run."
@@ -99,7 +100,7 @@ def _run_row(header: RunHeader, published: float | None) -> dict[str, Any]:
     reference = published if is_comparable(header) else None
     return {
         "method": method_name(header),
-        "metric": HEADLINES[header.benchmark.task].metric,
+        "metric": words_of(header.benchmark.task).headline,
         "percent": percent,
         "published": published,
         "difference": None if percent is None or reference is None else percent - reference,
@@ -111,5 +112,5 @@ def _run_row(header: RunHeader, published: float | None) -> dict[str, Any]:
 
 
 def _percent(header: RunHeader) -> float | None:
-    value = header.metrics.get(HEADLINES[header.benchmark.task].metric)
+    value = header.metrics.get(words_of(header.benchmark.task).headline)
     return None if value is None else 100 * value

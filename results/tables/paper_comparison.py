@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from results.paper.paper_tables import car_columns, cautions, paper_rows, row_labels
 from results.run_directory.schema import PaperCell, RunHeader
 from results.tables.render import Column, Table
-from results.tables.run import HEADLINES, reference_row, to_percent, typed_frame
+from results.tables.run import reference_row, to_percent, typed_frame
 from results.tables.run_notes import (
     failures,
     is_comparable,
@@ -19,6 +19,7 @@ from results.tables.run_notes import (
     shortcomings,
     user_settings,
 )
+from results.tables.task_words import words_of
 
 DASH = "–"
 """What stands where neither the paper nor a run has a figure."""
@@ -127,7 +128,7 @@ def _unfit(header: RunHeader) -> str | None:
         return header.benchmark.not_comparable
     if not is_trained(header):
         return "untrained weights"
-    return None if HEADLINES[header.benchmark.task].metric in header.metrics else "no figure yet"
+    return None if words_of(header.benchmark.task).headline in header.metrics else "no figure yet"
 
 
 def _own_rows(table: str, runs: Sequence[PlacedRun]) -> list[_OwnRow]:
@@ -156,7 +157,7 @@ def _row_for(header: RunHeader, places: Sequence[Place], group: list[_OwnRow], l
         row = _OwnRow(label if is_whole else f"not whole: {label}", is_whole)
         group.append(row)
     for place in places:
-        metric = place.metric or HEADLINES[header.benchmark.task].metric
+        metric = place.metric or words_of(header.benchmark.task).headline
         row.runs[place.column], row.percents[place.column] = header, to_percent(header.metrics.get(metric))
 
 

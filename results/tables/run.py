@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from results.run_directory.schema import PaperCell, RunHeader
 from results.run_directory.store import RunDirectory, StoreError
 from results.tables.render import Column, Table, escape_markdown, to_csv, to_markdown
 from results.tables.run_notes import facts_markdown, failures, is_comparable, method_label, method_name, remarks
+from results.tables.task_words import words_of
 from support.files import write_atomically
 
 if TYPE_CHECKING:
@@ -24,39 +24,11 @@ _MAX_FAILED_ROWS = 50
 _ABSENT = {True: "absent", False: ""}
 
 
-@dataclass(frozen=True)
-class Headline:
-    """The figure of a task that stands beside the paper's, whose name is `paper_metric`.
-
-    variants: its other reductions, shown as rows of their own where they differ from it.
-    companions: figures of another kind, always shown, with no difference to the paper's.
-    """
-
-    metric: str
-    variants: tuple[str, ...] = ()
-    companions: tuple[str, ...] = ()
-    paper_metric: str = "mIoU"
-
-
-HEADLINES: Mapping[str, Headline] = {
-    "semantic": Headline("miou", variants=("miou_gt_classes", "miou_gt_classes_foreground", "miou_scored_only")),
-    "referring": Headline(
-        "miou_mean_over_samples", variants=("miou_mean_over_scored_samples",), companions=("oiou_pooled",)
-    ),
-    "generalized": Headline(
-        "giou_mean_over_samples",
-        variants=("giou_mean_over_scored_samples",),
-        companions=("ciou_pooled", "n_acc", "t_acc"),
-    ),
-    "video": Headline("j_and_f", variants=("j_and_f_scored_only",), companions=("j", "f"), paper_metric="J&F"),
-}
-
-
 def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
     """This run beside the paper's rows.
 
     Columns: method, metric, percent, difference (to the paper's CaR row, or to CaR+SAM for a run with SAM),
-    n_total, n_scored, n_failed, remarks. The run has a row for its task's headline figure (`HEADLINES`), one for
+    n_total, n_scored, n_failed, remarks. The run has a row for its task's headline figure (`task_words`), one for
     each of that figure's other reductions that differs, and the figures that go with it, without a difference.
     Remarks mark untrained weights and partial runs, which have no difference either (`run_notes.is_comparable`).
 
@@ -65,16 +37,16 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
         cell: the paper's table and column, or None to show the run alone.
 
     Raises:
-        ValueError: the paper's data has no such table or column.
+        ValueError: the paper's data has no such table or column, or the task is not registered.
     """
     peers = _peers(cell) if cell else []
     reference = reference_row(header, cell) if cell else None
     notes: list[str] = []
-    headline = HEADLINES[header.benchmark.task]
-    theirs = [_paper_row(row, cell, headline.paper_metric, notes) for row in peers if cell]
+    words = words_of(header.benchmark.task)
+    theirs = [_paper_row(row, cell, words.paper_heading or words.heading, notes) for row in peers if cell]
     ours, with_difference = _run_rows(header), is_comparable(header)
     rows = [*theirs, *ours]
-    for row in [*theirs, *(row for row in ours if with_difference and row["metric"] not in headline.companions)]:
+    for row in [*theirs, *(row for row in ours if with_difference and row["metric"] not in words.companions)]:
         row["difference"] = _minus(row["percent"], reference.value if reference else None)
     versus = f"vs. {reference.method} (paper)" if reference else "difference"
     columns = (
@@ -99,7 +71,7 @@ def summary_table(headers: Sequence[RunHeader]) -> Table:
     metric averages over.
 
     Raises:
-        ValueError: a run names a table or column that the paper's data does not have.
+        ValueError: a run names a table or column that the paper's data does not have, or a task that is not registered.
     """
     columns = (
         Column("benchmark", "benchmark"),
@@ -222,7 +194,8 @@ def write_tables(run_dir: str | os.PathLike[str], header: RunHeader | None = Non
     """Write table.md (all tables) and table.csv (the comparison) from run.json or `header`; returns both paths.
 
     Raises:
-        StoreError: run.json is missing or unreadable, or names a table or column that the paper's data does not have.
+        StoreError: run.json is missing or unreadable, or names a table or column that the paper's data does not have,
+            or a task that is not registered.
     """
     run = RunDirectory(run_dir)
     header = header or run.read_header()
@@ -278,7 +251,7 @@ def _paper_row(row: PaperRow, cell: PaperCell, metric: str, notes: list[str]) ->
 
 
 def _summary_row(header: RunHeader) -> dict[str, Any]:
-    cell, metric = header.benchmark.paper, HEADLINES[header.benchmark.task].metric
+    cell, metric = header.benchmark.paper, words_of(header.benchmark.task).headline
     reference = reference_row(header, cell) if cell else None
     percent, paper = to_percent(header.metrics.get(metric)), reference.value if reference else None
     return {
@@ -296,10 +269,10 @@ def _summary_row(header: RunHeader) -> dict[str, Any]:
 
 
 def _run_rows(header: RunHeader) -> list[dict[str, Any]]:
-    headline = HEADLINES[header.benchmark.task]
-    figure = header.metrics.get(headline.metric)
-    differing = [name for name in headline.variants if name in header.metrics and header.metrics[name] != figure]
-    companions = [name for name in headline.companions if name in header.metrics]
+    words = words_of(header.benchmark.task)
+    figure = header.metrics.get(words.headline)
+    differing = [name for name in words.variants if name in header.metrics and header.metrics[name] != figure]
+    companions = [name for name in words.companions if name in header.metrics]
     return [
         {
             "method": method_label(header),
@@ -308,7 +281,7 @@ def _run_rows(header: RunHeader) -> list[dict[str, Any]]:
             **header.counts.model_dump(),
             "remarks": remarks(header),
         }
-        for name in (headline.metric, *differing, *companions)
+        for name in (words.headline, *differing, *companions)
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from results.run_directory.schema import Environment, RunHeader, WeightsInfo
 from results.tables.render import escape_markdown
+from results.tables.task_words import words_of
 
 METHOD_TITLES: Mapping[str, str] = {
     "car": "CaR",
@@ -18,7 +19,6 @@ METHOD_TITLES: Mapping[str, str] = {
     "clip-es": "CLIP-ES",
 }
 """How tables name the methods of `car eval --method`."""
-_SAMPLE_NOUNS = {"semantic": "images"}
 _MODEL_FIELDS = ("proposal_model", "classifier_model")
 
 
@@ -121,7 +121,7 @@ def failures(header: RunHeader) -> str:
 
 
 def _noun(header: RunHeader) -> str:
-    return _SAMPLE_NOUNS.get(header.benchmark.task, "samples")
+    return words_of(header.benchmark.task).samples
 
 
 def run_facts(header: RunHeader) -> dict[str, str]:

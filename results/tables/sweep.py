@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from results.run_directory.schema import RunHeader
 from results.tables.render import Column, Table
-from results.tables.run import HEADLINES, typed_frame
+from results.tables.run import typed_frame
 from results.tables.run_notes import is_comparable, remarks
+from results.tables.task_words import words_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +58,7 @@ def sweep_table(
 
 
 def _row(header: RunHeader, point: Mapping[str, Any], paper: float | None) -> dict[str, Any]:
-    metric = HEADLINES[header.benchmark.task].metric
+    metric = words_of(header.benchmark.task).headline
     value = header.metrics.get(metric)
     percent = None if value is None else 100 * value
     return {

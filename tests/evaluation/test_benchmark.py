@@ -13,7 +13,7 @@ from dataset_adapters.base.sample import find_sources
 from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark, parse_settings, resolve_config
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
 from evaluation.tasks import video
-from evaluation.tasks.registry import metrics_for
+from evaluation.tasks.task import find_task
 from results import paper_rows
 
 PAPER = Path(__file__).parents[2] / "results" / "paper"
@@ -42,10 +42,12 @@ def test_every_figure_of_car_names_a_benchmark_and_a_metric(table: str) -> None:
     named: dict[str, list[tuple[str | None, str | None]]] = {}
     for benchmark in map(load_benchmark, benchmark_names()):
         for figure in benchmark.paper.figures if benchmark.paper else ():
-            task = metrics_for(find_sources(benchmark.adapter)[0].task)
+            task = find_task(find_sources(benchmark.adapter)[0].task)
             assert figure.metric is None or figure.metric in video.reductions("unsupervised")
             if figure.table == table:
-                named.setdefault(figure.column, []).append((figure.metric or task.headline, benchmark.paper.variant))
+                named.setdefault(figure.column, []).append(
+                    (figure.metric or task.words.headline, benchmark.paper.variant)
+                )
     assert named.keys() == printed
     assert all(len(set(places)) == len(places) for places in named.values())  # or two would make one row
     assert len({metric for places in named.values() for metric, _ in places}) == {"table8": 3, "table7": 2}.get(

@@ -68,14 +68,14 @@ def test_resampled_figures_are_those_of_the_repeated_records(scorer: Scorer, mak
             for sample, times in zip(records, row, strict=True)
             for copy in range(times)
         }
-        assert figure == pytest.approx(scorer.summarize(repeated)[scorer.headline], abs=1e-13)
+        assert figure == pytest.approx(scorer.summarize(repeated)[scorer.words.headline], abs=1e-13)
 
 
 @pytest.mark.parametrize(("scorer", "make"), CASES, ids=NAMES)
 def test_sample_figures_are_those_of_a_run_of_one(scorer: Scorer, make: Any) -> None:
     records = make(9, seed=3)
     for sample, figure in zip(records, scorer.sample_figures(records), strict=True):
-        alone = scorer.summarize({sample.id: sample})[scorer.headline]
+        alone = scorer.summarize({sample.id: sample})[scorer.words.headline]
         assert np.isnan(figure) if alone is None else figure == pytest.approx(alone, abs=1e-13)
 
 

@@ -18,7 +18,7 @@ from dataset_adapters import LabelSpace, Sample, load
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import load_benchmark, resolve_config
-from evaluation.tasks.scorer import predicted_labels
+from evaluation.tasks.semantic import predicted_labels
 
 
 @pytest.fixture

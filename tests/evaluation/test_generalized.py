@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,18 @@ from evaluation.tasks.generalized import (
     NO_SAMPLE,
     NO_TARGETS,
     ONLY_TARGETS,
-    RunningGIoU,
+    GeneralizedAccumulator,
     count_sample,
     reductions,
-    summarize,
 )
-from evaluation.tasks.registry import metrics_for
+from evaluation.tasks.task import find_task
+
+
+def summarize(records: Iterable[FakeRecord], **options: str) -> dict[str, Any]:
+    accumulator = GeneralizedAccumulator(**options)
+    for each in records:
+        accumulator.add(each)
+    return accumulator.figures()
 
 
 def pair(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -83,11 +90,11 @@ def test_metrics_equal_a_literal_loop(option: str, least: int) -> None:
     assert {name: summary[name] for name in expected} == pytest.approx(expected, abs=1e-12)
     assert summary["giou_mean_over_scored_samples"] == summary["giou_mean_over_samples"]
     assert summary["n_no_target"] == sum(not target.any() for target, _ in pairs)
-    running = RunningGIoU(no_target_below=option)
-    assert running.figure() is None
+    running = GeneralizedAccumulator(no_target_below=option)
+    assert running.running_figure() is None
     for each in records:
         running.add(each)
-    assert running.figure() == pytest.approx(expected["giou_mean_over_samples"], abs=1e-12)
+    assert running.running_figure() == pytest.approx(expected["giou_mean_over_samples"], abs=1e-12)
 
 
 def test_the_rule_of_50_pixels_is_exact() -> None:
@@ -177,7 +184,7 @@ def test_bad_records_are_refused(change: dict[str, Any], message: str) -> None:
 
 
 def test_options() -> None:
-    assert metrics_for("generalized").choices["no_target_below"] == ("50", "1")
+    assert find_task("generalized").choices["no_target_below"] == ("50", "1")
     with pytest.raises(ValueError, match="no_target_below: expected one of 50, 1, found '20'"):
         summarize([], no_target_below="20")
     assert "fewer than 50 pixels" in summarize([])["reductions"]["n_acc"]

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 from fake_record import FakeRecord
 
+from dataset_adapters import LabelSpace
 from evaluation.tasks.referring import (
     NO_SAMPLE,
     NO_UNION,
     THRESHOLDS,
-    RunningMeanIoU,
+    ReferringAccumulator,
     count_sample,
     reductions,
-    summarize,
 )
-from evaluation.tasks.registry import metrics_for
+from evaluation.tasks.task import find_task
+
+
+def summarize(records: Iterable[FakeRecord], *options: str) -> dict[str, Any]:
+    accumulator = ReferringAccumulator(*options)
+    for each in records:
+        accumulator.add(each)
+    return accumulator.figures()
 
 
 def pair(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -159,11 +168,11 @@ def test_the_resolution_is_said_in_the_figures_description() -> None:
 
 def test_the_running_figure_ends_at_the_mean() -> None:
     records = [record(str(seed), *pair(seed)) for seed in range(30)] + [FakeRecord("unread", "failed", "gone")]
-    running = RunningMeanIoU()
-    assert running.figure() is None
+    running = ReferringAccumulator()
+    assert running.running_figure() is None
     for entry in records:
         running.add(entry)
-    assert running.figure() == pytest.approx(summarize(records)["miou_mean_over_samples"], abs=1e-12)
+    assert running.running_figure() == pytest.approx(summarize(records)["miou_mean_over_samples"], abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +213,7 @@ def test_bad_records_are_refused(records: list[FakeRecord], message: str) -> Non
 
 
 def test_metrics_are_found_by_task() -> None:
-    referring = metrics_for("referring")
+    referring, space = find_task("referring"), LabelSpace.of_objects("made")
     assert referring.choices == {"resolution": ("original", "480x480")}
     target, prediction = pair(1)
-    assert referring.count(target, prediction, resolution="original") == count_sample(target, prediction)
+    assert referring.count(target, prediction, space, {"resolution": "original"}) == count_sample(target, prediction)

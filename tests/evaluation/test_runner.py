@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import pkgutil
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -141,6 +143,48 @@ def test_a_finished_run_is_not_run_again_unless_fresh(
     assert len(list(tiny_run.out.glob("samples.jsonl*"))) == 2
 
 
+def test_files_are_read_checked_and_written_no_more_than_needed(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header is checked when it is made or read and whenever it is written, at the start and at the end of the work.
+
+    samples.jsonl is read where it is there at the start, and at the end, because figures are those of the file.
+    """
+    counts: Counter[str] = Counter()
+
+    def counting(target: str, name_of: Callable[..., str]) -> None:
+        module, _, name = target.rpartition(".")
+        owner: Any = pkgutil.resolve_name(module)
+        original = getattr(owner, name)
+
+        def counted(*given: Any, **options: Any) -> Any:
+            counts[name_of(*given)] += 1
+            return original(*given, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    counting("pathlib.Path.open", lambda path, *_: f"read {path.name}")
+    counting("results.run_directory.schema.identity_of", lambda *_: "header checked")
+    counting("results.run_directory.store.RunDirectory.write_header", lambda *_: "header written")
+    counting("evaluation.tasks.scorer.Scorer.summarize", lambda *_: "summarized")
+
+    def found(**changes: Any) -> list[int]:
+        counts.clear()
+        evaluate(tiny_run.options(limit=2, **changes))
+        names = ("read run.json", "read samples.jsonl", "header checked", "header written", "summarized")
+        return [counts[name] for name in names]
+
+    assert found() == [0, 1, 3, 2, 1]
+    assert found() == [1, 1, 2, 0, 1]  # finished already
+    file = tiny_run.out / "samples.jsonl"
+    file.write_text(file.read_text().splitlines(keepends=True)[0])
+    (tiny_run.out / "run.json").write_text(json.dumps(header_of_a_killed_run(tiny_run.out)))
+    assert found() == [1, 2, 3, 1, 2]  # resumed on the same machine: the header at the start says nothing new
+
+
+def header_of_a_killed_run(path: Path) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads((path / "run.json").read_text())
+    return header | {"status": "running", "metrics": {}, "counts": {"n_total": 0, "n_scored": 0, "n_failed": 0}}
+
+
 def on_device(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Runs from here on are another machine's."""
     monkeypatch.setattr(
@@ -271,13 +315,14 @@ def test_records_hold_no_path_of_this_machine(tiny_run: Any) -> None:
 
 
 def test_records_are_enough_for_the_metrics(tiny_run: Any) -> None:
-    from evaluation.tasks.registry import metrics_for
+    from evaluation.tasks.semantic import SemanticAccumulator
 
     run = evaluate(tiny_run.options())
     space = run.header.benchmark.label_space
-    again = metrics_for("semantic").summarize(
-        reversed(RunDirectory(run.path).read_records()), space["labels"], space["scored_labels"]
-    )
+    accumulator = SemanticAccumulator(space["labels"], space["scored_labels"])
+    for record in reversed(RunDirectory(run.path).read_records()):
+        accumulator.add(record)
+    again = accumulator.figures()
     assert {key: again[key] for key in ("miou", "miou_gt_classes")} == {
         key: run.header.metrics[key] for key in ("miou", "miou_gt_classes")
     }

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from fake_record import FakeRecord
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
-from evaluation.tasks.registry import BY_TASK, metrics_for
+from dataset_adapters import LabelSpace
 from evaluation.tasks.semantic import (
     MAX_PIXELS,
     NO_FOREGROUND,
     NO_TARGET,
     NO_UNION,
     REDUCTIONS,
+    SemanticAccumulator,
     SemanticMetrics,
     confusion_counts,
     sum_confusion,
-    summarize,
 )
+from evaluation.tasks.task import TASKS, find_task
 
 N = 5
 LABELS = ["background", "a", "b", "c", "d"]
@@ -30,6 +33,13 @@ IGNORE = 255
 
 def record(id_: str, triples: list[list[int]], status: str = "ok") -> FakeRecord:
     return FakeRecord(id_, status, "broken" if status == "failed" else None, {"confusion": triples})
+
+
+def summarize(records: Iterable[FakeRecord], labels: Sequence[str], scored_labels: Sequence[int]) -> dict[str, Any]:
+    accumulator = SemanticAccumulator(labels, scored_labels)
+    for each in records:
+        accumulator.add(each)
+    return accumulator.figures()
 
 
 def random_maps(seed: int, n: int = N, size: int = 23) -> tuple[np.ndarray, np.ndarray]:
@@ -283,9 +293,11 @@ def test_a_matrix_of_another_size_is_refused() -> None:
 
 
 def test_metrics_are_found_by_task() -> None:
-    semantic = metrics_for("semantic")
+    space = LabelSpace("made", tuple(LABELS), ("a",), (1,), IGNORE, tuple(range(N)))
     target, prediction = random_maps(1)
-    counts = semantic.count(target, prediction, N, IGNORE)
-    assert semantic.summarize([FakeRecord("x", counts=counts)], LABELS, range(N))["n_scored"] == 1
-    with pytest.raises(ValueError, match=f"'detection'; tasks: {', '.join(BY_TASK)}"):
-        metrics_for("detection")
+    counts = find_task("semantic").count(target, prediction, space, {})
+    accumulator = find_task("semantic").accumulator(space, {})
+    accumulator.add(FakeRecord("x", counts=counts))
+    assert accumulator.figures()["n_scored"] == 1
+    with pytest.raises(ValueError, match=f"'detection'; tasks: {', '.join(TASKS)}"):
+        find_task("detection")

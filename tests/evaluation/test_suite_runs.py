@@ -135,7 +135,7 @@ def test_previews_show_what_a_run_finds(small: Path) -> None:
     first, last = previews(prepare(options), 2)
     from dataset_adapters import embedded_root, load
     from evaluation.request.benchmark import load_benchmark, resolve_config
-    from evaluation.tasks.scorer import predicted_labels
+    from evaluation.tasks.semantic import predicted_labels
 
     dataset = load("voc21", embedded_root())
     car_ = CaR.from_config(resolve_config(load_benchmark("mini-voc"), "paper", FAST)[0], weights="miniature")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,17 @@ import pytest
 from fake_record import FakeRecord
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 
-from evaluation.tasks.registry import metrics_for
-from evaluation.tasks.video import NO_FRAME, Pair, RunningJAndF, bound_pixels, contour, count_sample, summarize
+from evaluation.tasks.task import find_task
+from evaluation.tasks.video import NO_FRAME, Pair, VideoAccumulator, bound_pixels, contour, count_sample
 
 Labels = np.ndarray
+
+
+def summarize(records: Iterable[FakeRecord], *options: str) -> dict[str, Any]:
+    accumulator = VideoAccumulator(*options)
+    for each in records:
+        accumulator.add(each)
+    return accumulator.figures()
 
 
 def blobs(seed: int, shape: tuple[int, int], objects: int) -> Labels:
@@ -208,12 +216,12 @@ def test_no_record_is_undefined_with_a_reason() -> None:
 
 def test_the_running_figure_takes_objects_as_named() -> None:
     frames = video(3)
-    running = RunningJAndF()
-    assert running.figure() is None
+    running = VideoAccumulator()
+    assert running.running_figure() is None
     for record in [*records_of("anno_0/goat", frames), FakeRecord("anno_0/goat/9", "failed", "gone")]:
         running.add(record)
     expected = np.mean([reference_j_f(t == label, p == label) for t, p in frames for label in (1, 2, 3)])
-    assert running.figure() == pytest.approx(expected, abs=1e-12)
+    assert running.running_figure() == pytest.approx(expected, abs=1e-12)
 
 
 def changed(counts: dict[str, Any], row: int, column: int, value: Any) -> dict[str, Any]:
@@ -266,6 +274,6 @@ def test_bad_masks_are_refused(target: np.ndarray, prediction: np.ndarray, messa
 
 
 def test_options() -> None:
-    assert metrics_for("video").choices == {"davis_task": ("unsupervised", "semi-supervised")}
+    assert find_task("video").choices == {"davis_task": ("unsupervised", "semi-supervised")}
     with pytest.raises(ValueError, match="davis_task: expected one of unsupervised, semi-supervised, found 'x'"):
         summarize([], "x")

@@ -20,7 +20,7 @@ from evaluation import Run, RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, load_benchmark, resolve_config
 from evaluation.run.merge import merge
-from evaluation.run.resume import frames_to_segment
+from evaluation.run.resume import pending_frames
 from evaluation.tasks.video import count_sample
 from results import RunDirectory, SampleRecord
 
@@ -191,13 +191,13 @@ def test_a_mended_frame_is_as_if_it_had_never_failed(run: Runner, tree: DavisTre
     check(run(benchmark="ref-davis17-temporal"), expected)
 
 
-def test_frames_to_segment() -> None:
+def test_pending_frames() -> None:
     ids = ["a/0", "a/1", "a/2", "b/0", "b/1"]
     sequences = ["a", "a", "a", "b", "b"]
     of = {each: SampleRecord(id=each, status="ok", queries_kept=[each]) for each in ids}
 
     def rest(written: list[str]) -> list[int]:
-        return frames_to_segment(ids, sequences, {each: of[each] for each in written})[0]
+        return pending_frames(ids, sequences, {each: of[each] for each in written})[0]
 
     assert rest([]) == [0, 1, 2, 3, 4]
     assert rest(ids) == []

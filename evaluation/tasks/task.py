@@ -1,0 +1,241 @@
+"""What a task is made of, and the registry of tasks.
+
+A task is one module, as `semantic`, that ends in `register(Task(...))`. Tables, reports, the progress line and
+comparisons then know it.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from car_core.segmentation import Segmentation
+from dataset_adapters import LabelSpace, Sample
+from results.tables.task_words import TaskWords, register_words
+from support.arrays import Float64Array, Int64Array
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Target: TypeAlias = npt.NDArray[Any]
+"""int32 labels or bool [H, W], or bool [n, H, W], by task."""
+Options: TypeAlias = Mapping[str, str]
+"""Scoring options of a task with their values, some or all of `Task.choices`."""
+
+
+class Record(Protocol):
+    """What an accumulator reads of one sample's record."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def counts(self) -> dict[str, Any]: ...
+
+
+class ExactSums:
+    """Named sums, exact until the division at the end: the same bits in any order and any grouping."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, int | Fraction] = defaultdict(int)
+
+    def add(self, terms: Mapping[str, float]) -> None:
+        """Add a finite number to each of these sums."""
+        for name, term in terms.items():
+            self._sums[name] += Fraction(term) if isinstance(term, float) else term
+
+    def merge(self, other: ExactSums) -> None:
+        """Add the sums of another."""
+        for name, value in other._sums.items():
+            self._sums[name] += value
+
+    def count(self, name: str) -> int:
+        """The sum of a name to which only integers were added."""
+        return int(self._sums[name])
+
+    def ratio(self, numerator: str, denominator: str) -> float | None:
+        """One sum over another, a count; None where that is 0. A sum of floats is rounded once, as by `math.fsum`."""
+        above, below = self._sums[numerator], self.count(denominator)
+        return ratio(float(above) if isinstance(above, Fraction) else above, below)
+
+
+class Accumulator(ABC):
+    """The counts of records so far, and the figures that they give.
+
+    The state is exact, so that any order and any sharding of the records gives the same bits. Subclasses define `count`
+    and `values` (and `details`, `running_figure` where they need others); they keep their state in `sums`, or extend
+    `merge` for what they keep elsewhere.
+
+    Args:
+        reductions: by metric, what it averages over, in words.
+        reasons: by metric, why it may be undefined, in words.
+    """
+
+    def __init__(self, reductions: Mapping[str, str], reasons: Mapping[str, str]) -> None:
+        self.sums = ExactSums()
+        self._reductions, self._reasons = reductions, reasons
+        self._ids: set[str] = set()
+        self._failed: list[dict[str, Any]] = []
+
+    def add(self, record: Record) -> None:
+        """Add one record.
+
+        A failed sample whose target is known carries the counts of an empty prediction, any other one carries none.
+        Raises ValueError for a repeated id, an unknown status, and missing or impossible counts.
+        """
+        if record.id in self._ids:
+            raise ValueError(f"two records have the id {record.id!r}")
+        if record.status not in ("ok", "failed"):
+            raise ValueError(f"record {record.id!r}: status is {record.status!r}, expected 'ok' or 'failed'")
+        self._ids.add(record.id)
+        if record.status == "failed":
+            self._failed.append({"id": record.id, "error": record.error, "counted_as_empty": bool(record.counts)})
+        self.count(record)
+
+    def merge(self, other: Self) -> None:
+        """Add the records of another accumulator of the same task and options. Raises ValueError for a repeated id."""
+        if repeated := self._ids & other._ids:
+            raise ValueError(f"two records have the id {min(repeated)!r}")
+        self._ids |= other._ids
+        self._failed += other._failed
+        self.sums.merge(other.sums)
+
+    def figures(self) -> dict[str, Any]:
+        """The metrics so far, JSON-ready.
+
+        Each metric in 0..1, unrounded, or None; `reductions` (what each averages over) and `undefined` (a reason for
+        every None); `n_total`, `n_scored`, `n_failed` (samples); `failed` ({id, error, counted_as_empty} each, by id);
+        and the task's own details.
+        """
+        values = self.values()
+        return {
+            **values,
+            "reductions": {name: self._reductions[name] for name in values},
+            "undefined": {name: self._reasons[name] for name, value in values.items() if value is None},
+            "n_total": len(self._ids),
+            "n_scored": len(self._ids) - len(self._failed),
+            "n_failed": len(self._failed),
+            "failed": sorted(self._failed, key=lambda entry: entry["id"]),
+            **self.details(),
+        }
+
+    def running_figure(self) -> float | None:
+        """The figure of the progress line, and of one sample by itself; None while it is undefined."""
+        return next(iter(self.values().values()))
+
+    @abstractmethod
+    def count(self, record: Record) -> None:
+        """Add the counts of a record that `add` has checked. Raises ValueError for missing or impossible ones."""
+
+    @abstractmethod
+    def values(self) -> dict[str, float | None]:
+        """The metrics by name, the headline first."""
+
+    def details(self) -> dict[str, Any]:
+        """What else belongs to the metrics: counts, figures per class or object."""
+        return {}
+
+
+def sample_figures(records: Sequence[Record], empty: Callable[[], Accumulator]) -> Float64Array:
+    """The running figure of each record alone, float64 [n]; NaN where it is undefined."""
+
+    def figure_of(record: Record) -> float:
+        alone = empty()
+        alone.add(record)
+        figure = alone.running_figure()
+        return math.nan if figure is None else figure
+
+    return np.array([figure_of(record) for record in records], np.float64)
+
+
+def objects_of_pair(target: Target, prediction: Target, label_space: LabelSpace) -> dict[int, str]:
+    """Names by number of the objects in a target or a prediction int32 [H, W]."""
+    return {label: f"object {label}" for label in labels_in_either(target, prediction)}
+
+
+def labels_in_either(target: Target, prediction: Target) -> list[int]:
+    """The labels in int32 [H, W] arrays, ascending, 0 left out."""
+    return sorted({int(label) for array in (target, prediction) for label in np.unique(array)} - {0})
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a task is made of.
+
+    words: its headline figure and what tables call it.
+    prediction: what of a segmentation is compared with the target, int32 labels or bool, [H, W].
+    count: target and prediction -> the `counts` of the sample's record, JSON-ready integers.
+    accumulator: an empty one.
+    choices: the scoring options with their values, the default first.
+    resample: records, int64 [B, n] how often each is drawn -> the headline figure of B resamples, float64 [B], NaN
+    where undefined; None where samples are not independent draws. `resampled_means` serves means over samples.
+    empty: an empty prediction for a target. target_labels: a target as the labels of a prediction of it, [H, W].
+    names: names by label of what a picture of both shows, background and ignored pixels left out.
+    keeps_label_maps: whether predictions are also written as label maps below the run directory.
+    """
+
+    name: str
+    words: TaskWords
+    prediction: Callable[[Segmentation, Sample, LabelSpace], Target]
+    count: Callable[[Target, Target, LabelSpace, Options], dict[str, Any]]
+    accumulator: Callable[[LabelSpace, Options], Accumulator]
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    resample: Callable[[Sequence[Record], Int64Array, LabelSpace, Options], Float64Array] | None = None
+    empty: Callable[[Target], Target] = np.zeros_like
+    target_labels: Callable[[Target], Target] = np.asarray
+    names: Callable[[Target, Target, LabelSpace], dict[int, str]] = objects_of_pair
+    keeps_label_maps: bool = False
+
+
+def resampled_means(
+    accumulator: Callable[[LabelSpace, Options], Accumulator],
+) -> Callable[[Sequence[Record], Int64Array, LabelSpace, Options], Float64Array]:
+    """`Task.resample` for a headline figure that is the mean of the samples' running figures."""
+
+    def resampled(records: Sequence[Record], weights: Int64Array, space: LabelSpace, options: Options) -> Float64Array:
+        figures = sample_figures(records, lambda: accumulator(space, options))
+        known = ~np.isnan(figures)
+        totals, sums = weights @ known, weights @ np.where(known, figures, 0.0)
+        means: Float64Array = np.divide(sums, totals, out=np.full(len(weights), np.nan), where=totals > 0)
+        return means
+
+    return resampled
+
+
+TASKS: dict[str, Task] = {}
+"""The registered tasks by name."""
+
+
+def register(task: Task) -> None:
+    """Make a task known by its name: to runs, and its words to tables and pages."""
+    TASKS[task.name] = task
+    register_words(task.name, task.words)
+
+
+def find_task(name: str) -> Task:
+    """The task of this name. Raises ValueError naming the tasks that exist."""
+    if name not in TASKS:
+        raise ValueError(f"no task {name!r}; tasks: {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Their mean; None for no values."""
+    # fsum: the same bits in any order.
+    return ratio(math.fsum(values), len(values))
+
+
+def ratio(numerator: float, denominator: float) -> float | None:
+    """Their quotient; None for a zero denominator."""
+    return numerator / denominator if denominator else None
