@@ -196,7 +196,7 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
         (["table", "/nowhere"], "no run is here"),
         (["compare", "/nowhere", "/nowhere"], "no run is here"),
         (["data", "list", "vco"], "did you mean voc? known are ade150"),
-        (["data", "list", "voc", "--root=~nosuch"], "~nosuch: expected a folder, found a user that there is not"),
+        (["data", "list", "voc", "--root=~nosuch"], "~nosuch: expected a folder, found the home of a nonexistent user"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
