@@ -12,7 +12,7 @@ from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.engines.decoding import Decoded, decoded, described
 from evaluation.engines.processes import LossCounter, ProcessLost
-from evaluation.engines.refining import STAGE, Coming, RefinementError, Refiner, There
+from evaluation.engines.refining import STAGE, PendingSegmentation, ReadySegmentation, RefinementError, Refiner
 from evaluation.run.resume import QueryCarrier
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Segmenter
@@ -37,22 +37,22 @@ def run_local(
     workers: decoding processes; 0 decodes in this process. sample_timeout: seconds that decoding a sample may take, in
     a decoding process; None for no limit. carrier: given where a frame of a video starts with the queries that
     survived the one before; frames are then segmented and refined one by one. refiner: where samples are refined; None
-    for here. should_stop: asked before each batch; true ends the records behind those at hand. A sample that cannot be
-    read, segmented or refined gives a failed record and the run goes on.
+    for this process. should_stop: asked before each batch; if true, only the samples in flight still get records. A
+    sample that cannot be read, segmented or refined gives a failed record, and the run continues.
     """
     refiner = refiner or Refiner()
-    at_work = _AtWork(segmenter, scorer, refiner, most=2 * (refiner.workers + batch_size))
+    queue = _SampleQueue(segmenter, scorer, refiner, most=2 * (refiner.workers + batch_size))
     ahead = 2 * (workers + batch_size)
     with closing(decoded(dataset, positions, workers=workers, ahead=ahead, time_limit=sample_timeout)) as items:
         for batch in _batches(items, batch_size):
             if should_stop():
                 break
             if carrier is None:
-                at_work.begin(batch)
-                yield from at_work.finished()
+                queue.submit(batch)
+                yield from queue.drain_ready()
             else:
-                yield from (_next_frame(item, at_work, carrier) for item in batch)
-        yield from at_work.all()
+                yield from (_next_frame(item, queue, carrier) for item in batch)
+        yield from queue.drain()
 
 
 def _batches(items: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
@@ -62,65 +62,63 @@ def _batches(items: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
 
 
 @dataclass(frozen=True)
-class _Begun:
-    """A sample whose record is to come. found: its segmentation to come, or why there is none."""
+class _InFlightSample:
+    """A sample without a record yet. found: its pending segmentation, or why there is none."""
 
     item: Decoded
-    found: Coming | There | str
+    found: PendingSegmentation | ReadySegmentation | str
 
-    def is_there(self) -> bool:
-        return isinstance(self.found, str) or self.found.is_there()
-
-
-def _unread(item: Decoded, error: SampleError) -> _Begun:
-    return _Begun(item, f"{error.path}: {error.reason}")
+    def is_ready(self) -> bool:
+        return isinstance(self.found, str) or self.found.is_ready()
 
 
-class _AtWork:
-    """Samples from their segmentation to their record, in order. most: how many may wait for their refinement."""
+class _SampleQueue:
+    """Takes samples from their segmentation to their record, in order. most: how many may wait for refinement."""
 
     def __init__(self, segmenter: Segmenter, scorer: Scorer, refiner: Refiner, *, most: int) -> None:
         self.scorer = scorer
         self._segmenter, self._refiner, self._most = segmenter, refiner, most
-        self._begun: deque[_Begun] = deque()
+        self._in_flight: deque[_InFlightSample] = deque()
         self._losses = LossCounter(STAGE)
 
-    def begin(self, batch: Sequence[Decoded]) -> None:
-        """Do the model's part of a batch."""
+    def submit(self, batch: Sequence[Decoded]) -> None:
+        """Run the models on a batch."""
         readable = [item for item in batch if isinstance(item.sample, Sample)]
         segmented = iter(self._segment(readable))
         for item in batch:
-            self._begun.append(_unread(item, item.sample) if isinstance(item.sample, SampleError) else next(segmented))
+            error = item.sample if isinstance(item.sample, SampleError) else None
+            unread = _InFlightSample(item, f"{error.path}: {error.reason}") if error else None
+            self._in_flight.append(unread or next(segmented))
 
-    def finished(self) -> Iterator[SampleRecord]:
-        """The records that are there, and those without which too many samples would wait."""
-        while self._begun and (self._begun[0].is_there() or len(self._begun) > self._most):
-            yield self._record(self._begun.popleft())
+    def drain_ready(self) -> Iterator[SampleRecord]:
+        """The records that are ready, and as many more as keep the queue within its bound."""
+        while self._in_flight and (self._in_flight[0].is_ready() or len(self._in_flight) > self._most):
+            yield self._record(self._in_flight.popleft())
 
-    def all(self) -> Iterator[SampleRecord]:
-        """The records of all that was begun."""
-        while self._begun:
-            yield self._record(self._begun.popleft())
+    def drain(self) -> Iterator[SampleRecord]:
+        """All remaining records."""
+        while self._in_flight:
+            yield self._record(self._in_flight.popleft())
 
-    def _segment(self, items: Sequence[Decoded]) -> list[_Begun]:
+    def _segment(self, items: Sequence[Decoded]) -> list[_InFlightSample]:
         samples = [item.sample for item in items if isinstance(item.sample, Sample)]
         try:
             scorer = self.scorer
             found = self._refiner.segment(samples, self._segmenter, scorer.label_space, trace=scorer.saving.proposals)
         except Exception as error:  # any failure of a sample becomes its record; work on the others must go on
             if len(items) > 1:
-                return [begun for item in items for begun in self._segment([item])]
-            return [_Begun(item, f"segmentation: {described(error)}") for item in items]
-        return [_Begun(item, own) for item, own in zip(items, found, strict=True)]
+                return [one for item in items for one in self._segment([item])]
+            return [_InFlightSample(item, f"segmentation: {described(error)}") for item in items]
+        return [_InFlightSample(item, own) for item, own in zip(items, found, strict=True)]
 
-    def _record(self, begun: _Begun) -> SampleRecord:
-        found = begun.found if isinstance(begun.found, str) else self._await(begun.found, begun.item)
-        sample = begun.item.sample
+    def _record(self, in_flight: _InFlightSample) -> SampleRecord:
+        found = in_flight.found if isinstance(in_flight.found, str) else self._await(in_flight.found, in_flight.item)
+        sample = in_flight.item.sample
         if isinstance(found, str) or isinstance(sample, SampleError):
             return self.scorer.failed(sample.id, str(found), sample.target)
-        return self.scorer.scored(sample, found, begun.item.seconds)
+        return self.scorer.scored(sample, found, in_flight.item.seconds)
 
-    def _await(self, found: Coming | There, item: Decoded) -> Segmentation | str:
+    def _await(self, found: PendingSegmentation | ReadySegmentation, item: Decoded) -> Segmentation | str:
         try:
             segmentation = found.result()
         except ProcessLost as loss:
@@ -129,20 +127,20 @@ class _AtWork:
             return reason
         except RefinementError as error:
             return f"segmentation: {error}"
-        except Exception as error:  # of what is done with the masks; it is the sample's
+        except Exception as error:  # raised while the masks are merged: a failure of the sample, not of the run
             return f"segmentation: {described(error)}"
         self._losses.count(False, "")
         return segmentation
 
 
-def _next_frame(item: Decoded, at_work: _AtWork, carrier: QueryCarrier) -> SampleRecord:
+def _next_frame(item: Decoded, queue: _SampleQueue, carrier: QueryCarrier) -> SampleRecord:
     """The record of the next frame of its sequence."""
     frame = carrier.start(item.sample) if isinstance(item.sample, Sample) else None
     if frame and not frame.queries:
-        record = at_work.scorer.scored(frame, Segmentation.of_nothing(*frame.image.shape[:2]), item.seconds)
+        record = queue.scorer.scored(frame, Segmentation.of_nothing(*frame.image.shape[:2]), item.seconds)
     else:
-        at_work.begin([replace(item, sample=frame) if frame else item])
-        [record] = at_work.all()
+        queue.submit([replace(item, sample=frame) if frame else item])
+        [record] = queue.drain()
     if frame:
         carrier.take(frame, record)
     return record

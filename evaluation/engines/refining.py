@@ -1,7 +1,7 @@
 """Refinement beside the model: proposals become masks in processes of their own while the next samples are segmented.
 
 An image goes to its process through a pipe, and its masks come back with eight pixels a byte: for an image of VOC's
-size that is 2 ms beside half a second of CRF, so shared memory has next to nothing to win.
+size that is 2 ms beside half a second of CRF, so shared cache has next to nothing to win.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from evaluation.engines.decoding import described
 from evaluation.engines.processes import Processes
-from evaluation.tasks.segmenter import Segmenter, Unrefining, segment_samples, unrefined_samples
+from evaluation.tasks.segmenter import CoarseSegmenter, Segmenter, segment_samples, segment_samples_coarse
 
 STAGE = "refinement"
 """Stands in the error of a sample whose process was lost."""
 
-Tasks: TypeAlias = tuple[RefineRequest, ...]
+Requests: TypeAlias = tuple[RefineRequest, ...]
 Answer: TypeAlias = list[RefineResult] | str  # or the error it ended with
 
 
@@ -39,16 +39,19 @@ class RefinementError(Exception):
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """Tasks that a process works on or has answered, as a `StageCache` keeps them."""
+class _CachedRequests:
+    """Requests that a process works on or has answered, as a `StageCache` keeps them."""
 
-    tasks: Tasks
+    requests: Requests
     answer: Future[Answer]
 
     @property
     def nbytes(self) -> int:
         """Size of the answer in bytes, and of the images it is found by."""
-        return sum(task.image.nbytes + len(task.proposals) * math.prod(size_of(task.image)) // 8 for task in self.tasks)
+        return sum(
+            request.image.nbytes + len(request.proposals) * math.prod(size_of(request.image)) // 8
+            for request in self.requests
+        )
 
     @property
     def has_failed(self) -> bool:
@@ -58,14 +61,14 @@ class _Asked:
 
 
 @dataclass(frozen=True)
-class Coming:
+class PendingSegmentation:
     """A segmentation to come, of an image whose refinement will be answered. recalled: or was, for another run."""
 
-    unrefined: CoarseSegmentation
+    coarse: CoarseSegmentation
     answer: Future[Answer]
     recalled: bool = False
 
-    def is_there(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether `result` would not wait."""
         return self.answer.done()
 
@@ -74,16 +77,16 @@ class Coming:
         found = self.answer.result()
         if isinstance(found, str):
             raise RefinementError(found)
-        return self.unrefined.segmentation([replace(own, seconds=0.0) for own in found] if self.recalled else found)
+        return self.coarse.segmentation([replace(own, seconds=0.0) for own in found] if self.recalled else found)
 
 
 @dataclass(frozen=True)
-class There:
-    """A segmentation that is there, as `Coming` would be."""
+class ReadySegmentation:
+    """A segmentation that is there, as `PendingSegmentation` would be."""
 
     segmentation: Segmentation
 
-    def is_there(self) -> bool:
+    def is_ready(self) -> bool:
         """Yes."""
         return True
 
@@ -101,7 +104,7 @@ class Refiner:
 
     def __init__(self, workers: int = 0, *, time_limit: float | None = None) -> None:
         self.workers = workers
-        self._processes = Processes(_do, workers, time_limit) if workers else None
+        self._processes = Processes(_refine_all, workers, time_limit) if workers else None
 
     def __enter__(self) -> Refiner:
         if self._processes:
@@ -116,29 +119,29 @@ class Refiner:
 
     def segment(
         self, samples: Sequence[Sample], segmenter: Segmenter, label_space: LabelSpace, *, trace: bool = False
-    ) -> Sequence[Coming | There]:
+    ) -> Sequence[PendingSegmentation | ReadySegmentation]:
         """A segmentation to come of each sample. The model's part is done at once, and what goes wrong in it raises.
 
         trace: keep every step's proposals, as `CaR.segment` does.
         """
-        if self._processes is None or not isinstance(segmenter, Unrefining):
-            return [There(found) for found in segment_samples(samples, segmenter, label_space, trace=trace)]
-        unrefined = unrefined_samples(samples, segmenter, label_space, trace=trace)
-        memory = getattr(segmenter, "cache", None)
-        return [self._coming(each, self._processes, memory) for each in unrefined]
+        if self._processes is None or not isinstance(segmenter, CoarseSegmenter):
+            return [ReadySegmentation(found) for found in segment_samples(samples, segmenter, label_space, trace=trace)]
+        coarse = segment_samples_coarse(samples, segmenter, label_space, trace=trace)
+        cache = getattr(segmenter, "cache", None)
+        return [self._submit(each, self._processes, cache) for each in coarse]
 
-    def _coming(
-        self, unrefined: CoarseSegmentation, processes: Processes[Tasks, Answer], memory: StageCache | None
-    ) -> Coming:
-        """memory: of runs that share this refiner; what failed for one is tried again for the next."""
-        tasks = unrefined.requests
-        if memory is None:
-            return Coming(unrefined, processes.submit(tasks))
-        before, inputs = memory.computed[STAGE], tuple(item for task in tasks for item in task.inputs)
-        asked = memory.get_or_compute(STAGE, inputs, lambda: _Asked(tasks, processes.submit(tasks)))
-        if asked.has_failed:
-            return Coming(unrefined, processes.submit(tasks))
-        return Coming(unrefined, asked.answer, recalled=memory.computed[STAGE] == before)
+    def _submit(
+        self, coarse: CoarseSegmentation, processes: Processes[Requests, Answer], cache: StageCache | None
+    ) -> PendingSegmentation:
+        """cache: of runs that share this refiner; what failed for one is tried again for the next."""
+        requests = coarse.requests
+        if cache is None:
+            return PendingSegmentation(coarse, processes.submit(requests))
+        before, inputs = cache.computed[STAGE], tuple(item for request in requests for item in request.inputs)
+        cached = cache.get_or_compute(STAGE, inputs, lambda: _CachedRequests(requests, processes.submit(requests)))
+        if cached.has_failed:
+            return PendingSegmentation(coarse, processes.submit(requests))
+        return PendingSegmentation(coarse, cached.answer, recalled=cache.computed[STAGE] == before)
 
 
 class Refiners:
@@ -148,7 +151,7 @@ class Refiners:
         self._open = ExitStack()
         self._refiners: dict[tuple[int, float | None], Refiner] = {}
 
-    def of(self, workers: int, time_limit: float | None) -> Refiner:
+    def get(self, workers: int, time_limit: float | None) -> Refiner:
         """The refiner with so many processes and this limit, started when it is first asked for."""
         kind = workers, time_limit
         if kind not in self._refiners:
@@ -174,9 +177,9 @@ def default_workers() -> int:
 _kernels = KernelCache()
 
 
-def _do(tasks: Tasks) -> Answer:
+def _refine_all(requests: Requests) -> Answer:
     torch.set_num_threads(1)  # the thread pool of the process that this one was forked from has no threads here
     try:
-        return [refine_masks(task, _kernels) for task in tasks]
+        return [refine_masks(request, _kernels) for request in requests]
     except Exception as error:  # whatever it is, it is the sample's
         return described(error)

@@ -18,7 +18,7 @@ from evaluation.request.options import EngineName, RunOptions
 from evaluation.run.prepare import Prepared, prepare
 from evaluation.run.resume import ResumePlan
 from evaluation.tasks.scorer import Scorer
-from evaluation.tasks.segmenter import Unrefining, smaller_passes
+from evaluation.tasks.segmenter import CoarseSegmenter, smaller_passes
 from results import SampleRecord
 
 
@@ -56,7 +56,7 @@ class Work:
 def _refine_workers(prepared: Prepared) -> int:
     """Refining processes of a run: none where refinement takes no time or runs on the device."""
     crf, asked = getattr(prepared.car.config, "crf", None), prepared.options.refine_workers
-    if crf is None or crf.implementation != "pydensecrf" or not isinstance(prepared.car, Unrefining):
+    if crf is None or crf.implementation != "pydensecrf" or not isinstance(prepared.car, CoarseSegmenter):
         return 0
     return default_workers() if asked is None else asked
 
@@ -73,7 +73,7 @@ def _on_this_machine(work: Work) -> Generator[SampleRecord, None, None]:
             workers=options.workers,
             sample_timeout=options.sample_timeout,
             carrier=work.plan.carrier,
-            refiner=work.shared.refiners.of(_refine_workers(prepared), options.sample_timeout),
+            refiner=work.shared.refiners.get(_refine_workers(prepared), options.sample_timeout),
             should_stop=work.should_stop,
         )
     finally:

@@ -49,7 +49,7 @@ def smaller_passes(segmenter: object) -> tuple[str, ...]:
 
 
 @runtime_checkable
-class Unrefining(Protocol):
+class CoarseSegmenter(Protocol):
     """A segmenter whose refinement can run apart from its models: CaR."""
 
     def segment_coarse_batch(
@@ -79,8 +79,8 @@ def segment_samples(
     return segmenter.segment_batch(images, [sample.queries for sample in samples], **extra)
 
 
-def unrefined_samples(
-    samples: Sequence[Sample], segmenter: Unrefining, label_space: LabelSpace, *, trace: bool = False
+def segment_samples_coarse(
+    samples: Sequence[Sample], segmenter: CoarseSegmenter, label_space: LabelSpace, *, trace: bool = False
 ) -> list[CoarseSegmentation]:
     """`segment_samples` up to the refinement."""
     images = [sample.image for sample in samples]
