@@ -69,6 +69,9 @@ class CaR:
     and patch size, in float32; they may be the same model. They are moved to ``device`` and set to evaluation mode.
     mask_source: gives the candidates for ``config.sam``, e.g. ``refine.sam.SAMMasks``. precision: of the image
     encoders' products; see ``car_core.engine.precision``.
+
+    Attributes: ``weights``, records of the models' weights; ``cache``, None or a ``StageCache`` that keeps the results
+    of stages for images that are segmented again.
     """
 
     def __init__(
@@ -165,7 +168,7 @@ class CaR:
 
     @property
     def trunk_batcher(self) -> MicroBatcher:
-        """Those of f's trunk, as `classifier_batcher` are g's."""
+        """The batcher of f's trunk, as `classifier_batcher` is g's."""
         return self._proposal.batcher
 
     @property
@@ -190,7 +193,7 @@ class CaR:
         """Segment one image: uint8 [H, W, 3] RGB or a PIL image (whose EXIF orientation is applied).
 
         background: background queries in place of ``config.background``. ``trace=True`` keeps every step's
-        proposals at the image's size. Raises QueryError and ImageError.
+        proposals at the image's size. Raises QueryError, ImageError, and ModelError where a model gives NaN.
         """
         checked = self.check_queries(queries)
         background = self._check_background(self.config.background if background is None else background)
@@ -326,7 +329,7 @@ class CaR:
         return [self._finish(job) for job in jobs]
 
     def _advance(self, job: _Job) -> bool:
-        """Answer the job's last masks and take up its next ones; false if its recurrence has ended instead.
+        """Send the features of the job's last masks and receive its next masks; false if its recurrence has ended.
 
         Equal masks give equal prompted images, within a step (empty proposals) and from one step to the next. So masks
         are known by their digest, and g sees each only once.
@@ -374,7 +377,7 @@ class CaR:
         return self.cache.get_or_compute_all(stage, inputs, compute)
 
     def _finish(self, job: _Job) -> CoarsePass:
-        """Collect the result of a job, all of it on the CPU."""
+        """Collect the result of a job, with SAM's candidates, on the CPU."""
         assert job.output is not None
         image, config, candidates = job.canvas.image, self.config, None
         if self._mask_source:

@@ -150,8 +150,10 @@ class SAMConfig(BaseModel):
     pred_iou_threshold: Unit = Field(default=0.88, description="least IoU that SAM predicts for a mask")
     stability_threshold: Unit = Field(default=0.95, description="least IoU of a mask cut a little higher and lower")
     nms_threshold: Unit = Field(default=0.7, description="largest IoU of the boxes of two masks")
-    iom_threshold: Unit = Field(default=0.7, description="phi_iom: a SAM mask matches above this")
-    iou_threshold: Unit = Field(default=0.7, description="phi_iou: the union of what matches replaces above this")
+    iom_threshold: Unit = Field(default=0.7, description="phi_iom: a SAM mask matches if its IoM is greater")
+    iou_threshold: Unit = Field(
+        default=0.7, description="phi_iou: the union of the matches replaces the mask if its IoU is greater"
+    )
     min_overlap: Unit | None = Field(
         default=None,
         description="least part of the CRF mask that a SAM mask inside it covers; None: the profile's, 0 or 0.05",
@@ -172,7 +174,7 @@ class CaRConfig(Config):
     mode: Mode = Field(default="semantic", description="one label per pixel, or one object for all sentences")
 
     eta: Unit = Field(description="binarizes a proposal for the visual prompt (y > eta)")
-    theta: Unit = Field(description="keeps a query (P_ii above theta)")
+    theta: Unit = Field(description="smallest score P_ii that keeps a query; equality: see theta_inclusive")
     lambda_: Unit = Field(description="boxes a CAM: threshold as a fraction of its maximum (CLIP-ES)")
     prompts: tuple[str, ...] = Field(description="visual prompts, applied together in the order of the method")
     stuff_prompts: tuple[str, ...] | None = Field(

@@ -4,7 +4,7 @@ The paper's functions, and where they are defined:
 
     f  mask proposal generator   `Models.propose`      proposal/: trunk, gradient, cam, affinity; generator joins them
     v  visual prompts            `PromptCanvas.draw`   classifier/visual_prompts.py
-    g  mask classifier           `Models.match`        classifier/: tower (images), similarity (P)
+    g  mask classifier           `Models.match`        classifier/: tower (image features), similarity (P)
     h  text queries              indices `alive`       step_texts.py: the texts that f and g read in a step
 
 `recurrence` is a generator: it yields masks and is sent g's features of the images prompted with them, so that many
@@ -44,11 +44,11 @@ class Models:
 
 @dataclass(frozen=True)
 class RecurrenceOutput:
-    """What the recurrence leaves of an image, on the CPU."""
+    """What the recurrence returns for one image, on the CPU."""
 
     queries: tuple[str, ...]
     kept: tuple[int, ...]  # indices of the survivors
-    proposals: Float32Array  # [k, h, w], theirs in the last step
+    proposals: Float32Array  # [k, h, w], the survivors' proposals in the last step
     steps: tuple[Step, ...]
 
 
@@ -65,7 +65,10 @@ def recurrence(
     background: Sequence[str] | None = None,
     trace: bool = False,
 ) -> Recurrence:
-    """Algorithm 1 on the canvas's image x. background: b in place of ``config.background``; trace: fill every Step."""
+    """Algorithm 1 on the canvas's image x.
+
+    background: b in place of ``config.background``. trace: also keep each step's proposals and prompted images.
+    """
     size, steps = size_of(canvas.image), list[Step]()
     b = [format_text(config.cam_template, text) for text in (config.background if background is None else background)]
     alive = tuple(range(len(queries)))  # h_0
@@ -76,11 +79,11 @@ def recurrence(
         features = yield (binarize(proposal, size, config.eta) for proposal in y)
         p = models.match(features, classifier_texts(config, queries, alive, t), ensemble_name(config, t))  # g(x', h)
         scores: Float32Array = p.diagonal().float().cpu().numpy()  # P_ii
-        kept = survivors(config, alive, scores)  # h_t = {h_i : P_ii >= theta}
+        kept = survivors(config, alive, scores)  # h_t = {h_i : P_ii >= theta}; released code: >
         maps = upsample_all(y, size) if trace else None
         prompted = None if maps is None else np.stack([canvas.draw(proposal > config.eta) for proposal in maps])
         steps.append(Step(alive, scores, kept, maps, prompted))
-        if is_stable(config, steps):  # h_t = h_{t-1}
+        if is_stable(config, steps):  # h_t = h_{t-1}; released code: as many as in the step before
             rows = [alive.index(i) for i in kept]
             return RecurrenceOutput(tuple(queries), kept, y[rows].cpu().numpy(), tuple(steps))
         alive = kept
@@ -121,7 +124,7 @@ def refine(
     """Dense CRF: the survivors' proposals [k, h, w] become masks bool [k, H, W].
 
     compete: one CRF for all of them (semantic mode), else a two-label CRF for each (referring mode: all sentences mean
-    one object). The others: see `crf_masks`.
+    one object). Other arguments: as in `crf_masks`.
     """
     size, everyone = size_of(image), list(range(len(proposals)))
     masks = np.zeros((len(proposals), *size), np.bool_)

@@ -12,7 +12,7 @@ from car_core.config import CaRConfig, format_text
 
 
 def proposal_texts(config: CaRConfig, queries: Sequence[str], step: int) -> list[str]:
-    """f's text of each query."""
+    """f's text of each alive query."""
     if step == 0 and config.first_step_text == "query":
         return list(queries)
     return [format_text(config.cam_template, query) for query in queries]
@@ -21,9 +21,8 @@ def proposal_texts(config: CaRConfig, queries: Sequence[str], step: int) -> list
 def classifier_texts(config: CaRConfig, queries: Sequence[str], alive: Sequence[int], step: int) -> list[list[str]]:
     """g's texts: K rows of one text per alive query. ``queries`` are all of them, ``alive`` indices into them.
 
-    K is the number of templates, or 1 without templates. The character slip has one row per query of the first step:
-    characters number i of that query's text, i over the alive indices (nothing where the text is shorter; the released
-    code would fail there).
+    K is the number of templates, or 1 without templates. With the character slip, row q holds, for each
+    alive index i, the i-th character of query q's text (empty where the text is shorter; the released code would fail).
     """
     if config.templates:
         return [[format_text(template, queries[i]) for i in alive] for template in config.templates]

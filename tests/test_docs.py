@@ -195,3 +195,20 @@ def test_restatements_that_the_method_page_names_are_in_the_tests() -> None:
     for module, name in named:
         code = (ROOT / f"tests/car_core/{module}.py").read_text(encoding="utf-8")
         assert re.search(rf"def {name}\(", code), (module, name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_source_files_that_a_page_names_exist(page: Path) -> None:
+    """Paths in backquotes, from the root or within `car_core`; files without a folder are examples."""
+    named = re.findall(r"`([\w.]+(?:/[\w.]+)+\.py)`", outside_fences(page))
+    missing = [path for path in named if not ((ROOT / path).exists() or (ROOT / "car_core" / path).exists())]
+    assert missing == []
+
+
+def test_functions_that_the_method_page_names_are_in_their_file() -> None:
+    text = (ROOT / "docs/method.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|[^|]*\| ([^|]*) \| [^|]*literal", text, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    code = (ROOT / "car_core/method.py").read_text(encoding="utf-8")
+    assert {"survivors", "is_stable"} <= set(named)
+    assert [name for name in named if f"def {name}(" not in code] == []

@@ -1,0 +1,1 @@
+"""v and g: visual prompts, image features, the similarity matrix P."""

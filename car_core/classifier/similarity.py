@@ -1,4 +1,4 @@
-"""P = g(x', h), the mask classifier's similarity matrix: how every prompted image matches every query."""
+"""P = g(x', h), the mask classifier's similarity matrix: how well each prompted image matches every query."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from support.arrays import RGBArray
 
 
 class ClassifierTower:
-    """The vision tower of g: CLIP's class token of a square crop. dtype: of its products."""
+    """The vision tower of g: CLIP's class token of a square crop. dtype: of its matrix products."""
 
     def __init__(self, model: Any, *, feature: str, dtype: torch.dtype = torch.float32) -> None:
         visual = in_precision(model.visual, dtype)

@@ -59,21 +59,21 @@ def black(image: RGBArray, gray_weights: str) -> RGBArray:
 
 
 def circle(image: RGBArray, mask: BoolArray) -> RGBArray:
-    """Red ellipse of 1 pixel around the mask's mean position, axes half of its extent."""
+    """Red ellipse, 1 pixel wide, around the mask's mean position, axes half of its extent."""
     extent = extent_of(mask)
     center, axes = (extent.center_x, extent.center_y), (extent.half_width, extent.half_height)
     return _rgb(cv2.ellipse(image, center, axes, 0, 0, 360, RED, 1))
 
 
 def rectangle(image: RGBArray, mask: BoolArray) -> RGBArray:
-    """Red box of 1 pixel around the mask's mean position, sides its extent."""
+    """Red box, 1 pixel wide, around the mask's mean position, sides its extent."""
     x, y, half_width, half_height = extent_of(mask)
     first, last = (x - half_width, y - half_height), (x + half_width, y + half_height)
     return _rgb(cv2.rectangle(image, first, last, RED, 1))
 
 
 def contour(image: RGBArray, mask: BoolArray) -> RGBArray:
-    """Red outline of 1 pixel along the inner border of the mask, its holes filled."""
+    """Red outline, 1 pixel wide, along the inner border of the mask, its holes filled."""
     # External contours only: what lies inside a hole is inside the filled mask.
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return _rgb(cv2.drawContours(image, contours, -1, RED, 1))

@@ -1,0 +1,1 @@
+"""What makes the method fast on many images: batches, a cache, timers, rendering."""

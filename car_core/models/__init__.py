@@ -1,0 +1,1 @@
+"""CLIP models: names, weights, downloads, text encoder, transformer blocks."""

@@ -1,4 +1,4 @@
-"""Published weights: from open_clip's cache, or downloaded; soon refused where there is no network.
+"""Published weights: from open_clip's cache, or downloaded; fails quickly without a network.
 
 The hub's client by itself keeps retrying for minutes, and open_clip's plain downloads have no time limit.
 """

@@ -1,0 +1,1 @@
+"""f, the mask proposal generator: trunk, Grad-CAM, affinity."""

@@ -38,7 +38,7 @@ class EncodedImage:
 
 
 class ProposalGenerator:
-    """f on one CLIP model; ``encode_text`` gives its text features. dtype: of the trunk's products."""
+    """f on one CLIP model; ``encode_text`` gives its text features. dtype: of the trunk's matrix products."""
 
     def __init__(
         self,
@@ -108,6 +108,6 @@ class ProposalGenerator:
 
 
 def _switches(config: CaRConfig) -> dict[str, Any]:
-    """Those of the tower."""
+    """The switches that the tower takes."""
     blocks = AFFINITY_BLOCKS if config.cam == "clip-es" else 1
     return {"positional_half": config.positional_half, "affinity_blocks": blocks}

@@ -46,7 +46,7 @@ def proposal_size(height: int, width: int, patch: tuple[int, int], max_patches: 
 
 
 class ProposalTower:
-    """The vision tower of f: CLIP's ViT on a whole image of any size, no crop. dtype: of the trunk's products."""
+    """The vision tower of f: CLIP's ViT on a whole image of any size, no crop. dtype: of the matrix products."""
 
     def __init__(
         self, model: Any, *, positional_half: bool, affinity_blocks: int, dtype: torch.dtype = torch.float32

@@ -1,0 +1,1 @@
+"""Refinement of the last proposals: dense CRF and matching with SAM's masks."""

@@ -1,0 +1,1 @@
+"""What all data sets share: samples, indexes, fingerprints, label spaces."""

@@ -1,0 +1,1 @@
+"""One module per benchmark data set."""

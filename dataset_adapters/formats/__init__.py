@@ -1,0 +1,1 @@
+"""Readers of file formats: images, MATLAB, pickles, COCO masks and annotations."""

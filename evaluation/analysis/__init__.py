@@ -1,0 +1,1 @@
+"""What runs say: comparison, report, gallery, agreement with released results."""

@@ -1,1 +1,1 @@
-"""Commands of ``car``, one module each: its ``register`` adds it to the application."""
+"""The command line `car`: the application, one module per command, options, exit statuses."""

@@ -1,0 +1,1 @@
+"""What segments a run's samples: local processes or Ray actors."""

@@ -1,7 +1,7 @@
-"""Refinement beside the model: proposals become masks in processes of their own while the next samples are segmented.
+"""Refinement in parallel with the model: processes turn proposals into masks while the next samples are segmented.
 
-An image goes to its process through a pipe, and its masks come back with eight pixels a byte: for an image of VOC's
-size that is 2 ms beside half a second of CRF, so shared cache has next to nothing to win.
+An image goes to its process through a pipe, and its masks come back with eight pixels per byte. For an image of VOC's
+size that takes 2 ms next to half a second of CRF, so shared memory would gain almost nothing.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from evaluation.engines.processes import Processes
 from evaluation.tasks.segmenter import CoarseSegmenter, Segmenter, segment_samples, segment_samples_coarse
 
 STAGE = "refinement"
-"""Stands in the error of a sample whose process was lost."""
+"""Named in the error of a sample whose process was lost."""
 
 Requests: TypeAlias = tuple[RefineRequest, ...]
-Answer: TypeAlias = list[RefineResult] | str  # or the error it ended with
+Answer: TypeAlias = list[RefineResult] | str  # or the error that ended it
 
 
 class RefinementError(Exception):
@@ -40,14 +40,14 @@ class RefinementError(Exception):
 
 @dataclass(frozen=True)
 class _CachedRequests:
-    """Requests that a process works on or has answered, as a `StageCache` keeps them."""
+    """Requests that a process works on or has answered, as an entry of a `StageCache`."""
 
     requests: Requests
     answer: Future[Answer]
 
     @property
     def nbytes(self) -> int:
-        """Size of the answer in bytes, and of the images it is found by."""
+        """Size in bytes of the answer and of the images in its cache key."""
         return sum(
             request.image.nbytes + len(request.proposals) * math.prod(size_of(request.image)) // 8
             for request in self.requests
@@ -55,14 +55,14 @@ class _CachedRequests:
 
     @property
     def has_failed(self) -> bool:
-        """Whether there is an answer, and it is none."""
+        """Whether it ended without masks."""
         answer = self.answer
         return answer.done() and (answer.cancelled() or bool(answer.exception()) or isinstance(answer.result(), str))
 
 
 @dataclass(frozen=True)
 class PendingSegmentation:
-    """A segmentation to come, of an image whose refinement will be answered. recalled: or was, for another run."""
+    """The segmentation of an image whose refinement is under way. recalled: it was requested by another run."""
 
     coarse: CoarseSegmentation
     answer: Future[Answer]
@@ -82,12 +82,12 @@ class PendingSegmentation:
 
 @dataclass(frozen=True)
 class ReadySegmentation:
-    """A segmentation that is there, as `PendingSegmentation` would be."""
+    """A finished segmentation with the interface of `PendingSegmentation`."""
 
     segmentation: Segmentation
 
     def is_ready(self) -> bool:
-        """Yes."""
+        """Always."""
         return True
 
     def result(self) -> Segmentation:
@@ -96,10 +96,10 @@ class ReadySegmentation:
 
 
 class Refiner:
-    """Segments samples up to the refinement, which it leaves to processes; without any it is done here and now.
+    """Segments samples and has processes refine the masks; without any, refines in this process.
 
-    workers: processes; 0 for none. time_limit: seconds that a sample may take in one; None for no limit. A context,
-    which ends the processes.
+    workers: processes; 0 for none. time_limit: seconds that a process may take per sample; None for no limit. As a
+    context manager it starts and ends the processes.
     """
 
     def __init__(self, workers: int = 0, *, time_limit: float | None = None) -> None:
@@ -120,7 +120,7 @@ class Refiner:
     def segment(
         self, samples: Sequence[Sample], segmenter: Segmenter, label_space: LabelSpace, *, trace: bool = False
     ) -> Sequence[PendingSegmentation | ReadySegmentation]:
-        """A segmentation to come of each sample. The model's part is done at once, and what goes wrong in it raises.
+        """One pending segmentation per sample. The models run at once, and their errors are raised here.
 
         trace: keep every step's proposals, as `CaR.segment` does.
         """
@@ -133,7 +133,7 @@ class Refiner:
     def _submit(
         self, coarse: CoarseSegmentation, processes: Processes[Requests, Answer], cache: StageCache | None
     ) -> PendingSegmentation:
-        """cache: of runs that share this refiner; what failed for one is tried again for the next."""
+        """cache: shared by the runs of this refiner; a request that failed for one run is repeated for the next."""
         requests = coarse.requests
         if cache is None:
             return PendingSegmentation(coarse, processes.submit(requests))
@@ -145,14 +145,14 @@ class Refiner:
 
 
 class Refiners:
-    """One `Refiner` of each kind for runs that go side by side. A context, which ends their processes."""
+    """Refiners for interleaved runs, one per kind. As a context manager it ends their processes."""
 
     def __init__(self) -> None:
         self._open = ExitStack()
         self._refiners: dict[tuple[int, float | None], Refiner] = {}
 
     def get(self, workers: int, time_limit: float | None) -> Refiner:
-        """The refiner with so many processes and this limit, started when it is first asked for."""
+        """The refiner with this number of processes and this limit, started on first use."""
         kind = workers, time_limit
         if kind not in self._refiners:
             self._refiners[kind] = self._open.enter_context(Refiner(workers, time_limit=time_limit))
@@ -168,18 +168,18 @@ class Refiners:
 
 
 def default_workers() -> int:
-    """Refining processes beside a model: the cores but one."""
+    """Refining processes alongside a model: all cores but one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(0, cores - 1)
 
 
-# Of the refining process that this is.
+# One per refining process.
 _kernels = KernelCache()
 
 
 def _refine_all(requests: Requests) -> Answer:
-    torch.set_num_threads(1)  # the thread pool of the process that this one was forked from has no threads here
+    torch.set_num_threads(1)  # the thread pool of the parent process does not survive the fork
     try:
         return [refine_masks(request, _kernels) for request in requests]
-    except Exception as error:  # whatever it is, it is the sample's
+    except Exception as error:  # any failure is the sample's, not the run's
         return described(error)

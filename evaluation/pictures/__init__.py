@@ -1,0 +1,1 @@
+"""Pictures of your own: `car segment` and the demo."""

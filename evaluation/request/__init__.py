@@ -1,0 +1,1 @@
+"""What is asked for, checked without importing torch: options, benchmarks, methods, inputs."""

@@ -1,4 +1,4 @@
-"""The recurrence carried through time: each frame of a video starts with the queries that survived the one before."""
+"""What a resumed run still has to do, and the queries that frames of a video take over from the frame before."""
 
 from __future__ import annotations
 

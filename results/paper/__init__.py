@@ -1,0 +1,1 @@
+"""The paper's tables and published figures of newer methods."""

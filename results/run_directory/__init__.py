@@ -1,0 +1,1 @@
+"""A run on disk: run.json, samples.jsonl, saved files, suites."""
