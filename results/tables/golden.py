@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from results.run_directory.schema import RunHeader, Sha256
 from results.run_directory.store import StoreError, one_line
+from results.tables.columns import make_table
 from results.tables.render import Column, Table
-from results.tables.run import typed_frame
 from results.tables.run_notes import user_settings
 from support import strict_json
 from support.files import write_atomically
@@ -173,7 +173,7 @@ def comparison_of_figures(comparisons: list[Comparison], golden: str) -> Table:
         Column("verdict", "verdict"),
     )
     rows = [{**vars(item), "verdict": "CHANGED" if item.changed else "ok"} for item in comparisons]
-    return Table(f"Beside {golden}", columns, typed_frame(rows, columns))
+    return make_table(f"Beside {golden}", columns, rows)
 
 
 def _origin(header: RunHeader) -> dict[str, Any]:
