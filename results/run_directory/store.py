@@ -21,8 +21,6 @@ from support import strict_json
 from support.errors import UserError
 from support.files import named_errors, write_atomically
 
-_ABSENT = object()
-
 
 class StoreError(UserError):
     """A run directory cannot be used as asked; the message names the path and what is wrong."""
@@ -299,32 +297,28 @@ def one_line(error: Exception) -> str:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Each dotted key whose JSON differs, with both values: "key is old there, new now"."""
-    before, now = _flatten(old), _flatten(new)
+
+    def shortened(text: str) -> str:
+        return text if len(text) <= 80 else f"{text[:77]}..."
+
+    before, now = _json_by_dotted_key(old), _json_by_dotted_key(new)
+    pairs = {key: (before.get(key, "absent"), now.get(key, "absent")) for key in {**before, **now}}
     return [
-        f"{key} is {_shown(before.get(key, _ABSENT))} there, {_shown(now.get(key, _ABSENT))} now"
-        for key in dict.fromkeys([*before, *now])
-        if _shown_exactly(before.get(key, _ABSENT)) != _shown_exactly(now.get(key, _ABSENT))
+        f"{key} is {shortened(there)} there, {shortened(here)} now"
+        for key, (there, here) in pairs.items()
+        if there != here
     ]
 
 
-def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _json_by_dotted_key(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    # As JSON, because that is what is hashed: a tuple equals a list there, and 1 differs from True.
+    texts: dict[str, str] = {}
     for key, value in fields.items():
         if isinstance(value, dict) and value:
-            flat |= _flatten(value, f"{prefix}{key}.")
+            texts |= _json_by_dotted_key(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _shown_exactly(value: Any) -> str:
-    # As JSON, because that is what is hashed: a tuple equals a list there, and 1 differs from True.
-    return "absent" if value is _ABSENT else strict_json.dumps(value)
-
-
-def _shown(value: Any) -> str:
-    text = _shown_exactly(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+            texts[prefix + key] = strict_json.dumps(value)
+    return texts
 
 
 def _unused_stamp(paths: list[Path]) -> str:
