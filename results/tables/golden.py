@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from results.run_directory.schema import RunHeader, Sha256
+from results.run_directory.schema import RunHeader, Sha256, StrictModel
 from results.run_directory.store import StoreError, one_line
 from results.tables.columns import make_table
 from results.tables.render import Column, Table
@@ -27,20 +27,14 @@ MINIATURE = Path(__file__).parents[1] / "golden" / "mini.json"
 _COUNTS = ("n_total", "n_failed")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class Figure(_Model):
+class Figure(StrictModel):
     expected: float | None
     """The metric in 0..1 or the count; null where it is undefined."""
     tolerance: Annotated[float, Field(ge=0)] = 0.0
     """Largest difference that is no change."""
 
 
-class GoldenRun(_Model):
+class GoldenRun(StrictModel):
     benchmark: str
     """Name of the benchmark."""
     dataset: str
@@ -58,7 +52,7 @@ class GoldenRun(_Model):
         return self.model_copy(update={"figures": figures})
 
 
-class Golden(_Model):
+class Golden(StrictModel):
     """A golden file: the expected runs by name."""
 
     schema_version: Literal[1] = 1

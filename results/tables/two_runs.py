@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from results.run_directory.schema import RunHeader
-from results.tables.columns import make_table
+from results.tables.columns import METHOD, REMARKS, make_table, to_percent
 from results.tables.render import Column, Table
 from results.tables.run_notes import failures, method_label, remarks
 from support.text import counted
@@ -76,7 +76,7 @@ class RunComparison:
     """Run B against run A, over the samples that both have a record of.
 
     names: the directories. n_only: samples with a record in only one run. headline: the metric that decides. metrics,
-    classes, samples: figures of both; classes and samples by falling change, without unchanged samples. interval:
+    classes, samples: figures of both; classes and samples by decreasing change, without unchanged samples. interval:
     None where it is undefined. switches: everything that differs in the request.
     """
 
@@ -142,7 +142,7 @@ def comparison_tables(comparison: RunComparison) -> list[Table]:
 
 
 def _runs(comparison: RunComparison) -> Table:
-    columns = (Column("side", ""), Column("run", "run"), Column("method", "method"), Column("remarks", "remarks"))
+    columns = (Column("side", ""), Column("run", "run"), METHOD, REMARKS)
     rows = [
         {
             "side": side,
@@ -196,4 +196,4 @@ def _samples(comparison: RunComparison) -> Table:
 
 def _figures(change: Change) -> dict[str, float | None]:
     figures = {"a": change.figure_a, "b": change.figure_b, "difference": change.difference}
-    return {key: None if value is None else 100 * value for key, value in figures.items()}
+    return {key: to_percent(value) for key, value in figures.items()}
