@@ -38,7 +38,14 @@ def compare(
     """
     runs = RunDirectory(path_a), RunDirectory(path_b)
     a, b = (run.read_header() for run in runs)
-    _require_comparable(a, b)
+    if a.benchmark.task != b.benchmark.task:
+        raise ComparisonError(f"task: expected two runs of one task, found {a.benchmark.task} and {b.benchmark.task}")
+    for field in ("labels", "scored_labels"):
+        if a.benchmark.label_space.get(field) != b.benchmark.label_space.get(field):
+            raise ComparisonError(
+                f"label_space.{field}: expected the same in both runs, found those of {a.benchmark.name} "
+                f"and {b.benchmark.name}"
+            )
     scorer = scorer_of(runs[0], a)
     by_id_a, by_id_b = (figures_of(run, scorer)[0] for run in runs)
     ids = [sample_id for sample_id in by_id_a if sample_id in by_id_b]
@@ -48,6 +55,8 @@ def compare(
     before, now = (scorer.summarize({record.id: record for record in records}) for records in (records_a, records_b))
     pairs = zip(before.get("per_class", ()), now.get("per_class", ()), strict=True)
     classes = [Change(one["name"], one["iou"], other["iou"]) for one, other in pairs]
+    made_a, made_b = _provenance(a), _provenance(b)
+    values = [(name, made_a.get(name, "absent"), made_b.get(name, "absent")) for name in {**made_a, **made_b}]
     return RunComparison(
         names=(str(path_a), str(path_b)),
         headers=(a, b),
@@ -58,19 +67,8 @@ def compare(
         interval=_interval(scorer, records_a, records_b, seed, resamples),
         classes=tuple(sorted(classes, key=lambda change: -abs(change.difference or 0.0))),
         samples=_sample_changes(scorer, records_a, records_b),
-        switches=_switch_changes(a, b),
+        switches=tuple(SwitchChange(name, one, other) for name, one, other in values if one != other),
     )
-
-
-def _require_comparable(a: RunHeader, b: RunHeader) -> None:
-    if a.benchmark.task != b.benchmark.task:
-        raise ComparisonError(f"task: expected two runs of one task, found {a.benchmark.task} and {b.benchmark.task}")
-    for field in ("labels", "scored_labels"):
-        if a.benchmark.label_space.get(field) != b.benchmark.label_space.get(field):
-            raise ComparisonError(
-                f"label_space.{field}: expected the same in both runs, found those of {a.benchmark.name} "
-                f"and {b.benchmark.name}"
-            )
 
 
 def _sample_changes(scorer: Scorer, a: Sequence[SampleRecord], b: Sequence[SampleRecord]) -> tuple[SampleChange, ...]:
@@ -125,17 +123,8 @@ def bootstrap_differences(
     return np.concatenate(parts)
 
 
-def _switch_changes(a: RunHeader, b: RunHeader) -> tuple[SwitchChange, ...]:
-    """Differences between what produced the runs: switches first, then everything else that matters."""
-    before, now = _provenance(a), _provenance(b)
-    return tuple(
-        SwitchChange(name, before.get(name, "absent"), now.get(name, "absent"))
-        for name in dict.fromkeys([*before, *now])
-        if before.get(name, "absent") != now.get(name, "absent")
-    )
-
-
 def _provenance(header: RunHeader) -> dict[str, str]:
+    """What produced a run, as shown: its switches first, then everything else that matters."""
     fields = header.identity_fields
     switches = {name: f"{_shown(value)} ({header.config_sources[name]})" for name, value in header.config.items()}
     weights = {f"weights, {entry.role}": f"{entry.name} {(entry.sha256 or '')[:12]}" for entry in header.weights}

@@ -31,7 +31,7 @@ _MAX_CONFUSIONS = 15
 _LEAST_SHARE = 0.0005  # of a class's pixels; less is shown as 0.0 %
 # Fields of the identity that pictures must share with the run; for code and packages each sample's counts are compared.
 _REQUIRED_IDENTITY_KEYS = ("dataset", "protocol", "label_space", "config", "weights")
-# But for these: --limit changes the digest of the samples but none of them; mask values are also in the fingerprint of
+# Except these: --limit changes the digest of the samples but none of them; mask values are also in the fingerprint of
 # the data, and runs of older versions do not name them.
 _IGNORED_IDENTITY_KEYS = ("samples", "mask_values")
 
@@ -109,10 +109,9 @@ def _gallery(
 ) -> tuple[list[SampleShown], str]:
     """The samples, and a sentence that says how they were chosen or why there are none."""
     if options is None or not options.count:
-        return (
-            [],
-            f"No samples are shown: pictures need the run's images and models; name them with {_data_options(header)}.",
-        )
+        user_options = {FOLDERS: "--images, --masks and --classes", HUGGING_FACE: "--hf and --classes"}
+        wanted = user_options.get(header.benchmark.name, "--data-root")
+        return [], f"No samples are shown: pictures need the run's images and models; name them with {wanted}."
     seed = int(header.identity[:8], 16)
     chosen = choose(records, figures, options.count, seed)
     if not chosen:
@@ -125,22 +124,41 @@ def _gallery(
     return shown, f"{note} {unread} could not be read." if unread else note
 
 
-def _data_options(header: RunHeader) -> str:
-    own = {FOLDERS: "--images, --masks and --classes", HUGGING_FACE: "--hf and --classes"}
-    return own.get(header.benchmark.name, "--data-root")
-
-
 def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
     """Data and models of the run. Raises BenchmarkError where they are not the run's."""
-    prepared = prepare(_run_options(header, options))
-    dataset = prepared.dataset
-    fields = identity_fields(
-        header.benchmark.name, dataset, prepared.car.config, prepared.car.weights, prepared.protocol.as_dict()
+    config, dataset, name = header.config, header.benchmark.dataset, header.benchmark.name
+    given = options.weights or {}
+    weights = {entry.role: given.get(entry.role) or entry.name for entry in header.weights if entry.role in ROLES}
+    for role, weight in weights.items():
+        if not given.get(role) and Path(weight).suffix and not Path(weight).exists():
+            raise BenchmarkError(f"--weights: expected the file {weight} that the run was made with, found none given")
+    protocol = header.identity_fields.get("protocol") or {}
+    request = RunOptions(
+        benchmark=name,
+        data_root=Path() if options.places else options.data_root,
+        places=options.places,
+        weights=weights,
+        method=config.get("method", CAR),
+        profile=config.get("profile"),
+        settings={key: config[key] for key, source in header.config_sources.items() if source == "user"},
+        split=options.split or dataset.split,
+        source=dataset.name.partition("/")[2] or None,
+        protocol={key: value for key, value in protocol.items() if key not in CaRConfig.model_fields},
+        names=_names(header),
+        precision=header.identity_fields.get("dtype", "float32"),
+        device=options.device,
     )
-    for name in _REQUIRED_IDENTITY_KEYS:
-        expected, found = _comparable(header.identity_fields.get(name)), _comparable(fields[name])
-        if expected != found:
-            raise BenchmarkError(f"{name}: expected that of the run, found another one; {_hint(name)}")
+    prepared = prepare(request)
+    car = prepared.car
+    found = identity_fields(name, prepared.dataset, car.config, car.weights, prepared.protocol.as_dict())
+    hints = {
+        "dataset": "see --data-root (or the options of your own data) and --split",
+        "weights": "see --weights, or leave out --data-root",
+    }
+    for key in _REQUIRED_IDENTITY_KEYS:
+        if _comparable(header.identity_fields.get(key)) != _comparable(found[key]):
+            hint = hints.get(key, "it was made by another version of this program")
+            raise BenchmarkError(f"{key}: expected that of the run, found another one; {hint}")
     return prepared
 
 
@@ -148,44 +166,6 @@ def _comparable(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {key: item for key, item in value.items() if key not in _IGNORED_IDENTITY_KEYS}
-
-
-def _hint(field: str) -> str:
-    hints = {
-        "dataset": "see --data-root (or the options of your own data) and --split",
-        "weights": "see --weights, or leave out --data-root",
-    }
-    return hints.get(field, "it was made by another version of this program")
-
-
-def _run_options(header: RunHeader, options: GalleryOptions) -> RunOptions:
-    config, dataset = header.config, header.benchmark.dataset
-    protocol = header.identity_fields.get("protocol") or {}
-    return RunOptions(
-        benchmark=header.benchmark.name,
-        data_root=Path() if options.places else options.data_root,
-        places=options.places,
-        weights=_weights(header, options.weights or {}),
-        method=config.get("method", CAR),
-        profile=config.get("profile"),
-        settings={name: config[name] for name, source in header.config_sources.items() if source == "user"},
-        split=options.split or dataset.split,
-        source=dataset.name.partition("/")[2] or None,
-        protocol={name: value for name, value in protocol.items() if name not in CaRConfig.model_fields},
-        names=_names(header),
-        precision=header.identity_fields.get("dtype", "float32"),
-        device=options.device,
-    )
-
-
-def _weights(header: RunHeader, given: Mapping[str, str | None]) -> dict[str, str]:
-    """Weights by role: those given, else those the run names. Raises BenchmarkError for a file that was not given."""
-    recorded = {entry.role: entry.name for entry in header.weights}
-    named = {role: given.get(role) or name for role, name in recorded.items() if role in ROLES}
-    for role, name in named.items():
-        if not given.get(role) and Path(name).suffix and not Path(name).exists():
-            raise BenchmarkError(f"--weights: expected the file {name} that the run was made with, found none given")
-    return named
 
 
 def _names(header: RunHeader) -> NameSet:

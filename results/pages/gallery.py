@@ -12,7 +12,7 @@ LEFT_OUT = "its proposals and prompted images are left out to keep this file sma
 
 @dataclass(frozen=True)
 class QueryShown:
-    """A query in one step. score: P_ii in 0..1. proposal, prompted: None where they are not shown."""
+    """A query in one step. score: P_ii in 0..1. proposal, prompted: None if not shown."""
 
     query: str
     score: float
@@ -85,7 +85,7 @@ class SampleShown:
 
 @dataclass(frozen=True)
 class SegmentationShown:
-    """One segmented image: the masks over it, what became of each query, and the recurrence with its theta."""
+    """One segmented image: the masks over it, each query's outcome, and the recurrence with its theta."""
 
     masks: EncodedImage
     queries: tuple[QueryOutcome, ...]
@@ -99,17 +99,14 @@ def fitted(samples: Sequence[SampleShown], budget: int) -> list[SampleShown]:
     total = sum(sample.n_bytes for sample in shown)
     for index in reversed(range(len(shown))):
         if total > budget:
-            bare = _without_tiles(shown[index])
-            total -= shown[index].n_bytes - bare.n_bytes
-            shown[index] = bare
+            sample = shown[index]
+            bare_steps = tuple(
+                replace(step, queries=tuple(replace(query, proposal=None, prompted=None) for query in step.queries))
+                for step in sample.steps
+            )
+            note = "; ".join(filter(None, [sample.note, LEFT_OUT]))
+            shown[index] = replace(sample, steps=bare_steps, note=note)
+            total -= sample.n_bytes - shown[index].n_bytes
     while total > budget:
         total -= shown.pop().n_bytes
     return shown
-
-
-def _without_tiles(sample: SampleShown) -> SampleShown:
-    steps = tuple(
-        replace(step, queries=tuple(replace(query, proposal=None, prompted=None) for query in step.queries))
-        for step in sample.steps
-    )
-    return replace(sample, steps=steps, note="; ".join(filter(None, [sample.note, LEFT_OUT])))

@@ -1,4 +1,4 @@
-"""The page of a run, from its header, its records and what only the evaluation can tell."""
+"""The page of a run, from its header, its records and details that only the evaluation knows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ _MIN_BARS, _MAX_BARS = 6, 16  # of a histogram; larger values share the last
 
 @dataclass(frozen=True)
 class Confusion:
-    """Pixels of one class that were given another. share: of the target class's pixels, in 0..1."""
+    """Pixels of one class that were predicted as another. share: of the target class's pixels, in 0..1."""
 
     target: str
     predicted: str
@@ -43,7 +43,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class ReportDetails:
-    """What the report needs beside the run directory.
+    """What the report needs in addition to the run directory.
 
     figures: each sample's own headline figure, None where undefined. figure_words: what it is, in words. confusions:
     the most frequent ones first. gallery: samples to show. gallery_note: why there is none, or how it was made.
@@ -71,7 +71,7 @@ def write_report(
 ) -> Path:
     """Write the report of a run (``report.html`` in its directory unless ``out`` says otherwise); returns its path.
 
-    header: in place of what run.json says. Raises StoreError for a damaged run, and for one that names a table or
+    header: used instead of run.json. Raises StoreError for a damaged run, and for one that names a table or
     column that the paper's data does not have; OSError where it cannot be written.
     """
     run = RunDirectory(run_dir)
@@ -87,15 +87,61 @@ def write_report(
 def report_html(header: RunHeader, records: Sequence[SampleRecord], details: ReportDetails) -> str:
     """The report as one HTML page below `MAX_BYTES`, without any reference to the network.
 
-    All texts of the run, the data set and the user are escaped; what could steer a terminal or reorder a line is shown
-    as its code point.
+    All texts of the run, the data set and the user are escaped; characters that could control a terminal or reorder a
+    line are shown as code points.
     """
     environment = _environment()
     script = _source(environment, "report.js")
-    template = environment.get_template("report.html")
-    return template.render(
-        **_run_context(header),
-        **_chart_context(header, records, details),
+    headline = words_of(header.benchmark.task).headline
+    comparison = comparison_table(header, cell=header.benchmark.paper)
+    difference = comparison.frame.loc[comparison.frame["metric"] == headline, "difference"]
+    switches = [
+        {"name": name, "value": dumps(value), "source": header.config_sources[name]}
+        for name, value in header.config.items()
+    ]
+    classes = header.metrics.get("per_class", ())
+    with_iou = [entry for entry in classes if entry["iou"] is not None]
+    ok = [record for record in records if record.status == "ok"]
+    stages = sorted(header.timings.seconds_by_stage.items(), key=lambda stage: -stage[1])
+    in_all = sum(seconds for _, seconds in stages)
+    return environment.get_template("report.html").render(
+        title=f"{header.benchmark.name}: {method_label(header)}",
+        header=header,
+        headline=headline,
+        figure=header.metrics.get(headline),
+        difference=None if difference.isna().all() else float(difference.iloc[-1]),
+        cautions=[*filter(None, [remarks(header), failures(header)])],
+        comparison=_html_table(comparison),
+        metrics=_html_table(metrics_table(header)),
+        failed=_html_table(failed_table(header)),
+        facts=run_facts(header),
+        switches=sorted(switches, key=lambda switch: switch["source"] != "user"),  # those the user set first
+        classes=[
+            Bar(
+                entry["name"],
+                entry["iou"],
+                _percent(entry["iou"]),
+                f"{entry['target_pixels']} pixels in the target, {entry['predicted_pixels']} predicted, "
+                f"{entry['intersection_pixels']} in both",
+            )
+            for entry in sorted(with_iou, key=lambda entry: -entry["iou"])
+        ],
+        absent=[entry["name"] for entry in classes if entry["iou"] is None],
+        confusions=[
+            (item.target, Bar(item.predicted, item.share, _percent(item.share), f"{item.pixels} pixels"))
+            for item in details.confusions
+        ],
+        scored=bool(ok),
+        figure_words=details.figure_words,
+        figures=_figure_bars([figure for figure in details.figures if figure is not None]),
+        recurs=is_car(header),
+        steps=_count_bars([record.steps for record in ok], least=1),
+        surviving=_count_bars([len(record.queries_kept) for record in ok], least=0),
+        stages=[
+            Bar(name, seconds / in_all, f"{seconds / len(records):.3f} s per sample", f"{seconds:.1f} s in all")
+            for name, seconds in stages
+            if in_all and records
+        ],
         gallery=fitted(details.gallery, _PICTURE_BYTES),
         gallery_note=details.gallery_note,
         style=Markup(_source(environment, "steps.css") + _source(environment, "report.css")),
@@ -105,12 +151,12 @@ def report_html(header: RunHeader, records: Sequence[SampleRecord], details: Rep
 
 
 def segmentation_html(found: SegmentationShown) -> str:
-    """One segmented image as a part of a page, to stand beside `segmentation_css`; escaped as `report_html`."""
+    """One segmented image as a part of a page, for use with `segmentation_css`; escaped as `report_html`."""
     return _environment().get_template("segmentation.html").render(found=found)
 
 
 def segmentation_css() -> str:
-    """What `segmentation_html` looks like; a dark page has the class `dark` on its body."""
+    """The style sheet of `segmentation_html`; a dark page has the class `dark` on its body."""
     return _source(_environment(), "steps.css")
 
 
@@ -128,59 +174,6 @@ def _environment() -> Environment:
 def _source(environment: Environment, name: str) -> str:
     assert environment.loader is not None
     return environment.loader.get_source(environment, name)[0]
-
-
-def _run_context(header: RunHeader) -> dict[str, Any]:
-    headline = words_of(header.benchmark.task).headline
-    tables = [comparison_table(header, cell=header.benchmark.paper), metrics_table(header)]
-    comparison, metrics = (_html_table(table) for table in tables)
-    difference = tables[0].frame.loc[tables[0].frame["metric"] == headline, "difference"]
-    return {
-        "title": f"{header.benchmark.name}: {method_label(header)}",
-        "header": header,
-        "headline": headline,
-        "figure": header.metrics.get(headline),
-        "difference": None if difference.isna().all() else float(difference.iloc[-1]),
-        "cautions": [*filter(None, [remarks(header), failures(header)])],
-        "comparison": comparison,
-        "metrics": metrics,
-        "failed": _html_table(failed_table(header)),
-        "facts": run_facts(header),
-        "switches": _switches(header),
-    }
-
-
-def _chart_context(header: RunHeader, records: Sequence[SampleRecord], details: ReportDetails) -> dict[str, Any]:
-    ok = [record for record in records if record.status == "ok"]
-    return {
-        "classes": _class_bars(header),
-        "absent": [entry["name"] for entry in header.metrics.get("per_class", ()) if entry["iou"] is None],
-        "confusions": [
-            (item.target, Bar(item.predicted, item.share, _percent(item.share), f"{item.pixels} pixels"))
-            for item in details.confusions
-        ],
-        "scored": bool(ok),
-        "figure_words": details.figure_words,
-        "figures": _figure_bars([figure for figure in details.figures if figure is not None]),
-        "recurs": is_car(header),
-        "steps": _count_bars([record.steps for record in ok], least=1),
-        "surviving": _count_bars([len(record.queries_kept) for record in ok], least=0),
-        "stages": _stage_bars(header.timings.seconds_by_stage, len(records)),
-    }
-
-
-def _class_bars(header: RunHeader) -> list[Bar]:
-    known = [entry for entry in header.metrics.get("per_class", ()) if entry["iou"] is not None]
-    return [
-        Bar(
-            entry["name"],
-            entry["iou"],
-            _percent(entry["iou"]),
-            f"{entry['target_pixels']} pixels in the target, {entry['predicted_pixels']} predicted, "
-            f"{entry['intersection_pixels']} in both",
-        )
-        for entry in sorted(known, key=lambda entry: -entry["iou"])
-    ]
 
 
 def _figure_bars(figures: Sequence[float]) -> list[Bar]:
@@ -212,26 +205,6 @@ def _count_bars(values: Sequence[int], *, least: int) -> list[Bar]:
     ]
 
 
-def _stage_bars(seconds_by_stage: Mapping[str, float], n_records: int) -> list[Bar]:
-    total = sum(seconds_by_stage.values())
-    if not total or not n_records:
-        return []
-    stages = sorted(seconds_by_stage.items(), key=lambda stage: -stage[1])
-    return [
-        Bar(name, seconds / total, f"{seconds / n_records:.3f} s a sample", f"{seconds:.1f} s in all")
-        for name, seconds in stages
-    ]
-
-
-def _switches(header: RunHeader) -> list[dict[str, Any]]:
-    """Every switch with value and source, those that the user set first."""
-    rows = [
-        {"name": name, "value": _json(value), "source": header.config_sources[name]}
-        for name, value in header.config.items()
-    ]
-    return sorted(rows, key=lambda row: row["source"] != "user")
-
-
 def _html_table(table: Table) -> dict[str, Any]:
     shown = without_empty_columns(table)
     return {
@@ -244,7 +217,3 @@ def _html_table(table: Table) -> dict[str, Any]:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def _json(value: Any) -> str:
-    return dumps(value)

@@ -1,4 +1,4 @@
-"""Label maps as indexed PNG files, as DAVIS has them."""
+"""Label maps as indexed PNG files in the format of DAVIS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from results.run_directory.sample_files import write_sample_file
 
 
 def write_label_map(path: Path, labels: npt.NDArray[np.int32]) -> None:
-    """Write labels as `encode_label_map` has them, making the folders above the file.
+    """Write `encode_label_map` of the labels, creating the parent folders.
 
     Raises ValueError for labels that a palette cannot hold, OSError if the file cannot be written.
     """
@@ -21,7 +21,7 @@ def write_label_map(path: Path, labels: npt.NDArray[np.int32]) -> None:
 
 
 def encode_label_map(labels: npt.NDArray[np.int32]) -> bytes:
-    """Labels [H, W] in 0..255 as a palette PNG whose indices they are. Raises ValueError for others."""
+    """Encode labels [H, W] as the indices of a palette PNG. Raises ValueError for labels outside 0..255."""
     if labels.size and not (labels.min() >= 0 and labels.max() <= 255):
         raise ValueError(f"label map: expected labels 0..255, found {labels.min()}..{labels.max()}")
     image, content = Image.fromarray(labels.astype(np.uint8)), io.BytesIO()

@@ -1,4 +1,4 @@
-"""One writer a folder: a lock that ends with its process, whatever ended that."""
+"""One writer per folder: a lock that ends with its process, however that ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ except ImportError:  # Windows
 
 LOCK_FILE = ".lock"
 _HELD_ELSEWHERE = (errno.EACCES, errno.EAGAIN)
-_held: set[str] = set()  # such locks belong to the process: a second one here would succeed, and end the first
+_held: set[str] = set()  # the locks belong to the process: a second one here would succeed, and release the first
 
 
 class LockedError(Exception):
@@ -28,8 +28,8 @@ class LockedError(Exception):
 class FolderLock:
     """The lock of one folder, on its file `LOCK_FILE`, which stays there and names the last holder.
 
-    The system frees it with its process, so nothing is left to clean up after a kill. Where the file system or the
-    platform has no such locks there is none.
+    The system releases it with its process, so nothing is left to clean up after a kill. Without effect where the file
+    system or the platform has no such locks.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,7 @@ class FolderLock:
         self._stream: TextIO | None = None
 
     def acquire(self) -> None:
-        """Take the lock; again by its holder does nothing.
+        """Take the lock; does nothing if this object holds it already.
 
         Raises:
             LockedError: another writer has it.
@@ -49,18 +49,23 @@ class FolderLock:
             raise LockedError(f"{self._path.parent} is in use by another run of this process")
         stream = open(self._path, "a+", encoding="utf-8")  # noqa: SIM115
         try:
-            self._lock(stream)
+            try:
+                if fcntl:
+                    fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in _HELD_ELSEWHERE:
+                    raise LockedError(f"{self._path.parent} is in use by {_holder(stream)}") from None
             stream.truncate(0)
             stream.write(strict_json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": utc_now()}))
             stream.flush()
-        except BaseException:  # whatever ends this, Ctrl-C included: the lock must not stay behind
+        except BaseException:  # whatever ends this, Ctrl-C included: the lock must not outlive the failure
             stream.close()
             raise
         self._stream = stream
         _held.add(self._key)
 
     def release(self) -> None:
-        """Give it back, if it is held."""
+        """Release the lock if it is held."""
         if self._stream:
             self._stream.close()
             self._stream = None
@@ -70,19 +75,11 @@ class FolderLock:
     def _key(self) -> str:
         return os.path.realpath(self._path)
 
-    def _lock(self, stream: TextIO) -> None:
-        try:
-            if fcntl:
-                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in _HELD_ELSEWHERE:
-                raise LockedError(f"{self._path.parent} is in use by {_holder(stream)}") from None
-
 
 def _holder(stream: TextIO) -> str:
     stream.seek(0)
     try:
         found = strict_json.loads(stream.read())
         return f"process {found['pid']} on host {found['host']} since {found['since']}"
-    except (ValueError, KeyError, TypeError):  # it has not written its name yet
+    except (ValueError, KeyError, TypeError):  # it has not written them yet
         return "another process"

@@ -1,4 +1,4 @@
-"""Files that a run keeps beside its records: one a sample in each of its folders."""
+"""Files that a run keeps next to its records: one per sample in each of its folders."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from support.files import write_atomically
 
 LABEL_MAPS, PREDICTIONS, PROPOSALS = "label_maps", "predictions", "proposals"
 FOLDERS = (LABEL_MAPS, PREDICTIONS, PROPOSALS)
-"""All folders of a run directory that hold a file a sample."""
-# What a whole file has so many bytes before its end.
+"""All folders of a run directory that hold one file per sample."""
+# How a complete file ends: the bytes found at this distance from its end.
 _ENDS: Mapping[str, tuple[int, bytes]] = {
     ".png": (12, b"\0\0\0\0IEND\xaeB`\x82"),
     ".json": (2, b"]\n"),
@@ -20,16 +20,16 @@ _ENDS: Mapping[str, tuple[int, bytes]] = {
 
 
 def write_sample_file(path: Path, content: bytes) -> None:
-    """Write a file as a whole, making the folders above it. Raises OSError if it cannot be written.
+    """Write a file as a whole, creating its parent folders. Raises OSError if it cannot be written.
 
-    It is not waited for: what a power cut tears, `is_whole` finds.
+    It is not flushed to the disk: `is_whole` detects a file that a power cut tore.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content, synced=False)
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a PNG, JSON list or npz is there and ends as such a file does."""
+    """Whether a PNG, JSON list or npz file exists and ends as a complete one does."""
     offset, end = _ENDS[path.suffix]
     try:
         with path.open("rb") as stream:

@@ -1,6 +1,6 @@
 """The schema of a run directory: run.json is one `RunHeader`, each line of samples.jsonl one `SampleRecord`.
 
-The text below a field is its documentation and goes into the JSON schema. Once a version was released, adding, renaming
+The text below a field is its documentation and goes into the JSON schema. Once a version is released, adding, renaming
 or changing the meaning of a field needs a new SCHEMA_VERSION.
 """
 
@@ -41,7 +41,7 @@ class DatasetInfo(StrictModel):
     split: str
     """Name of the split that was evaluated."""
     fingerprint: str
-    """Hash of the data set's index: other files or another split give another one."""
+    """Hash of the data set's index: it changes with the files and with the split."""
     n_samples: Count
     """Samples in the whole split; a run over fewer is marked partial in its table."""
 
@@ -65,22 +65,22 @@ class BenchmarkInfo(StrictModel):
     dataset: DatasetInfo
     """What was read."""
     protocol_changed: list[str] = []
-    """Options of how targets are built and scored that the user set otherwise than the benchmark, as key=value."""
+    """Options of how targets are built and scored that the user set differently from the benchmark, as key=value."""
     paper: PaperCell | None = None
-    """The paper's figures to stand beside; null where the paper has none."""
+    """The paper's figures to compare with; null where the paper has none."""
     paper_split: str | None = None
-    """The split behind the paper's figures; a run on another one is marked in its table."""
+    """The split of the paper's figures; a run on another one is marked in its table."""
     paper_samples: Count | None = None
     """Samples of that split; a run over another number is marked in its table."""
     not_comparable: str | None = None
-    """Why the figures cannot stand beside the paper's, as its table says it; null where they can."""
+    """Why the figures cannot be compared with the paper's, as worded in its table; null where they can."""
 
 
 class WeightsInfo(StrictModel):
     role: str
     """What the model is used for: proposal, classifier, sam, dino."""
     name: str
-    """The name it was asked for by, without the folder of a file."""
+    """The requested name, without the folder of a file."""
     sha256: Sha256 | None
     """Hash of the weights; null only where no file exists."""
     trained: bool
@@ -132,9 +132,9 @@ class Timings(StrictModel):
 
 class Memory(StrictModel):
     peak_rss_mib: Annotated[float, Field(ge=0)] | None
-    """Largest resident memory of the main process in MiB; null where the system does not tell."""
+    """Largest resident memory of the main process in MiB; null where the system does not report it."""
     smaller_passes: list[str] = []
-    """What ran in smaller passes as the device was out of memory, by stage; figures are the same up to rounding."""
+    """Stages that ran in smaller passes because the device was out of memory; figures are the same up to rounding."""
 
 
 class RunHeader(StrictModel):
@@ -144,7 +144,7 @@ class RunHeader(StrictModel):
     """Version of this schema; a newer file is refused."""
     status: Literal["running", "complete", "incomplete"]
     """running: at work, or killed. complete: every selected sample has a record. incomplete: interrupted, or ended by
-    an error that was reported; the same command goes on."""
+    an error that was reported; the same command resumes."""
     benchmark: BenchmarkInfo
     """Data set, labels and protocol."""
     config: dict[str, Any]
@@ -156,17 +156,17 @@ class RunHeader(StrictModel):
     identity_fields: dict[str, Any]
     """Everything that changes numbers."""
     weights: list[WeightsInfo]
-    """One entry a model."""
+    """One entry per model."""
     environment: Environment
     """Where and with what it ran: the last start that added records, or the first of merged shards."""
     other_environments: list[Environment] = []
-    """Those of earlier starts and of the other shards, in order, where they differ; empty where one is behind all
-    records."""
+    """Those of earlier starts and of the other shards, in order, where they differ; empty where all records were made
+    in one."""
     metrics: dict[str, Any] = {}
     """Figures in 0..1, unrounded, with `reductions` (what each averages over) and `undefined` (why one is
     null); empty until the run ends."""
     counts: SampleCounts = SampleCounts(n_total=0, n_scored=0, n_failed=0)
-    """How many samples stand behind the metrics."""
+    """Number of samples that the metrics are computed from."""
     timings: Timings = Timings(wall_seconds=0.0, seconds_by_stage={})
     """Where the time went."""
     memory: Memory = Memory(peak_rss_mib=None)
@@ -200,7 +200,7 @@ def others(environment: Environment, candidates: Iterable[Environment]) -> list[
 
 
 class SampleRecord(StrictModel):
-    """One line of samples.jsonl: all that is needed to compute every metric again without a model."""
+    """One line of samples.jsonl: all that is needed to recompute every metric without a model."""
 
     id: Annotated[str, Field(min_length=1)]
     """Stable id from the data set."""

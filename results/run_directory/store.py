@@ -21,8 +21,6 @@ from support import strict_json
 from support.errors import UserError
 from support.files import named_errors, write_atomically
 
-_ABSENT = object()
-
 
 class StoreError(UserError):
     """A run directory cannot be used as asked; the message names the path and what is wrong."""
@@ -48,7 +46,7 @@ class RunDirectory:
 
     @property
     def header(self) -> RunHeader:
-        """What run.json holds, read at most once: between `start` and `close` only this object writes it.
+        """The contents of run.json, read at most once: between `start` and `close` only this object writes it.
 
         Raises:
             StoreError: as `read_header`.
@@ -60,7 +58,7 @@ class RunDirectory:
     def start(self, header: RunHeader, *, fresh: bool = False) -> dict[str, SampleRecord]:
         """Create the run, or open the existing one; returns the finished records to reuse, by id.
 
-        An existing run.json stays as it is: `go_on` says that work begins. With `fresh`, an existing run is set aside
+        An existing run.json stays as it is until `go_on`. With `fresh`, an existing run is set aside
         first (see `set_aside`). The folder is locked until `close`.
 
         Raises:
@@ -83,7 +81,7 @@ class RunDirectory:
         """Replace run.json by the header of a start that adds records to the existing ones.
 
         The run keeps its created_at, the time spent so far, the peak memory, and the environments that its records were
-        made in. A run.json that says the same already, such as that of a new run, is not written again.
+        made in. A run.json that already says the same, such as that of a new run, is not written again.
 
         Raises:
             StoreError: as `read_header` and `write_header`.
@@ -153,14 +151,18 @@ class RunDirectory:
             line = strict_json.dumps(record.model_dump()) + "\n"
         except ValueError as error:
             raise StoreError(f"{self.samples_path}: record {record.id!r}: {error}") from error
-        stream = self._open_samples()
-        end = stream.seek(0, os.SEEK_END)
+        if self._stream is None:
+            if not self._is_whole:
+                self._cut_samples(_scan(self.samples_path)[1])
+            self._stream = open(self.samples_path, "ab", buffering=0)  # noqa: SIM115
+        end, rest = self._stream.seek(0, os.SEEK_END), memoryview(line.encode("ascii"))
         try:
             with named_errors(self.samples_path):
-                _write_all(stream, line.encode("ascii"))
-        except BaseException:  # whatever ends this, Ctrl-C included: half a line must not stay
+                while rest:  # a raw write may take only part of the data, for example on a disk that is nearly full
+                    rest = rest[self._stream.write(rest) :]
+        except BaseException:  # whatever ends this, Ctrl-C included
             # Half a line followed by the next record would damage the middle of the file.
-            stream.truncate(end)
+            self._stream.truncate(end)
             raise
 
     def write_header(self, header: RunHeader) -> None:
@@ -186,7 +188,13 @@ class RunDirectory:
         """
         try:
             fields = strict_json.loads(self.header_path.read_bytes())
-            _require_known_version(fields)
+            version = fields.get("schema_version") if isinstance(fields, dict) else None
+            if not isinstance(version, int):
+                raise ValueError("not a run header: no schema_version")
+            if version > SCHEMA_VERSION:
+                raise ValueError(
+                    f"schema_version {version} is newer than {SCHEMA_VERSION}, the newest this program reads"
+                )
             return RunHeader.model_validate(fields)
         except FileNotFoundError as error:
             raise StoreError(f"{self.header_path}: no such file, so no run is here") from error
@@ -222,7 +230,7 @@ class RunDirectory:
         self._lock.release()
 
     def _forget(self) -> None:
-        """Know nothing of the files: others may change them."""
+        """Drop everything known about the files, because other processes may change them."""
         self._header, self.records, self._is_whole = None, {}, False
 
     def _close_samples(self) -> None:
@@ -241,26 +249,12 @@ class RunDirectory:
     ) -> None:
         self.close()
 
-    def _open_samples(self) -> io.FileIO:
-        if self._stream is None:
-            if not self._is_whole:
-                self._cut_samples(_scan(self.samples_path)[1])
-            self._stream = open(self.samples_path, "ab", buffering=0)  # noqa: SIM115
-        return self._stream
-
     def _cut_samples(self, end: int) -> None:
         if self.samples_path.exists() and self.samples_path.stat().st_size > end:
             os.truncate(self.samples_path, end)
 
 
 _RUN_FILES = {"run.json", "samples.jsonl", "table.md", "table.csv", "report.html", *FOLDERS}
-
-
-def _write_all(stream: io.FileIO, data: bytes) -> None:
-    # A raw write may take only part of the data, for example on a disk that is nearly full.
-    view = memoryview(data)
-    while view:
-        view = view[stream.write(view) :]
 
 
 def _scan(path: Path) -> tuple[list[SampleRecord], int]:
@@ -271,41 +265,26 @@ def _scan(path: Path) -> tuple[list[SampleRecord], int]:
         return records, end
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
+            where = f"{path}, line {number}"
             try:
-                fields = _whole_line(line)
+                # The newline is written last, so a line without it was cut short even where it happens to be JSON.
+                if not line.endswith(b"\n"):
+                    raise ValueError("no end of line")
+                fields = strict_json.loads(line)
             except ValueError as error:
-                if not stream.read(1):
+                if not stream.read(1):  # the torn last line of a killed process
                     break
-                raise StoreError(f"{path}, line {number}: damaged ({error})") from error
-            records.append(_record(fields, f"{path}, line {number}"))
+                raise StoreError(f"{where}: damaged ({error})") from error
+            try:
+                records.append(SampleRecord.model_validate(fields))
+            except ValidationError as error:
+                raise StoreError(f"{where}: {one_line(error)}") from error
             end += len(line)
     return records, end
 
 
-def _whole_line(line: bytes) -> Any:
-    # The newline is written last, so a line without it was cut short even where it happens to be JSON.
-    if not line.endswith(b"\n"):
-        raise ValueError("no end of line")
-    return strict_json.loads(line)
-
-
-def _record(fields: Any, where: str) -> SampleRecord:
-    try:
-        return SampleRecord.model_validate(fields)
-    except ValidationError as error:
-        raise StoreError(f"{where}: {one_line(error)}") from error
-
-
 def _last_wins(records: list[SampleRecord]) -> dict[str, SampleRecord]:
     return {record.id: record for record in records}
-
-
-def _require_known_version(fields: Any) -> None:
-    version = fields.get("schema_version") if isinstance(fields, dict) else None
-    if not isinstance(version, int):
-        raise ValueError("not a run header: no schema_version")
-    if version > SCHEMA_VERSION:
-        raise ValueError(f"schema_version {version} is newer than {SCHEMA_VERSION}, the newest this program reads")
 
 
 def one_line(error: Exception) -> str:
@@ -318,32 +297,28 @@ def one_line(error: Exception) -> str:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Each dotted key whose JSON differs, with both values: "key is old there, new now"."""
-    before, now = _flatten(old), _flatten(new)
+
+    def shortened(text: str) -> str:
+        return text if len(text) <= 80 else f"{text[:77]}..."
+
+    before, now = _json_by_dotted_key(old), _json_by_dotted_key(new)
+    pairs = {key: (before.get(key, "absent"), now.get(key, "absent")) for key in {**before, **now}}
     return [
-        f"{key} is {_shown(before.get(key, _ABSENT))} there, {_shown(now.get(key, _ABSENT))} now"
-        for key in dict.fromkeys([*before, *now])
-        if _shown_exactly(before.get(key, _ABSENT)) != _shown_exactly(now.get(key, _ABSENT))
+        f"{key} is {shortened(there)} there, {shortened(here)} now"
+        for key, (there, here) in pairs.items()
+        if there != here
     ]
 
 
-def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _json_by_dotted_key(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    # As JSON, because that is what is hashed: a tuple equals a list there, and 1 differs from True.
+    texts: dict[str, str] = {}
     for key, value in fields.items():
         if isinstance(value, dict) and value:
-            flat |= _flatten(value, f"{prefix}{key}.")
+            texts |= _json_by_dotted_key(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _shown_exactly(value: Any) -> str:
-    # As JSON, because that is what is hashed: a tuple equals a list there, and 1 differs from True.
-    return "absent" if value is _ABSENT else strict_json.dumps(value)
-
-
-def _shown(value: Any) -> str:
-    text = _shown_exactly(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+            texts[prefix + key] = strict_json.dumps(value)
+    return texts
 
 
 def _unused_stamp(paths: list[Path]) -> str:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from results.run_directory.schema import RunHeader, Sha256
+from results.run_directory.schema import RunHeader, Sha256, StrictModel
 from results.run_directory.store import StoreError, one_line
+from results.tables.columns import make_table
 from results.tables.render import Column, Table
-from results.tables.run import typed_frame
 from results.tables.run_notes import user_settings
 from support import strict_json
 from support.files import write_atomically
@@ -27,20 +27,14 @@ MINIATURE = Path(__file__).parents[1] / "golden" / "mini.json"
 _COUNTS = ("n_total", "n_failed")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class Figure(_Model):
+class Figure(StrictModel):
     expected: float | None
     """The metric in 0..1 or the count; null where it is undefined."""
     tolerance: Annotated[float, Field(ge=0)] = 0.0
     """Largest difference that is no change."""
 
 
-class GoldenRun(_Model):
+class GoldenRun(StrictModel):
     benchmark: str
     """Name of the benchmark."""
     dataset: str
@@ -58,7 +52,7 @@ class GoldenRun(_Model):
         return self.model_copy(update={"figures": figures})
 
 
-class Golden(_Model):
+class Golden(StrictModel):
     """A golden file: the expected runs by name."""
 
     schema_version: Literal[1] = 1
@@ -173,7 +167,7 @@ def comparison_of_figures(comparisons: list[Comparison], golden: str) -> Table:
         Column("verdict", "verdict"),
     )
     rows = [{**vars(item), "verdict": "CHANGED" if item.changed else "ok"} for item in comparisons]
-    return Table(f"Beside {golden}", columns, typed_frame(rows, columns))
+    return make_table(f"Beside {golden}", columns, rows)
 
 
 def _origin(header: RunHeader) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from results.paper.paper_tables import car_columns, cautions, paper_rows, row_labels
 from results.run_directory.schema import PaperCell, RunHeader
+from results.tables.columns import METHOD, REMARKS, make_table, run_cells
 from results.tables.render import Column, Table
-from results.tables.run import reference_row, to_percent, typed_frame
+from results.tables.run import reference_row
 from results.tables.run_notes import (
     failures,
     is_comparable,
@@ -22,7 +23,7 @@ from results.tables.run_notes import (
 from results.tables.task_words import words_of
 
 DASH = "–"
-"""What stands where neither the paper nor a run has a figure."""
+"""Shown where neither the paper nor a run has a figure."""
 
 
 class Place(NamedTuple):
@@ -36,7 +37,7 @@ class Place(NamedTuple):
 class PlacedRun(NamedTuple):
     """A run and its places in the paper's tables.
 
-    variant: what tells its benchmark from another one of the same places, in words.
+    variant: what distinguishes its benchmark from another one of the same places, in words.
     """
 
     header: RunHeader
@@ -45,10 +46,11 @@ class PlacedRun(NamedTuple):
 
 
 @dataclass
-class _OwnRow:
-    """Runs that differ in their data sets alone, by column of the paper's table; percents: their figures.
+class _RunsRow:
+    """One row of ours: runs that differ only in their data sets, by column of the paper's table.
 
-    is_whole: whether all are over the whole split. older: identities of runs of the same data that these replace.
+    percents: their figures. is_whole: whether all are over the whole split. older: identities of runs of the same data
+    that these replace.
     """
 
     label: str
@@ -64,10 +66,10 @@ def paper_comparisons(runs: Sequence[PlacedRun]) -> dict[str, Table]:
     By the paper's number ("table1", ...), those in which a run is shown.
 
     Columns: method, each column that has a figure of CaR (percent; a dash where there is none), remarks. Runs of the
-    same method, profile, weights and settings make one row. Runs over a part of the data or another split, and those
-    that are not finished, have rows of their own, without differences. Untrained runs, and those that are not
-    comparable for another reason, are left out, as a note says. Of several runs of the same data in one place the one
-    started last is shown.
+    same method, profile, weights and settings make one row. Runs over a part of the data or another split, and
+    unfinished ones, have separate rows without differences. Untrained runs, and those that are not comparable for
+    another reason, are left out, as a note says. Of several runs of the same data in one place, only the one started
+    last is shown.
 
     Raises:
         ValueError: the paper's data has no such table, or CaR no figure in such a column.
@@ -79,37 +81,44 @@ def paper_comparisons(runs: Sequence[PlacedRun]) -> dict[str, Table]:
 def _comparison(table: str, runs: Sequence[PlacedRun]) -> Table:
     rows, notes = _paper_rows(table)
     difference_rows = []
-    for own in _own_rows(table, runs):
-        rows.append({"method": own.label, **own.percents, "remarks": _remarks(own)})
+    for own in _runs_rows(table, runs):
+        facts = {
+            column: ", ".join(filter(None, [label_source(header), *shortcomings(header), failures(header)]))
+            for column, header in own.runs.items()
+        }
+        said = [f"{column}: {text}" for column, text in facts.items() if text]
+        older = [f"{len(own.older)} older of the same data left out"] if own.older else []
+        rows.append({"method": own.label, **own.percents, "remarks": "; ".join([*said, *older])})
         if own.is_whole:
+            differences: dict[str, float] = {}
+            methods: dict[str, None] = {}
+            for column, percent in own.percents.items():
+                reference = reference_row(own.runs[column], PaperCell(table=table, column=column))
+                if percent is not None and reference and reference.value is not None:
+                    differences[column], methods[reference.method] = percent - reference.value, None
             difference_rows.append(len(rows))
-            rows.append(_difference(table, own))
-    columns = (
-        Column("method", "method"),
-        *(Column(name, name.replace("_", " "), "percent", missing=DASH) for name in car_columns(table)),
-        Column("remarks", "remarks"),
-    )
+            label = f"difference from {' or '.join(methods) or 'CaR'} (paper)"
+            rows.append({"method": label, **differences, "remarks": ""})
+    figures = (Column(name, name.replace("_", " "), "percent", missing=DASH) for name in car_columns(table))
     left_out = [f"Left out: {run.header.benchmark.name}: {reason}." for run in runs if (reason := _unfit(run.header))]
     title = f"The paper's Table {table.removeprefix('table')} and these runs"
-    frame = typed_frame(rows, columns)
-    return Table(title, columns, frame, (*notes, *dict.fromkeys(left_out)), tuple(difference_rows))
+    return make_table(title, (METHOD, *figures, REMARKS), rows, (*notes, *dict.fromkeys(left_out)), difference_rows)
 
 
 def _paper_rows(table: str) -> tuple[list[dict[str, Any]], list[str]]:
     """The rows as printed, and the notes that their remarks name by number."""
     columns = {column: paper_rows(table, column) for column in car_columns(table)}
-    methods = [row.method for row in next(iter(columns.values()))]
-    found = [[note for column in columns for note in cautions(table, column, method)] for method in methods]
-    notes = list(dict.fromkeys(note for of_row in found for note in of_row))
-    rows = [
-        {
-            "method": f"{label} (paper)",
-            **{column: rows[position].value for column, rows in columns.items()},
-            "remarks": ", ".join(f"note {notes.index(note) + 1}" for note in dict.fromkeys(found[position])),
-        }
-        for position, label in enumerate(row_labels(table))
-    ]
-    return rows, [f"Note {number}: {note}" for number, note in enumerate(notes, start=1)]
+    rows: list[dict[str, Any]] = []
+    numbers: dict[str, int] = {}  # of the notes
+    for position, label in enumerate(row_labels(table)):
+        cells = {column: rows_of_column[position] for column, rows_of_column in columns.items()}
+        notes = dict.fromkeys(note for column, row in cells.items() for note in cautions(table, column, row.method))
+        for note in notes:
+            numbers.setdefault(note, len(numbers) + 1)
+        figures = {column: row.value for column, row in cells.items()}
+        remarks = ", ".join(f"note {numbers[note]}" for note in notes)
+        rows.append({"method": f"{label} (paper)", **figures, "remarks": remarks})
+    return rows, [f"Note {number}: {note}" for note, number in numbers.items()]
 
 
 def _places(run: PlacedRun, table: str) -> list[Place]:
@@ -123,7 +132,7 @@ def _places(run: PlacedRun, table: str) -> list[Place]:
 
 
 def _unfit(header: RunHeader) -> str | None:
-    """Why a run may not stand among the paper's figures at all; None where it may."""
+    """Why a run must not appear among the paper's figures at all; None where it may."""
     if header.benchmark.not_comparable:
         return header.benchmark.not_comparable
     if not is_trained(header):
@@ -131,34 +140,32 @@ def _unfit(header: RunHeader) -> str | None:
     return None if words_of(header.benchmark.task).headline in header.metrics else "no figure yet"
 
 
-def _own_rows(table: str, runs: Sequence[PlacedRun]) -> list[_OwnRow]:
-    """Our rows: in the order of the runs' labels, whole ones first."""
+def _runs_rows(table: str, runs: Sequence[PlacedRun]) -> list[_RunsRow]:
+    """Our rows, in the order of the runs' labels, whole ones first: each run in the first row whose places are free.
+
+    Newest runs come first, so that an older one of the same data finds its places taken and is only counted.
+    """
     labels = [_label(run) for run in runs]
-    rows: dict[tuple[int, bool], list[_OwnRow]] = {}
+    groups: dict[tuple[int, bool], list[_RunsRow]] = {}
     for run in sorted(runs, key=lambda run: run.header.created_at, reverse=True):
-        if _unfit(run.header):
+        header, places, label = run.header, _places(run, table), _label(run)
+        if _unfit(header):
             continue
-        label, is_whole = _label(run), is_comparable(run.header)
-        group = rows.setdefault((labels.index(label), not is_whole), [])
-        _row_for(run.header, _places(run, table), group, label, is_whole)
-    return [row for key in sorted(rows) for row in rows[key]]
-
-
-def _row_for(header: RunHeader, places: Sequence[Place], group: list[_OwnRow], label: str, is_whole: bool) -> None:
-    """Put a run's figures into the first row of its group that is free; a newer run of the same data goes before it."""
-    for row in group:
-        there = [row.runs[place.column] for place in places if place.column in row.runs]
-        if any(_data(other) == _data(header) for other in there):
+        is_whole = is_comparable(header)
+        group = groups.setdefault((labels.index(label), not is_whole), [])
+        for row in group:
+            taken = [_data(row.runs[place.column]) for place in places if place.column in row.runs]
+            if not taken or _data(header) in taken:
+                break
+        else:
+            row, taken = _RunsRow(label if is_whole else f"not whole: {label}", is_whole), []
+            group.append(row)
+        if taken:
             row.older.add(header.identity)
-            return
-        if not there:
-            break
-    else:
-        row = _OwnRow(label if is_whole else f"not whole: {label}", is_whole)
-        group.append(row)
-    for place in places:
-        metric = place.metric or words_of(header.benchmark.task).headline
-        row.runs[place.column], row.percents[place.column] = header, to_percent(header.metrics.get(metric))
+            continue
+        for place in places:
+            row.runs[place.column], row.percents[place.column] = header, run_cells(header, place.metric)["percent"]
+    return [row for key in sorted(groups) for row in groups[key]]
 
 
 def _data(header: RunHeader) -> tuple[str, str]:
@@ -168,24 +175,3 @@ def _data(header: RunHeader) -> tuple[str, str]:
 def _label(run: PlacedRun) -> str:
     changed = [*user_settings(run.header), *run.header.benchmark.protocol_changed]
     return ", ".join(filter(None, [method_label(run.header), run.variant, *changed]))
-
-
-def _remarks(row: _OwnRow) -> str:
-    """Of each run: where its labels come from, what it lacks, how many samples failed."""
-    facts = {
-        column: ", ".join(filter(None, [label_source(header), *shortcomings(header), failures(header)]))
-        for column, header in row.runs.items()
-    }
-    older = [f"{len(row.older)} older of the same data left out"] if row.older else []
-    return "; ".join([*(f"{column}: {said}" for column, said in facts.items() if said), *older])
-
-
-def _difference(table: str, own: _OwnRow) -> dict[str, Any]:
-    """Ours minus the paper's."""
-    differences: dict[str, Any] = {}
-    methods: dict[str, None] = {}
-    for column, percent in own.percents.items():
-        reference = reference_row(own.runs[column], PaperCell(table=table, column=column))
-        if percent is not None and reference is not None and reference.value is not None:
-            differences[column], methods[reference.method] = percent - reference.value, None
-    return {"method": f"difference from {' or '.join(methods) or 'CaR'} (paper)", **differences, "remarks": ""}

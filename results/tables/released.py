@@ -1,18 +1,18 @@
-"""The table of `car check --reference`: every quantity of a reference file beside ours."""
+"""The table of `car check --reference`: every quantity of a reference file next to ours."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from results.tables.columns import make_table
 from results.tables.render import Column, Table
-from results.tables.run import typed_frame
 
 _KINDS = {"value": "largest difference", "share": "share that differs"}
 
 
 def reference_table(name: str, differences: Sequence[Mapping[str, Any]]) -> Table:
-    """A row a quantity: what was compared, how, the difference, its tolerance, ok or DIFFERENT, remark.
+    """One row per quantity: what was compared, how, the difference, its tolerance, ok or DIFFERENT, remark.
 
     differences: quantity, kind ("value" or "share"), difference (None where shapes differ), tolerance, agrees, remark.
     """
@@ -29,4 +29,4 @@ def reference_table(name: str, differences: Sequence[Mapping[str, Any]]) -> Tabl
         for each in differences
     ]
     note = "A pixel that rounding carries over eta changes its prompted image and, through it, a score."
-    return Table(f"Beside {name}", columns, typed_frame(rows, columns), (note,))
+    return make_table(f"Beside {name}", columns, rows, [note])

@@ -1,10 +1,10 @@
-"""What a reader needs to know about a run beside its figures, in words."""
+"""What a reader needs to know about a run besides its figures, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from results.run_directory.schema import Environment, RunHeader, WeightsInfo
+from results.run_directory.schema import Environment, RunHeader
 from results.tables.render import escape_markdown
 from results.tables.task_words import words_of
 
@@ -25,11 +25,14 @@ _MODEL_FIELDS = ("proposal_model", "classifier_model")
 def method_label(header: RunHeader) -> str:
     """The row label of a run: method, profile and names of the weights."""
     profile = [f"{header.config.get('profile', 'unknown')} profile"] if is_car(header) else []
-    return ", ".join([method_name(header), *profile, _weights(header.weights)])
+    # Long file names would push the figures off the screen; the Run section shows them in full.
+    names = dict.fromkeys(entry.name for entry in header.weights)
+    weights = " + ".join(name if len(name) <= 24 else f"{name[:23]}…" for name in names)
+    return ", ".join([method_name(header), *profile, weights or "unknown weights"])
 
 
 def is_car(header: RunHeader) -> bool:
-    """Whether the method is CaR, which alone has profiles and a recurrence; the configurations of others name them."""
+    """Whether the method is CaR, the only one with profiles and a recurrence; others are named in `config`."""
     return "method" not in header.config
 
 
@@ -42,16 +45,10 @@ def method_name(header: RunHeader) -> str:
     return "CaR+SAM" if config.get("sam") else "CaR"
 
 
-def _weights(weights: list[WeightsInfo]) -> str:
-    # Long file names would push the figures off the screen; the Run section has them whole.
-    names = dict.fromkeys(entry.name for entry in weights)
-    return " + ".join(name if len(name) <= 24 else f"{name[:23]}…" for name in names) or "unknown weights"
-
-
 def remarks(header: RunHeader, *, changes: bool = True) -> str:
     """Why the figures are not those of a whole, trained run; empty where they are.
 
-    changes: name what the user set otherwise, too.
+    changes: also name the settings that the user changed.
     """
     switches = [setting.partition("=")[0] for setting in user_settings(header)]
     changed = ", ".join([*switches, *header.benchmark.protocol_changed])
@@ -71,7 +68,7 @@ def is_trained(header: RunHeader) -> bool:
 
 
 def shortcomings(header: RunHeader) -> list[str]:
-    """What a run lacks of the paper's split of its data set, in words; empty for a whole one."""
+    """What a run lacks compared with the paper's split of its data set, in words; empty for a whole one."""
     dataset, n_total = header.benchmark.dataset, header.counts.n_total
     applicable = {
         "run not finished": header.status != "complete",
@@ -83,7 +80,7 @@ def shortcomings(header: RunHeader) -> list[str]:
 
 
 def partial_data(header: RunHeader) -> str:
-    """That the data set on disk has not as many samples as the split behind the paper's figures; empty if it has."""
+    """The remark that the data set on disk is smaller or larger than the split of the paper's figures; else empty."""
     n_here, n_paper = header.benchmark.dataset.n_samples, header.benchmark.paper_samples
     if n_paper in (None, n_here) or _is_other_split(header):
         return ""
@@ -101,7 +98,7 @@ def user_settings(header: RunHeader) -> list[str]:
 
 
 def label_source(header: RunHeader) -> str:
-    """Which of its several sources a data set's labels come from; empty where there is one alone."""
+    """Which of its several sources a data set's labels come from; empty where there is only one."""
     source = header.benchmark.dataset.name.partition("/")[2]
     return f"labels from {source}" if source else ""
 
@@ -109,7 +106,7 @@ def label_source(header: RunHeader) -> str:
 def is_comparable(header: RunHeader) -> bool:
     """Whether a run's figures may be compared with published ones: trained weights, the whole split, finished.
 
-    Tables have no differences of others.
+    Tables show no differences for other runs.
     """
     return header.benchmark.not_comparable is None and is_trained(header) and not shortcomings(header)
 
@@ -126,65 +123,50 @@ def _noun(header: RunHeader) -> str:
 
 def run_facts(header: RunHeader) -> dict[str, str]:
     """Identity, data, weights, settings the user changed, environment, time and memory, by their names."""
-    return {item: value for item, value in (_config_facts(header) | _machine_facts(header)).items() if value}
+    dataset, config, environment = header.benchmark.dataset, header.config, header.environment
+    name, n_total, seconds = header.benchmark.name, header.counts.n_total, header.timings.wall_seconds
+    source = dataset.name if dataset.name == name else f"{name}, read as {dataset.name}"
+    samples = f"{n_total} of {dataset.n_samples} {_noun(header)}"
+    protocol = header.identity_fields.get("protocol") or {}
+    pace = f", {seconds / n_total:.2f} s per {_noun(header).removesuffix('s')}" if n_total else ""
+    stages = sorted(header.timings.seconds_by_stage.items(), key=lambda stage: -stage[1])
+    in_all = sum(spent for _, spent in stages)
+    peak = header.memory.peak_rss_mib
+    others = (f"{_device(o)}, {_commit(o)}, Python {o.python}, {o.platform}" for o in header.other_environments)
+    weights = {
+        f"weights, {entry.role}": f"{entry.name}, {f'sha256 {entry.sha256[:12]}' if entry.sha256 else 'no file'}"
+        for entry in header.weights
+    }
+    facts = {
+        "identity": header.identity,
+        "status": header.status,
+        "data": f"{source}, split {dataset.split}, {samples}, fingerprint {dataset.fingerprint}",
+        "protocol": ", ".join(f"{key}={value}" for key, value in protocol.items()),
+        "models": ", ".join(f"{config[key]} ({key})" for key in _MODEL_FIELDS if key in config),
+        **weights,
+        "set by the user": ", ".join(user_settings(header)) or "nothing",
+        "device": _device(environment),
+        "time": f"{seconds:.1f} s{pace}",
+        "time by stage": ", ".join(
+            f"{stage} {spent:.1f} s ({100 * spent / in_all:.0f} %)" for stage, spent in stages if in_all
+        ),
+        "peak memory": "" if peak is None else f"{peak:.0f} MiB",
+        "code": _commit(environment),
+        "system": f"Python {environment.python}, {environment.platform}",
+        "packages": ", ".join(f"{package} {version}" for package, version in environment.packages.items()),
+        "also made with": "; ".join(others),
+        "started": header.created_at,
+    }
+    return {item: value for item, value in facts.items() if value}
 
 
 def facts_markdown(header: RunHeader) -> str:
-    """Identity, data, weights, settings the user changed, environment, time and memory as a Markdown list."""
+    """`run_facts` as a Markdown list."""
     # A list: in a table, one long line of packages would push every row past the width of a screen.
     lines = [
         f"- {escape_markdown(item)}: {escape_markdown(value, limit=1000)}" for item, value in run_facts(header).items()
     ]
     return "\n".join(["## Run", "", *lines]) + "\n"
-
-
-def _config_facts(header: RunHeader) -> dict[str, str]:
-    dataset, config = header.benchmark.dataset, header.config
-    protocol = header.identity_fields.get("protocol") or {}
-    name, n_total = header.benchmark.name, header.counts.n_total
-    source = dataset.name if dataset.name == name else f"{name}, read as {dataset.name}"
-    data = f"{source}, split {dataset.split}, {n_total} of {dataset.n_samples} {_noun(header)}"
-    return {
-        "identity": header.identity,
-        "status": header.status,
-        "data": f"{data}, fingerprint {dataset.fingerprint}",
-        "protocol": ", ".join(f"{key}={value}" for key, value in protocol.items()),
-        "models": ", ".join(f"{config[key]} ({key})" for key in _MODEL_FIELDS if key in config),
-        **{f"weights, {entry.role}": f"{entry.name}, {_hash(entry)}" for entry in header.weights},
-        "set by the user": ", ".join(user_settings(header)) or "nothing",
-    }
-
-
-def _machine_facts(header: RunHeader) -> dict[str, str]:
-    environment, peak = header.environment, header.memory.peak_rss_mib
-    others = (f"{_device(o)}, {_commit(o)}, Python {o.python}, {o.platform}" for o in header.other_environments)
-    return {
-        "device": _device(environment),
-        "time": _pace(header),
-        "time by stage": _stages(header.timings.seconds_by_stage),
-        "peak memory": "" if peak is None else f"{peak:.0f} MiB",
-        "code": _commit(environment),
-        "system": f"Python {environment.python}, {environment.platform}",
-        "packages": ", ".join(f"{name} {version}" for name, version in environment.packages.items()),
-        "also made with": "; ".join(others),
-        "started": header.created_at,
-    }
-
-
-def _stages(seconds_by_stage: Mapping[str, float]) -> str:
-    total = sum(seconds_by_stage.values())
-    stages = sorted(seconds_by_stage.items(), key=lambda stage: -stage[1])
-    return ", ".join(f"{name} {seconds:.1f} s ({100 * seconds / total:.0f} %)" for name, seconds in stages if total)
-
-
-def _pace(header: RunHeader) -> str:
-    total, n = header.timings.wall_seconds, header.counts.n_total
-    noun = _noun(header).removesuffix("s")
-    return f"{total:.1f} s, {total / n:.2f} s per {noun}" if n else f"{total:.1f} s"
-
-
-def _hash(entry: WeightsInfo) -> str:
-    return f"sha256 {entry.sha256[:12]}" if entry.sha256 else "no file"
 
 
 def _device(environment: Environment) -> str:

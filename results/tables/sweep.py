@@ -1,21 +1,18 @@
-"""The table of a sweep: a row a point, its settings beside its figure and the paper's."""
+"""The table of a sweep: one row per point, its settings next to its figure and the paper's."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from results.run_directory.schema import RunHeader
+from results.tables.columns import DIFFERENCE, METRIC, N_FAILED, N_TOTAL, PERCENT, REMARKS, make_table, minus, run_cells
 from results.tables.render import Column, Table
-from results.tables.run import typed_frame
 from results.tables.run_notes import is_comparable, remarks
-from results.tables.task_words import words_of
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-_RANKS_ALONE = (
+_NOT_COMPARABLE = (
     "These figures are of other weights or data than the paper's: not comparable, so no differences are given; "
     "only the order of the points can be held against the paper's."
 )
@@ -31,61 +28,48 @@ def sweep_table(
 
     Columns: every setting that the points make, metric (the task's headline figure), percent, change (percent points
     from the first run), paper (percent) where there are figures of the paper, difference where ours are comparable with
-    them, n_total, n_failed, remarks. A note
-    gives Spearman's rank correlation with the paper's figures, where at least three points have both, another one
-    says that figures are not comparable.
+    them, n_total, n_failed, remarks. One note gives Spearman's rank correlation with the paper's figures, where at
+    least three points have both; another says that figures are not comparable.
     """
-    keys = list(dict.fromkeys(key for point in points.values() for key in point))
+    # Changes are from the first point, not from the first one that is finished, which may be any.
+    first = next(iter(points))
+    baseline = run_cells(headers[first])["percent"] if first in headers else None
+    rows = []
+    for name, header in headers.items():
+        settings, cells = points.get(name, {}), run_cells(header)
+        shown = {f"set.{key}": v if isinstance(v, str) else json.dumps(v) for key, v in settings.items()}
+        rows.append(
+            {
+                **shown,
+                **cells,
+                "change": None if name == first else minus(cells["percent"], baseline),
+                "paper": paper.get(name),
+                "difference": minus(cells["percent"], paper.get(name)) if is_comparable(header) else None,
+                # The points say what they change; a run shared with another sweep would name that one's settings.
+                "remarks": remarks(header, changes=False),
+            }
+        )
+    keys = dict.fromkeys(key for point in points.values() for key in point)
     comparable = any(is_comparable(header) for header in headers.values())
-    difference = (Column("difference", "difference", "difference"),) if comparable else ()
-    beside = (Column("paper", "paper %", "percent"), *difference) if paper else ()
+    paper_columns = (Column("paper", "paper %", "percent"), *([DIFFERENCE] if comparable else [])) if paper else ()
     columns = (
         *(Column(f"set.{key}", key) for key in keys),
-        Column("metric", "metric"),
-        Column("percent", "%", "percent"),
+        METRIC,
+        PERCENT,
         Column("change", "vs. first", "difference"),
-        *beside,
-        Column("n_total", "n_total", "count"),
-        Column("n_failed", "n_failed", "count"),
-        Column("remarks", "remarks"),
+        *paper_columns,
+        N_TOTAL,
+        N_FAILED,
+        REMARKS,
     )
-    rows = [_row(header, points.get(name, {}), paper.get(name)) for name, header in headers.items()]
-    # Not the first that is finished, which may be any.
-    first = rows[0] if next(iter(points)) in headers else None
-    frame = typed_frame([{**row, "change": _change(row, first)} for row in rows], columns)
-    notes = [*_correlation(frame), *([] if comparable else [_RANKS_ALONE])] if paper else []
-    return Table(title, columns, frame, tuple(notes))
+    table = make_table(title, columns, rows)
+    notes = [*_rank_correlation(table), *([] if comparable else [_NOT_COMPARABLE])] if paper else []
+    return replace(table, notes=tuple(notes))
 
 
-def _row(header: RunHeader, point: Mapping[str, Any], paper: float | None) -> dict[str, Any]:
-    metric = words_of(header.benchmark.task).headline
-    value = header.metrics.get(metric)
-    percent = None if value is None else 100 * value
-    return {
-        **{f"set.{key}": _shown(value) for key, value in point.items()},
-        "metric": metric,
-        "percent": percent,
-        "paper": paper,
-        "difference": None if percent is None or paper is None or not is_comparable(header) else percent - paper,
-        **header.counts.model_dump(),
-        # The points say what they change; a run shared with another sweep would name that one's settings.
-        "remarks": remarks(header, changes=False),
-    }
-
-
-def _change(row: Mapping[str, Any], first: Mapping[str, Any] | None) -> float | None:
-    if first is None or row is first:
-        return None
-    values = row["percent"], first["percent"]
-    return None if None in values else values[0] - values[1]
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _correlation(frame: pd.DataFrame) -> list[str]:
-    both = frame[["percent", "paper"]].dropna()
+def _rank_correlation(table: Table) -> list[str]:
+    """The note on Spearman's rank correlation of the runs' figures with the paper's; none for fewer than three."""
+    both = table.frame[["percent", "paper"]].dropna()
     if len(both) < 3:
         return []
     ranks = both.rank()

@@ -10,10 +10,10 @@ class TaskWords:
     """The words of one task.
 
     headline: the metric that runs are compared by, a key of the run's metrics.
-    heading: what the field calls it, for the progress line. paper_heading: what the paper calls it; None: the same.
-    variants: other reductions of it, shown as rows of their own where they differ from it.
-    companions: figures of another kind, always shown, without a difference from the paper's.
-    sample_figure: the name of one sample's own figure. sample_figure_meaning: what it is, as a phrase.
+    heading: its usual name, for the progress line. paper_heading: its name in the paper; None: the same.
+    variants: other reductions of it, shown as separate rows where they differ from it.
+    companions: other metrics, always shown, without a difference from the paper's.
+    sample_figure: the name of a single sample's figure. sample_figure_meaning: its definition, as a phrase.
     samples: the plural noun for what a run counts.
     """
 
@@ -65,7 +65,7 @@ _WORDS = {"semantic": SEMANTIC, "referring": REFERRING, "generalized": GENERALIZ
 
 
 def register_words(task: str, words: TaskWords) -> None:
-    """Give tables and pages the words of a task; `evaluation.tasks.task.register` does so for its own."""
+    """Set the words that tables and pages use for a task; called by `evaluation.tasks.task.register`."""
     _WORDS[task] = words
 
 

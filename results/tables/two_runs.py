@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from results.run_directory.schema import RunHeader
+from results.tables.columns import METHOD, REMARKS, make_table, to_percent
 from results.tables.render import Column, Table
-from results.tables.run import typed_frame
 from results.tables.run_notes import failures, method_label, remarks
 from support.text import counted
 
@@ -76,7 +76,7 @@ class RunComparison:
     """Run B against run A, over the samples that both have a record of.
 
     names: the directories. n_only: samples with a record in only one run. headline: the metric that decides. metrics,
-    classes, samples: figures of both; classes and samples by falling change, without unchanged samples. interval:
+    classes, samples: figures of both; classes and samples by decreasing change, without unchanged samples. interval:
     None where it is undefined. switches: everything that differs in the request.
     """
 
@@ -131,22 +131,18 @@ _FIGURES = (
 def comparison_tables(comparison: RunComparison) -> list[Table]:
     """The comparison for readers: runs, metrics, classes, samples, switches; an empty one where nothing differs."""
     changed_classes = [change for change in comparison.classes if change.difference]
-    switches = [asdict(change) for change in comparison.switches]
+    switch_columns = (Column("name", "switch"), Column("value_a", "A"), Column("value_b", "B"))
     return [
         _runs(comparison),
         _changes("Metrics", "metric", comparison.metrics, notes=(_interval_note(comparison),)),
         _changes("Classes that changed most", "class", changed_classes),
         _samples(comparison),
-        _table("What differs", (Column("name", "switch"), Column("value_a", "A"), Column("value_b", "B")), switches),
+        make_table("What differs", switch_columns, [asdict(change) for change in comparison.switches]),
     ]
 
 
-def _table(title: str, columns: tuple[Column, ...], rows: list[dict[str, Any]], notes: Iterable[str] = ()) -> Table:
-    return Table(title, columns, typed_frame(rows, columns), tuple(notes))
-
-
 def _runs(comparison: RunComparison) -> Table:
-    columns = (Column("side", ""), Column("run", "run"), Column("method", "method"), Column("remarks", "remarks"))
+    columns = (Column("side", ""), Column("run", "run"), METHOD, REMARKS)
     rows = [
         {
             "side": side,
@@ -159,7 +155,7 @@ def _runs(comparison: RunComparison) -> Table:
     notes = [f"compared on {counted(comparison.n_common, 'common sample')}"]
     only = zip("AB", comparison.n_only, strict=True)
     notes += [f"left out: {counted(n, 'sample')} of {side} only" for side, n in only if n]
-    return _table("Runs", columns, rows, notes)
+    return make_table("Runs", columns, rows, notes)
 
 
 def _interval_note(comparison: RunComparison) -> str:
@@ -177,7 +173,7 @@ def _interval_note(comparison: RunComparison) -> str:
 def _changes(title: str, what: str, changes: Sequence[Change], *, notes: tuple[str, ...] = ()) -> Table:
     rows = [{"name": change.name, **_figures(change)} for change in changes[:MAX_ROWS]]
     more = len(changes) - len(rows)
-    return _table(title, (Column("name", what), *_FIGURES), rows, (*notes, *([f"and {more} more"] if more else [])))
+    return make_table(title, (Column("name", what), *_FIGURES), rows, (*notes, *([f"and {more} more"] if more else [])))
 
 
 def _samples(comparison: RunComparison) -> Table:
@@ -195,9 +191,9 @@ def _samples(comparison: RunComparison) -> Table:
         for change in comparison.samples[:MAX_ROWS]
     ]
     note = f"{len(comparison.samples)} of {comparison.n_common} samples changed"
-    return _table("Samples that changed most", columns, rows, [note])
+    return make_table("Samples that changed most", columns, rows, [note])
 
 
 def _figures(change: Change) -> dict[str, float | None]:
     figures = {"a": change.figure_a, "b": change.figure_b, "difference": change.difference}
-    return {key: None if value is None else 100 * value for key, value in figures.items()}
+    return {key: to_percent(value) for key, value in figures.items()}

@@ -51,7 +51,7 @@ def page(header: RunHeader, **changes: Any) -> Page:
 
 def test_the_figures_stand_beside_the_papers(make_header: MakeHeader) -> None:
     text = page(make_header()).text
-    for expected in ("65.4 %", "-2.2", "CaR (paper)", "67.6", "changed: eta", "aeroplane", "50.0 %", "s a sample"):
+    for expected in ("65.4 %", "-2.2", "CaR (paper)", "67.6", "changed: eta", "aeroplane", "50.0 %", "s per sample"):
         assert expected in text
     assert "Without a pixel in target or prediction: bicycle." in text
 

@@ -1,0 +1,67 @@
+"""Columns that several tables share, the cells of a run in them, and tables built from rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from results.run_directory.schema import RunHeader
+from results.tables.render import Column, Table
+from results.tables.run_notes import method_name, remarks
+from results.tables.task_words import words_of
+
+METHOD = Column("method", "method")
+METRIC = Column("metric", "metric")
+PERCENT = Column("percent", "%", "percent")
+DIFFERENCE = Column("difference", "difference", "difference")
+N_TOTAL = Column("n_total", "n_total", "count")
+N_SCORED = Column("n_scored", "n_scored", "count")
+N_FAILED = Column("n_failed", "n_failed", "count")
+PACE = Column("pace", "samples/s", "rate")
+REMARKS = Column("remarks", "remarks")
+
+_DTYPES = {"text": "object", "count": "Int64"}
+
+
+def make_table(
+    title: str,
+    columns: tuple[Column, ...],
+    rows: list[dict[str, Any]],
+    notes: Iterable[str] = (),
+    difference_rows: Iterable[int] = (),
+) -> Table:
+    """A table of the rows' cells in these columns, typed by kind. Missing cells are blank, further keys ignored."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=[column.key for column in columns])
+    typed = frame.astype({column.key: _DTYPES.get(column.kind, "float64") for column in columns})
+    return Table(title, columns, typed, tuple(notes), tuple(difference_rows))
+
+
+def run_cells(header: RunHeader, metric: str | None = None) -> dict[str, Any]:
+    """The cells of a run in the shared columns, except the difference. metric: None for the task's headline figure."""
+    metric = metric or words_of(header.benchmark.task).headline
+    seconds = header.timings.wall_seconds
+    return {
+        "method": method_name(header),
+        "metric": metric,
+        "percent": to_percent(header.metrics.get(metric)),
+        **header.counts.model_dump(),
+        "pace": header.counts.n_total / seconds if seconds else None,
+        "remarks": remarks(header),
+    }
+
+
+def reduction_notes(header: RunHeader, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What each metric of the rows averages over, one sentence each."""
+    reductions = header.metrics.get("reductions", {})
+    return [f"{row['metric']}: {reductions[row['metric']]}." for row in rows if row["metric"] in reductions]
+
+
+def to_percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def minus(value: float | None, reference: float | None) -> float | None:
+    """The difference; None where either is undefined."""
+    return None if value is None or reference is None else value - reference
