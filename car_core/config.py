@@ -307,7 +307,9 @@ def _explain(error: ValidationError, config: type[Config]) -> str:
             parts.append(f"{field}: no such field{did_you_mean(field, config.model_fields)}")
         else:
             message = "expected a list, as in [a, b]" if item["type"] == "tuple_type" else item["msg"]
-            parts.append(f"{field}: {message}, found {item['input']!r}")
+            if item["type"] == "value_error":  # of a validator here, which says what it found
+                message = str(item["ctx"]["error"])
+            parts.append(f"{field}: {message}" + (f", found {item['input']!r}" if ", found " not in message else ""))
     return "; ".join(parts)
 
 

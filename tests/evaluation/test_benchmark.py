@@ -130,7 +130,7 @@ def test_bad_assignments_are_named(assignments: list[str], message: str) -> None
         ({"eta": 1.5}, r"eta: .*less than or equal to 1, found 1\.5"),
         ({"theta": float("nan")}, "theta: "),
         ({"thetaa": 0.5}, "thetaa: no such field; did you mean theta"),
-        ({"prompts": ["halo"]}, "prompts.0: "),
+        ({"prompts": ["halo"]}, r"prompts: expected visual prompts of .*, found \['halo'\]"),
         ({"crf": {"iterations": -1}}, "crf.iterations: "),
         ({"sam": "vit_h"}, "sam: "),
         ({"sam": {"model": "x", "points": 3}}, "sam.points: "),
