@@ -9,7 +9,8 @@ The paper's functions, and where they are defined:
 
 `recurrence` is a generator: it yields masks and is sent g's features of the images prompted with them, so that many
 images share g's forward passes without the loop knowing. `CaR` drives it with models behind a cache, timers and batches
-(car.py); `segment` below drives it for one image with plain functions. Both give the same bits.
+(car.py); `segment` below drives it for one image with plain functions. Where g encodes one image per pass, both give
+the same bits.
 
 Shapes: n queries alive in a step, k survivors of the last, H x W pixels, h x w patches, E embedding size, K templates.
 """

@@ -11,10 +11,10 @@ from dataset_adapters.benchmarks import pc459 as pc459
 from dataset_adapters.benchmarks import ref_davis as ref_davis
 from dataset_adapters.benchmarks import refcoco as refcoco
 from dataset_adapters.benchmarks import voc as voc
+from dataset_adapters.formats.images import ImageFileError as ImageError
 from dataset_adapters.formats.images import read_image, read_label_map
 from dataset_adapters.user_data import folders as folders
 from dataset_adapters.user_data import hugging_face as hugging_face
-from support.errors import ImageError
 
 __all__ = [
     "Dataset",

@@ -12,12 +12,8 @@ class RunError(Exception):
 
 
 class ImageError(UserError, ValueError):
-    """An image cannot be used. path: its file, None for an array. reason: what is wrong with it."""
+    """An image cannot be used. reason: what is wrong with it."""
 
-    def __init__(self, reason: str, path: str | None = None) -> None:
-        super().__init__(reason if path is None else f"{path}: {reason}")
-        self.path = path
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
         self.reason = reason
-
-    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str | None]]:
-        return type(self), (self.reason, self.path)

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from dataset_adapters.base.sample import LabelSpace, Sample, SampleError
-from dataset_adapters.formats.images import read_image, read_label_map
+from dataset_adapters.formats.images import ImageFileError, read_image, read_label_map
 from support.arrays import BoolArray, Int32Array, RGBArray
-from support.errors import ImageError
 
 
 def read_semantic_sample(
@@ -24,13 +23,13 @@ def read_semantic_sample(
     """Decode `row` ("id", "image", "mask") to a Sample with the mask's values replaced by `relabel`.
 
     relabel: label id (or ignore label) for every value that a mask may hold.
-    read_labels: decodes a mask file to int32 [H, W] of values >= 0, raising ImageError.
+    read_labels: decodes a mask file to int32 [H, W] of values >= 0, raising ImageFileError.
     read_pixels: decodes an image file to uint8 [H, W, 3], likewise.
     Raises SampleError if a file cannot be decoded, a mask value is not in `relabel`, or the two sizes differ.
     """
     try:
         stored = read_labels(root / row["mask"])
-    except ImageError as error:
+    except ImageFileError as error:
         raise SampleError(row["id"], row["mask"], error.reason) from error
     present = np.flatnonzero(np.bincount(stored.ravel())).tolist()
     unknown = [value for value in present if value not in relabel]
@@ -66,7 +65,7 @@ def read_matching_image(
     """
     try:
         image = read_pixels(root / row["image"])
-    except ImageError as error:
+    except ImageFileError as error:
         raise SampleError(row["id"], row["image"], error.reason, target) from error
     if image.shape[:2] != target.shape[-2:]:
         expected, found = (f"{width} x {height}" for height, width in (image.shape[:2], target.shape[-2:]))

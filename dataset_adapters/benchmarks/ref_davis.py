@@ -24,9 +24,8 @@ from dataset_adapters.base.sample import (
     register,
 )
 from dataset_adapters.base.semantic import read_matching_image
-from dataset_adapters.formats.images import read_label_map
+from dataset_adapters.formats.images import ImageFileError, read_label_map
 from dataset_adapters.formats.json_fields import read_field, read_json
-from support.errors import ImageError
 
 VOID = 255  # a pixel that belongs to no object
 MAX_OBJECTS = 20
@@ -126,7 +125,7 @@ class RefDavisAdapter:
         """Decode one frame and the masks of its objects. Raises SampleError."""
         try:
             labels = read_label_map(root / row["mask"])
-        except ImageError as error:
+        except ImageFileError as error:
             raise SampleError(row["id"], row["mask"], error.reason) from error
         target = np.asarray(labels == np.arange(1, int(row["objects"]) + 1)[:, np.newaxis, np.newaxis])
         image = read_matching_image(root, row, target)
@@ -245,7 +244,7 @@ def _count_objects(root: Path, video: Video, first: str) -> int:
         raise DatasetError(f"{path}: expected the annotation of the first frame of {video.name}, found nothing")
     try:
         labels = read_label_map(path)
-    except ImageError as error:
+    except ImageFileError as error:
         raise DatasetError(str(error)) from error
     count = int(labels[labels != VOID].max(initial=0))
     if not 0 < count <= MAX_OBJECTS:

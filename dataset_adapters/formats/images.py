@@ -24,6 +24,20 @@ _LABEL_MODES = frozenset({"P", "L"})
 _LABEL16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 
 
+class ImageFileError(ImageError):
+    """An image file that cannot be decoded. path: the file. reason: what is wrong with it."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(reason)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+    def __reduce__(self) -> tuple[type[ImageFileError], tuple[str, str]]:
+        return type(self), (self.path, self.reason)
+
+
 def max_pixels() -> int:
     """Pixels of the largest image that is decoded: $CAR_MAX_PIXELS, or MAX_PIXELS.
 
@@ -49,17 +63,17 @@ def read_image(path: ImageFile, *, apply_exif: bool = False) -> RGBArray:
     16-bit gray is scaled (65535 becomes 255), alpha dropped (not blended), and only the first of several frames read.
     apply_exif: rotate the image by its EXIF orientation. False keeps the stored pixels, as the masks of data sets
     expect (except for TIFF, whose decoder always applies the orientation).
-    Raises ImageError for files that are missing, truncated, not images, or larger than `max_pixels`.
+    Raises ImageFileError for files that are missing, truncated, not images, or larger than `max_pixels`.
     """
     image = _decode(path, apply_exif=apply_exif)
     if image.mode in _GRAY16_MODES:
         levels = np.asarray(image).astype(np.int32)
         if levels.min() < 0 or levels.max() > 65535:
-            raise ImageError(f"expected gray levels 0..65535, found {levels.min()}..{levels.max()}", str(path))
+            raise ImageFileError(str(path), f"expected gray levels 0..65535, found {levels.min()}..{levels.max()}")
         gray = ((levels + 128) // 257).astype(np.uint8)  # rounded to nearest
         return np.repeat(gray[..., np.newaxis], 3, axis=2)
     if image.mode == "F":
-        raise ImageError("expected integer pixels, found floating point", str(path))
+        raise ImageFileError(str(path), "expected integer pixels, found floating point")
     # Palettes are converted by way of RGBA: Pillow warns about per-entry transparency otherwise.
     opaque = image.convert("RGBA") if image.mode == "P" else image
     return np.array(opaque.convert("RGB"))
@@ -69,7 +83,7 @@ def read_label_map(path: ImageFile) -> Int32Array:
     """Decode a palette or 8-bit gray image to its stored indices, int32 [H, W] in 0..255.
 
     The indices are the labels; converting a palette image to gray or color would replace them by brightness.
-    Raises ImageError as `read_image`, and for every other pixel mode.
+    Raises ImageFileError as `read_image`, and for every other pixel mode.
     """
     return _read_labels(path, _LABEL_MODES, "a palette or 8-bit single-channel mask")
 
@@ -77,7 +91,7 @@ def read_label_map(path: ImageFile) -> Int32Array:
 def read_label_map16(path: ImageFile) -> Int32Array:
     """Decode a 16-bit gray image (TIFF, PNG) to its stored values, int32 [H, W] in 0..65535.
 
-    Raises ImageError as `read_image`, and for every other pixel mode: 8 bits cannot hold the data sets' labels.
+    Raises ImageFileError as `read_image`, and for every other pixel mode: 8 bits cannot hold the data sets' labels.
     """
     return _read_labels(path, _LABEL16_MODES, "a 16-bit single-channel mask")
 
@@ -85,7 +99,7 @@ def read_label_map16(path: ImageFile) -> Int32Array:
 def _read_labels(path: ImageFile, modes: frozenset[str], expected: str) -> Int32Array:
     image = _decode(path, apply_exif=False)
     if image.mode not in modes:
-        raise ImageError(f"expected {expected}, found mode {image.mode}", str(path))
+        raise ImageFileError(str(path), f"expected {expected}, found mode {image.mode}")
     return np.asarray(image).astype(np.int32)
 
 
@@ -98,10 +112,10 @@ def _decode(path: ImageFile, *, apply_exif: bool) -> Image.Image:
         with Image.open(path) as image:
             width, height = image.size
             if width * height > limit:
-                raise ImageError(f"{too_many} {width} x {height}", str(path))
+                raise ImageFileError(str(path), f"{too_many} {width} x {height}")
             image.load()
             return ImageOps.exif_transpose(image) if apply_exif else image
-    except ImageError:
+    except ImageFileError:
         raise
     except Exception as error:  # a damaged file makes decoders raise errors of almost any type
         if isinstance(error, Image.DecompressionBombError):
@@ -112,4 +126,4 @@ def _decode(path: ImageFile, *, apply_exif: bool) -> Image.Image:
             reason = error.strerror
         else:
             reason = f"cannot be decoded: {error or type(error).__name__}"
-        raise ImageError(reason, str(path)) from error
+        raise ImageFileError(str(path), reason) from error

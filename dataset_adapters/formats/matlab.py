@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dataset_adapters.formats.images import max_pixels
+from dataset_adapters.formats.images import ImageFileError, max_pixels
 from support.arrays import Int32Array
-from support.errors import ImageError
 
 VARIABLE = "LabelMap"
 _LARGEST = 65535
@@ -33,7 +32,7 @@ _DESCRIPTION_BYTES = 4096  # upper bound of what a matrix holds besides its numb
 def read_matlab_labels(path: Path) -> Int32Array:
     """Decode the matrix LabelMap of a MATLAB file (version 5 to 7) to int32 [H, W] in 0..65535.
 
-    Raises ImageError for a file that is missing or damaged, has no such matrix, or holds other numbers.
+    Raises ImageFileError for a file that is missing or damaged, has no such matrix, or holds other numbers.
     """
     try:
         content = path.read_bytes()
@@ -51,9 +50,9 @@ def read_matlab_labels(path: Path) -> Int32Array:
             others.append(ascii(name)[:40])
         raise ValueError(f"expected a matrix of that name, found {', '.join(others[:8]) or 'none'}")
     except OSError as error:
-        raise ImageError(error.strerror or str(error), str(path)) from error
+        raise ImageFileError(str(path), error.strerror or str(error)) from error
     except (ValueError, struct.error, zlib.error) as error:
-        raise ImageError(f"{VARIABLE}: {error}", str(path)) from error
+        raise ImageFileError(str(path), f"{VARIABLE}: {error}") from error
 
 
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:

@@ -1,4 +1,4 @@
-"""Work in processes of their own: one that dies or hangs costs the task at hand, not the run.
+"""Work in processes of their own: one that dies or hangs costs its current task, not the run.
 
 Pools of the standard library and torch's DataLoader end with their first dead worker and know no time limit a task, so
 each process here has its own pipe and is started again alone.
@@ -22,7 +22,7 @@ from support.errors import RunError
 MAX_LOST_IN_A_ROW = 10
 """Samples lost one after the other after which it is not the samples: a disk that is gone, a broken installation."""
 _JOIN_SECONDS = 5  # a process that waits for a dead disk cannot be killed, and is left behind
-_LEAVE_SECONDS = 2  # from being asked to end until being killed; the task at hand and the interpreter's end are in it
+_LEAVE_SECONDS = 2  # from being asked to end until being killed; includes the current task and the interpreter's end
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")

@@ -78,11 +78,11 @@ def run_ray(
     """Records of the samples at ``positions`` as they finish; with a carrier those of one video in order.
 
     Nodes may come and go: a batch whose actor is lost is done again, sample by sample, and a sample that has lost
-    `MAX_LOSSES` actors by itself is a failed record. An actor has one batch at a time. should_stop: asked about once a
-    second; true ends the records after the batches at hand. shrunk: gets what actors ran in smaller passes. Files of
-    predictions are written below `scorer.folder`
-    before their records are given. Raises ClusterError for a cluster that cannot be reached and a node that differs,
-    WorkerError where actors are lost and nothing is finished in between.
+    `MAX_LOSSES` actors by itself is a failed record. An actor has one batch at a time. should_stop: asked about once
+    a second; if true, only the batches in progress still get records. shrunk: gets what actors ran in smaller passes.
+    Files of predictions are written below `scorer.folder` before their records are given. Raises ClusterError for a
+    cluster that cannot be reached and a node that differs, WorkerError where actors are lost and nothing is finished
+    in between.
     """
     ray = import_ray()
     with _connected(ray, cluster):

@@ -1,4 +1,4 @@
-"""A run that is asked to stop finishes the samples at hand first."""
+"""A run that is asked to stop finishes the samples in progress first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PASSED_ON = signal.SIGUSR1
 _SIGNALS_OF_A_POOL = (signal.SIGTERM, _PASSED_ON)
 _pool_process = False
 _asked_before: int | None = None  # a process of a pool that was asked to stop begins nothing more
-_NOTICE = b"\nstopping after the samples at hand; once more to stop at once\n"
+_NOTICE = b"\nstopping after the samples in progress; press again to stop at once\n"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -122,7 +122,7 @@ def _end_with_parent() -> None:
 
 
 def pass_on() -> None:
-    """Ask this process's children, those of a pool, to stop: first after the samples at hand, then at once."""
+    """Ask this process's children, those of a pool, to stop: first after the samples in progress, then at once."""
     for child in multiprocessing.active_children():
         with suppress(ProcessLookupError):
             os.kill(child.pid or 0, _PASSED_ON)

@@ -7,7 +7,7 @@ from typing import Any
 from dataset_adapters import is_embedded
 from evaluation.run.identity import environment
 from evaluation.run.prepare import Prepared
-from results import BenchmarkInfo, DatasetInfo, PaperCell, RunHeader, WeightsInfo, identity_of
+from results import BenchmarkInfo, DatasetInfo, PaperCell, RunHeader, WeightsInfo
 
 
 def header_of(prepared: Prepared) -> RunHeader:
@@ -30,7 +30,7 @@ def header_of(prepared: Prepared) -> RunHeader:
         ),
         config=car.config.model_dump(mode="json"),
         config_sources=dict(prepared.set_by),
-        identity=identity_of(prepared.identity_fields),
+        identity=prepared.identity,
         identity_fields=prepared.identity_fields,
         weights=[
             WeightsInfo(**{name: getattr(record, name) for name in WeightsInfo.model_fields}) for record in car.weights

@@ -51,11 +51,13 @@ _NUMERIC_SOURCES = (
     "evaluation/run/resume.py",
 )
 _ROOMS = ("support", "car_core", "dataset_adapters", "evaluation", "results")
-# Drawings, downloads of files whose fingerprint counts, and re-exported names.
+# Drawings, saved files, downloads of files whose fingerprint counts, and re-exported names.
 _NOT_NUMERIC = (
     "car_core/drawing/",
     "dataset_adapters/prepare/",
     "dataset_adapters/statistics.py",
+    "evaluation/tasks/artifacts.py",
+    "evaluation/tasks/coco_json.py",
     "car_core/__init__.py",
     "dataset_adapters/__init__.py",
 )
@@ -104,15 +106,20 @@ def _without_excluded(config: Mapping[str, Any]) -> dict[str, Any]:
 def code_digest(root: Path = Path(__file__).parents[2]) -> str:
     """sha256 over what the sources that turn files into counts compute, so that records of other code are not reused.
 
-    It covers the parsed statements of all files as one unordered set. Comments, docstrings, layout, and the file that a
-    statement stands in do not count, nor from which module of ours a name is imported: records outlive a tidied house.
+    It covers the parsed statements of all files as one unordered set. Comments, docstrings, layout, the file that a
+    statement is in, and the modules of ours that names are imported from do not count, so that records survive moves.
+    (A name imported from another of our modules that has the same name for something else is not noticed.)
     """
-    statements = set()
+    statements: set[str] = set()
     for source in _NUMERIC_SOURCES:
         path = root / source
         for file in [path] if path.is_file() else path.rglob("*.py"):
             if not file.relative_to(root).as_posix().startswith(_NOT_NUMERIC):
-                statements |= {_canonical(node) for node in ast.parse(file.read_bytes()).body if not _is_comment(node)}
+                for node in ast.parse(file.read_bytes()).body:
+                    if isinstance(node, ast.ImportFrom) and _is_own_import(node):
+                        statements |= {_canonical(alias) for alias in node.names}
+                    elif not _is_comment(node):
+                        statements.add(_canonical(node))
     return hashlib.sha256("\n".join(sorted(statements)).encode()).hexdigest()
 
 
@@ -123,9 +130,13 @@ def _canonical(node: object) -> str:
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
-    if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in _ROOMS:
+    if _is_own_import(node):  # inside a function, or only for types
         del fields["module"]
     return f"{type(node).__name__}({','.join(f'{name}={_canonical(value)}' for name, value in fields.items())})"
+
+
+def _is_own_import(node: ast.AST) -> bool:
+    return isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in _ROOMS
 
 
 def _is_comment(node: object) -> bool:

@@ -55,12 +55,16 @@ class Prepared(ResolvedRun):
             fields[SHARD] = "{}/{}".format(*options.shard)
         return fields
 
+    @cached_property
+    def identity(self) -> str:
+        """What tells the run from others: 64 hex digits."""
+        return identity_of(self.identity_fields)
+
     @property
     def folder(self) -> Path:
         """Where the run is, or will be."""
         setting = getattr(self.car.config, "profile", self.options.method)
-        identity = identity_of(self.identity_fields)
-        return self.options.out or DEFAULT_RUNS / f"{self.benchmark.name}-{setting}-{identity[:12]}"
+        return self.options.out or DEFAULT_RUNS / f"{self.benchmark.name}-{setting}-{self.identity[:12]}"
 
 
 def prepare(options: RunOptions, *, make_car: CarMaker | None = None) -> Prepared:

@@ -110,9 +110,9 @@ def _steps(prepared: Prepared, shared: SharedResources) -> Generator[int, None, 
             store.go_on(header)
         if plan.kept and plan.positions:
             whole = counted(len(prepared.selected), "sample")
-            notices.append(f"{path.name}: {len(plan.kept)} of {whole} are done already, going on with the rest")
+            notices.append(f"{path.name}: {len(plan.kept)} of {whole} are done already; resuming with the rest")
         elif plan.kept:
-            notices.append(f"{path.name}: all samples are done already, none is run again")
+            notices.append(f"{path.name}: all samples are done already; none is run again")
         notices += filter(None, (options.saving.announcement(prepared.selected, path), partial_data(header)))
         for notice in notices:
             tell(f"notice: {notice}")

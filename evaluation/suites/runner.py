@@ -257,7 +257,7 @@ class Models:
     def __init__(self) -> None:
         self.remember = True
         self._load = functools.cache(load_clip)
-        self._memory = StageCache()  # one for all, so that it is bounded
+        self._cache = StageCache()  # one for all, so that it is bounded
         self._made: dict[Hashable, CaR] = {}
 
     def make(self, config: CaRConfig, *, weights: Mapping[str, str], device: str, precision: Precision) -> CaR:
@@ -267,7 +267,7 @@ class Models:
             self._made[key] = CaR.from_config(
                 config, weights=weights, device=device, load=self._load, precision=precision
             )
-            self._made[key].cache = self._memory
+            self._made[key].cache = self._cache
         car = self._made[key].with_config(config)
         if not self.remember:
             car.cache = None

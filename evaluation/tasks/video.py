@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from car_core.segmentation import Segmentation
@@ -150,6 +149,8 @@ class _Outlined:
         edge, radius = contour(mask), bound_pixels(*mask.shape)
         offsets = np.arange(-radius, radius + 1)
         disk = (offsets[:, np.newaxis] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
+        import cv2  # only to score: user errors are reported before it is loaded
+
         return cls(mask, edge, np.asarray(cv2.dilate(edge.astype(np.uint8), disk), np.bool_))
 
 

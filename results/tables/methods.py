@@ -24,7 +24,7 @@ from results.tables.render import Column, Table
 from results.tables.run_notes import is_comparable
 
 _GRADES = (
-    "Grade of a published figure: A, the authors' repository or the paper at hand; B, a paper as quoted; C, a re-run."
+    "Grade of a published figure: A, the authors' repository or paper; B, quoted by another paper; C, re-run by others."
 )
 
 

@@ -232,7 +232,7 @@ def test_damaged_bytes_raise_nothing_but_image_errors(tmp_path: Path) -> None:
 
 
 def test_image_error_survives_pickling() -> None:
-    error = pickle.loads(pickle.dumps(ImageError("cannot be decoded", "a.jpg")))
+    error = pickle.loads(pickle.dumps(ImageError("a.jpg", "cannot be decoded")))
     assert (error.path, error.reason) == ("a.jpg", "cannot be decoded")
     assert str(error) == "a.jpg: cannot be decoded"
 

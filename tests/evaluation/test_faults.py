@@ -168,7 +168,7 @@ def test_a_signal_finishes_the_samples_at_hand_and_says_how_to_go_on(
     run = program(car, arguments)
     wait_until(arrived(gate).exists)
     run.send(number)
-    wait_until(lambda: "stopping after the samples at hand" in run.errors)
+    wait_until(lambda: "stopping after the samples in progress" in run.errors)
     gate.touch()
     assert run.wait() == status
     assert "the same command resumes it" in run.errors
@@ -520,7 +520,7 @@ def test_a_signal_reaches_every_process_of_a_suite(
         with suppress(ProcessLookupError):
             os.kill(pid, number)
     assert run.wait() == status
-    assert run.errors.count("stopping after the samples at hand") == 1
+    assert run.errors.count("stopping after the samples in progress") == 1
     assert "the same command resumes it" in run.errors
     assert "Traceback" not in run.errors
     for folder in folders:
@@ -601,7 +601,7 @@ def test_a_signal_ends_what_goes_on_after_a_part_failed(
     """One is a request, the second is obeyed at once, and the third kills what hears nothing."""
     run, children = failing_suite(*files)
     run.send(signal.SIGINT)
-    wait_until(lambda: "stopping after the samples at hand" in run.errors)
+    wait_until(lambda: "stopping after the samples in progress" in run.errors)
     if signals == 1:
         (tmp_path / "all" / "end").touch()
     while run.process.is_alive() and signals > 1:

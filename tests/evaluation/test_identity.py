@@ -164,8 +164,23 @@ def test_code_digest_survives_moves_comments_and_docstrings(source_copy: Path) -
     assert identity.code_digest(source_copy) == identity.code_digest(ROOT)
 
 
+def test_code_digest_survives_a_function_that_moves_to_another_file(source_copy: Path) -> None:
+    texts, method = source_copy / "car_core/step_texts.py", source_copy / "car_core/method.py"
+    code = texts.read_text()
+    start = code.index("def ensemble_name(")
+    end = code.find("\n\n\n", start)
+    moved, rest = (code[start:], code[:start]) if end < 0 else (code[start:end], code[:start] + code[end + 3 :])
+    texts.write_text(rest)
+    (source_copy / "car_core/ensembles.py").write_text(f"from car_core.config import CaRConfig\n\n\n{moved}\n")
+    both = "from car_core.step_texts import classifier_texts, ensemble_name, proposal_texts"
+    assert both in method.read_text()
+    apart = both.replace(", ensemble_name", "") + "\nfrom car_core.ensembles import ensemble_name"
+    method.write_text(method.read_text().replace(both, apart))
+    assert identity.code_digest(source_copy) == identity.code_digest(ROOT)
+
+
 def test_code_digest_leaves_out_what_computes_nothing(source_copy: Path) -> None:
-    for harmless in ("car_core/drawing/masks.py", "dataset_adapters/prepare/voc.py", "dataset_adapters/__init__.py"):
+    for harmless in ("car_core/drawing/masks.py", "dataset_adapters/prepare/voc.py", "evaluation/tasks/artifacts.py"):
         with (source_copy / harmless).open("a") as file:
             file.write("\nTHING = 1\n")
     assert identity.code_digest(source_copy) == identity.code_digest(ROOT)

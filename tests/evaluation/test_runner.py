@@ -122,7 +122,7 @@ def test_an_interrupted_run_goes_on_and_equals_a_straight_one(
     segmenting.error, segmenting.images = None, 0
     evaluate(tiny_run.options(batch_size=2))
     assert segmenting.images == 3
-    assert "run: 4 of 7 samples are done already, going on with the rest" in capsys.readouterr().err
+    assert "run: 4 of 7 samples are done already; resuming with the rest" in capsys.readouterr().err
     evaluate(tiny_run.options(out=tmp_path / "straight"))
     assert figures(tiny_run.out) == figures(tmp_path / "straight")
     assert records(tiny_run.out) == records(tmp_path / "straight")
@@ -134,7 +134,7 @@ def test_a_finished_run_is_not_run_again_unless_fresh(
     first = evaluate(tiny_run.options(limit=2)).header
     assert "done already" not in capsys.readouterr().err
     again = evaluate(tiny_run.options(limit=2)).header
-    assert "run: all samples are done already, none is run again" in capsys.readouterr().err
+    assert "run: all samples are done already; none is run again" in capsys.readouterr().err
     assert segmenting.images == 2
     assert again == first
     assert first.timings.wall_seconds > sum(again.timings.seconds_by_stage.values()) / 2

@@ -32,7 +32,8 @@ def test_a_mask_is_painted_over_the_faded_image_and_outlined() -> None:
             expected = [0.55 * c + 0.45 * p for c, p in zip(color, shown.image[y, x].tolist(), strict=True)]
             assert np.abs(painted[y, x] - expected).max() <= 1
     assert (painted[5, 7:33] == painted[5, 7]).all()
-    assert np.abs(painted[5, 7] - color).max() <= 50  # antialiased
+    line = 0.82 * np.array(color) + 0.18 * 255  # antialiasing lets some of the white halo through
+    assert np.abs(painted[5, 7] - line).max() <= 2
     assert (painted[:, -1] == 255).all()
     faded = 50 + 0.1 * shown.image[30:, :50] + 0.6 * (shown.image[30:, :50] @ [0.299, 0.587, 0.114])[..., None]
     assert np.abs(painted[30:, :50] - faded).max() <= 2

@@ -16,13 +16,12 @@ from PIL import Image
 from car_core import CaR, CaRConfig, ConfigError, QueryError
 from car_core.engine.stage_cache import StageCache
 from car_core.models.names import MINIATURE
-from dataset_adapters.formats.images import read_image
+from dataset_adapters.formats.images import ImageFileError, read_image
 from evaluation.analysis.gallery import draw_segmentation
 from evaluation.pictures.explain import LONE_PHRASE
 from results.pages import segmentation_html
 from support.arrays import RGBArray
 from support.drawing import resize_image
-from support.errors import ImageError
 from support.text import counted, visible
 
 THRESHOLDS = ("theta", "eta", "lambda_")
@@ -88,9 +87,9 @@ class Demo:
                 image = read_picture(image_path, self.limits)
                 segmentation = self._car.with_config(config).segment(image, queries, trace=True)
                 computed = self._cache.computed - before
-        except (ImageError, QueryError, ConfigError) as error:
+        except (ImageFileError, QueryError, ConfigError) as error:
             # Without the path of the upload, which is nobody's business.
-            reason = error.reason if isinstance(error, ImageError) else str(error)
+            reason = error.reason if isinstance(error, ImageFileError) else str(error)
             return DemoResult("", str(escape(visible(reason, limit=300))))
         seconds = time.perf_counter() - start
         sentences = [f"Kept {len(segmentation.kept)} of {counted(len(queries), 'phrase')} in {seconds:.1f} s."]
@@ -119,14 +118,16 @@ def split_phrases(text: str, limits: Limits) -> list[str]:
 
 
 def read_picture(path: str | Path, limits: Limits) -> RGBArray:
-    """Decode an image file to uint8 [H, W, 3], shrunk to the limits. Raises ImageError, also for too many pixels."""
+    """Decode an image file to uint8 [H, W, 3], shrunk to the limits. Raises ImageFileError."""
     try:
         with Image.open(path) as opened:
             width, height = opened.size
     except Exception as error:  # a damaged file makes decoders raise errors of almost any type
-        raise ImageError("This file is not a picture, or it is damaged.", str(path)) from error
+        raise ImageFileError(str(path), "This file is not a picture, or it is damaged.") from error
     if width * height > limits.pixels:
-        raise ImageError(f"This picture is too large: {width} x {height}, at most {limits.pixels:,} pixels.", str(path))
+        raise ImageFileError(
+            str(path), f"This picture is too large: {width} x {height}, at most {limits.pixels:,} pixels."
+        )
     image = read_image(path, apply_exif=True)
     scale = min(1.0, limits.side / max(image.shape[:2]))
     size = max(1, round(scale * image.shape[0])), max(1, round(scale * image.shape[1]))
