@@ -15,7 +15,7 @@ def as_device(name: str | torch.device) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ModelError(
-            f"device: expected one that is here, found {str(name)!r} with {torch.cuda.device_count()} GPUs"
+            f"device: expected one that is available here, found {str(name)!r} with {torch.cuda.device_count()} GPUs"
         )
     return device
 
