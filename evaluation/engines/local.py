@@ -13,9 +13,9 @@ from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.engines.decoding import Decoded, decoded, described
 from evaluation.engines.processes import LossCounter, ProcessLost
 from evaluation.engines.refining import STAGE, PendingSegmentation, ReadySegmentation, RefinementError, Refiner
-from evaluation.run.resume import QueryCarrier
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Segmenter
+from evaluation.tasks.video_state import QueryCarrier
 from results import SampleRecord
 
 

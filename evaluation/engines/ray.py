@@ -25,9 +25,9 @@ from evaluation.engines.decoding import decoded
 from evaluation.engines.local import run_local
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.request.cluster import Cluster, ClusterError, import_ray
-from evaluation.run.resume import QueryCarrier
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Segmenter, smaller_passes
+from evaluation.tasks.video_state import QueryCarrier
 from results import SampleRecord, differences
 from results.run_directory.sample_files import write_sample_file
 from support.console import tell

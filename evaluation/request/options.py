@@ -121,9 +121,17 @@ def _shard(
         str | None, Option(metavar="I/N", help="Evaluate only part I of N; `car merge` joins the parts.")
     ] = None,
 ) -> tuple[int, int] | None:
-    from evaluation.run.merge import parse_shard
-
     return parse_shard(shard) if shard else None
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``i/n`` as (i, n), 1 <= i <= n. Raises BenchmarkError."""
+    part, _, count = text.partition("/")
+    if not (part.isdecimal() and count.isdecimal() and 1 <= int(part) <= int(count)):
+        from evaluation.request.benchmark import BenchmarkError
+
+        raise BenchmarkError(f"--shard: expected I/N with 1 <= I <= N, found {text!r}")
+    return int(part), int(count)
 
 
 def _sample_timeout(

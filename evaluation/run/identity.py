@@ -48,7 +48,6 @@ _NUMERIC_SOURCES = (
     "dataset_adapters",
     "evaluation/tasks",
     "evaluation/engines",
-    "evaluation/run/resume.py",
 )
 _ROOMS = ("support", "car_core", "dataset_adapters", "evaluation", "results")
 # Drawings, saved files, downloads of files whose fingerprint counts, and re-exported names.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.request.options import parse_shard
 from evaluation.run.recompute import figures_of, recompute, require_unedited, scorer_of
 from results import Memory, RunDirectory, RunHeader, SampleRecord, Timings, differences, identity_of
 from results.run_directory.sample_files import FOLDERS, write_sample_file
@@ -30,14 +31,6 @@ class _Part:
     store: RunDirectory
     header: RunHeader
     shard: tuple[int, int]
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """``i/n`` as (i, n), 1 <= i <= n. Raises MergeError."""
-    part, _, count = text.partition("/")
-    if not (part.isdecimal() and count.isdecimal() and 1 <= int(part) <= int(count)):
-        raise MergeError(f"--shard: expected I/N with 1 <= I <= N, found {text!r}")
-    return int(part), int(count)
 
 
 def merge(paths: Sequence[Path], out: Path) -> RunHeader:
