@@ -107,7 +107,7 @@ def test_the_rayjob_asks_for_as_many_actors_as_its_workers_have_gpus() -> None:
     options = parsed(job["entrypoint"])
     [workers] = job["rayClusterSpec"]["workerGroupSpecs"]
     [container] = workers["template"]["spec"]["containers"]
-    assert (options["engine"].value, options["address"], options["device"]) == ("ray", "auto", "cuda")
+    assert (options["engine"], options["address"], options["device"]) == ("ray", "auto", "cuda")
     gpus = workers["maxReplicas"] * container["resources"]["limits"]["nvidia.com/gpu"]
     assert options["actors"] == gpus
     assert json.loads(json.dumps(job["rayClusterSpec"]["headGroupSpec"]["rayStartParams"])) == {"num-cpus": "0"}
