@@ -96,9 +96,7 @@ def names_models(run_dir: str | os.PathLike[str], weights: Mapping[str, str | No
     found = [entry.name for entry in header.weights if not (weights or {}).get(entry.role)]
     sam = header.config.get("sam")
     models = [value for name, value in header.config.items() if name.endswith("_model")]
-    found += [
-        str(value) for value in models if Path(str(value)).suffix
-    ]  # files
+    found += [str(value) for value in models if Path(str(value)).suffix]  # files
     found += [str(sam.get("model") if isinstance(sam, dict) else sam)] if sam else []
     return ", ".join(dict.fromkeys(name for name in found if name != MINIATURE))
 
