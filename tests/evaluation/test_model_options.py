@@ -105,13 +105,13 @@ def test_what_is_above_its_largest_value_is_refused(options: dict[str, Any], mes
 
 @pytest.mark.parametrize("text", ["1/" + "9" * 5000, "9" * 5000 + "/1", "2/1", "a/b", "1/²"])
 def test_a_shard_of_any_text_is_a_number_or_one_line(text: str) -> None:
-    with pytest.raises(BenchmarkError, match="^--shard: expected I/N with 1 <= I <= N, found .{1,90}$"):
+    with pytest.raises(BenchmarkError, match=r"^--shard: expected I/N with 1 <= I <= N, found .{1,90}$"):
         parse_shard(text)
 
 
 @pytest.mark.parametrize("seed", ["9" * 5000, str(2**63), "-1", "x", ""])
 def test_a_seed_of_any_text_is_a_number_or_one_line(seed: str) -> None:
-    with pytest.raises(ModelError, match="^weights: expected random:SEED with a whole number below .{1,120}$"):
+    with pytest.raises(ModelError, match=r"^weights: expected random:SEED with a whole number below .{1,120}$"):
         random_seed(f"random:{seed}")
 
 
