@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dataset_adapters.base.sample import DatasetError, Row
+from dataset_adapters.base.sample import Adapter, DatasetError, Row, Rows
 from support.files import expanded
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def find_root(root: Path, nestings: Sequence[str], folders: Sequence[str], *, all_of: bool = True) -> Path:
@@ -90,6 +93,24 @@ def require_distinct(path: Path, ids: Iterable[str]) -> None:
     repeated = [sample_id for sample_id, count in Counter(ids).items() if count > 1]
     if repeated:
         raise DatasetError(f"{path}: expected each id once, found {len(repeated)} repeated, first {repeated[0]}")
+
+
+def rows_of(adapter: Adapter, root: Path, split: str | Path) -> Rows:
+    """Return `adapter.rows`. Raises as it does, and DatasetError for names and texts that are not Unicode.
+
+    Names of other bytes, and halves of character pairs in JSON, are text to Python, but not to indexes and tokenizers.
+    """
+    rows = adapter.rows(root, split)
+    for row in rows:
+        for column in (*adapter.file_columns, *row):
+            if not row[column].isascii() and (found := _SURROGATE.search(row[column])):
+                near = row[column][max(0, found.start() - 40) : found.end() + 20]
+                what = "a file name in UTF-8" if column in adapter.file_columns else "text of whole characters"
+                where = f"{root}: " if column in adapter.file_columns else f"{root}: {row['id']}: {column}: "
+                raise DatasetError(
+                    f"{where}expected {what}, found {near!r}".encode("ascii", "backslashreplace").decode()
+                )
+    return rows if isinstance(rows, Rows) else Rows(rows)
 
 
 def file_sizes(root: Path, rows: Sequence[Row], column: str) -> list[int]:

@@ -15,6 +15,15 @@ from support.text import unknown_name
 Row: TypeAlias = Mapping[str, str]
 """One sample in an index: "id" and the adapter's other columns. Files are paths relative to the root."""
 
+
+class Rows(list[Row]):
+    """The rows of a split. notices: what the files hold that was left out, for users, one line each."""
+
+    def __init__(self, rows: Iterable[Row], notices: Iterable[str] = ()) -> None:
+        super().__init__(rows)
+        self.notices = tuple(notices)
+
+
 _Found = TypeVar("_Found")
 
 
@@ -183,7 +192,7 @@ class Adapter(Protocol):
         """Return the folder of the official layout at or below `root`. Raises DatasetError."""
 
     def rows(self, root: Path, split: str | Path) -> list[Row]:
-        """Return one row per sample of the split, without opening a sample's files.
+        """Return one row per sample of the split, without opening a sample's files; `Rows` where something is left out.
 
         Raises DatasetError; LabelSourceMissingError if the adapter is one of several sources and its files are missing.
         """

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -109,10 +109,11 @@ def _read_labels(path: ImageFile, modes: frozenset[str], expected: str) -> Int32
     with _opened(path) as opened:
         if opened.format not in _LABEL_FORMATS or opened.info.get("compression") in _LOSSY:
             found = f"{opened.format} compressed with loss" if opened.format in _LABEL_FORMATS else opened.format
-            raise ImageFileError(str(path), f"expected {expected}, a file {' or '.join(_LABEL_FORMATS)}, found {found}")
+            raise ImageFileError(str(path), f"expected {expected} in a PNG, TIFF, BMP or GIF file, found {found}")
         if opened.mode not in modes:
             raise ImageFileError(str(path), f"expected {expected}, found mode {opened.mode}")
         image: Image.Image = opened
+        layout: Any  # how the file packs its pixels: a name, such as "L;4" or "1;I", alone or before other numbers
         decoder, _, offset, layout = opened.tile[0]
         if opened.format == "BMP" and decoder == "raw" and opened.fp:
             # By the file's depth: Pillow forgets it where the palette is gray.
@@ -124,8 +125,7 @@ def _read_labels(path: ImageFile, modes: frozenset[str], expected: str) -> Int32
             )
         values = np.asarray(image).astype(np.int32)
         if image.mode in ("1", "L"):
-            # How the file packs its pixels, such as "L;4" or "1;I": Pillow stretches gray of fewer bits to 0..255, and
-            # inverts it where 0 is white.
+            # Pillow stretches gray of fewer bits to 0..255, and inverts it where 0 is white.
             packing = str(layout if isinstance(layout, str) else layout[0]).partition(";")[2]
             largest = 1 if image.mode == "1" else 2 ** int(packing[0]) - 1 if packing[:1].isdigit() else 255
             values //= 255 // largest if image.mode == "L" else 1

@@ -267,7 +267,7 @@ def test_label_map_refuses_what_is_compressed_with_loss(tmp_path: Path, suffix: 
     options = {"compression": "jpeg"} if suffix == "tif" else {}
     Image.fromarray(GRAY.repeat(4, 0).repeat(4, 1)).save(tmp_path / f"a.{suffix}", **options)
     for read in (read_label_map, read_label_map16):
-        with pytest.raises(ImageError, match=r"a file PNG or TIFF or BMP or GIF, found (JPEG|WEBP|JPEG2000|TIFF)"):
+        with pytest.raises(ImageError, match=r"in a PNG, TIFF, BMP or GIF file, found (JPEG|WEBP|JPEG2000|TIFF c)"):
             read(tmp_path / f"a.{suffix}")
 
 
