@@ -72,6 +72,7 @@ class Sample:
     overlap.
     query_labels: video: the object that each query refers to, numbered from 1; empty for other tasks.
     sequence: video: the sequence that this frame belongs to; samples are in frame order. None for other tasks.
+    void: video: bool [H, W], pixels that are annotated as neither object nor background; None for other tasks.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Sample:
     target: Int32Array | BoolArray
     query_labels: tuple[int, ...] = ()
     sequence: str | None = None
+    void: BoolArray | None = None
 
     def with_queries(self, queries: Iterable[str]) -> Sample:
         """Return the sample with only these of its queries, in the sample's order."""
