@@ -16,12 +16,13 @@ TEMPORARY = ".tmp"
 def write_atomically(path: Path, content: str | bytes, *, synced: bool = True) -> None:
     """Write bytes, or text as UTF-8, so that `path` holds either its old content or all of the new.
 
+    What is no character, such as a foreign byte in a file name, is written as its code point.
     synced: that also after a power cut, at the price of waiting for the disk.
 
     Raises:
         OSError: it could not be written; `path` is unchanged and no temporary file is left.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
         with named_errors(path), open(temporary, "xb") as stream:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 MAX_TEXT = 200
 """Longest text shown in a cell, in characters."""
@@ -21,6 +24,21 @@ def visible(text: str, limit: int = MAX_TEXT) -> str:
         f"\\u{{{ord(c):x}}}" if unicodedata.category(c)[0] == "C" or unicodedata.category(c) in ("Zl", "Zp") else c
         for c in cut
     )
+
+
+def broken_text(text: str) -> str | None:
+    """What stands around the first half of a character in a text, as ASCII and in words; None for whole characters.
+
+    Halves of pairs in JSON, and bytes of another encoding in file names and arguments, are text to Python, but not to
+    tokenizers, indexes and UTF-8 files.
+    """
+    found = None if text.isascii() else _SURROGATE.search(text)
+    if found is None:
+        return None
+    near = ascii(text[max(0, found.start() - 80) : found.end() + 20])
+    if 0xDC80 <= ord(found[0]) <= 0xDCFF:
+        return f"another byte in {near}".replace(f"\\u{ord(found[0]):x}", f"\\x{ord(found[0]) - 0xDC00:x}")
+    return f"half of a character in {near}"
 
 
 def display_width(text: str) -> int:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dataset_adapters.base.sample import Adapter, DatasetError, Row, Rows
 from support.files import expanded
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
+from support.text import broken_text
 
 
 def find_root(root: Path, nestings: Sequence[str], folders: Sequence[str], *, all_of: bool = True) -> Path:
@@ -96,20 +94,13 @@ def require_distinct(path: Path, ids: Iterable[str]) -> None:
 
 
 def rows_of(adapter: Adapter, root: Path, split: str | Path) -> Rows:
-    """Return `adapter.rows`. Raises as it does, and DatasetError for names and texts that are not Unicode.
-
-    Names of other bytes, and halves of character pairs in JSON, are text to Python, but not to indexes and tokenizers.
-    """
+    """Return `adapter.rows`. Raises as it does, and DatasetError naming a file name or text that is not Unicode."""
     rows = adapter.rows(root, split)
     for row in rows:
         for column in (*adapter.file_columns, *row):
-            if not row[column].isascii() and (found := _SURROGATE.search(row[column])):
-                near = row[column][max(0, found.start() - 40) : found.end() + 20]
-                what = "a file name in UTF-8" if column in adapter.file_columns else "text of whole characters"
-                where = f"{root}: " if column in adapter.file_columns else f"{root}: {row['id']}: {column}: "
-                raise DatasetError(
-                    f"{where}expected {what}, found {near!r}".encode("ascii", "backslashreplace").decode()
-                )
+            if near := broken_text(row[column]):
+                expected = "a file name in UTF-8" if column in adapter.file_columns else "text"
+                raise DatasetError(f"{root}: {column} of {row['id']!a}: expected {expected}, found {near}")
     return rows if isinstance(rows, Rows) else Rows(rows)
 
 
@@ -120,7 +111,7 @@ def file_sizes(root: Path, rows: Sequence[Row], column: str) -> list[int]:
         path = root / row[column]
         try:
             sizes.append(path.stat().st_size)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that no file can have
             absent.append(row)
     if absent:
         raise DatasetError(

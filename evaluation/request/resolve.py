@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from evaluation.request.methods import find_method
 from evaluation.request.options import DEFAULT_RUNS, CarOptions, Minimum, RunOptions, marks
 from evaluation.request.protocol import Protocol, resolve_protocol
 from support.files import expanded
+from support.text import broken_text
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ def resolve_car(options: CarOptions) -> ResolvedCar:
 
 
 def check_ranges(options: Any) -> None:
-    """Raise BenchmarkError for a field of request options that is below its smallest value."""
+    """Raise BenchmarkError for a field of request options that is below its smallest value, or no text."""
+    if near := broken_text(json.dumps(options.settings, ensure_ascii=False, default=str)):
+        raise BenchmarkError(f"--set: expected text, found {near}")
     for name, least in marks(type(options), Minimum).items():
         value = getattr(options, name)
         if value is not None and not value >= least.value:

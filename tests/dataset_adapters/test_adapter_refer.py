@@ -141,6 +141,21 @@ def test_an_entry_that_is_there_twice(tree: ReferTree) -> None:
     assert "annotations: expected each id once, found 1000 again with other fields" in refused(tree.load)
 
 
+@pytest.mark.parametrize("options", [{}, SINGLE])
+@pytest.mark.parametrize("half", [chr(0xD83D), chr(0xDE00)])
+def test_half_of_a_character_in_a_sentence_is_named(tree: ReferTree, half: str, options: dict[str, str]) -> None:
+    edit(tree, "refs", 1, "sentences", 0, "raw", value=f"a cat {half} there")
+    sample = "ref1" if options == {} else "ref1-sent3"
+    assert refused(lambda: tree.load(options=options)) == (
+        f"{tree.root}: sentences of {sample!r}: expected text, found half of a character in "
+        f"""'["a cat {ascii(half)[1:-1]} there"]'"""
+    )
+    edit(tree, "refs", 1, "sentences", 0, "raw", value="a cat \U0001f600 there")
+    assert tree.load(options=options).ids
+    edit(tree, "instances", "images", 1, "file_name", value=f"{half}.jpg")
+    assert "image of 'ref1" in refused(lambda: tree.load(options=options))
+
+
 def test_overlaps_kept_and_lost(tree: ReferTree) -> None:
     kept, lost = (tree.load(options={"overlaps": overlaps})[1].target for overlaps in ("kept", "lost"))
     a, b = np.zeros((2, 30, 20), bool)
@@ -335,6 +350,11 @@ def test_absent_images_are_counted_once(tree: ReferTree) -> None:
     assert refused(lambda: tree.load(options=SINGLE)) == (
         f"{tree.image_path(7)}: expected the image of ref0-sent0, found nothing (1 of 2 image files absent)"
     )
+
+
+def test_a_name_that_no_file_can_have_is_an_absent_image(tree: ReferTree) -> None:
+    edit(tree, "instances", "images", 0, "file_name", value="a\0.jpg")
+    assert "expected the image of ref0, found nothing" in refused(tree.load)
 
 
 def test_unreadable_images_fail_with_their_target(tree: ReferTree) -> None:
