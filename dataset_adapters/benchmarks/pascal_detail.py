@@ -15,7 +15,7 @@ import numpy as np
 from dataset_adapters.base.sample import DatasetError, Row, SampleError
 from dataset_adapters.formats.annotation_json import read_annotations, read_images
 from dataset_adapters.formats.coco_masks import decode_segmentation, encode_segmentation, stubs_notices
-from dataset_adapters.formats.json_fields import read_field, read_integer, read_json
+from dataset_adapters.formats.json_fields import read_field, read_json
 from support.arrays import Int32Array
 
 PHASES = ("train", "val", "test")
@@ -33,11 +33,11 @@ def read_detail(path: Path, labels: Mapping[int, int]) -> tuple[dict[str, dict[s
     stored = read_json(path)
     images = read_images(path, stored, "image_id")
     phases = {}
-    for number, entry in enumerate(stored["images"]):
-        phase = read_field(path, f"images {number}", entry, "phase", str)
-        if phase not in PHASES:
-            raise DatasetError(f"{path}: images {number}: phase: expected {' or '.join(PHASES)}, found {phase[:40]!r}")
-        phases[read_integer(path, f"images {number}", entry, "image_id")] = phase
+    for image, entry in zip(images.values(), stored["images"], strict=True):
+        phases[image.id] = read_field(path, image.file_name, entry, "phase", str)
+        if phases[image.id] not in PHASES:
+            found = repr(phases[image.id][:40])
+            raise DatasetError(f"{path}: {image.file_name}: phase: expected {' or '.join(PHASES)}, found {found}")
     segments: dict[int, list[tuple[int, str]]] = defaultdict(list)
     segmentations = []
     for annotation in read_annotations(path, stored, "annos_segmentation", images):

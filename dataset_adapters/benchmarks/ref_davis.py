@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections import defaultdict
@@ -128,10 +129,8 @@ class RefDavisAdapter:
                 ]
         if not rows:
             raise DatasetError(f"{root}: expected expressions of the split {split}, found only blank ones")
-        left_out = (
-            f"{counted(n_silent, 'video')} of a set without expressions and {counted(n_blank, 'blank expression')}"
-        )
-        return Rows(rows, [f"left out {left_out}"] if n_blank else [])
+        silent = f", and with them {counted(n_silent, 'video')} of a set" if n_silent else ""
+        return Rows(rows, [f"left out {counted(n_blank, 'blank expression')}{silent}"] if n_blank else [])
 
     def label_space(self, names: NameSet) -> LabelSpace:
         """Return background and object, whatever `names` is; each sample has its own queries."""
@@ -188,6 +187,8 @@ def read_expressions(path: Path, encoding: str) -> dict[str, Expressions]:
     Raises DatasetError for a missing file, other bytes or lines, an object id outside 1..254, and a repeated object.
     """
     try:
+        if path.read_bytes().startswith(codecs.BOM_UTF8):  # saved again by an editor
+            encoding = "utf-8-sig"
         lines = path.read_text(encoding).split("\n")  # splitlines would also split at characters of Latin-1 text
     except OSError as error:
         raise DatasetError(f"{path}: expected a file of expressions, found {error.strerror}") from error

@@ -91,9 +91,10 @@ class ReferAdapter:
             rows += [{"id": id, "sentences": json.dumps(texts, ensure_ascii=False), **columns} for id, texts in samples]
         if not rows:
             raise DatasetError(f"{refs}: expected references with a sentence in the split {split}, found none")
+        silent = counted(n_silent, "reference without a sentence", "references without a sentence") if n_silent else ""
+        blank = counted(n_blank, "blank sentence") if n_blank else ""
         if n_blank or n_silent:
-            left_out = f"{counted(n_silent, 'reference')} without a sentence and {counted(n_blank, 'blank sentence')}"
-            notices.append(f"{refs.name}: left out {left_out}")
+            notices.append(f"{refs.name}: left out {' and '.join(filter(None, (silent, blank)))}")
         require_distinct(refs, (row["id"] for row in rows))
         return Rows(rows, notices)
 

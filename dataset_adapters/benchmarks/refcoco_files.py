@@ -119,7 +119,7 @@ def read_objects(
             if (found := read_integer(path, where, annotation, "image_id")) != reference.image_id:
                 expected = f"expected {reference.image_id} as in reference {reference.ref_id}"
                 raise DatasetError(f"{path}: {where}: image_id: {expected}, found {found}")
-            has_mask = crowds or not annotation.get("iscrowd")
+            has_mask = crowds or annotation.get("iscrowd") in (None, 0, "0")
             masks[ann_id] = read_field(path, where, annotation, "segmentation", (list, dict)) if has_mask else None
             segmentations.append(without_stubs(masks[ann_id]))
         entry = _referenced(path, "image", key[0], images, reference)

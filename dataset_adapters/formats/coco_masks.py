@@ -39,10 +39,9 @@ def stubs_notices(path: Path, segmentations: Iterable[Any]) -> list[str]:
     lists = [each for each in segmentations if isinstance(each, list)]
     n_stubs = sum(len(each) - len(without_stubs(each)) for each in lists)
     n_empty = sum(not without_stubs(each) for each in lists)
-    if not (n_stubs or n_empty):
-        return []
-    found = f"{counted(n_stubs, 'polygon')} of fewer than 3 points left out"
-    return [f"{path.name}: {found}; {counted(n_empty, 'annotation')} without any other have no mask"]
+    stubs = f"{counted(n_stubs, 'polygon')} of fewer than 3 points left out" if n_stubs else ""
+    empty = f"{counted(n_empty, 'annotation')} without any other, and so without a mask" if n_empty else ""
+    return [f"{path.name}: {'; '.join(filter(None, (stubs, empty)))}"] if n_stubs or n_empty else []
 
 
 def decode_segmentation(segmentation: Any, height: int, width: int, overlaps: Overlaps = "kept") -> BoolArray:

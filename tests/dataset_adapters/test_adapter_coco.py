@@ -388,7 +388,8 @@ def add_stubs(stored: dict[str, Any]) -> None:
 
 
 STUBS = (
-    "instances_val2017.json: 9 polygons of fewer than 3 points left out; 2 annotations without any other have no mask"
+    "instances_val2017.json: 9 polygons of fewer than 3 points left out; 2 annotations without any other, "
+    "and so without a mask"
 )
 
 

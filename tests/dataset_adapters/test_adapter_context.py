@@ -100,7 +100,7 @@ def test_detail_annotations_hold_the_splits_too(context: Any, monkeypatch: pytes
     ("place", "value", "message"),
     [
         (("images",), [], "annotation 0: image_id: expected an image of the file"),
-        (("images", 1, "phase"), "validation", "images 1: phase: expected train or val or test, found 'validation'"),
+        (("images", 1, "phase"), "validation", r"\.jpg: phase: expected train or val or test, found 'validation'"),
         (("images", 1, "image_id"), 2008000000, "expected each id and file name once, found id 2008000000 again, of "),
         (("images", 1, "file_name"), "2008_000000.jpg", "found 2008_000000.jpg again, of ids 2008000000 and "),
         (("images", 1, "file_name"), "../a.jpg", "images 1: file_name: expected a name without folders"),
@@ -156,10 +156,7 @@ def test_other_spellings_of_the_same_detail_annotations(context: Any, encoding: 
     context.json_path.write_bytes(json.dumps(stored).encode(encoding))
     dataset = context.load()
     assert before.notices == ()
-    assert dataset.notices == (
-        f"trainval_merged.json: {2 * n_lists} polygons of fewer than 3 points left out; "
-        "0 annotations without any other have no mask",
-    )
+    assert dataset.notices == (f"trainval_merged.json: {2 * n_lists} polygons of fewer than 3 points left out",)
     for ours, theirs in zip(dataset, before, strict=True):
         np.testing.assert_array_equal(ours.target, theirs.target)
 

@@ -39,6 +39,13 @@ def test_targets_are_the_union_of_what_is_meant(tree: ReferTree) -> None:
     assert (crowd.shape, crowd.any()) == ((1, 30, 20), False)
 
 
+@pytest.mark.parametrize("flags", [(0, 1), (False, True), ("0", "1"), (None, 1.0)], ids=str)
+def test_crowds_however_they_are_marked(tree: ReferTree, flags: tuple[Any, Any]) -> None:
+    for annotation in tree.instances["annotations"]:
+        annotation["iscrowd"] = flags[annotation["iscrowd"]]
+    assert tree.save().load()[3].target.any(axis=0).sum() == 70
+
+
 def test_joint_samples_and_the_pickled_file(tree: ReferTree, tmp_path: Path) -> None:
     pickled = grefer_tree(tmp_path / "pickled", suffix=".p")
     joint = tree.load()

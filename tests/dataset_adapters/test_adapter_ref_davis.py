@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from davis_tree import DavisTree, davis_tree
+from davis_tree import TEXT_FILES, DavisTree, davis_tree
 from PIL import Image
 
 from dataset_adapters import DatasetError, SampleError
@@ -150,7 +150,7 @@ def test_blank_expressions_are_left_out_and_counted(tree: DavisTree, converted: 
     if converted:
         tree.convert()
     dataset = tree.load()
-    assert dataset.notices == ("left out 1 video of a set without expressions and 3 blank expressions",)
+    assert dataset.notices == ("left out 3 blank expressions, and with them 1 video of a set",)
     assert [id for id in before if id not in dataset.ids] == [f"anno_1/goat/{t:05d}" for t in range(4)]
     for sample in dataset:
         queries, labels = before[sample.id]
@@ -186,6 +186,14 @@ def test_bad_text_files_are_named(tree: DavisTree, line: str, message: str) -> N
     path = tree.text_path("Davis17_annot1.txt")
     path.write_text(line)
     assert refused(tree.load) == f"{path}: {message}"
+
+
+def test_text_files_with_a_byte_order_mark(tree: DavisTree) -> None:
+    before = [sample.queries for sample in tree.load()]
+    for name, encoding in TEXT_FILES.items():
+        path = tree.text_path(name)
+        path.write_bytes(path.read_bytes().decode(encoding).encode("utf-8-sig"))
+    assert [sample.queries for sample in tree.load()] == before
 
 
 def test_other_bytes_in_the_first_annotators_file(tree: DavisTree) -> None:
