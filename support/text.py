@@ -37,7 +37,8 @@ def broken_text(text: str) -> str | None:
         return None
     near = ascii(text[max(0, found.start() - 80) : found.end() + 20])
     if 0xDC80 <= ord(found[0]) <= 0xDCFF:
-        return f"another byte in {near}".replace(f"\\u{ord(found[0]):x}", f"\\x{ord(found[0]) - 0xDC00:x}")
+        near = re.sub(r"\\udc([89a-f][0-9a-f])", r"\\x\1", near)
+        return f"another byte in {near}"
     return f"half of a character in {near}"
 
 

@@ -123,7 +123,7 @@ def read_objects(
             masks[ann_id] = read_field(path, where, annotation, "segmentation", (list, dict)) if has_mask else None
             segmentations.append(without_stubs(masks[ann_id]))
         entry = _referenced(path, "image", key[0], images, reference)
-        image = read_image(path, f"image {key[0]}", entry)
+        image = read_image(path, entry, f"image {key[0]}")
         columns[key] = {
             "image": f"{IMAGES}/{image.file_name}",
             "size": f"{image.height} {image.width}",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from dataset_adapters.base.sample import DatasetError
 from dataset_adapters.formats.images import max_pixels
 from dataset_adapters.formats.json_fields import read_field, read_integer
+from support.text import visible
 
 
 class StoredImage(NamedTuple):
@@ -34,15 +35,17 @@ class Annotation(NamedTuple):
     entry: Mapping[str, Any]
 
 
-def read_image(path: Path, where: str, entry: Any, id_field: str = "id") -> StoredImage:
-    """Return the fields of an image. Raises DatasetError."""
+def read_image(path: Path, entry: Any, where: str, id_field: str = "id") -> StoredImage:
+    """Return the fields of an image. where: names an entry that does not name itself. Raises DatasetError."""
+    if isinstance(entry, dict):
+        where = f"image {visible(str(entry.get(id_field)), 40)} ({visible(str(entry.get('file_name')), 80)})"
     id, height, width = (read_integer(path, where, entry, field) for field in (id_field, "height", "width"))
     name = read_field(path, where, entry, "file_name", str)
     if not name or Path(name).name != name:
         raise DatasetError(f"{path}: {where}: file_name: expected a name without folders, found {name!r}")
     if min(height, width) < 1 or height * width > max_pixels():
         expected = f"expected height and width in 1..{max_pixels()} pixels in all (--max-pixels)"
-        raise DatasetError(f"{path}: {where} ({name}): {expected}, found {height} and {width}")
+        raise DatasetError(f"{path}: {where}: {expected}, found {height} and {width}")
     return StoredImage(id, name, height, width)
 
 
@@ -51,7 +54,7 @@ def read_images(path: Path, stored: Any, id_field: str = "id") -> dict[int, Stor
     images: dict[int, StoredImage] = {}
     by_stem: dict[str, int] = {}
     for number, entry in enumerate(read_field(path, "the file", stored, "images", list)):
-        image = read_image(path, f"images {number}", entry, id_field)
+        image = read_image(path, entry, f"images {number}", id_field)
         again = None
         if image.id in images:
             again = f"id {image.id} again, of {images[image.id].file_name} and {image.file_name}"
@@ -67,7 +70,9 @@ def read_annotations(path: Path, stored: Any, kind: str, images: Mapping[int, St
     """Yield the annotations of a file in its order. Raises DatasetError, also for one of an unknown image."""
     for number, entry in enumerate(read_field(path, "the file", stored, kind, list)):
         where = (
-            f"annotation {str(entry['id'])[:40]}" if isinstance(entry, dict) and "id" in entry else f"{kind} {number}"
+            f"annotation {visible(str(entry['id']), 40)}"
+            if isinstance(entry, dict) and "id" in entry
+            else f"{kind} {number}"
         )
         image_id = read_integer(path, where, entry, "image_id")
         if image_id not in images:

@@ -17,8 +17,10 @@ from refer_tree import IMAGES, ReferTree, refer_tree
 
 from dataset_adapters import DatasetError, SampleError, load, option_choices
 from dataset_adapters.benchmarks import refcoco as refer
+from dataset_adapters.prepare import check, find_preparation
 
 SINGLE = {"sentences": "single"}
+IMAGE = "image 7 (COCO_train2014_000000000007.jpg)"
 
 
 @pytest.fixture
@@ -87,6 +89,9 @@ def test_references_without_a_sentence_are_left_out_and_counted(tree: ReferTree,
         assert dataset.ids == before.ids
         assert dataset.notices == ("refs(unc).p: left out 2 references without a sentence and 4 blank sentences",)
     assert all(text.strip() for sample in dataset for text in sample.queries)
+    lines: list[str] = []
+    check(find_preparation("refcoco"), tree.root, lines.append, n_decoded=0)
+    assert f"refcoco, split val: {dataset.notices[0]}" in lines
     assert tree.load(split="testA", options=options).notices == ()
     for reference in tree.refs:
         reference["sentences"] = []
@@ -314,17 +319,16 @@ def test_bad_references_are_named(tree: ReferTree, keys: tuple[Any, ...], value:
             "x",
             "annotation 1000: segmentation: expected list or dict, found str",
         ),
-        (("instances", "images", 0, "height"), 2.5, "image 7: height: expected an integer, found 2.5"),
+        (("instances", "images", 0, "height"), 2.5, f"{IMAGE}: height: expected an integer, found 2.5"),
         (
             ("instances", "images", 0, "width"),
             0,
-            "image 7 (COCO_train2014_000000000007.jpg): expected height and width in 1..67108864 pixels in all "
-            "(--max-pixels), found 24 and 0",
+            f"{IMAGE}: expected height and width in 1..67108864 pixels in all (--max-pixels), found 24 and 0",
         ),
         (
             ("instances", "images", 0, "file_name"),
             "../a.jpg",
-            "image 7: file_name: expected a name without folders, found '../a.jpg'",
+            "image 7 (../a.jpg): file_name: expected a name without folders, found '../a.jpg'",
         ),
     ],
 )
