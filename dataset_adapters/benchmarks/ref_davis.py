@@ -27,7 +27,7 @@ from dataset_adapters.base.sample import (
 )
 from dataset_adapters.base.semantic import read_matching_image
 from dataset_adapters.formats.images import ImageFileError, read_label_map
-from dataset_adapters.formats.json_fields import read_field, read_json
+from dataset_adapters.formats.json_fields import read_field, read_integer, read_json
 from support.text import counted
 
 VOID = 255  # a pixel that is neither an object's nor background
@@ -224,9 +224,9 @@ def read_converted_videos(root: Path, split: str | Path) -> list[Video]:
         sets: list[dict[int, str]] = [{} for _ in ANNOTATION_SETS]
         for key, entry in stored.items():
             where = f"{name}, expression {key}"
-            if not key.isdecimal():
+            if not (key.isdecimal() and len(key) < 10):
                 raise DatasetError(f"{path}: {where}: expected a number, found {key!r}")
-            label = str(read_field(path, where, entry, "obj_id", (str, int)))
+            label = str(read_integer(path, where, entry, "obj_id"))
             _add(path, where, sets[int(key) % len(sets)], label, read_field(path, where, entry, "exp", str))
         if not all(sets):
             raise DatasetError(
@@ -239,8 +239,8 @@ def read_converted_videos(root: Path, split: str | Path) -> list[Video]:
 
 def _add(path: Path, where: str, expressions: dict[int, str], label: str, text: str) -> None:
     """Add one expression. Raises DatasetError unless the id fits a palette and is new."""
-    if not (label.isdecimal() and 0 < int(label) < VOID):
-        raise DatasetError(f"{path}: {where}: expected an object id in 1..{VOID - 1}, found {label!r}")
+    if not (label.isdecimal() and len(label) < 10 and 0 < int(label) < VOID):
+        raise DatasetError(f"{path}: {where}: expected an object id in 1..{VOID - 1}, found {label[:40]!r}")
     if int(label) in expressions:
         raise DatasetError(f"{path}: {where}: expected each object once, found {label} again")
     expressions[int(label)] = " ".join(text.split())

@@ -105,8 +105,7 @@ def read_objects(
     for kind, by_id in (("images", images), ("annotations", annotations)):
         for number, entry in enumerate(read_field(path, "the file", stored, kind, list)):
             entry_id = read_integer(path, f"{kind} {number}", entry, "id")
-            if by_id.setdefault(entry_id, entry) != entry:
-                raise DatasetError(f"{path}: {kind}: expected each id once, found {entry_id} again with other fields")
+            by_id[entry_id] = entry if by_id.get(entry_id, entry) == entry else None  # None: two that contradict
     masks: dict[int, Any] = {}
     columns: dict[tuple[int, ...], dict[str, str]] = {}  # shared by references to the same objects
     keys = [(reference.image_id, *reference.ann_ids) for reference in references]
@@ -135,5 +134,9 @@ def read_objects(
 def _referenced(path: Path, kind: str, id: int, entries: Mapping[int, Any], reference: Reference) -> dict[str, Any]:
     if id not in entries:
         raise DatasetError(f"{path}: expected the {kind} {id} of reference {reference.ref_id}, found nothing")
+    if entries[id] is None:
+        raise DatasetError(
+            f"{path}: expected the {kind} {id} of reference {reference.ref_id} once, found others of its id"
+        )
     entry: dict[str, Any] = entries[id]
     return entry

@@ -69,11 +69,9 @@ def read_images(path: Path, stored: Any, id_field: str = "id") -> dict[int, Stor
 def read_annotations(path: Path, stored: Any, kind: str, images: Mapping[int, StoredImage]) -> Iterator[Annotation]:
     """Yield the annotations of a file in its order. Raises DatasetError, also for one of an unknown image."""
     for number, entry in enumerate(read_field(path, "the file", stored, kind, list)):
-        where = (
-            f"annotation {visible(str(entry['id']), 40)}"
-            if isinstance(entry, dict) and "id" in entry
-            else f"{kind} {number}"
-        )
+        where = f"{kind} {number}"
+        if isinstance(entry, dict) and "id" in entry:
+            where = f"annotation {visible(str(entry['id']), 40)}"
         image_id = read_integer(path, where, entry, "image_id")
         if image_id not in images:
             raise DatasetError(f"{path}: {where}: image_id: expected an image of the file, found {image_id}")

@@ -178,6 +178,7 @@ def test_blank_expressions_are_left_out_and_counted(tree: DavisTree, converted: 
         ('goat 0 "a goat"', "line 1: expected an object id in 1..254, found '0'"),
         ('goat -1 "a goat"', "line 1: expected an object id in 1..254, found '-1'"),
         ('goat one "a goat"', "line 1: expected an object id in 1..254, found 'one'"),
+        (f"goat {'9' * 5000} x", f"line 1: expected an object id in 1..254, found '{'9' * 40}'"),
         ('goat 1 "a"\ngoat 1 "b"', "line 2: expected each object once, found 1 again"),
         ('goat 1 "a goat"', "expected expressions of the video dogs-scale, found none"),
     ],
@@ -207,9 +208,11 @@ def test_other_bytes_in_the_first_annotators_file(tree: DavisTree) -> None:
     [
         ("0", {"exp": 3, "obj_id": "1"}, "goat, expression 0: exp: expected str, found int"),
         ("0", "text", "goat, expression 0: expected a dict, found str"),
+        ("0", {"exp": "a", "obj_id": "one"}, "goat, expression 0: obj_id: expected an integer, found the text 'one'"),
+        ("0", {"exp": "a", "obj_id": None}, "goat, expression 0: obj_id: expected an integer, found null"),
         ("x", {"exp": "a", "obj_id": "1"}, "goat, expression x: expected a number, found 'x'"),
         ("0", {"exp": "a", "obj_id": "999"}, "goat, expression 0: expected an object id in 1..254, found '999'"),
-        ("8", {"exp": "a", "obj_id": 2}, "goat, expression 8: expected each object once, found 2 again"),
+        ("8", {"exp": "a", "obj_id": 2.0}, "goat, expression 8: expected each object once, found 2 again"),
     ],
 )
 def test_bad_meta_expressions_are_named(tree: DavisTree, key: str, entry: Any, message: str) -> None:

@@ -135,11 +135,12 @@ def test_an_entry_that_is_there_twice(tree: ReferTree) -> None:
     assert tree.save().load().fingerprint == before.fingerprint
     tree.instances["images"][-1]["height"] += 1
     tree.save()
-    assert "images: expected each id once, found 9 again with other fields" in refused(tree.load)
+    assert "expected the image 9 of reference 1 once, found others of its id" in refused(tree.load)
     tree.instances["images"].pop()
     tree.instances["annotations"][-1]["segmentation"] = []
     tree.save()
-    assert "annotations: expected each id once, found 1000 again with other fields" in refused(tree.load)
+    assert "expected the annotation 1000 of reference 0 once, found others of its id" in refused(tree.load)
+    assert tree.load(split="testB").ids == ("ref3",)  # no reference of it means that annotation
 
 
 @pytest.mark.parametrize("options", [{}, SINGLE])
