@@ -79,13 +79,13 @@ def _not_regular(path: Path, found: str) -> FileKindError:
 def write_atomically(path: Path, content: str | bytes, *, synced: bool = True) -> None:
     """Write bytes, or text as UTF-8, so that `path` holds either its old content or all of the new.
 
-    synced: that also after a power cut, at the price of waiting for the disk. A link is replaced, not
-    followed.
+    What is no character, such as a foreign byte in a file name, is written as its code point. A link is replaced, not
+    followed. synced: all of this also after a power cut, at the price of waiting for the disk.
 
     Raises:
         OSError: it could not be written; `path` is unchanged and no temporary file is left.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
         with named_errors(path), open(temporary, "xb") as stream:
@@ -105,7 +105,7 @@ def write_output(path: Path, content: str | bytes) -> None:
     """`write_atomically` for a path that the user named: a link, FIFO or device, as /dev/stdout, is written to."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         with named_errors(path), path.open("wb") as stream:
-            stream.write(content.encode("utf-8") if isinstance(content, str) else content)
+            stream.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
     else:
         write_atomically(path, content)
 

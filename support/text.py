@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 MAX_TEXT = 200
 """Longest text shown in a cell, in characters."""
@@ -25,6 +28,22 @@ def visible(text: str, limit: int = MAX_TEXT) -> str:
 def shortened(text: str, limit: int = 80) -> str:
     """The text, cut to `limit` characters, the last of them an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def broken_text(text: str) -> str | None:
+    """What stands around the first half of a character in a text, as ASCII and in words; None for whole characters.
+
+    Halves of pairs in JSON, and bytes of another encoding in file names and arguments, are text to Python, but not to
+    tokenizers, indexes and UTF-8 files.
+    """
+    found = None if text.isascii() else _SURROGATE.search(text)
+    if found is None:
+        return None
+    near = ascii(text[max(0, found.start() - 80) : found.end() + 20])
+    if 0xDC80 <= ord(found[0]) <= 0xDCFF:
+        near = re.sub(r"\\udc([89a-f][0-9a-f])", r"\\x\1", near)
+        return f"another byte in {near}"
+    return f"half of a character in {near}"
 
 
 def display_width(text: str) -> int:

@@ -17,6 +17,7 @@ from car_core.engine.device import is_gpu
 from car_core.errors import ModelError, QueryError
 from car_core.models.clip import ResidualAttentionBlock, SimpleTokenizer
 from car_core.models.vit_blocks import residual_block
+from support.text import broken_text
 
 # Text features are kept for this many texts (a RefCOCO split has some ten thousand sentences).
 TEXT_CACHE_SIZE = 16_384
@@ -72,7 +73,12 @@ class TextEncoder:
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
 
     def check(self, query: str, template: str = "{}") -> None:
-        """Raise QueryError if ``query`` in ``template`` does not fit the context (open_clip would cut it silently)."""
+        """Raise QueryError if ``query`` in ``template`` does not fit the context (open_clip would cut it silently).
+
+        Also for text that is not Unicode, which some tokenizers take for other text.
+        """
+        if near := broken_text(query) or broken_text(template):
+            raise QueryError(f"query: expected text, found {near}")
         try:
             _require_fit(self._context_length, format_text(template, query))
         except _TooLongError as found:

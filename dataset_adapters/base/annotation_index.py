@@ -12,20 +12,26 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dataset_adapters.base.index_cache import ensure_index, open_index
-from dataset_adapters.base.layout import file_sizes
+from dataset_adapters.base.layout import file_sizes, rows_of
 from dataset_adapters.base.sample import AnnotationFileAdapter, ConfigurableAdapter, DatasetError
 from support.files import sha256_of
 
 _ROWS = "rows.sha256"
 """File in the index's folder that holds the hash of its rows, so that loading need not read them."""
+_NOTICES = "notices.json"
+"""File in the index's folder that holds the notices of its rows."""
+_RULES = 2
+"""Raised whenever the same files give other rows, so that indexes of before are not found; no part of fingerprints."""
 _SEAL = "sha256"
 """File in the index's folder that holds the hash of the others."""
 
 
 def ensure_annotation_index(
     adapter: AnnotationFileAdapter, root: Path, split: str | Path, cache: Path
-) -> tuple[str, Path]:
-    """Return the split's fingerprint and the folder of its index, building the index if it is absent or damaged.
+) -> tuple[str, Path, tuple[str, ...]]:
+    """Return the split's fingerprint, the folder of its index and the notices of its rows.
+
+    The index is built if it is absent or damaged.
 
     The fingerprint covers the adapter, its options, the rows and the sizes of the samples' files. The cached index is
     found by the annotation files: their contents and their paths below the root.
@@ -37,9 +43,9 @@ def ensure_annotation_index(
     for source in adapter.annotation_files(root, split):
         path = source.relative_to(root).as_posix() if source.is_relative_to(root) else ""
         sources.append([path, *(sorted(os.listdir(source)) if source.is_dir() else [_hash_files([source])])])
-    folder = cache / _hash_json([*key, Path(split).stem, sources])
+    folder = cache / _hash_json([_RULES, *key, Path(split).stem, sources])
     if not _is_sealed(folder):
-        rows = adapter.rows(root, split)
+        rows = rows_of(adapter, root, split)
         ensure_index(folder, rows)
         digest = hashlib.sha256()
         for row in rows:
@@ -47,6 +53,7 @@ def ensure_annotation_index(
             kept = {column: value for column, value in row.items() if column not in adapter.file_columns}
             digest.update(json.dumps(kept, sort_keys=True).encode() + b"\n")
         (folder / _ROWS).write_text(digest.hexdigest())
+        (folder / _NOTICES).write_text(json.dumps(rows.notices))
         (folder / _SEAL).write_text(_hash_files(_sealed_files(folder)))
     sizes: dict[str, list[int]] = {}
     for column in adapter.file_columns:
@@ -55,7 +62,8 @@ def ensure_annotation_index(
         for sample_id, file in zip(index.column("id").to_pylist(), index.column(column).to_pylist(), strict=True):
             first.setdefault(file, sample_id)
         sizes[column] = file_sizes(root, [{"id": sample_id, column: file} for file, sample_id in first.items()], column)
-    return _hash_json([*key, (folder / _ROWS).read_text(), sizes]), folder
+    notices = tuple(json.loads((folder / _NOTICES).read_text()))
+    return _hash_json([*key, (folder / _ROWS).read_text(), sizes]), folder, notices
 
 
 def _hash_json(value: object) -> str:

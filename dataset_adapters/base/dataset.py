@@ -12,6 +12,7 @@ import numpy as np
 
 from dataset_adapters.base.annotation_index import ensure_annotation_index
 from dataset_adapters.base.index_cache import ensure_index, fingerprint, open_index
+from dataset_adapters.base.layout import rows_of
 from dataset_adapters.base.sample import (
     Adapter,
     AnnotationFileAdapter,
@@ -38,6 +39,7 @@ class Dataset:
     fingerprint: sha256 of the whole split that was loaded; views keep it.
     selection: the indices into the split that this view shows.
     options: the adapter's options, as pairs.
+    notices: what the files of the split hold that was left out, for users, one line each.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Dataset:
     index_path: Path
     selection: range
     options: tuple[tuple[str, str], ...] = ()
+    notices: tuple[str, ...] = ()
 
     @property
     def task(self) -> str:
@@ -172,16 +175,16 @@ def load(
         raise DatasetError(f"names: expected one of {', '.join(get_args(NameSet))}, found {names!r}")
     cache = (cache_folder() if cache_dir is None else Path(cache_dir)).expanduser().absolute() / "indexes"
 
-    def index_split(adapter: Adapter, folder: Path) -> tuple[str, Path]:
+    def index_split(adapter: Adapter, folder: Path) -> tuple[str, Path, tuple[str, ...]]:
         chosen = adapter.default_split if split is None else split
         if isinstance(adapter, AnnotationFileAdapter):
             return ensure_annotation_index(adapter, folder, chosen, cache)
-        rows = adapter.rows(folder, chosen)
+        rows = rows_of(adapter, folder, chosen)
         identity = fingerprint(adapter, folder, rows, cache.with_name("contents"))
         ensure_index(cache / identity, rows)
-        return identity, cache / identity
+        return identity, cache / identity, rows.notices
 
-    adapter, folder, (identity, index_path) = first_present(adapters, expanded(root).absolute(), index_split)
+    adapter, folder, (identity, index_path, notices) = first_present(adapters, expanded(root).absolute(), index_split)
     return Dataset(
         name=adapter.name,
         split=Path(adapter.default_split if split is None else split).stem,
@@ -191,4 +194,5 @@ def load(
         index_path=index_path,
         selection=range(len(open_index(index_path))),
         options=tuple(sorted((options or {}).items())),
+        notices=notices,
     )

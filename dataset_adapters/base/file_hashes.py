@@ -46,7 +46,7 @@ def content_hashes(root: Path, files: Iterable[str], cache: Path) -> dict[str, s
                 if max(state[1:]) < now - _SETTLED:
                     fresh[file] = entry
             hashes[file] = str(entry[-1])
-        except OSError:  # decoding reports the reason, as the error of its sample
+        except (OSError, ValueError):  # decoding reports the reason, as the error of its sample
             hashes[file] = ""
     if fresh:
         with suppress(OSError):

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dataset_adapters.base.sample import DatasetError, Row
+from dataset_adapters.base.sample import Adapter, DatasetError, Row, Rows
 from support.files import expanded
+from support.text import broken_text
 
 
 def find_root(root: Path, nestings: Sequence[str], folders: Sequence[str], *, all_of: bool = True) -> Path:
@@ -92,6 +93,17 @@ def require_distinct(path: Path, ids: Iterable[str]) -> None:
         raise DatasetError(f"{path}: expected each id once, found {len(repeated)} repeated, first {repeated[0]}")
 
 
+def rows_of(adapter: Adapter, root: Path, split: str | Path) -> Rows:
+    """Return `adapter.rows`. Raises as it does, and DatasetError naming a file name or text that is not Unicode."""
+    rows = adapter.rows(root, split)
+    for row in rows:
+        for column in (*adapter.file_columns, *row):
+            if near := broken_text(row[column]):
+                expected = "a file name in UTF-8" if column in adapter.file_columns else "text"
+                raise DatasetError(f"{root}: {column} of {row['id']!a}: expected {expected}, found {near}")
+    return rows if isinstance(rows, Rows) else Rows(rows)
+
+
 def file_sizes(root: Path, rows: Sequence[Row], column: str) -> list[int]:
     """Return the size in bytes of each row's file. Raises DatasetError naming the first missing file."""
     sizes, absent = [], []
@@ -99,7 +111,7 @@ def file_sizes(root: Path, rows: Sequence[Row], column: str) -> list[int]:
         path = root / row[column]
         try:
             sizes.append(path.stat().st_size)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that no file can have
             absent.append(row)
     if absent:
         raise DatasetError(

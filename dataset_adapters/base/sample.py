@@ -15,6 +15,15 @@ from support.text import unknown_name
 Row: TypeAlias = Mapping[str, str]
 """One sample in an index: "id" and the adapter's other columns. Files are paths relative to the root."""
 
+
+class Rows(list[Row]):
+    """The rows of a split. notices: what the files hold that was left out, for users, one line each."""
+
+    def __init__(self, rows: Iterable[Row], notices: Iterable[str] = ()) -> None:
+        super().__init__(rows)
+        self.notices = tuple(notices)
+
+
 _Found = TypeVar("_Found")
 
 
@@ -63,6 +72,7 @@ class Sample:
     overlap.
     query_labels: video: the object that each query refers to, numbered from 1; empty for other tasks.
     sequence: video: the sequence that this frame belongs to; samples are in frame order. None for other tasks.
+    void: video: bool [H, W], pixels that are annotated as neither object nor background; None for other tasks.
     """
 
     id: str
@@ -72,6 +82,7 @@ class Sample:
     target: Int32Array | BoolArray
     query_labels: tuple[int, ...] = ()
     sequence: str | None = None
+    void: BoolArray | None = None
 
     def with_queries(self, queries: Iterable[str]) -> Sample:
         """Return the sample with only these of its queries, in the sample's order."""
@@ -183,7 +194,7 @@ class Adapter(Protocol):
         """Return the folder of the official layout at or below `root`. Raises DatasetError."""
 
     def rows(self, root: Path, split: str | Path) -> list[Row]:
-        """Return one row per sample of the split, without opening a sample's files.
+        """Return one row per sample of the split, without opening a sample's files; `Rows` where something is left out.
 
         Raises DatasetError; LabelSourceMissingError if the adapter is one of several sources and its files are missing.
         """

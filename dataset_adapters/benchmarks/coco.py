@@ -14,6 +14,7 @@ from dataset_adapters.base.sample import (
     LabelSpace,
     NameSet,
     Row,
+    Rows,
     Sample,
     register,
 )
@@ -110,7 +111,9 @@ class CocoInstancesAdapter(_CocoAdapter):
         """
         images, chosen = _find_images(root, split)
         annotations = _annotations(images)
-        annotated = read_instances(root / annotations, CATEGORY_LABELS, read_class_names("coco_object").dataset)
+        annotated, notices = read_instances(
+            root / annotations, CATEGORY_LABELS, read_class_names("coco_object").dataset
+        )
         ids = chosen or sorted(stems(root / images, ".jpg") | annotated.keys())
         missing = [id for id in ids if id not in annotated]
         if missing:
@@ -118,7 +121,8 @@ class CocoInstancesAdapter(_CocoAdapter):
                 f"{root / annotations}: expected every image of the split, found none with the file name"
                 f" {missing[0]}.jpg ({len(missing)} of {len(ids)} images absent)"
             )
-        return [{"id": id, "image": f"{images}/{id}.jpg", "mask": annotations, **annotated[id]} for id in ids]
+        rows = ({"id": id, "image": f"{images}/{id}.jpg", "mask": annotations, **annotated[id]} for id in ids)
+        return Rows(rows, notices)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and paint its instances. Raises SampleError."""

@@ -3,82 +3,68 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
 
 import numpy as np
-from pydantic import Field
 
 from dataset_adapters.base.sample import DatasetError, Row
-from dataset_adapters.formats.annotation_json import Stored, StoredImage, StoredRLE, by_image_id, image_of, read_stored
-from dataset_adapters.formats.images import MAX_PIXELS
+from dataset_adapters.formats.annotation_json import read_annotations, read_images
+from dataset_adapters.formats.coco_masks import encode_segmentation, stubs_notices
+from dataset_adapters.formats.json_fields import read_field, read_integer, read_json
 from support.arrays import Int32Array
 
-_Number = Annotated[float, Field(allow_inf_nan=False)]
-_Run = Annotated[int, Field(ge=0, le=MAX_PIXELS)]
-_Polygon: TypeAlias = Annotated[list[_Number], Field(min_length=6)]  # x, y, x, y, ... in pixels
 
-
-class _RLE(StoredRLE):
-    counts: list[_Run]
-
-
-class _Annotation(Stored):
-    image_id: int
-    category_id: int
-    area: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    segmentation: Annotated[list[_Polygon], Field(min_length=1)] | _RLE
-
-
-class _Category(Stored):
-    id: int
-    name: str
-
-
-class _Instances(Stored):
-    images: Annotated[list[StoredImage], Field(min_length=1)]
-    annotations: list[_Annotation]
-    categories: list[_Category]
-
-
-def read_instances(path: Path, labels: Mapping[int, int], names: Sequence[str]) -> dict[str, dict[str, str]]:
+def read_instances(
+    path: Path, labels: Mapping[int, int], names: Sequence[str]
+) -> tuple[dict[str, dict[str, str]], list[str]]:
     """Read a file of instances.
 
     labels: label id (1, 2, ...) by category id. names: the class names of labels 1, 2, ...
-    Returns the columns height, width and instances (see `paint_instances`) by the stem of the image's file name.
-    Raises DatasetError naming the field for a file that is not such JSON, has other categories, a repeated image, an
-    annotation of an unknown image, or a mask that does not fit its image.
+    Returns the columns height, width and instances (see `paint_instances`) by the stem of the image's file name, and
+    notices of what was left out.
+    Raises DatasetError naming entry and field for a file that is not such JSON, has other categories, a repeated image,
+    an annotation of an unknown image, or a mask that does not fit its image.
     """
-    stored = read_stored(path, _Instances)
+    stored = read_json(path)
     expected = {category: names[label - 1] for category, label in labels.items()}
-    found = {category.id: category.name for category in stored.categories}
+    found = {}
+    for number, entry in enumerate(read_field(path, "the file", stored, "categories", list)):
+        where = f"categories {number}"
+        found[read_integer(path, where, entry, "id")] = read_field(path, where, entry, "name", str)
     for category in sorted(expected.keys() | found.keys()):
         if expected.get(category) != found.get(category):
             raise DatasetError(
                 f"{path}: categories: expected id {category} to be {expected.get(category)!r}, "
                 f"found {found.get(category)!r}"
             )
-    images = by_image_id(path, stored.images)
-    masks: dict[int, list[tuple[int, str]]] = defaultdict(list)
-    # Instances overlap and the file has no depth order: painting the largest first keeps small ones visible. The sort
-    # is stable, so instances of equal area are painted in file order.
-    for number, annotation in sorted(enumerate(stored.annotations), key=lambda numbered: -numbered[1].area):
-        where = f"{path}: annotations.{number}"
-        if annotation.category_id not in labels:
-            raise DatasetError(f"{where}.category_id: expected a category of the file, found {annotation.category_id}")
-        image = image_of(where, annotation.image_id, annotation.segmentation, images)
-        counts = _compressed_counts(f"{where}.segmentation", annotation.segmentation, image)
-        masks[image.id].append((labels[annotation.category_id], counts))
-    return {
-        image.stem: {
-            "height": str(image.height),
-            "width": str(image.width),
-            "instances": json.dumps(masks[image.id], separators=(",", ":")),
-        }
-        for image in stored.images
-    }
+    images = read_images(path, stored)
+    masks: dict[int, list[tuple[float, int, str]]] = defaultdict(list)
+    segmentations = []
+    for annotation in read_annotations(path, stored, "annotations", images):
+        where, image = f"{path}: {annotation.where}", annotation.image
+        if annotation.category not in labels:
+            raise DatasetError(f"{where}: category_id: expected a category of the file, found {annotation.category}")
+        area = read_field(path, annotation.where, annotation.entry, "area", (int, float))
+        if not 0 <= area < math.inf:
+            raise DatasetError(f"{where}: area: expected a number of pixels >= 0, found {area}")
+        segmentations.append(read_field(path, annotation.where, annotation.entry, "segmentation", (list, dict)))
+        try:
+            counts = encode_segmentation(segmentations[-1], image.height, image.width)
+        except ValueError as error:
+            raise DatasetError(f"{where}: {error}") from None
+        if counts is not None:
+            masks[image.id].append((-area, labels[annotation.category], counts))
+    columns = {}
+    for image in images.values():
+        # Instances overlap and the file has no depth order: painting the largest first keeps small ones visible. The
+        # sort is stable, so instances of equal area are painted in file order.
+        ordered = [mask[1:] for mask in sorted(masks[image.id], key=lambda mask: mask[0])]
+        instances = json.dumps(ordered, separators=(",", ":"))
+        columns[image.stem] = {"height": str(image.height), "width": str(image.width), "instances": instances}
+    return columns, stubs_notices(path, segmentations)
 
 
 def paint_instances(row: Row) -> Int32Array:
@@ -94,23 +80,3 @@ def paint_instances(row: Row) -> Int32Array:
     for label, counts in json.loads(row["instances"]):
         target[mask.decode({"size": size, "counts": counts}) > 0] = label
     return target
-
-
-def _compressed_counts(where: str, segmentation: list[list[float]] | _RLE, image: StoredImage) -> str:
-    """The mask as compressed RLE, rasterized by pycocotools. Raises DatasetError if it does not fit the image."""
-    from pycocotools import mask
-
-    if isinstance(segmentation, _RLE):
-        expected, found = image.height * image.width, sum(segmentation.counts)
-        if found != expected:
-            raise DatasetError(f"{where}.counts: expected runs of {expected} pixels in all, found {found}")
-        packed: Any = mask.frPyObjects({"size": image.size, "counts": segmentation.counts}, *image.size)
-        return str(packed["counts"], "ascii")
-    for polygon in segmentation:
-        if len(polygon) % 2:
-            raise DatasetError(f"{where}: expected x, y pairs, found {len(polygon)} numbers")
-        for values, side in ((polygon[::2], image.width), (polygon[1::2], image.height)):
-            # Annotators overshoot by a few pixels; distant corners are in other units and would exhaust the memory.
-            if min(values) < -side or max(values) > 2 * side:
-                raise DatasetError(f"{where}: expected coordinates near 0..{side}, found {min(values)}..{max(values)}")
-    return str(mask.merge(mask.frPyObjects(segmentation, *image.size))["counts"], "ascii")

@@ -17,6 +17,7 @@ from dataset_adapters.base.sample import (
     LabelSpace,
     NameSet,
     Row,
+    Rows,
     Sample,
     register,
 )
@@ -122,14 +123,14 @@ class ContextDetailAdapter(_ContextAdapter):
 
         mask: the file of annotations. segments: their labels and masks, see `paint_segments`.
         """
-        annotated = read_detail(root / DETAIL, _RAW_LABELS)
+        annotated, notices = read_detail(root / DETAIL, _RAW_LABELS)
         file = _split_file(root, split)
         ids = read_ids(file) if file else sorted(id for id in annotated if annotated[id]["phase"] == split)
         missing = [id for id in ids if id not in annotated]
         if missing or not ids:
             found = f"none with the file name {missing[0]}.jpg" if missing else f"none of the phase {split}"
             raise DatasetError(f"{root / DETAIL}: images: expected every image of the split, found {found}")
-        return [{"id": id, "image": _image(id), "mask": DETAIL, **annotated[id]} for id in ids]
+        return Rows(({"id": id, "image": _image(id), "mask": DETAIL, **annotated[id]} for id in ids), notices)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and paint its segments. Raises SampleError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections import defaultdict
@@ -19,15 +20,17 @@ from dataset_adapters.base.sample import (
     LabelSpace,
     NameSet,
     Row,
+    Rows,
     Sample,
     SampleError,
     register,
 )
 from dataset_adapters.base.semantic import read_matching_image
 from dataset_adapters.formats.images import ImageFileError, read_label_map
-from dataset_adapters.formats.json_fields import read_field, read_json
+from dataset_adapters.formats.json_fields import read_field, read_integer, read_json
+from support.text import counted
 
-VOID = 255  # a pixel that belongs to no object
+VOID = 255  # a pixel that is neither an object's nor background
 MAX_OBJECTS = 20
 """Limit of davis2017-evaluation."""
 
@@ -53,7 +56,7 @@ ANNOTATION_SETS: Mapping[str, TextFile] = {
 
 # Videos whose names are misspelled in the text files.
 _RENAMED = {"clasic-car": "classic-car", "dog-scale": "dogs-scale", "motor-bike": "motorbike"}
-_LINE = re.compile(r'(?P<video>\S+)\s+(?P<object>\S+)\s+"?(?P<text>.*?)"?')
+_LINE = re.compile(r'(?P<video>\S+)\s+(?P<object>\S+)(?:\s+"?(?P<text>.*?)"?)?')
 _SPLIT_FOLDERS = {"val": "valid", "train": "train"}
 
 
@@ -74,8 +77,9 @@ class RefDavisAdapter:
     """DAVIS 2017 (480p, unsupervised annotations) with four sets of expressions, one text per object in each.
 
     A sample is a frame with the texts of one annotation set: "anno_0/<video>/<frame>". Frames of a video are
-    consecutive. The objects are those of the first frame's annotation, 1..n, as in davis2017-evaluation; other values
-    and 255 are background. If objects share a text in a set, it goes to the first, and the others have none.
+    consecutive. The objects are those of the first frame's annotation, 1..n, as in davis2017-evaluation; 255 is void,
+    other values are background. If objects share a text in a set, it goes to the first, and the others have none, as
+    those with a blank text. Frames without any text are left out.
     read_videos: root, split -> the videos of the split, from the files of one source.
     """
 
@@ -103,19 +107,30 @@ class RefDavisAdapter:
                 folder = root / video.images
                 raise DatasetError(f"{folder}: expected the frames of {video.name} (*.jpg), found none")
         counts = {video.name: _count_objects(root, video, frames[video.name][0]) for video in videos}
-        return [
-            {
-                "id": f"{annotation_set}/{video.name}/{frame}",
-                "sequence": f"{annotation_set}/{video.name}",
-                "image": f"{video.images}/{frame}.jpg",
-                "mask": f"{video.masks}/{frame}.png",
-                "objects": str(counts[video.name]),
-                "queries": _distinct_texts(video.expressions[number]),
-            }
-            for number, annotation_set in enumerate(ANNOTATION_SETS)
-            for video in videos
-            for frame in frames[video.name]
-        ]
+        rows: list[Row] = []
+        n_blank = n_silent = 0
+        for number, annotation_set in enumerate(ANNOTATION_SETS):
+            for video in videos:
+                texts = video.expressions[number]
+                n_blank += sum(not text for text in texts.values())
+                if not any(texts.values()):
+                    n_silent += 1
+                    continue
+                shared = {"objects": str(counts[video.name]), "queries": _distinct_texts(texts)}
+                rows += [
+                    {
+                        "id": f"{annotation_set}/{video.name}/{frame}",
+                        "sequence": f"{annotation_set}/{video.name}",
+                        "image": f"{video.images}/{frame}.jpg",
+                        "mask": f"{video.masks}/{frame}.png",
+                        **shared,
+                    }
+                    for frame in frames[video.name]
+                ]
+        if not rows:
+            raise DatasetError(f"{root}: expected expressions of the split {split}, found only blank ones")
+        silent = f", and with them {counted(n_silent, 'video')} of a set" if n_silent else ""
+        return Rows(rows, [f"left out {counted(n_blank, 'blank expression')}{silent}"] if n_blank else [])
 
     def label_space(self, names: NameSet) -> LabelSpace:
         """Return background and object, whatever `names` is; each sample has its own queries."""
@@ -131,7 +146,8 @@ class RefDavisAdapter:
         image = read_matching_image(root, row, target)
         pairs = json.loads(row["queries"])
         objects, texts = tuple(label for label, _ in pairs), tuple(text for _, text in pairs)
-        return Sample(row["id"], image, texts, self.task, target, query_labels=objects, sequence=row["sequence"])
+        own = {"query_labels": objects, "sequence": row["sequence"], "void": labels == VOID}
+        return Sample(row["id"], image, texts, self.task, target, **own)
 
 
 def read_text_videos(root: Path, split: str | Path) -> list[Video]:
@@ -171,6 +187,8 @@ def read_expressions(path: Path, encoding: str) -> dict[str, Expressions]:
     Raises DatasetError for a missing file, other bytes or lines, an object id outside 1..254, and a repeated object.
     """
     try:
+        if path.read_bytes().startswith(codecs.BOM_UTF8):  # saved again by an editor
+            encoding = "utf-8-sig"
         lines = path.read_text(encoding).split("\n")  # splitlines would also split at characters of Latin-1 text
     except OSError as error:
         raise DatasetError(f"{path}: expected a file of expressions, found {error.strerror}") from error
@@ -183,7 +201,7 @@ def read_expressions(path: Path, encoding: str) -> dict[str, Expressions]:
         match, where = _LINE.fullmatch(line.strip()), f"line {number}"
         if match is None:
             raise DatasetError(f'{path}: {where}: expected <video> <object> "<expression>", found {line.strip()!r}')
-        _add(path, where, videos[_RENAMED.get(match["video"], match["video"])], match["object"], match["text"])
+        _add(path, where, videos[_RENAMED.get(match["video"], match["video"])], match["object"], match["text"] or "")
     return dict(videos)
 
 
@@ -206,9 +224,9 @@ def read_converted_videos(root: Path, split: str | Path) -> list[Video]:
         sets: list[dict[int, str]] = [{} for _ in ANNOTATION_SETS]
         for key, entry in stored.items():
             where = f"{name}, expression {key}"
-            if not key.isdecimal():
+            if not (key.isdecimal() and len(key) < 10):
                 raise DatasetError(f"{path}: {where}: expected a number, found {key!r}")
-            label = str(read_field(path, where, entry, "obj_id", (str, int)))
+            label = str(read_integer(path, where, entry, "obj_id"))
             _add(path, where, sets[int(key) % len(sets)], label, read_field(path, where, entry, "exp", str))
         if not all(sets):
             raise DatasetError(
@@ -220,20 +238,18 @@ def read_converted_videos(root: Path, split: str | Path) -> list[Video]:
 
 
 def _add(path: Path, where: str, expressions: dict[int, str], label: str, text: str) -> None:
-    """Add one expression. Raises DatasetError unless the id fits a palette and is new, and the text is not blank."""
-    if not (label.isdecimal() and 0 < int(label) < VOID):
-        raise DatasetError(f"{path}: {where}: expected an object id in 1..{VOID - 1}, found {label!r}")
-    if not text.strip():
-        raise DatasetError(f"{path}: {where}: expected an expression, found a blank one")
+    """Add one expression. Raises DatasetError unless the id fits a palette and is new."""
+    if not (label.isdecimal() and len(label) < 10 and 0 < int(label) < VOID):
+        raise DatasetError(f"{path}: {where}: expected an object id in 1..{VOID - 1}, found {label[:40]!r}")
     if int(label) in expressions:
         raise DatasetError(f"{path}: {where}: expected each object once, found {label} again")
     expressions[int(label)] = " ".join(text.split())
 
 
 def _distinct_texts(expressions: Expressions) -> str:
-    """[object, text] pairs as JSON, by object id, each text once: CaR rejects repeated texts."""
+    """[object, text] pairs as JSON, by object id, each text once and none blank: CaR rejects such texts."""
     by_text: dict[str, int] = {}
-    for label in sorted(expressions):
+    for label in sorted(label for label, text in expressions.items() if text):
         by_text.setdefault(expressions[label], label)
     return json.dumps([[label, text] for text, label in by_text.items()], ensure_ascii=False)
 

@@ -11,14 +11,17 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
 import numpy as np
 
 from dataset_adapters.base.layout import find_root, require_distinct
-from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Sample, SampleError, register
+from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Rows, Sample, SampleError, register
 from dataset_adapters.base.semantic import read_matching_image
 from dataset_adapters.benchmarks.refcoco_files import IMAGES, Reference, any_targets, read_objects, read_references
 from dataset_adapters.formats.coco_masks import Overlaps, decode_segmentation
 from support.arrays import BoolArray
+from support.text import counted
 
 Sentences: TypeAlias = Literal["joint", "single"]
 """How a reference becomes samples: one with all its sentences, or one per sentence."""
+
+_Described: TypeAlias = tuple[list[Reference], list[dict[str, str]], list[str]]
 
 
 class Split(NamedTuple):
@@ -70,22 +73,30 @@ class ReferAdapter:
     def rows(self, root: Path, split: str | Path) -> list[Row]:
         """Return one row a sample: id, image, sentences (JSON), size (height and width), segmentations (JSON).
 
-        Raises DatasetError for damaged files, missing or wrong fields, references without image or mask, repeated
-        ids and an empty split.
+        Blank sentences, and references without any other, ask for nothing and are left out. Raises DatasetError for
+        damaged files, missing or wrong fields, references without image or mask, repeated ids and an empty split.
         """
         refs, instances = self.annotation_files(root, split)
-        references, objects = self._described(refs, instances, self._split(split).name)
-        rows = []
+        references, objects, notices = self._described(refs, instances, self._split(split).name)
+        rows: list[Row] = []
+        n_blank = n_silent = 0
         for reference, columns in zip(references, objects, strict=True):
             sample_id = f"ref{reference.ref_id}"
-            if self.sentences == "joint":  # each text once: CaR rejects repeated texts
-                texts = list(dict.fromkeys(text for _, text in reference.sentences if text.strip()))
-                samples = [(sample_id, texts)]
-            else:
-                samples = [(f"{sample_id}-sent{sent_id}", [text]) for sent_id, text in reference.sentences]
+            sentences = [(sent_id, text) for sent_id, text in reference.sentences if text.strip()]
+            n_blank += len(reference.sentences) - len(sentences)
+            n_silent += not sentences
+            samples = [(f"{sample_id}-sent{sent_id}", [text]) for sent_id, text in sentences]
+            if self.sentences == "joint" and sentences:  # each text once: CaR rejects repeated texts
+                samples = [(sample_id, list(dict.fromkeys(text for _, text in sentences)))]
             rows += [{"id": id, "sentences": json.dumps(texts, ensure_ascii=False), **columns} for id, texts in samples]
+        if not rows:
+            raise DatasetError(f"{refs}: expected references with a sentence in the split {split}, found none")
+        silent = counted(n_silent, "reference without a sentence", "references without a sentence") if n_silent else ""
+        blank = counted(n_blank, "blank sentence") if n_blank else ""
+        if n_blank or n_silent:
+            notices.append(f"{refs.name}: left out {' and '.join(filter(None, (silent, blank)))}")
         require_distinct(refs, (row["id"] for row in rows))
-        return cast(list[Row], rows)
+        return Rows(rows, notices)
 
     def label_space(self, names: NameSet) -> LabelSpace:
         """Return background and object, whatever `names` is; each sample has its own queries."""
@@ -97,10 +108,10 @@ class ReferAdapter:
         image = read_matching_image(root, {**row, "mask": self._masks_file}, target)
         return Sample(row["id"], image, tuple(json.loads(row["sentences"])), self.task, target)
 
-    def _described(self, refs: Path, instances: Path, split: str) -> tuple[list[Reference], list[dict[str, str]]]:
-        """The references, each to one object, and the columns of their objects."""
+    def _described(self, refs: Path, instances: Path, split: str) -> _Described:
+        """The references, each to one object, the columns of their objects, and notices."""
         references = read_references(refs, split)
-        return references, read_objects(instances, references)
+        return references, *read_objects(instances, references)
 
     def _target(self, row: Row) -> BoolArray:
         return np.asarray(self._masks(row).any(axis=0))
@@ -119,7 +130,7 @@ class ReferAdapter:
                 if segmentation is not None:
                     mask[:] = decode_segmentation(segmentation, height, width, self.overlaps)
         except ValueError as error:
-            raise SampleError(row["id"], self._masks_file, str(error)) from error
+            raise SampleError(row["id"], self._masks_file, f"{Path(row['image']).name}: {error}") from error
         return masks
 
     def _split(self, split: str | Path) -> Split:
@@ -147,9 +158,9 @@ class GeneralizedReferAdapter(ReferAdapter):
         plain, pickled = (folder / f"grefs({self._split(split).split_by}){suffix}" for suffix in (".json", ".p"))
         return pickled if pickled.exists() and not plain.exists() else plain, folder / "instances.json"
 
-    def _described(self, refs: Path, instances: Path, split: str) -> tuple[list[Reference], list[dict[str, str]]]:
+    def _described(self, refs: Path, instances: Path, split: str) -> _Described:
         references = read_references(refs, split, any_targets)
-        return references, read_objects(instances, references, crowds=False)
+        return references, *read_objects(instances, references, crowds=False)
 
     def _target(self, row: Row) -> BoolArray:
         return self._masks(row)

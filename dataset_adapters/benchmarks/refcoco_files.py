@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from dataset_adapters.base.sample import DatasetError
-from dataset_adapters.formats.json_fields import read_field, read_json
+from dataset_adapters.formats.annotation_json import read_image
+from dataset_adapters.formats.coco_masks import stubs_notices, without_stubs
+from dataset_adapters.formats.json_fields import as_integer, read_field, read_integer, read_json
 from dataset_adapters.formats.plain_pickle import read_plain_pickle
 
 IMAGES = "images/mscoco/images/train2014"
@@ -37,7 +39,7 @@ _SPLIT_RULES: Mapping[str, Callable[[str], bool]] = {
 
 def one_target(path: Path, where: str, ref: Mapping[str, Any]) -> tuple[int, ...]:
     """Return the annotation of a reference to one object. Raises DatasetError."""
-    return (read_field(path, where, ref, "ann_id", int),)
+    return (read_integer(path, where, ref, "ann_id"),)
 
 
 def any_targets(path: Path, where: str, ref: Mapping[str, Any]) -> tuple[int, ...]:
@@ -45,11 +47,12 @@ def any_targets(path: Path, where: str, ref: Mapping[str, Any]) -> tuple[int, ..
 
     Raises DatasetError for others, and if the field `no_target` of the published files contradicts them.
     """
-    stored = read_field(path, where, ref, "ann_id", (list, int))
-    listed = stored if isinstance(stored, list) else [stored]
-    if any(type(ann_id) is not int for ann_id in listed):
-        raise DatasetError(f"{path}: {where}: ann_id: expected integers, or [-1] for no target, found {listed}")
-    targets = () if listed == NO_TARGET else tuple(listed)
+    stored = read_field(path, where, ref, "ann_id", (list, int, float, str))
+    listed = [as_integer(ann_id) for ann_id in (stored if isinstance(stored, list) else [stored])]
+    known = [ann_id for ann_id in listed if ann_id is not None]
+    if len(known) < len(listed):
+        raise DatasetError(f"{path}: {where}: ann_id: expected integers, or [-1] for no target, found {stored!r}")
+    targets = () if known == NO_TARGET else tuple(known)
     flag = ref.get("no_target", not targets)
     if flag != (not targets):
         raise DatasetError(f"{path}: {where}: no_target: expected {not targets} for ann_id {listed}, found {flag!r}")
@@ -69,7 +72,8 @@ def read_references(path: Path, split: str, ann_ids: AnnotationIds = one_target)
     splits: set[str] = set()
     chosen = []
     for number, ref in enumerate(stored):
-        where = f"reference {number}"
+        ref_id = as_integer(ref.get("ref_id")) if isinstance(ref, dict) else None
+        where = f"reference {number if ref_id is None else ref_id}"
         name = read_field(path, where, ref, "split", str)
         splits.add(name)
         if not belongs(name):
@@ -77,9 +81,9 @@ def read_references(path: Path, split: str, ann_ids: AnnotationIds = one_target)
         sentences = []
         for position, sentence in enumerate(read_field(path, where, ref, "sentences", list)):
             spot = f"{where}, sentence {position}"
-            sent_id = read_field(path, spot, sentence, "sent_id", int)
+            sent_id = read_integer(path, spot, sentence, "sent_id")
             sentences.append((sent_id, read_field(path, spot, sentence, "raw", str)))
-        ref_id, image_id = (read_field(path, where, ref, field, int) for field in ("ref_id", "image_id"))
+        ref_id, image_id = (read_integer(path, where, ref, field) for field in ("ref_id", "image_id"))
         chosen.append(Reference(ref_id, ann_ids(path, where, ref), image_id, tuple(sentences)))
     if not chosen:
         found = ", ".join(sorted(splits)) or "no reference"
@@ -87,21 +91,22 @@ def read_references(path: Path, split: str, ann_ids: AnnotationIds = one_target)
     return chosen
 
 
-def read_objects(path: Path, references: Sequence[Reference], *, crowds: bool = True) -> list[dict[str, str]]:
-    """Return the columns of each reference's objects, from instances.json.
+def read_objects(
+    path: Path, references: Sequence[Reference], *, crowds: bool = True
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Return the columns of each reference's objects, from instances.json, and notices of what was left out.
 
     The columns are image, size (height and width) and segmentations (JSON, a list of one per object). crowds: whether
     crowds have a segmentation; if not, theirs is null. Raises DatasetError for a damaged file, missing or wrong fields,
     and missing objects or images.
     """
     stored = read_json(path)
-    images, annotations = (
-        {
-            read_field(path, f"{kind} {number}", entry, "id", int): entry
-            for number, entry in enumerate(read_field(path, "the file", stored, kind, list))
-        }
-        for kind in ("images", "annotations")
-    )
+    images, annotations = dict[int, Any](), dict[int, Any]()
+    for kind, by_id in (("images", images), ("annotations", annotations)):
+        for number, entry in enumerate(read_field(path, "the file", stored, kind, list)):
+            entry_id = read_integer(path, f"{kind} {number}", entry, "id")
+            by_id[entry_id] = entry if by_id.get(entry_id, entry) == entry else None  # None: two that contradict
+    masks: dict[int, Any] = {}
     columns: dict[tuple[int, ...], dict[str, str]] = {}  # shared by references to the same objects
     keys = [(reference.image_id, *reference.ann_ids) for reference in references]
     for key, reference in zip(keys, references, strict=True):
@@ -110,31 +115,28 @@ def read_objects(path: Path, references: Sequence[Reference], *, crowds: bool = 
         segmentations = []
         for ann_id in reference.ann_ids:
             where, annotation = f"annotation {ann_id}", _referenced(path, "annotation", ann_id, annotations, reference)
-            if read_field(path, where, annotation, "image_id", int) != reference.image_id:
-                raise DatasetError(
-                    f"{path}: {where}: image_id: expected {reference.image_id} as in reference {reference.ref_id}, "
-                    f"found {annotation['image_id']}"
-                )
-            has_mask = crowds or not annotation.get("iscrowd")
-            mask = read_field(path, where, annotation, "segmentation", (list, dict)) if has_mask else None
-            segmentations.append(mask)
-        where, image = f"image {key[0]}", _referenced(path, "image", key[0], images, reference)
-        name = read_field(path, where, image, "file_name", str)
-        if Path(name).name != name:
-            raise DatasetError(f"{path}: {where}: file_name: expected a name without folders, found {name!r}")
-        height, width = (read_field(path, where, image, side, int) for side in ("height", "width"))
-        if not (0 < height < 2**15 and 0 < width < 2**15):
-            raise DatasetError(f"{path}: {where}: expected height and width in 1..32767, found {height} and {width}")
+            if (found := read_integer(path, where, annotation, "image_id")) != reference.image_id:
+                expected = f"expected {reference.image_id} as in reference {reference.ref_id}"
+                raise DatasetError(f"{path}: {where}: image_id: {expected}, found {found}")
+            has_mask = crowds or annotation.get("iscrowd") in (None, 0, "0")
+            masks[ann_id] = read_field(path, where, annotation, "segmentation", (list, dict)) if has_mask else None
+            segmentations.append(without_stubs(masks[ann_id]))
+        entry = _referenced(path, "image", key[0], images, reference)
+        image = read_image(path, entry, f"image {key[0]}")
         columns[key] = {
-            "image": f"{IMAGES}/{name}",
-            "size": f"{height} {width}",
+            "image": f"{IMAGES}/{image.file_name}",
+            "size": f"{image.height} {image.width}",
             "segmentations": json.dumps(segmentations, separators=(",", ":")),
         }
-    return [columns[key] for key in keys]
+    return [columns[key] for key in keys], stubs_notices(path, masks.values())
 
 
 def _referenced(path: Path, kind: str, id: int, entries: Mapping[int, Any], reference: Reference) -> dict[str, Any]:
     if id not in entries:
         raise DatasetError(f"{path}: expected the {kind} {id} of reference {reference.ref_id}, found nothing")
+    if entries[id] is None:
+        raise DatasetError(
+            f"{path}: expected the {kind} {id} of reference {reference.ref_id} once, found others of its id"
+        )
     entry: dict[str, Any] = entries[id]
     return entry

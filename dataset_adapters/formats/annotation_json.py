@@ -1,86 +1,79 @@
-"""Reading large JSON files of annotations into checked models."""
+"""The entries of COCO's kind of annotation files: images, and annotations that refer to them by id."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing import Any, NamedTuple
 
 from dataset_adapters.base.sample import DatasetError
 from dataset_adapters.formats.images import max_pixels
-
-Side = Annotated[int, Field(gt=0)]
-
-
-class Stored(BaseModel):
-    """The fields that are used of a JSON object; others are ignored."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
+from dataset_adapters.formats.json_fields import read_field, read_integer
+from support.text import visible
 
 
-class StoredImage(Stored):
-    """An image as described by annotation files."""
+class StoredImage(NamedTuple):
+    """An image as an annotation file describes it; height and width in pixels."""
 
     id: int
-    file_name: str = Field(pattern=r"^[^/\\]+\.jpg$")
-    height: Side
-    width: Side
-
-    @model_validator(mode="after")
-    def _is_decodable(self) -> StoredImage:
-        if self.height * self.width > max_pixels():
-            raise ValueError(f"expected at most {max_pixels()} pixels (--max-pixels)")
-        return self
+    file_name: str
+    height: int
+    width: int
 
     @property
     def stem(self) -> str:
         """The file name without its suffix: the sample's id."""
         return Path(self.file_name).stem
 
-    @property
-    def size(self) -> list[int]:
-        """Height and width."""
-        return [self.height, self.width]
+
+class Annotation(NamedTuple):
+    """An annotation of an image. where: its id and image, for errors. entry: all its fields."""
+
+    where: str
+    image: StoredImage
+    category: int
+    entry: Mapping[str, Any]
 
 
-class StoredRLE(Stored):
-    """A mask as run-length encoding: runs of 0 and 1 in turn, down the columns. size: height and width."""
-
-    size: tuple[Side, Side]
-
-
-_Image = TypeVar("_Image", bound=StoredImage)
-_Model = TypeVar("_Model", bound=Stored)
-
-
-def read_stored(path: Path, model: type[_Model]) -> _Model:
-    """Read a JSON file. Raises DatasetError naming the first field that does not fit the model."""
-    try:
-        return model.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        field = ".".join(map(str, first["loc"])) or "the file"
-        found = " ".join(str(first["input"]).split())[:60]
-        raise DatasetError(f"{path}: {field}: {first['msg']}, found {found}") from None
+def read_image(path: Path, entry: Any, where: str, id_field: str = "id") -> StoredImage:
+    """Return the fields of an image. where: names an entry that does not name itself. Raises DatasetError."""
+    if isinstance(entry, dict):
+        where = f"image {visible(str(entry.get(id_field)), 40)} ({visible(str(entry.get('file_name')), 80)})"
+    id, height, width = (read_integer(path, where, entry, field) for field in (id_field, "height", "width"))
+    name = read_field(path, where, entry, "file_name", str)
+    if not name or Path(name).name != name:
+        raise DatasetError(f"{path}: {where}: file_name: expected a name without folders, found {name!r}")
+    if min(height, width) < 1 or height * width > max_pixels():
+        expected = f"expected height and width in 1..{max_pixels()} pixels in all (--max-pixels)"
+        raise DatasetError(f"{path}: {where}: {expected}, found {height} and {width}")
+    return StoredImage(id, name, height, width)
 
 
-def by_image_id(path: Path, images: Sequence[_Image]) -> dict[int, _Image]:
-    """Return the images by id. Raises DatasetError if an id or a file name is repeated."""
-    by_id = {image.id: image for image in images}
-    if not len(by_id) == len({image.stem for image in images}) == len(images):
-        raise DatasetError(f"{path}: images: expected each id and file name once, found one repeated")
-    return by_id
+def read_images(path: Path, stored: Any, id_field: str = "id") -> dict[int, StoredImage]:
+    """Return the images of a file by id. Raises DatasetError, also for an id or file name that is repeated."""
+    images: dict[int, StoredImage] = {}
+    by_stem: dict[str, int] = {}
+    for number, entry in enumerate(read_field(path, "the file", stored, "images", list)):
+        image = read_image(path, entry, f"images {number}", id_field)
+        again = None
+        if image.id in images:
+            again = f"id {image.id} again, of {images[image.id].file_name} and {image.file_name}"
+        elif image.stem in by_stem:
+            again = f"{image.file_name} again, of ids {by_stem[image.stem]} and {image.id}"
+        if again:
+            raise DatasetError(f"{path}: images: expected each id and file name once, found {again}")
+        images[image.id], by_stem[image.stem] = image, image.id
+    return images
 
 
-def image_of(where: str, image_id: int, mask: object, images: Mapping[int, _Image]) -> _Image:
-    """Return the image of an annotation. Raises DatasetError if it is not in the file or an RLE has another size."""
-    if image_id not in images:
-        raise DatasetError(f"{where}.image_id: expected an image of the file, found {image_id}")
-    image = images[image_id]
-    if isinstance(mask, StoredRLE) and list(mask.size) != image.size:
-        raise DatasetError(
-            f"{where}.segmentation.size: expected the size of its image, {image.size}, found {list(mask.size)}"
-        )
-    return image
+def read_annotations(path: Path, stored: Any, kind: str, images: Mapping[int, StoredImage]) -> Iterator[Annotation]:
+    """Yield the annotations of a file in its order. Raises DatasetError, also for one of an unknown image."""
+    for number, entry in enumerate(read_field(path, "the file", stored, kind, list)):
+        where = f"{kind} {number}"
+        if isinstance(entry, dict) and "id" in entry:
+            where = f"annotation {visible(str(entry['id']), 40)}"
+        image_id = read_integer(path, where, entry, "image_id")
+        if image_id not in images:
+            raise DatasetError(f"{path}: {where}: image_id: expected an image of the file, found {image_id}")
+        where = f"{where} of {images[image_id].file_name}"
+        yield Annotation(where, images[image_id], read_integer(path, where, entry, "category_id"), entry)

@@ -6,13 +6,16 @@ published figures are measured on its masks.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from dataset_adapters.formats.json_fields import as_integer
 from support.arrays import BoolArray
+from support.text import counted
 
 Overlaps: TypeAlias = Literal["kept", "lost"]
 """Whether pixels covered by several parts of one instance stay in its mask.
@@ -21,41 +24,79 @@ Overlaps: TypeAlias = Literal["kept", "lost"]
 """
 
 
+def without_stubs(segmentation: Any) -> Any:
+    """The segmentation without its polygons of fewer than 3 points, which enclose nothing.
+
+    The decoder would read 4 numbers as a box and fail at fewer; tools that clip and simplify outlines leave such parts.
+    """
+    if not isinstance(segmentation, list):
+        return segmentation
+    return [part for part in segmentation if not (isinstance(part, list) and len(part) < 6)]
+
+
+def stubs_notices(path: Path, segmentations: Iterable[Any]) -> list[str]:
+    """What to report of the parts that `without_stubs` leaves out of a file's segmentations."""
+    lists = [each for each in segmentations if isinstance(each, list)]
+    n_stubs = sum(len(each) - len(without_stubs(each)) for each in lists)
+    n_empty = sum(not without_stubs(each) for each in lists)
+    stubs = f"{counted(n_stubs, 'polygon')} of fewer than 3 points left out" if n_stubs else ""
+    empty = f"{counted(n_empty, 'annotation')} without any other, and so without a mask" if n_empty else ""
+    return [f"{path.name}: {'; '.join(filter(None, (stubs, empty)))}"] if n_stubs or n_empty else []
+
+
 def decode_segmentation(segmentation: Any, height: int, width: int, overlaps: Overlaps = "kept") -> BoolArray:
     """Return the mask of a COCO segmentation, bool [height, width].
 
-    segmentation: a list of polygons [x0, y0, x1, y1, ...], one RLE {"size", "counts"} (counts as a list or
-    compressed), or a list of RLEs.
+    segmentation, and errors: as in `encode_segmentation`. Raises ValueError also for one without any part.
     overlaps: "kept": the mask is set where any part is; "lost": where exactly one is.
-    Raises ValueError saying what was expected and found. Nothing unchecked reaches the decoder, which is written in C.
     """
-    parts = segmentation if isinstance(segmentation, list) else [segmentation]
-    if not parts:
-        raise ValueError("segmentation: expected at least one polygon, found none")
-    rles = []
-    for part in parts:
-        if isinstance(part, dict):
-            rles.append(_checked_rle(part, height, width))
-            continue
-        # The decoder would read four numbers as a box, and take memory in proportion to the distance of a coordinate.
-        if not isinstance(part, list) or len(part) < 6 or len(part) % 2:
-            found = f"{len(part)} values" if isinstance(part, list) else type(part).__name__
-            raise ValueError(f"segmentation: expected a polygon of 3 or more points [x, y, ...], found {found}")
-        reach = 2 * max(height, width)
-        for value in part:
-            if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > reach:
-                raise ValueError(f"segmentation: expected coordinates in -{reach}..{reach}, found {value!r}")
-        rles.append(coco_mask.frPyObjects([part], height, width)[0])
+    rles = _encoded_parts(segmentation, height, width)
+    if not rles:
+        raise ValueError("segmentation: expected at least one polygon of 3 or more points, found none")
     layers = coco_mask.decode(rles)  # uint8 [H, W, n]
     return np.asarray(layers.any(axis=2) if overlaps == "kept" else layers.sum(axis=2, dtype=np.int64) == 1)
 
 
+def encode_segmentation(segmentation: Any, height: int, width: int) -> str | None:
+    """Return the counts of the mask of a COCO segmentation as compressed RLE; None for one without any part.
+
+    segmentation: a list of polygons [x0, y0, x1, y1, ...], one RLE {"size", "counts"} (counts as a list or
+    compressed), or a list of RLEs; polygons as in `without_stubs` are left out.
+    Raises ValueError saying what was expected and found. Nothing unchecked reaches the decoder, which is written in C.
+    """
+    rles = _encoded_parts(segmentation, height, width)
+    return str(coco_mask.merge(rles)["counts"], "ascii") if rles else None
+
+
+def _encoded_parts(segmentation: Any, height: int, width: int) -> list[Any]:
+    parts, rles = without_stubs(segmentation), []
+    # Annotators overshoot by a few pixels; the decoder takes memory in proportion to the distance of a coordinate.
+    reach = 2 * max(height, width)
+    for part in parts if isinstance(parts, list) else [parts]:
+        if isinstance(part, dict):
+            rles.append(_checked_rle(part, height, width))
+            continue
+        if not isinstance(part, list) or len(part) % 2:
+            found = (
+                f"{len(part)} numbers" if isinstance(part, list) else "null" if part is None else type(part).__name__
+            )
+            raise ValueError(f"segmentation: expected a polygon of 3 or more points [x, y, ...], found {found}")
+        # NaN is in no range.
+        bad = [value for value in part if type(value) not in (int, float) or not -reach <= value <= reach]
+        if bad:
+            raise ValueError(f"segmentation: expected coordinates in -{reach}..{reach}, found {bad[0]!r}")
+        rles.append(coco_mask.frPyObjects([part], height, width)[0])
+    return rles
+
+
 def _checked_rle(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:
-    if rle.get("size") != [height, width]:
-        raise ValueError(f"segmentation: expected an RLE of size [{height}, {width}], found {rle.get('size')!r}")
+    size = rle.get("size")
+    if not isinstance(size, list) or [as_integer(side) for side in size] != [height, width]:
+        raise ValueError(f"segmentation: expected an RLE of size [{height}, {width}], found {size!r}")
     counts = rle.get("counts")
     runs = _decompressed(counts) if isinstance(counts, str) else counts
-    if not isinstance(runs, list) or any(type(run) is not int or run < 0 for run in runs):
+    runs = [as_integer(run) for run in runs] if isinstance(runs, list) else [None]
+    if any(run is None or run < 0 for run in runs):
         raise ValueError("segmentation: expected RLE counts as compressed text or non-negative integers, found others")
     if sum(runs) != height * width:  # the decoder leaves missing pixels uninitialized
         raise ValueError(f"segmentation: expected RLE counts of {height * width} pixels, found {sum(runs)}")

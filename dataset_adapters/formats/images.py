@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile as PillowFile
 
 from dataset_adapters.base.sample import DatasetError
 from support.arrays import Int32Array, RGBArray
@@ -20,8 +24,11 @@ MAX_PIXELS = 8192 * 8192
 MAX_PIXELS_VARIABLE = "CAR_MAX_PIXELS"
 
 _GRAY16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
-_LABEL_MODES = frozenset({"P", "L"})
+_LABEL_MODES = frozenset({"P", "L", "1"})
 _LABEL16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+_LABEL_FORMATS = ("PNG", "TIFF", "BMP", "GIF")
+_LOSSY = frozenset({"jpeg", "tiff_jpeg", "webp"})
+"""Compressions inside a TIFF that change labels."""
 
 
 class ImageFileError(ImageError):
@@ -65,7 +72,9 @@ def read_image(path: ImageFile, *, apply_exif: bool = False) -> RGBArray:
     expect (except for TIFF, whose decoder always applies the orientation).
     Raises ImageFileError for files that are missing, truncated, not images, or larger than `max_pixels`.
     """
-    image = _decode(path, apply_exif=apply_exif)
+    with _opened(path) as opened:
+        opened.load()
+        image = ImageOps.exif_transpose(opened) if apply_exif else opened
     if image.mode in _GRAY16_MODES:
         levels = np.asarray(image).astype(np.int32)
         if levels.min() < 0 or levels.max() > 65535:
@@ -80,12 +89,12 @@ def read_image(path: ImageFile, *, apply_exif: bool = False) -> RGBArray:
 
 
 def read_label_map(path: ImageFile) -> Int32Array:
-    """Decode a palette or 8-bit gray image to its stored indices, int32 [H, W] in 0..255.
+    """Decode a palette or gray image (PNG, TIFF, BMP, GIF) of 1 to 8 bits to its stored indices, int32 [H, W] >= 0.
 
     The indices are the labels; converting a palette image to gray or color would replace them by brightness.
-    Raises ImageFileError as `read_image`, and for every other pixel mode.
+    Raises ImageFileError as `read_image`, and for every other pixel mode, file format and lossy compression.
     """
-    return _read_labels(path, _LABEL_MODES, "a palette or 8-bit single-channel mask")
+    return _read_labels(path, _LABEL_MODES, "a palette or single-channel mask of 1 to 8 bits")
 
 
 def read_label_map16(path: ImageFile) -> Int32Array:
@@ -97,13 +106,36 @@ def read_label_map16(path: ImageFile) -> Int32Array:
 
 
 def _read_labels(path: ImageFile, modes: frozenset[str], expected: str) -> Int32Array:
-    image = _decode(path, apply_exif=False)
-    if image.mode not in modes:
-        raise ImageFileError(str(path), f"expected {expected}, found mode {image.mode}")
-    return np.asarray(image).astype(np.int32)
+    with _opened(path) as opened:
+        if opened.format not in _LABEL_FORMATS or opened.info.get("compression") in _LOSSY:
+            found = f"{opened.format} compressed with loss" if opened.format in _LABEL_FORMATS else opened.format
+            raise ImageFileError(str(path), f"expected {expected} in a PNG, TIFF, BMP or GIF file, found {found}")
+        if opened.mode not in modes:
+            raise ImageFileError(str(path), f"expected {expected}, found mode {opened.mode}")
+        image: Image.Image = opened
+        layout: Any  # how the file packs its pixels: a name, such as "L;4" or "1;I", alone or before other numbers
+        decoder, _, offset, layout = opened.tile[0]
+        if opened.format == "BMP" and decoder == "raw" and opened.fp:
+            # By the file's depth: Pillow forgets it where the palette is gray.
+            opened.fp.seek(0)
+            content = opened.fp.read()
+            (bits,) = struct.unpack_from("<H", content, 24 if content[14] == 12 else 28)
+            image = Image.frombytes(
+                "P", image.size, content[offset:], "raw", f"P;{bits}".removesuffix(";8"), *layout[1:]
+            )
+        values = np.asarray(image).astype(np.int32)
+        if image.mode in ("1", "L"):
+            # Pillow stretches gray of fewer bits to 0..255, and inverts it where 0 is white.
+            packing = str(layout if isinstance(layout, str) else layout[0]).partition(";")[2]
+            largest = 1 if image.mode == "1" else 2 ** int(packing[0]) - 1 if packing[:1].isdigit() else 255
+            values //= 255 // largest if image.mode == "L" else 1
+            values = largest - values if "I" in packing else values
+    return values
 
 
-def _decode(path: ImageFile, *, apply_exif: bool) -> Image.Image:
+@contextmanager
+def _opened(path: ImageFile) -> Iterator[PillowFile]:
+    """The file, not larger than allowed and not yet decoded; what goes wrong inside becomes an ImageFileError."""
     limit = max_pixels()
     # Pillow's built-in limit must not be lower than ours.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or limit, limit)
@@ -113,8 +145,7 @@ def _decode(path: ImageFile, *, apply_exif: bool) -> Image.Image:
             width, height = image.size
             if width * height > limit:
                 raise ImageFileError(str(path), f"{too_many} {width} x {height}")
-            image.load()
-            return ImageOps.exif_transpose(image) if apply_exif else image
+            yield image
     except ImageFileError:
         raise
     except Exception as error:  # a damaged file makes decoders raise errors of almost any type

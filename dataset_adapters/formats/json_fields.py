@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from dataset_adapters.base.sample import DatasetError
 
+_INTEGER_TEXT = re.compile(r"-?[0-9]{1,18}")
+
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file. Raises DatasetError if it is not JSON, OSError if it cannot be read."""
+    """Parse a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+
+    Raises DatasetError if it is not JSON, OSError if it cannot be read.
+    """
     try:
         return json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: expected JSON, found other text: {error}") from error
 
 
@@ -27,3 +33,23 @@ def read_field(path: Path, where: str, entry: Any, field: str, kind: type | tupl
         found = type(value).__name__ if field in entry else "nothing"
         raise DatasetError(f"{path}: {where}: {field}: expected {kinds}, found {found}")
     return value
+
+
+def read_integer(path: Path, where: str, entry: Any, field: str) -> int:
+    """As `read_field`, for an integer that may be written as text or with a zero fraction, as some exporters do."""
+    value = entry.get(field) if isinstance(entry, dict) else read_field(path, where, entry, field, int)
+    number = as_integer(value)
+    if number is None:
+        found = "null" if value is None else f"the text {value[:40]!r}" if isinstance(value, str) else repr(value)[:40]
+        found = found if field in entry else "nothing"
+        raise DatasetError(f"{path}: {where}: {field}: expected an integer, found {found}")
+    return number
+
+
+def as_integer(value: Any) -> int | None:
+    """The integer that is meant: itself, its text, or the same as a float that is exact; else None."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, str) and _INTEGER_TEXT.fullmatch(value):
+        return int(value)
+    return value if type(value) is int else None

@@ -8,11 +8,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from dataset_adapters.base.layout import rows_of
 from dataset_adapters.base.sample import (
     Adapter,
     AnnotationFileAdapter,
     DatasetError,
-    Row,
+    Rows,
     SampleError,
     find_sources,
     first_present,
@@ -62,10 +63,10 @@ def _check_split(
     """Count, find and decode the samples of a split and report them; returns the faults."""
     where = f"{split.adapter}, split {split.split}"
 
-    def read_rows(adapter: Adapter, folder: Path) -> list[Row]:
+    def read_rows(adapter: Adapter, folder: Path) -> Rows:
         if isinstance(adapter, AnnotationFileAdapter):
             adapter.annotation_files(folder, split.split)  # raises if they are missing
-        return adapter.rows(folder, split.split)
+        return rows_of(adapter, folder, split.split)
 
     try:
         adapter, folder, rows = first_present(adapters, root, read_rows)
@@ -76,6 +77,8 @@ def _check_split(
         report(f"{reason}; not every release has it")
         return []
     report(f"{where}: {len(rows)} {split.noun} ({adapter.name})")
+    for notice in rows.notices:
+        report(f"{where}: {notice}")
     if split.note:
         report(f"{where}: {split.note}")
     faults = []

@@ -43,7 +43,7 @@ def one_line_errors() -> Iterator[None]:
         yield
     except Exception as error:  # those without an exit status are raised again
         out_of_memory = _is_out_of_memory(error)
-        is_run_error = out_of_memory or isinstance(error, (OSError, RunError))
+        is_run_error = out_of_memory or isinstance(error, (OSError, RunError, UnicodeError))
         if not (is_run_error or isinstance(error, UserError)) or SHOW_TRACEBACKS.get():
             raise
         message = " ".join(str(error).split())
@@ -52,6 +52,9 @@ def one_line_errors() -> Iterator[None]:
             message += (
                 ": free the device of other programs, or choose another --device, smaller models or smaller batches"
             )
+        if isinstance(error, (UnicodeEncodeError, UnicodeDecodeError)):
+            near = error.object[max(0, error.start - 40) : error.end + 20]
+            message = f"expected {error.encoding} text, found {near!a}"
         tell(f"error: {message}")
         raise typer.Exit(SETUP_ERROR if isinstance(error, UserError) else RUN_ERROR) from None
     except KeyboardInterrupt as interrupt:

@@ -86,6 +86,8 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     for notice in run.inputs.notices:
         tell(f"notice: {notice}")
     dataset = _load(run)
+    for notice in dataset.notices:
+        tell(f"notice: {notice}")
     if carries_queries(run.config) and not dataset.sequences:
         raise BenchmarkError(f"carry_queries: expected a data set of videos, found {dataset.name}")
     options.saving.check(dataset)

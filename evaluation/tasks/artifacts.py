@@ -146,10 +146,10 @@ def _steps_as_npz(segmentation: Segmentation | None) -> bytes:
 
 def _file_name(sample_id: str) -> str:
     """A name that stays inside its folder whatever the id is: other characters as %XX, a long one cut with a hash."""
-    name = quote(sample_id, safe=" +@=,", errors="surrogateescape").replace("..", "%2E%2E")
+    name = quote(sample_id, safe=" +@=,", errors="surrogatepass").replace("..", "%2E%2E")
     if len(name) <= _LONGEST_NAME:
         return name
-    digest = hashlib.sha256(sample_id.encode("utf-8", "surrogateescape")).hexdigest()
+    digest = hashlib.sha256(sample_id.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{name[: _LONGEST_NAME - 17]}-{digest[:16]}"
 
 

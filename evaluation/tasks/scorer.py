@@ -49,10 +49,11 @@ class Scorer:
         """The record of a segmented sample."""
         prediction = self.prediction(segmentation, sample)
         self._keep(sample.id, prediction, segmentation)
+        scored = self._task.scored(prediction, sample, self.scoring)
         return SampleRecord(
             id=sample.id,
             status="ok",
-            counts=self._task.count(sample.target, prediction, self.label_space, self.scoring),
+            counts=self._task.count(sample.target, scored, self.label_space, self.scoring),
             queries_kept=[segmentation.queries[i] for i in segmentation.kept],
             steps=len(segmentation.steps),
             seconds={"decode": decode_seconds, **segmentation.seconds},

@@ -178,6 +178,7 @@ class Task:
 
     words: its headline figure and what tables call it.
     prediction: what of a segmentation is compared with the target, int32 labels or bool, [H, W].
+    scored: that, for the sample, as it is counted: a task may leave out pixels of it.
     count: target and prediction -> the `counts` of the sample's record, JSON-ready integers.
     accumulator: an empty one.
     choices: the scoring options with their values, the default first.
@@ -199,6 +200,7 @@ class Task:
     target_labels: Callable[[Target], Target] = np.asarray
     names: Callable[[Target, Target, LabelSpace], dict[int, str]] = objects_of_pair
     keeps_label_maps: bool = False
+    scored: Callable[[Target, Sample, Options], Target] = lambda prediction, sample, options: prediction
 
 
 def resampled_means(

@@ -20,7 +20,7 @@ import numpy as np
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from evaluation.tasks.semantic import relabeled
-from evaluation.tasks.task import Accumulator, Record, Target, Task, mean, register
+from evaluation.tasks.task import Accumulator, Options, Record, Target, Task, mean, register
 from results.tables.task_words import VIDEO
 from support.arrays import BoolArray, Int32Array
 
@@ -35,17 +35,23 @@ ANNOTATION_SETS = ("anno_0", "anno_1", "anno_2", "anno_3")
 
 
 class DavisTask(NamedTuple):
-    """How davis2017-evaluation scores a video: are predicted ids matched to the objects', do the end frames count?"""
+    """How davis2017-evaluation scores a video.
+
+    matches: are predicted ids matched to the objects'? end_frames: do they count? void: is it left out, as it is in
+    `Annotations_unsupervised`? (`semi-supervised` is made for the folder `Annotations`, which has none, and takes void
+    as background.)
+    """
 
     matches: bool
     end_frames: bool
+    void: bool
 
 
 # "unsupervised" is what ReferFormer's evaluation of Ref-DAVIS runs: an expression that finds another object of the
 # video than its own is forgiven.
 DAVIS_TASKS: Mapping[str, DavisTask] = {
-    "unsupervised": DavisTask(matches=True, end_frames=True),
-    "semi-supervised": DavisTask(matches=False, end_frames=False),
+    "unsupervised": DavisTask(matches=True, end_frames=True, void=True),
+    "semi-supervised": DavisTask(matches=False, end_frames=False, void=False),
 }
 
 NO_FRAME = "no frame with a known target"
@@ -87,7 +93,7 @@ def count_sample(target: BoolArray, prediction: Int32Array, davis_task: str = "u
 
     Args:
         target: bool [n, H, W], the masks of the video's objects 1..n.
-        prediction: int32 [H, W], the object of each pixel, 0 for none; ids above n are none either.
+        prediction: int32 [H, W], the object of each pixel, 0 for none; ids above n are none either. See `without_void`.
         davis_task: a key of `DAVIS_TASKS`; the counts do not depend on it.
 
     Returns:
@@ -226,13 +232,14 @@ def reductions(davis_task: str) -> dict[str, str]:
     if davis_task not in DAVIS_TASKS:
         raise ValueError(f"davis_task: expected one of {', '.join(DAVIS_TASKS)}, found {davis_task!r}")
     task = DAVIS_TASKS[davis_task]
+    void = "void pixels are left out" if task.void else "void pixels of Annotations_unsupervised are background"
     ids = "best assignment of predicted to true objects a video" if task.matches else "predicted objects as named"
     frames = "all frames" if task.end_frames else "all frames but a video's first and last"
     return {
         "j_and_f": "J&F: mean of j and f",
         "j": (
             "J, IoU: mean over an object's frames, over objects, over annotation sets with a frame; "
-            f"{frames}; {ids}; a failed frame counts as an empty prediction where its target is known"
+            f"{frames}; {ids}; {void}; a failed frame counts as an empty prediction where its target is known"
         ),
         "f": "F, F-measure of contours within 0.008 of the diagonal: averaged as j",
         "j_and_f_scored_only": "as j_and_f, but failed frames are left out",
@@ -329,6 +336,16 @@ def predicted_objects(segmentation: Segmentation, sample: Sample, space: LabelSp
     return relabeled(segmentation, sample.queries, sample.query_labels)
 
 
+def without_void(prediction: Int32Array, sample: Sample, options: Options) -> Int32Array:
+    """The prediction without objects in void pixels, if the task leaves them out: neither J nor F sees them then.
+
+    davis2017-evaluation takes them out of both masks before it counts pixels and draws contours; targets have none.
+    """
+    if sample.void is None or not DAVIS_TASKS[options.get("davis_task", "unsupervised")].void:
+        return prediction
+    return np.where(sample.void, 0, prediction)
+
+
 def _object_labels(target: Target) -> Int32Array:
     """The object of each pixel, int32 [H, W], from masks bool [n, H, W] that do not overlap."""
     numbers = np.arange(1, len(target) + 1, dtype=np.int32)
@@ -347,5 +364,6 @@ register(
         empty=lambda target: np.zeros(target.shape[1:], np.int32),
         target_labels=_object_labels,
         keeps_label_maps=True,
+        scored=without_void,
     )
 )

@@ -29,11 +29,13 @@ def car() -> CaR:
         ([""], r"queries\[0\]: expected a text, found a blank one"),
         (["cat", " \t"], r"queries\[1\]: expected a text, found a blank one"),
         (["cat", "dog", "cat"], r"queries\[2\]: expected each text once, found 'cat' again"),
+        (["cat", "a \ud83d b"], r"query: expected text, found half of a character in 'a \\ud83d b'"),
+        (["x\udce9"], r"query: expected text, found another byte in 'x\\xe9'"),
         ("cat", "expected a sequence of texts, found str"),
         (["cat", 3], "expected a sequence of texts"),
         ([["cat"]], "expected a sequence of texts"),
     ],
-    ids=["none", "empty", "blank", "twice", "a text", "a number", "nested"],
+    ids=["none", "empty", "blank", "twice", "half a pair", "a byte", "a text", "a number", "nested"],
 )
 def test_impossible_queries(car: CaR, queries: Any, message: str) -> None:
     with pytest.raises(QueryError, match=message):

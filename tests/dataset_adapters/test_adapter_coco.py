@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from made_trees import COCO_IDS, COCO_NAMES, UNUSED_COCO_IDS, write_png
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from dataset_adapters import DatasetError, SampleError, load
 
@@ -286,35 +287,63 @@ FIRST = ("annotations", 0)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (drop("images"), "images: Field required"),
-        (put("images", []), "images: List should have at least 1 item"),
-        (put("images", 1, "height", 0), "images.1.height: Input should be greater than 0, found 0"),
-        (put("images", 1, "width", 10**9), "images.1: Value error, expected at most 67108864 pixels"),
-        (put("images", 1, "height", 10**7), "images.1: Value error, expected at most 67108864 pixels"),
-        (put("images", 1, "file_name", "../a.jpg"), "images.1.file_name: String should match"),
-        (put("images", 1, "id", 139), "images: expected each id and file name once"),
-        (put("images", 1, "file_name", "000000000139.jpg"), "images: expected each id and file name once"),
-        (put(*FIRST, "category_id", 12), "annotations.0.category_id: expected a category of the file, found 12"),
-        (put(*FIRST, "image_id", 7), "annotations.0.image_id: expected an image of the file, found 7"),
-        (put(*FIRST, "area", "big"), "annotations.0.area: Input should be a valid number, found big"),
-        (put(*FIRST, "area", -1), "annotations.0.area: "),
-        (drop(*FIRST, "area"), "annotations.0.area: Field required"),
-        (put(*FIRST, "segmentation", []), "annotations.0.segmentation"),
-        (put(*FIRST, "segmentation", [[1, 2, 3, 4]]), "annotations.0.segmentation"),
-        (put(*FIRST, "segmentation", [[1, 2, 3, 4, 5, "6"]]), "annotations.0.segmentation"),
-        (put(*FIRST, "segmentation", [[1, 2, 3, 4, 5, float("nan")]]), "annotations.0.segmentation"),
-        (put(*FIRST, "segmentation", [[1, 2, 3, 4, 5, 6, 7]]), "0.segmentation: expected x, y pairs, found 7 numbers"),
-        (put(*FIRST, "segmentation", [[1, 2, 3, 4, 5, 1e9]]), "0.segmentation: expected coordinates near 0..24"),
-        (put("annotations", 2, "segmentation", "counts", "0" * 300), "annotations.2.segmentation"),
-        (put("annotations", 2, "segmentation", "counts", 0, -5), "annotations.2.segmentation"),
+        (drop("images"), "the file: images: expected list, found nothing"),
+        (put("images", []), "annotation 1: image_id: expected an image of the file, found 139"),
+        (put("images", 1, "height", 0), r"image 285 \(000000000285.jpg\): expected height and width in 1..\d+ pixels"),
+        (put("images", 1, "width", 10**9), r"in 1..67108864 pixels in all \(--max-pixels\), found 40 and 1000000000"),
+        (put("images", 1, "height", 2.5), r"image 285 \(000000000285.jpg\): height: expected an integer, found 2.5"),
+        (put("images", 1, "height", None), r"image 285 \(000000000285.jpg\): height: expected an integer, found null"),
+        (drop("images", 1, "width"), r"image 285 \(000000000285.jpg\): width: expected an integer, found nothing"),
+        (put("images", 1, "id", "a1"), r"image a1 \(000000000285.jpg\): id: expected an integer, found the text 'a1'"),
+        (put("images", 1, "id", True), r"image True \(000000000285.jpg\): id: expected an integer, found True"),
+        (
+            put("images", 1, "file_name", "../a.jpg"),
+            r"image 285 \(../a.jpg\): file_name: expected a name without folders",
+        ),
+        (put("images", 1, 7), "images 1: expected a dict, found int"),
+        (
+            put("images", 1, "id", 139),
+            "expected each id and file name once, found id 139 again, of 000000000139.jpg and 000000000285.jpg",
+        ),
+        (
+            put("images", 1, "file_name", "000000000139.jpg"),
+            "expected each id and file name once, found 000000000139.jpg again, of ids 139 and 285",
+        ),
+        (
+            put("images", lambda images: [*images, images[2]]),
+            "expected each id and file name once, found id 632 again, of 000000000632.jpg and 000000000632.jpg",
+        ),
+        (
+            put(*FIRST, "category_id", 12),
+            "annotation 1 of 000000000139.jpg: category_id: expected a category of the file, found 12",
+        ),
+        (put(*FIRST, "category_id", "dog"), "category_id: expected an integer, found the text 'dog'"),
+        (put(*FIRST, "image_id", 7), "annotation 1: image_id: expected an image of the file, found 7"),
+        (put(*FIRST, "image_id", 10**30), "annotation 1: image_id: expected an image of the file, found 1000"),
+        (put(*FIRST, "area", "big"), "annotation 1 of 000000000139.jpg: area: expected int or float, found str"),
+        (put(*FIRST, "area", -1), "annotation 1 of 000000000139.jpg: area: expected a number of pixels >= 0, found -1"),
+        (put(*FIRST, "area", float("nan")), "area: expected a number of pixels >= 0, found nan"),
+        (drop(*FIRST, "area"), "annotation 1 of 000000000139.jpg: area: expected int or float, found nothing"),
+        (put(*FIRST, "segmentation", None), "annotation 1 of 000000000139.jpg: segmentation: expected list or dict"),
+        (put(*FIRST, "segmentation", [[1, 2, 3, 4, 5, "6"]]), "coordinates in -72..72, found '6'"),
+        (put(*FIRST, "segmentation", [[1, 2, 3, 4, 5, float("nan")]]), "coordinates in -72..72, found nan"),
+        (put(*FIRST, "segmentation", [[1, 2, 3, 4, 5, 6, 7]]), "3 or more points .*, found 7 numbers"),
+        (put(*FIRST, "segmentation", [[1, 2, 3, 4, 5, 1e9]]), "coordinates in -72..72, found 1000000000.0"),
+        (put(*FIRST, "segmentation", [1, 2, 3, 4, 5, 6]), "3 or more points .*, found int"),
+        (
+            put("annotations", 2, "segmentation", "counts", "0" * 300),
+            "annotation 3 of 000000000139.jpg: segmentation: expected RLE counts of 864 pixels, found 0",
+        ),
+        (put("annotations", 2, "segmentation", "counts", 0, -5), "annotation 3 of .*non-negative integers"),
         (
             put("annotations", 2, "segmentation", "counts", 0, lambda run: run + 1),
-            "annotations.2.segmentation.counts: expected runs of 864 pixels in all, found 865",
+            "annotation 3 of 000000000139.jpg: segmentation: expected RLE counts of 864 pixels, found 865",
         ),
         (
             put("annotations", 2, "segmentation", "size", [36, 24]),
-            r"annotations.2.segmentation.size: expected the size of its image, \[24, 36\], found \[36, 24\]",
+            r"segmentation: expected an RLE of size \[24, 36\], found \[36, 24\]",
         ),
+        (put("categories", 1, "id", None), "categories 1: id: expected an integer, found null"),
         (put("categories", 0, "name", "human"), "categories: expected id 1 to be 'person', found 'human'"),
         (drop("categories", 5), "categories: expected id 6 to be 'bus', found None"),
         (put("categories", 0, "id", 999), "categories: expected id 1 to be 'person', found None"),
@@ -332,11 +361,64 @@ def test_bad_annotations(coco: Any, change: Callable[[Any], None], message: str)
     assert len(str(caught.value)) < 400
 
 
+def compress(stored: dict[str, Any]) -> None:
+    """Every mask as pycocotools, detectron2 and COCONut write it."""
+    sizes = {image["id"]: (image["height"], image["width"]) for image in stored["images"]}
+    for annotation in stored["annotations"]:
+        mask = annotation["segmentation"]
+        packed = coco_mask.frPyObjects(mask, *sizes[annotation["image_id"]])
+        merged = packed if isinstance(mask, dict) else coco_mask.merge(packed)
+        annotation["segmentation"] = {**merged, "counts": merged["counts"].decode()}
+
+
+def as_text(stored: dict[str, Any]) -> None:
+    """Numbers as text, or with a zero fraction."""
+    for image in stored["images"]:
+        image |= {"id": str(image["id"]), "height": float(image["height"]), "width": str(image["width"])}
+    for number, annotation in enumerate(stored["annotations"]):
+        annotation["image_id"] = (str, float)[number % 2](annotation["image_id"])
+        annotation["category_id"] = (float, str)[number % 2](annotation["category_id"])
+    for category in stored["categories"]:
+        category["id"] = str(category["id"])
+
+
+def add_stubs(stored: dict[str, Any]) -> None:
+    for annotation in stored["annotations"][:2]:
+        annotation["segmentation"] += [[], [3, 4], [1, 2, 3, 4], [1, 2, 3, 4, 5]]
+    first = stored["annotations"][0]
+    stored["annotations"] += [{**first, "id": 99, "segmentation": []}, {**first, "segmentation": [[1, 2, 3, 4]]}]
+    stored["annotations"][-1].pop("id")
+
+
+STUBS = (
+    "instances_val2017.json: 9 polygons of fewer than 3 points left out; 2 annotations without any other, "
+    "and so without a mask"
+)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("change", [lambda _: None, compress, as_text, add_stubs])
+def test_other_spellings_of_the_same_annotations(coco: Any, change: Callable[[Any], None], encoding: str) -> None:
+    coco.write_json()
+    before = coco.load()
+    assert before.notices == ()
+    stored = json.loads(json.dumps(coco.stored()))
+    change(stored)
+    coco.json_path.write_bytes(json.dumps(stored).encode(encoding))
+    for _ in range(2):  # parsed, then from the cache
+        dataset = coco.load()
+        assert dataset.fingerprint == before.fingerprint
+        assert dataset.notices == ((STUBS,) if change is add_stubs else ())
+    for sample in dataset:
+        np.testing.assert_array_equal(sample.target, coco.target(int(sample.id)))
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
 def test_a_file_that_is_no_such_json(coco: Any, text: str) -> None:
     coco.json_path.parent.mkdir()
     coco.json_path.write_text(text, "latin-1")
-    assert refused(coco.load).startswith(f"{coco.json_path}: the file: ")
+    kind = "the file: expected a dict, found list" if text == "[]" else "expected JSON, found other text: "
+    assert refused(coco.load).startswith(f"{coco.json_path}: {kind}")
 
 
 def failed(tree: Any, source: str) -> SampleError:

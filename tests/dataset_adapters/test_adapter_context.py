@@ -15,6 +15,7 @@ import pytest
 import scipy.io
 from made_trees import CONTEXT_CLASSES, write_png
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from dataset_adapters import DatasetError, SampleError, load
 from dataset_adapters.formats.images import MAX_PIXELS
@@ -98,22 +99,22 @@ def test_detail_annotations_hold_the_splits_too(context: Any, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (("images",), [], "images: List should have at least 1 item"),
-        (("images", 1, "phase"), "validation", "images.1.phase: Input should be 'train', 'val' or 'test'"),
-        (("images", 1, "image_id"), 2008000000, "images: expected each id and file name once"),
-        (("images", 1, "file_name"), "2008_000000.jpg", "images: expected each id and file name once"),
-        (("images", 1, "file_name"), "../a.jpg", "images.1.file_name: String should match"),
+        (("images",), [], "annotation 0: image_id: expected an image of the file"),
+        (("images", 1, "phase"), "validation", r"\.jpg: phase: expected train or val or test, found 'validation'"),
+        (("images", 1, "image_id"), 2008000000, "expected each id and file name once, found id 2008000000 again, of "),
+        (("images", 1, "file_name"), "2008_000000.jpg", "found 2008_000000.jpg again, of ids 2008000000 and "),
+        (("images", 1, "file_name"), "../a.jpg", r"image \d+ \(../a.jpg\): file_name: expected a name without folders"),
         (("images", 1, "file_name"), "a.jpg", "images: expected every image of the split, found none with the file"),
-        (("images", 1, "width"), 10**7, "images.1: Value error, expected at most 67108864 pixels"),
-        (("annos_segmentation",), None, "annos_segmentation: Input should be a valid array"),
-        (("annos_segmentation", 0, "image_id"), 7, "annos_segmentation.0.image_id: expected an image of the file"),
-        (("annos_segmentation", 0, "category_id"), 460, "annos_segmentation.0.category_id: expected 0..459, found 460"),
-        (("annos_segmentation", 0, "category_id"), -1, "annos_segmentation.0.category_id: Input should be"),
-        (("annos_segmentation", 0, "segmentation", "counts"), [600], "0.segmentation.counts: Input should be a valid"),
+        (("images", 1, "width"), 10**7, r"image \d+ \(.*\): expected height and width in 1..67108864 pixels"),
+        (("annos_segmentation",), None, "the file: annos_segmentation: expected list, found NoneType"),
+        (("annos_segmentation", 0, "image_id"), 7, "annotation 0: image_id: expected an image of the file"),
+        (("annos_segmentation", 0, "category_id"), 460, "annotation 0 of .*: category_id: expected 0..459, found 460"),
+        (("annos_segmentation", 0, "category_id"), -1, "annotation 0 of .*: category_id: expected 0..459, found -1"),
+        (("annos_segmentation", 0, "segmentation", "counts"), [601], "annotation 0 of .*of 600 pixels, found 601"),
         (
             ("annos_segmentation", 0, "segmentation", "size"),
             [30, 20],
-            r"annos_segmentation.0.segmentation.size: expected the size of its image, \[20, 30\], found \[30, 20\]",
+            r"annotation 0 of .*.jpg: segmentation: expected an RLE of size \[20, 30\], found \[30, 20\]",
         ),
     ],
     ids=str,
@@ -133,7 +134,31 @@ def test_bad_detail_annotations(context: Any, place: tuple[Any, ...], value: Any
 @pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
 def test_a_file_that_is_no_detail_json(context: Any, text: str) -> None:
     context.json_path.write_text(text, "latin-1")
-    assert refused(context.load).startswith(f"{context.json_path}: the file: ")
+    kind = "the file: expected a dict, found list" if text == "[]" else "expected JSON, found other text: "
+    assert refused(context.load).startswith(f"{context.json_path}: {kind}")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_other_spellings_of_the_same_detail_annotations(context: Any, encoding: str) -> None:
+    """Runs as numbers, sides and ids as text, masks as lists; polygons without area are left out."""
+    context.write_json()
+    before = context.load()
+    stored = context.detail()
+    for number, segment in enumerate(stored["annos_segmentation"]):
+        rle = segment["segmentation"]
+        segment["image_id"], segment["category_id"] = str(segment["image_id"]), float(segment["category_id"])
+        flat = coco_mask.decode(rle).T.ravel()
+        edges = np.flatnonzero(np.diff(flat)) + 1
+        runs = np.diff([0, *([0] if flat[0] else []), *edges, flat.size]).tolist()
+        rle["counts"] = runs if number % 2 else rle["counts"]
+        segment["segmentation"] = [rle, [], [1, 2, 3, 4]] if number % 3 == 0 else rle
+    n_lists = sum(isinstance(each["segmentation"], list) for each in stored["annos_segmentation"])
+    context.json_path.write_bytes(json.dumps(stored).encode(encoding))
+    dataset = context.load()
+    assert before.notices == ()
+    assert dataset.notices == (f"trainval_merged.json: {2 * n_lists} polygons of fewer than 3 points left out",)
+    for ours, theirs in zip(dataset, before, strict=True):
+        np.testing.assert_array_equal(ours.target, theirs.target)
 
 
 @pytest.mark.parametrize("counts", ["", "0", "no mask", "zzzzzzzz", "PPPP" * 20])

@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import FrozenInstanceError
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -22,6 +23,7 @@ import pytest
 from dataset_adapters import DatasetError, SampleError, load
 from dataset_adapters.base import file_hashes as contents
 from dataset_adapters.base import index_cache as index
+from dataset_adapters.prepare import check, find_preparation
 
 IDS = tuple(f"2007_{number:06d}" for number in (33, 61, 129, 42, 7, 500, 1))
 
@@ -69,6 +71,37 @@ def test_shards_partition_the_set(voc, count: int) -> None:
 def test_impossible_shards(voc, position: int, count: int) -> None:
     with pytest.raises(DatasetError, match=f"found index {position}, count {count}"):
         voc.load().shard(position, count)
+
+
+def test_file_names_that_are_not_utf_8_are_named(coco: Any, tmp_path: Path) -> None:
+    coco.write_maps()
+    coco.write_json()
+    foreign = os.fsencode(coco.image_path(139).parent) + b"/x\xe9.jpg"
+    try:
+        shutil.copy(os.fsencode(coco.image_path(139)), foreign)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    message = f"{coco.root}: image of 'x\\udce9': expected a file name in UTF-8, found another byte in "
+    with pytest.raises(DatasetError) as caught:
+        coco.load(source="stuffthingmaps")
+    assert str(caught.value) == f"{message}'val2017/x\\xe9.jpg'"
+    with pytest.raises(DatasetError, match="found none with the file name"):
+        coco.load(source="instances")
+    lines: list[str] = []
+    check(find_preparation("coco-object"), coco.parent, lines.append, n_decoded=0, source="stuffthingmaps")
+    assert any(f"fault: coco-object, split val2017: {message}" in line for line in lines)
+    for name in ("photos", "labels"):
+        (tmp_path / name).mkdir()
+    for folder, source in (
+        ("photos", coco.image_path(139)),
+        ("labels", coco.root / "stuffthingmaps/val2017" / "000000000139.png"),
+    ):
+        shutil.copy(source, os.fsencode(tmp_path / folder) + b"/\xff" + os.fsencode(source.suffix))
+    (tmp_path / "classes.txt").write_text("background\ncat\n")
+    places = {"images": "photos", "masks": "labels", "classes": "classes.txt"}
+    options = {option: str(tmp_path / name) for option, name in places.items()}
+    with pytest.raises(DatasetError, match=r"image of '\\udcff': expected a file name in UTF-8"):
+        load("own-folders", tmp_path, options=options, cache_dir=tmp_path / "cache")
 
 
 def test_dataset_is_frozen(voc) -> None:

@@ -242,7 +242,7 @@ def test_8_bit_labels_are_refused_with_16_bits(tmp_path: Path) -> None:
     made = Tree(tmp_path, LAYOUTS[0])
     made.write()
     made.write_mask(IDS[0], made.stored(IDS[0]).astype(np.uint16))
-    assert failed(made).reason == "expected a palette or 8-bit single-channel mask, found mode I;16"
+    assert failed(made).reason == "expected a palette or single-channel mask of 1 to 8 bits, found mode I;16"
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])

@@ -39,6 +39,13 @@ def test_targets_are_the_union_of_what_is_meant(tree: ReferTree) -> None:
     assert (crowd.shape, crowd.any()) == ((1, 30, 20), False)
 
 
+@pytest.mark.parametrize("flags", [(0, 1), (False, True), ("0", "1"), (None, 1.0)], ids=str)
+def test_crowds_however_they_are_marked(tree: ReferTree, flags: tuple[Any, Any]) -> None:
+    for annotation in tree.instances["annotations"]:
+        annotation["iscrowd"] = flags[annotation["iscrowd"]]
+    assert tree.save().load()[3].target.any(axis=0).sum() == 70
+
+
 def test_joint_samples_and_the_pickled_file(tree: ReferTree, tmp_path: Path) -> None:
     pickled = grefer_tree(tmp_path / "pickled", suffix=".p")
     joint = tree.load()
@@ -64,14 +71,26 @@ def test_the_annotation_says_that_there_is_no_target(tree: ReferTree, ann_ids: l
         tree.load()
 
 
+@pytest.mark.parametrize("options", [{}, SINGLE])
+def test_references_without_a_sentence_are_left_out(tree: ReferTree, options: dict[str, str]) -> None:
+    before = tree.load(options=options).ids
+    for ref, texts in ((tree.refs[2], ["a zebra", " "]), (tree.refs[1], [""])):
+        ref["sentences"] = [{"sent_id": n, "raw": text} for n, text in enumerate(texts, start=50)]
+    dataset = tree.save().load(options=options)
+    assert [id for id in dataset.ids if "ref2" not in id] == [id for id in before if id[:4] not in ("ref1", "ref2")]
+    assert [id[:4] for id in dataset.ids].count("ref2") == 1
+    assert dataset.notices == ("grefs(unc).json: left out 1 reference without a sentence and 2 blank sentences",)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
         ("no_target", "no", "reference 1: no_target: expected False for ann_id [1000, 1001], found 'no'"),
         ("no_target", True, "reference 1: no_target: expected False for ann_id [1000, 1001], found True"),
-        ("ann_id", [1000, "1"], "reference 1: ann_id: expected integers, or [-1] for no target, found [1000, '1']"),
+        ("ann_id", [1000, "x"], "reference 1: ann_id: expected integers, or [-1] for no target, found [1000, 'x']"),
         ("ann_id", [True], "reference 1: ann_id: expected integers, or [-1] for no target, found [True]"),
-        ("ann_id", "1000", "reference 1: ann_id: expected list or int, found str"),
+        ("ann_id", "x", "reference 1: ann_id: expected integers, or [-1] for no target, found 'x'"),
+        ("ann_id", None, "reference 1: ann_id: expected list or int or float or str, found NoneType"),
         ("sentences", 3, "reference 1: sentences: expected list, found int"),
     ],
 )

@@ -7,6 +7,7 @@ import pickle
 import struct
 import warnings
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 from dataset_adapters import DatasetError, ImageError, read_image, read_label_map
-from dataset_adapters.formats.images import MAX_PIXELS, MAX_PIXELS_VARIABLE, set_max_pixels
+from dataset_adapters.formats.images import MAX_PIXELS, MAX_PIXELS_VARIABLE, read_label_map16, set_max_pixels
 
 RNG = np.random.default_rng(5)
 COLOR = RNG.integers(0, 256, (5, 8, 3), dtype=np.uint8)
@@ -253,8 +254,178 @@ def test_label_map_of_gray_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), GRAY)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "1", "I;16"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
 def test_label_map_refuses_other_modes(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (3, 2)).save(tmp_path / "a.png")
-    with pytest.raises(ImageError, match=f"expected a palette or 8-bit single-channel mask, found mode {mode}"):
+    message = f"expected a palette or single-channel mask of 1 to 8 bits, found mode {mode}"
+    with pytest.raises(ImageError, match=message):
         read_label_map(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "jp2", "tif"])
+def test_label_map_refuses_what_is_compressed_with_loss(tmp_path: Path, suffix: str) -> None:
+    options = {"compression": "jpeg"} if suffix == "tif" else {}
+    Image.fromarray(GRAY.repeat(4, 0).repeat(4, 1)).save(tmp_path / f"a.{suffix}", **options)
+    for read in (read_label_map, read_label_map16):
+        with pytest.raises(ImageError, match=r"in a PNG, TIFF, BMP or GIF file, found (JPEG|WEBP|JPEG2000|TIFF c)"):
+            read(tmp_path / f"a.{suffix}")
+
+
+def packed(values: np.ndarray, bits: int, order: str = ">", *, low_first: bool = False) -> list[bytes]:
+    """Rows of a file: several values to a byte, the first in the highest bits (or in the lowest)."""
+    if bits == 16:
+        return [row.astype(f"{order}u2").tobytes() for row in values]
+    digits = (values[..., np.newaxis] >> np.arange(bits)[::-1]) & 1
+    packing = "little" if low_first else "big"  # the bits of a byte are turned around, those of a value with them
+    return [np.packbits(row.ravel().astype(np.uint8), bitorder=packing).tobytes() for row in digits]
+
+
+def adam7(values: np.ndarray, bits: int) -> bytes:
+    """The seven passes of an interlaced PNG, unfiltered."""
+    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    parts = (values[y::dy, x::dx] for y, x, dy, dx in passes)
+    return b"".join(b"\0" + row for part in parts if part.size for row in packed(part, bits))
+
+
+def tiff(values: np.ndarray, bits: int, photometric: int, order: str, fill: int) -> bytes:
+    """A TIFF of one strip by hand. photometric: 0 gray with 0 white, 1 gray with 0 black, 3 palette."""
+    strip = b"".join(packed(values, bits, order, low_first=fill == 2))
+    height, width = values.shape
+    colors_falling = range(2**bits - 1, -1, -1) if photometric == 3 else ()
+    palette = b"".join(struct.pack(f"{order}H", level * 257) for _ in range(3) for level in colors_falling)
+    fields = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 266: fill, 277: 1, 278: height}
+    fields[279] = len(strip)
+    if photometric == 3:
+        fields[320] = 0
+    start = 8
+    body = strip + b"\0" * (len(strip) % 2)
+    colors = start + len(body)
+    directory = colors + len(palette)
+    entries = []
+    for tag, value in sorted({**fields, 273: start}.items()):
+        if tag == 320:
+            entries.append(struct.pack(f"{order}HHII", tag, 3, 3 * 2**bits, colors))
+        else:
+            entries.append(struct.pack(f"{order}HHII", tag, 4, 1, value))
+    header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", directory)
+    table = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + b"\0" * 4
+    return header + body + palette + table
+
+
+def bmp(values: np.ndarray, bits: int, palette: list[int], *, bottom_up: bool) -> bytes:
+    """A BMP of 1, 4 or 8 bits by hand. palette: gray levels."""
+    rows = [row + b"\0" * (-len(row) % 4) for row in packed(values, bits)]
+    height, width = values.shape
+    body = b"".join(rows[::-1] if bottom_up else rows)
+    colors = b"".join(bytes([gray, gray, gray, 0]) for gray in palette)
+    start = 54 + len(colors)
+    signed = height if bottom_up else -height
+    info = struct.pack("<IiiHHIIiiII", 40, width, signed, 1, bits, 0, len(body), 0, 0, len(palette), 0)
+    return b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + info + colors + body
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("color", "bits"), [(0, 1), (0, 2), (0, 4), (0, 8), (3, 1), (3, 2), (3, 4), (3, 8)])
+def test_png_label_maps_of_every_depth_give_stored_values(
+    tmp_path: Path, color: int, bits: int, interlaced: bool
+) -> None:
+    labels = RNG.integers(0, 2**bits, (11, 13))
+    labels[0, :2] = 0, 2**bits - 1
+    rows = adam7(labels, bits) if interlaced else b"".join(b"\0" + row for row in packed(labels, bits))
+    chunks = [(b"PLTE", bytes((255 - i % 256) for i in range(3 * 2**bits)))] if color == 3 else []
+    (tmp_path / "a.png").write_bytes(png(struct.pack(">IIBBBBB", 13, 11, bits, color, 0, 0, interlaced), rows, *chunks))
+    found = read_label_map(tmp_path / "a.png")
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, labels)
+    for few in (labels * 0, labels.clip(0, 1)):  # the depth is the file's, whatever values occur
+        rows = b"".join(b"\0" + row for row in packed(few, bits))
+        (tmp_path / "b.png").write_bytes(png(struct.pack(">IIBBBBB", 13, 11, bits, color, 0, 0, 0), rows, *chunks))
+        np.testing.assert_array_equal(read_label_map(io.BytesIO((tmp_path / "b.png").read_bytes())), few)
+
+
+@pytest.mark.parametrize(("color", "bits", "mode"), [(2, 8, "RGB"), (4, 8, "LA"), (6, 8, "RGBA"), (2, 16, "RGB")])
+def test_png_of_other_color_types_are_no_label_maps(tmp_path: Path, color: int, bits: int, mode: str) -> None:
+    size = 2 * {2: 3, 4: 2, 6: 4}[color] * bits // 8
+    (tmp_path / "a.png").write_bytes(png(struct.pack(">IIBBBBB", 2, 1, bits, color, 0, 0, 0), b"\0" * (size + 1)))
+    with pytest.raises(ImageError, match=f"found mode {mode}"):
+        read_label_map(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("fill", [1, 2])
+@pytest.mark.parametrize("photometric", [0, 1, 3])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_tiff_label_maps_of_every_depth_give_stored_values(
+    tmp_path: Path, bits: int, photometric: int, fill: int, order: str
+) -> None:
+    labels = RNG.integers(0, 2**bits, (6, 13))
+    (tmp_path / "a.tif").write_bytes(tiff(labels, bits, photometric, order, fill))
+    if fill == 2 and (photometric == 3) == (bits < 8) and photometric != 1:  # Pillow does not know these
+        with pytest.raises(ImageError, match="cannot be decoded: unknown raw mode"):
+            read_label_map(tmp_path / "a.tif")
+    else:
+        np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif"), labels)
+
+
+@pytest.mark.parametrize("compression", ["group4", "tiff_lzw", "packbits", "tiff_deflate"])
+def test_compressed_tiff_label_maps_of_one_bit(tmp_path: Path, compression: str) -> None:
+    bits = GRAY > 127
+    Image.fromarray(bits).save(tmp_path / "a.tif", compression=compression)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif"), bits)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_label_maps_of_16_bits(tmp_path: Path, photometric: int, order: str) -> None:
+    labels = RNG.integers(0, 2**16, (6, 13))
+    if photometric == 1 or order == "<":  # Pillow does not know the other
+        (tmp_path / "a.tif").write_bytes(tiff(labels, 16, photometric, order, 1))
+        np.testing.assert_array_equal(read_label_map16(tmp_path / "a.tif"), labels)
+    rows = b"".join(b"\0" + row for row in packed(labels, 16))
+    (tmp_path / "a.png").write_bytes(png(struct.pack(">IIBBBBB", 13, 6, 16, 0, 0, 0, 0), rows))
+    np.testing.assert_array_equal(read_label_map16(tmp_path / "a.png"), labels)
+    with pytest.raises(ImageError, match="mask of 1 to 8 bits, found mode I;16"):
+        read_label_map(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("bottom_up", [False, True])
+@pytest.mark.parametrize(
+    ("bits", "palette"),
+    [
+        (1, [0, 255]),
+        (1, [255, 0]),
+        (1, [7, 9]),
+        (4, list(range(16))),  # gray: without a palette for Pillow
+        (4, [255 - i for i in range(16)]),
+        (4, [0, 255]),
+        (8, list(range(256))),
+        (8, [255 - i for i in range(256)]),
+        (8, [0, 255]),
+    ],
+)
+def test_bmp_label_maps_of_every_depth_give_stored_values(
+    tmp_path: Path, bits: int, palette: list[int], bottom_up: bool
+) -> None:
+    labels = RNG.integers(0, len(palette), (6, 13))
+    (tmp_path / "a.bmp").write_bytes(bmp(labels, bits, palette, bottom_up=bottom_up))
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.bmp"), labels)
+
+
+def test_gif_label_map(tmp_path: Path) -> None:
+    labels = RNG.integers(0, 5, (6, 13), dtype=np.uint8)
+    Image.fromarray(labels).save(tmp_path / "a.gif")
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.gif"), labels)
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, about damaged directories
+def test_damaged_label_maps_raise_nothing_but_image_errors() -> None:
+    labels = RNG.integers(0, 16, (6, 13))
+    outcomes = set()
+    for content in (bmp(labels, 4, list(range(16)), bottom_up=True), tiff(labels, 4, 1, "<", 1)):
+        for _ in range(100):
+            damaged = np.frombuffer(content, np.uint8).copy()
+            damaged[RNG.integers(0, len(content), 2)] = RNG.integers(0, 256, 2)
+            for file in (damaged.tobytes(), content[: RNG.integers(len(content))]):
+                with suppress(ImageError):
+                    outcomes.add(read_label_map(io.BytesIO(file)).dtype.name)
+    assert outcomes == {"int32"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from davis_tree import DavisTree, davis_tree
+from davis_tree import TEXT_FILES, DavisTree, davis_tree
 from PIL import Image
 
 from dataset_adapters import DatasetError, SampleError
@@ -70,11 +70,14 @@ def test_a_text_of_two_objects_asks_for_the_first(tree: DavisTree) -> None:
     assert (one.queries, one.query_labels) == (("the man",), (2,))
 
 
-def test_other_values_of_a_mask_are_background(tree: DavisTree) -> None:
+def test_255_is_void_and_other_values_of_a_mask_are_background(tree: DavisTree) -> None:
     labels = tree.labels["goat"][1].copy()
     labels[-1], labels[-2] = 255, 9
     Image.fromarray(labels).save(tree.mask_path("goat", 1))
-    np.testing.assert_array_equal(tree.load()[1].target.any(axis=0)[-2:], np.zeros((2, 40), bool))
+    sample = tree.load()[1]
+    np.testing.assert_array_equal(sample.target.any(axis=0)[-2:], np.zeros((2, 40), bool))
+    np.testing.assert_array_equal(sample.void, labels == 255)
+    assert sample.with_queries(sample.queries[:1]).void is sample.void
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 20])
@@ -138,16 +141,44 @@ def test_missing_files_are_named(tree: DavisTree) -> None:
     )
 
 
+@pytest.mark.parametrize("converted", [False, True])
+def test_blank_expressions_are_left_out_and_counted(tree: DavisTree, converted: bool) -> None:
+    before = {sample.id: (sample.queries, sample.query_labels) for sample in tree.load()}
+    tree.texts["goat"][1] = [" ", ""]
+    tree.texts["dogs-scale"][3][1] = ""
+    tree.save()
+    if converted:
+        tree.convert()
+    dataset = tree.load()
+    assert dataset.notices == ("left out 3 blank expressions, and with them 1 video of a set",)
+    assert [id for id in before if id not in dataset.ids] == [f"anno_1/goat/{t:05d}" for t in range(4)]
+    for sample in dataset:
+        queries, labels = before[sample.id]
+        if sample.id.startswith("anno_3/dogs"):
+            queries, labels = queries[::2], labels[::2]
+            assert len(sample.target) == 3  # still an object of the video
+        assert (sample.queries, sample.query_labels) == (queries, labels)
+    for texts in tree.texts.values():
+        texts[:] = [["" for _ in one_set] for one_set in texts]
+    if converted:
+        tree.meta_path.write_text(json.dumps(tree.meta()))
+    else:
+        path = tree.text_path("Davis17_annot1.txt")
+        tree.save()
+        path.write_text(path.read_text().replace(' ""', ""))  # no expression at all
+    assert refused(tree.load) == f"{tree.root}: expected expressions of the split val, found only blank ones"
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("goat 1", "line 1: expected <video> <object> \"<expression>\", found 'goat 1'"),
+        ("goat", "line 1: expected <video> <object> \"<expression>\", found 'goat'"),
         ('goat 256 "a goat"', "line 1: expected an object id in 1..254, found '256'"),
         ('goat 255 "a goat"', "line 1: expected an object id in 1..254, found '255'"),
         ('goat 0 "a goat"', "line 1: expected an object id in 1..254, found '0'"),
         ('goat -1 "a goat"', "line 1: expected an object id in 1..254, found '-1'"),
         ('goat one "a goat"', "line 1: expected an object id in 1..254, found 'one'"),
-        ('goat 1 " "', "line 1: expected an expression, found a blank one"),
+        (f"goat {'9' * 5000} x", f"line 1: expected an object id in 1..254, found '{'9' * 40}'"),
         ('goat 1 "a"\ngoat 1 "b"', "line 2: expected each object once, found 1 again"),
         ('goat 1 "a goat"', "expected expressions of the video dogs-scale, found none"),
     ],
@@ -156,6 +187,14 @@ def test_bad_text_files_are_named(tree: DavisTree, line: str, message: str) -> N
     path = tree.text_path("Davis17_annot1.txt")
     path.write_text(line)
     assert refused(tree.load) == f"{path}: {message}"
+
+
+def test_text_files_with_a_byte_order_mark(tree: DavisTree) -> None:
+    before = [sample.queries for sample in tree.load()]
+    for name, encoding in TEXT_FILES.items():
+        path = tree.text_path(name)
+        path.write_bytes(path.read_bytes().decode(encoding).encode("utf-8-sig"))
+    assert [sample.queries for sample in tree.load()] == before
 
 
 def test_other_bytes_in_the_first_annotators_file(tree: DavisTree) -> None:
@@ -169,9 +208,11 @@ def test_other_bytes_in_the_first_annotators_file(tree: DavisTree) -> None:
     [
         ("0", {"exp": 3, "obj_id": "1"}, "goat, expression 0: exp: expected str, found int"),
         ("0", "text", "goat, expression 0: expected a dict, found str"),
+        ("0", {"exp": "a", "obj_id": "one"}, "goat, expression 0: obj_id: expected an integer, found the text 'one'"),
+        ("0", {"exp": "a", "obj_id": None}, "goat, expression 0: obj_id: expected an integer, found null"),
         ("x", {"exp": "a", "obj_id": "1"}, "goat, expression x: expected a number, found 'x'"),
         ("0", {"exp": "a", "obj_id": "999"}, "goat, expression 0: expected an object id in 1..254, found '999'"),
-        ("8", {"exp": "a", "obj_id": 2}, "goat, expression 8: expected each object once, found 2 again"),
+        ("8", {"exp": "a", "obj_id": 2.0}, "goat, expression 8: expected each object once, found 2 again"),
     ],
 )
 def test_bad_meta_expressions_are_named(tree: DavisTree, key: str, entry: Any, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -16,8 +17,10 @@ from refer_tree import IMAGES, ReferTree, refer_tree
 
 from dataset_adapters import DatasetError, SampleError, load, option_choices
 from dataset_adapters.benchmarks import refcoco as refer
+from dataset_adapters.prepare import check, find_preparation
 
 SINGLE = {"sentences": "single"}
+IMAGE = "image 7 (COCO_train2014_000000000007.jpg)"
 
 
 @pytest.fixture
@@ -50,9 +53,9 @@ def test_joint_sample_is_a_reference_with_its_sentences(tree: ReferTree) -> None
 def test_shards_keep_the_sentences_of_an_image_together(tree: ReferTree) -> None:
     """Those that follow one another: the files may come back to an image."""
     dataset = tree.load(options=SINGLE)
-    assert [Path(image).stem[-1] for image in dataset.images_by_sample] == ["7", "7", "7", "9", "9", "7"]
+    assert [Path(image).stem[-1] for image in dataset.images_by_sample] == ["7", "7", "7", "9", "7"]
     shards = {count: [len(dataset.shard(index, count)) for index in range(count)] for count in (1, 2, 3, 4)}
-    assert shards == {1: [6], 2: [3, 3], 3: [3, 2, 1], 4: [3, 2, 1, 0]}
+    assert shards == {1: [5], 2: [3, 2], 3: [3, 1, 1], 4: [3, 1, 1, 0]}
     assert sum((dataset.shard(index, 3).ids for index in range(3)), ()) == dataset.ids
 
 
@@ -64,7 +67,7 @@ def test_samples_of_different_images_share_none(tree: ReferTree) -> None:
 
 def test_single_sample_is_a_sentence(tree: ReferTree) -> None:
     dataset = tree.load(options=SINGLE)
-    assert dataset.ids == ("ref0-sent0", "ref0-sent1", "ref0-sent2", "ref1-sent3", "ref1-sent4", "ref4-sent8")
+    assert dataset.ids == ("ref0-sent0", "ref0-sent1", "ref0-sent2", "ref1-sent3", "ref4-sent8")
     assert [sample.queries for sample in dataset][:4] == [
         ("The left dog",),
         ("dog on the left",),
@@ -74,10 +77,85 @@ def test_single_sample_is_a_sentence(tree: ReferTree) -> None:
     np.testing.assert_array_equal(dataset[1].target, tree.load()[0].target)
 
 
-def test_a_reference_without_a_sentence_has_no_queries(tree: ReferTree) -> None:
-    tree.refs[1]["sentences"] = []
+@pytest.mark.parametrize("options", [{}, SINGLE])
+def test_references_without_a_sentence_are_left_out_and_counted(tree: ReferTree, options: dict[str, str]) -> None:
+    assert tree.load(options=options).notices == ("refs(unc).p: left out 1 blank sentence",)
+    before = tree.load(options=options)
+    tree.add(9, [])
+    tree.add(7, ["", " \n", "\u00a0"])
     tree.save()
-    assert tree.load()[1].queries == ()
+    for _ in range(2):  # parsed, then from the cache
+        dataset = tree.load(options=options)
+        assert dataset.ids == before.ids
+        assert dataset.notices == ("refs(unc).p: left out 2 references without a sentence and 4 blank sentences",)
+    assert all(text.strip() for sample in dataset for text in sample.queries)
+    lines: list[str] = []
+    check(find_preparation("refcoco"), tree.root, lines.append, n_decoded=0)
+    assert f"refcoco, split val: {dataset.notices[0]}" in lines
+    assert tree.load(split="testA", options=options).notices == ()
+    for reference in tree.refs:
+        reference["sentences"] = []
+    tree.save()
+    assert refused(lambda: tree.load(options=options)) == (
+        f"{tree.refs_path}: expected references with a sentence in the split val, found none"
+    )
+
+
+def test_numbers_as_text_or_with_a_zero_fraction(tree: ReferTree) -> None:
+    before = tree.load()
+    for reference in tree.refs:
+        reference |= {"ref_id": str(reference["ref_id"]), "ann_id": float(reference["ann_id"])}
+        reference["image_id"] = str(reference["image_id"])
+        for sentence in reference["sentences"]:
+            sentence["sent_id"] = str(sentence["sent_id"])
+    for image in tree.instances["images"]:
+        image |= {"id": float(image["id"]), "height": str(image["height"])}
+    for annotation in tree.instances["annotations"]:
+        annotation |= {"id": str(annotation["id"]), "image_id": float(annotation["image_id"])}
+    assert tree.save().load().fingerprint == before.fingerprint
+    for encoding in ("utf-8-sig", "utf-16", "utf-32-be"):
+        tree.instances_path.write_bytes(json.dumps(tree.instances).encode(encoding))
+        assert tree.load().fingerprint == before.fingerprint
+
+
+def test_polygons_of_fewer_than_three_points_are_left_out_and_counted(tree: ReferTree) -> None:
+    before = tree.load()
+    first = tree.instances["annotations"][0]
+    first["segmentation"] = [*first["segmentation"], [], [1, 2, 3, 4]]
+    tree.instances["annotations"][2]["segmentation"] = [[]]  # of testA
+    dataset = tree.save().load()
+    assert dataset.fingerprint == before.fingerprint
+    assert dataset.notices[0] == ("instances.json: 2 polygons of fewer than 3 points left out")
+
+
+def test_an_entry_that_is_there_twice(tree: ReferTree) -> None:
+    before = tree.load()
+    tree.instances["annotations"].append(dict(tree.instances["annotations"][0]))
+    tree.instances["images"].append(dict(tree.instances["images"][1]))
+    assert tree.save().load().fingerprint == before.fingerprint
+    tree.instances["images"][-1]["height"] += 1
+    tree.save()
+    assert "expected the image 9 of reference 1 once, found others of its id" in refused(tree.load)
+    tree.instances["images"].pop()
+    tree.instances["annotations"][-1]["segmentation"] = []
+    tree.save()
+    assert "expected the annotation 1000 of reference 0 once, found others of its id" in refused(tree.load)
+    assert tree.load(split="testB").ids == ("ref3",)  # no reference of it means that annotation
+
+
+@pytest.mark.parametrize("options", [{}, SINGLE])
+@pytest.mark.parametrize("half", [chr(0xD83D), chr(0xDE00)])
+def test_half_of_a_character_in_a_sentence_is_named(tree: ReferTree, half: str, options: dict[str, str]) -> None:
+    edit(tree, "refs", 1, "sentences", 0, "raw", value=f"a cat {half} there")
+    sample = "ref1" if options == {} else "ref1-sent3"
+    assert refused(lambda: tree.load(options=options)) == (
+        f"{tree.root}: sentences of {sample!r}: expected text, found half of a character in "
+        f"""'["a cat {ascii(half)[1:-1]} there"]'"""
+    )
+    edit(tree, "refs", 1, "sentences", 0, "raw", value="a cat \U0001f600 there")
+    assert tree.load(options=options).ids
+    edit(tree, "instances", "images", 1, "file_name", value=f"{half}.jpg")
+    assert "image of 'ref1" in refused(lambda: tree.load(options=options))
 
 
 def test_overlaps_kept_and_lost(tree: ReferTree) -> None:
@@ -202,14 +280,20 @@ del_ = object()
         (("refs", 1), "text", "reference 1: expected a dict, found str"),
         (("refs", 1, "split"), del_, "reference 1: split: expected str, found nothing"),
         (("refs", 2, "split"), 3, "reference 2: split: expected str, found int"),
-        (("refs", 1, "ref_id"), "1", "reference 1: ref_id: expected int, found str"),
-        (("refs", 1, "ref_id"), True, "reference 1: ref_id: expected int, found bool"),
-        (("refs", 1, "ann_id"), [1], "reference 1: ann_id: expected int, found list"),
-        (("refs", 1, "image_id"), del_, "reference 1: image_id: expected int, found nothing"),
+        (("refs", 1, "ref_id"), "one", "reference 1: ref_id: expected an integer, found the text 'one'"),
+        (("refs", 1, "ref_id"), True, "reference 1: ref_id: expected an integer, found True"),
+        (("refs", 1, "ref_id"), None, "reference 1: ref_id: expected an integer, found null"),
+        (("refs", 1, "ann_id"), [1], "reference 1: ann_id: expected an integer, found [1]"),
+        (("refs", 1, "ann_id"), 1.5, "reference 1: ann_id: expected an integer, found 1.5"),
+        (("refs", 1, "image_id"), del_, "reference 1: image_id: expected an integer, found nothing"),
         (("refs", 1, "sentences"), None, "reference 1: sentences: expected list, found NoneType"),
         (("refs", 1, "sentences", 0), "A cat", "reference 1, sentence 0: expected a dict, found str"),
         (("refs", 1, "sentences", 0, "raw"), b"cat", "reference 1, sentence 0: raw: expected str, found bytes"),
-        (("refs", 1, "sentences", 0, "sent_id"), del_, "reference 1, sentence 0: sent_id: expected int, found nothing"),
+        (
+            ("refs", 1, "sentences", 0, "sent_id"),
+            del_,
+            "reference 1, sentence 0: sent_id: expected an integer, found nothing",
+        ),
         (("refs", 1, "ref_id"), 0, "expected each id once, found 1 repeated, first ref0"),
     ],
 )
@@ -236,12 +320,16 @@ def test_bad_references_are_named(tree: ReferTree, keys: tuple[Any, ...], value:
             "x",
             "annotation 1000: segmentation: expected list or dict, found str",
         ),
-        (("instances", "images", 0, "height"), 2.5, "image 7: height: expected int, found float"),
-        (("instances", "images", 0, "width"), 0, "image 7: expected height and width in 1..32767, found 24 and 0"),
+        (("instances", "images", 0, "height"), 2.5, f"{IMAGE}: height: expected an integer, found 2.5"),
+        (
+            ("instances", "images", 0, "width"),
+            0,
+            f"{IMAGE}: expected height and width in 1..67108864 pixels in all (--max-pixels), found 24 and 0",
+        ),
         (
             ("instances", "images", 0, "file_name"),
             "../a.jpg",
-            "image 7: file_name: expected a name without folders, found '../a.jpg'",
+            "image 7 (../a.jpg): file_name: expected a name without folders, found '../a.jpg'",
         ),
     ],
 )
@@ -265,6 +353,11 @@ def test_absent_images_are_counted_once(tree: ReferTree) -> None:
     )
 
 
+def test_a_name_that_no_file_can_have_is_an_absent_image(tree: ReferTree) -> None:
+    edit(tree, "instances", "images", 0, "file_name", value="a\0.jpg")
+    assert "expected the image of ref0, found nothing" in refused(tree.load)
+
+
 def test_unreadable_images_fail_with_their_target(tree: ReferTree) -> None:
     dataset = tree.load()
     Image.new("RGB", (8, 8)).save(tree.image_path(7))
@@ -281,9 +374,10 @@ def test_unreadable_images_fail_with_their_target(tree: ReferTree) -> None:
 def test_a_bad_segmentation_fails_its_sample_without_a_target(tree: ReferTree) -> None:
     edit(tree, "instances", "annotations", 0, "segmentation", value=[[1, 2, 3, 4]])
     dataset = tree.load()
-    with pytest.raises(SampleError, match="expected a polygon of 3 or more points") as caught:
+    with pytest.raises(SampleError, match="at least one polygon of 3 or more points") as caught:
         dataset[0]
     assert (caught.value.path, caught.value.target) == ("refcoco/instances.json", None)
+    assert caught.value.reason.startswith("COCO_train2014_000000000007.jpg: ")
     assert dataset[2].target.sum() == 24
 
 

@@ -222,11 +222,11 @@ def test_mask_of_another_size(voc) -> None:
     assert error.target.shape == (9, 6)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "1", "I;16"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
 def test_mask_that_holds_no_labels(voc, mode: str) -> None:
     Image.new(mode, (9, 6)).save(voc.mask_path("2007_000033"))
     error = failed(voc)
-    assert error.reason == f"expected a palette or 8-bit single-channel mask, found mode {mode}"
+    assert error.reason == f"expected a palette or single-channel mask of 1 to 8 bits, found mode {mode}"
     assert error.target is None
 
 

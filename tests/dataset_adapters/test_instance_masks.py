@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from dataset_adapters.formats.coco_masks import decode_segmentation
+from dataset_adapters.formats.coco_masks import decode_segmentation, encode_segmentation, stubs_notices
 
 A, B = [2, 2, 9, 2, 9, 12, 2, 12], [6, 6, 15, 6, 15, 20, 6, 20]
 
@@ -63,12 +64,37 @@ def test_long_runs_in_compressed_form() -> None:
     np.testing.assert_array_equal(decode_segmentation(rle, 900, 1100), mask.astype(bool))
 
 
+def test_parts_of_fewer_than_three_points_are_left_out() -> None:
+    """frPyObjects alone would read four numbers as a box, and fail at fewer."""
+    expected = of_pycocotools(A, 30, 20)
+    for parts in ([[1, 1, 9, 9], A], [A, []], [[], [3], [1, 2], [1, 2, 3, 4, 5], A]):
+        np.testing.assert_array_equal(decode_segmentation(parts, 30, 20), expected)
+        counts = encode_segmentation(parts, 30, 20)
+        np.testing.assert_array_equal(coco_mask.decode({"size": [30, 20], "counts": counts}), expected)
+    assert encode_segmentation([], 30, 20) is encode_segmentation([[], [1, 2, 3, 4]], 30, 20) is None
+    assert stubs_notices(Path("a.json"), [[A], {"counts": [600]}, None]) == []
+    assert stubs_notices(Path("a.json"), [[A, [1, 2], []], [], [[3, 4]]]) == [
+        "a.json: 3 polygons of fewer than 3 points left out; 2 annotations without any other, and so without a mask"
+    ]
+    assert stubs_notices(Path("a.json"), [[A], []]) == ["a.json: 1 annotation without any other, and so without a mask"]
+
+
+def test_numbers_written_as_floats_are_numbers() -> None:
+    rle = {"size": [30.0, "20"], "counts": [100.0, 50, 450]}
+    expected = np.zeros(600, bool)
+    expected[100:150] = True
+    np.testing.assert_array_equal(decode_segmentation(rle, 30, 20), expected.reshape(20, 30).T)
+
+
 @pytest.mark.parametrize(
     ("segmentation", "message"),
     [
-        ([], "at least one polygon, found none"),
-        ([[1, 2, 3, 4]], "3 or more points .*found 4 values"),
-        ([[1, 2, 3, 4, 5, 6, 7]], "found 7 values"),
+        ([], "at least one polygon of 3 or more points, found none"),
+        ([[1, 2, 3, 4]], "at least one polygon of 3 or more points, found none"),
+        ([[1, 2, 3, 4, 5, 6, 7]], "found 7 numbers"),
+        ([1, 2, 3, 4, 5, 6], "found int"),
+        ([[1, 2, 3, 4, 5, None]], "found None"),
+        ([[1, 2, 3, 4, 5, 10**400]], "coordinates in -60..60, found 1000"),
         (["0123456"], "found str"),
         ([[1, 2, 3, 4, 5, float("nan")]], "found nan"),
         ([[1, 2, 3, 4, 5, 1e9]], r"coordinates in -60..60, found 1000000000\.0"),
@@ -78,15 +104,20 @@ def test_long_runs_in_compressed_form() -> None:
         ({"counts": [600]}, "found None"),
         ({"size": [30, 20], "counts": [599]}, "of 600 pixels, found 599"),
         ({"size": [30, 20], "counts": [700, -100]}, "non-negative integers"),
-        ({"size": [30, 20], "counts": [600.0]}, "non-negative integers"),
+        ({"size": [30, 20], "counts": [600.5]}, "non-negative integers"),
+        ({"size": [30, 20], "counts": [None, 600]}, "non-negative integers"),
+        ({"size": "30 20", "counts": [600]}, r"size \[30, 20\], found '30 20'"),
         ({"size": [30, 20]}, "non-negative integers"),
         ({"size": [30, 20], "counts": "0`0"}, "of 600 pixels, found 16"),
         ({"size": [30, 20], "counts": "`"}, "compressed text"),
         ({"size": [30, 20], "counts": "0~"}, "compressed text"),
         ({"size": [30, 20], "counts": ""}, "of 600 pixels, found 0"),
-        (None, "found NoneType"),
+        (None, "found null"),
     ],
 )
 def test_bad_segmentations_never_reach_the_decoder(segmentation: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         decode_segmentation(segmentation, 30, 20)
+    if "found none" not in message:
+        with pytest.raises(ValueError, match=message):
+            encode_segmentation(segmentation, 30, 20)

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,39 @@ def test_exit_status_by_kind_of_error(error: Exception, status: int, capsys: pyt
         raise error
     assert exit_info.value.exit_code == status
     assert capsys.readouterr().err == "error: x\n"
+
+
+@pytest.mark.parametrize(
+    ("convert", "message"),
+    [
+        (lambda: "an x\udce9.jpg".encode(), "expected utf-8 text, found 'an x\\udce9.jpg'"),
+        (lambda: b"x\xe9 y".decode(), "expected utf-8 text, found b'x\\xe9 y'"),
+        (lambda: "日本".encode("cp1252"), "expected charmap text, found '\\u65e5\\u672c'"),
+    ],
+)
+def test_text_in_another_encoding_is_one_line(
+    convert: Callable[[], object], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever path it takes past the checks."""
+    with pytest.raises(typer.Exit) as exit_info, one_line_errors():
+        convert()
+    assert exit_info.value.exit_code == 1
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        ('background=["\\ud83d"]', 'half of a character in \'{"background": ["\\ud83d"]}\''),
+        ("x\udce9=1", "another byte in '{\"x\\xe9\": 1}'"),
+    ],
+)
+def test_half_of_a_character_in_a_setting_is_one_line(tmp_path: Path, setting: str, found: str) -> None:
+    for command in (["eval", "mini-voc", f"--out={tmp_path / 'run'}"], ["segment", "photo.jpg", "dog"]):
+        (tmp_path / "photo.jpg").touch()
+        given = [str(tmp_path / each) if each == "photo.jpg" else each for each in command]
+        result = CliRunner().invoke(app, [*given, "--set", setting])
+        assert (result.exit_code, result.stderr) == (2, f"error: --set: expected text, found {found}\n")
 
 
 def test_errors_of_the_program_keep_their_traceback() -> None:

@@ -193,9 +193,9 @@ def test_annotations_give_label_maps_or_one_line(tmp_path: Path, document: Any, 
     text = json.dumps(document)
     file = tmp_path / "instances.json"
     file.write_text(text[: len(text) - cut] if cut > 50 else text)
-    rows, error = outcome(lambda: read_instances(file, {1: 1, 7: 2}, ("cat", "dog")), DatasetError)
+    found, error = outcome(lambda: read_instances(file, {1: 1, 7: 2}, ("cat", "dog")), DatasetError)
     assert error is None or str(file) in str(error)
-    for row in (rows or {}).values():
+    for row in (found[0] if found else {}).values():
         target = paint_instances(row)
         assert target.shape == (int(row["height"]), int(row["width"]))
         assert set(np.unique(target)) <= {0, 1, 2}

@@ -294,8 +294,8 @@ def break_file(own: OwnTree) -> None:
 FAULTS = [
     (break_size, "expected the size of its image, 40 x 30, found 40 x 29"),
     (break_values, "expected labels 0, 3, 9, 255, found 10"),
-    (break_depth, "expected a palette or 8-bit single-channel mask, found mode I;16"),
-    (break_color, "expected a palette or 8-bit single-channel mask, found mode RGB"),
+    (break_depth, "expected a palette or single-channel mask of 1 to 8 bits, found mode I;16"),
+    (break_color, "expected a palette or single-channel mask of 1 to 8 bits, found mode RGB"),
     (break_file, "cannot be decoded"),
 ]
 

@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from davis_tree import davis_tree
 from PIL import Image
 from pycocotools import mask as coco_mask
+from refer_tree import grefer_tree, refer_tree
 from typer.testing import CliRunner
 
+from car_core.segmentation import Segmentation
 from dataset_adapters import load
 from dataset_adapters.base.sample import find_sources
 from evaluation import evaluate
@@ -24,6 +27,7 @@ from evaluation.request.benchmark import BenchmarkError
 from evaluation.run.merge import merge
 from evaluation.run.prepare import prepare
 from evaluation.tasks.artifacts import Saving
+from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import segment_samples
 from results import RunDirectory, write_label_map
 
@@ -166,7 +170,10 @@ def test_a_failed_sample_with_a_target_is_saved_as_nothing(tiny_run: Any, monkey
         assert not np.asarray(image).any()
 
 
-@pytest.mark.parametrize("sample_id", ["../../x", "..", "/etc/x", "a\x00b\n\u202e", "a" * 100_000, "\udcff", "ä/ö"])
+@pytest.mark.parametrize(
+    "sample_id",
+    ["../../x", "..", "/etc/x", "a\x00b\n\u202e", "a" * 100_000, "\udcff", chr(0xD83D), chr(0xD83D) * 999, "ä/ö"],
+)
 def test_no_id_leads_out_of_the_folder(tmp_path: Path, sample_id: str) -> None:
     saving = Saving("rle")
     saving.save(tmp_path, sample_id, np.ones((2, 3), bool), None)
@@ -192,3 +199,44 @@ def test_the_options_of_the_command(tiny_run: Any) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.stderr
     assert {Path(name).suffix for name in files(tiny_run.out)} == {".json", ".npz"}
+
+
+def no_segmentation(sample: Any) -> Segmentation:
+    """What a method gives that finds nothing."""
+    nothing = Segmentation.of_nothing(*sample.image.shape[:2])
+    return replace(nothing, merged_mask=nothing.label_map > 0)
+
+
+@pytest.mark.parametrize("saving", [BOTH, Saving("rle", proposals=True)], ids=["png", "rle"])
+@pytest.mark.parametrize("data", ["refcoco", "grefcoco", "ref-davis17"])
+def test_every_kind_of_sample_is_announced_and_saved(tmp_path: Path, data: str, saving: Saving) -> None:
+    """Without a target, with an empty prediction, failed with its target, failed without, a frame of a video."""
+    make = {"refcoco": refer_tree, "grefcoco": grefer_tree, "ref-davis17": davis_tree}[data]
+    dataset = make(tmp_path / "data").load()
+    if data == "grefcoco":
+        assert [len(sample.target) for sample in dataset] == [1, 2, 0, 2]
+    scorer = Scorer(dataset.task, dataset.label_space, {}, tmp_path, saving)
+    for position, sample in enumerate(dataset):
+        view = dataset[position : position + 1]
+        assert "saved files of 1 sample: predictions about" in str(saving.announcement(view, tmp_path))
+        for record in (
+            scorer.scored(sample, no_segmentation(sample), 0.0),
+            scorer.failed(sample.id, "broken", sample.target),
+        ):
+            assert record.counts
+            assert scorer.is_kept(sample.id)
+            path, steps = saving.paths(tmp_path, sample.id)
+            if saving.predictions == "png":
+                with Image.open(path) as image:
+                    assert (image.size, np.asarray(image).any()) == (sample.image.shape[1::-1], False)
+            else:
+                assert json.loads(path.read_text()) == []
+            with np.load(steps) as stored:
+                assert stored.files == ["queries"]
+    assert scorer.failed("unknown", "broken", None).counts == {}
+    assert not scorer.is_kept("unknown")
+    for file in dataset.root.rglob("*.jpg"):
+        file.write_bytes(b"no image")
+    assert saving.announcement(dataset[:2], tmp_path) == (
+        "no sample can be read, so the disk use of saved files is not known"
+    )

@@ -6,6 +6,8 @@ import itertools
 import json
 import random
 from collections.abc import Iterable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,10 @@ import pytest
 from fake_record import FakeRecord
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 
+from dataset_adapters import LabelSpace, Sample
+from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.task import find_task
-from evaluation.tasks.video import NO_FRAME, Pair, VideoAccumulator, bound_pixels, contour, count_sample
+from evaluation.tasks.video import NO_FRAME, Pair, VideoAccumulator, bound_pixels, contour, count_sample, without_void
 
 Labels = np.ndarray
 
@@ -277,3 +281,77 @@ def test_options() -> None:
     assert find_task("video").choices == {"davis_task": ("unsupervised", "semi-supervised")}
     with pytest.raises(ValueError, match="davis_task: expected one of unsupervised, semi-supervised, found 'x'"):
         summarize([], "x")
+
+
+def official_j(target: np.ndarray, prediction: np.ndarray, void: np.ndarray | None) -> float:
+    """Region similarity as the evaluator of DAVIS 2017 defines it: pixels of both sets that are not void, counted."""
+    inside = both = either = 0
+    for y, x in np.ndindex(*target.shape):
+        if void is None or not void[y, x]:
+            inside += 1
+            both += bool(target[y, x] and prediction[y, x])
+            either += bool(target[y, x] or prediction[y, x])
+    return both / either if either else 1.0
+
+
+def official_f(target: np.ndarray, prediction: np.ndarray, void: np.ndarray | None) -> float:
+    """Contour accuracy likewise: void pixels are taken out of both masks before their contours are drawn."""
+    kept = np.ones_like(target) if void is None else ~void
+    one, other = loop_contour(target & kept), loop_contour(prediction & kept)
+    radius = int(np.ceil(0.008 * np.linalg.norm(target.shape)))
+    n_one, n_other = int(one.sum()), int(other.sum())
+    if n_one == 0 or n_other == 0:
+        return float(n_one == n_other)
+
+    def near(points: np.ndarray, place: tuple[int, int]) -> bool:
+        return any((y - place[0]) ** 2 + (x - place[1]) ** 2 <= radius**2 for y, x in np.argwhere(points))
+
+    precision = sum(near(one, tuple(place)) for place in np.argwhere(other)) / n_other
+    recall = sum(near(other, tuple(place)) for place in np.argwhere(one)) / n_one
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+@pytest.mark.parametrize("davis_task", ["unsupervised", "semi-supervised"])
+def test_void_is_left_out_as_by_the_official_evaluator(davis_task: str) -> None:
+    """Unsupervised: of J and F. Semi-supervised: that evaluator is given no void, so it is background."""
+    rng = np.random.default_rng(7)
+    scorer = Scorer("video", LabelSpace.of_objects("davis"), {"davis_task": davis_task})
+    records, expected, values = [], {}, set()
+    for t, (labels, prediction) in enumerate(video(5, frames=4, objects=2, size=(22, 31))):
+        void = blobs(70 + t, labels.shape, 2) == 2
+        void |= rng.random(labels.shape) < 0.05
+        void = void if t != 2 else np.zeros_like(void)
+        labels = np.where(void, 0, labels)  # the evaluator sets 255 to 0 before it separates the objects
+        masks = masks_of(labels, 2)
+        sample = Sample(
+            f"anno_0/goat/{t:05d}", np.zeros((*labels.shape, 3), np.uint8), ("a", "b"), "video", masks, (1, 2)
+        )
+        found: Any = SimpleNamespace(
+            label_map=prediction.astype(np.int32), queries=("a", "b"), kept=(0, 1), steps=(), seconds={}
+        )
+        sample = replace(sample, sequence="anno_0/goat", void=void)
+        record = scorer.scored(sample, found, 0.0)
+        given = void if davis_task == "unsupervised" else None
+        for row in record.counts["pairs"]:
+            pair = Pair(*row)
+            one, other = masks[pair.target - 1], prediction == pair.prediction
+            expected[t, pair.target, pair.prediction] = official_j(one, other, given), official_f(one, other, given)
+            assert (pair.j, pair.f) == pytest.approx(expected[t, pair.target, pair.prediction], abs=1e-12)
+            values |= {pair.j}
+        records.append(record)
+    assert len(values) > 6
+    frames = range(4) if davis_task == "unsupervised" else range(1, 3)
+    means = {(a, b): np.mean([expected[t, a, b] for t in frames], axis=0) for a in (1, 2) for b in (1, 2)}
+    orders = [((1, 1), (2, 2)), ((1, 2), (2, 1))][: 2 if davis_task == "unsupervised" else 1]
+    best = max(sum(means[pair].sum() for pair in order) for order in orders) / 4
+    figures = scorer.summarize({record.id: record for record in records})
+    assert figures["j_and_f"] == pytest.approx(best, abs=1e-12)
+    assert ("void pixels are left out" in figures["reductions"]["j"]) == (davis_task == "unsupervised")
+
+
+def test_a_frame_that_is_all_void_is_empty() -> None:
+    void = np.ones((6, 8), bool)
+    sample = Sample("anno_0/goat/0", np.zeros((6, 8, 3), np.uint8), ("a",), "video", np.zeros((1, 6, 8), bool), (1,))
+    kept = without_void(np.ones((6, 8), np.int32), replace(sample, void=void), {})
+    assert not kept.any()
+    assert without_void(np.ones((6, 8), np.int32), sample, {}).all()

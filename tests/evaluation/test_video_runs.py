@@ -31,7 +31,11 @@ THETA = 0.34  # random scores of two or three queries lie around a half and a th
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DavisTree:
     monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
-    return davis_tree(tmp_path)
+    made = davis_tree(tmp_path)
+    labels = made.labels["goat"][1]
+    labels[:10] = 255  # void
+    Image.fromarray(labels).save(made.mask_path("goat", 1))
+    return made
 
 
 @pytest.fixture
@@ -74,8 +78,15 @@ def segment_all(
                 labels[segmentation.label_map == index + 1] = sample.queries.index(query) + 1
             kept = [segmentation.queries[index] for index in segmentation.kept]
         alive[sample.sequence] = kept
-        found[sample.id] = (labels, kept, count_sample(sample.target, labels))
+        label_map = np.asarray(Image.open(tree.mask_path(*video_and_frame(sample.id))))
+        found[sample.id] = (labels, kept, count_sample(sample.target, np.where(label_map == 255, 0, labels)))
+    assert any((labels[:10] > 0).any() for id, (labels, _, _) in found.items() if id.endswith("goat/00001"))
     return found
+
+
+def video_and_frame(sample_id: str) -> tuple[str, int]:
+    _, name, frame = sample_id.split("/")
+    return name, int(frame)
 
 
 def check(done: Run, expected: dict[str, Any]) -> None:

@@ -373,12 +373,10 @@ def test_an_interrupt_during_a_header_write_leaves_no_temporary_file(
     assert [path.name for path in run.path.iterdir()] == ["run.json"]
 
 
-def test_a_text_that_is_not_unicode_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_text_that_is_not_unicode_is_written_with_code_points(tmp_path: Path) -> None:
     path = tmp_path / "table.md"
-    write_atomically(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_atomically(path, "\ud800")
-    assert path.read_text() == "old"
+    write_atomically(path, "half \ud800, byte \udcff, \u00e9")
+    assert path.read_text(encoding="utf-8") == r"half \ud800, byte \udcff, " + "\u00e9"
     assert list(tmp_path.iterdir()) == [path]
 
 
