@@ -81,11 +81,11 @@ def _trained(name: str, weights: str) -> nn.Module:
     # A published file also has the classifier that it was trained with.
     classifier = settings.get("classifier") if weights == PUBLISHED else None
     ignored = [f"{classifier}.{part}" for part in ("weight", "bias")]
+    path = file or _published(name, settings)
     try:
-        load_weights(model, file or _published(name, settings), ignored=ignored)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"dino_weights: {weights}: expected weights of {name}, found: {reason}") from None
+        load_weights(model, path, ignored=ignored)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"dino_weights: {weights}: expected weights of {name}, found: {error}") from None
     return model
 
 

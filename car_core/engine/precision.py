@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import Lock
@@ -76,25 +76,8 @@ _FUNCTIONS: tuple[tuple[Any, Any, object], ...] = (
     (torch._C._get_nnpack_enabled, torch._C._set_nnpack_enabled, True),
 )
 # From torch 2.9 on, backends and their operations also have a precision of float32 products, inherited in this order.
-_PLACES = [("generic", "all"), ("cuda", "all"), ("mkldnn", "all")]
-_PLACES += [(backend, operation) for backend in ("cuda", "mkldnn") for operation in ("matmul", "conv", "rnn")]
-
-
-def _settings() -> Iterator[tuple[Any, Any, tuple[object, ...]]]:
-    """Getter, setter and right values (the first is set) of each setting of the process, in the order of setting."""
-    places = _PLACES if hasattr(torch._C, "_get_fp32_precision_getter") else []
-    for place in places[:3]:
-        yield partial(torch._C._get_fp32_precision_getter, *place), _float32_setter(*place), ("none",)
-    for owner, name, right in _ATTRIBUTES:
-        yield partial(getattr, owner, name), partial(setattr, owner, name), (right,)
-    for get, put, right in _FUNCTIONS:
-        yield get, put, (right,)
-    for place in places[3:]:
-        yield partial(torch._C._get_fp32_precision_getter, *place), _float32_setter(*place), ("ieee", "none")
-
-
-def _float32_setter(*place: str) -> Any:
-    return partial(torch._C._set_fp32_precision_setter, *place)
+_BACKENDS_OF_FLOAT32 = [("generic", "all"), ("cuda", "all"), ("mkldnn", "all")]
+_OPERATIONS = [(backend, operation) for backend in ("cuda", "mkldnn") for operation in ("matmul", "conv", "rnn")]
 
 
 _lock = Lock()
@@ -107,15 +90,32 @@ def _enter_process() -> None:
     global _inside
     with _lock:
         _inside += 1
-        for get, put, right in _settings() if _inside == 1 else ():
-            try:
-                value = get()
-            # Set by place, so that torch has no one answer (those are set further on), or not known to this torch.
-            except (RuntimeError, AttributeError):
-                continue
-            if value not in right:
-                put(right[0])
-                _to_restore.callback(put, value)
+        if _inside > 1:
+            return
+        by_place = hasattr(torch._C, "_get_fp32_precision_getter")
+        for place in _BACKENDS_OF_FLOAT32 if by_place else ():
+            get = partial(torch._C._get_fp32_precision_getter, *place)
+            _set(get, partial(torch._C._set_fp32_precision_setter, *place), "none")
+        for place in _OPERATIONS if by_place else ():  # restored last, because the settings of all operations set them
+            before = torch._C._get_fp32_precision_getter(*place)
+            _to_restore.callback(torch._C._set_fp32_precision_setter, *place, before)
+        for owner, name, right in _ATTRIBUTES:
+            _set(partial(getattr, owner, name), partial(setattr, owner, name), right)
+        for get, put, right in _FUNCTIONS:
+            _set(get, put, right)
+        for place in _OPERATIONS if by_place else ():
+            torch._C._set_fp32_precision_setter(*place, "ieee")
+
+
+def _set(get: Callable[[], object], put: Callable[[Any], object], right: object) -> None:
+    try:
+        value = get()
+    # Set by place, so that torch has no one answer (the places are set as well), or not known to this torch.
+    except (RuntimeError, AttributeError):
+        return
+    if value != right:
+        put(right)
+        _to_restore.callback(put, value)
 
 
 def _leave_process() -> None:
@@ -146,7 +146,9 @@ def fresh_torch(*, inference: bool = True) -> Iterator[None]:
         for kind in filter(torch.is_autocast_enabled, ("cpu", "cuda")):
             torch.set_autocast_enabled(kind, False)
             restored.callback(torch.set_autocast_enabled, kind, True)
-        if torch.get_default_device().type != "cpu":
+        if inference and torch._C._len_torch_function_stack():  # a default device is such a mode
+            restored.enter_context(torch._C.DisableTorchFunction())  # under any, attention takes another path
+        elif torch.get_default_device().type != "cpu":
             restored.enter_context(torch.device("cpu"))
         if sys.float_info.min / 2 == 0:  # the processor takes the smallest numbers for 0
             torch.set_flush_denormal(False)

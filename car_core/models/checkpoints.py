@@ -136,9 +136,9 @@ def _read(path: Path) -> Any:
             if f"{root}constants.pkl" in names:
                 return _ScriptReader(archive, root).read()
     try:
-        with warnings.catch_warnings():
+        with path.open("rb") as stream, warnings.catch_warnings():  # a path would be read by what its name ends in
             warnings.simplefilter("ignore")  # of pickles of other protocols
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         if named:

@@ -211,7 +211,7 @@ def _pretrained(name: str) -> Any:
     folder = Path(name)
     try:
         if not (is_here := folder.exists() or _is_cached(name)):
-            require_hub(name, f"weights of {name}")
+            require_hub(name, "SAM's weights")
         for file in folder.glob("*") if folder.is_dir() else ():
             if file.suffix in (".safetensors", ".bin"):
                 require_weights_file(file)
