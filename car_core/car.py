@@ -99,7 +99,7 @@ class CaR:
             model.to(self.device).eval()
         # Parts of the keys of cached results of f and of g.
         self._proposal_key, self._classifier_key = (
-            (model_token(model), state_token(model), precision, str(self.device))
+            (model_token(model), state_token(list(model.modules())), precision, str(self.device))
             for model in (proposal_clip, classifier_clip)
         )
         self.classifier_tower = ClassifierTower(classifier_clip, feature=config.classifier_feature, dtype=dtype)

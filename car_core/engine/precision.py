@@ -59,8 +59,6 @@ _ATTRIBUTES: tuple[tuple[Any, str, object], ...] = (
     (_BACKENDS.cudnn, "benchmark", False),
     (_BACKENDS.cudnn, "deterministic", False),
     (_BACKENDS.cudnn, "allow_tf32", False),  # torch's own default is True: the only one that is not kept
-    (_BACKENDS.cuda.matmul, "allow_fp16_reduced_precision_reduction", True),
-    (_BACKENDS.cuda.matmul, "allow_bf16_reduced_precision_reduction", True),
     (_BACKENDS.cuda.matmul, "allow_fp16_accumulation", False),
 )
 _FUNCTIONS: tuple[tuple[Any, Any, object], ...] = (
@@ -74,6 +72,10 @@ _FUNCTIONS: tuple[tuple[Any, Any, object], ...] = (
     (_BACKENDS.cuda.cudnn_sdp_enabled, _BACKENDS.cuda.enable_cudnn_sdp, True),
     (_BACKENDS.cuda.fp16_bf16_reduction_math_sdp_allowed, _BACKENDS.cuda.allow_fp16_bf16_reduction_math_sdp, False),
     (torch._C._get_nnpack_enabled, torch._C._set_nnpack_enabled, True),
+    *(
+        (getattr(torch._C, f"_get_cublas_allow_{name}"), getattr(torch._C, f"_set_cublas_allow_{name}"), True)
+        for name in ("fp16_reduced_precision_reduction", "bf16_reduced_precision_reduction")
+    ),
 )
 # From torch 2.9 on, backends and their operations also have a precision of float32 products, inherited in this order.
 _BACKENDS_OF_FLOAT32 = [("generic", "all"), ("cuda", "all"), ("mkldnn", "all")]
@@ -113,6 +115,9 @@ def _set(get: Callable[[], object], put: Callable[[Any], object], right: object)
     # Set by place, so that torch has no one answer (the places are set as well), or not known to this torch.
     except (RuntimeError, AttributeError):
         return
+    if isinstance(value, tuple):  # newer versions of torch say more of some settings
+        right, set_all = (right,) * len(value), put
+        put = lambda values: set_all(*values)  # noqa: E731
     if value != right:
         put(right)
         _to_restore.callback(put, value)

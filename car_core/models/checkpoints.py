@@ -77,8 +77,11 @@ def load_weights(model: nn.Module, path: Path, *, ignored: Collection[str] = ())
 
 def non_finite(model: nn.Module) -> str | None:
     """The first weight of a model that has NaN or infinity, None where all numbers are finite."""
-    state = model.state_dict().items()
-    return next((name for name, value in state if value.is_floating_point() and not value.isfinite().all()), None)
+    # A sum is finite only if all its numbers are; it takes a tenth of the time, and may overflow.
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not (value.sum().isfinite() or value.isfinite().all()):
+            return name
+    return None
 
 
 def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:

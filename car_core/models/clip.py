@@ -5,6 +5,7 @@ Shapes: B images, L = 1 + P tokens (class token first), D tower width.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +32,12 @@ _PLAIN = {
     nn.modules.linear.NonDynamicallyQuantizableLinear, nn.LayerNorm, nn.Conv2d, nn.GELU, nn.Identity, nn.Embedding,
 }  # fmt: skip
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+# Parts that are always called as a whole, so that their hooks are heeded: in vision towers, and in text towers.
+_CALLED = {nn.Conv2d}
+_CALLED_FOR_TEXT = {
+    nn.Embedding, nn.Sequential, nn.Linear, nn.modules.linear.NonDynamicallyQuantizableLinear, nn.LayerNorm, nn.GELU,
+    nn.Identity, _parts.LayerNorm, _parts.LayerNormFp32, _parts.LayerScale, _parts.QuickGELU,
+}  # fmt: skip
 
 
 def check_vision_tower(model: nn.Module, role: str) -> None:
@@ -53,7 +60,7 @@ def check_vision_tower(model: nn.Module, role: str) -> None:
     if not plain:
         found = type(model if visual is None else visual).__name__
         raise ModelError(f"{role}: expected an open_clip model with a plain ViT tower, found {found}")
-    if changed := changed_part(visual, "visual") or _changed("the model", getattr(model, "_orig_mod", model)):
+    if changed := changed_part(visual, "visual") or _changed("the model", getattr(model, "_orig_mod", model), _CALLED):
         raise ModelError(
             f"{role}: expected an open_clip model with a plain ViT tower, found {changed}; merge what was added into "
             "the weights"
@@ -65,21 +72,21 @@ def check_vision_tower(model: nn.Module, role: str) -> None:
         raise ModelError(f"{role}: expected finite weights, found NaN or infinity in {bad}")
 
 
-def changed_part(tower: nn.Module, name: str) -> str | None:
+def changed_part(tower: nn.Module, name: str, *, of_text: bool = False) -> str | None:
     """The first part of a tower that is not open_clip's own, in words; None for a tower as open_clip builds it."""
     if any(getattr(nn.modules.module, f"_global{hooks}") for hooks in _HOOKS):
         return "hooks on all modules (torch.nn.modules.module)"
     for path, module in tower.named_modules(prefix=name):
-        if changed := _changed(path, module):
+        if changed := _changed(path, module, _CALLED_FOR_TEXT if of_text else _CALLED):
             return changed
     return None
 
 
-def _changed(path: str, module: Any) -> str | None:
+def _changed(path: str, module: Any, called: Collection[type]) -> str | None:
     kind, found = type(module), f"{path} of the type {type(module).__module__}.{type(module).__qualname__}"
     if kind not in _PLAIN:
         return found
-    if any(getattr(module, hooks) for hooks in _HOOKS):
+    if kind not in called and any(getattr(module, hooks) for hooks in _HOOKS):
         return f"hooks on {path}"
     if patched := [name for name in vars(module) if callable(getattr(kind, name, None))]:
         return f"{path} with its {patched[0]} replaced"
@@ -93,16 +100,20 @@ def _changed(path: str, module: Any) -> str | None:
     return None
 
 
-def state_token(model: nn.Module) -> int:
-    """A number that changes with a model's parts, hooks and weights (those set through ``.data`` are not noticed)."""
-    parts = [
-        (id(module), len(module._forward_hooks), len(module._forward_pre_hooks), "forward" in vars(module))
-        for module in model.modules()
-    ]
-    state = [*model.parameters(), *model.buffers()]
-    return hash(
-        (*parts, *((id(each), each.data_ptr(), -1 if each.is_inference() else each._version) for each in state))
-    )
+def state_token(modules: Sequence[nn.Module]) -> int:
+    """A number that changes with the parts, hooks and weights of ``modules``, all those of a model.
+
+    Weights set through ``.data`` are not noticed. Quick: it is asked for with every image.
+    """
+    state: list[object] = []
+    for module in modules:
+        hooks = () if type(module) in (nn.Conv2d, nn.Embedding) else (module._forward_hooks, module._forward_pre_hooks)
+        state += ["forward" in vars(module), *map(len, hooks)]
+        state += map(id, module._modules.values())
+        for values in (*module._parameters.values(), *module._buffers.values()):
+            if values is not None:
+                state += [id(values), values.data_ptr(), -1 if values.is_inference() else values._version]
+    return hash(tuple(state))
 
 
 def normalization_of(visual: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -69,7 +69,8 @@ class TextEncoder:
                 f"{role}: expected CLIP's vocabulary of {self._tokenizer.vocab_size} tokens, found {vocabulary}"
             )
         self._model: Any = model
-        self._role, self._state = role, state_token(model)
+        self._role, self._modules = role, list(model.modules())
+        self._state = state_token(self._modules)
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
 
     def check_unchanged(self) -> None:
@@ -77,7 +78,7 @@ class TextEncoder:
 
         Weights changed through ``.data`` are not noticed: build the segmenter again after that, too.
         """
-        if state_token(self._model) != self._state:
+        if state_token(self._modules) != self._state:
             raise ModelError(
                 f"{self._role}: expected the model as it was when the segmenter was built, found it changed since; "
                 "build the segmenter again"
@@ -145,7 +146,10 @@ def _is_plain_causal(tower: Any) -> bool:
     """Whether this is CLIP's own text tower, unchanged: causal attention, pooled at the end mark."""
     return (
         getattr(tower, "attn_mask", None) is not None
-        and not any(changed_part(getattr(tower, part), part) for part in ("transformer", "token_embedding", "ln_final"))
+        and not any(
+            changed_part(getattr(tower, part), part, of_text=True)
+            for part in ("transformer", "token_embedding", "ln_final")
+        )
         and "encode_text" not in vars(tower)
         and "forward" not in vars(tower)
         and getattr(tower, "text_pool_type", getattr(tower, "pool_type", None)) == "argmax"
