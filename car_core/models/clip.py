@@ -108,7 +108,7 @@ def state_token(modules: Sequence[nn.Module]) -> int:
     state: list[object] = []
     for module in modules:
         hooks = () if type(module) in (nn.Conv2d, nn.Embedding) else (module._forward_hooks, module._forward_pre_hooks)
-        state += ["forward" in vars(module), *map(len, hooks)]
+        state += [module.training, "forward" in vars(module), *map(len, hooks)]
         state += map(id, module._modules.values())
         for values in (*module._parameters.values(), *module._buffers.values()):
             if values is not None:

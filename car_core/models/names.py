@@ -31,7 +31,9 @@ def weights_file(weights: str) -> Path | None:
         found = [path / name for name in FOLDER_FILES if (path / name).is_file()]
         if found or os.sep in weights:
             if not found:
-                raise ModelError(f"weights: {path}: expected one of {', '.join(FOLDER_FILES)}, found none of them")
+                index = next(path.glob("*.index.json"), None)
+                told = f"parts of a model ({index.name}); save it as one file" if index else "none of them"
+                raise ModelError(f"weights: {path}: expected one of {', '.join(FOLDER_FILES)}, found {told}")
             return found[0]
     if path.suffix.lower() not in SUFFIXES:
         return None

@@ -210,6 +210,8 @@ def _pretrained(name: str) -> Any:
     library = _transformers()
     folder = Path(name)
     try:
+        if folder.is_file():
+            raise ValueError("a file, where transformers' folder is expected (the authors' own .pth must be converted)")
         if not (is_here := folder.exists() or _is_cached(name)):
             require_hub(name, "SAM's weights")
         for file in folder.glob("*") if folder.is_dir() else ():

@@ -326,3 +326,5 @@ def test_another_activation_or_number_of_heads_in_the_folder_is_refused(tmp_path
 def test_a_folder_without_weights_names_what_is_read(model: str, tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     assert "expected one of model.safetensors, open_clip_model.safetensors" in refused(model, tmp_path / "nothing")
+    (tmp_path / "nothing" / "model.safetensors.index.json").write_text("{}")
+    assert "found parts of a model (model.safetensors.index.json)" in refused(model, tmp_path / "nothing")

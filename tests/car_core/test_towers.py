@@ -211,10 +211,11 @@ def test_what_was_added_to_the_text_tower_counts(change: str) -> None:
         lambda m: m.load_state_dict(tiny_clip(2, layers=2).state_dict()),
         lambda m: m.load_state_dict(tiny_clip(2, layers=2).state_dict(), assign=True),
         lambda m: m.visual.double(),
+        lambda m: m.train(),
         lambda m: hooked(m.visual.transformer.resblocks[0].attn),
         lambda m: setattr(m.transformer.resblocks[0], "attn", LowRank.of(m.transformer.resblocks[0].attn)),
     ],
-    ids=["in place", "loaded", "assigned", "type", "hook", "LoRA"],
+    ids=["in place", "loaded", "assigned", "type", "training", "hook", "LoRA"],
 )
 def test_a_model_that_changed_since_is_refused(change: Callable[[Any], object]) -> None:
     model = own()
