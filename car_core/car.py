@@ -29,7 +29,7 @@ from car_core.engine.timing import StageTimes, timed
 from car_core.errors import ConfigError, ModelError
 from car_core.images import ImageLike, as_rgb, check_batch
 from car_core.method import Models, Recurrence, RecurrenceOutput, recurrence
-from car_core.models.clip import check_vision_tower, state_token
+from car_core.models.clip import check_vision_tower
 from car_core.models.names import ROLES, model_of
 from car_core.models.text_encoder import TextEncoder
 from car_core.models.weights import WeightsRecord, load_clip
@@ -99,7 +99,13 @@ class CaR:
             model.to(self.device).eval()
         # Parts of the keys of cached results of f and of g.
         self._proposal_key, self._classifier_key = (
-            (model_token(model), state_token(list(model.modules())), precision, str(self.device))
+            # The sums tell weights apart that were set through .data between two segmenters sharing a cache.
+            (
+                model_token(model),
+                hash(tuple(float(each.sum()) for each in model.parameters())),
+                precision,
+                str(self.device),
+            )
             for model in (proposal_clip, classifier_clip)
         )
         self.classifier_tower = ClassifierTower(classifier_clip, feature=config.classifier_feature, dtype=dtype)

@@ -181,7 +181,7 @@ class _ScriptReader(pickle.Unpickler):
         raise ValueError(f"a TorchScript archive with {module}.{name}, which is not read; save its state_dict()")
 
     def persistent_load(self, identifier: Any) -> Tensor:
-        _, dtype, key, _, _ = identifier
+        _, dtype, key, *_ = identifier
         if key not in self._storages:
             content = self._archive.read(f"{self._root}data/{key}")
             values = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
