@@ -21,7 +21,7 @@ from car_core.classifier.visual_prompts import PromptCanvas
 from car_core.config import CaRConfig, Precision
 from car_core.engine.batching import MicroBatcher, cpu_batch_size
 from car_core.engine.device import as_device
-from car_core.engine.precision import dtype_of
+from car_core.engine.precision import dtype_of, fresh_torch
 from car_core.engine.prompt_rendering import renderer_for
 from car_core.engine.refinement import CoarsePass, CoarseSegmentation, RefineRequest, RefineResult, refine_masks
 from car_core.engine.stage_cache import Result, StageCache, model_token
@@ -74,6 +74,7 @@ class CaR:
     of stages for images that are segmented again.
     """
 
+    @fresh_torch(inference=False)
     def __init__(
         self,
         config: CaRConfig,
@@ -97,8 +98,16 @@ class CaR:
             check_vision_tower(model, role)
             model.to(self.device).eval()
         # Parts of the keys of cached results of f and of g.
-        self._proposal_key = (model_token(proposal_clip), precision, str(self.device))
-        self._classifier_key = (model_token(classifier_clip), precision, str(self.device))
+        self._proposal_key, self._classifier_key = (
+            # The sums tell weights apart that were set through .data between two segmenters sharing a cache.
+            (
+                model_token(model),
+                hash(tuple(float(each.sum()) for each in model.parameters())),
+                precision,
+                str(self.device),
+            )
+            for model in (proposal_clip, classifier_clip)
+        )
         self.classifier_tower = ClassifierTower(classifier_clip, feature=config.classifier_feature, dtype=dtype)
         most = cpu_batch_size(self.classifier_tower.activation_bytes)
         self.classifier_batcher = MicroBatcher.for_device(self.device, cpu=most, gpu=32)
@@ -178,7 +187,10 @@ class CaR:
         return tuple(f"{stage}: {batcher.shrink_note}" for stage, batcher in batchers.items() if batcher.shrink_note)
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
-        """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context."""
+        """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context, and
+        ModelError if a model changed since this was built."""
+        for encoder in dict.fromkeys((self._proposal_text, self._classifier_text)):
+            encoder.check_unchanged()
         checked = check_texts("queries", queries)
         require_any(queries=checked)
         for query in checked:
@@ -264,6 +276,7 @@ class CaR:
             self._proposal_text.check(text, self.config.cam_template)
         return checked
 
+    @fresh_torch()
     def _segment_coarse(
         self, images: Sequence[RGBArray], passes_per_image: Sequence[Sequence[_Pass]], trace: bool
     ) -> list[CoarseSegmentation]:

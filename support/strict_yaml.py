@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import yaml
 
 from support.strict_json import require_json
-from support.text import shortened
+from support.text import broken_text, shortened
 
 _MOST_CHARACTERS = 2**24
 
@@ -36,4 +37,6 @@ def loads(text: str) -> Any:
         raise ValueError("nested too deeply") from None
     except Exception as error:  # PyYAML's constructors raise errors of many types
         raise ValueError(shortened(" ".join(str(error).split()), 200) or type(error).__name__) from None
+    if near := broken_text(json.dumps(value, ensure_ascii=False)):
+        raise ValueError(near)
     return value

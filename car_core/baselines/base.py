@@ -11,6 +11,7 @@ from torch import nn
 
 from car_core.baselines.config import BaselineConfig
 from car_core.engine.device import as_device
+from car_core.engine.precision import fresh_torch
 from car_core.images import ImageLike, as_rgb, check_batch
 from car_core.models.clip import check_vision_tower
 from car_core.models.text_encoder import TextEncoder
@@ -28,6 +29,7 @@ class BaselineSegmenter(ABC, Generic[ConfigT]):
     The model is moved to ``device`` and set to evaluation mode. An image's result does not depend on others.
     """
 
+    @fresh_torch(inference=False)
     def __init__(self, config: ConfigT, *, clip: Any, device: str | torch.device = "cpu") -> None:
         self.config = config
         self.device = as_device(device)
@@ -52,12 +54,15 @@ class BaselineSegmenter(ABC, Generic[ConfigT]):
         return self.segment_image(image, (*things, *stuff))
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
-        """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context."""
+        """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context, and
+        ModelError if the model changed since this was built."""
+        self.text.check_unchanged()
         checked = check_texts("queries", queries)
         require_any(queries=checked)
         self.check_texts_of(checked)
         return checked
 
+    @fresh_torch()
     def segment(self, image: ImageLike, queries: Sequence[str], *, trace: bool = False) -> Segmentation:
         """Segment one image: uint8 [H, W, 3] RGB or a PIL image. Raises QueryError and ImageError.
 
@@ -65,6 +70,7 @@ class BaselineSegmenter(ABC, Generic[ConfigT]):
         """
         return self.segment_image(as_rgb(image), self.check_queries(queries))
 
+    @fresh_torch()
     def segment_batch(
         self, images: Sequence[ImageLike], queries_per_image: Sequence[Sequence[str]], *, trace: bool = False
     ) -> list[Segmentation]:
@@ -72,6 +78,7 @@ class BaselineSegmenter(ABC, Generic[ConfigT]):
         inputs = check_batch(images, queries_per_image, self.check_queries)
         return [self.segment_image(image, queries) for image, queries in inputs]
 
+    @fresh_torch()
     def segment_two_pass_batch(
         self, images: Sequence[ImageLike], things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
     ) -> list[Segmentation]:

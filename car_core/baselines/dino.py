@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from car_core.engine.device import as_device
+from car_core.engine.precision import fresh_torch
 from car_core.errors import ModelError
+from car_core.models.checkpoints import load_weights, non_finite
 from car_core.models.clip import open_clip  # noqa: F401  its guard lets timm import torchvision
+from car_core.models.downloads import fetch_file
 from car_core.models.weights import WeightsRecord, state_hash
 from support.text import did_you_mean
 
@@ -32,6 +35,8 @@ class DinoTrunk:
     """
 
     def __init__(self, model: Any, *, device: str | torch.device = "cpu") -> None:
+        if name := non_finite(model):
+            raise ModelError(f"dino: expected finite weights, found NaN or infinity in {name}")
         self._model = model.float().requires_grad_(False).to(as_device(device)).eval()
         self.patch: tuple[int, int] = tuple(model.patch_embed.patch_size)
         self.mean, self.std = (tuple(model.pretrained_cfg[name]) for name in ("mean", "std"))
@@ -42,6 +47,7 @@ class DinoTrunk:
         return tokens[:, self._model.num_prefix_tokens :]
 
 
+@fresh_torch(inference=False)
 def load_dino(name: str, weights: str, *, device: str | torch.device = "cpu") -> tuple[DinoTrunk, WeightsRecord]:
     """The trunk of a ViT of timm (``vit_base_patch8_224.dino``) and the record of its weights.
 
@@ -62,38 +68,50 @@ def _random(name: str, weights: str) -> nn.Module:
     if not seed.isdecimal():
         raise ModelError(f"dino_weights: expected random:SEED with a whole number, found {weights!r}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed))
+        torch.default_generator.manual_seed(int(seed))
         return _build(name)
 
 
 def _trained(name: str, weights: str) -> nn.Module:
-    if weights == PUBLISHED:
-        return _build(name, pretrained=True)
-    file = Path(os.path.expanduser(weights))
-    if not file.is_file():
+    file = None if weights == PUBLISHED else Path(os.path.expanduser(weights))
+    if file and not file.is_file():
         raise ModelError(f"dino_weights: expected {PUBLISHED}, random:SEED or a file, found none at {weights}")
-    import timm
-
     model = _build(name)
+    settings: Any = model.pretrained_cfg
+    # A published file also has the classifier that it was trained with.
+    classifier = settings.get("classifier") if weights == PUBLISHED else None
+    ignored = [f"{classifier}.{part}" for part in ("weight", "bias")]
+    path = file or _published(name, settings)
     try:
-        timm.models.load_checkpoint(model, str(file), strict=True)
-    except Exception as error:  # readers of damaged files raise many types; each means the same to the caller
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"dino_weights: {weights}: expected weights of {name}, found: {reason}") from None
+        load_weights(model, path, ignored=ignored)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"dino_weights: {weights}: expected weights of {name}, found: {error}") from None
     return model
 
 
-def _build(name: str, **options: Any) -> nn.Module:
+def _published(name: str, settings: Mapping[str, Any]) -> Path:
+    """The file that timm publishes on the hub. Raises ModelError where it cannot be had."""
+    repository, names = settings.get("hf_hub_id"), ("model.safetensors", "pytorch_model.bin")
+    if not repository:
+        raise ModelError(f"dino_weights: expected a model that timm publishes on the hub, found {name}; pass a file")
+    try:
+        return fetch_file(repository, (settings.get("hf_hub_filename") or names[0], *names), f"weights of {name}")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"dino_weights: {name} is neither in the hub's cache nor can it be downloaded from {repository} "
+            f"({type(error).__name__}); fetch it on a connected machine and pass the file as dino_weights"
+        ) from None
+
+
+def _build(name: str) -> nn.Module:
     import timm
 
     if not timm.is_model(name):
         hint = did_you_mean(name, timm.list_models(pretrained=True))
         raise ModelError(f"dino_model: expected a model of timm, found {name!r}{hint}")
-    # Without a network the hub's client would print a page of retries before the one line below.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        model: nn.Module = timm.create_model(name, num_classes=0, dynamic_img_size=True, **options)
-    except Exception as error:  # other architectures and the hub fail in many ways
+        model: nn.Module = timm.create_model(name, num_classes=0, dynamic_img_size=True)
+    except Exception as error:  # other architectures fail in many ways
         reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"dino_model: {name}: expected a ViT that timm can build or fetch, found: {reason}") from None
+        raise ModelError(f"dino_model: {name}: expected a ViT that timm can build, found: {reason}") from None
     return model

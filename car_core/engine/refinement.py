@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from car_core.config import CaRConfig, CRFConfig
+from car_core.engine.precision import fresh_torch
 from car_core.method import RecurrenceOutput, refine, to_segmentation
 from car_core.refine.crf import KernelCache
 from car_core.segmentation import Segmentation, join_passes
@@ -59,6 +60,7 @@ class RefineResult:
         return self.bits.nbytes
 
 
+@fresh_torch()
 def refine_masks(request: RefineRequest, kernels: KernelCache | None = None) -> RefineResult:
     """Run `method.refine` and time it. The masks depend only on the request, whatever process runs it.
 

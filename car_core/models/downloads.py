@@ -1,4 +1,4 @@
-"""Published weights: from open_clip's cache, or downloaded; fails quickly without a network.
+"""Published weights of CLIP, SAM and DINO: from the hub's cache, or downloaded; fails quickly without a network.
 
 The hub's client by itself keeps retrying for minutes, and open_clip's plain downloads have no time limit.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -16,7 +17,7 @@ from typing import Any
 from urllib.error import HTTPError
 
 import huggingface_hub
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from car_core.models.clip import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME, open_clip
 
@@ -30,11 +31,15 @@ def fetch(tag: Mapping[str, Any], title: str) -> Path:
     title: what the log calls the weights. Raises OSError or RuntimeError where the file cannot be had. A source must
     answer in `_ANSWER_SECONDS`; the download itself may take as long as it does.
     """
-    # Without a network the hub's client would print a page of retries.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    if not _is_cached(tag):
+    if tag.get("hf_hub"):
+        repository, name = os.path.split(tag["hf_hub"])
+        name = name or HF_WEIGHTS_NAME
+        safe = HF_SAFE_WEIGHTS_NAME if name == HF_WEIGHTS_NAME else f"{Path(name).stem}.safetensors"
+        return fetch_file(repository, (safe, name), title)
+    if not Path("~/.cache/clip", os.path.basename(source_of(tag))).expanduser().is_file():
         _log.info("fetching %s from %s", title, source_of(tag))
-        _require_answer(tag)
+        request = urllib.request.Request(tag["url"], method="HEAD")
+        _require_answer(lambda: urllib.request.urlopen(request, timeout=_ANSWER_SECONDS).close())
     return Path(open_clip.download_pretrained(tag))
 
 
@@ -43,22 +48,53 @@ def source_of(tag: Mapping[str, Any]) -> str:
     return str(tag.get("hf_hub") or tag.get("url")).rstrip("/")
 
 
-def _is_cached(tag: Mapping[str, Any]) -> bool:
-    if not tag.get("hf_hub"):
-        return Path("~/.cache/clip", os.path.basename(source_of(tag))).expanduser().is_file()
-    repository, name = os.path.split(tag["hf_hub"])
-    name = name or HF_WEIGHTS_NAME
-    names = (name, HF_SAFE_WEIGHTS_NAME, f"{Path(name).stem}.safetensors")
-    return any(isinstance(huggingface_hub.try_to_load_from_cache(repository, each), str) for each in names)
+def fetch_file(repository: str, names: Sequence[str], title: str) -> Path:
+    """The first of ``names`` that is in the hub's cache, else the first that the hub has. As `fetch`."""
+    if cached := cached_file(repository, names):
+        return cached
+    require_hub(repository, title)
+    with quiet("huggingface_hub"):
+        for name in names:
+            with suppress(EntryNotFoundError):
+                return Path(huggingface_hub.hf_hub_download(repository, name))
+    raise FileNotFoundError(f"none of {', '.join(names)} in {repository}")
 
 
-def _require_answer(tag: Mapping[str, Any]) -> None:
-    """Raise OSError unless the source of a tag answers, be it with a refusal.
+def cached_file(repository: str, names: Sequence[str]) -> Path | None:
+    """The first of ``names`` that is in the hub's cache."""
+    found = (huggingface_hub.try_to_load_from_cache(repository, name) for name in names)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
+
+
+def require_hub(repository: str, title: str) -> None:
+    """Log that a download from the hub begins. Raises OSError unless the hub answers."""
+    _log.info("fetching %s from %s", title, repository)
+    url = huggingface_hub.hf_hub_url(repository, "README.md")
+    with quiet("huggingface_hub"):
+        _require_answer(lambda: huggingface_hub.get_hf_file_metadata(url, timeout=_ANSWER_SECONDS))
+
+
+@contextmanager
+def quiet(*names: str) -> Iterator[None]:
+    """Loggers of other packages say only errors; afterwards they are as they were."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _require_answer(ask: Callable[[], object]) -> None:
+    """Raise OSError unless a source answers, be it with a refusal.
 
     Without a network names can hang, and so can each of a name's addresses; asked in a thread, all are bounded at once.
     """
     answers: SimpleQueue[Exception | None] = SimpleQueue()
-    Thread(target=lambda: answers.put(_failure(tag)), daemon=True).start()
+    Thread(target=lambda: answers.put(_failure(ask)), daemon=True).start()
     try:
         failure = answers.get(timeout=_ANSWER_SECONDS)
     except Empty:
@@ -67,15 +103,10 @@ def _require_answer(tag: Mapping[str, Any]) -> None:
         raise ConnectionError(str(failure)) from failure
 
 
-def _failure(tag: Mapping[str, Any]) -> Exception | None:
-    """Why the source of a tag does not answer, None where it does."""
+def _failure(ask: Callable[[], object]) -> Exception | None:
+    """Why a source does not answer, None where it does."""
     try:
-        if tag.get("hf_hub"):
-            url = huggingface_hub.hf_hub_url(os.path.dirname(tag["hf_hub"]), "README.md")
-            huggingface_hub.get_hf_file_metadata(url, timeout=_ANSWER_SECONDS)
-        else:
-            request = urllib.request.Request(tag["url"], method="HEAD")
-            urllib.request.urlopen(request, timeout=_ANSWER_SECONDS).close()
+        ask()
     except (HfHubHTTPError, HTTPError):
         return None
     except Exception as error:  # the hub's client lets through what its HTTP library raises

@@ -14,8 +14,10 @@ ROLES = ("proposal", "classifier")
 MINIATURE = "miniature"
 """Name of the embedded model, as weights and as architecture."""
 MINIATURE_FOLDER = Path(__file__).parents[1] / "miniature"
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 """Endings by which weights are taken for a file."""
+FOLDER_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
+"""Weights in a folder, as transformers and open_clip save them: the first that is there is read."""
 
 
 def model_of(model: str, weights: str) -> str:
@@ -26,7 +28,15 @@ def model_of(model: str, weights: str) -> str:
 def weights_file(weights: str) -> Path | None:
     """The file that weights are read from, None for a tag or a seed. Raises ModelError where there is no such file."""
     path = MINIATURE_FOLDER / f"{MINIATURE}.safetensors" if weights == MINIATURE else Path(os.path.expanduser(weights))
-    if path.suffix not in SUFFIXES:
+    if path.is_dir():
+        found = [path / name for name in FOLDER_FILES if (path / name).is_file()]
+        if found or os.sep in weights:
+            if not found:
+                index = next(path.glob("*.index.json"), None)
+                told = f"parts of a model ({index.name}); save it as one file" if index else "none of them"
+                raise ModelError(f"weights: {path}: expected one of {', '.join(FOLDER_FILES)}, found {told}")
+            return found[0]
+    if path.suffix.lower() not in SUFFIXES:
         return None
     if not path.is_file():
         raise ModelError(f"weights: expected a file at {path}, found none")

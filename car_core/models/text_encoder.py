@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from car_core.config import format_text
 from car_core.engine.device import is_gpu
 from car_core.errors import ModelError, QueryError
-from car_core.models.clip import ResidualAttentionBlock, SimpleTokenizer
+from car_core.models.clip import SimpleTokenizer, changed_part, open_clip, state_token
 from car_core.models.vit_blocks import residual_block
 from support.text import broken_text
 
@@ -70,7 +70,20 @@ class TextEncoder:
                 f"{role}: expected CLIP's vocabulary of {self._tokenizer.vocab_size} tokens, found {vocabulary}"
             )
         self._model: Any = model
+        self._role, self._modules = role, list(model.modules())
+        self._state = state_token(self._modules)
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
+
+    def check_unchanged(self) -> None:
+        """Raise ModelError if the model's parts or weights changed since this was built: what is kept would be stale.
+
+        Weights changed through ``.data`` are not noticed: build the segmenter again after that, too.
+        """
+        if state_token(self._modules) != self._state:
+            raise ModelError(
+                f"{self._role}: expected the model as it was when the segmenter was built, found it changed since; "
+                "build the segmenter again"
+            )
 
     def check(self, query: str, template: str = "{}") -> None:
         """Raise QueryError if ``query`` in ``template`` does not fit the context (open_clip would cut it silently).
@@ -122,7 +135,8 @@ def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
     A causal tower gets no token after the last text's end: they reach no feature. Others encode the whole context.
     """
     tower = getattr(model, "text", model)
-    if not _is_plain_causal(tower):
+    # A model that was compiled, wrapped or changed encodes texts itself.
+    if not (type(model) in (open_clip.CLIP, open_clip.CustomTextCLIP) and _is_plain_causal(tower)):
         features: Tensor = model.encode_text(tokens, normalize=True)
         return features
     ends = tokens.argmax(dim=-1)  # the end mark is the largest token
@@ -135,11 +149,15 @@ def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
 
 
 def _is_plain_causal(tower: Any) -> bool:
-    """Whether this is CLIP's own text tower: causal attention, pooled at the end mark."""
-    blocks = getattr(getattr(tower, "transformer", None), "resblocks", ())
+    """Whether this is CLIP's own text tower, unchanged: causal attention, pooled at the end mark."""
     return (
         getattr(tower, "attn_mask", None) is not None
-        and all(type(block) is ResidualAttentionBlock for block in blocks)
+        and not any(
+            changed_part(getattr(tower, part), part, of_text=True)
+            for part in ("transformer", "token_embedding", "ln_final")
+        )
+        and "encode_text" not in vars(tower)
+        and "forward" not in vars(tower)
         and getattr(tower, "text_pool_type", getattr(tower, "pool_type", None)) == "argmax"
         and getattr(tower, "cls_emb", None) is None
         and not getattr(tower, "use_pad_mask", False)

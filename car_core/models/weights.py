@@ -1,7 +1,7 @@
 """Building CLIP models: an architecture (open_clip name or config JSON) and its weights (tag, file or random).
 
 Four forms of weights: a tag open_clip knows for the architecture (``openai``, ``laion2b_s34b_b88k``), downloaded once
-to open_clip's cache; a local file, .safetensors or a .pt state dict; ``miniature``, the small CLIP inside this package,
+to open_clip's cache; a local file or folder (see `checkpoints`); ``miniature``, the small CLIP inside this package,
 which brings its own architecture; ``random:SEED`` for trials.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,10 @@ import torch
 from torch import nn
 
 from car_core.engine.device import as_device
+from car_core.engine.precision import fresh_torch
 from car_core.errors import ModelError
-from car_core.models.clip import load_state_dict, open_clip  # imported there, after the torchvision guard
+from car_core.models.checkpoints import load_weights
+from car_core.models.clip import open_clip  # imported there, after the torchvision guard
 from car_core.models.downloads import fetch, source_of
 from car_core.models.names import MINIATURE, MINIATURE_FOLDER, SUFFIXES, model_of, random_seed, weights_file
 from support.files import sha256_of
@@ -43,6 +44,7 @@ class WeightsRecord:
     trained: bool
 
 
+@fresh_torch(inference=False)
 def load_clip(model: str, weights: str, *, role: str, device: str | torch.device) -> tuple[nn.Module, WeightsRecord]:
     """A frozen float32 CLIP in evaluation mode on ``device``, and the record of its weights.
 
@@ -63,10 +65,14 @@ def load_clip(model: str, weights: str, *, role: str, device: str | torch.device
         settings = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if tag.get(key)}
         architecture = {**architecture, "quick_gelu": tag.get("quick_gelu", False), "preprocess_cfg": settings}
     clip = _build(model, architecture, 0)
-    if tag:
-        open_clip.load_checkpoint(clip, str(path), strict=True, weights_only=True)
-    else:
-        _load_file(clip, path, model, quick_gelu=bool(architecture.get("quick_gelu")))
+    try:
+        openai = load_weights(clip, path, ignored=_NO_WEIGHTS)
+        if openai and not architecture.get("quick_gelu"):
+            raise ValueError("OpenAI's weights, trained with QuickGELU: use an architecture that has it (-quickgelu)")
+        if not tag:
+            _check_config(path.with_name("config.json"), clip, quick_gelu=bool(architecture.get("quick_gelu")))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"weights: {path}: expected weights of {model}, found: {error}") from None
     return _frozen(clip, device), _record(role, model, architecture, _shown_name(weights), sha256_of(path))
 
 
@@ -104,7 +110,7 @@ def _build(model: str, architecture: Mapping[str, Any], seed: int) -> nn.Module:
     if unknown:
         raise ModelError(f"model: {model}: expected an open_clip CLIP configuration, found also {sorted(unknown)}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         try:
             clip: nn.Module = kind(**config)
         except Exception as error:  # a wrong value fails wherever open_clip first uses it
@@ -141,21 +147,25 @@ def _download(model: str, weights: str, tag: dict[str, Any]) -> Path:
         ) from None
 
 
-def _load_file(clip: nn.Module, path: Path, model: str, *, quick_gelu: bool) -> None:
-    """Load a state dict whose every tensor fits: open_clip's own loader would resize a positional embedding."""
-    try:
-        state = load_state_dict(str(path), weights_only=True)
-        if "input_resolution" in state and not quick_gelu:
-            raise ValueError("OpenAI's weights, trained with QuickGELU: use an architecture that has it (-quickgelu)")
-        clip.load_state_dict({key: value for key, value in state.items() if key not in _NO_WEIGHTS}, strict=True)
-    except Exception as error:  # readers of damaged files raise many types; each means the same to the caller
-        reason = " ".join(str(error).split())
-        if isinstance(error, pickle.UnpicklingError) or "TorchScript" in reason:
-            raise ModelError(
-                f"weights: {path}: expected a plain state dict (.pt read with weights_only), found other pickled "
-                "objects or a TorchScript archive; save the model's state_dict() as .safetensors"
-            ) from None
-        raise ModelError(f"weights: {path}: expected weights of {model}, found: {reason[:300]}") from None
+def _check_config(path: Path, clip: Any, *, quick_gelu: bool) -> None:
+    """Raise ValueError if transformers' configuration next to the weights is of a CLIP of other activations or heads.
+
+    Both decide what the weights mean, and neither shows in their shapes.
+    """
+    if not path.is_file():
+        return
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(config, dict) or config.get("model_type") != "clip":
+        return
+    for part, tower in (("vision_config", clip.visual), ("text_config", getattr(clip, "text", clip))):
+        own, first = config.get(part) or {}, tower.transformer.resblocks[0]
+        for field, built in (
+            ("hidden_act", "quick_gelu" if quick_gelu else "gelu"),
+            ("num_attention_heads", first.attn.num_heads),
+            ("layer_norm_eps", first.ln_1.eps),
+        ):
+            if own.get(field, built) != built:
+                raise ValueError(f"{part}.{field} {own[field]!r} in {path.name} where the model has {built!r}")
 
 
 def _set_preprocessing(clip: nn.Module, settings: Mapping[str, Any], model: str) -> None:
@@ -178,8 +188,9 @@ def _record(role: str, model: str, architecture: Mapping[str, Any], name: str, s
 
 
 def _shown_name(name: str) -> str:
-    """A file's name without its folder: records must not depend on where a user keeps things."""
-    return Path(name).name if Path(name).suffix in {*SUFFIXES, ".json"} else name
+    """The name of a file or folder alone: records must not depend on where a user keeps things."""
+    is_path = Path(name).suffix.lower() in {*SUFFIXES, ".json"} or weights_file(name)
+    return Path(name).resolve().name if is_path and name != MINIATURE else name
 
 
 def state_hash(model: nn.Module) -> str:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,12 @@ from torch import Tensor
 
 from car_core.config import SAMConfig
 from car_core.engine.device import as_device
+from car_core.engine.precision import fresh_torch
 from car_core.errors import ModelError
 from car_core.images import as_channels, size_of
+from car_core.models.checkpoints import non_finite, require_weights_file
 from car_core.models.clip import normalize
+from car_core.models.downloads import cached_file, quiet, require_hub
 from car_core.models.torchvision_guard import declare_missing_ops
 from car_core.models.weights import WeightsRecord, state_hash
 from car_core.refine.boxes import boxes_of_masks, non_maximum_suppression
@@ -56,13 +61,17 @@ class SAMMasks:
     """Automatic masks of a SamModel, SamHQModel or Sam2Model of transformers, built by the caller."""
 
     def __init__(self, model: Any, config: SAMConfig, *, device: str | torch.device = "cpu") -> None:
+        if name := non_finite(model):
+            raise ModelError(f"sam: {config.model}: expected finite weights, found NaN or infinity in {name}")
+        if dtypes := {each.dtype for each in model.parameters()} - {torch.float32}:
+            raise ModelError(f"sam: expected a model in float32, found {dtypes.pop()}")
         self._model = model.to(as_device(device)).eval()
         self._device = as_device(device)
         self._config = config
         self._side = int(model.config.prompt_encoder_config.image_size)
         self._stretched = type(model).__name__ in _STRETCHED
 
-    @torch.inference_mode()
+    @fresh_torch()
     def masks(self, image: RGBArray) -> BoolArray:
         """Masks bool [M, H, W] of an image uint8 [H, W, 3], the most certain first."""
         size = size_of(image)
@@ -146,6 +155,7 @@ def stability(logits: Tensor) -> float:
     return high / low if low else 0.0
 
 
+@fresh_torch(inference=False)
 def load_sam(config: SAMConfig, *, device: str | torch.device = "cpu") -> tuple[MaskSource, WeightsRecord]:
     """SAM's automatic masks, cached on disk, and the record of its weights.
 
@@ -192,25 +202,65 @@ def _random(name: str) -> Any:
         vision_config=_TINY_VISION, prompt_encoder_config=_TINY_PROMPT, mask_decoder_config=_TINY_DECODER
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed))
+        torch.default_generator.manual_seed(int(seed))
         return library.SamModel(config)
 
 
 def _pretrained(name: str) -> Any:
     library = _transformers()
-    library.logging.set_verbosity_error()
+    folder = Path(name)
     try:
-        found = library.AutoConfig.from_pretrained(name).model_type
-        if found not in _CLASSES:
-            raise ValueError(f"a model of the type {found}")
-        return getattr(library, _CLASSES[found]).from_pretrained(name)
+        if folder.is_file():
+            raise ValueError("a file, where transformers' folder is expected (the authors' own .pth must be converted)")
+        if not (is_here := folder.exists() or _is_cached(name)):
+            require_hub(name, "SAM's weights")
+        for file in folder.glob("*") if folder.is_dir() else ():
+            if file.suffix in (".safetensors", ".bin"):
+                require_weights_file(file)
+        with _quietly(library):
+            found = library.AutoConfig.from_pretrained(name, local_files_only=is_here).model_type
+            if found not in _CLASSES:
+                raise ValueError(f"a model of the type {found}")
+            kind = getattr(library, _CLASSES[found])
+            options = {"local_files_only": is_here, "weights_only": True, "output_loading_info": True}
+            model, told = kind.from_pretrained(name, **options)
+        for what in ("missing", "unexpected", "mismatched"):
+            if keys := sorted(map(str, told[f"{what}_keys"])):
+                some = ", ".join(keys[:3])
+                raise ValueError(f"{len(keys)} {what} parameters of {kind.__name__} in its file ({some}, ...)")
+        return model
     except Exception as error:  # hub, files and formats fail in many ways; each means the same to the caller
         reason = " ".join(str(error).split())[:300]
+        if isinstance(error, (ConnectionError, TimeoutError)):
+            reason = f"no such folder, none in the hub's cache, and no answer from the hub ({type(error).__name__})"
         raise ModelError(
             f"sam: expected a SAM, HQ-SAM or SAM 2 of transformers (facebook/sam-vit-huge, "
             f"syscv-community/sam-hq-vit-huge, facebook/sam2.1-hiera-large, a folder, random:SEED) at {name!r}, "
             f"found: {reason}"
         ) from None
+
+
+def _is_cached(name: str) -> bool:
+    """Whether the hub's cache has a model whole, so that no network is needed."""
+    files = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+    return bool(cached_file(name, ("config.json",)) and cached_file(name, files))
+
+
+@contextmanager
+def _quietly(library: Any) -> Iterator[None]:
+    """transformers says only errors and, without a terminal, draws no bars; afterwards it is as it was."""
+    logs, shown = library.logging, library.logging.is_progress_bar_enabled()
+    before = logs.get_verbosity()
+    logs.set_verbosity_error()
+    if hide := shown and not (hasattr(sys.stderr, "isatty") and sys.stderr.isatty()):
+        logs.disable_progress_bar()
+    try:
+        with quiet("huggingface_hub"):
+            yield
+    finally:
+        logs.set_verbosity(before)
+        if hide:
+            logs.enable_progress_bar()
 
 
 def _architecture_hash(model: Any) -> str:

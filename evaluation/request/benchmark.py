@@ -13,7 +13,7 @@ from car_core import CaRConfig, ConfigError
 from car_core.config import PROFILES, Profile
 from support import strict_yaml
 from support.errors import UserError
-from support.text import shortened, unknown_name
+from support.text import broken_text, shortened, unknown_name
 
 Source = Literal["default", "profile", "benchmark", "user"]
 
@@ -175,6 +175,8 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
             raise BenchmarkError(f"--set: expected key=value, found {assignment!r}")
+        if near := broken_text(key):
+            raise BenchmarkError(f"--set: expected text, found {near}")
         try:
             value = strict_yaml.loads(text)
         except ValueError as error:

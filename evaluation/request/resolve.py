@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from evaluation.request.methods import find_method
 from evaluation.request.options import DEFAULT_RUNS, CarOptions, Range, RunOptions, marks
 from evaluation.request.protocol import Protocol, resolve_protocol
 from support.files import expanded
-from support.text import broken_text, shortened
+from support.text import shortened
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,7 @@ def resolve_car(options: CarOptions) -> ResolvedCar:
 
 
 def check_ranges(options: Any) -> None:
-    """Raise BenchmarkError for a field of request options that is out of its range, or no text."""
-    if near := broken_text(json.dumps(options.settings, ensure_ascii=False, default=str)):
-        raise BenchmarkError(f"--set: expected text, found {near}")
+    """Raise BenchmarkError for a field of request options that is out of its range."""
     for name, bound in marks(type(options), Range).items():
         value = getattr(options, name)
         if value is not None and not value >= bound.least:

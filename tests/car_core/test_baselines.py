@@ -95,6 +95,36 @@ def test_a_trunk_of_timm_is_loaded_by_name_and_file_and_hashed(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: {k: v for k, v in s.items() if k != "norm.bias"}, r"1 of \d+ parameters missing \(norm.bias\)"),
+        (lambda s: {**s, "head.weight": torch.ones(2, 192)}, r"1 unexpected \(head.weight\)"),
+        (lambda s: {**s, "norm.bias": s["norm.bias"] / 0}, "NaN or infinity in norm.bias"),
+        (lambda s: {**s, "pos_embed": s["pos_embed"][:, :101]}, "pos_embed of the shape"),
+    ],
+    ids=["missing", "unexpected", "not finite", "shape"],
+)
+def test_a_trunk_whose_weights_do_not_fit_is_refused(change: Any, said: str, tmp_path: Path) -> None:
+    trunk, _ = load_dino("vit_tiny_patch16_224", "random:1")
+    torch.save(change(trunk._model.state_dict()), tmp_path / "dino.pth")
+    with pytest.raises(ModelError, match=said):
+        load_dino("vit_tiny_patch16_224", str(tmp_path / "dino.pth"))
+
+
+def test_a_published_trunk_is_read_without_its_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk, record = load_dino("vit_tiny_patch16_224", "random:1")
+    head = {"head.weight": torch.ones(1000, 192), "head.bias": torch.ones(1000)}
+    save_file({**trunk._model.state_dict(), **head}, tmp_path / "model.safetensors")
+    asked = []
+    monkeypatch.setattr(
+        "car_core.baselines.dino.fetch_file", lambda *found: asked.append(found[0]) or tmp_path / "model.safetensors"
+    )
+    _, published = load_dino("vit_tiny_patch16_224", "timm")
+    assert (published.sha256, published.trained) == (record.sha256, True)
+    assert asked == ["timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k"]
+
+
+@pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
         ("vit_tiny_patch16_22", "random:1", "dino_model: .*did you mean .*vit_tiny_patch16_224"),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ConfigError, ModelError, SAMConfig
@@ -347,7 +348,86 @@ def test_a_folder_is_loaded_cached_and_hashed(tiny_sam: Any, tmp_path: Path, mon
     assert len(list((tmp_path / "cache" / "sam").rglob("*.npz"))) == 2
 
 
-@pytest.mark.parametrize(("name", "message"), [("random:x", "whole number"), ("/nowhere/sam", "/nowhere/sam")])
+TOKEN = "mask_decoder.iou_token.weight"
+
+
+def rewritten(folder: Path, change: Any) -> Path:
+    """The folder of a SAM with its tensors changed."""
+    file = folder / "model.safetensors"
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: {k: v for k, v in s.items() if not k.startswith("mask_decoder")}, r"\d+ missing parameters of Sam"),
+        (lambda s: {k: v for k, v in s.items() if k != TOKEN}, "1 missing parameters of Sam"),
+        (lambda s: {f"module.{k}": v for k, v in s.items()}, r"\d+ missing parameters of Sam"),
+        (lambda s: {"x": torch.zeros(1)}, r"\d+ missing parameters of Sam"),
+        (lambda s: {**s, "adapter.weight": torch.zeros(1)}, r"1 unexpected parameters of Sam.*adapter\.weight"),
+        (lambda s: {**s, TOKEN: s[TOKEN].repeat(2, 1)}, "shape|size"),
+        (lambda s: {**s, TOKEN: s[TOKEN] * float("nan")}, f"NaN or infinity in {TOKEN}"),
+    ],
+    ids=["no decoder", "one missing", "prefixed", "others", "unexpected", "shape", "NaN"],
+)  # fmt: skip
+def test_a_sam_whose_weights_are_not_all_in_its_file_is_refused(
+    change: Any, said: str, tiny_sam: Any, tmp_path: Path
+) -> None:
+    from car_core.refine.sam import load_sam
+
+    tiny_sam.save_pretrained(tmp_path / "sam")
+    folder = rewritten(tmp_path / "sam", change)
+    with pytest.raises(ModelError, match=said) as refusal:
+        load_sam(config(model=str(folder)))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 1\n"])
+def test_a_sam_that_was_not_downloaded_is_named(content: bytes, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="needs the extra sam")
+    from car_core.refine.sam import _random, load_sam
+
+    _random("random:0").save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match=r"an empty file \(0 bytes\)|a git-lfs pointer"):
+        load_sam(config(model=str(tmp_path)))
+
+
+def test_loading_a_sam_says_nothing_and_leaves_transformers_as_it_was(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    transformers = pytest.importorskip("transformers", reason="needs the extra sam")
+    from car_core.refine.sam import _random, load_sam
+
+    _random("random:0").save_pretrained(tmp_path)
+    capfd.readouterr()
+    before = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
+    load_sam(config(model=str(tmp_path)))
+    assert (transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()) == before
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("dtype", "said"), [(torch.float16, "float32, found torch.float16"), (None, "NaN or infinity")]
+)
+def test_a_sam_of_the_callers_is_checked(dtype: torch.dtype | None, said: str) -> None:
+    pytest.importorskip("transformers", reason="needs the extra sam")
+    from car_core.refine.sam import SAMMasks, _random
+
+    model = _random("random:0")
+    if dtype:
+        model.to(dtype)
+    else:
+        model.mask_decoder.iou_token.weight.data[0, 0] = float("inf")
+    with pytest.raises(ModelError, match=said):
+        SAMMasks(model, config())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("random:x", "whole number"), ("/nowhere/sam", "/nowhere/sam"), (__file__, "found: a file, where transformers")],
+)
 def test_a_sam_that_is_not_there_is_one_line(name: str, message: str) -> None:
     pytest.importorskip("transformers", reason="needs the extra sam")
     from car_core.refine.sam import load_sam

@@ -172,12 +172,11 @@ def test_pickle_with_code_is_refused_and_not_run(tmp_path: Path, config_json: st
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_torchscript_archive_is_refused(tmp_path: Path, config_json: str) -> None:
+def test_torchscript_archive_of_another_model_is_refused(tmp_path: Path, config_json: str) -> None:
     path = tmp_path / "scripted.pt"
     torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), str(path))
-    with pytest.raises(ModelError, match="TorchScript") as refusal:
+    with pytest.raises(ModelError, match=r"none of its \d+ parameters among 2 tensors \(weight, bias"):
         load(config_json, path)
-    assert "state_dict" in str(refusal.value), "says how to supply it"
 
 
 # Architectures.

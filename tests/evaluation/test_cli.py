@@ -305,8 +305,8 @@ def test_text_in_another_encoding_is_one_line(
 @pytest.mark.parametrize(
     ("setting", "found"),
     [
-        ('background=["\\ud83d"]', 'half of a character in \'{"background": ["\\ud83d"]}\''),
-        ("x\udce9=1", "another byte in '{\"x\\xe9\": 1}'"),
+        ('background=["\\ud83d"]', "half of a character in '[\"\\ud83d\"]'"),
+        ("x\udce9=1", "another byte in 'x\\xe9'"),
     ],
 )
 def test_half_of_a_character_in_a_setting_is_one_line(tmp_path: Path, setting: str, found: str) -> None:
@@ -314,7 +314,9 @@ def test_half_of_a_character_in_a_setting_is_one_line(tmp_path: Path, setting: s
         (tmp_path / "photo.jpg").touch()
         given = [str(tmp_path / each) if each == "photo.jpg" else each for each in command]
         result = CliRunner().invoke(app, [*given, "--set", setting])
-        assert (result.exit_code, result.stderr) == (2, f"error: --set: expected text, found {found}\n")
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+        assert result.stderr.startswith("error: --set")
+        assert result.stderr.endswith(f"found {found}\n")
 
 
 def test_errors_of_the_program_keep_their_traceback() -> None:

@@ -280,7 +280,7 @@ def run(options: argparse.Namespace) -> None:
     if options.start:
         trainer.batch = trainer.first = max(TEXT_BATCHES, int(SINGLE_SHARE * options.batches))
     if options.resume:
-        trainer.restore(torch.load(checkpoints / "last.pt", map_location=options.device))
+        trainer.restore(torch.load(checkpoints / "last.pt", map_location=options.device, weights_only=True))
     test = HeldOutTest(options.packages, options.work / "sprites")
     plan = lesson_plan(options.batches)
     weights = checkpoints / "miniature.safetensors"

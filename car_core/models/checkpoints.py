@@ -1,0 +1,293 @@
+"""Weights files of every form that users have, read without running code in them, and fitted to a model.
+
+safetensors, torch's archives and pickles, TorchScript archives (OpenAI's own files); tensors at the top or below other
+entries (``state_dict``, ``model``); names with prefixes (``module.``, ``_orig_mod.``, ``model.``) or Hugging Face's.
+A file is taken for what it contains, whatever its name ends in.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+import zipfile
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+# Last parts of names that come with weights and are none.
+_NO_WEIGHTS = {"attn_mask", "position_ids"}
+# By its first bytes, what is often found where weights were expected.
+_OTHER_FILES = {
+    b"version https://git-lfs": "a git-lfs pointer, not the file itself (git lfs pull fetches it)",
+    b"<": "an HTML or XML page, as a failed download leaves it",
+    b"{": "JSON text",
+    b"\x1f\x8b": "a gzip archive (unpack it)",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "a NumPy array",
+    b"GGUF": "a GGUF file",
+}
+_MOST_HEADER = 100_000_000  # bytes of a safetensors header, by its specification
+_FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+_STORAGES = {
+    "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16, "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32,
+    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
+}  # fmt: skip
+
+
+def load_weights(model: nn.Module, path: Path, *, ignored: Collection[str] = ()) -> set[str]:
+    """Load the tensors of a file into a float32 model: each of the model's, in its shape, finite, and no others.
+
+    ignored: names in the file that need not be the model's. Returns those of them that were found. Raises ValueError,
+    saying in one line what was found instead.
+    """
+    expected = model.state_dict()
+    try:
+        state = _state_for(expected, _read(path))
+    except (OSError, ValueError):
+        raise
+    except zipfile.BadZipFile:
+        raise ValueError("a damaged ZIP archive, as a download that broke off leaves it") from None
+    except Exception as error:  # readers of damaged files raise many types; each means the same to the caller
+        raise ValueError(_one_line(error)) from None
+    found = {name for name in state if name in ignored}
+    state = {
+        name: value
+        for name, value in state.items()
+        if name in expected or not (name in ignored or name.rpartition(".")[2] in _NO_WEIGHTS)
+    }
+    state = {
+        name: value.reshape(expected[name].shape) if name in expected and value.numel() == 1 else value
+        for name, value in state.items()
+    }
+    if reason := _misfit(expected, state):
+        raise ValueError(reason)
+    with torch.no_grad():
+        model.load_state_dict(state)
+    if name := non_finite(model):
+        raise ValueError(f"NaN or infinity in {name}")
+    return found
+
+
+def non_finite(model: nn.Module) -> str | None:
+    """The first weight of a model that has NaN or infinity, None where all numbers are finite."""
+    # A sum is finite only if all its numbers are; it takes a tenth of the time, and may overflow.
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not (value.sum().isfinite() or value.isfinite().all()):
+            return name
+    return None
+
+
+def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """Why a state is not the model's, empty if it is."""
+    reasons = []
+    for what, names in (
+        (f"{{}} of {len(expected)} parameters missing", [name for name in expected if name not in state]),
+        ("{} unexpected", [name for name in state if name not in expected]),
+    ):
+        if names:
+            reasons.append(f"{what.format(len(names))} ({', '.join(names[:3])}{', ...' * (len(names) > 3)})")
+    for name, value in state.items():
+        if name in expected and value.shape != expected[name].shape:
+            reasons.append(f"{name} of the shape {list(value.shape)} in place of {list(expected[name].shape)}")
+            break
+        if name in expected and expected[name].is_floating_point() and value.dtype not in _FLOATS:
+            reasons.append(f"{name} in {value.dtype}, which is no plain floating-point type")
+            break
+    return "; ".join(reasons)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def require_weights_file(path: Path) -> bytes:
+    """The first bytes of a file. Raises ValueError if they are those of a file that is often found in place of weights,
+    saying which."""
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    if not head.strip(b"\0"):
+        raise ValueError("nothing but zeros at its start" if head else "an empty file (0 bytes)")
+    if not _is_safetensors(head):
+        for start, name in _OTHER_FILES.items():
+            if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(start):
+                raise ValueError(name)
+    return head
+
+
+def _is_safetensors(head: bytes) -> bool:
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _MOST_HEADER
+
+
+def _read(path: Path) -> Any:
+    """What a file holds: tensors by name, perhaps below other entries."""
+    head = require_weights_file(path)
+    if _is_safetensors(head):
+        return load_file(path, device="cpu")
+    if head.startswith(b"PK"):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            root = next((name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")), None)
+            if root is None:
+                raise ValueError("a ZIP archive of other files (unpack it)")
+            if f"{root}constants.pkl" in names:
+                return _ScriptReader(archive, root).read()
+    try:
+        with path.open("rb") as stream, warnings.catch_warnings():  # a path would be read by what its name ends in
+            warnings.simplefilter("ignore")  # of pickles of other protocols
+            return torch.load(stream, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if named:
+            raise ValueError(
+                f"pickled objects of the type {named[1]}, whose code is not run (files are read with weights_only); "
+                "save the model's state_dict(), as .safetensors or with torch.save"
+            ) from None
+        raise ValueError(f"no weights that torch.load reads with weights_only ({_one_line(error)[-120:]})") from None
+
+
+class _ScriptModule:
+    """A module of a TorchScript archive: its attributes alone."""
+
+
+class _ScriptReader(pickle.Unpickler):
+    """Reads the tensors of a TorchScript archive by their names. Nothing that the archive names is imported or run."""
+
+    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(archive.open(f"{root}data.pkl"))
+        self._archive, self._root = archive, root
+        self._storages: dict[str, Tensor] = {}
+
+    def read(self) -> dict[str, Tensor]:
+        return dict(_named_tensors(self.load()))
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("__torch__"):
+            return _ScriptModule
+        if module == "torch" and name in _STORAGES:
+            return _STORAGES[name]
+        if module == "torch.jit._pickle":  # type marks around lists
+            return lambda value, *_: value
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return lambda storage, offset, size, stride, *_: storage.as_strided(size, stride, offset)
+        raise ValueError(f"a TorchScript archive with {module}.{name}, which is not read; save its state_dict()")
+
+    def persistent_load(self, identifier: Any) -> Tensor:
+        _, dtype, key, *_ = identifier
+        if key not in self._storages:
+            content = self._archive.read(f"{self._root}data/{key}")
+            values = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
+            self._storages[key] = values
+        return self._storages[key]
+
+
+def _named_tensors(module: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    for name, value in vars(module).items():
+        if isinstance(value, Tensor):
+            yield prefix + name, value
+        elif isinstance(value, _ScriptModule):
+            yield from _named_tensors(value, f"{prefix}{name}.")
+
+
+def _state_for(expected: Mapping[str, Tensor], content: Any) -> dict[str, Tensor]:
+    """The tensors of what a file holds that are meant for a model, under the model's names.
+
+    Raises ValueError where none are, or several sets (weights and their averages, student and teacher).
+    """
+    found = list(_states(content))
+    meant = []
+    for place, state in found:
+        for prefix, named in _under_own_names(expected, state):
+            if not expected.keys().isdisjoint(named):
+                meant.append((f"{place}{prefix}" or "the top", named))
+    if len(meant) == 1:
+        return meant[0][1]
+    if meant:
+        places = ", ".join(place.rstrip(".") for place, _ in meant)
+        raise ValueError(f"several sets of weights: {places}; save one of them alone")
+    if not found:
+        entries = (
+            f" (entries: {', '.join(map(str, list(content)[:5]))})" if isinstance(content, dict) and content else ""
+        )
+        raise ValueError(f"a {type(content).__name__} without tensors{entries}")
+    names = [name for _, state in found for name in state]
+    raise ValueError(f"none of its {len(expected)} parameters among {len(names)} tensors ({', '.join(names[:3])}, ...)")
+
+
+def _states(content: Any, place: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every mapping of names to tensors in what a file holds, with the entries that lead to it."""
+    if isinstance(content, Mapping):
+        if state := {str(name): value for name, value in content.items() if isinstance(value, Tensor)}:
+            yield place, state
+        for name, value in content.items():
+            yield from _states(value, f"{place}{name}.")
+
+
+def _under_own_names(
+    expected: Mapping[str, Tensor], state: dict[str, Tensor]
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """A state under the model's names, once for each prefix that they have in it."""
+    # A name that no other ends in, preferably one that models of other depths have as well.
+    anchor = max(expected, key=lambda name: (not any(map(str.isdigit, name)), len(name)))
+    # open_clip itself has two layouts of the text tower.
+    other_layout = {f"text.{name}": name for name in expected} | {name.removeprefix("text."): name for name in expected}
+    for name, convert in ((anchor, dict), (_HUGGING_FACE, _from_hugging_face)):
+        prefixes = [found.removesuffix(name) for found in state if f".{found}".endswith(f".{name}")]
+        if prefixes or name == _HUGGING_FACE:
+            for prefix in prefixes or [""]:
+                named = {found.removeprefix(prefix): value for found, value in state.items()}
+                named = convert(named) if prefixes else named
+                yield (
+                    prefix,
+                    {
+                        found if found in expected else other_layout.get(found, found): value
+                        for found, value in named.items()
+                    },
+                )
+            return
+
+
+# A name that every CLIPModel of Hugging Face has, and what differs in the others: (theirs, open_clip's).
+_HUGGING_FACE = "vision_model.embeddings.class_embedding"
+_RENAMED = (
+    (r"^vision_model\.embeddings\.class_embedding$", "visual.class_embedding"),
+    (r"^vision_model\.embeddings\.patch_embedding\.", "visual.conv1."),
+    (r"^vision_model\.embeddings\.position_embedding\.weight$", "visual.positional_embedding"),
+    (r"^vision_model\.pre_layrnorm\.", "visual.ln_pre."),
+    (r"^vision_model\.post_layernorm\.", "visual.ln_post."),
+    (r"^vision_model\.encoder\.layers\.", "visual.transformer.resblocks."),
+    (r"^visual_projection\.weight$", "visual.proj"),
+    (r"^text_model\.embeddings\.token_embedding\.", "token_embedding."),
+    (r"^text_model\.embeddings\.position_embedding\.weight$", "positional_embedding"),
+    (r"^text_model\.final_layer_norm\.", "ln_final."),
+    (r"^text_model\.encoder\.layers\.", "transformer.resblocks."),
+    (r"^text_projection\.weight$", "text_projection"),
+    (r"\.layer_norm([12])\.", r".ln_\1."),
+    (r"\.mlp\.fc1\.", ".mlp.c_fc."),
+    (r"\.mlp\.fc2\.", ".mlp.c_proj."),
+    (r"\.self_attn\.out_proj\.", ".attn.out_proj."),
+    (r"\.self_attn\.([qkv])_proj\.(weight|bias)$", r".attn.in_proj_\2 \1"),
+)
+
+
+def _from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a CLIPModel of Hugging Face under open_clip's names: query, key and value in one, projections
+    transposed."""
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        for pattern, replacement in _RENAMED:
+            name = re.sub(pattern, replacement, name)
+        found[name] = value.T if name in ("visual.proj", "text_projection") else value
+    for name in [name for name in found if name.endswith(" q")]:
+        together = name.removesuffix(" q")
+        if all(f"{together} {part}" in found for part in "qkv"):
+            found[together] = torch.cat([found.pop(f"{together} {part}") for part in "qkv"])
+    return found
