@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -21,6 +22,11 @@ def visible(text: str, limit: int = MAX_TEXT) -> str:
         f"\\u{{{ord(c):x}}}" if unicodedata.category(c)[0] == "C" or unicodedata.category(c) in ("Zl", "Zp") else c
         for c in cut
     )
+
+
+def unwrapped(text: object) -> str:
+    """A message on one line: line ends become blanks; the blanks that names of files may have stay as they are."""
+    return re.sub(r"\s*[\r\n]\s*", " ", str(text).strip())
 
 
 def display_width(text: str) -> int:

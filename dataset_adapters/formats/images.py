@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dataset_adapters.base.sample import DatasetError
 from support.arrays import Int32Array, RGBArray
@@ -79,13 +79,13 @@ def read_image(path: ImageFile, *, apply_exif: bool = False) -> RGBArray:
     return np.array(opaque.convert("RGB"))
 
 
-def read_label_map(path: ImageFile) -> Int32Array:
+def read_label_map(path: ImageFile, *, apply_exif: bool = False) -> Int32Array:
     """Decode a palette or 8-bit gray image to its stored indices, int32 [H, W] in 0..255.
 
     The indices are the labels; converting a palette image to gray or color would replace them by brightness.
-    Raises ImageFileError as `read_image`, and for every other pixel mode.
+    apply_exif: as in `read_image`. Raises ImageFileError as `read_image`, and for every other pixel mode.
     """
-    return _read_labels(path, _LABEL_MODES, "a palette or 8-bit single-channel mask")
+    return _read_labels(path, _LABEL_MODES, "a palette or 8-bit single-channel mask", apply_exif=apply_exif)
 
 
 def read_label_map16(path: ImageFile) -> Int32Array:
@@ -96,8 +96,17 @@ def read_label_map16(path: ImageFile) -> Int32Array:
     return _read_labels(path, _LABEL16_MODES, "a 16-bit single-channel mask")
 
 
-def _read_labels(path: ImageFile, modes: frozenset[str], expected: str) -> Int32Array:
-    image = _decode(path, apply_exif=False)
+def is_turned(path: ImageFile) -> bool:
+    """Whether the EXIF orientation of an image exchanges its width and height; false for what cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    except Exception:  # as in `_decode`
+        return False
+
+
+def _read_labels(path: ImageFile, modes: frozenset[str], expected: str, *, apply_exif: bool = False) -> Int32Array:
+    image = _decode(path, apply_exif=apply_exif)
     if image.mode not in modes:
         raise ImageFileError(str(path), f"expected {expected}, found mode {image.mode}")
     return np.asarray(image).astype(np.int32)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from car_core import CaRConfig, ConfigError
 from car_core.config import PROFILES, Profile
 from support.errors import UserError
-from support.text import unknown_name
+from support.text import unknown_name, unwrapped
 
 Source = Literal["default", "profile", "benchmark", "user"]
 
@@ -168,7 +168,7 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())
+            reason = unwrapped(error)
             raise BenchmarkError(f"--set {assignment}: expected a YAML value, found {reason}") from None
         outer, dot, inner = key.strip().partition(".")
         if dot and outer not in ("crf", "sam"):

@@ -26,7 +26,7 @@ from evaluation.request.options import RunOptions, sets_figures
 from evaluation.suites.definitions import Suite, SuiteRun
 from results import identity_of, paper_rows
 from results.run_directory.store import one_line
-from support.text import unknown_name
+from support.text import unknown_name, unwrapped
 
 Point: TypeAlias = Mapping[str, Any]  # settings as --set names them
 FIDELITY = "fidelity"
@@ -101,7 +101,7 @@ def parse_axes(assignments: Sequence[str]) -> dict[str, list[Any]]:
         try:
             axes[key] = yaml.safe_load(f"[{text}]")
         except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())
+            reason = unwrapped(error)
             raise BenchmarkError(f"sweep: {assignment}: expected YAML values, found {reason}") from None
     return axes
 
@@ -160,7 +160,7 @@ def read_sweep(path: Path) -> Sweep:
     try:
         found = _SweepFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(one_line(error).split())
+        reason = unwrapped(one_line(error))
         raise BenchmarkError(f"sweep: {path}: expected a sweep file, found: {reason}") from None
     points = found.points or (grid(found.grid) if found.grid else one_at_a_time(found.one_at_a_time))
     return Sweep(found.title or path.stem, points)

@@ -1,0 +1,67 @@
+"""Reading one sample of user-supplied data, upright as cameras and viewers mean it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from dataset_adapters.base.sample import LabelSpace, Row, Sample
+from dataset_adapters.base.semantic import read_semantic_sample
+from dataset_adapters.formats.images import ImageFile, ImageFileError, is_turned, read_image, read_label_map
+from dataset_adapters.user_data.classes import labels_of_values, values_of_colors
+from support.arrays import Int32Array
+
+OpenFile = Callable[[], ImageFile]
+
+
+def read_user_sample(root: Path, row: Row, label_space: LabelSpace, files: Mapping[str, OpenFile]) -> Sample:
+    """Decode the files "image" and "mask" of a row, both turned by their EXIF orientation. Raises SampleError."""
+    return read_semantic_sample(
+        root,
+        row,
+        label_space,
+        labels_of_values(row, label_space.ignore_label),
+        read_labels=lambda _: read_user_mask(files["mask"], row),
+        read_pixels=lambda _: read_image(files["image"](), apply_exif=True),
+        turned=lambda path: any(is_turned(files[column]()) for column in files if path == root / row[column]),
+    )
+
+
+def read_user_mask(open_mask: OpenFile, row: Row) -> Int32Array:
+    """Decode a mask to its values, int32 [H, W] in 0..255: those stored, or those that the list gives its colors.
+
+    A color image, and a palette whose colors are all in the list (the order of a palette may be any), is read by color;
+    every other mask by its stored values. Raises ImageFileError.
+    """
+    colors = values_of_colors(row)
+    stored, refusal = None, None
+    try:
+        stored = read_label_map(open_mask(), apply_exif=True)
+    except ImageFileError as error:
+        refusal = error
+        if not colors:
+            hint = (
+                "; colors need a list of classes that has them, as `name,r,g,b`" if "mode RGB" in error.reason else ""
+            )
+            raise ImageFileError(error.path, error.reason + hint) from error
+    if stored is not None and not colors:
+        return stored
+    pixels = read_image(open_mask(), apply_exif=True)
+    if stored is not None and (pixels == stored[..., np.newaxis]).all():
+        return stored
+    if refusal and "mode RGB" not in refusal.reason:
+        raise refusal
+    codes = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    value_of = dict(sorted(((r << 16) + (g << 8) + b, value) for (r, g, b), value in colors.items()))
+    known = np.array(list(value_of))
+    place = np.searchsorted(known, codes).clip(max=len(known) - 1)
+    unknown = codes[known[place] != codes]
+    if not unknown.size:
+        values: Int32Array = np.array(list(value_of.values()), np.int32)[place]
+        return values
+    if stored is not None:
+        return stored
+    found = ",".join(str(channel) for channel in int(unknown[0]).to_bytes(3, "big"))
+    raise ImageFileError(str(open_mask()), f"expected only colors of the list of classes, found {found}")
