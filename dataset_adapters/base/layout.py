@@ -41,7 +41,9 @@ def find_split(folder: Path, split: str | Path) -> Path:
     given = expanded(split)
     if given.is_file():
         return given
-    known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
+    known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or (
+        "none" if folder.is_dir() else "no such folder"
+    )
     raise DatasetError(f"split: expected a file of ids or a split of {folder} ({known}), found {str(split)!r}")
 
 

@@ -72,9 +72,12 @@ def check_user_data(
 ) -> int:
     """Check user-supplied data as `check` does, and their list of classes against the masks.
 
-    name, places: as in `dataset_adapters.load`. split: None for all. Raises DatasetError for a bad option.
+    name, places: as in `dataset_adapters.load`. split: None for all. Raises DatasetError for a bad option, a
+    missing folder and a list of classes that cannot be read.
     """
     adapter = configured(find_adapter(name), places)
+    adapter.find_root(Path())
+    adapter.label_space("released")  # reads the list of classes
     wanted = SplitCount(name, adapter.default_split if split is None else split)
     faults = _check_split(wanted, [adapter], Path(), report, n_decoded, each_label)
     for fault in faults:

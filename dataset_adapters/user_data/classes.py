@@ -123,16 +123,6 @@ def labels_of_values(row: Row, ignore_label: int) -> dict[int, int]:
     return values if ignored == _NONE else {**values, int(ignored): ignore_label}
 
 
-def values_of_colors(row: Row) -> dict[Color, int]:
-    """The mask value of each color, given `ClassList.columns`; empty for a list without colors."""
-    found = {}
-    for entry in row.get("colors", "").split():
-        value, _, color = entry.partition(":")
-        r, g, b = map(int, color.split(","))
-        found[r, g, b] = int(value)
-    return found
-
-
 def parse_ignore_value(text: str) -> int | None:
     """The value of the option: a mask value, or None for "none". Raises DatasetError."""
     if text == _NONE:

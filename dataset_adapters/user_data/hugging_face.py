@@ -94,7 +94,11 @@ class OwnHfAdapter:
             **self.read_classes().columns,
         }
         # Ids come from the first of the usual sources that has a distinct one for each row.
-        columns = [[str(value) for value in dataset[name]] for name in _ID_COLUMNS if name in dataset.column_names]
+        columns = [
+            ["" if value is None else str(value) for value in dataset[name]]
+            for name in _ID_COLUMNS
+            if name in dataset.column_names
+        ]
         candidates = (*columns, [Path(path).stem if path else "" for path in paths])
         distinct = (ids for ids in candidates if all(ids) and len(set(ids)) == len(ids))
         ids = next(distinct, [f"row{number}" for number in range(len(paths))])
@@ -155,18 +159,20 @@ def open_hf(name: str, config: str, split: str) -> datasets.Dataset:
 
 def _column(dataset: datasets.Dataset, option: str, given: str, usual: Sequence[str]) -> str:
     """The column named by the user, else the first with a usual name that holds images, or else could."""
-    columns = dataset.column_names
-    kinds = {name: _kind(feature) for name, feature in dataset.features.items()}
-    candidates = (
-        (given,) if given else sorted((name for name in usual if kinds.get(name)), key=lambda name: kinds[name])
-    )
-    found = next((name for name in candidates if name in columns), None)
-    if found is None:
-        expected = repr(given) if given else f"of images, one of {', '.join(usual)}; name it with --{option}"
+    if given in dataset.column_names:
+        return given
+    if given:
+        found = ", ".join(dataset.column_names)
+        raise DatasetError(f"{option}: expected the column {given!r}, found the columns {found}")
+    kinds = {name: _kind(dataset.features[name]) for name in usual if name in dataset.features}
+    candidates = [name for name in kinds if kinds[name]]
+    if not candidates:
         types = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in dataset.features.items())
-        folders = "" if given else "; for two folders of files see --images and --masks"
-        raise DatasetError(f"{option}: expected the column {expected}, found the columns {types[:300]}{folders}")
-    return found
+        raise DatasetError(
+            f"{option}: expected a column of images, one of {', '.join(usual)}; name it with --{option}, found the "
+            f"columns {types[:300]}; for two folders of files see --images and --masks"
+        )
+    return min(candidates, key=lambda name: kinds[name])
 
 
 def _kind(feature: Any) -> int:

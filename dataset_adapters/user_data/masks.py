@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from dataset_adapters.base.sample import LabelSpace, Row, Sample
 from dataset_adapters.base.semantic import read_semantic_sample
 from dataset_adapters.formats.images import ImageFile, ImageFileError, is_turned, read_image, read_label_map
-from dataset_adapters.user_data.classes import labels_of_values, values_of_colors
+from dataset_adapters.user_data.classes import labels_of_values
 from support.arrays import Int32Array
 
 OpenFile = Callable[[], ImageFile]
@@ -35,7 +37,7 @@ def read_user_mask(open_mask: OpenFile, row: Row) -> Int32Array:
     A color image, and a palette whose colors are all in the list (the order of a palette may be any), is read by color;
     every other mask by its stored values. Raises ImageFileError.
     """
-    colors = values_of_colors(row)
+    colors = "colors" in row
     stored, refusal = None, None
     try:
         stored = read_label_map(open_mask(), apply_exif=True)
@@ -53,15 +55,24 @@ def read_user_mask(open_mask: OpenFile, row: Row) -> Int32Array:
         return stored
     if refusal and "mode RGB" not in refusal.reason:
         raise refusal
-    codes = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
-    value_of = dict(sorted(((r << 16) + (g << 8) + b, value) for (r, g, b), value in colors.items()))
-    known = np.array(list(value_of))
-    place = np.searchsorted(known, codes).clip(max=len(known) - 1)
-    unknown = codes[known[place] != codes]
+    red, green, blue = (np.left_shift(pixels[..., n], 16 - 8 * n, dtype=np.int32) for n in range(3))
+    codes = red | green | blue
+    values: Int32Array = _values_by_code(row["colors"])[codes].astype(np.int32)
+    unknown = codes[values < 0]
     if not unknown.size:
-        values: Int32Array = np.array(list(value_of.values()), np.int32)[place]
         return values
     if stored is not None:
         return stored
     found = ",".join(str(channel) for channel in int(unknown[0]).to_bytes(3, "big"))
     raise ImageFileError(str(open_mask()), f"expected only colors of the list of classes, found {found}")
+
+
+@lru_cache(maxsize=1)  # 32 MB
+def _values_by_code(colors: str) -> npt.NDArray[np.int16]:
+    """The mask value of each color, as in `ClassList.columns`, at red << 16 | green << 8 | blue; -1 for the others."""
+    found = np.full(1 << 24, -1, np.int16)
+    for entry in colors.split():
+        value, _, color = entry.partition(":")
+        red, green, blue = map(int, color.split(","))
+        found[red << 16 | green << 8 | blue] = int(value)
+    return found

@@ -19,7 +19,7 @@ from dataset_adapters.user_data.classes import ClassList
 from support.files import write_atomically
 from support.text import counted
 
-MOST_MASKS = 2000
+MOST_MASKS = 1000
 """More masks are not read for the comparison, but as many, evenly spread."""
 _MOST_NAMED = 12
 
