@@ -58,7 +58,7 @@ _YAML = re.compile(r"---|- .*|(names|classes|categories|labels)\s*:.*")
 _NAME_FIELDS = ("name", "class name", "classname", "label name", "category name", "class", "label", "category")
 _NAME_ALONE = {*_NAME_FIELDS[:5], "names", "class", "classes", "labels"}
 _VALUE_FIELDS = ("value", "pixel value", "id", "index", "idx", "class id", "classid", "label id", "category id")
-_COLOR_FIELDS = ("color", "colour", "color rgb", "rgb", "hex", "palette")
+_COLOR_FIELDS = ("color", "colour", "color rgb", "rgb", "hex", "palette")  # codespell:ignore colour
 _CHANNELS = (("r", "g", "b"), ("red", "green", "blue"))
 _OTHER_FIELDS = {"supercategory", "train id", "trainid", "count", "isthing", "attributes", *chain(*_CHANNELS)}
 _LISTS = ("names", "classes", "categories", "labels", "id2label")
@@ -143,6 +143,7 @@ def read_class_list(path: Path, ignore_value: str = "") -> ClassList:
     Raises DatasetError, naming the line and what is expected there, for what is ambiguous, bytes that are not text,
     markup, repeated names, values and colors, and values over 255.
     """
+    ignored = parse_ignore_value(ignore_value) if ignore_value else IGNORED
     form, entries = _read_entries(path, _decode(path))
     if entries and entries[0].value is None and _cleaned(entries[0].name) == _LABELME_IGNORED:
         # labelme numbers from -1, which its 8-bit masks store as 255.
@@ -175,7 +176,7 @@ def read_class_list(path: Path, ignore_value: str = "") -> ClassList:
                 raise DatasetError(f"{path}: expected each {kind} once, found {text!r} twice: {other} and {where}")
         if color is not None:
             colors[value] = color
-    ignored, kept, notices = _settle_ignored(path, classes, ignore_value)
+    ignored, kept, notices = _settle_ignored(path, classes, ignored, chosen=bool(ignore_value))
     if len(classes) > MAX_VALUE:
         raise DatasetError(f"{path}: expected at most {MAX_VALUE} classes, found {len(classes)}")
     if all(listed.is_background for listed in kept):
@@ -186,10 +187,9 @@ def read_class_list(path: Path, ignore_value: str = "") -> ClassList:
 
 
 def _settle_ignored(
-    path: Path, classes: list[ListedClass], ignore_value: str
+    path: Path, classes: list[ListedClass], ignored: int | None, *, chosen: bool
 ) -> tuple[int | None, list[ListedClass], tuple[str, ...]]:
-    """The ignored value, the classes without that of this value, and notices."""
-    ignored = parse_ignore_value(ignore_value) if ignore_value else IGNORED
+    """The ignored value, the classes without that of this value, and notices. chosen: whether the user named it."""
     listed = next((each for each in classes if each.value == ignored), None)
     notices = tuple(
         f"{path}: {each.names[0]} is a query like any other; --ignore-value {each.value} leaves it out"
@@ -198,7 +198,7 @@ def _settle_ignored(
     )
     if listed is None:
         return ignored, classes, notices
-    if not ignore_value and listed.names[0].casefold() not in _NOTHING:
+    if not chosen and listed.names[0].casefold() not in _NOTHING:
         notice = f"{path}: {IGNORED} is the class {listed.names[0]}, so no mask value is ignored (see --ignore-value)"
         return None, classes, (*notices, notice)
     notice = f"{path}: {listed.names[0]} has the ignored value {ignored}: it is no query, and its pixels do not count"

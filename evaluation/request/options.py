@@ -84,7 +84,7 @@ def _user_data(
     return {name: value for name, value in locals().items() if value is not None}
 
 
-USER_DATA = tuple(_user_data.__annotations__.keys() - {"return"})
+USER_DATA = tuple(name for name in _user_data.__annotations__ if name != "return")
 """The options of user-supplied data."""
 
 
