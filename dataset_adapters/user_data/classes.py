@@ -6,6 +6,7 @@ import codecs
 import csv
 import json
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -23,6 +24,9 @@ MAX_VALUE = 255
 
 MAX_BYTES = 1 << 20
 """Larger files are not lists of at most 255 classes."""
+
+MAX_LINE = 10_000
+"""Characters of the longest line of a text list."""
 
 Color: TypeAlias = tuple[int, int, int]
 
@@ -48,7 +52,6 @@ _FORMS = {
     "`name r g b`": rf"(?P<name>.*?[^\d\s,:;])[\s,:;]+{_RGB}",
     "`name: value`": r"(?P<name>.*[^\s,:;=])\s*[:=,;\t]\s*(?P<value>-?\d+)",
 }
-_UNNUMBERED = "names, the first for value 0"
 _AMBIGUOUS = re.compile(r"-?\d+\s*([\s,;:=]|$)")
 _NAME_AND_NUMBER = re.compile(r"(.*\D)\s+\d+")
 # The first line of YAML that is a list of names or has one under a key.
@@ -81,16 +84,18 @@ class ListedClass:
 class ClassList:
     """The classes in the order of their values.
 
-    form: what the file was recognized as. ignored: the mask value that no metric counts; None for none. colors: the
-    color of each value in color masks; empty if the file has none. notices: what was decided about the ignored value.
+    form: what the file was recognized as. in_order: whether values follow from the order alone. ignored: the mask value
+    that no metric counts; None for none. colors: the color of each value in color masks; empty if the file has none.
+    notices: what was decided about the ignored value.
     """
 
     path: Path
     form: str
     classes: tuple[ListedClass, ...]
-    ignored: int | None = IGNORED
-    colors: Mapping[int, Color] | None = None
-    notices: tuple[str, ...] = ()
+    in_order: bool
+    ignored: int | None
+    colors: Mapping[int, Color]
+    notices: tuple[str, ...]
 
     @property
     def nothing(self) -> int:
@@ -147,8 +152,9 @@ def read_class_list(path: Path, ignore_value: str = "") -> ClassList:
     form, entries = _read_entries(path, _decode(path))
     if entries and entries[0].value is None and _cleaned(entries[0].name) == _LABELME_IGNORED:
         # labelme numbers from -1, which its 8-bit masks store as 255.
-        form = "labels of labelme: __ignore__ for the ignored value, then names, the first for value 0"
-        entries = entries[1:]
+        form, entries = f"labels of labelme ({_LABELME_IGNORED} for {IGNORED})", entries[1:]
+    in_order = any(entry.value is None for entry in entries)
+    form += ", the first for value 0" if in_order else ""
     classes, colors = [], {}
     where_of: dict[tuple[str, str], str] = {}
     for place, (where, value, written, color) in enumerate(entries):
@@ -183,7 +189,7 @@ def read_class_list(path: Path, ignore_value: str = "") -> ClassList:
         raise DatasetError(f"{path}: expected at least one class besides background, found {len(kept)} classes")
     distinct = len(set(colors.values())) == len(colors) == len(classes)  # else colors are no more than decoration
     ordered = tuple(sorted(kept, key=lambda listed: listed.value))
-    return ClassList(path, form, ordered, ignored, colors if distinct else None, notices)
+    return ClassList(path, form, ordered, in_order, ignored, colors if distinct else {}, notices)
 
 
 def _settle_ignored(
@@ -275,15 +281,16 @@ def _read_entries(path: Path, text: str) -> tuple[str, list[_Entry]]:
         return "JSON", _nested_entries(path, _parse(path, text, "JSON"))
     if suffix in (".yaml", ".yml") or _YAML.fullmatch(first):
         return "YAML", _nested_entries(path, _parse(path, text, "YAML"))
+    longest, line = max(filled, key=lambda item: len(item[1]))
+    if len(line) > MAX_LINE:
+        raise DatasetError(f"{path}: {longest}: expected at most {MAX_LINE} characters, found {len(line)}")
     table = _table_entries(path, filled)
     if table:
         return table
     for form, pattern in _FORMS.items():
         matches = [(where, re.fullmatch(pattern, line)) for where, line in filled]
         if all(match for _, match in matches):
-            numbers = [number for number in ("value", "color") if number in re.compile(pattern).groupindex]
-            order = "" if "value" in numbers else ", one per line, the first for value 0"
-            return f"{form}{order}", [_entry(path, where, match) for where, match in matches if match]
+            return form, [_entry(path, where, match) for where, match in matches if match]
     for form, pattern in _FORMS.items():
         others = [(where, line) for where, line in filled if not re.fullmatch(pattern, line)]
         if len(others) <= len(filled) / 2:
@@ -299,7 +306,7 @@ def _read_entries(path: Path, text: str) -> tuple[str, list[_Entry]]:
         raise DatasetError(
             f"{path}: {where}: expected `value: name`, found a number behind the name in every line: {line[:60]!r}"
         )
-    return _UNNUMBERED, [_Entry(where, None, line) for where, line in lines]
+    return "names", [_Entry(where, None, line) for where, line in lines]
 
 
 def _entry(path: Path, where: str, match: re.Match[str]) -> _Entry:
@@ -322,8 +329,7 @@ def _table_entries(path: Path, lines: list[tuple[str, str]]) -> tuple[str, list[
         if len(row) != len(fields):
             raise DatasetError(f"{path}: {where}: expected {len(fields)} cells as in the header, found {len(row)}")
         entries.append(_object_entry(path, where, dict(zip(fields, row, strict=True))))
-    order = ", the first row for value 0" if entries and entries[0].value is None else ""
-    return f"a table with the columns {', '.join(fields)}{order}", entries
+    return f"a table with the columns {', '.join(fields)}", entries
 
 
 def _field(text: object) -> str:
@@ -348,7 +354,7 @@ def _object_entry(path: Path, where: str, fields: Mapping[str, Any], key: object
     if channels:
         color = ",".join(str(fields[channel]) for channel in channels)
     if not isinstance(fields[names[0]], str):
-        raise DatasetError(f"{path}: {where}: expected a name, found {str(fields[names[0]])[:60]}")
+        raise DatasetError(f"{path}: {where}: expected a name, found {reprlib.repr(fields[names[0]])}")
     return _Entry(
         where, None if value is None else _value(path, where, value), fields[names[0]], _color(path, where, color)
     )
@@ -401,7 +407,7 @@ def _nested_entries(path: Path, stored: Any) -> list[_Entry]:
         if len({entry.value is None for entry in entries}) == 1:
             return entries
     expected = 'a list of names, an object {"0": "wall", ...} or a list of objects {"id": 0, "name": "wall"}'
-    raise DatasetError(f"{path}: expected {expected}, found {type(stored).__name__}: {str(stored)[:60]}")
+    raise DatasetError(f"{path}: expected {expected}, found {type(stored).__name__}: {reprlib.repr(stored)}")
 
 
 def _nested_entry(path: Path, where: str, entry: str | dict[Any, Any], key: object = None) -> _Entry:
@@ -421,7 +427,8 @@ def _value(path: Path, where: str, written: object) -> int:
 def _color(path: Path, where: str, written: object) -> Color | None:
     if written is None or written == "":
         return None
-    text = ",".join(map(str, written)) if isinstance(written, (list, tuple)) else str(written).strip().strip("()[]")
+    # Short representations: aliases can make a small YAML file an endless text.
+    text = (written if isinstance(written, str) else reprlib.repr(written)).strip().strip("()[]")
     if re.fullmatch(r"#?[0-9a-fA-F]{6}", text):
         return tuple(bytes.fromhex(text.lstrip("#")))  # type: ignore[return-value]
     parts = re.split(r"[\s,;]+", text)

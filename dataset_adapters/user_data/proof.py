@@ -103,15 +103,17 @@ def _judge(listed: ClassList, seen: _Seen, n_read: int, n_all: int, *, whole: bo
         f"{value} {names.get(value, 'ignored' if value == listed.ignored else 'unlisted')}" for value in found
     )
     unlisted = [value for value in found if value not in names and value != listed.ignored]
-    background_first = ""
-    if unlisted and len(names) == len(foreground) and "the first" in listed.form:
-        background_first = "; if 0 is background in the masks, list background first"
+    no_background = listed.in_order and len(names) == len(foreground) and 0 in found
+    hint = "; if 0 is the rest in the masks, list background first" if no_background else ""
     if whole and n_read == n_all:
+        if len(seen.broken) == n_all:
+            raise DatasetError(
+                f"masks: expected label maps that can be read, found none in {scope}, first that of {seen.broken[0]}"
+            )
         if not seen.n_fit:
-            found_instead = seen.broken[0] if seen.broken else f"the values {shown}"
             raise DatasetError(
                 f"{listed.path}: expected a mask with only values of classes, found none in {scope}: "
-                f"{found_instead}{background_first}"
+                f"the values {shown}{hint}"
             )
         if not foreground & {*found}:
             name = next(names[value] for value in sorted(foreground))
@@ -125,7 +127,7 @@ def _judge(listed: ClassList, seen: _Seen, n_read: int, n_all: int, *, whole: bo
     lines = [
         f"{listed.path}: read as {listed.form}: {counted(len(names), 'class', 'classes')}",
         *listed.notices,
-        f"values in {scope}: {shown}",
+        f"values in {scope}: {shown}{hint}",
     ]
     absent = [f"{name} ({value})" for value, name in names.items() if value not in seen.n_masks]
     if absent:
@@ -134,7 +136,7 @@ def _judge(listed: ClassList, seen: _Seen, n_read: int, n_all: int, *, whole: bo
         )
     lines += [
         f"no class has the value {value}, which is in {counted(seen.n_masks[value], 'mask')}, first that of "
-        f"{seen.first[value]}: such a mask is a failed sample{background_first}"
+        f"{seen.first[value]}: such a mask is a failed sample"
         for value in unlisted
     ]
     if listed.ignored not in (None, 255, *found):

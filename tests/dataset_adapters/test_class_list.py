@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,7 @@ def test_another_ignored_value_is_refused(tmp_path: Path, text: str) -> None:
         ("cat\n__ignore__\n", "line 2: expected __ignore__ in the first of lines"),
         ("id,name\n0,cat\n1\n", "line 3: expected 2 cells as in the header, found 1"),
         ("id,value,name\n0,0,cat\n", "line 2: expected one column or field of names and at most one of values"),
+        ("cat\n" + "1 " * 6000, "line 2: expected at most 10000 characters, found 11999"),
         ("cat,0,0,300\n", r"line 1: expected a color r,g,b of 0\.\.255, found '0,0,300'"),
         ("background\ncaf\xe9\n".encode("latin-1"), "line 2: expected a UTF-8 text file"),
         ("cat;\n", "line 1: expected a class name.*found 'cat;'"),
@@ -213,9 +215,23 @@ def test_other_json_is_refused(tmp_path: Path, text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+LAUGHS = "".join(
+    ["a: &a [x, x]\n", *(f"{n}: &{n} [{', '.join([f'*{p}'] * 9)}]\n" for p, n in pairwise("abcdefghi")), "names: *i\n"]
+)
+"""A list whose text has 2 * 9 ** 8 entries."""
+
+
 @pytest.mark.parametrize(
     "text",
-    ["0: cat\n0: dog\n", "names: [yes, cat]\n", "a: [1,\n", "&a {names: *a}", "!!python/object:os.system x", "3"],
+    [
+        "0: cat\n0: dog\n",
+        "names: [yes, cat]\n",
+        "a: [1,\n",
+        "&a {names: *a}",
+        "!!python/object:os.system x",
+        LAUGHS,
+        "3",
+    ],
 )
 def test_other_yaml_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(DatasetError, match="expected") as caught:

@@ -315,7 +315,7 @@ def test_an_ignored_value_that_no_mask_has_and_broken_masks_are_said(tmp_path: P
         ),
         ([0, 0], "background\ncat\n", "", "such as cat, found only the values 0 background in the only mask"),
         ([0, 1], "background\ncat\ndog\n", "1", "such as dog, found only the values 0 background, 1 ignored"),
-        ([0, 2], "cat\ndog\n", "", "found none in the only mask: the values 0 cat, 2 unlisted; if 0 is background"),
+        ([0, 2], "cat\ndog\n", "", "found none in the only mask: the values 0 cat, 2 unlisted; if 0 is the rest"),
         ([0, 255], "cat\ndog\n", "none", "found none in the only mask: the values 0 cat, 255 unlisted"),
     ],
 )
@@ -329,7 +329,17 @@ def test_lists_by_which_nothing_could_be_scored_are_refused(
 def test_masks_of_which_none_can_be_read_are_refused(tmp_path: Path) -> None:
     write_pair(tmp_path, np.zeros((2, 2)))
     Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "masks" / "a.png")
-    assert "in the only mask: a: expected a palette or 8-bit" in refused(lambda: prove(own(tmp_path)))
+    message = refused(lambda: prove(own(tmp_path)))
+    assert message.startswith(
+        "masks: expected label maps that can be read, found none in the only mask, first that of a:"
+    )
+
+
+def test_a_list_in_order_without_background_says_what_0_means(tmp_path: Path) -> None:
+    write_pair(tmp_path, np.array([[0, 1]]))
+    said = "values in the only mask: 0 cat, 1 dog"
+    assert prove(own(tmp_path, "cat\ndog\n"))[1] == f"{said}; if 0 is the rest in the masks, list background first"
+    assert prove(own(tmp_path, "0: cat\n1: dog\n"))[1] == said
 
 
 def test_a_part_of_the_data_need_not_have_a_class(tmp_path: Path) -> None:
