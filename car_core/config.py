@@ -60,6 +60,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
         "gray_weights": "rgb",
         "referring_prompt_slip": False,
         "sentences": "single",
+        "merge_inclusive": False,
         "union_of_small_merge": False,
         "thing_background": "stuff",
     },
@@ -76,6 +77,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
         "gray_weights": "bgr",
         "referring_prompt_slip": True,
         "sentences": "joint",
+        "merge_inclusive": True,
         "union_of_small_merge": True,
         "thing_background": "common",
     },
@@ -141,7 +143,10 @@ SAM_MIN_OVERLAP: Mapping[str, float] = {"paper": 0.0, "released": 0.05}
 
 
 class SAMConfig(BaseModel):
-    """Refinement by SAM's automatic masks; the defaults are those of both sources."""
+    """Refinement by SAM's automatic masks; the defaults are the paper's, and the released code's but for two.
+
+    The released ``iom_threshold`` depends on the benchmark (see its YAML file), ``min_overlap`` on the profile.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -218,6 +223,9 @@ class CaRConfig(Config):
     )
     sentences: Literal["joint", "single"] = Field(
         description="referring benchmarks: all sentences of a reference in one run, or one sample per sentence"
+    )
+    merge_inclusive: bool = Field(
+        description="referring: a pixel is in the merged mask if its weighted mean is >= 0.5, or > 0.5"
     )
     union_of_small_merge: bool = Field(
         description="referring: a merged mask that covers at most 5 % of the image becomes the masks' union"

@@ -150,7 +150,9 @@ def to_segmentation(
     scores[kept] = [last.scores[last.queries.index(i)] for i in kept]
     merged = None
     if config.mode == "referring":
-        merged = merge_masks(all_masks, scores, union_of_small=config.union_of_small_merge)
+        merged = merge_masks(
+            all_masks, scores, inclusive=config.merge_inclusive, union_of_small=config.union_of_small_merge
+        )
     labels = paint_labels(all_masks, scores, output.kept)
     return Segmentation(
         output.queries, all_masks, scores, output.kept, labels, output.steps, merged, image=image, config=config

@@ -112,18 +112,19 @@ def paint_labels(masks: BoolArray, scores: Float32Array, order: tuple[int, ...])
     return label_map
 
 
-def merge_masks(masks: BoolArray, scores: Float32Array, *, union_of_small: bool) -> BoolArray:
-    """One mask for all sentences of a reference: the masks' mean, weighted by score, above 0.5.
+def merge_masks(masks: BoolArray, scores: Float32Array, *, inclusive: bool, union_of_small: bool) -> BoolArray:
+    """One mask for all sentences of a reference: the masks' mean, weighted by score, cut at 0.5.
 
-    masks: bool [N, H, W]; scores: float [N], 0 for a dropped sentence. With ``union_of_small`` (released code), a
-    result that covers at most 5 % of the image is replaced by the union of the masks. Returns bool [H, W].
+    masks: bool [N, H, W]; scores: float [N], 0 for a dropped sentence. inclusive: whether a mean of exactly 0.5, as
+    where two sentences of equal score disagree, is in. With ``union_of_small``, a result that covers at most 5 % of the
+    image is replaced by the union of the masks. Both are the released code's. Returns bool [H, W].
     """
     total = float(scores.sum(dtype=np.float64))
     if total == 0:
         return np.zeros(masks.shape[1:], np.bool_)
     mean = np.tensordot(scores.astype(np.float64), masks.astype(np.float64), axes=1) / total
-    merged: BoolArray = np.asarray(mean > 0.5)
-    if union_of_small and merged.mean() <= 0.05:
+    merged: BoolArray = np.asarray(mean >= 0.5 if inclusive else mean > 0.5)
+    if union_of_small and 20 * merged.sum() <= merged.size:
         merged = np.asarray(masks.any(axis=0))
     return merged
 

@@ -1,22 +1,86 @@
-"""Files: replaced as a whole, hashed, found below home and cache folders."""
+"""Files: opened only if they are regular, replaced as a whole, hashed, found below home and cache folders."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
+from support.errors import UserError
+
+MOST_BYTES = 2**30
+"""Of a file that is read as a whole, unless its reader says otherwise."""
 TEMPORARY = ".tmp"
 """How the name of a file ends that is still being written, or was by a killed process."""
+
+
+class FileKindError(UserError, OSError):
+    """A path that is no regular file, or one that is too large to read."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
+def open_regular(path: Path, mode: str = "rb", *, follow: bool = True) -> FileIO:
+    """Open a regular file, unbuffered; anything else is refused at once, where `open` waits for a FIFO's other end.
+
+    mode: of `open`; files are created by "ab" and "ab+" only. follow: whether the path may be a link.
+
+    Raises:
+        FileKindError: it is a link, a folder, a FIFO or a device.
+        OSError: there is no such file, or it cannot be opened.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        # Windows lacks the flags.
+        flags |= getattr(os, "O_NONBLOCK", 0) | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
+        try:
+            descriptor = os.open(name, flags, 0o666)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nobody reads this FIFO
+                raise _not_regular(path, "a FIFO") from None
+            if not follow and error.errno in (errno.ELOOP, errno.EMLINK):
+                raise _not_regular(path, "a link") from None
+            raise
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            os.close(descriptor)
+            raise _not_regular(path, kind_of(mode))
+        return descriptor
+
+    return open(path, mode, buffering=0, opener=opener)  # type: ignore[return-value]
+
+
+def read_regular(path: Path, *, follow: bool = True, most: int = MOST_BYTES) -> bytes:
+    """The contents of a regular file. Raises as `open_regular`, and FileKindError for more than `most` bytes."""
+    with open_regular(path, follow=follow) as stream:
+        if (size := os.fstat(stream.fileno()).st_size) > most:
+            found = f"expected a file of at most {most / 2**20:g} MiB, found {size / 2**20:.0f} MiB"
+            raise FileKindError(errno.EFBIG, found, str(path))
+        return stream.readall()
+
+
+def kind_of(mode: int) -> str:
+    """What a file's mode, as of `os.lstat`, says it is."""
+    kinds = {"a link": stat.S_ISLNK, "a folder": stat.S_ISDIR, "a FIFO": stat.S_ISFIFO, "a socket": stat.S_ISSOCK}
+    return next((kind for kind, test in kinds.items() if test(mode)), "a device")
+
+
+def _not_regular(path: Path, found: str) -> FileKindError:
+    return FileKindError(errno.EINVAL, f"expected a file, found {found}", str(path))
 
 
 def write_atomically(path: Path, content: str | bytes, *, synced: bool = True) -> None:
     """Write bytes, or text as UTF-8, so that `path` holds either its old content or all of the new.
 
-    synced: that also after a power cut, at the price of waiting for the disk.
+    synced: that also after a power cut, at the price of waiting for the disk. A link is replaced, not
+    followed.
 
     Raises:
         OSError: it could not be written; `path` is unchanged and no temporary file is left.
@@ -35,6 +99,15 @@ def write_atomically(path: Path, content: str | bytes, *, synced: bool = True) -
         raise
     if synced:
         _sync_folder(path.parent)
+
+
+def write_output(path: Path, content: str | bytes) -> None:
+    """`write_atomically` for a path that the user named: a link, FIFO or device, as /dev/stdout, is written to."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        with named_errors(path), path.open("wb") as stream:
+            stream.write(content.encode("utf-8") if isinstance(content, str) else content)
+    else:
+        write_atomically(path, content)
 
 
 @contextmanager
@@ -58,7 +131,7 @@ def _sync_folder(path: Path) -> None:
 def sha256_of(path: Path) -> str:
     """sha256 of a file's contents, 64 hex digits. Raises OSError."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -31,7 +31,7 @@ def match_masks(masks: BoolArray, candidates: BoolArray, config: SAMConfig) -> B
             matching = np.arange(len(candidates)) == iom.argmax()
         union = candidates[matching].any(axis=0)
         common = int((union & masks[i]).sum())
-        if common > config.iou_threshold * (int(union.sum()) + int(areas[i]) - common):
+        if common / (int(union.sum()) + int(areas[i]) - common) > config.iou_threshold:
             refined[i] = union
     return refined
 
@@ -42,8 +42,9 @@ def intersection_over_minimum(
     """|a and b| / min(|a|, |b|) of one mask a of ``area`` > 0 pixels with each candidate b, float64 [M].
 
     overlaps: |a & b|, candidate_areas: |b|, int64 [M]. If |a & b| < min_overlap * |a|, the |b| term is dropped, so that
-    a tiny candidate inside a does not match (released code). An empty candidate has 0.
+    a tiny candidate inside a does not match (released code). An empty candidate has 0. Correctly rounded quotients of
+    integers compare with a threshold such as 0.7 as the exact fractions do; products of floats do not.
     """
     covered = overlaps / area
-    inside = np.where(overlaps >= min_overlap * area, overlaps / np.maximum(candidate_areas, 1), 0.0)
+    inside = np.where(covered >= min_overlap, overlaps / np.maximum(candidate_areas, 1), 0.0)
     return np.asarray(np.maximum(covered, inside))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args, overload
+
+import numpy as np
 
 from dataset_adapters.base.annotation_index import ensure_annotation_index
 from dataset_adapters.base.index_cache import ensure_index, fingerprint, open_index
@@ -21,6 +24,7 @@ from dataset_adapters.base.sample import (
     find_sources,
     first_present,
 )
+from support.arrays import Int64Array
 from support.files import cache_folder, expanded
 
 
@@ -73,6 +77,18 @@ class Dataset:
             return ()
         values = index[name][:]
         return tuple(values[n] for n in self.selection)
+
+    def file_states(self) -> Int64Array:
+        """Size and modification time (ns) of the samples' files, int64 [kinds of files, n, 2]; -1 for an absent one."""
+        columns = configured(find_adapter(self.name), dict(self.options)).file_columns
+        table = open_index(self.index_path).data
+        states = np.full((len(columns), len(self), 2), -1, np.int64)
+        for n, column in enumerate(columns):
+            for i, file in enumerate(table.column(column).take(list(self.selection)).to_pylist()):
+                with suppress(OSError):
+                    status = (self.root / file).stat()
+                    states[n, i] = status.st_size, status.st_mtime_ns
+        return states
 
     def shard(self, index: int, count: int) -> Dataset:
         """Return one of `count` disjoint parts that together hold all samples.

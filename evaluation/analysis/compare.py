@@ -115,11 +115,12 @@ def bootstrap_differences(
     a, b: records of the same samples in the same order.
     """
     generator, n = np.random.default_rng(seed), len(a)
+    resampled_a, resampled_b = scorer.resampler(a), scorer.resampler(b)
     step = max(1, _CHUNK_CELLS // n)
     parts = []
     for start in range(0, resamples, step):
-        weights = generator.multinomial(n, np.full(n, 1 / n), size=min(step, resamples - start))
-        parts.append(scorer.resampled_figures(b, weights) - scorer.resampled_figures(a, weights))
+        weights = generator.multinomial(n, np.full(n, 1 / n), size=min(step, resamples - start)).astype(np.float64)
+        parts.append(resampled_b(weights) - resampled_a(weights))
     return np.concatenate(parts)
 
 

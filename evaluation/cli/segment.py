@@ -50,7 +50,7 @@ def segment_command(
     from evaluation.pictures.image_files import OutputPaths, check_document, find_images, unreadable
     from evaluation.request.resolve import resolve_car
     from evaluation.tasks.coco_json import CocoDocument
-    from support.files import write_atomically
+    from support.files import write_output
     from support.strict_json import dumps
 
     images, pictures = find_images(image), OutputPaths(out, steps)
@@ -85,7 +85,7 @@ def segment_command(
             typer.echo(text, nl=False)
         elif json:
             Path(json).parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(Path(json), text)
+            write_output(Path(json), text)
             tell(f"written: {json}")
     if len(queries) == 1 and n_failed < len(images):
         tell(f"notice: {LONE_PHRASE}")

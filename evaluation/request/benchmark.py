@@ -72,8 +72,9 @@ class PaperColumn(BaseModel):
 class Benchmark(BaseModel):
     """Data set, protocol and values of one benchmark.
 
-    split: the split of the data set; None for its usual one. protocol: options of ``evaluation.request.protocol``.
-    profiles: what differs between the two sources. baselines: fields of all of them (`all`) and of one by its name.
+    split: the split of the data set; None for its usual one. protocol: options of ``evaluation.request.protocol``,
+    and profile_protocols what differs in them between the two sources. profiles: what differs in the configuration;
+    a field of `sam` counts only where SAM is used. baselines: fields of all of them (`all`) and of one by its name.
     profile: the default one. embedded: whether data and weights are the miniature's unless others are named; then no
     figures are comparable with the paper's. A file may name another benchmark as its `base` and then holds only what
     differs from it.
@@ -87,11 +88,16 @@ class Benchmark(BaseModel):
     split: str | None = None
     paper: PaperColumn | None = None
     protocol: Mapping[str, str] = {}
+    profile_protocols: Mapping[Profile, Mapping[str, str]] = {}
     config: Mapping[str, Any] = {}
     profile: Profile = "released"
     embedded: bool = False
     profiles: Mapping[Profile, Mapping[str, Any]] = {}
     baselines: Mapping[str, Mapping[str, Any]] = {}
+
+    def protocol_of(self, profile: Profile | None) -> dict[str, str]:
+        """The options of the protocol under a profile; None for methods without profiles."""
+        return {**self.protocol, **(self.profile_protocols.get(profile, {}) if profile else {})}
 
 
 def benchmark_names() -> list[str]:
@@ -134,8 +140,11 @@ def resolve_config(
     """
     refuse_fields(settings, NOT_SETTINGS)
     own = {**benchmark.config, **benchmark.profiles.get(profile, {})}
+    sam = {"sam": own.pop("sam", {})} if settings.get("sam") else {}
+    own.pop("sam", None)
     try:
-        plain, config = (CaRConfig(**merged({"profile": profile, **own}, more)) for more in ({}, settings))
+        plain = CaRConfig(profile=profile, **own)
+        config = CaRConfig(**merged({"profile": profile, **own, **sam}, settings))
     except ConfigError as error:
         raise BenchmarkError(str(error)) from None
     set_by: dict[str, Source] = {

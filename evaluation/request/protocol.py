@@ -32,7 +32,8 @@ def resolve_protocol(benchmark: Benchmark, task: str, config: Config, given: Map
     data, scoring = option_choices(benchmark.adapter), find_task(task).choices
     switches = {name: str(getattr(config, name)) for name in data if name in type(config).model_fields}
     choices = {name: values for name, values in {**data, **scoring}.items() if name not in switches}
-    chosen = {name: values[0] for name, values in choices.items()} | {**benchmark.protocol, **given}
+    own = benchmark.protocol_of(getattr(config, "profile", None))
+    chosen = {name: values[0] for name, values in choices.items()} | {**own, **given}
     for name, value in chosen.items():
         if name in switches:
             raise BenchmarkError(f"--protocol {name}: this is a switch of the configuration; use --set {name}={value}")

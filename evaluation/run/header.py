@@ -13,6 +13,7 @@ from results import BenchmarkInfo, DatasetInfo, PaperCell, RunHeader, WeightsInf
 def header_of(prepared: Prepared) -> RunHeader:
     """The header of the run, which has no figures yet."""
     options, benchmark, dataset, car = prepared.options, prepared.benchmark, prepared.dataset, prepared.car
+    own_protocol = benchmark.protocol_of(getattr(car.config, "profile", None))
     return RunHeader(
         status="running",
         benchmark=BenchmarkInfo(
@@ -25,7 +26,7 @@ def header_of(prepared: Prepared) -> RunHeader:
                 fingerprint=dataset.fingerprint,
                 n_samples=len(dataset),
             ),
-            protocol_changed=[f"{k}={v}" for k, v in options.protocol.items() if benchmark.protocol.get(k) != v],
+            protocol_changed=[f"{k}={v}" for k, v in options.protocol.items() if own_protocol.get(k) != v],
             **_paper_fields(prepared),
         ),
         config=car.config.model_dump(mode="json"),

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evaluation.request.options import parse_shard
 from evaluation.run.recompute import figures_of, recompute, require_unedited, scorer_of
+from evaluation.tasks.scorer import Scorer
 from results import Memory, RunDirectory, RunHeader, SampleRecord, Timings, differences, identity_of
-from results.run_directory.sample_files import FOLDERS, write_sample_file
+from results.run_directory.sample_files import write_sample_file
 from results.run_directory.schema import others
 from results.tables.run import write_tables
 from support.errors import UserError
-from support.files import TEMPORARY
+from support.files import read_regular
 
 SHARD = "shard"
 """The field of a shard's identity, "i/n", that the whole run's lacks."""
@@ -49,7 +50,7 @@ def merge(paths: Sequence[Path], out: Path) -> RunHeader:
         scorer = scorer_of(store, header)
         require_unedited(store, scorer, records)
         rest = _not_joined(records, store.records)
-        _copy_files(parts, out)
+        _copy_files(parts, out, scorer)
         if rest or store.header.status != "complete":
             store.go_on(header.model_copy(update={"status": "running"}))
             for record in rest:
@@ -62,13 +63,14 @@ def merge(paths: Sequence[Path], out: Path) -> RunHeader:
 
 
 def _read_part(path: Path) -> _Part:
-    header = recompute(path)  # a shard that was edited is refused here
+    header, store = recompute(path), RunDirectory(path)  # a shard that was edited is refused here
+    store.require_plain()
     shard = header.identity_fields.get(SHARD)
     if shard is None:
         raise MergeError(f"{path}: expected a shard (car eval --shard I/N), found a run of its own")
     if header.status != "complete":
         raise MergeError(f"{path}: expected a finished shard, found one that is {header.status}")
-    return _Part(RunDirectory(path), header, parse_shard(str(shard)))
+    return _Part(store, header, parse_shard(str(shard)))
 
 
 def _require_all_of_one(parts: Sequence[_Part]) -> None:
@@ -139,13 +141,10 @@ def _not_joined(records: Mapping[str, SampleRecord], here: Mapping[str, SampleRe
     ]
 
 
-def _copy_files(parts: Sequence[_Part], out: Path) -> None:
-    ignore = shutil.ignore_patterns(f".*{TEMPORARY}")
+def _copy_files(parts: Sequence[_Part], out: Path, scorer: Scorer) -> None:
+    """Copy the files of the shards' samples; others that a shard holds stay there."""
     for part in parts:
-        for source in (part.store.path / folder for folder in FOLDERS):
-            if source.is_dir():
-                shutil.copytree(source, out / source.name, True, ignore, _copy_file, dirs_exist_ok=True)
-
-
-def _copy_file(source: str, target: str) -> None:
-    write_sample_file(Path(target), Path(source).read_bytes())
+        for record in part.store.read_records():
+            for path in scorer.possible_files(Path(), record.id):
+                with suppress(FileNotFoundError):
+                    write_sample_file(out / path, read_regular(part.store.path / path, follow=False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from evaluation.run.merge import SHARD
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import ConfiguredSegmenter
 from results import identity_of
+from support.arrays import Int64Array
 from support.console import tell
 
 # Bytes kept for consecutive samples of one image: about seven photographs for ViT-B/16.
@@ -33,11 +34,13 @@ class Prepared(ResolvedRun):
     """A resolved run with everything that segments and scores its samples.
 
     dataset: the whole split. selected: the samples that the run takes. car: the segmenter, whose configuration counts.
+    file_states: of `selected` at the start.
     """
 
     dataset: Dataset
     selected: Dataset
     car: ConfiguredSegmenter
+    file_states: Int64Array = field(repr=False, compare=False)
 
     @property
     def scorer(self) -> Scorer:
@@ -110,16 +113,18 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
         car.check_queries(dataset.label_space.queries)
     if isinstance(car, CaR) and car.cache is None and selected.images_by_sample:
         car.cache = StageCache(_MEMORY_BYTES)
-    return Prepared(**vars(run), dataset=dataset, selected=selected, car=car)
+    return Prepared(**vars(run), dataset=dataset, selected=selected, car=car, file_states=selected.file_states())
 
 
 def require_unchanged(prepared: Prepared) -> None:
     """Raise DatasetError if the data set is not the one of the start any more: records of the two would be mixed."""
     try:
-        now = _load(prepared).fingerprint
-    except DatasetError:  # a file is gone: its sample has a record, of before or failed
-        return
-    if now != prepared.dataset.fingerprint:
+        is_changed = _load(prepared).fingerprint != prepared.dataset.fingerprint
+    except DatasetError:  # a file is gone: its sample has a record, of before or failed; the others are compared alone
+        before, now = prepared.file_states, prepared.selected.file_states()
+        is_there = (before >= 0).all(axis=2) & (now >= 0).all(axis=2)
+        is_changed = bool(((before != now).any(axis=2) & is_there).any())
+    if is_changed:
         raise DatasetError(
             f"{prepared.dataset.root}: expected the files that were there at the start, found that files changed "
             "during the run; --fresh evaluates them as they are now"

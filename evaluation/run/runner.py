@@ -19,7 +19,7 @@ from evaluation.run.prepare import Prepared, carries_queries, prepare, require_u
 from evaluation.run.progress import Progress
 from evaluation.run.recompute import figures_of, require_unedited
 from evaluation.run.resume import plan_resume
-from results import Memory, RunDirectory, RunHeader, Timings
+from results import Memory, RunDirectory, RunHeader, StoreError, Timings
 from results.tables.run import write_tables
 from results.tables.run_notes import partial_data
 from support.console import tell
@@ -100,7 +100,7 @@ def _steps(prepared: Prepared, shared: SharedResources) -> Generator[int, None, 
         # A sample without the files that are wanted now is done again.
         finished = {id_: record for id_, record in finished.items() if scorer.is_kept(id_)}
         plan = plan_resume(prepared.selected, finished, carried=carries_queries(prepared.car.config))
-        notices = []
+        notices = store.repairs
         if plan.positions:
             n_lost = len(prepared.selected) - len(store.records)
             if n_lost and store.header.status == "complete":
@@ -181,6 +181,8 @@ def _close(store: RunDirectory, work: Work, status: str, seconds: float) -> None
     """Compute the metrics from the records on disk and write the header; time and memory add to earlier starts'."""
     header = store.header
     records, figures = figures_of(store, work.scorer)
+    lost = [id_ for id_ in work.prepared.selected.ids if id_ not in records] if status == "complete" else []
+    status = "incomplete" if lost else status
     stages: dict[str, float] = defaultdict(float)
     for record in records.values():
         for stage, spent in record.seconds.items():
@@ -195,3 +197,8 @@ def _close(store: RunDirectory, work: Work, status: str, seconds: float) -> None
         ),
     }
     store.write_header(header.model_copy(update=changes))
+    if lost:
+        raise StoreError(
+            f"{store.samples_path}: expected a record of every sample, found none of {len(lost)}, first {lost[0]!r}: "
+            "another program changed the file; the same command does them again"
+        )

@@ -23,8 +23,12 @@ from support.arrays import BoolArray
 THRESHOLDS = (0.7, 0.8, 0.9)
 
 # A prediction of fewer pixels says "no target". CaR has no output of its own for that; 50 is the customary rule for
-# such methods; 1 takes only empty predictions.
-NO_TARGET_BELOW: Mapping[str, int] = {"50": 50, "1": 1}
+# such methods; 1 takes only empty predictions; with 0 no prediction does, as in CaR's released code, whose figure is
+# the plain mean IoU, 0 where nothing is meant.
+NO_TARGET_BELOW: Mapping[str, int] = {"50": 50, "1": 1, "0": 0}
+
+# Which of the objects that are meant make the target: all, or the first that has a pixel, as in CaR's released code.
+OBJECTS = ("all", "first")
 
 NO_SAMPLE = "no sample with a known target or known to have none"
 NO_UNION = "no sample has a target or predicted pixel"
@@ -33,7 +37,11 @@ ONLY_TARGETS = "every sample has a target"
 
 
 def count_sample(
-    target: BoolArray, prediction: BoolArray, resolution: str = "original", no_target_below: str = "50"
+    target: BoolArray,
+    prediction: BoolArray,
+    resolution: str = "original",
+    no_target_below: str = "50",
+    objects: str = "all",
 ) -> dict[str, Any]:
     """The `counts` of one sample's record: those of `referring.count_sample`, with the same errors, and `has_target`.
 
@@ -43,9 +51,10 @@ def count_sample(
         prediction: bool [H, W].
         resolution: a key of `referring.RESOLUTIONS`.
         no_target_below: a key of `NO_TARGET_BELOW`; the counts do not depend on it.
+        objects: one of `OBJECTS`.
 
     Returns:
-        {"intersection", "union", "target", "prediction"}: pixels, of the objects' union, as Python integers;
+        {"intersection", "union", "target", "prediction"}: pixels, of the union of `objects`, as Python integers;
         "has_target": 1 if there is an object, else 0.
 
     Raises:
@@ -53,8 +62,9 @@ def count_sample(
     """
     if target.ndim != 3 or target.dtype != np.bool_:
         raise ValueError(f"target must be a bool [n, H, W] array, found {target.dtype} {list(target.shape)}")
+    counted = target[target.any(axis=(1, 2))][:1] if objects == "first" else target
     return {
-        **referring.count_sample(np.asarray(target.any(axis=0)), prediction, resolution),
+        **referring.count_sample(np.asarray(counted.any(axis=0)), prediction, resolution),
         "has_target": int(len(target) > 0),
     }
 
@@ -65,13 +75,14 @@ class GeneralizedAccumulator(Accumulator):
     Args:
         resolution: a key of `referring.RESOLUTIONS`, where the masks were compared, for the figures' description.
         no_target_below: a key of `NO_TARGET_BELOW`: predictions of fewer pixels say "no target".
+        objects: one of `OBJECTS`, which the targets were made of, for the description.
 
     Raises:
         ValueError: an unknown option.
     """
 
-    def __init__(self, resolution: str = "original", no_target_below: str = "50") -> None:
-        described = reductions(resolution, no_target_below)
+    def __init__(self, resolution: str = "original", no_target_below: str = "50", objects: str = "all") -> None:
+        described = reductions(resolution, no_target_below, objects)
         super().__init__(described, {**dict.fromkeys(described, NO_SAMPLE), **_REASONS})
         self._least = NO_TARGET_BELOW[no_target_below]
 
@@ -110,16 +121,21 @@ class GeneralizedAccumulator(Accumulator):
         return {"n_no_target": self.sums.count("without_target")}
 
 
-def reductions(resolution: str, no_target_below: str) -> dict[str, str]:
+def reductions(resolution: str, no_target_below: str, objects: str = "all") -> dict[str, str]:
     """What each figure averages over, in words. Raises ValueError for an unknown option."""
     if no_target_below not in NO_TARGET_BELOW:
         raise ValueError(f"no_target_below: expected one of {', '.join(NO_TARGET_BELOW)}, found {no_target_below!r}")
+    if objects not in OBJECTS:
+        raise ValueError(f"objects: expected one of {', '.join(OBJECTS)}, found {objects!r}")
     least = NO_TARGET_BELOW[no_target_below]
     says = f"'no target', said by a prediction of fewer than {least} pixels" if least > 1 else "an empty prediction"
+    if not least:
+        says = "'no target', which no prediction says here"
+    of = "all objects" if objects == "all" else "the first object"
     return {
         "giou_mean_over_samples": (
-            f"gIoU: mean of the samples' IoU, masks compared {compared_at(resolution)}; without a target it is 1 for "
-            f"{says}, else 0; with a target, 'no target' has 0; a failed sample has 0 "
+            f"gIoU: mean of the samples' IoU with {of}, masks compared {compared_at(resolution)}; without a "
+            f"target it is 1 for {says}, else 0; with a target, 'no target' has 0; a failed sample has 0 "
             "where its target is known"
         ),
         "giou_mean_over_scored_samples": "as giou_mean_over_samples, but failed samples are left out",
@@ -157,7 +173,7 @@ register(
         prediction=merged_mask,
         count=lambda target, prediction, space, options: count_sample(target, prediction, **options),
         accumulator=_accumulator,
-        choices={"resolution": tuple(RESOLUTIONS), "no_target_below": tuple(NO_TARGET_BELOW)},
+        choices={"resolution": tuple(RESOLUTIONS), "no_target_below": tuple(NO_TARGET_BELOW), "objects": OBJECTS},
         resample=resampled_means(_accumulator),
         empty=lambda target: np.zeros(target.shape[1:], np.bool_),
         target_labels=_union,

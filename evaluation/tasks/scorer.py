@@ -12,11 +12,11 @@ import numpy as np
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from evaluation.tasks.artifacts import Saving
-from evaluation.tasks.task import Accumulator, Target, Task, find_task, sample_figures
+from evaluation.tasks.task import Accumulator, Resampler, Target, Task, find_task, sample_figures
 from results import RunHeader, SampleRecord, write_label_map
 from results.run_directory.sample_files import LABEL_MAPS, is_whole
 from results.tables.task_words import TaskWords
-from support.arrays import Float64Array, Int32Array, Int64Array
+from support.arrays import Float64Array, Int32Array
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,14 @@ class Scorer:
         """One figure per sample in 0..1, float64 [n]; NaN where it is undefined."""
         return sample_figures(records, self.accumulator)
 
-    def resampled_figures(self, records: Sequence[SampleRecord], weights: Int64Array) -> Float64Array:
-        """The headline figure of resamples, float64 [B]; weights int64 [B, n]: how often each record occurs.
+    def resampler(self, records: Sequence[SampleRecord]) -> Resampler:
+        """The headline figure of resamples of the records.
 
-        Raises ValueError for a task whose samples are not independent draws (`Task.resample`).
+        Raises ValueError for a task whose samples are not independent draws.
         """
         if self._task.resample is None:
             raise ValueError(f"task: expected one whose samples can be drawn independently, found {self.task}")
-        return self._task.resample(records, weights, self.label_space, self.scoring)
+        return self._task.resample(records, self.label_space, self.scoring)
 
     def is_kept(self, sample_id: str) -> bool:
         """Whether the run directory has all files of a sample that task and user want kept, each whole."""
@@ -113,6 +113,11 @@ class Scorer:
         if self._task.keeps_label_maps and not is_whole(_label_map_path(self.folder, sample_id)):
             return False
         return self.saving.is_saved(self.folder, sample_id)
+
+    def possible_files(self, folder: Path, sample_id: str) -> list[Path]:
+        """All files that a run directory may keep of a sample, whatever was wanted."""
+        saved = [path for each in (Saving("png", True), Saving("rle")) for path in each.paths(folder, sample_id)]
+        return [*saved, *([_label_map_path(folder, sample_id)] if self._task.keeps_label_maps else [])]
 
     def _keep(self, sample_id: str, prediction: Target, segmentation: Segmentation | None) -> None:
         """Write the files that task and user want kept: before the record, so that a record always has its files."""
@@ -125,4 +130,7 @@ class Scorer:
 
 def _label_map_path(folder: Path, sample_id: str) -> Path:
     """label_maps/<annotation set>/<video>/<frame>.png: each set is what davis2017-evaluation takes as results."""
-    return folder / LABEL_MAPS / f"{sample_id}.png"
+    path = Path(f"{sample_id}.png")
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"sample {sample_id!r}: expected the name of a frame inside its folder")
+    return folder / LABEL_MAPS / path

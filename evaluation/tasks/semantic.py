@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
-from evaluation.tasks.task import Accumulator, Record, Target, Task, labels_in_either, mean, ratio, register
+from evaluation.tasks.task import Accumulator, Record, Resampler, Target, Task, labels_in_either, mean, ratio, register
 from results.tables.task_words import SEMANTIC
 from support.arrays import Float64Array, Int32Array, Int64Array
 
@@ -294,33 +294,30 @@ class SemanticAccumulator(Accumulator):
         return SemanticMetrics.from_confusion(matrix, self._labels, self._scored_labels)
 
 
-def resampled_figures(
-    records: Sequence[Record], weights: Int64Array, labels: Sequence[str], scored_labels: Sequence[int]
-) -> Float64Array:
-    """`miou` of each of several resamples of the records.
+def miou_resampler(records: Sequence[Record], labels: Sequence[str], scored_labels: Sequence[int]) -> Resampler:
+    """`miou` of resamples of the records, NaN where no class has a pixel.
 
     Args:
         records: one per id; those without counts add nothing.
-        weights: int64 [B, n], how often each record occurs in each resample.
         labels, scored_labels: as for `SemanticAccumulator`.
-
-    Returns:
-        float64 [B], NaN where no class has a pixel.
     """
     # int64 [n, 3, C]: pixels of each scored class in both, in the target and in the prediction.
     pixels: Int64Array = np.zeros((len(records), 3, len(labels)), np.int64)
     for row, record in enumerate(records):
         matrix = sum_confusion(record.counts.get("confusion", ()), len(labels))
         pixels[row] = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
-    pixels = pixels[:, :, list(scored_labels)]
     # In float64 these sums of integers are exact (see MAX_PIXELS), and a matrix product is fast only there.
-    sums = weights.astype(np.float64) @ pixels.reshape(len(records), -1).astype(np.float64)
-    both, target, prediction = sums.reshape(len(weights), 3, -1).swapaxes(0, 1)
-    union = target + prediction - both
-    ious = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
-    present = (union > 0).sum(axis=1)
-    means: Float64Array = np.divide(ious.sum(axis=1), present, out=np.full(len(weights), np.nan), where=present > 0)
-    return means
+    values = pixels[:, :, list(scored_labels)].reshape(len(records), -1).astype(np.float64)
+
+    def resampled(weights: Float64Array) -> Float64Array:
+        both, target, prediction = (weights @ values).reshape(len(weights), 3, -1).swapaxes(0, 1)
+        union = target + prediction - both
+        ious = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
+        present = (union > 0).sum(axis=1)
+        means: Float64Array = np.divide(ious.sum(axis=1), present, out=np.full(len(weights), np.nan), where=present > 0)
+        return means
+
+    return resampled
 
 
 def _class_iou(label: int, name: str, target: int, predicted: int, intersection: int) -> ClassIoU:
@@ -368,9 +365,7 @@ register(
             target, prediction, len(space.labels), space.ignore_label
         ),
         accumulator=lambda space, options: SemanticAccumulator(space.labels, space.scored_labels),
-        resample=lambda records, weights, space, options: resampled_figures(
-            records, weights, space.labels, space.scored_labels
-        ),
+        resample=lambda records, space, options: miou_resampler(records, space.labels, space.scored_labels),
         names=_class_names,
     )
 )

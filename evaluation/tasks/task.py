@@ -20,7 +20,7 @@ import numpy.typing as npt
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from results.tables.task_words import TaskWords, register_words
-from support.arrays import Float64Array, Int64Array
+from support.arrays import Float64Array
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -29,6 +29,9 @@ Target: TypeAlias = npt.NDArray[Any]
 """int32 labels or bool [H, W], or bool [n, H, W], by task."""
 Options: TypeAlias = Mapping[str, str]
 """Scoring options of a task with their values, some or all of `Task.choices`."""
+Resampler: TypeAlias = Callable[[Float64Array], Float64Array]
+"""The headline figure of B resamples of n records, [B] with NaN where undefined; of weights [B, n]: how often each
+record occurs, whole numbers."""
 
 
 class Record(Protocol):
@@ -178,8 +181,8 @@ class Task:
     count: target and prediction -> the `counts` of the sample's record, JSON-ready integers.
     accumulator: an empty one.
     choices: the scoring options with their values, the default first.
-    resample: records, int64 [B, n] how often each is drawn -> the headline figure of B resamples, float64 [B], NaN
-    where undefined; None where samples are not independent draws. `resampled_means` serves means over samples.
+    resample: n records -> their `Resampler`; None where samples are not independent draws. `resampled_means` serves
+    means over samples.
     empty: an empty prediction for a target. target_labels: a target as the labels of a prediction of it, [H, W].
     names: names by label of what a picture of both shows, background and ignored pixels left out.
     keeps_label_maps: whether predictions are also written as label maps below the run directory.
@@ -191,7 +194,7 @@ class Task:
     count: Callable[[Target, Target, LabelSpace, Options], dict[str, Any]]
     accumulator: Callable[[LabelSpace, Options], Accumulator]
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    resample: Callable[[Sequence[Record], Int64Array, LabelSpace, Options], Float64Array] | None = None
+    resample: Callable[[Sequence[Record], LabelSpace, Options], Resampler] | None = None
     empty: Callable[[Target], Target] = np.zeros_like
     target_labels: Callable[[Target], Target] = np.asarray
     names: Callable[[Target, Target, LabelSpace], dict[int, str]] = objects_of_pair
@@ -200,17 +203,21 @@ class Task:
 
 def resampled_means(
     accumulator: Callable[[LabelSpace, Options], Accumulator],
-) -> Callable[[Sequence[Record], Int64Array, LabelSpace, Options], Float64Array]:
+) -> Callable[[Sequence[Record], LabelSpace, Options], Resampler]:
     """`Task.resample` for a headline figure that is the mean of the samples' running figures."""
 
-    def resampled(records: Sequence[Record], weights: Int64Array, space: LabelSpace, options: Options) -> Float64Array:
+    def resampler(records: Sequence[Record], space: LabelSpace, options: Options) -> Resampler:
         figures = sample_figures(records, lambda: accumulator(space, options))
         known = ~np.isnan(figures)
-        totals, sums = weights @ known, weights @ np.where(known, figures, 0.0)
-        means: Float64Array = np.divide(sums, totals, out=np.full(len(weights), np.nan), where=totals > 0)
+
+        def means(weights: Float64Array) -> Float64Array:
+            totals, sums = weights @ known, weights @ np.where(known, figures, 0.0)
+            found: Float64Array = np.divide(sums, totals, out=np.full(len(weights), np.nan), where=totals > 0)
+            return found
+
         return means
 
-    return resampled
+    return resampler
 
 
 TASKS: dict[str, Task] = {}

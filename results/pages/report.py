@@ -21,7 +21,7 @@ from results.tables.render import Table, text_cells, without_empty_columns
 from results.tables.run import comparison_table, failed_table, metrics_table
 from results.tables.run_notes import failures, is_car, method_label, remarks, run_facts
 from results.tables.task_words import words_of
-from support.files import write_atomically
+from support.files import write_atomically, write_output
 from support.strict_json import dumps
 from support.text import visible
 
@@ -80,7 +80,7 @@ def write_report(
         page = report_html(header or run.read_header(), run.read_records(), details)
     except ValueError as error:
         raise StoreError(f"{run.header_path}: {error}") from error
-    write_atomically(path, page)
+    (write_output if out else write_atomically)(path, page)
     return path
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import socket
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from results.run_directory.schema import utc_now
 from support import strict_json
+from support.files import open_regular
 
 try:
     import fcntl
@@ -35,19 +37,20 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         self._path = folder / LOCK_FILE
         self._stream: TextIO | None = None
+        self._identity = ""
 
     def acquire(self) -> None:
         """Take the lock; does nothing if this object holds it already.
 
         Raises:
             LockedError: another writer has it.
-            OSError: the file cannot be written.
+            OSError: the file cannot be written, or is a link or no file at all.
         """
         if self._stream:
             return
         if self._key in _held:
             raise LockedError(f"{self._path.parent} is in use by another run of this process")
-        stream = open(self._path, "a+", encoding="utf-8")  # noqa: SIM115
+        stream = io.TextIOWrapper(open_regular(self._path, "ab+", follow=False), encoding="utf-8", write_through=True)
         try:
             try:
                 if fcntl:
@@ -55,14 +58,29 @@ class FolderLock:
             except OSError as error:
                 if error.errno in _HELD_ELSEWHERE:
                     raise LockedError(f"{self._path.parent} is in use by {_holder(stream)}") from None
-            stream.truncate(0)
-            stream.write(strict_json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": utc_now()}))
-            stream.flush()
+            self._identity = str(_note(stream).get("identity", ""))
+            self._write_note(stream)
         except BaseException:  # whatever ends this, Ctrl-C included: the lock must not outlive the failure
             stream.close()
             raise
         self._stream = stream
         _held.add(self._key)
+
+    @property
+    def identity(self) -> str:
+        """Of the run that the folder holds, as its last writer noted it; empty if none did."""
+        return self._identity
+
+    @identity.setter
+    def identity(self, value: str) -> None:
+        self._identity = value
+        if self._stream:
+            self._write_note(self._stream)
+
+    def _write_note(self, stream: TextIO) -> None:
+        note = {"pid": os.getpid(), "host": socket.gethostname(), "since": utc_now(), "identity": self._identity}
+        stream.truncate(0)
+        stream.write(strict_json.dumps(note))
 
     def release(self) -> None:
         """Release the lock if it is held."""
@@ -77,9 +95,17 @@ class FolderLock:
 
 
 def _holder(stream: TextIO) -> str:
+    try:
+        return "process {pid} on host {host} since {since}".format(**_note(stream))
+    except KeyError:  # it has not written them yet
+        return "another process"
+
+
+def _note(stream: TextIO) -> dict[str, Any]:
+    """What the last holder wrote; empty where that is nothing readable."""
     stream.seek(0)
     try:
-        found = strict_json.loads(stream.read())
-        return f"process {found['pid']} on host {found['host']} since {found['since']}"
-    except (ValueError, KeyError, TypeError):  # it has not written them yet
-        return "another process"
+        found = strict_json.loads(stream.read(4096))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

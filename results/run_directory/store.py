@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,12 +15,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from results.run_directory.lock import FolderLock, LockedError
+from results.run_directory.lock import LOCK_FILE, FolderLock, LockedError
 from results.run_directory.sample_files import FOLDERS
 from results.run_directory.schema import SCHEMA_VERSION, RunHeader, SampleRecord, others, utc_now
 from support import strict_json
 from support.errors import UserError
-from support.files import named_errors, write_atomically
+from support.files import kind_of, named_errors, open_regular, read_regular, write_atomically
 
 
 class StoreError(UserError):
@@ -39,6 +40,7 @@ class RunDirectory:
         self.samples_path = self.path / "samples.jsonl"
         self.records: dict[str, SampleRecord] = {}
         """The records that `start` found, by id as in `read_records`, failed ones included."""
+        self.repairs: list[str] = []
         self._header: RunHeader | None = None
         self._is_whole = False  # whether a torn last line of samples.jsonl is known to be cut off
         self._stream: io.FileIO | None = None
@@ -58,13 +60,16 @@ class RunDirectory:
     def start(self, header: RunHeader, *, fresh: bool = False) -> dict[str, SampleRecord]:
         """Create the run, or open the existing one; returns the finished records to reuse, by id.
 
-        An existing run.json stays as it is until `go_on`. With `fresh`, an existing run is set aside
-        first (see `set_aside`). The folder is locked until `close`.
+        An existing run.json stays as it is until `go_on`; one that is gone is written again if the lock's file proves
+        that the records are of this run. With `fresh`, an existing run is set aside first (see `set_aside`). The folder
+        is locked until `close`. `repairs` then says, a line each, what was mended.
 
         Raises:
-            StoreError: another process works here, or another identity or unreadable files are here.
+            StoreError: another process works here, or another identity or unreadable files are here, or other files
+                than a run's.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        self.require_plain()
         try:
             self._lock.acquire()
         except LockedError as error:
@@ -73,9 +78,37 @@ class RunDirectory:
         if fresh:
             self.set_aside()
         if not self.header_path.exists():
-            self.create(header)
-            return {}
-        return self.open_for_resume(header.identity_fields)
+            if not self.samples_path.exists():
+                self.create(header)
+                self._lock.identity = header.identity
+                return {}
+            if self._lock.identity != header.identity:
+                raise StoreError(
+                    f"{self.header_path}: expected the run of {self.samples_path.name}, found nothing that says which "
+                    "run it is of: put run.json back, or --fresh, which sets the records aside"
+                )
+            self.write_header(header)
+            self.repairs.append(f"{self.path.name}: run.json was gone and is written again; the records are this run's")
+        finished = self.open_for_resume(header.identity_fields)
+        self._lock.identity = header.identity
+        return finished
+
+    def require_plain(self) -> None:
+        """Raise StoreError, naming the entry, unless all that a run keeps here are regular files in real folders.
+
+        A link in a stranger's run could lead anything written or copied out of the folder. Without run.json and
+        samples.jsonl the folder must hold no other files that are not hidden or set aside, as they are not a run's.
+        """
+        with os.scandir(self.path) as entries:
+            found = {entry.name: entry for entry in entries}
+        is_run = found.keys() & {"run.json", "samples.jsonl"}
+        for name, entry in found.items():
+            if name in FOLDERS:
+                _require_plain_files(entry)
+            elif name in (*_RUN_FILES, LOCK_FILE) and not entry.is_file(follow_symlinks=False):
+                raise StoreError(f"{entry.path}: expected a file, found {kind_of(os.lstat(entry.path).st_mode)}")
+            if not is_run and not name.startswith((".", *(f"{own}." for own in _RUN_FILES))):
+                raise StoreError(f"{self.path}: expected an empty folder or a run, found {name!r} and no run.json")
 
     def go_on(self, header: RunHeader) -> None:
         """Replace run.json by the header of a start that adds records to the existing ones.
@@ -102,7 +135,7 @@ class RunDirectory:
     def keep_header(self) -> Path:
         """Copy run.json to a name with the time added, which is returned."""
         kept = Path(f"{self.header_path}.{_unused_stamp([self.header_path])}")
-        write_atomically(kept, self.header_path.read_bytes())
+        write_atomically(kept, read_regular(self.header_path, follow=False))
         return kept
 
     def create(self, header: RunHeader) -> None:
@@ -121,7 +154,8 @@ class RunDirectory:
     def open_for_resume(self, identity_fields: Mapping[str, Any]) -> dict[str, SampleRecord]:
         """Check that the run here has the same identity; returns its finished records by id, in order of writing.
 
-        A failed record is not returned, so its sample is redone. A torn last line is cut off.
+        A failed record is not returned, so its sample is redone. A torn last line is cut off, and a damaged one left
+        out of a new file; the old one is kept under another name.
 
         Raises:
             StoreError: no run here, another identity (naming the fields that differ), or damaged files.
@@ -132,8 +166,10 @@ class RunDirectory:
             changed = "; ".join(differences(stored.identity_fields, identity_fields))
             remedy = "choose another folder (--out), or --fresh, which sets it aside"
             raise StoreError(f"{self.path} holds a run of another identity: {changed}; {remedy}")
-        records, end = _scan(self.samples_path)
+        records, end, damaged = _scan(self.samples_path)
         self._cut_samples(end)
+        if damaged:
+            self._drop_lines(damaged)
         self._is_whole = True
         self.records = _last_wins(records)
         line = {record.id: number for number, record in enumerate(records)}
@@ -154,7 +190,12 @@ class RunDirectory:
         if self._stream is None:
             if not self._is_whole:
                 self._cut_samples(_scan(self.samples_path)[1])
-            self._stream = open(self.samples_path, "ab", buffering=0)  # noqa: SIM115
+            self._stream = open_regular(self.samples_path, "ab", follow=False)
+        elif not self._is_in_place(self._stream):
+            raise StoreError(
+                f"{self.samples_path}: expected the file that this run writes, found that another program removed or "
+                "replaced it; the same command does the lost samples again"
+            )
         end, rest = self._stream.seek(0, os.SEEK_END), memoryview(line.encode("ascii"))
         try:
             with named_errors(self.samples_path):
@@ -187,7 +228,7 @@ class RunDirectory:
             StoreError: it is missing, not JSON, of a newer schema version, or does not fit the schema.
         """
         try:
-            fields = strict_json.loads(self.header_path.read_bytes())
+            fields = strict_json.loads(read_regular(self.header_path, follow=False))
             version = fields.get("schema_version") if isinstance(fields, dict) else None
             if not isinstance(version, int):
                 raise ValueError("not a run header: no schema_version")
@@ -209,7 +250,12 @@ class RunDirectory:
         Raises:
             StoreError: a line other than a torn last one is damaged.
         """
-        return list(_last_wins(_scan(self.samples_path)[0]).values())
+        records, _, damaged = _scan(self.samples_path)
+        for number, reason in damaged.items():
+            raise StoreError(
+                f"{self.samples_path}, line {number}: {reason}; the command that made the run does its sample again"
+            )
+        return list(_last_wins(records).values())
 
     def set_aside(self) -> list[Path]:
         """Rename every file and folder of the run by adding the time; returns the new paths. Nothing is deleted."""
@@ -251,36 +297,74 @@ class RunDirectory:
 
     def _cut_samples(self, end: int) -> None:
         if self.samples_path.exists() and self.samples_path.stat().st_size > end:
-            os.truncate(self.samples_path, end)
+            with open_regular(self.samples_path, "rb+", follow=False) as stream:
+                stream.truncate(end)
+
+    def _drop_lines(self, damaged: Mapping[int, str]) -> None:
+        """Replace samples.jsonl by a file without these lines, the old one kept."""
+        self._close_samples()
+        lines = read_regular(self.samples_path, follow=False, most=sys.maxsize).splitlines(keepends=True)
+        kept = self.samples_path.rename(f"{self.samples_path}.{_unused_stamp([self.samples_path])}")
+        write_atomically(
+            self.samples_path, b"".join(line for number, line in enumerate(lines, start=1) if number not in damaged)
+        )
+        self.repairs += [
+            f"{self.samples_path}, line {number}: {reason}; its sample is done again, the old file kept as {kept.name}"
+            for number, reason in damaged.items()
+        ]
+
+    def _is_in_place(self, stream: io.FileIO) -> bool:
+        try:
+            return os.path.samestat(os.fstat(stream.fileno()), os.lstat(self.samples_path))
+        except OSError:
+            return False
 
 
+_LONGEST_LINE = 2**26  # bytes
 _RUN_FILES = {"run.json", "samples.jsonl", "table.md", "table.csv", "report.html", *FOLDERS}
 
 
-def _scan(path: Path) -> tuple[list[SampleRecord], int]:
-    """All records of a file (none if it is missing), and the byte offset where its last good line ends."""
+def _require_plain_files(folder: os.DirEntry[str]) -> None:
+    if not folder.is_dir(follow_symlinks=False):
+        raise StoreError(f"{folder.path}: expected a folder, found {kind_of(os.lstat(folder.path).st_mode)}")
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _require_plain_files(entry)
+            elif not entry.is_file(follow_symlinks=False):
+                raise StoreError(f"{entry.path}: expected a file, found {kind_of(os.lstat(entry.path).st_mode)}")
+
+
+def _scan(path: Path) -> tuple[list[SampleRecord], int, dict[int, str]]:
+    """The records of a file (none if it is missing), where its last whole line ends, and the damaged lines before that.
+
+    The lines are counted from 1, each with what is wrong with it. Raises StoreError for one of another schema.
+    """
     records: list[SampleRecord] = []
+    damaged: dict[int, str] = {}
     end = 0
-    if not path.exists():
-        return records, end
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            where = f"{path}, line {number}"
+    try:
+        stream = io.BufferedReader(open_regular(path, follow=False))
+    except FileNotFoundError:
+        return records, end, damaged
+    with stream:
+        for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), b""), start=1):
             try:
                 # The newline is written last, so a line without it was cut short even where it happens to be JSON.
                 if not line.endswith(b"\n"):
                     raise ValueError("no end of line")
                 fields = strict_json.loads(line)
             except ValueError as error:
-                if not stream.read(1):  # the torn last line of a killed process
+                if not stream.peek(1):  # the torn last line of a killed process
                     break
-                raise StoreError(f"{where}: damaged ({error})") from error
-            try:
-                records.append(SampleRecord.model_validate(fields))
-            except ValidationError as error:
-                raise StoreError(f"{where}: {one_line(error)}") from error
+                damaged[number] = f"damaged ({error})"
+            else:
+                try:
+                    records.append(SampleRecord.model_validate(fields))
+                except ValidationError as error:  # no damage, but what no run writes
+                    raise StoreError(f"{path}, line {number}: {one_line(error)}") from error
             end += len(line)
-    return records, end
+    return records, end, damaged
 
 
 def _last_wins(records: list[SampleRecord]) -> dict[str, SampleRecord]:

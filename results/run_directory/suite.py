@@ -12,7 +12,7 @@ from results.run_directory.schema import RunHeader
 from results.run_directory.store import RunDirectory, StoreError, one_line
 from results.tables.render import Table, to_csv, to_markdown
 from support import strict_json
-from support.files import write_atomically
+from support.files import read_regular, write_atomically
 
 SUITE_FILE = "suite.json"
 SuiteKind: TypeAlias = Literal["runs", "methods"]
@@ -142,6 +142,6 @@ def read_suite_index(path: Path) -> SuiteIndex:
     """suite.json of a suite's folder. Raises StoreError: there is none, or it is damaged."""
     file = path / SUITE_FILE
     try:
-        return SuiteIndex.model_validate(strict_json.loads(file.read_bytes()))
+        return SuiteIndex.model_validate(strict_json.loads(read_regular(file, follow=False)))
     except (OSError, ValueError) as error:
         raise StoreError(f"{file}: {one_line(error)}") from None

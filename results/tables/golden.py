@@ -18,7 +18,7 @@ from results.tables.columns import make_table
 from results.tables.render import Column, Table
 from results.tables.run_notes import user_settings
 from support import strict_json
-from support.files import write_atomically
+from support.files import read_regular, write_output
 
 MINIATURE = Path(__file__).parents[1] / "golden" / "mini.json"
 """The expected figures of the suite `mini`, shipped with the package like the miniature."""
@@ -88,7 +88,7 @@ class Comparison:
 def read_golden(path: Path) -> Golden:
     """Read a golden file. Raises StoreError, naming the field, for a missing, damaged or newer one."""
     try:
-        return Golden.model_validate(strict_json.loads(path.read_bytes()))
+        return Golden.model_validate(strict_json.loads(read_regular(path)))
     except FileNotFoundError:
         raise StoreError(f"{path}: expected a golden file, found none; --update writes one") from None
     except (OSError, ValueError) as error:
@@ -117,7 +117,7 @@ def write_golden(path: Path, headers: Mapping[str, RunHeader], *, tolerance: flo
         runs[name] = GoldenRun(figures=figures, **_origin(header))
     golden = Golden(runs=runs)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, strict_json.dumps(golden.model_dump(), indent=1) + "\n")
+    write_output(path, strict_json.dumps(golden.model_dump(), indent=1) + "\n")
     return golden
 
 

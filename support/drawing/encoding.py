@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from support.arrays import RGBArray
-from support.files import write_atomically
+from support.files import write_output
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ def encode(picture: RGBArray, file_format: str, **options: int) -> EncodedImage:
 
 
 def save_picture(picture: RGBArray, path: Path) -> None:
-    """Write uint8 [H, W, 3] in the format of the path's ending; the file is replaced as a whole.
+    """Write uint8 [H, W, 3] in the format of the path's ending; as `write_output`.
 
     Raises ValueError for an ending that is no picture format's, OSError if the file cannot be written.
     """
     file_format = Image.registered_extensions().get(path.suffix.lower())
     if file_format is None:
         raise ValueError(f"{path}: expected the ending of a picture file, found {path.suffix!r}")
-    write_atomically(path, encode(picture, file_format, optimize=True).data, synced=False)
+    write_output(path, encode(picture, file_format, optimize=True).data)

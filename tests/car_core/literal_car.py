@@ -363,17 +363,22 @@ class LiteralCaR:
         for index in sorted(last.kept, key=lambda i: scores[i]):
             label_map[masks[index]] = index + 1
         return LiteralResult(
-            steps, masks, scores, label_map, merged_by_loop(masks, scores, config.union_of_small_merge)
+            steps,
+            masks,
+            scores,
+            label_map,
+            merged_by_loop(masks, scores, config.merge_inclusive, config.union_of_small_merge),
         )
 
 
-def merged_by_loop(masks: Mask, scores: list[float], union_of_small: bool) -> Mask:
+def merged_by_loop(masks: Mask, scores: list[float], inclusive: bool, union_of_small: bool) -> Mask:
     """Mean of the masks weighted by score, cut at 0.5; the union where that covers at most 5 %."""
     total, merged = sum(scores), np.zeros(masks.shape[1:], bool)
     for row in range(merged.shape[0]):
         for column in range(merged.shape[1]):
             weight = sum(score for mask, score in zip(masks, scores, strict=True) if mask[row, column])
-            merged[row, column] = total > 0 and weight / total > 0.5
+            if total > 0:
+                merged[row, column] = weight / total > 0.5 or (inclusive and weight / total == 0.5)
     if total > 0 and union_of_small and merged.sum() / merged.size <= 0.05:
         merged = np.logical_or.reduce(masks)
     return merged

@@ -25,6 +25,7 @@ SWITCHES = {
     "gray_weights": ("rgb", "bgr"),
     "referring_prompt_slip": (False, True),
     "sentences": ("single", "joint"),
+    "merge_inclusive": (False, True),
     "union_of_small_merge": (False, True),
     "thing_background": ("stuff", "common"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from car_core import CaR, CaRConfig, ConfigError, ModelError, SAMConfig
 from car_core.models.torchvision_guard import declare_missing_ops
 from car_core.refine.boxes import boxes_of_masks, non_maximum_suppression
 from car_core.refine.mask_source import CachedMasks
-from car_core.refine.matching import match_masks
+from car_core.refine.matching import intersection_over_minimum, match_masks
 from car_core.segmentation import paint_labels
 
 Masks = npt.NDArray[np.bool_]
@@ -73,6 +74,21 @@ def test_matching_equals_the_literal_loop(profile: str) -> None:
         np.testing.assert_array_equal(found, literal_match(masks, candidates, settings))
         changed += int((found != masks).any())
     assert changed > 10
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.3, 0.5, 0.6, 0.7, 0.9])
+def test_thresholds_are_compared_as_exact_fractions(threshold: float) -> None:
+    exact = Fraction(str(threshold))
+    for total in range(1, 160):
+        common = int(exact * total)
+        mask, candidate = np.zeros((2, 1, 1, total), np.bool_)
+        mask[:], candidate[..., :common] = True, True  # IoU common / total, IoM 1
+        settings = config("paper", iom_threshold=0.1, iou_threshold=threshold)
+        replaced = not match_masks(mask, candidate, settings).all()
+        assert replaced == (common > 0 and Fraction(common, total) > exact), (common, total)
+        if common:
+            [inside] = intersection_over_minimum(np.array([common]), total, np.array([common]), threshold)
+            assert (inside == 1) == (Fraction(common, total) >= exact), (common, total)
 
 
 def test_profiles_differ_where_a_small_mask_lies_inside() -> None:

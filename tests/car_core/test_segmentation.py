@@ -49,24 +49,31 @@ def test_nothing_to_paint_is_background() -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("density", [0.02, 0.3, 0.7])
-@pytest.mark.parametrize("union_of_small", [True, False])
-def test_merge_masks(seed: int, density: float, union_of_small: bool) -> None:
+@pytest.mark.parametrize(("inclusive", "union_of_small"), [(True, True), (False, True), (True, False), (False, False)])
+def test_merge_masks(seed: int, density: float, inclusive: bool, union_of_small: bool) -> None:
     masks = random_masks(4, seed, density)
     scores = np.random.default_rng(seed).random(4).astype(np.float32)
     scores[seed % 4] = 0
-    found = merge_masks(masks, scores, union_of_small=union_of_small)
+    scores[1 + seed % 3] = scores[0]  # pixels of exactly half the weight
+    found = merge_masks(masks, scores, inclusive=inclusive, union_of_small=union_of_small)
     assert found.dtype == np.bool_
-    np.testing.assert_array_equal(found, merged_by_loop(masks, scores.astype(float).tolist(), union_of_small))
+    np.testing.assert_array_equal(
+        found, merged_by_loop(masks, scores.astype(float).tolist(), inclusive, union_of_small)
+    )
 
 
-def test_half_of_the_weight_is_not_enough() -> None:
+def test_half_of_the_weight_is_enough_only_if_inclusive() -> None:
     masks = np.zeros((2, 4, 5), bool)
     masks[0, :, :3] = True
     masks[1, :, 2:] = True
-    merged = merge_masks(masks, np.array([0.4, 0.4], np.float32), union_of_small=False)
-    np.testing.assert_array_equal(merged, masks[0] & masks[1])
-    merged = merge_masks(masks, np.array([0.5, 0.4], np.float32), union_of_small=False)
-    np.testing.assert_array_equal(merged, masks[0])
+    for scores, inclusive, expected in (
+        ([0.4, 0.4], False, masks[0] & masks[1]),
+        ([0.4, 0.4], True, masks[0] | masks[1]),
+        ([0.5, 0.4], False, masks[0]),
+        ([0.5, 0.4], True, masks[0]),
+    ):
+        merged = merge_masks(masks, np.array(scores, np.float32), inclusive=inclusive, union_of_small=False)
+        np.testing.assert_array_equal(merged, expected)
 
 
 @pytest.mark.parametrize(("pixels", "united"), [(4, True), (5, True), (6, False)], ids=["4 %", "5 %", "6 %"])
@@ -76,12 +83,14 @@ def test_union_where_the_merge_covers_at_most_a_twentieth(pixels: int, united: b
     masks[1].flat[50:90] = True
     scores = np.array([0.6, 0.4], np.float32)
     expected = masks[0] | masks[1] if united else masks[0]
-    np.testing.assert_array_equal(merge_masks(masks, scores, union_of_small=True), expected)
-    np.testing.assert_array_equal(merge_masks(masks, scores, union_of_small=False), masks[0])
+    np.testing.assert_array_equal(merge_masks(masks, scores, inclusive=False, union_of_small=True), expected)
+    np.testing.assert_array_equal(merge_masks(masks, scores, inclusive=False, union_of_small=False), masks[0])
 
 
 @pytest.mark.parametrize("union_of_small", [True, False])
 def test_no_sentence_left_is_an_empty_mask(union_of_small: bool) -> None:
-    merged = merge_masks(np.zeros((3, 6, 7), bool), np.zeros(3, np.float32), union_of_small=union_of_small)
+    merged = merge_masks(
+        np.zeros((3, 6, 7), bool), np.zeros(3, np.float32), inclusive=True, union_of_small=union_of_small
+    )
     assert merged.shape == (6, 7)
     assert not merged.any()

@@ -97,6 +97,26 @@ def test_settings_are_yaml_and_reach_into_the_crf() -> None:
     assert resolve_config(load_benchmark("voc21"), "released", parse_settings(["crf=null"]))[0].crf is None
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "released"),
+    [
+        *[(name, 0.6) for name in ("voc21", "voc20", "ade150", "ade847", "pc459")],
+        *[(name, 0.5) for name in ("context60", "context59")],
+        *[(name, 0.7) for name in ("coco-object", FOLDERS)],
+    ],
+)
+def test_the_threshold_of_sam_is_that_of_the_released_configuration(benchmark: str, released: float) -> None:
+    known, with_sam = load_benchmark(benchmark), parse_settings(["sam.model=random:0"])
+    for profile, expected in (("released", released), ("paper", 0.7)):
+        config, set_by = resolve_config(known, profile, with_sam)
+        assert config.sam is not None
+        assert (config.sam.model, config.sam.iom_threshold, set_by["sam"]) == ("random:0", expected, "user")
+        assert resolve_config(known, profile, {})[0].sam is None
+    own = resolve_config(known, "released", parse_settings(["sam.model=random:0", "sam.iom_threshold=0.9"]))[0].sam
+    assert own is not None
+    assert own.iom_threshold == 0.9
+
+
 def test_later_settings_win_field_by_field() -> None:
     assert parse_settings(["crf.iterations=3", "crf.bg_factor=2", "crf.iterations=4"]) == {
         "crf": {"iterations": 4, "bg_factor": 2}

@@ -361,3 +361,17 @@ def test_check_takes_a_single_run(tiny_run: Any, tmp_path: Path) -> None:
     more["runs"]["voc21"]["figures"]["miou"]["expected"] = 2.0
     golden.write_text(json.dumps(more))
     assert car(["check", str(tiny_run.out), f"--golden={golden}"]).exit_code == 4
+
+
+def test_check_compares_what_the_records_say_and_not_what_run_json_does(tiny_run: Any, tmp_path: Path) -> None:
+    assert car(tiny_run.arguments("--limit=1")).exit_code == 0
+    golden, path = tmp_path / "golden.json", tiny_run.out / "run.json"
+    assert car(["check", str(tiny_run.out), f"--golden={golden}", "--update"]).exit_code == 0
+    header = json.loads(path.read_text())
+    header["metrics"]["miou"] = 0.99
+    path.write_text(json.dumps(header))
+    before = golden.read_text()
+    for update in ([], ["--update"]):
+        refused = car(["check", str(tiny_run.out), f"--golden={golden}", *update])
+        assert (refused.exit_code, golden.read_text()) == (2, before)
+        assert "expected the records behind run.json, found other figures: metrics.miou" in refused.stderr

@@ -61,7 +61,7 @@ NAMES = ["semantic", "referring", "generalized"]
 def test_resampled_figures_are_those_of_the_repeated_records(scorer: Scorer, make: Any) -> None:
     records = make(9, seed=1)
     weights = np.random.default_rng(2).multinomial(10, np.full(10, 0.1), size=20)
-    found = scorer.resampled_figures(records, weights)
+    found = scorer.resampler(records)(weights)
     for row, figure in zip(weights, found, strict=True):
         repeated = {
             f"{sample.id}/{copy}": sample.model_copy(update={"id": f"{sample.id}/{copy}"})
@@ -82,7 +82,7 @@ def test_sample_figures_are_those_of_a_run_of_one(scorer: Scorer, make: Any) -> 
 def test_nothing_to_average_is_undefined() -> None:
     for scorer, make in CASES:
         failed = make(0, seed=0)
-        assert np.isnan(scorer.resampled_figures(failed, np.array([[3]]))).all()
+        assert np.isnan(scorer.resampler(failed)(np.array([[3]]))).all()
         assert np.isnan(scorer.sample_figures(failed)).all()
 
 

@@ -466,6 +466,37 @@ def test_an_image_that_changes_during_the_run_is_found_out(
     assert comparable(tiny_run.out) == comparable(tmp_path / "straight")
 
 
+def test_a_change_is_found_out_where_another_file_vanished(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = tiny_run.data_root / "SegmentationClass"
+
+    def change() -> None:
+        (tiny_run.data_root / "JPEGImages" / "2007_000003.jpg").unlink()
+        with Image.open(masks / "2007_000002.png") as opened:
+            palette, size = opened.getpalette(), opened.size
+        changed = Image.new("P", size, 1)
+        changed.putpalette(palette or [])
+        changed.save(masks / "2007_000002.png")
+
+    reading(monkeypatch, 3, change)
+    with pytest.raises(DatasetError, match="files changed during the run"):
+        evaluate(tiny_run.options(settings=FAST))
+    assert RunDirectory(tiny_run.out).read_header().status == "incomplete"
+
+
+@pytest.mark.parametrize("at", [3, 6])
+def test_records_that_are_taken_away_leave_no_complete_run(
+    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    with monkeypatch.context() as patch:
+        reading(patch, at, (tiny_run.out / "samples.jsonl").unlink)
+        with pytest.raises(StoreError, match=r"samples\.jsonl: expected .*the same command does"):
+            evaluate(tiny_run.options(settings=FAST, batch_size=1, workers=0))
+    assert RunDirectory(tiny_run.out).read_header().status == "incomplete"
+    again = evaluate(tiny_run.options(settings=FAST))
+    straight = evaluate(tiny_run.options(settings=FAST, out=tmp_path / "straight"))
+    assert (again.header.status, again.header.metrics) == ("complete", straight.header.metrics)
+
+
 def test_an_image_that_appears_during_the_run_is_not_part_of_it(
     tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

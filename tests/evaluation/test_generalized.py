@@ -97,6 +97,33 @@ def test_metrics_equal_a_literal_loop(option: str, least: int) -> None:
     assert running.running_figure() == pytest.approx(expected["giou_mean_over_samples"], abs=1e-12)
 
 
+def test_the_released_protocol_is_the_plain_iou_with_the_first_object() -> None:
+    ious, intersections, unions, accumulator = [], 0, 0, GeneralizedAccumulator(no_target_below="0", objects="first")
+    for seed in range(60):
+        target, prediction = pair(seed)
+        masks = objects(target)
+        first = {place for place, value in np.ndenumerate(masks[0]) if value} if len(masks) else set()
+        predicted = {place for place, value in np.ndenumerate(prediction) if value}
+        union = len(first | predicted)
+        ious.append(len(first & predicted) / union if union else 0)
+        intersections, unions = intersections + len(first & predicted), unions + union
+        counts = count_sample(masks, prediction, no_target_below="0", objects="first")
+        accumulator.add(FakeRecord(str(seed), "ok", None, counts))
+    found = accumulator.figures()
+    assert 0 < sum(ious) < len(ious)
+    assert found["giou_mean_over_samples"] == pytest.approx(sum(ious) / len(ious), abs=1e-12)
+    assert found["ciou_pooled"] == intersections / unions
+    assert (found["n_acc"], found["t_acc"]) == (0, 1)
+    assert "the first object" in found["reductions"]["giou_mean_over_samples"]
+
+
+def test_an_object_without_a_pixel_is_not_the_first() -> None:
+    masks = np.zeros((3, 4, 5), bool)  # a crowd's mask is empty
+    masks[1, :2], masks[2] = True, True
+    assert count_sample(masks, masks[1], objects="first")["union"] == 10
+    assert count_sample(masks[:1], masks[1], objects="first") == count_sample(masks[:1], masks[1])
+
+
 def test_the_rule_of_50_pixels_is_exact() -> None:
     empty, prediction = np.zeros((10, 10), bool), np.zeros((10, 10), bool)
     prediction.ravel()[:49] = True
@@ -184,8 +211,10 @@ def test_bad_records_are_refused(change: dict[str, Any], message: str) -> None:
 
 
 def test_options() -> None:
-    assert find_task("generalized").choices["no_target_below"] == ("50", "1")
-    with pytest.raises(ValueError, match="no_target_below: expected one of 50, 1, found '20'"):
+    assert find_task("generalized").choices["no_target_below"] == ("50", "1", "0")
+    with pytest.raises(ValueError, match="no_target_below: expected one of 50, 1, 0, found '20'"):
         summarize([], no_target_below="20")
+    with pytest.raises(ValueError, match="objects: expected one of all, first, found 'last'"):
+        summarize([], objects="last")
     assert "fewer than 50 pixels" in summarize([])["reductions"]["n_acc"]
     assert "an empty prediction" in summarize([], no_target_below="1")["reductions"]["n_acc"]

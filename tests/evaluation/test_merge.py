@@ -84,6 +84,28 @@ def test_merging_does_not_cover_up_an_edited_record(shards: list[Path], tmp_path
     assert (tmp_path / "all" / "run.json").read_bytes() == before
 
 
+def test_files_that_are_no_samples_are_not_copied_and_links_refused(
+    shards: list[Path], tiny_run: Any, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "keys").write_text("the user's own")
+    own = RunDirectory(shards[1]).read_records()[0].id
+    for shard in shards:
+        (shard / "predictions" / "x").mkdir(parents=True)
+    (shards[1] / "predictions" / "x" / "keys").write_text("a stranger's")
+    (shards[1] / "predictions" / f"{own}.png").write_bytes(b"a sample's")
+    (shards[1] / "predictions" / "other.png").write_bytes(b"no sample's")
+    merge(shards, tmp_path / "all")
+    assert [path.name for path in (tmp_path / "all" / "predictions").iterdir()] == [f"{own}.png"]
+    (shards[0] / "predictions" / "x").rmdir()
+    (shards[0] / "predictions" / "x").symlink_to(victim)
+    with pytest.raises(StoreError, match="predictions/x: expected a file, found a link"):
+        merge(shards, tmp_path / "again")
+    assert (victim / "keys").read_text() == "the user's own"
+    assert not (tmp_path / "again").exists()
+
+
 def test_a_merge_that_was_killed_goes_on_with_what_is_missing(shards: list[Path], tmp_path: Path) -> None:
     whole, out = merge(shards, tmp_path / "whole"), tmp_path / "all"
     with pytest.MonkeyPatch.context() as patch:

@@ -51,16 +51,18 @@ def records(run: Run) -> dict[str, Any]:
     return {line["id"]: line for line in lines}
 
 
-@pytest.mark.parametrize(("profile", "sentences"), [("released", "joint"), ("paper", "single")])
+@pytest.mark.parametrize(
+    ("profile", "sentences", "overlaps"), [("released", "joint", "lost"), ("paper", "single", "kept")]
+)
 def test_counts_equal_an_independent_computation(
-    run: Runner, tree: ReferTree, tiny_model: Path, profile: Any, sentences: str
+    run: Runner, tree: ReferTree, tiny_model: Path, profile: Any, sentences: str, overlaps: str
 ) -> None:
     done = run(profile=profile)
     assert done.header.config["sentences"] == sentences
     settings = {"proposal_model": str(tiny_model), "classifier_model": str(tiny_model)}
     config, _ = resolve_config(load_benchmark("refcoco-val"), profile, settings)
     car = CaR.from_config(config, weights="random:1")
-    dataset = load("refcoco", tree.root, options={"sentences": sentences})
+    dataset = load("refcoco", tree.root, options={"sentences": sentences, "overlaps": overlaps})
     found, ious = records(done), []
     for sample in dataset:
         if not sample.queries[0].strip():
@@ -68,7 +70,12 @@ def test_counts_equal_an_independent_computation(
             assert "blank" in found[sample.id]["error"]
         else:
             segmentation = car.segment(sample.image, sample.queries)
-            expected = merge_masks(segmentation.masks, segmentation.scores, union_of_small=config.union_of_small_merge)
+            expected = merge_masks(
+                segmentation.masks,
+                segmentation.scores,
+                inclusive=config.merge_inclusive,
+                union_of_small=config.union_of_small_merge,
+            )
         counts = found[sample.id]["counts"]
         assert counts["intersection"] == (expected & sample.target).sum()
         assert counts["prediction"] == expected.sum()
@@ -135,7 +142,7 @@ def test_the_switch_sentences_decides_what_a_sample_is(run: Runner) -> None:
     assert list(records(single))[:2] == ["ref0-sent0", "ref0-sent1"]
     assert joint.header.identity_fields["protocol"] == {
         "sentences": "joint",
-        "overlaps": "kept",
+        "overlaps": "lost",
         "resolution": "original",
     }
     assert len(records(joint)["ref0"]["queries_kept"]) >= 1
@@ -152,25 +159,26 @@ def test_batches_workers_and_resuming_change_nothing(run: Runner) -> None:
 
 
 def test_protocol_options_are_part_of_the_identity(run: Runner, tree: ReferTree) -> None:
-    plain, square, lost = (
+    plain, square, kept = (
         run(f"{number}", protocol=protocol)
-        for number, protocol in enumerate([{}, {"resolution": "480x480"}, {"overlaps": "lost"}])
+        for number, protocol in enumerate([{}, {"resolution": "480x480"}, {"overlaps": "kept"}])
     )
-    assert len({done.header.identity for done in (plain, square, lost)}) == 3
-    target = load("refcoco", tree.root)[1].target
+    assert len({done.header.identity for done in (plain, square, kept)}) == 3
+    target = load("refcoco", tree.root, options={"overlaps": "lost"})[1].target
     expected = count_sample(target, np.zeros_like(target), "480x480")["target"]
     assert records(square)["ref1"]["counts"]["target"] == expected
     assert "480x480" in square.header.metrics["reductions"]["miou_mean_over_samples"]
     table = (square.path / "table.md").read_text()
-    assert "- protocol: sentences=joint, overlaps=kept, resolution=480x480" in table
-    targets = [records(done)["ref1"]["counts"]["target"] for done in (plain, lost)]
-    assert targets == [70 + 126 - 18, 70 + 126 - 36]
+    assert "- protocol: sentences=joint, overlaps=lost, resolution=480x480" in table
+    targets = [records(done)["ref1"]["counts"]["target"] for done in (plain, kept)]
+    assert targets == [70 + 126 - 36, 70 + 126 - 18]
+    assert [done.header.benchmark.protocol_changed for done in (plain, kept)] == [[], ["overlaps=kept"]]
 
 
 def test_an_unreadable_image_counts_as_an_empty_prediction(run: Runner, tree: ReferTree) -> None:
     tree.image_path(9).write_bytes(b"no image")
     done = run()
-    assert records(done)["ref1"]["counts"] == {"intersection": 0, "union": 178, "target": 178, "prediction": 0}
+    assert records(done)["ref1"]["counts"] == {"intersection": 0, "union": 160, "target": 160, "prediction": 0}
     assert (done.header.counts.n_scored, done.header.counts.n_failed) == (2, 1)
     ious = [record["counts"]["intersection"] / record["counts"]["union"] for record in records(done).values()]
     assert done.header.metrics["miou_mean_over_samples"] == pytest.approx(sum(ious) / 3)
@@ -187,7 +195,7 @@ def test_the_table_stands_beside_the_papers(run: Runner) -> None:
 
 
 def test_what_differs_from_the_papers_figures_is_remarked(run: Runner) -> None:
-    marked = run(split="testA", protocol={"resolution": "480x480", "overlaps": "kept"})
+    marked = run(split="testA", protocol={"resolution": "480x480", "overlaps": "lost"})
     page = (marked.path / "table.md").read_text()
     assert "Read with care:** untrained weights, not comparable; split testA; changed: " in page
     assert "classifier_model, resolution=480x480 " in page

@@ -14,6 +14,7 @@ import pytest
 
 from results import RunDirectory, RunHeader, SampleRecord, StoreError, identity_of
 from results.run_directory.sample_files import FOLDERS, write_sample_file
+from support.errors import UserError
 from support.files import write_atomically
 
 MakeHeader = Callable[..., RunHeader]
@@ -123,16 +124,23 @@ def test_a_last_line_that_is_not_json_is_dropped(run: RunDirectory, tail: bytes)
 @pytest.mark.parametrize(
     "damage", [b"", b"{", b"\x00\x00", b"\xff\xfe", b'{"id": NaN}', b'{"steps": 1e999}', b"[" * 9999]
 )
-def test_a_damaged_line_elsewhere_is_named(run: RunDirectory, damage: bytes) -> None:
+def test_a_damaged_line_elsewhere_costs_its_sample_and_no_other(run: RunDirectory, damage: bytes) -> None:
     for id_ in "abc":
         run.append(ok(id_))
     lines = run.samples_path.read_bytes().split(b"\n")
     lines[1] = damage
     edited = b"\n".join(lines)
     run.samples_path.write_bytes(edited)
-    with pytest.raises(StoreError, match=r"samples\.jsonl, line 2: damaged"):
-        run.open_for_resume(run.read_header().identity_fields)
+    with pytest.raises(StoreError, match=r"samples\.jsonl, line 2: damaged .* does its sample again"):
+        run.read_records()
     assert run.samples_path.read_bytes() == edited
+    assert run.open_for_resume(run.read_header().identity_fields).keys() == {"a", "c"}
+    [kept] = run.path.glob("samples.jsonl.*")
+    assert kept.read_bytes() == edited
+    [repair] = run.repairs
+    assert repair.startswith(f"{run.samples_path}, line 2: damaged")
+    run.append(ok("b"))
+    assert [record.id for record in run.read_records()] == ["a", "c", "b"]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +208,19 @@ def test_fresh_sets_the_old_files_aside_and_loses_nothing(run: RunDirectory, mak
 
 def test_fresh_in_an_empty_or_missing_folder_just_starts(tmp_path: Path, make_header: MakeHeader) -> None:
     assert RunDirectory(tmp_path / "a" / "b").start(make_header(), fresh=True) == {}
-    assert RunDirectory(tmp_path).start(make_header(), fresh=True) == {}
+    (tmp_path / "c").mkdir()
+    assert RunDirectory(tmp_path / "c").start(make_header(), fresh=True) == {}
+
+
+@pytest.mark.parametrize("name", ["table.md", "notes.txt", "predictions/"])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_folder_with_files_that_no_run_wrote_is_refused(
+    tmp_path: Path, make_header: MakeHeader, name: str, fresh: bool
+) -> None:
+    (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).write_text("my own")
+    with pytest.raises(StoreError, match=rf"expected an empty folder or a run, found '{name.strip('/')}' and no run"):
+        RunDirectory(tmp_path).start(make_header(), fresh=fresh)
+    assert [path.name for path in tmp_path.iterdir()] == [name.strip("/")]
 
 
 def test_create_refuses_a_folder_that_is_in_use(run: RunDirectory, make_header: MakeHeader) -> None:
@@ -209,7 +229,80 @@ def test_create_refuses_a_folder_that_is_in_use(run: RunDirectory, make_header: 
     run.append(ok("a"))
     run.header_path.unlink()
     with pytest.raises(StoreError, match=r"samples\.jsonl exists already"):
-        run.start(make_header())
+        run.create(make_header())
+
+
+def test_a_lost_header_is_written_again_only_for_the_run_that_wrote_the_records(
+    tmp_path: Path, make_header: MakeHeader
+) -> None:
+    mine, other = make_header(status="running"), make_header(status="running", identity_fields={"eta": 0.9})
+    with RunDirectory(tmp_path) as run:
+        run.start(mine)
+        run.append(ok("a"))
+    with pytest.raises(StoreError, match="another identity"), RunDirectory(tmp_path) as run:
+        run.start(other)  # a refused start must not claim the records
+    run.header_path.unlink()
+    for header in (other, make_header(identity_fields={})):
+        with pytest.raises(StoreError, match=r"run\.json: .* put run\.json back, or --fresh"), run:
+            run.start(header)
+    with RunDirectory(tmp_path) as run:
+        assert run.start(mine).keys() == {"a"}
+        assert run.header.identity == mine.identity
+        assert "run.json was gone" in run.repairs[0]
+    run.header_path.unlink()
+    (tmp_path / ".lock").unlink()
+    with pytest.raises(StoreError, match="nothing that says which run"), run:
+        run.start(mine)
+    with run:
+        assert run.start(mine, fresh=True) == {}
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "fifo", "folder"])
+@pytest.mark.parametrize(
+    "name", [".lock", "run.json", "samples.jsonl", "table.md", "predictions", "predictions/x.png", "label_maps/a/b.png"]
+)
+def test_an_entry_that_is_no_file_of_the_folder_is_refused_and_what_it_leads_to_kept(
+    run: RunDirectory, make_header: MakeHeader, tmp_path: Path, name: str, kind: str
+) -> None:
+    run.append(ok("a"))
+    run.close()
+    victim, entry = tmp_path / "victim", run.path / name
+    (victim.mkdir if name == "predictions" else victim.touch)()
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    entry.unlink(missing_ok=True)
+    if kind == "fifo":
+        os.mkfifo(entry)
+    elif kind == "folder":
+        entry.mkdir()
+    else:
+        entry.symlink_to(victim if kind == "link" else tmp_path / "nothing")
+    if kind == "folder" and name.startswith(("predictions", "label_maps")):
+        run.start(make_header(status="running"))  # frames of videos have folders
+        run.close()
+        return
+    found = kind.removeprefix("dangling ").replace("fifo", "FIFO")
+    with pytest.raises(StoreError, match=rf"{name}: expected a (file|folder), found a {found}"), run:
+        run.start(make_header(status="running"))
+    assert not (tmp_path / "nothing").exists()
+    assert list(victim.iterdir()) == [] if victim.is_dir() else victim.read_text() == ""
+    if name in ("run.json", "samples.jsonl"):
+        with pytest.raises(UserError, match=f"expected a file, found a {found}"):
+            run.read_header() if name == "run.json" else run.read_records()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_taken_away_while_it_is_written_is_noticed_at_the_next_record(run: RunDirectory, replaced: bool) -> None:
+    run.append(ok("a"))
+    if replaced:  # as editors and rsync do
+        (run.path / "new").write_bytes(run.samples_path.read_bytes())
+        (run.path / "new").replace(run.samples_path)
+    else:
+        run.samples_path.unlink()
+    with pytest.raises(StoreError, match="another program removed or replaced it"):
+        run.append(ok("b"))
+    run.close()
+    run.append(ok("b"))
+    assert [record.id for record in run.read_records()] == (["a", "b"] if replaced else ["b"])
 
 
 def test_resume_without_a_run_is_refused(tmp_path: Path) -> None:
