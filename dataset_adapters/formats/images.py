@@ -56,6 +56,18 @@ def set_max_pixels(limit: int) -> None:
     max_pixels()
 
 
+def exif_orientation(path: ImageFile) -> int:
+    """How decoded pixels are still to be turned: 1 is upright, 5 to 8 exchange width and height.
+
+    1 for TIFF, which the decoder turns, and for what cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            return 1 if image.format == "TIFF" else int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # as in `_decode`
+        return 1
+
+
 def read_image(path: ImageFile, *, apply_exif: bool = False) -> RGBArray:
     """Decode an image of any common mode to uint8 [H, W, 3], RGB, 0..255.
 
@@ -79,13 +91,13 @@ def read_image(path: ImageFile, *, apply_exif: bool = False) -> RGBArray:
     return np.array(opaque.convert("RGB"))
 
 
-def read_label_map(path: ImageFile, *, apply_exif: bool = False) -> Int32Array:
+def read_label_map(path: ImageFile) -> Int32Array:
     """Decode a palette or 8-bit gray image to its stored indices, int32 [H, W] in 0..255.
 
     The indices are the labels; converting a palette image to gray or color would replace them by brightness.
-    apply_exif: as in `read_image`. Raises ImageFileError as `read_image`, and for every other pixel mode.
+    Raises ImageFileError as `read_image`, and for every other pixel mode.
     """
-    return _read_labels(path, _LABEL_MODES, "a palette or 8-bit single-channel mask", apply_exif=apply_exif)
+    return _read_labels(path, _LABEL_MODES, "a palette or 8-bit single-channel mask")
 
 
 def read_label_map16(path: ImageFile) -> Int32Array:
@@ -96,17 +108,8 @@ def read_label_map16(path: ImageFile) -> Int32Array:
     return _read_labels(path, _LABEL16_MODES, "a 16-bit single-channel mask")
 
 
-def is_turned(path: ImageFile) -> bool:
-    """Whether the EXIF orientation of an image exchanges its width and height; false for what cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-    except Exception:  # as in `_decode`
-        return False
-
-
-def _read_labels(path: ImageFile, modes: frozenset[str], expected: str, *, apply_exif: bool = False) -> Int32Array:
-    image = _decode(path, apply_exif=apply_exif)
+def _read_labels(path: ImageFile, modes: frozenset[str], expected: str) -> Int32Array:
+    image = _decode(path, apply_exif=False)
     if image.mode not in modes:
         raise ImageFileError(str(path), f"expected {expected}, found mode {image.mode}")
     return np.asarray(image).astype(np.int32)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import ExifTags, Image, ImageOps
 
 from dataset_adapters.base.sample import LabelSpace, Row, Sample
 from dataset_adapters.base.semantic import read_semantic_sample
-from dataset_adapters.formats.images import ImageFile, ImageFileError, is_turned, read_image, read_label_map
+from dataset_adapters.formats.images import ImageFile, ImageFileError, exif_orientation, read_image, read_label_map
 from dataset_adapters.user_data.classes import labels_of_values
 from support.arrays import Int32Array
 
@@ -27,7 +28,7 @@ def read_user_sample(root: Path, row: Row, label_space: LabelSpace, files: Mappi
         labels_of_values(row, label_space.ignore_label),
         read_labels=lambda _: read_user_mask(files["mask"], row),
         read_pixels=lambda _: read_image(files["image"](), apply_exif=True),
-        turned=lambda path: any(is_turned(files[column]()) for column in files if path == root / row[column]),
+        orientation=lambda path: exif_orientation(next(files[c] for c in files if path == root / row[c])()),
     )
 
 
@@ -40,7 +41,9 @@ def read_user_mask(open_mask: OpenFile, row: Row) -> Int32Array:
     colors = "colors" in row
     stored, refusal = None, None
     try:
-        stored = read_label_map(open_mask(), apply_exif=True)
+        turnable = Image.fromarray(read_label_map(open_mask()).astype(np.uint8))
+        turnable.getexif()[ExifTags.Base.Orientation] = exif_orientation(open_mask())
+        stored = np.asarray(ImageOps.exif_transpose(turnable)).astype(np.int32)
     except ImageFileError as error:
         refusal = error
         if not colors:
