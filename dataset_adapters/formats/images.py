@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -22,6 +23,9 @@ MAX_PIXELS_VARIABLE = "CAR_MAX_PIXELS"
 _GRAY16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 _LABEL_MODES = frozenset({"P", "L"})
 _LABEL16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+
+_PNG_METADATA = re.compile(b"eXIf|Raw profile|xmp")
+"""Chunks that can hold an orientation. They may stand behind the pixels, which Pillow decodes to look for it."""
 
 
 class ImageFileError(ImageError):
@@ -63,6 +67,12 @@ def exif_orientation(path: ImageFile) -> int:
     """
     try:
         with Image.open(path) as image:
+            if image.format == "PNG" and image.fp:
+                position = image.fp.tell()
+                image.fp.seek(0)
+                if not _PNG_METADATA.search(image.fp.read()):
+                    return 1
+                image.fp.seek(position)
             return 1 if image.format == "TIFF" else int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # as in `_decode`
         return 1

@@ -41,9 +41,12 @@ def read_user_mask(open_mask: OpenFile, row: Row) -> Int32Array:
     colors = "colors" in row
     stored, refusal = None, None
     try:
-        turnable = Image.fromarray(read_label_map(open_mask()).astype(np.uint8))
-        turnable.getexif()[ExifTags.Base.Orientation] = exif_orientation(open_mask())
-        stored = np.asarray(ImageOps.exif_transpose(turnable)).astype(np.int32)
+        stored = read_label_map(open_mask())
+        orientation = exif_orientation(open_mask())
+        if orientation != 1:
+            turnable = Image.fromarray(stored.astype(np.uint8))
+            turnable.getexif()[ExifTags.Base.Orientation] = orientation
+            stored = np.asarray(ImageOps.exif_transpose(turnable)).astype(np.int32)
     except ImageFileError as error:
         refusal = error
         if not colors:

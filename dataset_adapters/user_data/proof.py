@@ -52,7 +52,9 @@ def prove(dataset: Dataset) -> list[str]:
         counts, first = ({int(value): entry for value, entry in stored[key].items()} for key in ("n_masks", "first"))
         seen = _Seen(Counter(counts), first, n_fit=stored["n_fit"])
     if seen is None:
-        seen = _look(adapter, dataset.root, (index[n] for n in chosen))
+        columns = index[list(chosen)]
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        seen = _look(adapter, dataset.root, rows)
         if not seen.broken:  # a later run may have another limit on pixels
             with suppress(OSError):
                 kept.parent.mkdir(parents=True, exist_ok=True)
