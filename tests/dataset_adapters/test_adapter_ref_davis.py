@@ -189,8 +189,10 @@ def test_names_that_leave_their_folder(tree: DavisTree, name: str) -> None:
         tree.load
     )
     tree.convert()
-    tree.meta_path.write_text(json.dumps({"videos": {name: {"expressions": {}}}}))
-    assert f"expected a name without folders, found {name!r}" in refused(tree.load)
+    goat = json.loads(tree.meta_path.read_text())["videos"]["goat"]
+    tree.meta_path.write_text(json.dumps({"videos": {name: goat}}))
+    message = refused(lambda: tree.load(source="meta_expressions"))
+    assert f"expected a name without folders, found {name!r}" in message
 
 
 def test_first_annotations_without_or_with_too_many_objects(tree: DavisTree) -> None:
