@@ -130,8 +130,10 @@ def file_sizes(root: Path, rows: Sequence[Row], column: str) -> list[int]:
         except OSError:
             absent.append(row)
     if absent:
+        path = root / absent[0][column]
+        folder = "" if path.parent.is_dir() else f", there is no folder {path.parent}"
         raise DatasetError(
-            f"{root / absent[0][column]}: expected the {column} of {absent[0]['id']}, found nothing"
-            f" ({len(absent)} of {len(rows)} {column} files absent)"
+            f"{path}: expected the {column} of {absent[0]['id']}, found nothing"
+            f" ({len(absent)} of {len(rows)} {column} files absent{folder})"
         )
     return sizes
