@@ -105,23 +105,25 @@ def _judge(listed: ClassList, seen: _Seen, n_read: int, n_all: int, *, whole: bo
         f"{value} {names.get(value, 'ignored' if value == listed.ignored else 'unlisted')}" for value in found
     )
     unlisted = [value for value in found if value not in names and value != listed.ignored]
-    no_background = listed.in_order and len(names) == len(foreground) and 0 in found
-    hint = "; if 0 is the rest in the masks, list background first" if no_background else ""
+    hint = ""
+    if 0 in found and len(names) == len(foreground) and (listed.in_order or 0 in unlisted):
+        instead = "list background first" if listed.in_order else "list `0: background`, or pass --ignore-value 0"
+        hint = f"; if 0 is the rest in the masks, {instead}"
     if whole and n_read == n_all:
         if len(seen.broken) == n_all:
             raise DatasetError(
                 f"masks: expected label maps that can be read, found none in {scope}, first that of {seen.broken[0]}"
             )
+        name = next((names[value] for value in sorted(foreground) if value not in found), "name")
+        stray = next((value for value in found if value and value not in names), None)
+        base = "".join(f"`{each.value}: {each.names[0]}`, " for each in listed.classes if each.is_background)
+        advice = "" if stray is None else f"; to score {stray}, write the list with values: {base}`{stray}: {name}`"
         if not seen.n_fit:
             raise DatasetError(
-                f"{listed.path}: expected a mask with only values of classes, found none in {scope}: "
-                f"the values {shown}{hint}"
+                f"{listed.path}: expected a mask with only values of classes, found none in {scope}: the values "
+                f"{shown}{hint or advice}"
             )
         if not foreground & {*found}:
-            name = next(names[value] for value in sorted(foreground))
-            stray = next((value for value in found if value not in names), None)
-            base = "".join(f"`{each.value}: {each.names[0]}`, " for each in listed.classes if each.is_background)
-            advice = "" if stray is None else f"; to score {stray}, write the list with values: {base}`{stray}: {name}`"
             raise DatasetError(
                 f"{listed.path}: expected masks with a pixel of a class, such as {name}, found only the values {shown} "
                 f"in {scope}{advice}"
@@ -136,11 +138,9 @@ def _judge(listed: ClassList, seen: _Seen, n_read: int, n_all: int, *, whole: bo
         lines.append(
             f"no pixel in {scope} of {_named(absent)}; in miou such a class counts as 0 if it is predicted anywhere"
         )
-    lines += [
-        f"no class has the value {value}, which is in {counted(seen.n_masks[value], 'mask')}, first that of "
-        f"{seen.first[value]}: such a mask is a failed sample"
-        for value in unlisted
-    ]
+    if unlisted:
+        strays = (f"{value} ({counted(seen.n_masks[value], 'mask')}, first {seen.first[value]})" for value in unlisted)
+        lines.append(f"no class has the value {_named(strays)}: such a mask is a failed sample")
     if listed.ignored not in (None, 255, *found):
         lines.append(f"the ignored value {listed.ignored} is in none of {scope}")
     if seen.broken:

@@ -289,8 +289,7 @@ def test_the_comparison_names_what_does_not_fit(tmp_path: Path) -> None:
         f"{tmp_path / 'classes.txt'}: read as names, the first for value 0: 3 classes",
         "values in all 3 masks: 0 cat, 1 background, 4 unlisted, 5 unlisted, 255 ignored",
         "no pixel in all 3 masks of dog (2); in miou such a class counts as 0 if it is predicted anywhere",
-        "no class has the value 4, which is in 2 masks, first that of b: such a mask is a failed sample",
-        "no class has the value 5, which is in 1 mask, first that of b: such a mask is a failed sample",
+        "no class has the value 4 (2 masks, first b), 5 (1 mask, first b): such a mask is a failed sample",
     ]
 
 
@@ -316,6 +315,13 @@ def test_an_ignored_value_that_no_mask_has_and_broken_masks_are_said(tmp_path: P
         ([0, 0], "background\ncat\n", "", "such as cat, found only the values 0 background in the only mask"),
         ([0, 1], "background\ncat\ndog\n", "1", "such as dog, found only the values 0 background, 1 ignored"),
         ([0, 2], "cat\ndog\n", "", "found none in the only mask: the values 0 cat, 2 unlisted; if 0 is the rest"),
+        ([0, 255], "background\ncat\n", "none", "255 unlisted; to score 255, write the list with values: `0: backgr"),
+        (
+            [0, 1],
+            "1: cat\n2: dog\n",
+            "",
+            "1 cat; if 0 is the rest in the masks, list `0: background`, or pass --ignore",
+        ),
         ([0, 255], "cat\ndog\n", "none", "found none in the only mask: the values 0 cat, 255 unlisted"),
     ],
 )
