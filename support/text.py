@@ -16,17 +16,21 @@ def visible(text: str, limit: int = MAX_TEXT) -> str:
 
     Longer text is cut to `limit` characters, the last of them an ellipsis.
     """
-    cut = text if len(text) <= limit else text[: limit - 1] + "…"
     # Categories C*: controls, direction marks, surrogates; Zl and Zp: the two Unicode line ends.
     return "".join(
         f"\\u{{{ord(c):x}}}" if unicodedata.category(c)[0] == "C" or unicodedata.category(c) in ("Zl", "Zp") else c
-        for c in cut
+        for c in shortened(text, limit)
     )
 
 
 def unwrapped(text: object) -> str:
     """A message on one line: line ends become blanks; the blanks that names of files may have stay as they are."""
     return re.sub(r"\s*[\r\n]\s*", " ", str(text).strip())
+
+
+def shortened(text: str, limit: int = 80) -> str:
+    """The text, cut to `limit` characters, the last of them an ellipsis."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def display_width(text: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,6 +15,7 @@ class Loopback:
     """files: contents by name. cuts: bytes of each coming answer after which the server hangs up.
 
     validators: whether answers carry an ETag, without which a part cannot be resumed. requests: (name, Range) of each.
+    headers: more of each answer. endless: whether contents are repeated until nobody listens, their length unsaid.
     """
 
     address: str
@@ -22,6 +23,8 @@ class Loopback:
     cuts: list[int] = field(default_factory=list)
     validators: bool = True
     requests: list[tuple[str, str | None]] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    endless: bool = False
 
     def url(self, name: str) -> str:
         return f"{self.address}/{name}"
@@ -39,6 +42,13 @@ class _Handler(BaseHTTPRequestHandler):
         tag = f'"{hash(content)}"'
         first = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.headers.get("If-Range") == tag else 0
         self.send_response(206 if first else 200)
+        for header, value in state.headers.items():
+            self.send_header(header, value)
+        if state.endless:
+            self.end_headers()
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(content)
         self.send_header("Content-Length", str(len(content) - first))
         if first:
             self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from car_core.errors import ModelError
+from support.text import shortened
 
 _DEVICE = re.compile(r"(cpu|cuda)(:(0|[1-9]\d?))?")
 ROLES = ("proposal", "classifier")
@@ -33,12 +34,12 @@ def weights_file(weights: str) -> Path | None:
 
 
 def random_seed(weights: str) -> int | None:
-    """The seed of ``random:SEED``, None for other weights. Raises ModelError unless it is a whole number."""
+    """The seed of ``random:SEED``, None for other weights. Raises ModelError for another text than a number."""
     if not weights.startswith("random:"):
         return None
     seed = weights.removeprefix("random:")
-    if not seed.isdecimal():
-        raise ModelError(f"weights: expected random:SEED with a whole number, found {weights!r}")
+    if not (seed.isdecimal() and len(seed) <= 19 and int(seed) < 2**63):  # what torch takes
+        raise ModelError(f"weights: expected random:SEED with a whole number below 2**63, found {shortened(weights)!r}")
     return int(seed)
 
 

@@ -18,6 +18,7 @@ Report = Callable[[str], None]
 _ATTEMPTS = 3
 _TIMEOUT = (20, 60)  # seconds to connect, and between two packets
 _BLOCK = 1 << 16  # bytes that an interrupted transfer loses at most
+_UNKNOWN_MEGABYTES = 2000  # at most, of an archive whose size no source says
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -43,7 +44,7 @@ def fetch(download: Download, folder: Path, report: Report) -> Path:
     pooch.get_logger().setLevel("WARNING")
     failures = []
     for url in download.urls:
-        downloader = ResumingDownloader(path.with_name(f"{path.name}.part"), report)
+        downloader = ResumingDownloader(path.with_name(f"{path.name}.part"), report, most=_most_bytes(download))
         try:
             pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=downloader)
             return path
@@ -53,6 +54,11 @@ def fetch(download: Download, folder: Path, report: Report) -> Path:
             failure = f"{url}: {error}" + (f" (recorded in {lock})" if lock.exists() else "")
         failures.append(" ".join(failure.split()))
     raise DatasetError("; ".join(failures))
+
+
+def _most_bytes(download: Download) -> int:
+    """Half as much again as the archive's known size, which may grow with a new version."""
+    return (download.megabytes or _UNKNOWN_MEGABYTES) * 3 * 10**6 // 2 + 2**24
 
 
 def record(download: Download, path: Path, report: Report) -> None:
@@ -79,9 +85,11 @@ class ResumingDownloader:
 
     part: the file for it. `<part>.json` holds the server's validator (ETag or modification time) of the file: the rest
     is requested only on condition that the file has not changed, so that parts of different files are never joined.
+    most: bytes; what is longer is refused and deleted, as a stream may have no end.
     """
 
-    def __init__(self, part: Path, report: Report) -> None:
+    def __init__(self, part: Path, report: Report, *, most: int) -> None:
+        self._most = most
         self._part = part
         self._origin = part.with_name(f"{part.name}.json")
         self._report = report
@@ -130,14 +138,27 @@ class ResumingDownloader:
                 # A weak tag may stand for files that differ in their bytes.
                 validator = tag if tag and not tag.startswith("W/") else found.get("Last-Modified")
                 self._origin.write_text(json.dumps({"url": url, "validator": validator}))
+            encoding = found.get("Content-Encoding", "identity")
+            if encoding != "identity":  # not asked for: little data could become much
+                raise requests.exceptions.ContentDecodingError(f"{url}: expected no Content-Encoding, found {encoding}")
             total = kept + int(found["Content-Length"]) if "Content-Length" in found else None
+            self._require_bounded(url, total or 0)
             bar = tqdm(total=total, initial=kept, unit="B", unit_scale=True, desc=url.rpartition("/")[2], disable=None)
             with self._part.open("ab" if kept else "wb") as stream, bar:
                 for block in response.iter_content(_BLOCK):
+                    kept += len(block)
+                    self._require_bounded(url, kept)
                     stream.write(block)
                     bar.update(len(block))
         if total is not None and self._size() != total:
             raise requests.ConnectionError(f"{url}: expected {total} bytes, found {self._size()}")
+
+    def _require_bounded(self, url: str, size: int) -> None:
+        import requests
+
+        if size > self._most:
+            self._part.unlink(missing_ok=True)
+            raise requests.exceptions.InvalidHeader(f"{url}: expected at most {self._most} bytes, found more")
 
     def _size(self) -> int:
         return self._part.stat().st_size if self._part.exists() else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import stat
 import tarfile
@@ -13,17 +14,29 @@ from contextlib import closing
 from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from dataset_adapters.base.sample import DatasetError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MAX_MEMBERS = 1_000_000
 """Archives with more files are rejected."""
 
 _RATIO, _ALLOWANCE = 20, 64 << 20
 _BLOCK = 1 << 20
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, LZMAError, NotImplementedError, RuntimeError)
+_MOST_HEADER = 2**20  # bytes of a tar member's long name or extended header, which tarfile reads as a whole
+_DAMAGE = (
+    zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, LZMAError, NotImplementedError, RuntimeError,
+    ValueError, OverflowError, FileExistsError, NotADirectoryError, IsADirectoryError, gzip.BadGzipFile,
+)  # fmt: skip
 _DRIVE = re.compile(r"[A-Za-z]:")
+
+
+_LONG_HEADERS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ def unpack(archive: Path, target: Path) -> list[tuple[str, int]]:
     names that lead outside or are not plain relative paths, links, devices, encrypted and damaged data, more than
     MAX_MEMBERS members, and more than 20 times the archive's size plus 64 MiB.
     """
-    if not (zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive)):
+    if not (zipfile.is_zipfile(archive) or _is_tar(archive)):
         with archive.open("rb") as stream:
             found = stream.read(24)
         raise DatasetError(f"{archive}: expected a zip or tar archive, found other data, {found!r} first")
@@ -88,7 +101,7 @@ def _members(archive: Path) -> Generator[Member, None, None]:
                     kind = "folder" if info.is_dir() else "file"
                 yield Member(info.filename, kind, lambda info=info: opened.open(info))  # type: ignore[misc]
         return
-    with tarfile.open(archive) as opened_tar:
+    with tarfile.open(archive, tarinfo=_BoundedInfo) as opened_tar:
         for entry in opened_tar:
             if entry.issym() or entry.islnk():
                 kind = "link"
@@ -97,6 +110,30 @@ def _members(archive: Path) -> Generator[Member, None, None]:
             else:
                 kind = "file" if entry.isreg() else "special file"
             yield Member(entry.name, kind, lambda entry=entry: opened_tar.extractfile(entry))  # type: ignore[misc]
+
+
+class _LongHeaderError(tarfile.TarError):
+    """A header that says to be followed by more than `_MOST_HEADER` bytes of names or fields."""
+
+
+class _BoundedInfo(tarfile.TarInfo):
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        info = super().frombuf(buf, encoding, errors)
+        if info.type in _LONG_HEADERS and info.size > _MOST_HEADER:
+            raise _LongHeaderError(f"an extended header of {info.size} bytes")
+        return info
+
+
+def _is_tar(archive: Path) -> bool:
+    """`tarfile.is_tarfile`, which would read a long header as a whole."""
+    try:
+        tarfile.open(archive, tarinfo=_BoundedInfo).close()
+    except _LongHeaderError:
+        return True
+    except tarfile.TarError:
+        return False
+    return True
 
 
 def _safe_name(archive: Path, member: Member) -> str:

@@ -6,16 +6,14 @@ import codecs
 import csv
 import json
 import re
-import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import yaml
-
 from dataset_adapters.base.sample import DatasetError, LabelSpace, Row
+from support import strict_yaml
 from support.text import unwrapped
 
 IGNORED = 255
@@ -354,14 +352,10 @@ def _object_entry(path: Path, where: str, fields: Mapping[str, Any], key: object
     if channels:
         color = ",".join(str(fields[channel]) for channel in channels)
     if not isinstance(fields[names[0]], str):
-        raise DatasetError(f"{path}: {where}: expected a name, found {reprlib.repr(fields[names[0]])}")
+        raise DatasetError(f"{path}: {where}: expected a name, found {str(fields[names[0]])[:60]}")
     return _Entry(
         where, None if value is None else _value(path, where, value), fields[names[0]], _color(path, where, color)
     )
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses repeated keys, of which YAML's own loader keeps the last."""
 
 
 def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -373,18 +367,12 @@ def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     return found
 
 
-_StrictLoader.add_constructor(
-    yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
-    lambda loader, node: _once(loader.construct_pairs(node, deep=True)),
-)
-
-
 def _parse(path: Path, text: str, language: str) -> Any:
     try:
         if language == "JSON":
             return json.loads(text.lstrip("\ufeff"), object_pairs_hook=_once)
-        return yaml.load(text, _StrictLoader)
-    except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+        return strict_yaml.loads(text, integer_keys=True)
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: expected {language}, found other text: {unwrapped(error)}") from error
 
 
@@ -407,7 +395,7 @@ def _nested_entries(path: Path, stored: Any) -> list[_Entry]:
         if len({entry.value is None for entry in entries}) == 1:
             return entries
     expected = 'a list of names, an object {"0": "wall", ...} or a list of objects {"id": 0, "name": "wall"}'
-    raise DatasetError(f"{path}: expected {expected}, found {type(stored).__name__}: {reprlib.repr(stored)}")
+    raise DatasetError(f"{path}: expected {expected}, found {type(stored).__name__}: {str(stored)[:60]}")
 
 
 def _nested_entry(path: Path, where: str, entry: str | dict[Any, Any], key: object = None) -> _Entry:
@@ -427,8 +415,7 @@ def _value(path: Path, where: str, written: object) -> int:
 def _color(path: Path, where: str, written: object) -> Color | None:
     if written is None or written == "":
         return None
-    # Short representations: aliases can make a small YAML file an endless text.
-    text = (written if isinstance(written, str) else reprlib.repr(written)).strip().strip("()[]")
+    text = str(written).strip().strip("()[]")
     if re.fullmatch(r"#?[0-9a-fA-F]{6}", text):
         return tuple(bytes.fromhex(text.lstrip("#")))  # type: ignore[return-value]
     parts = re.split(r"[\s,;]+", text)

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from car_core import CaRConfig
-from car_core.models.names import ROLES
+from car_core.models.names import MINIATURE, ROLES
 from dataset_adapters import DatasetError, LabelSpace
 from dataset_adapters.base.sample import NameSet, find_sources
 from evaluation.analysis.gallery import choose, draw_sample
@@ -87,6 +87,20 @@ def is_embedded_run(run_dir: str | os.PathLike[str]) -> bool:
     return name in benchmark_names() and load_benchmark(name).embedded
 
 
+def names_models(run_dir: str | os.PathLike[str], weights: Mapping[str, str | None] | None) -> str:
+    """The models besides the miniature that only run.json names, a stranger's any; empty where there are none.
+
+    weights: by role, those that the user named.
+    """
+    header = RunDirectory(run_dir).read_header()
+    found = [entry.name for entry in header.weights if not (weights or {}).get(entry.role)]
+    sam = header.config.get("sam")
+    models = [value for name, value in header.config.items() if name.endswith("_model")]
+    found += [str(value) for value in models if Path(str(value)).suffix]  # files
+    found += [str(sam.get("model") if isinstance(sam, dict) else sam)] if sam else []
+    return ", ".join(dict.fromkeys(name for name in found if name != MINIATURE))
+
+
 def confusions(records: Sequence[SampleRecord], space: LabelSpace) -> list[Confusion]:
     """The pairs of different classes with the largest share of the target class's pixels, only of scored targets.
 
@@ -111,7 +125,7 @@ def _gallery(
     if options is None or not options.count:
         user_options = {FOLDERS: "--images, --masks and --classes", HUGGING_FACE: "--hf and --classes"}
         wanted = user_options.get(header.benchmark.name, "--data-root")
-        return [], f"No samples are shown: pictures need the run's images and models; name them with {wanted}."
+        return [], f"No samples are shown: pictures need the run's images and models, by {wanted} and --gallery."
     seed = int(header.identity[:8], 16)
     chosen = choose(records, figures, options.count, seed)
     if not chosen:

@@ -30,7 +30,7 @@ def check_command(
     update: Annotated[bool, typer.Option("--update", help="Write the run's figures to the golden file.")] = False,
     tolerance: Annotated[
         float | None,
-        typer.Option(min=0, help="With --update: tolerance of every metric, in 0..1. [default: as before, else 0]"),
+        typer.Option(min=0, max=1, help="With --update: tolerance of every metric. [default: as before, else 0]"),
     ] = None,
     exact: Annotated[
         bool, typer.Option("--exact", help="No tolerance: for the machine and packages that produced the figures.")

@@ -27,12 +27,15 @@ def report_command(
     samples: Annotated[
         int, typer.Option(min=0, help="How many of the best, worst and random samples to show, each.")
     ] = 4,
+    gallery: Annotated[
+        bool, typer.Option("--gallery", help="Load the models that the run names, to show samples; others' files, too.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="HTML file. [default: RUN/report.html]")] = None,
 ) -> None:
     """Write one HTML file that shows a run: figures, classes, confusions, time, switches, samples.
 
-    The gallery's samples are segmented again and compared with their records; it needs --data-root, or the options for
-    your own data.
+    The gallery's samples are segmented again and compared with their records. It needs --data-root, or the options for
+    your own data, and --gallery or --weights: by itself a report loads nothing but the miniature.
     """
     from car_core.models.names import check_device_name
     from evaluation.request.user_data import resolve_data
@@ -43,15 +46,17 @@ def report_command(
         raise StoreError(f"{run} holds several runs: name one of {known}")
     RunDirectory(run).read_header()
     check_device_name(given["device"])
-    from evaluation.analysis.report import GalleryOptions, benchmark_of, is_embedded_run, report  # torch: seconds
+    from evaluation.analysis.report import GalleryOptions, benchmark_of, is_embedded_run, names_models, report  # torch
 
     is_named = given["data_root"] is not None or any(given["places"].values())
     if is_named:
         given |= {"places": resolve_data(benchmark_of(run), given["data_root"], given["places"])["places"]}
-    gallery = None
-    if samples and (is_named or is_embedded_run(run)):
-        gallery = GalleryOptions(**given, count=samples)
-    elif samples:
+    shown = None
+    if samples and not (is_named or is_embedded_run(run)):
         tell("notice: no samples are shown, as the data of the run was not named; the page says by which options")
-    path = report(run, gallery, out=out)
+    elif samples and (models := names_models(run, given["weights"])) and not gallery:
+        tell(f"notice: no samples are shown, as that loads what the run names, {models}; --gallery does so")
+    elif samples:
+        shown = GalleryOptions(**given, count=samples)
+    path = report(run, shown, out=out)
     say(str(path))

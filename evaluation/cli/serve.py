@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
+from evaluation.cli.exit_status import INTERRUPTED
 from evaluation.cli.model_options import takes
 from evaluation.request.options import CarOptions
 from support.console import tell
@@ -41,6 +46,27 @@ def serve_command(
 
     if host not in page.LOOPBACK:
         tell(f"notice: {host} may be reached from other machines, without a password")
-    with page.serving(Demo(car), host=host, port=port) as address:
-        typer.echo(f"Running on {address} (Ctrl-C stops it)")
-        threading.Event().wait()
+    try:
+        with ended_by_signals(), page.serving(Demo(car), host=host, port=port) as address:
+            typer.echo(f"Running on {address} (Ctrl-C stops it)")
+            threading.Event().wait()
+    except socket.gaierror as error:
+        raise SegmentError(f"host: expected an address of this machine, found {host!r} ({error.strerror})") from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP leave the block as Ctrl-C does, with 128 plus their number as the exit status."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from car_core import CaRConfig, ConfigError
 from car_core.config import PROFILES, Profile
+from support import strict_yaml
 from support.errors import UserError
-from support.text import unknown_name, unwrapped
+from support.text import shortened, unknown_name
 
 Source = Literal["default", "profile", "benchmark", "user"]
 
@@ -175,10 +176,9 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise BenchmarkError(f"--set: expected key=value, found {assignment!r}")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            reason = unwrapped(error)
-            raise BenchmarkError(f"--set {assignment}: expected a YAML value, found {reason}") from None
+            value = strict_yaml.loads(text)
+        except ValueError as error:
+            raise BenchmarkError(f"--set {shortened(assignment)}: expected a YAML value, found {error}") from None
         outer, dot, inner = key.strip().partition(".")
         if dot and outer not in ("crf", "sam"):
             raise BenchmarkError(f"--set {key.strip()}: expected a field, crf.<field> or sam.<field>")

@@ -15,6 +15,7 @@ from typer import Argument, Option
 
 from evaluation.request.cluster import Cluster
 from support.choices import Mode, NameSet, Precision, Profile
+from support.text import shortened
 
 if TYPE_CHECKING:
     from evaluation.tasks.artifacts import Saving
@@ -28,10 +29,11 @@ DEFAULT_RUNS = Path("results/runs")
 
 
 @dataclass(frozen=True)
-class Minimum:
-    """Smallest value of a field; None is always allowed."""
+class Range:
+    """Smallest and largest value of a field; None is always allowed."""
 
-    value: float
+    least: float
+    most: float = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -141,10 +143,11 @@ def _shard(
 def parse_shard(text: str) -> tuple[int, int]:
     """``i/n`` as (i, n), 1 <= i <= n. Raises BenchmarkError."""
     part, _, count = text.partition("/")
-    if not (part.isdecimal() and count.isdecimal() and 1 <= int(part) <= int(count)):
+    is_number = part.isdecimal() and count.isdecimal() and len(count) < 19
+    if not (is_number and len(part) < 19 and 1 <= int(part) <= int(count)):
         from evaluation.request.benchmark import BenchmarkError
 
-        raise BenchmarkError(f"--shard: expected I/N with 1 <= I <= N, found {text!r}")
+        raise BenchmarkError(f"--shard: expected I/N with 1 <= I <= N, found {shortened(text)!r}")
     return int(part), int(count)
 
 
@@ -202,7 +205,7 @@ _Device = Annotated[
 _MaxPixels = Annotated[
     int | None,
     Option(help="Size limit of images and masks, in pixels. [default: $CAR_MAX_PIXELS, else 67108864]"),
-    Minimum(1),
+    Range(1),
     NotInIdentity("an image over it is a failed record, which the next start tries again"),
 ]
 
@@ -253,7 +256,7 @@ class RunOptions:
         Precision,
         Option(help="Number format of the image encoders; float16 only on GPUs. Figures depend on it."),
     ] = "float32"
-    limit: Annotated[int | None, Option(help="Evaluate only the first N samples."), Minimum(1)] = None
+    limit: Annotated[int | None, Option(help="Evaluate only the first N samples."), Range(1)] = None
     shard: Annotated[tuple[int, int] | None, FromOptions(_shard)] = None
 
     device: _Device = "cpu"
@@ -265,13 +268,13 @@ class RunOptions:
     batch_size: Annotated[
         int,
         Option(help="Images segmented together; figures do not depend on it."),
-        Minimum(1),
+        Range(1),
         NotInIdentity("an image's result does not depend on the others"),
     ] = 4
     workers: Annotated[
         int,
         Option(help="Processes that decode images; 0: none."),
-        Minimum(0),
+        Range(0),
         NotInIdentity("decoding order does not reach the records"),
     ] = 2
     refine_workers: Annotated[
@@ -280,13 +283,13 @@ class RunOptions:
             help="Processes that refine masks (CRF) while the model runs; 0: none. [default: all cores but one; none "
             "with --jobs; with --engine ray the actors refine]"
         ),
-        Minimum(0),
+        Range(0),
         NotInIdentity("where a sample is refined does not reach its record"),
     ] = None
     sample_timeout: Annotated[
         float | None,
         FromOptions(_sample_timeout),
-        Minimum(0),
+        Range(0, 1e6),
         NotInIdentity("a sample over it is a failed record, which the next start tries again"),
     ] = 300.0
     max_pixels: _MaxPixels = None

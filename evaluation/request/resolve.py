@@ -21,9 +21,10 @@ from dataset_adapters.base.sample import (
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, refuse_fields
 from evaluation.request.inputs import Inputs, resolve_inputs, weights_by_role, weights_notices, with_own_models
 from evaluation.request.methods import find_method
-from evaluation.request.options import DEFAULT_RUNS, CarOptions, Minimum, RunOptions, marks
+from evaluation.request.options import DEFAULT_RUNS, CarOptions, Range, RunOptions, marks
 from evaluation.request.protocol import Protocol, resolve_protocol
 from support.files import expanded
+from support.text import shortened
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,13 @@ def resolve_car(options: CarOptions) -> ResolvedCar:
 
 
 def check_ranges(options: Any) -> None:
-    """Raise BenchmarkError for a field of request options that is below its smallest value."""
-    for name, least in marks(type(options), Minimum).items():
+    """Raise BenchmarkError for a field of request options that is out of its range."""
+    for name, bound in marks(type(options), Range).items():
         value = getattr(options, name)
-        if value is not None and not value >= least.value:
-            raise BenchmarkError(f"{name}: expected at least {least.value:g}, found {value}")
+        if value is not None and not value >= bound.least:
+            raise BenchmarkError(f"{name}: expected at least {bound.least:g}, found {value}")
+        if value is not None and value > bound.most:
+            raise BenchmarkError(f"{name}: expected at most {bound.most:g}, found {shortened(str(value))}")
 
 
 def check_weights(weights: Mapping[str, str | None]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import resources
@@ -26,9 +28,12 @@ from evaluation.request.options import RunOptions, sets_figures
 from evaluation.suites.definitions import Suite, SuiteRun
 from results import identity_of, paper_rows
 from results.run_directory.store import one_line
-from support.text import unknown_name, unwrapped
+from support import strict_yaml
+from support.files import read_regular
+from support.text import shortened, unknown_name, unwrapped
 
 Point: TypeAlias = Mapping[str, Any]  # settings as --set names them
+MOST_POINTS = 10_000
 FIDELITY = "fidelity"
 """The preset made from the profiles: each switch of `released` as in the paper, one at a time and all together."""
 
@@ -99,15 +104,16 @@ def parse_axes(assignments: Sequence[str]) -> dict[str, list[Any]]:
         if key in axes:
             raise BenchmarkError(f"sweep: expected each key once, found {key} again")
         try:
-            axes[key] = yaml.safe_load(f"[{text}]")
-        except yaml.YAMLError as error:
-            reason = unwrapped(error)
-            raise BenchmarkError(f"sweep: {assignment}: expected YAML values, found {reason}") from None
+            axes[key] = strict_yaml.loads(f"[{text}]")
+        except ValueError as error:
+            raise BenchmarkError(f"sweep: {shortened(assignment)}: expected YAML values, found {error}") from None
     return axes
 
 
 def grid(axes: Mapping[str, Sequence[Any]]) -> tuple[Point, ...]:
-    """Every combination of the values, the last key running fastest."""
+    """Every combination of the values, the last key running fastest. Raises BenchmarkError for over `MOST_POINTS`."""
+    if (n := math.prod(len(values) for values in axes.values())) > MOST_POINTS:
+        raise BenchmarkError(f"sweep: expected at most {MOST_POINTS} points, found {n}")
     return tuple(dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
 
 
@@ -158,8 +164,9 @@ def read_sweep(path: Path) -> Sweep:
     Raises BenchmarkError, naming the file, if it cannot be read or says something else.
     """
     try:
-        found = _SweepFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        text = read_regular(path, most=2**24).decode("utf-8")
+        found = _SweepFile.model_validate(strict_yaml.loads(text))
+    except (OSError, ValueError) as error:
         reason = unwrapped(one_line(error))
         raise BenchmarkError(f"sweep: {path}: expected a sweep file, found: {reason}") from None
     points = found.points or (grid(found.grid) if found.grid else one_at_a_time(found.one_at_a_time))
@@ -240,17 +247,19 @@ def as_suite(
     own = [parse_settings([f"{key}={json.dumps(value)}" for key, value in point.items()]) for point in sweep.points]
     whole = [merged(settings, each) for each in own]
     configs = [resolve_config(known, profile or sweep.profile or known.profile, each)[0] for each in whole]
+    seen: dict[str, int] = {}
     for i, (point, config) in enumerate(zip(sweep.points, configs, strict=True)):
-        if config in configs[:i]:  # the two would be one run
-            first = configs.index(config)
+        first = seen.setdefault(config.model_dump_json(), i)
+        if first != i:  # the two would be one run
             same = f", which is the configuration of {texts[first] or 'no settings'}"
             same = "" if sweep.points[first] == point else same
             raise BenchmarkError(f"sweep: expected each point once, found {texts[i] or 'no settings'} again{same}")
     # Fit for a folder; a name that is cut or not unique ends in a part of the digest.
     shown = sweep.shown or sweep.points
     names = [re.sub(r"[^A-Za-z0-9.+=-]+", "-", _text(point)).strip("-.") for point in shown]
+    times = Counter(names)
     variants = [
-        each if 0 < len(each) <= 80 and names.count(each) == 1 else f"{each[:70] or 'centre'}-{digest[:8]}"
+        each if 0 < len(each) <= 80 and times[each] == 1 else f"{each[:70] or 'centre'}-{digest[:8]}"
         for each, digest in zip(names, digests, strict=True)
     ]
     # The paper's figures are of one benchmark, or of the one that an embedded benchmark is a small copy of.

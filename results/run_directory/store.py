@@ -376,6 +376,8 @@ def one_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         parts = ((".".join(map(str, item["loc"])), item["msg"]) for item in error.errors())
         return "; ".join(f"{key}: {message}" if key else message for key, message in parts)
+    if isinstance(error, OSError) and error.strerror:  # the caller names the file
+        return error.strerror
     return str(error)
 
 

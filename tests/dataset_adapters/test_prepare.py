@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import stat
@@ -235,6 +236,27 @@ def test_a_page_in_place_of_an_archive_is_not_taken_for_it(
     assert outside_downloads(tmp_path)
 
 
+def test_a_stream_without_end_is_cut_off_and_the_right_file_taken_next_time(
+    voc_server: Loopback, tmp_path: Path, said: list[str]
+) -> None:
+    own = served(voc_server, "voc")
+    small = replace(own, downloads=tuple(replace(download, megabytes=1) for download in own.downloads))
+    voc_server.endless = True
+    with pytest.raises(DatasetError, match=f"{VOC_TAR}: expected at most {1_500_000 + 2**24} bytes, found more"):
+        prepare(small, tmp_path, said.append)
+    assert sum(path.stat().st_size for path in (tmp_path / "downloads").iterdir()) < 10_000
+    voc_server.endless = False
+    prepare(small, tmp_path, said.append)
+    assert outside_downloads(tmp_path)
+
+
+def test_an_encoding_that_was_not_asked_for_is_refused(voc_server: Loopback, tmp_path: Path, said: list[str]) -> None:
+    voc_server.headers = {"Content-Encoding": "gzip"}
+    voc_server.files[VOC_TAR] = gzip.compress(bytes(2**20))
+    with pytest.raises(DatasetError, match="expected no Content-Encoding, found gzip"):
+        prepare(served(voc_server, "voc"), tmp_path, said.append)
+
+
 def zip_with(name: str, content: bytes = b"x", **fields: Any) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -256,6 +278,27 @@ def tar_with(name: str, mode: Any = "w", **fields: Any) -> bytes:
             info.size = len(content) if info.isreg() else 0
             archive.addfile(info, io.BytesIO(content) if info.isreg() else None)
     return stream.getvalue()
+
+
+def tar_of_headers(*headers: bytes) -> bytes:
+    """A tar of one file after these raw headers."""
+    return b"".join(headers) + tar_with("data.txt")
+
+
+def long_header(kind: bytes, size: int) -> bytes:
+    info = tarfile.TarInfo("long")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def broken_sparse() -> bytes:
+    info = tarfile.TarInfo("sparse")
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"\xff" * 24  # the first piece: negative
+    header[482] = 1  # and more of them
+    header[148:156] = b"%06o\0 " % (256 + sum(header[:148]) + sum(header[156:]))
+    return tar_of_headers(bytes(header))
 
 
 def encrypted_zip() -> bytes:
@@ -302,6 +345,21 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "tar with a device": (lambda: tar_with("dev", type=tarfile.CHRTYPE), "found: special file"),
     "tar with a pipe": (lambda: tar_with("pipe", type=tarfile.FIFOTYPE), "found: special file"),
+    "file and folder of one name": (lambda: as_zip({"a": b"x", "a/b": b"y"}), "expected a sound archive, found: "),
+    "folder and file of one name": (lambda: as_zip({"a/b": b"y", "a": b"x"}), "expected a sound archive, found: "),
+    "tar with a broken sparse file": (broken_sparse, "expected a zip or tar archive, found other data"),
+    "tar with a broken map of a sparse file": (
+        lambda: tar_with("s", pax_headers={"GNU.sparse.map": "0,x", "GNU.sparse.size": "1"}),
+        "expected a sound archive, found: invalid literal",
+    ),
+    "tar with an endless first header": (
+        lambda: tar_of_headers(long_header(tarfile.XHDTYPE, 3 << 30)),
+        f"expected a sound archive, found: an extended header of {3 << 30} bytes",
+    ),
+    "tar.gz with an endless name": (
+        lambda: gzip.compress(tar_with("good.txt")[:1024] + long_header(tarfile.GNUTYPE_LONGNAME, 3 << 30)),
+        f"expected a sound archive, found: an extended header of {3 << 30} bytes",
+    ),
     "truncated tar.gz": (lambda: tar_with("a" * 90, "w:gz")[:-20], "expected a sound archive, found: "),
 }
 
@@ -316,6 +374,9 @@ def test_a_hostile_archive_leaves_nothing_behind(server: Loopback, tmp_path: Pat
     assert "\n" not in str(caught.value)
     assert names_below(tmp_path) == {f"a/root/downloads/{VOC_TAR}.refused"}
     assert not list(root.glob(".unpacking-*"))
+    server.files[VOC_TAR] = tar_with("sound.txt")
+    prepare(served(server, "voc"), root, said.append)  # the next start takes the sound one
+    assert "sound.txt" in outside_downloads(root)
     assert not Path("/tmp/evil.txt").exists()
 
 

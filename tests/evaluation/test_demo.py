@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +170,75 @@ def test_uploads_are_limited_and_nothing_else_is_opened(address: str, photo: Pat
     for place in (str(photo), "/etc/hostname", "http://127.0.0.1:9/x.png", "https://evil.example/x.png"):
         assert "process_completed" in (events := events_of(address, place))
         assert '"success":false' in events
+
+
+def test_only_the_servers_own_page_may_upload(address: str) -> None:
+    for name, value, status in (
+        ("Origin", address, 200),
+        ("Origin", "http://localhost:1", 403),
+        ("Origin", "http://evil.example", 403),
+        ("Origin", "null", 403),
+        ("Origin", "http://[", 403),
+        ("Sec-Fetch-Site", "cross-site", 403),
+        ("Sec-Fetch-Site", "same-origin", 200),
+    ):
+        files = {"files": ("a.png", b"x")}
+        answer = requests.post(f"{address}/gradio_api/upload", files=files, headers={name: value}, timeout=30)
+        assert answer.status_code == status, (name, value)
+
+
+def test_bodies_and_the_sum_of_uploads_are_bounded(address: str, demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    join = f"{address}/gradio_api/queue/join"
+    assert requests.post(join, data=b"x" * 2**17, timeout=30).status_code == 413
+    assert requests.post(join, data=iter([b"x" * 100]), timeout=30).status_code == 411  # chunks have no length
+    several = [("files", (f"{number}.png", bytes(4 * 2**20))) for number in range(3)]
+    assert requests.post(f"{address}/gradio_api/upload", files=several, timeout=60).status_code == 413
+    monkeypatch.setattr("evaluation.pictures.demo.routes._size_of", lambda folder: demo.limits.total_bytes)
+    upload = requests.post(f"{address}/gradio_api/upload", files={"files": ("a.png", b"x")}, timeout=30)
+    assert upload.status_code == 507
+
+
+def test_what_a_visitor_sends_writes_no_traceback_to_the_terminal(address: str, capfd: Any) -> None:
+    for body in (b"{", b"[" * 9999, b'{"data": "\x1b[31m"}', b""):
+        answer = requests.post(f"{address}/gradio_api/queue/join", data=body, timeout=30)
+        assert 400 <= answer.status_code <= 500
+    events_of(address, "https://evil.example/\x1b[31m.png")
+    captured = capfd.readouterr()
+    assert "Traceback" not in captured.out + captured.err
+    assert "\x1b" not in captured.out + captured.err
+
+
+def test_uploads_go_with_the_server_however_it_is_ended(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "evaluation", "serve", "--weights=miniature", "--host=::1"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as server:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        assert "Running on http://[::1]:" in line, line
+        address = line.split()[2].rstrip("/")
+        answer = requests.post(f"{address}/gradio_api/upload", files={"files": ("a.png", b"private")}, timeout=30)
+        [upload] = answer.json()
+        assert Path(upload).read_bytes() == b"private"
+        server.terminate()
+        _, errors = server.communicate(timeout=60)
+    assert server.returncode == 128 + signal.SIGTERM
+    assert not Path(upload).exists()
+    assert list(tmp_path.glob("car-serve-*")) == []
+    assert "Traceback" not in errors
+
+
+def test_a_host_that_is_none_is_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "evaluation", "serve", "--weights=miniature", "--host=no.such.host.invalid"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert (
+        done.stderr.strip().splitlines()[-1].startswith("error: host: expected an address of this machine, found 'no")
+    )
 
 
 def events_of(address: str, place: str) -> str:

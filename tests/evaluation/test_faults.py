@@ -187,7 +187,7 @@ def test_a_second_signal_stops_at_once(tiny_run: Any, program: Any, gate: Path) 
     run.send(signal.SIGINT)
     wait_until(lambda: "stopping after" in run.errors)
     run.send(signal.SIGTERM)
-    assert run.wait() == 130
+    assert run.wait() == 130, run.errors
     assert lines(tiny_run.out) == 2
     assert "the same command resumes it" in run.errors
 
@@ -595,7 +595,7 @@ def test_ctrl_c_while_the_processes_of_a_suite_start(
     wait_until(lambda: any(imports_torch(child) for child in children_of(run.process.pid)))
     for pid in [*children_of(run.process.pid), run.process.pid]:
         os.kill(pid, signal.SIGINT)
-    assert run.wait() == 130
+    assert run.wait() == 130, run.errors
     assert "Traceback" not in run.errors
 
 
@@ -635,10 +635,10 @@ def test_a_signal_ends_what_goes_on_after_a_part_failed(
     wait_until(lambda: "stopping after the samples in progress" in run.errors)
     if signals == 1:
         (tmp_path / "all" / "end").touch()
-    while run.process.is_alive() and signals > 1:
-        run.send(signal.SIGINT)
+    for _ in range(signals - 1):
         run.process.join(2)
-    assert run.wait() == 130
+        run.send(signal.SIGINT)
+    assert run.wait() == 130, run.errors
     assert (tmp_path / "all" / "ended").exists() == (signals == 1)
     assert "the same command resumes it" in run.errors
     assert "Traceback" not in run.errors

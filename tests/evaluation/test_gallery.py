@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from dataset_adapters import LabelSpace
 from evaluation import evaluate
 from evaluation.analysis.gallery import choose, draw_sample
-from evaluation.analysis.report import GalleryOptions, _prepared, confusions
+from evaluation.analysis.report import GalleryOptions, _prepared, confusions, names_models
 from evaluation.cli.app import app
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
@@ -108,7 +108,7 @@ def test_the_report_of_data_of_ones_own(tiny_model: Path, tmp_path: Path, monkey
     run = tmp_path / "run"
     made = car("eval", *own, *models, "--weights=random:1", "--workers=0", f"--out={run}")
     assert made.exit_code == 0, made.stderr
-    page = Path(car("report", run, *own).stdout.strip()).read_text()
+    page = Path(car("report", run, "--gallery", *own).stdout.strip()).read_text()
     assert page.count('<article class="sample"') == 2
     assert "segmented again for this report" not in page
     assert "cat &amp; kitten" in page
@@ -117,12 +117,12 @@ def test_the_report_of_data_of_ones_own(tiny_model: Path, tmp_path: Path, monkey
         assert fields["label_space"].pop("mask_values") == [0, 1, 2]
     header["identity"] = identity_of(header["identity_fields"])
     (run / "run.json").write_text(json.dumps(header))
-    older = Path(car("report", run, *own).stdout.strip()).read_text()
+    older = Path(car("report", run, "--gallery", *own).stdout.strip()).read_text()
     assert older.count('<article class="sample"') == 2
-    assert "name them with --images, --masks and --classes" in Path(car("report", run).stdout.strip()).read_text()
+    assert "by --images, --masks and --classes and --gallery" in Path(car("report", run).stdout.strip()).read_text()
     assert "no data root with data of your own" in car("report", run, f"--data-root={tmp_path}").stderr
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(photos / "three.png")
-    other = car("report", run, *own)
+    other = car("report", run, "--gallery", *own)
     assert other.exit_code == 2
     assert other.stderr.startswith("error: ")
 
@@ -130,10 +130,13 @@ def test_the_report_of_data_of_ones_own(tiny_model: Path, tmp_path: Path, monkey
 def test_the_report_of_a_run(run: Any) -> None:
     bare = car("report", run.out)
     assert bare.exit_code == 0
-    assert "name them with --data-root" in Path(bare.stdout.strip()).read_text()
+    assert "by --data-root and --gallery" in Path(bare.stdout.strip()).read_text()
     assert "notice: no samples are shown" in bare.stderr
     assert "notice: no samples" not in car("report", run.out, "--samples=0").stderr
-    with_gallery = car("report", run.out, "--data-root", run.data_root, "--samples=1")
+    by_itself = car("report", run.out, "--data-root", run.data_root)
+    assert "notice: no samples are shown, as that loads what the run names, random:" in by_itself.stderr
+    assert by_itself.exit_code == 0
+    with_gallery = car("report", run.out, "--data-root", run.data_root, "--gallery", "--samples=1")
     html = Path(with_gallery.stdout.strip()).read_text()
     assert html.count('<article class="sample"') == 3
     assert "segmented again for this report" not in html  # the counts are those of the records
@@ -143,7 +146,7 @@ def test_the_report_of_a_run(run: Any) -> None:
 
 
 def same_weights_are_asked_for(run: Any) -> None:
-    other = car("report", run.out, "--data-root", run.data_root, "--weights=random:2")
+    other = car("report", run.out, "--data-root", run.data_root, "--gallery", "--weights=random:2")
     assert other.exit_code == 2
     assert other.stderr.startswith("error: weights: expected that of the run")
     header = json.loads((run.out / "run.json").read_text())
@@ -152,9 +155,27 @@ def same_weights_are_asked_for(run: Any) -> None:
     copy = run.out.parent / "copy"
     shutil.copytree(run.out, copy)
     (copy / "run.json").write_text(json.dumps(header))
-    unnamed = car("report", copy, "--data-root", run.data_root)
+    unnamed = car("report", copy, "--gallery", "--data-root", run.data_root)
     assert unnamed.exit_code == 2
     assert "expected the file mine.safetensors" in unnamed.stderr
+
+
+def test_a_report_names_the_models_that_it_would_load(run: Any) -> None:
+    path, header = run.out / "run.json", json.loads((run.out / "run.json").read_text())
+    models = [header["config"][f"{role}_model"] for role in ("proposal", "classifier")]
+    names = {role: f"{role}.safetensors" for role in ("proposal", "classifier")}
+    for entry in header["weights"]:
+        entry["name"] = names[entry["role"]]
+    header["config"]["sam"] = {"model": "a-stranger/sam"}
+    path.write_text(json.dumps(header))
+    expected = ["proposal.safetensors", "classifier.safetensors", *dict.fromkeys(models), "a-stranger/sam"]
+    assert names_models(run.out, None) == ", ".join(expected)
+    assert names_models(run.out, {"proposal": "mine.pt"}) == ", ".join(expected[1:])
+    for entry in header["weights"]:
+        entry["name"] = "miniature"
+    header["config"] |= {"sam": None, "proposal_model": "ViT-B-16", "classifier_model": "miniature"}
+    path.write_text(json.dumps(header))
+    assert names_models(run.out, None) == ""
 
 
 def a_sample_is_what_its_record_says(run: Any) -> None:
@@ -180,5 +201,5 @@ def other_counts_are_told(run: Any) -> None:
     for line in lines:
         line["counts"]["confusion"][0][2] += 1
     (run.out / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    path = car("report", run.out, "--data-root", run.data_root, "--samples=1").stdout.strip()
+    path = car("report", run.out, "--data-root", run.data_root, "--gallery", "--samples=1").stdout.strip()
     assert Path(path).read_text().count("its counts are not those of the record") == 3

@@ -125,7 +125,7 @@ def test_a_run_counts_what_the_segmenter_finds(options: Any, tiny_run: Any, meth
 @pytest.mark.parametrize("method", ["naclip", "clip-es"])
 def test_the_page_of_a_run_without_recurrence(options: Any, tiny_run: Any, method: str) -> None:
     run = evaluate(options(method))
-    result = car("report", run.path, "--data-root", tiny_run.data_root, "--samples=1")
+    result = car("report", run.path, "--data-root", tiny_run.data_root, "--gallery", "--samples=1")
     assert result.exit_code == 0, result.exception
     page = Path(result.stdout.strip()).read_text()
     assert page.count('<article class="sample"') == 3

@@ -8,15 +8,18 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from car_core import ModelError
+from car_core.models.names import random_seed
 from evaluation.cli.model_options import takes
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import (
     CarOptions,
     FromOptions,
-    Minimum,
     NotInIdentity,
+    Range,
     RunOptions,
     marks,
+    parse_shard,
     sets_figures,
 )
 from evaluation.request.resolve import check_ranges, resolve, resolve_car
@@ -34,7 +37,7 @@ def _size(
 class Request:
     name: Annotated[str, typer.Argument(help="Who.")]
     color: Annotated[Literal["red", "blue"], typer.Option(help="Paint.")] = "red"
-    count: Annotated[int | None, typer.Option(help="How many."), Minimum(1), NotInIdentity("only speed")] = None
+    count: Annotated[int | None, typer.Option(help="How many."), Range(1), NotInIdentity("only speed")] = None
     size: Annotated[tuple[int, int, str], FromOptions(_size)] = (3, 2, "red")
     quiet: bool = False
 
@@ -86,9 +89,35 @@ def test_what_is_below_its_smallest_value_is_refused() -> None:
             resolve(RunOptions("mini-voc", **{name: -1}))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sample_timeout": float("inf")}, "^sample_timeout: expected at most 1e[+]06, found inf$"),
+        ({"sample_timeout": 1e10}, "^sample_timeout: expected at most 1e[+]06"),
+        ({"sample_timeout": float("nan")}, "^sample_timeout: expected at least 0, found nan$"),
+        ({"limit": 10**400}, "^limit: expected at most 9.22337e[+]18, found 10{78}…$"),
+    ],
+)
+def test_what_is_above_its_largest_value_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BenchmarkError, match=message):
+        resolve(RunOptions("mini-voc", **options))
+
+
+@pytest.mark.parametrize("text", ["1/" + "9" * 5000, "9" * 5000 + "/1", "2/1", "a/b", "1/²"])
+def test_a_shard_of_any_text_is_a_number_or_one_line(text: str) -> None:
+    with pytest.raises(BenchmarkError, match=r"^--shard: expected I/N with 1 <= I <= N, found .{1,90}$"):
+        parse_shard(text)
+
+
+@pytest.mark.parametrize("seed", ["9" * 5000, str(2**63), "-1", "x", ""])
+def test_a_seed_of_any_text_is_a_number_or_one_line(seed: str) -> None:
+    with pytest.raises(ModelError, match=r"^weights: expected random:SEED with a whole number below .{1,120}$"):
+        random_seed(f"random:{seed}")
+
+
 def test_a_new_field_of_a_run_is_an_option_a_check_and_an_entry_of_the_identity() -> None:
     """Nothing but the field is written: the command, the check and the identity read it."""
-    seed = Annotated[int, typer.Option(help="Seed of it."), Minimum(0), NotInIdentity("only for show")]
+    seed = Annotated[int, typer.Option(help="Seed of it."), Range(0), NotInIdentity("only for show")]
     longer = make_dataclass("Longer", [("seed", seed, 7)], bases=(RunOptions,), frozen=True)
     own = typer.Typer(rich_markup_mode=None)
 

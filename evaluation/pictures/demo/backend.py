@@ -40,11 +40,12 @@ _STAGES = {
 class Limits:
     """What a visitor may send.
 
-    file_bytes: of an upload. pixels: of a picture, checked before it is decoded. side: longer side in pixels to which
-    larger pictures are shrunk. phrases: how many. characters: per phrase.
+    file_bytes: of an upload. total_bytes: of all uploads that are kept. pixels: of a picture, checked before it is
+    decoded. side: longer side in pixels to which larger pictures are shrunk. phrases: how many. characters: per phrase.
     """
 
     file_bytes: int = 10 * 2**20
+    total_bytes: int = 500 * 2**20
     pixels: int = 25_000_000
     side: int = 1024
     phrases: int = 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,13 +74,15 @@ def serving(demo: Demo, *, host: str = "127.0.0.1", port: int | None = None) -> 
     """Serve the page inside the block; yields its address.
 
     host: any but the loopback lets other machines in. port: None for the first free one from 7860. Uploads go to a
-    temporary folder that is deleted with the server. Raises OSError if the port is taken.
+    temporary folder that is deleted with the server. Raises OSError if the port is taken, or the host is none here.
     """
+    with socket.socket(socket.getaddrinfo(host, 0)[0][0]) as trial:
+        trial.bind((host, 0))
     with tempfile.TemporaryDirectory(prefix="car-serve-", ignore_cleanup_errors=True) as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
         page = build_page(demo)
         _, address, _ = page.launch(
-            server_name=host,
+            server_name=f"[{host}]" if ":" in host else host,
             server_port=port,
             share=False,
             quiet=True,
@@ -93,7 +96,14 @@ def serving(demo: Demo, *, host: str = "127.0.0.1", port: int | None = None) -> 
             mcp_server=False,
             theme=gr.themes.Default(font=_FONTS, font_mono=("ui-monospace", "Consolas", "monospace")),
             css=_CSS + segmentation_css(),
-            app_kwargs={"middleware": middleware(LOOPBACK if host in LOOPBACK else ("*",))},
+            app_kwargs={
+                "middleware": middleware(
+                    LOOPBACK if host in LOOPBACK else None,
+                    Path(uploads),
+                    upload_bytes=demo.limits.file_bytes,
+                    total_bytes=demo.limits.total_bytes,
+                )
+            },
         )
         try:
             yield address
@@ -168,7 +178,7 @@ def _local_only(move: Callable[..., Any]) -> Callable[..., Any]:
 
     async def checked(path: str | Path | None) -> str | None:
         if path is not None and "://" in str(path):
-            raise ValueError("picture: expected an upload, found a URL")
+            raise gr.Error("picture: expected an upload, found a URL", print_exception=False)
         moved: str | None = await move(path)
         return moved
 
