@@ -14,24 +14,38 @@ _MOST_CHARACTERS = 2**24
 
 
 class _Loader(yaml.SafeLoader):
-    """Without aliases: a few lines of them stand for more values than a memory holds."""
+    """Without aliases: a few lines of them stand for more values than a memory holds. Without repeated keys, too."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError(f"an alias, *{self.peek_event().anchor}, which is not read")
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key in (self.construct_object(key, deep=True) for key, _ in node.value):
+            if key in seen:
+                raise yaml.YAMLError(f"the key {key!r} twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
 
-def loads(text: str) -> Any:
-    """The value of a YAML text, made of what JSON has.
 
-    Raises ValueError, one line, for dates, other tags, NaN, infinity, keys that are no text, aliases, errors of syntax,
-    and more than 16 million characters.
+class _IntegerKeys(_Loader):
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        found = super().construct_mapping(node, deep)
+        return {str(key) if type(key) is int else key: value for key, value in found.items()}
+
+
+def loads(text: str, *, integer_keys: bool = False) -> Any:
+    """The value of a YAML text, made of what JSON has. integer_keys: whether keys may be integers, given as text.
+
+    Raises ValueError, one line, for dates, other tags, NaN, infinity, keys that are no text, repeated keys, aliases,
+    errors of syntax, and more than 16 million characters.
     """
     if len(text) > _MOST_CHARACTERS:
         raise ValueError(f"expected at most {_MOST_CHARACTERS} characters of YAML, found {len(text)}")
     try:
-        value = yaml.load(text, _Loader)  # a SafeLoader
+        value = yaml.load(text, _IntegerKeys if integer_keys else _Loader)  # a SafeLoader
         require_json(value)
     except RecursionError:
         raise ValueError("nested too deeply") from None

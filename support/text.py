@@ -25,6 +25,11 @@ def visible(text: str, limit: int = MAX_TEXT) -> str:
     )
 
 
+def unwrapped(text: object) -> str:
+    """A message on one line: line ends become blanks; the blanks that names of files may have stay as they are."""
+    return re.sub(r"\s*[\r\n]\s*", " ", str(text).strip())
+
+
 def shortened(text: str, limit: int = 80) -> str:
     """The text, cut to `limit` characters, the last of them an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -34,7 +34,8 @@ def test_plain_values_are_read(text: str, value: object) -> None:
         (".nan", "nan"),
         ("-.inf", "inf"),
         ("{1: a}", "key 1 is not a string"),
-        ("{[a]: b}", "unhashable key"),
+        ("{[a]: b}", "unhashable"),
+        ("{a: 1, b: 2, a: 3}", "the key 'a' twice"),
         ("[&a x, *a]", "an alias, [*]a"),
         ("&a [*a]", "an alias, [*]a"),
         ("[" * 5000, "nested too deeply"),
@@ -48,3 +49,9 @@ def test_anything_else_is_one_line(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         strict_yaml.loads(text)
     assert "\n" not in str(caught.value)
+
+
+def test_integer_keys_are_text_where_they_are_allowed() -> None:
+    assert strict_yaml.loads("names: {0: a, 7: b}", integer_keys=True) == {"names": {"0": "a", "7": "b"}}
+    with pytest.raises(ValueError, match="the key 0 twice"):
+        strict_yaml.loads("{0: a, 0: b}", integer_keys=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 
 from dataset_adapters.base.sample import Adapter, DatasetError, Row, Rows
@@ -20,6 +21,12 @@ def find_root(root: Path, nestings: Sequence[str], folders: Sequence[str], *, al
     for nesting in (".", *nestings):
         if enough((root / nesting / folder).is_dir() for folder in folders):
             return root / nesting
+    for nesting in (".", *nestings) if all_of else ():
+        absent = [folder for folder in folders if not (root / nesting / folder).is_dir()]
+        if len(absent) < len(folders):
+            raise DatasetError(
+                f"{root / nesting}: expected the folders {', '.join(folders)}, found no {', '.join(absent)}"
+            )
     found = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "an empty folder"
     raise DatasetError(
         f"{root}: expected {'the' if all_of else 'one of the'} folders {', '.join(folders)} there or in"
@@ -35,7 +42,9 @@ def find_split(folder: Path, split: str | Path) -> Path:
     given = expanded(split)
     if given.is_file():
         return given
-    known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
+    known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or (
+        "none" if folder.is_dir() else "no such folder"
+    )
     raise DatasetError(f"split: expected a file of ids or a split of {folder} ({known}), found {str(split)!r}")
 
 
@@ -70,15 +79,34 @@ def stems(folder: Path, suffix: str) -> set[str]:
     return {name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix)}
 
 
-def read_ids(path: Path) -> list[str]:
+_IMAGE_FILE = re.compile(r".*\.(jpe?g|png|bmp|tiff?|webp)", re.IGNORECASE)
+
+
+def read_ids(path: Path, known: Container[str] = (), key: Callable[[str], str] = str) -> list[str]:
     """Return the ids of a split file, one per line, blank lines skipped.
 
-    Raises DatasetError if it is not text, has no ids, or repeats one.
+    known: keys of ids that may have blanks, separators and suffixes, which else are columns, paths and file names.
+    Raises DatasetError, naming the line, for those, and if the file is not text, has no ids, or repeats one.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: expected a UTF-8 text file of ids, found other bytes") from error
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if key(line) in known:
+            continue
+        separators = re.split(r"[\s,;]+", line)
+        if len(separators) > 1:
+            found = f"{len(separators)} words"
+        elif re.search(r"[/\\]", line):
+            found = "a path"
+        elif _IMAGE_FILE.fullmatch(line):
+            found = "a file name"
+        else:
+            continue
+        raise DatasetError(
+            f"{path}: line {number}: expected one id a line, without folder and suffix, found {found}: {line[:80]!r}"
+        )
     ids = [line.strip() for line in lines if line.strip()]
     if not ids:
         raise DatasetError(f"{path}: expected at least one id, found none")
@@ -114,8 +142,10 @@ def file_sizes(root: Path, rows: Sequence[Row], column: str) -> list[int]:
         except (OSError, ValueError):  # ValueError: a name that no file can have
             absent.append(row)
     if absent:
+        path = root / absent[0][column]
+        folder = "" if path.parent.is_dir() else f", there is no folder {path.parent}"
         raise DatasetError(
-            f"{root / absent[0][column]}: expected the {column} of {absent[0]['id']}, found nothing"
-            f" ({len(absent)} of {len(rows)} {column} files absent)"
+            f"{path}: expected the {column} of {absent[0]['id']}, found nothing"
+            f" ({len(absent)} of {len(rows)} {column} files absent{folder})"
         )
     return sizes

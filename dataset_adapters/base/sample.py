@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from support.arrays import BoolArray, Int32Array, RGBArray
 from support.choices import NameSet as NameSet
 from support.errors import UserError
 from support.text import unknown_name
+
+if TYPE_CHECKING:
+    from dataset_adapters.user_data.classes import ClassList
 
 Row: TypeAlias = Mapping[str, str]
 """One sample in an index: "id" and the adapter's other columns. Files are paths relative to the root."""
@@ -224,7 +227,13 @@ class UserDataAdapter(ConfigurableAdapter, Protocol):
 
     @property
     def locations(self) -> tuple[str, ...]:
-        """The options that take a path or name instead of one of several values."""
+        """The options that take a path, name or mask value instead of one of several values."""
+
+    def read_classes(self) -> ClassList:
+        """Read the list of classes. Raises DatasetError."""
+
+    def read_mask(self, root: Path, row: Row) -> Int32Array:
+        """Decode the mask of one sample to the values that the list of classes names. Raises ImageFileError."""
 
 
 @runtime_checkable

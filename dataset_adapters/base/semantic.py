@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset_adapters.base.sample import LabelSpace, Sample, SampleError
-from dataset_adapters.formats.images import ImageFileError, read_image, read_label_map
+from dataset_adapters.formats.images import ImageFileError, exif_orientation, read_image, read_label_map
 from support.arrays import BoolArray, Int32Array, RGBArray
 
 
@@ -19,12 +19,13 @@ def read_semantic_sample(
     relabel: Mapping[int, int],
     read_labels: Callable[[Path], Int32Array] = read_label_map,
     read_pixels: Callable[[Path], RGBArray] = read_image,
+    orientation: Callable[[Path], int] = exif_orientation,
 ) -> Sample:
     """Decode `row` ("id", "image", "mask") to a Sample with the mask's values replaced by `relabel`.
 
     relabel: label id (or ignore label) for every value that a mask may hold.
     read_labels: decodes a mask file to int32 [H, W] of values >= 0, raising ImageFileError.
-    read_pixels: decodes an image file to uint8 [H, W, 3], likewise.
+    read_pixels: decodes an image file to uint8 [H, W, 3], likewise. orientation: as in `read_matching_image`.
     Raises SampleError if a file cannot be decoded, a mask value is not in `relabel`, or the two sizes differ.
     """
     try:
@@ -38,7 +39,7 @@ def read_semantic_sample(
         raise SampleError(row["id"], row["mask"], reason)
     table = np.zeros(max(present) + 1, np.int32)
     table[present] = [relabel[value] for value in present]
-    return add_image(root, row, label_space, table[stored], read_pixels)
+    return add_image(root, row, label_space, table[stored], read_pixels, orientation)
 
 
 def add_image(
@@ -47,9 +48,10 @@ def add_image(
     label_space: LabelSpace,
     target: Int32Array,
     read_pixels: Callable[[Path], RGBArray] = read_image,
+    orientation: Callable[[Path], int] = exif_orientation,
 ) -> Sample:
     """Decode the image of `row` to a Sample with this target, int32 [H, W]. Raises as `read_matching_image`."""
-    image = read_matching_image(root, row, target, read_pixels)
+    image = read_matching_image(root, row, target, read_pixels, orientation)
     return Sample(row["id"], image, label_space.queries, "semantic", target)
 
 
@@ -58,9 +60,11 @@ def read_matching_image(
     row: Mapping[str, str],
     target: Int32Array | BoolArray,
     read_pixels: Callable[[Path], RGBArray] = read_image,
+    orientation: Callable[[Path], int] = exif_orientation,
 ) -> RGBArray:
     """Decode the image of `row` ("id", "image", "mask"), which must have the size of its target, [..., H, W].
 
+    orientation: as `exif_orientation` finds it in a file, for the message.
     Raises SampleError, which holds the target, if the image cannot be decoded or has another size.
     """
     try:
@@ -70,6 +74,9 @@ def read_matching_image(
     if image.shape[:2] != target.shape[-2:]:
         expected, found = (f"{width} x {height}" for height, width in (image.shape[:2], target.shape[-2:]))
         reason = f"expected the size of its image, {expected}, found {found}"
+        exchanged = image.shape[:2] == target.shape[:-3:-1]
+        if exchanged and any(orientation(root / row[column]) > 4 for column in ("image", "mask")):
+            reason += ", which fits only the other orientation (EXIF): own data are read upright, others as stored"
         raise SampleError(row["id"], row["mask"], reason, target)
     return image
 

@@ -160,7 +160,7 @@ def read_text_videos(root: Path, split: str | Path) -> list[Video]:
     if not folder.is_dir():
         raise LabelSourceMissingError(f"davis_text_annotations/{ANNOTATION_SETS['anno_0'].name}, ...")
     path = find_split(root / "DAVIS/ImageSets/2017", split)
-    names = [_file_name(path, name) for name in read_ids(path)]
+    names = read_ids(path)
     if not any((frames / name).is_dir() for name in names):
         raise LabelSourceMissingError("the videos of the split in DAVIS/JPEGImages/480p")
     sets = []

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile as PillowFile
 
 from dataset_adapters.base.sample import DatasetError
 from support.arrays import Int32Array, RGBArray
 from support.errors import ImageError
+from support.files import open_regular
 
 ImageFile: TypeAlias = str | Path | BinaryIO
 
@@ -29,6 +32,11 @@ _LABEL16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 _LABEL_FORMATS = ("PNG", "TIFF", "BMP", "GIF")
 _LOSSY = frozenset({"jpeg", "tiff_jpeg", "webp"})
 """Compressions inside a TIFF that change labels."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "AVIF")
+"""What images are read from. Pillow has decoders for more, one of which starts Ghostscript."""
+_PNG_METADATA = re.compile(b"eXIf|Raw profile|xmp")
+"""Chunks that can hold an orientation. They may stand behind the pixels, which Pillow decodes to look for it."""
 
 
 class ImageFileError(ImageError):
@@ -61,6 +69,37 @@ def set_max_pixels(limit: int) -> None:
     """Allow images of up to `limit` pixels in this process and those it starts. Raises DatasetError."""
     os.environ[MAX_PIXELS_VARIABLE] = str(limit)
     max_pixels()
+
+
+@contextmanager
+def open_picture(path: ImageFile) -> Iterator[PillowFile]:
+    """Pillow's image of a file or stream in one of `FORMATS`, not yet decoded. All images are opened here.
+
+    Raises OSError, UnidentifiedImageError for another format, and whatever a damaged file makes Pillow raise.
+    """
+    source = io.BufferedReader(open_regular(Path(path))) if isinstance(path, (str, Path)) else nullcontext(path)
+    Image.init()
+    formats = [each for each in FORMATS if each in Image.OPEN]  # not every build of Pillow has AVIF
+    with source as stream, Image.open(stream, formats=formats) as image:
+        yield image
+
+
+def exif_orientation(path: ImageFile) -> int:
+    """How decoded pixels are still to be turned: 1 is upright, 5 to 8 exchange width and height.
+
+    1 for TIFF, which the decoder turns, and for what cannot be read.
+    """
+    try:
+        with open_picture(path) as image:
+            if image.format == "PNG" and image.fp:
+                position = image.fp.tell()
+                image.fp.seek(0)
+                if not _PNG_METADATA.search(image.fp.read()):
+                    return 1
+                image.fp.seek(position)
+            return 1 if image.format == "TIFF" else int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # as in `_opened`
+        return 1
 
 
 def read_image(path: ImageFile, *, apply_exif: bool = False) -> RGBArray:
@@ -141,7 +180,7 @@ def _opened(path: ImageFile) -> Iterator[PillowFile]:
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or limit, limit)
     too_many = f"expected at most {limit} pixels (--max-pixels), found"
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             width, height = image.size
             if width * height > limit:
                 raise ImageFileError(str(path), f"{too_many} {width} x {height}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_adapters.base.sample import DatasetError
+from support.text import unwrapped
 
 PLAIN = "plain data (dict, list, tuple, str, bytes, int, float, bool, None)"
 _SCALARS = frozenset({str, bytes, int, float, bool, type(None)})
@@ -34,7 +35,7 @@ def read_plain_pickle(path: Path) -> Any:
         elif isinstance(error, OSError) and error.strerror:
             found = error.strerror
         else:
-            found = f"damage or another format: {' '.join(str(error).split()) or type(error).__name__}"
+            found = f"damage or another format: {unwrapped(error) or type(error).__name__}"
         raise DatasetError(f"{path}: expected a pickle of {PLAIN}, found {found}") from error
     return content
 

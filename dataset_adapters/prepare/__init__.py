@@ -10,7 +10,7 @@ from dataset_adapters.prepare import ref_davis as ref_davis
 from dataset_adapters.prepare import refcoco as refcoco
 from dataset_adapters.prepare import voc as voc
 from dataset_adapters.prepare.install import prepare
-from dataset_adapters.prepare.integrity import check
+from dataset_adapters.prepare.integrity import check, check_user_data
 from dataset_adapters.prepare.preparation import Preparation, all_preparations, find_preparation
 
-__all__ = ["Preparation", "all_preparations", "check", "find_preparation", "prepare"]
+__all__ = ["Preparation", "all_preparations", "check", "check_user_data", "find_preparation", "prepare"]

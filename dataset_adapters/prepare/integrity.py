@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,13 +15,18 @@ from dataset_adapters.base.sample import (
     DatasetError,
     Rows,
     SampleError,
+    UserDataAdapter,
+    configured,
+    find_adapter,
     find_sources,
     first_present,
 )
 from dataset_adapters.prepare.download import Report
 from dataset_adapters.prepare.preparation import Preparation, SplitCount
 from dataset_adapters.statistics import TargetStatistics, describe, describe_labels
+from dataset_adapters.user_data.proof import prove_rows
 from support.files import expanded
+from support.text import unwrapped
 
 T = TypeVar("T")
 
@@ -57,6 +62,30 @@ def check(
     return len(faults)
 
 
+def check_user_data(
+    name: str,
+    places: Mapping[str, str],
+    report: Report,
+    *,
+    n_decoded: int | None,
+    split: str | None = None,
+    each_label: bool = False,
+) -> int:
+    """Check user-supplied data as `check` does, and their list of classes against the masks.
+
+    name, places: as in `dataset_adapters.load`. split: None for all. Raises DatasetError for a bad option, a
+    missing folder and a list of classes that cannot be read.
+    """
+    adapter = configured(find_adapter(name), places)
+    adapter.find_root(Path())
+    adapter.label_space("released")  # reads the list of classes
+    wanted = SplitCount(name, adapter.default_split if split is None else split)
+    faults = _check_split(wanted, [adapter], Path(), report, n_decoded, each_label)
+    for fault in faults:
+        report(f"fault: {fault}")
+    return len(faults)
+
+
 def _check_split(
     split: SplitCount, adapters: Sequence[Adapter], root: Path, report: Report, n_decoded: int | None, each_label: bool
 ) -> list[str]:
@@ -71,7 +100,7 @@ def _check_split(
     try:
         adapter, folder, rows = first_present(adapters, root, read_rows)
     except DatasetError as error:
-        reason = f"{where}: {' '.join(str(error).split())}"
+        reason = f"{where}: {unwrapped(error)}"
         if not split.optional:
             return [reason]
         report(f"{reason}; not every release has it")
@@ -88,6 +117,12 @@ def _check_split(
     absent = {name for name in files if not (folder / name).is_file()}
     faults += [f"{where}: {name}: expected the {files[name]}, found nothing" for name in sorted(absent)]
     complete = [row for row in rows if not any(row[column] in absent for column in adapter.file_columns)]
+    if complete and isinstance(adapter, UserDataAdapter):
+        try:
+            for line in prove_rows(adapter, folder, complete):
+                report(f"{where}: {line}")
+        except DatasetError as error:
+            faults.append(f"{where}: {error}")
     space, statistics = adapter.label_space("dataset"), TargetStatistics()
     for row in spread(complete, n_decoded):
         try:

@@ -1,30 +1,73 @@
-"""User-supplied lists of classes: a text file with one class per line, or a JSON object of names by value."""
+"""User-supplied lists of classes, in the forms that annotation tools and people write."""
 
 from __future__ import annotations
 
+import codecs
+import csv
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
-from dataset_adapters.base.sample import DatasetError, LabelSpace
+from dataset_adapters.base.sample import DatasetError, LabelSpace, Row
+from support import strict_yaml
+from support.text import unwrapped
 
 IGNORED = 255
-"""The mask value that no metric counts."""
+"""The mask value that no metric counts, unless another one is asked for or 255 is a class."""
+MAX_VALUE = 255
 
 MAX_BYTES = 1 << 20
 """Larger files are not lists of at most 255 classes."""
 
+MAX_LINE = 10_000
+"""Characters of the longest line of a text list."""
+
+Color: TypeAlias = tuple[int, int, int]
+
 _ABSENT = "-"
+_NONE = "none"
 _BACKGROUND = "background"
-_INDEXED = re.compile(r"(\d+)\s*:(.*)")
-_MARKUP = re.compile(r"[<>{}\[\]|]")
+_LABELME_IGNORED = "__ignore__"
+_NOTHING = {_LABELME_IGNORED, "ignore", "ignored", "void", "unlabeled", "unlabelled"}
+"""Names of what is no class."""
+_MARKUP = re.compile(r'[<>{}\[\]|"\t]|[\s,;]#|^[#*:=.,-]|[,:=]$')
+
+# What stands in one line of a list; the first form that all lines have is taken.
+_RGB = r"(?P<color>\d+[\s,]+\d+[\s,]+\d+|#[0-9a-fA-F]{6})(?:[\s,]+\d+)?"  # an alpha value is dropped
+_WORD = r"(?!\d+(?:[\s,;:]|$))"  # a name that begins with a number may be a column that is not understood
+_FORMS = {
+    "a label map of CVAT": r"(?P<name>[^:]+):(?P<color>\d+,\d+,\d+)?:[^:]*:[^:]*",
+    "`value: name r,g,b`": rf"(?P<value>-?\d+)\s*[:=]\s*(?P<name>.+?)[\s,:;]+{_RGB}",
+    "`value: name`": r"(?P<value>-?\d+)\s*[:=]\s*(?P<name>.*)",
+    "`r g b name`": rf"{_RGB}[\s,:;]+(?P<name>\D.*)",
+    "`value name r g b`": rf"(?P<value>-?\d+)[\s,;]+(?P<name>{_WORD}.+?)[\s,:;]+{_RGB}",
+    "`value,name` (or semicolon, or tab)": rf"(?P<value>-?\d+) *(?P<mark>[,;\t]) *(?P<name>{_WORD}(?:(?!(?P=mark)).)*)",
+    "`value name`": rf"(?P<value>-?\d+)[.)]?\s+(?P<name>{_WORD}[^\t]*)",
+    "`name r g b`": rf"(?P<name>.*?[^\d\s,:;])[\s,:;]+{_RGB}",
+    "`name: value`": r"(?P<name>.*[^\s,:;=])\s*[:=,;\t]\s*(?P<value>-?\d+)",
+}
+_AMBIGUOUS = re.compile(r"-?\d+\s*([\s,;:=]|$)")
+_NAME_AND_NUMBER = re.compile(r"(.*\D)\s+\d+")
+# The first line of YAML that is a list of names or has one under a key.
+_YAML = re.compile(r"---|- .*|(names|classes|categories|labels)\s*:.*")
+
+# Columns of tables and fields of JSON and YAML.
+_NAME_FIELDS = ("name", "class name", "classname", "label name", "category name", "class", "label", "category")
+_NAME_ALONE = {*_NAME_FIELDS[:5], "names", "class", "classes", "labels"}
+_VALUE_FIELDS = ("value", "pixel value", "id", "index", "idx", "class id", "classid", "label id", "category id")
+_COLOR_FIELDS = ("color", "colour", "color rgb", "rgb", "hex", "palette")  # codespell:ignore colour
+_CHANNELS = (("r", "g", "b"), ("red", "green", "blue"))
+_OTHER_FIELDS = {"supercategory", "train id", "trainid", "count", "isthing", "attributes", *chain(*_CHANNELS)}
+_LISTS = ("names", "classes", "categories", "labels", "id2label")
 
 
 @dataclass(frozen=True)
 class ListedClass:
-    """One class. value: its value in masks, 0..254. names: its name, then its synonyms."""
+    """One class. value: its value in masks, 0..255. names: its name, then its synonyms."""
 
     value: int
     names: tuple[str, ...]
@@ -35,61 +78,147 @@ class ListedClass:
         return self.names[0].casefold() == _BACKGROUND
 
 
-def read_class_list(path: Path) -> tuple[ListedClass, ...]:
-    """Read the classes in the order of their values.
+@dataclass(frozen=True)
+class ClassList:
+    """The classes in the order of their values.
 
-    A text file has one class per line, either only names, which have the values 0, 1, ..., or `value: name`; synonyms
-    follow after semicolons. A .json file is an object {"value": "name"}. Raises DatasetError, naming the line, for
-    bytes that are not text, blank lines between names without values, markup, repeated names and values, and values
-    over 254.
+    form: what the file was recognized as. in_order: whether values follow from the order alone. ignored: the mask value
+    that no metric counts; None for none. colors: the color of each value in color masks; empty if the file has none.
+    notices: what was decided about the ignored value.
     """
-    try:
-        with path.open("rb") as stream:
-            stored = stream.read(MAX_BYTES + 1)
-        text = stored.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise DatasetError(f"{path}: expected a UTF-8 text file of class names, found other bytes") from None
-    except OSError as error:
-        raise DatasetError(f"{path}: expected a file of class names, found: {error.strerror}") from error
-    if len(stored) > MAX_BYTES:
-        raise DatasetError(f"{path}: expected a list of classes of at most {MAX_BYTES} bytes, found more")
-    if not text.strip():
-        raise DatasetError(f"{path}: expected at least one class, found none")
-    entries = _json_entries(path, text) if path.suffix.lower() == ".json" else _text_entries(path, text)
-    classes = []
-    for where, value, written in entries:
-        names = tuple(" ".join(name.split()) for name in written.split(";"))
+
+    path: Path
+    form: str
+    classes: tuple[ListedClass, ...]
+    in_order: bool
+    ignored: int | None
+    colors: Mapping[int, Color]
+    notices: tuple[str, ...]
+
+    @property
+    def nothing(self) -> int:
+        """What a saved prediction holds where nothing was found, if background is not listed: no class has it."""
+        taken = {listed.value for listed in self.classes}
+        return self.ignored if self.ignored is not None else max({*range(MAX_VALUE + 1)} - taken)
+
+    @property
+    def in_label_order(self) -> list[ListedClass | None]:
+        """The classes by label: background, or None instead, then the others."""
+        background = next((listed for listed in self.classes if listed.is_background), None)
+        return [background, *(listed for listed in self.classes if not listed.is_background)]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What rows say about their masks: values by label, and, if not as usual, the ignored value and colors."""
+        shown = [str(listed.value) if listed else _ABSENT for listed in self.in_label_order]
+        found = {"values": " ".join(shown)}
+        if self.ignored != IGNORED:
+            found["ignored"] = _NONE if self.ignored is None else str(self.ignored)
+        if self.colors:
+            found["colors"] = " ".join(f"{value}:{r},{g},{b}" for value, (r, g, b) in sorted(self.colors.items()))
+        return found
+
+
+def labels_of_values(row: Row, ignore_label: int) -> dict[int, int]:
+    """The label of each mask value, given `ClassList.columns`; the ignored value becomes the ignore label."""
+    values = {int(value): label for label, value in enumerate(row["values"].split()) if value != _ABSENT}
+    ignored = row.get("ignored", str(IGNORED))
+    return values if ignored == _NONE else {**values, int(ignored): ignore_label}
+
+
+def parse_ignore_value(text: str) -> int | None:
+    """The value of the option: a mask value, or None for "none". Raises DatasetError."""
+    if text == _NONE:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text[:9]) <= MAX_VALUE):
+        raise DatasetError(f"ignore-value: expected a mask value in 0..{MAX_VALUE}, or none, found {text[:60]!r}")
+    return int(text)
+
+
+def read_class_list(path: Path, ignore_value: str = "") -> ClassList:
+    """Read the classes.
+
+    A text file has one class per line: only names, which have the values 0, 1, ..., or `value: name` and what tools
+    write (see `_FORMS`), or a table with a header; lines that begin with # are comments. JSON and YAML hold names,
+    values and names, or objects with these fields. Synonyms follow after semicolons.
+    ignore_value: as `parse_ignore_value` reads it; empty for 255, unless that is a class. A listed class that has the
+    ignored value is left out.
+    Raises DatasetError, naming the line and what is expected there, for what is ambiguous, bytes that are not text,
+    markup, repeated names, values and colors, and values over 255.
+    """
+    ignored = parse_ignore_value(ignore_value) if ignore_value else IGNORED
+    form, entries = _read_entries(path, _decode(path))
+    if entries and entries[0].value is None and _cleaned(entries[0].name) == _LABELME_IGNORED:
+        # labelme numbers from -1, which its 8-bit masks store as 255.
+        form, entries = f"labels of labelme ({_LABELME_IGNORED} for {IGNORED})", entries[1:]
+    in_order = any(entry.value is None for entry in entries)
+    form += ", the first for value 0" if in_order else ""
+    classes, colors = [], {}
+    where_of: dict[tuple[str, str], str] = {}
+    for place, (where, value, written, color) in enumerate(entries):
+        value = place if value is None else value
+        names = tuple(_cleaned(name) for name in written.split(";"))
         if not all(names):
             found = repr(written.strip()) if written.strip() else "a blank line"
             raise DatasetError(f"{path}: {where}: expected a class name, synonyms after semicolons, found {found}")
         for name in names:
             if _MARKUP.search(name) or not name.isprintable():
-                found = f"markup or control characters in {name[:60]!r}"
+                found = f"markup or control characters or a comment in {name[:60]!r}"
                 raise DatasetError(f"{path}: {where}: expected plain text, found {found}")
+            if name.isdigit():
+                raise DatasetError(f"{path}: {where}: expected a name or `value: name`, found the number {name}")
+            if name == _LABELME_IGNORED and value != IGNORED:
+                raise DatasetError(
+                    f"{path}: {where}: expected {_LABELME_IGNORED} in the first of lines without values, as labelme "
+                    f"writes it, or for {IGNORED}; found it for {value} (see --ignore-value)"
+                )
         classes.append(ListedClass(value, names))
-    if len(classes) > IGNORED:
-        raise DatasetError(f"{path}: expected at most {IGNORED} classes, found {len(classes)}")
-    _require_once(path, "value", (str(listed.value) for listed in classes))
-    # CLIP lowercases its texts, so names that differ only in case are one query.
-    _require_once(path, "name", (name.casefold() for listed in classes for name in listed.names))
-    if all(listed.is_background for listed in classes):
-        raise DatasetError(f"{path}: expected at least one class besides background, found {len(classes)} classes")
-    return tuple(sorted(classes, key=lambda listed: listed.value))
+        for kind, text in (("value", str(value)), *(("name", name.casefold()) for name in names)):
+            # CLIP lowercases its texts, so names that differ only in case are one query.
+            other = where_of.setdefault((kind, text), where)
+            if other != where or (kind == "name" and sum(name.casefold() == text for name in names) > 1):
+                raise DatasetError(f"{path}: expected each {kind} once, found {text!r} twice: {other} and {where}")
+        if color is not None:
+            colors[value] = color
+    ignored, kept, notices = _settle_ignored(path, classes, ignored, chosen=bool(ignore_value))
+    if len(classes) > MAX_VALUE:
+        raise DatasetError(f"{path}: expected at most {MAX_VALUE} classes, found {len(classes)}")
+    if all(listed.is_background for listed in kept):
+        raise DatasetError(f"{path}: expected at least one class besides background, found {len(kept)} classes")
+    distinct = len(set(colors.values())) == len(colors) == len(classes)  # else colors are no more than decoration
+    ordered = tuple(sorted(kept, key=lambda listed: listed.value))
+    return ClassList(path, form, ordered, in_order, ignored, colors if distinct else {}, notices)
 
 
-def own_label_space(name: str, classes: Sequence[ListedClass]) -> LabelSpace:
+def _settle_ignored(
+    path: Path, classes: list[ListedClass], ignored: int | None, *, chosen: bool
+) -> tuple[int | None, list[ListedClass], tuple[str, ...]]:
+    """The ignored value, the classes without that of this value, and notices. chosen: whether the user named it."""
+    listed = next((each for each in classes if each.value == ignored), None)
+    notices = tuple(
+        f"{path}: {each.names[0]} is a query like any other; --ignore-value {each.value} leaves it out"
+        for each in classes
+        if each is not listed and each.names[0].casefold() in _NOTHING
+    )
+    if listed is None:
+        return ignored, classes, notices
+    if not chosen and listed.names[0].casefold() not in _NOTHING:
+        notice = f"{path}: {IGNORED} is the class {listed.names[0]}, so no mask value is ignored (see --ignore-value)"
+        return None, classes, (*notices, notice)
+    notice = f"{path}: {listed.names[0]} has the ignored value {ignored}: it is no query, and its pixels do not count"
+    return ignored, [each for each in classes if each is not listed], (*notices, notice)
+
+
+def own_label_space(name: str, listed: ClassList) -> LabelSpace:
     """Return label 0 (background) and a label for every other class, in order; each name and synonym is a query.
 
     Background is scored if it is listed. Its name is not a query, but its synonyms are. If it is not listed, its mask
-    value is the ignored one.
+    value is the ignored one, or one that no class has.
     """
-    ordered = _in_label_order(classes)
-    labels = (_BACKGROUND, *(listed.names[0] for listed in ordered if listed and not listed.is_background))
+    ordered = listed.in_label_order
+    labels = (_BACKGROUND, *(each.names[0] for each in ordered if each and not each.is_background))
     queries = [
-        (query, label)
-        for label, listed in enumerate(ordered)
-        if listed
-        for query in listed.names[listed.is_background :]
+        (query, label) for label, each in enumerate(ordered) if each for query in each.names[each.is_background :]
     ]
     return LabelSpace(
         name=name,
@@ -97,68 +226,200 @@ def own_label_space(name: str, classes: Sequence[ListedClass]) -> LabelSpace:
         queries=tuple(query for query, _ in queries),
         query_labels=tuple(label for _, label in queries),
         ignore_label=IGNORED if len(labels) <= IGNORED else 2**16 - 1,
-        scored_labels=tuple(label for label, listed in enumerate(ordered) if listed),
-        mask_values=tuple(listed.value if listed else IGNORED for listed in ordered),
+        scored_labels=tuple(label for label, each in enumerate(ordered) if each),
+        mask_values=tuple(each.value if each else listed.nothing for each in ordered),
     )
 
 
-def format_values(classes: Sequence[ListedClass]) -> str:
-    """Return the mask value of each label of `own_label_space`, "-" for a background that is not listed."""
-    return " ".join(str(listed.value) if listed else _ABSENT for listed in _in_label_order(classes))
+class _Entry(NamedTuple):
+    where: str
+    value: int | None
+    name: str
+    color: Color | None = None
 
 
-def parse_values(text: str, ignore_label: int) -> dict[int, int]:
-    """Return the label of each mask value, given what `format_values` wrote; 255 becomes the ignore label."""
-    values = {int(value): label for label, value in enumerate(text.split()) if value != _ABSENT}
-    return {**values, IGNORED: ignore_label}
+def _cleaned(name: str) -> str:
+    """With single blanks, and the background of labelme and torchvision (`_background_`) by its name."""
+    bare = re.sub("[ \u00a0]+", " ", name).strip(" ")
+    return _BACKGROUND if bare.strip("_").casefold() == _BACKGROUND else bare
 
 
-def _in_label_order(classes: Sequence[ListedClass]) -> list[ListedClass | None]:
-    """The classes by label: background, or None instead, then the others."""
-    background = next((listed for listed in classes if listed.is_background), None)
-    return [background, *(listed for listed in classes if not listed.is_background)]
-
-
-Entry = tuple[str, int, str]
-"""Where it is in the file, the value, and the names as written there."""
-
-
-def _text_entries(path: Path, text: str) -> list[Entry]:
-    lines = [(f"line {number}", line.strip()) for number, line in enumerate(text.rstrip().split("\n"), start=1)]
-    indexed = [(where, _INDEXED.fullmatch(line)) for where, line in lines if line]
-    if not any(match for _, match in indexed):
-        return [(where, value, line) for value, (where, line) in enumerate(lines)]
-    plain = [where for where, match in indexed if not match]
-    if plain:
-        raise DatasetError(f"{path}: {plain[0]}: expected `value: name` as in other lines, found no value")
-    return [(where, _value(path, where, match[1]), match[2]) for where, match in indexed if match]
-
-
-def _json_entries(path: Path, text: str) -> list[Entry]:
+def _decode(path: Path) -> str:
     try:
-        stored = json.loads(text, object_pairs_hook=lambda pairs: pairs)
-    except ValueError as error:
-        raise DatasetError(f"{path}: expected JSON, found other text: {error}") from error
-    # An object is read as a list of pairs, which keeps repeated keys.
-    if not isinstance(stored, list) or not all(
-        isinstance(pair, tuple) and isinstance(pair[1], str) and pair[0].isdecimal() for pair in stored
-    ):
+        with path.open("rb") as stream:
+            stored = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise DatasetError(f"{path}: expected a file of class names, found: {error.strerror}") from error
+    if len(stored) > MAX_BYTES:
+        raise DatasetError(f"{path}: expected a list of classes of at most {MAX_BYTES} bytes, found more")
+    marked = stored.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell and Notepad write
+    try:
+        text = stored.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = stored[: error.start].count(b"\n") + 1
         raise DatasetError(
-            f'{path}: expected an object of class names by value, {{"0": "wall", ...}}, found other JSON'
+            f"{path}: line {line}: expected a UTF-8 text file of class names, found other bytes; save it as UTF-8"
+        ) from None
+    if not text.strip():
+        raise DatasetError(f"{path}: expected at least one class, found none")
+    return text
+
+
+def _read_entries(path: Path, text: str) -> tuple[str, list[_Entry]]:
+    """What the text was recognized as, and its entries."""
+    suffix = path.suffix.lower()
+    numbered = enumerate(re.split(r"\r\n|\r|\n", text.rstrip()), start=1)
+    lines = [(f"line {number}", line.strip(" \t")) for number, line in numbered]
+    lines = [(where, line) for where, line in lines if not line.startswith("#")]
+    filled = [(where, line) for where, line in lines if line]
+    if not filled:
+        raise DatasetError(f"{path}: expected at least one class, found only comments")
+    first = filled[0][1]
+    if suffix == ".json" or first[0] in "[{":
+        return "JSON", _nested_entries(path, _parse(path, text, "JSON"))
+    if suffix in (".yaml", ".yml") or _YAML.fullmatch(first):
+        return "YAML", _nested_entries(path, _parse(path, text, "YAML"))
+    longest, line = max(filled, key=lambda item: len(item[1]))
+    if len(line) > MAX_LINE:
+        raise DatasetError(f"{path}: {longest}: expected at most {MAX_LINE} characters, found {len(line)}")
+    table = _table_entries(path, filled)
+    if table:
+        return table
+    for form, pattern in _FORMS.items():
+        matches = [(where, re.fullmatch(pattern, line)) for where, line in filled]
+        if all(match for _, match in matches):
+            return form, [_entry(path, where, match) for where, match in matches if match]
+    for form, pattern in _FORMS.items():
+        others = [(where, line) for where, line in filled if not re.fullmatch(pattern, line)]
+        if len(others) <= len(filled) / 2:
+            where, line = others[0]
+            raise DatasetError(f"{path}: {where}: expected {form} as in other lines, found {line[:60]!r}")
+    all_begin_with_digits = len(filled) > 1 and all(line[0].isdigit() for _, line in filled)
+    for where, line in filled:
+        if all_begin_with_digits or _AMBIGUOUS.match(line):
+            raise DatasetError(f"{path}: {where}: expected a name, or `value: name` in every line, found {line[:60]!r}")
+    behind = [_NAME_AND_NUMBER.fullmatch(line) for _, line in filled]
+    if len(behind) > 1 and all(behind) and len({match[1] for match in behind if match}) == len(behind):
+        where, line = filled[0]
+        raise DatasetError(
+            f"{path}: {where}: expected `value: name`, found a number behind the name in every line: {line[:60]!r}"
         )
-    return [(f"key {key}", _value(path, f"key {key}", key), name) for key, name in stored]
+    return "names", [_Entry(where, None, line) for where, line in lines]
 
 
-def _value(path: Path, where: str, digits: str) -> int:
+def _entry(path: Path, where: str, match: re.Match[str]) -> _Entry:
+    found = match.groupdict()
+    value = None if found.get("value") is None else _value(path, where, found["value"])
+    return _Entry(where, value, found["name"], _color(path, where, found.get("color")))
+
+
+def _table_entries(path: Path, lines: list[tuple[str, str]]) -> tuple[str, list[_Entry]] | None:
+    """Entries of a table whose header names its columns; None for what has no such header."""
+    header = lines[0][1]
+    delimiter = max(",;\t", key=header.count)
+    fields = [_field(cell.strip(' "')) for cell in header.split(delimiter)]
+    known = {*_NAME_FIELDS, *_VALUE_FIELDS, *_COLOR_FIELDS, *_OTHER_FIELDS} & {*fields}
+    if not (fields[0] in _NAME_ALONE if len(fields) == 1 else len(known) > 1 and {*_NAME_FIELDS} & known):
+        return None
+    entries = []
+    for where, line in lines[1:]:
+        row = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
+        if len(row) != len(fields):
+            raise DatasetError(f"{path}: {where}: expected {len(fields)} cells as in the header, found {len(row)}")
+        entries.append(_object_entry(path, where, dict(zip(fields, row, strict=True))))
+    return f"a table with the columns {', '.join(fields)}", entries
+
+
+def _field(text: object) -> str:
+    return re.sub(r"[_\-\s]+", " ", str(text)).strip().casefold()
+
+
+def _object_entry(path: Path, where: str, fields: Mapping[str, Any], key: object = None) -> _Entry:
+    """The entry of an object or a table's row. key: its value, if it stands outside the object."""
+
+    def is_number(value: object) -> bool:
+        return isinstance(value, int) or (isinstance(value, str) and value.strip().isdigit())
+
+    named = [name for name in _NAME_FIELDS if name in fields]
+    names = [name for name in named if not is_number(fields[name])]
+    values = [name for name in (*_VALUE_FIELDS, *named) if name in fields and name not in names]
+    if not names or len(values) + (key is not None) > 1:
+        expected = "one column or field of names and at most one of values"
+        raise DatasetError(f"{path}: {where}: expected {expected}, found {', '.join(fields)[:100]}")
+    value = fields[values[0]] if values else key
+    color = next((fields[name] for name in _COLOR_FIELDS if name in fields), None)
+    channels = next((found for found in _CHANNELS if fields.keys() >= {*found}), ())
+    if channels:
+        color = ",".join(str(fields[channel]) for channel in channels)
+    if not isinstance(fields[names[0]], str):
+        raise DatasetError(f"{path}: {where}: expected a name, found {str(fields[names[0]])[:60]}")
+    return _Entry(
+        where, None if value is None else _value(path, where, value), fields[names[0]], _color(path, where, color)
+    )
+
+
+def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} twice")
+        found[key] = value
+    return found
+
+
+def _parse(path: Path, text: str, language: str) -> Any:
+    try:
+        if language == "JSON":
+            return json.loads(text.lstrip("\ufeff"), object_pairs_hook=_once)
+        return strict_yaml.loads(text, integer_keys=True)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: expected {language}, found other text: {unwrapped(error)}") from error
+
+
+def _nested_entries(path: Path, stored: Any) -> list[_Entry]:
+    """Entries of a list of names or objects, an object by value or by name, or one of these under a usual key."""
+    if isinstance(stored, dict):
+        inner = [key for key in _LISTS if isinstance(stored.get(key), (dict, list))]
+        if len(inner) == 1:
+            return _nested_entries(path, stored[inner[0]])
+        keyed = [(f"key {key}", key, entry) for key, entry in stored.items()]
+        if keyed and not inner:
+            if all(str(key).isdecimal() and isinstance(entry, (str, dict)) for _, key, entry in keyed):
+                return [_nested_entry(path, where, entry, key) for where, key, entry in keyed]
+            if all(isinstance(key, str) and type(entry) is int for _, key, entry in keyed):
+                return [_Entry(where, _value(path, where, entry), key) for where, key, entry in keyed]
+            if all(isinstance(key, str) and isinstance(entry, list) for _, key, entry in keyed):
+                return [_Entry(where, None, key, _color(path, where, entry)) for where, key, entry in keyed]
+    elif isinstance(stored, list) and stored and all(isinstance(entry, (str, dict)) for entry in stored):
+        entries = [_nested_entry(path, f"item {n}", entry) for n, entry in enumerate(stored, start=1)]
+        if len({entry.value is None for entry in entries}) == 1:
+            return entries
+    expected = 'a list of names, an object {"0": "wall", ...} or a list of objects {"id": 0, "name": "wall"}'
+    raise DatasetError(f"{path}: expected {expected}, found {type(stored).__name__}: {str(stored)[:60]}")
+
+
+def _nested_entry(path: Path, where: str, entry: str | dict[Any, Any], key: object = None) -> _Entry:
+    if isinstance(entry, dict):
+        return _object_entry(path, where, {_field(name): value for name, value in entry.items()}, key)
+    return _Entry(where, None if key is None else _value(path, where, key), entry)
+
+
+def _value(path: Path, where: str, written: object) -> int:
+    digits = str(written).strip()
     # The length is checked first: Python refuses to convert very long numbers.
-    if len(digits) > 3 or int(digits) >= IGNORED:
-        raise DatasetError(f"{path}: {where}: expected a value in 0..254 ({IGNORED} is ignored), found {digits[:20]}")
+    if not digits.isdecimal() or len(digits) > 3 or int(digits) > MAX_VALUE:
+        raise DatasetError(f"{path}: {where}: expected a value in 0..{MAX_VALUE}, found {digits[:20]}")
     return int(digits)
 
 
-def _require_once(path: Path, what: str, found: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for text in found:
-        if text in seen:
-            raise DatasetError(f"{path}: expected each {what} once, found {text!r} twice")
-        seen.add(text)
+def _color(path: Path, where: str, written: object) -> Color | None:
+    if written is None or written == "":
+        return None
+    text = str(written).strip().strip("()[]")
+    if re.fullmatch(r"#?[0-9a-fA-F]{6}", text):
+        return tuple(bytes.fromhex(text.lstrip("#")))  # type: ignore[return-value]
+    parts = re.split(r"[\s,;]+", text)
+    if len(parts) not in (3, 4) or not all(part.isdecimal() and len(part) < 4 and int(part) < 256 for part in parts):
+        raise DatasetError(f"{path}: {where}: expected a color r,g,b of 0..255, found {text[:40]!r}")
+    r, g, b = map(int, parts[:3])
+    return r, g, b

@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from dataset_adapters.base.layout import read_ids
 from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Sample, register
-from dataset_adapters.base.semantic import read_semantic_sample
-from dataset_adapters.user_data.classes import format_values, own_label_space, parse_values, read_class_list
+from dataset_adapters.user_data.classes import ClassList, own_label_space, read_class_list
+from dataset_adapters.user_data.masks import read_user_mask, read_user_sample
+from support.arrays import Int32Array
 from support.files import expanded
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-MASK_SUFFIXES = (".png",)
+MASK_SUFFIXES = ((".png",), (".bmp", ".tif", ".tiff"))  # the first that the folder has
 
 
 @dataclass(frozen=True)
 class OwnFoldersAdapter:
     """<images>/<id>.jpg (or another image format), <masks>/<id>.png and the file <classes>, see `read_class_list`.
 
-    Masks are palette or 8-bit gray PNGs; the value 255 is ignored. An image and its mask have the same stem.
+    Masks are palette or 8-bit gray PNGs (BMP or TIFF in a folder without PNG), or in the colors of the list of classes.
+    An image and its mask have the same stem, whatever Unicode form it is stored in, and are read upright.
+    ignore_value: the mask value that no metric counts, or "none"; empty for 255, unless that is a class.
     """
 
     images: str = ""
     masks: str = ""
     classes: str = ""
+    ignore_value: str = ""
     name: str = "own-folders"
-    version: int = 1
+    version: int = 2
     task: str = "semantic"
     default_split: str = "all"
     file_columns: tuple[str, ...] = ("image", "mask")
-    locations: tuple[str, ...] = ("images", "masks", "classes")
+    locations: tuple[str, ...] = ("images", "masks", "classes", "ignore_value")
 
     @property
     def choices(self) -> Mapping[str, tuple[str, ...]]:
@@ -42,12 +48,12 @@ class OwnFoldersAdapter:
 
     def with_options(self, options: Mapping[str, str]) -> OwnFoldersAdapter:
         """Return the adapter with these locations, relative ones taken from the current folder."""
-        paths = {name: str(expanded(path).absolute()) for name, path in options.items()}
-        return replace(self, **cast(Mapping[str, Any], paths))
+        paths = {name: str(expanded(path).absolute()) for name, path in options.items() if name != "ignore_value"}
+        return replace(self, **cast(Mapping[str, Any], {**options, **paths}))
 
     def find_root(self, root: Path) -> Path:
         """Return the deepest folder that holds images and masks; `root` is not used. Raises DatasetError."""
-        for option in self.locations:
+        for option in ("images", "masks", "classes"):
             if not getattr(self, option):
                 raise DatasetError(f"{option}: expected --{option}, found nothing given")
         for option, folder in (("images", self.images), ("masks", self.masks)):
@@ -59,51 +65,75 @@ class OwnFoldersAdapter:
         return Path(os.path.commonpath([self.images, self.masks]))
 
     def rows(self, root: Path, split: str | Path) -> list[Row]:
-        """Return one row (id, image, mask, values) per image or mask, or per id if `split` is a file of ids.
+        """Return one row (id, image, mask) per image or mask, or per id if `split` is a file of ids.
 
-        values: the mask value of each label. Raises DatasetError for two files of one stem and an unknown split.
+        Its other columns are `ClassList.columns`. Raises DatasetError for two files of one stem and an unknown split.
         """
         images = _files_by_stem("images", Path(self.images), IMAGE_SUFFIXES)
-        masks = _files_by_stem("masks", Path(self.masks), MASK_SUFFIXES)
+        masks = _files_by_stem("masks", Path(self.masks), *MASK_SUFFIXES)
+        stored = {_key(stem): stem for stem in (*map(_stem, masks.values()), *map(_stem, images.values()))}
         if str(split) == self.default_split:
-            ids = sorted({*images, *masks})
+            ids = sorted(stored.values())
         elif expanded(split).is_file():
-            ids = read_ids(expanded(split))
+            ids = read_ids(expanded(split), known=stored, key=_key)
         else:
             raise DatasetError(f"split: expected a file of ids (stems of image files), found {str(split)!r}")
-        values = format_values(read_class_list(Path(self.classes)))
+        columns = self.read_classes().columns
         return [
             {
                 "id": id,
-                "image": os.path.relpath(Path(self.images, images.get(id, f"{id}.*")), root),
-                "mask": os.path.relpath(Path(self.masks, masks.get(id, f"{id}.png")), root),
-                "values": values,
+                "image": os.path.relpath(Path(self.images, images.get(_key(id), f"{id}.*")), root),
+                "mask": os.path.relpath(Path(self.masks, masks.get(_key(id), f"{id}.png")), root),
+                **columns,
             }
             for id in ids
         ]
 
     def label_space(self, names: NameSet) -> LabelSpace:
         """Return labels 0 (background) and 1.. in the order of the list, whatever `names` is."""
-        return own_label_space(self.name, read_class_list(Path(self.classes)))
+        return own_label_space(self.name, self.read_classes())
+
+    def read_classes(self) -> ClassList:
+        """Read the list of classes. Raises DatasetError."""
+        return read_class_list(Path(self.classes), self.ignore_value)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and its mask. Raises SampleError."""
-        return read_semantic_sample(root, row, label_space, parse_values(row["values"], label_space.ignore_label))
-
-
-def _files_by_stem(option: str, folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """The names of the files with one of the suffixes, by stem; hidden files are ignored."""
-    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(suffixes) and not name.startswith("."))
-    if not names:
-        raise DatasetError(
-            f"{option}: expected files {', '.join('*' + each for each in suffixes)} in {folder}, found none"
+        return read_user_sample(
+            root, row, label_space, {column: partial(root.joinpath, row[column]) for column in self.file_columns}
         )
+
+    def read_mask(self, root: Path, row: Row) -> Int32Array:
+        """Decode one mask to the values that the list of classes names. Raises ImageFileError."""
+        return read_user_mask(lambda: root / row["mask"], row)
+
+
+def _files_by_stem(option: str, folder: Path, *choices: tuple[str, ...]) -> dict[str, str]:
+    """The names of the files with the first suffixes that there are, by the key of their stem; not hidden ones."""
+    visible = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    for suffixes in choices:
+        names = [name for name in visible if name.lower().endswith(suffixes)]
+        if names:
+            break
+    else:
+        expected = ", ".join(f"*{suffix}" for suffixes in choices for suffix in suffixes)
+        found = ", ".join(visible[:3]) or "none"
+        raise DatasetError(f"{option}: expected files {expected} in {folder}, found {found}")
     by_stem: dict[str, str] = {}
     for name in names:
-        other = by_stem.setdefault(Path(name).stem, name)
+        other = by_stem.setdefault(_key(_stem(name)), name)
         if other != name:
             raise DatasetError(f"{option}: expected one file of each stem in {folder}, found {other} and {name}")
     return by_stem
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem
+
+
+def _key(stem: str) -> str:
+    """The same for a stem in any Unicode form: copies from a Mac have decomposed letters, others composed ones."""
+    return unicodedata.normalize("NFC", stem)
 
 
 register([OwnFoldersAdapter()])

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Sample, register
-from dataset_adapters.base.semantic import read_semantic_sample
-from dataset_adapters.formats.images import read_image, read_label_map
-from dataset_adapters.user_data.classes import format_values, own_label_space, parse_values, read_class_list
+from dataset_adapters.formats.images import ImageFile, ImageFileError
+from dataset_adapters.user_data.classes import ClassList, own_label_space, read_class_list
+from dataset_adapters.user_data.masks import read_user_mask, read_user_sample
+from support.arrays import Int32Array
 from support.files import expanded
+from support.text import unwrapped
 
 if TYPE_CHECKING:  # the library takes seconds to import, so functions import it when they need it
     import datasets
@@ -35,8 +37,9 @@ Cell: TypeAlias = Mapping[str, Any]
 class OwnHfAdapter:
     """The data set `hf`: a name on the hub, a folder or file that `datasets` can load, or the output of `save_to_disk`.
 
-    hf_config: one of the data set's configurations. image_column, mask_column: empty for the first of the usual names.
-    classes: see `read_class_list`. Masks are encoded palette or 8-bit gray images; the value 255 is ignored.
+    hf_config: one of the data set's configurations. image_column, mask_column: empty for the first column of images
+    that has one of the usual names. classes, ignore_value: see `read_class_list`. Masks are encoded palette or 8-bit
+    gray images, or in the colors of the list of classes.
     The split "all" is the only one of a data set. Ids come from a column of ids, else from file names, else "row<n>".
     """
 
@@ -45,12 +48,13 @@ class OwnHfAdapter:
     image_column: str = ""
     mask_column: str = ""
     classes: str = ""
+    ignore_value: str = ""
     name: str = "own-hf"
-    version: int = 1
+    version: int = 2
     task: str = "semantic"
     default_split: str = _ONLY_SPLIT
     file_columns: tuple[str, ...] = ()
-    locations: tuple[str, ...] = ("hf", "hf_config", "image_column", "mask_column", "classes")
+    locations: tuple[str, ...] = ("hf", "hf_config", "image_column", "mask_column", "classes", "ignore_value")
 
     @property
     def choices(self) -> Mapping[str, tuple[str, ...]]:
@@ -69,9 +73,10 @@ class OwnHfAdapter:
         return root
 
     def rows(self, root: Path, split: str | Path) -> list[Row]:
-        """Return one row per row of the split: id, position, split, image and mask (columns), contents, values.
+        """Return one row per row of the split: id, position, split, image, mask, contents, and `ClassList.columns`.
 
-        contents: the size of the encoded image and the hash of the encoded mask, so that the fingerprint covers them.
+        image, mask: the columns. contents: the size of the encoded image and the hash of the encoded mask, so that the
+        fingerprint covers them.
         Raises DatasetError for a data set that cannot be loaded, unknown splits and columns, columns without images,
         and a split without rows.
         """
@@ -86,10 +91,14 @@ class OwnHfAdapter:
             "split": str(split),
             "image": image,
             "mask": mask,
-            "values": format_values(read_class_list(expanded(self.classes))),
+            **self.read_classes().columns,
         }
         # Ids come from the first of the usual sources that has a distinct one for each row.
-        columns = [[str(value) for value in dataset[name]] for name in _ID_COLUMNS if name in dataset.column_names]
+        columns = [
+            ["" if value is None else str(value) for value in dataset[name]]
+            for name in _ID_COLUMNS
+            if name in dataset.column_names
+        ]
         candidates = (*columns, [Path(path).stem if path else "" for path in paths])
         distinct = (ids for ids in candidates if all(ids) and len(set(ids)) == len(ids))
         ids = next(distinct, [f"row{number}" for number in range(len(paths))])
@@ -100,21 +109,25 @@ class OwnHfAdapter:
 
     def label_space(self, names: NameSet) -> LabelSpace:
         """Return labels 0 (background) and 1.. in the order of the list, whatever `names` is."""
-        return own_label_space(self.name, read_class_list(expanded(self.classes)))
+        return own_label_space(self.name, self.read_classes())
+
+    def read_classes(self) -> ClassList:
+        """Read the list of classes. Raises DatasetError."""
+        return read_class_list(expanded(self.classes), self.ignore_value)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and its mask. Raises SampleError."""
+        named = {name: f"row {row['position']}, column {row[name]}" for name in ("image", "mask")}
+        return read_user_sample(root, {**row, **named}, label_space, self._files(row))
+
+    def read_mask(self, root: Path, row: Row) -> Int32Array:
+        """Decode one mask to the values that the list of classes names. Raises ImageFileError."""
+        return read_user_mask(self._files(row)["mask"], row)
+
+    def _files(self, row: Row) -> dict[str, Callable[[], ImageFile]]:
         encoded = _encoded(open_hf(self.hf, self.hf_config, row["split"]), row["image"], row["mask"])
         cells = encoded[int(row["position"])]
-        named = {name: f"row {row['position']}, column {row[name]}" for name in ("image", "mask")}
-        return read_semantic_sample(
-            root,
-            {"id": row["id"], **named},
-            label_space,
-            parse_values(row["values"], label_space.ignore_label),
-            read_labels=lambda _: read_label_map(_file(cells[row["mask"]])),
-            read_pixels=lambda _: read_image(_file(cells[row["image"]])),
-        )
+        return {name: partial(_file, cells[row[name]]) for name in ("image", "mask")}
 
 
 @lru_cache(maxsize=2)
@@ -131,7 +144,7 @@ def open_hf(name: str, config: str, split: str) -> datasets.Dataset:
         else:
             loaded = datasets.load_dataset(str(path) if path.is_dir() else name, config or None)
     except Exception as error:  # the library and the network raise errors of many types
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = unwrapped(error)[:300] or type(error).__name__
         raise DatasetError(f"{name}: expected a data set that the library `datasets` loads, found: {reason}") from error
     if isinstance(loaded, datasets.Dataset):
         splits = {str(loaded.split or _ONLY_SPLIT): loaded}
@@ -145,12 +158,30 @@ def open_hf(name: str, config: str, split: str) -> datasets.Dataset:
 
 
 def _column(dataset: datasets.Dataset, option: str, given: str, usual: Sequence[str]) -> str:
-    columns = dataset.column_names
-    found = next((name for name in ((given,) if given else usual) if name in columns), None)
-    if found is None:
-        expected = repr(given) if given else f"one of {', '.join(usual)}; name it with --{option}"
-        raise DatasetError(f"{option}: expected the column {expected}, found the columns {', '.join(columns)}")
-    return found
+    """The column named by the user, else the first with a usual name that holds images, or else could."""
+    if given in dataset.column_names:
+        return given
+    if given:
+        found = ", ".join(dataset.column_names)
+        raise DatasetError(f"{option}: expected the column {given!r}, found the columns {found}")
+    kinds = {name: _kind(dataset.features[name]) for name in usual if name in dataset.features}
+    candidates = [name for name in kinds if kinds[name]]
+    if not candidates:
+        types = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in dataset.features.items())
+        raise DatasetError(
+            f"{option}: expected a column of images, one of {', '.join(usual)}; name it with --{option}, found the "
+            f"columns {types[:300]}; for two folders of files see --images and --masks"
+        )
+    return min(candidates, key=lambda name: kinds[name])
+
+
+def _kind(feature: Any) -> int:
+    """1 for a column of images, 2 for one that may hold encoded images, 3 for paths, 0 for what is none of these."""
+    if isinstance(feature, dict):
+        return 2 * (feature.keys() == {"bytes", "path"})
+    kinds = {"Image": 1, "binary": 2, "large_binary": 2, "string": 3, "large_string": 3}
+    name = type(feature).__name__
+    return kinds.get(str(feature.dtype) if name == "Value" else name, 0)
 
 
 def _encoded(dataset: datasets.Dataset, image: str, mask: str) -> datasets.Dataset:
@@ -162,8 +193,8 @@ def _encoded(dataset: datasets.Dataset, image: str, mask: str) -> datasets.Datas
         for column in (image, mask):
             chosen = chosen.cast_column(column, datasets.Image(decode=False))
     except Exception as error:  # arrow raises errors of several types
-        found = str(dataset.features[column])[:100]
-        raise DatasetError(f"column {column}: expected encoded images, found {found}") from error
+        option, found = "image-column" if column == image else "mask-column", str(dataset.features[column])[:100]
+        raise DatasetError(f"{option}: column {column}: expected encoded images, found {found}") from error
     return chosen
 
 
@@ -191,9 +222,9 @@ def _contents_and_paths(encoded: datasets.Dataset, image: str, mask: str) -> tup
 
 
 def _file(cell: Cell | None) -> BytesIO | str:
-    """The file of a cell for decoders, an empty one for an empty cell."""
-    if cell is None:
-        return BytesIO()
+    """The file of a cell. Raises ImageFileError for an empty cell."""
+    if cell is None or not (cell["bytes"] or cell["path"]):
+        raise ImageFileError("", "expected an image file, found an empty cell")
     return BytesIO(cell["bytes"]) if cell["bytes"] is not None else str(cell["path"])
 
 

@@ -15,6 +15,7 @@ from evaluation.analysis.reference_entries import Array, check_entries
 from evaluation.request.benchmark import load_benchmark, merged, resolve_config
 from support import strict_json
 from support.errors import UserError
+from support.text import unwrapped
 
 # Benchmarks with the released hyperparameters, by the value of a file's `config`.
 CONFIGS = {"voc": "voc21", "coco": "coco-object", "refcoco": "refcoco-val", "context": "context60", "ade": "ade150"}
@@ -65,7 +66,7 @@ class ReleasedResults:
             with np.load(path, allow_pickle=False) as file:
                 self._arrays = {name: np.asarray(file[name]) for name in file.files}
         except Exception as error:  # readers of damaged files raise many types; each means the same to the caller
-            reason = " ".join(str(error).split())
+            reason = unwrapped(error)
             raise ReferenceFileError(f"{path}: expected an .npz of plain arrays, found: {reason}") from None
         for name in [name for name in self._arrays if name.endswith("_u16")]:
             array = self._arrays[name]

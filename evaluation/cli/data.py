@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from evaluation.cli.exit_status import DATA_FAULTS, one_line_errors
+from evaluation.cli.model_options import takes
+from evaluation.request.options import USER_DATA, RunOptions
 from support.console import say, tell
 
 if TYPE_CHECKING:
@@ -72,10 +74,15 @@ def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
 
 
 @data_app.command("check")
-@one_line_errors()
+@takes(RunOptions, *USER_DATA, "split", split=typer.Option(help="Of your own data: the split, or a file of ids."))
 def check_command(
-    name: _Name,
+    *,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Data set, or a benchmark that reads it; leave it out for your own data."),
+    ] = None,
     root: _Root = Path("data"),
+    given: dict[str, Any],
     decode: Annotated[int, typer.Option(min=0, metavar="N", help="Samples to decode per split.")] = 50,
     all_: Annotated[bool, typer.Option("--all", help="Decode every sample.")] = False,
     source: Annotated[
@@ -87,14 +94,25 @@ def check_command(
 ) -> None:
     """Count files and samples, list every missing or broken file, and show sizes and labels of decoded samples.
 
-    Exit status: 0 if there are no faults; 5 if there are; 2 for an unknown data set or a missing folder.
+    Of your own data (--images, --masks and --classes, or --hf) also how the list of classes was read and whether it
+    fits the masks. Exit status: 0 if there are no faults; 5 if there are; 2 for an unknown data set, a missing folder
+    or a list of classes that cannot be read.
     """
-    from dataset_adapters.prepare import check, find_preparation
+    from dataset_adapters.prepare import check, check_user_data, find_preparation
+    from evaluation.request.user_data import resolve_data
     from support.text import counted
 
-    preparation = find_preparation(name)
+    data = resolve_data(name, None, given["places"])
     n_decoded = None if all_ else decode
-    n_faults = check(preparation, root, say, n_decoded=n_decoded, each_label=labels, source=source)
-    typer.echo(f"{preparation.name}: {counted(n_faults, 'fault') if n_faults else 'no faults'}")
+    if data["places"]:
+        name = data["benchmark"]
+        n_faults = check_user_data(
+            name, data["places"], say, n_decoded=n_decoded, split=given["split"], each_label=labels
+        )
+    else:
+        preparation = find_preparation(data["benchmark"])
+        name = preparation.name
+        n_faults = check(preparation, root, say, n_decoded=n_decoded, each_label=labels, source=source)
+    typer.echo(f"{name}: {counted(n_faults, 'fault') if n_faults else 'no faults'}")
     if n_faults:
         raise typer.Exit(DATA_FAULTS)

@@ -11,6 +11,7 @@ import typer
 
 from support.console import tell
 from support.errors import RunError, UserError
+from support.text import unwrapped
 
 if TYPE_CHECKING:
     from evaluation.run.runner import Run
@@ -46,7 +47,7 @@ def one_line_errors() -> Iterator[None]:
         is_run_error = out_of_memory or isinstance(error, (OSError, RunError, UnicodeError))
         if not (is_run_error or isinstance(error, UserError)) or SHOW_TRACEBACKS.get():
             raise
-        message = " ".join(str(error).split())
+        message = unwrapped(error)
         if out_of_memory:
             message = message.partition(". ")[0]  # the rest is advice for programmers
             message += (

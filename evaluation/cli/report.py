@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from evaluation.cli.model_options import takes
-from evaluation.request.options import RunOptions
+from evaluation.request.options import USER_DATA, RunOptions
 from support.console import say, tell
 
 
 @takes(
     RunOptions,
-    *("data_root", "images", "masks", "classes", "hf", "hf_config", "image_column", "mask_column"),
-    *("weights", "proposal_weights", "classifier_weights", "split", "device"),
+    *USER_DATA,
+    *("data_root", "weights", "proposal_weights", "classifier_weights", "split", "device"),
     data_root=typer.Option(help="Data set of the run, for the gallery. [default: the miniature's, for its runs]"),
     weights=typer.Option(help="CLIP weights of both models. [default: those the run names]"),
     split=typer.Option(help="File of ids, if the run was made with one."),

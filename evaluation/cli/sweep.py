@@ -11,7 +11,7 @@ from evaluation.cli.exit_status import AllowFailures, exit_if_failed
 from evaluation.cli.model_options import takes
 from evaluation.cli.suite import SUITE_OUT, Jobs
 from evaluation.cli.terminal import show_run
-from evaluation.request.options import RunOptions
+from evaluation.request.options import USER_DATA, RunOptions
 from support.console import tell
 
 
@@ -19,7 +19,7 @@ from support.console import tell
     RunOptions,
     without={
         *("benchmark", "method", "shard"),
-        *("images", "masks", "classes", "hf", "hf_config", "image_column", "mask_column"),
+        *USER_DATA,
         *("engine", "address", "actors", "actor_cpus", "actor_gpus", "save_predictions", "save_proposals"),
     },
     data_root=typer.Option(help="Folder of the data set, as for eval."),

@@ -11,6 +11,7 @@ from functools import partial
 
 from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.engines.processes import LossCounter, Processes, ProcessLost
+from support.text import unwrapped
 
 STAGE = "decoding"
 """Stands in an error in place of the file where no file is to blame."""
@@ -79,4 +80,4 @@ def _read(dataset: Dataset, position: int) -> Decoded:
 
 def described(error: Exception) -> str:
     """An exception on one line: its type, and its message if it has one."""
-    return ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
+    return ": ".join(filter(None, [type(error).__name__, unwrapped(error)]))

@@ -31,6 +31,7 @@ from evaluation.tasks.video_state import QueryCarrier
 from results import SampleRecord, differences
 from results.run_directory.sample_files import write_sample_file
 from support.console import tell
+from support.text import unwrapped
 
 MAX_LOSSES = 3
 """Actors that may be lost at work on one sample alone before it is a failed one."""
@@ -153,7 +154,7 @@ class _Actor:
         try:
             self._equipment = self._job.equip()
         except Exception as error:  # whatever it is, the node is to be named
-            return _Ready(host, " ".join(str(error).split()) or type(error).__name__)
+            return _Ready(host, unwrapped(error) or type(error).__name__)
         changed = differences(self._job.identity_fields, self._equipment.identity_fields)
         return _Ready(host, f"expected what the run was started with, found that {changed[0]}" if changed else None)
 
@@ -317,7 +318,7 @@ class _Dispatcher:
         # A cluster may lose all its nodes at once without any fault of the samples.
         if self.lost_in_a_row == MAX_LOST_IN_A_ROW + self.most_actors:
             raise WorkerError(
-                f"ray: {self.lost_in_a_row} actors in a row were lost, the last with: {' '.join(str(error).split())}; "
+                f"ray: {self.lost_in_a_row} actors in a row were lost, the last with: {unwrapped(error)}; "
                 "finished samples are kept"
             )
         if chain is None:

@@ -64,7 +64,17 @@ def _user_data(
     ] = None,
     classes: Annotated[
         str | None,
-        Option(help="File of class names, one per line, or `value: name`; synonyms after semicolons."),
+        Option(
+            help="File of class names, one per line, or `value: name`, or in a form of CVAT, Roboflow, labelme, JSON "
+            "or YAML; synonyms after semicolons."
+        ),
+    ] = None,
+    ignore_value: Annotated[
+        str | None,
+        Option(
+            metavar="N|none",
+            help="Mask value of pixels that do not count. [default: 255, or none if 255 is a class]",
+        ),
     ] = None,
     hf: Annotated[
         str | None, Option(metavar="NAME|PATH", help="Your own data: a Hugging Face data set; needs --classes.")
@@ -74,6 +84,10 @@ def _user_data(
     mask_column: Annotated[str | None, Option(help="Its column of label maps. [default: the usual names]")] = None,
 ) -> dict[str, str]:
     return {name: value for name, value in locals().items() if value is not None}
+
+
+USER_DATA = tuple(name for name in _user_data.__annotations__ if name != "return")
+"""The options of user-supplied data."""
 
 
 def _weights(

@@ -13,8 +13,8 @@ HUGGING_FACE = "own-hf"
 
 # The options that belong to each, and those that it requires.
 _OPTIONS = {
-    FOLDERS: ("images", "masks", "classes"),
-    HUGGING_FACE: ("hf", "hf_config", "image_column", "mask_column", "classes"),
+    FOLDERS: ("images", "masks", "classes", "ignore_value"),
+    HUGGING_FACE: ("hf", "hf_config", "image_column", "mask_column", "classes", "ignore_value"),
 }
 _REQUIRED = {FOLDERS: ("images", "masks", "classes"), HUGGING_FACE: ("hf", "classes")}
 

@@ -12,6 +12,7 @@ from car_core.config import Config
 from car_core.engine.stage_cache import StageCache
 from dataset_adapters import Dataset, DatasetError, load
 from dataset_adapters.formats.images import max_pixels, set_max_pixels
+from dataset_adapters.user_data.proof import prove
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.methods import METHODS, CarMaker
 from evaluation.request.options import DEFAULT_RUNS, RunOptions
@@ -91,6 +92,16 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     if carries_queries(run.config) and not dataset.sequences:
         raise BenchmarkError(f"carry_queries: expected a data set of videos, found {dataset.name}")
     options.saving.check(dataset)
+    selected = dataset if options.limit is None else dataset[: options.limit]
+    if options.shard:
+        part, count = options.shard
+        pieces = {"sequences": selected.sequences, "images": selected.images_by_sample, "samples": selected.ids}
+        noun, most = next((noun, len(set(own))) for noun, own in pieces.items() if own)
+        if count > most:
+            raise BenchmarkError(f"shard: expected at most as many shards as {noun}, {most}, found {part}/{count}")
+        selected = selected.shard(part - 1, count)
+    for notice in prove(selected):
+        tell(f"notice: {notice}")
     # With actors, this process only needs to know what the models are.
     local = options.engine == "local"
     car = METHODS[options.method].build(
@@ -102,14 +113,6 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     )
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
-    selected = dataset if options.limit is None else dataset[: options.limit]
-    if options.shard:
-        part, count = options.shard
-        pieces = {"sequences": selected.sequences, "images": selected.images_by_sample, "samples": selected.ids}
-        noun, most = next((noun, len(set(own))) for noun, own in pieces.items() if own)
-        if count > most:
-            raise BenchmarkError(f"shard: expected at most as many shards as {noun}, {most}, found {part}/{count}")
-        selected = selected.shard(part - 1, count)
     if isinstance(car, CaR) and car.cache is None and selected.images_by_sample:
         car.cache = StageCache(_MEMORY_BYTES)
     return Prepared(**vars(run), dataset=dataset, selected=selected, car=car, file_states=selected.file_states())

@@ -30,7 +30,7 @@ from results import identity_of, paper_rows
 from results.run_directory.store import one_line
 from support import strict_yaml
 from support.files import read_regular
-from support.text import shortened, unknown_name
+from support.text import shortened, unknown_name, unwrapped
 
 Point: TypeAlias = Mapping[str, Any]  # settings as --set names them
 MOST_POINTS = 10_000
@@ -167,7 +167,7 @@ def read_sweep(path: Path) -> Sweep:
         text = read_regular(path, most=2**24).decode("utf-8")
         found = _SweepFile.model_validate(strict_yaml.loads(text))
     except (OSError, ValueError) as error:
-        reason = " ".join(one_line(error).split())
+        reason = unwrapped(one_line(error))
         raise BenchmarkError(f"sweep: {path}: expected a sweep file, found: {reason}") from None
     points = found.points or (grid(found.grid) if found.grid else one_at_a_time(found.one_at_a_time))
     return Sweep(found.title or path.stem, points)

@@ -288,6 +288,10 @@ def refused(call: Callable[[], object]) -> str:
 
 def test_set_up_mistakes(tree: Tree, tmp_path: Path) -> None:
     assert "expected a folder of images" in refused(lambda: tree.load(split="test"))
+    masks = tree.mask_path(IDS[0]).parent
+    masks.rename(masks.with_name("other"))
+    assert refused(tree.load).endswith(f"(3 of 3 mask files absent, there is no folder {masks})")
+    masks.with_name("other").rename(masks)
     tree.image_path(IDS[1]).unlink()
     assert f"expected the image of {IDS[1]}, found nothing" in refused(tree.load)
     write_noise(tree.image_path(IDS[1]), 9, 30)

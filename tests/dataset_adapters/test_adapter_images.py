@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import struct
 import warnings
@@ -16,7 +17,14 @@ import pytest
 from PIL import Image
 
 from dataset_adapters import DatasetError, ImageError, read_image, read_label_map
-from dataset_adapters.formats.images import MAX_PIXELS, MAX_PIXELS_VARIABLE, read_label_map16, set_max_pixels
+from dataset_adapters.formats.images import (
+    MAX_PIXELS,
+    MAX_PIXELS_VARIABLE,
+    ImageFileError,
+    exif_orientation,
+    read_label_map16,
+    set_max_pixels,
+)
 
 RNG = np.random.default_rng(5)
 COLOR = RNG.integers(0, 256, (5, 8, 3), dtype=np.uint8)
@@ -429,3 +437,32 @@ def test_damaged_label_maps_raise_nothing_but_image_errors() -> None:
                 with suppress(ImageError):
                     outcomes.add(read_label_map(io.BytesIO(file)).dtype.name)
     assert outcomes == {"int32"}
+
+
+def test_a_picture_in_a_format_that_starts_a_process_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow gives PostScript to Ghostscript, whatever the file's name is."""
+    program = tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path / 'started'}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (8, 8)).save(path, "EPS")
+    for read in (read_image, read_label_map):
+        with pytest.raises(ImageFileError, match="expected an image file, found an unknown format"):
+            read(path)
+    assert exif_orientation(path) == 1
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM"])
+def test_usual_formats_are_read(tmp_path: Path, name: str) -> None:
+    Image.new("RGB", (8, 6), (255, 255, 255)).save(tmp_path / "picture", name)
+    np.testing.assert_array_equal(read_image(tmp_path / "picture"), np.full((6, 8, 3), 255))
+
+
+def test_a_fifo_is_no_image_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(ImageFileError, match="expected a file, found a FIFO"):
+        read_image(tmp_path / "x.png")

@@ -351,6 +351,8 @@ def test_absent_images_are_counted_once(tree: ReferTree) -> None:
     assert refused(lambda: tree.load(options=SINGLE)) == (
         f"{tree.image_path(7)}: expected the image of ref0-sent0, found nothing (1 of 2 image files absent)"
     )
+    tree.image_path(7).parent.rename(tree.root / "moved")
+    assert refused(tree.load).endswith("found no images/mscoco/images/train2014")
 
 
 def test_a_name_that_no_file_can_have_is_an_absent_image(tree: ReferTree) -> None:

@@ -143,7 +143,7 @@ def test_root_without_the_layout(tmp_path: Path) -> None:
     (tmp_path / "JPEGImages").mkdir()
     message = refused(lambda: load("voc21", tmp_path))
     assert "expected the folders JPEGImages, SegmentationClass" in message
-    assert message.endswith("found JPEGImages")
+    assert message.endswith("found no SegmentationClass")
 
 
 def test_missing_split_lists_the_splits(voc) -> None:

@@ -191,7 +191,7 @@ LISTS = [
 def add_masks(own: OwnTree, classes: str) -> None:
     """Masks of these values and of 255."""
     own.classes.write_text(classes)
-    values = [*(listed.value for listed in read_class_list(own.classes)), 255]
+    values = [*(listed.value for listed in read_class_list(own.classes).classes), 255]
     for stem, labels in own.labels.items():
         own.labels[stem] = np.random.default_rng(len(stem)).choice(values, labels.shape)
         write_png(own.mask_path(stem), own.labels[stem])
@@ -199,7 +199,7 @@ def add_masks(own: OwnTree, classes: str) -> None:
 
 def oracle(own: OwnTree) -> Callable[..., list[Segmentation]]:
     """What finds every class of the masks as written, by its last name, and nothing where they have 255."""
-    names = {listed.value: listed.names[-1] for listed in read_class_list(own.classes)}
+    names = {listed.value: listed.names[-1] for listed in read_class_list(own.classes).classes}
     masks = {np.array(Image.open(own.image_path(stem))).tobytes(): labels for stem, labels in own.labels.items()}
 
     def segment(self: CaR, images: Any, queries_per_image: Any, **_: Any) -> list[Segmentation]:
@@ -260,6 +260,85 @@ def test_a_failed_sample_is_saved_as_the_value_of_nothing(
     own.car_on_folders("--save-predictions=png", "--set=crf=null", "--refine-workers=0")
     for path in (own.root.parent / "run" / "predictions").iterdir():
         assert set(np.unique(np.array(Image.open(path)))) == {nothing}
+
+
+@pytest.mark.parametrize("option", [[], ["--ignore-value=none"]])
+def test_255_is_a_class_if_it_is_listed(own: OwnTree, monkeypatch: pytest.MonkeyPatch, option: list[str]) -> None:
+    add_masks(own, "0: background\n255: boat\n")
+    monkeypatch.setattr(CaR, "segment_batch", oracle(own))
+    result = own.car_on_folders("--save-predictions=png", "--set=crf=null", "--refine-workers=0", *option)
+    assert result.exit_code == 0, result.stderr
+    assert header_of(own)["metrics"]["miou"] == 1
+    assert ("255 is the class boat, so no mask value is ignored" in result.stderr) == (not option)
+    for path in (own.root.parent / "run" / "predictions").iterdir():
+        assert np.array_equal(np.array(Image.open(path)), own.labels[path.stem])
+
+
+def test_a_list_that_fits_no_pixel_ends_before_work(own: OwnTree) -> None:
+    own.classes.write_text("background\ncat\n")
+    for stem, labels in own.labels.items():
+        write_png(own.mask_path(stem), np.where(labels == 0, 0, 255))
+    result = own.car_on_folders()
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        f"error: {own.classes}: expected masks with a pixel of a class, such as cat, found only the values "
+        "0 background, 255 ignored in all 3 masks; to score 255, write the list with values: "
+        "`0: background`, `255: cat`"
+    ]
+    assert not (own.root.parent / "run").exists()
+
+
+def test_what_was_recognized_and_found_is_said_before_work(own: OwnTree) -> None:
+    own.classes.write_text(CLASSES + "7: cow\n")
+    result = own.car_on_folders("--limit=2")
+    assert result.exit_code == 0, result.stderr
+    notices = [line for line in result.stderr.splitlines() if line.startswith("notice: ")]
+    assert notices[:3] == [
+        f"notice: {own.classes}: read as `value: name`: 4 classes",
+        "notice: values in all 2 masks: 0 background, 3 cat, 9 dog, 255 ignored",
+        "notice: no pixel in all 2 masks of cow (7); in miou such a class counts as 0 if it is predicted anywhere",
+    ]
+
+
+def test_the_check_of_own_data_counts_and_compares(own: OwnTree) -> None:
+    places = [f"--{place}={path}" for place, path in own.places.items()]
+    own.to_hf().save_to_disk(own.root / "saved")
+    for arguments in (places, [f"--hf={own.root / 'saved'}", f"--classes={own.classes}"]):
+        result = CliRunner().invoke(app, ["data", "check", *arguments])
+        assert result.exit_code == 0, result.stdout
+        assert "read as `value: name`: 3 classes" in result.stdout
+        assert "values in all 3 masks: 0 background, 3 cat, 9 dog, 255 ignored" in result.stdout
+        assert "3 decoded" in result.stdout
+    own.classes.write_text("1: cat\n2: dog\n")
+    own.image_path("c").unlink()
+    result = CliRunner().invoke(app, ["data", "check", *places, "--ignore-value=none"])
+    assert result.exit_code == 5
+    faults = [line for line in result.stdout.splitlines() if line.startswith("fault: ")]
+    assert "images/c.*: expected the image, found nothing" in faults[0]
+    assert "found none in all 2 masks: the values 0 unlisted, 3 unlisted, 9 unlisted, 255 unlisted" in faults[1]
+    assert len(faults) == 4  # and both samples
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "benchmark: expected a name, or --images, --masks and --classes"),
+        (["--images=x"], "--masks: expected --images and --masks and --classes together"),
+        (["voc", "--ignore-value=3"], "--ignore-value: expected no data of your own with the benchmark voc"),
+        (["--hf=x", "--classes=c", "--ignore-value=x"], "ignore-value: expected a mask value in 0..255, or none"),
+    ],
+)
+def test_half_requests_of_a_check_are_named(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["data", "check", *arguments])
+    assert (result.exit_code, result.stderr.startswith(f"error: {message}")) == (2, True), result.stderr
+
+
+def test_blanks_in_names_stay_in_messages(own: OwnTree) -> None:
+    own.add("a  b   c")
+    own.image_path("a  b   c").unlink()
+    result = own.car_on_folders()
+    assert result.exit_code == 2
+    assert "images/a  b   c.*: expected the image of a  b   c, found nothing" in result.stderr
 
 
 def test_255_classes_fit_into_a_png(own: OwnTree, monkeypatch: pytest.MonkeyPatch) -> None:

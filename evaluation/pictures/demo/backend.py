@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from markupsafe import escape
-from PIL import Image
 
 from car_core import CaR, CaRConfig, ConfigError, QueryError
 from car_core.engine.stage_cache import StageCache
 from car_core.models.names import MINIATURE
-from dataset_adapters.formats.images import ImageFileError, read_image
+from dataset_adapters.formats.images import ImageFileError, open_picture, read_image
 from evaluation.analysis.gallery import draw_segmentation
 from evaluation.pictures.explain import LONE_PHRASE
 from results.pages import segmentation_html
@@ -121,7 +120,7 @@ def split_phrases(text: str, limits: Limits) -> list[str]:
 def read_picture(path: str | Path, limits: Limits) -> RGBArray:
     """Decode an image file to uint8 [H, W, 3], shrunk to the limits. Raises ImageFileError."""
     try:
-        with Image.open(path) as opened:
+        with open_picture(path) as opened:
             width, height = opened.size
     except Exception as error:  # a damaged file makes decoders raise errors of almost any type
         raise ImageFileError(str(path), "This file is not a picture, or it is damaged.") from error

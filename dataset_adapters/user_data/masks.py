@@ -1,0 +1,84 @@
+"""Reading one sample of user-supplied data, upright as cameras and viewers mean it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageOps
+
+from dataset_adapters.base.sample import LabelSpace, Row, Sample
+from dataset_adapters.base.semantic import read_semantic_sample
+from dataset_adapters.formats.images import ImageFile, ImageFileError, exif_orientation, read_image, read_label_map
+from dataset_adapters.user_data.classes import labels_of_values
+from support.arrays import Int32Array
+
+OpenFile = Callable[[], ImageFile]
+
+
+def read_user_sample(root: Path, row: Row, label_space: LabelSpace, files: Mapping[str, OpenFile]) -> Sample:
+    """Decode the files "image" and "mask" of a row, both turned by their EXIF orientation. Raises SampleError."""
+    return read_semantic_sample(
+        root,
+        row,
+        label_space,
+        labels_of_values(row, label_space.ignore_label),
+        read_labels=lambda _: read_user_mask(files["mask"], row),
+        read_pixels=lambda _: read_image(files["image"](), apply_exif=True),
+        orientation=lambda path: exif_orientation(next(files[c] for c in files if path == root / row[c])()),
+    )
+
+
+def read_user_mask(open_mask: OpenFile, row: Row) -> Int32Array:
+    """Decode a mask to its values, int32 [H, W] in 0..255: those stored, or those that the list gives its colors.
+
+    A color image, and a palette whose colors are all in the list (the order of a palette may be any), is read by color;
+    every other mask by its stored values. Raises ImageFileError.
+    """
+    colors = "colors" in row
+    stored, refusal = None, None
+    try:
+        stored = read_label_map(open_mask())
+        orientation = exif_orientation(open_mask())
+        if orientation != 1:
+            turnable = Image.fromarray(stored.astype(np.uint8))
+            turnable.getexif()[ExifTags.Base.Orientation] = orientation
+            stored = np.asarray(ImageOps.exif_transpose(turnable)).astype(np.int32)
+    except ImageFileError as error:
+        refusal = error
+        if not colors:
+            hint = (
+                "; colors need a list of classes that has them, as `name,r,g,b`" if "mode RGB" in error.reason else ""
+            )
+            raise ImageFileError(error.path, error.reason + hint) from error
+    if stored is not None and not colors:
+        return stored
+    pixels = read_image(open_mask(), apply_exif=True)
+    if stored is not None and (pixels == stored[..., np.newaxis]).all():
+        return stored
+    if refusal and "mode RGB" not in refusal.reason:
+        raise refusal
+    red, green, blue = (np.left_shift(pixels[..., n], 16 - 8 * n, dtype=np.int32) for n in range(3))
+    codes = red | green | blue
+    values: Int32Array = _values_by_code(row["colors"])[codes].astype(np.int32)
+    unknown = codes[values < 0]
+    if not unknown.size:
+        return values
+    if stored is not None:
+        return stored
+    found = ",".join(str(channel) for channel in int(unknown[0]).to_bytes(3, "big"))
+    raise ImageFileError(str(open_mask()), f"expected only colors of the list of classes, found {found}")
+
+
+@lru_cache(maxsize=1)  # 32 MB
+def _values_by_code(colors: str) -> npt.NDArray[np.int16]:
+    """The mask value of each color, as in `ClassList.columns`, at red << 16 | green << 8 | blue; -1 for the others."""
+    found = np.full(1 << 24, -1, np.int16)
+    for entry in colors.split():
+        value, _, color = entry.partition(":")
+        red, green, blue = map(int, color.split(","))
+        found[red << 16 | green << 8 | blue] = int(value)
+    return found
