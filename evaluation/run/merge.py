@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -97,8 +98,10 @@ def _whole_header(headers: Sequence[RunHeader]) -> RunHeader:
     fields = _whole_fields(headers[0])
     stages = dict.fromkeys(stage for header in headers for stage in header.timings.seconds_by_stage)
     timings = Timings(
-        wall_seconds=sum(header.timings.wall_seconds for header in headers),
-        seconds_by_stage={stage: sum(h.timings.seconds_by_stage.get(stage, 0.0) for h in headers) for stage in stages},
+        wall_seconds=math.fsum(header.timings.wall_seconds for header in headers),
+        seconds_by_stage={
+            stage: math.fsum(h.timings.seconds_by_stage.get(stage, 0.0) for h in headers) for stage in stages
+        },
     )
     peaks = [header.memory.peak_rss_mib for header in headers if header.memory.peak_rss_mib is not None]
     environments = [own for header in headers for own in (*header.other_environments, header.environment)]
