@@ -36,6 +36,7 @@ from car_core.models.weights import WeightsRecord, load_clip
 from car_core.proposal.generator import EncodedImage, ProposalGenerator
 from car_core.proposal.trunk import ProposalTower
 from car_core.queries import check_texts, require_any
+from car_core.refine.crf import prepare_crf
 from car_core.refine.mask_source import MaskSource
 from car_core.segmentation import Segmentation
 from car_core.step_texts import no_template
@@ -86,6 +87,8 @@ class CaR:
     ) -> None:
         if (mask_source is None) != (config.sam is None):
             raise ModelError("mask_source: expected one with config.sam, and none without")
+        if config.crf:
+            prepare_crf(config.crf.implementation)
         self.config = config
         self._mask_source = mask_source
         self.device = as_device(device)

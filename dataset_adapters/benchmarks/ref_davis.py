@@ -26,6 +26,7 @@ from dataset_adapters.base.sample import (
 from dataset_adapters.base.semantic import read_matching_image
 from dataset_adapters.formats.images import ImageFileError, read_label_map
 from dataset_adapters.formats.json_fields import read_field, read_json
+from support.text import clip_words
 
 VOID = 255  # a pixel that belongs to no object
 MAX_OBJECTS = 20
@@ -232,10 +233,10 @@ def _add(path: Path, where: str, expressions: dict[int, str], label: str, text: 
 
 def _distinct_texts(expressions: Expressions) -> str:
     """[object, text] pairs as JSON, by object id, each text once: CaR rejects repeated texts."""
-    by_text: dict[str, int] = {}
+    by_words: dict[tuple[str, ...], tuple[int, str]] = {}
     for label in sorted(expressions):
-        by_text.setdefault(expressions[label], label)
-    return json.dumps([[label, text] for text, label in by_text.items()], ensure_ascii=False)
+        by_words.setdefault(clip_words(expressions[label]), (label, expressions[label]))
+    return json.dumps([*by_words.values()], ensure_ascii=False)
 
 
 def _count_objects(root: Path, video: Video, first: str) -> int:

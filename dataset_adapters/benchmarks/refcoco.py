@@ -16,6 +16,7 @@ from dataset_adapters.base.semantic import read_matching_image
 from dataset_adapters.benchmarks.refcoco_files import IMAGES, Reference, any_targets, read_objects, read_references
 from dataset_adapters.formats.coco_masks import Overlaps, decode_segmentation
 from support.arrays import BoolArray
+from support.text import clip_words
 
 Sentences: TypeAlias = Literal["joint", "single"]
 """How a reference becomes samples: one with all its sentences, or one per sentence."""
@@ -79,8 +80,11 @@ class ReferAdapter:
         for reference, columns in zip(references, objects, strict=True):
             sample_id = f"ref{reference.ref_id}"
             if self.sentences == "joint":  # each text once: CaR rejects repeated texts
-                texts = list(dict.fromkeys(text for _, text in reference.sentences if text.strip()))
-                samples = [(sample_id, texts)]
+                distinct: dict[tuple[str, ...], str] = {}
+                for _, text in reference.sentences:
+                    distinct.setdefault(clip_words(text), text)
+                distinct.pop((), None)
+                samples = [(sample_id, list(distinct.values()))]
             else:
                 samples = [(f"{sample_id}-sent{sent_id}", [text]) for sent_id, text in reference.sentences]
             rows += [{"id": id, "sentences": json.dumps(texts, ensure_ascii=False), **columns} for id, texts in samples]

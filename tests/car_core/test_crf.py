@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pydensecrf.densecrf as dcrf
 import pytest
 import torch
 from PIL import Image
-from pydensecrf.utils import unary_from_softmax
 from scipy import ndimage
 from tiny_clip import photo, tiny_clip
 
@@ -19,6 +17,8 @@ from car_core import CaR, CaRConfig, CRFConfig
 from car_core.refine import lattice
 from car_core.refine.crf import CRF_IMAGES, IMPLEMENTATIONS, KernelCache, by_pydensecrf, crf_masks, label_probabilities
 from dataset_adapters import embedded_root
+
+dcrf = pytest.importorskip("pydensecrf.densecrf")
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -44,6 +44,8 @@ def by_hand(image: npt.NDArray[np.uint8], proposals: FloatArray, config: CRFConf
                 wrapped[..., channel][image[..., 2 - channel] == level] = value % 256
         image = wrapped
     crf = dcrf.DenseCRF2D(width, height, len(probabilities))
+    from pydensecrf.utils import unary_from_softmax
+
     crf.setUnaryEnergy(unary_from_softmax(probabilities))
     crf.addPairwiseGaussian(sxy=config.gaussian_sxy, compat=config.gaussian_weight)
     crf.addPairwiseBilateral(
