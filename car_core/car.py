@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -115,7 +116,7 @@ class CaR:
         cls,
         config: CaRConfig,
         *,
-        weights: str | Mapping[str, str],
+        weights: str | os.PathLike[str] | Mapping[str, str],
         device: str | torch.device = "cpu",
         load: Callable[..., tuple[nn.Module, WeightsRecord]] = load_clip,
         precision: Precision = "float32",
@@ -126,7 +127,8 @@ class CaR:
         "proposal" and "classifier". The miniature brings its own architecture, which then replaces the configured one.
         load: drop-in replacement for ``load_clip``, e.g. a cached one. Raises ModelError when a model cannot be had.
         """
-        by_role = dict.fromkeys(ROLES, weights) if isinstance(weights, str) else dict(weights)
+        named = weights if isinstance(weights, Mapping) else dict.fromkeys(ROLES, weights)
+        by_role = {role: os.fspath(name) for role, name in named.items()}
         if set(by_role) != set(ROLES):
             raise ModelError(f"weights: expected the keys {list(ROLES)}, found {sorted(by_role)}")
         models = {role: model_of(getattr(config, f"{role}_model"), by_role[role]) for role in ROLES}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from car_core.engine.device import as_device
 from car_core.errors import ModelError
 from car_core.models.clip import open_clip  # noqa: F401  its guard lets timm import torchvision
 from car_core.models.weights import WeightsRecord, state_hash
+from support.console import quiet_log
 from support.text import did_you_mean
 
 PUBLISHED = "timm"
@@ -89,10 +89,9 @@ def _build(name: str, **options: Any) -> nn.Module:
     if not timm.is_model(name):
         hint = did_you_mean(name, timm.list_models(pretrained=True))
         raise ModelError(f"dino_model: expected a model of timm, found {name!r}{hint}")
-    # Without a network the hub's client would print a page of retries before the one line below.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        model: nn.Module = timm.create_model(name, num_classes=0, dynamic_img_size=True, **options)
+        with quiet_log("huggingface_hub"):  # without a network it would print a page of retries
+            model: nn.Module = timm.create_model(name, num_classes=0, dynamic_img_size=True, **options)
     except Exception as error:  # other architectures and the hub fail in many ways
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"dino_model: {name}: expected a ViT that timm can build or fetch, found: {reason}") from None

@@ -19,6 +19,8 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError
 
 from car_core.models.clip import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME, open_clip
+from support.console import quiet_log
+from support.files import expanded
 
 _ANSWER_SECONDS = 15
 _log = logging.getLogger(__name__)
@@ -30,12 +32,11 @@ def fetch(tag: Mapping[str, Any], title: str) -> Path:
     title: what the log calls the weights. Raises OSError or RuntimeError where the file cannot be had. A source must
     answer in `_ANSWER_SECONDS`; the download itself may take as long as it does.
     """
-    # Without a network the hub's client would print a page of retries.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    if not _is_cached(tag):
-        _log.info("fetching %s from %s", title, source_of(tag))
-        _require_answer(tag)
-    return Path(open_clip.download_pretrained(tag))
+    with quiet_log("huggingface_hub"):  # without a network it would print a page of retries
+        if not _is_cached(tag):
+            _log.info("fetching %s from %s", title, source_of(tag))
+            _require_answer(tag)
+        return Path(open_clip.download_pretrained(tag))
 
 
 def source_of(tag: Mapping[str, Any]) -> str:
@@ -45,7 +46,7 @@ def source_of(tag: Mapping[str, Any]) -> str:
 
 def _is_cached(tag: Mapping[str, Any]) -> bool:
     if not tag.get("hf_hub"):
-        return Path("~/.cache/clip", os.path.basename(source_of(tag))).expanduser().is_file()
+        return expanded(Path("~/.cache/clip", os.path.basename(source_of(tag)))).is_file()
     repository, name = os.path.split(tag["hf_hub"])
     name = name or HF_WEIGHTS_NAME
     names = (name, HF_SAFE_WEIGHTS_NAME, f"{Path(name).stem}.safetensors")

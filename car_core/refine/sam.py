@@ -30,6 +30,7 @@ from car_core.models.weights import WeightsRecord, state_hash
 from car_core.refine.boxes import boxes_of_masks, non_maximum_suppression
 from car_core.refine.mask_source import CachedMasks, MaskSource
 from support.arrays import BoolArray, RGBArray
+from support.console import quiet_log
 from support.files import cache_folder, sha256_of
 
 # Mean and standard deviation per channel of SAM's images (ImageNet's).
@@ -198,12 +199,12 @@ def _random(name: str) -> Any:
 
 def _pretrained(name: str) -> Any:
     library = _transformers()
-    library.logging.set_verbosity_error()
     try:
-        found = library.AutoConfig.from_pretrained(name).model_type
-        if found not in _CLASSES:
-            raise ValueError(f"a model of the type {found}")
-        return getattr(library, _CLASSES[found]).from_pretrained(name)
+        with quiet_log("transformers"):
+            found = library.AutoConfig.from_pretrained(name).model_type
+            if found not in _CLASSES:
+                raise ValueError(f"a model of the type {found}")
+            return getattr(library, _CLASSES[found]).from_pretrained(name)
     except Exception as error:  # hub, files and formats fail in many ways; each means the same to the caller
         reason = " ".join(str(error).split())[:300]
         raise ModelError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evaluation.cli.exit_status import DATA_FAULTS, one_line_errors
+from evaluation.cli.option_hints import home_paths
 from support.console import say, tell
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _Root = Annotated[Path, typer.Option(help="Data root: the folder in which the of
 
 
 @data_app.command("list")
+@home_paths
 @one_line_errors()
 def list_command(
     name: Annotated[str | None, typer.Argument(help="One data set only, or a benchmark that reads it.")] = None,
@@ -56,6 +58,7 @@ def _describe(preparation: Preparation, root: Path) -> list[str]:
 
 
 @data_app.command("prepare")
+@home_paths
 @one_line_errors()
 def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
     """Download, verify, unpack and convert a data set; existing files are kept.
@@ -72,6 +75,7 @@ def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
 
 
 @data_app.command("check")
+@home_paths
 @one_line_errors()
 def check_command(
     name: _Name,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from support.console import tell
-from support.errors import RunError, UserError
+from support.errors import AllFailedError, RunError, UserError
 
 if TYPE_CHECKING:
     from evaluation.run.runner import Run
@@ -41,6 +41,8 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # nobody reads on: typer ends without a word
+        raise
     except Exception as error:  # those without an exit status are raised again
         out_of_memory = _is_out_of_memory(error)
         is_run_error = out_of_memory or isinstance(error, (OSError, RunError))
@@ -53,7 +55,10 @@ def one_line_errors() -> Iterator[None]:
                 ": free the device of other programs, or choose another --device, smaller models or smaller batches"
             )
         tell(f"error: {message}")
-        raise typer.Exit(SETUP_ERROR if isinstance(error, UserError) else RUN_ERROR) from None
+        all_failed = isinstance(error, AllFailedError)
+        raise typer.Exit(
+            SETUP_ERROR if isinstance(error, UserError) else SAMPLES_FAILED if all_failed else RUN_ERROR
+        ) from None
     except KeyboardInterrupt as interrupt:
         tell("interrupted; finished work is kept, the same command resumes it")
         number = getattr(interrupt, "number", None)

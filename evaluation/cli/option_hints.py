@@ -1,15 +1,25 @@
-"""`--recurrence once`: a switch typed as if it were an option. The error says how switches are set."""
+"""What all commands of ``car`` have: any text can be printed, ``~`` is home, an error says how switches are set."""
 
 from __future__ import annotations
 
+import functools
 import shlex
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperGroup
 
+from support.console import write_anything
+from support.files import expanded
+
 
 class HintingGroup(TyperGroup):
     """The commands of ``car``: an error about an unknown option that has the name of a switch points to ``--set``."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        write_anything()
+        return super().main(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
         given = list(ctx.args)
@@ -19,6 +29,21 @@ class HintingGroup(TyperGroup):
             if type(error).__name__ == "NoSuchOption":
                 _point_to_set(error, given)
             raise
+
+
+def home_paths(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with ``~`` in its paths as the home folder: shells leave it in ``--out=~/run``."""
+
+    def at_home(value: Any) -> Any:
+        if isinstance(value, list):
+            return [at_home(each) for each in value]
+        return expanded(value) if isinstance(value, Path) else value
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        command(**{name: at_home(value) for name, value in values.items()})
+
+    return run
 
 
 def _point_to_set(error: Any, given: list[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from results.run_directory.sample_files import FOLDERS, write_sample_file
 from results.run_directory.schema import others
 from results.tables.run import write_tables
 from support.errors import UserError
-from support.files import TEMPORARY
+from support.files import TEMPORARY, expanded
 
 SHARD = "shard"
 """The field of a shard's identity, "i/n", that the whole run's lacks."""
@@ -34,7 +33,7 @@ class _Part:
     shard: tuple[int, int]
 
 
-def merge(paths: Sequence[Path], out: Path) -> RunHeader:
+def merge(paths: Sequence[str | Path], out: str | Path) -> RunHeader:
     """Join the finished shards of a run in the folder `out`; returns its header.
 
     Identity, records and figures are those of the run without shards, which `car eval` then finds finished there.
@@ -42,7 +41,8 @@ def merge(paths: Sequence[Path], out: Path) -> RunHeader:
     what is joined already is left as it is. Raises MergeError, naming what is missing or differs, unless the runs are
     all shards of one run, each once and finished; StoreError for damaged ones, and for another run in `out`.
     """
-    parts = sorted((_read_part(path) for path in paths), key=lambda part: part.shard)
+    out = expanded(out)
+    parts = sorted((_read_part(expanded(path)) for path in paths), key=lambda part: part.shard)
     _require_all_of_one(parts)
     records, header = _joined_records(parts), _whole_header([part.header for part in parts])
     with RunDirectory(out) as store:
@@ -143,12 +143,7 @@ def _not_joined(records: Mapping[str, SampleRecord], here: Mapping[str, SampleRe
 
 
 def _copy_files(parts: Sequence[_Part], out: Path) -> None:
-    ignore = shutil.ignore_patterns(f".*{TEMPORARY}")
     for part in parts:
-        for source in (part.store.path / folder for folder in FOLDERS):
-            if source.is_dir():
-                shutil.copytree(source, out / source.name, True, ignore, _copy_file, dirs_exist_ok=True)
-
-
-def _copy_file(source: str, target: str) -> None:
-    write_sample_file(Path(target), Path(source).read_bytes())
+        for source in (file for folder in FOLDERS for file in (part.store.path / folder).rglob("*")):
+            if source.is_file() and not source.name.endswith(TEMPORARY):
+                write_sample_file(out / source.relative_to(part.store.path), source.read_bytes())

@@ -19,7 +19,7 @@ from results.run_directory.sample_files import FOLDERS
 from results.run_directory.schema import SCHEMA_VERSION, RunHeader, SampleRecord, others, utc_now
 from support import strict_json
 from support.errors import UserError
-from support.files import named_errors, write_atomically
+from support.files import expanded, named_errors, write_atomically
 
 
 class StoreError(UserError):
@@ -34,7 +34,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = expanded(path)
         self.header_path = self.path / "run.json"
         self.samples_path = self.path / "samples.jsonl"
         self.records: dict[str, SampleRecord] = {}
