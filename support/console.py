@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import codecs
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,10 +18,11 @@ _LONGEST = 4000  # characters: an error may list all names that are known
 
 def tell(line: str) -> None:
     """Print a line on standard error; control characters and direction marks are shown as their code points."""
-    text = visible(line, _LONGEST)
-    with suppress(AttributeError, OSError, ValueError):  # None, broken, closed: nobody reads it
-        encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-        print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+    text, stream = visible(line, _LONGEST), sys.stderr
+    if stream is not None:
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        with suppress(OSError, ValueError):  # broken, closed: nobody reads it
+            print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
 
 
 def say(line: str) -> None:
@@ -36,8 +38,13 @@ def is_terminal(stream: Any) -> bool:
         return False
 
 
-def write_anything() -> None:
+def prepare_streams() -> None:
     """From now on standard output and error take any text: what their encoding lacks is escaped, as in ``\\xe9``."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # noqa: PERF203  closed: the next file would get its number, and what is written there
+            os.open(os.devnull, os.O_RDWR)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=_ANYTHING)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evaluation.cli.exit_status import DATA_FAULTS, one_line_errors
+from evaluation.cli.exit_status import DATA_FAULTS
 from evaluation.cli.option_hints import home_paths
 from support.console import say, tell
 
@@ -22,7 +22,6 @@ _Root = Annotated[Path, typer.Option(help="Data root: the folder in which the of
 
 @data_app.command("list")
 @home_paths
-@one_line_errors()
 def list_command(
     name: Annotated[str | None, typer.Argument(help="One data set only, or a benchmark that reads it.")] = None,
     root: _Root = Path("data"),
@@ -59,7 +58,6 @@ def _describe(preparation: Preparation, root: Path) -> list[str]:
 
 @data_app.command("prepare")
 @home_paths
-@one_line_errors()
 def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
     """Download, verify, unpack and convert a data set; existing files are kept.
 
@@ -76,7 +74,6 @@ def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
 
 @data_app.command("check")
 @home_paths
-@one_line_errors()
 def check_command(
     name: _Name,
     root: _Root = Path("data"),

@@ -10,7 +10,9 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from support.console import write_anything
+from evaluation.cli.exit_status import one_line_errors
+from support.console import prepare_streams
+from support.errors import UserError
 from support.files import expanded
 
 
@@ -18,7 +20,7 @@ class HintingGroup(TyperGroup):
     """The commands of ``car``: an error about an unknown option that has the name of a switch points to ``--set``."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        write_anything()
+        prepare_streams()
         return super().main(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
@@ -32,14 +34,20 @@ class HintingGroup(TyperGroup):
 
 
 def home_paths(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, with ``~`` in its paths as the home folder: shells leave it in ``--out=~/run``."""
+    """The command with one-line errors, and home for ``~`` in its paths: shells leave it in ``--out=~/run``."""
 
     def at_home(value: Any) -> Any:
         if isinstance(value, list):
             return [at_home(each) for each in value]
-        return expanded(value) if isinstance(value, Path) else value
+        if not isinstance(value, Path):
+            return value
+        found = expanded(value)
+        if str(found).startswith("~"):  # a folder of that name would be made
+            raise UserError(f"{found}: expected a path, found the home of a nonexistent user")
+        return found
 
     @functools.wraps(command)
+    @one_line_errors()
     def run(**values: Any) -> None:
         command(**{name: at_home(value) for name, value in values.items()})
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from evaluation.cli.exit_status import one_line_errors
 from evaluation.cli.terminal import show_run, show_tables
 from support.console import tell
 
@@ -21,7 +20,6 @@ Language = Literal["md", "csv", "latex"]
 _SUFFIXES: Mapping[Language, str] = {"md": ".md", "csv": ".csv", "latex": ".tex"}
 
 
-@one_line_errors()
 def table_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs or suites.")],
     format_: Annotated[

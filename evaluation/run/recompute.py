@@ -9,11 +9,8 @@ from typing import Any
 
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, RunHeader, SampleCounts, SampleRecord, StoreError, differences
+from results.tables.golden import ROUNDING
 from support import strict_json
-
-# Half an ulp a term, of the sums over up to 847 classes that earlier versions rounded after every term (and Python 3.12
-# and newer did not).
-_ROUNDING = 1e-13
 
 
 def figures_of(
@@ -95,7 +92,7 @@ def _require_same_figures(store: RunDirectory, header: RunHeader, recomputed: Ru
 def _unless_rounding(recorded: Any, found: Any) -> Any:
     """What was found, with the recorded float in place of each that differs by no more than rounding."""
     if isinstance(recorded, float) and isinstance(found, float):
-        return recorded if math.isclose(recorded, found, rel_tol=_ROUNDING) else found
+        return recorded if math.isclose(recorded, found, rel_tol=ROUNDING) else found
     if isinstance(recorded, dict) and isinstance(found, dict):
         return {key: _unless_rounding(recorded.get(key), value) for key, value in found.items()}
     if isinstance(recorded, list) and isinstance(found, list) and len(recorded) == len(found):
