@@ -82,7 +82,7 @@ def test_a_user_without_a_home_is_told_of_the_variable(monkeypatch: pytest.Monke
 
 def test_a_cache_that_cannot_be_written_names_the_variable(voc: Any) -> None:
     voc.cache.write_text("a file")
-    with pytest.raises(DatasetError, match=r"expected a cache folder that can be written \(\$CAR_CACHE names another"):
+    with pytest.raises(DatasetError, match=r"expected a writable cache folder \(\$CAR_CACHE names another"):
         voc.load()
 
 

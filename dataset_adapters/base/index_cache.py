@@ -69,7 +69,7 @@ def ensure_index(path: Path, rows: Sequence[Row]) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise DatasetError(
-            f"{path.parent}: expected a cache folder that can be written ($CAR_CACHE names another), found: {reason}"
+            f"{path.parent}: expected a writable cache folder ($CAR_CACHE names another), found: {reason}"
         ) from error
     open_index.cache_clear()  # a replaced index must not stay mapped
 
