@@ -32,6 +32,8 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[crf]' || \
+	  echo "notice: pydensecrf2 could not be built (it needs a C++ compiler): torch's CRF runs in its place"
 	touch $@
 
 # A file's tests stay in one process, since they share what is slow to make; the files go in order, not largest first.

@@ -66,12 +66,13 @@ def one_line_errors() -> Iterator[None]:
 
 
 def exit_if_failed(runs: Iterable[Run], *, allow: bool) -> None:
-    """If samples of the runs failed, report how many and exit with SAMPLES_FAILED, or 0 with `allow`."""
+    """If samples of the runs failed, report how many and exit with SAMPLES_FAILED; 0 if `allow` and not all did."""
     counts = [run.header.counts for run in runs]
     failed, total = (sum(getattr(count, name) for count in counts) for name in ("n_failed", "n_total"))
     if failed:
         tell(f"{failed} of {total} samples failed; see the section Failed samples of each run's table")
-        raise typer.Exit(0 if allow else SAMPLES_FAILED)
+        all_of_one = any(count.n_failed and not count.n_scored for count in counts)
+        raise typer.Exit(0 if allow and not all_of_one else SAMPLES_FAILED)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

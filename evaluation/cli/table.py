@@ -37,7 +37,7 @@ def table_command(
 
     These are the paper's tables with a row for runs of the same method, weights and settings and the differences from
     CaR's, and a table with one row per run. Figures are computed only from samples.jsonl; a finished run whose run.json
-    disagrees with them in any bit is refused.
+    disagrees with them by more than the rounding of a sum is refused.
     """
     headers = [header for run in runs for header in _recomputed(run, shown=format_ is None)]
     if not (format_ or out or peers or len(runs) > 1):
