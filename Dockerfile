@@ -4,7 +4,7 @@
 #     car-eval eval voc21 --data-root /data/VOCdevkit --weights openai --device cuda
 FROM nvidia/cuda:12.6.3-cudnn-runtime-ubuntu24.04
 
-# Compilers and headers: pydensecrf2 is built from source where there is no wheel for this Python. wget: KubeRay's probes.
+# Compilers and headers: pydensecrf2 (crf) is built from source. wget: KubeRay's probes.
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends python3 python3-dev python3-venv build-essential git wget \
     && rm -rf /var/lib/apt/lists/*
@@ -23,7 +23,7 @@ COPY evaluation evaluation
 COPY results results
 COPY support support
 # Extras of pyproject.toml; empty for none.
-ARG EXTRAS=sam,distributed,serve
+ARG EXTRAS=crf,sam,distributed,serve
 RUN pip install --quiet --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}" && rm -rf /src/*
 
 # Any user may write here. One without an entry in /etc/passwd has no name and no home but these.

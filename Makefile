@@ -19,7 +19,7 @@ LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test lint format docs docs-generated docs-tables dist serve regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
+.PHONY: help setup test test-light lint format docs docs-generated docs-tables dist serve regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
 	eval-grefcoco eval-ref-davis eval-all data bench clean
 
 help:  ## list the targets
@@ -32,11 +32,25 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[crf]' || \
+	  echo "notice: pydensecrf2 could not be built (it needs a C++ compiler): torch's CRF runs in its place"
 	touch $@
 
 # A file's tests stay in one process, since they share what is slow to make; the files go in order, not largest first.
 test: $(STAMP)  ## run the tests, in JOBS processes
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# What needs no torch, on another Python: figures, records, tables, data sets. Only wheels: there may be no compiler.
+LIGHT := .light/$(notdir $(PYTHON))
+LIGHT_TESTS := tests/test_rooms.py tests/dataset_adapters tests/results --ignore tests/results/test_report_browser.py \
+	$(patsubst %,tests/evaluation/test_%.py,benchmark generalized model_options progress referring semantic summary tasks video)
+
+test-light:  ## run the tests that need no torch, on another Python: make test-light PYTHON=python3.13
+	test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
+	sed -n '/^dependencies/,/^]/s/^ *"\([^"]*\)".*/\1/p' pyproject.toml | grep -v torch > $(LIGHT)/requirements.txt
+	$(LIGHT)/bin/python -m pip install --quiet --only-binary :all: --constraint constraints.txt \
+	  --requirement $(LIGHT)/requirements.txt pytest hypothesis scikit-learn matplotlib
+	$(LIGHT)/bin/python -m pytest $(LIGHT_TESTS) $(ARGS)
 
 lint: $(STAMP)  ## check style, types and spelling
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/codespell
@@ -158,4 +172,4 @@ bench: $(STAMP)  ## how fast the method runs here: make bench [ARGS="--sizes ful
 	$(VENV)/bin/car bench $(ARGS)
 
 clean:  ## remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .light .pytest_cache .mypy_cache .ruff_cache

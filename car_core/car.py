@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ from car_core.models.weights import WeightsRecord, load_clip
 from car_core.proposal.generator import EncodedImage, ProposalGenerator
 from car_core.proposal.trunk import ProposalTower
 from car_core.queries import check_texts, require_any
+from car_core.refine.crf import prepare_crf
 from car_core.refine.mask_source import MaskSource
 from car_core.segmentation import Segmentation
 from car_core.step_texts import no_template
@@ -87,6 +89,8 @@ class CaR:
     ) -> None:
         if (mask_source is None) != (config.sam is None):
             raise ModelError("mask_source: expected one with config.sam, and none without")
+        if config.crf:
+            prepare_crf(config.crf.implementation)
         self.config = config
         self._mask_source = mask_source
         self.device = as_device(device)
@@ -121,7 +125,7 @@ class CaR:
         cls,
         config: CaRConfig,
         *,
-        weights: str | Mapping[str, str],
+        weights: str | os.PathLike[str] | Mapping[str, str],
         device: str | torch.device = "cpu",
         load: Callable[..., tuple[nn.Module, WeightsRecord]] = load_clip,
         precision: Precision = "float32",
@@ -132,7 +136,8 @@ class CaR:
         "proposal" and "classifier". The miniature brings its own architecture, which then replaces the configured one.
         load: drop-in replacement for ``load_clip``, e.g. a cached one. Raises ModelError when a model cannot be had.
         """
-        by_role = dict.fromkeys(ROLES, weights) if isinstance(weights, str) else dict(weights)
+        named = weights if isinstance(weights, Mapping) else dict.fromkeys(ROLES, weights)
+        by_role = {role: os.fspath(name) for role, name in named.items()}
         if set(by_role) != set(ROLES):
             raise ModelError(f"weights: expected the keys {list(ROLES)}, found {sorted(by_role)}")
         models = {role: model_of(getattr(config, f"{role}_model"), by_role[role]) for role in ROLES}

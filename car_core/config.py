@@ -7,6 +7,7 @@ Two sources define CaR and they differ: the paper (arXiv:2312.07661v3) and the c
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -15,7 +16,7 @@ from car_core.errors import ConfigError
 from support.choices import Mode as Mode
 from support.choices import Precision as Precision
 from support.choices import Profile as Profile
-from support.text import did_you_mean
+from support.text import clip_words, did_you_mean, find_twins
 
 # Names of the visual prompts; `car_core.classifier.visual_prompts.register_prompt` adds others.
 PROMPTS = {"blur", "gray", "mask", "circle", "rectangle", "contour"}
@@ -103,6 +104,9 @@ MODES: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
+# pydensecrf2 comes as source alone, so it is there only where a compiler was.
+HAS_PYDENSECRF = find_spec("pydensecrf") is not None
+
 Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -134,8 +138,16 @@ class CRFConfig(BaseModel):
     bilateral_weight: Positive = Field(default=4.0, description="bilateral kernel's Potts weight")
     bg_factor: Positive = Field(default=1.0, description="exponent of the background probability 1 - max y")
     implementation: Literal["pydensecrf", "torch"] = Field(
-        default="pydensecrf", description="pydensecrf, on one core; torch, on the model's device"
+        default="pydensecrf" if HAS_PYDENSECRF else "torch",
+        description="pydensecrf, on one core; torch, on the model's device, the default where pydensecrf is absent",
     )
+
+    @field_validator("implementation")
+    @classmethod
+    def _is_installed(cls, name: str) -> str:
+        if name == "pydensecrf" and not HAS_PYDENSECRF:
+            raise ValueError("expected torch, or pydensecrf2 installed (pip install 'car-eval[crf]'), found neither")
+        return name
 
 
 # Smallest part of a CRF mask that a SAM mask inside it must cover to match (SAMConfig.min_overlap).
@@ -299,11 +311,14 @@ class CaRConfig(Config):
 
 def distinct_background(background: tuple[str, ...]) -> tuple[str, ...]:
     """The background queries. Raises ValueError for a blank or a repeated one."""
-    if any(not text.strip() for text in background):
+    if not all(map(clip_words, background)):
         raise ValueError("expected texts, found a blank background query")
     repeated = {text for text in background if background.count(text) > 1}
     if repeated:
         raise ValueError(f"expected each background query once, found twice: {sorted(repeated)}")
+    if twins := find_twins(background):
+        first, second = (background[index] for index in twins)
+        raise ValueError(f"expected each background query once, found {second!r}, which CLIP reads as {first!r}")
     return background
 
 

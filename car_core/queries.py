@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from car_core.errors import QueryError
+from support.text import clip_words, find_twins
 
 
 def check_texts(name: str, texts: Sequence[str]) -> tuple[str, ...]:
-    """The texts as a tuple. Raises QueryError, naming the index, unless they are distinct, non-blank texts."""
+    """The texts as a tuple. Raises QueryError, naming the index, unless they are non-blank texts, distinct to CLIP."""
     checked = tuple(texts)
     if isinstance(texts, str) or not all(isinstance(text, str) for text in checked):
         raise QueryError(f"{name}: expected a sequence of texts, found {type(texts).__name__}")
     for index, text in enumerate(checked):
-        if not text.strip():
+        if not clip_words(text):
             raise QueryError(f"{name}[{index}]: expected a text, found a blank one")
-        if text in checked[:index]:
-            raise QueryError(f"{name}[{index}]: expected each text once, found {text!r} again")
+    if twins := find_twins(checked):
+        first, second = (checked[index] for index in twins)
+        found = f"{second!r} again" if first == second else f"{second!r}, which CLIP reads as {first!r}"
+        raise QueryError(f"{name}[{twins[1]}]: expected each text once, found {found}")
     return checked
 
 

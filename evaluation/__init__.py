@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import support  # noqa: F401  before torch
+
 if TYPE_CHECKING:
     from evaluation.request.options import RunOptions
     from evaluation.run.runner import Run, evaluate

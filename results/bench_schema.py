@@ -76,12 +76,12 @@ class BenchEngine(StrictModel):
 class BenchCRF(StrictModel):
     labels: Count
     """Number of labels on the first image, background included."""
-    pydensecrf_seconds: Seconds
-    """Median time on one core."""
+    pydensecrf_seconds: Seconds | None
+    """Median time on one core; null where pydensecrf2 is not installed."""
     torch_seconds: Seconds
     """Median time on the models' device."""
-    same_label: float
-    """Share of the pixels with the same label in both."""
+    same_label: float | None
+    """Share of the pixels with the same label in both; null likewise."""
 
 
 class BenchLaterSteps(StrictModel):

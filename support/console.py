@@ -1,9 +1,15 @@
-"""Lines for people, which no file name or message can steer the terminal with."""
+"""Lines for people, on whatever standard output and error are: no file name or message can steer a terminal, and no
+missing, closed or narrowly encoded stream ends the work."""
 
 from __future__ import annotations
 
+import codecs
 import logging
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from support.text import visible
 
@@ -12,12 +18,59 @@ _LONGEST = 4000  # characters: an error may list all names that are known
 
 def tell(line: str) -> None:
     """Print a line on standard error; control characters and direction marks are shown as their code points."""
-    print(visible(line, _LONGEST), file=sys.stderr)
+    text, stream = visible(line, _LONGEST), sys.stderr
+    if stream is not None:
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        with suppress(OSError, ValueError):  # broken, closed: nobody reads it
+            print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
 
 
 def say(line: str) -> None:
     """Print a line on standard output: at a terminal as `tell` does, to a pipe as it is, for it may hold a path."""
-    print(visible(line, _LONGEST) if sys.stdout.isatty() else line)
+    print(visible(line, _LONGEST) if is_terminal(sys.stdout) else line)
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream is a terminal; what stands in for a stream, such as a logger, may not say, and may be None."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # ValueError: closed
+        return False
+
+
+def prepare_streams() -> None:
+    """From now on standard output and error take any text: what their encoding lacks is escaped, as in ``\\xe9``."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # noqa: PERF203  closed: the next file would get its number, and what is written there
+            os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=_ANYTHING)
+
+
+def _bytes_or_escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
+_ANYTHING = "car-eval"
+codecs.register_error(_ANYTHING, _bytes_or_escape)
+
+
+@contextmanager
+def quiet_log(library: str) -> Iterator[None]:
+    """Within, a library logs errors alone."""
+    log = logging.getLogger(library)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 class _Teller(logging.Handler):

@@ -11,6 +11,10 @@ class RunError(Exception):
     """A run broke off through no fault of what was asked, such as a killed worker; the message says why."""
 
 
+class AllFailedError(RunError):
+    """Every sample of a run failed; the message names the first with its reason."""
+
+
 class ImageError(UserError, ValueError):
     """An image cannot be used. reason: what is wrong with it."""
 

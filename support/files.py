@@ -19,6 +19,9 @@ MOST_BYTES = 2**30
 TEMPORARY = ".tmp"
 """How the name of a file ends that is still being written, or was by a killed process."""
 
+# What fsync, or open of a folder, gives where there is no such thing: CIFS, FUSE, Windows.
+_NOT_THERE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM, errno.EISDIR}
+
 
 class FileKindError(UserError, OSError):
     """A path that is no regular file, or one that is too large to read."""
@@ -80,7 +83,8 @@ def write_atomically(path: Path, content: str | bytes, *, synced: bool = True) -
     """Write bytes, or text as UTF-8, so that `path` holds either its old content or all of the new.
 
     What is no character, such as a foreign byte in a file name, is written as its code point. A link is replaced, not
-    followed. synced: all of this also after a power cut, at the price of waiting for the disk.
+    followed. synced: that holds also after a power cut, at the price of waiting for the disk, where the file system can
+    promise it.
 
     Raises:
         OSError: it could not be written; `path` is unchanged and no temporary file is left.
@@ -92,7 +96,7 @@ def write_atomically(path: Path, content: str | bytes, *, synced: bool = True) -
             stream.write(data)
             stream.flush()
             if synced:
-                os.fsync(stream.fileno())
+                _sync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:  # whatever ends this, Ctrl-C included: no temporary file stays behind
         temporary.unlink(missing_ok=True)
@@ -121,11 +125,25 @@ def named_errors(path: Path) -> Iterator[None]:
 
 
 def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    with named_errors(path):
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return
+            raise
+        try:
+            _sync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
 
 
 def sha256_of(path: Path) -> str:
@@ -138,11 +156,14 @@ def sha256_of(path: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """$CAR_CACHE, or ~/.cache/car-eval."""
-    return Path(os.environ.get("CAR_CACHE") or Path.home() / ".cache" / "car-eval")
+    """$CAR_CACHE, or ~/.cache/car-eval. Raises UserError for a user without a home."""
+    found = expanded(os.environ.get("CAR_CACHE") or "~/.cache/car-eval")
+    if str(found).startswith("~"):
+        raise UserError(f"$CAR_CACHE: expected a folder, since this user has no home, found {str(found)!r}")
+    return found
 
 
-def expanded(path: str | Path) -> Path:
+def expanded(path: str | os.PathLike[str]) -> Path:
     """The path with ``~`` and ``~user`` as home folders.
 
     A user that there is not stays in it, to be found missing as any other folder (`Path.expanduser` raises).

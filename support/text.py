@@ -1,8 +1,9 @@
-"""Texts for people: what may be shown of foreign text, near matches of a mistyped name, numbers with nouns."""
+"""Texts for people (what may be shown, near matches of a mistyped name, numbers with nouns) and as CLIP reads them."""
 
 from __future__ import annotations
 
 import difflib
+import html
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -75,3 +76,27 @@ def unknown_name(field: str, name: str, known: Iterable[str]) -> str:
     return (
         f"{field}: expected a known name, found {name!r}{did_you_mean(name, names) or ';'} known are {', '.join(names)}"
     )
+
+
+def clip_words(text: str) -> tuple[str, ...]:
+    """What CLIP's tokenizer splits into tokens, word by word: equal for texts with the same tokens, empty for none.
+
+    Case and white space are lost, as are HTML's entities and what ftfy mends.
+    """
+    import regex  # both take time to import, and most commands need neither
+
+    if not (text.isascii() and text.isprintable()) or "&" in text:
+        import ftfy
+
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    words = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+    return tuple(regex.findall(words, text.lower()))
+
+
+def find_twins(texts: Iterable[str]) -> tuple[int, int] | None:
+    """The positions of the first text that is an earlier one to CLIP: the earlier, then its own. None without one."""
+    first: dict[tuple[str, ...], int] = {}
+    for position, text in enumerate(texts):
+        if (earlier := first.setdefault(clip_words(text), position)) != position:
+            return earlier, position
+    return None

@@ -7,6 +7,7 @@ and ``<!-- end of table -->``. Tables that come from the code: ``tools.generated
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -54,7 +55,7 @@ def made_with(headers: Iterable[RunHeader]) -> str:
     distinct = {header.identity: header for header in runs}.values()
     facts = run_facts(runs[0])
     lines = [f"- {name}: {escape_markdown(facts[name], limit=1000)}" for name in _FACTS if name in facts]
-    seconds = sum(header.timings.wall_seconds for header in distinct)
+    seconds = math.fsum(header.timings.wall_seconds for header in distinct)
     sizes = " or ".join(str(count) for count in sorted({header.counts.n_total for header in runs}))
     spent = f"- {len(runs)} rows, {len(distinct)} runs of {sizes} images each, {seconds:.0f} s of run time in total"
     return "\n".join(["Made with:", "", *lines, spent]) + "\n"

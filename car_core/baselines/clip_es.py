@@ -18,7 +18,7 @@ from car_core.config import CaRConfig, format_text
 from car_core.engine.timing import timed
 from car_core.images import size_of, upsample_all
 from car_core.proposal.generator import ProposalGenerator
-from car_core.refine.crf import crf_masks
+from car_core.refine.crf import crf_masks, prepare_crf
 from car_core.segmentation import Segmentation, join_passes, paint_labels
 from support.arrays import RGBArray
 
@@ -28,6 +28,8 @@ class ClipESSegmenter(BaselineSegmenter[ClipESConfig]):
 
     def __init__(self, config: ClipESConfig, *, clip: Any, device: str | torch.device = "cpu") -> None:
         super().__init__(config, clip=clip, device=device)
+        if config.crf:
+            prepare_crf(config.crf.implementation)
         shared = {name: getattr(config, name) for name in ("lambda_", "cam_template", "max_patches")}
         self._generator = ProposalGenerator(clip, self.text, CaRConfig(profile="paper", **shared), self.device)
 

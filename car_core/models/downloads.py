@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -20,6 +20,8 @@ import huggingface_hub
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from car_core.models.clip import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME, open_clip
+from support.console import quiet_log
+from support.files import expanded
 
 _ANSWER_SECONDS = 15
 _log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ def fetch(tag: Mapping[str, Any], title: str) -> Path:
         name = name or HF_WEIGHTS_NAME
         safe = HF_SAFE_WEIGHTS_NAME if name == HF_WEIGHTS_NAME else f"{Path(name).stem}.safetensors"
         return fetch_file(repository, (safe, name), title)
-    if not Path("~/.cache/clip", os.path.basename(source_of(tag))).expanduser().is_file():
+    if not expanded(Path("~/.cache/clip", os.path.basename(source_of(tag)))).is_file():
         _log.info("fetching %s from %s", title, source_of(tag))
         request = urllib.request.Request(tag["url"], method="HEAD")
         _require_answer(lambda: urllib.request.urlopen(request, timeout=_ANSWER_SECONDS).close())
@@ -53,7 +55,7 @@ def fetch_file(repository: str, names: Sequence[str], title: str) -> Path:
     if cached := cached_file(repository, names):
         return cached
     require_hub(repository, title)
-    with quiet("huggingface_hub"):
+    with quiet_log("huggingface_hub"):
         for name in names:
             with suppress(EntryNotFoundError):
                 return Path(huggingface_hub.hf_hub_download(repository, name))
@@ -70,22 +72,8 @@ def require_hub(repository: str, title: str) -> None:
     """Log that a download from the hub begins. Raises OSError unless the hub answers."""
     _log.info("fetching %s from %s", title, repository)
     url = huggingface_hub.hf_hub_url(repository, "README.md")
-    with quiet("huggingface_hub"):
+    with quiet_log("huggingface_hub"):
         _require_answer(lambda: huggingface_hub.get_hf_file_metadata(url, timeout=_ANSWER_SECONDS))
-
-
-@contextmanager
-def quiet(*names: str) -> Iterator[None]:
-    """Loggers of other packages say only errors; afterwards they are as they were."""
-    loggers = [logging.getLogger(name) for name in names]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
 
 
 def _require_answer(ask: Callable[[], object]) -> None:

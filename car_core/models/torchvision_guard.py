@@ -19,8 +19,9 @@ _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-# A torch.library.Library withdraws its declarations when it is collected, so it must live as long as the process.
-_libraries: list[torch.library.Library] = []
+# A torch.library.Library withdraws its declarations when it is collected, so it must live as long as torch: this module
+# may be imported again, in a notebook.
+_libraries: list[torch.library.Library] = vars(torch).setdefault("_car_eval_libraries", [])
 
 
 def extension_loads(package: Path) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pydensecrf.densecrf as dcrf
-from pydensecrf.utils import unary_from_softmax
 
-from car_core.config import CRFConfig
+from car_core.config import HAS_PYDENSECRF, CRFConfig
+from car_core.errors import ConfigError
 from support.arrays import Int32Array, RGBArray
 
 # Mean of the training images of VGG-style networks, blue, green, red.
@@ -37,6 +39,28 @@ def label_probabilities(proposals: npt.NDArray[np.float32], bg_factor: float) ->
     return np.asarray(np.concatenate([background, proposals]), np.float32)
 
 
+@functools.cache
+def prepare_crf(implementation: str) -> None:
+    """Tell once that torch's CRF stands in for pydensecrf. Raises ConfigError where pydensecrf cannot be loaded."""
+    if not HAS_PYDENSECRF:
+        logging.getLogger(__name__).warning(
+            "notice: crf: torch's, since pydensecrf2 is not installed; on the miniature 1 of 21 million pixels differs"
+        )
+    elif implementation == "pydensecrf":
+        try:
+            import_module("pydensecrf.densecrf")
+        except ImportError as error:
+            raise ConfigError(
+                f"crf.implementation: expected torch, since pydensecrf cannot be loaded: {error}"
+            ) from None
+
+
+def unary_energies(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """-log of probabilities [labels, H, W] clipped to [1e-5, 1], float32 [labels, H * W]."""
+    energies = -np.log(np.clip(probabilities, 1e-5, 1.0)).reshape(len(probabilities), -1)
+    return np.ascontiguousarray(energies, np.float32)
+
+
 Inference: TypeAlias = Callable[[npt.NDArray[np.float32]], Int32Array]
 """Mean-field inference over one image: the likeliest label per pixel, int32 [H, W], from probabilities [labels, H, W],
 labels >= 2, clipped to [1e-5, 1] as pydensecrf does."""
@@ -44,6 +68,8 @@ labels >= 2, clipped to [1e-5, 1] as pydensecrf does."""
 
 def by_pydensecrf(image: RGBArray, n_labels: int, config: CRFConfig, device: str = "cpu") -> Inference:
     """Inference over an image uint8 [H, W, 3], as the bilateral kernel sees it; on the CPU, whatever the device."""
+    import pydensecrf.densecrf as dcrf  # optional
+
     height, width = image.shape[:2]
     crf = dcrf.DenseCRF2D(width, height, n_labels)
     crf.addPairwiseGaussian(sxy=config.gaussian_sxy, compat=config.gaussian_weight)
@@ -55,7 +81,7 @@ def by_pydensecrf(image: RGBArray, n_labels: int, config: CRFConfig, device: str
     )
 
     def infer(probabilities: npt.NDArray[np.float32]) -> Int32Array:
-        crf.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities)))
+        crf.setUnaryEnergy(unary_energies(probabilities))
         marginals = np.array(crf.inference(config.iterations), np.float32).reshape(n_labels, height, width)
         return np.asarray(marginals.argmax(axis=0), np.int32)
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydensecrf.utils import unary_from_softmax
 from torch import Tensor
 
 from car_core.config import CRFConfig
+from car_core.refine.crf import unary_energies
 from support.arrays import RGBArray
 
 
@@ -145,7 +145,7 @@ class MeanField:
     def __call__(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
         """Likeliest label per pixel, int32 [H, W], from probabilities [labels, H, W]."""
         device = self.kernels[0].scale.device
-        log_unary = torch.from_numpy(-unary_from_softmax(probabilities)).to(device).T.contiguous()
+        log_unary = torch.from_numpy(-unary_energies(probabilities)).to(device).T.contiguous()
         marginals = log_unary.softmax(dim=1)
         for _ in range(self.iterations):
             total = log_unary + sum(kernel.message(marginals) for kernel in self.kernels)

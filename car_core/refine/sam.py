@@ -29,12 +29,13 @@ from car_core.errors import ModelError
 from car_core.images import as_channels, size_of
 from car_core.models.checkpoints import non_finite, require_weights_file
 from car_core.models.clip import normalize
-from car_core.models.downloads import cached_file, quiet, require_hub
+from car_core.models.downloads import cached_file, require_hub
 from car_core.models.torchvision_guard import declare_missing_ops
 from car_core.models.weights import WeightsRecord, state_hash
 from car_core.refine.boxes import boxes_of_masks, non_maximum_suppression
 from car_core.refine.mask_source import CachedMasks, MaskSource
 from support.arrays import BoolArray, RGBArray
+from support.console import quiet_log
 from support.files import cache_folder, sha256_of
 
 # Mean and standard deviation per channel of SAM's images (ImageNet's).
@@ -255,7 +256,7 @@ def _quietly(library: Any) -> Iterator[None]:
     if hide := shown and not (hasattr(sys.stderr, "isatty") and sys.stderr.isatty()):
         logs.disable_progress_bar()
     try:
-        with quiet("huggingface_hub"):
+        with quiet_log("huggingface_hub"):
             yield
     finally:
         logs.set_verbosity(before)

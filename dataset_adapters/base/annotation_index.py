@@ -14,7 +14,7 @@ from pathlib import Path
 from dataset_adapters.base.index_cache import ensure_index, open_index
 from dataset_adapters.base.layout import file_sizes, rows_of
 from dataset_adapters.base.sample import AnnotationFileAdapter, ConfigurableAdapter, DatasetError
-from support.files import sha256_of
+from support.files import sha256_of, write_atomically
 
 _ROWS = "rows.sha256"
 """File in the index's folder that holds the hash of its rows, so that loading need not read them."""
@@ -52,9 +52,9 @@ def ensure_annotation_index(
             # File paths do not enter: data sets that differ only in the names of their folders are the same.
             kept = {column: value for column, value in row.items() if column not in adapter.file_columns}
             digest.update(json.dumps(kept, sort_keys=True).encode() + b"\n")
-        (folder / _ROWS).write_text(digest.hexdigest())
-        (folder / _NOTICES).write_text(json.dumps(rows.notices))
-        (folder / _SEAL).write_text(_hash_files(_sealed_files(folder)))
+        write_atomically(folder / _ROWS, digest.hexdigest(), synced=False)
+        write_atomically(folder / _NOTICES, json.dumps(rows.notices), synced=False)
+        write_atomically(folder / _SEAL, _hash_files(_sealed_files(folder)), synced=False)
     sizes: dict[str, list[int]] = {}
     for column in adapter.file_columns:
         index = open_index(folder).data

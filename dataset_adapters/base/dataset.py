@@ -173,7 +173,7 @@ def load(
     adapters = [configured(adapter, options or {}) for adapter in find_sources(name, source)]
     if names not in get_args(NameSet):
         raise DatasetError(f"names: expected one of {', '.join(get_args(NameSet))}, found {names!r}")
-    cache = (cache_folder() if cache_dir is None else Path(cache_dir)).expanduser().absolute() / "indexes"
+    cache = (cache_folder() if cache_dir is None else expanded(cache_dir)).absolute() / "indexes"
 
     def index_split(adapter: Adapter, folder: Path) -> tuple[str, Path, tuple[str, ...]]:
         chosen = adapter.default_split if split is None else split

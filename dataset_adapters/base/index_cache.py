@@ -52,9 +52,9 @@ def ensure_index(path: Path, rows: Sequence[Row]) -> None:
     Safe if other processes do the same at the same time. Raises DatasetError if the cache cannot be written.
     """
     columns = {column: [row[column] for row in rows] for column in rows[0]}
-    if _holds(path, columns):
-        return
     try:
+        if _holds(path, columns):
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as scratch:
             fresh = Path(scratch) / "fresh"
@@ -68,7 +68,9 @@ def ensure_index(path: Path, rows: Sequence[Row]) -> None:
                     raise
     except OSError as error:
         reason = error.strerror or error
-        raise DatasetError(f"{path.parent}: expected a writable cache folder, found: {reason}") from error
+        raise DatasetError(
+            f"{path.parent}: expected a writable cache folder ($CAR_CACHE names another), found: {reason}"
+        ) from error
     open_index.cache_clear()  # a replaced index must not stay mapped
 
 

@@ -28,7 +28,7 @@ from dataset_adapters.base.sample import (
 from dataset_adapters.base.semantic import read_matching_image
 from dataset_adapters.formats.images import ImageFileError, read_label_map
 from dataset_adapters.formats.json_fields import read_field, read_integer, read_json
-from support.text import counted
+from support.text import clip_words, counted
 
 VOID = 255  # a pixel that is neither an object's nor background
 MAX_OBJECTS = 20
@@ -248,10 +248,11 @@ def _add(path: Path, where: str, expressions: dict[int, str], label: str, text: 
 
 def _distinct_texts(expressions: Expressions) -> str:
     """[object, text] pairs as JSON, by object id, each text once and none blank: CaR rejects such texts."""
-    by_text: dict[str, int] = {}
-    for label in sorted(label for label, text in expressions.items() if text):
-        by_text.setdefault(expressions[label], label)
-    return json.dumps([[label, text] for text, label in by_text.items()], ensure_ascii=False)
+    by_words: dict[tuple[str, ...], tuple[int, str]] = {}
+    for label in sorted(expressions):
+        by_words.setdefault(clip_words(expressions[label]), (label, expressions[label]))
+    by_words.pop((), None)
+    return json.dumps([*by_words.values()], ensure_ascii=False)
 
 
 def _count_objects(root: Path, video: Video, first: str) -> int:

@@ -16,7 +16,7 @@ from dataset_adapters.base.semantic import read_matching_image
 from dataset_adapters.benchmarks.refcoco_files import IMAGES, Reference, any_targets, read_objects, read_references
 from dataset_adapters.formats.coco_masks import Overlaps, decode_segmentation
 from support.arrays import BoolArray
-from support.text import counted
+from support.text import clip_words, counted
 
 Sentences: TypeAlias = Literal["joint", "single"]
 """How a reference becomes samples: one with all its sentences, or one per sentence."""
@@ -82,12 +82,15 @@ class ReferAdapter:
         n_blank = n_silent = 0
         for reference, columns in zip(references, objects, strict=True):
             sample_id = f"ref{reference.ref_id}"
-            sentences = [(sent_id, text) for sent_id, text in reference.sentences if text.strip()]
+            sentences = [(sent_id, text) for sent_id, text in reference.sentences if clip_words(text)]
             n_blank += len(reference.sentences) - len(sentences)
             n_silent += not sentences
             samples = [(f"{sample_id}-sent{sent_id}", [text]) for sent_id, text in sentences]
             if self.sentences == "joint" and sentences:  # each text once: CaR rejects repeated texts
-                samples = [(sample_id, list(dict.fromkeys(text for _, text in sentences)))]
+                distinct: dict[tuple[str, ...], str] = {}
+                for _, text in sentences:
+                    distinct.setdefault(clip_words(text), text)
+                samples = [(sample_id, list(distinct.values()))]
             rows += [{"id": id, "sentences": json.dumps(texts, ensure_ascii=False), **columns} for id, texts in samples]
         if not rows:
             raise DatasetError(f"{refs}: expected references with a sentence in the split {split}, found none")

@@ -10,6 +10,7 @@ from typing import Any
 
 from dataset_adapters.base.sample import DatasetError
 from dataset_adapters.prepare.preparation import Download
+from support.console import quiet_log
 from support.files import sha256_of
 
 Report = Callable[[str], None]
@@ -41,12 +42,12 @@ def fetch(download: Download, folder: Path, report: Report) -> Path:
     if known_hash is None and path.exists():
         report(f"{download.file}: found in {folder}, no hash is known for it")
         return path
-    pooch.get_logger().setLevel("WARNING")
     failures = []
     for url in download.urls:
         downloader = ResumingDownloader(path.with_name(f"{path.name}.part"), report, most=_most_bytes(download))
         try:
-            pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=downloader)
+            with quiet_log("pooch"):
+                pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=downloader)
             return path
         except requests.RequestException as error:
             failure = str(error) if url in str(error) else f"{url}: {error}"

@@ -26,6 +26,7 @@ from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.tasks import semantic
 from results import RunDirectory, RunHeader, SampleRecord
 from results.pages import Confusion, ReportDetails, SampleShown, write_report
+from support.console import is_terminal
 
 _MAX_CONFUSIONS = 15
 _LEAST_SHARE = 0.0005  # of a class's pixels; less is shown as 0.0 %
@@ -131,7 +132,7 @@ def _gallery(
     if not chosen:
         return [], "No samples are shown: the run has no scored sample yet."
     prepared = _prepared(header, options)
-    progress = tqdm(chosen, unit="image", disable=not sys.stderr.isatty(), dynamic_ncols=True)
+    progress = tqdm(chosen, unit="image", disable=not is_terminal(sys.stderr), dynamic_ncols=True)
     shown = [sample for choice in progress if (sample := draw_sample(choice, prepared))]
     note = f"The samples with the best and the worst figure and random ones, segmented again (seed {seed})."
     unread = len(chosen) - len(shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -74,7 +75,7 @@ def as_markdown(document: BenchDocument) -> str:
             ]
         )
         for size, run in entry.batch_sizes.items():
-            total = sum(run.stages.values())
+            total = math.fsum(run.stages.values())
             parts.append(
                 [
                     f"Whole images stage by stage in one process, {entry.threads} threads, batch size {size}: "
@@ -104,8 +105,12 @@ def as_markdown(document: BenchDocument) -> str:
         f"- whole engine, as `car eval` runs it: {engine.images_per_second:.3g} images/s ({engine.images} images, "
         f"batch size {engine.batch_size}; processes alongside the model: {engine.decoding_processes} decode, "
         f"{engine.refining_processes} refine)",
-        f"- CRF of {crf.labels} labels: pydensecrf {crf.pydensecrf_seconds:.3f} s on one core, torch "
-        f"{crf.torch_seconds:.3f} s on the models' device; the same label on {crf.same_label:.2%} of the pixels",
+        f"- CRF of {crf.labels} labels: torch {crf.torch_seconds:.3f} s on the models' device, pydensecrf "
+        + (
+            "not installed"
+            if crf.pydensecrf_seconds is None
+            else f"{crf.pydensecrf_seconds:.3f} s on one core; the same label on {crf.same_label:.2%} of the pixels"
+        ),
         f"- models loaded in {document.load_seconds:.2f} s",
         f"- memory of a process that does nothing else: host peak {memory.host_peak_mib or 0:.0f} MiB{device} "
         f"({memory.images} images, batch size {memory.batch_size})",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
 
 from evaluation.cli import bench, check, compare, data, eval, merge, report, segment, serve, suite, sweep, table
 from evaluation.cli.exit_status import SHOW_TRACEBACKS
-from evaluation.cli.option_hints import HintingGroup
+from evaluation.cli.option_hints import HintingGroup, home_paths
 from support.console import tell_log
 
 app = typer.Typer(
@@ -37,25 +36,22 @@ def car(
     tell_log()
 
 
-app.command("eval")(eval.eval_command)
-app.command("table")(table.table_command)
-app.command("bench")(bench.bench_command)
-app.command("check")(check.check_command)
+app.command("eval")(home_paths(eval.eval_command))
+app.command("table")(home_paths(table.table_command))
+app.command("bench")(home_paths(bench.bench_command))
+app.command("check")(home_paths(check.check_command))
 app.add_typer(data.data_app, name="data")
-app.command("suite")(suite.suite_command)
-app.command("sweep")(sweep.sweep_command)
-app.command("merge")(merge.merge_command)
-app.command("segment")(segment.segment_command)
-app.command("compare")(compare.compare_command)
-app.command("report")(report.report_command)
-app.command("serve")(serve.serve_command)
+app.command("suite")(home_paths(suite.suite_command))
+app.command("sweep")(home_paths(sweep.sweep_command))
+app.command("merge")(home_paths(merge.merge_command))
+app.command("segment")(home_paths(segment.segment_command))
+app.command("compare")(home_paths(compare.compare_command))
+app.command("report")(home_paths(report.report_command))
+app.command("serve")(home_paths(serve.serve_command))
 
 
 def main() -> None:
     """Entry point of ``car``."""
-    # Read when torch is loaded. Waiting threads spin by default, which made a run next to other work several times
-    # slower and gains nothing otherwise.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app(prog_name="car", windows_expand_args=False)
 
 

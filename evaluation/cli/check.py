@@ -33,7 +33,11 @@ def check_command(
         typer.Option(min=0, max=1, help="With --update: tolerance of every metric. [default: as before, else 0]"),
     ] = None,
     exact: Annotated[
-        bool, typer.Option("--exact", help="No tolerance: for the machine and packages that produced the figures.")
+        bool,
+        typer.Option(
+            "--exact",
+            help="No tolerance but for rounding: for the machine and packages that produced the figures.",
+        ),
     ] = False,
     given: dict[str, Any],
 ) -> None:

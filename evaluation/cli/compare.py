@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from evaluation.cli.exit_status import FIGURES_CHANGED, one_line_errors
+from evaluation.cli.exit_status import FIGURES_CHANGED
 from evaluation.cli.terminal import show_tables
 from support.console import tell
 
 
-@one_line_errors()
 def compare_command(
     a: Annotated[Path, typer.Argument(metavar="A", help="Run directory of the baseline.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Run directory to compare with A.")],

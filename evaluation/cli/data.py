@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evaluation.cli.exit_status import DATA_FAULTS, one_line_errors
+from evaluation.cli.exit_status import DATA_FAULTS
 from evaluation.cli.model_options import takes
+from evaluation.cli.option_hints import home_paths
 from evaluation.request.options import USER_DATA, RunOptions
 from support.console import say, tell
 
@@ -22,7 +23,7 @@ _Root = Annotated[Path, typer.Option(help="Data root: the folder in which the of
 
 
 @data_app.command("list")
-@one_line_errors()
+@home_paths
 def list_command(
     name: Annotated[str | None, typer.Argument(help="One data set only, or a benchmark that reads it.")] = None,
     root: _Root = Path("data"),
@@ -58,7 +59,7 @@ def _describe(preparation: Preparation, root: Path) -> list[str]:
 
 
 @data_app.command("prepare")
-@one_line_errors()
+@home_paths
 def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
     """Download, verify, unpack and convert a data set; existing files are kept.
 
@@ -74,6 +75,7 @@ def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
 
 
 @data_app.command("check")
+@home_paths
 @takes(RunOptions, *USER_DATA, "split", split=typer.Option(help="Of your own data: the split, or a file of ids."))
 def check_command(
     *,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from support.console import tell
-from support.errors import RunError, UserError
+from support.errors import AllFailedError, RunError, UserError
 from support.text import unwrapped
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # nobody reads on: typer ends without a word
+        raise
     except Exception as error:  # those without an exit status are raised again
         out_of_memory = _is_out_of_memory(error)
         is_run_error = out_of_memory or isinstance(error, (OSError, RunError, UnicodeError))
@@ -57,7 +59,10 @@ def one_line_errors() -> Iterator[None]:
             near = error.object[max(0, error.start - 40) : error.end + 20]
             message = f"expected {error.encoding} text, found {near!a}"
         tell(f"error: {message}")
-        raise typer.Exit(SETUP_ERROR if isinstance(error, UserError) else RUN_ERROR) from None
+        all_failed = isinstance(error, AllFailedError)
+        raise typer.Exit(
+            SETUP_ERROR if isinstance(error, UserError) else SAMPLES_FAILED if all_failed else RUN_ERROR
+        ) from None
     except KeyboardInterrupt as interrupt:
         tell("interrupted; finished work is kept, the same command resumes it")
         number = getattr(interrupt, "number", None)
@@ -65,12 +70,13 @@ def one_line_errors() -> Iterator[None]:
 
 
 def exit_if_failed(runs: Iterable[Run], *, allow: bool) -> None:
-    """If samples of the runs failed, report how many and exit with SAMPLES_FAILED, or 0 with `allow`."""
+    """If samples of the runs failed, report how many and exit with SAMPLES_FAILED; 0 if `allow` and not all did."""
     counts = [run.header.counts for run in runs]
     failed, total = (sum(getattr(count, name) for count in counts) for name in ("n_failed", "n_total"))
     if failed:
         tell(f"{failed} of {total} samples failed; see the section Failed samples of each run's table")
-        raise typer.Exit(0 if allow else SAMPLES_FAILED)
+        all_of_one = any(count.n_failed and not count.n_scored for count in counts)
+        raise typer.Exit(0 if allow and not all_of_one else SAMPLES_FAILED)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

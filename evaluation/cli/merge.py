@@ -7,12 +7,10 @@ from typing import Annotated
 
 import typer
 
-from evaluation.cli.exit_status import one_line_errors
 from evaluation.cli.terminal import show_run
 from support.console import tell
 
 
-@one_line_errors()
 def merge_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories of all shards of a run.")],
     out: Annotated[Path, typer.Option(help="Run directory of the joined run.")],

@@ -13,7 +13,7 @@ from evaluation.cli.exit_status import SAMPLES_FAILED
 from evaluation.cli.model_options import takes
 from evaluation.cli.terminal import TERMINAL_WIDTH
 from evaluation.request.options import CarOptions
-from support.console import tell
+from support.console import is_terminal, tell
 
 if TYPE_CHECKING:
     from evaluation.pictures.image_files import FileResult
@@ -50,10 +50,11 @@ def segment_command(
     from evaluation.pictures.image_files import OutputPaths, check_document, find_images, unreadable
     from evaluation.request.resolve import resolve_car
     from evaluation.tasks.coco_json import CocoDocument
-    from support.files import write_output
+    from support.files import expanded, write_output
     from support.strict_json import dumps
 
     images, pictures = find_images(image), OutputPaths(out, steps)
+    json = str(expanded(json)) if json else json
     pictures.check(images)
     if json and json != "-":
         check_document("--json", Path(json), images)
@@ -68,7 +69,7 @@ def segment_command(
         results = segment_files(load_car(resolved), images, queries, trace=steps is not None)
     document, n_failed, several = CocoDocument(queries), 0, len(images) > 1
     try:
-        hidden = not several or not sys.stderr.isatty()
+        hidden = not several or not is_terminal(sys.stderr)
         for found in tqdm(results, total=len(images), unit="image", disable=hidden, dynamic_ncols=True):
             if found.segmentation is None:
                 n_failed += 1
@@ -102,7 +103,7 @@ def _show(found: FileResult, *, explain: bool) -> None:
     assert found.segmentation is not None
     if not explain:
         typer.echo(summary_line(found.path, found.segmentation))
-    elif sys.stdout.isatty():
+    elif is_terminal(sys.stdout):
         Console(width=TERMINAL_WIDTH, highlight=False).print(explained(found.path, found.segmentation))
     else:
         typer.echo(explained_text(found.path, found.segmentation), nl=False)

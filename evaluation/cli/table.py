@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from evaluation.cli.exit_status import one_line_errors
 from evaluation.cli.terminal import show_run, show_tables
 from support.console import tell
 
@@ -21,7 +20,6 @@ Language = Literal["md", "csv", "latex"]
 _SUFFIXES: Mapping[Language, str] = {"md": ".md", "csv": ".csv", "latex": ".tex"}
 
 
-@one_line_errors()
 def table_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs or suites.")],
     format_: Annotated[
@@ -39,7 +37,7 @@ def table_command(
 
     These are the paper's tables with a row for runs of the same method, weights and settings and the differences from
     CaR's, and a table with one row per run. Figures are computed only from samples.jsonl; a finished run whose run.json
-    disagrees with them in any bit is refused.
+    disagrees with them by more than the rounding of a sum is refused.
     """
     headers = [header for run in runs for header in _recomputed(run, shown=format_ is None)]
     if not (format_ or out or peers or len(runs) > 1):

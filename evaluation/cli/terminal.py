@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from support.console import is_terminal
+
 if TYPE_CHECKING:
     from results import RunHeader
     from results.tables.render import Table
@@ -31,7 +33,7 @@ def show_tables(tables: Iterable[Table]) -> None:
     for table in tables:
         if not len(table.frame):
             continue
-        if not sys.stdout.isatty():
+        if not is_terminal(sys.stdout):
             typer.echo(to_markdown(table))
             continue
         Console(width=_TABLE_WIDTH, highlight=False).print(to_rich(table, _TABLE_WIDTH))
@@ -46,7 +48,7 @@ def show_run(path: Path, header: RunHeader | None = None) -> None:
 
     header: of a run; None for the one in run.json.
     """
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         typer.echo((path / "table.md").read_text(encoding="utf-8"), nl=False)
         return
     from rich.console import Console

@@ -22,6 +22,10 @@ from support.errors import RunError
 MAX_LOST_IN_A_ROW = 10
 """Samples lost one after the other after which it is not the samples: a disk that is gone, a broken installation."""
 _JOIN_SECONDS = 5  # a process that waits for a dead disk cannot be killed, and is left behind
+MAIN_GUARD = (
+    "; where processes are spawned they import the main module: a script must call this below if __name__ == '__main__'"
+)
+"""The end of a message about processes that end at once."""
 _LEAVE_SECONDS = 2  # from being asked to end until being killed; includes the current task and the interpreter's end
 
 Task = TypeVar("Task")
@@ -30,6 +34,12 @@ Answer = TypeVar("Answer")
 
 class WorkerError(RunError):
     """Working processes die or hang, and not because of one sample; the samples finished before are kept."""
+
+
+def end_if_starting() -> None:
+    """End a spawned process that runs the program's main module again, before it begins the same work once more."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(1)
 
 
 class ProcessLost(Exception):  # noqa: N818 (what happened to a task, for its caller to judge)
@@ -60,7 +70,8 @@ class Processes(Generic[Task, Answer]):
     """A number of processes that each do one task at a time.
 
     work: a task's answer; it must not raise. time_limit: seconds a task; None for no limit. Processes start with their
-    first task, or all at once with `start`, and end with `close`.
+    first task, or all at once with `start`, and end with `close`. Raises WorkerError, from `start` or a task, where one
+    ends before it is ready: it could not import the main module.
     """
 
     def __init__(self, work: Callable[[Task], Answer], count: int, time_limit: float | None = None) -> None:
@@ -149,6 +160,9 @@ class _Process(Generic[Task, Answer]):
                 process.start()
                 theirs.close()
             self._running = process, pipe
+            if pipe not in wait([pipe, process.sentinel]) or not _received(pipe):
+                process.join(_JOIN_SECONDS)
+                raise WorkerError(f"workers: {_how_it_ended(process.exitcode)} before it was ready{MAIN_GUARD}")
         return self._running
 
     def stop(self, *, patience: float = 0.0) -> None:
@@ -172,11 +186,21 @@ def _serve(pipe: Connection, leave: Connection, work: Callable[[Task], Answer]) 
     parent = multiprocessing.parent_process()
     assert parent is not None
     with suppress(EOFError, OSError):
+        pipe.send(True)  # ready
         while wait([pipe, leave, parent.sentinel]) == [pipe]:
             pipe.send(work(pipe.recv()))
 
 
+def _received(pipe: Connection) -> bool:
+    with suppress(EOFError, OSError):
+        return bool(pipe.recv())
+    return False
+
+
 def _how_it_ended(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
-        return f"its process was killed by {signal.Signals(-exit_code).name}"
+        try:
+            return f"its process was killed by {signal.Signals(-exit_code).name}"
+        except ValueError:  # a real-time signal
+            return f"its process was killed by signal {-exit_code}"
     return f"its process ended with status {exit_code}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_PASSED_ON = signal.SIGUSR1
+_PASSED_ON = getattr(signal, "SIGUSR1", signal.SIGTERM)  # Windows has none: there a pool ends at once
 # What a process of a pool listens to. Ctrl-C, and schedulers with SIGTERM, reach every process of a program, besides
 # what the parent passes on: only that counts twice.
 _SIGNALS_OF_A_POOL = (signal.SIGTERM, _PASSED_ON)
@@ -69,7 +69,8 @@ def stop_request() -> Iterator[StopRequest]:
         if _pool_process:
             _keep(number)
         else:
-            os.write(2, _NOTICE)  # a handler may not use a buffered stream, which may be at work
+            with suppress(OSError):  # closed
+                os.write(2, _NOTICE)  # a handler may not use a buffered stream, which may be at work
 
     signals = _SIGNALS_OF_A_POOL if _pool_process else _SIGNALS
     before = {number: signal.getsignal(number) for number in signals}
@@ -89,6 +90,9 @@ def starting_pool() -> Iterator[None]:
 
     What is passed on ends one that is still importing.
     """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
     multiprocessing.resource_tracker.ensure_running()  # as it starts it lets signals through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:

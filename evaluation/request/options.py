@@ -6,6 +6,7 @@ so there is no `from __future__ import annotations`; imports are few, because `c
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,6 +16,7 @@ from typer import Argument, Option
 
 from evaluation.request.cluster import Cluster
 from support.choices import Mode, NameSet, Precision, Profile
+from support.files import expanded
 from support.text import shortened
 
 if TYPE_CHECKING:
@@ -313,6 +315,13 @@ class RunOptions:
     saving: Annotated[
         "Saving", FromOptions(_saving), NotInIdentity("files next to the records; no figure depends on them")
     ] = field(default_factory=_saving)
+
+    def __post_init__(self) -> None:
+        for name in ("data_root", "out"):  # texts, too
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, expanded(path))
+        if isinstance(self.weights, os.PathLike):
+            object.__setattr__(self, "weights", os.fspath(self.weights))
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,8 @@ def check_weights(weights: Mapping[str, str | None]) -> None:
 
 def check_out(path: Path) -> None:
     """Raise BenchmarkError unless the folder can be written or created."""
+    if str(path).startswith("~"):
+        raise BenchmarkError(f"out: expected a folder, found the home of a nonexistent user, {path}")
     existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         found = f"{existing}, which is read-only" if existing.is_dir() else f"{existing}, which is no folder"

@@ -147,10 +147,17 @@ def _is_comment(node: object) -> bool:
 def package_versions(weights: Sequence[WeightsRecord] = ()) -> dict[str, str]:
     """Installed version of each package that can change a figure of a run with these models."""
     brought = [name for record in weights for name in PACKAGES_BY_ROLE.get(record.role, ())]
-    return {name: _version(name) for name in (*NUMERIC_PACKAGES, *dict.fromkeys(brought))}
+    found = {name: _version(name) for name in (*NUMERIC_PACKAGES, *dict.fromkeys(brought))}
+    return {name: version for name, version in found.items() if version}
 
 
-_version = functools.cache(importlib.metadata.version)  # each look-up reads the package's whole description
+@functools.cache  # each look-up reads the package's whole description
+def _version(name: str) -> str | None:
+    """None for a package that is not installed, as pydensecrf2 may be, or under another name, as OpenCV is in conda."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def environment(
@@ -171,7 +178,7 @@ def environment(
     return Environment(
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
-        packages={"car-eval": _version("car-eval"), **package_versions(weights)},
+        packages={"car-eval": _version("car-eval") or "not installed", **package_versions(weights)},
         git_commit=commit,
         git_dirty=None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
         device=torch.cuda.get_device_name(where) if is_local_gpu else device,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from results.run_directory.sample_files import write_sample_file
 from results.run_directory.schema import others
 from results.tables.run import write_tables
 from support.errors import UserError
-from support.files import read_regular
+from support.files import expanded, read_regular
 
 SHARD = "shard"
 """The field of a shard's identity, "i/n", that the whole run's lacks."""
@@ -34,7 +35,7 @@ class _Part:
     shard: tuple[int, int]
 
 
-def merge(paths: Sequence[Path], out: Path) -> RunHeader:
+def merge(paths: Sequence[str | Path], out: str | Path) -> RunHeader:
     """Join the finished shards of a run in the folder `out`; returns its header.
 
     Identity, records and figures are those of the run without shards, which `car eval` then finds finished there.
@@ -42,7 +43,8 @@ def merge(paths: Sequence[Path], out: Path) -> RunHeader:
     what is joined already is left as it is. Raises MergeError, naming what is missing or differs, unless the runs are
     all shards of one run, each once and finished; StoreError for damaged ones, and for another run in `out`.
     """
-    parts = sorted((_read_part(path) for path in paths), key=lambda part: part.shard)
+    out = expanded(out)
+    parts = sorted((_read_part(expanded(path)) for path in paths), key=lambda part: part.shard)
     _require_all_of_one(parts)
     records, header = _joined_records(parts), _whole_header([part.header for part in parts])
     with RunDirectory(out) as store:
@@ -99,8 +101,10 @@ def _whole_header(headers: Sequence[RunHeader]) -> RunHeader:
     fields = _whole_fields(headers[0])
     stages = dict.fromkeys(stage for header in headers for stage in header.timings.seconds_by_stage)
     timings = Timings(
-        wall_seconds=sum(header.timings.wall_seconds for header in headers),
-        seconds_by_stage={stage: sum(h.timings.seconds_by_stage.get(stage, 0.0) for h in headers) for stage in stages},
+        wall_seconds=math.fsum(header.timings.wall_seconds for header in headers),
+        seconds_by_stage={
+            stage: math.fsum(h.timings.seconds_by_stage.get(stage, 0.0) for h in headers) for stage in stages
+        },
     )
     peaks = [header.memory.peak_rss_mib for header in headers if header.memory.peak_rss_mib is not None]
     environments = [own for header in headers for own in (*header.other_environments, header.environment)]

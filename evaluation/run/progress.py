@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from evaluation.tasks.scorer import Scorer
 from results import SampleRecord
-from support.console import tell
+from support.console import is_terminal, tell
 
 _SECONDS_BETWEEN_LINES = 60.0
 
@@ -41,7 +41,7 @@ class Progress:
         done = list(finished)
         for record in done:
             self._accumulator.add(record)
-        is_live = live and sys.stderr.isatty()
+        is_live = live and is_terminal(sys.stderr)
         self._name, self._total, self._finished, self._clock = name, total, len(done), clock
         self._start = self._last_line = clock()
         self._has_lines = not (quiet or is_live or os.environ.get("CI"))

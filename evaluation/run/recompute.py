@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection
 from typing import Any
 
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, RunHeader, SampleCounts, SampleRecord, StoreError, differences
+from results.tables.golden import ROUNDING
 from support import strict_json
 
 
@@ -34,8 +36,8 @@ def figures_of(
 def recompute(path: str | os.PathLike[str]) -> RunHeader:
     """The header of a run with the figures that its records give now; nothing is written.
 
-    Raises StoreError for damaged files, and for a complete run whose run.json says anything else, to the last bit:
-    then one of the two was changed.
+    Raises StoreError for damaged files, and for a complete run whose run.json says anything else (but for the rounding
+    of a sum): then one of the two was changed.
     """
     store = RunDirectory(path)
     header = store.read_header()
@@ -77,13 +79,25 @@ def require_unedited(store: RunDirectory, scorer: Scorer, ids: Collection[str]) 
 
 
 def _require_same_figures(store: RunDirectory, header: RunHeader, recomputed: RunHeader) -> None:
-    changed = differences(_figures(header), _figures(recomputed))
+    recorded = _figures(header)
+    changed = differences(recorded, _unless_rounding(recorded, _figures(recomputed)))
     if changed:
         raise StoreError(
             f"{store.samples_path}: expected the records behind {store.header_path.name}, found other figures: "
             f"{changed[0].replace(' there, ', ' in run.json, ').replace(' now', ' by the records')}"
             + (f", and {len(changed) - 1} more" if len(changed) > 1 else "")
         )
+
+
+def _unless_rounding(recorded: Any, found: Any) -> Any:
+    """What was found, with the recorded float in place of each that differs by no more than rounding."""
+    if isinstance(recorded, float) and isinstance(found, float):
+        return recorded if math.isclose(recorded, found, rel_tol=ROUNDING) else found
+    if isinstance(recorded, dict) and isinstance(found, dict):
+        return {key: _unless_rounding(recorded.get(key), value) for key, value in found.items()}
+    if isinstance(recorded, list) and isinstance(found, list) and len(recorded) == len(found):
+        return [_unless_rounding(*pair) for pair in zip(recorded, found, strict=True)]
+    return found
 
 
 def _figures(header: RunHeader) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from evaluation.engines.processes import end_if_starting
 from evaluation.engines.refining import Refiners
 from evaluation.engines.signals import stop_request
 from evaluation.request.options import RunOptions
@@ -23,6 +24,7 @@ from results import Memory, RunDirectory, RunHeader, StoreError, Timings
 from results.tables.run import write_tables
 from results.tables.run_notes import partial_data
 from support.console import tell
+from support.errors import AllFailedError
 from support.text import counted
 
 
@@ -44,14 +46,23 @@ def evaluate(options: RunOptions) -> Run:
 
     Data or weights that were not named are replaced as `evaluation.request.inputs` says, with a line on standard error.
     Set-up mistakes raise before any work, with one line naming path or field: BenchmarkError, DatasetError,
-    ModelError, QueryError, StoreError. A sample that fails is recorded and the run continues.
+    ModelError, QueryError, StoreError. A sample that fails is recorded and the run continues; AllFailedError where
+    every one did, and then the run is incomplete.
     """
+    end_if_starting()
     return run_prepared(prepare(options))
 
 
 def run_prepared(prepared: Prepared) -> Run:
     """As `evaluate`, from where `prepare` ends."""
     [run] = run_side_by_side([prepared])
+    counts = run.header.counts
+    if counts.n_failed and not counts.n_scored:
+        first = run.header.metrics["failed"][0]
+        raise AllFailedError(
+            f"{run.path}: all {counted(counts.n_failed, 'sample')} failed, the first {first['id']}: {first['error']}; "
+            "the same command tries again"
+        )
     return run
 
 
@@ -188,8 +199,9 @@ def _close(store: RunDirectory, work: Work, status: str, seconds: float) -> None
         for stage, spent in record.seconds.items():
             stages[stage] += spent
     peaks = [peak for peak in (header.memory.peak_rss_mib, peak_rss_mib()) if peak is not None]
+    counts = figures["counts"]
     changes = {
-        "status": status,
+        "status": "incomplete" if counts.n_failed == counts.n_total else status,
         **figures,
         "timings": Timings(wall_seconds=header.timings.wall_seconds + seconds, seconds_by_stage=dict(stages)),
         "memory": Memory(

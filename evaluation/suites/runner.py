@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,7 +30,7 @@ from car_core.engine.stage_cache import StageCache
 from car_core.models.weights import load_clip
 from dataset_adapters.base.sample import find_sources
 from evaluation.analysis.gallery import previews
-from evaluation.engines.processes import WorkerError
+from evaluation.engines.processes import MAIN_GUARD, WorkerError, end_if_starting
 from evaluation.engines.signals import (
     Interrupted,
     StopRequest,
@@ -51,6 +52,7 @@ from results import SuiteIndex, identity_of
 from results.pages.contact_sheet import Example, contact_sheet
 from support.console import tell, tell_log
 from support.drawing import save_picture
+from support.files import expanded
 
 CONTACT_SHEET = "contact-sheet.png"
 _POLL_SECONDS = 0.2  # between checks whether to stop
@@ -74,13 +76,15 @@ Job: TypeAlias = tuple[SuiteRun, RunOptions]
 Finished: TypeAlias = tuple[Run, list[Example]]
 
 
-def run_suite(suite: Suite, *, out: Path | None = None, jobs: int = 1, **common: Any) -> FinishedSuite:
+def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int = 1, **common: Any) -> FinishedSuite:
     """Run every benchmark of a suite, or resume what is unfinished, and write its table and contact sheet.
 
     out: the suite's folder, with the runs in it by name; None: `results/runs/suite-<name>`, with the runs where
     `car eval` puts them. jobs: processes that share the runs, and the processor's cores. common: further fields of
     `RunOptions`, the same for all runs. Raises as `evaluate`.
     """
+    end_if_starting()
+    out = None if out is None else expanded(out)
     path = out or DEFAULT_RUNS / f"suite-{suite.name}"
     names, runs = [entry.name for entry in suite.runs], suite.options(out=out, jobs=jobs, **common)
     about = {
@@ -117,6 +121,7 @@ def run_methods(options: RunOptions) -> FinishedSuite:
     `results/runs/methods-<benchmark>`, with the runs where `car eval` puts them. Each run has its own process, so that
     memory is measured separately. Raises as `evaluate`.
     """
+    end_if_starting()
     name, runs = f"methods-{options.benchmark}", {each.method: each for each in _by_method(options)}
     path = options.out or DEFAULT_RUNS / name
     about = {"suite": name, "title": f"Methods on {options.benchmark}", "kind": "methods"}
@@ -176,9 +181,10 @@ def _run_in_processes(groups: Sequence[Sequence[Job]], jobs: int, handle: EventH
     handle: gets the events of the runs; if it fails, they end as well. Raises the first failure, or Interrupted.
     """
     failure, spawn = None, get_context("spawn")
+    begun = spawn.Event()
     events: SimpleQueue[RunEvent] = spawn.SimpleQueue()
     with stop_request() as stop:
-        with ProcessPoolExecutor(jobs, spawn, initializer=_start_process, initargs=(jobs, events)) as pool:
+        with ProcessPoolExecutor(jobs, spawn, initializer=_start_process, initargs=(jobs, events, begun)) as pool:
             with starting_pool():
                 futures = [pool.submit(_run_group, group) for group in groups]
             with suppress(Interrupted):
@@ -187,7 +193,8 @@ def _run_in_processes(groups: Sequence[Sequence[Job]], jobs: int, handle: EventH
                 _end_early(futures, events, handle)
         stop.raise_if_asked()
     if isinstance(failure, BrokenProcessPool):
-        raise WorkerError(f"jobs: a process of the suite died ({failure}); finished samples are kept") from None
+        hint = "" if begun.is_set() else MAIN_GUARD
+        raise WorkerError(f"jobs: a process of the suite died ({failure}); finished samples are kept{hint}") from None
     if failure:
         raise failure
     return [future.result() for future in futures]
@@ -240,8 +247,9 @@ def _end_early(futures: Sequence[Future[list[Finished]]], events: SimpleQueue[Ru
             break
 
 
-def _start_process(jobs: int, events: SimpleQueue[RunEvent]) -> None:
+def _start_process(jobs: int, events: SimpleQueue[RunEvent], begun: Event) -> None:
     global _tell_parent
+    begun.set()
     _tell_parent = events.put
     be_pool_process()
     tell_log()

@@ -7,6 +7,7 @@ the same bits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -213,7 +214,7 @@ class SemanticMetrics:
 
     @property
     def frequency_weighted_iou_gt_classes(self) -> float | None:
-        weighted = sum(c.target_pixels * c.intersection_pixels / c.union_pixels for c in self._in_ground_truth)
+        weighted = math.fsum(c.target_pixels * c.intersection_pixels / c.union_pixels for c in self._in_ground_truth)
         return ratio(weighted, self._n_target_pixels)
 
     @property

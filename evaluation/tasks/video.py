@@ -288,7 +288,7 @@ def _best_assignment(ids: Sequence[int], table: Mapping[tuple[int, int], tuple[f
 
     if not ids:
         return []
-    gains = np.array([[sum(table[target, predicted]) / 2 for predicted in ids] for target in ids])
+    gains = np.array([[math.fsum(table[target, predicted]) / 2 for predicted in ids] for target in ids])
     return [ids[column] for column in linear_sum_assignment(gains, maximize=True)[1]]
 
 

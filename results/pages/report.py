@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -103,7 +104,7 @@ def report_html(header: RunHeader, records: Sequence[SampleRecord], details: Rep
     with_iou = [entry for entry in classes if entry["iou"] is not None]
     ok = [record for record in records if record.status == "ok"]
     stages = sorted(header.timings.seconds_by_stage.items(), key=lambda stage: -stage[1])
-    in_all = sum(seconds for _, seconds in stages)
+    in_all = math.fsum(seconds for _, seconds in stages)
     return environment.get_template("report.html").render(
         title=f"{header.benchmark.name}: {method_label(header)}",
         header=header,

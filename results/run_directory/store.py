@@ -20,7 +20,7 @@ from results.run_directory.sample_files import FOLDERS
 from results.run_directory.schema import SCHEMA_VERSION, RunHeader, SampleRecord, others, utc_now
 from support import strict_json
 from support.errors import UserError
-from support.files import kind_of, named_errors, open_regular, read_regular, write_atomically
+from support.files import expanded, kind_of, named_errors, open_regular, read_regular, write_atomically
 
 
 class StoreError(UserError):
@@ -35,7 +35,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = expanded(path)
         self.header_path = self.path / "run.json"
         self.samples_path = self.path / "samples.jsonl"
         self.records: dict[str, SampleRecord] = {}

@@ -23,6 +23,9 @@ from support.files import read_regular, write_output
 MINIATURE = Path(__file__).parents[1] / "golden" / "mini.json"
 """The expected figures of the suite `mini`, shipped with the package like the miniature."""
 
+ROUNDING = 1e-13
+"""Relative rounding of a sum over up to 847 classes, half an ulp a term: earlier versions rounded after every term, but
+not on Python 3.12 and newer. Every metric is at most 1, and a pixel changes more."""
 # Figures of a run that are not metrics: the numbers of samples.
 _COUNTS = ("n_total", "n_failed")
 
@@ -47,8 +50,11 @@ class GoldenRun(StrictModel):
     """Every metric of the run, and the counts of samples."""
 
     def exact(self) -> GoldenRun:
-        """A copy without tolerances."""
-        figures = {name: Figure(expected=figure.expected) for name, figure in self.figures.items()}
+        """A copy without tolerances, but for the rounding of sums."""
+        figures = {
+            name: Figure(expected=figure.expected, tolerance=0.0 if name in _COUNTS else ROUNDING)
+            for name, figure in self.figures.items()
+        }
         return self.model_copy(update={"figures": figures})
 
 

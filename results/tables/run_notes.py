@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from results.run_directory.schema import Environment, RunHeader
@@ -130,7 +131,7 @@ def run_facts(header: RunHeader) -> dict[str, str]:
     protocol = header.identity_fields.get("protocol") or {}
     pace = f", {seconds / n_total:.2f} s per {_noun(header).removesuffix('s')}" if n_total else ""
     stages = sorted(header.timings.seconds_by_stage.items(), key=lambda stage: -stage[1])
-    in_all = sum(spent for _, spent in stages)
+    in_all = math.fsum(spent for _, spent in stages)
     peak = header.memory.peak_rss_mib
     others = (f"{_device(o)}, {_commit(o)}, Python {o.python}, {o.platform}" for o in header.other_environments)
     weights = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pydensecrf.densecrf as dcrf
+import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from literal_prompts import drawn
@@ -237,6 +237,7 @@ def crf_labels(image: Image, proposals: Array, config: CaRConfig) -> npt.NDArray
     if config.crf_image == "bgr_minus_mean":
         mean = np.array([104.008, 116.669, 122.675])
         seen = (np.trunc(image[..., ::-1] - mean).astype(int) % 256).astype(np.uint8)
+    dcrf = pytest.importorskip("pydensecrf.densecrf")
     crf = dcrf.DenseCRF2D(width, height, len(probabilities))
     crf.setUnaryEnergy((-np.log(np.clip(probabilities, 1e-5, 1))).reshape(len(probabilities), -1).astype(np.float32))
     crf.addPairwiseGaussian(sxy=1, compat=3)

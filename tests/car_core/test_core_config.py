@@ -147,6 +147,8 @@ def test_message_says_what_was_expected_and_found() -> None:
         CaRConfig(templates=("a photo",))
     with pytest.raises(ConfigError, match=r"found twice: \['sea', 'sky'\]"):
         CaRConfig(background=("sky", "sea", "sky", "sea"))
+    with pytest.raises(ConfigError, match=r"background: .* found 'Sky ', which CLIP reads as 'sky'"):
+        CaRConfig(background=("sky", "sea", "Sky "))
 
 
 def test_frozen() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from car_core.car import as_rgb
 from car_core.models.clip import SimpleTokenizer, open_clip
 from car_core.models.text_encoder import TextEncoder, least_tokens
 from car_core.proposal.trunk import proposal_size
+from support.text import clip_words
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +33,15 @@ def car() -> CaR:
         (["cat", "dog", "cat"], r"queries\[2\]: expected each text once, found 'cat' again"),
         (["cat", "a \ud83d b"], r"query: expected text, found half of a character in 'a \\ud83d b'"),
         (["x\udce9"], r"query: expected text, found another byte in 'x\\xe9'"),
+        (["bottle", "car", "Bottle"], r"queries\[2\]: .* found 'Bottle', which CLIP reads as 'bottle'"),
+        (["bottle", " bottle"], r"queries\[1\]: .* found ' bottle', which CLIP reads as 'bottle'"),
+        (["a red-car", "A  red - car"], r"found 'A  red - car', which CLIP reads as 'a red-car'"),
+        (["\u00e9t\u00e9", "e\u0301te\u0301"], "which CLIP reads as"),
+        (["cat", "&nbsp;"], r"queries\[1\]: expected a text, found a blank one"),
         ("cat", "expected a sequence of texts, found str"),
         (["cat", 3], "expected a sequence of texts"),
         ([["cat"]], "expected a sequence of texts"),
     ],
-    ids=["none", "empty", "blank", "twice", "half a pair", "a byte", "a text", "a number", "nested"],
 )
 def test_impossible_queries(car: CaR, queries: Any, message: str) -> None:
     with pytest.raises(QueryError, match=message):
@@ -75,6 +81,16 @@ def test_text_far_over_the_context_is_refused_without_its_tokens(
     monkeypatch.setattr(SimpleTokenizer, "bpe", lambda *_: pytest.fail("merged"))
     with pytest.raises(QueryError, match=r"expected at most 77 tokens.* found at least \d{4}"):
         car.check_queries([text])
+
+
+def test_twins_are_the_texts_of_the_same_tokens() -> None:
+    """As open_clip's tokenizer cuts them."""
+    encode, rng = open_clip.get_tokenizer("ViT-B-32").encode, random.Random(0)
+    characters = "aAbB  ''s.,-&amp;&\u00e9\u0301e9\u00b2\u2163\u65e5\uff11_\u200b\t\n<>\u2019\ufb01\u212a\x07\u0130"
+    texts = ["".join(rng.choices(characters, k=rng.randint(1, 6))) for _ in range(2000)]
+    texts += ["don't", "don ' t", "DON'T", "&amp;amp;", "&EACUTE;", "&lt;b&gt;", "it's", "its", "A.B", "a . b"]
+    words, tokens = [clip_words(text) for text in texts], [tuple(encode(text)) for text in texts]
+    assert len(set(words)) == len(set(tokens)) == len(set(zip(words, tokens, strict=True))) > 1000
 
 
 def test_no_text_that_fits_is_refused_by_its_length() -> None:

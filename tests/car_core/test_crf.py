@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pydensecrf.densecrf as dcrf
 import pytest
 import torch
 from PIL import Image
-from pydensecrf.utils import unary_from_softmax
 from scipy import ndimage
 from tiny_clip import photo, tiny_clip
 
-from car_core import CaR, CaRConfig, CRFConfig
+from car_core import CaR, CaRConfig, ConfigError, CRFConfig
 from car_core.refine import lattice
-from car_core.refine.crf import CRF_IMAGES, IMPLEMENTATIONS, KernelCache, by_pydensecrf, crf_masks, label_probabilities
+from car_core.refine.crf import (
+    CRF_IMAGES,
+    IMPLEMENTATIONS,
+    KernelCache,
+    by_pydensecrf,
+    crf_masks,
+    label_probabilities,
+    prepare_crf,
+    unary_energies,
+)
 from dataset_adapters import embedded_root
+
+dcrf = pytest.importorskip("pydensecrf.densecrf")
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -44,6 +54,8 @@ def by_hand(image: npt.NDArray[np.uint8], proposals: FloatArray, config: CRFConf
                 wrapped[..., channel][image[..., 2 - channel] == level] = value % 256
         image = wrapped
     crf = dcrf.DenseCRF2D(width, height, len(probabilities))
+    from pydensecrf.utils import unary_from_softmax
+
     crf.setUnaryEnergy(unary_from_softmax(probabilities))
     crf.addPairwiseGaussian(sxy=config.gaussian_sxy, compat=config.gaussian_weight)
     crf.addPairwiseBilateral(
@@ -291,3 +303,32 @@ def test_no_inference_over_a_large_image_is_kept(monkeypatch: pytest.MonkeyPatch
         assert kernels.get(image, 2, config, "cpu") is made
         kernels.trim()
         assert (kernels.get(image, 2, config, "cpu") is made) == kept
+
+
+def test_energies_are_pydensecrfs() -> None:
+    from pydensecrf.utils import unary_from_softmax
+
+    probabilities = np.linspace(-0.1, 1.1, 60, dtype=np.float32).reshape(3, 4, 5)
+    np.testing.assert_array_equal(unary_energies(probabilities), unary_from_softmax(probabilities))
+
+
+def test_without_pydensecrf_it_cannot_be_chosen_and_torchs_is_announced_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("car_core.config.HAS_PYDENSECRF", False)
+    monkeypatch.setattr("car_core.refine.crf.HAS_PYDENSECRF", False)
+    with pytest.raises(ConfigError, match=r"expected torch, or pydensecrf2 installed .*car-eval\[crf"):
+        CaRConfig(crf={"implementation": "pydensecrf"})  # type: ignore[arg-type]
+    prepare_crf.cache_clear()
+    for _ in range(2):
+        prepare_crf("torch")
+    assert len(caplog.messages) == 1
+    assert "torch's, since pydensecrf2 is not installed" in caplog.text
+    prepare_crf.cache_clear()
+
+
+def test_a_pydensecrf_that_does_not_load_is_an_error_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    prepare_crf.cache_clear()
+    with pytest.raises(ConfigError, match=r"crf.implementation: expected torch, since pydensecrf cannot be loaded"):
+        CaR(CaRConfig(), proposal_clip=tiny_clip(1), classifier_clip=tiny_clip(1))

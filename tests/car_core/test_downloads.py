@@ -18,7 +18,7 @@ from car_core import ModelError
 from car_core.models import downloads
 from car_core.models.clip import open_clip
 from car_core.models.weights import load_clip
-from support.console import tell_log
+from support.console import quiet_log, tell_log
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_the_first_file_that_the_hub_has_is_downloaded(server: Loopback, monkeyp
 def test_other_packages_loggers_are_as_they_were() -> None:
     logger = logging.getLogger("huggingface_hub")
     before = logger.level
-    with downloads.quiet("huggingface_hub"):
+    with quiet_log("huggingface_hub"):
         assert logger.level == logging.ERROR
     assert logger.level == before
 

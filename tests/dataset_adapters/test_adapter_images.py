@@ -219,7 +219,7 @@ def test_other_unreadable_files(tmp_path: Path) -> None:
             read_image(tmp_path / name)
     with pytest.raises(ImageError, match="No such file"):
         read_image(tmp_path / "absent.jpg")
-    with pytest.raises(ImageError, match="Is a directory"):
+    with pytest.raises(ImageError, match="expected a file, found a folder"):
         read_image(tmp_path)
 
 

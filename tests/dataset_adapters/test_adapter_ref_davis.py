@@ -62,7 +62,7 @@ def test_the_converted_layout_gives_the_same_samples(tree: DavisTree) -> None:
 
 
 def test_a_text_of_two_objects_asks_for_the_first(tree: DavisTree) -> None:
-    tree.texts["dogs-scale"][0] = ["a dog", "the man", "a  dog"]
+    tree.texts["dogs-scale"][0] = ["a dog", "the man", "A  dog"]
     sample = tree.save().load()[4]
     assert (sample.queries, sample.query_labels) == (("a dog", "the man"), (1, 2))
     assert len(sample.target) == 3

@@ -50,6 +50,18 @@ def test_joint_sample_is_a_reference_with_its_sentences(tree: ReferTree) -> None
     assert dataset[1].queries == ("A cat",)  # the blank one says nothing
 
 
+def test_sentences_that_clip_reads_as_one_are_one(tmp_path: Path) -> None:
+    """CaR would refuse the sample; the first of them stays as written."""
+    tree = ReferTree(tmp_path)
+    tree.add_image(7)
+    tree.add(7, ["The red-haired man", "the  Red - haired man ", "&nbsp;", "man", "MAN", "men"])
+    for ref in tree.refs:
+        for sentence in ref["sentences"]:
+            sentence["sent"] = sentence["raw"]
+    tree.save()
+    assert tree.load()[0].queries == ("The red-haired man", "man", "men")
+
+
 def test_shards_keep_the_sentences_of_an_image_together(tree: ReferTree) -> None:
     """Those that follow one another: the files may come back to an image."""
     dataset = tree.load(options=SINGLE)

@@ -157,7 +157,7 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
     [
         (["eval", "mini-vco"], "found 'mini-vco'; did you mean mini-voc"),
         (["eval", "voc21", "--data-root=/nowhere"], "/nowhere: expected a folder"),
-        (["eval", "voc21", "--data-root=~nosuch"], "~nosuch: expected a folder, found nothing"),
+        (["eval", "voc21", "--data-root=~nosuch"], "~nosuch: expected a path, found the home of a nonexistent user"),
         (["eval", "mini-voc", "--set=etaa=0.5"], "did you mean eta"),
         (["eval", "mini-voc", "--protocol=overlaps=kept"], "--protocol overlaps"),
         (["eval", "mini-voc", "--weights=missing.pt"], "missing.pt"),
@@ -197,7 +197,7 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
         (["table", "/nowhere"], "no run is here"),
         (["compare", "/nowhere", "/nowhere"], "no run is here"),
         (["data", "list", "vco"], "did you mean voc? known are ade150"),
-        (["data", "list", "voc", "--root=~nosuch"], "~nosuch: expected a folder, found the home of a nonexistent user"),
+        (["data", "list", "voc", "--root=~nosuch"], "~nosuch: expected a path, found the home of a nonexistent user"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

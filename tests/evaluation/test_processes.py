@@ -128,3 +128,9 @@ def test_what_hangs_is_not_asked_but_killed(monkeypatch: pytest.MonkeyPatch) -> 
     assert not is_running(pid)
     assert processes.submit(0).result() != pid
     processes.close()
+
+
+def test_how_a_process_ended_is_said_of_every_signal() -> None:
+    assert module._how_it_ended(-9) == "its process was killed by SIGKILL"
+    assert module._how_it_ended(-40) == "its process was killed by signal 40"  # a real-time signal has no name
+    assert module._how_it_ended(3) == "its process ended with status 3"

@@ -102,6 +102,22 @@ def test_an_edited_figure_stops_the_same_command(run: Path, tiny_run: Any) -> No
     assert car("table", run).exit_code == 0
 
 
+def test_the_rounding_of_a_sum_is_no_edit_and_more_than_that_is(run: Path) -> None:
+    """Runs recorded by Pythons whose `sum` rounds after every term must stay readable."""
+    file = run / "run.json"
+    header = json.loads(file.read_text())
+    figure = header["metrics"]["frequency_weighted_iou_gt_classes"]
+    scored = next(entry for entry in header["metrics"]["per_class"] if entry["iou"])
+    for change, accepted in ((4 * 2**-53, True), (-4 * 2**-53, True), (1e-11, False), (-1e-3, False)):
+        header["metrics"]["frequency_weighted_iou_gt_classes"] = figure * (1 + change)
+        file.write_text(json.dumps(header))
+        assert (car("table", run).exit_code == 0) is accepted
+    header["metrics"]["frequency_weighted_iou_gt_classes"] = figure
+    scored["iou"] *= 1 + 1e-11  # in a list
+    file.write_text(json.dumps(header))
+    assert "per_class" in car("table", run).stderr
+
+
 def suite_of(run: Path) -> Path:
     folder = run.with_name("suite")
     write_suite(folder, SuiteIndex(suite="s", title="S", runs={"one": f"../{run.name}"}))

@@ -16,13 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import confusion_matrix
+from typer.testing import CliRunner
 
 from car_core import CaR
 from dataset_adapters import DatasetError, load
 from evaluation import RunOptions, evaluate
+from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, load_benchmark, resolve_config
 from evaluation.run.identity import environment
 from results import RunDirectory, StoreError
+from support.errors import AllFailedError
 
 
 class Segmenting:
@@ -339,3 +342,20 @@ def test_real_photos_give_the_same_figures_in_any_batch(tiny_model: Path, tmp_pa
         evaluate(replace(options, out=tmp_path / str(batch_size)))
     assert figures(tmp_path / "1") == figures(tmp_path / "3")
     assert records(tmp_path / "1") == records(tmp_path / "3")
+
+
+def test_a_run_whose_every_sample_failed_is_an_error(tiny_run: Any, tmp_path: Path) -> None:
+    """Never a complete run, alone or in a sweep, whatever is allowed."""
+    for image in (tiny_run.data_root / "JPEGImages").iterdir():
+        image.write_bytes(b"not a picture")
+    with pytest.raises(AllFailedError, match=r"all 7 samples failed, the first 2007_000000: .*JPEGImages"):
+        evaluate(tiny_run.options())
+    header = RunDirectory(tiny_run.out).read_header()
+    assert (header.status, header.counts.n_failed, header.counts.n_scored) == ("incomplete", 7, 0)
+    alone = CliRunner().invoke(app, tiny_run.arguments("--allow-failures"))
+    assert (alone.exit_code, len([line for line in alone.stderr.splitlines() if "error:" in line])) == (3, 1)
+    models = [f"--set={role}_model={tiny_run.model}" for role in ("proposal", "classifier")]
+    sweep = ["sweep", "voc21", "eta=0.4,0.5", "--weights=random:1", f"--data-root={tiny_run.data_root}", *models]
+    swept = CliRunner().invoke(app, [*sweep, "--limit=2", f"--out={tmp_path / 'sweep'}", "--allow-failures"])
+    assert swept.exit_code == 3, swept.output
+    assert "4 of 4 samples failed" in swept.stderr
