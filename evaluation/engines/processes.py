@@ -27,6 +27,7 @@ MAIN_GUARD = (
     "; where processes are spawned they import the main module: a script must call this below if __name__ == '__main__'"
 )
 """The end of a message about processes that end at once."""
+_LEFT = 75  # exit status of a process that left between two tasks, as a signal told it
 _LEAVE_SECONDS = 2  # from being asked to end until being killed; includes the current task and the interpreter's end
 
 Task = TypeVar("Task")
@@ -146,6 +147,9 @@ class _Process(Generic[Task, Answer]):
             late = not ready
         if not late:
             process.join(_JOIN_SECONDS)
+            if process.exitcode == _LEFT:  # without this task, which came too late for it
+                self.stop()
+                return self.do(task)
         reason = f"took longer than {self._time_limit:g} seconds" if late else _how_it_ended(process.exitcode)
         self.stop()
         raise ProcessLost(reason, time.perf_counter() - began)
@@ -187,7 +191,7 @@ def _serve(pipe: Connection, leave: Connection, work: Callable[[Task], Answer]) 
         nonlocal is_asked
         is_asked = True
         if not (is_busy or pipe.poll()):
-            raise SystemExit(1)
+            raise SystemExit(_LEFT)
 
     # A terminal and some schedulers signal every process of a program. The parent decides when to stop: it starts this
     # one again where more is to be done.
@@ -203,6 +207,8 @@ def _serve(pipe: Connection, leave: Connection, work: Callable[[Task], Answer]) 
             is_busy = True
             pipe.send(work(pipe.recv()))
             is_busy = False
+    if is_asked:
+        raise SystemExit(_LEFT)
 
 
 def _wait_awake(objects: list[Any], seconds: float | None) -> list[Any]:
