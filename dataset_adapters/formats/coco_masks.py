@@ -31,7 +31,11 @@ def without_stubs(segmentation: Any) -> Any:
     """
     if not isinstance(segmentation, list):
         return segmentation
-    return [part for part in segmentation if not (isinstance(part, list) and len(part) < 6)]
+
+    def is_stub(part: Any) -> bool:
+        return isinstance(part, list) and len(part) < 6 and not any(isinstance(value, list) for value in part)
+
+    return [part for part in segmentation if not is_stub(part)]
 
 
 def stubs_notices(path: Path, segmentations: Iterable[Any]) -> list[str]:
@@ -76,15 +80,14 @@ def _encoded_parts(segmentation: Any, height: int, width: int) -> list[Any]:
         if isinstance(part, dict):
             rles.append(_checked_rle(part, height, width))
             continue
-        if not isinstance(part, list) or len(part) % 2:
-            found = (
-                f"{len(part)} numbers" if isinstance(part, list) else "null" if part is None else type(part).__name__
-            )
-            raise ValueError(f"segmentation: expected a polygon of 3 or more points [x, y, ...], found {found}")
+        numbers = part if isinstance(part, list) else []
         # NaN is in no range.
-        bad = [value for value in part if type(value) not in (int, float) or not -reach <= value <= reach]
+        bad = [value for value in numbers if type(value) not in (int, float) or not -reach <= value <= reach]
         if bad:
-            raise ValueError(f"segmentation: expected coordinates in -{reach}..{reach}, found {bad[0]!r}")
+            raise ValueError(f"segmentation: expected coordinates in -{reach}..{reach}, found {repr(bad[0])[:40]}")
+        if not numbers or len(numbers) % 2:
+            found = f"{len(numbers)} numbers" if numbers else "null" if part is None else type(part).__name__
+            raise ValueError(f"segmentation: expected a polygon of 3 or more points [x, y, ...], found {found}")
         rles.append(coco_mask.frPyObjects([part], height, width)[0])
     return rles
 

@@ -96,6 +96,7 @@ def test_numbers_written_as_floats_are_numbers() -> None:
         ([[1, 2, 3, 4, 5, None]], "found None"),
         ([[1, 2, 3, 4, 5, 10**400]], "coordinates in -60..60, found 1000"),
         (["0123456"], "found str"),
+        ([[[1, 2], [3, 4], [5, 6]]], r"coordinates in -60..60, found \[1, 2\]"),
         ([[1, 2, 3, 4, 5, float("nan")]], "found nan"),
         ([[1, 2, 3, 4, 5, 1e9]], r"coordinates in -60..60, found 1000000000\.0"),
         ([[1, 2, 3, 4, 5, "6"]], "found '6'"),
