@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from dataset_adapters.base.sample import DatasetError, LabelSpace, Row
 from support import strict_yaml
-from support.text import unwrapped
+from support.text import counted, unwrapped
 
 IGNORED = 255
 """The mask value that no metric counts, unless another one is asked for or 255 is a class."""
@@ -34,7 +34,7 @@ _BACKGROUND = "background"
 _LABELME_IGNORED = "__ignore__"
 _NOTHING = {_LABELME_IGNORED, "ignore", "ignored", "void", "unlabeled", "unlabelled"}
 """Names of what is no class."""
-_MARKUP = re.compile(r'[<>{}\[\]|"\t]|[\s,;]#|^[#*:=.,-]|[,:=]$')
+_MARKUP = re.compile(r'[<>{}\[\]|"\t]|[\s,;]#|^[#*:=.,/-]|^\(?\'|[,:=]$')
 
 # What stands in one line of a list; the first form that all lines have is taken.
 _RGB = r"(?P<color>\d+[\s,]+\d+[\s,]+\d+|#[0-9a-fA-F]{6})(?:[\s,]+\d+)?"  # an alpha value is dropped
@@ -181,10 +181,12 @@ def read_class_list(path: Path, ignore_value: str = "") -> ClassList:
         if color is not None:
             colors[value] = color
     ignored, kept, notices = _settle_ignored(path, classes, ignored, chosen=bool(ignore_value))
-    if len(classes) > MAX_VALUE:
-        raise DatasetError(f"{path}: expected at most {MAX_VALUE} classes, found {len(classes)}")
+    if len(kept) > MAX_VALUE:
+        raise DatasetError(f"{path}: expected at most {MAX_VALUE} classes, found {len(kept)}")
     if all(listed.is_background for listed in kept):
-        raise DatasetError(f"{path}: expected at least one class besides background, found {len(kept)} classes")
+        left_out = "".join(f" and {listed.names[0]}, which is ignored" for listed in classes if listed not in kept)
+        found = counted(len(kept), "class", "classes") + left_out
+        raise DatasetError(f"{path}: expected at least one class besides background, found {found}")
     distinct = len(set(colors.values())) == len(colors) == len(classes)  # else colors are no more than decoration
     ordered = tuple(sorted(kept, key=lambda listed: listed.value))
     return ClassList(path, form, ordered, in_order, ignored, colors if distinct else {}, notices)
@@ -298,6 +300,8 @@ def _read_entries(path: Path, text: str) -> tuple[str, list[_Entry]]:
     for where, line in filled:
         if all_begin_with_digits or _AMBIGUOUS.match(line):
             raise DatasetError(f"{path}: {where}: expected a name, or `value: name` in every line, found {line[:60]!r}")
+    if len(filled) == 1 and "," in first:
+        raise DatasetError(f"{path}: {filled[0][0]}: expected one class a line, found commas in {first[:60]!r}")
     behind = [_NAME_AND_NUMBER.fullmatch(line) for _, line in filled]
     if len(behind) > 1 and all(behind) and len({match[1] for match in behind if match}) == len(behind):
         where, line = filled[0]

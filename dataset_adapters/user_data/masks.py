@@ -36,7 +36,7 @@ def read_user_mask(open_mask: OpenFile, row: Row) -> Int32Array:
     """Decode a mask to its values, int32 [H, W] in 0..255: those stored, or those that the list gives its colors.
 
     A color image, and a palette whose colors are all in the list (the order of a palette may be any), is read by color;
-    every other mask by its stored values. Raises ImageFileError.
+    every other mask by its stored values. Raises ImageFileError, also where the two differ and a color is not listed.
     """
     colors = "colors" in row
     stored, refusal = None, None
@@ -64,11 +64,12 @@ def read_user_mask(open_mask: OpenFile, row: Row) -> Int32Array:
     red, green, blue = (np.left_shift(pixels[..., n], 16 - 8 * n, dtype=np.int32) for n in range(3))
     codes = red | green | blue
     values: Int32Array = _values_by_code(row["colors"])[codes].astype(np.int32)
-    unknown = codes[values < 0]
-    if not unknown.size:
+    is_known = values >= 0
+    if is_known.all():
         return values
-    if stored is not None:
+    if stored is not None and (values == stored)[is_known].all():
         return stored
+    unknown = codes[~is_known]
     found = ",".join(str(channel) for channel in int(unknown[0]).to_bytes(3, "big"))
     raise ImageFileError(str(open_mask()), f"expected only colors of the list of classes, found {found}")
 

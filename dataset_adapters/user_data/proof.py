@@ -99,14 +99,17 @@ def _look(adapter: UserDataAdapter, root: Path, rows: Iterable[Row]) -> _Seen:
 def _judge(listed: ClassList, seen: _Seen, n_read: int, n_all: int, *, whole: bool) -> list[str]:
     names = {each.value: each.names[0] for each in listed.classes}
     foreground = {each.value for each in listed.classes if not each.is_background}
-    scope = f"{n_read} of {n_all} masks" if n_read < n_all else f"all {n_all} masks" if n_all > 1 else "the only mask"
+    scope = f"{n_read} of {n_all} masks" if n_read < n_all else f"the {n_all} masks" if n_all > 1 else "the only mask"
     found = sorted(seen.n_masks)
     shown = _named(
         f"{value} {names.get(value, 'ignored' if value == listed.ignored else 'unlisted')}" for value in found
     )
     unlisted = [value for value in found if value not in names and value != listed.ignored]
     hint = ""
-    if 0 in found and len(names) == len(foreground) and (listed.in_order or 0 in unlisted):
+    least = next((value for value in found if value != listed.ignored), None)
+    if least == 1 and 0 in names and listed.in_order and len(names) == len(foreground):
+        hint = "; if the first class is 1 in the masks, list background before it"
+    if least == 0 and len(names) == len(foreground) and (listed.in_order or 0 in unlisted):
         instead = "list background first" if listed.in_order else "list `0: background`, or pass --ignore-value 0"
         hint = f"; if 0 is the rest in the masks, {instead}"
     if whole and n_read == n_all:

@@ -175,6 +175,11 @@ def test_another_ignored_value_is_refused(tmp_path: Path, text: str) -> None:
         ('"background",\n"cat",\n', "line 1: expected plain text, found markup"),
         ("background # the rest\ncat\n", "line 1: expected plain text, found markup or .* a comment"),
         ("cat\ttabby\ndog\thound\n", "line 1: expected plain text, found markup"),
+        ("// the animals\ncat\n", "line 1: expected plain text, found markup or .* a comment"),
+        ("'cat'\n'dog'\n", "line 1: expected plain text, found markup"),
+        ("('cat', 'dog')\n", "line 1: expected one class a line, found commas"),
+        ("background, cat, dog\n", "line 1: expected one class a line, found commas"),
+        ("0: background\n255: void\n", "besides background, found 1 class and void, which is ignored"),
         ("item {\n id: 1\n}\n", "line 1: expected plain text, found markup"),
         ("# nothing\n#\n", "expected at least one class, found only comments"),
         ("cat\n__ignore__\n", "line 2: expected __ignore__ in the first of lines"),
@@ -266,6 +271,8 @@ def test_without_background_the_first_class_is_not_what_nothing_means(tmp_path: 
 
 
 def test_255_classes_leave_room_for_the_ignore_label(tmp_path: Path) -> None:
-    classes = read_class_list(write(tmp_path, "\n".join(f"class {i}" for i in range(255))))
+    lines = [f"class {i}" for i in range(255)]
+    classes = read_class_list(write(tmp_path, "\n".join([*lines, "void"])))
+    assert classes.classes == read_class_list(write(tmp_path, "\n".join(lines))).classes
     space = own_label_space("own", classes)
     assert labels_of_values(classes.columns, space.ignore_label) == {**{i: i + 1 for i in range(255)}, 255: 65535}
