@@ -20,6 +20,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from support.files import open_regular
+
 # Last parts of names that come with weights and are none.
 _NO_WEIGHTS = {"attn_mask", "position_ids"}
 # By its first bytes, what is often found where weights were expected.
@@ -110,7 +112,7 @@ def _one_line(error: Exception) -> str:
 def require_weights_file(path: Path) -> bytes:
     """The first bytes of a file. Raises ValueError if they are those of a file that is often found in place of weights,
     saying which."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         head = stream.read(512)
     if not head.strip(b"\0"):
         raise ValueError("nothing but zeros at its start" if head else "an empty file (0 bytes)")

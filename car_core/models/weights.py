@@ -25,8 +25,9 @@ from car_core.models.checkpoints import load_weights
 from car_core.models.clip import open_clip  # imported there, after the torchvision guard
 from car_core.models.downloads import fetch, source_of
 from car_core.models.names import MINIATURE, MINIATURE_FOLDER, SUFFIXES, model_of, random_seed, weights_file
-from support.files import sha256_of
-from support.text import did_you_mean
+from support import strict_json
+from support.files import read_regular, sha256_of
+from support.text import did_you_mean, shortened
 
 # Entries of OpenAI's state dicts that are no weights.
 _NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
@@ -91,12 +92,13 @@ def read_architecture(model: str) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text())
+        config = strict_json.loads(read_regular(path, most=2**24))
+        config = {**config.pop("model_cfg", {}), **config} if isinstance(config, dict) else {}
     except FileNotFoundError:
         raise ModelError(f"model: expected a config file at {path}, found none") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(f"model: {path}: expected open_clip model-config JSON, found: {error}") from None
-    config = {**config.pop("model_cfg", {}), **config} if isinstance(config, dict) else {}
+    except (OSError, ValueError, TypeError) as error:
+        reason = shortened(" ".join(str(error).split()), 200)
+        raise ModelError(f"model: {path}: expected open_clip model-config JSON, found: {reason}") from None
     missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(config)
     if missing:
         raise ModelError(f"model: {path}: expected embed_dim, vision_cfg and text_cfg, missing {sorted(missing)}")

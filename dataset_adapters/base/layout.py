@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 
 from dataset_adapters.base.sample import Adapter, DatasetError, Row, Rows
-from support.files import expanded
+from support.files import expanded, read_regular
 from support.text import broken_text
 
 
@@ -89,7 +89,7 @@ def read_ids(path: Path, known: Container[str] = (), key: Callable[[str], str] =
     Raises DatasetError, naming the line, for those, and if the file is not text, has no ids, or repeats one.
     """
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = read_regular(path, most=2**28).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: expected a UTF-8 text file of ids, found other bytes") from error
     for number, line in enumerate(map(str.strip, lines), start=1):

@@ -19,6 +19,7 @@ from dataset_adapters.base.sample import DatasetError
 from support.arrays import Int32Array, RGBArray
 from support.errors import ImageError
 from support.files import open_regular
+from support.text import shortened
 
 ImageFile: TypeAlias = str | Path | BinaryIO
 
@@ -60,8 +61,8 @@ def max_pixels() -> int:
     positive integer.
     """
     text = os.environ.get(MAX_PIXELS_VARIABLE) or str(MAX_PIXELS)
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise DatasetError(f"{MAX_PIXELS_VARIABLE}: expected a positive integer, found {text!r}")
+    if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text)):
+        raise DatasetError(f"{MAX_PIXELS_VARIABLE}: expected a positive integer, found {shortened(text)!r}")
     return int(text)
 
 

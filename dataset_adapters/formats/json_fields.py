@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dataset_adapters.base.sample import DatasetError
+from support.files import read_regular
 
+_MOST_BYTES = 2**32  # the largest annotation files have about one gigabyte
 _INTEGER_TEXT = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -18,7 +20,7 @@ def read_json(path: Path) -> Any:
     Raises DatasetError if it is not JSON, OSError if it cannot be read.
     """
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_regular(path, most=_MOST_BYTES))
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: expected JSON, found other text: {error}") from error
 

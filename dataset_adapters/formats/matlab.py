@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from dataset_adapters.formats.images import ImageFileError, max_pixels
 from support.arrays import Int32Array
+from support.files import read_regular
 
 VARIABLE = "LabelMap"
 _LARGEST = 65535
@@ -35,7 +36,7 @@ def read_matlab_labels(path: Path) -> Int32Array:
     Raises ImageFileError for a file that is missing or damaged, has no such matrix, or holds other numbers.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path, most=2**28)
         order = _ORDERS.get(content[_HEADER - 2 : _HEADER])
         if order is None or struct.unpack_from(f"{order}H", content, _HEADER - 4) != (0x100,):
             raise ValueError("expected a MATLAB file of version 5 to 7, found another format")

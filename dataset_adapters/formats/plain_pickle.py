@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
 
 from dataset_adapters.base.sample import DatasetError
+from support.files import open_regular
 from support.text import unwrapped
 
 PLAIN = "plain data (dict, list, tuple, str, bytes, int, float, bool, None)"
@@ -24,7 +26,7 @@ def read_plain_pickle(path: Path) -> Any:
     Raises DatasetError if the file is missing, truncated, not a pickle, or names or holds anything else.
     """
     try:
-        with path.open("rb") as stream:
+        with io.BufferedReader(open_regular(path)) as stream:
             content = _PlainUnpickler(stream, encoding="latin-1").load()
         _require_plain(content)
     except Exception as error:  # damaged pickles raise errors of almost any type

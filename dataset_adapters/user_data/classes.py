@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from dataset_adapters.base.sample import DatasetError, LabelSpace, Row
 from support import strict_yaml
+from support.files import open_regular
 from support.text import counted, unwrapped
 
 IGNORED = 255
@@ -248,7 +249,7 @@ def _cleaned(name: str) -> str:
 
 def _decode(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             stored = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise DatasetError(f"{path}: expected a file of class names, found: {error.strerror}") from error

@@ -17,7 +17,7 @@ from dataset_adapters.formats.images import ImageFile, ImageFileError
 from dataset_adapters.user_data.classes import ClassList, own_label_space, read_class_list
 from dataset_adapters.user_data.masks import read_user_mask, read_user_sample
 from support.arrays import Int32Array
-from support.files import expanded
+from support.files import expanded, read_regular
 from support.text import unwrapped
 
 if TYPE_CHECKING:  # the library takes seconds to import, so functions import it when they need it
@@ -27,7 +27,11 @@ IMAGE_COLUMNS = ("image", "img", "images")
 MASK_COLUMNS = ("mask", "label", "annotation", "segmentation_mask", "label_map", "labels", "masks", "segmentation")
 _ID_COLUMNS = ("id", "image_id", "file_name", "filename")
 _ONLY_SPLIT = "all"
-_FORMATS = {".jsonl": "json"}  # of files whose suffix is not the name of their format
+# Of single files, by suffix. The library would take a suffix for the name of any reader, and some run what they read.
+_FORMATS = {
+    ".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv",
+    ".tar": "webdataset",
+}  # fmt: skip
 
 Cell: TypeAlias = Mapping[str, Any]
 """An encoded image: {"bytes": its file or None, "path": the file's path or None}."""
@@ -136,11 +140,13 @@ def open_hf(name: str, config: str, split: str) -> datasets.Dataset:
     import datasets
 
     path = expanded(name)
+    if path.is_file() and path.suffix not in _FORMATS:
+        raise DatasetError(f"{name}: expected a file of the type {', '.join(_FORMATS)}, found {path.suffix!r}")
     try:
         if any((path / saved).is_file() for saved in ("state.json", "dataset_dict.json")):
             loaded = datasets.load_from_disk(str(path))
         elif path.is_file():
-            loaded = datasets.load_dataset(_FORMATS.get(path.suffix, path.suffix.lstrip(".")), data_files=str(path))
+            loaded = datasets.load_dataset(_FORMATS[path.suffix], data_files=str(path))
         else:
             loaded = datasets.load_dataset(str(path) if path.is_dir() else name, config or None)
     except Exception as error:  # the library and the network raise errors of many types
@@ -215,7 +221,7 @@ def _contents_and_paths(encoded: datasets.Dataset, image: str, mask: str) -> tup
             content = cell["bytes"].as_py()
             if content is None:
                 with suppress(OSError):
-                    content = Path(cell["path"].as_py() or "").read_bytes()
+                    content = read_regular(Path(cell["path"].as_py() or ""))
             contents.append(f"{size} {'' if content is None else hashlib.sha256(content).hexdigest()}")
         paths += files
     return contents, paths

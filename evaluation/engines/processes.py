@@ -6,6 +6,7 @@ each process here has its own pipe and is started again alone.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import signal
 import threading
@@ -15,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from support.errors import RunError
 
@@ -26,6 +27,7 @@ MAIN_GUARD = (
     "; where processes are spawned they import the main module: a script must call this below if __name__ == '__main__'"
 )
 """The end of a message about processes that end at once."""
+_LEFT = 75  # exit status of a process that left between two tasks, as a signal told it
 _LEAVE_SECONDS = 2  # from being asked to end until being killed; includes the current task and the interpreter's end
 
 Task = TypeVar("Task")
@@ -138,13 +140,16 @@ class _Process(Generic[Task, Answer]):
         late = False
         with suppress(OSError, EOFError):  # the process died
             pipe.send(task)
-            ready = wait([pipe, process.sentinel], self._time_limit)
+            ready = _wait_awake([pipe, process.sentinel], self._time_limit)
             if pipe in ready:
                 answer: Answer = pipe.recv()
                 return answer
             late = not ready
         if not late:
             process.join(_JOIN_SECONDS)
+            if process.exitcode == _LEFT:  # without this task, which came too late for it
+                self.stop()
+                return self.do(task)
         reason = f"took longer than {self._time_limit:g} seconds" if late else _how_it_ended(process.exitcode)
         self.stop()
         raise ProcessLost(reason, time.perf_counter() - began)
@@ -180,15 +185,41 @@ class _Process(Generic[Task, Answer]):
 
 def _serve(pipe: Connection, leave: Connection, work: Callable[[Task], Answer]) -> None:
     """Answer tasks until `leave` has something to read, or the other end or the parent is gone."""
-    # Ctrl-C reaches every process of a terminal; the parent decides when to stop.
+    is_busy = is_asked = False
+
+    def end_after_task(number: int, frame: object) -> None:
+        nonlocal is_asked
+        is_asked = True
+        if not (is_busy or pipe.poll()):
+            raise SystemExit(_LEFT)
+
+    # A terminal and some schedulers signal every process of a program. The parent decides when to stop: it starts this
+    # one again where more is to be done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), end_after_task)
     parent = multiprocessing.parent_process()
     assert parent is not None
     with suppress(EOFError, OSError):
         pipe.send(True)  # ready
-        while wait([pipe, leave, parent.sentinel]) == [pipe]:
+        while not is_asked and wait([pipe, leave, parent.sentinel]) == [pipe]:
+            is_busy = True
             pipe.send(work(pipe.recv()))
+            is_busy = False
+    if is_asked:
+        raise SystemExit(_LEFT)
+
+
+def _wait_awake(objects: list[Any], seconds: float | None) -> list[Any]:
+    """`wait`, not counting time in which this process was stopped (Ctrl-Z), as then its children were, too."""
+    left = math.inf if seconds is None else seconds
+    while True:
+        step = min(left, 1.0)
+        ready = wait(objects, step)
+        left -= step
+        if ready or left <= 0:
+            return ready
 
 
 def _received(pipe: Connection) -> bool:

@@ -12,11 +12,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# A hangup is how a closed terminal and some schedulers end a program.
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _PASSED_ON = getattr(signal, "SIGUSR1", signal.SIGTERM)  # Windows has none: there a pool ends at once
 # What a process of a pool listens to. Ctrl-C, and schedulers with SIGTERM, reach every process of a program, besides
 # what the parent passes on: only that counts twice.
-_SIGNALS_OF_A_POOL = (signal.SIGTERM, _PASSED_ON)
+_SIGNALS_OF_A_POOL = (*_SIGNALS[1:], _PASSED_ON)
 _pool_process = False
 _asked_before: int | None = None  # a process of a pool that was asked to stop begins nothing more
 _NOTICE = b"\nstopping after the samples in progress; press again to stop at once\n"
@@ -49,7 +50,7 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Within, the first SIGINT or SIGTERM is kept as a request, and the second raises Interrupted.
+    """Within, the first SIGINT, SIGTERM or SIGHUP is kept as a request, and the second raises Interrupted.
 
     A signal that was ignored before stays so. Only a main thread can take signals; elsewhere nothing changes. In a
     process of a pool (see `be_pool_process`) it is the parent's signal that counts.

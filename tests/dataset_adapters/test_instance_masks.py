@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,20 @@ def test_bad_segmentations_never_reach_the_decoder(segmentation: Any, message: s
     if "found none" not in message:
         with pytest.raises(ValueError, match=message):
             encode_segmentation(segmentation, 30, 20)
+
+
+def test_parts_without_number_take_the_memory_of_one() -> None:
+    """All at once, 20,000 parts of this size would take 6 GB, which pycocotools does not check that it gets."""
+    tracemalloc.start()
+    mask = decode_segmentation([A] * 2000, 480, 640)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(mask, of_pycocotools([float(value) for value in A], 480, 640))
+    assert peak < 30_000_000
+    assert not decode_segmentation([A] * 2000, 480, 640, "lost").any()
+
+
+def test_a_run_of_endless_digits_is_no_run() -> None:
+    text = "o" * 200_000 + "0"
+    with pytest.raises(ValueError, match="expected RLE counts as compressed text or non-negative integers"):
+        decode_segmentation({"size": [30, 20], "counts": text}, 30, 20)

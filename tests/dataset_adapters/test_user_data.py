@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import unicodedata
 from io import BytesIO
 from pathlib import Path
@@ -468,3 +469,12 @@ def test_a_missing_folder_is_named_among_those_that_are_there(voc: Any) -> None:
 def test_a_missing_folder_of_splits_is_named(voc: Any) -> None:
     (voc.root / "ImageSets").rename(voc.root / "Sets")
     assert "ImageSets/Segmentation (no such folder), found 'val'" in refused(voc.load)
+
+
+@pytest.mark.parametrize("name", ["masks.pandas", "masks.pickle", "masks.text", "masks"])
+def test_a_file_is_given_to_a_reader_of_data_alone(tmp_path: Path, name: str) -> None:
+    """`datasets` takes a suffix for the name of a reader; that of pandas runs what is in the file."""
+    (tmp_path / name).write_bytes(pickle.dumps(Path("x")))
+    (tmp_path / "classes.txt").write_text("background\ncat\n")
+    with pytest.raises(DatasetError, match=r"expected a file of the type \.parquet, \.arrow, .* found '"):
+        load("own-hf", ".", options={"hf": str(tmp_path / name), "classes": str(tmp_path / "classes.txt")})

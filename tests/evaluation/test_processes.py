@@ -130,6 +130,55 @@ def test_what_hangs_is_not_asked_but_killed(monkeypatch: pytest.MonkeyPatch) -> 
     processes.close()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_to_every_process_costs_no_task(tmp_path: Path, number: signal.Signals) -> None:
+    """As schedulers and closed terminals send it: the parent decides what is still done."""
+    processes: Processes[Path, int] = Processes(pid_after_a_while, 1)
+    try:
+        answer = processes.submit(tmp_path / "first")
+        wait_until((tmp_path / "first").exists)
+        process = processes._processes[0]._running[0].pid  # type: ignore[index]
+        os.kill(process, number)
+        assert answer.result() == process
+        if number == signal.SIGINT:
+            return
+        wait_until(lambda: not is_running(process))
+        assert processes.submit(tmp_path / "second").result() != process  # started again, as the parent went on
+        idle = processes._processes[0]._running[0].pid  # type: ignore[index]
+        os.kill(idle, number)
+        wait_until(lambda: not is_running(idle))
+        assert processes.submit(tmp_path / "third").result() != idle
+    finally:
+        processes.close()
+
+
+def test_time_in_which_the_program_was_stopped_is_not_over_the_limit(tmp_path: Path) -> None:
+    code = (
+        "import time, sys\n"
+        "from pathlib import Path\n"
+        "from evaluation.engines.processes import Processes\n"
+        "def work(task):\n"
+        "    time.sleep(0.5)\n"
+        "    return task\n"
+        "if __name__ == '__main__':\n"
+        "    processes = Processes(work, 1, 3.0)\n"
+        "    processes.start()\n"
+        "    answer = processes.submit('done')\n"
+        "    Path(sys.argv[1]).touch()\n"
+        "    print(answer.result())\n"
+        "    processes.close()\n"
+    )
+    mark = tmp_path / "begun"
+    command = [sys.executable, "-c", code, str(mark)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as program:
+        wait_until(mark.exists)
+        os.killpg(program.pid, signal.SIGSTOP)
+        time.sleep(4)
+        os.killpg(program.pid, signal.SIGCONT)
+        answer, _ = program.communicate(timeout=60)
+    assert (program.returncode, answer) == (0, "done\n")
+
+
 def test_how_a_process_ended_is_said_of_every_signal() -> None:
     assert module._how_it_ended(-9) == "its process was killed by SIGKILL"
     assert module._how_it_ended(-40) == "its process was killed by signal 40"  # a real-time signal has no name
