@@ -123,8 +123,13 @@ class ClassList:
 def labels_of_values(row: Row, ignore_label: int) -> dict[int, int]:
     """The label of each mask value, given `ClassList.columns`; the ignored value becomes the ignore label."""
     values = {int(value): label for label, value in enumerate(row["values"].split()) if value != _ABSENT}
-    ignored = row.get("ignored", str(IGNORED))
-    return values if ignored == _NONE else {**values, int(ignored): ignore_label}
+    ignored = ignored_value(row)
+    return values if ignored is None else {**values, ignored: ignore_label}
+
+
+def ignored_value(row: Row) -> int | None:
+    """The ignored mask value, given `ClassList.columns`; None for none."""
+    return parse_ignore_value(row.get("ignored", str(IGNORED)))
 
 
 def parse_ignore_value(text: str) -> int | None:

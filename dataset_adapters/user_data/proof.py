@@ -139,7 +139,7 @@ def _judge(listed: ClassList, seen: _Seen, n_read: int, n_all: int, *, whole: bo
     absent = [f"{name} ({value})" for value, name in names.items() if value not in seen.n_masks]
     if absent:
         lines.append(
-            f"no pixel in {scope} of {_named(absent)}; in miou such a class counts as 0 if it is predicted anywhere"
+            f"no pixel of {_named(absent)} in {scope}; in miou such a class counts as 0 if it is predicted anywhere"
         )
     if unlisted:
         strays = (f"{value} ({counted(seen.n_masks[value], 'mask')}, first {seen.first[value]})" for value in unlisted)

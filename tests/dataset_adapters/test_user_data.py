@@ -272,6 +272,14 @@ def test_a_palette_in_another_order_with_a_color_that_is_not_listed_is_refused(t
         own(tmp_path, COLORS)[0]
 
 
+def test_an_ignored_value_of_a_palette_stays_ignored_whatever_its_color(tmp_path: Path) -> None:
+    write_pair(tmp_path, np.zeros((1, 4)))
+    image = Image.fromarray(np.array([[0, 1, 2, 255]], np.uint8))
+    image.putpalette(PALETTE.tobytes() + bytes(759))  # the rest is black, as is background
+    image.save(tmp_path / "masks" / "a.png")
+    assert own(tmp_path, COLORS)[0].target.tolist() == [[0, 1, 2, 255]]
+
+
 def test_a_damaged_mask_stays_damaged_with_colors(tmp_path: Path) -> None:
     stream = BytesIO()
     color_mask("RGB", np.random.default_rng(5).integers(0, 3, (30, 30))).save(stream, "png")
@@ -304,7 +312,7 @@ def test_the_comparison_names_what_does_not_fit(tmp_path: Path) -> None:
     assert prove(own(tmp_path, "cat\nbackground\ndog\n")) == [
         f"{tmp_path / 'classes.txt'}: read as names, the first for value 0: 3 classes",
         "values in the 3 masks: 0 cat, 1 background, 4 unlisted, 5 unlisted, 255 ignored",
-        "no pixel in the 3 masks of dog (2); in miou such a class counts as 0 if it is predicted anywhere",
+        "no pixel of dog (2) in the 3 masks; in miou such a class counts as 0 if it is predicted anywhere",
         "no class has the value 4 (2 masks, first b), 5 (1 mask, first b): such a mask is a failed sample",
     ]
 
@@ -374,7 +382,7 @@ def test_a_part_of_the_data_need_not_have_a_class(tmp_path: Path) -> None:
     write_pair(tmp_path, np.array([[0, 0]]), "a")
     write_pair(tmp_path, np.array([[0, 1]]), "b")
     dataset = own(tmp_path, "background\ncat\n")
-    assert prove(dataset[:1])[-1].startswith("no pixel in the only mask of cat (1)")
+    assert prove(dataset[:1])[-1].startswith("no pixel of cat (1)")
     assert prove(dataset[1:])[1] == "values in the only mask: 0 background, 1 cat"
 
 
@@ -387,7 +395,7 @@ def test_of_many_masks_as_many_as_the_limit_are_read_and_only_once(
     dataset = own(tmp_path)
     lines = prove(dataset)
     assert lines[1] == "values in 3 of 7 masks: 0 background"  # 0, 3 and 6
-    assert lines[2].startswith("no pixel in 3 of 7 masks of cat (1), dog (2)")
+    assert lines[2].startswith("no pixel of cat (1), dog (2) in 3 of 7 masks;")
     monkeypatch.setattr(proof, "_look", None)
     assert prove(dataset) == lines
     monkeypatch.undo()

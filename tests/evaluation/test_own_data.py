@@ -296,7 +296,7 @@ def test_what_was_recognized_and_found_is_said_before_work(own: OwnTree) -> None
     assert notices[:3] == [
         f"notice: {own.classes}: read as `value: name`: 4 classes",
         "notice: values in the 2 masks: 0 background, 3 cat, 9 dog, 255 ignored",
-        "notice: no pixel in the 2 masks of cow (7); in miou such a class counts as 0 if it is predicted anywhere",
+        "notice: no pixel of cow (7) in the 2 masks; in miou such a class counts as 0 if it is predicted anywhere",
     ]
 
 
