@@ -42,7 +42,7 @@ def prove(dataset: Dataset) -> list[str]:
     adapter = configured(find_adapter(dataset.name), dict(dataset.options))
     if not isinstance(adapter, UserDataAdapter):
         return []
-    selected, index = dataset.selection, open_index(dataset.index_path)
+    listed, selected, index = adapter.read_classes(), dataset.selection, open_index(dataset.index_path)
     chosen = _spread(selected)
     name = f"{dataset.fingerprint}-{selected.start}-{selected.stop}-{selected.step}.json"
     kept = dataset.index_path.parent.with_name("mask-values") / name
@@ -54,12 +54,12 @@ def prove(dataset: Dataset) -> list[str]:
     if seen is None:
         columns = index[list(chosen)]
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        seen = _look(adapter, dataset.root, rows)
+        seen = _look(adapter, listed, dataset.root, rows)
         if not seen.broken:  # a later run may have another limit on pixels
             with suppress(OSError):
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(kept, json.dumps(vars(seen)), synced=False)
-    return _judge(adapter.read_classes(), seen, len(chosen), len(selected), whole=len(selected) == len(index))
+    return _judge(listed, seen, len(chosen), len(selected), whole=len(selected) == len(index))
 
 
 def prove_rows(adapter: UserDataAdapter, root: Path, rows: Sequence[Row]) -> list[str]:
@@ -68,8 +68,8 @@ def prove_rows(adapter: UserDataAdapter, root: Path, rows: Sequence[Row]) -> lis
     At most `MOST_MASKS` masks are read. Raises DatasetError where all were read and none of them has a pixel of a class
     besides background, or none has only values that are known.
     """
-    chosen = [rows[n] for n in _spread(range(len(rows)))]
-    return _judge(adapter.read_classes(), _look(adapter, root, chosen), len(chosen), len(rows), whole=True)
+    listed, chosen = adapter.read_classes(), [rows[n] for n in _spread(range(len(rows)))]
+    return _judge(listed, _look(adapter, listed, root, chosen), len(chosen), len(rows), whole=True)
 
 
 def _spread(selected: range) -> Sequence[int]:
@@ -78,12 +78,9 @@ def _spread(selected: range) -> Sequence[int]:
     return [selected[round(n)] for n in np.linspace(0, len(selected) - 1, MOST_MASKS)]
 
 
-def _look(adapter: UserDataAdapter, root: Path, rows: Iterable[Row]) -> _Seen:
-    seen, known = _Seen(), None
+def _look(adapter: UserDataAdapter, listed: ClassList, root: Path, rows: Iterable[Row]) -> _Seen:
+    seen, known = _Seen(), {listed.ignored, *(each.value for each in listed.classes)}
     for row in rows:
-        if known is None:
-            listed = adapter.read_classes()
-            known = {listed.ignored, *(each.value for each in listed.classes)}
         try:
             values = np.flatnonzero(np.bincount(adapter.read_mask(root, row).ravel())).tolist()
         except ImageFileError as error:
