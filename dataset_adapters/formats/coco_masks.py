@@ -44,7 +44,7 @@ def stubs_notices(path: Path, segmentations: Iterable[Any]) -> list[str]:
     n_stubs = sum(len(each) - len(without_stubs(each)) for each in lists)
     n_empty = sum(not without_stubs(each) for each in lists)
     stubs = f"{counted(n_stubs, 'polygon')} of fewer than 3 points left out" if n_stubs else ""
-    empty = f"{counted(n_empty, 'annotation')} without any other, and so without a mask" if n_empty else ""
+    empty = f"{counted(n_empty, 'annotation')} left without a mask" if n_empty else ""
     return [f"{path.name}: {'; '.join(filter(None, (stubs, empty)))}"] if n_stubs or n_empty else []
 
 
