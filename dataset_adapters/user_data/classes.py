@@ -62,7 +62,8 @@ _NAME_ALONE = {*_NAME_FIELDS[:5], "names", "class", "classes", "labels"}
 _VALUE_FIELDS = ("value", "pixel value", "id", "index", "idx", "class id", "classid", "label id", "category id")
 _COLOR_FIELDS = ("color", "colour", "color rgb", "rgb", "hex", "palette")  # codespell:ignore colour
 _CHANNELS = (("r", "g", "b"), ("red", "green", "blue"))
-_OTHER_FIELDS = {"supercategory", "train id", "trainid", "count", "isthing", "attributes", *chain(*_CHANNELS)}
+_TRAIN_IDS = ("train id", "trainid")  # the values of masks only where there are no others
+_OTHER_FIELDS = {"supercategory", "count", "isthing", "attributes", *_TRAIN_IDS, *chain(*_CHANNELS)}
 _LISTS = ("names", "classes", "categories", "labels", "id2label")
 
 
@@ -278,7 +279,7 @@ def _read_entries(path: Path, text: str) -> tuple[str, list[_Entry]]:
     suffix = path.suffix.lower()
     numbered = enumerate(re.split(r"\r\n|\r|\n", text.rstrip()), start=1)
     lines = [(f"line {number}", line.strip(" \t")) for number, line in numbered]
-    lines = [(where, line) for where, line in lines if not line.startswith("#")]
+    lines = [(where, line) for where, line in lines if not re.match(r"#(?![0-9a-fA-F]{6}[\s,;])", line)]
     filled = [(where, line) for where, line in lines if line]
     if not filled:
         raise DatasetError(f"{path}: expected at least one class, found only comments")
@@ -356,7 +357,12 @@ def _object_entry(path: Path, where: str, fields: Mapping[str, Any], key: object
     if not names or len(values) + (key is not None) > 1:
         expected = "one column or field of names and at most one of values"
         raise DatasetError(f"{path}: {where}: expected {expected}, found {', '.join(fields)[:100]}")
+    if not values and key is None:
+        values = [name for name in _TRAIN_IDS if name in fields]
     value = fields[values[0]] if values else key
+    for name in fields.keys() - {*_COLOR_FIELDS, *_OTHER_FIELDS} if value is None else ():
+        if is_number(fields[name]):
+            raise DatasetError(f"{path}: {where}: expected values in a column or field `value`, found them in {name!r}")
     color = next((fields[name] for name in _COLOR_FIELDS if name in fields), None)
     channels = next((found for found in _CHANNELS if fields.keys() >= {*found}), ())
     if channels:
