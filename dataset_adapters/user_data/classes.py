@@ -278,8 +278,8 @@ def _read_entries(path: Path, text: str) -> tuple[str, list[_Entry]]:
     """What the text was recognized as, and its entries."""
     suffix = path.suffix.lower()
     numbered = enumerate(re.split(r"\r\n|\r|\n", text.rstrip()), start=1)
-    lines = [(f"line {number}", line.strip(" \t")) for number, line in numbered]
-    lines = [(where, line) for where, line in lines if not re.match(r"#(?![0-9a-fA-F]{6}[\s,;])", line)]
+    written = [(f"line {number}", line.strip(" \t")) for number, line in numbered]
+    lines = [(where, line) for where, line in written if not re.match(r"#(?![0-9a-fA-F]{6}[\s,;])", line)]
     filled = [(where, line) for where, line in lines if line]
     if not filled:
         raise DatasetError(f"{path}: expected at least one class, found only comments")
@@ -315,7 +315,9 @@ def _read_entries(path: Path, text: str) -> tuple[str, list[_Entry]]:
         raise DatasetError(
             f"{path}: {where}: expected `value: name`, found a number behind the name in every line: {line[:60]!r}"
         )
-    return "names", [_Entry(where, None, line) for where, line in lines]
+    n_comments = len(written) - len(lines)
+    left_out = f" ({counted(n_comments, 'line')} with # left out)" if n_comments else ""
+    return f"names{left_out}", [_Entry(where, None, line) for where, line in lines]
 
 
 def _entry(path: Path, where: str, match: re.Match[str]) -> _Entry:
