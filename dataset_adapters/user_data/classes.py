@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from dataset_adapters.base.sample import DatasetError, LabelSpace, Row
 from support import strict_yaml
-from support.files import open_regular
+from support.files import open_regular, what_is_there
 from support.text import counted, unwrapped
 
 IGNORED = 255
@@ -258,7 +258,7 @@ def _decode(path: Path) -> str:
         with open_regular(path) as stream:
             stored = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise DatasetError(f"{path}: expected a file of class names, found: {error.strerror}") from error
+        raise DatasetError(f"{path}: expected a file of class names, found {what_is_there(error)}") from error
     if len(stored) > MAX_BYTES:
         raise DatasetError(f"{path}: expected a list of classes of at most {MAX_BYTES} bytes, found more")
     marked = stored.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell and Notepad write

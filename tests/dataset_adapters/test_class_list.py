@@ -251,7 +251,7 @@ def test_other_yaml_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_missing_list_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"gone\.txt: expected a file of class names, found: No such file"):
+    with pytest.raises(DatasetError, match=r"gone\.txt: expected a file of class names, found nothing"):
         read_class_list(tmp_path / "gone.txt")
 
 

@@ -164,7 +164,8 @@ def test_files_are_read_checked_and_written_no_more_than_needed(tiny_run: Any, m
 
         monkeypatch.setattr(owner, name, counted)
 
-    counting("pathlib.Path.open", lambda path, *_: f"read {path.name}")
+    for module in ("support.files", "results.run_directory.store"):
+        counting(f"{module}.open_regular", lambda path, mode="rb": f"{'read' if mode == 'rb' else mode} {path.name}")
     counting("results.run_directory.schema.identity_of", lambda *_: "header checked")
     counting("results.run_directory.store.RunDirectory.write_header", lambda *_: "header written")
     counting("evaluation.tasks.scorer.Scorer.summarize", lambda *_: "summarized")
