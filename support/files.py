@@ -30,6 +30,14 @@ class FileKindError(UserError, OSError):
         return f"{self.filename}: {self.strerror}"
 
 
+def what_is_there(error: OSError) -> str:
+    """What was found in place of a file that could be read, as in "expected a file of ..., found a folder"."""
+    if isinstance(error, FileNotFoundError):
+        return "nothing"
+    found = error.strerror or str(error)
+    return found.rpartition("found ")[2] if isinstance(error, FileKindError) else found
+
+
 def open_regular(path: Path, mode: str = "rb", *, follow: bool = True) -> FileIO:
     """Open a regular file, unbuffered; anything else is refused at once, where `open` waits for a FIFO's other end.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from dataset_adapters.base.index_cache import ensure_index, open_index
 from dataset_adapters.base.layout import file_sizes, rows_of
 from dataset_adapters.base.sample import AnnotationFileAdapter, ConfigurableAdapter, DatasetError
-from support.files import sha256_of, write_atomically
+from support.files import sha256_of, what_is_there, write_atomically
 
 _ROWS = "rows.sha256"
 """File in the index's folder that holds the hash of its rows, so that loading need not read them."""
@@ -77,8 +77,7 @@ def _hash_files(paths: Iterable[Path]) -> str:
         for path in paths:
             digest.update(bytes.fromhex(sha256_of(path)))
     except OSError as error:
-        found = "nothing" if isinstance(error, FileNotFoundError) else error.strerror
-        raise DatasetError(f"{error.filename}: expected a file, found {found}") from error
+        raise DatasetError(f"{error.filename}: expected a file, found {what_is_there(error)}") from error
     return digest.hexdigest()
 
 

@@ -28,6 +28,7 @@ from dataset_adapters.base.sample import (
 from dataset_adapters.base.semantic import read_matching_image
 from dataset_adapters.formats.images import ImageFileError, read_label_map
 from dataset_adapters.formats.json_fields import read_field, read_integer, read_json
+from support.files import read_regular, what_is_there
 from support.text import clip_words, counted
 
 VOID = 255  # a pixel that is neither an object's nor background
@@ -187,11 +188,13 @@ def read_expressions(path: Path, encoding: str) -> dict[str, Expressions]:
     Raises DatasetError for a missing file, other bytes or lines, an object id outside 1..254, and a repeated object.
     """
     try:
-        if path.read_bytes().startswith(codecs.BOM_UTF8):  # saved again by an editor
+        content = read_regular(path, most=2**28)
+        if content.startswith(codecs.BOM_UTF8):  # saved again by an editor
             encoding = "utf-8-sig"
-        lines = path.read_text(encoding).split("\n")  # splitlines would also split at characters of Latin-1 text
+        # With any line ends; splitlines would also split at characters of Latin-1 text.
+        lines = re.split("\r\n?|\n", content.decode(encoding))
     except OSError as error:
-        raise DatasetError(f"{path}: expected a file of expressions, found {error.strerror}") from error
+        raise DatasetError(f"{path}: expected a file of expressions, found {what_is_there(error)}") from error
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: expected {encoding} text, found other bytes") from error
     videos: dict[str, dict[int, str]] = defaultdict(dict)

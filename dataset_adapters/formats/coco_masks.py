@@ -31,7 +31,11 @@ def without_stubs(segmentation: Any) -> Any:
     """
     if not isinstance(segmentation, list):
         return segmentation
-    return [part for part in segmentation if not (isinstance(part, list) and len(part) < 6)]
+
+    def is_stub(part: Any) -> bool:
+        return isinstance(part, list) and len(part) < 6 and not any(isinstance(value, list) for value in part)
+
+    return [part for part in segmentation if not is_stub(part)]
 
 
 def stubs_notices(path: Path, segmentations: Iterable[Any]) -> list[str]:
@@ -40,7 +44,7 @@ def stubs_notices(path: Path, segmentations: Iterable[Any]) -> list[str]:
     n_stubs = sum(len(each) - len(without_stubs(each)) for each in lists)
     n_empty = sum(not without_stubs(each) for each in lists)
     stubs = f"{counted(n_stubs, 'polygon')} of fewer than 3 points left out" if n_stubs else ""
-    empty = f"{counted(n_empty, 'annotation')} without any other, and so without a mask" if n_empty else ""
+    empty = f"{counted(n_empty, 'annotation')} left without a mask" if n_empty else ""
     return [f"{path.name}: {'; '.join(filter(None, (stubs, empty)))}"] if n_stubs or n_empty else []
 
 
@@ -80,15 +84,14 @@ def _encoded_parts(segmentation: Any, height: int, width: int) -> list[Any]:
         if isinstance(part, dict):
             rles.append(_checked_rle(part, height, width))
             continue
-        if not isinstance(part, list) or len(part) % 2:
-            found = (
-                f"{len(part)} numbers" if isinstance(part, list) else "null" if part is None else type(part).__name__
-            )
-            raise ValueError(f"segmentation: expected a polygon of 3 or more points [x, y, ...], found {found}")
+        numbers = part if isinstance(part, list) else []
         # NaN is in no range.
-        bad = [value for value in part if type(value) not in (int, float) or not -reach <= value <= reach]
+        bad = [value for value in numbers if type(value) not in (int, float) or not -reach <= value <= reach]
         if bad:
-            raise ValueError(f"segmentation: expected coordinates in -{reach}..{reach}, found {bad[0]!r}")
+            raise ValueError(f"segmentation: expected coordinates in -{reach}..{reach}, found {repr(bad[0])[:40]}")
+        if not numbers or len(numbers) % 2:
+            found = f"{len(numbers)} numbers" if numbers else "null" if part is None else type(part).__name__
+            raise ValueError(f"segmentation: expected a polygon of 3 or more points [x, y, ...], found {found}")
         rles.append(coco_mask.frPyObjects([part], height, width)[0])
     return rles
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_adapters.base.sample import DatasetError
-from support.files import open_regular
+from support.files import open_regular, what_is_there
 from support.text import unwrapped
 
 PLAIN = "plain data (dict, list, tuple, str, bytes, int, float, bool, None)"
@@ -30,12 +30,10 @@ def read_plain_pickle(path: Path) -> Any:
             content = _PlainUnpickler(stream, encoding="latin-1").load()
         _require_plain(content)
     except Exception as error:  # damaged pickles raise errors of almost any type
-        if isinstance(error, FileNotFoundError):
-            found = "nothing"
-        elif isinstance(error, ForbiddenError):
+        if isinstance(error, ForbiddenError):
             found = str(error)
-        elif isinstance(error, OSError) and error.strerror:
-            found = error.strerror
+        elif isinstance(error, OSError):
+            found = what_is_there(error)
         else:
             found = f"damage or another format: {unwrapped(error) or type(error).__name__}"
         raise DatasetError(f"{path}: expected a pickle of {PLAIN}, found {found}") from error

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from dataset_adapters.base.sample import DatasetError, LabelSpace, Row
 from support import strict_yaml
-from support.files import open_regular
-from support.text import unwrapped
+from support.files import open_regular, what_is_there
+from support.text import counted, unwrapped
 
 IGNORED = 255
 """The mask value that no metric counts, unless another one is asked for or 255 is a class."""
@@ -35,7 +35,7 @@ _BACKGROUND = "background"
 _LABELME_IGNORED = "__ignore__"
 _NOTHING = {_LABELME_IGNORED, "ignore", "ignored", "void", "unlabeled", "unlabelled"}
 """Names of what is no class."""
-_MARKUP = re.compile(r'[<>{}\[\]|"\t]|[\s,;]#|^[#*:=.,-]|[,:=]$')
+_MARKUP = re.compile(r'[<>{}\[\]|"\t]|[\s,;]#|^[#*:=.,/-]|^\(?\'|[,:=]$')
 
 # What stands in one line of a list; the first form that all lines have is taken.
 _RGB = r"(?P<color>\d+[\s,]+\d+[\s,]+\d+|#[0-9a-fA-F]{6})(?:[\s,]+\d+)?"  # an alpha value is dropped
@@ -62,7 +62,8 @@ _NAME_ALONE = {*_NAME_FIELDS[:5], "names", "class", "classes", "labels"}
 _VALUE_FIELDS = ("value", "pixel value", "id", "index", "idx", "class id", "classid", "label id", "category id")
 _COLOR_FIELDS = ("color", "colour", "color rgb", "rgb", "hex", "palette")  # codespell:ignore colour
 _CHANNELS = (("r", "g", "b"), ("red", "green", "blue"))
-_OTHER_FIELDS = {"supercategory", "train id", "trainid", "count", "isthing", "attributes", *chain(*_CHANNELS)}
+_TRAIN_IDS = ("train id", "trainid")  # the values of masks only where there are no others
+_OTHER_FIELDS = {"supercategory", "count", "isthing", "attributes", *_TRAIN_IDS, *chain(*_CHANNELS)}
 _LISTS = ("names", "classes", "categories", "labels", "id2label")
 
 
@@ -123,8 +124,13 @@ class ClassList:
 def labels_of_values(row: Row, ignore_label: int) -> dict[int, int]:
     """The label of each mask value, given `ClassList.columns`; the ignored value becomes the ignore label."""
     values = {int(value): label for label, value in enumerate(row["values"].split()) if value != _ABSENT}
-    ignored = row.get("ignored", str(IGNORED))
-    return values if ignored == _NONE else {**values, int(ignored): ignore_label}
+    ignored = ignored_value(row)
+    return values if ignored is None else {**values, ignored: ignore_label}
+
+
+def ignored_value(row: Row) -> int | None:
+    """The ignored mask value, given `ClassList.columns`; None for none."""
+    return parse_ignore_value(row.get("ignored", str(IGNORED)))
 
 
 def parse_ignore_value(text: str) -> int | None:
@@ -182,10 +188,12 @@ def read_class_list(path: Path, ignore_value: str = "") -> ClassList:
         if color is not None:
             colors[value] = color
     ignored, kept, notices = _settle_ignored(path, classes, ignored, chosen=bool(ignore_value))
-    if len(classes) > MAX_VALUE:
-        raise DatasetError(f"{path}: expected at most {MAX_VALUE} classes, found {len(classes)}")
+    if len(kept) > MAX_VALUE:
+        raise DatasetError(f"{path}: expected at most {MAX_VALUE} classes, found {len(kept)}")
     if all(listed.is_background for listed in kept):
-        raise DatasetError(f"{path}: expected at least one class besides background, found {len(kept)} classes")
+        left_out = "".join(f" and {listed.names[0]}, which is ignored" for listed in classes if listed not in kept)
+        found = counted(len(kept), "class", "classes") + left_out
+        raise DatasetError(f"{path}: expected at least one class besides background, found {found}")
     distinct = len(set(colors.values())) == len(colors) == len(classes)  # else colors are no more than decoration
     ordered = tuple(sorted(kept, key=lambda listed: listed.value))
     return ClassList(path, form, ordered, in_order, ignored, colors if distinct else {}, notices)
@@ -250,7 +258,7 @@ def _decode(path: Path) -> str:
         with open_regular(path) as stream:
             stored = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise DatasetError(f"{path}: expected a file of class names, found: {error.strerror}") from error
+        raise DatasetError(f"{path}: expected a file of class names, found {what_is_there(error)}") from error
     if len(stored) > MAX_BYTES:
         raise DatasetError(f"{path}: expected a list of classes of at most {MAX_BYTES} bytes, found more")
     marked = stored.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell and Notepad write
@@ -270,8 +278,8 @@ def _read_entries(path: Path, text: str) -> tuple[str, list[_Entry]]:
     """What the text was recognized as, and its entries."""
     suffix = path.suffix.lower()
     numbered = enumerate(re.split(r"\r\n|\r|\n", text.rstrip()), start=1)
-    lines = [(f"line {number}", line.strip(" \t")) for number, line in numbered]
-    lines = [(where, line) for where, line in lines if not line.startswith("#")]
+    written = [(f"line {number}", line.strip(" \t")) for number, line in numbered]
+    lines = [(where, line) for where, line in written if not re.match(r"#(?![0-9a-fA-F]{6}[\s,;])", line)]
     filled = [(where, line) for where, line in lines if line]
     if not filled:
         raise DatasetError(f"{path}: expected at least one class, found only comments")
@@ -299,13 +307,17 @@ def _read_entries(path: Path, text: str) -> tuple[str, list[_Entry]]:
     for where, line in filled:
         if all_begin_with_digits or _AMBIGUOUS.match(line):
             raise DatasetError(f"{path}: {where}: expected a name, or `value: name` in every line, found {line[:60]!r}")
+    if len(filled) == 1 and "," in first:
+        raise DatasetError(f"{path}: {filled[0][0]}: expected one class a line, found commas in {first[:60]!r}")
     behind = [_NAME_AND_NUMBER.fullmatch(line) for _, line in filled]
     if len(behind) > 1 and all(behind) and len({match[1] for match in behind if match}) == len(behind):
         where, line = filled[0]
         raise DatasetError(
             f"{path}: {where}: expected `value: name`, found a number behind the name in every line: {line[:60]!r}"
         )
-    return "names", [_Entry(where, None, line) for where, line in lines]
+    n_comments = len(written) - len(lines)
+    left_out = f" ({counted(n_comments, 'line')} with # left out)" if n_comments else ""
+    return f"names{left_out}", [_Entry(where, None, line) for where, line in lines]
 
 
 def _entry(path: Path, where: str, match: re.Match[str]) -> _Entry:
@@ -347,7 +359,12 @@ def _object_entry(path: Path, where: str, fields: Mapping[str, Any], key: object
     if not names or len(values) + (key is not None) > 1:
         expected = "one column or field of names and at most one of values"
         raise DatasetError(f"{path}: {where}: expected {expected}, found {', '.join(fields)[:100]}")
+    if not values and key is None:
+        values = [name for name in _TRAIN_IDS if name in fields]
     value = fields[values[0]] if values else key
+    for name in fields.keys() - {*_COLOR_FIELDS, *_OTHER_FIELDS} if value is None else ():
+        if is_number(fields[name]):
+            raise DatasetError(f"{path}: {where}: expected values in a column or field `value`, found them in {name!r}")
     color = next((fields[name] for name in _COLOR_FIELDS if name in fields), None)
     channels = next((found for found in _CHANNELS if fields.keys() >= {*found}), ())
     if channels:

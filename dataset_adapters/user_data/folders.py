@@ -123,7 +123,8 @@ def _files_by_stem(option: str, folder: Path, *choices: tuple[str, ...]) -> dict
     for name in names:
         other = by_stem.setdefault(_key(_stem(name)), name)
         if other != name:
-            raise DatasetError(f"{option}: expected one file of each stem in {folder}, found {other} and {name}")
+            forms = ", two Unicode forms of one name" if _key(other) == _key(name) else ""
+            raise DatasetError(f"{option}: expected one file of each stem in {folder}, found {other} and {name}{forms}")
     return by_stem
 
 

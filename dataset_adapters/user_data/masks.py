@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageOps
 from dataset_adapters.base.sample import LabelSpace, Row, Sample
 from dataset_adapters.base.semantic import read_semantic_sample
 from dataset_adapters.formats.images import ImageFile, ImageFileError, exif_orientation, read_image, read_label_map
-from dataset_adapters.user_data.classes import labels_of_values
+from dataset_adapters.user_data.classes import ignored_value, labels_of_values
 from support.arrays import Int32Array
 
 OpenFile = Callable[[], ImageFile]
@@ -35,8 +35,8 @@ def read_user_sample(root: Path, row: Row, label_space: LabelSpace, files: Mappi
 def read_user_mask(open_mask: OpenFile, row: Row) -> Int32Array:
     """Decode a mask to its values, int32 [H, W] in 0..255: those stored, or those that the list gives its colors.
 
-    A color image, and a palette whose colors are all in the list (the order of a palette may be any), is read by color;
-    every other mask by its stored values. Raises ImageFileError.
+    A color image is read by color; so is a palette whose colors are all in the list, in another order than its values.
+    Every other mask is read by its stored values. Raises ImageFileError, also for such a palette with other colors.
     """
     colors = "colors" in row
     stored, refusal = None, None
@@ -64,11 +64,13 @@ def read_user_mask(open_mask: OpenFile, row: Row) -> Int32Array:
     red, green, blue = (np.left_shift(pixels[..., n], 16 - 8 * n, dtype=np.int32) for n in range(3))
     codes = red | green | blue
     values: Int32Array = _values_by_code(row["colors"])[codes].astype(np.int32)
-    unknown = codes[values < 0]
-    if not unknown.size:
-        return values
-    if stored is not None:
+    is_known = values >= 0
+    # The entry of an ignored value has any color, black where the file has none.
+    if stored is not None and (values == stored)[is_known & (stored != ignored_value(row))].all():
         return stored
+    if is_known.all():
+        return values
+    unknown = codes[~is_known]
     found = ",".join(str(channel) for channel in int(unknown[0]).to_bytes(3, "big"))
     raise ImageFileError(str(open_mask()), f"expected only colors of the list of classes, found {found}")
 

@@ -42,7 +42,7 @@ def prove(dataset: Dataset) -> list[str]:
     adapter = configured(find_adapter(dataset.name), dict(dataset.options))
     if not isinstance(adapter, UserDataAdapter):
         return []
-    selected, index = dataset.selection, open_index(dataset.index_path)
+    listed, selected, index = adapter.read_classes(), dataset.selection, open_index(dataset.index_path)
     chosen = _spread(selected)
     name = f"{dataset.fingerprint}-{selected.start}-{selected.stop}-{selected.step}.json"
     kept = dataset.index_path.parent.with_name("mask-values") / name
@@ -54,12 +54,12 @@ def prove(dataset: Dataset) -> list[str]:
     if seen is None:
         columns = index[list(chosen)]
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        seen = _look(adapter, dataset.root, rows)
+        seen = _look(adapter, listed, dataset.root, rows)
         if not seen.broken:  # a later run may have another limit on pixels
             with suppress(OSError):
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(kept, json.dumps(vars(seen)), synced=False)
-    return _judge(adapter.read_classes(), seen, len(chosen), len(selected), whole=len(selected) == len(index))
+    return _judge(listed, seen, len(chosen), len(selected), whole=len(selected) == len(index))
 
 
 def prove_rows(adapter: UserDataAdapter, root: Path, rows: Sequence[Row]) -> list[str]:
@@ -68,8 +68,8 @@ def prove_rows(adapter: UserDataAdapter, root: Path, rows: Sequence[Row]) -> lis
     At most `MOST_MASKS` masks are read. Raises DatasetError where all were read and none of them has a pixel of a class
     besides background, or none has only values that are known.
     """
-    chosen = [rows[n] for n in _spread(range(len(rows)))]
-    return _judge(adapter.read_classes(), _look(adapter, root, chosen), len(chosen), len(rows), whole=True)
+    listed, chosen = adapter.read_classes(), [rows[n] for n in _spread(range(len(rows)))]
+    return _judge(listed, _look(adapter, listed, root, chosen), len(chosen), len(rows), whole=True)
 
 
 def _spread(selected: range) -> Sequence[int]:
@@ -78,12 +78,9 @@ def _spread(selected: range) -> Sequence[int]:
     return [selected[round(n)] for n in np.linspace(0, len(selected) - 1, MOST_MASKS)]
 
 
-def _look(adapter: UserDataAdapter, root: Path, rows: Iterable[Row]) -> _Seen:
-    seen, known = _Seen(), None
+def _look(adapter: UserDataAdapter, listed: ClassList, root: Path, rows: Iterable[Row]) -> _Seen:
+    seen, known = _Seen(), {listed.ignored, *(each.value for each in listed.classes)}
     for row in rows:
-        if known is None:
-            listed = adapter.read_classes()
-            known = {listed.ignored, *(each.value for each in listed.classes)}
         try:
             values = np.flatnonzero(np.bincount(adapter.read_mask(root, row).ravel())).tolist()
         except ImageFileError as error:
@@ -99,14 +96,17 @@ def _look(adapter: UserDataAdapter, root: Path, rows: Iterable[Row]) -> _Seen:
 def _judge(listed: ClassList, seen: _Seen, n_read: int, n_all: int, *, whole: bool) -> list[str]:
     names = {each.value: each.names[0] for each in listed.classes}
     foreground = {each.value for each in listed.classes if not each.is_background}
-    scope = f"{n_read} of {n_all} masks" if n_read < n_all else f"all {n_all} masks" if n_all > 1 else "the only mask"
+    scope = f"{n_read} of {n_all} masks" if n_read < n_all else f"the {n_all} masks" if n_all > 1 else "the only mask"
     found = sorted(seen.n_masks)
     shown = _named(
         f"{value} {names.get(value, 'ignored' if value == listed.ignored else 'unlisted')}" for value in found
     )
     unlisted = [value for value in found if value not in names and value != listed.ignored]
     hint = ""
-    if 0 in found and len(names) == len(foreground) and (listed.in_order or 0 in unlisted):
+    least = next((value for value in found if value != listed.ignored), None)
+    if least == 1 and 0 in names and listed.in_order and len(names) == len(foreground):
+        hint = "; if the first class is 1 in the masks, list background before it"
+    if least == 0 and len(names) == len(foreground) and (listed.in_order or 0 in unlisted):
         instead = "list background first" if listed.in_order else "list `0: background`, or pass --ignore-value 0"
         hint = f"; if 0 is the rest in the masks, {instead}"
     if whole and n_read == n_all:
@@ -136,7 +136,7 @@ def _judge(listed: ClassList, seen: _Seen, n_read: int, n_all: int, *, whole: bo
     absent = [f"{name} ({value})" for value, name in names.items() if value not in seen.n_masks]
     if absent:
         lines.append(
-            f"no pixel in {scope} of {_named(absent)}; in miou such a class counts as 0 if it is predicted anywhere"
+            f"no pixel of {_named(absent)} in {scope}; in miou such a class counts as 0 if it is predicted anywhere"
         )
     if unlisted:
         strays = (f"{value} ({counted(seen.n_masks[value], 'mask')}, first {seen.first[value]})" for value in unlisted)

@@ -60,7 +60,7 @@ def run_prepared(prepared: Prepared) -> Run:
     if counts.n_failed and not counts.n_scored:
         first = run.header.metrics["failed"][0]
         raise AllFailedError(
-            f"{run.path}: all {counted(counts.n_failed, 'sample')} failed, the first {first['id']}: {first['error']}; "
+            f"{run.path}: all samples failed, {counts.n_failed} in all, the first {first['id']}: {first['error']}; "
             "the same command tries again"
         )
     return run

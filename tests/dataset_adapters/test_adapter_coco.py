@@ -390,10 +390,7 @@ def add_stubs(stored: dict[str, Any]) -> None:
     stored["annotations"][-1].pop("id")
 
 
-STUBS = (
-    "instances_val2017.json: 9 polygons of fewer than 3 points left out; 2 annotations without any other, "
-    "and so without a mask"
-)
+STUBS = "instances_val2017.json: 9 polygons of fewer than 3 points left out; 2 annotations left without a mask"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])

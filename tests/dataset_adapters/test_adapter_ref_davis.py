@@ -125,7 +125,7 @@ def test_cuts_are_even(lengths: list[int], count: int, expected: list[int]) -> N
 def test_missing_files_are_named(tree: DavisTree) -> None:
     path = tree.text_path("Davis17_annot2.txt")
     path.unlink()
-    assert refused(tree.load) == f"{path}: expected a file of expressions, found No such file or directory"
+    assert refused(tree.load) == f"{path}: expected a file of expressions, found nothing"
     tree.save()
     tree.mask_path("goat", 2).unlink()
     assert refused(tree.load).startswith(f"{tree.mask_path('goat', 2)}: expected the mask of anno_0/goat/00002")

@@ -59,6 +59,8 @@ def write(tmp_path: Path, text: str | bytes, name: str = "classes.txt") -> Path:
         ("path: x\nnc: 2\nnames:\n  0: person\n  1: cat\n", "data.yaml", [(0, "person"), (1, "cat")]),
         ("names: ['person', 'cat']\nnc: 2\n", "data.yaml", [(0, "person"), (1, "cat")]),
         ("names:\n- person\n- cat\n", "c.txt", [(0, "person"), (1, "cat")]),
+        ("class,train_id\nperson,3\ncat,0\n", "c.csv", [(0, "cat"), (3, "person")]),
+        ("name,id,trainId\nperson,24,11\ncat,25,12\n", "c.csv", [(24, "person"), (25, "cat")]),
     ],
 )
 def test_classes_come_in_the_order_of_their_values(
@@ -80,6 +82,7 @@ CVAT = "background:0,0,0::\ncat:40,216,168:head,tail:run\ndog:188,68,124::\n"
         ("background,0,0,0\ncat,40,216,168\ndog,188,68,124\n", "`name r g b`"),
         ("0 0 0\tbackground\n40 216 168\tcat\n188 68 124\tdog\n", "`r g b name`"),
         ("0 background 0 0 0 0\n1 cat 40 216 168 255\n2 dog 188 68 124 255\n", "`value name r g b`"),
+        ("hex,name\n#000000,background\n#28d8a8,cat\n#bc447c,dog\n", "a table with the columns hex, name"),
         ("id,name,color\n0,background,#000000\n1,cat,#28d8a8\n2,dog,#BC447C\n", "a table with the columns id"),
         ('name,color\nbackground,"0,0,0"\ncat,"40,216,168"\ndog,"(188, 68, 124)"\n', "a table with the columns name"),
         ('{"background": [0, 0, 0], "cat": [40, 216, 168], "dog": [188, 68, 124]}', "JSON"),
@@ -94,6 +97,8 @@ def test_a_list_with_colors_is_recognized_and_gives_them(tmp_path: Path, text: s
 
 def test_names_alone_say_that_the_first_has_value_0(tmp_path: Path) -> None:
     assert read_class_list(write(tmp_path, "cat\ndog\n")).form == "names, the first for value 0"
+    commented = read_class_list(write(tmp_path, "cat\n# dog\nbird\n"))
+    assert commented.form == "names (1 line with # left out), the first for value 0"
     assert read_class_list(write(tmp_path, "cat\ndog\n")).columns == {"values": "- 0 1"}
 
 
@@ -175,11 +180,17 @@ def test_another_ignored_value_is_refused(tmp_path: Path, text: str) -> None:
         ('"background",\n"cat",\n', "line 1: expected plain text, found markup"),
         ("background # the rest\ncat\n", "line 1: expected plain text, found markup or .* a comment"),
         ("cat\ttabby\ndog\thound\n", "line 1: expected plain text, found markup"),
+        ("// the animals\ncat\n", "line 1: expected plain text, found markup or .* a comment"),
+        ("'cat'\n'dog'\n", "line 1: expected plain text, found markup"),
+        ("('cat', 'dog')\n", "line 1: expected one class a line, found commas"),
+        ("background, cat, dog\n", "line 1: expected one class a line, found commas"),
+        ("0: background\n255: void\n", "besides background, found 1 class and void, which is ignored"),
         ("item {\n id: 1\n}\n", "line 1: expected plain text, found markup"),
         ("# nothing\n#\n", "expected at least one class, found only comments"),
         ("cat\n__ignore__\n", "line 2: expected __ignore__ in the first of lines"),
         ("id,name\n0,cat\n1\n", "line 3: expected 2 cells as in the header, found 1"),
         ("id,value,name\n0,0,cat\n", "line 2: expected one column or field of names and at most one of values"),
+        ("name,number,r,g,b\ncat,3,9,9,9\n", "line 2: expected values in a column or field `value`, found .* 'number'"),
         ("cat\n" + "1 " * 6000, "line 2: expected at most 10000 characters, found 11999"),
         ("cat,0,0,300\n", r"line 1: expected a color r,g,b of 0\.\.255, found '0,0,300'"),
         ("background\ncaf\xe9\n".encode("latin-1"), "line 2: expected a UTF-8 text file"),
@@ -240,7 +251,7 @@ def test_other_yaml_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_missing_list_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"gone\.txt: expected a file of class names, found: No such file"):
+    with pytest.raises(DatasetError, match=r"gone\.txt: expected a file of class names, found nothing"):
         read_class_list(tmp_path / "gone.txt")
 
 
@@ -266,6 +277,8 @@ def test_without_background_the_first_class_is_not_what_nothing_means(tmp_path: 
 
 
 def test_255_classes_leave_room_for_the_ignore_label(tmp_path: Path) -> None:
-    classes = read_class_list(write(tmp_path, "\n".join(f"class {i}" for i in range(255))))
+    lines = [f"class {i}" for i in range(255)]
+    classes = read_class_list(write(tmp_path, "\n".join([*lines, "void"])))
+    assert classes.classes == read_class_list(write(tmp_path, "\n".join(lines))).classes
     space = own_label_space("own", classes)
     assert labels_of_values(classes.columns, space.ignore_label) == {**{i: i + 1 for i in range(255)}, 255: 65535}

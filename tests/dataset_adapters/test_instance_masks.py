@@ -75,9 +75,9 @@ def test_parts_of_fewer_than_three_points_are_left_out() -> None:
     assert encode_segmentation([], 30, 20) is encode_segmentation([[], [1, 2, 3, 4]], 30, 20) is None
     assert stubs_notices(Path("a.json"), [[A], {"counts": [600]}, None]) == []
     assert stubs_notices(Path("a.json"), [[A, [1, 2], []], [], [[3, 4]]]) == [
-        "a.json: 3 polygons of fewer than 3 points left out; 2 annotations without any other, and so without a mask"
+        "a.json: 3 polygons of fewer than 3 points left out; 2 annotations left without a mask"
     ]
-    assert stubs_notices(Path("a.json"), [[A], []]) == ["a.json: 1 annotation without any other, and so without a mask"]
+    assert stubs_notices(Path("a.json"), [[A], []]) == ["a.json: 1 annotation left without a mask"]
 
 
 def test_numbers_written_as_floats_are_numbers() -> None:
@@ -97,6 +97,7 @@ def test_numbers_written_as_floats_are_numbers() -> None:
         ([[1, 2, 3, 4, 5, None]], "found None"),
         ([[1, 2, 3, 4, 5, 10**400]], "coordinates in -60..60, found 1000"),
         (["0123456"], "found str"),
+        ([[[1, 2], [3, 4], [5, 6]]], r"coordinates in -60..60, found \[1, 2\]"),
         ([[1, 2, 3, 4, 5, float("nan")]], "found nan"),
         ([[1, 2, 3, 4, 5, 1e9]], r"coordinates in -60..60, found 1000000000\.0"),
         ([[1, 2, 3, 4, 5, "6"]], "found '6'"),

@@ -203,4 +203,4 @@ def test_damage_and_other_formats(tmp_path: Path, content: bytes) -> None:
 
 def test_absent_files_and_folders(tmp_path: Path) -> None:
     assert refused(tmp_path / "absent.p").endswith("found nothing")
-    assert refused(tmp_path).endswith("found Is a directory")
+    assert refused(tmp_path).endswith("found a folder")

@@ -143,7 +143,9 @@ def test_two_files_that_differ_in_unicode_form_only_are_refused(tmp_path: Path) 
     for name in (NFC, NFD):
         write_png(tmp_path / "images" / f"{name}.png", LABELS)
     write_png(tmp_path / "masks" / f"{NFC}.png", LABELS)
-    assert "images: expected one file of each stem" in refused(lambda: own(tmp_path))
+    message = refused(lambda: own(tmp_path))
+    assert "images: expected one file of each stem" in message
+    assert message.endswith(", two Unicode forms of one name")
 
 
 @pytest.mark.parametrize(
@@ -257,6 +259,27 @@ def test_colors_that_are_not_listed_and_colors_without_a_list_are_named(tmp_path
         own(tmp_path)[0]
 
 
+def test_a_palette_in_another_order_with_a_color_that_is_not_listed_is_refused(tmp_path: Path) -> None:
+    write_pair(tmp_path, np.zeros((1, 3)))
+    image = Image.fromarray(np.array([[1, 2, 9]], np.uint8))  # cat and dog by color; dog and no class by value
+    image.putpalette(PALETTE[[0, 2, 1]].tobytes() + bytes([1, 2, 3] * 7))
+    image.save(tmp_path / "masks" / "a.png")
+    with pytest.raises(SampleError, match="expected only colors of the list of classes, found 1,2,3"):
+        own(tmp_path, COLORS)[0]
+    image.putpalette(PALETTE.tobytes() + bytes([1, 2, 3] * 7))  # value and color agree; 9 is read by value
+    image.save(tmp_path / "masks" / "a.png")
+    with pytest.raises(SampleError, match=r"expected labels 0\.\.2, 255, found 9"):
+        own(tmp_path, COLORS)[0]
+
+
+def test_an_ignored_value_of_a_palette_stays_ignored_whatever_its_color(tmp_path: Path) -> None:
+    write_pair(tmp_path, np.zeros((1, 4)))
+    image = Image.fromarray(np.array([[0, 1, 2, 255]], np.uint8))
+    image.putpalette(PALETTE.tobytes() + bytes(759))  # the rest is black, as is background
+    image.save(tmp_path / "masks" / "a.png")
+    assert own(tmp_path, COLORS)[0].target.tolist() == [[0, 1, 2, 255]]
+
+
 def test_a_damaged_mask_stays_damaged_with_colors(tmp_path: Path) -> None:
     stream = BytesIO()
     color_mask("RGB", np.random.default_rng(5).integers(0, 3, (30, 30))).save(stream, "png")
@@ -288,8 +311,8 @@ def test_the_comparison_names_what_does_not_fit(tmp_path: Path) -> None:
     write_pair(tmp_path, np.array([[4, 4], [4, 4]]), "c")
     assert prove(own(tmp_path, "cat\nbackground\ndog\n")) == [
         f"{tmp_path / 'classes.txt'}: read as names, the first for value 0: 3 classes",
-        "values in all 3 masks: 0 cat, 1 background, 4 unlisted, 5 unlisted, 255 ignored",
-        "no pixel in all 3 masks of dog (2); in miou such a class counts as 0 if it is predicted anywhere",
+        "values in the 3 masks: 0 cat, 1 background, 4 unlisted, 5 unlisted, 255 ignored",
+        "no pixel of dog (2) in the 3 masks; in miou such a class counts as 0 if it is predicted anywhere",
         "no class has the value 4 (2 masks, first b), 5 (1 mask, first b): such a mask is a failed sample",
     ]
 
@@ -299,8 +322,8 @@ def test_an_ignored_value_that_no_mask_has_and_broken_masks_are_said(tmp_path: P
     write_pair(tmp_path, np.array([[0, 1]]), "b")
     (tmp_path / "masks" / "b.png").write_bytes(b"no picture")
     assert prove(own(tmp_path, ignore_value="7"))[-2:] == [
-        "the ignored value 7 is in none of all 2 masks",
-        "1 of all 2 masks cannot be read, first that of b: expected an image file, found an unknown format",
+        "the ignored value 7 is in none of the 2 masks",
+        "1 of the 2 masks cannot be read, first that of b: expected an image file, found an unknown format",
     ]
 
 
@@ -322,6 +345,12 @@ def test_an_ignored_value_that_no_mask_has_and_broken_masks_are_said(tmp_path: P
             "1: cat\n2: dog\n",
             "",
             "1 cat; if 0 is the rest in the masks, list `0: background`, or pass --ignore",
+        ),
+        (
+            [1, 2],
+            "cat\ndog\n",
+            "",
+            "1 dog, 2 unlisted; if the first class is 1 in the masks, list background before it",
         ),
         ([0, 255], "cat\ndog\n", "none", "found none in the only mask: the values 0 cat, 255 unlisted"),
     ],
@@ -353,7 +382,7 @@ def test_a_part_of_the_data_need_not_have_a_class(tmp_path: Path) -> None:
     write_pair(tmp_path, np.array([[0, 0]]), "a")
     write_pair(tmp_path, np.array([[0, 1]]), "b")
     dataset = own(tmp_path, "background\ncat\n")
-    assert prove(dataset[:1])[-1].startswith("no pixel in the only mask of cat (1)")
+    assert prove(dataset[:1])[-1].startswith("no pixel of cat (1)")
     assert prove(dataset[1:])[1] == "values in the only mask: 0 background, 1 cat"
 
 
@@ -366,14 +395,14 @@ def test_of_many_masks_as_many_as_the_limit_are_read_and_only_once(
     dataset = own(tmp_path)
     lines = prove(dataset)
     assert lines[1] == "values in 3 of 7 masks: 0 background"  # 0, 3 and 6
-    assert lines[2].startswith("no pixel in 3 of 7 masks of cat (1), dog (2)")
+    assert lines[2].startswith("no pixel of cat (1), dog (2) in 3 of 7 masks;")
     monkeypatch.setattr(proof, "_look", None)
     assert prove(dataset) == lines
     monkeypatch.undo()
     monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
     for kept in (tmp_path / "cache" / "mask-values").iterdir():
         kept.write_text("{")
-    assert prove(dataset)[1] == "values in all 7 masks: 0 background, 1 cat, 2 dog"
+    assert prove(dataset)[1] == "values in the 7 masks: 0 background, 1 cat, 2 dog"
 
 
 def test_the_comparison_is_for_own_data_only(voc: Any) -> None:
@@ -429,7 +458,7 @@ def test_empty_cells_are_failures_that_say_so(tmp_path: Path) -> None:
     for n, column in ((1, "image"), (2, "mask")):
         with pytest.raises(SampleError, match=f"row {n}, column {column}: expected an image file, found an empty cell"):
             dataset[n]
-    assert prove(dataset)[-1].startswith("1 of all 3 masks cannot be read, first that of row2: ")
+    assert prove(dataset)[-1].startswith("1 of the 3 masks cannot be read, first that of row2: ")
 
 
 def test_color_masks_of_a_cell_are_read_by_color(tmp_path: Path) -> None:

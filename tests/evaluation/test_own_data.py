@@ -282,7 +282,7 @@ def test_a_list_that_fits_no_pixel_ends_before_work(own: OwnTree) -> None:
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
         f"error: {own.classes}: expected masks with a pixel of a class, such as cat, found only the values "
-        "0 background, 255 ignored in all 3 masks; to score 255, write the list with values: "
+        "0 background, 255 ignored in the 3 masks; to score 255, write the list with values: "
         "`0: background`, `255: cat`"
     ]
     assert not (own.root.parent / "run").exists()
@@ -295,8 +295,8 @@ def test_what_was_recognized_and_found_is_said_before_work(own: OwnTree) -> None
     notices = [line for line in result.stderr.splitlines() if line.startswith("notice: ")]
     assert notices[:3] == [
         f"notice: {own.classes}: read as `value: name`: 4 classes",
-        "notice: values in all 2 masks: 0 background, 3 cat, 9 dog, 255 ignored",
-        "notice: no pixel in all 2 masks of cow (7); in miou such a class counts as 0 if it is predicted anywhere",
+        "notice: values in the 2 masks: 0 background, 3 cat, 9 dog, 255 ignored",
+        "notice: no pixel of cow (7) in the 2 masks; in miou such a class counts as 0 if it is predicted anywhere",
     ]
 
 
@@ -307,7 +307,7 @@ def test_the_check_of_own_data_counts_and_compares(own: OwnTree) -> None:
         result = CliRunner().invoke(app, ["data", "check", *arguments])
         assert result.exit_code == 0, result.stdout
         assert "read as `value: name`: 3 classes" in result.stdout
-        assert "values in all 3 masks: 0 background, 3 cat, 9 dog, 255 ignored" in result.stdout
+        assert "values in the 3 masks: 0 background, 3 cat, 9 dog, 255 ignored" in result.stdout
         assert "3 decoded" in result.stdout
     own.classes.write_text("1: cat\n2: dog\n")
     own.image_path("c").unlink()
@@ -315,7 +315,7 @@ def test_the_check_of_own_data_counts_and_compares(own: OwnTree) -> None:
     assert result.exit_code == 5
     faults = [line for line in result.stdout.splitlines() if line.startswith("fault: ")]
     assert "images/c.*: expected the image, found nothing" in faults[0]
-    assert "found none in all 2 masks: the values 0 unlisted, 3 unlisted, 9 unlisted, 255 unlisted" in faults[1]
+    assert "found none in the 2 masks: the values 0 unlisted, 3 unlisted, 9 unlisted, 255 unlisted" in faults[1]
     assert len(faults) == 4  # and both samples
 
 

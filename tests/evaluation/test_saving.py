@@ -30,6 +30,7 @@ from evaluation.tasks.artifacts import Saving
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import segment_samples
 from results import RunDirectory, write_label_map
+from support.errors import AllFailedError
 
 FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "theta": 0.0}
 BOTH = Saving("png", proposals=True)
@@ -164,9 +165,9 @@ def test_a_write_that_ends_early_leaves_no_torn_file(
 
 def test_a_failed_sample_with_a_target_is_saved_as_nothing(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("car_core.CaR.segment_batch", lambda *_, **__: 1 / 0)
-    run = evaluate(tiny_run.options(settings=FAST, limit=1, saving=BOTH))
-    assert run.header.counts.n_failed == 1
-    with Image.open(run.path / "predictions" / "2007_000000.png") as image:
+    with pytest.raises(AllFailedError, match="all samples failed, 1 in all, the first 2007_000000: segmentation"):
+        evaluate(tiny_run.options(settings=FAST, limit=1, saving=BOTH))
+    with Image.open(tiny_run.out / "predictions" / "2007_000000.png") as image:
         assert not np.asarray(image).any()
 
 

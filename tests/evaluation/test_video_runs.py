@@ -234,4 +234,4 @@ def test_the_command_line_names_a_missing_text_file(tree: DavisTree, tiny_model:
     ]
     result = CliRunner().invoke(app, arguments)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert "Davis17_annot1_full_video.txt: expected a file of expressions, found No such file" in result.stderr
+    assert "Davis17_annot1_full_video.txt: expected a file of expressions, found nothing" in result.stderr
