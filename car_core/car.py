@@ -106,7 +106,7 @@ class CaR:
             # The sums tell weights apart that were set through .data between two segmenters sharing a cache.
             (
                 model_token(model),
-                hash(tuple(float(each.sum()) for each in model.parameters())),
+                hash(tuple(float(each.sum()) for each in model.state_dict().values())),
                 precision,
                 str(self.device),
             )
@@ -137,7 +137,7 @@ class CaR:
         load: drop-in replacement for ``load_clip``, e.g. a cached one. Raises ModelError when a model cannot be had.
         """
         named = weights if isinstance(weights, Mapping) else dict.fromkeys(ROLES, weights)
-        by_role = {role: os.fspath(name) for role, name in named.items()}
+        by_role = {role: os.fsdecode(name) for role, name in named.items()}
         if set(by_role) != set(ROLES):
             raise ModelError(f"weights: expected the keys {list(ROLES)}, found {sorted(by_role)}")
         models = {role: model_of(getattr(config, f"{role}_model"), by_role[role]) for role in ROLES}

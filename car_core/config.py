@@ -6,11 +6,21 @@ Two sources define CaR and they differ: the paper (arXiv:2312.07661v3) and the c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from car_core.errors import ConfigError
 from support.choices import Mode as Mode
@@ -109,6 +119,7 @@ HAS_PYDENSECRF = find_spec("pydensecrf") is not None
 
 Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NameOrPath = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, os.PathLike) else value)]
 
 
 class Config(BaseModel):
@@ -162,7 +173,7 @@ class SAMConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field(min_length=1, description="SAM, HQ-SAM or SAM 2: a hub name, a folder, or random:SEED")
+    model: NameOrPath = Field(min_length=1, description="SAM, HQ-SAM or SAM 2: a hub name, a folder, or random:SEED")
     points_per_side: int = Field(default=64, ge=1, le=256, description="points of the grid along each side")
     pred_iou_threshold: Unit = Field(default=0.88, description="least IoU that SAM predicts for a mask")
     stability_threshold: Unit = Field(default=0.95, description="least IoU of a mask cut a little higher and lower")
@@ -205,8 +216,8 @@ class CaRConfig(Config):
         description="full: until the queries are stable; once: one step, weak ones dropped; none: one step, all kept",
     )
     cam: Literal["clip-es", "gradcam"] = Field(default="clip-es", description="with or without attention affinity")
-    proposal_model: str = Field(default="ViT-B-16", min_length=1, description="f: open_clip name or config JSON")
-    classifier_model: str = Field(min_length=1, description="g: open_clip name or config JSON")
+    proposal_model: NameOrPath = Field(default="ViT-B-16", min_length=1, description="f: open_clip name or config JSON")
+    classifier_model: NameOrPath = Field(min_length=1, description="g: open_clip name or config JSON")
 
     positional_half: bool = Field(description="round f's resized positional embedding to half precision")
     classifier_feature: Literal["last_block", "before_last_block"] = Field(

@@ -7,7 +7,16 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from car_core.config import COMMON_BACKGROUND, Config, CRFConfig, Positive, Unit, check_template, distinct_background
+from car_core.config import (
+    COMMON_BACKGROUND,
+    Config,
+    CRFConfig,
+    NameOrPath,
+    Positive,
+    Unit,
+    check_template,
+    distinct_background,
+)
 
 # Words for the background of Pascal VOC and COCO-Object in SCLIP's and NACLIP's protocol.
 BACKGROUND_WORDS = (
@@ -23,7 +32,7 @@ class BaselineConfig(Config):
     """What every baseline has: its name, the CLIP it runs on, and background texts."""
 
     method: str = Field(description="key of car_core.baselines.BASELINES")
-    proposal_model: str = Field(default="ViT-B-16", min_length=1, description="open_clip name or config JSON")
+    proposal_model: NameOrPath = Field(default="ViT-B-16", min_length=1, description="open_clip name or config JSON")
     background: tuple[str, ...] = Field(description="texts for the background; empty: none")
 
     @field_validator("background")

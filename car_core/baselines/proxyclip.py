@@ -17,7 +17,7 @@ from car_core.baselines.attention import join_heads, split_heads
 from car_core.baselines.config import DenseConfig
 from car_core.baselines.dense import DenseSegmenter
 from car_core.baselines.dino import PUBLISHED, DinoTrunk, load_dino
-from car_core.config import Positive
+from car_core.config import NameOrPath, Positive
 from car_core.models.weights import WeightsRecord
 
 
@@ -29,7 +29,7 @@ class ProxyCLIPConfig(DenseConfig):
 
     method: Literal["proxyclip"] = "proxyclip"
     dino_model: str = Field(default="vit_base_patch8_224.dino", min_length=1, description="ViT of timm")
-    dino_weights: str = Field(
+    dino_weights: NameOrPath = Field(
         default=PUBLISHED, min_length=1, description="timm: those it has for the model; a file; random:SEED for trials"
     )
     beta: Positive = Field(default=1.2, description="similarities below this times their mean are left out")

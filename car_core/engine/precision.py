@@ -142,7 +142,7 @@ def fresh_torch(*, inference: bool = True) -> Iterator[None]:
     built without. Raises ModelError for settings of the environment that lower the precision and cannot be undone.
     """
     for name in ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"):
-        if (mode := os.environ.get(name, "STRICT")).upper() != "STRICT":
+        if (mode := os.environ.get(name) or "STRICT").upper() != "STRICT":
             raise ModelError(f"environment: expected {name} unset or STRICT, found {mode!r}, which rounds float32")
     with ExitStack() as restored:
         restored.callback(_leave_process)

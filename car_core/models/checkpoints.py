@@ -102,6 +102,9 @@ def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
         if name in expected and expected[name].is_floating_point() and value.dtype not in _FLOATS:
             reasons.append(f"{name} in {value.dtype}, which is no plain floating-point type")
             break
+        if value.layout != torch.strided or value.is_meta:
+            reasons.append(f"{name} sparse or without its numbers")
+            break
     return "; ".join(reasons)
 
 
@@ -138,20 +141,21 @@ def _read(path: Path) -> Any:
             root = next((name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")), None)
             if root is None:
                 raise ValueError("a ZIP archive of other files (unpack it)")
+            if archive.testzip():  # torch reads on where the sum of a part is wrong
+                raise zipfile.BadZipFile
             if f"{root}constants.pkl" in names:
                 return _ScriptReader(archive, root).read()
     try:
         with path.open("rb") as stream, warnings.catch_warnings():  # a path would be read by what its name ends in
             warnings.simplefilter("ignore")  # of pickles of other protocols
             return torch.load(stream, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if named:
+    except Exception as error:  # what is no pickle fails in many ways
+        if isinstance(error, pickle.UnpicklingError) and (named := re.search(r"GLOBAL ([\w.]+)", str(error))):
             raise ValueError(
                 f"pickled objects of the type {named[1]}, whose code is not run (files are read with weights_only); "
                 "save the model's state_dict(), as .safetensors or with torch.save"
             ) from None
-        raise ValueError(f"no weights that torch.load reads with weights_only ({_one_line(error)[-120:]})") from None
+        raise ValueError(f"no weights that torch.load reads with weights_only; it begins with {head[:24]!r}") from None
 
 
 class _ScriptModule:

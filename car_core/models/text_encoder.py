@@ -125,20 +125,21 @@ class TextEncoder:
         chunk = TEXT_BATCH if is_gpu(device) else 1
         padded = texts + [""] * (-len(texts) % chunk)
         tokens = self._tokenizer(padded, self._context_length).to(device)
-        parts = [encode_tokens(self._model, part) for part in tokens.split(chunk)]
+        plain = _is_plain_causal(self._model)
+        parts = [encode_tokens(self._model, part, plain=plain) for part in tokens.split(chunk)]
         return torch.cat(parts).float()[: len(texts)]
 
 
-def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
+def encode_tokens(model: Any, tokens: Tensor, *, plain: bool) -> Tensor:
     """Unit text features [n, E] of tokens [n, context length].
 
-    A causal tower gets no token after the last text's end: they reach no feature. Others encode the whole context.
+    A plain causal tower gets no token after the last text's end: they reach no feature. A model that has another, or
+    was compiled, wrapped or changed, encodes the whole context itself.
     """
-    tower = getattr(model, "text", model)
-    # A model that was compiled, wrapped or changed encodes texts itself.
-    if not (type(model) in (open_clip.CLIP, open_clip.CustomTextCLIP) and _is_plain_causal(tower)):
+    if not plain:
         features: Tensor = model.encode_text(tokens, normalize=True)
         return features
+    tower = getattr(model, "text", model)
     ends = tokens.argmax(dim=-1)  # the end mark is the largest token
     tokens = tokens[:, : int(ends.max()) + 1]
     x = tower.token_embedding(tokens) + tower.positional_embedding[: tokens.shape[1]]
@@ -148,10 +149,12 @@ def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
     return F.normalize(pooled @ tower.text_projection, dim=-1)
 
 
-def _is_plain_causal(tower: Any) -> bool:
-    """Whether this is CLIP's own text tower, unchanged: causal attention, pooled at the end mark."""
+def _is_plain_causal(model: Any) -> bool:
+    """Whether this has CLIP's own text tower, unchanged: causal attention, pooled at the end mark."""
+    tower = getattr(model, "text", model)
     return (
-        getattr(tower, "attn_mask", None) is not None
+        type(model) in (open_clip.CLIP, open_clip.CustomTextCLIP)
+        and getattr(tower, "attn_mask", None) is not None
         and not any(
             changed_part(getattr(tower, part), part, of_text=True)
             for part in ("transformer", "token_embedding", "ln_final")

@@ -26,7 +26,7 @@ from car_core.models.clip import open_clip  # imported there, after the torchvis
 from car_core.models.downloads import fetch, source_of
 from car_core.models.names import MINIATURE, MINIATURE_FOLDER, SUFFIXES, model_of, random_seed, weights_file
 from support import strict_json
-from support.files import read_regular, sha256_of
+from support.files import expanded, read_regular, sha256_of
 from support.text import did_you_mean, shortened
 
 # Entries of OpenAI's state dicts that are no weights.
@@ -55,6 +55,10 @@ def load_clip(model: str, weights: str, *, role: str, device: str | torch.device
     device = as_device(device)
     model = model_of(model, weights)
     architecture = read_architecture(model)
+    # Before gigabytes of weights, or a tokenizer, are fetched for a model that no segmenter takes.
+    for part, key in (("vision_cfg", "timm_model_name"), ("text_cfg", "hf_model_name")):
+        if found := isinstance(architecture[part], dict) and architecture[part].get(key):
+            raise ModelError(f"{role}: model {model}: expected CLIP's own towers, found {part}.{key} {found!r}")
     seed = random_seed(weights)
     if seed is not None:
         clip = _build(model, architecture, seed)
@@ -82,7 +86,7 @@ def read_architecture(model: str) -> dict[str, Any]:
     if model == MINIATURE:
         return _read_json(MINIATURE_FOLDER / f"{MINIATURE}.json")
     if model.endswith(".json"):
-        return _read_json(Path(model))
+        return _read_json(expanded(model))
     config = open_clip.get_model_config(model) if ":" not in model else None
     if config is None:
         hint = did_you_mean(model, open_clip.list_models())
@@ -123,10 +127,9 @@ def _build(model: str, architecture: Mapping[str, Any], seed: int) -> nn.Module:
 
 def _locate(model: str, weights: str) -> tuple[Path, dict[str, Any]]:
     """The weights file and, for an open_clip tag, the tag's settings (else empty)."""
-    path = weights_file(weights)
-    if path:
+    tag = open_clip.get_pretrained_cfg(model, weights)  # first: a folder may have its name
+    if not tag and (path := weights_file(weights)):
         return path, {}
-    tag = open_clip.get_pretrained_cfg(model, weights)
     if not tag:
         known = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
         raise ModelError(
@@ -156,17 +159,20 @@ def _check_config(path: Path, clip: Any, *, quick_gelu: bool) -> None:
     """
     if not path.is_file():
         return
-    config = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        config = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"no JSON in {path.name} next to it ({error})") from None
     if not isinstance(config, dict) or config.get("model_type") != "clip":
         return
     for part, tower in (("vision_config", clip.visual), ("text_config", getattr(clip, "text", clip))):
-        own, first = config.get(part) or {}, tower.transformer.resblocks[0]
+        own, first = config.get(part), tower.transformer.resblocks[0]
         for field, built in (
             ("hidden_act", "quick_gelu" if quick_gelu else "gelu"),
             ("num_attention_heads", first.attn.num_heads),
             ("layer_norm_eps", first.ln_1.eps),
         ):
-            if own.get(field, built) != built:
+            if isinstance(own, dict) and own.get(field, built) != built:
                 raise ValueError(f"{part}.{field} {own[field]!r} in {path.name} where the model has {built!r}")
 
 

@@ -36,7 +36,7 @@ from car_core.refine.boxes import boxes_of_masks, non_maximum_suppression
 from car_core.refine.mask_source import CachedMasks, MaskSource
 from support.arrays import BoolArray, RGBArray
 from support.console import quiet_log
-from support.files import cache_folder, sha256_of
+from support.files import cache_folder, expanded, sha256_of
 
 # Mean and standard deviation per channel of SAM's images (ImageNet's).
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -168,7 +168,7 @@ def load_sam(config: SAMConfig, *, device: str | torch.device = "cpu") -> tuple[
     model = model.float().requires_grad_(False)
     architecture, digest = _architecture_hash(model), state_hash(model)
     is_random = config.model.startswith("random:")
-    name = config.model if is_random else Path(config.model).name if Path(config.model).exists() else config.model
+    name = config.model if is_random or not expanded(config.model).exists() else expanded(config.model).name
     record = WeightsRecord("sam", type(model).__name__, architecture, name, digest, trained=not is_random)
     key = hashlib.sha256(json.dumps(_deciding(record, config), sort_keys=True).encode()).hexdigest()[:16]
     return CachedMasks(SAMMasks(model, config, device=device), cache_folder() / "sam", key), record
@@ -209,8 +209,11 @@ def _random(name: str) -> Any:
 
 def _pretrained(name: str) -> Any:
     library = _transformers()
-    folder = Path(name)
+    folder = expanded(name)
     try:
+        if name.startswith(("/", ".", "~")) and not folder.exists():
+            raise ValueError("no such folder")
+        name = str(folder)
         if folder.is_file():
             raise ValueError("a file, where transformers' folder is expected (the authors' own .pth must be converted)")
         if not (is_here := folder.exists() or _is_cached(name)):

@@ -24,7 +24,7 @@ from evaluation.run.identity import identity_fields
 from evaluation.run.prepare import Prepared, prepare
 from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.tasks import semantic
-from results import RunDirectory, RunHeader, SampleRecord
+from results import RunDirectory, RunHeader, SampleRecord, differences
 from results.pages import Confusion, ReportDetails, SampleShown, write_report
 from support.console import is_terminal
 
@@ -171,9 +171,9 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
         "weights": "see --weights, or leave out --data-root",
     }
     for key in _REQUIRED_IDENTITY_KEYS:
-        if _comparable(header.identity_fields.get(key)) != _comparable(found[key]):
-            hint = hints.get(key, "it was made by another version of this program")
-            raise BenchmarkError(f"{key}: expected that of the run, found another one; {hint}")
+        both = ({key: _comparable(fields.get(key))} for fields in (header.identity_fields, found))
+        if changed := differences(*both):
+            raise BenchmarkError(f"{key}: expected that of the run, found another one; {hints.get(key, changed[0])}")
     return prepared
 
 

@@ -90,7 +90,9 @@ class Processes(Generic[Task, Answer]):
     def start(self) -> None:
         """Start every process now, e.g. before other threads are at work that a fork should not cut in two."""
         for process in self._processes:
-            process.start()
+            process.launch()
+        for process in self._processes:
+            process.ready()
 
     def submit(self, task: Task) -> Future[Answer]:
         """The answer to come; it raises ProcessLost where its process died or took too long."""
@@ -132,11 +134,12 @@ class _Process(Generic[Task, Answer]):
     def __init__(self, work: Callable[[Task], Answer], leave: Connection, time_limit: float | None) -> None:
         self._work, self._leave, self._time_limit = work, leave, time_limit
         self._running: tuple[multiprocessing.Process, Connection] | None = None
+        self._is_ready = False
 
     def do(self, task: Task) -> Answer:
         """The answer to a task from there. Raises ProcessLost if the process dies or takes too long."""
         began = time.perf_counter()
-        process, pipe = self.start()
+        process, pipe = self.ready()
         late = False
         with suppress(OSError, EOFError):  # the process died
             pipe.send(task)
@@ -154,8 +157,8 @@ class _Process(Generic[Task, Answer]):
         self.stop()
         raise ProcessLost(reason, time.perf_counter() - began)
 
-    def start(self) -> tuple[multiprocessing.Process, Connection]:
-        """The process and the pipe to it, started unless it runs."""
+    def launch(self) -> None:
+        """Start the process unless it runs, without waiting for what it imports where processes are spawned."""
         if self._running and not self._running[0].is_alive():
             self.stop()  # ended between two tasks: no fault of the next one
         if not self._running:
@@ -164,11 +167,19 @@ class _Process(Generic[Task, Answer]):
                 process = multiprocessing.Process(target=_serve, args=(theirs, self._leave, self._work), daemon=True)
                 process.start()
                 theirs.close()
-            self._running = process, pipe
+            self._running, self._is_ready = (process, pipe), False
+
+    def ready(self) -> tuple[multiprocessing.Process, Connection]:
+        """The process and the pipe to it, which waits for tasks. Raises WorkerError if it ends before."""
+        self.launch()
+        assert self._running
+        process, pipe = self._running
+        if not self._is_ready:
             if pipe not in wait([pipe, process.sentinel]) or not _received(pipe):
                 process.join(_JOIN_SECONDS)
                 raise WorkerError(f"workers: {_how_it_ended(process.exitcode)} before it was ready{MAIN_GUARD}")
-        return self._running
+            self._is_ready = True
+        return process, pipe
 
     def stop(self, *, patience: float = 0.0) -> None:
         """End the process, if there is one, once it has had so many seconds to end by itself."""

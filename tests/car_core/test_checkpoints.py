@@ -124,13 +124,15 @@ def changed(name: str, change: Any) -> State:
         (changed("ln_final.bias", lambda value: value / 0), "NaN or infinity in ln_final.bias"),
         (changed("visual.proj", lambda value: value.to(torch.int8)), "visual.proj in torch.int8"),
         (changed("visual.proj", lambda value: value.to(torch.float8_e4m3fn)), "visual.proj in torch.float8_e4m3fn"),
+        (changed("visual.proj", lambda value: value.to_sparse()), "visual.proj sparse or without its numbers"),
+        (changed("visual.proj", lambda value: value.to("meta")), "visual.proj sparse or without its numbers"),
         (changed("positional_embedding", lambda value: value.repeat(4, 1)), "shape [308, 32] in place of [77, 32]"),
         ({"model": state(), "model_ema": state()}, "several sets of weights: model, model_ema"),
         ({**prefixed("student."), **prefixed("teacher.")}, "several sets of weights: student, teacher"),
         (tiny_clip(1, layers=2), "pickled objects of the type open_clip.model.CLIP"),
     ],
     ids=["empty", "list", "numbers", "others", "missing", "unexpected", "text only", "NaN", "overflow", "infinite",
-         "int8", "float8", "LongCLIP", "averages", "student", "module"],
+         "int8", "float8", "sparse", "meta", "LongCLIP", "averages", "student", "module"],
 )  # fmt: skip
 def test_other_content_is_named(content: Any, said: str, model: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "weights.pt")
@@ -148,9 +150,12 @@ def test_other_content_is_named(content: Any, said: str, model: str, tmp_path: P
         (b'{"error": "Repository not found"}', "JSON text"),
         (b"\x1f\x8b\x08" + bytes(99), "a gzip archive"),
         (b"PK\x03\x04" + bytes(99), "a damaged ZIP archive"),
-        (b"Access denied, please log in to the portal", "no weights that torch.load reads with weights_only"),
+        (b"Access denied, please log in", "reads with weights_only; it begins with b'Access denied, please lo'"),
+        (b"hello world", "reads with weights_only; it begins with b'hello world'"),
+        (b"name.txt" + bytes(600), "reads with weights_only; it begins with b'name.txt"),
+        (b"\x80\x02}q\x00", "reads with weights_only; it begins with b'\\x80\\x02}q\\x00'"),
     ],
-    ids=["empty", "zeros", "LFS", "HTML", "JSON", "gzip", "cut ZIP", "text"],
+    ids=["empty", "zeros", "LFS", "HTML", "JSON", "gzip", "cut ZIP", "text", "an opcode", "tar", "cut pickle"],
 )
 def test_what_downloads_leave_is_named(content: bytes, said: str, name: str, model: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
@@ -321,6 +326,54 @@ def test_another_activation_or_number_of_heads_in_the_folder_is_refused(tmp_path
     assert "vision_config.num_attention_heads 2 in config.json where the model has 4" in refused(
         str(model), folder / "model.safetensors"
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("no", "no JSON in config.json next to it"), ('{"model_type": "clip", "vision_config": [1]}', "")],
+)
+def test_an_odd_configuration_next_to_weights(content: str, said: str, model: str, tmp_path: Path) -> None:
+    torch.save(state(), tmp_path / "weights.pt")
+    (tmp_path / "config.json").write_text(content)
+    if said:
+        assert said in refused(model, tmp_path / "weights.pt")
+    else:
+        load(model, tmp_path / "weights.pt")
+
+
+def test_a_byte_that_changed_is_noticed(model: str, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    torch.save(state(), file)
+    content = bytearray(file.read_bytes())
+    content[content.index(state()["visual.proj"].numpy().tobytes())] ^= 1
+    file.write_bytes(content)
+    assert "a damaged ZIP archive" in refused(model, file)
+
+
+def test_a_tag_is_no_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "openai").mkdir()
+    (tmp_path / "openai" / "model.safetensors").touch()
+    fetched: list[str] = []
+
+    def fetch(tag: Any, title: str) -> Path:
+        fetched.append(title)
+        raise OSError
+
+    monkeypatch.setattr("car_core.models.weights.fetch", fetch)
+    with pytest.raises(ModelError, match="neither in open_clip's cache nor can it be downloaded"):
+        load_clip("ViT-B-32", "openai", role="proposal", device="cpu")
+    assert fetched == ["openai weights of ViT-B-32"]
+
+
+@pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "roberta-ViT-B-32"])
+def test_other_towers_are_refused_before_anything_is_fetched(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("car_core.models.weights.fetch", pytest.fail)
+    tag = open_clip.list_pretrained_tags_by_model(name)[0]
+    with pytest.raises(
+        ModelError, match=f"proposal: model {name}: expected CLIP's own towers, found (vision|text)_cfg"
+    ):
+        load_clip(name, tag, role="proposal", device="cpu")
 
 
 def test_a_folder_without_weights_names_what_is_read(model: str, tmp_path: Path) -> None:

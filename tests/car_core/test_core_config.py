@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -181,3 +182,14 @@ def test_json_round_trip(config: CaRConfig) -> None:
 @pytest.mark.parametrize("query", ["a {} b", "{0}", "{", "}{", "{query!r}", "{{}}"])
 def test_braces_of_a_query_stay(query: str) -> None:
     assert format_text("a clean origami {}.", query) == "a clean origami " + query + "."
+
+
+def test_paths_are_taken_like_texts() -> None:
+    paths = {"proposal_model": Path("f.json"), "classifier_model": Path("g.json"), "sam": {"model": Path("folder/sam")}}
+    config = CaRConfig(**paths)  # type: ignore[arg-type]
+    assert config == CaRConfig.model_validate_json(config.model_dump_json())
+    assert (config.proposal_model, config.classifier_model, config.sam and config.sam.model) == (
+        "f.json",
+        "g.json",
+        "folder/sam",
+    )

@@ -251,8 +251,9 @@ def test_rounding_by_the_environment_is_refused(name: str, monkeypatch: pytest.M
     monkeypatch.setenv(name, "BF16")
     with pytest.raises(ModelError, match=f"environment: expected {name} unset or STRICT, found 'BF16'"):
         CaR(CaRConfig(), proposal_clip=tiny_clip(), classifier_clip=tiny_clip())
-    monkeypatch.setenv(name, "strict")
-    CaR(CaRConfig(), proposal_clip=tiny_clip(), classifier_clip=tiny_clip())
+    for value in ("strict", ""):
+        monkeypatch.setenv(name, value)
+        CaR(CaRConfig(), proposal_clip=tiny_clip(), classifier_clip=tiny_clip())
 
 
 def test_random_weights_leave_the_hosts_generators() -> None:

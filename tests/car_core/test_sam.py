@@ -426,7 +426,12 @@ def test_a_sam_of_the_callers_is_checked(dtype: torch.dtype | None, said: str) -
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("random:x", "whole number"), ("/nowhere/sam", "/nowhere/sam"), (__file__, "found: a file, where transformers")],
+    [
+        ("random:x", "whole number"),
+        ("/nowhere/sam", "found: no such folder"),
+        ("~/no-sam", "found: no such folder"),
+        (__file__, "found: a file, where transformers"),
+    ],
 )
 def test_a_sam_that_is_not_there_is_one_line(name: str, message: str) -> None:
     pytest.importorskip("transformers", reason="needs the extra sam")

@@ -174,6 +174,13 @@ def test_weights_of_another_type_or_not_finite_are_refused(change: Callable[[Any
         CaR(CONFIG, proposal_clip=model, classifier_clip=tiny_clip(1, layers=2))
 
 
+def test_a_model_that_can_be_trained_is_taken_without_a_word(recwarn: pytest.WarningsRecorder) -> None:
+    """As open_clip builds it."""
+    model = tiny_clip(1, layers=2).requires_grad_(True).train()
+    CaR(CONFIG, proposal_clip=model, classifier_clip=model)
+    assert not recwarn.list
+
+
 def test_a_compiled_model_is_its_model() -> None:
     model = tiny_clip(1, layers=2)
     expected = CaR(CONFIG, proposal_clip=model, classifier_clip=model).segment(IMAGE, ["cat", "dog"])

@@ -85,6 +85,11 @@ def test_file_round_trip(tmp_path: Path, config_json: str, suffix: str) -> None:
     assert record.model_sha256 == hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def test_an_architecture_below_home(tmp_path: Path, config_json: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read_architecture(f"~/{Path(config_json).name}") == read_architecture(config_json)
+
+
 def test_half_precision_file_becomes_a_float32_model(tmp_path: Path, config_json: str) -> None:
     path = tmp_path / "half.safetensors"
     save_file({name: value.half() if value.is_floating_point() else value for name, value in state().items()}, path)

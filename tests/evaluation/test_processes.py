@@ -47,6 +47,17 @@ def test_a_suite_in_several_processes_leaves_nothing_to_clean_up(tiny_run: Any, 
     assert "Sweep directory:" in done.stderr
 
 
+def test_all_are_started_before_one_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where processes are spawned each imports torch, which takes seconds."""
+    calls: list[str] = []
+    for name in ("launch", "ready"):
+        monkeypatch.setattr(module._Process, name, lambda _, name=name: calls.append(name))
+    processes: Processes[float, int] = Processes(pid_after, 2)
+    processes.start()
+    processes.close()
+    assert calls == ["launch", "launch", "ready", "ready"]
+
+
 def test_processes_that_are_closed_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LEAVE_SECONDS", PATIENT)
     ended: list[int | None] = []
