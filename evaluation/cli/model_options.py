@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Collection
 from dataclasses import MISSING, fields
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args
 
 from typer.models import ParameterInfo
 
@@ -34,8 +34,8 @@ def takes(model: type, *names: str, without: Collection[str] = (), **changes: An
         options[name] = options[name].replace(**change)
 
     def decorate(run: Command) -> Command:
-        hints = get_type_hints(run, include_extras=True)
-        own = [each.replace(annotation=hints[each.name]) for each in inspect.signature(run).parameters.values()]
+        # Not by get_type_hints: for a default of None, Python 3.10's would hide the options in an Optional.
+        own = inspect.signature(run, eval_str=True).parameters.values()
         parameters = [option for each in own for option in (options.values() if each.name == "given" else [each])]
 
         @functools.wraps(run)
