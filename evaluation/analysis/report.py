@@ -27,6 +27,7 @@ from evaluation.tasks import semantic
 from results import RunDirectory, RunHeader, SampleRecord, differences
 from results.pages import Confusion, ReportDetails, SampleShown, write_report
 from support.console import is_terminal
+from support.files import expanded
 
 _MAX_CONFUSIONS = 15
 _LEAST_SHARE = 0.0005  # of a class's pixels; less is shown as 0.0 %
@@ -53,7 +54,12 @@ class GalleryOptions:
     places: Mapping[str, str] = field(default_factory=dict)
 
 
-def report(run_dir: str | os.PathLike[str], gallery: GalleryOptions | None = None, *, out: Path | None = None) -> Path:
+def report(
+    run_dir: str | os.PathLike[str],
+    gallery: GalleryOptions | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+) -> Path:
     """Write the report of a run; returns its path.
 
     gallery: None for a report without pictures. Raises StoreError for a damaged run, and before any sample is
@@ -74,7 +80,7 @@ def report(run_dir: str | os.PathLike[str], gallery: GalleryOptions | None = Non
         gallery=shown,
         gallery_note=note,
     )
-    return write_report(run_dir, details, header, out=out)
+    return write_report(run_dir, details, header, out=None if out is None else expanded(out))
 
 
 def benchmark_of(run_dir: str | os.PathLike[str]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +39,12 @@ def serve_command(
         from evaluation.pictures.demo import page
     except ModuleNotFoundError as error:
         raise SegmentError(f"serve: expected Gradio (pip install 'car-eval[serve]'), found no {error.name}") from None
+    try:
+        page.require_address(host, port)
+    except OSError as error:
+        where = f"{host!r}" if error.errno != errno.EADDRINUSE else f"{host!r} with port {port}"
+        expected = "an address of this machine" if error.errno != errno.EADDRINUSE else "a free port (--port)"
+        raise SegmentError(f"host: expected {expected}, found {where} ({error.strerror})") from None
     from evaluation.pictures.segment import load_car
 
     car = load_car(resolved)
@@ -50,8 +56,6 @@ def serve_command(
         with ended_by_signals(), page.serving(Demo(car), host=host, port=port) as address:
             typer.echo(f"Running on {address} (Ctrl-C stops it)")
             threading.Event().wait()
-    except socket.gaierror as error:
-        raise SegmentError(f"host: expected an address of this machine, found {host!r} ({error.strerror})") from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

@@ -68,7 +68,10 @@ class RunDirectory:
             StoreError: another process works here, or another identity or unreadable files are here, or other files
                 than a run's.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise StoreError(f"{self.path}: expected a folder for a run, found a file there or above it") from None
         self.require_plain()
         try:
             self._lock.acquire()

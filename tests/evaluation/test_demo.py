@@ -229,6 +229,19 @@ def test_uploads_go_with_the_server_however_it_is_ended(tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
+def test_a_port_that_is_taken_and_a_host_of_another_machine_are_refused() -> None:
+    from evaluation.pictures.demo.page import require_address
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(OSError, match="already in use"):
+            require_address("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(OSError, match="Cannot assign"):
+        require_address("192.0.2.1", None)
+    require_address("::1", None)
+
+
 def test_a_host_that_is_none_is_one_line() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "evaluation", "serve", "--weights=miniature", "--host=no.such.host.invalid"],

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from dataset_adapters import LabelSpace
 from evaluation import evaluate
 from evaluation.analysis.gallery import choose, draw_sample
-from evaluation.analysis.report import GalleryOptions, _prepared, confusions, names_models
+from evaluation.analysis.report import GalleryOptions, _prepared, confusions, names_models, report
 from evaluation.cli.app import app
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
@@ -203,3 +203,9 @@ def other_counts_are_told(run: Any) -> None:
     (run.out / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     path = car("report", run.out, "--data-root", run.data_root, "--gallery", "--samples=1").stdout.strip()
     assert Path(path).read_text().count("its counts are not those of the record") == 3
+
+
+def test_a_report_goes_where_a_text_says(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(run.out.parent))
+    assert report(str(run.out), out="~/page.html") == run.out.parent / "page.html"
+    assert "</html>" in (run.out.parent / "page.html").read_text()

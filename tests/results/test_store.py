@@ -223,6 +223,13 @@ def test_a_folder_with_files_that_no_run_wrote_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == [name.strip("/")]
 
 
+def test_a_file_is_no_folder_for_a_run(tmp_path: Path, make_header: MakeHeader) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(StoreError, match="expected a folder for a run, found a file there or above it"):
+            RunDirectory(path).start(make_header())
+
+
 def test_create_refuses_a_folder_that_is_in_use(run: RunDirectory, make_header: MakeHeader) -> None:
     with pytest.raises(StoreError, match=r"run\.json exists already"):
         run.create(make_header())

@@ -74,10 +74,8 @@ def serving(demo: Demo, *, host: str = "127.0.0.1", port: int | None = None) -> 
     """Serve the page inside the block; yields its address.
 
     host: any but the loopback lets other machines in. port: None for the first free one from 7860. Uploads go to a
-    temporary folder that is deleted with the server. Raises OSError if the port is taken, or the host is none here.
+    temporary folder that is deleted with the server. Raises OSError if the port is taken.
     """
-    with socket.socket(socket.getaddrinfo(host, 0)[0][0]) as trial:
-        trial.bind((host, 0))
     with tempfile.TemporaryDirectory(prefix="car-serve-", ignore_cleanup_errors=True) as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
         page = build_page(demo)
@@ -109,6 +107,13 @@ def serving(demo: Demo, *, host: str = "127.0.0.1", port: int | None = None) -> 
             yield address
         finally:
             page.close(verbose=False)
+
+
+def require_address(host: str, port: int | None) -> None:
+    """Raise OSError unless the host is an address of this machine and the port, if given, is free."""
+    with socket.socket(socket.getaddrinfo(host, port or 0)[0][0]) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind((host, port or 0))
 
 
 def build_page(demo: Demo) -> gr.Blocks:
