@@ -59,10 +59,10 @@ def open_regular(path: Path, mode: str = "rb", *, follow: bool = True) -> FileIO
             if not follow and error.errno in (errno.ELOOP, errno.EMLINK):
                 raise _not_regular(path, "a link") from None
             raise
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
+        found = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(found):
             os.close(descriptor)
-            raise _not_regular(path, kind_of(mode))
+            raise _not_regular(path, kind_of(found))
         return descriptor
 
     return open(path, mode, buffering=0, opener=opener)  # type: ignore[return-value]

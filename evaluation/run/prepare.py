@@ -100,7 +100,7 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
         if count > most:
             raise BenchmarkError(f"shard: expected at most as many shards as {noun}, {most}, found {part}/{count}")
         selected = selected.shard(part - 1, count)
-    for notice in prove(dataset):  # of a part that is tried first, none of the values could be a class's
+    for notice in prove(dataset):  # all of it: a trial of a few samples would hide a list that does not fit
         tell(f"notice: {notice}")
     # With actors, this process only needs to know what the models are.
     local = options.engine == "local"
