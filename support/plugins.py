@@ -1,0 +1,148 @@
+"""What other packages bring under the entry points `car_eval.<kind>`, and classes named as ``module:Class``.
+
+Nothing is imported before it is asked for by name, so a broken package costs only those who use it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from support.errors import UserError
+from support.text import shortened, unknown_name, unwrapped
+
+Kind = Literal["methods", "datasets", "metrics", "prompts", "benchmarks"]
+
+
+class PluginError(UserError, ValueError):
+    """What a package brings cannot be found, is named twice, or cannot be imported. One line naming the package."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One thing that a package or a file brings.
+
+    target: ``package.module:Attribute`` or ``path/to/file.py:Attribute``. package, version: of the distribution that
+    names it as an entry point; None where the user named the target.
+    """
+
+    kind: Kind
+    name: str
+    target: str
+    package: str | None = None
+    version: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name!r} of {self.package or self.target}"
+
+    @cached_property
+    def value(self) -> Any:
+        """The object itself, imported now. Raises PluginError for whatever the import raises."""
+        where, _, attributes = self.target.partition(":")
+        value: Any = self._module
+        for attribute in attributes.split(".") if attributes else ():
+            if not hasattr(value, attribute):
+                raise PluginError(f"{self.target}: expected {attribute} in {where}, found none")
+            value = getattr(value, attribute)
+        return value
+
+    @cached_property
+    def _module(self) -> ModuleType:
+        where = self.target.partition(":")[0]
+        try:
+            return _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+        except (Exception, SystemExit) as error:
+            what = f"{type(error).__name__}: {unwrapped(error)}".removesuffix(": ")
+            raise PluginError(f"{self.target}: expected a module that can be imported, found {what}") from error
+
+    def record(self) -> dict[str, str | None]:
+        """What run.json and the identity say of it: names, version, and the sha256 of its sources."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "target": self.target.partition(":")[2] if self.package is None else self.target,
+            "package": self.package,
+            "version": self.version,
+            "source": source_sha256(self._module),
+        }
+
+
+def plugins(kind: Kind) -> Mapping[str, tuple[Plugin, ...]]:
+    """By name, what installed packages bring; more than one where packages clash."""
+    found: dict[str, list[Plugin]] = defaultdict(list)
+    for point in entry_points(group=f"car_eval.{kind}"):
+        own = Plugin(kind, point.name, point.value, *((point.dist.name, point.dist.version) if point.dist else ()))
+        if own not in found[point.name]:  # an editable install can be listed twice
+            found[point.name].append(own)
+    return {name: tuple(found[name]) for name in sorted(found)}
+
+
+def find_plugin(kind: Kind, name: str, built_in: Iterable[str], field: str) -> Plugin:
+    """What a name that is not built in stands for: an entry point, or ``module:Class`` and ``file.py:Class``.
+
+    Raises PluginError for an unknown name, with near matches, and for one that several packages or we have.
+    """
+    if ":" in name:
+        where, _, attribute = name.partition(":")
+        if not where or not all(part.isidentifier() for part in attribute.split(".")):
+            raise PluginError(f"{field}: expected package.module:Class or file.py:Class, found {shortened(name)!r}")
+        return Plugin(kind, attribute, name)
+    brought, own = plugins(kind), list(built_in)
+    if name not in brought:
+        raise PluginError(unknown_name(field, name, [*own, *brought]))
+    packages = [*(["car-eval"] if name in own else []), *(str(plugin.package) for plugin in brought[name])]
+    if len(packages) > 1:
+        raise PluginError(f"{field}: expected one package with {name!r}, found {' and '.join(packages)}")
+    return brought[name][0]
+
+
+def source_sha256(module: ModuleType) -> str:
+    """sha256 over the Python files that a module comes with: its top-level package's, or its own where it has none."""
+    top = sys.modules.get(module.__name__.partition(".")[0], module)
+    owner = top if getattr(top, "__file__", None) else sys.modules.get(module.__package__ or "", module)
+    folders = [Path(folder) for folder in getattr(owner, "__path__", ())]
+    digest = hashlib.sha256()
+    if not folders:
+        file = Path(str(owner.__file__))
+        digest.update(file.read_bytes())
+    for folder in folders:
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(f"{file.relative_to(folder).as_posix()}\0{file.stat().st_size}\0".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _import_module(name: str) -> ModuleType:
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())  # as `python -m` does; last, so that it hides nothing
+    return importlib.import_module(name)
+
+
+def _import_file(path: Path) -> ModuleType:
+    """A file as a module of a name of its own, the same object for the same file."""
+    path = path.expanduser().resolve()
+    name = f"car_eval_file_{path.stem}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
