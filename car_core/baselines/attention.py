@@ -6,6 +6,7 @@ token first), d head width, D = H d.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -47,6 +48,17 @@ def join_heads(attn: Any, heads: Tensor) -> Tensor:
     """The output projection of joined heads, [B, L, D] from [B, H, L, d]."""
     output: Tensor = attn.out_proj(heads.transpose(1, 2).flatten(2))
     return output
+
+
+def above_mean(cosines: Tensor, beta: float, gamma: float) -> Tensor:
+    """Weights [n, P, P] of every patch's attention to every other, from the cosines of their features [n, P, P].
+
+    softmax over gamma * (cosine - beta * mean cosine of the window), where that is not negative. A patch of a flat
+    window for which it is negative everywhere attends to those most alike, where a softmax over nothing has no number.
+    """
+    above = gamma * (cosines - beta * cosines.mean(dim=(1, 2), keepdim=True))
+    kept = (above >= 0) | (above == above.amax(dim=-1, keepdim=True))
+    return above.masked_fill(~kept, -math.inf).softmax(dim=-1)
 
 
 class AttentionSegmenter(DenseSegmenter[AttentionConfig]):

@@ -58,8 +58,9 @@ class DenseConfig(BaselineConfig):
     short_side: Pixels | None = Field(
         default=None, description="shorter side of the resized image, pixels; None: a multiple of the tower's size"
     )
-    crop: Pixels | None = Field(
-        default=None, description="side of a window, pixels; None: a multiple of the tower's size"
+    crop: Annotated[int, Field(ge=0, le=2048)] | None = Field(
+        default=None,
+        description="side of a window, pixels; 0: the whole image is one; None: a multiple of the tower's size",
     )
     stride: Pixels | None = Field(default=None, description="pixels between windows; None: a part of crop")
     logit_scale: Positive = Field(default=40.0, description="factor of the cosines before the softmax over all words")
@@ -72,6 +73,10 @@ class DenseConfig(BaselineConfig):
     )
     synonyms: Mapping[str, tuple[str, ...]] = Field(
         default={}, description="texts used instead of a query; the best of them counts"
+    )
+    positions: Literal["scale_factor", "size"] = Field(
+        default="scale_factor",
+        description="how positional embeddings are resized; scale_factor: by (n + 0.1) / n_old, as the authors' code",
     )
     pamr_steps: int = Field(default=0, ge=0, le=100, description="steps of pixel-adaptive mask refinement; 0: none")
 

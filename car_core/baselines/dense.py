@@ -17,7 +17,7 @@ from torch import Tensor
 from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.config import DenseConfig
 from car_core.baselines.pamr import refine_maps
-from car_core.baselines.windows import mean_of_windows, padded, resized, resized_positions, window_slices
+from car_core.baselines.windows import mean_of_windows, padded, resized, resized_positions, whole_patches, window_slices
 from car_core.config import format_text
 from car_core.engine.timing import timed
 from car_core.images import as_channels, size_of
@@ -80,7 +80,7 @@ class DenseSegmenter(BaselineSegmenter[DenseT]):
         # `_with_sizes` has filled in what the configuration left to the tower.
         short_side, crop, stride = (int(value or 0) for value in (config.short_side, config.crop, config.stride))
         pixels = normalize(as_channels(resized(image, short_side)), self.normalization).to(self.device)
-        slices = window_slices((pixels.shape[1], pixels.shape[2]), crop, stride)
+        slices = window_slices((pixels.shape[1], pixels.shape[2]), crop or max(pixels.shape), stride)
         windows = torch.stack([pixels[:, rows, columns] for rows, columns in slices])
         chunk = _WINDOW_CHUNK.get(self.device.type, 1)
         maps = torch.cat([self._window_cosines(part, words) for part in windows.split(chunk)])
@@ -95,13 +95,21 @@ class DenseSegmenter(BaselineSegmenter[DenseT]):
 
     def tokens(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """What goes into the last block, [n, 1 + P, D], class token first, and the grid h x w = P of the tower."""
+        hidden, grid = self.hidden(pixels)
+        return hidden[-1], grid
+
+    def hidden(self, pixels: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
+        """What comes out of each block but the last, [n, 1 + P, D] each, and the grid."""
         visual, patch = self.visual, self.visual.patch_size
         grid = pixels.shape[2] // patch[0], pixels.shape[3] // patch[1]
-        positions = resized_positions(visual.positional_embedding, tuple(visual.grid_size), grid)
-        tokens = embed(visual, pixels, positions)
+        positions = resized_positions(
+            visual.positional_embedding, tuple(visual.grid_size), grid, by=self.config.positions
+        )
+        tokens, hidden = embed(visual, pixels, positions), list[Tensor]()
         for block in visual.transformer.resblocks[:-1]:
             tokens = block(tokens)
-        return tokens, grid
+            hidden.append(tokens)
+        return hidden, grid
 
     def embedded(self, tokens: Tensor) -> Tensor:
         """Unit features [n, P, E] of what comes out of the last block, [n, P, D]."""
@@ -109,10 +117,12 @@ class DenseSegmenter(BaselineSegmenter[DenseT]):
 
     def _window_cosines(self, windows: Tensor, words: Tensor) -> Tensor:
         """[n, words, h, w] at the size of the windows [n, 3, h, w]."""
-        whole = padded(windows, self.patch)
+        # Windows are padded and their maps cut; the whole image as one loses what is no whole patch, as in NACLIP.
+        whole = (padded if self.config.crop else whole_patches)(windows, self.patch)
         features, grid = self.patch_features(whole)
         maps = (features @ words.T).mT.unflatten(-1, grid)
-        full = F.interpolate(maps, size=whole.shape[2:], mode="bilinear", align_corners=False)
+        size = whole.shape[2:] if self.config.crop else windows.shape[2:]
+        full = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
         return full[..., : windows.shape[2], : windows.shape[3]]
 
     def _groups(self, queries: Sequence[str]) -> list[tuple[str, ...]]:
@@ -165,7 +175,7 @@ def _as_segmentation(
 def _with_sizes(config: DenseT, visual: Any) -> DenseT:
     """The configuration with the sizes in pixels that it leaves to the tower."""
     size = int(visual.image_size[0])
-    crop = config.crop or int(config.CROP * size)
+    crop = int(config.CROP * size) if config.crop is None else config.crop
     sizes = {
         "short_side": config.short_side or int(config.SHORT_SIDE * size),
         "crop": crop,
