@@ -20,6 +20,7 @@ from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.clip_es import ClipESSegmenter
 from car_core.baselines.config import BaselineConfig, ClipESConfig
 from car_core.baselines.proxyclip import ProxyCLIPConfig, load_proxyclip, load_trunk
+from car_core.baselines.resclip import ResCLIPConfig, ResCLIPSegmenter
 from car_core.baselines.sc_clip import SCCLIPConfig, SCCLIPSegmenter
 from car_core.models.names import model_of
 from car_core.models.weights import load_clip
@@ -50,6 +51,7 @@ BASELINES: Mapping[str, Baseline] = {
     "proxyclip": Baseline(
         ProxyCLIPConfig, load_proxyclip, frozenset({"dino_model", "dino_weights"}), load_extra_model=load_trunk
     ),
+    "resclip": Baseline(ResCLIPConfig, ResCLIPSegmenter),
     "sc-clip": Baseline(SCCLIPConfig, SCCLIPSegmenter),
     "clip-es": Baseline(ClipESConfig, ClipESSegmenter),
 }

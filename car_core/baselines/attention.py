@@ -166,7 +166,12 @@ class NACLIPConfig(AttentionConfig):
 def attend_naclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: NACLIPConfig) -> Tensor:
     """softmax(k k^T + exp(-distance^2 / (2 std^2))) v; the Gaussian is 0 to and from the class token."""
     _, key, value = split_heads(attn, normed)
+    near = neighborhood(grid, config.gaussian_std).to(key)
+    return join_heads(attn, (key @ key.mT + near).softmax(dim=-1) @ value)
+
+
+def neighborhood(grid: tuple[int, int], std: float) -> Tensor:
+    """exp(-distance^2 / (2 std^2)) of patches, float32 [L, L]; 0 to and from the class token."""
     rows_columns = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float32) for side in grid))
     squared = (rows_columns[:, None] - rows_columns).square().sum(dim=-1)
-    near = F.pad(torch.exp(-squared / (2 * config.gaussian_std**2)), (1, 0, 1, 0)).to(key)
-    return join_heads(attn, (key @ key.mT + near).softmax(dim=-1) @ value)
+    return F.pad(torch.exp(-squared / (2 * std**2)), (1, 0, 1, 0))

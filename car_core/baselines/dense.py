@@ -93,6 +93,13 @@ class DenseSegmenter(BaselineSegmenter[DenseT]):
         """Unit features [n, P, E] of the patches of images [n, 3, height, width] (multiples of ``patch``), and the grid
         h x w = P."""
 
+    def patch_features_for(self, whole: Tensor, windows: Tensor, words: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """`patch_features` of ``whole``, for methods whose features depend on the words.
+
+        whole: the windows [n, 3, h, w] padded or cut to whole patches. words: unit features [words, E].
+        """
+        return self.patch_features(whole)
+
     def tokens(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """What goes into the last block, [n, 1 + P, D], class token first, and the grid h x w = P of the tower."""
         hidden, grid = self.hidden(pixels)
@@ -119,7 +126,7 @@ class DenseSegmenter(BaselineSegmenter[DenseT]):
         """[n, words, h, w] at the size of the windows [n, 3, h, w]."""
         # Windows are padded and their maps cut; the whole image as one loses what is no whole patch, as in NACLIP.
         whole = (padded if self.config.crop else whole_patches)(windows, self.patch)
-        features, grid = self.patch_features(whole)
+        features, grid = self.patch_features_for(whole, windows, words)
         maps = (features @ words.T).mT.unflatten(-1, grid)
         size = whole.shape[2:] if self.config.crop else windows.shape[2:]
         full = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
