@@ -19,6 +19,7 @@ from car_core.baselines.attention import AttentionSegmenter
 from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.clip_es import ClipESSegmenter
 from car_core.baselines.config import BaselineConfig, ClipESConfig
+from car_core.baselines.lposs import LPOSSConfig, load_lposs, load_lposs_trunk
 from car_core.baselines.proxyclip import ProxyCLIPConfig, load_proxyclip, load_trunk
 from car_core.baselines.resclip import ResCLIPConfig, ResCLIPSegmenter
 from car_core.baselines.sc_clip import SCCLIPConfig, SCCLIPSegmenter
@@ -50,6 +51,9 @@ BASELINES: Mapping[str, Baseline] = {
     "naclip": Baseline(attention.NACLIPConfig, partial(AttentionSegmenter, attend=attention.attend_naclip)),
     "proxyclip": Baseline(
         ProxyCLIPConfig, load_proxyclip, frozenset({"dino_model", "dino_weights"}), load_extra_model=load_trunk
+    ),
+    "lposs": Baseline(
+        LPOSSConfig, load_lposs, frozenset({"dino_model", "dino_weights"}), load_extra_model=load_lposs_trunk
     ),
     "resclip": Baseline(ResCLIPConfig, ResCLIPSegmenter),
     "sc-clip": Baseline(SCCLIPConfig, SCCLIPSegmenter),

@@ -109,7 +109,7 @@ class MaskCLIPConfig(AttentionConfig):
     residual: bool = True
 
 
-def attend_maskclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: MaskCLIPConfig) -> Tensor:
+def attend_maskclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: object) -> Tensor:
     """v."""
     return join_heads(attn, split_heads(attn, normed)[2])
 

@@ -55,17 +55,9 @@ class ProxyCLIPSegmenter(DenseSegmenter[ProxyCLIPConfig]):
         block = self.visual.transformer.resblocks[-1]
         *_, value = split_heads(block.attn, block.ln_1(tokens))
         spread = _resized(value[:, :, 1:], own_grid, grid)
-        unit = F.normalize(self._seen(pixels), dim=-1)
+        unit = F.normalize(self._dino.features(self._dino.normalized(pixels, self.normalization)), dim=-1)
         weights = above_mean(unit @ unit.mT, self.config.beta, self.config.gamma)
         return self.embedded(block.ls_1(join_heads(block.attn, weights[:, None] @ spread))), grid
-
-    def _seen(self, pixels: Tensor) -> Tensor:
-        """DINO's features of images that are normalized as for CLIP."""
-        own, other = self.normalization, (self._dino.mean, self._dino.std)
-        (mean, std), (dino_mean, dino_std) = (
-            [pixels.new_tensor(values)[:, None, None] for values in pair] for pair in (own, other)
-        )
-        return self._dino.features((pixels * std + mean - dino_mean) / dino_std)
 
 
 def load_trunk(config: ProxyCLIPConfig, *, device: str | torch.device = "cpu") -> tuple[DinoTrunk, WeightsRecord]:
