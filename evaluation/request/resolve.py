@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,16 @@ from evaluation.request.methods import find_method
 from evaluation.request.options import DEFAULT_RUNS, CarOptions, Range, RunOptions, marks
 from evaluation.request.protocol import Protocol, resolve_protocol
 from support.files import expanded
+from support.plugins import Plugin
 from support.text import shortened
 
 
 @dataclass(frozen=True)
 class ResolvedRun:
-    """A run of which everything is known except the contents of its files. set_by: who set each field of `config`."""
+    """A run of which everything is known except the contents of its files.
+
+    set_by: who set each field of `config`. plugins: what came from outside.
+    """
 
     options: RunOptions
     benchmark: Benchmark
@@ -37,6 +41,7 @@ class ResolvedRun:
     set_by: Mapping[str, Source]
     protocol: Protocol
     inputs: Inputs
+    plugins: tuple[Plugin, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)

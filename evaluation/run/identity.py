@@ -70,8 +70,13 @@ def identity_fields(
     weights: Sequence[WeightsRecord],
     protocol: Mapping[str, str],
     precision: Precision = "float32",
+    plugins: Sequence[Mapping[str, str | None]] = (),
 ) -> dict[str, Any]:
-    """The JSON-ready fields that a run's identity hashes."""
+    """The JSON-ready fields that a run's identity hashes. plugins: records of what came from outside."""
+    brought: dict[str, dict[str, Any]] = {}  # by kind and name, so that what differs can be named
+    for record in plugins:
+        entry = {key: value for key, value in record.items() if key not in ("kind", "name")}
+        brought.setdefault(str(record["kind"]), {})[str(record["name"])] = entry
     return {
         "benchmark": benchmark,
         "dataset": {
@@ -89,6 +94,7 @@ def identity_fields(
         "dtype": precision,
         "packages": package_versions(weights),
         "code": code_digest(),
+        **({"plugins": brought} if brought else {}),
     }
 
 

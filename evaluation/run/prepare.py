@@ -48,12 +48,23 @@ class Prepared(ResolvedRun):
         return Scorer(self.dataset.task, self.dataset.label_space, self.protocol.scoring)
 
     @cached_property
+    def plugin_records(self) -> list[dict[str, str | None]]:
+        """What run.json and the identity say of each plugin."""
+        return [plugin.record() for plugin in self.plugins]
+
+    @cached_property
     def identity_fields(self) -> dict[str, Any]:
         """What the identity of the run hashes."""
         options = self.options
         whole = self.dataset if options.limit is None else self.dataset[: options.limit]
         fields = identity_fields(
-            self.benchmark.name, whole, self.car.config, self.car.weights, self.protocol.as_dict(), options.precision
+            self.benchmark.name,
+            whole,
+            self.car.config,
+            self.car.weights,
+            self.protocol.as_dict(),
+            options.precision,
+            self.plugin_records,
         )
         if options.shard:
             fields[SHARD] = "{}/{}".format(*options.shard)
