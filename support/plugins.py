@@ -12,6 +12,7 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -65,7 +66,8 @@ class Plugin:
         if where.endswith(".py") and not Path(where).expanduser().is_file():
             raise PluginError(f"{self.target}: expected a file {where}, found none")
         try:
-            return _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+            with redirect_stdout(sys.stderr):  # what a module prints is no result
+                return _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self.target}: {_as_found(error)}") from error
 

@@ -69,6 +69,8 @@ def resolve(options: RunOptions) -> ResolvedRun:
     method.check_precision(options.precision)
     config, set_by = method.resolve(benchmark, sources[0].task, options.profile, options.settings)
     protocol = resolve_protocol(benchmark, sources[0].task, config, options.protocol)
+    if not method.roles and (named := next(filter(None, weights_by_role(options.weights).values()), None)):
+        raise BenchmarkError(f"--weights: expected none, since {method.name} names its own (--set), found {named!r}")
     inputs = resolve_inputs(benchmark, options.data_root, options.weights, method.roles)
     adapters = [configured(adapter, {**protocol.data, **options.places}) for adapter in sources]
     _check_data(adapters, expanded(inputs.data_root).absolute(), None if options.places else options.split)
@@ -76,7 +78,8 @@ def resolve(options: RunOptions) -> ResolvedRun:
         adapters[0].label_space(options.names)  # reads the list of classes
     check_weights(inputs.weights)
     config, set_by = with_own_models(config, set_by, inputs.weights)
-    return ResolvedRun(options, benchmark, config, set_by, protocol, inputs)
+    brought = (method.plugin,) if method.plugin else ()
+    return ResolvedRun(options, benchmark, config, set_by, protocol, inputs, plugins=brought)
 
 
 def resolve_car(options: CarOptions) -> ResolvedCar:

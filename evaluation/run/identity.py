@@ -17,6 +17,7 @@ from car_core.config import Config, Precision
 from car_core.models.weights import WeightsRecord
 from dataset_adapters import Dataset
 from evaluation.request.options import NotInIdentity, RunOptions, marks
+from evaluation.request.own_methods import OwnConfig
 from results import Environment
 
 # Left out of the identity, each with its reason: options of a run and fields of a configuration. A test pins this list.
@@ -86,7 +87,9 @@ def identity_fields(
         },
         "protocol": dict(protocol),
         "label_space": dataset.label_space.as_dict(),
-        "config": _without_excluded(config.model_dump(mode="json")),
+        "config": config.of_identity()
+        if isinstance(config, OwnConfig)
+        else _without_excluded(config.model_dump(mode="json")),
         "weights": [
             {"role": record.role, "architecture": record.model_sha256, "weights": record.sha256 or record.name}
             for record in weights
