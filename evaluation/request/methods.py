@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ class Method:
 
     name: str
     roles: tuple[str, ...] = ("proposal",)
-    tasks: Set[str] = frozenset(TASKS)
+    tasks: Set[str] = field(default_factory=TASKS.keys)  # also those that are registered later
     plugin: Plugin | None = None
 
     @cached_property
@@ -143,7 +143,7 @@ def settings_by_method(settings: Mapping[str, Any], outside: Iterable[Method] = 
     Raises BenchmarkError for one that none has.
     """
     methods = [*METHODS.values(), *outside]
-    for field in settings:
-        if not any(field in method.fields for method in methods):
-            raise BenchmarkError(f"{field}: expected a field of a method, found one of none")
+    for key in settings:
+        if not any(key in method.fields for method in methods):
+            raise BenchmarkError(f"{key}: expected a field of a method, found one of none")
     return {method.name: {key: settings[key] for key in settings if key in method.fields} for method in methods}

@@ -40,8 +40,8 @@ class OwnMethod(Protocol):
 
     `segment_batch(images, queries_per_image)` may stand in place of `segment`. Optional: `tasks`, names of tasks
     ({"semantic"}); `Settings`, a pydantic model or a dataclass; `weights`, files or names by role, or a function of the
-    settings that gives them; `segment_things_and_stuff(image, things, stuff)`; and a constructor that takes `settings`
-    and `device`, or one of them.
+    settings that gives them; `segment_things_and_stuff(image, things, stuff)`; and a constructor that takes `settings`,
+    `device` and `task`, or some of them.
     """
 
     name: str
@@ -50,7 +50,8 @@ class OwnMethod(Protocol):
     def segment(self, image: RGBArray, queries: Sequence[str]) -> Any:
         """One image, uint8 [H, W, 3]: an integer label map [H, W] with i for ``queries[i - 1]`` and 0 for none.
 
-        In tasks whose queries all mean one thing (referring, generalized), a bool mask [H, W].
+        In tasks whose queries all mean one thing (referring, generalized), a bool mask [H, W], or a label map, of
+        which the pixels of any query count.
         """
         ...
 
@@ -197,8 +198,8 @@ def check_own_method(plugin: Plugin) -> PluggedMethod:
         _check_takes(wrong, key, getattr(made_by, key), _SEGMENTS[key])
     _check_settings(wrong, getattr(made_by, "Settings", None))
     for parameter in _parameters(made_by):
-        if parameter.default is inspect.Parameter.empty and parameter.name not in ("settings", "device"):
-            raise wrong("__init__", "settings and device to be all that it needs", parameter.name)
+        if parameter.default is inspect.Parameter.empty and parameter.name not in ("settings", "device", "task"):
+            raise wrong("__init__", "settings, device and task to be all that it needs", parameter.name)
     weights: Any = getattr(made_by, "weights", {})
     if not isinstance(weights, Mapping) and not callable(weights):
         raise wrong("weights", "a mapping of roles to files or names, or a function of the settings", weights)

@@ -54,7 +54,7 @@ class OwnSegmenter:
         self.config, self.weights = config, weights
         self._made_by, self._name = made_by, made_by.__name__
         self._one_mask, self._time_limit = find_task(task).one_mask, time_limit
-        given = constructor_arguments(made_by, settings=config.settings, device=device)
+        given = constructor_arguments(made_by, settings=config.settings, device=device, task=task)
         try:
             with _contained():
                 self._own = made_by(**given)
@@ -122,20 +122,19 @@ class OwnSegmenter:
         if isinstance(found, torch.Tensor):
             require(found.dtype != torch.bfloat16, "integers or booleans", found.dtype)
             found = found.detach().cpu().numpy()
-        kinds, what = ("b", "a bool mask") if self._one_mask else ("iu", "an integer label map")
+        kinds, what = ("biu", "a bool mask or integer label map") if self._one_mask else ("iu", "an integer label map")
         require(isinstance(found, np.ndarray), f"{what} as an array or tensor", type(found).__name__)
         assert isinstance(found, np.ndarray)
         is_right = found.shape == size and found.dtype.kind in kinds
         require(is_right, f"{what} {list(size)}", f"{found.dtype} {list(found.shape)}")
-        merged = found.copy() if self._one_mask else None  # a class may use its array again
-        if merged is not None:
-            labels, kept = merged.astype(np.int32), tuple(range(n)) if merged.any() else ()
-            masks = np.broadcast_to(merged, (n, *size))
+        present = np.unique(found)
+        outside = present[(present < 0) | (present > n)]
+        require(not len(outside), f"labels 0..{n}, one per query", ", ".join(map(str, outside[:3])))
+        labels, merged = found.astype(np.int32), found > 0 if self._one_mask else None  # copies
+        if found.dtype.kind == "b":  # all queries are in the one mask
+            kept, masks = tuple(range(n)) if merged is not None and merged.any() else (), np.stack([found] * n)
         else:
-            present = np.unique(found)
-            outside = present[(present < 0) | (present > n)]
-            require(not len(outside), f"labels 0..{n}, one per query", ", ".join(map(str, outside[:3])))
-            labels, kept = found.astype(np.int32), tuple(int(label) - 1 for label in present if label)
+            kept = tuple(int(label) - 1 for label in present if label)
             masks = labels[None] == np.arange(1, n + 1)[:, None, None]
         if given:  # with its own scores, steps and overlapping masks
             fits = np.shape(given.masks) == (n, *size) and np.shape(given.scores) == (n,)

@@ -188,7 +188,7 @@ def test_a_batch_gives_what_single_images_give(file: Any, options: Any, tmp_path
         ),
         (("def segment(", "def segments("), "segment: expected a method segment(image, queries) or segment_batch"),
         (("segment(self, image, queries)", "segment(self, image)"), "segment: expected 2 arguments besides self"),
-        (("self, settings, device", "self, settings, model"), "__init__: expected settings and device to be all"),
+        (("self, settings, device", "self, settings, model"), "__init__: expected settings, device and task to be all"),
         (("@dataclasses.dataclass", ""), "Settings: expected a pydantic model or a dataclass, found a type"),
         (("threshold: float = 0.5", "version: str = 'a'"), "Settings.version: expected another name"),
         (
@@ -366,9 +366,12 @@ def test_things_and_stuff_and_one_mask_for_all_phrases(file: Any, tmp_path: Path
         expected = {"intersection": bright & sample.target, "union": bright | sample.target}
         assert all(record["counts"][name] == mask.sum() for name, mask in expected.items())
         assert record["queries_kept"] == list(sample.queries)
-    wrong = RunOptions("mini-refcoco", method=f"{file(BRIGHT)}:Bright", out=tmp_path / "labels", **given)
-    with pytest.raises(AllFailedError, match=r"Bright.segment: expected a bool mask \[\d+, \d+\], found int64"):
-        evaluate(wrong)
+    labeled = evaluate(RunOptions("mini-refcoco", method=f"{file(BRIGHT)}:Bright", out=tmp_path / "labels", **given))
+    assert [each["counts"] for each in records(labeled.path)] == [each["counts"] for each in found]
+    assert [each["queries_kept"] for each in records(labeled.path)] == [each["queries_kept"][-1:] for each in found]
+    floats = f"{file(MASK.replace('threshold)', 'threshold) * 1.0'))}:Bright"
+    with pytest.raises(AllFailedError, match=r"Bright.segment: expected a bool mask or integer .* found float64"):
+        evaluate(RunOptions("mini-refcoco", method=floats, out=tmp_path / "floats", **given))
 
 
 @pytest.mark.parametrize("task", ["semantic", "video", "referring", "generalized"])
@@ -470,7 +473,7 @@ def test_the_list_has_a_line_for_each_and_for_what_is_broken(installed: Any, tin
     assert f"bright 1 ({first} 0.3): generalized, referring, semantic, video" in lines
     assert all(line.count(":") >= 1 for line in lines)
     assert len(lines) == 8 + 6  # a name that two packages bring is a line for each
-    assert "known are" in one_line(car("eval", "voc21", f"--data-root={tiny_run.data_root}", "--method=brigh"))
+    assert "known are" in one_line(car("eval", "voc21", f"--data-root={tiny_run.data_root}", "--method=bright2"))
 
 
 def test_the_page_of_a_run_segments_again_only_where_that_is_asked_for(
