@@ -7,7 +7,7 @@ Two sources define CaR and they differ: the paper (arXiv:2312.07661v3) and the c
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -133,7 +133,7 @@ class Config(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise ConfigError(_explain(error, type(self)), error.errors()) from None
+                raise ConfigError(explained(error, type(self).model_fields), error.errors()) from None
 
 
 class CRFConfig(BaseModel):
@@ -333,12 +333,13 @@ def distinct_background(background: tuple[str, ...]) -> tuple[str, ...]:
     return background
 
 
-def _explain(error: ValidationError, config: type[Config]) -> str:
+def explained(error: ValidationError, fields: Iterable[str]) -> str:
+    """What is wrong with each field of a configuration, on one line. fields: those that it has."""
     parts = []
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            parts.append(f"{field}: no such field{did_you_mean(field, config.model_fields)}")
+            parts.append(f"{field}: no such field{did_you_mean(field, fields)}")
         else:
             message = "expected a list, as in [a, b]" if item["type"] == "tuple_type" else item["msg"]
             if item["type"] == "value_error":  # of a validator here, which says what it found

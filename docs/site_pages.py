@@ -31,7 +31,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "Start": ("index.md", "method.md", "model-card.md"),
     "Use": ("benchmarks.md", "datasets.md", "library.md", "sweeps.md", "scale.md", "looking.md", "results.md"),
     "Trust": ("reliability.md", "fidelity.md", "reference.md", "ablations.md", "baselines.md", "performance.md"),
-    "Extend": ("adding.md", "rooms.md", "contributing.md"),
+    "Extend": ("own-methods.md", "adding.md", "rooms.md", "contributing.md"),
     "Reference": tuple(f"reference/{room}.md" for room in ROOMS),
 }
 

@@ -12,9 +12,11 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -50,28 +52,35 @@ class Plugin:
     def value(self) -> Any:
         """The object itself, imported now. Raises PluginError for whatever the import raises."""
         where, _, attributes = self.target.partition(":")
-        value: Any = self._module
-        for attribute in attributes.split(".") if attributes else ():
-            if not hasattr(value, attribute):
-                raise PluginError(f"{self.target}: expected {attribute} in {where}, found none")
-            value = getattr(value, attribute)
-        return value
+        module = self._module
+        try:
+            return attrgetter(attributes)(module) if attributes else module
+        except AttributeError:
+            raise PluginError(f"{self.target}: expected {attributes} in {where}, found none") from None
+        except Exception as error:  # of a package that imports its parts when they are asked for
+            raise PluginError(f"{self.target}: {_as_found(error)}") from error
 
     @cached_property
     def _module(self) -> ModuleType:
         where = self.target.partition(":")[0]
+        if where.endswith(".py") and not Path(where).expanduser().is_file():
+            raise PluginError(f"{self.target}: expected a file {where}, found none")
         try:
-            return _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+            with redirect_stdout(sys.stderr):  # what a module prints is no result
+                return _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
         except (Exception, SystemExit) as error:
-            what = f"{type(error).__name__}: {unwrapped(error)}".removesuffix(": ")
-            raise PluginError(f"{self.target}: expected a module that can be imported, found {what}") from error
+            raise PluginError(f"{self.target}: {_as_found(error)}") from error
 
     def record(self) -> dict[str, str | None]:
-        """What run.json and the identity say of it: names, version, and the sha256 of its sources."""
+        """What run.json and the identity say of it: names, version, and the sha256 of its sources.
+
+        Of a file's path only the name, since records must not depend on where a user keeps things.
+        """
+        where, colon, attribute = self.target.partition(":")
         return {
             "kind": self.kind,
             "name": self.name,
-            "target": self.target.partition(":")[2] if self.package is None else self.target,
+            "target": (Path(where).name if where.endswith(".py") else where) + colon + attribute,
             "package": self.package,
             "version": self.version,
             "source": source_sha256(self._module),
@@ -121,6 +130,11 @@ def source_sha256(module: ModuleType) -> str:
             digest.update(f"{file.relative_to(folder).as_posix()}\0{file.stat().st_size}\0".encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _as_found(error: BaseException) -> str:
+    what = f"{type(error).__name__}: {unwrapped(error)}".removesuffix(": ")
+    return f"expected a module that can be imported, found {what}"
 
 
 def _import_module(name: str) -> ModuleType:

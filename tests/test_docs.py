@@ -17,6 +17,7 @@ import yaml
 from car_core import config
 from car_core.classifier import visual_prompts
 from dataset_adapters.base import sample as registry
+from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.tasks.task import TASKS
 from results.tables import task_words
@@ -134,7 +135,7 @@ def test_the_examples_of_adding_run_as_they_stand(tmp_path: Path, monkeypatch: p
     """Python blocks are executed in their order; a YAML block becomes a file of evaluation/benchmarks first."""
     page = (ROOT / "docs/adding.md").read_text()
     blocks = re.findall(r"^```(python|yaml)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert [kind for kind, _ in blocks].count("python") == 7
+    assert [kind for kind, _ in blocks].count("python") == 6
     for registered in (registry._ADAPTERS, TASKS, task_words._WORDS, visual_prompts.SURROUNDINGS):
         for name in ("fruit", "fruit-presence", "presence", "dim"):
             monkeypatch.setitem(registered, name, None)
@@ -151,6 +152,19 @@ def test_the_examples_of_adding_run_as_they_stand(tmp_path: Path, monkeypatch: p
             exec(compile(block, "docs/adding.md", "exec"), names)
         else:
             (tmp_path / "benchmarks" / f"{yaml.safe_load(block)['name']}.yaml").write_text(block)
+
+
+def test_the_method_of_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/own-methods.md").read_text()
+    [example] = [block for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S) if "import numpy" in block]
+    assert len([line for line in example.splitlines() if line.strip()]) <= 20
+    monkeypatch.chdir(tmp_path)
+    Path("contrast.py").write_text(example)
+    for benchmark in ("mini-voc", "mini-refcoco"):
+        asked = RunOptions(benchmark, method="./contrast.py:Contrast", limit=2, workers=0, out=Path(benchmark))
+        header = evaluate(asked).header
+        assert (header.counts.n_scored, header.config["threshold"]) == (2, 60.0)
+        assert "contrast" in Path(benchmark, "table.md").read_text()
 
 
 def headings(page: Path) -> set[str]:

@@ -120,7 +120,7 @@ def _set(get: Callable[[], object], put: Callable[[Any], object], right: object)
         put = lambda values: set_all(*values)  # noqa: E731
     if value != right:
         put(right)
-        _to_restore.callback(put, value)
+    _to_restore.callback(lambda: get() == value or put(value))  # also what the code within has changed
 
 
 def _leave_process() -> None:

@@ -14,6 +14,7 @@ from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.task import find_task
 from results import RunDirectory, RunHeader, SampleRecord
+from results.tables.run_notes import outside_facts
 from results.tables.two_runs import Change, Interval, RunComparison, SampleChange, SwitchChange
 from support.errors import UserError
 
@@ -129,6 +130,7 @@ def _provenance(header: RunHeader) -> dict[str, str]:
     fields = header.identity_fields
     switches = {name: f"{_shown(value)} ({header.config_sources[name]})" for name, value in header.config.items()}
     weights = {f"weights, {entry.role}": f"{entry.name} {(entry.sha256 or '')[:12]}" for entry in header.weights}
+    weights |= outside_facts(header)
     packages = {f"package {name}": str(version) for name, version in (fields.get("packages") or {}).items()}
     protocol = {f"protocol {name}": str(value) for name, value in (fields.get("protocol") or {}).items()}
     data = {"benchmark": header.benchmark.name, "data": header.benchmark.dataset.fingerprint[:12]}

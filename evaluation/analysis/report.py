@@ -32,7 +32,7 @@ from support.files import expanded
 _MAX_CONFUSIONS = 15
 _LEAST_SHARE = 0.0005  # of a class's pixels; less is shown as 0.0 %
 # Fields of the identity that pictures must share with the run; for code and packages each sample's counts are compared.
-_REQUIRED_IDENTITY_KEYS = ("dataset", "protocol", "label_space", "config", "weights")
+_REQUIRED_IDENTITY_KEYS = ("dataset", "protocol", "label_space", "config", "weights", "plugins")
 # Except these: --limit changes the digest of the samples but none of them; mask values are also in the fingerprint of
 # the data, and runs of older versions do not name them.
 _IGNORED_IDENTITY_KEYS = ("samples", "mask_values")
@@ -95,7 +95,7 @@ def is_embedded_run(run_dir: str | os.PathLike[str]) -> bool:
 
 
 def names_models(run_dir: str | os.PathLike[str], weights: Mapping[str, str | None] | None) -> str:
-    """The models besides the miniature that only run.json names, a stranger's any; empty where there are none.
+    """The models besides the miniature, and the code, that only run.json names, a stranger's any; empty without any.
 
     weights: by role, those that the user named.
     """
@@ -105,6 +105,7 @@ def names_models(run_dir: str | os.PathLike[str], weights: Mapping[str, str | No
     models = [value for name, value in header.config.items() if name.endswith("_model")]
     found += [str(value) for value in models if Path(str(value)).suffix]  # files
     found += [str(sam.get("model") if isinstance(sam, dict) else sam)] if sam else []
+    found += [each.target for each in header.plugins]
     return ", ".join(dict.fromkeys(name for name in found if name != MINIATURE))
 
 
@@ -150,6 +151,10 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
     config, dataset, name = header.config, header.benchmark.dataset, header.benchmark.name
     given = options.weights or {}
     weights = {entry.role: given.get(entry.role) or entry.name for entry in header.weights if entry.role in ROLES}
+    method = config.get("method", CAR)
+    for own in header.plugins:
+        if own.kind == "methods":  # which has weights of its own
+            method, weights = own.name if own.package else own.target, {}
     for role, weight in weights.items():
         if not given.get(role) and Path(weight).suffix and not Path(weight).exists():
             raise BenchmarkError(f"--weights: expected the file {weight} that the run was made with, found none given")
@@ -159,7 +164,7 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
         data_root=Path() if options.places else options.data_root,
         places=options.places,
         weights=weights,
-        method=config.get("method", CAR),
+        method=method,
         profile=config.get("profile"),
         settings={key: config[key] for key, source in header.config_sources.items() if source == "user"},
         split=options.split or dataset.split,
@@ -171,7 +176,14 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
     )
     prepared = prepare(request)
     car = prepared.car
-    found = identity_fields(name, prepared.dataset, car.config, car.weights, prepared.protocol.as_dict())
+    found = identity_fields(
+        name,
+        prepared.dataset,
+        car.config,
+        car.weights,
+        prepared.protocol.as_dict(),
+        plugins=prepared.plugin_records,
+    )
     hints = {
         "dataset": "see --data-root (or the options of your own data) and --split",
         "weights": "see --weights, or leave out --data-root",

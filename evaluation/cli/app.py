@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from evaluation.cli import bench, check, compare, data, eval, merge, report, segment, serve, suite, sweep, table
+from evaluation.cli import (
+    bench,
+    check,
+    compare,
+    data,
+    eval,
+    merge,
+    methods,
+    report,
+    segment,
+    serve,
+    suite,
+    sweep,
+    table,
+)
 from evaluation.cli.exit_status import SHOW_TRACEBACKS
 from evaluation.cli.option_hints import HintingGroup, home_paths
 from support.console import tell_log
@@ -44,6 +58,7 @@ app.add_typer(data.data_app, name="data")
 app.command("suite")(home_paths(suite.suite_command))
 app.command("sweep")(home_paths(sweep.sweep_command))
 app.command("merge")(home_paths(merge.merge_command))
+app.command("methods")(home_paths(methods.methods_command))
 app.command("segment")(home_paths(segment.segment_command))
 app.command("compare")(home_paths(compare.compare_command))
 app.command("report")(home_paths(report.report_command))

@@ -10,7 +10,7 @@ import typer
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed
 from evaluation.cli.model_options import takes
 from evaluation.cli.terminal import show_run
-from evaluation.request.options import ALL, CAR, RunOptions
+from evaluation.request.options import CAR, RunOptions
 from support.console import tell
 
 
@@ -26,12 +26,13 @@ def eval_command(
     Exit status: 0; 1 if the run was cut short (e.g. the disk is full); 2 for a user error; 3 if samples failed; 130 or
     143 if interrupted. The same command resumes an unfinished run.
     """
+    from evaluation.request.methods import is_several
     from evaluation.request.resolve import resolve
     from evaluation.request.user_data import resolve_data
 
     data = resolve_data(given["benchmark"], given["data_root"], given["places"])
     options = RunOptions(**given | data)
-    run_all = options.method == ALL
+    run_all = is_several(options.method)
     # What depends on a method's settings is resolved for each of them, after torch has been imported.
     resolved = resolve(replace(options, method=CAR, settings={}) if run_all else options)
     from evaluation.run.prepare import build

@@ -28,7 +28,7 @@ def report_command(
         int, typer.Option(min=0, help="How many of the best, worst and random samples to show, each.")
     ] = 4,
     gallery: Annotated[
-        bool, typer.Option("--gallery", help="Load the models that the run names, to show samples; others' files, too.")
+        bool, typer.Option("--gallery", help="Load models and code that the run names, to show samples; others', too.")
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="HTML file. [default: RUN/report.html]")] = None,
 ) -> None:

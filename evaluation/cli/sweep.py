@@ -18,12 +18,13 @@ from support.console import tell
 @takes(
     RunOptions,
     without={
-        *("benchmark", "method", "shard"),
+        *("benchmark", "shard"),
         *USER_DATA,
         *("engine", "address", "actors", "actor_cpus", "actor_gpus", "save_predictions", "save_proposals"),
     },
     data_root=typer.Option(help="Folder of the data set, as for eval."),
     out=typer.Option(help=SUITE_OUT.format(kind="sweep")),
+    method=typer.Option(help="Method, as for eval, but one alone."),
     workers=0,
 )
 def sweep_command(

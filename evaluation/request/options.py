@@ -155,7 +155,8 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 def _sample_timeout(
     sample_timeout: Annotated[
-        float, Option(help="Seconds that a process may take to decode or refine one image; 0: no limit.")
+        float,
+        Option(help="Seconds to decode or refine one image, or to segment it with your own method; 0: none."),
     ] = 300.0,
 ) -> float | None:
     return sample_timeout or None
@@ -237,8 +238,9 @@ class RunOptions:
     method: Annotated[
         str,
         Option(
-            help="car, a baseline (clip, maskclip, sclip, clearclip, naclip, proxyclip, clip-es), or all: every "
-            "method, in one table."
+            help="car, a baseline (clip, maskclip, sclip, clearclip, naclip, proxyclip, clip-es), one of an installed "
+            "package (car methods), package.module:Class or file.py:Class; several with commas, or all of ours with "
+            "all: in one table."
         ),
     ] = CAR
     profile: _Profile = None

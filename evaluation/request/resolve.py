@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,16 @@ from evaluation.request.methods import find_method
 from evaluation.request.options import DEFAULT_RUNS, CarOptions, Range, RunOptions, marks
 from evaluation.request.protocol import Protocol, resolve_protocol
 from support.files import expanded
+from support.plugins import Plugin
 from support.text import shortened
 
 
 @dataclass(frozen=True)
 class ResolvedRun:
-    """A run of which everything is known except the contents of its files. set_by: who set each field of `config`."""
+    """A run of which everything is known except the contents of its files.
+
+    set_by: who set each field of `config`. plugins: what came from outside.
+    """
 
     options: RunOptions
     benchmark: Benchmark
@@ -37,6 +41,7 @@ class ResolvedRun:
     set_by: Mapping[str, Source]
     protocol: Protocol
     inputs: Inputs
+    plugins: tuple[Plugin, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ def resolve(options: RunOptions) -> ResolvedRun:
     method.check_precision(options.precision)
     config, set_by = method.resolve(benchmark, sources[0].task, options.profile, options.settings)
     protocol = resolve_protocol(benchmark, sources[0].task, config, options.protocol)
+    if not method.roles and (named := next(filter(None, weights_by_role(options.weights).values()), None)):
+        raise BenchmarkError(f"--weights: expected none, since {method.name} names its own (--set), found {named!r}")
     inputs = resolve_inputs(benchmark, options.data_root, options.weights, method.roles)
     adapters = [configured(adapter, {**protocol.data, **options.places}) for adapter in sources]
     _check_data(adapters, expanded(inputs.data_root).absolute(), None if options.places else options.split)
@@ -71,7 +78,8 @@ def resolve(options: RunOptions) -> ResolvedRun:
         adapters[0].label_space(options.names)  # reads the list of classes
     check_weights(inputs.weights)
     config, set_by = with_own_models(config, set_by, inputs.weights)
-    return ResolvedRun(options, benchmark, config, set_by, protocol, inputs)
+    brought = (method.plugin,) if method.plugin else ()
+    return ResolvedRun(options, benchmark, config, set_by, protocol, inputs, plugins=brought)
 
 
 def resolve_car(options: CarOptions) -> ResolvedCar:

@@ -7,7 +7,7 @@ from typing import Any
 from dataset_adapters import is_embedded
 from evaluation.run.identity import environment
 from evaluation.run.prepare import Prepared
-from results import BenchmarkInfo, DatasetInfo, PaperCell, RunHeader, WeightsInfo
+from results import BenchmarkInfo, DatasetInfo, PaperCell, PluginInfo, RunHeader, WeightsInfo
 
 
 def header_of(prepared: Prepared) -> RunHeader:
@@ -36,6 +36,7 @@ def header_of(prepared: Prepared) -> RunHeader:
         weights=[
             WeightsInfo(**{name: getattr(record, name) for name in WeightsInfo.model_fields}) for record in car.weights
         ],
+        plugins=[PluginInfo.model_validate(record) for record in prepared.plugin_records],
         environment=environment(
             options.device, car.weights, precision=options.precision, at_hand=options.engine == "local"
         ),

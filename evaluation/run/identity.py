@@ -17,6 +17,7 @@ from car_core.config import Config, Precision
 from car_core.models.weights import WeightsRecord
 from dataset_adapters import Dataset
 from evaluation.request.options import NotInIdentity, RunOptions, marks
+from evaluation.request.own_methods import OwnConfig
 from results import Environment
 
 # Left out of the identity, each with its reason: options of a run and fields of a configuration. A test pins this list.
@@ -70,8 +71,13 @@ def identity_fields(
     weights: Sequence[WeightsRecord],
     protocol: Mapping[str, str],
     precision: Precision = "float32",
+    plugins: Sequence[Mapping[str, str | None]] = (),
 ) -> dict[str, Any]:
-    """The JSON-ready fields that a run's identity hashes."""
+    """The JSON-ready fields that a run's identity hashes. plugins: records of what came from outside."""
+    brought: dict[str, dict[str, Any]] = {}  # by kind and name, so that what differs can be named
+    for record in plugins:
+        entry = {key: value for key, value in record.items() if key not in ("kind", "name")}
+        brought.setdefault(str(record["kind"]), {})[str(record["name"])] = entry
     return {
         "benchmark": benchmark,
         "dataset": {
@@ -81,7 +87,9 @@ def identity_fields(
         },
         "protocol": dict(protocol),
         "label_space": dataset.label_space.as_dict(),
-        "config": _without_excluded(config.model_dump(mode="json")),
+        "config": config.of_identity()
+        if isinstance(config, OwnConfig)
+        else _without_excluded(config.model_dump(mode="json")),
         "weights": [
             {"role": record.role, "architecture": record.model_sha256, "weights": record.sha256 or record.name}
             for record in weights
@@ -89,6 +97,7 @@ def identity_fields(
         "dtype": precision,
         "packages": package_versions(weights),
         "code": code_digest(),
+        **({"plugins": brought} if brought else {}),
     }
 
 

@@ -14,8 +14,8 @@ from dataset_adapters import Dataset, DatasetError, load
 from dataset_adapters.formats.images import max_pixels, set_max_pixels
 from dataset_adapters.user_data.proof import prove
 from evaluation.request.benchmark import BenchmarkError
-from evaluation.request.methods import METHODS, CarMaker
-from evaluation.request.options import DEFAULT_RUNS, RunOptions
+from evaluation.request.methods import CarMaker, find_method
+from evaluation.request.options import CAR, DEFAULT_RUNS, RunOptions
 from evaluation.request.resolve import ResolvedRun, resolve
 from evaluation.run.identity import identity_fields
 from evaluation.run.merge import SHARD
@@ -48,12 +48,23 @@ class Prepared(ResolvedRun):
         return Scorer(self.dataset.task, self.dataset.label_space, self.protocol.scoring)
 
     @cached_property
+    def plugin_records(self) -> list[dict[str, str | None]]:
+        """What run.json and the identity say of each plugin."""
+        return [plugin.record() for plugin in self.plugins]
+
+    @cached_property
     def identity_fields(self) -> dict[str, Any]:
         """What the identity of the run hashes."""
         options = self.options
         whole = self.dataset if options.limit is None else self.dataset[: options.limit]
         fields = identity_fields(
-            self.benchmark.name, whole, self.car.config, self.car.weights, self.protocol.as_dict(), options.precision
+            self.benchmark.name,
+            whole,
+            self.car.config,
+            self.car.weights,
+            self.protocol.as_dict(),
+            options.precision,
+            self.plugin_records,
         )
         if options.shard:
             fields[SHARD] = "{}/{}".format(*options.shard)
@@ -67,7 +78,7 @@ class Prepared(ResolvedRun):
     @property
     def folder(self) -> Path:
         """Where the run is, or will be."""
-        setting = getattr(self.car.config, "profile", self.options.method)
+        setting = getattr(self.car.config, "profile", None) or getattr(self.car.config, "method", CAR)
         return self.options.out or DEFAULT_RUNS / f"{self.benchmark.name}-{setting}-{self.identity[:12]}"
 
 
@@ -104,10 +115,12 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
         tell(f"notice: {notice}")
     # With actors, this process only needs to know what the models are.
     local = options.engine == "local"
-    car = METHODS[options.method].build(
+    car = find_method(options.method).build(
         run.config,
         weights=run.inputs.weights,
         device=options.device if local else "cpu",
+        task=dataset.task,
+        time_limit=options.sample_timeout,
         precision=options.precision if local else "float32",
         make_car=make_car,
     )

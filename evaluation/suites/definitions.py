@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evaluation.request.benchmark import BenchmarkError
-from evaluation.request.options import RunOptions
+from evaluation.request.options import CAR, RunOptions
 from support.text import unknown_name
 
 
@@ -54,6 +54,14 @@ class Suite(BaseModel):
         if repeated:
             raise ValueError(f"expected each run once, found {', '.join(repeated)} again")
         return self
+
+    def of_method(self, method: str) -> Suite:
+        """The runs that set nothing of CaR's, with another method; the suite itself for CaR."""
+        if method == CAR:
+            return self
+        plain = tuple(run for run in self.runs if not run.settings)
+        changes = {"name": f"{self.name}-{method}", "title": f"{self.title}: {method}", "runs": plain}
+        return self.model_copy(update=changes)
 
     def options(self, *, out: Path | None = None, jobs: int = 1, **common: Any) -> list[RunOptions]:
         """The options of each run. out: the suite's folder. common: other fields of `RunOptions`, the same for all."""

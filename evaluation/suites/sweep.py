@@ -17,14 +17,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from car_core.config import PROFILES, Profile
+from dataset_adapters.base.sample import find_sources
 from evaluation.request.benchmark import (
     BenchmarkError,
     load_benchmark,
     merged,
     parse_settings,
-    resolve_config,
 )
-from evaluation.request.options import RunOptions, sets_figures
+from evaluation.request.methods import find_method
+from evaluation.request.options import CAR, RunOptions, sets_figures
 from evaluation.suites.definitions import Suite, SuiteRun
 from results import identity_of, paper_rows
 from results.run_directory.store import one_line
@@ -246,7 +247,8 @@ def as_suite(
     # Values as JSON, which is YAML.
     own = [parse_settings([f"{key}={json.dumps(value)}" for key, value in point.items()]) for point in sweep.points]
     whole = [merged(settings, each) for each in own]
-    configs = [resolve_config(known, profile or sweep.profile or known.profile, each)[0] for each in whole]
+    method, task = find_method(request.get("method", CAR)), find_sources(known.adapter)[0].task
+    configs = [method.resolve(known, task, profile or sweep.profile, each)[0] for each in whole]
     seen: dict[str, int] = {}
     for i, (point, config) in enumerate(zip(sweep.points, configs, strict=True)):
         first = seen.setdefault(config.model_dump_json(), i)
@@ -263,7 +265,7 @@ def as_suite(
         for each, digest in zip(names, digests, strict=True)
     ]
     # The paper's figures are of one benchmark, or of the one that an embedded benchmark is a small copy of.
-    is_papers = sweep.paper_column == (known.paper.column if known.paper else known.adapter)
+    is_papers = method.name == CAR and sweep.paper_column == (known.paper.column if known.paper else known.adapter)
     paper = sweep.paper if sweep.paper and is_papers else (None,) * len(sweep.points)
     runs = tuple(
         SuiteRun(benchmark=benchmark, variant=variant, settings=values, point=point, paper=figure)

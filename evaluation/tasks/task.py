@@ -186,6 +186,7 @@ class Task:
     means over samples.
     empty: an empty prediction for a target. target_labels: a target as the labels of a prediction of it, [H, W].
     names: names by label of what a picture of both shows, background and ignored pixels left out.
+    one_mask: whether all queries of a sample mean one thing, so that a method finds one mask.
     keeps_label_maps: whether predictions are also written as label maps below the run directory.
     """
 
@@ -199,6 +200,7 @@ class Task:
     empty: Callable[[Target], Target] = np.zeros_like
     target_labels: Callable[[Target], Target] = np.asarray
     names: Callable[[Target, Target, LabelSpace], dict[int, str]] = objects_of_pair
+    one_mask: bool = False
     keeps_label_maps: bool = False
     scored: Callable[[Target, Sample, Options], Target] = lambda prediction, sample, options: prediction
 

@@ -87,6 +87,21 @@ class WeightsInfo(StrictModel):
     """False for random weights: such a run measures speed and plumbing, not the method."""
 
 
+class PluginInfo(StrictModel):
+    kind: str
+    """What was brought: methods, datasets, metrics, prompts, benchmarks."""
+    name: str
+    """The name that it was asked for by."""
+    target: str
+    """Where it is defined: package.module:Class or file.py:Class."""
+    package: str | None
+    """The installed package that names it as an entry point; null where the user named the target."""
+    version: str | None
+    """Version of that package."""
+    source: Sha256
+    """Hash of the Python files of its package, or of its file."""
+
+
 class Environment(StrictModel):
     python: str
     """Version of Python."""
@@ -157,6 +172,8 @@ class RunHeader(StrictModel):
     """Everything that changes numbers."""
     weights: list[WeightsInfo]
     """One entry per model."""
+    plugins: list[PluginInfo] = []
+    """What came from outside of car-eval; it is part of the identity."""
     environment: Environment
     """Where and with what it ran: the last start that added records, or the first of merged shards."""
     other_environments: list[Environment] = []

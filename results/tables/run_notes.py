@@ -29,7 +29,9 @@ def method_label(header: RunHeader) -> str:
     # Long file names would push the figures off the screen; the Run section shows them in full.
     names = dict.fromkeys(entry.name for entry in header.weights)
     weights = " + ".join(name if len(name) <= 24 else f"{name[:23]}…" for name in names)
-    return ", ".join([method_name(header), *profile, weights or "unknown weights"])
+    if not weights and not any(brought.kind == "methods" for brought in header.plugins):  # which may have none
+        weights = "unknown weights"
+    return ", ".join(filter(None, [method_name(header), *profile, weights]))
 
 
 def is_car(header: RunHeader) -> bool:
@@ -41,8 +43,8 @@ def method_name(header: RunHeader) -> str:
     """The method's name, with the refinement that it was run with."""
     config = header.config
     if not is_car(header):
-        name = METHOD_TITLES.get(config["method"], config["method"])
-        return f"{name}+PAMR" if config.get("pamr_steps") else name
+        name = METHOD_TITLES.get(config["method"])
+        return f"{name}+PAMR" if name and config.get("pamr_steps") else name or str(config["method"])
     return "CaR+SAM" if config.get("sam") else "CaR"
 
 
@@ -122,6 +124,15 @@ def _noun(header: RunHeader) -> str:
     return words_of(header.benchmark.task).samples
 
 
+def outside_facts(header: RunHeader) -> dict[str, str]:
+    """Where each thing from outside of car-eval comes from, by its kind and name."""
+    return {
+        f"{each.kind} {each.name}": f"{each.target} of {' '.join(filter(None, (each.package, each.version)))}, "
+        f"sources {each.source[:12]}".replace(" of ,", ",")
+        for each in header.plugins
+    }
+
+
 def run_facts(header: RunHeader) -> dict[str, str]:
     """Identity, data, weights, settings the user changed, environment, time and memory, by their names."""
     dataset, config, environment = header.benchmark.dataset, header.config, header.environment
@@ -145,6 +156,7 @@ def run_facts(header: RunHeader) -> dict[str, str]:
         "protocol": ", ".join(f"{key}={value}" for key, value in protocol.items()),
         "models": ", ".join(f"{config[key]} ({key})" for key in _MODEL_FIELDS if key in config),
         **weights,
+        **outside_facts(header),
         "set by the user": ", ".join(user_settings(header)) or "nothing",
         "device": _device(environment),
         "time": f"{seconds:.1f} s{pace}",

@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from evaluation import RunOptions, evaluate
 from evaluation.engines import ray as engine
 from evaluation.engines.ray import Equipment, Job, run_ray
 from evaluation.request.cluster import Cluster, ClusterError
+from evaluation.run.dispatch import _equip
+from evaluation.run.prepare import prepare
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
 
@@ -208,6 +212,50 @@ def test_queries_carried_through_videos_and_their_label_maps_are_those_of_one_pr
     ]
     assert maps[0] == maps[1]
     assert maps[0]
+
+
+OWN = """
+import numpy as np
+
+class Own:
+    name, version = "own", "1"
+
+    def segment(self, image, queries):
+        return (image[..., 0] // 128).astype(int)
+"""
+
+
+def test_a_method_in_a_file_is_imported_on_each_node(
+    on_the_cluster: dict[str, Any], tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(OWN)
+    changes = {"settings": {}, "weights": None, "method": "./own.py:Own", "batch_size": 2}
+    options = {**vars(tiny_run.options()), **changes}
+    evaluate(RunOptions(**{**options, **on_the_cluster}))
+    evaluate(RunOptions(**{**options, "out": tmp_path / "straight"}))
+    assert comparable(tiny_run.out) == comparable(tmp_path / "straight")
+
+
+def test_a_node_without_the_file_or_with_another_one_is_named(
+    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    host, fields = os.uname().nodename, dict[str, Any]()
+
+    def ready() -> Any:
+        equip = partial(_equip, replace(tiny_run.options(), settings={}, weights=None, method="./node.py:Own"))
+        return engine._Actor(Job(equip, fields, ".", batch_size=1, workers=0, sample_timeout=None)).set_up()
+
+    assert ready() == engine._Ready(host, "./node.py:Own: expected a file ./node.py, found none")
+    Path("node.py").write_text(OWN)
+    options = replace(tiny_run.options(), settings={}, weights=None, method="./node.py:Own")
+    fields |= prepare(options).identity_fields
+    assert ready() == engine._Ready(host)
+    fields["plugins"] = {"methods": {"own": {**fields["plugins"]["methods"]["own"], "source": "0" * 64}}}
+    assert ready().problem.startswith(
+        "expected what the run was started with, found that plugins.methods.own.source is"
+    )
 
 
 class Deadly:
