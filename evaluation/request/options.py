@@ -30,6 +30,22 @@ ALL = "all"
 DEFAULT_RUNS = Path("results/runs")
 
 
+PredictionValues = Literal["labels", "dataset"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Files of what was predicted elsewhere, scored in place of a method's segmentations.
+
+    path: a folder or a file. name: of the method; None for the path's. values: what the pixels hold, label ids or
+    values of the data set's own masks; None to find out.
+    """
+
+    path: Path
+    name: str | None = None
+    values: PredictionValues | None = None
+
+
 @dataclass(frozen=True)
 class Range:
     """Smallest and largest value of a field; None is always allowed."""
@@ -261,6 +277,10 @@ class RunOptions:
     limit: Annotated[int | None, Option(help="Evaluate only the first N samples."), Range(1)] = None
     shard: Annotated[tuple[int, int] | None, FromOptions(_shard)] = None
 
+    predictions: Annotated[
+        Predictions | None,
+        NotInIdentity("a path; the files' sha256 in the configuration stands for them", by_content=True),
+    ] = None
     device: _Device = "cpu"
     out: Annotated[
         Path | None,

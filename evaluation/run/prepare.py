@@ -16,9 +16,11 @@ from dataset_adapters.user_data.proof import prove
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.methods import METHODS, CarMaker
 from evaluation.request.options import DEFAULT_RUNS, RunOptions
+from evaluation.request.predicted import PredictedConfig
 from evaluation.request.resolve import ResolvedRun, resolve
 from evaluation.run.identity import identity_fields
 from evaluation.run.merge import SHARD
+from evaluation.tasks.predictions import open_predictions
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import ConfiguredSegmenter
 from results import identity_of
@@ -67,7 +69,8 @@ class Prepared(ResolvedRun):
     @property
     def folder(self) -> Path:
         """Where the run is, or will be."""
-        setting = getattr(self.car.config, "profile", self.options.method)
+        config = self.car.config
+        setting = getattr(config, "profile", getattr(config, "method", self.options.method))
         return self.options.out or DEFAULT_RUNS / f"{self.benchmark.name}-{setting}-{self.identity[:12]}"
 
 
@@ -86,7 +89,7 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     set_max_pixels(options.max_pixels or max_pixels())
     for notice in run.inputs.notices:
         tell(f"notice: {notice}")
-    dataset = _load(run)
+    dataset = load_data(run)
     for notice in dataset.notices:
         tell(f"notice: {notice}")
     if carries_queries(run.config) and not dataset.sequences:
@@ -104,13 +107,19 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
         tell(f"notice: {notice}")
     # With actors, this process only needs to know what the models are.
     local = options.engine == "local"
-    car = METHODS[options.method].build(
-        run.config,
-        weights=run.inputs.weights,
-        device=options.device if local else "cpu",
-        precision=options.precision if local else "float32",
-        make_car=make_car,
-    )
+    car: ConfiguredSegmenter
+    if options.predictions:
+        assert isinstance(run.config, PredictedConfig)
+        # Those of all shards: they are parts of one run.
+        car = open_predictions(options.predictions, run.config, dataset[: options.limit])
+    else:
+        car = METHODS[options.method].build(
+            run.config,
+            weights=run.inputs.weights,
+            device=options.device if local else "cpu",
+            precision=options.precision if local else "float32",
+            make_car=make_car,
+        )
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
     if isinstance(car, CaR) and car.cache is None and selected.images_by_sample:
@@ -121,7 +130,7 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
 def require_unchanged(prepared: Prepared) -> None:
     """Raise DatasetError if the data set is not the one of the start any more: records of the two would be mixed."""
     try:
-        is_changed = _load(prepared).fingerprint != prepared.dataset.fingerprint
+        is_changed = load_data(prepared).fingerprint != prepared.dataset.fingerprint
     except DatasetError:  # a file is gone: its sample has a record, of before or failed; the others are compared alone
         before, now = prepared.file_states, prepared.selected.file_states()
         is_there = (before >= 0).all(axis=2) & (now >= 0).all(axis=2)
@@ -138,7 +147,8 @@ def carries_queries(config: Config) -> bool:
     return isinstance(config, CaRConfig) and config.carry_queries
 
 
-def _load(run: ResolvedRun) -> Dataset:
+def load_data(run: ResolvedRun) -> Dataset:
+    """The split that a run is asked for. Raises DatasetError."""
     return load(
         run.benchmark.adapter,
         run.inputs.data_root,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
+
+import numpy.typing as npt
 
 from car_core.config import Config
 from car_core.engine.refinement import CoarseSegmentation
@@ -65,6 +68,22 @@ class CoarseSegmenter(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Predicted(Segmentation):
+    """A segmentation that says itself what a task scores. prediction: int32 labels or bool, [H, W]."""
+
+    prediction: npt.NDArray[Any] = field(kw_only=True)
+
+
+@runtime_checkable
+class SampleSegmenter(Protocol):
+    """A segmenter that is given whole samples, as one that looks up what was predicted for them."""
+
+    def segment_samples(self, samples: Sequence[Sample], label_space: LabelSpace) -> list[Segmentation]:
+        """One segmentation per sample."""
+        ...
+
+
 def segment_samples(
     samples: Sequence[Sample], segmenter: Segmenter, label_space: LabelSpace, *, trace: bool = False
 ) -> list[Segmentation]:
@@ -72,6 +91,8 @@ def segment_samples(
 
     trace: keep every step's proposals and prompted images.
     """
+    if isinstance(segmenter, SampleSegmenter):
+        return segmenter.segment_samples(samples, label_space)
     images = [sample.image for sample in samples]
     extra = {"trace": True} if trace else {}  # only if asked for: not every method has it
     if label_space.stuff:
