@@ -128,6 +128,15 @@ def read_image(path: ImageFile, *, apply_exif: bool = False) -> RGBArray:
     return np.array(opaque.convert("RGB"))
 
 
+def image_shape(path: ImageFile, *, apply_exif: bool = False) -> tuple[int, int]:
+    """Height and width of what `read_image` decodes; pixels are not decoded. Raises ImageFileError as it does."""
+    with _opened(path) as opened:
+        if opened.format == "TIFF":  # its decoder turns it
+            opened.load()
+        width, height = opened.size
+    return (width, height) if apply_exif and exif_orientation(path) > 4 else (height, width)
+
+
 def read_label_map(path: ImageFile) -> Int32Array:
     """Decode a palette or gray image (PNG, TIFF, BMP, GIF) of 1 to 8 bits to its stored indices, int32 [H, W] >= 0.
 

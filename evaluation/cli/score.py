@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed
+from evaluation.cli.export import SAMPLES
 from evaluation.cli.model_options import takes
 from evaluation.cli.terminal import show_run
-from evaluation.request.options import USER_DATA, Predictions, PredictionValues, RunOptions
+from evaluation.request.options import Predictions, PredictionValues, RunOptions
 from support.console import tell
 
 _NAMED = 3  # failed samples
@@ -18,19 +19,10 @@ _NAMED = 3  # failed samples
 
 @takes(
     RunOptions,
-    "benchmark",
-    "data_root",
-    *USER_DATA,
-    "split",
-    "source",
-    "protocol",
-    "names",
-    "limit",
-    "shard",
+    *SAMPLES,
     "out",
     "workers",
     "sample_timeout",
-    "max_pixels",
     "fresh",
     benchmark=None,
     out=typer.Option(help="Run directory. [default: results/runs/BENCHMARK-NAME-IDENTITY]"),

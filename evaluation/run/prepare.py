@@ -95,14 +95,7 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     if carries_queries(run.config) and not dataset.sequences:
         raise BenchmarkError(f"carry_queries: expected a data set of videos, found {dataset.name}")
     options.saving.check(dataset)
-    selected = dataset if options.limit is None else dataset[: options.limit]
-    if options.shard:
-        part, count = options.shard
-        pieces = {"sequences": selected.sequences, "images": selected.images_by_sample, "samples": selected.ids}
-        noun, most = next((noun, len(set(own))) for noun, own in pieces.items() if own)
-        if count > most:
-            raise BenchmarkError(f"shard: expected at most as many shards as {noun}, {most}, found {part}/{count}")
-        selected = selected.shard(part - 1, count)
+    selected = select(dataset, options)
     for notice in prove(dataset):  # all of it: a trial of a few samples would hide a list that does not fit
         tell(f"notice: {notice}")
     # With actors, this process only needs to know what the models are.
@@ -125,6 +118,19 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     if isinstance(car, CaR) and car.cache is None and selected.images_by_sample:
         car.cache = StageCache(_MEMORY_BYTES)
     return Prepared(**vars(run), dataset=dataset, selected=selected, car=car, file_states=selected.file_states())
+
+
+def select(dataset: Dataset, options: RunOptions) -> Dataset:
+    """The samples that a run takes of the whole split. Raises BenchmarkError for too many shards."""
+    selected = dataset if options.limit is None else dataset[: options.limit]
+    if options.shard:
+        part, count = options.shard
+        pieces = {"sequences": selected.sequences, "images": selected.images_by_sample, "samples": selected.ids}
+        noun, most = next((noun, len(set(own))) for noun, own in pieces.items() if own)
+        if count > most:
+            raise BenchmarkError(f"shard: expected at most as many shards as {noun}, {most}, found {part}/{count}")
+        selected = selected.shard(part - 1, count)
+    return selected
 
 
 def require_unchanged(prepared: Prepared) -> None:

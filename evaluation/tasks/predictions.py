@@ -122,8 +122,8 @@ class _Folder:
                 raise PredictionError(f"{name}: expected a file of the folder, found a link that leads out of it")
             return name, read_regular(path, follow=False, most=_MOST_BYTES)
         except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
-            there = what_is_there(error) if isinstance(error, OSError) else "links in a circle"
-            raise PredictionError(f"{name}: expected a file of a prediction, found {there}") from error
+            reason = error.strerror if isinstance(error, OSError) else "links in a circle"
+            raise PredictionError(f"{name}: {reason}") from error
 
 
 class _ResultsFile:
