@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from typer.testing import CliRunner
 
 from car_core import config
 from car_core.classifier import visual_prompts
@@ -151,6 +152,19 @@ def test_the_examples_of_adding_run_as_they_stand(tmp_path: Path, monkeypatch: p
             exec(compile(block, "docs/adding.md", "exec"), names)
         else:
             (tmp_path / "benchmarks" / f"{yaml.safe_load(block)['name']}.yaml").write_text(block)
+
+
+def test_the_example_of_predictions_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/predictions.md").read_text()
+    [block] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    before, after = re.findall(r"`(car (?:export|score) mini-voc[^`]+)`", page)
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, [*shlex.split(before)[1:], "--limit=2"]).exit_code == 0
+    exec(compile(block, "docs/predictions.md", "exec"), {})
+    done = CliRunner().invoke(app, [*shlex.split(after)[1:], "--limit=2", "--workers=0"])
+    assert done.exit_code == 0, done.output
+    assert "# mini-voc: predictions (predictions)" in done.stdout
 
 
 def headings(page: Path) -> set[str]:

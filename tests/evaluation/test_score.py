@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from davis_tree import davis_tree
 from made_trees import run_lengths
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 from refer_tree import grefer_tree
 from typer.testing import CliRunner, Result
 
@@ -25,8 +25,9 @@ from evaluation import Run, RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import Predictions
+from evaluation.request.resolve import resolve
 from evaluation.run.merge import merge
-from evaluation.run.prepare import Prepared, prepare
+from evaluation.run.prepare import Prepared, load_data, prepare
 from evaluation.tasks.artifacts import Saving
 from evaluation.tasks.predictions import PredictionError
 from results import RunDirectory
@@ -511,3 +512,65 @@ def test_values_that_fit_neither_way_are_asked_for(own: Callable[..., Result]) -
     failed = own("0: background\n1: cat\n7: dog\n", [[0, 9, 1], [1, 7, 2]], "--values=dataset")
     assert failed.exit_code == 3
     assert "expected labels 0..1, 7, found 2, 9" in failed.stderr
+
+
+def exported(*arguments: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    done = CliRunner().invoke(app, ["export", "--queries", *arguments])
+    assert done.exit_code == 0, done.output
+    head, *samples = map(json.loads, done.stdout.splitlines())
+    return head, samples
+
+
+def test_an_export_says_what_the_samples_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every line compared with the decoded sample; no image is decoded for it."""
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    roots = {"grefcoco-val": grefer_tree(tmp_path).root, "ref-davis17": davis_tree(tmp_path).root}
+    for benchmark in ("mini-voc", "mini-context", "mini-refcoco", "grefcoco-val", "ref-davis17"):
+        root = [f"--data-root={roots[benchmark]}"] if benchmark in roots else []
+        asked = replace(RunOptions(benchmark, roots.get(benchmark)), predictions=Predictions(tmp_path), limit=3)
+        dataset = load_data(resolve(asked))[:3]
+        expected = [dataset[position] for position in range(3)]
+        with monkeypatch.context() as patch:
+            patch.setattr(JpegImagePlugin.JpegImageFile, "load", None)
+            head, samples = exported(benchmark, *root, "--limit=3")
+        assert (head["benchmark"], head["task"], head["n_samples"]) == (benchmark, expected[0].task, 3)
+        for line, sample in zip(samples, expected, strict=True):
+            assert (line["id"], line["height"], line["width"]) == (sample.id, *sample.image.shape[:2])
+            with Image.open(Path(head["root"], line["image"])) as image:
+                assert np.array_equal(np.asarray(image), sample.image)
+            queries = line.get("queries") or head["queries"]
+            assert tuple(query["text"] for query in queries) == sample.queries
+            if sample.task == "video":
+                assert tuple(query["label"] for query in queries) == sample.query_labels
+    assert samples[0]["save_as"] == "anno_0%2Fgoat%2F00000"
+
+
+def test_an_export_of_own_data_names_values_and_upright_sizes(own: Callable[..., Result], tmp_path: Path) -> None:
+    own("0: sky\n1: cat\n7: dog\n", [[0, 0, 1], [1, 1, 1]])
+    turned = Image.new("RGB", (3, 2))
+    turned.getexif()[0x0112] = 6  # turned by a quarter
+    turned.save(tmp_path / "images" / "a.png", exif=turned.getexif())
+    (tmp_path / "images" / "b.png").write_text("no image")
+    Image.new("L", (1, 1)).save(tmp_path / "masks" / "b.png")
+    places = [f"--{name}={tmp_path / name}" for name in ("images", "masks")]
+    head, samples = exported(*places, f"--classes={tmp_path / 'classes.txt'}")
+    assert [(each["label"], each["name"], each["values"]) for each in head["labels"]] == [
+        (0, "background", [255]),
+        (1, "sky", [0]),
+        (2, "cat", [1]),
+        (3, "dog", [7]),
+    ]
+    assert head["queries"][2] == {"text": "dog", "label": 3, "stuff": False}
+    assert [(each["height"], each["width"]) for each in samples] == [(3, 2), (None, None)]
+    assert samples[1]["error"] == "expected an image file, found an unknown format"
+
+
+def test_an_export_is_written_to_a_file_and_says_what_it_expects(tmp_path: Path) -> None:
+    file = tmp_path / "queries.jsonl"
+    done = CliRunner().invoke(app, ["export", "mini-coco-object", "--queries", "--limit=1", "-o", str(file)])
+    assert (done.exit_code, done.stdout) == (0, "")
+    head, sample = map(json.loads, file.read_text().splitlines())
+    bird = next(entry for entry in head["labels"] if entry["name"] == "bird")
+    assert (bird["label"], 16 in bird.get("categories", bird["values"])) == (15, True)
+    assert sample["id"]
+    assert CliRunner().invoke(app, ["export", "mini-voc"]).exit_code == 2
