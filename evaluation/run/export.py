@@ -11,7 +11,7 @@ from dataset_adapters import Dataset, SampleError
 from dataset_adapters.formats.images import ImageFileError, image_shape
 from evaluation.request.options import Predictions, RunOptions
 from evaluation.request.resolve import resolve
-from evaluation.run.prepare import load_data, select
+from evaluation.run.data import load_data, select
 from evaluation.tasks.artifacts import saved_name
 from support import strict_json
 from support.console import tell

@@ -10,7 +10,7 @@ from typing import Any
 from car_core import CaR, CaRConfig
 from car_core.config import Config
 from car_core.engine.stage_cache import StageCache
-from dataset_adapters import Dataset, DatasetError, load
+from dataset_adapters import Dataset, DatasetError
 from dataset_adapters.formats.images import max_pixels, set_max_pixels
 from dataset_adapters.user_data.proof import prove
 from evaluation.request.benchmark import BenchmarkError
@@ -18,6 +18,7 @@ from evaluation.request.methods import METHODS, CarMaker
 from evaluation.request.options import DEFAULT_RUNS, RunOptions
 from evaluation.request.predicted import PredictedConfig
 from evaluation.request.resolve import ResolvedRun, resolve
+from evaluation.run.data import load_data, select
 from evaluation.run.identity import identity_fields
 from evaluation.run.merge import SHARD
 from evaluation.tasks.predictions import open_predictions
@@ -120,19 +121,6 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     return Prepared(**vars(run), dataset=dataset, selected=selected, car=car, file_states=selected.file_states())
 
 
-def select(dataset: Dataset, options: RunOptions) -> Dataset:
-    """The samples that a run takes of the whole split. Raises BenchmarkError for too many shards."""
-    selected = dataset if options.limit is None else dataset[: options.limit]
-    if options.shard:
-        part, count = options.shard
-        pieces = {"sequences": selected.sequences, "images": selected.images_by_sample, "samples": selected.ids}
-        noun, most = next((noun, len(set(own))) for noun, own in pieces.items() if own)
-        if count > most:
-            raise BenchmarkError(f"shard: expected at most as many shards as {noun}, {most}, found {part}/{count}")
-        selected = selected.shard(part - 1, count)
-    return selected
-
-
 def require_unchanged(prepared: Prepared) -> None:
     """Raise DatasetError if the data set is not the one of the start any more: records of the two would be mixed."""
     try:
@@ -151,15 +139,3 @@ def require_unchanged(prepared: Prepared) -> None:
 def carries_queries(config: Config) -> bool:
     """Whether a frame starts with the queries that survived the one before."""
     return isinstance(config, CaRConfig) and config.carry_queries
-
-
-def load_data(run: ResolvedRun) -> Dataset:
-    """The split that a run is asked for. Raises DatasetError."""
-    return load(
-        run.benchmark.adapter,
-        run.inputs.data_root,
-        split=run.options.split or run.benchmark.split,
-        source=run.options.source,
-        names=run.options.names,
-        options={**run.protocol.data, **run.options.places},
-    )

@@ -34,8 +34,7 @@ from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import Predictions, PredictionValues
 from evaluation.request.predicted import PredictedConfig
 from evaluation.tasks.artifacts import saved_name
-from evaluation.tasks.segmenter import Predicted
-from evaluation.tasks.task import Target, find_task
+from evaluation.tasks.task import Predicted, Target, find_task
 from support import strict_json
 from support.arrays import BoolArray, Int32Array
 from support.console import tell

@@ -12,8 +12,7 @@ import numpy as np
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from evaluation.tasks.artifacts import Saving
-from evaluation.tasks.segmenter import Predicted
-from evaluation.tasks.task import Accumulator, Resampler, Target, Task, find_task, sample_figures
+from evaluation.tasks.task import Accumulator, Predicted, Resampler, Target, Task, find_task, sample_figures
 from results import RunHeader, SampleRecord, write_label_map
 from results.run_directory.sample_files import LABEL_MAPS, is_whole
 from results.tables.task_words import TaskWords

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
-
-import numpy.typing as npt
 
 from car_core.config import Config
 from car_core.engine.refinement import CoarseSegmentation
@@ -66,13 +63,6 @@ class CoarseSegmenter(Protocol):
     ) -> list[CoarseSegmentation]:
         """`Segmenter.segment_two_pass_batch` up to the refinement."""
         ...
-
-
-@dataclass(frozen=True)
-class Predicted(Segmentation):
-    """A segmentation that says itself what a task scores. prediction: int32 labels or bool, [H, W]."""
-
-    prediction: npt.NDArray[Any] = field(kw_only=True)
 
 
 @runtime_checkable

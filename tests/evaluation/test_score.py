@@ -26,8 +26,9 @@ from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import Predictions
 from evaluation.request.resolve import resolve
+from evaluation.run.data import load_data
 from evaluation.run.merge import merge
-from evaluation.run.prepare import Prepared, load_data, prepare
+from evaluation.run.prepare import Prepared, prepare
 from evaluation.tasks.artifacts import Saving
 from evaluation.tasks.predictions import PredictionError
 from results import RunDirectory
