@@ -236,9 +236,10 @@ class RunOptions:
     for both models or by role; None for the miniature's. profile, split: None for the benchmark's. settings:
     configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
     None for the first label source that is there. protocol: see `evaluation.request.protocol`. limit: only the first
-    samples. shard: (i, n) for part i of n, counted from 1. out: run directory; None for
-    `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for all cores but one. sample_timeout: in
-    seconds; None for no limit. live: at a terminal, one line that is updated; else lines as in a log.
+    samples. shard: (i, n) for part i of n, counted from 1. predictions: scored in place of what a method segments.
+    out: run directory; None for `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for all cores
+    but one. sample_timeout: in seconds; None for no limit. live: at a terminal, one line that is updated; else
+    lines as in a log.
     """
 
     benchmark: Annotated[

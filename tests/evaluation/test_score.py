@@ -16,6 +16,7 @@ import pytest
 from davis_tree import davis_tree
 from made_trees import run_lengths
 from PIL import Image, JpegImagePlugin
+from pycocotools import mask as coco_mask
 from refer_tree import grefer_tree
 from typer.testing import CliRunner, Result
 
@@ -575,3 +576,97 @@ def test_an_export_is_written_to_a_file_and_says_what_it_expects(tmp_path: Path)
     assert (bird["label"], 16 in bird.get("categories", bird["values"])) == (15, True)
     assert sample["id"]
     assert CliRunner().invoke(app, ["export", "mini-voc"]).exit_code == 2
+
+
+@pytest.fixture
+def pointed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    """pointed(path): a run of gRefCOCO that scores it; an empty prediction says that nothing is meant."""
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    tree = grefer_tree(tmp_path)
+
+    def score(path: Path) -> Run:
+        protocol = {"no_target_below": "1"}
+        out = tmp_path / f"run {path.name}"
+        return evaluate(
+            RunOptions("grefcoco-val", tree.root, predictions=Predictions(path), protocol=protocol, out=out, **FAST)
+        )
+
+    return score
+
+
+def meant(tmp_path: Path) -> dict[str, np.ndarray]:
+    """The union of what each sentence means, by id, from the annotations alone."""
+    tree = grefer_tree(tmp_path)
+    crowds = {each["id"] for each in tree.instances["annotations"] if each["iscrowd"]}
+    masks: dict[str, np.ndarray] = {}
+    for ref in (ref for ref in tree.refs if ref["split"] == "val"):
+        size = (24, 32) if ref["image_id"] == 7 else (30, 20)
+        union = np.zeros(size, np.bool_)
+        for annotation in tree.instances["annotations"]:
+            if annotation["id"] in ref["ann_id"] and annotation["id"] not in crowds:
+                shape = annotation["segmentation"]
+                shape = shape[0] if isinstance(shape[0], dict) else coco_mask.frPyObjects(shape, *size)[0]
+                encoded = coco_mask.frPyObjects(shape, *size) if isinstance(shape["counts"], list) else shape
+                union |= coco_mask.decode(encoded).astype(np.bool_)
+        masks |= {f"ref{ref['ref_id']}-sent{each['sent_id']}": union for each in ref["sentences"]}
+    return masks
+
+
+def test_one_mask_a_sentence_in_every_format(pointed: Callable[..., Run], tmp_path: Path) -> None:
+    masks = meant(tmp_path)
+    assert sum(not mask.any() for mask in masks.values()) == 2  # "a zebra", "no such thing"
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for sample_id, mask in masks.items():
+        Image.fromarray(mask.astype(np.uint8) * 255).save(pictures / f"{sample_id}.png")
+    np.savez(tmp_path / "arrays.npz", **masks)  # type: ignore[arg-type]
+    entries = [
+        {"image_id": name, "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask)}}
+        for name, mask in masks.items()
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(entries))
+    runs = [pointed(tmp_path / name) for name in ("pictures", "arrays.npz", "results.json")]
+    for run in runs:
+        metrics = run.header.metrics
+        assert [metrics[name] for name in ("giou_mean_over_samples", "n_acc", "t_acc")] == [1, 1, 1]
+        assert counts(run.path) == counts(runs[0].path)
+    for name, mask in masks.items():
+        assert counts(runs[0].path)[name]["prediction"] == mask.sum()
+
+
+def test_nothing_is_said_by_an_empty_list_and_two_masks_are_one_too_many(
+    pointed: Callable[..., Run], tmp_path: Path
+) -> None:
+    folder, masks = tmp_path / "theirs", meant(tmp_path)
+    folder.mkdir()
+    for name in masks:
+        (folder / f"{name}.json").write_text("[]")
+    first = next(iter(masks))
+    entry = {"segmentation": {"size": [24, 32], "counts": [24 * 32]}}
+    (folder / f"{first}.json").write_text(json.dumps([entry, entry]))
+    metrics = pointed(folder).header.metrics
+    assert metrics["giou_mean_over_samples"] == 2 / len(masks)
+    assert (metrics["n_acc"], metrics["t_acc"]) == (1, 0)
+    [failed] = metrics["failed"]
+    assert (failed["id"], failed["error"].endswith("expected one mask, found 2")) == (first, True)
+
+
+def test_the_layout_of_davis_is_read_and_an_object_too_many_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    tree = davis_tree(tmp_path)
+    for number in range(4):
+        for video, labels in tree.labels.items():
+            folder = tmp_path / "theirs" / f"anno_{number}" / video
+            folder.mkdir(parents=True)
+            for frame, objects in enumerate(labels):
+                Image.fromarray(objects).save(folder / f"{frame:05d}.png")
+    options = RunOptions("ref-davis17", tree.root, predictions=Predictions(tmp_path / "theirs"), **FAST)
+    assert evaluate(replace(options, out=tmp_path / "run")).header.metrics["j_and_f"] == 1
+    third = tree.labels["goat"][1].copy()
+    third[0, 0] = 3  # of two objects
+    Image.fromarray(third).save(tmp_path / "theirs" / "anno_2" / "goat" / "00001.png")
+    [failed] = evaluate(replace(options, out=tmp_path / "again")).header.metrics["failed"]
+    assert failed["id"] == "anno_2/goat/00001"
+    assert "expected labels 0..2, found 3" in failed["error"]
