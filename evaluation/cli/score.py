@@ -43,8 +43,8 @@ def score_command(
     values: Annotated[
         PredictionValues | None,
         typer.Option(
-            help="What pixels and categories hold: label ids of `car export`, or values of the data set's own masks. "
-            "[default: found out where only one fits]"
+            help="What pixels and categories hold: label ids of `car export`, values of the data set's own masks, or "
+            "class ids from 0 where background is no class. [default: found out where only one fits]"
         ),
     ] = None,
     allow_failures: AllowFailures = False,

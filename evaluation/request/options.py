@@ -30,15 +30,15 @@ ALL = "all"
 DEFAULT_RUNS = Path("results/runs")
 
 
-PredictionValues = Literal["labels", "dataset"]
+PredictionValues = Literal["labels", "dataset", "classes"]
 
 
 @dataclass(frozen=True)
 class Predictions:
     """Files of what was predicted elsewhere, scored in place of a method's segmentations.
 
-    path: a folder or a file. name: of the method; None for the path's. values: what the pixels hold, label ids or
-    values of the data set's own masks; None to find out.
+    path: a folder or a file. name: of the method; None for the path's. values: what the pixels hold: label ids, values
+    of the data set's own masks, or class ids from 0; None to find out.
     """
 
     path: Path

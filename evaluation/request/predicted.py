@@ -23,7 +23,7 @@ class PredictedConfig(Config):
     """What makes two scored folders the same: the settings of a method that ran elsewhere."""
 
     method: str = Field(description="name of what made the predictions")
-    values: PredictionValues = Field(default="labels", description="whether pixels hold label ids or mask values")
+    values: PredictionValues = Field(default="labels", description="what pixels hold")
     predictions_sha256: str = Field(default="", description="hash of the predictions of the samples")
 
 

@@ -35,6 +35,8 @@ from evaluation.request.options import Predictions, PredictionValues
 from evaluation.request.predicted import PredictedConfig
 from evaluation.tasks.artifacts import saved_name
 from evaluation.tasks.task import Predicted, Target, find_task
+from results import RunDirectory, StoreError
+from results.run_directory.sample_files import FOLDERS
 from support import strict_json
 from support.arrays import BoolArray, Int32Array
 from support.console import tell
@@ -61,6 +63,11 @@ _BYTES_PER_PIXEL, _SPARE_BYTES = 16, 2**20  # and as its image allows: an array 
 _MOST_RESULTS = 2**31  # bytes of a file of all samples' results
 _LARGEST = 65535  # value of a pixel
 _PROBED = 16  # samples that show what the values are
+_MEANINGS: Mapping[PredictionValues, str] = {
+    "labels": "label ids of the export",
+    "dataset": "values of the data set's own masks",
+    "classes": "class ids from 0, without background",
+}
 
 
 class PredictionError(ValueError):
@@ -94,7 +101,8 @@ class _Folder:
             if hashlib.sha256(content).hexdigest() != self.digests.get(sample_id):
                 raise PredictionError("expected the file that was there at the start, found another one")
             if len(content) > most:
-                raise PredictionError(f"expected at most {most} bytes for {_size(shape)}, found {len(content)}")
+                sizes = f"{most} bytes for {shape[1]} x {shape[0]} pixels, found {len(content)}"
+                raise PredictionError(f"expected at most {sizes}")
             if name.endswith(".png"):
                 return read_any_label_map(io.BytesIO(content), shape)
             if name.endswith(".json"):
@@ -171,7 +179,7 @@ class _ArraysFile:
     def read(self, sample_id: str, shape: Shape) -> Array | Results:
         member = f"{sample_id}.npy"
         if self._members[member] != 1:
-            found = f"{self._members[member] or 'none'}"
+            found = self._members[member] or "none"
             raise PredictionError(f"{self._path.name}: expected one array {sample_id}, found {found}")
         try:
             return _array(self._arrays, member, shape)
@@ -245,48 +253,71 @@ def open_predictions(asked: Predictions, config: PredictedConfig, dataset: Datas
             f"--predictions: {path}: expected predictions named after the samples, such as {saved_name(ids[0])}, "
             f"found none of {counted(len(ids), 'sample')}, but {there}"
         )
-    of_labels = {label: label for label in range(len(dataset.label_space.labels))}
-    choices: dict[PredictionValues, ValueLabels] = {
-        "labels": ValueLabels(of_labels, of_labels),
-        "dataset": ValueLabels(dataset.value_labels(), dataset.value_labels(categories=True)),
-    }
-    values = asked.values or _find_values(source, dataset, choices)
+    readings = _readings(dataset)
+    if asked.values and (asked.values not in readings or (dataset.task != "semantic" and asked.values != "labels")):
+        expected = " or ".join(readings if dataset.task == "semantic" else ["labels"])
+        raise BenchmarkError(f"--values: expected {expected} for {dataset.name}, found {asked.values}")
+    values = asked.values or _values_of_run(path) or _find_values(source, dataset, readings)
     sha256 = strict_json.identity_of(source.digests)
     settings = config.model_copy(update={"values": values, "predictions_sha256": sha256})
-    return PredictionReader(source, settings, choices[values])
+    return PredictionReader(source, settings, readings[values])
+
+
+def _readings(dataset: Dataset) -> dict[PredictionValues, ValueLabels]:
+    """What the values of predictions may stand for. Class ids count from 0 where background is no class."""
+    space = dataset.label_space
+    of_labels = {label: label for label in range(len(space.labels))}
+    of_classes = {label - 1: label for label in of_labels if label}
+    own = ValueLabels(dataset.value_labels(), dataset.value_labels(categories=True))
+    found: dict[PredictionValues, ValueLabels] = {"labels": ValueLabels(of_labels, of_labels), "dataset": own}
+    return found if 0 in space.scored_labels else {**found, "classes": ValueLabels(of_classes, of_classes)}
+
+
+def _values_of_run(path: Path) -> PredictionValues | None:
+    """What the files that `--save-predictions` left in a run's folder hold; None for any other folder."""
+    if path.name not in FOLDERS or not (path.parent / "run.json").exists():
+        return None
+    try:
+        space = RunDirectory(path.parent).read_header().benchmark.label_space
+    except StoreError:
+        return None
+    return "dataset" if space.get("mask_values") else "labels"
 
 
 def _find_values(
-    source: _Source, dataset: Dataset, choices: Mapping[PredictionValues, ValueLabels]
+    source: _Source, dataset: Dataset, readings: Mapping[PredictionValues, ValueLabels]
 ) -> PredictionValues:
-    """Whether pixels hold label ids or mask values: what the values of the first predictions can only be."""
+    """What the values of the first predictions can only be; reported. Raises BenchmarkError for several or none."""
     if dataset.task != "semantic":
         return "labels"
-    pixels: set[int] = set()
-    categories: set[int] = set()
+    found: set[tuple[str, int | None]] = set()
     for position in islice((n for n, sample_id in enumerate(dataset.ids) if sample_id in source.digests), _PROBED):
         with suppress(SampleError, PredictionError):
             sample = dataset[position]
             stored = source.read(sample.id, _shape(sample))
             if isinstance(stored, np.ndarray):
-                pixels |= set(np.unique(stored).tolist())
+                found |= {("pixels", value) for value in np.unique(stored).tolist()}
             else:
-                categories |= {number for each in stored if (number := as_integer(each.get("category_id"))) is not None}
-    labels, own = choices["labels"], choices["dataset"]
-    seen = [kind for kind, found in zip(ValueLabels._fields, (pixels, categories), strict=True) if found]
-    if all(getattr(labels, kind) == getattr(own, kind) for kind in seen or ValueLabels._fields):
-        return "labels"
-    strange = {name: (pixels - of.pixels.keys()) | (categories - of.categories.keys()) for name, of in choices.items()}
-    fitting = [name for name in choices if not strange[name]]
+                found |= {("categories", as_integer(each.get("category_id"))) for each in stored}
+    kinds = {kind for kind, _ in found} or ValueLabels._fields
+    labels_of = {
+        name: {(kind, value): label for kind in kinds for value, label in getattr(reading, kind).items()}.items()
+        for name, reading in readings.items()
+    }
+    distinct = {name: own for n, (name, own) in enumerate(labels_of.items()) if own not in [*labels_of.values()][:n]}
+    fitting = {name: own for name, own in distinct.items() if found <= dict(own).keys()}
+    # A reading that another one contains is the same for what it knows.
+    fitting = {name: own for name, own in fitting.items() if not any(own < other for other in fitting.values())}
     if len(fitting) != 1:
         raise BenchmarkError(
-            f"--values: expected labels or dataset, found none given, and {'both' if fitting else 'neither'} would fit "
-            "the first predictions; `car export --queries` lists label ids and the data set's own values"
+            f"--values: expected {' or '.join(readings)}, found none given, and {'several' if fitting else 'none'} of "
+            f"these would fit the first predictions: {'; '.join(f'{name}: {_MEANINGS[name]}' for name in readings)}"
         )
     [values] = fitting
-    [other] = choices.keys() - {values}
-    names = {"labels": "label ids", "dataset": "values of the data set's own masks"}
-    tell(f"notice: predictions are read as {names[values]}, since {min(strange[other])} is none of the {names[other]}")
+    if len(distinct) > 1:
+        tell(
+            f"notice: predictions are read as {_MEANINGS[values]} (--values {values}), as only these fit the first ones"
+        )
     return values
 
 
@@ -361,15 +392,7 @@ def _reason(error: Exception) -> str:
     return error.reason if isinstance(error, ImageFileError) else str(error) or type(error).__name__
 
 
-def _size(shape: Shape) -> str:
-    return f"{shape[1]} x {shape[0]} pixels"
-
-
 def _kind(value: Any) -> str:
-    return (
-        "nothing"
-        if value is None
-        else repr(value)[:40]
-        if isinstance(value, (int, float, str))
-        else type(value).__name__
-    )
+    if value is None:
+        return "nothing"
+    return repr(value)[:40] if isinstance(value, (int, float, str)) else type(value).__name__

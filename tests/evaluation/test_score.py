@@ -488,11 +488,9 @@ def miou(done: Result) -> float:
 def test_values_are_found_out_where_only_one_reading_fits(own: Callable[..., Result]) -> None:
     classes = "0: background\n1: cat\n7: dog\n"
     of_masks = own(classes, [[0, 0, 1], [1, 7, 1]])  # label 2 is the value 7
-    assert "notice: predictions are read as values of the data set's own masks, since 7 is none of the label ids" in (
-        of_masks.stderr
-    )
+    assert "notice: predictions are read as values of the data set's own masks (--values dataset)" in of_masks.stderr
     of_labels = own(classes, [[0, 0, 1], [1, 2, 1]])
-    assert "notice: predictions are read as label ids, since 2 is none of the values" in of_labels.stderr
+    assert "notice: predictions are read as label ids of the export (--values labels)" in of_labels.stderr
     # 2 of 2 pixels of background, 2 of 3 of cat, 1 of 2 of dog.
     assert miou(of_masks) == miou(of_labels) == pytest.approx((1 + 2 / 3 + 1 / 2) / 3)
 
@@ -502,15 +500,55 @@ def test_values_that_could_be_both_are_asked_for(own: Callable[..., Result]) -> 
     classes, values = "0: sky\n1: cat\n7: dog\n", [[0, 0, 1], [1, 1, 1]]
     refused = own(classes, values)
     assert refused.exit_code == 2
-    assert "--values: expected labels or dataset, found none given, and both would fit" in refused.stderr
+    assert (
+        "--values: expected labels or dataset or classes, found none given, and several of these would fit"
+        in refused.stderr
+    )
     # As mask values: sky 2 of 2, cat 2 of 4, dog 0 of 2. As labels: nothing is predicted on sky, and sky elsewhere.
     assert miou(own(classes, values, "--values=dataset")) == pytest.approx((1 + 1 / 2 + 0) / 3)
     assert miou(own(classes, values, "--values=labels")) == 0
 
 
+@pytest.mark.parametrize(
+    ("largest", "fits"), [(20, "labels"), (19, None)], ids=["only label 20 is no class id", "either may be"]
+)
+def test_class_ids_that_could_be_labels_are_asked_for(scored: Scored, largest: int, fits: str | None) -> None:
+    """voc20: aeroplane is label 1 and class 0. The figure of class ids is that of the labels behind them."""
+    for sample_id, labels in scored.predicted.items():
+        scored.write(sample_id, np.minimum(labels, largest))
+    options = replace(scored.options(), benchmark="voc20")
+    if fits:
+        assert prepare(options).car.config.values == fits  # type: ignore[attr-defined]
+        return
+    with pytest.raises(BenchmarkError, match=r"several of these would fit .*classes: class ids from 0"):
+        prepare(options)
+    as_classes = evaluate(replace(options, predictions=Predictions(scored.folder, values="classes")))
+    for sample_id, labels in scored.predicted.items():
+        scored.write(sample_id, np.minimum(labels, largest) + 1)
+    as_labels = evaluate(
+        replace(options, out=scored.out.with_name("labels"), predictions=Predictions(scored.folder, values="labels"))
+    )
+    assert figures(as_labels) == figures(as_classes)
+    with pytest.raises(BenchmarkError, match="--values: expected labels or dataset for voc21, found classes"):
+        prepare(scored.options(values="classes"))
+
+
+def test_values_that_a_run_here_saved_are_known(own: Callable[..., Result], tmp_path: Path) -> None:
+    own("0: sky\n1: cat\n7: dog\n", [[0, 0, 1], [1, 1, 1]])
+    places = {name: str(tmp_path / name) for name in ("images", "masks")} | {"classes": str(tmp_path / "classes.txt")}
+    asked = RunOptions("own-folders", Path(), places=places, out=tmp_path / "first", **FAST)
+    theirs = Predictions(tmp_path / "theirs", values="dataset")
+    first = evaluate(replace(asked, predictions=theirs, saving=Saving("png")))
+    again = evaluate(replace(asked, predictions=Predictions(first.path / "predictions"), out=tmp_path / "again"))
+    assert (again.header.config["values"], figures(again)) == ("dataset", figures(first))
+    (first.path / "run.json").write_text("{}")
+    with pytest.raises(BenchmarkError, match="--values: expected labels or dataset or classes"):
+        evaluate(replace(asked, predictions=Predictions(first.path / "predictions"), out=tmp_path / "third"))
+
+
 def test_values_that_fit_neither_way_are_asked_for(own: Callable[..., Result]) -> None:
     refused = own("0: background\n1: cat\n7: dog\n", [[0, 9, 1], [1, 7, 2]])
-    assert "and neither would fit" in refused.stderr
+    assert "and none of these would fit" in refused.stderr
     failed = own("0: background\n1: cat\n7: dog\n", [[0, 9, 1], [1, 7, 2]], "--values=dataset")
     assert failed.exit_code == 3
     assert "expected labels 0..1, 7, found 2, 9" in failed.stderr
