@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from typer.testing import CliRunner
 
 from car_core import config
 from car_core.classifier import visual_prompts
@@ -165,6 +166,19 @@ def test_the_method_of_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: p
         header = evaluate(asked).header
         assert (header.counts.n_scored, header.config["threshold"]) == (2, 60.0)
         assert "contrast" in Path(benchmark, "table.md").read_text()
+
+
+def test_the_example_of_predictions_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/predictions.md").read_text()
+    [block] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    before, after = re.findall(r"`(car (?:export|score) mini-voc[^`]+)`", page)
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, [*shlex.split(before)[1:], "--limit=2"]).exit_code == 0
+    exec(compile(block, "docs/predictions.md", "exec"), {})
+    done = CliRunner().invoke(app, [*shlex.split(after)[1:], "--limit=2", "--workers=0"])
+    assert done.exit_code == 0, done.output
+    assert "# mini-voc: predictions (predictions)" in done.stdout
 
 
 def headings(page: Path) -> set[str]:

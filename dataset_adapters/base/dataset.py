@@ -19,6 +19,8 @@ from dataset_adapters.base.sample import (
     DatasetError,
     LabelSpace,
     NameSet,
+    QueryAdapter,
+    RelabelingAdapter,
     Sample,
     configured,
     find_adapter,
@@ -70,8 +72,12 @@ class Dataset:
     @property
     def images_by_sample(self) -> tuple[str, ...]:
         """The image file of each sample, in order, if several samples share an image; else empty."""
-        images = self._column("image") if "image" in find_adapter(self.name).file_columns else ()
-        return images if len(set(images)) < len(images) else ()
+        return self.images if len(set(self.images)) < len(self.images) else ()
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The image file of each sample, in order, relative to `root`; empty if images are no files of their own."""
+        return self._column("image") if "image" in find_adapter(self.name).file_columns else ()
 
     def _column(self, name: str) -> tuple[str, ...]:
         """A column of the index for the selected samples; empty if the index does not have it."""
@@ -80,6 +86,33 @@ class Dataset:
             return ()
         values = index[name][:]
         return tuple(values[n] for n in self.selection)
+
+    def value_labels(self, *, categories: bool = False) -> Mapping[int, int]:
+        """The label of each value of the data set's own label files or annotations.
+
+        Values that are ignored stand for label 0 if nothing else does. categories: of the category ids of annotations,
+        where the label files have other values.
+        """
+        space, adapter = self.label_space, find_adapter(self.name)
+        if space.mask_values:
+            return {value: label for label, value in enumerate(space.mask_values)}
+        labels = range(len(space.labels))
+        relabel = adapter.relabel if isinstance(adapter, RelabelingAdapter) else {label: label for label in labels}
+        relabel = getattr(adapter, "categories", relabel) if categories else relabel
+        found = {value: label for value, label in relabel.items() if label in labels}
+        if 0 not in found.values():
+            found |= {value: 0 for value, label in relabel.items() if label == space.ignore_label}
+        return found
+
+    def queries_of(self, position: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The queries of a sample and, for videos, the object of each; nothing is decoded where that can be avoided."""
+        adapter = find_adapter(self.name)
+        if isinstance(adapter, QueryAdapter):
+            return adapter.queries(open_index(self.index_path)[self.selection[position]])
+        if self.label_space.queries:
+            return self.label_space.queries, ()
+        sample = self[position]
+        return sample.queries, sample.query_labels
 
     def file_states(self) -> Int64Array:
         """Size and modification time (ns) of the samples' files, int64 [kinds of files, n, 2]; -1 for an absent one."""

@@ -222,6 +222,23 @@ class ConfigurableAdapter(Adapter, Protocol):
 
 
 @runtime_checkable
+class RelabelingAdapter(Adapter, Protocol):
+    """An adapter whose targets hold other values in their files than label ids."""
+
+    @property
+    def relabel(self) -> Mapping[int, int]:
+        """The label id, or the ignore label, for every value that a label file or annotation may hold."""
+
+
+@runtime_checkable
+class QueryAdapter(Adapter, Protocol):
+    """An adapter whose samples each have their own queries."""
+
+    def queries(self, row: Row) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The texts of a sample, and the object that each refers to (video; else none)."""
+
+
+@runtime_checkable
 class UserDataAdapter(ConfigurableAdapter, Protocol):
     """An adapter for user-supplied data, whose options say where the data are; locations do not enter fingerprints."""
 

@@ -26,6 +26,7 @@ from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.tasks import semantic
 from results import RunDirectory, RunHeader, SampleRecord, differences
 from results.pages import Confusion, ReportDetails, SampleShown, write_report
+from results.tables.run_notes import is_scored
 from support.console import is_terminal
 from support.files import expanded
 
@@ -130,6 +131,8 @@ def _gallery(
     header: RunHeader, records: Sequence[SampleRecord], figures: Any, options: GalleryOptions | None
 ) -> tuple[list[SampleShown], str]:
     """The samples, and a sentence that says how they were chosen or why there are none."""
+    if is_scored(header):
+        return [], "No samples are shown: the predictions were made elsewhere."
     if options is None or not options.count:
         user_options = {FOLDERS: "--images, --masks and --classes", HUGGING_FACE: "--hf and --classes"}
         wanted = user_options.get(header.benchmark.name, "--data-root")

@@ -12,9 +12,11 @@ from evaluation.cli import (
     compare,
     data,
     eval,
+    export,
     merge,
     methods,
     report,
+    score,
     segment,
     serve,
     suite,
@@ -51,6 +53,8 @@ def car(
 
 
 app.command("eval")(home_paths(eval.eval_command))
+app.command("export")(home_paths(export.export_command))
+app.command("score")(home_paths(score.score_command))
 app.command("table")(home_paths(table.table_command))
 app.command("bench")(home_paths(bench.bench_command))
 app.command("check")(home_paths(check.check_command))

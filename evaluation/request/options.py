@@ -30,6 +30,22 @@ ALL = "all"
 DEFAULT_RUNS = Path("results/runs")
 
 
+PredictionValues = Literal["labels", "dataset", "classes"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Files of what was predicted elsewhere, scored in place of a method's segmentations.
+
+    path: a folder or a file. name: of the method; None for the path's. values: what the pixels hold: label ids, values
+    of the data set's own masks, or class ids from 0; None to find out.
+    """
+
+    path: Path
+    name: str | None = None
+    values: PredictionValues | None = None
+
+
 @dataclass(frozen=True)
 class Range:
     """Smallest and largest value of a field; None is always allowed."""
@@ -221,9 +237,10 @@ class RunOptions:
     for both models or by role; None for the miniature's. profile, split: None for the benchmark's. settings:
     configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
     None for the first label source that is there. protocol: see `evaluation.request.protocol`. limit: only the first
-    samples. shard: (i, n) for part i of n, counted from 1. out: run directory; None for
-    `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for all cores but one. sample_timeout: in
-    seconds; None for no limit. live: at a terminal, one line that is updated; else lines as in a log.
+    samples. shard: (i, n) for part i of n, counted from 1. predictions: scored in place of what a method segments.
+    out: run directory; None for `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for all cores
+    but one. sample_timeout: in seconds; None for no limit. live: at a terminal, one line that is updated; else
+    lines as in a log.
     """
 
     benchmark: Annotated[
@@ -263,6 +280,10 @@ class RunOptions:
     limit: Annotated[int | None, Option(help="Evaluate only the first N samples."), Range(1)] = None
     shard: Annotated[tuple[int, int] | None, FromOptions(_shard)] = None
 
+    predictions: Annotated[
+        Predictions | None,
+        NotInIdentity("a path; the files' sha256 in the configuration stands for them", by_content=True),
+    ] = None
     device: _Device = "cpu"
     out: Annotated[
         Path | None,

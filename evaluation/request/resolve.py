@@ -22,6 +22,7 @@ from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, load
 from evaluation.request.inputs import Inputs, resolve_inputs, weights_by_role, weights_notices, with_own_models
 from evaluation.request.methods import find_method
 from evaluation.request.options import DEFAULT_RUNS, CarOptions, Range, RunOptions, marks
+from evaluation.request.predicted import PredictedMethod
 from evaluation.request.protocol import Protocol, resolve_protocol
 from support.files import expanded
 from support.plugins import Plugin
@@ -64,7 +65,8 @@ def resolve(options: RunOptions) -> ResolvedRun:
     check_device_name(options.device)
     if options.engine == "ray":
         options.cluster.check(options.device)
-    method, benchmark = find_method(options.method), load_benchmark(options.benchmark)
+    method = PredictedMethod.of(options.predictions) if options.predictions else find_method(options.method)
+    benchmark = load_benchmark(options.benchmark)
     sources = find_sources(benchmark.adapter, options.source)
     method.check_precision(options.precision)
     config, set_by = method.resolve(benchmark, sources[0].task, options.profile, options.settings)

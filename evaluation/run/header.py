@@ -48,7 +48,7 @@ def _paper_fields(prepared: Prepared) -> dict[str, Any]:
     paper, remark = prepared.benchmark.paper, prepared.inputs.remark
     if paper is None or is_embedded(prepared.inputs.data_root):
         return {"not_comparable": remark}
-    sentences = getattr(prepared.car.config, "sentences", "single")
+    sentences = getattr(prepared.car.config, "sentences", prepared.protocol.data.get("sentences", "single"))
     size = {"paper_split": paper.split, "paper_samples": paper.n_samples(sentences, len(prepared.dataset))}
     if remark:
         return {"not_comparable": remark, **size}

@@ -10,15 +10,18 @@ from typing import Any
 from car_core import CaR, CaRConfig
 from car_core.config import Config
 from car_core.engine.stage_cache import StageCache
-from dataset_adapters import Dataset, DatasetError, load
+from dataset_adapters import Dataset, DatasetError
 from dataset_adapters.formats.images import max_pixels, set_max_pixels
 from dataset_adapters.user_data.proof import prove
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.methods import CarMaker, find_method
 from evaluation.request.options import CAR, DEFAULT_RUNS, RunOptions
+from evaluation.request.predicted import PredictedConfig
 from evaluation.request.resolve import ResolvedRun, resolve
+from evaluation.run.data import load_data, select
 from evaluation.run.identity import identity_fields
 from evaluation.run.merge import SHARD
+from evaluation.tasks.predictions import open_predictions
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import ConfiguredSegmenter
 from results import identity_of
@@ -97,33 +100,32 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     set_max_pixels(options.max_pixels or max_pixels())
     for notice in run.inputs.notices:
         tell(f"notice: {notice}")
-    dataset = _load(run)
+    dataset = load_data(run)
     for notice in dataset.notices:
         tell(f"notice: {notice}")
     if carries_queries(run.config) and not dataset.sequences:
         raise BenchmarkError(f"carry_queries: expected a data set of videos, found {dataset.name}")
     options.saving.check(dataset)
-    selected = dataset if options.limit is None else dataset[: options.limit]
-    if options.shard:
-        part, count = options.shard
-        pieces = {"sequences": selected.sequences, "images": selected.images_by_sample, "samples": selected.ids}
-        noun, most = next((noun, len(set(own))) for noun, own in pieces.items() if own)
-        if count > most:
-            raise BenchmarkError(f"shard: expected at most as many shards as {noun}, {most}, found {part}/{count}")
-        selected = selected.shard(part - 1, count)
+    selected = select(dataset, options)
     for notice in prove(dataset):  # all of it: a trial of a few samples would hide a list that does not fit
         tell(f"notice: {notice}")
     # With actors, this process only needs to know what the models are.
     local = options.engine == "local"
-    car = find_method(options.method).build(
-        run.config,
-        weights=run.inputs.weights,
-        device=options.device if local else "cpu",
-        task=dataset.task,
-        time_limit=options.sample_timeout,
-        precision=options.precision if local else "float32",
-        make_car=make_car,
-    )
+    car: ConfiguredSegmenter
+    if options.predictions:
+        assert isinstance(run.config, PredictedConfig)
+        # Those of all shards: they are parts of one run.
+        car = open_predictions(options.predictions, run.config, dataset[: options.limit])
+    else:
+        car = find_method(options.method).build(
+            run.config,
+            weights=run.inputs.weights,
+            device=options.device if local else "cpu",
+            task=dataset.task,
+            time_limit=options.sample_timeout,
+            precision=options.precision if local else "float32",
+            make_car=make_car,
+        )
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
     if isinstance(car, CaR) and car.cache is None and selected.images_by_sample:
@@ -134,7 +136,7 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
 def require_unchanged(prepared: Prepared) -> None:
     """Raise DatasetError if the data set is not the one of the start any more: records of the two would be mixed."""
     try:
-        is_changed = _load(prepared).fingerprint != prepared.dataset.fingerprint
+        is_changed = load_data(prepared).fingerprint != prepared.dataset.fingerprint
     except DatasetError:  # a file is gone: its sample has a record, of before or failed; the others are compared alone
         before, now = prepared.file_states, prepared.selected.file_states()
         is_there = (before >= 0).all(axis=2) & (now >= 0).all(axis=2)
@@ -149,14 +151,3 @@ def require_unchanged(prepared: Prepared) -> None:
 def carries_queries(config: Config) -> bool:
     """Whether a frame starts with the queries that survived the one before."""
     return isinstance(config, CaRConfig) and config.carry_queries
-
-
-def _load(run: ResolvedRun) -> Dataset:
-    return load(
-        run.benchmark.adapter,
-        run.inputs.data_root,
-        split=run.options.split or run.benchmark.split,
-        source=run.options.source,
-        names=run.options.names,
-        options={**run.protocol.data, **run.options.places},
-    )

@@ -12,7 +12,7 @@ import numpy as np
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from evaluation.tasks.artifacts import Saving
-from evaluation.tasks.task import Accumulator, Resampler, Target, Task, find_task, sample_figures
+from evaluation.tasks.task import Accumulator, Predicted, Resampler, Target, Task, find_task, sample_figures
 from results import RunHeader, SampleRecord, write_label_map
 from results.run_directory.sample_files import LABEL_MAPS, is_whole
 from results.tables.task_words import TaskWords
@@ -70,6 +70,8 @@ class Scorer:
 
     def prediction(self, segmentation: Segmentation, sample: Sample) -> Target:
         """The prediction to score: int32 labels or bool mask, [H, W]."""
+        if isinstance(segmentation, Predicted):
+            return segmentation.prediction
         return self._task.prediction(segmentation, sample, self.label_space)
 
     def labels(self, target: Target) -> Int32Array:

@@ -34,6 +34,13 @@ Resampler: TypeAlias = Callable[[Float64Array], Float64Array]
 record occurs, whole numbers."""
 
 
+@dataclass(frozen=True)
+class Predicted(Segmentation):
+    """A segmentation that says itself what a task scores. prediction: int32 labels or bool, [H, W]."""
+
+    prediction: Target = field(kw_only=True)
+
+
 class Record(Protocol):
     """What an accumulator reads of one sample's record."""
 

@@ -25,6 +25,8 @@ _MODEL_FIELDS = ("proposal_model", "classifier_model")
 
 def method_label(header: RunHeader) -> str:
     """The row label of a run: method, profile and names of the weights."""
+    if is_scored(header):
+        return method_name(header)
     profile = [f"{header.config.get('profile', 'unknown')} profile"] if is_car(header) else []
     # Long file names would push the figures off the screen; the Run section shows them in full.
     names = dict.fromkeys(entry.name for entry in header.weights)
@@ -39,9 +41,16 @@ def is_car(header: RunHeader) -> bool:
     return "method" not in header.config
 
 
+def is_scored(header: RunHeader) -> bool:
+    """Whether the predictions were made elsewhere and only scored here."""
+    return "predictions_sha256" in header.config
+
+
 def method_name(header: RunHeader) -> str:
     """The method's name, with the refinement that it was run with."""
     config = header.config
+    if is_scored(header):  # whatever name it was given
+        return f"{config['method']} (predictions)"
     if not is_car(header):
         name = METHOD_TITLES.get(config["method"])
         return f"{name}+PAMR" if name and config.get("pamr_steps") else name or str(config["method"])
@@ -154,6 +163,9 @@ def run_facts(header: RunHeader) -> dict[str, str]:
         "status": header.status,
         "data": f"{source}, split {dataset.split}, {samples}, fingerprint {dataset.fingerprint}",
         "protocol": ", ".join(f"{key}={value}" for key, value in protocol.items()),
+        "predictions": (
+            f"sha256 {config['predictions_sha256']}, values: {config['values']}" if is_scored(header) else ""
+        ),
         "models": ", ".join(f"{config[key]} ({key})" for key in _MODEL_FIELDS if key in config),
         **weights,
         **outside_facts(header),

@@ -40,6 +40,7 @@ def test_the_exclusions_are_these_and_no_others() -> None:
         "saving",
         "data_root",
         "places",
+        "predictions",
         "out",
         "fresh",
         "quiet",
