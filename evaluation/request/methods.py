@@ -100,6 +100,16 @@ def find_method(name: str) -> Method:
     return METHODS[name]
 
 
+def able_methods(task: str, settings: Mapping[str, Any]) -> list[Method]:
+    """All methods that can do the task; one that needs a further model takes part if a setting names it."""
+    found = []
+    for method in METHODS.values():
+        asks = method.baseline.extra_model_settings if method.baseline else frozenset[str]()
+        if task in method.tasks and (not asks or asks & settings.keys()):
+            found.append(method)
+    return found
+
+
 def settings_by_method(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """For every method the settings that it has a field for. Raises BenchmarkError for one that none has."""
     for field in settings:

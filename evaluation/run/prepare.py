@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.methods import METHODS, CarMaker
 from evaluation.request.options import DEFAULT_RUNS, RunOptions
 from evaluation.request.resolve import ResolvedRun, resolve
+from evaluation.request.vocabulary import Vocabulary
 from evaluation.run.identity import identity_fields
 from evaluation.run.merge import SHARD
 from evaluation.tasks.scorer import Scorer
@@ -55,6 +56,8 @@ class Prepared(ResolvedRun):
         fields = identity_fields(
             self.benchmark.name, whole, self.car.config, self.car.weights, self.protocol.as_dict(), options.precision
         )
+        if isinstance(options.names, Vocabulary):
+            fields["names"] = options.names.sha256
         if options.shard:
             fields[SHARD] = "{}/{}".format(*options.shard)
         return fields
@@ -111,8 +114,16 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
         precision=options.precision if local else "float32",
         make_car=make_car,
     )
-    if dataset.label_space.queries:  # else each sample brings its own
-        car.check_queries(dataset.label_space.queries)
+    for texts in (dataset.label_space.queries, getattr(run.config, "background", ())):
+        if texts:  # else each sample brings its own, or there is no background
+            car.check_queries(texts)
+    names = options.names
+    if isinstance(names, Vocabulary) and names.settings["synonyms"] and "synonyms" not in type(run.config).model_fields:
+        n_unused = sum(len(texts) - 1 for texts in names.classes.values())
+        tell(
+            f"notice: names {names.name}: {options.method} reads the first text of each class; {n_unused} more, which "
+            "methods with synonyms read, are left out"
+        )
     if isinstance(car, CaR) and car.cache is None and selected.images_by_sample:
         car.cache = StageCache(_MEMORY_BYTES)
     return Prepared(**vars(run), dataset=dataset, selected=selected, car=car, file_states=selected.file_states())
@@ -139,11 +150,15 @@ def carries_queries(config: Config) -> bool:
 
 
 def _load(run: ResolvedRun) -> Dataset:
-    return load(
+    names = run.options.names
+    dataset = load(
         run.benchmark.adapter,
         run.inputs.data_root,
         split=run.options.split or run.benchmark.split,
         source=run.options.source,
-        names=run.options.names,
+        names="released" if isinstance(names, Vocabulary) else names,  # type: ignore[arg-type]  # checked by resolve
         options={**run.protocol.data, **run.options.places},
     )
+    if isinstance(names, Vocabulary):
+        return replace(dataset, label_space=names.label_space(dataset.label_space))
+    return dataset
