@@ -335,8 +335,9 @@ class RunOptions:
         for name in ("data_root", "out"):  # texts, too
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, expanded(path))
-        if isinstance(self.weights, os.PathLike):
-            object.__setattr__(self, "weights", os.fspath(self.weights))
+        for name in ("weights", "names"):
+            if isinstance(path := getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(path))
 
 
 @dataclass(frozen=True)

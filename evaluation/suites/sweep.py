@@ -250,7 +250,8 @@ def as_suite(
         raise BenchmarkError(f"sweep: expected profile {sweep.profile}, where its points start, found {profile}")
     known = load_benchmark(benchmark)
     task = find_sources(known.adapter)[0].task
-    methods = [each.name for each in able_methods(task, settings)] if method == ALL else _listed("--method", method)
+    able = able_methods(task, settings) if method == ALL else map(find_method, _listed("--method", method))
+    methods = [each.name for each in able]
     name_sets = _listed("--names", names)
     if len({Path(each).name for each in name_sets}) < len(name_sets):  # they are columns of the table
         raise BenchmarkError(f"--names: expected files of different names, found {names}")
