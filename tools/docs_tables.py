@@ -61,7 +61,8 @@ def made_with(headers: Iterable[RunHeader], n_rows: int | None = None) -> str:
     lines = [f"- {name}: {escape_markdown(facts[name], limit=1000)}" for name in _FACTS if name in facts]
     seconds = math.fsum(header.timings.wall_seconds for header in distinct)
     sizes = " or ".join(str(count) for count in sorted({header.counts.n_total for header in runs}))
-    spent = f"- {n_rows or len(runs)} rows, {len(distinct)} runs of {sizes} images each, {seconds:.0f} s of run time in total"
+    n_rows = n_rows or len(runs)
+    spent = f"- {n_rows} rows, {len(distinct)} runs of {sizes} images each, {seconds:.0f} s of run time in total"
     return "\n".join(["Made with:", "", *lines, spent]) + "\n"
 
 
