@@ -33,6 +33,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "benchmarks.md",
         "datasets.md",
         "library.md",
+        "vocabularies.md",
         "sweeps.md",
         "scale.md",
         "looking.md",

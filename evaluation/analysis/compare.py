@@ -14,7 +14,7 @@ from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.task import find_task
 from results import RunDirectory, RunHeader, SampleRecord
-from results.tables.run_notes import outside_facts
+from results.tables.run_notes import names_note, outside_facts
 from results.tables.two_runs import Change, Interval, RunComparison, SampleChange, SwitchChange
 from support.errors import UserError
 
@@ -137,6 +137,8 @@ def _provenance(header: RunHeader) -> dict[str, str]:
     code = {"code": str(fields.get("code", "unknown"))[:12], "device": header.environment.device}
     precision = {"precision": header.environment.dtype}
     queries = {"query texts": _shown(header.benchmark.label_space.get("queries"))}
+    if header.benchmark.names:
+        queries |= {"names": names_note(header)}
     return {**switches, **data, **queries, **protocol, **weights, **packages, **code, **precision}
 
 

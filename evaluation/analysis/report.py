@@ -20,6 +20,7 @@ from evaluation.analysis.gallery import choose, draw_sample
 from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark
 from evaluation.request.options import CAR, RunOptions
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
+from evaluation.request.vocabulary import Vocabulary
 from evaluation.run.identity import identity_fields
 from evaluation.run.prepare import Prepared, prepare
 from evaluation.run.recompute import figures_of, scorer_of
@@ -204,13 +205,16 @@ def _comparable(value: Any) -> Any:
     return {key: item for key, item in value.items() if key not in _IGNORED_IDENTITY_KEYS}
 
 
-def _names(header: RunHeader) -> NameSet:
+def _names(header: RunHeader) -> NameSet | Vocabulary:
     """Which query texts the run asked for. Raises DatasetError for texts that the data set does not have."""
+    if names := header.benchmark.names:
+        words = None if names.background is None else tuple(names.background)
+        return Vocabulary(names.name, {name: tuple(texts) for name, texts in names.classes.items()}, words)
     if header.benchmark.name in (FOLDERS, HUGGING_FACE):  # their list of classes has one text per query
         return "released"
     adapter = find_sources(load_benchmark(header.benchmark.name).adapter)[0]
     choices: tuple[NameSet, ...] = ("released", "dataset")
-    for names in choices:
-        if adapter.label_space(names).as_dict() == header.benchmark.label_space:
-            return names
+    for choice in choices:
+        if adapter.label_space(choice).as_dict() == header.benchmark.label_space:
+            return choice
     raise DatasetError("label_space: expected that of the run, found other classes or query texts")

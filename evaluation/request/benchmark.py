@@ -15,7 +15,7 @@ from support import strict_yaml
 from support.errors import UserError
 from support.text import broken_text, shortened, unknown_name
 
-Source = Literal["default", "profile", "benchmark", "user"]
+Source = Literal["default", "profile", "benchmark", "names", "user"]
 
 NOT_SETTINGS = {"profile": "the option --profile", "mode": "a benchmark of that mode"}
 """Fields with a dedicated option: ``--set`` would bypass the values that depend on them."""

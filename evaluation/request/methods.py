@@ -123,10 +123,18 @@ def find_method(name: str) -> Method:
     return find_own_method(name)
 
 
-def find_methods(names: str) -> dict[str, Method]:
-    """The methods of names with commas between them, by how they are asked for; `all` stands for all of ours."""
-    asked = [own for name in names.split(",") for own in (METHODS if name == ALL else [name])]
-    found = {name: find_method(name) for name in asked}
+def able_methods(names: str, task: str, settings: Mapping[str, Any]) -> dict[str, Method]:
+    """The methods of names with commas between them, by how they are asked for.
+
+    `all` stands for those of ours that can do the task; one that needs a further model takes part if a setting names
+    it. Raises BenchmarkError for two of one name.
+    """
+    named, found = [name.strip() for name in names.split(",")], dict[str, Method]()
+    for name in (own for each in named for own in (METHODS if each == ALL else [each])):
+        method = find_method(name)
+        asks = method.baseline.extra_model_settings if method.baseline else frozenset[str]()
+        if name in named or (task in method.tasks and (not asks or asks & settings.keys())):
+            found[name] = method
     if len({method.name for method in found.values()}) < len(found):
         raise BenchmarkError(f"--method: expected methods of different names, found {names}")
     return found

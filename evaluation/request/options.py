@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Argument, Option
 
 from evaluation.request.cluster import Cluster
-from support.choices import Mode, NameSet, Precision, Profile
+from support.choices import Mode, Precision, Profile
 from support.files import expanded
 from support.text import shortened
 
 if TYPE_CHECKING:
+    from evaluation.request.vocabulary import Vocabulary
     from evaluation.tasks.artifacts import Saving
 
 EngineName = Literal["local", "ray"]
@@ -150,6 +151,19 @@ def _protocol(
     return parse_protocol(protocol or [])
 
 
+def _names(
+    names: Annotated[
+        str,
+        Option(
+            metavar="FILE|NAME",
+            help="Texts of the classes: released or dataset (plain names) for the queries; a family (plain, sclip, "
+            "proxyclip, ...) or a YAML file for queries, synonyms and background words.",
+        ),
+    ] = "released",
+) -> str:
+    return names
+
+
 def _shard(
     shard: Annotated[
         str | None, Option(metavar="I/N", help="Evaluate only part I of N; `car merge` joins the parts.")
@@ -236,11 +250,11 @@ class RunOptions:
     benchmark: a name of `evaluation.request.benchmark`. data_root: None for `data/`, or the miniature's data. weights:
     for both models or by role; None for the miniature's. profile, split: None for the benchmark's. settings:
     configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
-    None for the first label source that is there. protocol: see `evaluation.request.protocol`. limit: only the first
-    samples. shard: (i, n) for part i of n, counted from 1. predictions: scored in place of what a method segments.
-    out: run directory; None for `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for all cores
-    but one. sample_timeout: in seconds; None for no limit. live: at a terminal, one line that is updated; else
-    lines as in a log.
+    None for the first label source that is there. protocol: see `evaluation.request.protocol`. names: a `NameSet`, or
+    what `find_vocabulary` takes. limit: only the first samples. shard: (i, n) for part i of n, counted from 1.
+    predictions: scored in place of what a method segments. out: run directory; None for
+    `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for all cores but one. sample_timeout: in
+    seconds; None for no limit. live: at a terminal, one line that is updated; else lines as in a log.
     """
 
     benchmark: Annotated[
@@ -272,7 +286,7 @@ class RunOptions:
         str | None, Option(help="Label source of a data set that has several. [default: the first one found]")
     ] = None
     protocol: Annotated[Mapping[str, str], FromOptions(_protocol)] = field(default_factory=dict)
-    names: Annotated[NameSet, Option(help="Query texts: the released ones, or the plain class names.")] = "released"
+    names: Annotated["str | Vocabulary", FromOptions(_names)] = "released"
     precision: Annotated[
         Precision,
         Option(help="Number format of the image encoders; float16 only on GPUs. Figures depend on it."),
@@ -343,8 +357,9 @@ class RunOptions:
         for name in ("data_root", "out"):  # texts, too
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, expanded(path))
-        if isinstance(self.weights, os.PathLike):
-            object.__setattr__(self, "weights", os.fspath(self.weights))
+        for name in ("weights", "names"):
+            if isinstance(path := getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(path))
 
 
 @dataclass(frozen=True)

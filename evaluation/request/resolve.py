@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from car_core.config import CaRConfig, Config
 from car_core.models.names import MINIATURE, check_device_name, random_seed, weights_file
@@ -24,6 +24,8 @@ from evaluation.request.methods import find_method
 from evaluation.request.options import DEFAULT_RUNS, CarOptions, Range, RunOptions, marks
 from evaluation.request.predicted import PredictedMethod
 from evaluation.request.protocol import Protocol, resolve_protocol
+from evaluation.request.vocabulary import Vocabulary, find_vocabulary
+from support.choices import NameSet
 from support.files import expanded
 from support.plugins import Plugin
 from support.text import shortened
@@ -33,7 +35,8 @@ from support.text import shortened
 class ResolvedRun:
     """A run of which everything is known except the contents of its files.
 
-    set_by: who set each field of `config`. plugins: what came from outside.
+    set_by: who set each field of `config`. options: with the vocabulary in place of its name. plugins: what came from
+    outside.
     """
 
     options: RunOptions
@@ -69,7 +72,13 @@ def resolve(options: RunOptions) -> ResolvedRun:
     benchmark = load_benchmark(options.benchmark)
     sources = find_sources(benchmark.adapter, options.source)
     method.check_precision(options.precision)
-    config, set_by = method.resolve(benchmark, sources[0].task, options.profile, options.settings)
+    names: str | Vocabulary = options.names
+    if isinstance(names, str) and names not in get_args(NameSet):
+        names = find_vocabulary(names, configured(sources[0], options.places))
+    worded = names.on(benchmark) if isinstance(names, Vocabulary) else benchmark
+    config, set_by = method.resolve(worded, sources[0].task, options.profile, options.settings)
+    if isinstance(names, Vocabulary):
+        set_by |= {field: "names" for field in names.settings if set_by.get(field) == "benchmark"}
     protocol = resolve_protocol(benchmark, sources[0].task, config, options.protocol)
     if not method.roles and (named := next(filter(None, weights_by_role(options.weights).values()), None)):
         raise BenchmarkError(f"--weights: expected none, since {method.name} names its own (--set), found {named!r}")
@@ -77,11 +86,11 @@ def resolve(options: RunOptions) -> ResolvedRun:
     adapters = [configured(adapter, {**protocol.data, **options.places}) for adapter in sources]
     _check_data(adapters, expanded(inputs.data_root).absolute(), None if options.places else options.split)
     if options.places:
-        adapters[0].label_space(options.names)  # reads the list of classes
+        adapters[0].label_space("released")  # reads the list of classes
     check_weights(inputs.weights)
     config, set_by = with_own_models(config, set_by, inputs.weights)
     brought = (method.plugin,) if method.plugin else ()
-    return ResolvedRun(options, benchmark, config, set_by, protocol, inputs, plugins=brought)
+    return ResolvedRun(replace(options, names=names), benchmark, config, set_by, protocol, inputs, plugins=brought)
 
 
 def resolve_car(options: CarOptions) -> ResolvedCar:

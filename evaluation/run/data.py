@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dataset_adapters import Dataset, load
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import RunOptions
 from evaluation.request.resolve import ResolvedRun
+from evaluation.request.vocabulary import Vocabulary
 
 
 def load_data(run: ResolvedRun) -> Dataset:
     """The split that a run is asked for. Raises DatasetError."""
-    return load(
+    names = run.options.names
+    dataset = load(
         run.benchmark.adapter,
         run.inputs.data_root,
         split=run.options.split or run.benchmark.split,
         source=run.options.source,
-        names=run.options.names,
+        names="released" if isinstance(names, Vocabulary) else names,  # type: ignore[arg-type]  # checked by resolve
         options={**run.protocol.data, **run.options.places},
     )
+    if isinstance(names, Vocabulary):
+        return replace(dataset, label_space=names.label_space(dataset.label_space))
+    return dataset
 
 
 def select(dataset: Dataset, options: RunOptions) -> Dataset:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from dataset_adapters import is_embedded
+from evaluation.request.vocabulary import Vocabulary
 from evaluation.run.identity import environment
 from evaluation.run.prepare import Prepared
-from results import BenchmarkInfo, DatasetInfo, PaperCell, PluginInfo, RunHeader, WeightsInfo
+from results import BenchmarkInfo, DatasetInfo, NamesInfo, PaperCell, PluginInfo, RunHeader, WeightsInfo
 
 
 def header_of(prepared: Prepared) -> RunHeader:
@@ -20,6 +21,7 @@ def header_of(prepared: Prepared) -> RunHeader:
             name=benchmark.name,
             task=dataset.task,
             label_space=dataset.label_space.as_dict(),
+            names=_names_info(options.names) if isinstance(options.names, Vocabulary) else None,
             dataset=DatasetInfo(
                 name=dataset.name,
                 split=dataset.split,
@@ -40,6 +42,15 @@ def header_of(prepared: Prepared) -> RunHeader:
         environment=environment(
             options.device, car.weights, precision=options.precision, at_hand=options.engine == "local"
         ),
+    )
+
+
+def _names_info(names: Vocabulary) -> NamesInfo:
+    return NamesInfo(
+        name=names.name,
+        sha256=names.sha256,
+        classes={name: list(texts) for name, texts in names.classes.items()},
+        background=None if names.background is None else list(names.background),
     )
 
 

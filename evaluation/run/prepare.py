@@ -18,6 +18,7 @@ from evaluation.request.methods import CarMaker, find_method
 from evaluation.request.options import CAR, DEFAULT_RUNS, RunOptions
 from evaluation.request.predicted import PredictedConfig
 from evaluation.request.resolve import ResolvedRun, resolve
+from evaluation.request.vocabulary import Vocabulary
 from evaluation.run.data import load_data, select
 from evaluation.run.identity import identity_fields
 from evaluation.run.merge import SHARD
@@ -69,6 +70,8 @@ class Prepared(ResolvedRun):
             options.precision,
             self.plugin_records,
         )
+        if isinstance(options.names, Vocabulary):
+            fields["names"] = options.names.sha256
         if options.shard:
             fields[SHARD] = "{}/{}".format(*options.shard)
         return fields
@@ -126,8 +129,16 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
             precision=options.precision if local else "float32",
             make_car=make_car,
         )
-    if dataset.label_space.queries:  # else each sample brings its own
-        car.check_queries(dataset.label_space.queries)
+    for texts in (dataset.label_space.queries, getattr(run.config, "background", ())):
+        if texts:  # else each sample brings its own, or there is no background
+            car.check_queries(texts)
+    names = options.names
+    if isinstance(names, Vocabulary) and names.settings["synonyms"] and "synonyms" not in type(run.config).model_fields:
+        n_unused = sum(len(texts) - 1 for texts in names.classes.values())
+        tell(
+            f"notice: names {names.name}: {options.method} reads the first text of each class; {n_unused} more, which "
+            "methods with synonyms read, are left out"
+        )
     if isinstance(car, CaR) and car.cache is None and selected.images_by_sample:
         car.cache = StageCache(_MEMORY_BYTES)
     return Prepared(**vars(run), dataset=dataset, selected=selected, car=car, file_states=selected.file_states())

@@ -19,7 +19,8 @@ from support.text import unknown_name
 class SuiteRun(BaseModel):
     """One run of a suite.
 
-    variant: what distinguishes it from other runs of the benchmark. settings: configuration fields set only for it.
+    variant: what distinguishes it from other runs of the benchmark. method, names: as in `RunOptions`; None for the
+    names of all. settings: configuration fields set only for it.
     pictures: samples shown on the suite's contact sheet. point: of a sweep, the settings that its table shows.
     paper: the paper's figure for them, percent.
     """
@@ -28,6 +29,8 @@ class SuiteRun(BaseModel):
 
     benchmark: str
     variant: str | None = None
+    method: str = CAR
+    names: str | None = None
     settings: Mapping[str, Any] = {}
     pictures: int = Field(default=0, ge=0)
     point: Mapping[str, Any] | None = None
@@ -67,10 +70,19 @@ class Suite(BaseModel):
         """The options of each run. out: the suite's folder. common: other fields of `RunOptions`, the same for all."""
         if jobs > 1:  # live lines of several processes would overwrite each other, and the cores are taken
             common |= {"live": False, "refine_workers": common.get("refine_workers") or 0}
-        return [
-            RunOptions(run.benchmark, settings=run.settings, out=out / run.name if out else None, **common)
-            for run in self.runs
-        ]
+        found = []
+        for run in self.runs:
+            own: dict[str, Any] = {
+                "method": run.method,
+                "settings": run.settings,
+                "out": out / run.name if out else None,
+            }
+            if run.method != CAR:  # only CaR has profiles
+                own["profile"] = None
+            if run.names is not None:
+                own["names"] = run.names
+            found.append(RunOptions(run.benchmark, **{**common, **own}))
+        return found
 
 
 def suite_names() -> list[str]:

@@ -40,8 +40,8 @@ from evaluation.engines.signals import (
     starting_pool,
     stop_request,
 )
-from evaluation.request.benchmark import load_benchmark
-from evaluation.request.methods import find_methods, settings_by_method
+from evaluation.request.benchmark import BenchmarkError, load_benchmark
+from evaluation.request.methods import able_methods, settings_by_method
 from evaluation.request.options import ALL, CAR, DEFAULT_RUNS, RunOptions, sets_figures
 from evaluation.run.identity import code_digest
 from evaluation.run.prepare import prepare
@@ -93,10 +93,11 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int = 1, **c
         "points": {entry.name: dict(entry.point) for entry in suite.runs if entry.point is not None},
         "paper": {entry.name: entry.paper for entry in suite.runs if entry.paper is not None},
     }
-    # Runs of one benchmark go side by side, in as many groups as there are jobs.
-    indices: dict[str, list[int]] = defaultdict(list)
+    # CaR's runs of one benchmark go side by side, in as many groups as there are jobs; those of baselines, which share
+    # nothing, go alone.
+    indices: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, entry in enumerate(suite.runs):
-        indices[entry.benchmark].append(i)
+        indices[(entry.benchmark,) if entry.method == CAR else (entry.name, entry.method)].append(i)
     order = [part.tolist() for own in indices.values() for part in np.array_split(own, min(jobs, len(own)))]
     groups = [[(suite.runs[i], runs[i]) for i in group] for group in order]
     with _index_writer(path, dict(zip(names, runs, strict=True)), has_lines=jobs > 1, **about) as writer:
@@ -154,12 +155,11 @@ def _by_method(options: RunOptions) -> dict[str, RunOptions]:
     """
     benchmark = load_benchmark(options.benchmark)
     task = find_sources(benchmark.adapter)[0].task
-    named, methods = options.method.split(","), find_methods(options.method)
-    settings, runs = settings_by_method(options.settings, (each for each in methods.values() if each.plugin)), {}
-    for asked, method in methods.items():
-        asks = method.baseline.extra_model_settings if method.baseline else frozenset[str]()
-        if asked not in named and asks and not asks & options.settings.keys():
-            continue
+    able = able_methods(options.method, task, options.settings)
+    if len(able) < 2:
+        raise BenchmarkError(f"--method {options.method}: expected a benchmark of a task that two can do, found {task}")
+    settings, runs = settings_by_method(options.settings, (each for each in able.values() if each.plugin)), {}
+    for asked, method in able.items():
         profile = options.profile if method.name == CAR else None
         config, _ = method.resolve(benchmark, task, profile, settings[method.name])
         method.check_precision(options.precision)

@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
-Source = Literal["default", "profile", "benchmark", "user"]
+Source = Literal["default", "profile", "benchmark", "names", "user"]
 
 
 def utc_now() -> str:
@@ -55,6 +55,19 @@ class PaperCell(StrictModel):
     """Column of results/paper/<table>*.csv."""
 
 
+class NamesInfo(StrictModel):
+    """The vocabulary of a run: a family of class texts, or a file."""
+
+    name: str
+    """The family's name, or the file's without its folder."""
+    sha256: Sha256
+    """Hash of the texts below; it is part of the identity."""
+    classes: dict[str, list[str]]
+    """Texts of each class; the first is the query, the others count for methods with synonyms."""
+    background: list[str] | None
+    """Background words of all methods; null where the benchmark's stay."""
+
+
 class BenchmarkInfo(StrictModel):
     name: str
     """Name of the benchmark, as given on the command line."""
@@ -62,6 +75,8 @@ class BenchmarkInfo(StrictModel):
     """Name of the metrics family: semantic, referring, ..."""
     label_space: dict[str, Any]
     """Labels, scored labels, ignore label and query texts, as the adapter states them; mask values of own data."""
+    names: NamesInfo | None = None
+    """The vocabulary in place of the released or the data set's query texts; null without one."""
     dataset: DatasetInfo
     """What was read."""
     protocol_changed: list[str] = []
@@ -165,7 +180,8 @@ class RunHeader(StrictModel):
     config: dict[str, Any]
     """Every switch and threshold by field name."""
     config_sources: dict[str, Source]
-    """Who set each value of `config`: the program's default, the profile, the benchmark file or the user."""
+    """Who set each value of `config`: the program's default, the profile, the benchmark file, the vocabulary (names) or
+    the user."""
     identity: Sha256
     """sha256 over the canonical JSON of `identity_fields`."""
     identity_fields: dict[str, Any]

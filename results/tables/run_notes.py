@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from results.run_directory.schema import Environment, RunHeader
 from results.tables.render import escape_markdown
 from results.tables.task_words import words_of
+from support.text import counted
 
 METHOD_TITLES: Mapping[str, str] = {
     "car": "CaR",
@@ -60,15 +61,16 @@ def method_name(header: RunHeader) -> str:
 def remarks(header: RunHeader, *, changes: bool = True) -> str:
     """Why the figures are not those of a whole, trained run; empty where they are.
 
-    changes: also name the settings that the user changed.
+    changes: also name the vocabulary and the settings that the user changed.
     """
     switches = [setting.partition("=")[0] for setting in user_settings(header)]
-    changed = ", ".join([*switches, *header.benchmark.protocol_changed])
+    changed, names = ", ".join([*switches, *header.benchmark.protocol_changed]), header.benchmark.names
     applicable = {
         header.benchmark.not_comparable or "": header.benchmark.not_comparable is not None,
         "untrained weights, not comparable": not is_trained(header),
         f"encoders in {header.environment.dtype}": header.environment.dtype != "float32",
         **dict.fromkeys(shortcomings(header), True),
+        f"names {names.name if names else ''}": changes and names is not None,
         f"changed: {changed}": changes and bool(changed),
     }
     return "; ".join(remark for remark, applies in applicable.items() if applies)
@@ -142,6 +144,16 @@ def outside_facts(header: RunHeader) -> dict[str, str]:
     }
 
 
+def names_note(header: RunHeader) -> str:
+    """The vocabulary of a run, with its size and hash; empty without one."""
+    if (names := header.benchmark.names) is None:
+        return ""
+    n_texts, background = sum(map(len, names.classes.values())), names.background
+    words = "" if background is None else f", {counted(len(background), 'background word')}"
+    of_classes = f"{counted(n_texts, 'text')} of {counted(len(names.classes), 'class', 'classes')}"
+    return f"{names.name}, {of_classes}{words}, sha256 {names.sha256[:12]}"
+
+
 def run_facts(header: RunHeader) -> dict[str, str]:
     """Identity, data, weights, settings the user changed, environment, time and memory, by their names."""
     dataset, config, environment = header.benchmark.dataset, header.config, header.environment
@@ -162,6 +174,7 @@ def run_facts(header: RunHeader) -> dict[str, str]:
         "identity": header.identity,
         "status": header.status,
         "data": f"{source}, split {dataset.split}, {samples}, fingerprint {dataset.fingerprint}",
+        "names": names_note(header),
         "protocol": ", ".join(f"{key}={value}" for key, value in protocol.items()),
         "predictions": (
             f"sha256 {config['predictions_sha256']}, values: {config['values']}" if is_scored(header) else ""
