@@ -133,7 +133,7 @@ class Config(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise ConfigError(_explain(error, type(self)), error.errors()) from None
+                raise ConfigError(explained(error, type(self)), error.errors()) from None
 
 
 class CRFConfig(BaseModel):
@@ -333,14 +333,18 @@ def distinct_background(background: tuple[str, ...]) -> tuple[str, ...]:
     return background
 
 
-def _explain(error: ValidationError, config: type[Config]) -> str:
+def explained(error: ValidationError, model: type[BaseModel]) -> str:
+    """What pydantic found wrong with the values of a model, on one line: field, expected, found."""
     parts = []
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            parts.append(f"{field}: no such field{did_you_mean(field, config.model_fields)}")
+            parts.append(f"{field}: no such field{did_you_mean(field, model.model_fields)}")
+        elif item["type"] == "missing":
+            parts.append(f"{field}: expected a value, found none")
         else:
             message = "expected a list, as in [a, b]" if item["type"] == "tuple_type" else item["msg"]
+            message = message.replace("Input should be", "expected")
             if item["type"] == "value_error":  # of a validator here, which says what it found
                 message = str(item["ctx"]["error"])
             parts.append(f"{field}: {message}" + (f", found {item['input']!r}" if ", found " not in message else ""))

@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from evaluation.cli import bench, check, compare, data, eval, merge, report, segment, serve, suite, sweep, table
+from evaluation.cli import (
+    bench,
+    benchmarks,
+    check,
+    compare,
+    data,
+    eval,
+    merge,
+    report,
+    segment,
+    serve,
+    suite,
+    sweep,
+    table,
+)
 from evaluation.cli.exit_status import SHOW_TRACEBACKS
 from evaluation.cli.option_hints import HintingGroup, home_paths
 from support.console import tell_log
@@ -39,6 +53,7 @@ def car(
 app.command("eval")(home_paths(eval.eval_command))
 app.command("table")(home_paths(table.table_command))
 app.command("bench")(home_paths(bench.bench_command))
+app.command("benchmarks")(home_paths(benchmarks.benchmarks_command))
 app.command("check")(home_paths(check.check_command))
 app.add_typer(data.data_app, name="data")
 app.command("suite")(home_paths(suite.suite_command))

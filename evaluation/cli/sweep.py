@@ -52,10 +52,12 @@ def sweep_command(
     before is listed without another run. Exit status as for eval.
     """
     from evaluation.request.resolve import resolve
+    from evaluation.suites.definitions import SuiteRun
     from evaluation.suites.sweep import as_suite, sweep_of
 
     sweep = sweep_of(axes or [], preset=preset, file=file, one_by_one=one_at_a_time)
-    suite = as_suite(sweep, benchmark, name=f"{preset}-{benchmark}" if preset else "", **given)
+    name = SuiteRun(benchmark=benchmark, variant=None).name
+    suite = as_suite(sweep, benchmark, name=f"{preset}-{name}" if preset else "", **given)
     given |= {"profile": given["profile"] or sweep.profile}
     del given["settings"]  # in those of each run
     for options in suite.options(jobs=jobs, **given):

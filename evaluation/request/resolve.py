@@ -16,6 +16,7 @@ from dataset_adapters.base.sample import (
     AnnotationFileAdapter,
     LabelSourceMissingError,
     configured,
+    data_set_plugin,
     find_sources,
 )
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, refuse_fields
@@ -23,13 +24,18 @@ from evaluation.request.inputs import Inputs, resolve_inputs, weights_by_role, w
 from evaluation.request.methods import find_method
 from evaluation.request.options import DEFAULT_RUNS, CarOptions, Range, RunOptions, marks
 from evaluation.request.protocol import Protocol, resolve_protocol
+from evaluation.tasks.task import TASKS
 from support.files import expanded
-from support.text import shortened
+from support.plugins import Plugin
+from support.text import shortened, unknown_name
 
 
 @dataclass(frozen=True)
 class ResolvedRun:
-    """A run of which everything is known except the contents of its files. set_by: who set each field of `config`."""
+    """A run of which everything is known except the contents of its files.
+
+    set_by: who set each field of `config`. plugins: what other packages and files contribute.
+    """
 
     options: RunOptions
     benchmark: Benchmark
@@ -37,6 +43,7 @@ class ResolvedRun:
     set_by: Mapping[str, Source]
     protocol: Protocol
     inputs: Inputs
+    plugins: tuple[Plugin, ...]
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ def resolve(options: RunOptions) -> ResolvedRun:
         options.cluster.check(options.device)
     method, benchmark = find_method(options.method), load_benchmark(options.benchmark)
     sources = find_sources(benchmark.adapter, options.source)
+    if sources[0].task not in TASKS:
+        raise BenchmarkError(unknown_name(f"task of {benchmark.adapter}", sources[0].task, TASKS))
     method.check_precision(options.precision)
     config, set_by = method.resolve(benchmark, sources[0].task, options.profile, options.settings)
     protocol = resolve_protocol(benchmark, sources[0].task, config, options.protocol)
@@ -71,7 +80,8 @@ def resolve(options: RunOptions) -> ResolvedRun:
         adapters[0].label_space(options.names)  # reads the list of classes
     check_weights(inputs.weights)
     config, set_by = with_own_models(config, set_by, inputs.weights)
-    return ResolvedRun(options, benchmark, config, set_by, protocol, inputs)
+    brought = [benchmark.brought_by, data_set_plugin(sources[0].name)]
+    return ResolvedRun(options, benchmark, config, set_by, protocol, inputs, tuple(filter(None, brought)))
 
 
 def resolve_car(options: CarOptions) -> ResolvedCar:

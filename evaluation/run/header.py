@@ -33,6 +33,7 @@ def header_of(prepared: Prepared) -> RunHeader:
         config_sources=dict(prepared.set_by),
         identity=prepared.identity,
         identity_fields=prepared.identity_fields,
+        plugins=prepared.identity_fields.get("plugins", []),
         weights=[
             WeightsInfo(**{name: getattr(record, name) for name in WeightsInfo.model_fields}) for record in car.weights
         ],

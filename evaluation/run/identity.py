@@ -18,6 +18,7 @@ from car_core.models.weights import WeightsRecord
 from dataset_adapters import Dataset
 from evaluation.request.options import NotInIdentity, RunOptions, marks
 from results import Environment
+from support.plugins import Plugin
 
 # Left out of the identity, each with its reason: options of a run and fields of a configuration. A test pins this list.
 EXCLUDED = {name: mark.reason for name, mark in marks(RunOptions, NotInIdentity).items()} | {
@@ -70,8 +71,9 @@ def identity_fields(
     weights: Sequence[WeightsRecord],
     protocol: Mapping[str, str],
     precision: Precision = "float32",
+    plugins: Sequence[Plugin] = (),
 ) -> dict[str, Any]:
-    """The JSON-ready fields that a run's identity hashes."""
+    """The JSON-ready fields that a run's identity hashes. plugins: a field only where there are any."""
     return {
         "benchmark": benchmark,
         "dataset": {
@@ -89,6 +91,7 @@ def identity_fields(
         "dtype": precision,
         "packages": package_versions(weights),
         "code": code_digest(),
+        **({"plugins": [plugin.record() for plugin in plugins]} if plugins else {}),
     }
 
 

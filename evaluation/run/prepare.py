@@ -53,7 +53,13 @@ class Prepared(ResolvedRun):
         options = self.options
         whole = self.dataset if options.limit is None else self.dataset[: options.limit]
         fields = identity_fields(
-            self.benchmark.name, whole, self.car.config, self.car.weights, self.protocol.as_dict(), options.precision
+            self.benchmark.name,
+            whole,
+            self.car.config,
+            self.car.weights,
+            self.protocol.as_dict(),
+            options.precision,
+            self.plugins,
         )
         if options.shard:
             fields[SHARD] = "{}/{}".format(*options.shard)

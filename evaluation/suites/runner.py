@@ -122,9 +122,10 @@ def run_methods(options: RunOptions) -> FinishedSuite:
     memory is measured separately. Raises as `evaluate`.
     """
     end_if_starting()
-    name, runs = f"methods-{options.benchmark}", {each.method: each for each in _by_method(options)}
+    benchmark, runs = load_benchmark(options.benchmark).name, {each.method: each for each in _by_method(options)}
+    name = f"methods-{benchmark}"
     path = options.out or DEFAULT_RUNS / name
-    about = {"suite": name, "title": f"Methods on {options.benchmark}", "kind": "methods"}
+    about = {"suite": name, "title": f"Methods on {benchmark}", "kind": "methods"}
     finished = {}
     with _index_writer(path, runs, has_lines=False, **about) as writer:
         for method, own in runs.items():

@@ -270,7 +270,7 @@ def as_suite(
         for variant, values, point, figure in zip(variants, whole, shown, paper, strict=True)
     )
     title = f"{sweep.title}; all with {_text(settings)}" if settings else sweep.title
-    name = name or f"sweep-{benchmark}-{identity_of({'points': digests})[:8]}"
+    name = name or f"sweep-{known.name}-{identity_of({'points': digests})[:8]}"
     return Suite(name=name + _suffix({"profile": profile, "settings": settings, **request}), title=title, runs=runs)
 
 

@@ -155,6 +155,9 @@ class RunHeader(StrictModel):
     """sha256 over the canonical JSON of `identity_fields`."""
     identity_fields: dict[str, Any]
     """Everything that changes numbers."""
+    plugins: list[dict[str, Any]] = []
+    """What other packages and files contribute: kind, name, target (of a file, only what is named in it), package and
+    version (null for a file), and source, the sha256 of their Python files."""
     weights: list[WeightsInfo]
     """One entry per model."""
     environment: Environment
