@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from car_core import config
+from car_core.classifier import visual_prompts
+from dataset_adapters.base import sample as registry
 
 FRUIT = """
 from dataclasses import dataclass
@@ -52,6 +59,32 @@ ENTRY_POINTS: Mapping[str, Mapping[str, str]] = {
     "datasets": {"fruit": "fruitbox:FruitAdapter"},
     "benchmarks": {"fruit-salad": "fruitbox:BENCHMARK"},
 }
+
+
+Install = Callable[..., Path]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Put a package on the path, made as by `write_package`; what it registers is forgotten afterwards."""
+    brought = config.PROMPT_PLUGINS, registry._BROUGHT
+    for registered in (registry._ADAPTERS, visual_prompts.SURROUNDINGS, visual_prompts.OUTLINES, *brought):
+        for name in ("fruit", "dim", "frame", "half", "ten", "haze"):
+            monkeypatch.setitem(registered, name, None)  # type: ignore[arg-type]
+            monkeypatch.delitem(registered, name)  # type: ignore[arg-type]
+    monkeypatch.setattr(config, "PROMPTS", set(config.PROMPTS))
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    modules = set(sys.modules)
+
+    def install(name: str = "fruitbox", **given: Any) -> Path:
+        folder = write_package(tmp_path / "site" / name, name, **given)
+        monkeypatch.syspath_prepend(str(folder))
+        return folder
+
+    yield install
+    for name in set(sys.modules) - modules:
+        if name.startswith(("fruitbox", "other", "car_eval_file_")):
+            del sys.modules[name]
 
 
 def write_package(

@@ -134,6 +134,15 @@ def _protocol(
     return parse_protocol(protocol or [])
 
 
+def _metrics(
+    metrics: Annotated[
+        str | None,
+        Option(metavar="NAME[,NAME]", help="Further metrics: of installed packages, or file.py:Class."),
+    ] = None,
+) -> tuple[str, ...]:
+    return tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
+
+
 def _shard(
     shard: Annotated[
         str | None, Option(metavar="I/N", help="Evaluate only part I of N; `car merge` joins the parts.")
@@ -219,10 +228,11 @@ class RunOptions:
     benchmark: a name of `evaluation.request.benchmark`. data_root: None for `data/`, or the miniature's data. weights:
     for both models or by role; None for the miniature's. profile, split: None for the benchmark's. settings:
     configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
-    None for the first label source that is there. protocol: see `evaluation.request.protocol`. limit: only the first
-    samples. shard: (i, n) for part i of n, counted from 1. out: run directory; None for
-    `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for all cores but one. sample_timeout: in
-    seconds; None for no limit. live: at a terminal, one line that is updated; else lines as in a log.
+    None for the first label source that is there. protocol: see `evaluation.request.protocol`. metrics: further ones,
+    see `evaluation.tasks.metric`. limit: only the first samples. shard: (i, n) for part i of n, counted from 1. out:
+    run directory; None for `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for all cores but one.
+    sample_timeout: in seconds; None for no limit. live: at a terminal, one line that is updated; else lines as in a
+    log.
     """
 
     benchmark: Annotated[
@@ -254,6 +264,7 @@ class RunOptions:
     ] = None
     protocol: Annotated[Mapping[str, str], FromOptions(_protocol)] = field(default_factory=dict)
     names: Annotated[NameSet, Option(help="Query texts: the released ones, or the plain class names.")] = "released"
+    metrics: Annotated[tuple[str, ...], FromOptions(_metrics)] = ()
     precision: Annotated[
         Precision,
         Option(help="Number format of the image encoders; float16 only on GPUs. Figures depend on it."),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from car_core.config import CaRConfig, Config
+from car_core.config import PROMPT_PLUGINS, CaRConfig, Config
 from car_core.models.names import MINIATURE, check_device_name, random_seed, weights_file
 from dataset_adapters import DatasetError
 from dataset_adapters.base.sample import (
@@ -24,6 +24,7 @@ from evaluation.request.inputs import Inputs, resolve_inputs, weights_by_role, w
 from evaluation.request.methods import find_method
 from evaluation.request.options import DEFAULT_RUNS, CarOptions, Range, RunOptions, marks
 from evaluation.request.protocol import Protocol, resolve_protocol
+from evaluation.tasks.metric import NamedMetric, find_metrics
 from evaluation.tasks.task import TASKS
 from support.files import expanded
 from support.plugins import Plugin
@@ -34,7 +35,8 @@ from support.text import shortened, unknown_name
 class ResolvedRun:
     """A run of which everything is known except the contents of its files.
 
-    set_by: who set each field of `config`. plugins: what other packages and files contribute.
+    set_by: who set each field of `config`. metrics: besides the task's. plugins: what other packages and files
+    contribute.
     """
 
     options: RunOptions
@@ -43,6 +45,7 @@ class ResolvedRun:
     set_by: Mapping[str, Source]
     protocol: Protocol
     inputs: Inputs
+    metrics: tuple[NamedMetric, ...]
     plugins: tuple[Plugin, ...]
 
 
@@ -70,6 +73,7 @@ def resolve(options: RunOptions) -> ResolvedRun:
     sources = find_sources(benchmark.adapter, options.source)
     if sources[0].task not in TASKS:
         raise BenchmarkError(unknown_name(f"task of {benchmark.adapter}", sources[0].task, TASKS))
+    metrics = find_metrics(options.metrics, sources[0].task)
     method.check_precision(options.precision)
     config, set_by = method.resolve(benchmark, sources[0].task, options.profile, options.settings)
     protocol = resolve_protocol(benchmark, sources[0].task, config, options.protocol)
@@ -80,8 +84,10 @@ def resolve(options: RunOptions) -> ResolvedRun:
         adapters[0].label_space(options.names)  # reads the list of classes
     check_weights(inputs.weights)
     config, set_by = with_own_models(config, set_by, inputs.weights)
-    brought = [benchmark.brought_by, data_set_plugin(sources[0].name)]
-    return ResolvedRun(options, benchmark, config, set_by, protocol, inputs, tuple(filter(None, brought)))
+    named = {*getattr(config, "prompts", ()), *(getattr(config, "stuff_prompts", None) or ())}
+    prompts = [PROMPT_PLUGINS.get(name) for name in sorted(named)]
+    brought = [benchmark.brought_by, data_set_plugin(sources[0].name), *prompts, *(each.plugin for each in metrics)]
+    return ResolvedRun(options, benchmark, config, set_by, protocol, inputs, metrics, tuple(filter(None, brought)))
 
 
 def resolve_car(options: CarOptions) -> ResolvedCar:

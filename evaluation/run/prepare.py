@@ -45,7 +45,7 @@ class Prepared(ResolvedRun):
     @property
     def scorer(self) -> Scorer:
         """Counts predictions against the data set's targets."""
-        return Scorer(self.dataset.task, self.dataset.label_space, self.protocol.scoring)
+        return Scorer(self.dataset.task, self.dataset.label_space, self.protocol.scoring, metrics=self.metrics)
 
     @cached_property
     def identity_fields(self) -> dict[str, Any]:
@@ -61,6 +61,8 @@ class Prepared(ResolvedRun):
             options.precision,
             self.plugins,
         )
+        if self.metrics:
+            fields["metrics"] = {each.name: each.metric.version for each in self.metrics}
         if options.shard:
             fields[SHARD] = "{}/{}".format(*options.shard)
         return fields
@@ -97,6 +99,8 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
         tell(f"notice: {notice}")
     if carries_queries(run.config) and not dataset.sequences:
         raise BenchmarkError(f"carry_queries: expected a data set of videos, found {dataset.name}")
+    for metric in run.metrics:
+        metric.try_out(dataset.task, dataset.label_space)
     options.saving.check(dataset)
     selected = dataset if options.limit is None else dataset[: options.limit]
     if options.shard:

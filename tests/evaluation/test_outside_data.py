@@ -1,4 +1,4 @@
-"""Data sets and benchmarks of other packages and of files: found, refused, run, and part of what a run is."""
+"""Data sets, benchmarks and prompts of other packages and of files: found, refused, run, part of what a run is."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
-from plugin_package import FRUIT, write_fruit, write_package
+from plugin_package import ENTRY_POINTS, FRUIT, Install, write_fruit
 from typer.testing import CliRunner
 
+from car_core import CaRConfig
+from car_core.classifier.visual_prompts import draw_prompts
 from dataset_adapters import DatasetError, SampleError, load
 from dataset_adapters.base import sample as registry
 from evaluation import RunOptions, evaluate
@@ -26,26 +29,6 @@ from evaluation.run.merge import merge
 from support.plugins import PluginError
 
 ROOT = Path(__file__).parents[2]
-Install = Callable[..., Path]
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Put a package on the path; what it registers is forgotten afterwards."""
-    monkeypatch.setattr(registry, "_ADAPTERS", dict(registry._ADAPTERS))
-    monkeypatch.setattr(registry, "_BROUGHT", {})
-    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
-    modules = set(sys.modules)
-
-    def install(name: str = "fruitbox", **given: Any) -> Path:
-        folder = write_package(tmp_path / "site" / name, name, **given)
-        monkeypatch.syspath_prepend(str(folder))
-        return folder
-
-    yield install
-    for name in set(sys.modules) - modules:
-        if name.startswith(("fruitbox", "other", "broken", "car_eval_file_")):
-            del sys.modules[name]
 
 
 @pytest.fixture
@@ -227,6 +210,85 @@ def test_names_that_clash_are_told_with_their_packages(install: Install) -> None
         load("fruits", ".")
     with pytest.raises(BenchmarkError, match=r"found 'fruit-sala'; did you mean fruit-salad\?"):
         load_benchmark("fruit-sala")
+
+
+DIM = """
+def dim(image, gray_weights):
+    return image // 2
+
+def frame(image, mask):
+    image[0] = image[-1] = 255
+    return image
+"""
+
+
+def test_a_package_brings_prompts(install: Install, options: Callable[..., RunOptions], tmp_path: Path) -> None:
+    points = {**ENTRY_POINTS, "prompts": {"dim": "fruitbox:dim", "frame": "fruitbox:frame"}}
+    install(source=FRUIT + DIM, points=points)
+    config = CaRConfig(prompts=("dim", "circle"))
+    assert config.prompts == ("dim", "circle")
+    image, mask = np.full((4, 6, 3), 200, np.uint8), np.zeros((4, 6), bool)
+    mask[1:3, 2:5] = True
+    drawn = draw_prompts(image, mask, ["dim"])
+    assert (drawn[mask] == 200).all()
+    assert (drawn[~mask] == 100).all()
+    CaRConfig(prompts=("frame",))
+    framed = draw_prompts(image, mask, ["frame", "dim"])
+    assert (framed[0] == 255).all()
+    assert (framed[1:3, :2] == 100).all()
+    assert (image == 200).all()
+    run = evaluate(options(settings={"prompts": ["dim", "circle"]}, out=tmp_path / "run"))
+    assert run.header.config["prompts"] == ["dim", "circle"]
+    assert [plugin["name"] for plugin in run.header.plugins] == ["fruit-salad", "fruit", "dim"]
+
+
+def test_prompts_of_others_are_drawn_as_named(install: Install) -> None:
+    """Whichever was imported first, so that figures do not depend on what a process did before."""
+    install(
+        source="half = lambda image, gray_weights: image // 2\nten = lambda image, gray_weights: image + 10\n",
+        points={"prompts": {"half": "fruitbox:half", "ten": "fruitbox:ten"}},
+    )
+    CaRConfig(prompts=("ten",))
+    CaRConfig(prompts=("half", "ten"))
+    image, mask = np.full((2, 3, 3), 100, np.uint8), np.array([[1, 1, 0], [0, 0, 0]], bool)
+    assert draw_prompts(image, mask, ["half", "ten"])[1, 1, 0] == 60
+    assert draw_prompts(image, mask, ["ten", "half"])[1, 1, 0] == 55
+    assert draw_prompts(image, mask, ["ten", "half", "mask"])[1, 1, 0] == 5  # ours come first
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("dim = 3", "fruitbox:dim: expected a function of (image, gray_weights) or (image, mask), found a int"),
+        ("def dim(image): pass", "or (image, mask), found one of (image)"),
+        ("import nothing_such", "found ModuleNotFoundError: No module named 'nothing_such'"),
+    ],
+)
+def test_a_bad_prompt_is_one_line(source: str, error: str, install: Install) -> None:
+    install(source=source, points={"prompts": {"dim": "fruitbox:dim"}})
+    found = car("eval", "mini-voc", "--set=prompts=[dim]")
+    assert (found.exit_code, len(found.stderr.splitlines())) == (2, 1)
+    assert error in found.stderr
+    assert (
+        "expected visual prompts of blur, circle, contour, dim, "
+        in car("eval", "mini-voc", "--set=prompts=[dym]").stderr
+    )
+
+
+def test_a_prompt_s_name_is_its_own(install: Install, tmp_path: Path) -> None:
+    install(points={"prompts": {"blur": "fruitbox:dim"}})
+    with pytest.raises(
+        ValueError, match="visual prompt: expected one package with 'blur', found car-eval and fruitbox"
+    ):
+        CaRConfig(prompts=("blur",))
+    (tmp_path / "own.py").write_text(
+        "def gray(image, gray_weights): pass\ndef haze(image, gray_weights): return image[:1]"
+    )
+    with pytest.raises(ValueError, match="expected a name of its own, found 'gray' of car-eval"):
+        CaRConfig(prompts=(f"{tmp_path}/own.py:gray",))
+    assert CaRConfig(prompts=(f"{tmp_path}/own.py:haze",)).prompts == ("haze",)  # places are no part of it
+    with pytest.raises(ValueError, match=r"prompt haze: expected uint8 \[4, 5, 3\], found uint8 \[1, 5, 3\]"):
+        draw_prompts(np.zeros((4, 5, 3), np.uint8), np.ones((4, 5), bool), ["haze"])
 
 
 def written(path: Path, fields: Mapping[str, Any] | str) -> str:
