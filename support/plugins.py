@@ -75,10 +75,11 @@ class Plugin:
         return module
 
     def made(self) -> Any:
-        """The value, or for a class an instance made without arguments. Raises PluginError for whatever that raises."""
-        value = self.value
+        """The value, or for a class an instance made without arguments, also of each in a tuple. Raises PluginError."""
+        values = self.value if isinstance(self.value, tuple) else (self.value,)
         try:
-            return value() if isinstance(value, type) else value
+            made = tuple(value() if isinstance(value, type) else value for value in values)
+            return made if isinstance(self.value, tuple) else made[0]
         except Exception as error:
             raise PluginError(
                 f"{self.target}: expected a class that takes no arguments, found {_said(error)}"

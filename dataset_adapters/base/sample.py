@@ -305,25 +305,22 @@ def _unknown(name: str) -> DatasetError:
     return DatasetError(unknown_name("data set", name, data_set_names()))
 
 
-_TEXTS = ("name", "task", "default_split")
-_FUNCTIONS = ("find_root", "rows", "label_space", "read")
+_PARTS: Mapping[str, tuple[Any, str]] = {
+    **dict.fromkeys(("name", "task", "default_split"), (str, "text")),
+    "version": (int, "a whole number"),
+    "file_columns": (tuple, "a tuple of columns"),
+    **dict.fromkeys(("find_root", "rows", "label_space", "read"), (Callable, "a function")),
+}
 
 
 def _bring(plugin: Plugin) -> str:
     """Register the adapter, or the tuple of adapters, that a plugin brings; returns the name of their data set."""
     value = plugin.made()
-    adapters = [each() if isinstance(each, type) else each for each in value] if isinstance(value, tuple) else [value]
+    adapters = value if isinstance(value, tuple) else (value,)
     for adapter in adapters:
-        absent = [
-            *(f"the text {name}" for name in _TEXTS if not isinstance(getattr(adapter, name, None), str)),
-            *(f"the function {name}" for name in _FUNCTIONS if not callable(getattr(adapter, name, None))),
-            *([] if isinstance(getattr(adapter, "version", None), int) else ["the whole number version"]),
-            *([] if isinstance(getattr(adapter, "file_columns", None), tuple) else ["the tuple file_columns"]),
-        ]
-        if absent:
-            raise PluginError(
-                f"{plugin.target}: expected an adapter, found a {type(adapter).__name__} without {absent[0]}"
-            )
+        for part, (kind, words) in _PARTS.items():
+            if not isinstance(found := getattr(adapter, part, None), kind):
+                raise PluginError(f"{plugin.target}: {part} of an adapter: expected {words}, found {found!r}")
     names = {str(adapter.name).partition("/")[0] for adapter in adapters}
     if len(names) != 1 or (plugin.package and names != {plugin.name}):
         expected = repr(plugin.name) if plugin.package else "one data set"

@@ -136,8 +136,9 @@ def _provenance(header: RunHeader) -> dict[str, str]:
     packages = {f"package {name}": str(version) for name, version in (fields.get("packages") or {}).items()}
     protocol = {f"protocol {name}": str(value) for name, value in (fields.get("protocol") or {}).items()}
     metrics = {f"metric {name}": str(version) for name, version in (fields.get("metrics") or {}).items()}
+    made_by = ("package", "version", "source")
     brought = {
-        f"{own.get('kind')} {own.get('name')}": " ".join(str(own.get(key)) for key in ("package", "version", "source"))
+        f"{own.get('kind')} {own.get('name')}": " ".join(str(own.get(key))[:12] for key in made_by)
         for own in header.plugins
     }
     data = {"benchmark": header.benchmark.name, "data": header.benchmark.dataset.fingerprint[:12]}

@@ -11,7 +11,6 @@ import typer
 
 from support.console import tell
 from support.errors import AllFailedError, RunError, UserError
-from support.plugins import blamed
 from support.text import unwrapped
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ def one_line_errors() -> Iterator[None]:
     except BrokenPipeError:  # nobody reads on: typer ends without a word
         raise
     except Exception as error:  # those without an exit status are raised again
+        from support.plugins import blamed  # only now: `car --help` waits for imports
+
         out_of_memory = _is_out_of_memory(error)
         is_run_error = out_of_memory or isinstance(error, (OSError, RunError, UnicodeError))
         foreign = None if is_run_error or isinstance(error, UserError) else blamed(error)

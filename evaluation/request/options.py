@@ -236,7 +236,7 @@ class RunOptions:
     """
 
     benchmark: Annotated[
-        str, Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val; leave it out for your own data.")
+        str, Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val, or its YAML file; none for your own data.")
     ]
     data_root: Annotated[
         Path | None,

@@ -168,6 +168,7 @@ def _find(name: str) -> NamedMetric:
     require(isinstance(tasks, Collection) and not isinstance(tasks, str), "tasks", "a collection of tasks")
     texts = [*words.items()] if isinstance(words, Mapping) else []
     texts_fit = all(isinstance(text, str) for pair in texts for text in pair)
+    texts_fit = texts_fit and all(re.fullmatch(r"[\w@.+-]+", figure) for figure, _ in texts)
     require(texts and texts_fit, "reductions", "what each figure averages over, by its name")
     for method in ("count", "figures"):
         require(callable(getattr(metric, method, None)), method, "a function")

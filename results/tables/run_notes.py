@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from results.run_directory.schema import Environment, RunHeader
 from results.tables.render import escape_markdown
@@ -138,6 +139,7 @@ def run_facts(header: RunHeader) -> dict[str, str]:
         f"weights, {entry.role}": f"{entry.name}, {f'sha256 {entry.sha256[:12]}' if entry.sha256 else 'no file'}"
         for entry in header.weights
     }
+    plugins = (f"{own.get('kind')} {own.get('name')} of {_maker(own)}" for own in header.plugins)
     facts = {
         "identity": header.identity,
         "status": header.status,
@@ -145,6 +147,7 @@ def run_facts(header: RunHeader) -> dict[str, str]:
         "protocol": ", ".join(f"{key}={value}" for key, value in protocol.items()),
         "models": ", ".join(f"{config[key]} ({key})" for key in _MODEL_FIELDS if key in config),
         **weights,
+        "of others": ", ".join(plugins),
         "set by the user": ", ".join(user_settings(header)) or "nothing",
         "device": _device(environment),
         "time": f"{seconds:.1f} s{pace}",
@@ -168,6 +171,11 @@ def facts_markdown(header: RunHeader) -> str:
         f"- {escape_markdown(item)}: {escape_markdown(value, limit=1000)}" for item, value in run_facts(header).items()
     ]
     return "\n".join(["## Run", "", *lines]) + "\n"
+
+
+def _maker(plugin: Mapping[str, Any]) -> str:
+    made_by = f"{plugin['package']} {plugin.get('version')}" if plugin.get("package") else "a file"
+    return f"{made_by} (sha256 {str(plugin.get('source'))[:12]})"
 
 
 def _device(environment: Environment) -> str:

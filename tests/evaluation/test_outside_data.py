@@ -70,6 +70,7 @@ def test_a_package_brings_data_and_benchmark(
     ]
     assert whole.header.identity_fields["plugins"] == whole.header.plugins
     assert str(tmp_path) not in json.dumps(whole.header.plugins)
+    assert "- of others: benchmarks fruit-salad of fruitbox 1.0 (sha256 " in (whole.path / "table.md").read_text()
     workers = evaluate(options(out=tmp_path / "workers", workers=2))
     for part in (1, 2):
         evaluate(options(out=tmp_path / f"part{part}", shard=(part, 2)))
@@ -137,9 +138,9 @@ def test_data_check_reads_a_package_s_data_set(install: Install, tmp_path: Path)
     [
         (
             ("version: int = 1", "version: str = '1'"),
-            "expected an adapter, found a FruitAdapter without the whole number version",
+            "version of an adapter: expected a whole number, found '1'",
         ),
-        (("def read(", "def reads("), "expected an adapter, found a FruitAdapter without the function read"),
+        (("def read(", "def reads("), "read of an adapter: expected a function, found None"),
         (('name: str = "fruit"', 'name: str = "voc21"'), "name: expected adapters of 'fruit', found ['voc21']"),
         (
             ("name: str = ", "name: str\n    other: str = "),
@@ -195,6 +196,24 @@ def test_a_bad_sample_is_refused_before_it_is_counted(
     samples = load("fruit", write_fruit(tmp_path / "data"))
     with pytest.raises(SampleError, match=rf"^0: 'fruit' of fruitbox: {error}$"):
         samples[0]
+
+
+def test_a_data_set_of_several_sources(install: Install, tmp_path: Path) -> None:
+    """The first whose files are there is read; a class in the tuple is made."""
+    sources = """
+class Pixels(FruitAdapter):
+    def __init__(self):
+        super().__init__(name="fruit/pixels")
+
+SOURCES = (FruitAdapter(name="fruit/instances", file_columns=("image", "polygons")), Pixels)
+"""
+    install(source=FRUIT + sources, points={"datasets": {"fruit": "fruitbox:SOURCES"}})
+    root = write_fruit(tmp_path / "data")
+    assert load("fruit", root, source="pixels").name == "fruit/pixels"
+    with pytest.raises(DatasetError, match=r"polygons of '0': expected a file name in UTF-8, found None"):
+        load("fruit", root)
+    with pytest.raises(DatasetError, match=r"expected a label source of fruit \(instances, pixels\), found 'x'"):
+        load("fruit", root, source="x")
 
 
 def test_names_that_clash_are_told_with_their_packages(install: Install) -> None:
