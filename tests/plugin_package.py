@@ -67,11 +67,11 @@ Install = Callable[..., Path]
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Put a package on the path, made as by `write_package`; what it registers is forgotten afterwards."""
-    brought = config.PROMPT_PLUGINS, registry._BROUGHT
-    for registered in (registry._ADAPTERS, visual_prompts.SURROUNDINGS, visual_prompts.OUTLINES, *brought):
-        for name in ("fruit", "dim", "frame", "half", "ten", "haze"):
-            monkeypatch.setitem(registered, name, None)  # type: ignore[arg-type]
-            monkeypatch.delitem(registered, name)  # type: ignore[arg-type]
+    registries: tuple[dict[str, Any], ...] = (
+        *(registry._ADAPTERS, registry._BROUGHT),
+        *(visual_prompts.SURROUNDINGS, visual_prompts.OUTLINES, config.PROMPT_PLUGINS),
+    )
+    before = [dict(each) for each in registries]
     monkeypatch.setattr(config, "PROMPTS", set(config.PROMPTS))
     monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
     modules = set(sys.modules)
@@ -82,6 +82,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         return folder
 
     yield install
+    for each, own in zip(registries, before, strict=True):
+        each.clear()
+        each.update(own)
     for name in set(sys.modules) - modules:
         if name.startswith(("fruitbox", "other", "car_eval_file_")):
             del sys.modules[name]

@@ -128,9 +128,12 @@ def load_benchmark(name: str) -> Benchmark:
     Raises BenchmarkError for an unknown name, with near matches, and naming file and field for what is no benchmark;
     PluginError for a package that cannot be imported, or names that clash.
     """
-    if is_file(name):
-        return _checked(_fields_of_file(expanded(name)), name)
     own, brought = benchmark_names(), plugins("benchmarks")
+    if is_file(name):
+        benchmark = _checked(_fields_of_file(expanded(name)), name)
+        for plugin in brought.get(benchmark.name, ()):
+            raise BenchmarkError(f"{name}: name: expected one of its own, found {plugin}")
+        return benchmark
     if ":" not in name and name not in {*own, *brought}:
         raise BenchmarkError(unknown_name("benchmark", name, [*own, *brought]))
     if name not in brought and (found := built_in(name)):

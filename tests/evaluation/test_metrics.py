@@ -257,6 +257,23 @@ def test_a_bad_metric_is_one_line_before_work(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("task", ["semantic", "referring", "generalized", "video"])
+def test_a_metric_is_tried_out_on_what_its_task_has(task: str) -> None:
+    """Arrays of the task's kinds and shapes; the same as a sample whose segmentation failed."""
+    seen = []
+
+    def count(target: Any, prediction: Any) -> dict[str, int]:
+        seen.append([(str(array.dtype), array.ndim) for array in (target, prediction)])
+        return {}
+
+    NamedMetric(Given(count)).try_out(task, SPACE)
+    targets = {"generalized": np.ones((2, 3, 5), bool), "video": np.ones((2, 3, 5), bool)}
+    target = targets.get(task, np.ones((3, 5), np.int32 if task == "semantic" else bool))
+    Scorer(task, SPACE, metrics=(NamedMetric(Given(count)),)).failed("a", "x", target)
+    assert seen[0] == seen[1]
+    assert {kinds[0][0] for kinds in seen} == {"int32" if task == "semantic" else "bool"}
+
+
 def test_names_of_metrics(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     """Built-in ones are found by the same names, and what clashes is told with the packages."""
     install(source=PRESENCE, points=POINTS)
@@ -266,8 +283,8 @@ def test_names_of_metrics(install: Install, monkeypatch: pytest.MonkeyPatch) -> 
     assert presence.plugin is not None
     with pytest.raises(PluginError, match="--metrics: expected each metric once, found 'given' again"):
         find_metrics(["given", "given"], "semantic")
-    with pytest.raises(PluginError, match=r"found 'presense'; did you mean presence\?"):
-        find_metrics(["presense"], "semantic")
+    with pytest.raises(PluginError, match=r"found 'presences'; did you mean presence\?"):
+        find_metrics(["presences"], "semantic")
     install("other", source=PRESENCE, points={"metrics": {"given": "other:Presence", "presence": "other:Presence"}})
     for name, packages in (("given", "car-eval and other"), ("presence", "other and fruitbox")):
         with pytest.raises(PluginError, match=f"--metrics: expected one package with '{name}', found {packages}"):

@@ -374,6 +374,13 @@ def test_a_bad_file_is_one_line(fields: Any, error: str, tmp_path: Path) -> None
     assert found.stderr.startswith(f"error: {path}: {error}"), found.stderr
 
 
+def test_a_file_has_a_name_of_its_own(install: Install, tmp_path: Path) -> None:
+    install()
+    path = written(tmp_path / "b.yaml", {"name": "fruit-salad", "base": "voc21"})
+    expected = f"error: {path}: name: expected one of its own, found 'fruit-salad' of fruitbox\n"
+    assert car("benchmarks", path).stderr == expected
+
+
 def test_a_file_that_is_not_there_or_no_file(tmp_path: Path) -> None:
     assert car("eval", "./no.yaml").stderr.startswith(
         "error: no.yaml: expected a benchmark's file, found: No such file"
