@@ -26,10 +26,12 @@ from car_core.errors import ConfigError
 from support.choices import Mode as Mode
 from support.choices import Precision as Precision
 from support.choices import Profile as Profile
+from support.plugins import Plugin, find_plugin, plugins
 from support.text import clip_words, did_you_mean, find_twins
 
 # Names of the visual prompts; `car_core.classifier.visual_prompts.register_prompt` adds others.
 PROMPTS = {"blur", "gray", "mask", "circle", "rectangle", "contour"}
+PROMPT_PLUGINS: dict[str, Plugin] = {}  # by prompt, the package or file that it is from
 
 # Background queries of the released code, all benchmarks.
 COMMON_BACKGROUND = (
@@ -286,11 +288,22 @@ class CaRConfig(Config):
     @field_validator("prompts", "stuff_prompts")
     @classmethod
     def _known_prompts(cls, prompts: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if prompts is not None and len(set(prompts)) != len(prompts):
-            raise ValueError(f"expected each visual prompt once, found {list(prompts)}")
-        if unknown := set(prompts or ()) - PROMPTS:
-            raise ValueError(f"expected visual prompts of {', '.join(sorted(PROMPTS))}, found {sorted(unknown)}")
-        return prompts
+        brought = plugins("prompts")
+        known = {*PROMPTS, *brought}
+        if unknown := [name for name in prompts or () if name not in known and ":" not in name]:
+            raise ValueError(f"expected visual prompts of {', '.join(sorted(known))}, found {sorted(unknown)}")
+        names = []
+        for name in prompts or ():
+            if name not in PROMPT_PLUGINS and (name not in PROMPTS or name in brought):
+                from car_core.classifier.visual_prompts import bring_prompt
+
+                plugin = find_plugin("prompts", name, PROMPTS, "visual prompt")
+                bring_prompt(plugin)
+                name = plugin.name
+            names.append(name)
+        if len(set(names)) != len(names):
+            raise ValueError(f"expected each visual prompt once, found {names}")
+        return None if prompts is None else tuple(names)
 
     @field_validator("sam")
     @classmethod
@@ -334,14 +347,17 @@ def distinct_background(background: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def explained(error: ValidationError, fields: Iterable[str]) -> str:
-    """What is wrong with each field of a configuration, on one line. fields: those that it has."""
+    """What pydantic found wrong with the values of a model, on one line: field, expected, found. fields: its own."""
     parts = []
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
             parts.append(f"{field}: no such field{did_you_mean(field, fields)}")
+        elif item["type"] == "missing":
+            parts.append(f"{field}: expected a value, found none")
         else:
             message = "expected a list, as in [a, b]" if item["type"] == "tuple_type" else item["msg"]
+            message = message.replace("Input should be", "expected")
             if item["type"] == "value_error":  # of a validator here, which says what it found
                 message = str(item["ctx"]["error"])
             parts.append(f"{field}: {message}" + (f", found {item['input']!r}" if ", found " not in message else ""))

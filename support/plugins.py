@@ -13,8 +13,8 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
 from operator import attrgetter
 from pathlib import Path
@@ -25,6 +25,9 @@ from support.errors import UserError
 from support.text import shortened, unknown_name, unwrapped
 
 Kind = Literal["methods", "datasets", "metrics", "prompts", "benchmarks"]
+
+
+_IMPORTED: dict[str, Plugin] = {}  # by top-level package or module, the first that it was imported for
 
 
 class PluginError(UserError, ValueError):
@@ -48,6 +51,10 @@ class Plugin:
     def __str__(self) -> str:
         return f"{self.name!r} of {self.package or self.target}"
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Without what was imported: another process imports it for itself.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     @cached_property
     def value(self) -> Any:
         """The object itself, imported now. Raises PluginError for whatever the import raises."""
@@ -58,7 +65,7 @@ class Plugin:
         except AttributeError:
             raise PluginError(f"{self.target}: expected {attributes} in {where}, found none") from None
         except Exception as error:  # of a package that imports its parts when they are asked for
-            raise PluginError(f"{self.target}: {_as_found(error)}") from error
+            raise PluginError(f"{self.target}: expected a module that can be imported, found {_said(error)}") from error
 
     @cached_property
     def _module(self) -> ModuleType:
@@ -67,9 +74,22 @@ class Plugin:
             raise PluginError(f"{self.target}: expected a file {where}, found none")
         try:
             with redirect_stdout(sys.stderr):  # what a module prints is no result
-                return _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+                module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
         except (Exception, SystemExit) as error:
-            raise PluginError(f"{self.target}: {_as_found(error)}") from error
+            raise PluginError(f"{self.target}: expected a module that can be imported, found {_said(error)}") from error
+        _IMPORTED.setdefault(module.__name__.partition(".")[0], self)
+        return module
+
+    def made(self) -> Any:
+        """The value, or for a class an instance made without arguments, also of each in a tuple. Raises PluginError."""
+        values = self.value if isinstance(self.value, tuple) else (self.value,)
+        try:
+            made = tuple(value() if isinstance(value, type) else value for value in values)
+            return made if isinstance(self.value, tuple) else made[0]
+        except Exception as error:
+            raise PluginError(
+                f"{self.target}: expected a class that takes no arguments, found {_said(error)}"
+            ) from error
 
     def record(self) -> dict[str, str | None]:
         """What run.json and the identity say of it: names, version, and the sha256 of its sources.
@@ -89,6 +109,11 @@ class Plugin:
 
 def plugins(kind: Kind) -> Mapping[str, tuple[Plugin, ...]]:
     """By name, what installed packages bring; more than one where packages clash."""
+    return _installed(kind, tuple(sys.path))
+
+
+@lru_cache  # a look at every installed package takes milliseconds, and a sweep asks hundreds of times
+def _installed(kind: Kind, path: tuple[str, ...]) -> Mapping[str, tuple[Plugin, ...]]:
     found: dict[str, list[Plugin]] = defaultdict(list)
     for point in entry_points(group=f"car_eval.{kind}"):
         own = Plugin(kind, point.name, point.value, *((point.dist.name, point.dist.version) if point.dist else ()))
@@ -132,9 +157,17 @@ def source_sha256(module: ModuleType) -> str:
     return digest.hexdigest()
 
 
-def _as_found(error: BaseException) -> str:
-    what = f"{type(error).__name__}: {unwrapped(error)}".removesuffix(": ")
-    return f"expected a module that can be imported, found {what}"
+def blamed(error: BaseException) -> str | None:
+    """One line for an exception that outside code raised where nothing was expected of it; None for any other."""
+    trace, brought = error.__traceback__, None
+    while trace:
+        name = str(trace.tb_frame.f_globals.get("__name__"))
+        brought, trace = _IMPORTED.get(name.partition(".")[0], brought), trace.tb_next
+    return f"{brought.target}: {_said(error)}" if brought else None
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {unwrapped(error)}".removesuffix(": ")
 
 
 def _import_module(name: str) -> ModuleType:

@@ -5,23 +5,19 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
-import shutil
 import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-import yaml
+from plugin_package import Install
 from typer.testing import CliRunner
 
-from car_core import config
-from car_core.classifier import visual_prompts
-from dataset_adapters.base import sample as registry
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
-from evaluation.tasks.task import TASKS
-from results.tables import task_words
 from tools.generated_docs import stale_pages
 
 ROOT = Path(__file__).parents[1]
@@ -132,27 +128,28 @@ def test_every_fault_test_stands_in_the_table() -> None:
     assert {name for name in faults if f"`{name}`" not in page} == set()
 
 
-def test_the_examples_of_adding_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python blocks are executed in their order; a YAML block becomes a file of evaluation/benchmarks first."""
+def test_the_examples_of_adding_run_as_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Install
+) -> None:
+    """Blocks with a title are files; what they make is installed by pip, and the other blocks are executed in order."""
+    if not (find_spec("pip") and find_spec("setuptools")):
+        pytest.skip("pip and setuptools are not installed")
     page = (ROOT / "docs/adding.md").read_text()
-    blocks = re.findall(r"^```(python|yaml)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert [kind for kind, _ in blocks].count("python") == 6
-    for registered in (registry._ADAPTERS, TASKS, task_words._WORDS, visual_prompts.SURROUNDINGS):
-        for name in ("fruit", "fruit-presence", "presence", "dim"):
-            monkeypatch.setitem(registered, name, None)
-            monkeypatch.delitem(registered, name)
-    monkeypatch.setattr(config, "PROMPTS", set(config.PROMPTS))
-    shutil.copytree(ROOT / "evaluation/benchmarks", tmp_path / "benchmarks")
-    monkeypatch.setattr("evaluation.request.benchmark._folder", lambda: tmp_path / "benchmarks")
-    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    blocks = re.findall(r"^```(\w+)(?: title=\"([^\"]*)\")?\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert [(kind, bool(title)) for kind, title, _ in blocks].count(("python", False)) == 2
     monkeypatch.chdir(tmp_path)
-    # The blocks build on each other, and a dataclass asks for the module it was made in.
+    for _, title, block in blocks:
+        if title:
+            Path(title).write_text(block)
+    flags = ["--no-deps", "--no-index", "--no-build-isolation", "--quiet", "--target", "installed"]
+    subprocess.run([sys.executable, "-m", "pip", "install", *flags, "."], check=True)
+    Path("fruitbox.py").unlink()
+    monkeypatch.syspath_prepend(str(tmp_path / "installed"))
+    # The blocks build on each other.
     names: dict[str, Any] = {"__name__": __name__}
-    for kind, block in blocks:
-        if kind == "python":
+    for kind, title, block in blocks:
+        if kind == "python" and not title:
             exec(compile(block, "docs/adding.md", "exec"), names)
-        else:
-            (tmp_path / "benchmarks" / f"{yaml.safe_load(block)['name']}.yaml").write_text(block)
 
 
 def test_the_method_of_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,13 +22,16 @@ from dataset_adapters.base.sample import (
     QueryAdapter,
     RelabelingAdapter,
     Sample,
+    SampleError,
     configured,
+    data_set_plugin,
     find_adapter,
     find_sources,
     first_present,
 )
 from support.arrays import Int64Array
 from support.files import cache_folder, expanded
+from support.plugins import Plugin
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Dataset:
     selection: the indices into the split that this view shows.
     options: the adapter's options, as pairs.
     notices: what the files of the split hold that was left out, for users, one line each.
+    brought_by: the package or file that the adapter is from; another process imports it. None for one of our own.
     """
 
     name: str
@@ -53,11 +57,17 @@ class Dataset:
     selection: range
     options: tuple[tuple[str, str], ...] = ()
     notices: tuple[str, ...] = ()
+    brought_by: Plugin | None = None
+
+    @property
+    def adapter(self) -> Adapter:
+        """What decodes the samples."""
+        return configured(find_adapter(self.name, self.brought_by), dict(self.options))
 
     @property
     def task(self) -> str:
         """The task of the samples."""
-        return find_adapter(self.name).task
+        return self.adapter.task
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -77,7 +87,7 @@ class Dataset:
     @property
     def images(self) -> tuple[str, ...]:
         """The image file of each sample, in order, relative to `root`; empty if images are no files of their own."""
-        return self._column("image") if "image" in find_adapter(self.name).file_columns else ()
+        return self._column("image") if "image" in self.adapter.file_columns else ()
 
     def _column(self, name: str) -> tuple[str, ...]:
         """A column of the index for the selected samples; empty if the index does not have it."""
@@ -116,7 +126,7 @@ class Dataset:
 
     def file_states(self) -> Int64Array:
         """Size and modification time (ns) of the samples' files, int64 [kinds of files, n, 2]; -1 for an absent one."""
-        columns = configured(find_adapter(self.name), dict(self.options)).file_columns
+        columns = self.adapter.file_columns
         table = open_index(self.index_path).data
         states = np.full((len(columns), len(self), 2), -1, np.int64)
         for n, column in enumerate(columns):
@@ -154,12 +164,36 @@ class Dataset:
         if isinstance(item, slice):
             return replace(self, selection=self.selection[item])
         row = open_index(self.index_path)[self.selection[item]]
-        adapter = configured(find_adapter(self.name), dict(self.options))
-        return adapter.read(self.root, row, self.label_space)
+        sample = self.adapter.read(self.root, row, self.label_space)
+        if self.brought_by:
+            _require_sample(sample, row["id"], self)
+        return sample
 
     def __iter__(self) -> Iterator[Sample]:
         """Decode all samples in order. Ends at the first SampleError: access by index to read past one."""
         return (self[n] for n in range(len(self)))
+
+
+def _require_sample(sample: Sample, sample_id: str, dataset: Dataset) -> None:
+    """Raise SampleError unless what an outside adapter read is a sample that can be scored."""
+
+    def require(holds: object, field: str, expected: str, found: object) -> None:
+        if not holds:
+            raise SampleError(sample_id, str(dataset.brought_by), f"{field}: expected {expected}, found {found}")
+
+    require(isinstance(sample, Sample), "read", "a Sample", type(sample).__name__)
+    require(sample.id == sample_id, "id", repr(sample_id), repr(sample.id))
+    image, target = (np.asarray(array) for array in (sample.image, sample.target))
+    found = [f"{array.dtype} {list(array.shape)}" for array in (image, target)]
+    require(image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, "image", "uint8 [H, W, 3]", found[0])
+    is_semantic, n_axes = dataset.task == "semantic", 3 if dataset.task in ("generalized", "video") else 2
+    dtype, size = "int32" if is_semantic else "bool", list(image.shape[:2])
+    fits = target.dtype == dtype and target.ndim == n_axes and list(target.shape[-2:]) == size
+    require(fits, "target", f"{dtype} {['n'][: n_axes - 2] + size}", found[1])
+    if is_semantic:
+        ignored, last = dataset.label_space.ignore_label, len(dataset.label_space.labels) - 1
+        labels = [label for label in np.unique(target).tolist() if label != ignored and not 0 <= label <= last]
+        require(not labels, "target", f"labels 0..{last} or {ignored}", labels)
 
 
 def balanced_cuts(bounds: Sequence[int], count: int) -> list[int]:
@@ -192,7 +226,8 @@ def load(
     """Open a data set in its official layout.
 
     name: "voc21", "voc20", "coco-object", "context60", "context59", "ade150", "ade847", "pc459", "refcoco", "refcoco+",
-    "refcocog", "grefcoco" or "ref-davis17"; "own-folders" or "own-hf" for your own data, whose locations are options.
+    "refcocog", "grefcoco" or "ref-davis17"; "own-folders" or "own-hf" for your own data, whose locations are options;
+    what another package calls its data set, or `file.py:Adapter`.
     root: the layout's folder or a parent of it.
     split: a split of the data set, or a text file of ids; None for the default split.
     source: where the labels come from, for a data set with several sources; None for the first that exists. The
@@ -228,4 +263,5 @@ def load(
         selection=range(len(open_index(index_path))),
         options=tuple(sorted((options or {}).items())),
         notices=notices,
+        brought_by=data_set_plugin(adapter.name),
     )

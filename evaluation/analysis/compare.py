@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,10 @@ def compare(
                 f"label_space.{field}: expected the same in both runs, found those of {a.benchmark.name} "
                 f"and {b.benchmark.name}"
             )
+    versions = [run.identity_fields.get("metrics") or {} for run in (a, b)]
     scorer = scorer_of(runs[0], a)
+    shared = tuple(each for each in scorer.metrics if versions[0][each.name] == versions[1].get(each.name))
+    scorer = replace(scorer, metrics=shared, missing={})
     by_id_a, by_id_b = (figures_of(run, scorer)[0] for run in runs)
     ids = [sample_id for sample_id in by_id_a if sample_id in by_id_b]
     if not ids:
@@ -133,13 +137,14 @@ def _provenance(header: RunHeader) -> dict[str, str]:
     weights |= outside_facts(header)
     packages = {f"package {name}": str(version) for name, version in (fields.get("packages") or {}).items()}
     protocol = {f"protocol {name}": str(value) for name, value in (fields.get("protocol") or {}).items()}
+    metrics = {f"metric {name}": str(version) for name, version in (fields.get("metrics") or {}).items()}
     data = {"benchmark": header.benchmark.name, "data": header.benchmark.dataset.fingerprint[:12]}
     code = {"code": str(fields.get("code", "unknown"))[:12], "device": header.environment.device}
     precision = {"precision": header.environment.dtype}
     queries = {"query texts": _shown(header.benchmark.label_space.get("queries"))}
     if header.benchmark.names:
         queries |= {"names": names_note(header)}
-    return {**switches, **data, **queries, **protocol, **weights, **packages, **code, **precision}
+    return {**switches, **data, **queries, **protocol, **metrics, **weights, **packages, **code, **precision}
 
 
 def _shown(value: Any) -> str:

@@ -18,6 +18,7 @@ from car_core.segmentation import Segmentation
 from car_core.steps import step_names
 from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.run.prepare import Prepared
+from evaluation.tasks.metric import COUNTS
 from evaluation.tasks.segmenter import segment_samples
 from results import SampleRecord
 from results.pages import LabelShown, QueryShown, SampleShown, SegmentationShown, StepShown
@@ -74,7 +75,8 @@ def draw_sample(choice: Choice, prepared: Prepared) -> SampleShown | None:
         return None
     sample, segmentation, target, prediction = segmented
     note, record = "", scorer.scored(sample, segmentation, 0.0)
-    if record.counts != choice.record.counts:
+    before, now = ({**each.counts, COUNTS: None} for each in (choice.record, record))  # metrics are not counted again
+    if before != now:
         [figure] = scorer.sample_figures([record])
         note = (
             "segmented again for this report, with other code, packages or device than the run: its counts are not "

@@ -17,7 +17,7 @@ from car_core.models.names import MINIATURE, ROLES
 from dataset_adapters import DatasetError, LabelSpace
 from dataset_adapters.base.sample import NameSet, find_sources
 from evaluation.analysis.gallery import choose, draw_sample
-from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark
+from evaluation.request.benchmark import BenchmarkError, built_in, load_benchmark
 from evaluation.request.options import CAR, RunOptions
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
 from evaluation.request.vocabulary import Vocabulary
@@ -92,8 +92,8 @@ def benchmark_of(run_dir: str | os.PathLike[str]) -> str:
 
 def is_embedded_run(run_dir: str | os.PathLike[str]) -> bool:
     """Whether the run's data are embedded, so that no data root need be named. Raises StoreError for a damaged run."""
-    name = benchmark_of(run_dir)
-    return name in benchmark_names() and load_benchmark(name).embedded
+    known = built_in(benchmark_of(run_dir))
+    return known is not None and known.embedded
 
 
 def names_models(run_dir: str | os.PathLike[str], weights: Mapping[str, str | None] | None) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from evaluation.cli import (
     bench,
+    benchmarks,
     check,
     compare,
     data,
@@ -57,6 +58,7 @@ app.command("export")(home_paths(export.export_command))
 app.command("score")(home_paths(score.score_command))
 app.command("table")(home_paths(table.table_command))
 app.command("bench")(home_paths(bench.bench_command))
+app.command("benchmarks")(home_paths(benchmarks.benchmarks_command))
 app.command("check")(home_paths(check.check_command))
 app.add_typer(data.data_app, name="data")
 app.command("suite")(home_paths(suite.suite_command))

@@ -45,11 +45,14 @@ def one_line_errors() -> Iterator[None]:
     except BrokenPipeError:  # nobody reads on: typer ends without a word
         raise
     except Exception as error:  # those without an exit status are raised again
+        from support.plugins import blamed  # only now: `car --help` waits for imports
+
         out_of_memory = _is_out_of_memory(error)
         is_run_error = out_of_memory or isinstance(error, (OSError, RunError, UnicodeError))
-        if not (is_run_error or isinstance(error, UserError)) or SHOW_TRACEBACKS.get():
+        foreign = None if is_run_error or isinstance(error, UserError) else blamed(error)
+        if not (is_run_error or isinstance(error, UserError) or foreign) or SHOW_TRACEBACKS.get():
             raise
-        message = unwrapped(error)
+        message = f"{foreign} (car --debug shows where)" if foreign else unwrapped(error)
         if out_of_memory:
             message = message.partition(". ")[0]  # the rest is advice for programmers
             message += (
@@ -61,7 +64,7 @@ def one_line_errors() -> Iterator[None]:
         tell(f"error: {message}")
         all_failed = isinstance(error, AllFailedError)
         raise typer.Exit(
-            SETUP_ERROR if isinstance(error, UserError) else SAMPLES_FAILED if all_failed else RUN_ERROR
+            SETUP_ERROR if foreign or isinstance(error, UserError) else SAMPLES_FAILED if all_failed else RUN_ERROR
         ) from None
     except KeyboardInterrupt as interrupt:
         tell("interrupted; finished work is kept, the same command resumes it")

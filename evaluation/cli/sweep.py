@@ -57,11 +57,13 @@ def sweep_command(
     mean, standard deviation and worst. Exit status as for eval.
     """
     from evaluation.request.resolve import resolve
+    from evaluation.suites.definitions import SuiteRun
     from evaluation.suites.sweep import as_suite, sweep_of
 
     several = "," in given["names"] + given["method"] or given["method"] == ALL
     sweep = sweep_of(axes or [], preset=preset, file=file, one_by_one=one_at_a_time, may_be_empty=several)
-    suite = as_suite(sweep, benchmark, name=f"{preset}-{benchmark}" if preset else "", **given)
+    name = SuiteRun(benchmark=benchmark, variant=None).name
+    suite = as_suite(sweep, benchmark, name=f"{preset}-{name}" if preset else "", **given)
     given |= {"profile": given["profile"] or sweep.profile}
     for field in ("settings", "method", "names"):  # each run has its own
         del given[field]

@@ -164,6 +164,15 @@ def _names(
     return names
 
 
+def _metrics(
+    metrics: Annotated[
+        str | None,
+        Option(metavar="NAME[,NAME]", help="Further metrics: of installed packages, or file.py:Class."),
+    ] = None,
+) -> tuple[str, ...]:
+    return tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
+
+
 def _shard(
     shard: Annotated[
         str | None, Option(metavar="I/N", help="Evaluate only part I of N; `car merge` joins the parts.")
@@ -251,14 +260,15 @@ class RunOptions:
     for both models or by role; None for the miniature's. profile, split: None for the benchmark's. settings:
     configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
     None for the first label source that is there. protocol: see `evaluation.request.protocol`. names: a `NameSet`, or
-    what `find_vocabulary` takes. limit: only the first samples. shard: (i, n) for part i of n, counted from 1.
-    predictions: scored in place of what a method segments. out: run directory; None for
-    `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for all cores but one. sample_timeout: in
-    seconds; None for no limit. live: at a terminal, one line that is updated; else lines as in a log.
+    what `find_vocabulary` takes. metrics: further ones, see `evaluation.tasks.metric`. limit: only the first samples.
+    shard: (i, n) for part i of n, counted from 1. predictions: scored in place of what a method segments. out: run
+    directory; None for `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for all cores but one.
+    sample_timeout: in seconds; None for no limit. live: at a terminal, one line that is updated; else lines as in a
+    log.
     """
 
     benchmark: Annotated[
-        str, Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val; leave it out for your own data.")
+        str, Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val, or its YAML file; none for your own data.")
     ]
     data_root: Annotated[
         Path | None,
@@ -287,6 +297,7 @@ class RunOptions:
     ] = None
     protocol: Annotated[Mapping[str, str], FromOptions(_protocol)] = field(default_factory=dict)
     names: Annotated["str | Vocabulary", FromOptions(_names)] = "released"
+    metrics: Annotated[tuple[str, ...], FromOptions(_metrics)] = ()
     precision: Annotated[
         Precision,
         Option(help="Number format of the image encoders; float16 only on GPUs. Figures depend on it."),

@@ -38,13 +38,14 @@ def resolve_protocol(benchmark: Benchmark, task: str, config: Config, given: Map
     defaults = {name: str(of_car.get(name, values[0])) for name, values in choices.items()}
     chosen = {**defaults, **own, **given}
     for name, value in chosen.items():
+        where = f"--protocol {name}" if name in given else f"benchmark {benchmark.name}: protocol.{name}"
         if name in switches:
-            raise BenchmarkError(f"--protocol {name}: this is a switch of the configuration; use --set {name}={value}")
+            raise BenchmarkError(f"{where}: this is a switch of the configuration; use --set {name}={value}")
         if name not in choices:
             known = f"an option of {', '.join(choices)}" if choices else "none, as this benchmark has no such options"
-            raise BenchmarkError(f"--protocol {name}: expected {known}")
+            raise BenchmarkError(f"{where}: expected {known}")
         if value not in choices[name]:
-            raise BenchmarkError(f"--protocol {name}: expected one of {', '.join(choices[name])}, found {value!r}")
+            raise BenchmarkError(f"{where}: expected one of {', '.join(choices[name])}, found {value!r}")
     return Protocol(
         data={name: {**chosen, **switches}[name] for name in data}, scoring={name: chosen[name] for name in scoring}
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from car_core.config import CaRConfig, Config
+from car_core.config import PROMPT_PLUGINS, CaRConfig, Config
 from car_core.models.names import MINIATURE, check_device_name, random_seed, weights_file
 from dataset_adapters import DatasetError
 from dataset_adapters.base.sample import (
@@ -16,6 +16,7 @@ from dataset_adapters.base.sample import (
     AnnotationFileAdapter,
     LabelSourceMissingError,
     configured,
+    data_set_plugin,
     find_sources,
 )
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, refuse_fields
@@ -25,18 +26,20 @@ from evaluation.request.options import DEFAULT_RUNS, CarOptions, Range, RunOptio
 from evaluation.request.predicted import PredictedMethod
 from evaluation.request.protocol import Protocol, resolve_protocol
 from evaluation.request.vocabulary import Vocabulary, find_vocabulary
+from evaluation.tasks.metric import NamedMetric, find_metrics
+from evaluation.tasks.task import TASKS
 from support.choices import NameSet
 from support.files import expanded
 from support.plugins import Plugin
-from support.text import shortened
+from support.text import shortened, unknown_name
 
 
 @dataclass(frozen=True)
 class ResolvedRun:
     """A run of which everything is known except the contents of its files.
 
-    set_by: who set each field of `config`. options: with the vocabulary in place of its name. plugins: what came from
-    outside.
+    set_by: who set each field of `config`. options: with the vocabulary in place of its name. metrics: besides the
+    task's. plugins: what other packages and files contribute.
     """
 
     options: RunOptions
@@ -45,7 +48,8 @@ class ResolvedRun:
     set_by: Mapping[str, Source]
     protocol: Protocol
     inputs: Inputs
-    plugins: tuple[Plugin, ...] = field(default=(), kw_only=True)
+    metrics: tuple[NamedMetric, ...]
+    plugins: tuple[Plugin, ...]
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,9 @@ def resolve(options: RunOptions) -> ResolvedRun:
     method = PredictedMethod.of(options.predictions) if options.predictions else find_method(options.method)
     benchmark = load_benchmark(options.benchmark)
     sources = find_sources(benchmark.adapter, options.source)
+    if sources[0].task not in TASKS:
+        raise BenchmarkError(unknown_name(f"task of {benchmark.adapter}", sources[0].task, TASKS))
+    metrics = find_metrics(options.metrics, sources[0].task)
     method.check_precision(options.precision)
     names: str | Vocabulary = options.names
     if isinstance(names, str) and names not in get_args(NameSet):
@@ -89,8 +96,13 @@ def resolve(options: RunOptions) -> ResolvedRun:
         adapters[0].label_space("released")  # reads the list of classes
     check_weights(inputs.weights)
     config, set_by = with_own_models(config, set_by, inputs.weights)
-    brought = (method.plugin,) if method.plugin else ()
-    return ResolvedRun(replace(options, names=names), benchmark, config, set_by, protocol, inputs, plugins=brought)
+    prompts: list[Plugin | None] = []
+    if isinstance(config, CaRConfig):
+        drawn = {*config.prompts, *(config.stuff_prompts or ())}
+        prompts = [PROMPT_PLUGINS.get(name) for name in sorted(drawn)]
+    data = [benchmark.brought_by, data_set_plugin(sources[0].name)]
+    brought = tuple(filter(None, [method.plugin, *data, *prompts, *(each.plugin for each in metrics)]))
+    return ResolvedRun(replace(options, names=names), benchmark, config, set_by, protocol, inputs, metrics, brought)
 
 
 def resolve_car(options: CarOptions) -> ResolvedCar:

@@ -49,7 +49,7 @@ class Prepared(ResolvedRun):
     @property
     def scorer(self) -> Scorer:
         """Counts predictions against the data set's targets."""
-        return Scorer(self.dataset.task, self.dataset.label_space, self.protocol.scoring)
+        return Scorer(self.dataset.task, self.dataset.label_space, self.protocol.scoring, metrics=self.metrics)
 
     @cached_property
     def plugin_records(self) -> list[dict[str, str | None]]:
@@ -72,6 +72,8 @@ class Prepared(ResolvedRun):
         )
         if isinstance(options.names, Vocabulary):
             fields["names"] = options.names.sha256
+        if self.metrics:
+            fields["metrics"] = {each.name: each.metric.version for each in self.metrics}
         if options.shard:
             fields[SHARD] = "{}/{}".format(*options.shard)
         return fields
@@ -108,6 +110,8 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
         tell(f"notice: {notice}")
     if carries_queries(run.config) and not dataset.sequences:
         raise BenchmarkError(f"carry_queries: expected a data set of videos, found {dataset.name}")
+    for metric in run.metrics:
+        metric.try_out(dataset.task, dataset.label_space)
     options.saving.check(dataset)
     selected = select(dataset, options)
     for notice in prove(dataset):  # all of it: a trial of a few samples would hide a list that does not fit

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from evaluation.request.benchmark import BenchmarkError
+from evaluation.request.benchmark import BenchmarkError, is_file
 from evaluation.request.options import CAR, RunOptions
 from support.text import unknown_name
 
@@ -38,8 +38,9 @@ class SuiteRun(BaseModel):
 
     @property
     def name(self) -> str:
-        """The benchmark, and the variant if there is one."""
-        return f"{self.benchmark}-{self.variant}" if self.variant else self.benchmark
+        """The benchmark, or the stem of its file, and the variant if there is one."""
+        benchmark = Path(self.benchmark).stem if is_file(self.benchmark) else self.benchmark
+        return f"{benchmark}-{self.variant}" if self.variant else benchmark
 
 
 class Suite(BaseModel):

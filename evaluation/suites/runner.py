@@ -124,11 +124,11 @@ def run_methods(options: RunOptions) -> FinishedSuite:
     memory is measured separately. Raises as `evaluate`.
     """
     end_if_starting()
-    runs = _by_method(options)
+    benchmark, runs = load_benchmark(options.benchmark).name, _by_method(options)
     suffix = "" if options.method == ALL else f"-{identity_of(dict.fromkeys(runs))[:8]}"
-    name = f"methods-{options.benchmark}{suffix}"
+    name = f"methods-{benchmark}{suffix}"
     path = options.out or DEFAULT_RUNS / name
-    about = {"suite": name, "title": f"Methods on {options.benchmark}", "kind": "methods"}
+    about = {"suite": name, "title": f"Methods on {benchmark}", "kind": "methods"}
     finished = {}
     with _index_writer(path, runs, has_lines=False, **about) as writer:
         for method, own in runs.items():

@@ -297,7 +297,7 @@ def as_suite(
     title = ", ".join(filter(None, [*swept, sweep.title]))
     of_all = {**({"names": Path(names).name} if len(name_sets) == 1 and names != "released" else {}), **settings}
     title = f"{title}; all with {_text(of_all)}" if of_all else title
-    name = name or f"sweep-{benchmark}-{identity_of({'points': digests})[:8]}"
+    name = name or f"sweep-{known.name}-{identity_of({'points': digests})[:8]}"
     given = {"profile": profile, "settings": settings, "method": method, "names": names, **request}
     return Suite(name=name + _suffix(given), title=title, runs=tuple(runs))
 

@@ -214,7 +214,7 @@ class RunHeader(StrictModel):
         require_json(self.model_dump())
         if self.identity != identity_of(self.identity_fields):
             raise ValueError("identity is not the hash of identity_fields")
-        for name in ("protocol", "packages"):
+        for name in ("protocol", "packages", "metrics"):
             if not isinstance(self.identity_fields.get(name) or {}, dict):
                 raise ValueError(f"identity_fields.{name}: expected an object, found {self.identity_fields[name]!r}")
         if self.config.keys() != self.config_sources.keys():
@@ -245,7 +245,8 @@ class SampleRecord(StrictModel):
     """Integer counts by task. semantic: {"confusion": [[target, prediction, pixels], ...]}. referring:
     {"intersection", "union", "target", "prediction"} in pixels. generalized: the same and "has_target", 0 or 1.
     video: {"pairs": [[target object, predicted object, intersection, union, pixels of the target's and of the
-    prediction's contour, how many of each have the other within the bound], ...]}, each two objects of the frame."""
+    prediction's contour, how many of each have the other within the bound], ...]}, each two objects of the frame.
+    With --metrics also {"metrics": {name: {count: number}}}."""
     queries_kept: list[str] = []
     """Query texts that survived the recurrence."""
     steps: Count = 0
