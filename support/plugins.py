@@ -22,7 +22,7 @@ from typing import Any, Literal
 from support.errors import UserError
 from support.text import shortened, unknown_name, unwrapped
 
-Kind = Literal["methods", "datasets", "metrics", "prompts", "benchmarks"]
+Kind = Literal["methods", "datasets", "metrics", "prompts", "benchmarks", "trackers"]
 
 
 class PluginError(UserError, ValueError):

@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from evaluation.cli import bench, check, compare, data, eval, merge, report, segment, serve, suite, sweep, table
+from evaluation.cli import (
+    bench,
+    check,
+    compare,
+    data,
+    eval,
+    merge,
+    report,
+    rerun,
+    runs,
+    segment,
+    serve,
+    suite,
+    sweep,
+    table,
+)
 from evaluation.cli.exit_status import SHOW_TRACEBACKS
 from evaluation.cli.option_hints import HintingGroup, home_paths
 from support.console import tell_log
@@ -37,6 +52,8 @@ def car(
 
 
 app.command("eval")(home_paths(eval.eval_command))
+app.command("rerun")(home_paths(rerun.rerun_command))
+app.command("runs")(home_paths(runs.runs_command))
 app.command("table")(home_paths(table.table_command))
 app.command("bench")(home_paths(bench.bench_command))
 app.command("check")(home_paths(check.check_command))

@@ -18,7 +18,7 @@ SUITE_OUT = "Folder of the {kind} and its runs. [default: results/runs/suite-NAM
 
 @takes(
     RunOptions,
-    *("weights", "limit", "device", "precision", "out", "batch_size", "workers", "refine_workers", "fresh"),
+    *("weights", "limit", "device", "precision", "out", "batch_size", "workers", "refine_workers", "fresh", "track"),
     weights=typer.Option(help="CLIP weights, as for eval. [default: miniature]"),
     limit=typer.Option(help="Evaluate only the first N samples of each benchmark."),
     out=typer.Option(help=SUITE_OUT.format(kind="suite")),

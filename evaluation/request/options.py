@@ -37,6 +37,15 @@ class Range:
     least: float
     most: float = 2**63 - 1
 
+    def check(self, value: float | None, name: str) -> None:
+        """Raise BenchmarkError, naming the field, for a value that is out of range."""
+        from evaluation.request.benchmark import BenchmarkError
+
+        if value is not None and not value >= self.least:
+            raise BenchmarkError(f"{name}: expected at least {self.least:g}, found {value}")
+        if value is not None and value > self.most:
+            raise BenchmarkError(f"{name}: expected at most {self.most:g}, found {shortened(str(value))}")
+
 
 @dataclass(frozen=True)
 class NotInIdentity:
@@ -54,9 +63,11 @@ class FromOptions:
     """A field made of command-line options of other types: the annotated parameters of `join`, which returns its value.
 
     A parameter of `join` that is not annotated with typer's `Option` gets the value of another option of that name.
+    split: a value as the options that make it, None for those that are left out; by default the only option's value.
     """
 
     join: Callable[..., Any]
+    split: Callable[[Any], Mapping[str, Any]] | None = None
 
 
 def _user_data(
@@ -104,6 +115,12 @@ def _weights(
     classifier_weights: Annotated[str | None, Option(help="Weights of the mask classifier only.")] = None,
 ) -> dict[str, str | None]:
     return {"proposal": proposal_weights or weights, "classifier": classifier_weights or weights}
+
+
+def _weights_by_option(weights: str | Mapping[str, str | None]) -> dict[str, Any]:
+    if isinstance(weights, str) or len(set(weights.values())) == 1:
+        return {"weights": weights if isinstance(weights, str) else next(iter(weights.values()))}
+    return {f"{role}_weights": name for role, name in weights.items()}
 
 
 def _settings(
@@ -179,6 +196,28 @@ def _cluster(
     return Cluster(address, actors, actor_cpus, float(device == "cuda") if actor_gpus is None else actor_gpus)
 
 
+def _cluster_by_option(cluster: Cluster) -> dict[str, Any]:
+    return {
+        "address": cluster.address,
+        "actors": cluster.actors,
+        "actor_cpus": cluster.cpus,
+        "actor_gpus": cluster.gpus,
+    }
+
+
+def _track(
+    track: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME",
+            help="Send figures to wandb, trackio, mlflow, or a class of yours, package.module:Class. Repeatable.",
+        ),
+    ] = None,
+) -> tuple[str, ...]:
+    names = (name.strip() for text in track or () for name in text.split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
 def _saving(
     save_predictions: Annotated[
         Literal["png", "rle"] | None,
@@ -194,8 +233,8 @@ def _saving(
 
 
 # Fields that several models have.
-_Weights = Annotated[str | Mapping[str, str | None] | None, FromOptions(_weights)]
-_Settings = Annotated[Mapping[str, Any], FromOptions(_settings)]
+_Weights = Annotated[str | Mapping[str, str | None] | None, FromOptions(_weights, _weights_by_option)]
+_Settings = Annotated[Mapping[str, Any], FromOptions(_settings, lambda settings: {"set": settings})]
 _Profile = Annotated[
     Profile | None, Option(help="Source of the switches' values. [default: released, for mini-*: paper]")
 ]
@@ -246,7 +285,7 @@ class RunOptions:
     split: Annotated[str | None, Option(help="Split of the data set, or a file of ids.")] = None
     places: Annotated[
         Mapping[str, str],
-        FromOptions(_user_data),
+        FromOptions(_user_data, dict),
         NotInIdentity("paths and names; the data set's fingerprint stands for the files", by_content=True),
     ] = field(default_factory=dict)
     source: Annotated[
@@ -259,7 +298,9 @@ class RunOptions:
         Option(help="Number format of the image encoders; float16 only on GPUs. Figures depend on it."),
     ] = "float32"
     limit: Annotated[int | None, Option(help="Evaluate only the first N samples."), Range(1)] = None
-    shard: Annotated[tuple[int, int] | None, FromOptions(_shard)] = None
+    shard: Annotated[tuple[int, int] | None, FromOptions(_shard, lambda shard: {"shard": "{}/{}".format(*shard)})] = (
+        None
+    )
 
     device: _Device = "cpu"
     out: Annotated[
@@ -290,7 +331,7 @@ class RunOptions:
     ] = None
     sample_timeout: Annotated[
         float | None,
-        FromOptions(_sample_timeout),
+        FromOptions(_sample_timeout, lambda seconds: {"sample_timeout": seconds or 0.0}),
         Range(0, 1e6),
         NotInIdentity("a sample over it is a failed record, which the next start tries again"),
     ] = 300.0
@@ -309,11 +350,20 @@ class RunOptions:
     ] = "local"
     cluster: Annotated[
         Cluster,
-        FromOptions(_cluster),
+        FromOptions(_cluster, _cluster_by_option),
         NotInIdentity("where actors run; each must arrive at the same identity on its node"),
     ] = field(default_factory=Cluster)
+    track: Annotated[
+        tuple[str, ...],
+        FromOptions(_track, lambda names: {"track": list(names)}),
+        NotInIdentity("who is told of the figures"),
+    ] = ()
     saving: Annotated[
-        "Saving", FromOptions(_saving), NotInIdentity("files next to the records; no figure depends on them")
+        "Saving",
+        FromOptions(
+            _saving, lambda saving: {"save_predictions": saving.predictions, "save_proposals": saving.proposals}
+        ),
+        NotInIdentity("files next to the records; no figure depends on them"),
     ] = field(default_factory=_saving)
 
     def __post_init__(self) -> None:

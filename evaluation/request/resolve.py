@@ -24,7 +24,6 @@ from evaluation.request.methods import find_method
 from evaluation.request.options import DEFAULT_RUNS, CarOptions, Range, RunOptions, marks
 from evaluation.request.protocol import Protocol, resolve_protocol
 from support.files import expanded
-from support.text import shortened
 
 
 @dataclass(frozen=True)
@@ -94,11 +93,7 @@ def resolve_car(options: CarOptions) -> ResolvedCar:
 def check_ranges(options: Any) -> None:
     """Raise BenchmarkError for a field of request options that is out of its range."""
     for name, bound in marks(type(options), Range).items():
-        value = getattr(options, name)
-        if value is not None and not value >= bound.least:
-            raise BenchmarkError(f"{name}: expected at least {bound.least:g}, found {value}")
-        if value is not None and value > bound.most:
-            raise BenchmarkError(f"{name}: expected at most {bound.most:g}, found {shortened(str(value))}")
+        bound.check(getattr(options, name), name)
 
 
 def check_weights(weights: Mapping[str, str | None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dataset_adapters import is_embedded
+from evaluation.request.words import words_of
 from evaluation.run.identity import environment
 from evaluation.run.prepare import Prepared
 from results import BenchmarkInfo, DatasetInfo, PaperCell, RunHeader, WeightsInfo
@@ -31,6 +32,7 @@ def header_of(prepared: Prepared) -> RunHeader:
         ),
         config=car.config.model_dump(mode="json"),
         config_sources=dict(prepared.set_by),
+        request=words_of(options, kept=True),
         identity=prepared.identity,
         identity_fields=prepared.identity_fields,
         weights=[

@@ -19,6 +19,7 @@ from evaluation.request.options import DEFAULT_RUNS, RunOptions
 from evaluation.request.resolve import ResolvedRun, resolve
 from evaluation.run.identity import identity_fields
 from evaluation.run.merge import SHARD
+from evaluation.run.trackers import find_tracker
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import ConfiguredSegmenter
 from results import identity_of
@@ -80,9 +81,11 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     """Open the data and load the models of a run; what stands in for inputs that were not named is reported.
 
     make_car: builds CaR in place of `CaR.from_config`, for callers that keep models. Raises before any sample is read:
-    BenchmarkError, DatasetError, ModelError, QueryError.
+    BenchmarkError, DatasetError, ModelError, PluginError, QueryError.
     """
     options = run.options
+    for name in options.track:
+        find_tracker(name)
     set_max_pixels(options.max_pixels or max_pixels())
     for notice in run.inputs.notices:
         tell(f"notice: {notice}")
