@@ -13,6 +13,7 @@ from evaluation.cli import (
     data,
     eval,
     merge,
+    push,
     report,
     rerun,
     runs,
@@ -64,6 +65,7 @@ app.command("merge")(home_paths(merge.merge_command))
 app.command("segment")(home_paths(segment.segment_command))
 app.command("compare")(home_paths(compare.compare_command))
 app.command("report")(home_paths(report.report_command))
+app.command("push")(home_paths(push.push_command))
 app.command("serve")(home_paths(serve.serve_command))
 
 
