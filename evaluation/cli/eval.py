@@ -12,7 +12,6 @@ from evaluation.cli.exit_status import AllowFailures, exit_if_failed, one_line_e
 from evaluation.cli.model_options import preset, takes
 from evaluation.cli.terminal import show_run
 from evaluation.request.options import ALL, CAR, RunOptions
-from evaluation.request.words import read_words
 from support.console import tell
 from support.files import expanded
 
@@ -20,6 +19,8 @@ from support.files import expanded
 @one_line_errors()
 def _read_config(ctx: typer.Context, config: Path | None) -> Path | None:
     if config is not None and not ctx.resilient_parsing:
+        from evaluation.request.words import read_words
+
         preset(ctx, RunOptions, read_words(expanded(config)), str(config))
     return config
 

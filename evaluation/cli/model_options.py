@@ -11,7 +11,7 @@ import typer
 from typer.models import ParameterInfo
 
 from evaluation.cli.exit_status import one_line_errors
-from evaluation.request.words import by_parameter, fields_of, options_by_field
+from evaluation.request.options import fields_of, options_by_field
 
 Command = Callable[..., None]
 _LISTS = "car.lists"
@@ -59,6 +59,8 @@ def preset(ctx: typer.Context, model: type, words: Mapping[str, Any], where: str
     Repeatable options are added to those on the command line, before them. To be called while the command line is
     read. where: the file of the words, for errors.
     """
+    from evaluation.request.words import by_parameter
+
     values = by_parameter(model, words, where)
     ctx.meta[_LISTS] = {name: value for name, value in values.items() if isinstance(value, list)}
     ctx.default_map = {name: value for name, value in values.items() if not isinstance(value, list)}

@@ -5,14 +5,16 @@
 so there is no `from __future__ import annotations`; imports are few, because `car --help` waits for them.
 """
 
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
+from typer.models import ParameterInfo
 
 from evaluation.request.cluster import Cluster
 from support.choices import Mode, NameSet, Precision, Profile
@@ -28,6 +30,7 @@ CAR = "car"
 ALL = "all"
 """Stands for every method on the command line, and for every baseline in a benchmark's file."""
 DEFAULT_RUNS = Path("results/runs")
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 @dataclass(frozen=True)
@@ -398,3 +401,31 @@ def sets_figures(name: str) -> bool:
     """Whether the figures of a run depend on this field of `RunOptions`."""
     mark = marks(RunOptions, NotInIdentity).get(name)
     return mark is None or mark.by_content
+
+
+def options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:
+    """The options that each field of a model is made of, as typer takes them; none for a field of the library only."""
+    joined, found = marks(model, FromOptions), {}
+    for own in fields(model):
+        default = inspect.Parameter.empty if own.default is MISSING else own.default
+        parameters = [inspect.Parameter(own.name, _KEYWORD, default=default, annotation=own.type)]
+        if own.name in joined:
+            parameters = list(inspect.signature(joined[own.name].join).parameters.values())
+        found[own.name] = {
+            each.name: each.replace(kind=_KEYWORD)
+            for each in parameters
+            if any(isinstance(mark, ParameterInfo) for mark in getattr(each.annotation, "__metadata__", ()))
+        }
+    return found
+
+
+def fields_of(model: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a model that are made of these options, each value under the name of its parameter."""
+    joined, given = marks(model, FromOptions), {}
+    for name, group in options_by_field(model).items():
+        if name in joined and group.keys() & values.keys():
+            join = joined[name].join
+            given[name] = join(**{each: values[each] for each in inspect.signature(join).parameters if each in values})
+        elif name not in joined and name in values:
+            given[name] = values[name]
+    return given

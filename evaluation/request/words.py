@@ -14,47 +14,26 @@ from typing import Any, get_args
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
-from typer.models import ParameterInfo
 
 from evaluation.request.benchmark import BenchmarkError
-from evaluation.request.options import FromOptions, NotInIdentity, Range, RunOptions, marks, sets_figures
+from evaluation.request.options import (
+    FromOptions,
+    NotInIdentity,
+    Range,
+    RunOptions,
+    fields_of,
+    marks,
+    options_by_field,
+    sets_figures,
+)
 from support import strict_yaml
 from support.files import read_regular, what_is_there
 from support.text import counted, shortened, unknown_name
 
-_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _ASSIGNMENTS = "KEY=VALUE"
 # What a run.json keeps besides what figures depend on: where it ran, and which images it could not read.
 _KEPT = {"device", "max_pixels"}
 _STRICT = ConfigDict(strict=True)
-
-
-def options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:
-    """The options that each field of a model is made of, as typer takes them; none for a field of the library only."""
-    joined, found = marks(model, FromOptions), {}
-    for own in fields(model):
-        default = inspect.Parameter.empty if own.default is MISSING else own.default
-        parameters = [inspect.Parameter(own.name, _KEYWORD, default=default, annotation=own.type)]
-        if own.name in joined:
-            parameters = list(inspect.signature(joined[own.name].join).parameters.values())
-        found[own.name] = {
-            each.name: each.replace(kind=_KEYWORD)
-            for each in parameters
-            if any(isinstance(mark, ParameterInfo) for mark in getattr(each.annotation, "__metadata__", ()))
-        }
-    return found
-
-
-def fields_of(model: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a model that are made of these options, each value under the name of its parameter."""
-    joined, given = marks(model, FromOptions), {}
-    for field, group in options_by_field(model).items():
-        if field in joined and group.keys() & values.keys():
-            join = joined[field].join
-            given[field] = join(**{name: values[name] for name in inspect.signature(join).parameters if name in values})
-        elif field not in joined and field in values:
-            given[field] = values[field]
-    return given
 
 
 def words_of(options: RunOptions, *, kept: bool = False) -> dict[str, Any]:

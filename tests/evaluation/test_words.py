@@ -166,6 +166,15 @@ def test_the_command_line_wins_over_the_file_and_adds_settings(tiny_run: Any, tm
     assert "config.eta is 0.3 there, 0.4 now" in stale.stderr
 
 
+def test_every_kind_of_option_can_be_in_the_file(tmp_path: Path) -> None:
+    words = {"benchmark": "mini-voc", "fresh": True, "limit": 3, "actor_cpus": 2, "out": "o", "names": "dataset"}
+    file = write(tmp_path / "run.yaml", {**words, "save-proposals": True, "track": ["a", "b"], "split": None})
+    command: Any = typer.main.get_command(app)
+    read = command.commands["eval"].make_context("eval", ["--config", str(file), "--limit=2"]).params
+    assert {name: read[name] for name in words} == {**words, "limit": 2, "out": Path("o")}
+    assert (read["save_proposals"], read["split"], read["workers"]) == (True, None, 2)
+
+
 def edit(path: Path, **changes: Any) -> None:
     header = json.loads((path / "run.json").read_text()) | changes
     header["identity"] = identity_of(header["identity_fields"])
