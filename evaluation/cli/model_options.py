@@ -53,14 +53,14 @@ def takes(model: type, *names: str, without: Collection[str] = (), **changes: An
     return decorate
 
 
-def preset(ctx: typer.Context, model: type, words: Mapping[str, Any], where: str) -> None:
+def preset(ctx: typer.Context, model: type, words: Mapping[str, Any], where: str, *, kept: bool = False) -> None:
     """Give options of a command the values of words (`evaluation.request.words`); those on the command line win.
 
     Repeatable options are added to those on the command line, before them. To be called while the command line is
-    read. where: the file of the words, for errors.
+    read. where: the file of the words, for errors. kept: as for `by_parameter`.
     """
     from evaluation.request.words import by_parameter
 
-    values = by_parameter(model, words, where)
+    values = by_parameter(model, words, where, kept=kept)
     ctx.meta[_LISTS] = {name: value for name, value in values.items() if isinstance(value, list)}
     ctx.default_map = {name: value for name, value in values.items() if not isinstance(value, list)}

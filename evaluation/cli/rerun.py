@@ -22,7 +22,7 @@ def _read_run(ctx: typer.Context, run: Path) -> Path:
         from results.run_directory.suite import read_run
 
         ctx.obj = read_run(expanded(run))
-        preset(ctx, RunOptions, words_of_run(ctx.obj), f"{run / 'run.json'}: request")
+        preset(ctx, RunOptions, words_of_run(ctx.obj), f"{run / 'run.json'}: request", kept=True)
     return run
 
 

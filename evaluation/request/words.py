@@ -56,9 +56,9 @@ def words_of(options: RunOptions, *, kept: bool = False) -> dict[str, Any]:
     return {word: Path(v).name if kept and _is_place(v) else v for word, v in words.items()}
 
 
-def request_of(words: Mapping[str, Any], where: str) -> RunOptions:
-    """The request that words stand for. Raises BenchmarkError naming `where` and the word."""
-    return RunOptions(**fields_of(RunOptions, by_parameter(RunOptions, words, where)))
+def request_of(words: Mapping[str, Any], where: str, *, kept: bool = False) -> RunOptions:
+    """The request that words stand for. kept: as for `by_parameter`. Raises BenchmarkError naming `where` and word."""
+    return RunOptions(**fields_of(RunOptions, by_parameter(RunOptions, words, where, kept=kept)))
 
 
 def read_words(path: Path) -> dict[str, Any]:
@@ -75,13 +75,15 @@ def read_words(path: Path) -> dict[str, Any]:
     return found
 
 
-def by_parameter(model: type, words: Mapping[str, Any], where: str) -> dict[str, Any]:
+def by_parameter(model: type, words: Mapping[str, Any], where: str, *, kept: bool = False) -> dict[str, Any]:
     """The values of words by the parameters of a model's options, each checked; a repeatable option's as a list.
 
-    Words with hyphens are the same as with underscores; null is as good as no word. where: the file, for errors.
+    Words with hyphens are the same as with underscores; null is as good as no word. where: the file, for errors. kept:
+    whether only words that a run.json keeps are known, for it may be a stranger's: none that writes or connects.
     Raises BenchmarkError: FILE: FIELD, what was expected and found.
     """
-    options = {name.rstrip("_"): each for group in options_by_field(model).values() for name, each in group.items()}
+    groups = [group for field, group in options_by_field(model).items() if not kept or _is_kept(field)]
+    options = {name.rstrip("_"): each for group in groups for name, each in group.items()}
     ranges, values = marks(model, Range), {}
     for given, value in words.items():
         word = given.replace("-", "_")

@@ -28,7 +28,7 @@ def asked(header: RunHeader) -> RunOptions:
     for a request that this version does not know, DatasetError for texts that the data set does not have.
     """
     if header.request:
-        return request_of(words_of_run(header), "run.json: request")
+        return request_of(words_of_run(header), "run.json: request", kept=True)
     config, dataset, fields = header.config, header.benchmark.dataset, header.identity_fields
     n_total, shard = header.counts.n_total, fields.get(SHARD)
     is_part = header.status == "complete" and not shard and n_total < dataset.n_samples

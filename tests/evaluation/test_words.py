@@ -241,6 +241,9 @@ def test_a_run_again_says_what_is_not_at_hand(tiny_run: Any, tmp_path: Path, mon
     assert "run.json: request: benchmark: expected a text, found" in refused()
     edit(tiny_run.out, request={"bench": 1})
     assert "run.json: request: bench: expected a field" in refused()
+    for word in ("out", "data_root", "engine", "address", "track", "fresh", "images"):  # of a stranger's run
+        edit(tiny_run.out, request={word: "x"})
+        assert f"run.json: request: {word}: expected a field" in refused()
     (tiny_run.out / "suite.json").write_text(json.dumps({"suite": "s", "title": "t", "runs": {"a": "a"}}))
     assert "holds several runs: name one of" in refused()
 
