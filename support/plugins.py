@@ -24,7 +24,7 @@ from typing import Any, Literal
 from support.errors import UserError
 from support.text import shortened, unknown_name, unwrapped
 
-Kind = Literal["methods", "datasets", "metrics", "prompts", "benchmarks"]
+Kind = Literal["methods", "datasets", "metrics", "prompts", "benchmarks", "trackers"]
 
 
 _IMPORTED: dict[str, Plugin] = {}  # by top-level package or module, the first that it was imported for

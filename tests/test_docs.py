@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
+from results import BenchmarkInfo, DatasetInfo, Environment, RunDirectory, RunHeader, identity_of
 from tools.generated_docs import stale_pages
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +56,34 @@ def car_calls(script: str) -> list[str]:
     return [re.sub(r"\$\{?\w+\}?", "1", text) for text in texts]
 
 
+def write_run(folder: Path) -> None:
+    """The least that a command which reads a run as it reads its options takes."""
+    environment = Environment(
+        python="3.11",
+        platform="",
+        packages={},
+        git_commit=None,
+        git_dirty=None,
+        device="cpu",
+        dtype="",
+        threads=1,
+        seed=0,
+    )
+    dataset = DatasetInfo(name="voc21", split="val", fingerprint="", n_samples=1)
+    header = RunHeader(
+        status="complete",
+        benchmark=BenchmarkInfo(name="voc21", task="semantic", label_space={}, dataset=dataset),
+        config={},
+        config_sources={},
+        request={"benchmark": "voc21"},
+        identity=identity_of({}),
+        identity_fields={},
+        weights=[],
+        environment=environment,
+    )
+    RunDirectory(folder).create(header)
+
+
 def test_commands_of_the_pages_are_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every call of `car` in a shell block has options that there are, with values that they take.
 
@@ -63,6 +92,8 @@ def test_commands_of_the_pages_are_commands(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     for photo in ("photo1.jpg", "photo2.jpg"):
         Path(photo).touch()
+    Path("run.yaml").write_text("benchmark: mini-voc\n")
+    write_run(Path("results/runs/A"))
     calls = [call for page in PAGES for text in shell_blocks(page) for call in car_calls(text)]
     assert len(calls) > 30
     for call in calls:

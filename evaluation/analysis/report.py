@@ -5,25 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from car_core import CaRConfig
 from car_core.models.names import MINIATURE, ROLES
-from dataset_adapters import DatasetError, LabelSpace
-from dataset_adapters.base.sample import NameSet, find_sources
+from dataset_adapters import LabelSpace
 from evaluation.analysis.gallery import choose, draw_sample
-from evaluation.request.benchmark import BenchmarkError, built_in, load_benchmark
-from evaluation.request.options import CAR, RunOptions
+from evaluation.request.benchmark import BenchmarkError, built_in
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
-from evaluation.request.vocabulary import Vocabulary
 from evaluation.run.identity import identity_fields
 from evaluation.run.prepare import Prepared, prepare
 from evaluation.run.recompute import figures_of, scorer_of
+from evaluation.run.rerun import asked
 from evaluation.tasks import semantic
 from results import RunDirectory, RunHeader, SampleRecord, differences
 from results.pages import Confusion, ReportDetails, SampleShown, write_report
@@ -152,31 +149,24 @@ def _gallery(
 
 def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
     """Data and models of the run. Raises BenchmarkError where they are not the run's."""
-    config, dataset, name = header.config, header.benchmark.dataset, header.benchmark.name
+    dataset, name = header.benchmark.dataset, header.benchmark.name
     given = options.weights or {}
     weights = {entry.role: given.get(entry.role) or entry.name for entry in header.weights if entry.role in ROLES}
-    method = config.get("method", CAR)
-    for own in header.plugins:
-        if own.kind == "methods":  # which has weights of its own
-            method, weights = own.name if own.package else own.target, {}
+    if any(own.kind == "methods" for own in header.plugins):  # which have weights of their own
+        weights = {}
     for role, weight in weights.items():
         if not given.get(role) and Path(weight).suffix and not Path(weight).exists():
             raise BenchmarkError(f"--weights: expected the file {weight} that the run was made with, found none given")
-    protocol = header.identity_fields.get("protocol") or {}
-    request = RunOptions(
-        benchmark=name,
+    request = replace(
+        asked(header),
         data_root=Path() if options.places else options.data_root,
         places=options.places,
         weights=weights,
-        method=method,
-        profile=config.get("profile"),
-        settings={key: config[key] for key, source in header.config_sources.items() if source == "user"},
         split=options.split or dataset.split,
-        source=dataset.name.partition("/")[2] or None,
-        protocol={key: value for key, value in protocol.items() if key not in CaRConfig.model_fields},
-        names=_names(header),
-        precision=header.identity_fields.get("dtype", "float32"),
+        limit=None,
+        shard=None,
         device=options.device,
+        max_pixels=None,
     )
     prepared = prepare(request)
     car = prepared.car
@@ -203,18 +193,3 @@ def _comparable(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {key: item for key, item in value.items() if key not in _IGNORED_IDENTITY_KEYS}
-
-
-def _names(header: RunHeader) -> NameSet | Vocabulary:
-    """Which query texts the run asked for. Raises DatasetError for texts that the data set does not have."""
-    if names := header.benchmark.names:
-        words = None if names.background is None else tuple(names.background)
-        return Vocabulary(names.name, {name: tuple(texts) for name, texts in names.classes.items()}, words)
-    if header.benchmark.name in (FOLDERS, HUGGING_FACE):  # their list of classes has one text per query
-        return "released"
-    adapter = find_sources(load_benchmark(header.benchmark.name).adapter)[0]
-    choices: tuple[NameSet, ...] = ("released", "dataset")
-    for choice in choices:
-        if adapter.label_space(choice).as_dict() == header.benchmark.label_space:
-            return choice
-    raise DatasetError("label_space: expected that of the run, found other classes or query texts")

@@ -16,7 +16,10 @@ from evaluation.cli import (
     export,
     merge,
     methods,
+    push,
     report,
+    rerun,
+    runs,
     score,
     segment,
     serve,
@@ -56,6 +59,8 @@ def car(
 app.command("eval")(home_paths(eval.eval_command))
 app.command("export")(home_paths(export.export_command))
 app.command("score")(home_paths(score.score_command))
+app.command("rerun")(home_paths(rerun.rerun_command))
+app.command("runs")(home_paths(runs.runs_command))
 app.command("table")(home_paths(table.table_command))
 app.command("bench")(home_paths(bench.bench_command))
 app.command("benchmarks")(home_paths(benchmarks.benchmarks_command))
@@ -68,6 +73,7 @@ app.command("methods")(home_paths(methods.methods_command))
 app.command("segment")(home_paths(segment.segment_command))
 app.command("compare")(home_paths(compare.compare_command))
 app.command("report")(home_paths(report.report_command))
+app.command("push")(home_paths(push.push_command))
 app.command("serve")(home_paths(serve.serve_command))
 
 

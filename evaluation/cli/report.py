@@ -39,12 +39,9 @@ def report_command(
     """
     from car_core.models.names import check_device_name
     from evaluation.request.user_data import resolve_data
-    from results import RunDirectory, StoreError, is_suite, run_paths
+    from results.run_directory.suite import read_run
 
-    if is_suite(run):
-        known = ", ".join(map(str, run_paths(run).values())) or "its own, of which none is finished"
-        raise StoreError(f"{run} holds several runs: name one of {known}")
-    RunDirectory(run).read_header()
+    read_run(run)
     check_device_name(given["device"])
     from evaluation.analysis.report import GalleryOptions, benchmark_of, is_embedded_run, names_models, report  # torch
 

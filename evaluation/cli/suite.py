@@ -18,7 +18,8 @@ SUITE_OUT = "Folder of the {kind} and its runs. [default: results/runs/suite-NAM
 
 @takes(
     RunOptions,
-    *("weights", "method", "limit", "device", "precision", "out", "batch_size", "workers", "refine_workers", "fresh"),
+    *("weights", "method", "limit", "device", "precision", "out", "batch_size", "workers", "refine_workers"),
+    *("fresh", "track"),
     weights=typer.Option(help="CLIP weights, as for eval. [default: miniature]"),
     limit=typer.Option(help="Evaluate only the first N samples of each benchmark."),
     method=typer.Option(help="Method, as for eval, but one alone; of the suite's runs, those of CaR's defaults."),

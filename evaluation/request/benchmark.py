@@ -266,23 +266,15 @@ def refuse_fields(settings: Mapping[str, Any], elsewhere: Mapping[str, str]) -> 
             raise BenchmarkError(f"{field}: expected {instead}, found {field}={settings[field]!r} among the settings")
 
 
-def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
+def parse_settings(assignments: Sequence[str | Mapping[str, Any]]) -> dict[str, Any]:
     """``key=value`` texts as configuration values; values are YAML (``eta=0.5``, ``prompts=[blur, gray]``).
 
     ``lambda`` stands for the field ``lambda_``; ``crf.iterations=5`` changes one field of the CRF, ``sam.model`` one of
-    SAM. Later texts win, field by field. Raises BenchmarkError for text that is not an assignment or not YAML.
+    SAM. Later texts win, field by field. In place of a text there may be a mapping of keys to values. Raises
+    BenchmarkError for text that is not an assignment or not YAML.
     """
     settings: dict[str, Any] = {}
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key.strip():
-            raise BenchmarkError(f"--set: expected key=value, found {assignment!r}")
-        if near := broken_text(key):
-            raise BenchmarkError(f"--set: expected text, found {near}")
-        try:
-            value = strict_yaml.loads(text)
-        except ValueError as error:
-            raise BenchmarkError(f"--set {shortened(assignment)}: expected a YAML value, found {error}") from None
+    for key, value in (pair for given in assignments for pair in _assigned(given)):
         outer, dot, inner = key.strip().partition(".")
         if dot and outer not in ("crf", "sam"):
             raise BenchmarkError(f"--set {key.strip()}: expected a field, crf.<field> or sam.<field>")
@@ -291,14 +283,28 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def parse_protocol(assignments: Sequence[str]) -> dict[str, str]:
-    """``key=value`` texts as protocol options. Raises BenchmarkError for text that is not an assignment."""
+def _assigned(given: str | Mapping[str, Any]) -> list[tuple[str, Any]]:
+    if not isinstance(given, str):
+        return list(given.items())
+    key, equals, text = given.partition("=")
+    if not equals or not key.strip():
+        raise BenchmarkError(f"--set: expected key=value, found {given!r}")
+    if near := broken_text(key):
+        raise BenchmarkError(f"--set: expected text, found {near}")
+    try:
+        return [(key, strict_yaml.loads(text))]
+    except ValueError as error:
+        raise BenchmarkError(f"--set {shortened(given)}: expected a YAML value, found {error}") from None
+
+
+def parse_protocol(assignments: Sequence[str | Mapping[str, Any]]) -> dict[str, str]:
+    """``key=value`` texts, or mappings, as protocol options. Raises BenchmarkError for what is not an assignment."""
     options = {}
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not (equals and key.strip() and value.strip()):
-            raise BenchmarkError(f"--protocol: expected key=value, found {assignment!r}")
-        options[key.strip()] = value.strip()
+    for given in assignments:
+        for key, value in [given.partition("=")[::2]] if isinstance(given, str) else given.items():
+            if not (key.strip() and str(value).strip()) or type(value) not in (str, int):
+                raise BenchmarkError(f"--protocol: expected key=value, found {given!r}")
+            options[key.strip()] = str(value).strip()
     return options
 
 

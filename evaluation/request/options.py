@@ -5,14 +5,16 @@
 so there is no `from __future__ import annotations`; imports are few, because `car --help` waits for them.
 """
 
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
+from typer.models import ParameterInfo
 
 from evaluation.request.cluster import Cluster
 from support.choices import Mode, Precision, Profile
@@ -29,6 +31,7 @@ CAR = "car"
 ALL = "all"
 """Stands for every method on the command line, and for every baseline in a benchmark's file."""
 DEFAULT_RUNS = Path("results/runs")
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 PredictionValues = Literal["labels", "dataset", "classes"]
@@ -54,6 +57,15 @@ class Range:
     least: float
     most: float = 2**63 - 1
 
+    def check(self, value: float | None, name: str) -> None:
+        """Raise BenchmarkError, naming the field, for a value that is out of range."""
+        from evaluation.request.benchmark import BenchmarkError
+
+        if value is not None and not value >= self.least:
+            raise BenchmarkError(f"{name}: expected at least {self.least:g}, found {value}")
+        if value is not None and value > self.most:
+            raise BenchmarkError(f"{name}: expected at most {self.most:g}, found {shortened(str(value))}")
+
 
 @dataclass(frozen=True)
 class NotInIdentity:
@@ -71,9 +83,11 @@ class FromOptions:
     """A field made of command-line options of other types: the annotated parameters of `join`, which returns its value.
 
     A parameter of `join` that is not annotated with typer's `Option` gets the value of another option of that name.
+    split: a value as the options that make it, None for those that are left out; by default the only option's value.
     """
 
     join: Callable[..., Any]
+    split: Callable[[Any], Mapping[str, Any]] | None = None
 
 
 def _user_data(
@@ -121,6 +135,12 @@ def _weights(
     classifier_weights: Annotated[str | None, Option(help="Weights of the mask classifier only.")] = None,
 ) -> dict[str, str | None]:
     return {"proposal": proposal_weights or weights, "classifier": classifier_weights or weights}
+
+
+def _weights_by_option(weights: str | Mapping[str, str | None]) -> dict[str, Any]:
+    if isinstance(weights, str) or len(set(weights.values())) == 1:
+        return {"weights": weights if isinstance(weights, str) else next(iter(weights.values()))}
+    return {f"{role}_weights": name for role, name in weights.items()}
 
 
 def _settings(
@@ -219,6 +239,28 @@ def _cluster(
     return Cluster(address, actors, actor_cpus, float(device == "cuda") if actor_gpus is None else actor_gpus)
 
 
+def _cluster_by_option(cluster: Cluster) -> dict[str, Any]:
+    return {
+        "address": cluster.address,
+        "actors": cluster.actors,
+        "actor_cpus": cluster.cpus,
+        "actor_gpus": cluster.gpus,
+    }
+
+
+def _track(
+    track: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME",
+            help="Send figures to wandb, trackio, mlflow, or a class of yours, package.module:Class. Repeatable.",
+        ),
+    ] = None,
+) -> tuple[str, ...]:
+    names = (name.strip() for text in track or () for name in text.split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
 def _saving(
     save_predictions: Annotated[
         Literal["png", "rle"] | None,
@@ -234,8 +276,8 @@ def _saving(
 
 
 # Fields that several models have.
-_Weights = Annotated[str | Mapping[str, str | None] | None, FromOptions(_weights)]
-_Settings = Annotated[Mapping[str, Any], FromOptions(_settings)]
+_Weights = Annotated[str | Mapping[str, str | None] | None, FromOptions(_weights, _weights_by_option)]
+_Settings = Annotated[Mapping[str, Any], FromOptions(_settings, lambda settings: {"set": settings})]
 _Profile = Annotated[
     Profile | None, Option(help="Source of the switches' values. [default: released, for mini-*: paper]")
 ]
@@ -289,21 +331,25 @@ class RunOptions:
     split: Annotated[str | None, Option(help="Split of the data set, or a file of ids.")] = None
     places: Annotated[
         Mapping[str, str],
-        FromOptions(_user_data),
+        FromOptions(_user_data, dict),
         NotInIdentity("paths and names; the data set's fingerprint stands for the files", by_content=True),
     ] = field(default_factory=dict)
     source: Annotated[
         str | None, Option(help="Label source of a data set that has several. [default: the first one found]")
     ] = None
     protocol: Annotated[Mapping[str, str], FromOptions(_protocol)] = field(default_factory=dict)
-    names: Annotated["str | Vocabulary", FromOptions(_names)] = "released"
-    metrics: Annotated[tuple[str, ...], FromOptions(_metrics)] = ()
+    names: Annotated[
+        "str | Vocabulary", FromOptions(_names, lambda names: {"names": getattr(names, "name", names)})
+    ] = "released"
+    metrics: Annotated[tuple[str, ...], FromOptions(_metrics, lambda names: {"metrics": ",".join(names)})] = ()
     precision: Annotated[
         Precision,
         Option(help="Number format of the image encoders; float16 only on GPUs. Figures depend on it."),
     ] = "float32"
     limit: Annotated[int | None, Option(help="Evaluate only the first N samples."), Range(1)] = None
-    shard: Annotated[tuple[int, int] | None, FromOptions(_shard)] = None
+    shard: Annotated[tuple[int, int] | None, FromOptions(_shard, lambda shard: {"shard": "{}/{}".format(*shard)})] = (
+        None
+    )
 
     predictions: Annotated[
         Predictions | None,
@@ -338,7 +384,7 @@ class RunOptions:
     ] = None
     sample_timeout: Annotated[
         float | None,
-        FromOptions(_sample_timeout),
+        FromOptions(_sample_timeout, lambda seconds: {"sample_timeout": seconds or 0.0}),
         Range(0, 1e6),
         NotInIdentity("a sample over it is a failed record, which the next start tries again"),
     ] = 300.0
@@ -357,11 +403,20 @@ class RunOptions:
     ] = "local"
     cluster: Annotated[
         Cluster,
-        FromOptions(_cluster),
+        FromOptions(_cluster, _cluster_by_option),
         NotInIdentity("where actors run; each must arrive at the same identity on its node"),
     ] = field(default_factory=Cluster)
+    track: Annotated[
+        tuple[str, ...],
+        FromOptions(_track, lambda names: {"track": list(names)}),
+        NotInIdentity("who is told of the figures"),
+    ] = ()
     saving: Annotated[
-        "Saving", FromOptions(_saving), NotInIdentity("files next to the records; no figure depends on them")
+        "Saving",
+        FromOptions(
+            _saving, lambda saving: {"save_predictions": saving.predictions, "save_proposals": saving.proposals}
+        ),
+        NotInIdentity("files next to the records; no figure depends on them"),
     ] = field(default_factory=_saving)
 
     def __post_init__(self) -> None:
@@ -397,3 +452,31 @@ def sets_figures(name: str) -> bool:
     """Whether the figures of a run depend on this field of `RunOptions`."""
     mark = marks(RunOptions, NotInIdentity).get(name)
     return mark is None or mark.by_content
+
+
+def options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:
+    """The options that each field of a model is made of, as typer takes them; none for a field of the library only."""
+    joined, found = marks(model, FromOptions), {}
+    for own in fields(model):
+        default = inspect.Parameter.empty if own.default is MISSING else own.default
+        parameters = [inspect.Parameter(own.name, _KEYWORD, default=default, annotation=own.type)]
+        if own.name in joined:
+            parameters = list(inspect.signature(joined[own.name].join).parameters.values())
+        found[own.name] = {
+            each.name: each.replace(kind=_KEYWORD)
+            for each in parameters
+            if any(isinstance(mark, ParameterInfo) for mark in getattr(each.annotation, "__metadata__", ()))
+        }
+    return found
+
+
+def fields_of(model: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a model that are made of these options, each value under the name of its parameter."""
+    joined, given = marks(model, FromOptions), {}
+    for name, group in options_by_field(model).items():
+        if name in joined and group.keys() & values.keys():
+            join = joined[name].join
+            given[name] = join(**{each: values[each] for each in inspect.signature(join).parameters if each in values})
+        elif name not in joined and name in values:
+            given[name] = values[name]
+    return given

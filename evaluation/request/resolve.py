@@ -31,7 +31,7 @@ from evaluation.tasks.task import TASKS
 from support.choices import NameSet
 from support.files import expanded
 from support.plugins import Plugin
-from support.text import shortened, unknown_name
+from support.text import unknown_name
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,7 @@ def resolve_car(options: CarOptions) -> ResolvedCar:
 def check_ranges(options: Any) -> None:
     """Raise BenchmarkError for a field of request options that is out of its range."""
     for name, bound in marks(type(options), Range).items():
-        value = getattr(options, name)
-        if value is not None and not value >= bound.least:
-            raise BenchmarkError(f"{name}: expected at least {bound.least:g}, found {value}")
-        if value is not None and value > bound.most:
-            raise BenchmarkError(f"{name}: expected at most {bound.most:g}, found {shortened(str(value))}")
+        bound.check(getattr(options, name), name)
 
 
 def check_weights(weights: Mapping[str, str | None]) -> None:

@@ -110,7 +110,7 @@ _ENGINES: Mapping[EngineName, Callable[[Work], Generator[SampleRecord, None, Non
 
 def _equip(options: RunOptions) -> Equipment:
     """What an actor works with, built on its node; raises as `prepare`."""
-    # An actor writes no run directory and needs no cluster.
-    prepared = prepare(replace(options, engine="local", out=Path(tempfile.gettempdir())))
+    # An actor writes no run directory, needs no cluster, and tells no tracker.
+    prepared = prepare(replace(options, engine="local", track=(), out=Path(tempfile.gettempdir())))
     scorer = replace(prepared.scorer, saving=options.saving)
     return Equipment(prepared.selected, prepared.car, scorer, prepared.identity_fields)

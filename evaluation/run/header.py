@@ -6,6 +6,7 @@ from typing import Any
 
 from dataset_adapters import is_embedded
 from evaluation.request.vocabulary import Vocabulary
+from evaluation.request.words import words_of
 from evaluation.run.identity import environment
 from evaluation.run.prepare import Prepared
 from results import BenchmarkInfo, DatasetInfo, NamesInfo, PaperCell, PluginInfo, RunHeader, WeightsInfo
@@ -33,6 +34,7 @@ def header_of(prepared: Prepared) -> RunHeader:
         ),
         config=car.config.model_dump(mode="json"),
         config_sources=dict(prepared.set_by),
+        request=words_of(options, kept=True),
         identity=prepared.identity,
         identity_fields=prepared.identity_fields,
         weights=[

@@ -112,6 +112,7 @@ def _whole_header(headers: Sequence[RunHeader]) -> RunHeader:
     environments = [own for header in headers for own in (*header.other_environments, header.environment)]
     return headers[0].model_copy(
         update={
+            "request": {word: value for word, value in headers[0].request.items() if word != SHARD},
             "identity": identity_of(fields),
             "identity_fields": fields,
             "timings": timings,

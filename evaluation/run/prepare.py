@@ -22,6 +22,7 @@ from evaluation.request.vocabulary import Vocabulary
 from evaluation.run.data import load_data, select
 from evaluation.run.identity import identity_fields
 from evaluation.run.merge import SHARD
+from evaluation.run.trackers import find_tracker
 from evaluation.tasks.predictions import open_predictions
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import ConfiguredSegmenter
@@ -99,9 +100,11 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     """Open the data and load the models of a run; what stands in for inputs that were not named is reported.
 
     make_car: builds CaR in place of `CaR.from_config`, for callers that keep models. Raises before any sample is read:
-    BenchmarkError, DatasetError, ModelError, QueryError.
+    BenchmarkError, DatasetError, ModelError, PluginError, QueryError.
     """
     options = run.options
+    for name in options.track:
+        find_tracker(name)
     set_max_pixels(options.max_pixels or max_pixels())
     for notice in run.inputs.notices:
         tell(f"notice: {notice}")

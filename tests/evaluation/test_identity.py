@@ -38,6 +38,7 @@ def test_the_exclusions_are_these_and_no_others() -> None:
         "engine",
         "cluster",
         "saving",
+        "track",
         "data_root",
         "places",
         "predictions",
