@@ -26,7 +26,8 @@ from car_core.errors import ConfigError
 from support.choices import Mode as Mode
 from support.choices import Precision as Precision
 from support.choices import Profile as Profile
-from support.text import clip_words, did_you_mean, find_twins
+from support.errors import mistakes
+from support.text import clip_words, find_twins
 
 # Names of the visual prompts; `car_core.classifier.visual_prompts.register_prompt` adds others.
 PROMPTS = {"blur", "gray", "mask", "circle", "rectangle", "contour"}
@@ -133,7 +134,7 @@ class Config(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise ConfigError(_explain(error, type(self)), error.errors()) from None
+                raise ConfigError(mistakes(error, type(self).model_fields), error.errors()) from None
 
 
 class CRFConfig(BaseModel):
@@ -331,20 +332,6 @@ def distinct_background(background: tuple[str, ...]) -> tuple[str, ...]:
         first, second = (background[index] for index in twins)
         raise ValueError(f"expected each background query once, found {second!r}, which CLIP reads as {first!r}")
     return background
-
-
-def _explain(error: ValidationError, config: type[Config]) -> str:
-    parts = []
-    for item in error.errors():
-        field = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            parts.append(f"{field}: no such field{did_you_mean(field, config.model_fields)}")
-        else:
-            message = "expected a list, as in [a, b]" if item["type"] == "tuple_type" else item["msg"]
-            if item["type"] == "value_error":  # of a validator here, which says what it found
-                message = str(item["ctx"]["error"])
-            parts.append(f"{field}: {message}" + (f", found {item['input']!r}" if ", found " not in message else ""))
-    return "; ".join(parts)
 
 
 def check_template(template: str) -> str:
