@@ -11,7 +11,7 @@ from evaluation.cli.exit_status import DATA_FAULTS
 from evaluation.cli.model_options import takes
 from evaluation.cli.option_hints import home_paths
 from evaluation.request.options import USER_DATA, RunOptions
-from support.console import say, tell
+from support.console import say, show, tell
 
 if TYPE_CHECKING:
     from dataset_adapters.prepare import Preparation
@@ -32,7 +32,9 @@ def list_command(
     from dataset_adapters.prepare import all_preparations, find_preparation
 
     chosen = [find_preparation(name)] if name else all_preparations()
-    typer.echo("\n\n".join("\n".join(_describe(preparation, root)) for preparation in chosen))
+    for number, preparation in enumerate(chosen):
+        for line in [*[""] * bool(number), *_describe(preparation, root)]:
+            show(line)
 
 
 def _describe(preparation: Preparation, root: Path) -> list[str]:
@@ -109,12 +111,12 @@ def check_command(
     if data["places"]:
         name = data["benchmark"]
         n_faults = check_user_data(
-            name, data["places"], say, n_decoded=n_decoded, split=given["split"], each_label=labels
+            name, data["places"], show, n_decoded=n_decoded, split=given["split"], each_label=labels
         )
     else:
         preparation = find_preparation(data["benchmark"])
         name = preparation.name
-        n_faults = check(preparation, root, say, n_decoded=n_decoded, each_label=labels, source=source)
+        n_faults = check(preparation, root, show, n_decoded=n_decoded, each_label=labels, source=source)
     typer.echo(f"{name}: {counted(n_faults, 'fault') if n_faults else 'no faults'}")
     if n_faults:
         raise typer.Exit(DATA_FAULTS)
