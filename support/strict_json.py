@@ -30,10 +30,9 @@ def loads(text: str | bytes) -> Any:
     """Read JSON, refusing NaN, infinity, numbers that overflow to it and longer integers with ValueError."""
     if isinstance(text, bytes):
         text = text.decode(json.detect_encoding(text), "surrogatepass")
-    # A function called for every integer would take longer than all the rest.
-    parse_int = _short_int if re.search(r"[0-9]{19}", text) else None
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite_float, parse_int=parse_int)
+        # A function called for every integer would take longer than all the rest.
+        return (_CAREFUL if _LONG.search(text) else _QUICK).decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -90,3 +89,9 @@ def _short_int(text: str) -> int:
     if len(text) > 20 or abs(value := int(text)) > _LARGEST:
         raise ValueError(f"{shortened(text)} is an integer of over 64 bits")
     return value
+
+
+# Made once: a run has a million lines.
+_LONG = re.compile(r"[0-9]{19}")
+_QUICK = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_float)
+_CAREFUL = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_float, parse_int=_short_int)

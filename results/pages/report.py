@@ -69,17 +69,22 @@ class Bar:
 
 
 def write_report(
-    run_dir: str | os.PathLike[str], details: ReportDetails, header: RunHeader | None = None, *, out: Path | None = None
+    run_dir: str | os.PathLike[str],
+    details: ReportDetails,
+    header: RunHeader | None = None,
+    *,
+    records: Sequence[SampleRecord] | None = None,
+    out: Path | None = None,
 ) -> Path:
     """Write the report of a run (``report.html`` in its directory unless ``out`` says otherwise); returns its path.
 
-    header: used instead of run.json. Raises StoreError for a damaged run, and for one that names a table or
-    column that the paper's data does not have; OSError where it cannot be written.
+    header, records: used instead of those on disk. Raises StoreError for a damaged run, and for one that names a table
+    or column that the paper's data does not have; OSError where it cannot be written.
     """
     run = RunDirectory(run_dir)
     path = out or run.path / "report.html"
     try:
-        page = report_html(header or run.read_header(), run.read_records(), details)
+        page = report_html(header or run.read_header(), run.read_records() if records is None else records, details)
     except ValueError as error:
         raise StoreError(f"{run.header_path}: {error}") from error
     (write_output if out else write_atomically)(path, page)
