@@ -101,7 +101,7 @@ TEXTS = {
     "nul": b"\0" * 3000,
     "bytes": bytes(range(256)) * 8,
     "utf16": '{"a": 1}\nb\n'.encode("utf-16"),
-    "latin1": "caf\xe9\n".encode("latin-1"),
+    "latin1": "\xe9t\xe9\n".encode("latin-1"),
     "deep": b"[" * 100_000,
     "deep_keys": b'{"a":' * 5000,
     "integer": b'{"a": ' + b"9" * 5000 + b"}",
