@@ -7,7 +7,7 @@ Two sources define CaR and they differ: the paper (arXiv:2312.07661v3) and the c
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,8 +26,9 @@ from car_core.errors import ConfigError
 from support.choices import Mode as Mode
 from support.choices import Precision as Precision
 from support.choices import Profile as Profile
+from support.errors import mistakes
 from support.plugins import Plugin, find_plugin, plugins
-from support.text import clip_words, did_you_mean, find_twins
+from support.text import clip_words, find_twins
 
 # Names of the visual prompts; `car_core.classifier.visual_prompts.register_prompt` adds others.
 PROMPTS = {"blur", "gray", "mask", "circle", "rectangle", "contour"}
@@ -135,7 +136,7 @@ class Config(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise ConfigError(explained(error, type(self).model_fields), error.errors()) from None
+                raise ConfigError(mistakes(error, type(self).model_fields), error.errors()) from None
 
 
 class CRFConfig(BaseModel):
@@ -344,24 +345,6 @@ def distinct_background(background: tuple[str, ...]) -> tuple[str, ...]:
         first, second = (background[index] for index in twins)
         raise ValueError(f"expected each background query once, found {second!r}, which CLIP reads as {first!r}")
     return background
-
-
-def explained(error: ValidationError, fields: Iterable[str]) -> str:
-    """What pydantic found wrong with the values of a model, on one line: field, expected, found. fields: its own."""
-    parts = []
-    for item in error.errors():
-        field = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            parts.append(f"{field}: no such field{did_you_mean(field, fields)}")
-        elif item["type"] == "missing":
-            parts.append(f"{field}: expected a value, found none")
-        else:
-            message = "expected a list, as in [a, b]" if item["type"] == "tuple_type" else item["msg"]
-            message = message.replace("Input should be", "expected")
-            if item["type"] == "value_error":  # of a validator here, which says what it found
-                message = str(item["ctx"]["error"])
-            parts.append(f"{field}: {message}" + (f", found {item['input']!r}" if ", found " not in message else ""))
-    return "; ".join(parts)
 
 
 def check_template(template: str) -> str:

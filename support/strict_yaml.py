@@ -51,8 +51,8 @@ class _IntegerKeys(_Loader):
 def loads(text: str, *, integer_keys: bool = False) -> Any:
     """The value of a YAML text, made of what JSON has. integer_keys: whether keys may be integers, given as text.
 
-    Raises ValueError, one line, for dates, other tags, NaN, infinity, octal and sexagesimal numbers, keys that are no
-    text, repeated keys, aliases, errors of syntax, and more than 16 million characters.
+    Raises ValueError, one line, for dates, other tags, NaN, infinity, octal and sexagesimal numbers, integers of over
+    64 bits, keys that are no text, repeated keys, aliases, errors of syntax, and more than 16 million characters.
     """
     if len(text) > _MOST_CHARACTERS:
         raise ValueError(f"expected at most {_MOST_CHARACTERS} characters of YAML, found {len(text)}")

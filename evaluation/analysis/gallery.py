@@ -17,6 +17,7 @@ from car_core.drawing import enlarged, masks_over_image, most_telling
 from car_core.segmentation import Segmentation
 from car_core.steps import step_names
 from dataset_adapters import Dataset, Sample, SampleError
+from evaluation.request.benchmark import BenchmarkError
 from evaluation.run.prepare import Prepared
 from evaluation.tasks.metric import COUNTS
 from evaluation.tasks.segmenter import segment_samples
@@ -68,8 +69,13 @@ def choose(records: Sequence[SampleRecord], figures: npt.NDArray[np.float64], co
 
 
 def draw_sample(choice: Choice, prepared: Prepared) -> SampleShown | None:
-    """Segment a chosen sample again and draw it; None if its files can no longer be read."""
+    """Segment a chosen sample again and draw it; None if its files can no longer be read.
+
+    Raises BenchmarkError for one that the data set does not have.
+    """
     dataset, scorer = prepared.dataset, prepared.scorer
+    if choice.record.id not in dataset.ids:
+        raise BenchmarkError(f"samples.jsonl: expected samples of {dataset.name}, found {choice.record.id!r}")
     segmented = _segment(prepared, dataset, dataset.ids.index(choice.record.id), trace=True)
     if segmented is None:
         return None

@@ -79,7 +79,7 @@ def report(
         gallery=shown,
         gallery_note=note,
     )
-    return write_report(run_dir, details, header, out=None if out is None else expanded(out))
+    return write_report(run_dir, details, header, records=records, out=None if out is None else expanded(out))
 
 
 def benchmark_of(run_dir: str | os.PathLike[str]) -> str:

@@ -11,7 +11,7 @@ from evaluation.cli.exit_status import DATA_FAULTS
 from evaluation.cli.model_options import takes
 from evaluation.cli.option_hints import home_paths
 from evaluation.request.options import USER_DATA, RunOptions
-from support.console import say, tell
+from support.console import say, show, tell
 
 if TYPE_CHECKING:
     from dataset_adapters.prepare import Preparation
@@ -33,10 +33,13 @@ def list_command(
     from support.plugins import plugins
 
     chosen = [_find(name)] if name else all_preparations()
-    texts = ["\n".join(_describe(preparation, root)) for preparation in chosen]
+    for number, preparation in enumerate(chosen):
+        for line in [*[""] * bool(number), *_describe(preparation, root)]:
+            show(line)
     for own in () if name else plugins("datasets").values():  # not imported unless named
-        texts += [f"{each.name}: of {each.package} {each.version}" for each in own]
-    typer.echo("\n\n".join(texts))
+        for each in own:
+            show("")
+            show(f"{each.name}: of {each.package} {each.version}")
 
 
 def _find(name: str) -> Preparation:
@@ -128,12 +131,12 @@ def check_command(
     if data["places"]:
         name = data["benchmark"]
         n_faults = check_user_data(
-            name, data["places"], say, n_decoded=n_decoded, split=given["split"], each_label=labels
+            name, data["places"], show, n_decoded=n_decoded, split=given["split"], each_label=labels
         )
     else:
         preparation = _find(data["benchmark"])
         name = preparation.name
-        n_faults = check(preparation, root, say, n_decoded=n_decoded, each_label=labels, source=source)
+        n_faults = check(preparation, root, show, n_decoded=n_decoded, each_label=labels, source=source)
     typer.echo(f"{name}: {counted(n_faults, 'fault') if n_faults else 'no faults'}")
     if n_faults:
         raise typer.Exit(DATA_FAULTS)

@@ -12,9 +12,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from car_core import CaRConfig, ConfigError
-from car_core.config import PROFILES, Profile, explained
+from car_core.config import PROFILES, Profile
 from support import strict_yaml
-from support.errors import UserError
+from support.errors import UserError, mistakes
 from support.files import expanded, read_regular
 from support.plugins import Plugin, find_plugin, plugins
 from support.text import broken_text, shortened, unknown_name
@@ -168,7 +168,7 @@ def _checked(fields: Mapping[str, Any], where: str) -> Benchmark:
         for profile in get_args(Profile):
             resolve_config(benchmark, profile, {})
     except ValidationError as error:
-        raise BenchmarkError(f"{where}: {explained(error, Benchmark.model_fields)}") from None
+        raise BenchmarkError(f"{where}: {mistakes(error, Benchmark.model_fields)}") from None
     except BenchmarkError as error:
         raise BenchmarkError(f"{where}: {error}") from None
     return benchmark

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError, model_serializer
 
-from car_core.config import Config, Profile, explained
+from car_core.config import Config, Profile
 from car_core.models.names import SUFFIXES
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source
 from evaluation.request.methods import METHODS, Method
@@ -22,6 +22,7 @@ from evaluation.request.options import ALL
 from evaluation.tasks.task import TASKS
 from results.tables.run_notes import METHOD_TITLES
 from support.arrays import RGBArray
+from support.errors import mistakes
 from support.files import expanded, sha256_of
 from support.plugins import Plugin, PluginError, find_plugin
 from support.strict_json import identity_of, require_json
@@ -116,7 +117,7 @@ class PluggedMethod(Method):
                 if missing := sorted(set(self.fields) - values.keys()):
                     raise ValueError(f"no {missing[0]} among them")
             except ValidationError as error:
-                raise BenchmarkError(explained(error, self.fields)) from None
+                raise BenchmarkError(mistakes(error, self.fields)) from None
             except Exception as error:  # of the class
                 raise self._wrong("Settings", "all values as JSON", f"{type(error).__name__}: {error}") from error
         paths = {str(value) for value in self._named_weights(made).values() if _is_file(value)}

@@ -25,7 +25,7 @@ from evaluation.suites.definitions import Suite, SuiteRun
 from results import identity_of, paper_rows
 from results.run_directory.store import one_line
 from support import strict_yaml
-from support.files import read_regular
+from support.files import read_regular, resolved
 from support.text import shortened, unknown_name, unwrapped
 
 Point: TypeAlias = Mapping[str, Any]  # settings as --set names them
@@ -316,7 +316,7 @@ def _suffix(request: Mapping[str, Any]) -> str:
     changed = {key: request[key] for key in defaults if request.get(key) and request[key] != defaults[key]}
     limit = changed.pop("limit", None)
     if "data_root" in changed:
-        changed["data_root"] = str(changed["data_root"].resolve())
+        changed["data_root"] = str(resolved(changed["data_root"]))
     if "weights" in changed:
         changed["weights"] = {role: name for role, name in changed["weights"].items() if name}
     digest = {key: value for key, value in changed.items() if value}

@@ -19,7 +19,7 @@ from results.run_directory.lock import LOCK_FILE, FolderLock, LockedError
 from results.run_directory.sample_files import FOLDERS
 from results.run_directory.schema import LISTED, SCHEMA_VERSION, RunHeader, SampleRecord, others, utc_now
 from support import strict_json
-from support.errors import UserError
+from support.errors import UserError, mistakes
 from support.files import expanded, kind_of, named_errors, open_regular, read_regular, write_atomically
 
 
@@ -377,8 +377,7 @@ def _last_wins(records: list[SampleRecord]) -> dict[str, SampleRecord]:
 def one_line(error: Exception) -> str:
     """What is wrong with a file's contents, on one line: field and message of each fault."""
     if isinstance(error, ValidationError):
-        parts = ((".".join(map(str, item["loc"])), item["msg"]) for item in error.errors())
-        return "; ".join(f"{key}: {message}" if key else message for key, message in parts)
+        return mistakes(error)
     if isinstance(error, OSError) and error.strerror:  # the caller names the file
         return error.strerror
     return str(error)

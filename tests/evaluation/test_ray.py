@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -348,3 +350,29 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ClusterError, match=r"pip install 'car-eval\[distributed\]'"):
         Cluster().check("cpu")
+
+
+def test_a_head_that_is_killed_ends_the_run_with_one_line(tmp_path: Path) -> None:
+    psutil = pytest.importorskip("psutil")
+    run = tmp_path / "run"
+    script = (
+        "import sys; from evaluation.cli.app import main; from evaluation.engines import ray; ray.HEAD_SECONDS = 1.0; "
+        "sys.argv[0] = 'car'; main()"
+    )
+    switches = [f"--set={name}={json.dumps(value)}" for name, value in FAST.items()]
+    arguments = ["eval", "mini-voc", "--limit=16", "--batch-size=1", "--engine=ray", "--actors=1", *switches]
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "CAR_CACHE": str(tmp_path / "cache")}
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *arguments, f"--out={run}"],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        wait_until(lambda: (run / "samples.jsonl").exists())
+        children = psutil.Process(process.pid).children(recursive=True)
+        [head] = [child for child in children if child.name() == "gcs_server"]
+        head.kill()
+        told = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 1
+    assert [line for line in told if line.startswith("error: ")] == [told[-1]]
+    assert re.match(r"error: ray: the head at .* is gone \(.*\); finished samples are kept$", told[-1])
+    assert RunDirectory(run).read_header().status == "incomplete"
+    wait_until(lambda: not any(is_running(child.pid) for child in children))
