@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from car_core.config import CaRConfig
-from car_core.models.names import ROLES
+from car_core.models.names import ROLES, SUFFIXES
 from dataset_adapters import DatasetError, embedded_root, holds
 from dataset_adapters.base.sample import NameSet, find_sources
 from evaluation.request.benchmark import BenchmarkError, load_benchmark
@@ -18,6 +18,7 @@ from evaluation.request.vocabulary import Vocabulary
 from evaluation.request.words import request_of, words_of
 from evaluation.run.merge import SHARD
 from results import RunHeader, differences
+from support.files import expanded
 
 if TYPE_CHECKING:
     from evaluation.run.prepare import Prepared
@@ -69,7 +70,8 @@ def require_places(header: RunHeader, options: RunOptions) -> None:
     """Raise BenchmarkError, naming all in one line, where files of the run are not at hand and were not named."""
     benchmark = load_benchmark(options.benchmark)
     named = weights_by_role(options.weights)
-    absent = dict.fromkeys(name for name in named.values() if name and Path(name).suffix and not Path(name).exists())
+    files = (name for name in named.values() if name and Path(name).suffix.lower() in SUFFIXES)
+    absent = dict.fromkeys(name for name in files if not expanded(name).exists())
     missing = [f"--weights ({', '.join(absent)})"] if absent else []
     own = {FOLDERS: "--images, --masks and --classes", HUGGING_FACE: "--hf and --classes"}
     if options.benchmark in own:

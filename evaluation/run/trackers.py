@@ -193,11 +193,13 @@ class _Feed:
         Thread(target=self._work, name=f"track {name}", daemon=True).start()
 
     def send(self, hook: str, *given: Any) -> None:
-        if hook != "on_record":
-            self._done.clear()
-            while self._events.full() and not self._is_over:
-                with suppress(Empty):
-                    self._events.get_nowait()
+        self._done.clear()
+        if self._is_over:  # asked after clearing, as `_give_up` sets both in the other order
+            self._done.set()
+            return
+        while hook != "on_record" and self._events.full():
+            with suppress(Empty):
+                self._events.get_nowait()
         with suppress(Full):
             self._events.put_nowait((hook, given))
 

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,15 @@ def test_a_tracker_that_fails_or_hangs_costs_one_line(
     notice = f"notice: --track {fake}:{name}: {reason}; the run goes on without it"
     assert result.stderr.count("the run goes on without it") == result.stderr.count(notice) == 1
     assert "finish" in [name for name, _ in calls()]  # the other one
+
+
+def test_one_that_has_failed_is_not_waited_for(fake: str, capsys: pytest.CaptureFixture[str]) -> None:
+    header: Any = None
+    start, own = time.monotonic(), trackers.Trackers([f"{fake}:FailsAtStart"])
+    own.on_start(header)
+    own.on_finish(header)
+    assert time.monotonic() - start < trackers.PATIENCE / 2
+    assert capsys.readouterr().err.count("goes on without it") == 1
 
 
 def test_trackers_that_there_are_not(tiny_run: Any, fake: str, monkeypatch: pytest.MonkeyPatch) -> None:
