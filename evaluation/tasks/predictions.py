@@ -305,6 +305,8 @@ def _find_values(
         for name, reading in readings.items()
     }
     distinct = {name: own for n, (name, own) in enumerate(labels_of.items()) if own not in [*labels_of.values()][:n]}
+    if len(distinct) == 1:
+        return "labels"
     fitting = {name: own for name, own in distinct.items() if found <= dict(own).keys()}
     # A reading that another one contains is the same for what it knows.
     fitting = {name: own for name, own in fitting.items() if not any(own < other for other in fitting.values())}
@@ -314,10 +316,7 @@ def _find_values(
             f"these would fit the first predictions: {'; '.join(f'{name}: {_MEANINGS[name]}' for name in readings)}"
         )
     [values] = fitting
-    if len(distinct) > 1:
-        tell(
-            f"notice: predictions are read as {_MEANINGS[values]} (--values {values}), as only these fit the first ones"
-        )
+    tell(f"notice: predictions are read as {_MEANINGS[values]} (--values {values}); nothing else fits the first ones")
     return values
 
 
