@@ -344,7 +344,10 @@ def explained(error: ValidationError, fields: Iterable[str]) -> str:
             message = "expected a list, as in [a, b]" if item["type"] == "tuple_type" else item["msg"]
             if item["type"] == "value_error":  # of a validator here, which says what it found
                 message = str(item["ctx"]["error"])
-            parts.append(f"{field}: {message}" + (f", found {item['input']!r}" if ", found " not in message else ""))
+            if item["type"] == "missing":
+                message = "expected a value, found none"
+            where = f"{field}: " if field else ""
+            parts.append(f"{where}{message}" + (f", found {item['input']!r}" if ", found " not in message else ""))
     return "; ".join(parts)
 
 
