@@ -72,11 +72,15 @@ class Plugin:
         where = self.target.partition(":")[0]
         if where.endswith(".py") and not Path(where).expanduser().is_file():
             raise PluginError(f"{self.target}: expected a file {where}, found none")
+        folder = os.getcwd()
         try:
             with redirect_stdout(sys.stderr):  # what a module prints is no result
                 module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+            _SOURCES.setdefault(module.__name__, source_sha256(module))
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self.target}: expected a module that can be imported, found {_said(error)}") from error
+        finally:
+            os.chdir(folder)  # a module may have left it, and paths are relative
         _IMPORTED.setdefault(module.__name__.partition(".")[0], self)
         return module
 
@@ -94,17 +98,27 @@ class Plugin:
     def record(self) -> dict[str, str | None]:
         """What run.json and the identity say of it: names, version, and the sha256 of its sources.
 
-        Of a file's path only the name, since records must not depend on where a user keeps things.
+        Of a file's path only the name, since records must not depend on where a user keeps things. Raises PluginError
+        where the sources have changed since they were imported.
         """
         where, colon, attribute = self.target.partition(":")
+        source = source_sha256(self._module)
+        if source != _SOURCES[self._module.__name__]:  # as in a notebook: what is in memory would run
+            raise PluginError(
+                f"{self.target}: expected the sources as they were imported, found others; restart Python"
+            )
         return {
             "kind": self.kind,
             "name": self.name,
             "target": (Path(where).name if where.endswith(".py") else where) + colon + attribute,
             "package": self.package,
             "version": self.version,
-            "source": source_sha256(self._module),
+            "source": source,
         }
+
+
+_SOURCES: dict[str, str] = {}
+"""sha256 of the sources by module, as it was imported."""
 
 
 def plugins(kind: Kind) -> Mapping[str, tuple[Plugin, ...]]:

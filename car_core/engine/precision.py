@@ -11,7 +11,7 @@ import copy
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -120,7 +120,14 @@ def _set(get: Callable[[], object], put: Callable[[Any], object], right: object)
         put = lambda values: set_all(*values)  # noqa: E731
     if value != right:
         put(right)
-    _to_restore.callback(lambda: get() == value or put(value))  # also what the code within has changed
+    _to_restore.callback(_restore, get, put, value)  # also what the code within has changed
+
+
+def _restore(get: Callable[[], object], put: Callable[[Any], object], value: object) -> None:
+    with suppress(RuntimeError):  # no one answer
+        if get() == value:
+            return
+    put(value)
 
 
 def _leave_process() -> None:

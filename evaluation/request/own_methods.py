@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError, model_serializer
+from pydantic import BaseModel, TypeAdapter, ValidationError, model_serializer
 
 from car_core.config import Config, Profile
 from car_core.models.names import SUFFIXES
@@ -117,7 +117,7 @@ class PluggedMethod(Method):
                 if missing := sorted(set(self.fields) - values.keys()):
                     raise ValueError(f"no {missing[0]} among them")
             except ValidationError as error:
-                raise BenchmarkError(mistakes(error, self.fields)) from None
+                raise BenchmarkError(f"{self.name}: {mistakes(error, self.fields)}") from None
             except Exception as error:  # of the class
                 raise self._wrong("Settings", "all values as JSON", f"{type(error).__name__}: {error}") from error
         paths = {str(value) for value in self._named_weights(made).values() if _is_file(value)}
@@ -245,8 +245,8 @@ def _check_settings(wrong: Any, settings: Any) -> None:
         raise wrong("Settings", "a pydantic model or a dataclass", settings)
     try:
         TypeAdapter(settings).validator.title  # noqa: B018  (one that is not fully defined has none)
-    except (PydanticUserError, NameError, TypeError) as error:
-        raise wrong("Settings", "types that pydantic knows", str(error).splitlines()[0]) from None
+    except Exception as error:  # of pydantic or of a type
+        raise wrong("Settings", "types that pydantic knows", str(error).partition("\n")[0]) from None
     for field in _fields(settings):
         if field in _RESERVED:
             raise wrong(f"Settings.{field}", "another name, as run.json has the method's own there", field)

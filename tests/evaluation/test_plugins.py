@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from car_core import CaRConfig
 from evaluation import evaluate
 from evaluation.run.identity import identity_fields
-from support.plugins import Plugin, PluginError, find_plugin
+from support.plugins import Plugin, PluginError, find_plugin, source_sha256
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "lazy.py").write_text("def __getattr__(name):\n    raise RuntimeError('no\\nlicense')\n")
     (folder / "broken.py").write_text("import absent_module_of_nobody\n")
     (folder / "leaves.py").write_text("raise SystemExit('bye')\n")
-    (folder / "good.py").write_text("class Own:\n    class Inner: pass\n")
+    (folder / "good.py").write_text("import os; os.chdir('/'); print('hello')\nclass Own:\n    class Inner: pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     return folder
 
@@ -47,14 +48,17 @@ def test_what_cannot_be_imported_is_one_line(package: Path, target: str, found: 
     assert "\n" not in str(error.value)
 
 
-def test_a_record_names_no_folder_and_moves_with_the_sources(package: Path) -> None:
-    named = Plugin("methods", "own", f"{package.name}.good:Own.Inner")
+def test_a_record_names_no_folder_and_moves_with_the_sources(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named, here = Plugin("methods", "own", f"{package.name}.good:Own.Inner"), Path.cwd()
     before = named.record()
+    assert (capsys.readouterr(), Path.cwd()) == (("", "hello\n"), here)
     assert (before["target"], before["package"], before["version"]) == (f"{package.name}.good:Own.Inner", None, None)
     (package / "notes.txt").write_text("no source")
     assert named.record() == before
     (package / "lazy.py").write_text("")
-    assert named.record()["source"] != before["source"]
+    assert source_sha256(sys.modules[package.name]) != before["source"]
+    with pytest.raises(PluginError, match="expected the sources as they were imported, found others; restart Python"):
+        named.record()
     file = Plugin("methods", "Own", f"{package / 'good.py'}:Own").record()
     assert file["target"] == "good.py:Own"
     assert file["source"] == hashlib.sha256((package / "good.py").read_bytes()).hexdigest()
