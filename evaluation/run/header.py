@@ -37,7 +37,7 @@ def header_of(prepared: Prepared) -> RunHeader:
             WeightsInfo(**{name: getattr(record, name) for name in WeightsInfo.model_fields}) for record in car.weights
         ],
         environment=environment(
-            options.device, car.weights, precision=options.precision, at_hand=options.engine == "local"
+            prepared.devices, car.weights, precision=options.precision, at_hand=options.engine == "local"
         ),
     )
 

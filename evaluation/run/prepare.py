@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from car_core import CaR, CaRConfig
 from car_core.config import Config
+from car_core.engine.device import as_devices
+from car_core.engine.precision import dtype_of
 from car_core.engine.stage_cache import StageCache
 from dataset_adapters import Dataset, DatasetError, load
 from dataset_adapters.formats.images import max_pixels, set_max_pixels
@@ -34,12 +39,13 @@ class Prepared(ResolvedRun):
     """A resolved run with everything that segments and scores its samples.
 
     dataset: the whole split. selected: the samples that the run takes. car: the segmenter, whose configuration counts.
-    file_states: of `selected` at the start.
+    devices: of each process that segments; one alone is this process. file_states: of `selected` at the start.
     """
 
     dataset: Dataset
     selected: Dataset
     car: ConfiguredSegmenter
+    devices: Sequence[str]
     file_states: Int64Array = field(repr=False, compare=False)
 
     @property
@@ -83,6 +89,14 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     BenchmarkError, DatasetError, ModelError, QueryError.
     """
     options = run.options
+    local, devices = options.engine == "local", [options.device]
+    if local:
+        devices = as_devices(options.device)
+        count = options.processes or len(devices)
+        if count < len(devices):
+            raise BenchmarkError(f"processes: expected at least one a device, {len(devices)}, found {count}")
+        devices = [devices[n % len(devices)] for n in range(count)]
+        dtype_of(options.precision, torch.device(devices[0]))
     set_max_pixels(options.max_pixels or max_pixels())
     for notice in run.inputs.notices:
         tell(f"notice: {notice}")
@@ -102,20 +116,22 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
         selected = selected.shard(part - 1, count)
     for notice in prove(dataset):  # all of it: a trial of a few samples would hide a list that does not fit
         tell(f"notice: {notice}")
-    # With actors, this process only needs to know what the models are.
-    local = options.engine == "local"
+    # Next to actors and processes, this one only needs to know what the models are.
+    alone = local and len(devices) == 1
     car = METHODS[options.method].build(
         run.config,
         weights=run.inputs.weights,
-        device=options.device if local else "cpu",
-        precision=options.precision if local else "float32",
+        device=devices[0] if alone else "cpu",
+        precision=options.precision if alone else "float32",
         make_car=make_car,
     )
     if dataset.label_space.queries:  # else each sample brings its own
         car.check_queries(dataset.label_space.queries)
     if isinstance(car, CaR) and car.cache is None and selected.images_by_sample:
         car.cache = StageCache(_MEMORY_BYTES)
-    return Prepared(**vars(run), dataset=dataset, selected=selected, car=car, file_states=selected.file_states())
+    return Prepared(
+        **vars(run), dataset=dataset, selected=selected, car=car, devices=devices, file_states=selected.file_states()
+    )
 
 
 def require_unchanged(prepared: Prepared) -> None:
