@@ -160,7 +160,7 @@ def fresh_torch(*, inference: bool = True) -> Iterator[None]:
             restored.callback(torch.set_autocast_enabled, kind, True)
         if inference and torch._C._len_torch_function_stack():  # a default device is such a mode
             restored.enter_context(torch._C.DisableTorchFunction())  # under any, attention takes another path
-        elif torch.get_default_device().type != "cpu":
+        elif torch.empty(0).device.type != "cpu":
             restored.enter_context(torch.device("cpu"))
         if sys.float_info.min / 2 == 0:  # the processor takes the smallest numbers for 0
             torch.set_flush_denormal(False)

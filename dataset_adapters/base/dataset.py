@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import get_args, overload
+from typing import TypeVar, get_args, overload
 
 import numpy as np
 
@@ -32,6 +33,8 @@ from dataset_adapters.base.sample import (
 from support.arrays import Int64Array
 from support.files import cache_folder, expanded
 from support.plugins import Plugin
+
+Positions = TypeVar("Positions", range, Sequence[int])
 
 
 @dataclass(frozen=True)
@@ -145,12 +148,17 @@ class Dataset:
         """
         if not 0 <= index < count:
             raise DatasetError(f"shard: expected 0 <= index < count, found index {index}, count {count}")
+        part = self.parts(range(len(self)), count)[index]
+        return self[part.start : part.stop : part.step]
+
+    def parts(self, positions: Positions, count: int) -> list[Positions]:
+        """These positions, in order, divided into `count` parts as `shard` divides all."""
         groups = self.sequences or self.images_by_sample
         if not groups:
-            return self[index::count]
-        starts = [n for n, group in enumerate(groups) if n == 0 or group != groups[n - 1]]
-        cuts = balanced_cuts([*starts, len(self)], count)
-        return self[cuts[index] : cuts[index + 1]]
+            return [positions[part::count] for part in range(count)]
+        starts: list[int] = [n for n, at in enumerate(positions) if n == 0 or groups[at] != groups[positions[n - 1]]]
+        cuts = balanced_cuts([*starts, len(positions)], count)
+        return [positions[start:end] for start, end in pairwise(cuts)]
 
     def __len__(self) -> int:
         return len(self.selection)

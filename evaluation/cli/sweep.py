@@ -18,7 +18,7 @@ from support.console import tell
 @takes(
     RunOptions,
     without={
-        *("benchmark", "shard"),
+        *("benchmark", "shard", "processes"),
         *USER_DATA,
         *("engine", "address", "actors", "actor_cpus", "actor_gpus", "save_predictions", "save_proposals"),
     },

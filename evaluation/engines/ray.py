@@ -53,7 +53,7 @@ class Equipment:
 
 @dataclass(frozen=True)
 class Job:
-    """A run as an actor gets it.
+    """A run as an actor, or another process, gets it.
 
     equip: makes the equipment there; raises for what a user can mend. identity_fields: what it must come to. folder:
     where relative paths start, if that node has it. The rest as for `run_local`.

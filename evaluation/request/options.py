@@ -355,7 +355,20 @@ class RunOptions:
         Predictions | None,
         NotInIdentity("a path; the files' sha256 in the configuration stands for them", by_content=True),
     ] = None
-    device: _Device = "cpu"
+    device: Annotated[
+        str,
+        Option(help="cpu, cuda, cuda:1; several GPUs as cuda:0,1 or cuda:all, with a process on each."),
+        NotInIdentity("results agree across devices up to rounding; the header records it"),
+    ] = "cpu"
+    processes: Annotated[
+        int | None,
+        Option(
+            help="Processes that share the samples, each with models, --workers and --refine-workers of its own. "
+            "[default: one a device]"
+        ),
+        Range(1, 1024),
+        NotInIdentity("who segments a sample does not reach its record"),
+    ] = None
     out: Annotated[
         Path | None,
         Option(help="Run directory. [default: results/runs/BENCHMARK-PROFILE-IDENTITY]"),
@@ -376,8 +389,8 @@ class RunOptions:
     refine_workers: Annotated[
         int | None,
         Option(
-            help="Processes that refine masks (CRF) while the model runs; 0: none. [default: all cores but one; none "
-            "with --jobs; with --engine ray the actors refine]"
+            help="Processes that refine masks (CRF) while the model runs; 0: none. [default: all cores but one, of "
+            "the share of each process; none with --jobs; with --engine ray the actors refine]"
         ),
         Range(0),
         NotInIdentity("where a sample is refined does not reach its record"),

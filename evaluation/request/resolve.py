@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from car_core.config import PROMPT_PLUGINS, CaRConfig, Config
-from car_core.models.names import MINIATURE, check_device_name, random_seed, weights_file
+from car_core.models.names import MINIATURE, check_device_name, device_names, random_seed, weights_file
 from dataset_adapters import DatasetError
 from dataset_adapters.base.sample import (
     Adapter,
@@ -69,9 +69,11 @@ def resolve(options: RunOptions) -> ResolvedRun:
     """
     check_out(options.out or DEFAULT_RUNS)
     check_ranges(options)
-    check_device_name(options.device)
+    device_names(options.device)
     if options.engine == "ray":
         options.cluster.check(options.device)
+        if options.processes is not None:
+            raise BenchmarkError(f"processes: expected --actors with --engine ray, found {options.processes}")
     method = PredictedMethod.of(options.predictions) if options.predictions else find_method(options.method)
     benchmark = load_benchmark(options.benchmark)
     sources = find_sources(benchmark.adapter, options.source)

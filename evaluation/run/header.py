@@ -42,7 +42,7 @@ def header_of(prepared: Prepared) -> RunHeader:
         ],
         plugins=[PluginInfo.model_validate(record) for record in prepared.plugin_records],
         environment=environment(
-            options.device, car.weights, precision=options.precision, at_hand=options.engine == "local"
+            prepared.devices, car.weights, precision=options.precision, at_hand=options.engine == "local"
         ),
     )
 

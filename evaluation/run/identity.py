@@ -170,7 +170,7 @@ def _version(name: str) -> str | None:
 
 
 def environment(
-    device: str,
+    devices: Sequence[str],
     weights: Sequence[WeightsRecord] = (),
     *,
     precision: Precision = "float32",
@@ -178,19 +178,19 @@ def environment(
 ) -> Environment:
     """Where and with what this process runs.
 
-    weights: of the models of the run. at_hand: whether the device is this machine's, so that its name can be read.
+    weights: of the models of the run. at_hand: whether devices are this machine's, so that their names can be read.
     """
     import torch
 
-    commit, where = _git("rev-parse", "HEAD"), torch.device(device)
-    is_local_gpu = at_hand and where.type == "cuda"
+    commit = _git("rev-parse", "HEAD")
+    names = (torch.cuda.get_device_name(name) if at_hand and name.startswith("cuda") else name for name in devices)
     return Environment(
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
         packages={"car-eval": _version("car-eval") or "not installed", **package_versions(weights)},
         git_commit=commit,
         git_dirty=None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
-        device=torch.cuda.get_device_name(where) if is_local_gpu else device,
+        device=", ".join(dict.fromkeys(names)),
         dtype=precision,
         threads=torch.get_num_threads(),
         seed=None,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from car_core import CaR, CaRConfig
 from car_core.config import Config
+from car_core.engine.device import as_devices
+from car_core.engine.precision import dtype_of
 from car_core.engine.stage_cache import StageCache
 from dataset_adapters import Dataset, DatasetError
 from dataset_adapters.formats.images import max_pixels, set_max_pixels
@@ -39,12 +44,13 @@ class Prepared(ResolvedRun):
     """A resolved run with everything that segments and scores its samples.
 
     dataset: the whole split. selected: the samples that the run takes. car: the segmenter, whose configuration counts.
-    file_states: of `selected` at the start.
+    devices: of each process that segments; one alone is this process. file_states: of `selected` at the start.
     """
 
     dataset: Dataset
     selected: Dataset
     car: ConfiguredSegmenter
+    devices: Sequence[str]
     file_states: Int64Array = field(repr=False, compare=False)
 
     @property
@@ -105,6 +111,14 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     options = run.options
     for name in options.track:
         find_tracker(name)
+    local, devices = options.engine == "local", [options.device]
+    if local:
+        devices = as_devices(options.device)
+        count = options.processes or len(devices)
+        if count < len(devices):
+            raise BenchmarkError(f"processes: expected at least one a device, {len(devices)}, found {count}")
+        devices = [devices[n % len(devices)] for n in range(count)]
+        dtype_of(options.precision, torch.device(devices[0]))
     set_max_pixels(options.max_pixels or max_pixels())
     for notice in run.inputs.notices:
         tell(f"notice: {notice}")
@@ -119,8 +133,8 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     selected = select(dataset, options)
     for notice in prove(dataset):  # all of it: a trial of a few samples would hide a list that does not fit
         tell(f"notice: {notice}")
-    # With actors, this process only needs to know what the models are.
-    local = options.engine == "local"
+    # Next to actors and processes, this one only needs to know what the models are.
+    alone = local and len(devices) == 1
     car: ConfiguredSegmenter
     if options.predictions:
         assert isinstance(run.config, PredictedConfig)
@@ -130,10 +144,10 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
         car = find_method(options.method).build(
             run.config,
             weights=run.inputs.weights,
-            device=options.device if local else "cpu",
+            device=devices[0] if alone else "cpu",
             task=dataset.task,
             time_limit=options.sample_timeout,
-            precision=options.precision if local else "float32",
+            precision=options.precision if alone else "float32",
             make_car=make_car,
         )
     for texts in (dataset.label_space.queries, getattr(run.config, "background", ())):
@@ -148,7 +162,9 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
         )
     if isinstance(car, CaR) and car.cache is None and selected.images_by_sample:
         car.cache = StageCache(_MEMORY_BYTES)
-    return Prepared(**vars(run), dataset=dataset, selected=selected, car=car, file_states=selected.file_states())
+    return Prepared(
+        **vars(run), dataset=dataset, selected=selected, car=car, devices=devices, file_states=selected.file_states()
+    )
 
 
 def require_unchanged(prepared: Prepared) -> None:

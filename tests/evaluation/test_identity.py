@@ -30,6 +30,7 @@ def identity_and_metrics(options: RunOptions, out: Path) -> tuple[str, dict[str,
 def test_the_exclusions_are_these_and_no_others() -> None:
     assert set(identity.EXCLUDED) == {
         "device",
+        "processes",
         "workers",
         "refine_workers",
         "sample_timeout",
