@@ -19,7 +19,7 @@ LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test test-light lint format docs docs-generated docs-tables dist serve regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
+.PHONY: help setup test test-light test-lowest lint format docs docs-generated docs-tables dist serve regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
 	eval-grefcoco eval-ref-davis eval-all data bench clean
 
 help:  ## list the targets
@@ -51,6 +51,29 @@ test-light:  ## run the tests that need no torch, on another Python: make test-l
 	$(LIGHT)/bin/python -m pip install --quiet --only-binary :all: --constraint constraints.txt \
 	  --requirement $(LIGHT)/requirements.txt pytest hypothesis scikit-learn matplotlib
 	$(LIGHT)/bin/python -m pytest $(LIGHT_TESTS) $(ARGS)
+
+# Lower bounds are claims, so torch's is installed as well: 3 GB, once, for all. An extra may ask for more than the rest does.
+LOWEST := .light/lowest
+LOWEST_TESTS := $(LIGHT_TESTS) tests/test_strict_yaml.py \
+	$(patsubst %,tests/car_core/test_%.py,checkpoints downloads drawing host_state weights) \
+	$(patsubst %,tests/evaluation/test_%.py,cli fuzz inputs)
+LOWEST_EXTRA_TESTS := tests/car_core/test_sam.py tests/evaluation/test_ray.py tests/results/test_sweep_table.py
+
+# $(call test_lowest,EXTRA...) is a command that runs the tests named after it with the lowest versions.
+define test_lowest
+	$(LOWEST)/bin/uv venv --quiet --clear --python $(PYTHON) $(LOWEST)/venv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/venv --resolution lowest-direct --only-binary :all: \
+	  --requirement pyproject.toml $(addprefix --extra ,$1) --requirement $(LOWEST)/tools.txt
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/venv --no-deps --editable .
+	$(LOWEST)/venv/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+endef
+
+test-lowest:  ## run tests with the lowest versions that pyproject.toml allows: make test-lowest PYTHON=python3.10
+	test -x $(LOWEST)/bin/uv || $(PYTHON) -m pip install --quiet --constraint constraints.txt --target $(LOWEST) uv
+	grep -E '^(pytest|pytest-xdist|hypothesis|scikit-learn)==' constraints.txt > $(LOWEST)/tools.txt
+	$(call test_lowest,) $(LOWEST_TESTS)
+	$(call test_lowest,plot sam distributed) $(LOWEST_EXTRA_TESTS)
+	$(call test_lowest,serve) tests/evaluation/test_demo.py
 
 lint: $(STAMP)  ## check style, types and spelling
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/codespell

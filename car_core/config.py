@@ -26,10 +26,13 @@ from car_core.errors import ConfigError
 from support.choices import Mode as Mode
 from support.choices import Precision as Precision
 from support.choices import Profile as Profile
-from support.text import clip_words, did_you_mean, find_twins
+from support.errors import mistakes
+from support.plugins import Plugin, find_plugin, plugins
+from support.text import clip_words, find_twins
 
 # Names of the visual prompts; `car_core.classifier.visual_prompts.register_prompt` adds others.
 PROMPTS = {"blur", "gray", "mask", "circle", "rectangle", "contour"}
+PROMPT_PLUGINS: dict[str, Plugin] = {}  # by prompt, the package or file that it is from
 
 # Background queries of the released code, all benchmarks.
 COMMON_BACKGROUND = (
@@ -133,7 +136,7 @@ class Config(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise ConfigError(_explain(error, type(self)), error.errors()) from None
+                raise ConfigError(mistakes(error, type(self).model_fields), error.errors()) from None
 
 
 class CRFConfig(BaseModel):
@@ -286,11 +289,22 @@ class CaRConfig(Config):
     @field_validator("prompts", "stuff_prompts")
     @classmethod
     def _known_prompts(cls, prompts: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if prompts is not None and len(set(prompts)) != len(prompts):
-            raise ValueError(f"expected each visual prompt once, found {list(prompts)}")
-        if unknown := set(prompts or ()) - PROMPTS:
-            raise ValueError(f"expected visual prompts of {', '.join(sorted(PROMPTS))}, found {sorted(unknown)}")
-        return prompts
+        brought = plugins("prompts")
+        known = {*PROMPTS, *brought}
+        if unknown := [name for name in prompts or () if name not in known and ":" not in name]:
+            raise ValueError(f"expected visual prompts of {', '.join(sorted(known))}, found {sorted(unknown)}")
+        names = []
+        for name in prompts or ():
+            if name not in PROMPT_PLUGINS and (name not in PROMPTS or name in brought):
+                from car_core.classifier.visual_prompts import bring_prompt
+
+                plugin = find_plugin("prompts", name, PROMPTS, "visual prompt")
+                bring_prompt(plugin)
+                name = plugin.name
+            names.append(name)
+        if len(set(names)) != len(names):
+            raise ValueError(f"expected each visual prompt once, found {names}")
+        return None if prompts is None else tuple(names)
 
     @field_validator("sam")
     @classmethod
@@ -331,20 +345,6 @@ def distinct_background(background: tuple[str, ...]) -> tuple[str, ...]:
         first, second = (background[index] for index in twins)
         raise ValueError(f"expected each background query once, found {second!r}, which CLIP reads as {first!r}")
     return background
-
-
-def _explain(error: ValidationError, config: type[Config]) -> str:
-    parts = []
-    for item in error.errors():
-        field = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            parts.append(f"{field}: no such field{did_you_mean(field, config.model_fields)}")
-        else:
-            message = "expected a list, as in [a, b]" if item["type"] == "tuple_type" else item["msg"]
-            if item["type"] == "value_error":  # of a validator here, which says what it found
-                message = str(item["ctx"]["error"])
-            parts.append(f"{field}: {message}" + (f", found {item['input']!r}" if ", found " not in message else ""))
-    return "; ".join(parts)
 
 
 def check_template(template: str) -> str:

@@ -29,9 +29,19 @@ MOVED: Mapping[str, str] = {
 # Known pages in reading order; any other page in docs/ is listed under More, by name.
 ORDER: Mapping[str, tuple[str, ...]] = {
     "Start": ("index.md", "method.md", "model-card.md"),
-    "Use": ("benchmarks.md", "datasets.md", "library.md", "sweeps.md", "scale.md", "looking.md", "results.md"),
+    "Use": (
+        "benchmarks.md",
+        "datasets.md",
+        "library.md",
+        "vocabularies.md",
+        "sweeps.md",
+        "scale.md",
+        "looking.md",
+        "predictions.md",
+        "results.md",
+    ),
     "Trust": ("reliability.md", "fidelity.md", "reference.md", "ablations.md", "baselines.md", "performance.md"),
-    "Extend": ("adding.md", "rooms.md", "contributing.md"),
+    "Extend": ("own-methods.md", "adding.md", "rooms.md", "contributing.md"),
     "Reference": tuple(f"reference/{room}.md" for room in ROOMS),
 }
 

@@ -13,9 +13,11 @@ import support  # noqa: F401  before torch
 
 if TYPE_CHECKING:
     from evaluation.request.options import RunOptions
+    from evaluation.request.own_methods import OwnMethod
     from evaluation.run.runner import Run, evaluate
 
-__all__ = ["Run", "RunOptions", "evaluate"]
+__all__ = ["OwnMethod", "Run", "RunOptions", "evaluate"]
+_HOMES = {"RunOptions": "evaluation.request.options", "OwnMethod": "evaluation.request.own_methods"}
 
 
 def __getattr__(name: str) -> Any:
@@ -24,5 +26,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    module = "evaluation.request.options" if name == "RunOptions" else "evaluation.run.runner"
-    return getattr(import_module(module), name)
+    return getattr(import_module(_HOMES.get(name, "evaluation.run.runner")), name)

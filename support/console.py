@@ -30,6 +30,11 @@ def say(line: str) -> None:
     print(visible(line, _LONGEST) if is_terminal(sys.stdout) else line)
 
 
+def show(line: str) -> None:
+    """Print a line for people on standard output, at a pipe, too, as `tell` does."""
+    print(visible(line, _LONGEST))
+
+
 def is_terminal(stream: Any) -> bool:
     """Whether a stream is a terminal; what stands in for a stream, such as a logger, may not say, and may be None."""
     try:

@@ -171,6 +171,11 @@ def cache_folder() -> Path:
     return found
 
 
+def resolved(path: Path) -> Path:
+    """The absolute path without links; one that leads to itself stays (`Path.resolve` raises before Python 3.13)."""
+    return Path(os.path.realpath(path))
+
+
 def expanded(path: str | os.PathLike[str]) -> Path:
     """The path with ``~`` and ``~user`` as home folders.
 

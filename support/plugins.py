@@ -12,9 +12,11 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from contextlib import redirect_stdout
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -22,7 +24,10 @@ from typing import Any, Literal
 from support.errors import UserError
 from support.text import shortened, unknown_name, unwrapped
 
-Kind = Literal["methods", "datasets", "metrics", "prompts", "benchmarks"]
+Kind = Literal["methods", "datasets", "metrics", "prompts", "benchmarks", "trackers"]
+
+
+_IMPORTED: dict[str, Plugin] = {}  # by top-level package or module, the first that it was imported for
 
 
 class PluginError(UserError, ValueError):
@@ -46,40 +51,83 @@ class Plugin:
     def __str__(self) -> str:
         return f"{self.name!r} of {self.package or self.target}"
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Without what was imported: another process imports it for itself.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     @cached_property
     def value(self) -> Any:
         """The object itself, imported now. Raises PluginError for whatever the import raises."""
         where, _, attributes = self.target.partition(":")
-        value: Any = self._module
-        for attribute in attributes.split(".") if attributes else ():
-            if not hasattr(value, attribute):
-                raise PluginError(f"{self.target}: expected {attribute} in {where}, found none")
-            value = getattr(value, attribute)
-        return value
+        module = self._module
+        try:
+            return attrgetter(attributes)(module) if attributes else module
+        except AttributeError:
+            raise PluginError(f"{self.target}: expected {attributes} in {where}, found none") from None
+        except Exception as error:  # of a package that imports its parts when they are asked for
+            raise PluginError(f"{self.target}: expected a module that can be imported, found {_said(error)}") from error
 
     @cached_property
     def _module(self) -> ModuleType:
         where = self.target.partition(":")[0]
+        if where.endswith(".py") and not Path(where).expanduser().is_file():
+            raise PluginError(f"{self.target}: expected a file {where}, found none")
+        folder = os.getcwd()
         try:
-            return _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+            with redirect_stdout(sys.stderr):  # what a module prints is no result
+                module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+            _SOURCES.setdefault(module.__name__, source_sha256(module))
         except (Exception, SystemExit) as error:
-            what = f"{type(error).__name__}: {unwrapped(error)}".removesuffix(": ")
-            raise PluginError(f"{self.target}: expected a module that can be imported, found {what}") from error
+            raise PluginError(f"{self.target}: expected a module that can be imported, found {_said(error)}") from error
+        finally:
+            os.chdir(folder)  # a module may have left it, and paths are relative
+        _IMPORTED.setdefault(module.__name__.partition(".")[0], self)
+        return module
+
+    def made(self) -> Any:
+        """The value, or for a class an instance made without arguments, also of each in a tuple. Raises PluginError."""
+        values = self.value if isinstance(self.value, tuple) else (self.value,)
+        try:
+            made = tuple(value() if isinstance(value, type) else value for value in values)
+            return made if isinstance(self.value, tuple) else made[0]
+        except Exception as error:
+            raise PluginError(
+                f"{self.target}: expected a class that takes no arguments, found {_said(error)}"
+            ) from error
 
     def record(self) -> dict[str, str | None]:
-        """What run.json and the identity say of it: names, version, and the sha256 of its sources."""
+        """What run.json and the identity say of it: names, version, and the sha256 of its sources.
+
+        Of a file's path only the name, since records must not depend on where a user keeps things. Raises PluginError
+        where the sources have changed since they were imported.
+        """
+        where, colon, attribute = self.target.partition(":")
+        source = source_sha256(self._module)
+        if source != _SOURCES[self._module.__name__]:  # as in a notebook: what is in memory would run
+            raise PluginError(
+                f"{self.target}: expected the sources as they were imported, found others; restart Python"
+            )
         return {
             "kind": self.kind,
             "name": self.name,
-            "target": self.target.partition(":")[2] if self.package is None else self.target,
+            "target": (Path(where).name if where.endswith(".py") else where) + colon + attribute,
             "package": self.package,
             "version": self.version,
-            "source": source_sha256(self._module),
+            "source": source,
         }
+
+
+_SOURCES: dict[str, str] = {}
+"""sha256 of the sources by module, as it was imported."""
 
 
 def plugins(kind: Kind) -> Mapping[str, tuple[Plugin, ...]]:
     """By name, what installed packages bring; more than one where packages clash."""
+    return _installed(kind, tuple(sys.path))
+
+
+@lru_cache  # a look at every installed package takes milliseconds, and a sweep asks hundreds of times
+def _installed(kind: Kind, path: tuple[str, ...]) -> Mapping[str, tuple[Plugin, ...]]:
     found: dict[str, list[Plugin]] = defaultdict(list)
     for point in entry_points(group=f"car_eval.{kind}"):
         own = Plugin(kind, point.name, point.value, *((point.dist.name, point.dist.version) if point.dist else ()))
@@ -121,6 +169,19 @@ def source_sha256(module: ModuleType) -> str:
             digest.update(f"{file.relative_to(folder).as_posix()}\0{file.stat().st_size}\0".encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def blamed(error: BaseException) -> str | None:
+    """One line for an exception that outside code raised where nothing was expected of it; None for any other."""
+    trace, brought = error.__traceback__, None
+    while trace:
+        name = str(trace.tb_frame.f_globals.get("__name__"))
+        brought, trace = _IMPORTED.get(name.partition(".")[0], brought), trace.tb_next
+    return f"{brought.target}: {_said(error)}" if brought else None
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {unwrapped(error)}".removesuffix(": ")
 
 
 def _import_module(name: str) -> ModuleType:

@@ -1,14 +1,19 @@
-"""JSON that any strict reader accepts: no NaN or infinity, string keys only, one canonical form to hash."""
+"""JSON that any strict reader accepts: no NaN or infinity, integers of 64 bits, string keys only, one canonical form to
+hash."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-_SCALARS = (str, bool, int, type(None))
+from support.text import shortened
+
+_SCALARS = (str, type(None))
+_LARGEST = 2**63 - 1
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
@@ -22,9 +27,12 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
 
 
 def loads(text: str | bytes) -> Any:
-    """Read JSON, refusing NaN, infinity and numbers that overflow to it with ValueError."""
+    """Read JSON, refusing NaN, infinity, numbers that overflow to it and longer integers with ValueError."""
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite_float)
+        # A function called for every integer would take longer than all the rest.
+        return (_CAREFUL if _LONG.search(text) else _QUICK).decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -43,7 +51,7 @@ def identity_of(fields: Mapping[str, Any]) -> str:
 
 
 def require_json(value: Any, key: str = "") -> None:
-    """Check that a value is made of dict, list, tuple, str, bool, int, finite float and None alone.
+    """Check that a value is made of dict, list, tuple, str, bool, int of 64 bits, finite float and None alone.
 
     Raises:
         ValueError: naming the dotted key of the first offender.
@@ -59,6 +67,9 @@ def require_json(value: Any, key: str = "") -> None:
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{key or 'value'}: {value} is not JSON; store null and a reason")
+    elif isinstance(value, int):
+        if not -_LARGEST <= value <= _LARGEST:
+            raise ValueError(f"{key or 'value'}: an integer of over 64 bits")
     elif not isinstance(value, _SCALARS):
         raise ValueError(f"{key or 'value'}: {type(value).__name__} is not a JSON type")
 
@@ -72,3 +83,15 @@ def _finite_float(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text} is not a finite number")
     return value
+
+
+def _short_int(text: str) -> int:
+    if len(text) > 20 or abs(value := int(text)) > _LARGEST:
+        raise ValueError(f"{shortened(text)} is an integer of over 64 bits")
+    return value
+
+
+# Made once: a run has a million lines.
+_LONG = re.compile(r"[0-9]{19}")
+_QUICK = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_float)
+_CAREFUL = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_float, parse_int=_short_int)

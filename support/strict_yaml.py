@@ -29,6 +29,18 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_number(self, node: Any) -> Any:
+        """Without numbers that are others than they look: 010, which is 8, and 1:30, which is 90."""
+        kind = node.tag.rpartition(":")[2]
+        value, digits = getattr(self, f"construct_yaml_{kind}")(node), node.value.lstrip("+-").replace("_", "")
+        if ":" in digits or (digits.isdecimal() and int(digits) != abs(value)):
+            raise yaml.YAMLError(f"{node.value}, which YAML reads as {value:g}; in quotes it is text")
+        return value
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
+
 
 class _IntegerKeys(_Loader):
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
@@ -39,8 +51,8 @@ class _IntegerKeys(_Loader):
 def loads(text: str, *, integer_keys: bool = False) -> Any:
     """The value of a YAML text, made of what JSON has. integer_keys: whether keys may be integers, given as text.
 
-    Raises ValueError, one line, for dates, other tags, NaN, infinity, keys that are no text, repeated keys, aliases,
-    errors of syntax, and more than 16 million characters.
+    Raises ValueError, one line, for dates, other tags, NaN, infinity, octal and sexagesimal numbers, integers of over
+    64 bits, keys that are no text, repeated keys, aliases, errors of syntax, and more than 16 million characters.
     """
     if len(text) > _MOST_CHARACTERS:
         raise ValueError(f"expected at most {_MOST_CHARACTERS} characters of YAML, found {len(text)}")

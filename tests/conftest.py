@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from made_trees import CocoTree, ContextTree, make_coco, make_context
 from PIL import Image
+from plugin_package import install as install  # a fixture
 
 from dataset_adapters import Dataset, load
 

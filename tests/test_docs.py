@@ -5,21 +5,20 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
-import shutil
 import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-import yaml
+from plugin_package import Install
+from typer.testing import CliRunner
 
-from car_core import config
-from car_core.classifier import visual_prompts
-from dataset_adapters.base import sample as registry
+from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
-from evaluation.tasks.task import TASKS
-from results.tables import task_words
+from results import BenchmarkInfo, DatasetInfo, Environment, RunDirectory, RunHeader, identity_of
 from tools.generated_docs import stale_pages
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +56,34 @@ def car_calls(script: str) -> list[str]:
     return [re.sub(r"\$\{?\w+\}?", "1", text) for text in texts]
 
 
+def write_run(folder: Path) -> None:
+    """The least that a command which reads a run as it reads its options takes."""
+    environment = Environment(
+        python="3.11",
+        platform="",
+        packages={},
+        git_commit=None,
+        git_dirty=None,
+        device="cpu",
+        dtype="",
+        threads=1,
+        seed=0,
+    )
+    dataset = DatasetInfo(name="voc21", split="val", fingerprint="", n_samples=1)
+    header = RunHeader(
+        status="complete",
+        benchmark=BenchmarkInfo(name="voc21", task="semantic", label_space={}, dataset=dataset),
+        config={},
+        config_sources={},
+        request={"benchmark": "voc21"},
+        identity=identity_of({}),
+        identity_fields={},
+        weights=[],
+        environment=environment,
+    )
+    RunDirectory(folder).create(header)
+
+
 def test_commands_of_the_pages_are_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every call of `car` in a shell block has options that there are, with values that they take.
 
@@ -65,6 +92,8 @@ def test_commands_of_the_pages_are_commands(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     for photo in ("photo1.jpg", "photo2.jpg"):
         Path(photo).touch()
+    Path("run.yaml").write_text("benchmark: mini-voc\n")
+    write_run(Path("results/runs/A"))
     calls = [call for page in PAGES for text in shell_blocks(page) for call in car_calls(text)]
     assert len(calls) > 30
     for call in calls:
@@ -130,27 +159,54 @@ def test_every_fault_test_stands_in_the_table() -> None:
     assert {name for name in faults if f"`{name}`" not in page} == set()
 
 
-def test_the_examples_of_adding_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python blocks are executed in their order; a YAML block becomes a file of evaluation/benchmarks first."""
+def test_the_examples_of_adding_run_as_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Install
+) -> None:
+    """Blocks with a title are files; what they make is installed by pip, and the other blocks are executed in order."""
+    if not (find_spec("pip") and find_spec("setuptools")):
+        pytest.skip("pip and setuptools are not installed")
     page = (ROOT / "docs/adding.md").read_text()
-    blocks = re.findall(r"^```(python|yaml)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert [kind for kind, _ in blocks].count("python") == 7
-    for registered in (registry._ADAPTERS, TASKS, task_words._WORDS, visual_prompts.SURROUNDINGS):
-        for name in ("fruit", "fruit-presence", "presence", "dim"):
-            monkeypatch.setitem(registered, name, None)
-            monkeypatch.delitem(registered, name)
-    monkeypatch.setattr(config, "PROMPTS", set(config.PROMPTS))
-    shutil.copytree(ROOT / "evaluation/benchmarks", tmp_path / "benchmarks")
-    monkeypatch.setattr("evaluation.request.benchmark._folder", lambda: tmp_path / "benchmarks")
+    blocks = re.findall(r"^```(\w+)(?: title=\"([^\"]*)\")?\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert [(kind, bool(title)) for kind, title, _ in blocks].count(("python", False)) == 2
+    monkeypatch.chdir(tmp_path)
+    for _, title, block in blocks:
+        if title:
+            Path(title).write_text(block)
+    flags = ["--no-deps", "--no-index", "--no-build-isolation", "--quiet", "--target", "installed"]
+    subprocess.run([sys.executable, "-m", "pip", "install", *flags, "."], check=True)
+    Path("fruitbox.py").unlink()
+    monkeypatch.syspath_prepend(str(tmp_path / "installed"))
+    # The blocks build on each other.
+    names: dict[str, Any] = {"__name__": __name__}
+    for kind, title, block in blocks:
+        if kind == "python" and not title:
+            exec(compile(block, "docs/adding.md", "exec"), names)
+
+
+def test_the_method_of_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/own-methods.md").read_text()
+    [example] = [block for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S) if "import numpy" in block]
+    assert len([line for line in example.splitlines() if line.strip()]) <= 20
+    monkeypatch.chdir(tmp_path)
+    Path("contrast.py").write_text(example)
+    for benchmark in ("mini-voc", "mini-refcoco"):
+        asked = RunOptions(benchmark, method="./contrast.py:Contrast", limit=2, workers=0, out=Path(benchmark))
+        header = evaluate(asked).header
+        assert (header.counts.n_scored, header.config["threshold"]) == (2, 60.0)
+        assert "contrast" in Path(benchmark, "table.md").read_text()
+
+
+def test_the_example_of_predictions_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/predictions.md").read_text()
+    [block] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    before, after = re.findall(r"`(car (?:export|score) mini-voc[^`]+)`", page)
     monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    # The blocks build on each other, and a dataclass asks for the module it was made in.
-    names: dict[str, Any] = {"__name__": __name__}
-    for kind, block in blocks:
-        if kind == "python":
-            exec(compile(block, "docs/adding.md", "exec"), names)
-        else:
-            (tmp_path / "benchmarks" / f"{yaml.safe_load(block)['name']}.yaml").write_text(block)
+    assert CliRunner().invoke(app, [*shlex.split(before)[1:], "--limit=2"]).exit_code == 0
+    exec(compile(block, "docs/predictions.md", "exec"), {})
+    done = CliRunner().invoke(app, [*shlex.split(after)[1:], "--limit=2", "--workers=0"])
+    assert done.exit_code == 0, done.output
+    assert "# mini-voc: predictions (predictions)" in done.stdout
 
 
 def headings(page: Path) -> set[str]:

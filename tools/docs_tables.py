@@ -45,19 +45,24 @@ def _filled(old: re.Match[str], runs: Path) -> str:
             f"{runs / name}: expected finished runs, found {len(unfinished)} of {len(headers)} that are not"
         )
     # The page has its own heading above the table.
-    table = to_markdown(read_suite_table(runs / name)).split("\n", 2)[2]
-    return f"{start}\n{table}\n{made_with(headers)}\n{end}"
+    table = read_suite_table(runs / name)
+    text = to_markdown(table).split("\n", 2)[2]
+    return f"{start}\n{text}\n{made_with(headers, len(table.frame))}\n{end}"
 
 
-def made_with(headers: Iterable[RunHeader]) -> str:
-    """What runs were made with, as a list: data, weights, code, system, packages; number of runs and their time."""
+def made_with(headers: Iterable[RunHeader], n_rows: int | None = None) -> str:
+    """What runs were made with, as a list: data, weights, code, system, packages; number of runs and their time.
+
+    n_rows: of their table; None for one per run.
+    """
     runs = list(headers)
     distinct = {header.identity: header for header in runs}.values()
     facts = run_facts(runs[0])
     lines = [f"- {name}: {escape_markdown(facts[name], limit=1000)}" for name in _FACTS if name in facts]
     seconds = math.fsum(header.timings.wall_seconds for header in distinct)
     sizes = " or ".join(str(count) for count in sorted({header.counts.n_total for header in runs}))
-    spent = f"- {len(runs)} rows, {len(distinct)} runs of {sizes} images each, {seconds:.0f} s of run time in total"
+    n_rows = n_rows or len(runs)
+    spent = f"- {n_rows} rows, {len(distinct)} runs of {sizes} images each, {seconds:.0f} s of run time in total"
     return "\n".join(["Made with:", "", *lines, spent]) + "\n"
 
 

@@ -66,16 +66,19 @@ def load_baseline(
     *,
     weights: str,
     device: str | torch.device = "cpu",
+    one_mask: bool = False,
 ) -> BaselineSegmenter[Any]:
     """The segmenter of a key of `BASELINES`, or of its configuration, on ``config.proposal_model``.
 
     weights: a tag, file, miniature or random:SEED (see ``car_core.models.weights``); the miniature brings its own
-    architecture. Raises KeyError for another method, ModelError when a model cannot be had.
+    architecture. one_mask: whether all queries mean one thing: their ``merged_mask``
+    is the pixels of any of them. Raises KeyError for another method, ModelError when a model cannot be had.
     """
     config = BASELINES[method].config() if isinstance(method, str) else method  # type: ignore[call-arg]
     model = model_of(config.proposal_model, weights)
     clip, record = load_clip(model, weights, role="proposal", device=device)
     config = config.model_copy(update={"proposal_model": model})
     segmenter = BASELINES[config.method].segmenter(config, clip=clip, device=device)
+    segmenter.one_mask = one_mask
     segmenter.weights = (replace(record, role="proposal"), *segmenter.weights)
     return segmenter

@@ -134,11 +134,12 @@ def attend_sclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: SCLIP
 class ClearCLIPConfig(AttentionConfig):
     """ClearCLIP: queries with queries, without the last block's residual connection and feed-forward network.
 
-    Images of 448 pixels on the shorter side with ViT-B/16, logits scaled by 50. Lan et al., "ClearCLIP: Decomposing
-    CLIP Representations for Dense Vision-Language Inference", ECCV 2024.
+    Windows of 448 pixels with ViT-B/16, 224 apart, on images as large; logits scaled by 50. Lan et al., "ClearCLIP:
+    Decomposing CLIP Representations for Dense Vision-Language Inference", ECCV 2024.
     """
 
     SHORT_SIDE: ClassVar[float] = 2.0
+    CROP: ClassVar[float] = 2.0
 
     method: Literal["clearclip"] = "clearclip"
     residual: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -34,6 +35,7 @@ class BaselineSegmenter(ABC, Generic[ConfigT]):
         self.config = config
         self.device = as_device(device)
         self.weights: tuple[WeightsRecord, ...] = ()
+        self.one_mask = False  # whether all queries mean one thing, as in referring segmentation
         check_vision_tower(clip, "clip")
         model: nn.Module = clip
         model.to(self.device).eval()
@@ -68,7 +70,7 @@ class BaselineSegmenter(ABC, Generic[ConfigT]):
 
         trace: ignored (no recurrence); accepted for interface compatibility.
         """
-        return self.segment_image(as_rgb(image), self.check_queries(queries))
+        return self._finished(self.segment_image(as_rgb(image), self.check_queries(queries)))
 
     @fresh_torch()
     def segment_batch(
@@ -76,7 +78,10 @@ class BaselineSegmenter(ABC, Generic[ConfigT]):
     ) -> list[Segmentation]:
         """``segment`` of several images. Raises before any work; errors name the image's index."""
         inputs = check_batch(images, queries_per_image, self.check_queries)
-        return [self.segment_image(image, queries) for image, queries in inputs]
+        return [self._finished(self.segment_image(image, queries)) for image, queries in inputs]
+
+    def _finished(self, found: Segmentation) -> Segmentation:
+        return replace(found, merged_mask=found.label_map > 0) if self.one_mask else found
 
     @fresh_torch()
     def segment_two_pass_batch(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from inspect import isfunction, signature
+from typing import Any, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from car_core import config
 from support.arrays import BoolArray, RGBArray
+from support.plugins import Plugin, PluginError
 
 RED = (255, 0, 0)
 BLUR_KERNEL = (15, 15)  # pixels; sigma is OpenCV's automatic one
@@ -89,18 +91,56 @@ _GRAY_CODES = {"rgb": cv2.COLOR_RGB2GRAY, "bgr": cv2.COLOR_BGR2GRAY}
 
 
 def register_prompt(name: str, *, surroundings: Surroundings | None = None, outline: Outline | None = None) -> None:
-    """Add a visual prompt, drawn after the others of its kind.
+    """Add a visual prompt, drawn after ours of its kind; several are drawn in the order in which they are named.
 
     surroundings: image and ``gray_weights`` -> what is shown outside a mask. outline: image, which may be uint8 [H, W],
     and mask -> the image with ``RED`` pixels. Raises ValueError unless exactly one is given.
     """
     if surroundings and not outline:
-        SURROUNDINGS[name] = surroundings
+        SURROUNDINGS[name] = _guarded(name, surroundings)
     elif outline and not surroundings:
-        OUTLINES[name] = outline
+        OUTLINES[name] = _guarded(name, outline)
     else:
         raise ValueError(f"prompt {name}: expected either surroundings or an outline")
     config.PROMPTS.add(name)
+
+
+def bring_prompt(plugin: Plugin) -> None:
+    """Register the function that a package or a file brings: of (image, gray_weights), or of (image, mask).
+
+    Raises PluginError for anything else, and for the name of another prompt.
+    """
+    draw, kinds = plugin.value, {"gray_weights": "surroundings", "mask": "outline"}
+    names = list(signature(draw).parameters) if isfunction(draw) else []
+    if len(names) != 2 or names[1] not in kinds:
+        found = f"one of ({', '.join(names)})" if isfunction(draw) else f"a {type(draw).__name__}"
+        raise PluginError(
+            f"{plugin.target}: expected a function of (image, gray_weights) or (image, mask), found {found}"
+        )
+    if plugin.name in config.PROMPTS and config.PROMPT_PLUGINS.get(plugin.name) != plugin:
+        other = config.PROMPT_PLUGINS.get(plugin.name) or "car-eval"
+        raise PluginError(f"{plugin.target}: expected a name of its own, found {plugin.name!r} of {other}")
+    if plugin.name not in config.PROMPT_PLUGINS:
+        register_prompt(plugin.name, **{kinds[names[1]]: draw})
+        config.PROMPT_PLUGINS[plugin.name] = plugin
+
+
+def _guarded(name: str, draw: Callable[[RGBArray, Any], RGBArray]) -> Callable[[RGBArray, Any], RGBArray]:
+    """A prompt that cannot change what it is given, and whose answer is an image of the same size."""
+
+    def guarded(image: RGBArray, other: Any) -> RGBArray:
+        drawn = np.asarray(draw(image.copy(), other.copy() if isinstance(other, np.ndarray) else other))
+        if drawn.dtype != np.uint8 or drawn.shape != image.shape:
+            expected, found = (f"{array.dtype} {list(array.shape)}" for array in (image, drawn))
+            raise ValueError(f"visual prompt {name}: expected {expected}, found {found}")
+        return drawn
+
+    return guarded
+
+
+def _in_order(prompts: Sequence[str]) -> list[str]:
+    """Our own in the method's order, then the others as they are named."""
+    return [*(name for name in PROMPTS if name in prompts), *(name for name in prompts if name not in PROMPTS)]
 
 
 @dataclass(frozen=True)
@@ -115,13 +155,13 @@ class PromptCanvas:
     def from_image(cls, image: RGBArray, prompts: Sequence[str], gray_weights: str) -> PromptCanvas:
         """gray_weights: see the switch of that name."""
         outside = image
-        for name, change in SURROUNDINGS.items():
-            if name in prompts:
-                outside = change(outside, gray_weights)
+        for name in _in_order(prompts):
+            if name in SURROUNDINGS:
+                outside = SURROUNDINGS[name](outside, gray_weights)
         return cls(image, outside, tuple(prompts))
 
     def draw(self, mask: BoolArray) -> RGBArray:
-        """The image with the prompts drawn from the mask, in the order of registration.
+        """The image with the prompts drawn from the mask.
 
         A mask of at most one pixel leaves the image unchanged (the circle of nothing is undefined).
         """
@@ -142,9 +182,9 @@ def outlines(mask: BoolArray, prompts: Sequence[str]) -> npt.NDArray[np.uint8]:
 
 
 def _with_outlines(image: RGBArray, mask: BoolArray, prompts: Sequence[str]) -> RGBArray:
-    for name, draw in OUTLINES.items():
-        if name in prompts:
-            image = draw(image, mask)
+    for name in _in_order(prompts):
+        if name in OUTLINES:
+            image = OUTLINES[name](image, mask)
     return image
 
 

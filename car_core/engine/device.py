@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from car_core.errors import ModelError
-from car_core.models.names import check_device_name
+from car_core.models.names import ALL_DEVICES, check_device_name, device_names
 
 
 def as_device(name: str | torch.device) -> torch.device:
@@ -18,6 +18,16 @@ def as_device(name: str | torch.device) -> torch.device:
             f"device: expected one that is available here, found {str(name)!r} with {torch.cuda.device_count()} GPUs"
         )
     return device
+
+
+def as_devices(text: str) -> list[str]:
+    """The names in ``cpu``, ``cuda:1``, ``cuda:0,1`` or ``cuda:all``; raises ModelError as `as_device` for each."""
+    names = device_names(text)
+    if names == [ALL_DEVICES]:
+        names = [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cuda"]
+    for name in names:
+        as_device(name)
+    return names
 
 
 def is_gpu(device: torch.device) -> bool:

@@ -11,7 +11,7 @@ import copy
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -120,7 +120,14 @@ def _set(get: Callable[[], object], put: Callable[[Any], object], right: object)
         put = lambda values: set_all(*values)  # noqa: E731
     if value != right:
         put(right)
-        _to_restore.callback(put, value)
+    _to_restore.callback(_restore, get, put, value)  # also what the code within has changed
+
+
+def _restore(get: Callable[[], object], put: Callable[[Any], object], value: object) -> None:
+    with suppress(RuntimeError):  # no one answer
+        if get() == value:
+            return
+    put(value)
 
 
 def _leave_process() -> None:
@@ -153,7 +160,7 @@ def fresh_torch(*, inference: bool = True) -> Iterator[None]:
             restored.callback(torch.set_autocast_enabled, kind, True)
         if inference and torch._C._len_torch_function_stack():  # a default device is such a mode
             restored.enter_context(torch._C.DisableTorchFunction())  # under any, attention takes another path
-        elif torch.get_default_device().type != "cpu":
+        elif torch.empty(0).device.type != "cpu":
             restored.enter_context(torch.device("cpu"))
         if sys.float_info.min / 2 == 0:  # the processor takes the smallest numbers for 0
             torch.set_flush_denormal(False)

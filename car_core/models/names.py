@@ -10,6 +10,7 @@ from car_core.errors import ModelError
 from support.text import shortened
 
 _DEVICE = re.compile(r"(cpu|cuda)(:(0|[1-9]\d?))?")
+ALL_DEVICES = "cuda:all"
 ROLES = ("proposal", "classifier")
 MINIATURE = "miniature"
 """Name of the embedded model, as weights and as architecture."""
@@ -56,4 +57,18 @@ def random_seed(weights: str) -> int | None:
 def check_device_name(name: str) -> None:
     """Raise ModelError for a name that is none of cpu, cuda and cuda:N."""
     if not _DEVICE.fullmatch(name):
-        raise ModelError(f"device: expected cpu, cuda or cuda:N, found {name!r}")
+        raise ModelError(f"device: expected cpu, cuda or cuda:N, found {shortened(name)!r}")
+
+
+def device_names(text: str) -> list[str]:
+    """The devices in ``cuda:0,1``; one alone, and ``cuda:all``, as it is. Raises ModelError for others and repeats."""
+    if text == ALL_DEVICES:
+        return [text]
+    kind, colon, numbers = text.partition(":")
+    names = [f"{kind}{colon}{number}" for number in numbers.split(",")]
+    if not all(map(_DEVICE.fullmatch, names)) or (kind == "cpu" and len(names) > 1):
+        expected = f"cpu, cuda, cuda:N, several as cuda:0,1 or {ALL_DEVICES}"
+        raise ModelError(f"device: expected {expected}, found {shortened(text)!r}")
+    if len(set(names)) < len(names):
+        raise ModelError(f"device: expected each once, found {shortened(text)!r}")
+    return names

@@ -26,7 +26,7 @@ from car_core.models.clip import open_clip  # imported there, after the torchvis
 from car_core.models.downloads import fetch, source_of
 from car_core.models.names import MINIATURE, MINIATURE_FOLDER, SUFFIXES, model_of, random_seed, weights_file
 from support import strict_json
-from support.files import expanded, read_regular, sha256_of
+from support.files import expanded, read_regular, resolved, sha256_of
 from support.text import did_you_mean, shortened
 
 # Entries of OpenAI's state dicts that are no weights.
@@ -198,7 +198,7 @@ def _record(role: str, model: str, architecture: Mapping[str, Any], name: str, s
 def _shown_name(name: str) -> str:
     """The name of a file or folder alone: records must not depend on where a user keeps things."""
     is_path = Path(name).suffix.lower() in {*SUFFIXES, ".json"} or weights_file(name)
-    return Path(name).resolve().name if is_path and name != MINIATURE else name
+    return resolved(Path(name)).name if is_path and name != MINIATURE else name
 
 
 def state_hash(model: nn.Module) -> str:

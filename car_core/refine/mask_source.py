@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import math
 import zipfile
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from support.arrays import BoolArray, RGBArray
+from support.arrays import BoolArray, RGBArray, read_npz
 from support.files import write_atomically
 
 
@@ -55,8 +56,10 @@ def image_hash(image: RGBArray) -> str:
 
 def _read(path: Path) -> BoolArray | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            shape = tuple(int(side) for side in file["shape"])
-            return np.unpackbits(file["bits"], count=int(np.prod(shape))).reshape(shape).view(np.bool_)
+        file = read_npz(path, {"shape", "bits"}.__contains__)
+        shape = tuple(file["shape"].tolist())
+        if (count := math.prod(shape)) > 8 * file["bits"].size:  # zeros would take the place of the others
+            return None
+        return np.unpackbits(file["bits"], count=count).reshape(shape).view(np.bool_)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

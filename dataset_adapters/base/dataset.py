@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import get_args, overload
+from typing import TypeVar, get_args, overload
 
 import numpy as np
 
@@ -19,14 +20,21 @@ from dataset_adapters.base.sample import (
     DatasetError,
     LabelSpace,
     NameSet,
+    QueryAdapter,
+    RelabelingAdapter,
     Sample,
+    SampleError,
     configured,
+    data_set_plugin,
     find_adapter,
     find_sources,
     first_present,
 )
 from support.arrays import Int64Array
 from support.files import cache_folder, expanded
+from support.plugins import Plugin
+
+Positions = TypeVar("Positions", range, Sequence[int])
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class Dataset:
     selection: the indices into the split that this view shows.
     options: the adapter's options, as pairs.
     notices: what the files of the split hold that was left out, for users, one line each.
+    brought_by: the package or file that the adapter is from; another process imports it. None for one of our own.
     """
 
     name: str
@@ -51,11 +60,17 @@ class Dataset:
     selection: range
     options: tuple[tuple[str, str], ...] = ()
     notices: tuple[str, ...] = ()
+    brought_by: Plugin | None = None
+
+    @property
+    def adapter(self) -> Adapter:
+        """What decodes the samples."""
+        return configured(find_adapter(self.name, self.brought_by), dict(self.options))
 
     @property
     def task(self) -> str:
         """The task of the samples."""
-        return find_adapter(self.name).task
+        return self.adapter.task
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -70,8 +85,12 @@ class Dataset:
     @property
     def images_by_sample(self) -> tuple[str, ...]:
         """The image file of each sample, in order, if several samples share an image; else empty."""
-        images = self._column("image") if "image" in find_adapter(self.name).file_columns else ()
-        return images if len(set(images)) < len(images) else ()
+        return self.images if len(set(self.images)) < len(self.images) else ()
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The image file of each sample, in order, relative to `root`; empty if images are no files of their own."""
+        return self._column("image") if "image" in self.adapter.file_columns else ()
 
     def _column(self, name: str) -> tuple[str, ...]:
         """A column of the index for the selected samples; empty if the index does not have it."""
@@ -81,9 +100,36 @@ class Dataset:
         values = index[name][:]
         return tuple(values[n] for n in self.selection)
 
+    def value_labels(self, *, categories: bool = False) -> Mapping[int, int]:
+        """The label of each value of the data set's own label files or annotations.
+
+        Values that are ignored stand for label 0 if nothing else does. categories: of the category ids of annotations,
+        where the label files have other values.
+        """
+        space, adapter = self.label_space, find_adapter(self.name)
+        if space.mask_values:
+            return {value: label for label, value in enumerate(space.mask_values)}
+        labels = range(len(space.labels))
+        relabel = adapter.relabel if isinstance(adapter, RelabelingAdapter) else {label: label for label in labels}
+        relabel = getattr(adapter, "categories", relabel) if categories else relabel
+        found = {value: label for value, label in relabel.items() if label in labels}
+        if 0 not in found.values():
+            found |= {value: 0 for value, label in relabel.items() if label == space.ignore_label}
+        return found
+
+    def queries_of(self, position: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The queries of a sample and, for videos, the object of each; nothing is decoded where that can be avoided."""
+        adapter = find_adapter(self.name)
+        if isinstance(adapter, QueryAdapter):
+            return adapter.queries(open_index(self.index_path)[self.selection[position]])
+        if self.label_space.queries:
+            return self.label_space.queries, ()
+        sample = self[position]
+        return sample.queries, sample.query_labels
+
     def file_states(self) -> Int64Array:
         """Size and modification time (ns) of the samples' files, int64 [kinds of files, n, 2]; -1 for an absent one."""
-        columns = configured(find_adapter(self.name), dict(self.options)).file_columns
+        columns = self.adapter.file_columns
         table = open_index(self.index_path).data
         states = np.full((len(columns), len(self), 2), -1, np.int64)
         for n, column in enumerate(columns):
@@ -102,12 +148,17 @@ class Dataset:
         """
         if not 0 <= index < count:
             raise DatasetError(f"shard: expected 0 <= index < count, found index {index}, count {count}")
+        part = self.parts(range(len(self)), count)[index]
+        return self[part.start : part.stop : part.step]
+
+    def parts(self, positions: Positions, count: int) -> list[Positions]:
+        """These positions, in order, divided into `count` parts as `shard` divides all."""
         groups = self.sequences or self.images_by_sample
         if not groups:
-            return self[index::count]
-        starts = [n for n, group in enumerate(groups) if n == 0 or group != groups[n - 1]]
-        cuts = balanced_cuts([*starts, len(self)], count)
-        return self[cuts[index] : cuts[index + 1]]
+            return [positions[part::count] for part in range(count)]
+        starts: list[int] = [n for n, at in enumerate(positions) if n == 0 or groups[at] != groups[positions[n - 1]]]
+        cuts = balanced_cuts([*starts, len(positions)], count)
+        return [positions[start:end] for start, end in pairwise(cuts)]
 
     def __len__(self) -> int:
         return len(self.selection)
@@ -121,12 +172,36 @@ class Dataset:
         if isinstance(item, slice):
             return replace(self, selection=self.selection[item])
         row = open_index(self.index_path)[self.selection[item]]
-        adapter = configured(find_adapter(self.name), dict(self.options))
-        return adapter.read(self.root, row, self.label_space)
+        sample = self.adapter.read(self.root, row, self.label_space)
+        if self.brought_by:
+            _require_sample(sample, row["id"], self)
+        return sample
 
     def __iter__(self) -> Iterator[Sample]:
         """Decode all samples in order. Ends at the first SampleError: access by index to read past one."""
         return (self[n] for n in range(len(self)))
+
+
+def _require_sample(sample: Sample, sample_id: str, dataset: Dataset) -> None:
+    """Raise SampleError unless what an outside adapter read is a sample that can be scored."""
+
+    def require(holds: object, field: str, expected: str, found: object) -> None:
+        if not holds:
+            raise SampleError(sample_id, str(dataset.brought_by), f"{field}: expected {expected}, found {found}")
+
+    require(isinstance(sample, Sample), "read", "a Sample", type(sample).__name__)
+    require(sample.id == sample_id, "id", repr(sample_id), repr(sample.id))
+    image, target = (np.asarray(array) for array in (sample.image, sample.target))
+    found = [f"{array.dtype} {list(array.shape)}" for array in (image, target)]
+    require(image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, "image", "uint8 [H, W, 3]", found[0])
+    is_semantic, n_axes = dataset.task == "semantic", 3 if dataset.task in ("generalized", "video") else 2
+    dtype, size = "int32" if is_semantic else "bool", list(image.shape[:2])
+    fits = target.dtype == dtype and target.ndim == n_axes and list(target.shape[-2:]) == size
+    require(fits, "target", f"{dtype} {['n'][: n_axes - 2] + size}", found[1])
+    if is_semantic:
+        ignored, last = dataset.label_space.ignore_label, len(dataset.label_space.labels) - 1
+        labels = [label for label in np.unique(target).tolist() if label != ignored and not 0 <= label <= last]
+        require(not labels, "target", f"labels 0..{last} or {ignored}", labels)
 
 
 def balanced_cuts(bounds: Sequence[int], count: int) -> list[int]:
@@ -159,7 +234,8 @@ def load(
     """Open a data set in its official layout.
 
     name: "voc21", "voc20", "coco-object", "context60", "context59", "ade150", "ade847", "pc459", "refcoco", "refcoco+",
-    "refcocog", "grefcoco" or "ref-davis17"; "own-folders" or "own-hf" for your own data, whose locations are options.
+    "refcocog", "grefcoco" or "ref-davis17"; "own-folders" or "own-hf" for your own data, whose locations are options;
+    what another package calls its data set, or `file.py:Adapter`.
     root: the layout's folder or a parent of it.
     split: a split of the data set, or a text file of ids; None for the default split.
     source: where the labels come from, for a data set with several sources; None for the first that exists. The
@@ -195,4 +271,5 @@ def load(
         selection=range(len(open_index(index_path))),
         options=tuple(sorted((options or {}).items())),
         notices=notices,
+        brought_by=data_set_plugin(adapter.name),
     )

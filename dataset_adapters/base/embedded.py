@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dataset_adapters.base.sample import DatasetError, find_sources
-from support.files import expanded
+from support.files import expanded, resolved
 
 _FOLDER = Path(__file__).parents[1] / "miniature"
 
@@ -19,7 +19,7 @@ def embedded_root(part: Literal["val", "tuning"] = "val") -> Path:
 
 def is_embedded(root: Path) -> bool:
     """Whether a data root is inside the embedded data."""
-    return expanded(root).resolve().is_relative_to(_FOLDER.resolve())
+    return resolved(expanded(root)).is_relative_to(resolved(_FOLDER))
 
 
 def holds(root: Path, name: str) -> bool:

@@ -122,13 +122,21 @@ def require_distinct(path: Path, ids: Iterable[str]) -> None:
 
 
 def rows_of(adapter: Adapter, root: Path, split: str | Path) -> Rows:
-    """Return `adapter.rows`. Raises as it does, and DatasetError naming a file name or text that is not Unicode."""
+    """Return `adapter.rows`. Raises as it does, and DatasetError for no rows, repeated ids and what is no text.
+
+    Text that is not Unicode, as names of files may be, is none either.
+    """
     rows = adapter.rows(root, split)
+    if not rows:
+        raise DatasetError(f"{root}: expected samples of {adapter.name}, split {split}, found none")
     for row in rows:
-        for column in (*adapter.file_columns, *row):
-            if near := broken_text(row[column]):
+        for column in (*adapter.file_columns, "id", *rows[0]):
+            text: object = row.get(column)
+            near = broken_text(text) if isinstance(text, str) else repr(text)
+            if near:
                 expected = "a file name in UTF-8" if column in adapter.file_columns else "text"
-                raise DatasetError(f"{root}: {column} of {row['id']!a}: expected {expected}, found {near}")
+                raise DatasetError(f"{root}: {column} of {row.get('id')!a}: expected {expected}, found {near}")
+    require_distinct(root, (row["id"] for row in rows))
     return rows if isinstance(rows, Rows) else Rows(rows)
 
 

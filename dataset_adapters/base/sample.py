@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_che
 from support.arrays import BoolArray, Int32Array, RGBArray
 from support.choices import NameSet as NameSet
 from support.errors import UserError
+from support.plugins import Plugin, PluginError, find_plugin, plugins
 from support.text import unknown_name
 
 if TYPE_CHECKING:
@@ -222,6 +223,23 @@ class ConfigurableAdapter(Adapter, Protocol):
 
 
 @runtime_checkable
+class RelabelingAdapter(Adapter, Protocol):
+    """An adapter whose targets hold other values in their files than label ids."""
+
+    @property
+    def relabel(self) -> Mapping[int, int]:
+        """The label id, or the ignore label, for every value that a label file or annotation may hold."""
+
+
+@runtime_checkable
+class QueryAdapter(Adapter, Protocol):
+    """An adapter whose samples each have their own queries."""
+
+    def queries(self, row: Row) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The texts of a sample, and the object that each refers to (video; else none)."""
+
+
+@runtime_checkable
 class UserDataAdapter(ConfigurableAdapter, Protocol):
     """An adapter for user-supplied data, whose options say where the data are; locations do not enter fingerprints."""
 
@@ -249,6 +267,7 @@ class AnnotationFileAdapter(Adapter, Protocol):
 
 
 _ADAPTERS: dict[str, Adapter] = {}
+_BROUGHT: dict[str, Plugin] = {}  # by data set, what was imported for it
 
 
 def register(adapters: Iterable[Adapter]) -> None:
@@ -256,27 +275,81 @@ def register(adapters: Iterable[Adapter]) -> None:
     _ADAPTERS.update({adapter.name: adapter for adapter in adapters})
 
 
-def find_adapter(name: str) -> Adapter:
-    """Return the adapter of exactly that name. Raises DatasetError naming near matches."""
+def find_adapter(name: str, brought_by: Plugin | None = None) -> Adapter:
+    """Return the adapter of exactly that name. Raises DatasetError naming near matches.
+
+    brought_by: imported if this process does not know the name yet.
+    """
+    if name not in _ADAPTERS and brought_by:
+        _bring(brought_by)
     if name in _ADAPTERS:
         return _ADAPTERS[name]
     raise _unknown(name)
 
 
+def data_set_names() -> list[str]:
+    """All data sets: those that are known and, not imported, those of installed packages."""
+    return sorted({*(key.partition("/")[0] for key in _ADAPTERS), *plugins("datasets")})
+
+
+def data_set_plugin(name: str) -> Plugin | None:
+    """What brings a data set, or an adapter of that name; None for one of our own."""
+    return _BROUGHT.get(name.partition("/")[0])
+
+
 def find_sources(name: str, source: str | None = None) -> list[Adapter]:
     """Return the adapters of a data set, one per label source, in the order in which they are tried.
 
-    source: return only this one. Raises DatasetError for an unknown data set, or a source that it does not have.
+    name: also the entry point of an installed package, ``module:Adapter`` or ``file.py:Adapter``, which are imported.
+    source: return only this one. Raises DatasetError for an unknown data set, or a source that it does not have, and
+    PluginError for what cannot be imported, is no adapter, or has the name of another.
     """
-    by_source = {key.partition("/")[2]: key for key in _ADAPTERS if key == name or key.startswith(f"{name}/")}
-    if not by_source:
+    own = {key.partition("/")[0] for key in _ADAPTERS}
+    if ":" not in name and name not in data_set_names():
         raise _unknown(name)
+    if name not in _BROUGHT and (name not in own or name in plugins("datasets")):
+        name = _bring(find_plugin("datasets", name, sorted(own - _BROUGHT.keys()), "data set"))
+    by_source = {key.partition("/")[2]: key for key in _ADAPTERS if key == name or key.startswith(f"{name}/")}
     if source is None:
         return [_ADAPTERS[key] for key in by_source.values()]
     if source not in by_source or not source:
         known = ", ".join(filter(None, by_source)) or "none: this data set has one source"
         raise DatasetError(f"source: expected a label source of {name} ({known}), found {source!r}")
     return [_ADAPTERS[by_source[source]]]
+
+
+def _unknown(name: str) -> DatasetError:
+    return DatasetError(unknown_name("data set", name, data_set_names()))
+
+
+_PARTS: Mapping[str, tuple[Any, str]] = {
+    **dict.fromkeys(("name", "task", "default_split"), (str, "text")),
+    "version": (int, "a whole number"),
+    "file_columns": (tuple, "a tuple of columns"),
+    **dict.fromkeys(("find_root", "rows", "label_space", "read"), (Callable, "a function")),
+}
+
+
+def _bring(plugin: Plugin) -> str:
+    """Register the adapter, or the tuple of adapters, that a plugin brings; returns the name of their data set."""
+    value = plugin.made()
+    adapters = value if isinstance(value, tuple) else (value,)
+    for adapter in adapters:
+        for part, (kind, words) in _PARTS.items():
+            if not isinstance(found := getattr(adapter, part, None), kind):
+                raise PluginError(f"{plugin.target}: {part} of an adapter: expected {words}, found {found!r}")
+    names = {str(adapter.name).partition("/")[0] for adapter in adapters}
+    if len(names) != 1 or (plugin.package and names != {plugin.name}):
+        expected = repr(plugin.name) if plugin.package else "one data set"
+        raise PluginError(f"{plugin.target}: name: expected adapters of {expected}, found {sorted(names)}")
+    [name] = names
+    if any(key.partition("/")[0] == name for key in _ADAPTERS) and _BROUGHT.get(name) != plugin:
+        raise PluginError(
+            f"{plugin.target}: name: expected a name of its own, found {name!r} of {_BROUGHT.get(name) or 'car-eval'}"
+        )
+    register(adapters)
+    _BROUGHT[name] = plugin
+    return name
 
 
 def first_present(
@@ -302,10 +375,6 @@ def first_present(
     if not missing:
         raise no_root[0]
     raise DatasetError(f"{folder}: expected {', or '.join(missing)}, found nothing of the kind")
-
-
-def _unknown(name: str) -> DatasetError:
-    return DatasetError(unknown_name("data set", name, sorted({key.partition("/")[0] for key in _ADAPTERS})))
 
 
 def option_choices(name: str) -> Mapping[str, tuple[str, ...]]:

@@ -32,14 +32,22 @@ def read_semantic_sample(
         stored = read_labels(root / row["mask"])
     except ImageFileError as error:
         raise SampleError(row["id"], row["mask"], error.reason) from error
+    try:
+        target = replace_values(stored, relabel)
+    except ValueError as error:
+        raise SampleError(row["id"], row["mask"], str(error)) from error
+    return add_image(root, row, label_space, target, read_pixels, orientation)
+
+
+def replace_values(stored: Int32Array, relabel: Mapping[int, int]) -> Int32Array:
+    """The label of every stored value >= 0. Raises ValueError for a value without one."""
     present = np.flatnonzero(np.bincount(stored.ravel())).tolist()
     unknown = [value for value in present if value not in relabel]
     if unknown:
-        reason = f"expected labels {_ranges(relabel)}, found {', '.join(map(str, unknown))}"
-        raise SampleError(row["id"], row["mask"], reason)
-    table = np.zeros(max(present) + 1, np.int32)
+        raise ValueError(f"expected labels {_ranges(relabel)}, found {', '.join(map(str, unknown))}")
+    table = np.zeros(max(present, default=-1) + 1, np.int32)
     table[present] = [relabel[value] for value in present]
-    return add_image(root, row, label_space, table[stored], read_pixels, orientation)
+    return table[stored]
 
 
 def add_image(

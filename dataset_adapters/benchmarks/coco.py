@@ -60,6 +60,11 @@ class _CocoAdapter:
     ignored: int = NO_IGNORE
     scores_background: bool = True
 
+    @property
+    def categories(self) -> Mapping[int, int]:
+        """The label of each category id, and 0 for background, whatever the label maps hold."""
+        return {BACKGROUND: BACKGROUND, **CATEGORY_LABELS}
+
     def find_root(self, root: Path) -> Path:
         """Return the folder of COCO, given it or its parent. Raises DatasetError."""
         folders = ("images", "val2017", "annotations", "stuffthingmaps")
@@ -108,6 +113,11 @@ class CocoInstancesAdapter(_CocoAdapter):
     """annotations/instances_<split>.json: instances painted from largest to smallest, crowds included."""
 
     file_columns: tuple[str, ...] = ("image",)
+
+    @property
+    def relabel(self) -> Mapping[int, int]:
+        """The label of each category id, and 0 for background."""
+        return self.categories
 
     def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
         """Return the file of annotations, the folder of images and the file of ids, if any. Raises DatasetError."""

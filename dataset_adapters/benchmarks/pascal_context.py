@@ -111,6 +111,11 @@ class ContextDetailAdapter(_ContextAdapter):
 
     file_columns: tuple[str, ...] = ("image",)
 
+    @property
+    def relabel(self) -> Mapping[int, int]:
+        """The label of each raw id."""
+        return _RAW_LABELS
+
     def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
         """Return the file of annotations and the file of ids, if there is one. Raises DatasetError."""
         if not (root / DETAIL).is_file():

@@ -145,10 +145,14 @@ class RefDavisAdapter:
             raise SampleError(row["id"], row["mask"], error.reason) from error
         target = np.asarray(labels == np.arange(1, int(row["objects"]) + 1)[:, np.newaxis, np.newaxis])
         image = read_matching_image(root, row, target)
-        pairs = json.loads(row["queries"])
-        objects, texts = tuple(label for label, _ in pairs), tuple(text for _, text in pairs)
+        texts, objects = self.queries(row)
         own = {"query_labels": objects, "sequence": row["sequence"], "void": labels == VOID}
         return Sample(row["id"], image, texts, self.task, target, **own)
+
+    def queries(self, row: Row) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The texts of a frame, and the object that each refers to."""
+        pairs = json.loads(row["queries"])
+        return tuple(text for _, text in pairs), tuple(label for label, _ in pairs)
 
 
 def read_text_videos(root: Path, split: str | Path) -> list[Video]:

@@ -109,7 +109,11 @@ class ReferAdapter:
         """Decode one image and the mask of its object. Raises SampleError."""
         target = self._target(row)
         image = read_matching_image(root, {**row, "mask": self._masks_file}, target)
-        return Sample(row["id"], image, tuple(json.loads(row["sentences"])), self.task, target)
+        return Sample(row["id"], image, self.queries(row)[0], self.task, target)
+
+    def queries(self, row: Row) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The sentences of a sample."""
+        return tuple(json.loads(row["sentences"])), ()
 
     def _described(self, refs: Path, instances: Path, split: str) -> _Described:
         """The references, each to one object, the columns of their objects, and notices."""

@@ -128,6 +128,15 @@ def read_image(path: ImageFile, *, apply_exif: bool = False) -> RGBArray:
     return np.array(opaque.convert("RGB"))
 
 
+def image_shape(path: ImageFile, *, apply_exif: bool = False) -> tuple[int, int]:
+    """Height and width of what `read_image` decodes; pixels are not decoded. Raises ImageFileError as it does."""
+    with _opened(path) as opened:
+        if opened.format == "TIFF":  # its decoder turns it
+            opened.load()
+        width, height = opened.size
+    return (width, height) if apply_exif and exif_orientation(path) > 4 else (height, width)
+
+
 def read_label_map(path: ImageFile) -> Int32Array:
     """Decode a palette or gray image (PNG, TIFF, BMP, GIF) of 1 to 8 bits to its stored indices, int32 [H, W] >= 0.
 
@@ -145,8 +154,21 @@ def read_label_map16(path: ImageFile) -> Int32Array:
     return _read_labels(path, _LABEL16_MODES, "a 16-bit single-channel mask")
 
 
-def _read_labels(path: ImageFile, modes: frozenset[str], expected: str) -> Int32Array:
+def read_any_label_map(path: ImageFile, shape: tuple[int, int]) -> Int32Array:
+    """Decode a palette or gray image of 1 to 16 bits to its stored values, int32 of this shape [H, W], in 0..65535.
+
+    Raises ImageFileError as `read_label_map`; for another size before it is decoded.
+    """
+    return _read_labels(path, _LABEL_MODES | _LABEL16_MODES, "a palette or single-channel mask of 1 to 16 bits", shape)
+
+
+def _read_labels(
+    path: ImageFile, modes: frozenset[str], expected: str, shape: tuple[int, int] | None = None
+) -> Int32Array:
     with _opened(path) as opened:
+        if shape and opened.size != shape[::-1]:
+            sizes = (f"{width} x {height}" for width, height in (shape[::-1], opened.size))
+            raise ImageFileError(str(path), "expected the size of the image, {}, found {}".format(*sizes))
         if opened.format not in _LABEL_FORMATS or opened.info.get("compression") in _LOSSY:
             found = f"{opened.format} compressed with loss" if opened.format in _LABEL_FORMATS else opened.format
             raise ImageFileError(str(path), f"expected {expected} in a PNG, TIFF, BMP or GIF file, found {found}")

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_adapters.base.sample import DatasetError
+from dataset_adapters.base.sample import DatasetError, data_set_plugin, find_sources
+from support.plugins import plugins
 from support.text import unknown_name
 
 
@@ -145,11 +146,24 @@ def all_preparations() -> list[Preparation]:
 
 
 def find_preparation(name: str) -> Preparation:
-    """Return the data set of that name, or the one that a benchmark of that name reads. Raises DatasetError."""
+    """Return the data set of that name, or the one that a benchmark of that name reads.
+
+    Those of other packages are imported. Raises DatasetError, and PluginError as `find_sources`.
+    """
     if name in _PREPARATIONS:
         return _PREPARATIONS[name]
     by_benchmark = {benchmark: known for known in _PREPARATIONS.values() for benchmark in known.benchmarks}
     if name in by_benchmark:
         return by_benchmark[name]
+    if ":" in name or name in plugins("datasets"):
+        return _outside(name)
     benchmarks = (benchmark for benchmark in by_benchmark if benchmark not in _PREPARATIONS)
-    raise DatasetError(unknown_name("data set", name, (*sorted(_PREPARATIONS), *benchmarks)))
+    raise DatasetError(unknown_name("data set", name, (*sorted(_PREPARATIONS), *plugins("datasets"), *benchmarks)))
+
+
+def _outside(name: str) -> Preparation:
+    """What is known of a data set of another package or a file, which is imported: its default split."""
+    adapter = find_sources(name)[0]
+    data_set, plugin = adapter.name.partition("/")[0], data_set_plugin(adapter.name)
+    split = SplitCount(data_set, adapter.default_split, noun="images" if adapter.task == "semantic" else "samples")
+    return Preparation(data_set, f"of {plugin and (plugin.package or plugin.target)}", (), "", "", splits=(split,))

@@ -154,7 +154,7 @@ def read_class_list(path: Path, ignore_value: str = "") -> ClassList:
     markup, repeated names, values and colors, and values over 255.
     """
     ignored = parse_ignore_value(ignore_value) if ignore_value else IGNORED
-    form, entries = _read_entries(path, _decode(path))
+    form, entries = _read_entries(path, read_list(path))
     if entries and entries[0].value is None and _cleaned(entries[0].name) == _LABELME_IGNORED:
         # labelme numbers from -1, which its 8-bit masks store as 255.
         form, entries = f"labels of labelme ({_LABELME_IGNORED} for {IGNORED})", entries[1:]
@@ -164,14 +164,8 @@ def read_class_list(path: Path, ignore_value: str = "") -> ClassList:
     where_of: dict[tuple[str, str], str] = {}
     for place, (where, value, written, color) in enumerate(entries):
         value = place if value is None else value
-        names = tuple(_cleaned(name) for name in written.split(";"))
-        if not all(names):
-            found = repr(written.strip()) if written.strip() else "a blank line"
-            raise DatasetError(f"{path}: {where}: expected a class name, synonyms after semicolons, found {found}")
+        names = split_texts(path, where, written)
         for name in names:
-            if _MARKUP.search(name) or not name.isprintable():
-                found = f"markup or control characters or a comment in {name[:60]!r}"
-                raise DatasetError(f"{path}: {where}: expected plain text, found {found}")
             if name.isdigit():
                 raise DatasetError(f"{path}: {where}: expected a name or `value: name`, found the number {name}")
             if name == _LABELME_IGNORED and value != IGNORED:
@@ -197,6 +191,19 @@ def read_class_list(path: Path, ignore_value: str = "") -> ClassList:
     distinct = len(set(colors.values())) == len(colors) == len(classes)  # else colors are no more than decoration
     ordered = tuple(sorted(kept, key=lambda listed: listed.value))
     return ClassList(path, form, ordered, in_order, ignored, colors if distinct else {}, notices)
+
+
+def split_texts(path: Path, where: str, written: str) -> tuple[str, ...]:
+    """A name and its synonyms, which semicolons separate. Raises DatasetError for a blank one and for markup."""
+    names = tuple(_cleaned(name) for name in written.split(";"))
+    if not all(names):
+        found = repr(written.strip()) if written.strip() else "a blank line"
+        raise DatasetError(f"{path}: {where}: expected a class name, synonyms after semicolons, found {found}")
+    for name in names:
+        if _MARKUP.search(name) or not name.isprintable():
+            found = f"markup or control characters or a comment in {name[:60]!r}"
+            raise DatasetError(f"{path}: {where}: expected plain text, found {found}")
+    return names
 
 
 def _settle_ignored(
@@ -253,7 +260,8 @@ def _cleaned(name: str) -> str:
     return _BACKGROUND if bare.strip("_").casefold() == _BACKGROUND else bare
 
 
-def _decode(path: Path) -> str:
+def read_list(path: Path) -> str:
+    """The text of a file of class names, UTF-8 or marked UTF-16. Raises DatasetError, also for an empty one."""
     try:
         with open_regular(path) as stream:
             stored = stream.read(MAX_BYTES + 1)
@@ -285,9 +293,9 @@ def _read_entries(path: Path, text: str) -> tuple[str, list[_Entry]]:
         raise DatasetError(f"{path}: expected at least one class, found only comments")
     first = filled[0][1]
     if suffix == ".json" or first[0] in "[{":
-        return "JSON", _nested_entries(path, _parse(path, text, "JSON"))
+        return "JSON", _nested_entries(path, parse_list(path, text, "JSON"))
     if suffix in (".yaml", ".yml") or _YAML.fullmatch(first):
-        return "YAML", _nested_entries(path, _parse(path, text, "YAML"))
+        return "YAML", _nested_entries(path, parse_list(path, text, "YAML"))
     longest, line = max(filled, key=lambda item: len(item[1]))
     if len(line) > MAX_LINE:
         raise DatasetError(f"{path}: {longest}: expected at most {MAX_LINE} characters, found {len(line)}")
@@ -385,7 +393,8 @@ def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     return found
 
 
-def _parse(path: Path, text: str, language: str) -> Any:
+def parse_list(path: Path, text: str, language: str) -> Any:
+    """The value of JSON or YAML from strangers. Raises DatasetError."""
     try:
         if language == "JSON":
             return json.loads(text.lstrip("\ufeff"), object_pairs_hook=_once)

@@ -13,7 +13,7 @@ import numpy as np
 
 from dataset_adapters.base.dataset import Dataset
 from dataset_adapters.base.index_cache import open_index
-from dataset_adapters.base.sample import DatasetError, Row, UserDataAdapter, configured, find_adapter
+from dataset_adapters.base.sample import DatasetError, Row, UserDataAdapter
 from dataset_adapters.formats.images import ImageFileError
 from dataset_adapters.user_data.classes import ClassList
 from support.files import write_atomically
@@ -39,7 +39,7 @@ def prove(dataset: Dataset) -> list[str]:
 
     What was seen is kept next to the index of the data set, so that it is read once.
     """
-    adapter = configured(find_adapter(dataset.name), dict(dataset.options))
+    adapter = dataset.adapter
     if not isinstance(adapter, UserDataAdapter):
         return []
     listed, selected, index = adapter.read_classes(), dataset.selection, open_index(dataset.index_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.task import find_task
 from results import RunDirectory, RunHeader, SampleRecord
+from results.tables.run_notes import names_note, outside_facts
 from results.tables.two_runs import Change, Interval, RunComparison, SampleChange, SwitchChange
 from support.errors import UserError
 
@@ -46,7 +48,10 @@ def compare(
                 f"label_space.{field}: expected the same in both runs, found those of {a.benchmark.name} "
                 f"and {b.benchmark.name}"
             )
+    versions = [run.identity_fields.get("metrics") or {} for run in (a, b)]
     scorer = scorer_of(runs[0], a)
+    shared = tuple(each for each in scorer.metrics if versions[0][each.name] == versions[1].get(each.name))
+    scorer = replace(scorer, metrics=shared, missing={})
     by_id_a, by_id_b = (figures_of(run, scorer)[0] for run in runs)
     ids = [sample_id for sample_id in by_id_a if sample_id in by_id_b]
     if not ids:
@@ -129,13 +134,17 @@ def _provenance(header: RunHeader) -> dict[str, str]:
     fields = header.identity_fields
     switches = {name: f"{_shown(value)} ({header.config_sources[name]})" for name, value in header.config.items()}
     weights = {f"weights, {entry.role}": f"{entry.name} {(entry.sha256 or '')[:12]}" for entry in header.weights}
+    weights |= outside_facts(header)
     packages = {f"package {name}": str(version) for name, version in (fields.get("packages") or {}).items()}
     protocol = {f"protocol {name}": str(value) for name, value in (fields.get("protocol") or {}).items()}
+    metrics = {f"metric {name}": str(version) for name, version in (fields.get("metrics") or {}).items()}
     data = {"benchmark": header.benchmark.name, "data": header.benchmark.dataset.fingerprint[:12]}
     code = {"code": str(fields.get("code", "unknown"))[:12], "device": header.environment.device}
     precision = {"precision": header.environment.dtype}
     queries = {"query texts": _shown(header.benchmark.label_space.get("queries"))}
-    return {**switches, **data, **queries, **protocol, **weights, **packages, **code, **precision}
+    if header.benchmark.names:
+        queries |= {"names": names_note(header)}
+    return {**switches, **data, **queries, **protocol, **metrics, **weights, **packages, **code, **precision}
 
 
 def _shown(value: Any) -> str:

@@ -17,7 +17,9 @@ from car_core.drawing import enlarged, masks_over_image, most_telling
 from car_core.segmentation import Segmentation
 from car_core.steps import step_names
 from dataset_adapters import Dataset, Sample, SampleError
+from evaluation.request.benchmark import BenchmarkError
 from evaluation.run.prepare import Prepared
+from evaluation.tasks.metric import COUNTS
 from evaluation.tasks.segmenter import segment_samples
 from results import SampleRecord
 from results.pages import LabelShown, QueryShown, SampleShown, SegmentationShown, StepShown
@@ -67,14 +69,20 @@ def choose(records: Sequence[SampleRecord], figures: npt.NDArray[np.float64], co
 
 
 def draw_sample(choice: Choice, prepared: Prepared) -> SampleShown | None:
-    """Segment a chosen sample again and draw it; None if its files can no longer be read."""
+    """Segment a chosen sample again and draw it; None if its files can no longer be read.
+
+    Raises BenchmarkError for one that the data set does not have.
+    """
     dataset, scorer = prepared.dataset, prepared.scorer
+    if choice.record.id not in dataset.ids:
+        raise BenchmarkError(f"samples.jsonl: expected samples of {dataset.name}, found {choice.record.id!r}")
     segmented = _segment(prepared, dataset, dataset.ids.index(choice.record.id), trace=True)
     if segmented is None:
         return None
     sample, segmentation, target, prediction = segmented
     note, record = "", scorer.scored(sample, segmentation, 0.0)
-    if record.counts != choice.record.counts:
+    before, now = ({**each.counts, COUNTS: None} for each in (choice.record, record))  # metrics are not counted again
+    if before != now:
         [figure] = scorer.sample_figures([record])
         note = (
             "segmented again for this report, with other code, packages or device than the run: its counts are not "

@@ -11,9 +11,10 @@ import numpy as np
 
 from car_core import CaR, CaRConfig, ConfigError
 from car_core.segmentation import Segmentation
-from evaluation.analysis.reference_entries import Array, check_entries
+from evaluation.analysis.reference_entries import Array, check_entries, is_known
 from evaluation.request.benchmark import load_benchmark, merged, resolve_config
 from support import strict_json
+from support.arrays import read_npz
 from support.errors import UserError
 from support.text import unwrapped
 
@@ -63,8 +64,7 @@ class ReleasedResults:
         if not path.is_file():
             raise ReferenceFileError(f"{path}: expected a file, found none")
         try:
-            with np.load(path, allow_pickle=False) as file:
-                self._arrays = {name: np.asarray(file[name]) for name in file.files}
+            self._arrays = read_npz(path, is_known)
         except Exception as error:  # readers of damaged files raise many types; each means the same to the caller
             reason = unwrapped(error)
             raise ReferenceFileError(f"{path}: expected an .npz of plain arrays, found: {reason}") from None

@@ -57,6 +57,12 @@ STEP_ENTRIES: Mapping[str, Entry] = {
 """By the part of the name after ``stepK_``."""
 
 
+def is_known(name: str) -> bool:
+    """Whether an array of this name in a file is one of those above, or such a one as 16-bit integers."""
+    name = name.removesuffix("_u16")
+    return name in ENTRIES or re.sub(r"^step[0-9]+_", "", name) in STEP_ENTRIES
+
+
 def check_entries(arrays: Mapping[str, Array]) -> None:
     """Raise ValueError, in one line, for an array that does not fit its entry; arrays without an entry are ignored.
 

@@ -5,34 +5,33 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from car_core import CaRConfig
 from car_core.models.names import MINIATURE, ROLES
-from dataset_adapters import DatasetError, LabelSpace
-from dataset_adapters.base.sample import NameSet, find_sources
+from dataset_adapters import LabelSpace
 from evaluation.analysis.gallery import choose, draw_sample
-from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark
-from evaluation.request.options import CAR, RunOptions
+from evaluation.request.benchmark import BenchmarkError, built_in
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
 from evaluation.run.identity import identity_fields
 from evaluation.run.prepare import Prepared, prepare
 from evaluation.run.recompute import figures_of, scorer_of
+from evaluation.run.rerun import asked
 from evaluation.tasks import semantic
 from results import RunDirectory, RunHeader, SampleRecord, differences
 from results.pages import Confusion, ReportDetails, SampleShown, write_report
+from results.tables.run_notes import is_scored
 from support.console import is_terminal
 from support.files import expanded
 
 _MAX_CONFUSIONS = 15
 _LEAST_SHARE = 0.0005  # of a class's pixels; less is shown as 0.0 %
 # Fields of the identity that pictures must share with the run; for code and packages each sample's counts are compared.
-_REQUIRED_IDENTITY_KEYS = ("dataset", "protocol", "label_space", "config", "weights")
+_REQUIRED_IDENTITY_KEYS = ("dataset", "protocol", "label_space", "config", "weights", "plugins")
 # Except these: --limit changes the digest of the samples but none of them; mask values are also in the fingerprint of
 # the data, and runs of older versions do not name them.
 _IGNORED_IDENTITY_KEYS = ("samples", "mask_values")
@@ -80,7 +79,7 @@ def report(
         gallery=shown,
         gallery_note=note,
     )
-    return write_report(run_dir, details, header, out=None if out is None else expanded(out))
+    return write_report(run_dir, details, header, records=records, out=None if out is None else expanded(out))
 
 
 def benchmark_of(run_dir: str | os.PathLike[str]) -> str:
@@ -90,12 +89,12 @@ def benchmark_of(run_dir: str | os.PathLike[str]) -> str:
 
 def is_embedded_run(run_dir: str | os.PathLike[str]) -> bool:
     """Whether the run's data are embedded, so that no data root need be named. Raises StoreError for a damaged run."""
-    name = benchmark_of(run_dir)
-    return name in benchmark_names() and load_benchmark(name).embedded
+    known = built_in(benchmark_of(run_dir))
+    return known is not None and known.embedded
 
 
 def names_models(run_dir: str | os.PathLike[str], weights: Mapping[str, str | None] | None) -> str:
-    """The models besides the miniature that only run.json names, a stranger's any; empty where there are none.
+    """The models besides the miniature, and the code, that only run.json names, a stranger's any; empty without any.
 
     weights: by role, those that the user named.
     """
@@ -105,6 +104,7 @@ def names_models(run_dir: str | os.PathLike[str], weights: Mapping[str, str | No
     models = [value for name, value in header.config.items() if name.endswith("_model")]
     found += [str(value) for value in models if Path(str(value)).suffix]  # files
     found += [str(sam.get("model") if isinstance(sam, dict) else sam)] if sam else []
+    found += [each.target for each in header.plugins]
     return ", ".join(dict.fromkeys(name for name in found if name != MINIATURE))
 
 
@@ -129,6 +129,8 @@ def _gallery(
     header: RunHeader, records: Sequence[SampleRecord], figures: Any, options: GalleryOptions | None
 ) -> tuple[list[SampleShown], str]:
     """The samples, and a sentence that says how they were chosen or why there are none."""
+    if is_scored(header):
+        return [], "No samples are shown: the predictions were made elsewhere."
     if options is None or not options.count:
         user_options = {FOLDERS: "--images, --masks and --classes", HUGGING_FACE: "--hf and --classes"}
         wanted = user_options.get(header.benchmark.name, "--data-root")
@@ -147,31 +149,35 @@ def _gallery(
 
 def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
     """Data and models of the run. Raises BenchmarkError where they are not the run's."""
-    config, dataset, name = header.config, header.benchmark.dataset, header.benchmark.name
+    dataset, name = header.benchmark.dataset, header.benchmark.name
     given = options.weights or {}
     weights = {entry.role: given.get(entry.role) or entry.name for entry in header.weights if entry.role in ROLES}
+    if any(own.kind == "methods" for own in header.plugins):  # which have weights of their own
+        weights = {}
     for role, weight in weights.items():
         if not given.get(role) and Path(weight).suffix and not Path(weight).exists():
             raise BenchmarkError(f"--weights: expected the file {weight} that the run was made with, found none given")
-    protocol = header.identity_fields.get("protocol") or {}
-    request = RunOptions(
-        benchmark=name,
+    request = replace(
+        asked(header),
         data_root=Path() if options.places else options.data_root,
         places=options.places,
         weights=weights,
-        method=config.get("method", CAR),
-        profile=config.get("profile"),
-        settings={key: config[key] for key, source in header.config_sources.items() if source == "user"},
         split=options.split or dataset.split,
-        source=dataset.name.partition("/")[2] or None,
-        protocol={key: value for key, value in protocol.items() if key not in CaRConfig.model_fields},
-        names=_names(header),
-        precision=header.identity_fields.get("dtype", "float32"),
+        limit=None,
+        shard=None,
         device=options.device,
+        max_pixels=None,
     )
     prepared = prepare(request)
     car = prepared.car
-    found = identity_fields(name, prepared.dataset, car.config, car.weights, prepared.protocol.as_dict())
+    found = identity_fields(
+        name,
+        prepared.dataset,
+        car.config,
+        car.weights,
+        prepared.protocol.as_dict(),
+        plugins=prepared.plugin_records,
+    )
     hints = {
         "dataset": "see --data-root (or the options of your own data) and --split",
         "weights": "see --weights, or leave out --data-root",
@@ -187,15 +193,3 @@ def _comparable(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {key: item for key, item in value.items() if key not in _IGNORED_IDENTITY_KEYS}
-
-
-def _names(header: RunHeader) -> NameSet:
-    """Which query texts the run asked for. Raises DatasetError for texts that the data set does not have."""
-    if header.benchmark.name in (FOLDERS, HUGGING_FACE):  # their list of classes has one text per query
-        return "released"
-    adapter = find_sources(load_benchmark(header.benchmark.name).adapter)[0]
-    choices: tuple[NameSet, ...] = ("released", "dataset")
-    for names in choices:
-        if adapter.label_space(names).as_dict() == header.benchmark.label_space:
-            return names
-    raise DatasetError("label_space: expected that of the run, found other classes or query texts")

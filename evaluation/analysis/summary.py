@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.request.benchmark import benchmark_names, load_benchmark
+from evaluation.request.benchmark import built_in
 from results import RunHeader
 from results.tables.paper_comparison import Place, PlacedRun, paper_comparisons
 from results.tables.render import Table
@@ -28,7 +28,8 @@ def placed_run(header: RunHeader) -> PlacedRun:
     The file of a run names one place; if that is no longer its benchmark's, it is the only one.
     """
     cell, name = header.benchmark.paper, header.benchmark.name
-    paper = load_benchmark(name).paper if name in benchmark_names() else None
+    known = built_in(name)
+    paper = known.paper if known else None
     if paper is None or (cell and (cell.table, cell.column) != (paper.table, paper.column)):
         return PlacedRun(header, (Place(cell.table, cell.column),) if cell else ())
     return PlacedRun(header, tuple(Place(**figure.model_dump()) for figure in paper.figures), paper.variant)

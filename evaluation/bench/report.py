@@ -42,7 +42,7 @@ def bench(request: measure.BenchRequest) -> BenchDocument:
         return BenchDocument(
             schema_version=2,
             options=BenchOptionsInfo(**options),
-            environment=environment(request.device, precision=request.precision),
+            environment=environment([request.device], precision=request.precision),
             scaling=scaling,
             engine=whole_engine(fixture, repeats=repeats, batch_size=batch_size),
             crf=measure.crf_speeds(fixture, repeats=repeats),

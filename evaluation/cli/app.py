@@ -6,7 +6,27 @@ from typing import Annotated
 
 import typer
 
-from evaluation.cli import bench, check, compare, data, eval, merge, report, segment, serve, suite, sweep, table
+from evaluation.cli import (
+    bench,
+    benchmarks,
+    check,
+    compare,
+    data,
+    eval,
+    export,
+    merge,
+    methods,
+    push,
+    report,
+    rerun,
+    runs,
+    score,
+    segment,
+    serve,
+    suite,
+    sweep,
+    table,
+)
 from evaluation.cli.exit_status import SHOW_TRACEBACKS
 from evaluation.cli.option_hints import HintingGroup, home_paths
 from support.console import tell_log
@@ -37,16 +57,23 @@ def car(
 
 
 app.command("eval")(home_paths(eval.eval_command))
+app.command("export")(home_paths(export.export_command))
+app.command("score")(home_paths(score.score_command))
+app.command("rerun")(home_paths(rerun.rerun_command))
+app.command("runs")(home_paths(runs.runs_command))
 app.command("table")(home_paths(table.table_command))
 app.command("bench")(home_paths(bench.bench_command))
+app.command("benchmarks")(home_paths(benchmarks.benchmarks_command))
 app.command("check")(home_paths(check.check_command))
 app.add_typer(data.data_app, name="data")
 app.command("suite")(home_paths(suite.suite_command))
 app.command("sweep")(home_paths(sweep.sweep_command))
 app.command("merge")(home_paths(merge.merge_command))
+app.command("methods")(home_paths(methods.methods_command))
 app.command("segment")(home_paths(segment.segment_command))
 app.command("compare")(home_paths(compare.compare_command))
 app.command("report")(home_paths(report.report_command))
+app.command("push")(home_paths(push.push_command))
 app.command("serve")(home_paths(serve.serve_command))
 
 

@@ -13,6 +13,7 @@ from evaluation.cli.model_options import takes
 from evaluation.cli.terminal import show_tables
 from evaluation.request.options import RunOptions
 from support.console import tell
+from support.files import resolved
 
 
 @takes(RunOptions, "weights", "proposal_weights", "classifier_weights", "set_", "device")
@@ -81,7 +82,7 @@ def _check_golden(run: Path, golden: Path | None, *, update: bool, tolerance: fl
     headers = found if is_suite(run) else {header.benchmark.name: header for header in found.values()}
     expected = write_golden(golden, headers, tolerance=tolerance) if update else read_golden(golden)
     if not (update or is_suite(run)):
-        expected, headers = of_one_run(expected, next(iter(headers.values())), run.resolve().name)
+        expected, headers = of_one_run(expected, next(iter(headers.values())), resolved(run).name)
     compared = compare((expected.exact() if exact else expected).without(missing_runs(run)), headers)
     show_tables([comparison_of_figures(compared, golden.name)])
     require_finished(run)

@@ -11,7 +11,7 @@ from evaluation.cli.exit_status import DATA_FAULTS
 from evaluation.cli.model_options import takes
 from evaluation.cli.option_hints import home_paths
 from evaluation.request.options import USER_DATA, RunOptions
-from support.console import say, tell
+from support.console import say, show, tell
 
 if TYPE_CHECKING:
     from dataset_adapters.prepare import Preparation
@@ -29,10 +29,27 @@ def list_command(
     root: _Root = Path("data"),
 ) -> None:
     """List data sets: benchmarks, license, sources, layout, and how much of it is in the data root."""
-    from dataset_adapters.prepare import all_preparations, find_preparation
+    from dataset_adapters.prepare import all_preparations
+    from support.plugins import plugins
 
-    chosen = [find_preparation(name)] if name else all_preparations()
-    typer.echo("\n\n".join("\n".join(_describe(preparation, root)) for preparation in chosen))
+    chosen = [_find(name)] if name else all_preparations()
+    for number, preparation in enumerate(chosen):
+        for line in [*[""] * bool(number), *_describe(preparation, root)]:
+            show(line)
+    for own in () if name else plugins("datasets").values():  # not imported unless named
+        for each in own:
+            show("")
+            show(f"{each.name}: of {each.package} {each.version}")
+
+
+def _find(name: str) -> Preparation:
+    """A data set by its name, or by that of a benchmark that reads it, of a package or in a file, too."""
+    from dataset_adapters.prepare import find_preparation
+    from evaluation.request.benchmark import is_file, load_benchmark
+    from support.plugins import plugins
+
+    is_outside = (is_file(name) and ":" not in name) or name in plugins("benchmarks")
+    return find_preparation(load_benchmark(name).adapter if is_outside else name)
 
 
 def _describe(preparation: Preparation, root: Path) -> list[str]:
@@ -42,6 +59,8 @@ def _describe(preparation: Preparation, root: Path) -> list[str]:
     sources = [url for download in preparation.downloads for url in download.urls]
     counts = [(count, len(count.files(start))) for count in preparation.layout]
     complete = all(count.accepts(found) for count, found in counts)
+    if not preparation.page:  # of another package
+        return [f"{preparation.name}: {preparation.title}", *(f"  split: {each.split}" for each in preparation.splits)]
     return [
         f"{preparation.name}: {preparation.title}",
         f"  benchmarks: {', '.join(preparation.benchmarks)}",
@@ -66,9 +85,12 @@ def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
     Broken transfers resume where they stopped. Archives stay in ROOT/downloads and may be deleted afterwards. Exit
     status: 0, or 2 with the reason: a failed download, or steps that must be done by hand.
     """
-    from dataset_adapters.prepare import find_preparation, prepare
+    from dataset_adapters import DatasetError
+    from dataset_adapters.prepare import prepare
 
-    preparation = find_preparation(name)
+    preparation = _find(name)
+    if not preparation.page:
+        raise DatasetError(f"{preparation.name}: expected a data set of car-eval, found one {preparation.title}")
     tell(f"{preparation.name}: terms: {preparation.terms} ({preparation.page})")
     start = prepare(preparation, root, tell)
     say(f"{preparation.name}: ready in {start}")
@@ -100,7 +122,7 @@ def check_command(
     fits the masks. Exit status: 0 if there are no faults; 5 if there are; 2 for an unknown data set, a missing folder
     or a list of classes that cannot be read.
     """
-    from dataset_adapters.prepare import check, check_user_data, find_preparation
+    from dataset_adapters.prepare import check, check_user_data
     from evaluation.request.user_data import resolve_data
     from support.text import counted
 
@@ -109,12 +131,12 @@ def check_command(
     if data["places"]:
         name = data["benchmark"]
         n_faults = check_user_data(
-            name, data["places"], say, n_decoded=n_decoded, split=given["split"], each_label=labels
+            name, data["places"], show, n_decoded=n_decoded, split=given["split"], each_label=labels
         )
     else:
-        preparation = find_preparation(data["benchmark"])
+        preparation = _find(data["benchmark"])
         name = preparation.name
-        n_faults = check(preparation, root, say, n_decoded=n_decoded, each_label=labels, source=source)
+        n_faults = check(preparation, root, show, n_decoded=n_decoded, each_label=labels, source=source)
     typer.echo(f"{name}: {counted(n_faults, 'fault') if n_faults else 'no faults'}")
     if n_faults:
         raise typer.Exit(DATA_FAULTS)

@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from evaluation.cli.exit_status import AllowFailures, exit_if_failed
-from evaluation.cli.model_options import takes
+from evaluation.cli.exit_status import AllowFailures, exit_if_failed, one_line_errors
+from evaluation.cli.model_options import preset, takes
 from evaluation.cli.terminal import show_run
-from evaluation.request.options import ALL, CAR, RunOptions
+from evaluation.request.options import CAR, RunOptions
 from support.console import tell
+from support.files import expanded
+
+
+@one_line_errors()
+def _read_config(ctx: typer.Context, config: Path | None) -> Path | None:
+    if config is not None and not ctx.resilient_parsing:
+        from evaluation.request.words import read_words
+
+        preset(ctx, RunOptions, read_words(expanded(config)), str(config))
+    return config
 
 
 @takes(RunOptions, benchmark=None)
 def eval_command(
     *,
+    ctx: typer.Context,
     given: dict[str, Any],
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="YAML file of these options by name (benchmark: voc21, set: {eta: 0.3}); those given here win.",
+            is_eager=True,
+            callback=_read_config,
+        ),
+    ] = None,
     allow_failures: AllowFailures = False,
     json: Annotated[bool, typer.Option("--json", help="Print run.json instead of the tables.")] = False,
 ) -> None:
@@ -26,12 +47,13 @@ def eval_command(
     Exit status: 0; 1 if the run was cut short (e.g. the disk is full); 2 for a user error; 3 if samples failed; 130 or
     143 if interrupted. The same command resumes an unfinished run.
     """
+    from evaluation.request.methods import is_several
     from evaluation.request.resolve import resolve
     from evaluation.request.user_data import resolve_data
 
     data = resolve_data(given["benchmark"], given["data_root"], given["places"])
     options = RunOptions(**given | data)
-    run_all = options.method == ALL
+    run_all = is_several(options.method)
     # What depends on a method's settings is resolved for each of them, after torch has been imported.
     resolved = resolve(replace(options, method=CAR, settings={}) if run_all else options)
     from evaluation.run.prepare import build

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,7 +13,7 @@ import typer
 
 from support.console import tell
 from support.errors import AllFailedError, RunError, UserError
-from support.text import unwrapped
+from support.text import counted, unwrapped
 
 if TYPE_CHECKING:
     from evaluation.run.runner import Run
@@ -45,11 +47,21 @@ def one_line_errors() -> Iterator[None]:
     except BrokenPipeError:  # nobody reads on: typer ends without a word
         raise
     except Exception as error:  # those without an exit status are raised again
+        from support.plugins import blamed  # only now: `car --help` waits for imports
+
         out_of_memory = _is_out_of_memory(error)
         is_run_error = out_of_memory or isinstance(error, (OSError, RunError, UnicodeError))
-        if not (is_run_error or isinstance(error, UserError)) or SHOW_TRACEBACKS.get():
+        foreign = None if is_run_error or isinstance(error, UserError) else blamed(error)
+        if not (is_run_error or isinstance(error, UserError) or foreign) or SHOW_TRACEBACKS.get():
             raise
-        message = unwrapped(error)
+        message = f"{foreign} (car --debug shows where)" if foreign else unwrapped(error)
+        is_long_name = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+        if isinstance(error, OSError) and not isinstance(error, UserError) and error.filename is not None:
+            path, found = os.fsdecode(error.filename), error.strerror
+            if is_long_name:
+                longest = max(len(os.fsencode(name)) for name in path.split(os.sep))
+                found = f"expected a shorter path, found {counted(longest, 'byte')} in its longest name"
+            message = f"{path}: {unwrapped(found)}"
         if out_of_memory:
             message = message.partition(". ")[0]  # the rest is advice for programmers
             message += (
@@ -61,7 +73,11 @@ def one_line_errors() -> Iterator[None]:
         tell(f"error: {message}")
         all_failed = isinstance(error, AllFailedError)
         raise typer.Exit(
-            SETUP_ERROR if isinstance(error, UserError) else SAMPLES_FAILED if all_failed else RUN_ERROR
+            SETUP_ERROR
+            if foreign or is_long_name or isinstance(error, UserError)
+            else SAMPLES_FAILED
+            if all_failed
+            else RUN_ERROR
         ) from None
     except KeyboardInterrupt as interrupt:
         tell("interrupted; finished work is kept, the same command resumes it")

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, get_args
 
+import typer
 from typer.models import ParameterInfo
 
 from evaluation.cli.exit_status import one_line_errors
-from evaluation.request.options import FromOptions, marks
+from evaluation.request.options import fields_of, options_by_field
 
 Command = Callable[..., None]
-_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_LISTS = "car.lists"
 
 
 def takes(model: type, *names: str, without: Collection[str] = (), **changes: Any) -> Callable[[Command], Command]:
     """Decorate a command whose parameter `given` stands for options of a model: it gets the model's fields by name.
 
     names: only these options; none for all. without: not these. changes: by option, another default, or another
-    `typer.Option` in place of the model's. User errors of the command become one line, as in `one_line_errors`.
+    `typer.Option` in place of the model's. A command with a parameter `ctx` can `preset` options. User errors of the
+    command become one line, as in `one_line_errors`.
     """
-    joined, by_field = marks(model, FromOptions), _options_by_field(model)
-    options = {name: option for group in by_field.values() for name, option in group.items()}
+    options = {name: option for group in options_by_field(model).values() for name, option in group.items()}
     options = {name: options[name] for name in options if name in (names or options) and name not in without}
     for name, change in changes.items():
         if isinstance(change, ParameterInfo):
@@ -41,13 +41,9 @@ def takes(model: type, *names: str, without: Collection[str] = (), **changes: An
         @functools.wraps(run)
         @one_line_errors()
         def command(**values: Any) -> None:
-            given = {}
-            for field, group in by_field.items():
-                if field in joined and group.keys() & options.keys():
-                    join = joined[field].join
-                    given[field] = join(**{k: values[k] for k in inspect.signature(join).parameters if k in values})
-                elif field in options:
-                    given[field] = values[field]
+            lists = values["ctx"].meta.get(_LISTS, {}) if "ctx" in values else {}
+            values |= {name: [*texts, *(values[name] or [])] for name, texts in lists.items()}
+            given = fields_of(model, {name: value for name, value in values.items() if name in options})
             run(given=given, **{name: value for name, value in values.items() if name not in options})
 
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -57,17 +53,14 @@ def takes(model: type, *names: str, without: Collection[str] = (), **changes: An
     return decorate
 
 
-def _options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:
-    """The options that each field of a model is made of, as typer takes them; none for a field of the library only."""
-    joined, found = marks(model, FromOptions), {}
-    for own in fields(model):
-        default = inspect.Parameter.empty if own.default is MISSING else own.default
-        parameters = [inspect.Parameter(own.name, _KEYWORD, default=default, annotation=own.type)]
-        if own.name in joined:
-            parameters = list(inspect.signature(joined[own.name].join).parameters.values())
-        found[own.name] = {
-            each.name: each.replace(kind=_KEYWORD)
-            for each in parameters
-            if any(isinstance(mark, ParameterInfo) for mark in getattr(each.annotation, "__metadata__", ()))
-        }
-    return found
+def preset(ctx: typer.Context, model: type, words: Mapping[str, Any], where: str, *, kept: bool = False) -> None:
+    """Give options of a command the values of words (`evaluation.request.words`); those on the command line win.
+
+    Repeatable options are added to those on the command line, before them. To be called while the command line is
+    read. where: the file of the words, for errors. kept: as for `by_parameter`.
+    """
+    from evaluation.request.words import by_parameter
+
+    values = by_parameter(model, words, where, kept=kept)
+    ctx.meta[_LISTS] = {name: value for name, value in values.items() if isinstance(value, list)}
+    ctx.default_map = {name: value for name, value in values.items() if not isinstance(value, list)}

@@ -1,27 +1,36 @@
-"""What all commands of ``car`` have: any text can be printed, ``~`` is home, an error says how switches are set."""
+"""What all commands of ``car`` have: any text can be printed, ``~`` is home, a usage error is one line with a hint."""
 
 from __future__ import annotations
 
 import functools
+import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
 
-from evaluation.cli.exit_status import one_line_errors
-from support.console import prepare_streams
-from support.errors import UserError
+from evaluation.cli.exit_status import SETUP_ERROR, one_line_errors
+from support.console import prepare_streams, tell
+from support.errors import UserError, mistakes, shown
 from support.files import expanded
+from support.text import did_you_mean, shortened, unwrapped
 
 
 class HintingGroup(TyperGroup):
-    """The commands of ``car``: an error about an unknown option that has the name of a switch points to ``--set``."""
+    """The commands of ``car``: a usage error is one line; that about an unknown option called like a switch points to
+    ``--set``."""
 
     def main(self, *args: Any, **options: Any) -> Any:
         prepare_streams()
         return super().main(*args, **options)
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _one_line_usage([]):
+            return super().make_context(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
         given = list(ctx.args)
@@ -30,20 +39,20 @@ class HintingGroup(TyperGroup):
             if not argument or (name.startswith("--") and equals and not value):  # as "$OUT" is where it is not set
                 with one_line_errors():
                     raise UserError(f"{name or before or 'argument'}: expected a value, found an empty one")
-        try:
+        with _one_line_usage(given):
             return super().invoke(ctx)
-        except Exception as error:  # checked by name, since its module differs between versions of typer; raised again
-            if type(error).__name__ == "NoSuchOption":
-                _point_to_set(error, given)
-            raise
 
 
 def home_paths(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with one-line errors, and home for ``~`` in its paths: shells leave it in ``--out=~/run``."""
+    """The command with one-line errors, finite numbers of 64 bits, and home for ``~`` in its paths: shells leave it in
+    ``--out=~/run``."""
 
-    def at_home(value: Any) -> Any:
+    def at_home(name: str, value: Any) -> Any:
         if isinstance(value, list):
-            return [at_home(each) for each in value]
+            return [at_home(name, each) for each in value]
+        if isinstance(value, (int, float)) and not abs(value) < 2**63:  # NaN is not less, either
+            option = name.strip("_").replace("_", "-")
+            raise UserError(f"--{option}: expected a finite number of 64 bits, found {shown(value)}")
         if not isinstance(value, Path):
             return value
         found = expanded(value)
@@ -54,26 +63,65 @@ def home_paths(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     @one_line_errors()
     def run(**values: Any) -> None:
-        command(**{name: at_home(value) for name, value in values.items()})
+        command(**{name: at_home(name, value) for name, value in values.items()})
 
     return run
 
 
-def _point_to_set(error: Any, given: list[str]) -> None:
-    """Change the message about an unknown option called like a switch, if the command has ``--set``."""
+@contextmanager
+def _one_line_usage(given: list[str]) -> Iterator[None]:
+    """Report typer's usage errors as all others. They are known by name: their module differs between versions."""
+    try:
+        yield
+    except Exception as error:
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        if "UsageError" not in kinds or "NoArgsIsHelpError" in kinds:  # the latter shows the help
+            raise
+        command = getattr(getattr(error, "ctx", None), "command_path", None) or "car"
+        text = unwrapped(_usage(error, kinds, given))
+        tell(f"error: {text}{' See' if text.endswith('?') else '; see'} `{command} --help`")
+        raise typer.Exit(SETUP_ERROR) from None
+
+
+def _usage(error: Any, kinds: set[str], given: list[str]) -> str:
+    if "NoSuchOption" in kinds:
+        known = [name for parameter in error.ctx.command.params for name in parameter.opts] if error.ctx else ()
+        return f"{error.option_name}: no such option" + (
+            _switch_hint(error, given) or did_you_mean(error.option_name, known)
+        )
+    parameter = getattr(error, "param", None)
+    name = ""
+    if parameter:
+        name = (
+            parameter.opts[0] if parameter.opts[0].startswith("-") else (parameter.metavar or parameter.name).strip(".")
+        )
+    if "MissingParameter" in kinds:
+        return f"{name}: expected a value, found none"
+    text: str = error.message.rstrip(".")
+    if type(error.__cause__).__name__ == "ValidationError":
+        text = mistakes(error.__cause__)
+    # "5 is not in the range x>=1", "'a' is not a valid integer", "'a' is not one of 'b', 'c'".
+    if said := re.fullmatch(r"(.*) is not (?:in |a valid |one of )(.*)", text, re.DOTALL):
+        nouns = {"integer": "an integer", "integer range": "an integer", "float": "a number"}
+        expected = said[2].rstrip(".")
+        text = f"expected {nouns.get(expected, expected)}, found {shortened(said[1])}"
+    return f"{name}: {text}" if name else text[:1].lower() + text[1:]
+
+
+def _switch_hint(error: Any, given: list[str]) -> str:
+    """How the switch is set that an unknown option is called like; empty if there is none or no ``--set``."""
     from car_core.config import CaRConfig
     from evaluation.request.benchmark import NOT_SETTINGS
 
     switch = error.option_name.lstrip("-").replace("-", "_")
     field = "lambda_" if switch == "lambda" else switch
-    takes_settings = any("--set" in parameter.opts for parameter in error.ctx.command.params)
+    takes_settings = error.ctx and any("--set" in parameter.opts for parameter in error.ctx.command.params)
     if not takes_settings or field not in CaRConfig.model_fields or field in NOT_SETTINGS:
-        return
+        return ""
     value = "VALUE"
     for argument, following in zip(given, [*given[1:], ""], strict=True):
         name, equals, own = argument.partition("=")
         if name == error.option_name:
             value = own if equals else following or value
             break
-    error.message += f"; switches are set with {shlex.join(['--set', f'{switch}={value}'])}"
-    error.possibilities = ()
+    return f"; switches are set with {shlex.join(['--set', f'{switch}={value}'])}"

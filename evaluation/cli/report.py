@@ -28,7 +28,7 @@ def report_command(
         int, typer.Option(min=0, help="How many of the best, worst and random samples to show, each.")
     ] = 4,
     gallery: Annotated[
-        bool, typer.Option("--gallery", help="Load the models that the run names, to show samples; others' files, too.")
+        bool, typer.Option("--gallery", help="Load models and code that the run names, to show samples; others', too.")
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="HTML file. [default: RUN/report.html]")] = None,
 ) -> None:
@@ -39,12 +39,9 @@ def report_command(
     """
     from car_core.models.names import check_device_name
     from evaluation.request.user_data import resolve_data
-    from results import RunDirectory, StoreError, is_suite, run_paths
+    from results.run_directory.suite import read_run
 
-    if is_suite(run):
-        known = ", ".join(map(str, run_paths(run).values())) or "its own, of which none is finished"
-        raise StoreError(f"{run} holds several runs: name one of {known}")
-    RunDirectory(run).read_header()
+    read_run(run)
     check_device_name(given["device"])
     from evaluation.analysis.report import GalleryOptions, benchmark_of, is_embedded_run, names_models, report  # torch
 

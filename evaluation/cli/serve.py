@@ -15,6 +15,7 @@ from evaluation.cli.exit_status import INTERRUPTED
 from evaluation.cli.model_options import takes
 from evaluation.request.options import CarOptions
 from support.console import tell
+from support.text import shortened
 
 
 @takes(CarOptions, without={"max_pixels"})
@@ -41,10 +42,12 @@ def serve_command(
         raise SegmentError(f"serve: expected Gradio (pip install 'car-eval[serve]'), found no {error.name}") from None
     try:
         page.require_address(host, port)
-    except OSError as error:
-        where = f"{host!r}" if error.errno != errno.EADDRINUSE else f"{host!r} with port {port}"
-        expected = "an address of this machine" if error.errno != errno.EADDRINUSE else "a free port (--port)"
-        raise SegmentError(f"host: expected {expected}, found {where} ({error.strerror})") from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
+        is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        expected = "a free port (--port)" if is_taken else "an address of this machine"
+        where = shortened(repr(host)) + (f" with port {port}" if is_taken else "")
+        reason = getattr(error, "strerror", "no host is called that")
+        raise SegmentError(f"host: expected {expected}, found {where} ({reason})") from None
     from evaluation.pictures.segment import load_car
 
     car = load_car(resolved)

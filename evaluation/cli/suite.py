@@ -18,9 +18,11 @@ SUITE_OUT = "Folder of the {kind} and its runs. [default: results/runs/suite-NAM
 
 @takes(
     RunOptions,
-    *("weights", "limit", "device", "precision", "out", "batch_size", "workers", "refine_workers", "fresh"),
+    *("weights", "method", "limit", "device", "precision", "out", "batch_size", "workers", "refine_workers"),
+    *("fresh", "track"),
     weights=typer.Option(help="CLIP weights, as for eval. [default: miniature]"),
     limit=typer.Option(help="Evaluate only the first N samples of each benchmark."),
+    method=typer.Option(help="Method, as for eval, but one alone; of the suite's runs, those of CaR's defaults."),
     out=typer.Option(help=SUITE_OUT.format(kind="suite")),
     workers=0,
 )
@@ -35,10 +37,11 @@ def suite_command(
 
     Exit status as for eval. The same command resumes an unfinished suite.
     """
+    from evaluation.request.methods import find_method
     from evaluation.request.resolve import resolve
     from evaluation.suites.definitions import load_suite
 
-    suite = load_suite(name)
+    suite = load_suite(name).of_method(find_method(given["method"]).name)
     for options in suite.options(jobs=jobs, **given):
         resolve(options)
     from evaluation.suites.runner import CONTACT_SHEET, run_suite  # torch: seconds

@@ -11,18 +11,22 @@ from evaluation.cli.exit_status import AllowFailures, exit_if_failed
 from evaluation.cli.model_options import takes
 from evaluation.cli.suite import SUITE_OUT, Jobs
 from evaluation.cli.terminal import show_run
-from evaluation.request.options import USER_DATA, RunOptions
+from evaluation.request.options import ALL, USER_DATA, RunOptions
 from support.console import tell
 
 
 @takes(
     RunOptions,
     without={
-        *("benchmark", "method", "shard"),
+        *("benchmark", "shard", "processes"),
         *USER_DATA,
         *("engine", "address", "actors", "actor_cpus", "actor_gpus", "save_predictions", "save_proposals"),
     },
     data_root=typer.Option(help="Folder of the data set, as for eval."),
+    method=typer.Option(help="Method, as for eval; several separated by commas are swept; all: every one."),
+    names=typer.Option(
+        metavar="FILE|NAME,...", help="Texts of the classes, as for eval; several separated by commas are swept."
+    ),
     out=typer.Option(help=SUITE_OUT.format(kind="sweep")),
     workers=0,
 )
@@ -49,15 +53,20 @@ def sweep_command(
     """Run a benchmark once for each point and print one table of all points.
 
     Each point is a run like any other: the same command resumes what is unfinished, and a point that has been run
-    before is listed without another run. Exit status as for eval.
+    before is listed without another run. Over several --names, each method has one row with its figure for each, their
+    mean, standard deviation and worst. Exit status as for eval.
     """
     from evaluation.request.resolve import resolve
+    from evaluation.suites.definitions import SuiteRun
     from evaluation.suites.sweep import as_suite, sweep_of
 
-    sweep = sweep_of(axes or [], preset=preset, file=file, one_by_one=one_at_a_time)
-    suite = as_suite(sweep, benchmark, name=f"{preset}-{benchmark}" if preset else "", **given)
+    several = "," in given["names"] + given["method"] or given["method"] == ALL
+    sweep = sweep_of(axes or [], preset=preset, file=file, one_by_one=one_at_a_time, may_be_empty=several)
+    name = SuiteRun(benchmark=benchmark, variant=None).name
+    suite = as_suite(sweep, benchmark, name=f"{preset}-{name}" if preset else "", **given)
     given |= {"profile": given["profile"] or sweep.profile}
-    del given["settings"]  # in those of each run
+    for field in ("settings", "method", "names"):  # each run has its own
+        del given[field]
     for options in suite.options(jobs=jobs, **given):
         resolve(options)
     from evaluation.suites.runner import run_suite  # torch: seconds

@@ -153,7 +153,7 @@ class _Process(Generic[Task, Answer]):
             if process.exitcode == _LEFT:  # without this task, which came too late for it
                 self.stop()
                 return self.do(task)
-        reason = f"took longer than {self._time_limit:g} seconds" if late else _how_it_ended(process.exitcode)
+        reason = f"took longer than {self._time_limit:g} seconds" if late else how_it_ended(process.exitcode)
         self.stop()
         raise ProcessLost(reason, time.perf_counter() - began)
 
@@ -177,7 +177,7 @@ class _Process(Generic[Task, Answer]):
         if not self._is_ready:
             if pipe not in wait([pipe, process.sentinel]) or not _received(pipe):
                 process.join(_JOIN_SECONDS)
-                raise WorkerError(f"workers: {_how_it_ended(process.exitcode)} before it was ready{MAIN_GUARD}")
+                raise WorkerError(f"workers: {how_it_ended(process.exitcode)} before it was ready{MAIN_GUARD}")
             self._is_ready = True
         return process, pipe
 
@@ -239,7 +239,8 @@ def _received(pipe: Connection) -> bool:
     return False
 
 
-def _how_it_ended(exit_code: int | None) -> str:
+def how_it_ended(exit_code: int | None) -> str:
+    """What ended a process, by its exit code."""
     if exit_code is not None and exit_code < 0:
         try:
             return f"its process was killed by {signal.Signals(-exit_code).name}"

@@ -36,6 +36,8 @@ from support.text import unwrapped
 MAX_LOSSES = 3
 """Actors that may be lost at work on one sample alone before it is a failed one."""
 _POLL_SECONDS = 1.0  # between two looks at the nodes, and at whether to stop
+HEAD_SECONDS = 10.0
+"""A head that takes no connection for so long is gone: it may be restarted in the meantime."""
 _OBJECT_STORE_BYTES = 100 * 2**20  # of a Ray of our own: records are small
 
 
@@ -51,7 +53,7 @@ class Equipment:
 
 @dataclass(frozen=True)
 class Job:
-    """A run as an actor gets it.
+    """A run as an actor, or another process, gets it.
 
     equip: makes the equipment there; raises for what a user can mend. identity_fields: what it must come to. folder:
     where relative paths start, if that node has it. The rest as for `run_local`.
@@ -106,8 +108,15 @@ def _connected(ray: Any, cluster: Cluster) -> Iterator[None]:
     try:
         yield
     finally:
+        import psutil  # type: ignore[import-untyped]  # comes with Ray
+
+        children = psutil.Process().children(recursive=True) if own else []
         with _kept_signals():
             ray.shutdown()
+        for child in children:  # Ray's agents outlive a head that was killed
+            with suppress(psutil.Error):
+                if child.cmdline()[:1] and child.cmdline()[0].startswith("ray::"):
+                    child.kill()
 
 
 @contextmanager
@@ -210,20 +219,40 @@ class _Dispatcher:
     most_actors: int = 0
     looked_at: float = -_POLL_SECONDS
     told: bool = False
+    head_seen: float | None = None  # when Ray's head last answered
 
     def records(self) -> Iterator[SampleRecord]:
         """All records, until none is left or `should_stop` says so."""
         self.waiting.extend(self._chains())
         try:
             while self._is_left():
-                self._hire()
-                self._hand_out()
+                if self._head_answers():
+                    self._hire()
+                    self._hand_out()
                 done, _ = self.ray.wait([*self.at_work, *self.set_ups], num_returns=1, timeout=_POLL_SECONDS)
                 for reference in done:
                     yield from self._take(reference)
         finally:
-            for actor in self._actors():
-                self.ray.kill(actor)
+            if self.head_seen is not None:  # without it Ray would wait a minute, and end the process
+                for actor in self._actors():
+                    self.ray.kill(actor)
+
+    def _head_answers(self) -> bool:
+        """Whether Ray's head takes connections. Raises WorkerError if it stopped doing so for `HEAD_SECONDS`."""
+        host, _, port = self.ray.get_runtime_context().gcs_address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_POLL_SECONDS).close()
+        except OSError as error:
+            if self.head_seen is None:  # never reached from here, as from behind a proxy
+                return True
+            if time.monotonic() - self.head_seen > HEAD_SECONDS:
+                self.head_seen = None
+                raise WorkerError(
+                    f"ray: the head at {host}:{port} is gone ({error}); finished samples are kept"
+                ) from None
+            return False
+        self.head_seen = time.monotonic()
+        return True
 
     def _chains(self) -> Iterator[_Chain]:
         if self.carrier is None:

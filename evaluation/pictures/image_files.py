@@ -15,7 +15,7 @@ from dataset_adapters.formats.images import read_image
 from support.arrays import RGBArray
 from support.drawing import encode, save_picture
 from support.errors import ImageError, UserError
-from support.files import expanded
+from support.files import expanded, resolved
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 """Files of a folder that are taken for images."""
@@ -123,6 +123,6 @@ def _can_be_picture(path: Path) -> bool:
 
 
 def _refuse_replacing(option: str, written: Collection[Path], images: Sequence[Path]) -> None:
-    replaced = {path.resolve() for path in written} & {image.resolve() for image in images}
+    replaced = {resolved(path) for path in written} & {resolved(image) for image in images}
     if replaced:
         raise SegmentError(f"{option}: expected a path other than the image's own, found {min(replaced)}")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from car_core import CaRConfig, ConfigError
 from car_core.config import PROFILES, Profile
 from support import strict_yaml
-from support.errors import UserError
+from support.errors import UserError, mistakes
+from support.files import expanded, read_regular
+from support.plugins import Plugin, find_plugin, plugins
 from support.text import broken_text, shortened, unknown_name
 
-Source = Literal["default", "profile", "benchmark", "user"]
+Source = Literal["default", "profile", "benchmark", "names", "user"]
 
 NOT_SETTINGS = {"profile": "the option --profile", "mode": "a benchmark of that mode"}
 """Fields with a dedicated option: ``--set`` would bypass the values that depend on them."""
@@ -83,7 +87,7 @@ class Benchmark(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w+.-]*$")  # fit for a folder
     title: str
     adapter: str
     split: str | None = None
@@ -100,25 +104,123 @@ class Benchmark(BaseModel):
         """The options of the protocol under a profile; None for methods without profiles."""
         return {**self.protocol, **(self.profile_protocols.get(profile, {}) if profile else {})}
 
+    _brought_by: Plugin | None = PrivateAttr(None)
+
+    @property
+    def brought_by(self) -> Plugin | None:
+        """The package that it is from; None for one of our own and for a file."""
+        return self._brought_by
+
 
 def benchmark_names() -> list[str]:
-    """All benchmarks, by name."""
+    """Our own benchmarks, by name."""
     return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
 
 
+def is_file(benchmark: str) -> bool:
+    """Whether a benchmark is named by the path of its file."""
+    return os.sep in benchmark or benchmark.endswith((".yaml", ".yml"))
+
+
 def load_benchmark(name: str) -> Benchmark:
-    """Read a benchmark by name. Raises BenchmarkError for an unknown one, with near matches."""
-    names = benchmark_names()
-    if name not in names:
-        raise BenchmarkError(unknown_name("benchmark", name, names))
-    return Benchmark.model_validate(_read(name))
+    """Read a benchmark: one of ours or of an installed package by name, or a YAML file by path.
+
+    Raises BenchmarkError for an unknown name, with near matches, and naming file and field for what is no benchmark;
+    PluginError for a package that cannot be imported, or names that clash.
+    """
+    own, brought = benchmark_names(), plugins("benchmarks")
+    if is_file(name):
+        benchmark = _checked(_fields_of_file(expanded(name)), name)
+        for plugin in brought.get(benchmark.name, ()):
+            raise BenchmarkError(f"{name}: name: expected one of its own, found {plugin}")
+        return benchmark
+    if ":" not in name and name not in {*own, *brought}:
+        raise BenchmarkError(unknown_name("benchmark", name, [*own, *brought]))
+    if name not in brought and (found := built_in(name)):
+        return found
+    plugin = find_plugin("benchmarks", name, own, "benchmark")
+    fields = _fields_of_plugin(plugin)
+    if plugin.package and fields.get("name", name) != name:
+        raise BenchmarkError(f"{plugin.target}: name: expected {name!r}, found {fields['name']!r}")
+    benchmark = _checked(fields, plugin.target)
+    benchmark._brought_by = plugin
+    return benchmark
+
+
+def built_in(name: str) -> Benchmark | None:
+    """Our own benchmark of this name, whatever packages there are; for what reads runs."""
+    return Benchmark.model_validate(_read(name)) if name in benchmark_names() else None
+
+
+def _checked(fields: Mapping[str, Any], where: str) -> Benchmark:
+    """A benchmark of a file or a package. Raises BenchmarkError naming `where` and the field."""
+    own = dict(fields)
+    base = own.pop("base", None)
+    try:
+        if base is not None:
+            if not isinstance(base, str) or is_file(base):
+                raise BenchmarkError(f"base: expected the name of a benchmark, found {base!r}")
+            # The paper's figures are not of what is made from its benchmark.
+            own = merged({**load_benchmark(base).model_dump(exclude={"name", "paper"}, exclude_unset=True)}, own)
+        benchmark = Benchmark.model_validate(own)
+        if benchmark.name in benchmark_names():
+            raise BenchmarkError(f"name: expected one of its own, found {benchmark.name!r}, which is built in")
+        for profile in get_args(Profile):
+            resolve_config(benchmark, profile, {})
+    except ValidationError as error:
+        raise BenchmarkError(f"{where}: {mistakes(error, Benchmark.model_fields)}") from None
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{where}: {error}") from None
+    return benchmark
+
+
+def _fields_of_file(path: Path) -> dict[str, Any]:
+    try:
+        fields = strict_yaml.loads(read_regular(path, most=2**24).decode("utf-8"))
+    except OSError as error:
+        raise BenchmarkError(f"{path}: expected a benchmark's file, found: {error.strerror or error}") from None
+    except ValueError as error:
+        raise BenchmarkError(f"{path}: expected YAML, found {error}") from None
+    if not isinstance(fields, dict):
+        raise BenchmarkError(f"{path}: expected the fields of a benchmark, found {shortened(repr(fields))}")
+    adapter = fields.get("adapter")
+    if isinstance(adapter, str) and ".py:" in adapter:  # from the file's folder
+        fields["adapter"] = str(path.absolute().parent / expanded(adapter))
+    return fields
+
+
+def _fields_of_plugin(plugin: Plugin) -> dict[str, Any]:
+    value = plugin.value
+    if isinstance(value, Benchmark):
+        return value.model_dump(exclude_unset=True)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (str, os.PathLike)):
+        return _fields_of_file(Path(value))
+    found = type(value).__name__
+    raise BenchmarkError(
+        f"{plugin.target}: expected the fields of a benchmark or the path of its file, found a {found}"
+    )
 
 
 def _read(name: str) -> dict[str, Any]:
-    """A benchmark's fields, including those of its base."""
+    """The fields of a benchmark of ours, including those of its base."""
     own = yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
     base = own.pop("base", None)
     return own if base is None else merged(_read(base), own)
+
+
+def benchmark_schema() -> dict[str, Any]:
+    """The JSON schema of a benchmark's file, for editors."""
+    schema, config = Benchmark.model_json_schema(), CaRConfig.model_json_schema()
+    schema["$defs"] |= {**config.pop("$defs"), "CaRConfig": config}
+    for part in schema["$defs"].values():  # a file says what differs from defaults or its base
+        part.pop("required", None)
+    schema["properties"] |= {"base": {"type": "string", "description": "benchmark that this one differs from"}}
+    schema["properties"]["config"] = {"$ref": "#/$defs/CaRConfig"}
+    schema["properties"]["profiles"]["additionalProperties"] = {"$ref": "#/$defs/CaRConfig"}
+    schema["required"], schema["anyOf"] = ["name"], [{"required": ["base"]}, {"required": ["title", "adapter"]}]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,23 +266,15 @@ def refuse_fields(settings: Mapping[str, Any], elsewhere: Mapping[str, str]) -> 
             raise BenchmarkError(f"{field}: expected {instead}, found {field}={settings[field]!r} among the settings")
 
 
-def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
+def parse_settings(assignments: Sequence[str | Mapping[str, Any]]) -> dict[str, Any]:
     """``key=value`` texts as configuration values; values are YAML (``eta=0.5``, ``prompts=[blur, gray]``).
 
     ``lambda`` stands for the field ``lambda_``; ``crf.iterations=5`` changes one field of the CRF, ``sam.model`` one of
-    SAM. Later texts win, field by field. Raises BenchmarkError for text that is not an assignment or not YAML.
+    SAM. Later texts win, field by field. In place of a text there may be a mapping of keys to values. Raises
+    BenchmarkError for text that is not an assignment or not YAML.
     """
     settings: dict[str, Any] = {}
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key.strip():
-            raise BenchmarkError(f"--set: expected key=value, found {assignment!r}")
-        if near := broken_text(key):
-            raise BenchmarkError(f"--set: expected text, found {near}")
-        try:
-            value = strict_yaml.loads(text)
-        except ValueError as error:
-            raise BenchmarkError(f"--set {shortened(assignment)}: expected a YAML value, found {error}") from None
+    for key, value in (pair for given in assignments for pair in _assigned(given)):
         outer, dot, inner = key.strip().partition(".")
         if dot and outer not in ("crf", "sam"):
             raise BenchmarkError(f"--set {key.strip()}: expected a field, crf.<field> or sam.<field>")
@@ -189,14 +283,28 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def parse_protocol(assignments: Sequence[str]) -> dict[str, str]:
-    """``key=value`` texts as protocol options. Raises BenchmarkError for text that is not an assignment."""
+def _assigned(given: str | Mapping[str, Any]) -> list[tuple[str, Any]]:
+    if not isinstance(given, str):
+        return list(given.items())
+    key, equals, text = given.partition("=")
+    if not equals or not key.strip():
+        raise BenchmarkError(f"--set: expected key=value, found {given!r}")
+    if near := broken_text(key):
+        raise BenchmarkError(f"--set: expected text, found {near}")
+    try:
+        return [(key, strict_yaml.loads(text))]
+    except ValueError as error:
+        raise BenchmarkError(f"--set {shortened(given)}: expected a YAML value, found {error}") from None
+
+
+def parse_protocol(assignments: Sequence[str | Mapping[str, Any]]) -> dict[str, str]:
+    """``key=value`` texts, or mappings, as protocol options. Raises BenchmarkError for what is not an assignment."""
     options = {}
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not (equals and key.strip() and value.strip()):
-            raise BenchmarkError(f"--protocol: expected key=value, found {assignment!r}")
-        options[key.strip()] = value.strip()
+    for given in assignments:
+        for key, value in [given.partition("=")[::2]] if isinstance(given, str) else given.items():
+            if not (key.strip() and str(value).strip()) or type(value) not in (str, int):
+                raise BenchmarkError(f"--protocol: expected key=value, found {given!r}")
+            options[key.strip()] = str(value).strip()
     return options
 
 

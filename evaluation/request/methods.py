@@ -1,9 +1,9 @@
-"""Methods that a benchmark can be run with: CaR, and the baselines of `car_core.baselines`."""
+"""Methods that a benchmark can be run with: CaR, the baselines of `car_core.baselines`, and those from outside."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,9 @@ from car_core.errors import ConfigError
 from car_core.models.names import ROLES
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, resolve_config
 from evaluation.request.options import ALL, CAR
-from evaluation.tasks.task import TASKS
+from evaluation.tasks.task import TASKS, find_task
 from results.tables.run_notes import METHOD_TITLES
-from support.text import unknown_name
+from support.plugins import Plugin
 
 if TYPE_CHECKING:
     from car_core import CaR
@@ -30,12 +30,13 @@ class Method:
 
     name: str
     roles: tuple[str, ...] = ("proposal",)
-    tasks: Set[str] = frozenset({"semantic"})
+    tasks: Set[str] = field(default_factory=TASKS.keys)  # also those that are registered later
+    plugin: Plugin | None = None
 
     @cached_property
     def baseline(self) -> Baseline | None:
-        """The method in `car_core.baselines`, which imports torch; None for CaR."""
-        if self.name == CAR:
+        """The method in `car_core.baselines`, which imports torch; None for CaR and methods from outside."""
+        if self.name == CAR or self.plugin:
             return None
         from car_core.baselines import BASELINES
 
@@ -46,16 +47,26 @@ class Method:
         """The class of its settings."""
         return self.baseline.config if self.baseline else CaRConfig
 
+    @property
+    def fields(self) -> Collection[str]:
+        """Names of its settings."""
+        return self.config.model_fields
+
+    def check_task(self, task: str, profile: Profile | None) -> None:
+        """Raise BenchmarkError for a task that the method does not do, and for a profile where it has none."""
+        if task not in self.tasks:
+            able = " or ".join(sorted(self.tasks))
+            raise BenchmarkError(f"--method: expected a benchmark of the task {able} for {self.name}, found {task}")
+        if profile and self.name != CAR:
+            raise BenchmarkError(f"--profile: expected none, since {self.name} has no profiles, found {profile!r}")
+
     def resolve(
         self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
     ) -> tuple[Config, dict[str, Source]]:
         """The configuration of a run, and who set each field. Raises BenchmarkError naming field or option."""
-        if task not in self.tasks:
-            raise BenchmarkError(f"--method: expected {CAR} for a benchmark of the task {task}, found {self.name!r}")
+        self.check_task(task, profile)
         if self.name == CAR:
             return resolve_config(benchmark, profile or benchmark.profile, settings)
-        if profile:
-            raise BenchmarkError(f"--profile: expected none, since {self.name} has no profiles, found {profile!r}")
         fields = self.config.model_fields
         shared = {field: value for field, value in benchmark.baselines.get(ALL, {}).items() if field in fields}
         own = {**shared, **benchmark.baselines.get(self.name, {})}
@@ -77,35 +88,70 @@ class Method:
         *,
         weights: Mapping[str, str],
         device: str,
+        task: str,
         precision: Precision = "float32",
+        time_limit: float | None = None,
         make_car: CarMaker | None = None,
     ) -> ConfiguredSegmenter:
-        """The segmenter on its models. make_car: builds CaR in place of `CaR.from_config`. Raises ModelError."""
+        """The segmenter on its models, for a task. Raises ModelError.
+
+        time_limit: seconds an image, for a method from outside. make_car: builds CaR in place of `CaR.from_config`.
+        """
         if isinstance(config, CaRConfig):
             from car_core import CaR
 
             return (make_car or CaR.from_config)(config, weights=weights, device=device, precision=precision)
         from car_core.baselines import load_baseline
 
-        return load_baseline(config, weights=weights[self.roles[0]], device=device)  # type: ignore[arg-type]
+        one_mask = find_task(task).one_mask
+        return load_baseline(config, weights=weights[self.roles[0]], device=device, one_mask=one_mask)  # type: ignore[arg-type]
 
 
-METHODS: Mapping[str, Method] = {name: Method(name) for name in METHOD_TITLES} | {CAR: Method(CAR, ROLES, TASKS.keys())}
+METHODS: Mapping[str, Method] = {name: Method(name) for name in METHOD_TITLES} | {CAR: Method(CAR, ROLES)}
+"""Ours."""
 
 
 def find_method(name: str) -> Method:
-    """The method of that name. Raises BenchmarkError for an unknown one, with near matches."""
-    if name not in METHODS:
-        raise BenchmarkError(unknown_name("--method", name, METHODS))
-    return METHODS[name]
+    """Ours of that name, or one from outside: an entry point, ``module:Class`` or ``file.py:Class``.
+
+    Raises PluginError for an unknown one, with near matches, and for one that cannot be used.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    from evaluation.request.own_methods import find_own_method
+
+    return find_own_method(name)
 
 
-def settings_by_method(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """For every method the settings that it has a field for. Raises BenchmarkError for one that none has."""
-    for field in settings:
-        if not any(field in method.config.model_fields for method in METHODS.values()):
-            raise BenchmarkError(f"{field}: expected a field of a method, found one of none")
-    return {
-        name: {field: value for field, value in settings.items() if field in method.config.model_fields}
-        for name, method in METHODS.items()
-    }
+def able_methods(names: str, task: str, settings: Mapping[str, Any]) -> dict[str, Method]:
+    """The methods of names with commas between them, by how they are asked for.
+
+    `all` stands for those of ours that can do the task; one that needs a further model takes part if a setting names
+    it. Raises BenchmarkError for two of one name.
+    """
+    named, found = [name.strip() for name in names.split(",")], dict[str, Method]()
+    for name in (own for each in named for own in (METHODS if each == ALL else [each])):
+        method = find_method(name)
+        asks = method.baseline.extra_model_settings if method.baseline else frozenset[str]()
+        if name in named or (task in method.tasks and (not asks or asks & settings.keys())):
+            found[name] = method
+    if len({method.name for method in found.values()}) < len(found):
+        raise BenchmarkError(f"--method: expected methods of different names, found {names}")
+    return found
+
+
+def is_several(names: str) -> bool:
+    """Whether `--method` asks for more than one."""
+    return names == ALL or "," in names
+
+
+def settings_by_method(settings: Mapping[str, Any], outside: Iterable[Method] = ()) -> dict[str, dict[str, Any]]:
+    """For every method of ours, and these, the settings that it has a field for.
+
+    Raises BenchmarkError for one that none has.
+    """
+    methods = [*METHODS.values(), *outside]
+    for key in settings:
+        if not any(key in method.fields for method in methods):
+            raise BenchmarkError(f"{key}: expected a field of a method, found one of none")
+    return {method.name: {key: settings[key] for key in settings if key in method.fields} for method in methods}

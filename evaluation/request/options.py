@@ -5,21 +5,24 @@
 so there is no `from __future__ import annotations`; imports are few, because `car --help` waits for them.
 """
 
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
+from typer.models import ParameterInfo
 
 from evaluation.request.cluster import Cluster
-from support.choices import Mode, NameSet, Precision, Profile
+from support.choices import Mode, Precision, Profile
 from support.files import expanded
 from support.text import shortened
 
 if TYPE_CHECKING:
+    from evaluation.request.vocabulary import Vocabulary
     from evaluation.tasks.artifacts import Saving
 
 EngineName = Literal["local", "ray"]
@@ -28,6 +31,23 @@ CAR = "car"
 ALL = "all"
 """Stands for every method on the command line, and for every baseline in a benchmark's file."""
 DEFAULT_RUNS = Path("results/runs")
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+PredictionValues = Literal["labels", "dataset", "classes"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Files of what was predicted elsewhere, scored in place of a method's segmentations.
+
+    path: a folder or a file. name: of the method; None for the path's. values: what the pixels hold: label ids, values
+    of the data set's own masks, or class ids from 0; None to find out.
+    """
+
+    path: Path
+    name: str | None = None
+    values: PredictionValues | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +56,15 @@ class Range:
 
     least: float
     most: float = 2**63 - 1
+
+    def check(self, value: float | None, name: str) -> None:
+        """Raise BenchmarkError, naming the field, for a value that is out of range."""
+        from evaluation.request.benchmark import BenchmarkError
+
+        if value is not None and not value >= self.least:
+            raise BenchmarkError(f"{name}: expected at least {self.least:g}, found {value}")
+        if value is not None and value > self.most:
+            raise BenchmarkError(f"{name}: expected at most {self.most:g}, found {shortened(str(value))}")
 
 
 @dataclass(frozen=True)
@@ -54,9 +83,11 @@ class FromOptions:
     """A field made of command-line options of other types: the annotated parameters of `join`, which returns its value.
 
     A parameter of `join` that is not annotated with typer's `Option` gets the value of another option of that name.
+    split: a value as the options that make it, None for those that are left out; by default the only option's value.
     """
 
     join: Callable[..., Any]
+    split: Callable[[Any], Mapping[str, Any]] | None = None
 
 
 def _user_data(
@@ -106,6 +137,12 @@ def _weights(
     return {"proposal": proposal_weights or weights, "classifier": classifier_weights or weights}
 
 
+def _weights_by_option(weights: str | Mapping[str, str | None]) -> dict[str, Any]:
+    if isinstance(weights, str) or len(set(weights.values())) == 1:
+        return {"weights": weights if isinstance(weights, str) else next(iter(weights.values()))}
+    return {f"{role}_weights": name for role, name in weights.items()}
+
+
 def _settings(
     sam: Annotated[
         str | None,
@@ -134,6 +171,28 @@ def _protocol(
     return parse_protocol(protocol or [])
 
 
+def _names(
+    names: Annotated[
+        str,
+        Option(
+            metavar="FILE|NAME",
+            help="Texts of the classes: released or dataset (plain names) for the queries; a family (plain, sclip, "
+            "proxyclip, ...) or a YAML file for queries, synonyms and background words.",
+        ),
+    ] = "released",
+) -> str:
+    return names
+
+
+def _metrics(
+    metrics: Annotated[
+        str | None,
+        Option(metavar="NAME[,NAME]", help="Further metrics: of installed packages, or file.py:Class."),
+    ] = None,
+) -> tuple[str, ...]:
+    return tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
+
+
 def _shard(
     shard: Annotated[
         str | None, Option(metavar="I/N", help="Evaluate only part I of N; `car merge` joins the parts.")
@@ -155,7 +214,8 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 def _sample_timeout(
     sample_timeout: Annotated[
-        float, Option(help="Seconds that a process may take to decode or refine one image; 0: no limit.")
+        float,
+        Option(help="Seconds to decode or refine one image, or to segment it with your own method; 0: none."),
     ] = 300.0,
 ) -> float | None:
     return sample_timeout or None
@@ -179,6 +239,28 @@ def _cluster(
     return Cluster(address, actors, actor_cpus, float(device == "cuda") if actor_gpus is None else actor_gpus)
 
 
+def _cluster_by_option(cluster: Cluster) -> dict[str, Any]:
+    return {
+        "address": cluster.address,
+        "actors": cluster.actors,
+        "actor_cpus": cluster.cpus,
+        "actor_gpus": cluster.gpus,
+    }
+
+
+def _track(
+    track: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME",
+            help="Send figures to wandb, trackio, mlflow, or a class of yours, package.module:Class. Repeatable.",
+        ),
+    ] = None,
+) -> tuple[str, ...]:
+    names = (name.strip() for text in track or () for name in text.split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
 def _saving(
     save_predictions: Annotated[
         Literal["png", "rle"] | None,
@@ -194,8 +276,8 @@ def _saving(
 
 
 # Fields that several models have.
-_Weights = Annotated[str | Mapping[str, str | None] | None, FromOptions(_weights)]
-_Settings = Annotated[Mapping[str, Any], FromOptions(_settings)]
+_Weights = Annotated[str | Mapping[str, str | None] | None, FromOptions(_weights, _weights_by_option)]
+_Settings = Annotated[Mapping[str, Any], FromOptions(_settings, lambda settings: {"set": settings})]
 _Profile = Annotated[
     Profile | None, Option(help="Source of the switches' values. [default: released, for mini-*: paper]")
 ]
@@ -219,14 +301,16 @@ class RunOptions:
     benchmark: a name of `evaluation.request.benchmark`. data_root: None for `data/`, or the miniature's data. weights:
     for both models or by role; None for the miniature's. profile, split: None for the benchmark's. settings:
     configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
-    None for the first label source that is there. protocol: see `evaluation.request.protocol`. limit: only the first
-    samples. shard: (i, n) for part i of n, counted from 1. out: run directory; None for
-    `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for all cores but one. sample_timeout: in
-    seconds; None for no limit. live: at a terminal, one line that is updated; else lines as in a log.
+    None for the first label source that is there. protocol: see `evaluation.request.protocol`. names: a `NameSet`, or
+    what `find_vocabulary` takes. metrics: further ones, see `evaluation.tasks.metric`. limit: only the first samples.
+    shard: (i, n) for part i of n, counted from 1. predictions: scored in place of what a method segments. out: run
+    directory; None for `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for all cores but one.
+    sample_timeout: in seconds; None for no limit. live: at a terminal, one line that is updated; else lines as in a
+    log.
     """
 
     benchmark: Annotated[
-        str, Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val; leave it out for your own data.")
+        str, Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val, or its YAML file; none for your own data.")
     ]
     data_root: Annotated[
         Path | None,
@@ -237,8 +321,8 @@ class RunOptions:
     method: Annotated[
         str,
         Option(
-            help="car, a baseline (clip, maskclip, sclip, clearclip, naclip, proxyclip, clip-es), or all: every "
-            "method, in one table."
+            help="car, a baseline or an installed method (car methods lists them), package.module:Class or "
+            "file.py:Class; several with commas, or all of ours with all: in one table."
         ),
     ] = CAR
     profile: _Profile = None
@@ -246,22 +330,44 @@ class RunOptions:
     split: Annotated[str | None, Option(help="Split of the data set, or a file of ids.")] = None
     places: Annotated[
         Mapping[str, str],
-        FromOptions(_user_data),
+        FromOptions(_user_data, dict),
         NotInIdentity("paths and names; the data set's fingerprint stands for the files", by_content=True),
     ] = field(default_factory=dict)
     source: Annotated[
         str | None, Option(help="Label source of a data set that has several. [default: the first one found]")
     ] = None
     protocol: Annotated[Mapping[str, str], FromOptions(_protocol)] = field(default_factory=dict)
-    names: Annotated[NameSet, Option(help="Query texts: the released ones, or the plain class names.")] = "released"
+    names: Annotated[
+        "str | Vocabulary", FromOptions(_names, lambda names: {"names": getattr(names, "name", names)})
+    ] = "released"
+    metrics: Annotated[tuple[str, ...], FromOptions(_metrics, lambda names: {"metrics": ",".join(names)})] = ()
     precision: Annotated[
         Precision,
         Option(help="Number format of the image encoders; float16 only on GPUs. Figures depend on it."),
     ] = "float32"
     limit: Annotated[int | None, Option(help="Evaluate only the first N samples."), Range(1)] = None
-    shard: Annotated[tuple[int, int] | None, FromOptions(_shard)] = None
+    shard: Annotated[tuple[int, int] | None, FromOptions(_shard, lambda shard: {"shard": "{}/{}".format(*shard)})] = (
+        None
+    )
 
-    device: _Device = "cpu"
+    predictions: Annotated[
+        Predictions | None,
+        NotInIdentity("a path; the files' sha256 in the configuration stands for them", by_content=True),
+    ] = None
+    device: Annotated[
+        str,
+        Option(help="cpu, cuda, cuda:1; several GPUs as cuda:0,1 or cuda:all, with a process on each."),
+        NotInIdentity("results agree across devices up to rounding; the header records it"),
+    ] = "cpu"
+    processes: Annotated[
+        int | None,
+        Option(
+            help="Processes that share the samples, each with models, --workers and --refine-workers of its own. "
+            "[default: one a device]"
+        ),
+        Range(1, 1024),
+        NotInIdentity("who segments a sample does not reach its record"),
+    ] = None
     out: Annotated[
         Path | None,
         Option(help="Run directory. [default: results/runs/BENCHMARK-PROFILE-IDENTITY]"),
@@ -282,15 +388,15 @@ class RunOptions:
     refine_workers: Annotated[
         int | None,
         Option(
-            help="Processes that refine masks (CRF) while the model runs; 0: none. [default: all cores but one; none "
-            "with --jobs; with --engine ray the actors refine]"
+            help="Processes that refine masks (CRF) while the model runs; 0: none. [default: all cores but one, of "
+            "the share of each process; none with --jobs; with --engine ray the actors refine]"
         ),
         Range(0),
         NotInIdentity("where a sample is refined does not reach its record"),
     ] = None
     sample_timeout: Annotated[
         float | None,
-        FromOptions(_sample_timeout),
+        FromOptions(_sample_timeout, lambda seconds: {"sample_timeout": seconds or 0.0}),
         Range(0, 1e6),
         NotInIdentity("a sample over it is a failed record, which the next start tries again"),
     ] = 300.0
@@ -309,19 +415,29 @@ class RunOptions:
     ] = "local"
     cluster: Annotated[
         Cluster,
-        FromOptions(_cluster),
+        FromOptions(_cluster, _cluster_by_option),
         NotInIdentity("where actors run; each must arrive at the same identity on its node"),
     ] = field(default_factory=Cluster)
+    track: Annotated[
+        tuple[str, ...],
+        FromOptions(_track, lambda names: {"track": list(names)}),
+        NotInIdentity("who is told of the figures"),
+    ] = ()
     saving: Annotated[
-        "Saving", FromOptions(_saving), NotInIdentity("files next to the records; no figure depends on them")
+        "Saving",
+        FromOptions(
+            _saving, lambda saving: {"save_predictions": saving.predictions, "save_proposals": saving.proposals}
+        ),
+        NotInIdentity("files next to the records; no figure depends on them"),
     ] = field(default_factory=_saving)
 
     def __post_init__(self) -> None:
         for name in ("data_root", "out"):  # texts, too
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, expanded(path))
-        if isinstance(self.weights, os.PathLike):
-            object.__setattr__(self, "weights", os.fspath(self.weights))
+        for name in ("weights", "names"):
+            if isinstance(path := getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(path))
 
 
 @dataclass(frozen=True)
@@ -348,3 +464,31 @@ def sets_figures(name: str) -> bool:
     """Whether the figures of a run depend on this field of `RunOptions`."""
     mark = marks(RunOptions, NotInIdentity).get(name)
     return mark is None or mark.by_content
+
+
+def options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:
+    """The options that each field of a model is made of, as typer takes them; none for a field of the library only."""
+    joined, found = marks(model, FromOptions), {}
+    for own in fields(model):
+        default = inspect.Parameter.empty if own.default is MISSING else own.default
+        parameters = [inspect.Parameter(own.name, _KEYWORD, default=default, annotation=own.type)]
+        if own.name in joined:
+            parameters = list(inspect.signature(joined[own.name].join).parameters.values())
+        found[own.name] = {
+            each.name: each.replace(kind=_KEYWORD)
+            for each in parameters
+            if any(isinstance(mark, ParameterInfo) for mark in getattr(each.annotation, "__metadata__", ()))
+        }
+    return found
+
+
+def fields_of(model: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a model that are made of these options, each value under the name of its parameter."""
+    joined, given = marks(model, FromOptions), {}
+    for name, group in options_by_field(model).items():
+        if name in joined and group.keys() & values.keys():
+            join = joined[name].join
+            given[name] = join(**{each: values[each] for each in inspect.signature(join).parameters if each in values})
+        elif name not in joined and name in values:
+            given[name] = values[name]
+    return given

@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from car_core.config import CaRConfig, Config
-from car_core.models.names import MINIATURE, check_device_name, random_seed, weights_file
+from car_core.config import PROMPT_PLUGINS, CaRConfig, Config
+from car_core.models.names import MINIATURE, check_device_name, device_names, random_seed, weights_file
 from dataset_adapters import DatasetError
 from dataset_adapters.base.sample import (
     Adapter,
     AnnotationFileAdapter,
     LabelSourceMissingError,
     configured,
+    data_set_plugin,
     find_sources,
 )
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, refuse_fields
 from evaluation.request.inputs import Inputs, resolve_inputs, weights_by_role, weights_notices, with_own_models
 from evaluation.request.methods import find_method
 from evaluation.request.options import DEFAULT_RUNS, CarOptions, Range, RunOptions, marks
+from evaluation.request.predicted import PredictedMethod
 from evaluation.request.protocol import Protocol, resolve_protocol
+from evaluation.request.vocabulary import Vocabulary, find_vocabulary
+from evaluation.tasks.metric import NamedMetric, find_metrics
+from evaluation.tasks.task import TASKS
+from support.choices import NameSet
 from support.files import expanded
-from support.text import shortened
+from support.plugins import Plugin
+from support.text import unknown_name
 
 
 @dataclass(frozen=True)
 class ResolvedRun:
-    """A run of which everything is known except the contents of its files. set_by: who set each field of `config`."""
+    """A run of which everything is known except the contents of its files.
+
+    set_by: who set each field of `config`. options: with the vocabulary in place of its name. metrics: besides the
+    task's. plugins: what other packages and files contribute.
+    """
 
     options: RunOptions
     benchmark: Benchmark
@@ -37,6 +48,8 @@ class ResolvedRun:
     set_by: Mapping[str, Source]
     protocol: Protocol
     inputs: Inputs
+    metrics: tuple[NamedMetric, ...]
+    plugins: tuple[Plugin, ...]
 
 
 @dataclass(frozen=True)
@@ -56,22 +69,42 @@ def resolve(options: RunOptions) -> ResolvedRun:
     """
     check_out(options.out or DEFAULT_RUNS)
     check_ranges(options)
-    check_device_name(options.device)
+    device_names(options.device)
     if options.engine == "ray":
         options.cluster.check(options.device)
-    method, benchmark = find_method(options.method), load_benchmark(options.benchmark)
+        if options.processes is not None:
+            raise BenchmarkError(f"processes: expected --actors with --engine ray, found {options.processes}")
+    method = PredictedMethod.of(options.predictions) if options.predictions else find_method(options.method)
+    benchmark = load_benchmark(options.benchmark)
     sources = find_sources(benchmark.adapter, options.source)
+    if sources[0].task not in TASKS:
+        raise BenchmarkError(unknown_name(f"task of {benchmark.adapter}", sources[0].task, TASKS))
+    metrics = find_metrics(options.metrics, sources[0].task)
     method.check_precision(options.precision)
-    config, set_by = method.resolve(benchmark, sources[0].task, options.profile, options.settings)
+    names: str | Vocabulary = options.names
+    if isinstance(names, str) and names not in get_args(NameSet):
+        names = find_vocabulary(names, configured(sources[0], options.places))
+    worded = names.on(benchmark) if isinstance(names, Vocabulary) else benchmark
+    config, set_by = method.resolve(worded, sources[0].task, options.profile, options.settings)
+    if isinstance(names, Vocabulary):
+        set_by |= {field: "names" for field in names.settings if set_by.get(field) == "benchmark"}
     protocol = resolve_protocol(benchmark, sources[0].task, config, options.protocol)
+    if not method.roles and (named := next(filter(None, weights_by_role(options.weights).values()), None)):
+        raise BenchmarkError(f"--weights: expected none, since {method.name} names its own (--set), found {named!r}")
     inputs = resolve_inputs(benchmark, options.data_root, options.weights, method.roles)
     adapters = [configured(adapter, {**protocol.data, **options.places}) for adapter in sources]
     _check_data(adapters, expanded(inputs.data_root).absolute(), None if options.places else options.split)
     if options.places:
-        adapters[0].label_space(options.names)  # reads the list of classes
+        adapters[0].label_space("released")  # reads the list of classes
     check_weights(inputs.weights)
     config, set_by = with_own_models(config, set_by, inputs.weights)
-    return ResolvedRun(options, benchmark, config, set_by, protocol, inputs)
+    prompts: list[Plugin | None] = []
+    if isinstance(config, CaRConfig):
+        drawn = {*config.prompts, *(config.stuff_prompts or ())}
+        prompts = [PROMPT_PLUGINS.get(name) for name in sorted(drawn)]
+    data = [benchmark.brought_by, data_set_plugin(sources[0].name)]
+    brought = tuple(filter(None, [method.plugin, *data, *prompts, *(each.plugin for each in metrics)]))
+    return ResolvedRun(replace(options, names=names), benchmark, config, set_by, protocol, inputs, metrics, brought)
 
 
 def resolve_car(options: CarOptions) -> ResolvedCar:
@@ -94,11 +127,7 @@ def resolve_car(options: CarOptions) -> ResolvedCar:
 def check_ranges(options: Any) -> None:
     """Raise BenchmarkError for a field of request options that is out of its range."""
     for name, bound in marks(type(options), Range).items():
-        value = getattr(options, name)
-        if value is not None and not value >= bound.least:
-            raise BenchmarkError(f"{name}: expected at least {bound.least:g}, found {value}")
-        if value is not None and value > bound.most:
-            raise BenchmarkError(f"{name}: expected at most {bound.most:g}, found {shortened(str(value))}")
+        bound.check(getattr(options, name), name)
 
 
 def check_weights(weights: Mapping[str, str | None]) -> None:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dataset_adapters.formats.images import max_pixels
 from evaluation.engines.local import run_local
+from evaluation.engines.parallel import run_parallel
 from evaluation.engines.ray import Equipment, Job, run_ray
 from evaluation.engines.refining import Refiners, default_workers
 from evaluation.engines.signals import StopRequest
@@ -50,7 +52,8 @@ class Work:
 
     def records(self) -> Generator[SampleRecord, None, None]:
         """One record per remaining sample, as it comes; fewer where a stop is requested."""
-        return _ENGINES[self.prepared.options.engine](self)
+        is_shared = len(self.prepared.devices) > 1
+        return (_in_processes if is_shared else _ENGINES[self.prepared.options.engine])(self)
 
 
 def _refine_workers(prepared: Prepared) -> int:
@@ -58,7 +61,7 @@ def _refine_workers(prepared: Prepared) -> int:
     crf, asked = getattr(prepared.car.config, "crf", None), prepared.options.refine_workers
     if crf is None or crf.implementation != "pydensecrf" or not isinstance(prepared.car, CoarseSegmenter):
         return 0
-    return default_workers() if asked is None else asked
+    return default_workers(len(prepared.devices)) if asked is None else asked
 
 
 def _on_this_machine(work: Work) -> Generator[SampleRecord, None, None]:
@@ -80,19 +83,25 @@ def _on_this_machine(work: Work) -> Generator[SampleRecord, None, None]:
         work.shrunk.update(smaller_passes(prepared.car))
 
 
-def _on_a_cluster(work: Work) -> Generator[SampleRecord, None, None]:
-    prepared, options = work.prepared, work.prepared.options
-    job = Job(
-        partial(_equip, replace(options, max_pixels=max_pixels())),
-        prepared.identity_fields,
-        os.getcwd(),
-        batch_size=options.batch_size,
-        workers=options.workers,
-        sample_timeout=options.sample_timeout,
+def _in_processes(work: Work) -> Generator[SampleRecord, None, None]:
+    prepared = work.prepared
+    return run_parallel(
+        [_job(prepared, folder=work.scorer.folder, device=name, processes=1) for name in prepared.devices],
+        prepared.devices,
+        prepared.selected,
+        work.plan.positions,
+        refine_workers=_refine_workers(prepared),
+        carrier=work.plan.carrier,
+        should_stop=work.should_stop,
+        shrunk=work.shrunk,
     )
+
+
+def _on_a_cluster(work: Work) -> Generator[SampleRecord, None, None]:
+    prepared = work.prepared
     return run_ray(
-        job,
-        options.cluster,
+        _job(prepared),
+        prepared.options.cluster,
         prepared.selected,
         work.plan.positions,
         work.scorer,
@@ -108,9 +117,22 @@ _ENGINES: Mapping[EngineName, Callable[[Work], Generator[SampleRecord, None, Non
 }
 
 
-def _equip(options: RunOptions) -> Equipment:
-    """What an actor works with, built on its node; raises as `prepare`."""
-    # An actor writes no run directory and needs no cluster.
-    prepared = prepare(replace(options, engine="local", out=Path(tempfile.gettempdir())))
-    scorer = replace(prepared.scorer, saving=options.saving)
+def _job(prepared: Prepared, folder: Path | None = None, **changes: Any) -> Job:
+    """What another process does; folder: of the run, where it writes files of predictions; changes: of its options."""
+    options = prepared.options
+    return Job(
+        partial(_equip, replace(options, max_pixels=max_pixels(), **changes), folder),
+        prepared.identity_fields,
+        os.getcwd(),
+        batch_size=options.batch_size,
+        workers=options.workers,
+        sample_timeout=options.sample_timeout,
+    )
+
+
+def _equip(options: RunOptions, folder: Path | None) -> Equipment:
+    """What a process or actor works with, built where it is; raises as `prepare`."""
+    # It writes no run directory, needs no cluster, and tells no tracker.
+    prepared = prepare(replace(options, engine="local", track=(), out=Path(tempfile.gettempdir())))
+    scorer = replace(prepared.scorer, folder=folder, saving=options.saving)
     return Equipment(prepared.selected, prepared.car, scorer, prepared.identity_fields)

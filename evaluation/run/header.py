@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from dataset_adapters import is_embedded
+from evaluation.request.vocabulary import Vocabulary
+from evaluation.request.words import words_of
 from evaluation.run.identity import environment
 from evaluation.run.prepare import Prepared
-from results import BenchmarkInfo, DatasetInfo, PaperCell, RunHeader, WeightsInfo
+from results import BenchmarkInfo, DatasetInfo, NamesInfo, PaperCell, PluginInfo, RunHeader, WeightsInfo
 
 
 def header_of(prepared: Prepared) -> RunHeader:
@@ -20,6 +22,7 @@ def header_of(prepared: Prepared) -> RunHeader:
             name=benchmark.name,
             task=dataset.task,
             label_space=dataset.label_space.as_dict(),
+            names=_names_info(options.names) if isinstance(options.names, Vocabulary) else None,
             dataset=DatasetInfo(
                 name=dataset.name,
                 split=dataset.split,
@@ -31,14 +34,25 @@ def header_of(prepared: Prepared) -> RunHeader:
         ),
         config=car.config.model_dump(mode="json"),
         config_sources=dict(prepared.set_by),
+        request=words_of(options, kept=True),
         identity=prepared.identity,
         identity_fields=prepared.identity_fields,
         weights=[
             WeightsInfo(**{name: getattr(record, name) for name in WeightsInfo.model_fields}) for record in car.weights
         ],
+        plugins=[PluginInfo.model_validate(record) for record in prepared.plugin_records],
         environment=environment(
-            options.device, car.weights, precision=options.precision, at_hand=options.engine == "local"
+            prepared.devices, car.weights, precision=options.precision, at_hand=options.engine == "local"
         ),
+    )
+
+
+def _names_info(names: Vocabulary) -> NamesInfo:
+    return NamesInfo(
+        name=names.name,
+        sha256=names.sha256,
+        classes={name: list(texts) for name, texts in names.classes.items()},
+        background=None if names.background is None else list(names.background),
     )
 
 
@@ -47,7 +61,7 @@ def _paper_fields(prepared: Prepared) -> dict[str, Any]:
     paper, remark = prepared.benchmark.paper, prepared.inputs.remark
     if paper is None or is_embedded(prepared.inputs.data_root):
         return {"not_comparable": remark}
-    sentences = getattr(prepared.car.config, "sentences", "single")
+    sentences = getattr(prepared.car.config, "sentences", prepared.protocol.data.get("sentences", "single"))
     size = {"paper_split": paper.split, "paper_samples": paper.n_samples(sentences, len(prepared.dataset))}
     if remark:
         return {"not_comparable": remark, **size}

@@ -17,6 +17,7 @@ from car_core.config import Config, Precision
 from car_core.models.weights import WeightsRecord
 from dataset_adapters import Dataset
 from evaluation.request.options import NotInIdentity, RunOptions, marks
+from evaluation.request.own_methods import OwnConfig
 from results import Environment
 
 # Left out of the identity, each with its reason: options of a run and fields of a configuration. A test pins this list.
@@ -70,8 +71,13 @@ def identity_fields(
     weights: Sequence[WeightsRecord],
     protocol: Mapping[str, str],
     precision: Precision = "float32",
+    plugins: Sequence[Mapping[str, str | None]] = (),
 ) -> dict[str, Any]:
-    """The JSON-ready fields that a run's identity hashes."""
+    """The JSON-ready fields that a run's identity hashes. plugins: records of what came from outside."""
+    brought: dict[str, dict[str, Any]] = {}  # by kind and name, so that what differs can be named
+    for record in plugins:
+        entry = {key: value for key, value in record.items() if key not in ("kind", "name")}
+        brought.setdefault(str(record["kind"]), {})[str(record["name"])] = entry
     return {
         "benchmark": benchmark,
         "dataset": {
@@ -81,7 +87,9 @@ def identity_fields(
         },
         "protocol": dict(protocol),
         "label_space": dataset.label_space.as_dict(),
-        "config": _without_excluded(config.model_dump(mode="json")),
+        "config": config.of_identity()
+        if isinstance(config, OwnConfig)
+        else _without_excluded(config.model_dump(mode="json")),
         "weights": [
             {"role": record.role, "architecture": record.model_sha256, "weights": record.sha256 or record.name}
             for record in weights
@@ -89,6 +97,7 @@ def identity_fields(
         "dtype": precision,
         "packages": package_versions(weights),
         "code": code_digest(),
+        **({"plugins": brought} if brought else {}),
     }
 
 
@@ -161,7 +170,7 @@ def _version(name: str) -> str | None:
 
 
 def environment(
-    device: str,
+    devices: Sequence[str],
     weights: Sequence[WeightsRecord] = (),
     *,
     precision: Precision = "float32",
@@ -169,19 +178,19 @@ def environment(
 ) -> Environment:
     """Where and with what this process runs.
 
-    weights: of the models of the run. at_hand: whether the device is this machine's, so that its name can be read.
+    weights: of the models of the run. at_hand: whether devices are this machine's, so that their names can be read.
     """
     import torch
 
-    commit, where = _git("rev-parse", "HEAD"), torch.device(device)
-    is_local_gpu = at_hand and where.type == "cuda"
+    commit = _git("rev-parse", "HEAD")
+    names = (torch.cuda.get_device_name(name) if at_hand and name.startswith("cuda") else name for name in devices)
     return Environment(
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
         packages={"car-eval": _version("car-eval") or "not installed", **package_versions(weights)},
         git_commit=commit,
         git_dirty=None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
-        device=torch.cuda.get_device_name(where) if is_local_gpu else device,
+        device=", ".join(dict.fromkeys(names)),
         dtype=precision,
         threads=torch.get_num_threads(),
         seed=None,

@@ -48,8 +48,10 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> RunHeader:
     _require_all_of_one(parts)
     records, header = _joined_records(parts), _whole_header([part.header for part in parts])
     with RunDirectory(out) as store:
-        store.start(header.model_copy(update={"status": "running"}))
         scorer = scorer_of(store, header)
+        for name, reason in scorer.missing.items():
+            raise MergeError(f"{parts[0].store.path}: expected the metric {name} of the shards, but {reason}")
+        store.start(header.model_copy(update={"status": "running"}))
         require_unedited(store, scorer, records)
         rest = _not_joined(records, store.records)
         _copy_files(parts, out, scorer)
@@ -110,6 +112,7 @@ def _whole_header(headers: Sequence[RunHeader]) -> RunHeader:
     environments = [own for header in headers for own in (*header.other_environments, header.environment)]
     return headers[0].model_copy(
         update={
+            "request": {word: value for word, value in headers[0].request.items() if word != SHARD},
             "identity": identity_of(fields),
             "identity_fields": fields,
             "timings": timings,

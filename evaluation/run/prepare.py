@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from car_core import CaR, CaRConfig
 from car_core.config import Config
+from car_core.engine.device import as_devices
+from car_core.engine.precision import dtype_of
 from car_core.engine.stage_cache import StageCache
-from dataset_adapters import Dataset, DatasetError, load
+from dataset_adapters import Dataset, DatasetError
 from dataset_adapters.formats.images import max_pixels, set_max_pixels
 from dataset_adapters.user_data.proof import prove
 from evaluation.request.benchmark import BenchmarkError
-from evaluation.request.methods import METHODS, CarMaker
-from evaluation.request.options import DEFAULT_RUNS, RunOptions
+from evaluation.request.methods import CarMaker, find_method
+from evaluation.request.options import CAR, DEFAULT_RUNS, RunOptions
+from evaluation.request.predicted import PredictedConfig
 from evaluation.request.resolve import ResolvedRun, resolve
+from evaluation.request.vocabulary import Vocabulary
+from evaluation.run.data import load_data, select
 from evaluation.run.identity import identity_fields
 from evaluation.run.merge import SHARD
+from evaluation.run.trackers import find_tracker
+from evaluation.tasks.predictions import open_predictions
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import ConfiguredSegmenter
 from results import identity_of
@@ -34,18 +44,24 @@ class Prepared(ResolvedRun):
     """A resolved run with everything that segments and scores its samples.
 
     dataset: the whole split. selected: the samples that the run takes. car: the segmenter, whose configuration counts.
-    file_states: of `selected` at the start.
+    devices: of each process that segments; one alone is this process. file_states: of `selected` at the start.
     """
 
     dataset: Dataset
     selected: Dataset
     car: ConfiguredSegmenter
+    devices: Sequence[str]
     file_states: Int64Array = field(repr=False, compare=False)
 
     @property
     def scorer(self) -> Scorer:
         """Counts predictions against the data set's targets."""
-        return Scorer(self.dataset.task, self.dataset.label_space, self.protocol.scoring)
+        return Scorer(self.dataset.task, self.dataset.label_space, self.protocol.scoring, metrics=self.metrics)
+
+    @cached_property
+    def plugin_records(self) -> list[dict[str, str | None]]:
+        """What run.json and the identity say of each plugin."""
+        return [plugin.record() for plugin in self.plugins]
 
     @cached_property
     def identity_fields(self) -> dict[str, Any]:
@@ -53,8 +69,18 @@ class Prepared(ResolvedRun):
         options = self.options
         whole = self.dataset if options.limit is None else self.dataset[: options.limit]
         fields = identity_fields(
-            self.benchmark.name, whole, self.car.config, self.car.weights, self.protocol.as_dict(), options.precision
+            self.benchmark.name,
+            whole,
+            self.car.config,
+            self.car.weights,
+            self.protocol.as_dict(),
+            options.precision,
+            self.plugin_records,
         )
+        if isinstance(options.names, Vocabulary):
+            fields["names"] = options.names.sha256
+        if self.metrics:
+            fields["metrics"] = {each.name: each.metric.version for each in self.metrics}
         if options.shard:
             fields[SHARD] = "{}/{}".format(*options.shard)
         return fields
@@ -67,7 +93,7 @@ class Prepared(ResolvedRun):
     @property
     def folder(self) -> Path:
         """Where the run is, or will be."""
-        setting = getattr(self.car.config, "profile", self.options.method)
+        setting = getattr(self.car.config, "profile", None) or getattr(self.car.config, "method", CAR)
         return self.options.out or DEFAULT_RUNS / f"{self.benchmark.name}-{setting}-{self.identity[:12]}"
 
 
@@ -80,48 +106,71 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     """Open the data and load the models of a run; what stands in for inputs that were not named is reported.
 
     make_car: builds CaR in place of `CaR.from_config`, for callers that keep models. Raises before any sample is read:
-    BenchmarkError, DatasetError, ModelError, QueryError.
+    BenchmarkError, DatasetError, ModelError, PluginError, QueryError.
     """
     options = run.options
+    for name in options.track:
+        find_tracker(name)
+    local, devices = options.engine == "local", [options.device]
+    if local:
+        devices = as_devices(options.device)
+        count = options.processes or len(devices)
+        if count < len(devices):
+            raise BenchmarkError(f"processes: expected at least one a device, {len(devices)}, found {count}")
+        devices = [devices[n % len(devices)] for n in range(count)]
+        dtype_of(options.precision, torch.device(devices[0]))
     set_max_pixels(options.max_pixels or max_pixels())
     for notice in run.inputs.notices:
         tell(f"notice: {notice}")
-    dataset = _load(run)
+    dataset = load_data(run)
     for notice in dataset.notices:
         tell(f"notice: {notice}")
     if carries_queries(run.config) and not dataset.sequences:
         raise BenchmarkError(f"carry_queries: expected a data set of videos, found {dataset.name}")
+    for metric in run.metrics:
+        metric.try_out(dataset.task, dataset.label_space)
     options.saving.check(dataset)
-    selected = dataset if options.limit is None else dataset[: options.limit]
-    if options.shard:
-        part, count = options.shard
-        pieces = {"sequences": selected.sequences, "images": selected.images_by_sample, "samples": selected.ids}
-        noun, most = next((noun, len(set(own))) for noun, own in pieces.items() if own)
-        if count > most:
-            raise BenchmarkError(f"shard: expected at most as many shards as {noun}, {most}, found {part}/{count}")
-        selected = selected.shard(part - 1, count)
+    selected = select(dataset, options)
     for notice in prove(dataset):  # all of it: a trial of a few samples would hide a list that does not fit
         tell(f"notice: {notice}")
-    # With actors, this process only needs to know what the models are.
-    local = options.engine == "local"
-    car = METHODS[options.method].build(
-        run.config,
-        weights=run.inputs.weights,
-        device=options.device if local else "cpu",
-        precision=options.precision if local else "float32",
-        make_car=make_car,
-    )
-    if dataset.label_space.queries:  # else each sample brings its own
-        car.check_queries(dataset.label_space.queries)
+    # Next to actors and processes, this one only needs to know what the models are.
+    alone = local and len(devices) == 1
+    car: ConfiguredSegmenter
+    if options.predictions:
+        assert isinstance(run.config, PredictedConfig)
+        # Those of all shards: they are parts of one run.
+        car = open_predictions(options.predictions, run.config, dataset[: options.limit])
+    else:
+        car = find_method(options.method).build(
+            run.config,
+            weights=run.inputs.weights,
+            device=devices[0] if alone else "cpu",
+            task=dataset.task,
+            time_limit=options.sample_timeout,
+            precision=options.precision if alone else "float32",
+            make_car=make_car,
+        )
+    for texts in (dataset.label_space.queries, getattr(run.config, "background", ())):
+        if texts:  # else each sample brings its own, or there is no background
+            car.check_queries(texts)
+    names = options.names
+    if isinstance(names, Vocabulary) and names.settings["synonyms"] and "synonyms" not in type(run.config).model_fields:
+        n_unused = sum(len(texts) - 1 for texts in names.classes.values())
+        tell(
+            f"notice: names {names.name}: {options.method} reads the first text of each class; {n_unused} more, which "
+            "methods with synonyms read, are left out"
+        )
     if isinstance(car, CaR) and car.cache is None and selected.images_by_sample:
         car.cache = StageCache(_MEMORY_BYTES)
-    return Prepared(**vars(run), dataset=dataset, selected=selected, car=car, file_states=selected.file_states())
+    return Prepared(
+        **vars(run), dataset=dataset, selected=selected, car=car, devices=devices, file_states=selected.file_states()
+    )
 
 
 def require_unchanged(prepared: Prepared) -> None:
     """Raise DatasetError if the data set is not the one of the start any more: records of the two would be mixed."""
     try:
-        is_changed = _load(prepared).fingerprint != prepared.dataset.fingerprint
+        is_changed = load_data(prepared).fingerprint != prepared.dataset.fingerprint
     except DatasetError:  # a file is gone: its sample has a record, of before or failed; the others are compared alone
         before, now = prepared.file_states, prepared.selected.file_states()
         is_there = (before >= 0).all(axis=2) & (now >= 0).all(axis=2)
@@ -136,14 +185,3 @@ def require_unchanged(prepared: Prepared) -> None:
 def carries_queries(config: Config) -> bool:
     """Whether a frame starts with the queries that survived the one before."""
     return isinstance(config, CaRConfig) and config.carry_queries
-
-
-def _load(run: ResolvedRun) -> Dataset:
-    return load(
-        run.benchmark.adapter,
-        run.inputs.data_root,
-        split=run.options.split or run.benchmark.split,
-        source=run.options.source,
-        names=run.options.names,
-        options={**run.protocol.data, **run.options.places},
-    )

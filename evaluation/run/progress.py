@@ -36,7 +36,9 @@ class Progress:
         live: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._accumulator, self._heading = scorer.accumulator(), scorer.words.heading
+        self._accumulator, self._words = scorer.accumulator(), scorer.words
+        self.running: dict[str, float] = {}
+        """After a record: done, failed, and running_<headline metric> in 0..1 where it is defined."""
         self._failed = self._added = 0
         done = list(finished)
         for record in done:
@@ -52,23 +54,24 @@ class Progress:
         self._accumulator.add(record)
         self._added += 1
         self._failed += record.status == "failed"
-        shown = {self._heading: self._figure()}
+        figure = self._accumulator.running_figure()
+        self._shown = "-" if figure is None else f"{100 * figure:.1f}"
+        self.running = {"done": self._finished + self._added, "failed": self._failed}
+        if figure is not None:
+            self.running[f"running_{self._words.headline}"] = float(figure)
+        shown = {self._words.heading: self._shown}
         self._bar.set_postfix({**shown, **({"failed": self._failed} if self._failed else {})}, refresh=False)
         self._bar.update()
         if self._has_lines and self._clock() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = self._clock()
             tell(self._line(self._last_line - self._start))
 
-    def _figure(self) -> str:
-        figure = self._accumulator.running_figure()
-        return "-" if figure is None else f"{100 * figure:.1f}"
-
     def _line(self, seconds: float) -> str:
         done, pace = self._finished + self._added, self._added / seconds
         left = tqdm.format_interval((self._total - done) / pace)
         return (
             f"{self._name}: {done}/{self._total} images, {pace:.3g} images/s, ETA {left}, "
-            f"{self._heading} {self._figure()}, {self._failed} failed"
+            f"{self._words.heading} {self._shown}, {self._failed} failed"
         )
 
     def __enter__(self) -> Progress:

@@ -7,10 +7,12 @@ import os
 from collections.abc import Collection
 from typing import Any
 
+from evaluation.tasks.metric import joined, recorded_figures
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, RunHeader, SampleCounts, SampleRecord, StoreError, differences
 from results.tables.golden import ROUNDING
 from support import strict_json
+from support.console import tell
 
 
 def figures_of(
@@ -27,6 +29,8 @@ def figures_of(
     counts = SampleCounts(n_total=len(records), n_scored=len(records) - failed, n_failed=failed)
     try:
         metrics = scorer.summarize(records)
+        if scorer.missing:
+            joined(metrics, recorded_figures(store.header.metrics, scorer.missing))
     except Exception as error:  # counts are free-form in the schema, so edited ones break sums in any way
         reason = " ".join(str(error).split())
         raise StoreError(f"{store.samples_path}: expected counts of the task {scorer.task}, found {reason}") from error
@@ -49,12 +53,18 @@ def recompute(path: str | os.PathLike[str]) -> RunHeader:
 
 
 def scorer_of(store: RunDirectory, header: RunHeader) -> Scorer:
-    """The scorer of a run's records. Raises StoreError for an unknown task or label space."""
+    """The scorer of a run's records; says which metrics cannot be computed here.
+
+    Raises StoreError for an unknown task or label space.
+    """
     try:
-        return Scorer.of_run(header)
+        scorer = Scorer.of_run(header)
     except Exception as error:  # the label space is free-form in the schema, so an edited one breaks in any way
         reason = " ".join(str(error).split()) or type(error).__name__
         raise StoreError(f"{store.header_path}: benchmark: {reason}") from error
+    for name, reason in scorer.missing.items():
+        tell(f"notice: {store.path}: the figures of the metric {name} are not computed again, since {reason}")
+    return scorer
 
 
 def require_unedited(store: RunDirectory, scorer: Scorer, ids: Collection[str]) -> None:

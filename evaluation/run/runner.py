@@ -20,6 +20,7 @@ from evaluation.run.prepare import Prepared, carries_queries, prepare, require_u
 from evaluation.run.progress import Progress
 from evaluation.run.recompute import figures_of, require_unedited
 from evaluation.run.resume import plan_resume
+from evaluation.run.trackers import Trackers
 from results import Memory, RunDirectory, RunHeader, StoreError, Timings
 from results.tables.run import write_tables
 from results.tables.run_notes import partial_data
@@ -145,9 +146,10 @@ def _segment(store: RunDirectory, work: Work) -> Generator[int, None, None]:
     prepared, plan, options = work.prepared, work.plan, work.prepared.options
     batches = [position // options.batch_size for position in plan.positions]
     n_done, status = 0, "incomplete"
-    clock = _Clock()
+    clock, trackers = _Clock(), Trackers(options.track)
     try:
         with clock.paused():
+            trackers.on_start(store.header)
             yield batches[0] if batches else 0
         progress = Progress(
             len(prepared.selected), work.scorer, plan.kept, name=store.path.name, quiet=options.quiet, live=options.live
@@ -156,6 +158,7 @@ def _segment(store: RunDirectory, work: Work) -> Generator[int, None, None]:
             for record in records:
                 store.append(record)
                 progress.add(record)
+                trackers.on_record(record, progress.running)
                 n_done += 1
                 if n_done < len(batches):
                     with clock.paused():
@@ -164,7 +167,10 @@ def _segment(store: RunDirectory, work: Work) -> Generator[int, None, None]:
             require_unchanged(prepared)
             status = "complete"
     finally:
-        _close(store, work, status, clock.seconds)
+        try:
+            _close(store, work, status, clock.seconds)
+        finally:
+            trackers.on_finish(store.header)
 
 
 class _Clock:

@@ -11,15 +11,17 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from evaluation.request.benchmark import BenchmarkError
-from evaluation.request.options import RunOptions
+from car_core.models.names import check_device_name
+from evaluation.request.benchmark import BenchmarkError, is_file
+from evaluation.request.options import CAR, RunOptions
 from support.text import unknown_name
 
 
 class SuiteRun(BaseModel):
     """One run of a suite.
 
-    variant: what distinguishes it from other runs of the benchmark. settings: configuration fields set only for it.
+    variant: what distinguishes it from other runs of the benchmark. method, names: as in `RunOptions`; None for the
+    names of all. settings: configuration fields set only for it.
     pictures: samples shown on the suite's contact sheet. point: of a sweep, the settings that its table shows.
     paper: the paper's figure for them, percent.
     """
@@ -28,6 +30,8 @@ class SuiteRun(BaseModel):
 
     benchmark: str
     variant: str | None = None
+    method: str = CAR
+    names: str | None = None
     settings: Mapping[str, Any] = {}
     pictures: int = Field(default=0, ge=0)
     point: Mapping[str, Any] | None = None
@@ -35,8 +39,9 @@ class SuiteRun(BaseModel):
 
     @property
     def name(self) -> str:
-        """The benchmark, and the variant if there is one."""
-        return f"{self.benchmark}-{self.variant}" if self.variant else self.benchmark
+        """The benchmark, or the stem of its file, and the variant if there is one."""
+        benchmark = Path(self.benchmark).stem if is_file(self.benchmark) else self.benchmark
+        return f"{benchmark}-{self.variant}" if self.variant else benchmark
 
 
 class Suite(BaseModel):
@@ -55,14 +60,32 @@ class Suite(BaseModel):
             raise ValueError(f"expected each run once, found {', '.join(repeated)} again")
         return self
 
+    def of_method(self, method: str) -> Suite:
+        """The runs that set nothing of CaR's, with another method; the suite itself for CaR."""
+        if method == CAR:
+            return self
+        plain = tuple(run for run in self.runs if not run.settings)
+        changes = {"name": f"{self.name}-{method}", "title": f"{self.title}: {method}", "runs": plain}
+        return self.model_copy(update=changes)
+
     def options(self, *, out: Path | None = None, jobs: int = 1, **common: Any) -> list[RunOptions]:
         """The options of each run. out: the suite's folder. common: other fields of `RunOptions`, the same for all."""
+        check_device_name(common.get("device", "cpu"))  # one: with several, `jobs` would have to share them
         if jobs > 1:  # live lines of several processes would overwrite each other, and the cores are taken
             common |= {"live": False, "refine_workers": common.get("refine_workers") or 0}
-        return [
-            RunOptions(run.benchmark, settings=run.settings, out=out / run.name if out else None, **common)
-            for run in self.runs
-        ]
+        found = []
+        for run in self.runs:
+            own: dict[str, Any] = {
+                "method": run.method,
+                "settings": run.settings,
+                "out": out / run.name if out else None,
+            }
+            if run.method != CAR:  # only CaR has profiles
+                own["profile"] = None
+            if run.names is not None:
+                own["names"] = run.names
+            found.append(RunOptions(run.benchmark, **{**common, **own}))
+        return found
 
 
 def suite_names() -> list[str]:

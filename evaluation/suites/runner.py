@@ -41,7 +41,7 @@ from evaluation.engines.signals import (
     stop_request,
 )
 from evaluation.request.benchmark import BenchmarkError, load_benchmark
-from evaluation.request.methods import METHODS, settings_by_method
+from evaluation.request.methods import able_methods, settings_by_method
 from evaluation.request.options import ALL, CAR, DEFAULT_RUNS, RunOptions, sets_figures
 from evaluation.run.identity import code_digest
 from evaluation.run.prepare import prepare
@@ -93,10 +93,11 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int = 1, **c
         "points": {entry.name: dict(entry.point) for entry in suite.runs if entry.point is not None},
         "paper": {entry.name: entry.paper for entry in suite.runs if entry.paper is not None},
     }
-    # Runs of one benchmark go side by side, in as many groups as there are jobs.
-    indices: dict[str, list[int]] = defaultdict(list)
+    # CaR's runs of one benchmark go side by side, in as many groups as there are jobs; those of baselines, which share
+    # nothing, go alone.
+    indices: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, entry in enumerate(suite.runs):
-        indices[entry.benchmark].append(i)
+        indices[(entry.benchmark,) if entry.method == CAR else (entry.name, entry.method)].append(i)
     order = [part.tolist() for own in indices.values() for part in np.array_split(own, min(jobs, len(own)))]
     groups = [[(suite.runs[i], runs[i]) for i in group] for group in order]
     with _index_writer(path, dict(zip(names, runs, strict=True)), has_lines=jobs > 1, **about) as writer:
@@ -116,15 +117,18 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int = 1, **c
 def run_methods(options: RunOptions) -> FinishedSuite:
     """Run one benchmark with every method that can do its task, or resume what is unfinished, and write one table.
 
-    options: of all runs; ``method`` is ignored, and a setting goes to the methods that have such a field. A method that
-    needs a further model (ProxyCLIP's DINO) takes part if a setting names it. Without `out` the suite's folder is
-    `results/runs/methods-<benchmark>`, with the runs where `car eval` puts them. Each run has its own process, so that
+    options: of all runs; a setting goes to the methods that have such a field. ``method``: names with commas between
+    them; `all` stands for CaR and the baselines, of which one that needs a further model (ProxyCLIP's DINO) takes part
+    if a setting names it. Without `out` the suite's folder is `results/runs/methods-<benchmark>`, with a hash of the
+    names unless they are `all`, and with the runs where `car eval` puts them. Each run has its own process, so that
     memory is measured separately. Raises as `evaluate`.
     """
     end_if_starting()
-    name, runs = f"methods-{options.benchmark}", {each.method: each for each in _by_method(options)}
+    benchmark, runs = load_benchmark(options.benchmark).name, _by_method(options)
+    suffix = "" if options.method == ALL else f"-{identity_of(dict.fromkeys(runs))[:8]}"
+    name = f"methods-{benchmark}{suffix}"
     path = options.out or DEFAULT_RUNS / name
-    about = {"suite": name, "title": f"Methods on {options.benchmark}", "kind": "methods"}
+    about = {"suite": name, "title": f"Methods on {benchmark}", "kind": "methods"}
     finished = {}
     with _index_writer(path, runs, has_lines=False, **about) as writer:
         for method, own in runs.items():
@@ -143,30 +147,27 @@ def _index_writer(path: Path, runs: Mapping[str, RunOptions], *, has_lines: bool
     return IndexWriter(path, index, has_lines=has_lines, may_be_refused=may_be_refused)
 
 
-def _by_method(options: RunOptions) -> list[RunOptions]:
-    """The options of a run with each method.
+def _by_method(options: RunOptions) -> dict[str, RunOptions]:
+    """The options of a run with each method, by its name.
 
     Raises before any work: BenchmarkError for what one of them refuses, ModelError for a further model that is not
     available. CLIP weights are the same for all, so the first run finds out about them.
     """
     benchmark = load_benchmark(options.benchmark)
     task = find_sources(benchmark.adapter)[0].task
-    able = []
-    for method in METHODS.values():
-        asks = method.baseline.extra_model_settings if method.baseline else frozenset[str]()
-        if task in method.tasks and (not asks or asks & options.settings.keys()):
-            able.append(method)
+    able = able_methods(options.method, task, options.settings)
     if len(able) < 2:
-        raise BenchmarkError(f"--method {ALL}: expected a benchmark of a task that all can do, found {task}")
-    settings, runs = settings_by_method(options.settings), []
-    for method in able:
+        raise BenchmarkError(f"--method {options.method}: expected a benchmark of a task that two can do, found {task}")
+    settings, runs = settings_by_method(options.settings, (each for each in able.values() if each.plugin)), {}
+    for asked, method in able.items():
         profile = options.profile if method.name == CAR else None
         config, _ = method.resolve(benchmark, task, profile, settings[method.name])
         method.check_precision(options.precision)
         if method.baseline and method.baseline.load_extra_model:
             method.baseline.load_extra_model(config)
         out = options.out / method.name if options.out else None
-        runs.append(replace(options, method=method.name, profile=profile, settings=settings[method.name], out=out))
+        own, weights = settings[method.name], options.weights if method.roles else None
+        runs[method.name] = replace(options, method=asked, profile=profile, settings=own, weights=weights, out=out)
     return runs
 
 

@@ -17,19 +17,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from car_core.config import PROFILES, Profile
-from evaluation.request.benchmark import (
-    BenchmarkError,
-    load_benchmark,
-    merged,
-    parse_settings,
-    resolve_config,
-)
-from evaluation.request.options import RunOptions, sets_figures
+from dataset_adapters.base.sample import find_sources
+from evaluation.request.benchmark import BenchmarkError, load_benchmark, merged, parse_settings
+from evaluation.request.methods import able_methods, settings_by_method
+from evaluation.request.options import CAR, RunOptions, sets_figures
 from evaluation.suites.definitions import Suite, SuiteRun
 from results import identity_of, paper_rows
 from results.run_directory.store import one_line
 from support import strict_yaml
-from support.files import read_regular
+from support.files import read_regular, resolved
 from support.text import shortened, unknown_name, unwrapped
 
 Point: TypeAlias = Mapping[str, Any]  # settings as --set names them
@@ -124,12 +120,20 @@ def one_at_a_time(axes: Mapping[str, Sequence[Any]]) -> tuple[Point, ...]:
 
 
 def sweep_of(
-    assignments: Sequence[str], *, preset: str | None = None, file: Path | None = None, one_by_one: bool = False
+    assignments: Sequence[str],
+    *,
+    preset: str | None = None,
+    file: Path | None = None,
+    one_by_one: bool = False,
+    may_be_empty: bool = False,
 ) -> Sweep:
     """The sweep of a preset, of a file, or of ``key=v1,v2`` texts: their grid, or `one_at_a_time`.
 
-    Raises BenchmarkError for several of these or none, and as `parse_axes`, `load_preset` and `read_sweep`.
+    may_be_empty: none of these is one point that sets nothing, for a sweep over names or methods only. Raises
+    BenchmarkError for several of these or none, and as `parse_axes`, `load_preset` and `read_sweep`.
     """
+    if may_be_empty and not (assignments or preset or file):
+        return Sweep("", ({},))
     if bool(assignments) + bool(preset) + bool(file) != 1:
         raise BenchmarkError(f"sweep: expected key=value,value,... or a file or a preset ({', '.join(preset_names())})")
     if preset:
@@ -227,14 +231,17 @@ def as_suite(
     *,
     profile: Profile | None,
     settings: Mapping[str, Any],
+    method: str = CAR,
+    names: str = "released",
     name: str = "",
     **request: Any,
 ) -> Suite:
-    """The sweep on a benchmark as a suite of one run per point.
+    """The sweep on a benchmark as a suite of one run per point, method and set of names.
 
-    settings: configuration fields of all points; a point's own win, field by field. name: of the suite; empty for one
-    made from the points. request: other fields of `RunOptions`; those that change figures are in the name, as the
-    profile and the settings are, so that tables of different requests do not overwrite each other.
+    settings: configuration fields of all points; a point's own win, field by field; of several methods, those get a
+    setting that have such a field. method, names: as in `RunOptions`, or several separated by commas. name: of the
+    suite; empty for one made from the points. request: other fields of `RunOptions`; those that change figures are in
+    the name, as the profile and the settings are, so that tables of different requests do not overwrite each other.
 
     Every point is checked before any work: raises BenchmarkError for an unknown field, an impossible value, two points
     of one configuration, a preset of another profile, or no point.
@@ -242,36 +249,65 @@ def as_suite(
     if profile and sweep.profile not in (None, profile):
         raise BenchmarkError(f"sweep: expected profile {sweep.profile}, where its points start, found {profile}")
     known = load_benchmark(benchmark)
-    digests, texts = [identity_of(point) for point in sweep.points], [_text(point) for point in sweep.points]
-    # Values as JSON, which is YAML.
-    own = [parse_settings([f"{key}={json.dumps(value)}" for key, value in point.items()]) for point in sweep.points]
-    whole = [merged(settings, each) for each in own]
-    configs = [resolve_config(known, profile or sweep.profile or known.profile, each)[0] for each in whole]
-    seen: dict[str, int] = {}
-    for i, (point, config) in enumerate(zip(sweep.points, configs, strict=True)):
-        first = seen.setdefault(config.model_dump_json(), i)
-        if first != i:  # the two would be one run
-            same = f", which is the configuration of {texts[first] or 'no settings'}"
-            same = "" if sweep.points[first] == point else same
-            raise BenchmarkError(f"sweep: expected each point once, found {texts[i] or 'no settings'} again{same}")
-    # Fit for a folder; a name that is cut or not unique ends in a part of the digest.
-    shown = sweep.shown or sweep.points
-    names = [re.sub(r"[^A-Za-z0-9.+=-]+", "-", _text(point)).strip("-.") for point in shown]
-    times = Counter(names)
-    variants = [
-        each if 0 < len(each) <= 80 and times[each] == 1 else f"{each[:70] or 'centre'}-{digest[:8]}"
-        for each, digest in zip(names, digests, strict=True)
-    ]
+    task = find_sources(known.adapter)[0].task
+    able = able_methods(",".join(_listed("--method", method)), task, settings)
+    methods = list(able)
+    name_sets = _listed("--names", names)
+    if len({Path(each).name for each in name_sets}) < len(name_sets):  # they are columns of the table
+        raise BenchmarkError(f"--names: expected files of different names, found {names}")
     # The paper's figures are of one benchmark, or of the one that an embedded benchmark is a small copy of.
     is_papers = sweep.paper_column == (known.paper.column if known.paper else known.adapter)
-    paper = sweep.paper if sweep.paper and is_papers else (None,) * len(sweep.points)
-    runs = tuple(
-        SuiteRun(benchmark=benchmark, variant=variant, settings=values, point=point, paper=figure)
-        for variant, values, point, figure in zip(variants, whole, shown, paper, strict=True)
-    )
-    title = f"{sweep.title}; all with {_text(settings)}" if settings else sweep.title
-    name = name or f"sweep-{benchmark}-{identity_of({'points': digests})[:8]}"
-    return Suite(name=name + _suffix({"profile": profile, "settings": settings, **request}), title=title, runs=runs)
+    papers = sweep.paper if sweep.paper and is_papers else (None,) * len(sweep.points)
+    points = tuple(zip(sweep.points, sweep.shown or sweep.points, papers, strict=True))
+    found: list[tuple[Point, Point, SuiteRun]] = []
+    seen: dict[tuple[str, ...], Point] = {}
+    for own_method, own_names, (point, shown, figure) in itertools.product(methods, name_sets, points):
+        axes = {"method": able[own_method].name} if methods != [CAR] else {}
+        axes |= {"names": own_names} if len(name_sets) > 1 else {}
+        # Values as JSON, which is YAML.
+        whole = merged(settings, parse_settings([f"{key}={json.dumps(value)}" for key, value in point.items()]))
+        if len(methods) > 1:
+            whole = settings_by_method(whole, [able[own_method]])[able[own_method].name]
+        own_profile = (profile or sweep.profile) if own_method == CAR or len(methods) == 1 else None
+        config, _ = able[own_method].resolve(known, task, own_profile, whole)
+        first = seen.setdefault((own_method, own_names, config.model_dump_json()), full := {**axes, **point})
+        if first is not full:  # the two would be one run
+            same = f", which is the configuration of {_text(first) or 'no settings'}" if first != full else ""
+            raise BenchmarkError(f"sweep: expected each point once, found {_text(full) or 'no settings'} again{same}")
+        table_point = {**axes, **({"names": Path(own_names).name} if "names" in axes else {}), **shown}
+        run = SuiteRun(
+            benchmark=benchmark,
+            method=own_method,
+            names=own_names,
+            settings=whole,
+            point=table_point,
+            paper=None if axes else figure,
+        )
+        found.append((full, table_point, run))
+    # Fit for a folder; a name that is cut or not unique ends in a part of the digest.
+    digests = [identity_of(full) for full, _, _ in found]
+    short = [re.sub(r"[^A-Za-z0-9.+=-]+", "-", _text(shown)).strip("-.") for _, shown, _ in found]
+    times = Counter(short)
+    variants = [
+        each if 0 < len(each) <= 80 and times[each] == 1 else f"{each[:70] or 'centre'}-{digest[:8]}"
+        for each, digest in zip(short, digests, strict=True)
+    ]
+    runs = [run.model_copy(update={"variant": variant}) for (*_, run), variant in zip(found, variants, strict=True)]
+    swept = [key for key, values in {"method": methods, "names": name_sets}.items() if len(values) > 1]
+    title = ", ".join(filter(None, [*swept, sweep.title]))
+    of_all = {**({"names": Path(names).name} if len(name_sets) == 1 and names != "released" else {}), **settings}
+    title = f"{title}; all with {_text(of_all)}" if of_all else title
+    name = name or f"sweep-{known.name}-{identity_of({'points': digests})[:8]}"
+    given = {"profile": profile, "settings": settings, "method": method, "names": names, **request}
+    return Suite(name=name + _suffix(given), title=title, runs=tuple(runs))
+
+
+def _listed(option: str, text: str) -> list[str]:
+    """The names in a text with commas. Raises BenchmarkError for a blank one and for one given twice."""
+    found = [each.strip() for each in text.split(",")]
+    if not all(found) or len({*found}) < len(found):
+        raise BenchmarkError(f"{option}: expected different names, separated by commas, found {text!r}")
+    return found
 
 
 def _suffix(request: Mapping[str, Any]) -> str:
@@ -280,7 +316,7 @@ def _suffix(request: Mapping[str, Any]) -> str:
     changed = {key: request[key] for key in defaults if request.get(key) and request[key] != defaults[key]}
     limit = changed.pop("limit", None)
     if "data_root" in changed:
-        changed["data_root"] = str(changed["data_root"].resolve())
+        changed["data_root"] = str(resolved(changed["data_root"]))
     if "weights" in changed:
         changed["weights"] = {role: name for role, name in changed["weights"].items() if name}
     digest = {key: value for key, value in changed.items() if value}

@@ -55,7 +55,7 @@ class Saving:
 
     def paths(self, folder: Path, sample_id: str) -> list[Path]:
         """The files of a sample."""
-        name = _file_name(sample_id)
+        name = saved_name(sample_id)
         predictions = [folder / PREDICTIONS / f"{name}{_WRITERS[self.predictions][0]}"] if self.predictions else []
         return [*predictions, *([folder / PROPOSALS / f"{name}.npz"] if self.proposals else [])]
 
@@ -144,7 +144,7 @@ def _steps_as_npz(segmentation: Segmentation | None) -> bytes:
     return content.getvalue()
 
 
-def _file_name(sample_id: str) -> str:
+def saved_name(sample_id: str) -> str:
     """A name that stays inside its folder whatever the id is: other characters as %XX, a long one cut with a hash."""
     name = quote(sample_id, safe=" +@=,", errors="surrogatepass").replace("..", "%2E%2E")
     if len(name) <= _LONGEST_NAME:

@@ -171,6 +171,7 @@ register(
         name="generalized",
         words=GENERALIZED,
         prediction=merged_mask,
+        one_mask=True,
         count=lambda target, prediction, space, options: count_sample(target, prediction, **options),
         accumulator=_accumulator,
         choices={"resolution": tuple(RESOLUTIONS), "no_target_below": tuple(NO_TARGET_BELOW), "objects": OBJECTS},

@@ -163,6 +163,7 @@ register(
         name="referring",
         words=REFERRING,
         prediction=merged_mask,
+        one_mask=True,
         count=lambda target, prediction, space, options: count_sample(target, prediction, **options),
         accumulator=_accumulator,
         choices={"resolution": tuple(RESOLUTIONS)},

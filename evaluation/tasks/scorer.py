@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from evaluation.tasks.artifacts import Saving
-from evaluation.tasks.task import Accumulator, Resampler, Target, Task, find_task, sample_figures
+from evaluation.tasks.metric import COUNTS, MetricError, NamedMetric, joined, recorded_metrics
+from evaluation.tasks.task import Accumulator, Predicted, Resampler, Target, Task, find_task, sample_figures
 from results import RunHeader, SampleRecord, write_label_map
 from results.run_directory.sample_files import LABEL_MAPS, is_whole
 from results.tables.task_words import TaskWords
@@ -21,20 +22,29 @@ from support.arrays import Float64Array, Int32Array
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores predictions against targets: a task in one label space, with its scoring options."""
+    """Scores predictions against targets: a task in one label space, with its scoring options.
+
+    metrics: further ones. missing: those of a run that cannot be computed here, with the reason.
+    """
 
     task: str
     label_space: LabelSpace
     scoring: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None  # run directory, for predictions that are kept as files
     saving: Saving = field(default_factory=Saving)  # what the user wants kept
+    metrics: tuple[NamedMetric, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_run(cls, header: RunHeader) -> Scorer:
         """The scorer that a run's records were made with. Raises ValueError for an unknown task or label space."""
         task, protocol = header.benchmark.task, header.identity_fields.get("protocol") or {}
         scoring = {name: protocol[name] for name in find_task(task).choices if name in protocol}
-        return cls(task, LabelSpace.from_dict(header.benchmark.label_space), scoring)
+        metrics, missing = recorded_metrics(
+            header.identity_fields.get("metrics") or {}, [each.model_dump() for each in header.plugins]
+        )
+        space = LabelSpace.from_dict(header.benchmark.label_space)
+        return cls(task, space, scoring, metrics=metrics, missing=missing)
 
     @property
     def _task(self) -> Task:
@@ -48,12 +58,16 @@ class Scorer:
     def scored(self, sample: Sample, segmentation: Segmentation, decode_seconds: float) -> SampleRecord:
         """The record of a segmented sample."""
         prediction = self.prediction(segmentation, sample)
-        self._keep(sample.id, prediction, segmentation)
         scored = self._task.scored(prediction, sample, self.scoring)
+        try:
+            counts = self._counts(sample.target, scored)
+        except MetricError as error:
+            return self.failed(sample.id, str(error), sample.target)
+        self._keep(sample.id, prediction, segmentation)
         return SampleRecord(
             id=sample.id,
             status="ok",
-            counts=self._task.count(sample.target, scored, self.label_space, self.scoring),
+            counts=counts,
             queries_kept=[segmentation.queries[i] for i in segmentation.kept],
             steps=len(segmentation.steps),
             seconds={"decode": decode_seconds, **segmentation.seconds},
@@ -65,11 +79,21 @@ class Scorer:
         if target is not None:
             prediction = self._task.empty(target)
             self._keep(sample_id, prediction, None)
-            counts = self._task.count(target, prediction, self.label_space, self.scoring)
+            try:
+                counts = self._counts(target, prediction)
+            except MetricError:  # it does not know the sample
+                counts = replace(self, metrics=())._counts(target, prediction)
         return SampleRecord(id=sample_id, status="failed", error=error, counts=counts)
+
+    def _counts(self, target: Target, prediction: Target) -> dict[str, Any]:
+        counts = self._task.count(target, prediction, self.label_space, self.scoring)
+        own = {each.name: each.count(target, prediction, self.label_space) for each in self.metrics}
+        return {**counts, **({COUNTS: own} if own else {})}
 
     def prediction(self, segmentation: Segmentation, sample: Sample) -> Target:
         """The prediction to score: int32 labels or bool mask, [H, W]."""
+        if isinstance(segmentation, Predicted):
+            return segmentation.prediction
         return self._task.prediction(segmentation, sample, self.label_space)
 
     def labels(self, target: Target) -> Int32Array:
@@ -92,7 +116,11 @@ class Scorer:
         accumulator = self.accumulator()
         for record in records.values():
             accumulator.add(record)
-        return accumulator.figures()
+        figures = accumulator.figures()
+        kept = [records[sample_id].counts.get(COUNTS, {}) for sample_id in sorted(records)] if self.metrics else []
+        for metric in self.metrics:
+            joined(figures, metric.figures([counts[metric.name] for counts in kept if metric.name in counts]))
+        return figures
 
     def sample_figures(self, records: Sequence[SampleRecord]) -> Float64Array:
         """One figure per sample in 0..1, float64 [n]; NaN where it is undefined."""

@@ -65,6 +65,15 @@ class CoarseSegmenter(Protocol):
         ...
 
 
+@runtime_checkable
+class SampleSegmenter(Protocol):
+    """A segmenter that is given whole samples, as one that looks up what was predicted for them."""
+
+    def segment_samples(self, samples: Sequence[Sample], label_space: LabelSpace) -> list[Segmentation]:
+        """One segmentation per sample."""
+        ...
+
+
 def segment_samples(
     samples: Sequence[Sample], segmenter: Segmenter, label_space: LabelSpace, *, trace: bool = False
 ) -> list[Segmentation]:
@@ -72,6 +81,8 @@ def segment_samples(
 
     trace: keep every step's proposals and prompted images.
     """
+    if isinstance(segmenter, SampleSegmenter):
+        return segmenter.segment_samples(samples, label_space)
     images = [sample.image for sample in samples]
     extra = {"trace": True} if trace else {}  # only if asked for: not every method has it
     if label_space.stuff:

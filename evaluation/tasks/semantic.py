@@ -254,8 +254,11 @@ class SemanticAccumulator(Accumulator):
             self._matrices[status] = self._matrices[status] + matrix if status in self._matrices else matrix.copy()
 
     def running_figure(self) -> float | None:
-        """`miou`."""
-        return self._metrics(self._sum_of("ok", "failed")).miou
+        """`miou`, to the bit, in less time than `SemanticMetrics` takes: it is asked for every sample."""
+        matrix, scored = self._sum_of("ok", "failed"), list(self._scored_labels)
+        both = matrix.diagonal()[scored]
+        union = (matrix.sum(axis=0) + matrix.sum(axis=1))[scored] - both
+        return mean((both[union > 0] / union[union > 0]).tolist())
 
     def count(self, record: Record) -> None:
         if record.status == "ok" and "confusion" not in record.counts:

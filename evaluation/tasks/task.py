@@ -34,6 +34,13 @@ Resampler: TypeAlias = Callable[[Float64Array], Float64Array]
 record occurs, whole numbers."""
 
 
+@dataclass(frozen=True)
+class Predicted(Segmentation):
+    """A segmentation that says itself what a task scores. prediction: int32 labels or bool, [H, W]."""
+
+    prediction: Target = field(kw_only=True)
+
+
 class Record(Protocol):
     """What an accumulator reads of one sample's record."""
 
@@ -186,6 +193,7 @@ class Task:
     means over samples.
     empty: an empty prediction for a target. target_labels: a target as the labels of a prediction of it, [H, W].
     names: names by label of what a picture of both shows, background and ignored pixels left out.
+    one_mask: whether all queries of a sample mean one thing, so that a method finds one mask.
     keeps_label_maps: whether predictions are also written as label maps below the run directory.
     """
 
@@ -199,6 +207,7 @@ class Task:
     empty: Callable[[Target], Target] = np.zeros_like
     target_labels: Callable[[Target], Target] = np.asarray
     names: Callable[[Target, Target, LabelSpace], dict[int, str]] = objects_of_pair
+    one_mask: bool = False
     keeps_label_maps: bool = False
     scored: Callable[[Target, Sample, Options], Target] = lambda prediction, sample, options: prediction
 

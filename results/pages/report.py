@@ -24,10 +24,11 @@ from results.tables.run_notes import failures, is_car, method_label, remarks, ru
 from results.tables.task_words import words_of
 from support.files import write_atomically, write_output
 from support.strict_json import dumps
-from support.text import visible
+from support.text import counted, visible
 
 MAX_BYTES = 10_000_000
 _PICTURE_BYTES = 9_000_000
+_MOST_ROWS = 2000  # of a list: more than any benchmark has classes
 _BINS = 10
 _MIN_BARS, _MAX_BARS = 6, 16  # of a histogram; larger values share the last
 
@@ -68,17 +69,22 @@ class Bar:
 
 
 def write_report(
-    run_dir: str | os.PathLike[str], details: ReportDetails, header: RunHeader | None = None, *, out: Path | None = None
+    run_dir: str | os.PathLike[str],
+    details: ReportDetails,
+    header: RunHeader | None = None,
+    *,
+    records: Sequence[SampleRecord] | None = None,
+    out: Path | None = None,
 ) -> Path:
     """Write the report of a run (``report.html`` in its directory unless ``out`` says otherwise); returns its path.
 
-    header: used instead of run.json. Raises StoreError for a damaged run, and for one that names a table or
-    column that the paper's data does not have; OSError where it cannot be written.
+    header, records: used instead of those on disk. Raises StoreError for a damaged run, and for one that names a table
+    or column that the paper's data does not have; OSError where it cannot be written.
     """
     run = RunDirectory(run_dir)
     path = out or run.path / "report.html"
     try:
-        page = report_html(header or run.read_header(), run.read_records(), details)
+        page = report_html(header or run.read_header(), run.read_records() if records is None else records, details)
     except ValueError as error:
         raise StoreError(f"{run.header_path}: {error}") from error
     (write_output if out else write_atomically)(path, page)
@@ -86,7 +92,9 @@ def write_report(
 
 
 def report_html(header: RunHeader, records: Sequence[SampleRecord], details: ReportDetails) -> str:
-    """The report as one HTML page below `MAX_BYTES`, without any reference to the network.
+    """The report as one HTML page of at most `MAX_BYTES`, without any reference to the network.
+
+    Samples and rows beyond that are left out, which the page says. Raises ValueError where other texts are too long.
 
     All texts of the run, the data set and the user are escaped; characters that could control a terminal or reorder a
     line are shown as code points.
@@ -102,21 +110,30 @@ def report_html(header: RunHeader, records: Sequence[SampleRecord], details: Rep
     ]
     classes = header.metrics.get("per_class", ())
     with_iou = [entry for entry in classes if entry["iou"] is not None]
+    absent = [entry["name"] for entry in classes if entry["iou"] is None]
     ok = [record for record in records if record.status == "ok"]
     stages = sorted(header.timings.seconds_by_stage.items(), key=lambda stage: -stage[1])
     in_all = math.fsum(seconds for _, seconds in stages)
-    return environment.get_template("report.html").render(
+    gallery = fitted(details.gallery, _PICTURE_BYTES)
+    gallery_note = details.gallery_note
+    if n_left_out := len(details.gallery) - len(gallery):
+        gallery_note += f" {counted(n_left_out, 'sample')} left out to keep this page below {MAX_BYTES // 10**6} MB."
+    lists = {"switches": switches, "classes": with_iou, "absent": absent}
+    cuts = [f"the first {_MOST_ROWS} of {len(rows)} {name}" for name, rows in lists.items() if len(rows) > _MOST_ROWS]
+    page = environment.get_template(
+        "report.html"
+    ).render(
         title=f"{header.benchmark.name}: {method_label(header)}",
         header=header,
         headline=headline,
         figure=header.metrics.get(headline),
         difference=None if difference.isna().all() else float(difference.iloc[-1]),
-        cautions=[*filter(None, [remarks(header), failures(header)])],
+        cautions=[*filter(None, [remarks(header), failures(header), cuts and f"shown are {', '.join(cuts)}"])],
         comparison=_html_table(comparison),
         metrics=_html_table(metrics_table(header)),
         failed=_html_table(failed_table(header)),
         facts=run_facts(header),
-        switches=sorted(switches, key=lambda switch: switch["source"] != "user"),  # those the user set first
+        switches=sorted(switches, key=lambda switch: switch["source"] != "user")[:_MOST_ROWS],  # the user's first
         classes=[
             Bar(
                 entry["name"],
@@ -125,9 +142,9 @@ def report_html(header: RunHeader, records: Sequence[SampleRecord], details: Rep
                 f"{entry['target_pixels']} pixels in the target, {entry['predicted_pixels']} predicted, "
                 f"{entry['intersection_pixels']} in both",
             )
-            for entry in sorted(with_iou, key=lambda entry: -entry["iou"])
+            for entry in sorted(with_iou, key=lambda entry: -entry["iou"])[:_MOST_ROWS]
         ],
-        absent=[entry["name"] for entry in classes if entry["iou"] is None],
+        absent=absent[:_MOST_ROWS],
         confusions=[
             (item.target, Bar(item.predicted, item.share, _percent(item.share), f"{item.pixels} pixels"))
             for item in details.confusions
@@ -143,12 +160,15 @@ def report_html(header: RunHeader, records: Sequence[SampleRecord], details: Rep
             for name, seconds in stages
             if in_all and records
         ],
-        gallery=fitted(details.gallery, _PICTURE_BYTES),
-        gallery_note=details.gallery_note,
+        gallery=gallery,
+        gallery_note=gallery_note,
         style=Markup(_source(environment, "steps.css") + _source(environment, "report.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
+    if (size := len(page.encode("utf-8", "backslashreplace"))) > MAX_BYTES:
+        raise ValueError(f"expected a page of at most {MAX_BYTES} bytes, found texts that make {size}")
+    return page
 
 
 def segmentation_html(found: SegmentationShown) -> str:

@@ -24,7 +24,7 @@ def write_sweep_plot(path: Path) -> Path | None:
         return None
     table = read_suite_table(path)
     frame, labels = table.frame, point_labels(table)
-    panels = {"ours": (frame["percent"], _OURS)}
+    panels = {"mean over names" if "worst" in frame else "ours": (frame["percent"], _OURS)}
     if any(column.key == "paper" for column in table.columns):
         panels["paper"] = (frame["paper"], _PAPER)
     figure = Figure(figsize=(3 + 3.2 * len(panels), 1.4 + 0.28 * len(labels)), layout="constrained", dpi=110)

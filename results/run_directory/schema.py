@@ -10,16 +10,19 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from support.strict_json import identity_of, require_json
 
 SCHEMA_VERSION = 1
 
+LISTED = "listed"
+"""Context of a validation that skips what takes a header of JSON values most time: comparing its parts."""
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
-Source = Literal["default", "profile", "benchmark", "user"]
+Source = Literal["default", "profile", "benchmark", "names", "user"]
 
 
 def utc_now() -> str:
@@ -55,6 +58,19 @@ class PaperCell(StrictModel):
     """Column of results/paper/<table>*.csv."""
 
 
+class NamesInfo(StrictModel):
+    """The vocabulary of a run: a family of class texts, or a file."""
+
+    name: str
+    """The family's name, or the file's without its folder."""
+    sha256: Sha256
+    """Hash of the texts below; it is part of the identity."""
+    classes: dict[str, list[str]]
+    """Texts of each class; the first is the query, the others count for methods with synonyms."""
+    background: list[str] | None
+    """Background words of all methods; null where the benchmark's stay."""
+
+
 class BenchmarkInfo(StrictModel):
     name: str
     """Name of the benchmark, as given on the command line."""
@@ -62,6 +78,8 @@ class BenchmarkInfo(StrictModel):
     """Name of the metrics family: semantic, referring, ..."""
     label_space: dict[str, Any]
     """Labels, scored labels, ignore label and query texts, as the adapter states them; mask values of own data."""
+    names: NamesInfo | None = None
+    """The vocabulary in place of the released or the data set's query texts; null without one."""
     dataset: DatasetInfo
     """What was read."""
     protocol_changed: list[str] = []
@@ -85,6 +103,21 @@ class WeightsInfo(StrictModel):
     """Hash of the weights; null only where no file exists."""
     trained: bool
     """False for random weights: such a run measures speed and plumbing, not the method."""
+
+
+class PluginInfo(StrictModel):
+    kind: str
+    """What was brought: methods, datasets, metrics, prompts, benchmarks."""
+    name: str
+    """The name that it was asked for by."""
+    target: str
+    """Where it is defined: package.module:Class or file.py:Class."""
+    package: str | None
+    """The installed package that names it as an entry point; null where the user named the target."""
+    version: str | None
+    """Version of that package."""
+    source: Sha256
+    """Hash of the Python files of its package, or of its file."""
 
 
 class Environment(StrictModel):
@@ -150,13 +183,19 @@ class RunHeader(StrictModel):
     config: dict[str, Any]
     """Every switch and threshold by field name."""
     config_sources: dict[str, Source]
-    """Who set each value of `config`: the program's default, the profile, the benchmark file or the user."""
+    """Who set each value of `config`: the program's default, the profile, the benchmark file, the vocabulary (names) or
+    the user."""
+    request: dict[str, Any] = {}
+    """What was asked for other than by default, in the words of a configuration file (`car eval --config`): what
+    figures depend on and the device, but not where files are; empty in runs of older versions."""
     identity: Sha256
     """sha256 over the canonical JSON of `identity_fields`."""
     identity_fields: dict[str, Any]
     """Everything that changes numbers."""
     weights: list[WeightsInfo]
     """One entry per model."""
+    plugins: list[PluginInfo] = []
+    """What came from outside of car-eval; it is part of the identity."""
     environment: Environment
     """Where and with what it ran: the last start that added records, or the first of merged shards."""
     other_environments: list[Environment] = []
@@ -177,11 +216,13 @@ class RunHeader(StrictModel):
     """When this file was last written, ISO 8601, UTC."""
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> RunHeader:
+    def _is_consistent(self, info: ValidationInfo) -> RunHeader:
+        if info.context == LISTED:
+            return self
         require_json(self.model_dump())
         if self.identity != identity_of(self.identity_fields):
             raise ValueError("identity is not the hash of identity_fields")
-        for name in ("protocol", "packages"):
+        for name in ("protocol", "packages", "metrics"):
             if not isinstance(self.identity_fields.get(name) or {}, dict):
                 raise ValueError(f"identity_fields.{name}: expected an object, found {self.identity_fields[name]!r}")
         if self.config.keys() != self.config_sources.keys():
@@ -212,7 +253,8 @@ class SampleRecord(StrictModel):
     """Integer counts by task. semantic: {"confusion": [[target, prediction, pixels], ...]}. referring:
     {"intersection", "union", "target", "prediction"} in pixels. generalized: the same and "has_target", 0 or 1.
     video: {"pairs": [[target object, predicted object, intersection, union, pixels of the target's and of the
-    prediction's contour, how many of each have the other within the bound], ...]}, each two objects of the frame."""
+    prediction's contour, how many of each have the other within the bound], ...]}, each two objects of the frame.
+    With --metrics also {"metrics": {name: {count: number}}}."""
     queries_kept: list[str] = []
     """Query texts that survived the recurrence."""
     steps: Count = 0

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from results.run_directory.lock import LOCK_FILE, FolderLock, LockedError
 from results.run_directory.sample_files import FOLDERS
-from results.run_directory.schema import SCHEMA_VERSION, RunHeader, SampleRecord, others, utc_now
+from results.run_directory.schema import LISTED, SCHEMA_VERSION, RunHeader, SampleRecord, others, utc_now
 from support import strict_json
-from support.errors import UserError
+from support.errors import UserError, mistakes
 from support.files import expanded, kind_of, named_errors, open_regular, read_regular, write_atomically
 
 
@@ -224,8 +224,8 @@ class RunDirectory:
         write_atomically(self.header_path, strict_json.dumps(checked.model_dump(), indent=1) + "\n")
         self._header = checked
 
-    def read_header(self) -> RunHeader:
-        """Read run.json.
+    def read_header(self, *, listed: bool = False) -> RunHeader:
+        """Read run.json. listed: only to be shown among many, so that its parts are not compared with each other.
 
         Raises:
             StoreError: it is missing, not JSON, of a newer schema version, or does not fit the schema.
@@ -239,7 +239,7 @@ class RunDirectory:
                 raise ValueError(
                     f"schema_version {version} is newer than {SCHEMA_VERSION}, the newest this program reads"
                 )
-            return RunHeader.model_validate(fields)
+            return RunHeader.model_validate(fields, context=LISTED if listed else None)
         except FileNotFoundError as error:
             raise StoreError(f"{self.header_path}: no such file, so no run is here") from error
         except NotADirectoryError:
@@ -377,8 +377,7 @@ def _last_wins(records: list[SampleRecord]) -> dict[str, SampleRecord]:
 def one_line(error: Exception) -> str:
     """What is wrong with a file's contents, on one line: field and message of each fault."""
     if isinstance(error, ValidationError):
-        parts = ((".".join(map(str, item["loc"])), item["msg"]) for item in error.errors())
-        return "; ".join(f"{key}: {message}" if key else message for key, message in parts)
+        return mistakes(error)
     if isinstance(error, OSError) and error.strerror:  # the caller names the file
         return error.strerror
     return str(error)
@@ -390,7 +389,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     def shortened(text: str) -> str:
         return text if len(text) <= 80 else f"{text[:77]}..."
 
-    before, now = _json_by_dotted_key(old), _json_by_dotted_key(new)
+    before, now = json_by_dotted_key(old), json_by_dotted_key(new)
     pairs = {key: (before.get(key, "absent"), now.get(key, "absent")) for key in {**before, **now}}
     return [
         f"{key} is {shortened(there)} there, {shortened(here)} now"
@@ -399,12 +398,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _json_by_dotted_key(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def json_by_dotted_key(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """The values of nested objects as JSON, by the dotted path of their keys."""
     # As JSON, because that is what is hashed: a tuple equals a list there, and 1 differs from True.
     texts: dict[str, str] = {}
     for key, value in fields.items():
         if isinstance(value, dict) and value:
-            texts |= _json_by_dotted_key(value, f"{prefix}{key}.")
+            texts |= json_by_dotted_key(value, f"{prefix}{key}.")
         else:
             texts[prefix + key] = strict_json.dumps(value)
     return texts

@@ -108,6 +108,14 @@ def read_runs(path: Path) -> dict[str, RunHeader]:
     return {name: RunDirectory(run).read_header() for name, run in run_paths(path).items()}
 
 
+def read_run(path: Path) -> RunHeader:
+    """The header of one run. Raises StoreError for a damaged one, and for a suite, whose runs are named."""
+    if is_suite(path):
+        known = ", ".join(map(str, run_paths(path).values())) or "its own, of which none is finished"
+        raise StoreError(f"{path} holds several runs: name one of {known}")
+    return RunDirectory(path).read_header()
+
+
 def run_paths(path: Path) -> dict[str, Path]:
     """The folders of a suite's runs by name; for a run directory, its own folder under its own name.
 

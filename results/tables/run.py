@@ -68,7 +68,7 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
             cells = {"method": f"{row.method} (paper)", "metric": metric, "percent": row.value}
             rows.append({**cells, "difference": minus(row.value, paper), "remarks": ", ".join(numbers)})
     for own in _run_rows(header):
-        is_compared = is_comparable(header) and own["metric"] not in words.companions
+        is_compared = is_comparable(header) and own["metric"] in (words.headline, *words.variants)
         rows.append({**own, "difference": minus(own["percent"], paper) if is_compared else None})
     versus = f"vs. {reference.method} (paper)" if reference else "difference"
     difference_column = Column("difference", versus, "difference")
@@ -228,9 +228,13 @@ def _peers(cell: PaperCell) -> list[PaperRow]:
 
 
 def _run_rows(header: RunHeader) -> list[dict[str, Any]]:
-    """The run's headline figure, its other reductions where they differ, and the figures that go with it."""
+    """The run's headline figure, its other reductions where they differ, and the figures that go with it.
+
+    Those of further metrics, "NAME/FIGURE", come last.
+    """
     words, metrics = words_of(header.benchmark.task), header.metrics
     variants = [name for name in words.variants if name in metrics and metrics[name] != metrics.get(words.headline)]
     companions = [name for name in words.companions if name in metrics]
-    names = (words.headline, *variants, *companions)
+    further = [name for name in metrics.get("reductions", {}) if "/" in name]
+    names = (words.headline, *variants, *companions, *further)
     return [{**run_cells(header, name), "method": method_label(header)} for name in names]

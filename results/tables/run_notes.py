@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from results.run_directory.schema import Environment, RunHeader
 from results.tables.render import escape_markdown
 from results.tables.task_words import words_of
+from support.text import counted
 
 METHOD_TITLES: Mapping[str, str] = {
     "car": "CaR",
@@ -17,6 +18,9 @@ METHOD_TITLES: Mapping[str, str] = {
     "clearclip": "ClearCLIP",
     "naclip": "NACLIP",
     "proxyclip": "ProxyCLIP",
+    "resclip": "ResCLIP",
+    "sc-clip": "SC-CLIP",
+    "lposs": "LPOSS",
     "clip-es": "CLIP-ES",
 }
 """How tables name the methods of `car eval --method`."""
@@ -25,11 +29,15 @@ _MODEL_FIELDS = ("proposal_model", "classifier_model")
 
 def method_label(header: RunHeader) -> str:
     """The row label of a run: method, profile and names of the weights."""
+    if is_scored(header):
+        return method_name(header)
     profile = [f"{header.config.get('profile', 'unknown')} profile"] if is_car(header) else []
     # Long file names would push the figures off the screen; the Run section shows them in full.
     names = dict.fromkeys(entry.name for entry in header.weights)
     weights = " + ".join(name if len(name) <= 24 else f"{name[:23]}…" for name in names)
-    return ", ".join([method_name(header), *profile, weights or "unknown weights"])
+    if not weights and not any(brought.kind == "methods" for brought in header.plugins):  # which may have none
+        weights = "unknown weights"
+    return ", ".join(filter(None, [method_name(header), *profile, weights]))
 
 
 def is_car(header: RunHeader) -> bool:
@@ -37,27 +45,35 @@ def is_car(header: RunHeader) -> bool:
     return "method" not in header.config
 
 
+def is_scored(header: RunHeader) -> bool:
+    """Whether the predictions were made elsewhere and only scored here."""
+    return "predictions_sha256" in header.config
+
+
 def method_name(header: RunHeader) -> str:
     """The method's name, with the refinement that it was run with."""
     config = header.config
+    if is_scored(header):  # whatever name it was given
+        return f"{config['method']} (predictions)"
     if not is_car(header):
-        name = METHOD_TITLES.get(config["method"], config["method"])
-        return f"{name}+PAMR" if config.get("pamr_steps") else name
+        name = METHOD_TITLES.get(config["method"])
+        return f"{name}+PAMR" if name and config.get("pamr_steps") else name or str(config["method"])
     return "CaR+SAM" if config.get("sam") else "CaR"
 
 
 def remarks(header: RunHeader, *, changes: bool = True) -> str:
     """Why the figures are not those of a whole, trained run; empty where they are.
 
-    changes: also name the settings that the user changed.
+    changes: also name the vocabulary and the settings that the user changed.
     """
     switches = [setting.partition("=")[0] for setting in user_settings(header)]
-    changed = ", ".join([*switches, *header.benchmark.protocol_changed])
+    changed, names = ", ".join([*switches, *header.benchmark.protocol_changed]), header.benchmark.names
     applicable = {
         header.benchmark.not_comparable or "": header.benchmark.not_comparable is not None,
         "untrained weights, not comparable": not is_trained(header),
         f"encoders in {header.environment.dtype}": header.environment.dtype != "float32",
         **dict.fromkeys(shortcomings(header), True),
+        f"names {names.name if names else ''}": changes and names is not None,
         f"changed: {changed}": changes and bool(changed),
     }
     return "; ".join(remark for remark, applies in applicable.items() if applies)
@@ -122,6 +138,25 @@ def _noun(header: RunHeader) -> str:
     return words_of(header.benchmark.task).samples
 
 
+def outside_facts(header: RunHeader) -> dict[str, str]:
+    """Where each thing from outside of car-eval comes from, by its kind and name."""
+    return {
+        f"{each.kind} {each.name}": f"{each.target} of {' '.join(filter(None, (each.package, each.version)))}, "
+        f"sources {each.source[:12]}".replace(" of ,", ",")
+        for each in header.plugins
+    }
+
+
+def names_note(header: RunHeader) -> str:
+    """The vocabulary of a run, with its size and hash; empty without one."""
+    if (names := header.benchmark.names) is None:
+        return ""
+    n_texts, background = sum(map(len, names.classes.values())), names.background
+    words = "" if background is None else f", {counted(len(background), 'background word')}"
+    of_classes = f"{counted(n_texts, 'text')} of {counted(len(names.classes), 'class', 'classes')}"
+    return f"{names.name}, {of_classes}{words}, sha256 {names.sha256[:12]}"
+
+
 def run_facts(header: RunHeader) -> dict[str, str]:
     """Identity, data, weights, settings the user changed, environment, time and memory, by their names."""
     dataset, config, environment = header.benchmark.dataset, header.config, header.environment
@@ -142,9 +177,14 @@ def run_facts(header: RunHeader) -> dict[str, str]:
         "identity": header.identity,
         "status": header.status,
         "data": f"{source}, split {dataset.split}, {samples}, fingerprint {dataset.fingerprint}",
+        "names": names_note(header),
         "protocol": ", ".join(f"{key}={value}" for key, value in protocol.items()),
+        "predictions": (
+            f"sha256 {config['predictions_sha256']}, values: {config['values']}" if is_scored(header) else ""
+        ),
         "models": ", ".join(f"{config[key]} ({key})" for key in _MODEL_FIELDS if key in config),
         **weights,
+        **outside_facts(header),
         "set by the user": ", ".join(user_settings(header)) or "nothing",
         "device": _device(environment),
         "time": f"{seconds:.1f} s{pace}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -24,13 +25,15 @@ def sweep_table(
     points: Mapping[str, Mapping[str, Any]],
     paper: Mapping[str, float | None],
 ) -> Table:
-    """The runs of a sweep by name, in order; those that are missing have no row.
+    """The runs of a sweep by name, in order; those that are missing have no row. Over several names: `_names_table`.
 
     Columns: every setting that the points make, metric (the task's headline figure), percent, change (percent points
     from the first run), paper (percent) where there are figures of the paper, difference where ours are comparable with
     them, n_total, n_failed, remarks. One note gives Spearman's rank correlation with the paper's figures, where at
     least three points have both; another says that figures are not comparable.
     """
+    if any("names" in point for point in points.values()):
+        return _names_table(title, headers, points)
     # Changes are from the first point, not from the first one that is finished, which may be any.
     first = next(iter(points))
     baseline = run_cells(headers[first])["percent"] if first in headers else None
@@ -65,6 +68,67 @@ def sweep_table(
     table = make_table(title, columns, rows)
     notes = [*_rank_correlation(table), *([] if comparable else [_NOT_COMPARABLE])] if paper else []
     return replace(table, notes=tuple(notes))
+
+
+def _names_table(title: str, headers: Mapping[str, RunHeader], points: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One row per method and setting: how its figure depends on the vocabulary.
+
+    Columns: method and every other setting, metric, for each vocabulary its figure (percent) and the change from the
+    first (percent points), and over all of them mean, sample standard deviation (n - 1) and worst, blank while one is
+    missing; n_total of one run, n_failed of all, remarks.
+    """
+    by_row: dict[str, dict[str, RunHeader]] = {}
+    settings: dict[str, dict[str, Any]] = {}
+    for name, header in headers.items():
+        own = {"method": "car", **points[name]}
+        vocabulary = own.pop("names")
+        row = json.dumps(own, sort_keys=True)
+        settings[row] = own
+        by_row.setdefault(row, {})[vocabulary] = header
+    first, *others = names = list(dict.fromkeys(point["names"] for point in points.values()))
+    rows = []
+    for row, runs in by_row.items():
+        cells = {name: run_cells(header) for name, header in runs.items()}
+        figures = {name: cells[name]["percent"] if name in cells else None for name in names}
+        known = [figure for figure in figures.values() if figure is not None]
+        whole = len(known) == len(names)
+        texts = [remarks(header, changes=False) for header in runs.values()]
+        rows.append(
+            {
+                **next(iter(cells.values())),
+                **{f"set.{key}": v if isinstance(v, str) else json.dumps(v) for key, v in settings[row].items()},
+                "set.method": next(iter(cells.values()))["method"],
+                **{f"percent.{name}": figure for name, figure in figures.items()},
+                **{f"change.{name}": minus(figures[name], figures[first]) for name in others},
+                "percent": statistics.mean(known) if whole else None,
+                "deviation": statistics.stdev(known) if whole else None,
+                "worst": min(known) if whole else None,
+                "n_failed": sum(cell["n_failed"] for cell in cells.values()),
+                "remarks": "; ".join(dict.fromkeys(filter(None, texts))),
+            }
+        )
+    keys = dict.fromkeys(key for own in settings.values() for key in own)
+    columns = (
+        *(Column(f"set.{key}", key) for key in keys),
+        METRIC,
+        Column(f"percent.{first}", f"{first} %", "percent"),
+        *(
+            column
+            for name in others
+            for column in (
+                Column(f"percent.{name}", f"{name} %", "percent"),
+                Column(f"change.{name}", f"vs. {first}", "difference"),
+            )
+        ),
+        Column("percent", "mean %", "percent"),
+        Column("deviation", "std", "percent"),
+        Column("worst", "worst %", "percent"),
+        N_TOTAL,
+        N_FAILED,
+        REMARKS,
+    )
+    note = f"Over {len(names)} sets of names: mean, sample standard deviation (n - 1) and worst figure."
+    return make_table(title, columns, rows, [note])
 
 
 def _rank_correlation(table: Table) -> list[str]:

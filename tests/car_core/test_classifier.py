@@ -84,13 +84,7 @@ def test_before_last_block_feature_is_a_loop_over_the_other_blocks(name: str) ->
     model, image = tiny_clip(4, **TOWERS[name]), photo(60, 80)
     tower = ClassifierTower(model, feature="before_last_block")
     cropped = tower.preprocess(image)[None]
-    visual = model.visual
-    tokens = visual._embeds(tower.pixels(cropped))
-    for block in visual.transformer.resblocks[:-1]:
-        tokens = block(tokens)
-    expected = F.normalize(visual.ln_post(tokens[:, 0]) @ visual.proj, dim=-1)
     found = tower.encode(cropped)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(found[0], class_feature(in_double(model), image, skip_last=True), atol=1e-5)
     after = ClassifierTower(model, feature="last_block").encode(cropped)
     assert (found - after).abs().max() > 1e-2

@@ -30,8 +30,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback
 
 def at_hub(address: str, monkeypatch: pytest.MonkeyPatch, *, cached: str | None = None) -> dict[str, Any]:
     """A tag on the hub, which is this server; cached: the only file that is in the hub's cache."""
-    template = address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_url", lambda repository, name: f"{address}/{repository}/resolve/main/{name}"
+    )
     monkeypatch.setattr(
         huggingface_hub, "try_to_load_from_cache", lambda repository, name: name if name == cached else None
     )

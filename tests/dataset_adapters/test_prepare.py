@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from loopback import Loopback, serve
 from made_trees import ContextTree
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from dataset_adapters import DatasetError, load
@@ -556,3 +557,20 @@ def test_samples_are_spread_from_the_first_to_the_last() -> None:
     assert list(spread(range(3), 5)) == [0, 1, 2]
     assert list(spread(range(9), None)) == list(range(9))
     assert list(spread(range(9), 0)) == []
+
+
+def test_names_of_folders_and_files_cannot_steer_a_terminal(tmp_path: Path) -> None:
+    root = tmp_path / "a\x1b[2Jb\u202ec"
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    (root / "images/bad\x1b[3m.jpg").write_bytes(b"no picture")
+    Image.new("L", (4, 4)).save(root / "masks/bad\x1b[3m.png")
+    (root / "classes.txt").write_text("background\ncat\n")
+    own = [
+        f"--{name}={root / path}"
+        for name, path in zip(("images", "masks", "classes"), ("images", "masks", "classes.txt"), strict=True)
+    ]
+    for arguments, code in ((["list", "--root", str(root)], 0), (["check", *own], 5)):
+        result = CliRunner().invoke(app, ["data", *arguments])
+        assert (result.exit_code, "\\u{1b}[" in result.stdout) == (code, True)
+        assert not set(result.output) & {"\x1b", "\u202e"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,3 +56,9 @@ def _until(true: Any) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("waited for nothing")
+
+
+def equipment_that_fails() -> Any:
+    """As a library ends a process."""
+    print("no such luck\n", file=sys.stderr, flush=True)
+    os._exit(7)

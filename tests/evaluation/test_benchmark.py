@@ -147,7 +147,7 @@ def test_bad_assignments_are_named(assignments: list[str], message: str) -> None
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"eta": 1.5}, r"eta: .*less than or equal to 1, found 1\.5"),
+        ({"eta": 1.5}, r"^eta: expected at most 1, found 1\.5$"),
         ({"theta": float("nan")}, "theta: "),
         ({"thetaa": 0.5}, "thetaa: no such field; did you mean theta"),
         ({"prompts": ["halo"]}, r"prompts: expected visual prompts of .*, found \['halo'\]"),

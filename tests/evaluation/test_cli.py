@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -174,7 +175,7 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
         (["eval", "--images=tests", "--masks=docs", "--classes=nowhere"], "nowhere: expected a file of class names"),
         (["eval", "--images=tests", "--masks=docs", "--classes=README.md"], "README.md: line"),
         (["eval", "--hf=nowhere", "--classes=nowhere"], "nowhere: expected a file of class names"),
-        (["eval", "mini-voc", "--device=gpu"], "device: expected cpu, cuda or cuda:N, found 'gpu'"),
+        (["eval", "mini-voc", "--device=gpu"], "cpu, cuda, cuda:N, several as cuda:0,1 or cuda:all, found 'gpu'"),
         (["eval", "mini-voc", "--shard=9/8"], "--shard: expected I/N with 1 <= I <= N, found '9/8'"),
         (["sweep", "mini-vco", "eta=0.4"], "did you mean mini-voc"),
         (["sweep", "mini-voc", "etaa=0.4"], "did you mean eta"),
@@ -183,6 +184,11 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
         (["sweep", "mini-refcoco", "eta=0.4", "--sam=random:0"], "sam: "),
         (["sweep", "mini-voc", "eta=0.4", "--device=mps"], "device: "),
         (["suite", "minni"], "did you mean mini"),
+        (["eval", "mini-voc", "--device=cuda:0,gpu"], "device: expected cpu, cuda"),
+        (["eval", "mini-voc", "--device=cuda:1,1"], "device: expected each once, found 'cuda:1,1'"),
+        (["eval", "mini-voc", "--device=cpu:0,1"], "device: expected cpu, cuda"),
+        (["eval", "mini-voc", "--processes=0"], "processes: expected at least 1, found 0"),
+        (["suite", "--device=cuda:0,1"], "device: expected cpu, cuda or cuda:N, found 'cuda:0,1'"),
         (["suite", "--device=gpu"], "device: "),
         (["suite", "--weights=missing.pt"], "missing.pt"),
         (["bench", "--device=gpu"], "device: "),
@@ -195,6 +201,9 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
         (["check", "--reference=x.npz", "--weights=missing.pt"], "missing.pt"),
         (["check", "/nowhere", "--golden=x.json"], "no run is here"),
         (["table", "/nowhere"], "no run is here"),
+        (["score", "mini-voc", "--predictions=/nowhere"], "--predictions: expected a folder, or a file"),
+        (["score", "mini-vco", "--predictions=docs"], "did you mean mini-voc"),
+        (["export", "mini-vco", "--queries"], "did you mean mini-voc"),
         (["compare", "/nowhere", "/nowhere"], "no run is here"),
         (["data", "list", "vco"], "did you mean voc? known are ade150"),
         (["data", "list", "voc", "--root=~nosuch"], "~nosuch: expected a path, found the home of a nonexistent user"),
@@ -253,8 +262,31 @@ def test_a_switch_typed_as_an_option_is_pointed_to_set(arguments: list[str], exp
 def test_other_unknown_options_are_not(arguments: list[str]) -> None:
     result = car(arguments)
     assert result.exit_code == 2
-    assert "No such option" in result.stderr
+    assert "no such option" in result.stderr
     assert "switches are set" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evl"], "no such command 'evl'"),
+        (["--foo"], "--foo: no such option; see `car --help`"),
+        (["eval", "voc21", "--weihgts=x"], "--weihgts: no such option; did you mean --weights? See `car eval --help`"),
+        (["eval", "voc21", "--limit=abc"], "--limit: expected an integer, found 'abc'; see `car eval --help`"),
+        (["eval", "voc21", "--limit=" + "9" * 5000], "--limit: expected an integer, found '99"),
+        (["eval", "voc21", "--engine=x"], "--engine: expected 'local', 'ray', found 'x'; see `car eval --help`"),
+        (["eval", "voc21", "--out"], "option '--out' requires an argument; see `car"),
+        (["eval", "voc21", "a", "b"], "got unexpected extra argument"),
+        (["data", "check", "voc", "--decode=-1"], "--decode: expected "),
+        (["table"], "RUN: expected a value, found none; see `car table --help`"),
+        (["eval", "--\x1b[2J"], "--\\u{1b}[2J: no such option; see `car eval --help`"),
+    ],
+    ids=lambda value: " ".join(value)[:20] if isinstance(value, list) else "",
+)
+def test_a_usage_error_is_one_line_that_names_the_help(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, arguments, prog_name="car")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert [message in line and line.startswith("error: ") for line in result.stderr.splitlines()] == [True]
 
 
 def test_lines_for_people_cannot_steer_the_terminal(
@@ -411,3 +443,62 @@ def test_check_compares_what_the_records_say_and_not_what_run_json_does(tiny_run
         refused = car(["check", str(tiny_run.out), f"--golden={golden}", *update])
         assert (refused.exit_code, golden.read_text()) == (2, before)
         assert "expected the records behind run.json, found other figures: metrics.miou" in refused.stderr
+
+
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["eval", "mini-voc", f"--out={LONG}"],
+        ["eval", "mini-voc", f"--data-root={LONG}"],
+        ["eval", "mini-voc", f"--weights={LONG}.pt"],
+        ["eval", "mini-voc", f"--split={LONG}"],
+        ["eval", f"--images={LONG}", "--masks=.", "--classes=c.txt"],
+        ["table", LONG],
+        ["report", LONG],
+        ["compare", LONG, LONG],
+        ["check", LONG],
+        ["merge", LONG, "--out=o"],
+        ["segment", f"{LONG}.png", "cat"],
+        ["segment", "a.png", "cat", f"--json={LONG}"],
+        ["suite", "mini", f"--out={LONG}"],
+        ["sweep", "mini-voc", "eta=0.1", f"--out={LONG}"],
+        ["data", "list", f"--root={LONG}"],
+        ["data", "check", "voc", f"--root={LONG}"],
+        ["bench", f"--out={LONG}"],
+    ],
+    ids=lambda arguments: f"{arguments[0]} {arguments[-1][:10]}",
+)
+def test_a_name_longer_than_files_have_is_one_line_that_names_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.txt").write_text("cat\n")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert LONG in result.stderr
+    assert re.search(r": expected a shorter path, found 30[0-9] bytes in its longest name$", result.stderr)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e400", "2001-01-01", "9" * 30, "9" * 5000])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["eval", "mini-voc", "--limit"],
+        ["eval", "mini-voc", "--sample-timeout"],
+        ["eval", "mini-voc", "--engine=ray", "--actor-cpus"],
+        ["bench", "--n-images"],
+        ["suite", "mini", "--jobs"],
+        ["compare", "a", "b", "--seed"],
+        ["check", "a", "--tolerance"],
+        ["serve", "--port"],
+    ],
+    ids=lambda arguments: f"{arguments[0]} {arguments[-1]}",
+)
+def test_no_option_takes_numbers_without_end(arguments: list[str], number: str) -> None:
+    result = car([*arguments[:-1], f"{arguments[-1]}={number}"])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert re.match(f"error: {arguments[-1]}: expected .*, found '?[-0-9nie]", result.stderr)

@@ -30,6 +30,7 @@ def identity_and_metrics(options: RunOptions, out: Path) -> tuple[str, dict[str,
 def test_the_exclusions_are_these_and_no_others() -> None:
     assert set(identity.EXCLUDED) == {
         "device",
+        "processes",
         "workers",
         "refine_workers",
         "sample_timeout",
@@ -38,8 +39,10 @@ def test_the_exclusions_are_these_and_no_others() -> None:
         "engine",
         "cluster",
         "saving",
+        "track",
         "data_root",
         "places",
+        "predictions",
         "out",
         "fresh",
         "quiet",
@@ -188,7 +191,7 @@ def test_code_digest_leaves_out_what_computes_nothing(source_copy: Path) -> None
 
 def test_every_option_of_a_run_is_in_the_identity_or_excluded() -> None:
     # Each shown to count above, `protocol` in test_referring_runs, `source` in test_data_sets, `shard` in test_merge,
-    # `method` in test_methods.
+    # `method` in test_methods, `metrics` in test_metrics.
     covered = {
         "benchmark",
         "method",
@@ -202,6 +205,7 @@ def test_every_option_of_a_run_is_in_the_identity_or_excluded() -> None:
         "limit",
         "precision",
         "shard",
+        "metrics",
     }
     assert {field.name for field in fields(RunOptions)} <= covered | set(identity.EXCLUDED)
     assert not covered & set(identity.EXCLUDED)

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from car_core.baselines import BASELINES, load_baseline
-from dataset_adapters import load
-from evaluation import evaluate
+from dataset_adapters import embedded_root, load
+from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark
 from evaluation.request.inputs import resolve_inputs
@@ -80,7 +81,7 @@ def test_benchmarks_have_the_protocols_values() -> None:
     assert windows == {  # None: the method's own, by the tower
         "sclip": [(448, None, None), (560, None, None)],
         "naclip": [(None, None, None), (560, None, None)],
-        "clearclip": [(None, 448, 224), (None, 224, 224)],
+        "clearclip": [(None, None, None), (None, 224, 224)],
         "proxyclip": [(None, None, None), (448, 224, 112)],
     }
     user, sources = resolved("sclip", "voc21", logit_scale=30)
@@ -107,11 +108,31 @@ def test_mistakes_are_one_line_before_any_work(tiny_run: Any, arguments: tuple[s
     assert not tiny_run.out.exists()
 
 
-@pytest.mark.parametrize("method", ["naclip", "all"])
-def test_other_tasks_are_cars(method: str) -> None:
-    result = car("eval", "mini-refcoco", "--method", method)
-    assert result.exit_code == 2
-    assert "--method" in result.stderr
+@pytest.mark.parametrize("method", ["naclip", "clip-es"])
+def test_in_referring_benchmarks_the_mask_is_where_any_phrase_beats_the_background(
+    tiny_model: Path, tmp_path: Path, method: str
+) -> None:
+    settings = {"proposal_model": str(tiny_model), "background": ["sky", "grass"]}
+    settings |= {"templates": ["{}"], "prob_threshold": 0.3} if method == "naclip" else {"crf": None}
+    given: dict[str, Any] = {"weights": "random:1", "settings": settings, "out": tmp_path / "run"}
+    joint = {"sentences": "joint"}
+    run = evaluate(RunOptions("mini-refcoco", method=method, limit=3, workers=0, quiet=True, protocol=joint, **given))
+    config = find_method(method).resolve(load_benchmark("mini-refcoco"), "referring", None, settings)[0]
+    segmenter: Any = load_baseline(config, weights="random:1")
+    lines = [json.loads(line) for line in (run.path / "samples.jsonl").read_text().splitlines()]
+    for line, sample in zip(lines, load("refcoco", embedded_root(), split="val", options=joint), strict=False):
+        if method == "naclip":
+            words = segmenter.word_features(sample.queries)
+            scores = segmenter.cosines(sample.image, words).double().numpy() * config.logit_scale
+            scores = np.exp(scores - scores.max(axis=0)) / np.exp(scores - scores.max(axis=0)).sum(axis=0)
+            phrases = scores[2:].max(axis=0)
+            mask = (phrases > scores[:2].max(axis=0)) & (phrases >= 0.3)
+            assert len(scores) == 2 + len(sample.queries)
+        else:
+            mask = segmenter.segment(sample.image, sample.queries).masks.any(axis=0)
+        assert line["counts"]["prediction"] == mask.sum()
+        assert line["counts"]["intersection"] == (mask & sample.target).sum()
+    assert any(line["counts"]["prediction"] for line in lines)
 
 
 @pytest.mark.parametrize("method", ["naclip", "clip-es"])
@@ -163,10 +184,11 @@ def test_a_run_with_a_dino_trunk_names_it(options: Any, tiny_run: Any, tmp_path:
 
 
 def test_all_methods_are_with_proxyclip_where_its_trunk_is_named(options: Any) -> None:
-    without = suite._by_method(options("car", settings={}))
-    asked = options("car", settings={"dino_weights": "random:1", "dino_model": "vit_tiny_patch16_224"})
-    assert [each.method for each in without] == [name for name in METHODS if name != "proxyclip"]
-    assert [each.method for each in suite._by_method(asked)] == list(METHODS)
+    without = suite._by_method(options("all", settings={}))
+    dino = {"dino_weights": "random:1", "dino_model": "vit_tiny_patch16_224"}
+    asked = suite._by_method(options("all", settings=dino))
+    assert list(without) == [name for name in METHODS if name not in ("proxyclip", "lposs")]
+    assert list(asked) == list(METHODS)
 
 
 def test_the_method_and_its_settings_are_the_runs_identity(options: Any, tmp_path: Path) -> None:
@@ -226,7 +248,9 @@ def test_all_methods_end_in_one_table(tiny_run: Any, tmp_path: Path, monkeypatch
     assert result.exit_code == 0, result.stderr
     rows = list(csv.DictReader((out / "table.csv").open()))
     own = [row for row in rows if "published" not in row["method"]]
-    assert [row["method"] for row in own] == [title for title in METHOD_TITLES.values() if title != "ProxyCLIP"]
+    assert [row["method"] for row in own] == [
+        title for title in METHOD_TITLES.values() if title not in ("ProxyCLIP", "LPOSS")
+    ]
     assert all(float(row["memory"]) > 10 and float(row["pace"]) > 0 for row in own)
-    assert {folder.name for folder in out.iterdir() if folder.is_dir()} == set(METHODS) - {"proxyclip"}
+    assert {folder.name for folder in out.iterdir() if folder.is_dir()} == set(METHODS) - {"proxyclip", "lposs"}
     assert car("table", out, "--peers").stdout.startswith(result.stdout.strip())

@@ -153,6 +153,7 @@ def test_what_figures_depend_on() -> None:
             "data_root",
             "weights",
             "method",
+            "predictions",
             "profile",
             "settings",
             "split",

@@ -191,6 +191,6 @@ def test_time_in_which_the_program_was_stopped_is_not_over_the_limit(tmp_path: P
 
 
 def test_how_a_process_ended_is_said_of_every_signal() -> None:
-    assert module._how_it_ended(-9) == "its process was killed by SIGKILL"
-    assert module._how_it_ended(-40) == "its process was killed by signal 40"  # a real-time signal has no name
-    assert module._how_it_ended(3) == "its process ended with status 3"
+    assert module.how_it_ended(-9) == "its process was killed by SIGKILL"
+    assert module.how_it_ended(-40) == "its process was killed by signal 40"  # a real-time signal has no name
+    assert module.how_it_ended(3) == "its process ended with status 3"

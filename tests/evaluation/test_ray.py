@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,8 @@ from evaluation import RunOptions, evaluate
 from evaluation.engines import ray as engine
 from evaluation.engines.ray import Equipment, Job, run_ray
 from evaluation.request.cluster import Cluster, ClusterError
+from evaluation.run.dispatch import _equip
+from evaluation.run.prepare import prepare
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
 
@@ -210,6 +216,50 @@ def test_queries_carried_through_videos_and_their_label_maps_are_those_of_one_pr
     assert maps[0]
 
 
+OWN = """
+import numpy as np
+
+class Own:
+    name, version = "own", "1"
+
+    def segment(self, image, queries):
+        return (image[..., 0] // 128).astype(int)
+"""
+
+
+def test_a_method_in_a_file_is_imported_on_each_node(
+    on_the_cluster: dict[str, Any], tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(OWN)
+    changes = {"settings": {}, "weights": None, "method": "./own.py:Own", "batch_size": 2}
+    options = {**vars(tiny_run.options()), **changes}
+    evaluate(RunOptions(**{**options, **on_the_cluster}))
+    evaluate(RunOptions(**{**options, "out": tmp_path / "straight"}))
+    assert comparable(tiny_run.out) == comparable(tmp_path / "straight")
+
+
+def test_a_node_without_the_file_or_with_another_one_is_named(
+    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    host, fields = os.uname().nodename, dict[str, Any]()
+
+    def ready() -> Any:
+        equip = partial(_equip, replace(tiny_run.options(), settings={}, weights=None, method="./node.py:Own"))
+        return engine._Actor(Job(equip, fields, ".", batch_size=1, workers=0, sample_timeout=None)).set_up()
+
+    assert ready() == engine._Ready(host, "./node.py:Own: expected a file ./node.py, found none")
+    Path("node.py").write_text(OWN)
+    options = replace(tiny_run.options(), settings={}, weights=None, method="./node.py:Own")
+    fields |= prepare(options).identity_fields
+    assert ready() == engine._Ready(host)
+    fields["plugins"] = {"methods": {"own": {**fields["plugins"]["methods"]["own"], "source": "0" * 64}}}
+    assert ready().problem.startswith(
+        "expected what the run was started with, found that plugins.methods.own.source is"
+    )
+
+
 class Deadly:
     """Finds nothing, fails on images of 28 rows, and does not survive those of 32."""
 
@@ -300,3 +350,29 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ClusterError, match=r"pip install 'car-eval\[distributed\]'"):
         Cluster().check("cpu")
+
+
+def test_a_head_that_is_killed_ends_the_run_with_one_line(tmp_path: Path) -> None:
+    psutil = pytest.importorskip("psutil")
+    run = tmp_path / "run"
+    script = (
+        "import sys; from evaluation.cli.app import main; from evaluation.engines import ray; ray.HEAD_SECONDS = 1.0; "
+        "sys.argv[0] = 'car'; main()"
+    )
+    switches = [f"--set={name}={json.dumps(value)}" for name, value in FAST.items()]
+    arguments = ["eval", "mini-voc", "--limit=16", "--batch-size=1", "--engine=ray", "--actors=1", *switches]
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "CAR_CACHE": str(tmp_path / "cache")}
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *arguments, f"--out={run}"],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        wait_until(lambda: (run / "samples.jsonl").exists())
+        children = psutil.Process(process.pid).children(recursive=True)
+        [head] = [child for child in children if child.name() == "gcs_server"]
+        head.kill()
+        told = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 1
+    assert [line for line in told if line.startswith("error: ")] == [told[-1]]
+    assert re.match(r"error: ray: the head at .* is gone \(.*\); finished samples are kept$", told[-1])
+    assert RunDirectory(run).read_header().status == "incomplete"
+    wait_until(lambda: not any(is_running(child.pid) for child in children))

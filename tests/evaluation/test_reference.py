@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +163,21 @@ def test_files_that_do_not_fit_are_one_line(made: Path, arrays: dict[str, Any], 
     result = check(changed(made, "bad.npz", **arrays))
     assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
     assert message in result.stderr
+
+
+def test_arrays_are_bounded_by_what_their_headers_say(made: Path) -> None:
+    # The data of these 8 TB are not even there: who took the memory first would fail for another reason.
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
+    for name, code, message in (
+        ("step9_mask_proposals", 2, "step9_mask_proposals: expected at most 2048 MiB of arrays, found 7629394 MiB"),
+        ("unknown", 0, "quantities differ"),
+    ):
+        file = changed(made, f"{name}.npz")
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.writestr(f"{name}.npy", header.getvalue())
+        result = check(file)
+        assert (result.exit_code, message in result.stderr) == (code, True)
 
 
 def test_no_archive_and_no_pickles(made: Path) -> None:

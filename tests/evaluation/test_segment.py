@@ -117,7 +117,7 @@ def test_the_recurrence_in_words(segment: Any, photos: Path) -> None:
         ("one.jpg", ["-o", "{photos}/one.jpg"], "the image's own"),
         (".", ["-o", "{photos}/notes.txt"], "expected a folder for 2 images"),
         (".", ["-o", "{photos}"], "the image's own"),
-        ("one.jpg", ["--set=eta=2"], "eta: Input should be less than or equal to 1, found 2"),
+        ("one.jpg", ["--set=eta=2"], "eta: expected at most 1, found 2"),
         ("one.jpg", ["--set=mode=referring"], "--mode"),
         ("one.jpg", ["--set=etaa=0.5"], "did you mean eta"),
         ("one.jpg", ["--weights=missing.safetensors"], "missing.safetensors"),

@@ -14,7 +14,7 @@ import pytest
 from report_parts import HOSTILE, details, gallery, picture, records, sample
 
 from results import RunDirectory, RunHeader, StoreError
-from results.pages import report_html, write_report
+from results.pages import Confusion, report_html, write_report
 from results.pages.gallery import LEFT_OUT, fitted
 from results.pages.report import MAX_BYTES, _count_bars, _figure_bars
 from support.text import visible
@@ -160,6 +160,23 @@ def test_the_page_stays_below_ten_megabytes(make_header: MakeHeader) -> None:
     ]
     html = report_html(make_header(), records(), details(gallery=heavy))
     assert 5_000_000 < len(html.encode()) < MAX_BYTES
+    # 900,000 bytes are 1,200,000 characters of base64, of which seven fit into the nine million of the pictures.
+    assert "23 samples left out to keep this page below 10 MB." in html
+
+
+def test_the_rows_of_a_page_are_counted_where_there_are_too_many(make_header: MakeHeader) -> None:
+    names = [f"switch{number}" for number in range(3000)]
+    config = {**make_header().config, **dict.fromkeys(names, 1)}
+    header = make_header(config=config, config_sources=dict.fromkeys(config, "default"))
+    html = report_html(header, records(), details())
+    assert f"the first 2000 of {len(config)} switches" in html
+    assert ("switch0<" in html, "switch2999<" in html) == (True, False)
+
+
+def test_texts_that_would_make_a_page_too_large_are_refused(make_header: MakeHeader) -> None:
+    monster = [Confusion("a" * 1000, "b" * 1000, 1, 0.5)] * 6000
+    with pytest.raises(ValueError, match="expected a page of at most 10000000 bytes, found texts that make"):
+        report_html(make_header(), records(), details(confusions=monster))
 
 
 @pytest.mark.parametrize(

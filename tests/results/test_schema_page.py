@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from results import RunHeader, SampleRecord
+from results import PluginInfo, RunHeader, SampleRecord
 from tools.generated_docs import schema
 
 
@@ -22,7 +22,9 @@ def test_every_key_of_a_real_file_stands_on_the_page(make_header: Callable[..., 
         "seconds_by_stage",
     )
     header = make_header()
-    for document in (header.model_copy(update={"other_environments": [header.environment]}), record):
+    brought = PluginInfo(kind="methods", name="a", target="b:C", package="b", version="1", source="0" * 64)
+    update = {"other_environments": [header.environment], "plugins": [brought]}
+    for document in (header.model_copy(update=update), record):
         for key in keys(json.loads(document.model_dump_json()), open_ended):
             assert f"| `{key}` |" in page
 

@@ -151,8 +151,8 @@ def test_a_damaged_line_elsewhere_costs_its_sample_and_no_other(run: RunDirector
         ('{"id": "a", "status": "ok", "error": "x"}', "error"),
         ('{"id": "", "status": "ok"}', "id"),
         ('{"id": "a", "status": "ok", "steps": -1}', "steps"),
-        ("[]", "valid dictionary"),
-        ("null", "valid dictionary"),
+        ("[]", "expected an object"),
+        ("null", "expected an object"),
     ],
 )
 def test_a_line_of_another_schema_is_named_wherever_it_stands(run: RunDirectory, line: str, message: str) -> None:

@@ -62,6 +62,45 @@ def test_figures_of_other_weights_or_data_have_ranks_but_no_differences(make_hea
         ]
 
 
+def test_over_names_each_method_and_setting_has_one_row(make_header: Callable[..., RunHeader]) -> None:
+    """Mean, sample deviation and worst by hand: 50, 40 and 60 have 50, 10 and 40."""
+    figures = {("sclip", 1): (0.5, 0.4, 0.6), ("sclip", 2): (0.3, None, 0.1), ("car", 1): (0.2, 0.2, 0.2)}
+    names = ("plain", "a.yaml", "sclip")
+    points, headers = {}, {}
+    for (method, scale), values in figures.items():
+        for name, value in zip(names, values, strict=True):
+            run = f"{method}-{scale}-{name}"
+            points[run] = {"method": method, "names": name, "logit_scale": scale}
+            own = {} if method == "car" else {"config": {"method": method}, "config_sources": {"method": "default"}}
+            headers[run] = make_header(metrics={"miou": value}, **own)
+    del headers["car-1-sclip"]  # not finished
+    table = sweep_table("T", headers, points, {})
+    assert [column.heading for column in table.columns][:10] == [
+        *(
+            "method",
+            "logit_scale",
+            "metric",
+            "plain %",
+            "a.yaml %",
+            "vs. plain",
+            "sclip %",
+            "vs. plain",
+            "mean %",
+            "std",
+        )
+    ]
+    rows = table.frame.astype(object).where(table.frame.notna(), None).to_dict("records")
+    assert [(row["set.method"], row["set.logit_scale"]) for row in rows] == [
+        *(("SCLIP", "1"), ("SCLIP", "2"), ("CaR", "1"))
+    ]
+    over_all = [tuple(row[key] for key in ("percent", "deviation", "worst")) for row in rows]
+    assert over_all[0] == pytest.approx((50.0, 10.0, 40.0))
+    assert over_all[1:] == [(None, None, None)] * 2
+    assert [rows[0]["change.a.yaml"], rows[0]["change.sclip"]] == pytest.approx([-10.0, 10.0])
+    assert (rows[1]["percent.a.yaml"], rows[1]["change.sclip"]) == (None, pytest.approx(-20.0))
+    assert rows[2]["percent.sclip"] is None
+
+
 def test_a_plot_and_a_page_are_made_of_the_sweeps_there_are(
     make_header: Callable[..., RunHeader], tmp_path: Path
 ) -> None:

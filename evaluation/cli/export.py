@@ -1,0 +1,43 @@
+"""``car export``: what a benchmark asks, for programs that predict in another environment."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from evaluation.cli.model_options import takes
+from evaluation.request.options import USER_DATA, RunOptions
+
+SAMPLES = ("benchmark", "data_root", *USER_DATA, "split", "source", "protocol", "names", "limit", "shard", "max_pixels")
+"""The options that say which samples."""
+
+
+@takes(RunOptions, *SAMPLES, benchmark=None)
+def export_command(
+    *,
+    given: dict[str, Any],
+    queries: Annotated[bool, typer.Option("--queries", help="Samples, queries and label ids.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="File to write. [default: standard output]")
+    ] = None,
+) -> None:
+    """Write what a benchmark asks as lines of JSON: the labels and queries, then one line for each sample.
+
+    `car score` takes the predictions that another program makes of it.
+    """
+    if not queries:
+        raise typer.BadParameter("expected --queries")
+    from evaluation.request.user_data import resolve_data
+
+    options = RunOptions(**given | resolve_data(given["benchmark"], given["data_root"], given["places"]))
+    from evaluation.run.export import export_queries
+    from support.files import write_output
+
+    lines = export_queries(options)
+    if out:
+        write_output(out, "".join(lines))
+    else:
+        sys.stdout.writelines(lines)

@@ -1,0 +1,75 @@
+"""``car rerun``: a run once more, from its run.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from evaluation.cli.exit_status import AllowFailures, exit_if_failed, one_line_errors
+from evaluation.cli.model_options import preset, takes
+from evaluation.cli.terminal import show_run
+from evaluation.request.options import RunOptions
+from support.console import tell
+from support.files import expanded
+
+
+@one_line_errors()
+def _read_run(ctx: typer.Context, run: Path) -> Path:
+    if not ctx.resilient_parsing:
+        from evaluation.run.rerun import words_of_run
+        from results.run_directory.suite import read_run
+
+        ctx.obj = read_run(expanded(run))
+        preset(ctx, RunOptions, words_of_run(ctx.obj), f"{run / 'run.json'}: request", kept=True)
+    return run
+
+
+@takes(RunOptions, without={"benchmark"})
+def rerun_command(
+    *,
+    ctx: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", is_eager=True, callback=_read_run)],
+    given: dict[str, Any],
+    print_: Annotated[
+        bool, typer.Option("--print", help="Print what `car eval --config` takes for the same run; run nothing.")
+    ] = False,
+    allow_failures: AllowFailures = False,
+) -> None:
+    """Run again what a run was asked for, in another folder, and first say what differs here.
+
+    A run directory does not say where data and weights are: name them if they are not where `car eval` looks. Options
+    win over what the run was asked for. Exit status as for eval.
+    """
+    from evaluation.request.user_data import resolve_data
+    from evaluation.request.words import words_of
+    from evaluation.run.rerun import changes, require_data, require_places, vocabulary_of, words_of_run
+
+    benchmark = words_of_run(ctx.obj)["benchmark"]
+    data = resolve_data(benchmark, given["data_root"], given["places"]) if given["places"] else {}
+    own = vocabulary_of(ctx.obj)
+    if own and given["names"] == own.name:
+        given["names"] = own
+    options = RunOptions(**{"benchmark": benchmark, **given, **data})
+    if print_:
+        import yaml
+
+        typer.echo(yaml.safe_dump(words_of(options), sort_keys=False, allow_unicode=True, width=120), nl=False)
+        return
+    require_places(ctx.obj, options)
+    from evaluation.request.resolve import resolve
+
+    resolved = resolve(options)
+    from evaluation.run.header import header_of  # torch: seconds
+    from evaluation.run.prepare import build
+    from evaluation.run.runner import run_prepared
+
+    prepared = build(resolved)
+    require_data(ctx.obj, prepared)
+    for change in changes(ctx.obj, header_of(prepared)):
+        tell(f"notice: differs: {change}")
+    done = run_prepared(prepared)
+    show_run(done.path)
+    tell(f"Run directory: {done.path}")
+    exit_if_failed([done], allow=allow_failures)

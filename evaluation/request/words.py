@@ -1,0 +1,129 @@
+"""A request as a mapping of command-line words, as in ``{"benchmark": "voc21", "set": {"eta": 0.3}}``.
+
+`car eval --config` reads it from a YAML file, run.json keeps it, and `car rerun` gives it to the command line again.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
+
+from evaluation.request.benchmark import BenchmarkError
+from evaluation.request.options import (
+    FromOptions,
+    NotInIdentity,
+    Range,
+    RunOptions,
+    fields_of,
+    marks,
+    options_by_field,
+    sets_figures,
+)
+from support import strict_yaml
+from support.files import read_regular, what_is_there
+from support.text import counted, shortened, unknown_name
+
+_ASSIGNMENTS = "KEY=VALUE"
+# What a run.json keeps besides what figures depend on: where it ran, and which images it could not read.
+_KEPT = {"device", "max_pixels"}
+_STRICT = ConfigDict(strict=True)
+
+
+def words_of(options: RunOptions, *, kept: bool = False) -> dict[str, Any]:
+    """What is asked for other than by default, as JSON values by word; the inverse of `request_of`.
+
+    kept: only what run.json keeps: what figures depend on but where files are, folders cut off names of files.
+    """
+    joined = marks(type(options), FromOptions)
+    words: dict[str, Any] = {}
+    for own, group in zip(fields(options), options_by_field(type(options)).values(), strict=True):
+        value = getattr(options, own.name)
+        default = own.default_factory() if own.default_factory is not MISSING else own.default
+        if not group or value == default or (kept and not _is_kept(own.name)):
+            continue
+        by_option = {own.name: value}
+        if own.name in joined:
+            by_option = (joined[own.name].split or (lambda value, group=group: {next(iter(group)): value}))(value)
+        words |= {word: each for word, each in by_option.items() if each is not None}
+    words = to_jsonable_python(words, fallback=str)
+    return {word: Path(v).name if kept and _is_place(v) else v for word, v in words.items()}
+
+
+def request_of(words: Mapping[str, Any], where: str, *, kept: bool = False) -> RunOptions:
+    """The request that words stand for. kept: as for `by_parameter`. Raises BenchmarkError naming `where` and word."""
+    return RunOptions(**fields_of(RunOptions, by_parameter(RunOptions, words, where, kept=kept)))
+
+
+def read_words(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, unchecked. Raises BenchmarkError, naming the file, for anything else."""
+    try:
+        found = strict_yaml.loads(read_regular(path, most=2**24).decode("utf-8"))
+    except OSError as error:
+        raise BenchmarkError(f"{path}: expected a YAML file, found {what_is_there(error)}") from None
+    except ValueError as error:
+        raise BenchmarkError(f"{path}: expected YAML, found {error}") from None
+    if not isinstance(found, dict) or not found:
+        kind = "nothing" if not found else counted(len(found), "item") if isinstance(found, list) else repr(found)
+        raise BenchmarkError(f"{path}: expected fields such as benchmark: voc21, found {shortened(kind)}")
+    return found
+
+
+def by_parameter(model: type, words: Mapping[str, Any], where: str, *, kept: bool = False) -> dict[str, Any]:
+    """The values of words by the parameters of a model's options, each checked; a repeatable option's as a list.
+
+    Words with hyphens are the same as with underscores; null is as good as no word. where: the file, for errors. kept:
+    whether only words that a run.json keeps are known, for it may be a stranger's: none that writes or connects.
+    Raises BenchmarkError: FILE: FIELD, what was expected and found.
+    """
+    groups = [group for field, group in options_by_field(model).items() if not kept or _is_kept(field)]
+    options = {name.rstrip("_"): each for group in groups for name, each in group.items()}
+    ranges, values = marks(model, Range), {}
+    for given, value in words.items():
+        word = given.replace("-", "_")
+        if word not in options:
+            raise BenchmarkError(unknown_name(f"{where}: {given}", given, options).replace("a known name", "a field"))
+        name = options[word].name
+        if name in values:
+            raise BenchmarkError(f"{where}: {given}: expected each field once, found it again")
+        if value is not None:
+            values[name] = _checked(options[word], value, f"{where}: {given}")
+            if word in ranges:
+                ranges[word].check(values[name], f"{where}: {given}")
+    try:
+        fields_of(model, values)
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{where}: {error}") from None
+    return values
+
+
+def _checked(option: inspect.Parameter, value: Any, where: str) -> Any:
+    kind, *options = get_args(option.annotation)
+    is_assignments = any(getattr(each, "metavar", None) == _ASSIGNMENTS for each in options)
+    if is_assignments and isinstance(value, dict):
+        return [value]
+    if type(value) is int and {kind, *get_args(kind)} & {str, Path}:
+        value = str(value)  # as on the command line; the file's digits are those of the number, see `strict_yaml`
+    if isinstance(value, str) and not value.strip():
+        raise BenchmarkError(f"{where}: expected a value, found an empty one")
+    try:  # from JSON, where a path is a text
+        return TypeAdapter(kind, config=_STRICT).validate_json(json.dumps(value))
+    except ValidationError as error:
+        expected = error.errors()[0]["msg"].removeprefix("Input should be ").replace("valid string", "text")
+        expected = f"fields, or a list of {_ASSIGNMENTS} texts" if is_assignments else expected
+        raise BenchmarkError(f"{where}: expected {expected}, found {shortened(json.dumps(value))}") from None
+
+
+def _is_kept(field: str) -> bool:
+    mark = marks(RunOptions, NotInIdentity).get(field)
+    return field in _KEPT or (sets_figures(field) and not (mark and mark.by_content))
+
+
+def _is_place(value: Any) -> bool:
+    return isinstance(value, str) and Path(value).expanduser().is_absolute()

@@ -1,0 +1,120 @@
+"""A run's files in a data set repository of the Hugging Face Hub, each run in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from io import BufferedReader
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+from results import RunDirectory, RunHeader
+from results.run_directory.sample_files import LABEL_MAPS, PREDICTIONS
+from results.run_directory.suite import read_run
+from results.tables.run_notes import method_label
+from support.console import quiet_log
+from support.errors import RunError, UserError
+from support.files import open_regular
+from support.text import unwrapped
+
+_ALWAYS = ("run.json", "samples.jsonl")
+_IF_THERE = ("table.md", "table.csv", "report.html")
+_PLACE = re.compile(rb"(?<![\w./:<~-])~?/[\w.+-]+/[\w.+/-]+")
+_TOKEN = "token that may write there (HF_TOKEN, or hf auth login)"
+_CARD = """---
+tags: [car-eval]
+configs: [{config_name: default, data_files: "*/samples.jsonl"}]
+---
+# Evaluation runs
+
+Each folder is a run of car-eval: `run.json` (request, data, weights, environment, figures), `samples.jsonl` (integer
+counts per sample, which give every figure again: `car table FOLDER`) and its tables.
+"""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What a run would upload. folder: its name in the repository. files: paths by their names in the folder."""
+
+    header: RunHeader
+    folder: str
+    files: Mapping[str, Path]
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of all files."""
+        return sum(path.stat().st_size for path in self.files.values())
+
+    @property
+    def places(self) -> list[str]:
+        """Paths of this machine that run.json and samples.jsonl name, each once."""
+        found: dict[str, None] = {}
+        for name in _ALWAYS:
+            with BufferedReader(open_regular(self.files[name], follow=False)) as lines:
+                found |= dict.fromkeys(place.decode() for line in lines for place in _PLACE.findall(line))
+        return list(found)
+
+
+def upload_of(run: Path, *, predictions: bool = False) -> Upload:
+    """The files of a run. predictions: also those of its samples.
+
+    Raises StoreError: there is no run, it is a suite, or something in the folder is no plain file.
+    """
+    header = read_run(run)
+    store = RunDirectory(run)
+    store.require_plain()
+    files = {name: run / name for name in (*_ALWAYS, *_IF_THERE) if name in _ALWAYS or (run / name).exists()}
+    if predictions:
+        files |= dict(_files_in(run, (PREDICTIONS, LABEL_MAPS)))
+    variant = header.config.get("profile") or header.config.get("method")
+    return Upload(header, f"{header.benchmark.name}-{variant}-{header.identity[:12]}", files)
+
+
+def push(upload: Upload, repository: str, *, public: bool = False) -> str:
+    """Upload a run in one commit, to a repository that is made if it does not exist; returns its address.
+
+    Raises UserError for a name, token or repository that will not do, RunError where the Hub does not answer.
+    """
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+    if not get_token():
+        raise UserError(f"push: expected a {_TOKEN}, found none")
+    try:
+        with quiet_log("huggingface_hub"):
+            name = api.create_repo(repository, repo_type="dataset", private=not public, exist_ok=True).repo_id
+            known = api.dataset_info(name)
+            if not (known.private or public):
+                raise UserError(f"{repository}: expected a private repository, found a public one (see --public)")
+            files = [CommitOperationAdd(f"{upload.folder}/{own}", str(path)) for own, path in upload.files.items()]
+            if "README.md" not in {sibling.rfilename for sibling in known.siblings or ()}:
+                files.append(CommitOperationAdd("README.md", _CARD.encode()))
+            message = f"Add {upload.folder}: {method_label(upload.header)}"
+            api.create_commit(name, files, commit_message=message, repo_type="dataset")
+    except UserError:
+        raise
+    except HFValidationError as error:
+        raise UserError(f"{repository}: expected NAME or USER/NAME, found {unwrapped(error)}") from None
+    except OfflineModeIsEnabled:
+        raise UserError("push: expected the Hub, found HF_HUB_OFFLINE=1") from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if status >= 500:
+            raise RunError(f"{repository}: {api.endpoint} answers {status} ({HTTPStatus(status).phrase})") from None
+        expected = "a user or organization that exists" if status == 404 else f"a {_TOKEN}"
+        found = f"the answer {status} ({HTTPStatus(status).phrase}) of {api.endpoint}"
+        raise UserError(f"{repository}: expected {expected}, found {found}") from None
+    except Exception as error:  # the hub's client lets through what its HTTP library raises
+        reason = f"{type(error).__name__}: {unwrapped(error)}"
+        raise RunError(f"{repository}: no upload to {api.endpoint}: {reason}") from None
+    return f"{api.endpoint}/datasets/{name}/tree/main/{upload.folder}"
+
+
+def _files_in(run: Path, folders: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    for folder in folders:
+        for path in sorted((run / folder).rglob("*")):
+            if path.is_file():
+                yield path.relative_to(run).as_posix(), path

@@ -1,0 +1,119 @@
+"""A run's request again, from its run.json, and what would be different now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from car_core.config import CaRConfig
+from car_core.models.names import ROLES, SUFFIXES
+from dataset_adapters import DatasetError, embedded_root, holds
+from dataset_adapters.base.sample import NameSet, find_sources
+from evaluation.request.benchmark import BenchmarkError, load_benchmark
+from evaluation.request.inputs import DEFAULT_DATA, weights_by_role
+from evaluation.request.options import CAR, RunOptions, parse_shard
+from evaluation.request.user_data import FOLDERS, HUGGING_FACE
+from evaluation.request.vocabulary import Vocabulary
+from evaluation.request.words import request_of, words_of
+from evaluation.run.merge import SHARD
+from results import RunHeader, differences
+from support.files import expanded
+
+if TYPE_CHECKING:
+    from evaluation.run.prepare import Prepared
+
+
+def asked(header: RunHeader) -> RunOptions:
+    """What a run was asked for, without the places of its files, which run.json does not hold.
+
+    Runs of older versions kept no request: theirs is inferred from configuration and identity. Raises BenchmarkError
+    for a request that this version does not know, DatasetError for texts that the data set does not have.
+    """
+    if header.request:
+        options = request_of(words_of_run(header), "run.json: request", kept=True)
+        return replace(options, names=vocabulary_of(header) or options.names)
+    config, dataset, fields = header.config, header.benchmark.dataset, header.identity_fields
+    n_total, shard = header.counts.n_total, fields.get(SHARD)
+    is_part = header.status == "complete" and not shard and n_total < dataset.n_samples
+    return RunOptions(
+        benchmark=header.benchmark.name,
+        weights={entry.role: entry.name for entry in header.weights if entry.role in ROLES},
+        method=config.get("method", CAR),
+        profile=config.get("profile"),
+        settings={key: config[key] for key, source in header.config_sources.items() if source == "user"},
+        split=dataset.split,
+        source=dataset.name.partition("/")[2] or None,
+        protocol={k: v for k, v in (fields.get("protocol") or {}).items() if k not in CaRConfig.model_fields},
+        names=vocabulary_of(header) or _names(header),
+        precision=fields.get("dtype", "float32"),
+        limit=n_total if is_part else None,
+        shard=parse_shard(str(shard)) if shard else None,
+    )
+
+
+def vocabulary_of(header: RunHeader) -> Vocabulary | None:
+    """The texts of the run's own, which need no file; None where the data set's were asked for."""
+    if (names := header.benchmark.names) is None:
+        return None
+    words = None if names.background is None else tuple(names.background)
+    return Vocabulary(names.name, {name: tuple(texts) for name, texts in names.classes.items()}, words)
+
+
+def words_of_run(header: RunHeader) -> dict[str, Any]:
+    """`asked` as words of the command line, with the benchmark among them."""
+    words = header.request or words_of(asked(header), kept=True)
+    return {**words, "benchmark": words.get("benchmark") or header.benchmark.name}
+
+
+def require_places(header: RunHeader, options: RunOptions) -> None:
+    """Raise BenchmarkError, naming all in one line, where files of the run are not at hand and were not named."""
+    benchmark = load_benchmark(options.benchmark)
+    named = weights_by_role(options.weights)
+    files = (name for name in named.values() if name and Path(name).suffix.lower() in SUFFIXES)
+    absent = dict.fromkeys(name for name in files if not expanded(name).exists())
+    missing = [f"--weights ({', '.join(absent)})"] if absent else []
+    own = {FOLDERS: "--images, --masks and --classes", HUGGING_FACE: "--hf and --classes"}
+    if options.benchmark in own:
+        missing += [] if options.places else [own[options.benchmark]]
+    elif not (options.data_root or benchmark.embedded or holds(DEFAULT_DATA, benchmark.adapter)) and (
+        missing or not holds(embedded_root(), benchmark.adapter)
+    ):
+        missing.append("--data-root")
+    if missing:
+        raise BenchmarkError(
+            f"{' and '.join(missing)}: expected the files of the run, which run.json names without their folders, "
+            "found none given"
+        )
+
+
+def require_data(header: RunHeader, prepared: Prepared) -> None:
+    """Raise DatasetError where other data than the run's stand in for data that were not named."""
+    is_other = prepared.dataset.fingerprint != header.benchmark.dataset.fingerprint
+    if is_other and not (prepared.options.data_root or prepared.options.places):
+        raise DatasetError(
+            f"--data-root: expected the data of the run, found none given and other data in {prepared.inputs.data_root}"
+        )
+
+
+def changes(header: RunHeader, now: RunHeader) -> list[str]:
+    """What a new start of a run does not share with it: data, configuration, weights, code, packages, machine."""
+
+    def facts(header: RunHeader) -> dict[str, Any]:
+        own = header.environment.model_dump(exclude={"dtype"})  # also in the identity
+        weights = {entry["role"]: entry for entry in header.identity_fields.get("weights", ())}
+        return {**header.identity_fields, **own, "weights": weights}
+
+    return differences(facts(header), facts(now))
+
+
+def _names(header: RunHeader) -> NameSet:
+    """Which query texts the run asked for. Raises DatasetError for texts that the data set does not have."""
+    if header.benchmark.name in (FOLDERS, HUGGING_FACE):  # their list of classes has one text per query
+        return "released"
+    adapter = find_sources(load_benchmark(header.benchmark.name).adapter)[0]
+    choices: tuple[NameSet, ...] = ("released", "dataset")
+    for names in choices:
+        if adapter.label_space(names).as_dict() == header.benchmark.label_space:
+            return names
+    raise DatasetError("label_space: expected that of the run, found other classes or query texts")

@@ -1,0 +1,91 @@
+"""Runs below a folder, read for a list of them: only run.json, and the number of lines of an unfinished run."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from results.run_directory.schema import RunHeader
+from results.run_directory.store import RunDirectory, StoreError
+from support.files import open_regular
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run directory and its header."""
+
+    path: Path
+    header: RunHeader
+
+    @property
+    def n_done(self) -> int:
+        """Samples with a record; of an unfinished run the lines of samples.jsonl, where one done twice has two."""
+        if self.header.status == "complete":
+            return self.header.counts.n_total
+        try:
+            with open_regular(self.path / "samples.jsonl", follow=False) as stream:
+                return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+        except OSError:
+            return 0
+
+    @property
+    def n_wanted(self) -> int | None:
+        """Samples that the run takes; None for an unfinished shard, which only its data set knows."""
+        if self.header.status == "complete":
+            return self.header.counts.n_total
+        limit, n_samples = self.header.request.get("limit"), self.header.benchmark.dataset.n_samples
+        if "shard" in self.header.identity_fields:
+            return None
+        return min(limit, n_samples) if isinstance(limit, int) else n_samples
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of all files in the folder; links are not followed."""
+        return sum(entry.stat(follow_symlinks=False).st_size for entry in _files(self.path))
+
+
+def find_runs(folders: Sequence[Path]) -> tuple[list[FoundRun], list[str]]:
+    """All runs in and below folders, the newest first, and why other folders with a run.json cannot be read.
+
+    Links and hidden folders are not followed. Raises StoreError for a folder that is not there.
+    """
+    found: dict[str, FoundRun] = {}
+    damaged: list[str] = []
+    for top in folders:
+        if not top.is_dir():
+            raise StoreError(f"{top}: expected a folder of runs, found {'a file' if top.exists() else 'nothing'}")
+        stack = [top]
+        while stack:
+            folder = stack.pop()
+            entries = list(_scanned(folder))
+            if any(entry.name == "run.json" for entry in entries):
+                try:
+                    header = RunDirectory(folder).read_header(listed=True)
+                    found.setdefault(os.path.realpath(folder), FoundRun(folder, header))
+                except (OSError, StoreError) as error:
+                    damaged.append(str(error))
+            else:
+                stack += [
+                    folder / entry.name
+                    for entry in entries
+                    if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+                ]
+    return sorted(found.values(), key=lambda run: run.header.updated_at, reverse=True), damaged
+
+
+def _scanned(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with suppress(OSError), os.scandir(folder) as entries:  # gone meanwhile, or not ours to read
+        yield from entries
+
+
+def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
+    for entry in _scanned(folder):
+        with suppress(OSError):
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+            elif stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
+                yield entry

@@ -1,0 +1,117 @@
+"""A run by several processes on one machine: the run of one, also after one of them died and after a signal."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from parts import equipment_that_fails
+
+from car_core import ModelError
+from car_core.engine.device import as_devices
+from dataset_adapters import embedded_root, load
+from evaluation import evaluate
+from evaluation.engines import parallel
+from evaluation.engines.parallel import run_parallel
+from evaluation.engines.processes import WorkerError
+from evaluation.engines.ray import Job
+from evaluation.engines.signals import Interrupted
+from evaluation.request.benchmark import BenchmarkError
+from evaluation.tasks.artifacts import Saving
+from results import RunDirectory
+
+FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
+TIMES = {"created_at", "updated_at", "timings", "memory"}
+
+
+def comparable(path: Path) -> tuple[Any, ...]:
+    """What is in a run folder, but for times, memory and the order of the records."""
+    store = RunDirectory(path)
+    records = {record.id: record.model_dump_json(exclude={"seconds"}) for record in store.read_records()}
+    pictures = {file.name: file.read_bytes() for file in (path / "predictions").rglob("*.png")}
+    return store.read_header().model_dump_json(exclude=TIMES), dict(sorted(records.items())), pictures
+
+
+def test_processes_that_die_and_signals_leave_the_run_of_one(
+    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = tiny_run.options(settings=FAST, saving=Saving("png"), workers=0, batch_size=1, processes=2)
+    original = parallel._records
+
+    def one_killed(workers: Any, *more: Any) -> Any:
+        workers[1].process.kill()
+        return original(workers, *more)
+
+    died = "process 2 of 2 (cpu): its process was killed by SIGKILL"
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel, "_records", one_killed)
+        with pytest.raises(WorkerError, match=r"2 of 2 \(cpu\).*SIGKILL; finished samples are kept, the same command"):
+            evaluate(options)
+    assert f"error: {died}; the others go on\n" in capsys.readouterr().err
+    header = RunDirectory(tiny_run.out).read_header()
+    assert (header.status, header.counts.n_total) == ("incomplete", 4)  # every other one of seven
+
+    append = RunDirectory.append
+
+    def append_and_ask(store: RunDirectory, record: Any) -> None:
+        append(store, record)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "append", append_and_ask)
+        with pytest.raises(Interrupted):
+            evaluate(options)
+    assert not multiprocessing.active_children()
+    assert RunDirectory(tiny_run.out).read_header().counts.n_total > 4
+    evaluate(options)
+    straight = tiny_run.options(settings=FAST, saving=Saving("png"), out=tmp_path / "straight")
+    evaluate(straight)
+    assert comparable(tiny_run.out) == comparable(tmp_path / "straight")
+    assert len(comparable(tiny_run.out)[2]) == 7
+
+
+def test_what_a_process_said_last_is_told(tmp_path: Path) -> None:
+    job = Job(equipment_that_fails, {}, str(tmp_path), batch_size=1, workers=0, sample_timeout=None)
+    dataset: Any = SimpleNamespace(parts=lambda positions, count: [positions])
+    expected = (
+        r"^processes: process 1 of 1 \(cuda:3\): its process ended with status 7; its last line: no such luck; fini"
+    )
+    with pytest.raises(WorkerError, match=expected):
+        list(run_parallel([job], ["cuda:3"], dataset, [0]))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 50])
+def test_parts_of_what_is_left_keep_images_and_order(count: int) -> None:
+    dataset = load("refcoco", embedded_root(), split="val")
+    images, left = dataset.images_by_sample, [n for n in range(len(dataset)) if n % 3]
+    parts = dataset.parts(left, count)
+    assert len(parts) == count
+    assert [n for part in parts for n in part] == left
+    owners = [{images[n] for n in part} for part in parts]
+    assert sum(map(len, owners)) == len(set().union(*owners)) > 1
+    whole = [dataset.shard(index, count).ids for index in range(count)]
+    assert [tuple(dataset.ids[n] for n in part) for part in dataset.parts(range(len(dataset)), count)] == whole
+
+
+def test_devices_are_looked_for(monkeypatch: pytest.MonkeyPatch, tiny_run: Any) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert as_devices("cuda:all") == ["cuda:0", "cuda:1"]
+    assert as_devices("cuda:1,0") == ["cuda:1", "cuda:0"]
+    with pytest.raises(ModelError, match="found 'cuda:2' with 2 GPUs"):
+        as_devices("cuda:0,2")
+    with pytest.raises(BenchmarkError, match="processes: expected at least one a device, 2, found 1"):
+        evaluate(tiny_run.options(device="cuda:all", processes=1))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(ModelError, match="found 'cuda' with 0 GPUs"):
+        as_devices("cuda:all")
+
+
+def test_ray_has_actors(tiny_run: Any) -> None:
+    pytest.importorskip("ray", reason="needs the extra distributed")
+    with pytest.raises(BenchmarkError, match="processes: expected --actors with --engine ray, found 2"):
+        evaluate(tiny_run.options(engine="ray", processes=2))

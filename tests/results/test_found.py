@@ -1,0 +1,138 @@
+"""``car runs``: the list of runs, and what is in their place."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from evaluation.cli import terminal
+from evaluation.cli.app import app
+from results import RunHeader
+
+MakeHeader = Callable[..., RunHeader]
+
+
+def car_runs(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["runs", *map(str, arguments)])
+
+
+def listed(*arguments: object) -> list[dict[str, Any]]:
+    result = car_runs(*arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    rows: list[dict[str, Any]] = json.loads(result.stdout)
+    return rows
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_header: MakeHeader) -> Path:
+    """Three runs, the second of a baseline below a suite's folder, the third unfinished."""
+    top = tmp_path / "runs"
+
+    def write(path: str, day: int, n_lines: int, **changes: Any) -> None:
+        header = make_header(updated_at=f"2026-01-{day:02d}T10:11:12+00:00", **changes)
+        (top / path).mkdir(parents=True)
+        (top / path / "run.json").write_text(json.dumps(header.model_dump()))
+        (top / path / "samples.jsonl").write_text("{}\n" * n_lines)
+
+    write("a", 3, 11)
+    config = {"method": "naclip"}
+    write("suite/b", 1, 11, config=config, config_sources=dict.fromkeys(config, "default"))
+    write("c", 2, 4, status="running", metrics={}, request={"benchmark": "voc21", "limit": 7, "weights": "openai"})
+    return top
+
+
+def test_runs_are_listed_newest_first(folder: Path) -> None:
+    rows = listed(folder)
+    assert [row["path"] for row in rows] == [str(folder / name) for name in ("a", "c", "suite/b")]
+    assert [row["method"] for row in rows] == ["car", "car", "naclip"]
+    assert [(row["done"], row["wanted"]) for row in rows] == [(11, 11), (4, 7), (11, 11)]
+    assert [row["figure"] for row in rows] == [0.65449, None, 0.65449]
+    assert [row["set"] for row in rows] == [["eta=0.4"], ["eta=0.4", "limit=7", "weights=openai"], []]
+    size = sum(file.stat().st_size for file in (folder / "a").iterdir())
+    assert rows[0]["bytes"] == size
+    assert listed(folder, folder / "a", folder) == rows  # each once
+
+
+def test_filters(folder: Path) -> None:
+    assert [row["path"] for row in listed(folder, "-n", 1)] == [str(folder / "a")]
+    assert [row["method"] for row in listed(folder, "--method=naclip")] == ["naclip"]
+    assert [row["status"] for row in listed(folder, "--status=running")] == ["running"]
+    assert listed(folder, "--benchmark=voc20") == []
+    assert f"no runs in {folder} that match" in car_runs(folder, "--benchmark=voc20").stderr
+    assert listed(folder / "suite")[0]["path"] == str(folder / "suite" / "b")
+
+
+def test_an_unfinished_shard_does_not_know_its_size(tmp_path: Path, make_header: MakeHeader) -> None:
+    header = make_header(status="incomplete", identity_fields={"shard": "1/2"})
+    (tmp_path / "run.json").write_text(json.dumps(header.model_dump()))
+    [row] = listed(tmp_path)
+    assert (row["done"], row["wanted"]) == (0, None)
+    assert " 0/? " in car_runs(tmp_path).stdout
+
+
+def test_what_is_no_run_is_counted_in_one_line(folder: Path, make_header: MakeHeader) -> None:
+    """Damaged, foreign, linked and hidden folders; a header of wild values."""
+    wild = make_header(metrics={"miou": "high"}, config={"method": ["x"]}, config_sources={"method": "user"})
+    texts = {
+        "empty": "",
+        "list": "[]",
+        "foreign": '{"a": 1}',
+        "newer": '{"schema_version": 9}',
+        "deep": "[" * 100_000,
+        "wild": json.dumps(wild.model_dump() | {"request": {"limit": "x", "split": "\x1b[31mred\u202e"}}),
+    }
+    for name, text in texts.items():
+        (folder / name).mkdir()
+        (folder / name / "run.json").write_text(text)
+    (folder / "pipe").mkdir()
+    os.mkfifo(folder / "pipe" / "run.json")
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "run.json").write_text("{")
+    (folder / "up").symlink_to(folder)
+    (folder / "notes.txt").touch()
+    result = car_runs(folder)
+    assert result.exit_code == 0
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("notice: 6 folders more with a run.json that cannot be read, first ")
+    assert len(listed(folder)) == 4
+    assert "\x1b" not in result.stdout
+    assert "\\u{1b}" in result.stdout
+    [row] = [row for row in listed(folder) if row["path"] == str(folder / "wild")]
+    assert row["figure"] is None
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_the_table_fits_a_terminal(
+    folder: Path, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(terminal, "_TABLE_WIDTH", width)
+    shown = car_runs(folder).stdout
+    assert max(map(len, shown.splitlines())) <= width
+    for text in ("65.4", "11/11", "4/7", "naclip", "2026-01-03", "eta=0.4"):
+        assert text in shown
+
+
+def test_no_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = car_runs()
+    assert (result.exit_code, result.stderr) == (2, "error: results/runs: expected a folder of runs, found nothing\n")
+    (tmp_path / "results/runs").mkdir(parents=True)
+    assert car_runs().stderr == "no runs in results/runs\n"
+
+
+def test_the_list_does_not_wait_for_torch(folder: Path) -> None:
+    code = (
+        f"import sys; sys.argv = ['car', 'runs', {str(folder)!r}]; from evaluation.cli.app import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'open_clip', 'datasets')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
