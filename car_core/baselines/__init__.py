@@ -19,7 +19,10 @@ from car_core.baselines.attention import AttentionSegmenter
 from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.clip_es import ClipESSegmenter
 from car_core.baselines.config import BaselineConfig, ClipESConfig
+from car_core.baselines.lposs import LPOSSConfig, load_lposs, load_lposs_trunk
 from car_core.baselines.proxyclip import ProxyCLIPConfig, load_proxyclip, load_trunk
+from car_core.baselines.resclip import ResCLIPConfig, ResCLIPSegmenter
+from car_core.baselines.sc_clip import SCCLIPConfig, SCCLIPSegmenter
 from car_core.models.names import model_of
 from car_core.models.weights import load_clip
 
@@ -49,6 +52,11 @@ BASELINES: Mapping[str, Baseline] = {
     "proxyclip": Baseline(
         ProxyCLIPConfig, load_proxyclip, frozenset({"dino_model", "dino_weights"}), load_extra_model=load_trunk
     ),
+    "lposs": Baseline(
+        LPOSSConfig, load_lposs, frozenset({"dino_model", "dino_weights"}), load_extra_model=load_lposs_trunk
+    ),
+    "resclip": Baseline(ResCLIPConfig, ResCLIPSegmenter),
+    "sc-clip": Baseline(SCCLIPConfig, SCCLIPSegmenter),
     "clip-es": Baseline(ClipESConfig, ClipESSegmenter),
 }
 

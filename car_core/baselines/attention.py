@@ -6,6 +6,7 @@ token first), d head width, D = H d.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -47,6 +48,17 @@ def join_heads(attn: Any, heads: Tensor) -> Tensor:
     """The output projection of joined heads, [B, L, D] from [B, H, L, d]."""
     output: Tensor = attn.out_proj(heads.transpose(1, 2).flatten(2))
     return output
+
+
+def above_mean(cosines: Tensor, beta: float, gamma: float) -> Tensor:
+    """Weights [n, P, P] of every patch's attention to every other, from the cosines of their features [n, P, P].
+
+    softmax over gamma * (cosine - beta * mean cosine of the window), where that is not negative. A patch of a flat
+    window for which it is negative everywhere attends to those most alike, where a softmax over nothing has no number.
+    """
+    above = gamma * (cosines - beta * cosines.mean(dim=(1, 2), keepdim=True))
+    kept = (above >= 0) | (above == above.amax(dim=-1, keepdim=True))
+    return above.masked_fill(~kept, -math.inf).softmax(dim=-1)
 
 
 class AttentionSegmenter(DenseSegmenter[AttentionConfig]):
@@ -97,7 +109,7 @@ class MaskCLIPConfig(AttentionConfig):
     residual: bool = True
 
 
-def attend_maskclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: MaskCLIPConfig) -> Tensor:
+def attend_maskclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: object) -> Tensor:
     """v."""
     return join_heads(attn, split_heads(attn, normed)[2])
 
@@ -122,11 +134,12 @@ def attend_sclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: SCLIP
 class ClearCLIPConfig(AttentionConfig):
     """ClearCLIP: queries with queries, without the last block's residual connection and feed-forward network.
 
-    Images of 448 pixels on the shorter side with ViT-B/16, logits scaled by 50. Lan et al., "ClearCLIP: Decomposing
-    CLIP Representations for Dense Vision-Language Inference", ECCV 2024.
+    Windows of 448 pixels with ViT-B/16, 224 apart, on images as large; logits scaled by 50. Lan et al., "ClearCLIP:
+    Decomposing CLIP Representations for Dense Vision-Language Inference", ECCV 2024.
     """
 
     SHORT_SIDE: ClassVar[float] = 2.0
+    CROP: ClassVar[float] = 2.0
 
     method: Literal["clearclip"] = "clearclip"
     residual: bool = False
@@ -154,7 +167,12 @@ class NACLIPConfig(AttentionConfig):
 def attend_naclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: NACLIPConfig) -> Tensor:
     """softmax(k k^T + exp(-distance^2 / (2 std^2))) v; the Gaussian is 0 to and from the class token."""
     _, key, value = split_heads(attn, normed)
+    near = neighborhood(grid, config.gaussian_std).to(key)
+    return join_heads(attn, (key @ key.mT + near).softmax(dim=-1) @ value)
+
+
+def neighborhood(grid: tuple[int, int], std: float) -> Tensor:
+    """exp(-distance^2 / (2 std^2)) of patches, float32 [L, L]; 0 to and from the class token."""
     rows_columns = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float32) for side in grid))
     squared = (rows_columns[:, None] - rows_columns).square().sum(dim=-1)
-    near = F.pad(torch.exp(-squared / (2 * config.gaussian_std**2)), (1, 0, 1, 0)).to(key)
-    return join_heads(attn, (key @ key.mT + near).softmax(dim=-1) @ value)
+    return F.pad(torch.exp(-squared / (2 * std**2)), (1, 0, 1, 0))

@@ -41,7 +41,7 @@ class BaselineConfig(Config):
         return distinct_background(background)
 
 
-class DenseConfig(BaselineConfig):
+class WindowConfig(BaselineConfig):
     """Baselines that compare every patch of sliding windows with the class names.
 
     The defaults are SCLIP's, which NACLIP shares: windows of the tower's own size at half their size apart,
@@ -58,22 +58,21 @@ class DenseConfig(BaselineConfig):
     short_side: Pixels | None = Field(
         default=None, description="shorter side of the resized image, pixels; None: a multiple of the tower's size"
     )
-    crop: Pixels | None = Field(
-        default=None, description="side of a window, pixels; None: a multiple of the tower's size"
+    crop: Annotated[int, Field(ge=0, le=2048)] | None = Field(
+        default=None,
+        description="side of a window, pixels; 0: the whole image is one; None: a multiple of the tower's size",
     )
     stride: Pixels | None = Field(default=None, description="pixels between windows; None: a part of crop")
-    logit_scale: Positive = Field(default=40.0, description="factor of the cosines before the softmax over all words")
-    prob_threshold: Unit = Field(default=0.1, description="pixels whose best class is less probable are background")
-    area_threshold: Unit = Field(
-        default=0.0, description="classes with at most this share of the predicted foreground are left out"
-    )
     templates: Literal["imagenet"] | tuple[str, ...] = Field(
         default="imagenet", description="text templates whose features are averaged; imagenet: OpenAI's 80"
     )
     synonyms: Mapping[str, tuple[str, ...]] = Field(
         default={}, description="texts used instead of a query; the best of them counts"
     )
-    pamr_steps: int = Field(default=0, ge=0, le=100, description="steps of pixel-adaptive mask refinement; 0: none")
+    positions: Literal["scale_factor", "size"] = Field(
+        default="scale_factor",
+        description="how positional embeddings are resized; scale_factor: by (n + 0.1) / n_old, as the authors' code",
+    )
 
     @field_validator("templates")
     @classmethod
@@ -89,6 +88,17 @@ class DenseConfig(BaselineConfig):
         if empty:
             raise ValueError(f"expected texts for each query, found none or a blank one for {empty[0]!r}")
         return synonyms
+
+
+class DenseConfig(WindowConfig):
+    """Those that turn cosines into probabilities, pixel by pixel, and leave to the background what is not probable."""
+
+    logit_scale: Positive = Field(default=40.0, description="factor of the cosines before the softmax over all words")
+    prob_threshold: Unit = Field(default=0.1, description="pixels whose best class is less probable are background")
+    area_threshold: Unit = Field(
+        default=0.0, description="classes with at most this share of the predicted foreground are left out"
+    )
+    pamr_steps: int = Field(default=0, ge=0, le=100, description="steps of pixel-adaptive mask refinement; 0: none")
 
 
 class ClipESConfig(BaselineConfig):

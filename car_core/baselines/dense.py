@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from car_core.baselines.base import BaselineSegmenter
-from car_core.baselines.config import DenseConfig
+from car_core.baselines.config import DenseConfig, WindowConfig
 from car_core.baselines.pamr import refine_maps
-from car_core.baselines.windows import mean_of_windows, padded, resized, resized_positions, window_slices
+from car_core.baselines.windows import mean_of_windows, padded, resized, resized_positions, whole_patches, window_slices
 from car_core.config import format_text
 from car_core.engine.timing import timed
 from car_core.images import as_channels, size_of
@@ -27,17 +27,20 @@ from support.arrays import RGBArray
 
 # Windows per forward pass, constant per device. A pass holds windows of one image only, so batches change nothing.
 _WINDOW_CHUNK = {"cpu": 4, "cuda": 32}
+WindowT = TypeVar("WindowT", bound=WindowConfig)
 DenseT = TypeVar("DenseT", bound=DenseConfig)
 
 
-class DenseSegmenter(BaselineSegmenter[DenseT]):
-    """Labels every pixel by the most probable class name.
+class WindowSegmenter(BaselineSegmenter[WindowT]):
+    """Labels every pixel by the class of the highest score.
 
     visual: CLIP's vision tower. normalization: mean and std of its images. patch: windows are padded to multiples of
-    these sides, pixels.
+    these sides, pixels. absent: the background's score where it has no words.
     """
 
-    def __init__(self, config: DenseT, *, clip: Any, device: str | torch.device = "cpu") -> None:
+    absent: ClassVar[float] = 0.0
+
+    def __init__(self, config: WindowT, *, clip: Any, device: str | torch.device = "cpu") -> None:
         super().__init__(_with_sizes(config, clip.visual), clip=clip, device=device)
         self.visual = clip.visual
         self.normalization = normalization_of(clip.visual)
@@ -56,13 +59,11 @@ class DenseSegmenter(BaselineSegmenter[DenseT]):
         with timed("texts", self.device, seconds):
             words = self.word_features(queries)
         with timed("windows", self.device, seconds):
-            cosines = self.cosines(image, words)
+            classes = self.class_maps(image, words, [len(group) for group in self._groups(queries)])
         with timed("labels", self.device, seconds):
-            sizes = [len(group) for group in self._groups(queries)]
-            classes = class_probabilities(cosines * config.logit_scale, sizes)
             if not config.background:
-                classes = F.pad(classes, (0, 0, 0, 0, 1, 0))
-            labels = label_pixels(classes, config.prob_threshold, config.area_threshold)
+                classes = F.pad(classes, (0, 0, 0, 0, 1, 0), value=self.absent)
+            labels = self.labels(classes)
         return _as_segmentation(image, queries, labels, classes, seconds)
 
     def word_features(self, queries: Sequence[str]) -> Tensor:
@@ -74,46 +75,50 @@ class DenseSegmenter(BaselineSegmenter[DenseT]):
                 self._words[word] = F.normalize(features.mean(dim=0), dim=0)
         return torch.stack([self._words[word] for word in words])
 
-    def cosines(self, image: RGBArray, words: Tensor) -> Tensor:
-        """Similarity of every pixel to every word, float32 [words, H, W], from unit features [words, E]."""
-        config, size = self.config, size_of(image)
-        # `_with_sizes` has filled in what the configuration left to the tower.
-        short_side, crop, stride = (int(value or 0) for value in (config.short_side, config.crop, config.stride))
-        pixels = normalize(as_channels(resized(image, short_side)), self.normalization).to(self.device)
-        slices = window_slices((pixels.shape[1], pixels.shape[2]), crop, stride)
-        windows = torch.stack([pixels[:, rows, columns] for rows, columns in slices])
-        chunk = _WINDOW_CHUNK.get(self.device.type, 1)
-        maps = torch.cat([self._window_cosines(part, words) for part in windows.split(chunk)])
-        mean = mean_of_windows(maps, slices, (pixels.shape[1], pixels.shape[2]))
-        full, seen = (_enlarged(values, size) for values in (mean, pixels))
-        return refine_maps(full, seen, config.pamr_steps)
+    @abstractmethod
+    def class_maps(self, image: RGBArray, words: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Scores [classes, H, W] from unit features [words, E]; sizes: the words of each class, in order."""
 
     @abstractmethod
-    def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Unit features [n, P, E] of the patches of images [n, 3, height, width] (multiples of ``patch``), and the grid
-        h x w = P."""
+    def labels(self, classes: Tensor) -> Tensor:
+        """The class of each pixel, int64 [H, W], from scores [1 + N, H, W], background first."""
+
+    def windows(self, image: RGBArray) -> tuple[Tensor, list[tuple[slice, slice]]]:
+        """The resized image as CLIP takes it, [3, height, width], and the rows and columns of its windows."""
+        crop, stride = int(self.config.crop or 0), int(self.config.stride or 0)
+        pixels = normalize(as_channels(self.resized(image)), self.normalization).to(self.device)
+        return pixels, window_slices((pixels.shape[1], pixels.shape[2]), crop or max(pixels.shape), stride)
+
+    def resized(self, image: RGBArray) -> RGBArray:
+        """The image with the shorter side that the configuration asks for."""
+        return resized(image, int(self.config.short_side or 0))  # `_with_sizes` has filled it in
+
+    @property
+    def chunk(self) -> int:
+        """Windows in a forward pass."""
+        return _WINDOW_CHUNK.get(self.device.type, 1)
 
     def tokens(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """What goes into the last block, [n, 1 + P, D], class token first, and the grid h x w = P of the tower."""
+        hidden, grid = self.hidden(pixels)
+        return hidden[-1], grid
+
+    def hidden(self, pixels: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
+        """What comes out of each block but the last, [n, 1 + P, D] each, and the grid."""
         visual, patch = self.visual, self.visual.patch_size
         grid = pixels.shape[2] // patch[0], pixels.shape[3] // patch[1]
-        positions = resized_positions(visual.positional_embedding, tuple(visual.grid_size), grid)
-        tokens = embed(visual, pixels, positions)
+        positions = resized_positions(
+            visual.positional_embedding, tuple(visual.grid_size), grid, by=self.config.positions
+        )
+        tokens, hidden = embed(visual, pixels, positions), list[Tensor]()
         for block in visual.transformer.resblocks[:-1]:
             tokens = block(tokens)
-        return tokens, grid
+            hidden.append(tokens)
+        return hidden, grid
 
     def embedded(self, tokens: Tensor) -> Tensor:
         """Unit features [n, P, E] of what comes out of the last block, [n, P, D]."""
         return F.normalize(self.visual.ln_post(tokens) @ self.visual.proj, dim=-1)
-
-    def _window_cosines(self, windows: Tensor, words: Tensor) -> Tensor:
-        """[n, words, h, w] at the size of the windows [n, 3, h, w]."""
-        whole = padded(windows, self.patch)
-        features, grid = self.patch_features(whole)
-        maps = (features @ words.T).mT.unflatten(-1, grid)
-        full = F.interpolate(maps, size=whole.shape[2:], mode="bilinear", align_corners=False)
-        return full[..., : windows.shape[2], : windows.shape[3]]
 
     def _groups(self, queries: Sequence[str]) -> list[tuple[str, ...]]:
         """The words of each class: the background's first, where there is one."""
@@ -127,6 +132,47 @@ class DenseSegmenter(BaselineSegmenter[DenseT]):
         if self.config.templates != "imagenet":
             return tuple(self.config.templates)
         return tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
+
+
+class DenseSegmenter(WindowSegmenter[DenseT]):
+    """Labels every pixel by the most probable class name."""
+
+    def class_maps(self, image: RGBArray, words: Tensor, sizes: Sequence[int]) -> Tensor:
+        return class_probabilities(self.cosines(image, words) * self.config.logit_scale, sizes)
+
+    def labels(self, classes: Tensor) -> Tensor:
+        return label_pixels(classes, self.config.prob_threshold, self.config.area_threshold)
+
+    def cosines(self, image: RGBArray, words: Tensor) -> Tensor:
+        """Similarity of every pixel to every word, float32 [words, H, W], from unit features [words, E]."""
+        size, (pixels, slices) = size_of(image), self.windows(image)
+        windows = torch.stack([pixels[:, rows, columns] for rows, columns in slices])
+        maps = torch.cat([self._window_cosines(part, words) for part in windows.split(self.chunk)])
+        mean = mean_of_windows(maps, slices, (pixels.shape[1], pixels.shape[2]))
+        full, seen = (_enlarged(values, size) for values in (mean, pixels))
+        return refine_maps(full, seen, self.config.pamr_steps)
+
+    @abstractmethod
+    def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Unit features [n, P, E] of the patches of images [n, 3, height, width] (multiples of ``patch``), and the grid
+        h x w = P."""
+
+    def patch_features_for(self, whole: Tensor, windows: Tensor, words: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """`patch_features` of ``whole``, for methods whose features depend on the words.
+
+        whole: the windows [n, 3, h, w] padded or cut to whole patches. words: unit features [words, E].
+        """
+        return self.patch_features(whole)
+
+    def _window_cosines(self, windows: Tensor, words: Tensor) -> Tensor:
+        """[n, words, h, w] at the size of the windows [n, 3, h, w]."""
+        # Windows are padded and their maps cut; the whole image as one loses what is no whole patch, as in NACLIP.
+        whole = (padded if self.config.crop else whole_patches)(windows, self.patch)
+        features, grid = self.patch_features_for(whole, windows, words)
+        maps = (features @ words.T).mT.unflatten(-1, grid)
+        size = whole.shape[2:] if self.config.crop else windows.shape[2:]
+        full = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+        return full[..., : windows.shape[2], : windows.shape[3]]
 
 
 def class_probabilities(logits: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -162,10 +208,10 @@ def _as_segmentation(
     return Segmentation(queries, masks, scores, kept, label_map, (), seconds=seconds, image=image)
 
 
-def _with_sizes(config: DenseT, visual: Any) -> DenseT:
+def _with_sizes(config: WindowT, visual: Any) -> WindowT:
     """The configuration with the sizes in pixels that it leaves to the tower."""
     size = int(visual.image_size[0])
-    crop = config.crop or int(config.CROP * size)
+    crop = int(config.CROP * size) if config.crop is None else config.crop
     sizes = {
         "short_side": config.short_side or int(config.SHORT_SIDE * size),
         "crop": crop,

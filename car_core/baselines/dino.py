@@ -41,10 +41,28 @@ class DinoTrunk:
         self.patch: tuple[int, int] = tuple(model.patch_embed.patch_size)
         self.mean, self.std = (tuple(model.pretrained_cfg[name]) for name in ("mean", "std"))
 
+    def normalized(self, pixels: Tensor, other: Any) -> Tensor:
+        """Images [n, 3, height, width] as this trunk takes them. other: mean and std that they have."""
+        (mean, std), (own_mean, own_std) = (
+            [pixels.new_tensor(values)[:, None, None] for values in pair] for pair in (other, (self.mean, self.std))
+        )
+        return (pixels * std + mean - own_mean) / own_std
+
     def features(self, pixels: Tensor) -> Tensor:
         """Normalized tokens [n, h * w, C] of the patches of images [n, 3, height, width], multiples of the patch."""
         tokens: Tensor = self._model.forward_features(pixels)
         return tokens[:, self._model.num_prefix_tokens :]
+
+    def values(self, pixels: Tensor) -> Tensor:
+        """Values [n, h * w, C] of the last block's attention, all heads side by side, as `features` else."""
+        model = self._model
+        attention, found = model.blocks[-1].attn, list[Tensor]()
+        handle = attention.qkv.register_forward_hook(lambda module, inputs, output: found.append(output))
+        try:
+            model.forward_features(pixels)
+        finally:
+            handle.remove()
+        return found[0].chunk(3, dim=-1)[2][:, model.num_prefix_tokens :]
 
 
 @fresh_torch(inference=False)

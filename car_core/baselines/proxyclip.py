@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from pydantic import Field
 from torch import Tensor
 
-from car_core.baselines.attention import join_heads, split_heads
+from car_core.baselines.attention import above_mean, join_heads, split_heads
 from car_core.baselines.config import DenseConfig
 from car_core.baselines.dense import DenseSegmenter
 from car_core.baselines.dino import PUBLISHED, DinoTrunk, load_dino
@@ -55,29 +55,9 @@ class ProxyCLIPSegmenter(DenseSegmenter[ProxyCLIPConfig]):
         block = self.visual.transformer.resblocks[-1]
         *_, value = split_heads(block.attn, block.ln_1(tokens))
         spread = _resized(value[:, :, 1:], own_grid, grid)
-        weights = proxy_attention(self._seen(pixels), self.config.beta, self.config.gamma)
+        unit = F.normalize(self._dino.features(self._dino.normalized(pixels, self.normalization)), dim=-1)
+        weights = above_mean(unit @ unit.mT, self.config.beta, self.config.gamma)
         return self.embedded(block.ls_1(join_heads(block.attn, weights[:, None] @ spread))), grid
-
-    def _seen(self, pixels: Tensor) -> Tensor:
-        """DINO's features of images that are normalized as for CLIP."""
-        own, other = self.normalization, (self._dino.mean, self._dino.std)
-        (mean, std), (dino_mean, dino_std) = (
-            [pixels.new_tensor(values)[:, None, None] for values in pair] for pair in (own, other)
-        )
-        return self._dino.features((pixels * std + mean - dino_mean) / dino_std)
-
-
-def proxy_attention(features: Tensor, beta: float, gamma: float) -> Tensor:
-    """Weights [n, P, P] of every patch's attention to every other, from their features [n, P, C].
-
-    softmax over gamma * (cosine - beta * mean cosine of the window), where that is not negative. A patch of a flat
-    window for which it is negative everywhere attends to those most alike, where the authors' softmax has no number.
-    """
-    unit = F.normalize(features, dim=-1)
-    cosines = unit @ unit.mT
-    above = gamma * (cosines - beta * cosines.mean(dim=(1, 2), keepdim=True))
-    kept = (above >= 0) | (above == above.amax(dim=-1, keepdim=True))
-    return above.masked_fill(~kept, -math.inf).softmax(dim=-1)
 
 
 def load_trunk(config: ProxyCLIPConfig, *, device: str | torch.device = "cpu") -> tuple[DinoTrunk, WeightsRecord]:

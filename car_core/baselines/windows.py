@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import cv2
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -59,13 +61,24 @@ def mean_of_windows(maps: Tensor, slices: list[tuple[slice, slice]], size: tuple
     return total / count
 
 
-def resized_positions(positional: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+def whole_patches(pixels: Tensor, patch: tuple[int, int]) -> Tensor:
+    """[..., h, w] without the rows and columns beyond the last whole patch; zeros up to one patch where it has none."""
+    height, width = (max(side - side % own, own) for side, own in zip(pixels.shape[-2:], patch, strict=True))
+    return padded(pixels, patch)[..., :height, :width]
+
+
+def resized_positions(
+    positional: Tensor, old: tuple[int, int], new: tuple[int, int], *, by: Literal["scale_factor", "size"]
+) -> Tensor:
     """Positional embedding [1 + h * w, D] of another patch grid: the class position kept, the grid resized bicubically.
 
-    positional: [1 + P, D] of the grid ``old``.
+    positional: [1 + P, D] of the grid ``old``. by: "scale_factor" steps by old / (new + 0.1), as DINO's code does and
+    the methods on CLIP that copied it; "size" by old / new.
     """
     if old == new:
         return positional
     square = positional[1:].T.reshape(1, -1, *old)
-    grid = F.interpolate(square, size=new, mode="bicubic", align_corners=False)
+    factors = [(side + 0.1) / before for side, before in zip(new, old, strict=True)]
+    target: dict[str, Any] = {"scale_factor": factors} if by == "scale_factor" else {"size": new}
+    grid = F.interpolate(square, **target, mode="bicubic", align_corners=False)
     return torch.cat([positional[:1], grid[0].flatten(1).T])

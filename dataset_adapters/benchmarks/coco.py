@@ -1,4 +1,4 @@
-"""COCO-Object: 80 classes and background, from label maps or from the annotations of instances."""
+"""COCO-Object (80 classes and background) and COCO-Stuff (171 classes): label maps, and annotations of instances."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataset_adapters.base.class_names import BACKGROUND, read_class_names
+from dataset_adapters.base.folders import class_ids
 from dataset_adapters.base.layout import find_image_folder, find_root, stems
 from dataset_adapters.base.sample import (
     DatasetError,
@@ -25,29 +26,39 @@ from support.files import expanded
 # The benchmark has no ignored pixels: unannotated pixels are background. No target holds this value.
 NO_IGNORE = -1
 N_CLASSES = 80
+N_STUFF_CLASSES = 171
 
 _IMAGE_PARENTS = (".", "images")
-_MAP_PARENTS = ("stuffthingmaps", "annotations")
 # A pixel of COCO-Stuff holds the category id - 1. Category ids reach 90 but only 80 are used, so labels are not pixel
 # values + 1: these are the gaps.
 _UNUSED_VALUES = frozenset({11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90})
 _CATEGORY_VALUES = tuple(value for value in range(91) if value not in _UNUSED_VALUES)
 CATEGORY_LABELS = {value + 1: label for label, value in enumerate(_CATEGORY_VALUES, start=1)}
+_THING_LABELS = {value: label for label, value in enumerate(_CATEGORY_VALUES, start=1)}
 # GroupViT's rule: all stuff (91 and above) and unlabeled pixels (255) are background.
-_STUFFTHING_LABELS = {
-    **{value: label for label, value in enumerate(_CATEGORY_VALUES, start=1)},
-    **dict.fromkeys(range(91, 256), BACKGROUND),
-}
+_OBJECT_LABELS = {**_THING_LABELS, **dict.fromkeys(range(91, 256), BACKGROUND)}
+# COCO-Stuff scores stuff, too (91..181), and ignores unlabeled pixels. Five names stand for an unused thing and for
+# stuff (window, desk, mirror, door, plate), so values are matched, never names.
+UNLABELED = 255
+_STUFF_LABELS = {**_THING_LABELS, **{value: value - 10 for value in range(91, 182)}, UNLABELED: UNLABELED}
+_TRAIN_IDS = class_ids(N_STUFF_CLASSES, UNLABELED)
 
 
 @dataclass(frozen=True)
 class _CocoAdapter:
-    """What the label sources share: val2017/<id>.jpg or images/val2017/<id>.jpg, and the label space."""
+    """What the label sources share: val2017/<id>.jpg or images/val2017/<id>.jpg, and the label space.
+
+    class_names: of labels/*.json. ignored: value of pixels that do not count. scores_background: whether pixels of no
+    class do.
+    """
 
     name: str
     version: int = 1
     task: str = "semantic"
     default_split: str = "val2017"
+    class_names: str = "coco_object"
+    ignored: int = NO_IGNORE
+    scores_background: bool = True
 
     @property
     def categories(self) -> Mapping[int, int]:
@@ -56,30 +67,32 @@ class _CocoAdapter:
 
     def find_root(self, root: Path) -> Path:
         """Return the folder of COCO, given it or its parent. Raises DatasetError."""
-        return find_root(root, ("coco",), ("images", "val2017", "annotations", "stuffthingmaps"), all_of=False)
+        folders = ("images", "val2017", "annotations", "stuffthingmaps")
+        return find_root(root, ("coco", "coco_stuff164k"), folders, all_of=False)
 
     def label_space(self, names: NameSet) -> LabelSpace:
-        """Return labels 0 (background) and 1..80, one query per class."""
-        return read_class_names("coco_object").label_space(
-            "coco-object", names, ignore_label=NO_IGNORE, scores_background=True
+        """Return labels 0 (background) and class id + 1, one query per class."""
+        return read_class_names(self.class_names).label_space(
+            self.name.partition("/")[0], names, ignore_label=self.ignored, scores_background=self.scores_background
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CocoMapsAdapter(_CocoAdapter):
-    """Label maps, stuffthingmaps/<split>/<id><suffix> or annotations/<split>/<id><suffix>.
+    """Label maps, <parent>/<split>/<id><suffix> in the first of the parents that has any.
 
     relabel: label id for every value that a map may hold.
     """
 
     suffix: str
     relabel: Mapping[int, int]
+    parents: tuple[str, ...] = ("stuffthingmaps", "annotations")
     file_columns: tuple[str, ...] = ("image", "mask")
 
     def rows(self, root: Path, split: str | Path) -> list[Row]:
         """Return one row (id, image, mask) per image or label map of the split. Raises DatasetError."""
         images, chosen = _find_images(root, split)
-        folders = [Path(parent, images.name) for parent in _MAP_PARENTS]
+        folders = [Path(parent, images.name) for parent in self.parents]
         maps = next((folder for folder in folders if self._map_ids(root / folder)), None)
         if maps is None:
             raise LabelSourceMissingError(" or ".join(f"{folder}/*{self.suffix}" for folder in folders))
@@ -149,12 +162,28 @@ def _annotations(images: Path) -> str:
 
 register(
     [
-        CocoMapsAdapter("coco-object/stuffthingmaps", suffix=".png", relabel=_STUFFTHING_LABELS),
+        CocoMapsAdapter("coco-object/stuffthingmaps", suffix=".png", relabel=_OBJECT_LABELS),
         CocoMapsAdapter(
             "coco-object/instanceTrainIds",
             suffix="_instanceTrainIds.png",
             relabel={label: label for label in range(N_CLASSES + 1)},
         ),
         CocoInstancesAdapter("coco-object/instances"),
+        *(
+            CocoMapsAdapter(
+                f"coco-stuff/{source}",
+                class_names="coco_stuff",
+                ignored=UNLABELED,
+                scores_background=False,
+                suffix=suffix,
+                relabel=relabel,
+                parents=parents,
+            )
+            for source, suffix, relabel, parents in (
+                ("stuffthingmaps", ".png", _STUFF_LABELS, ("stuffthingmaps",)),
+                ("labelTrainIds", "_labelTrainIds.png", _TRAIN_IDS, ("annotations", "stuffthingmaps")),
+                ("detectron2", ".png", _TRAIN_IDS, ("stuffthingmaps_detectron2",)),
+            )
+        ),
     ]
 )

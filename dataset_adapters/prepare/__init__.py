@@ -2,6 +2,7 @@
 
 from dataset_adapters.prepare import ade150 as ade150  # these modules register their data sets
 from dataset_adapters.prepare import ade847 as ade847
+from dataset_adapters.prepare import cityscapes as cityscapes
 from dataset_adapters.prepare import coco_object as coco_object
 from dataset_adapters.prepare import grefcoco as grefcoco
 from dataset_adapters.prepare import pascal_context as pascal_context

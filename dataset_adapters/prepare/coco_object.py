@@ -1,4 +1,4 @@
-"""COCO val2017 with COCO-Stuff's label maps, for COCO-Object."""
+"""COCO val2017 with COCO-Stuff's label maps, for COCO-Object and COCO-Stuff."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ register(
     Preparation(
         name="coco-object",
         title="COCO val2017 with the label maps of COCO-Stuff",
-        benchmarks=("coco-object",),
+        benchmarks=("coco-object", "coco-stuff"),
         page="https://cocodataset.org/#download and https://github.com/nightrome/cocostuff",
         terms=TERMS,
         downloads=(
@@ -33,6 +33,6 @@ register(
             ),
         ),
         nested=("coco",),
-        splits=(SplitCount("coco-object", "val2017", (5000,)),),
+        splits=(SplitCount("coco-object", "val2017", (5000,)), SplitCount("coco-stuff", "val2017", (5000,))),
     )
 )

@@ -321,9 +321,8 @@ class RunOptions:
     method: Annotated[
         str,
         Option(
-            help="car, a baseline (clip, maskclip, sclip, clearclip, naclip, proxyclip, clip-es), one of an installed "
-            "package (car methods), package.module:Class or file.py:Class; several with commas, or all of ours with "
-            "all: in one table."
+            help="car, a baseline or an installed method (car methods lists them), package.module:Class or "
+            "file.py:Class; several with commas, or all of ours with all: in one table."
         ),
     ] = CAR
     profile: _Profile = None

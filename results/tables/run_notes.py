@@ -18,6 +18,9 @@ METHOD_TITLES: Mapping[str, str] = {
     "clearclip": "ClearCLIP",
     "naclip": "NACLIP",
     "proxyclip": "ProxyCLIP",
+    "resclip": "ResCLIP",
+    "sc-clip": "SC-CLIP",
+    "lposs": "LPOSS",
     "clip-es": "CLIP-ES",
 }
 """How tables name the methods of `car eval --method`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ConfigError, ImageError, ModelError, QueryError
 from car_core.baselines import BASELINES, load_baseline
+from car_core.baselines.attention import above_mean
 from car_core.baselines.dense import DenseSegmenter, label_pixels
 from car_core.baselines.dino import DinoTrunk, load_dino
 from car_core.baselines.pamr import affinity, refine_maps
-from car_core.baselines.proxyclip import ProxyCLIPConfig, ProxyCLIPSegmenter, proxy_attention
+from car_core.baselines.proxyclip import ProxyCLIPConfig, ProxyCLIPSegmenter
 from car_core.baselines.windows import mean_of_windows, resized_positions, window_slices
 from car_core.config import CRFConfig
 from car_core.images import as_channels
@@ -27,13 +29,15 @@ from car_core.models.clip import normalize, open_clip
 
 from timm.models.vision_transformer import VisionTransformer  # isort: skip  behind the guard of car_core.models.clip
 
-ATTENTION = [name for name in BASELINES if name not in ("clip-es", "proxyclip")]
+ATTENTION = ["clip", "maskclip", "sclip", "clearclip", "naclip"]
 DENSE = [*ATTENTION, "proxyclip"]
 QUERIES = ["cat", "dog", "a red bus"]
 
 
 def segmenter(method: str, **settings: Any) -> Any:
     baseline = BASELINES[method]
+    if method == "lposs":
+        settings |= {"dino_model": "vit_tiny_patch16_224", "dino_weights": "random:1"}
     config = baseline.config(**settings)
     if method == "proxyclip":
         return ProxyCLIPSegmenter(config, clip=tiny_clip(), dino=DinoTrunk(tiny_dino()))
@@ -68,7 +72,7 @@ def test_proxyclips_features_equal_the_literal_attention(patch: int, beta: float
 
 def test_a_flat_window_of_proxyclip_has_numbers() -> None:
     """Patches that are all alike attend to each other equally, where the authors' softmax is over nothing."""
-    weights = proxy_attention(torch.ones(1, 6, 4), beta=1.2, gamma=3.0)
+    weights = above_mean(torch.ones(1, 6, 6), beta=1.2, gamma=3.0)
     torch.testing.assert_close(weights, torch.full((1, 6, 6), 1 / 6))
 
 
@@ -229,15 +233,34 @@ def test_windows_cover_everything_and_their_mean_is_exact() -> None:
 
 def test_positions_of_another_grid_keep_the_class_and_the_own_grid_is_left_alone() -> None:
     positions = torch.randn(17, 8)
-    assert resized_positions(positions, (4, 4), (4, 4)) is positions
-    wide = resized_positions(positions, (4, 4), (4, 9))
+    assert resized_positions(positions, (4, 4), (4, 4), by="size") is positions
+    wide = resized_positions(positions, (4, 4), (4, 9), by="size")
     assert wide.shape == (37, 8)
     assert torch.equal(wide[0], positions[0])
     # Values at the same places as before along the side that keeps its length.
     constant = positions.clone()
     constant[1:] = torch.arange(4.0).repeat_interleave(4)[:, None]
-    rows = resized_positions(constant, (4, 4), (4, 9))[1:].reshape(4, 9, 8)
+    rows = resized_positions(constant, (4, 4), (4, 9), by="size")[1:].reshape(4, 9, 8)
     torch.testing.assert_close(rows, torch.arange(4.0)[:, None, None].expand(4, 9, 8), rtol=0, atol=1e-5)
+
+
+def test_positions_by_scale_factor_step_as_in_the_authors_code() -> None:
+    """A place x of 20 reads the 16 old ones at (x + 0.5) * 16 / 20.1 - 0.5, by cubic convolution with a = -0.75."""
+    row = torch.randn(16, generator=torch.Generator().manual_seed(0)).tolist()
+    positions = torch.cat([torch.zeros(1, 1), torch.tensor(row).repeat(16)[:, None]])
+
+    def kernel(distance: float) -> float:
+        if distance <= 1:
+            return 1.25 * distance**3 - 2.25 * distance**2 + 1
+        return -0.75 * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+
+    def read(x: int) -> float:
+        place = (x + 0.5) * 16 / 20.1 - 0.5
+        taps = range(math.floor(place) - 1, math.floor(place) + 3)
+        return sum(kernel(abs(place - tap)) * row[min(max(tap, 0), 15)] for tap in taps)
+
+    found = resized_positions(positions, (16, 16), (16, 20), by="scale_factor")[1:].reshape(16, 20)[8]
+    torch.testing.assert_close(found, torch.tensor([read(x) for x in range(20)]), rtol=0, atol=1e-5)
 
 
 def test_pamr_equals_the_literal_loop() -> None:

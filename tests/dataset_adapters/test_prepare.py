@@ -498,7 +498,7 @@ def test_check_counts_files_and_decodes_samples(tmp_path: Path, coco: Any) -> No
         (["check", "voc", "--root=/nowhere"], "/nowhere: expected a folder, found nothing"),
         (
             ["prepare", "coco"],
-            "data set: expected a known name, found 'coco'; did you mean coco-object, refcoco or refcocog?",
+            "data set: expected a known name, found 'coco'; did you mean coco-object, coco-stuff or refcoco?",
         ),
     ],
 )

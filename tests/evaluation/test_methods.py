@@ -65,13 +65,25 @@ def test_benchmarks_have_the_protocols_values() -> None:
     assert resolved("naclip", "voc21")[0].logit_scale == 40
     assert resolved("clearclip", "coco-object")[0].prob_threshold == 0.4
     assert resolved("naclip", "context60")[0].background == ("background",)
-    for name in ("voc20", "context59", "ade150", "ade847", "pc459"):
+    for name in ("voc20", "context59", "ade150", "ade847", "pc459", "coco-stuff", "cityscapes"):
         config, _ = resolved("naclip", name)
         assert (config.background, config.prob_threshold) == ((), 0)
     proxy = {name: resolved("proxyclip", name)[0] for name in ("voc21", "voc20", "coco-object", "ade847")}
     assert [each.prob_threshold for each in proxy.values()] == [0.2, 0, 0.25, 0]
     assert (proxy["voc21"].synonyms["tvmonitor screen"], len(proxy["coco-object"].background)) == (("tvmonitor",), 17)
     assert proxy["ade847"].short_side == 448
+    windows = {
+        method: [
+            (c.short_side, c.crop, c.stride) for c, _ in (resolved(method, n) for n in ("coco-stuff", "cityscapes"))
+        ]
+        for method in ("sclip", "naclip", "clearclip", "proxyclip")
+    }
+    assert windows == {  # None: the method's own, by the tower
+        "sclip": [(448, None, None), (560, None, None)],
+        "naclip": [(None, None, None), (560, None, None)],
+        "clearclip": [(None, None, None), (None, 224, 224)],
+        "proxyclip": [(None, None, None), (448, 224, 112)],
+    }
     user, sources = resolved("sclip", "voc21", logit_scale=30)
     assert (user.logit_scale, sources["logit_scale"]) == (30, "user")
 
@@ -175,7 +187,7 @@ def test_all_methods_are_with_proxyclip_where_its_trunk_is_named(options: Any) -
     without = suite._by_method(options("all", settings={}))
     dino = {"dino_weights": "random:1", "dino_model": "vit_tiny_patch16_224"}
     asked = suite._by_method(options("all", settings=dino))
-    assert list(without) == [name for name in METHODS if name != "proxyclip"]
+    assert list(without) == [name for name in METHODS if name not in ("proxyclip", "lposs")]
     assert list(asked) == list(METHODS)
 
 
@@ -236,7 +248,9 @@ def test_all_methods_end_in_one_table(tiny_run: Any, tmp_path: Path, monkeypatch
     assert result.exit_code == 0, result.stderr
     rows = list(csv.DictReader((out / "table.csv").open()))
     own = [row for row in rows if "published" not in row["method"]]
-    assert [row["method"] for row in own] == [title for title in METHOD_TITLES.values() if title != "ProxyCLIP"]
+    assert [row["method"] for row in own] == [
+        title for title in METHOD_TITLES.values() if title not in ("ProxyCLIP", "LPOSS")
+    ]
     assert all(float(row["memory"]) > 10 and float(row["pace"]) > 0 for row in own)
-    assert {folder.name for folder in out.iterdir() if folder.is_dir()} == set(METHODS) - {"proxyclip"}
+    assert {folder.name for folder in out.iterdir() if folder.is_dir()} == set(METHODS) - {"proxyclip", "lposs"}
     assert car("table", out, "--peers").stdout.startswith(result.stdout.strip())

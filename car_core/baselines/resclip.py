@@ -1,0 +1,127 @@
+"""ResCLIP: the last block's attention mixed with that of earlier blocks, then with where a first pass found one class.
+
+Yang et al., "ResCLIP: Residual Attention for Training-free Dense Vision-language Inference", CVPR 2025. Blocks are
+counted from 1, for 12 of them. Shapes: n windows, P = h w patches, L = 1 + P tokens (class token first), H heads.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from pydantic import Field
+from torch import Tensor
+
+from car_core.baselines.attention import join_heads, neighborhood, split_heads
+from car_core.baselines.config import DenseConfig
+from car_core.baselines.dense import DenseSegmenter
+from car_core.baselines.pamr import refine_maps
+from car_core.config import Positive, Unit
+
+_FIRST_PASS_PAMR = 10  # steps
+_FIRST_PASS_SCALE = 40.0  # of the cosines before the softmax
+
+
+class ResCLIPConfig(DenseConfig):
+    """ResCLIP over NACLIP's last block. Factors and shares differ from benchmark to benchmark."""
+
+    method: Literal["resclip"] = "resclip"
+    gaussian_std: Positive = Field(default=5.0, description="standard deviation of the neighborhood, patches")
+    cross_blocks: tuple[int, int] = Field(
+        default=(6, 9), description="first and last block whose attention is mixed in (of 12)"
+    )
+    cross_factor: Positive = Field(default=2.0, description="factor of the attention after mixing (tau)")
+    cross_share: Unit = Field(default=0.4, description="share of the earlier blocks' attention (lambda)")
+    feedback_factor: Positive = Field(default=1.8, description="factor of the logits after mixing (tau)")
+    feedback_share: Unit = Field(default=0.7, description="share of the first pass in the logits (lambda)")
+    first_threshold: Unit = Field(
+        default=0.25, description="in the first pass, pixels whose best word is less probable take the first word"
+    )
+
+
+class ResCLIPSegmenter(DenseSegmenter[ResCLIPConfig]):
+    """Two passes through the last block: the second knows what the first found."""
+
+    def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Unit features [n, P, E] of the first pass, and the grid h x w = P."""
+        hidden, grid = self.hidden(pixels)
+        return self._features(hidden, grid, None), grid
+
+    def patch_features_for(self, whole: Tensor, windows: Tensor, words: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """As `DenseSegmenter.patch_features_for`; words: unit features [words, E]."""
+        hidden, grid = self.hidden(whole)
+        first = self._features(hidden, grid, None)
+        seen = whole if self.config.crop else windows
+        maps = (first @ words.T).mT.unflatten(-1, grid)
+        maps = F.interpolate(maps, size=seen.shape[2:], mode="bilinear", align_corners=False)
+        labels = torch.stack([self._labels(*pair, grid) for pair in zip(maps, seen, strict=True)])
+        feedback = torch.stack([same_class(own, self.config.gaussian_std) for own in labels])
+        return self._features(hidden, grid, feedback), grid
+
+    def _labels(self, maps: Tensor, window: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The most frequent word of each patch, int64 [h, w], from cosines [words, H, W] of a window [3, H, W]."""
+        refined = refine_maps(maps, window, _FIRST_PASS_PAMR)
+        best, words = (refined * _FIRST_PASS_SCALE).softmax(dim=0).max(dim=0)
+        words = torch.where(best < self.config.first_threshold, 0, words)
+        height, width = self.visual.patch_size
+        cut = words[: grid[0] * height, : grid[1] * width]
+        patches = cut.unflatten(0, (-1, height)).unflatten(2, (-1, width)).transpose(1, 2).flatten(2)
+        counts = torch.zeros(*grid, len(maps), dtype=torch.int64, device=maps.device)
+        counts.scatter_add_(2, patches, torch.ones_like(patches))
+        return counts.argmax(dim=-1)  # the first of equals
+
+    def _features(self, hidden: list[Tensor], grid: tuple[int, int], feedback: Tensor | None) -> Tensor:
+        """Unit features [n, P, E] of the last block; feedback: of the first pass, [n, P, P]."""
+        config, block = self.config, self.visual.transformer.resblocks[-1]
+        _, key, value = split_heads(block.attn, block.ln_1(hidden[-1]))
+        logits, near = key @ key.mT, neighborhood(grid, config.gaussian_std).to(key)
+        if feedback is not None:
+            padded = F.pad(feedback, (1, 0, 1, 0))[:, None]
+            share = config.feedback_share
+            logits = config.feedback_factor * ((1 - share) * logits + share * padded)
+        weights = (logits + near).softmax(dim=-1)
+        share = config.cross_share
+        weights = config.cross_factor * ((1 - share) * weights + share * self._cross(hidden))
+        output: Tensor = block.ls_1(join_heads(block.attn, weights @ value))
+        return self.embedded(output[:, 1:])
+
+    def _cross(self, hidden: list[Tensor]) -> Tensor:
+        """Mean attention [n, H, L, L] of the earlier blocks, which a tower of another depth has in proportion."""
+        blocks = self.visual.transformer.resblocks
+        first, last = (
+            min(max(round(block * len(blocks) / 12), 2), len(blocks) - 1) for block in self.config.cross_blocks
+        )
+        weights = []
+        for k in range(first, last + 1):
+            query, key, _ = split_heads(blocks[k - 1].attn, blocks[k - 1].ln_1(hidden[k - 2]))
+            weights.append((query @ key.mT).softmax(dim=-1))
+        return torch.stack(weights).mean(dim=0)
+
+
+def same_class(labels: Tensor, std: float) -> Tensor:
+    """[P, P]: how much patch j belongs to what patch i is of, at most 1, from the labels of patches, int64 [h, w].
+
+    1 for patches of one label, less with their distance where the line from i to j leaves it near i; smoothed along
+    rows by a Gaussian of this standard deviation, rows normalized.
+    """
+    height, width = labels.shape
+    flat, most = labels.flatten(), max(height, width) - 1
+    ys, xs = (axis.flatten() for axis in torch.meshgrid(*map(torch.arange, (height, width)), indexing="ij"))
+    ys, xs = ys.to(labels.device), xs.to(labels.device)
+    steps = torch.maximum((ys[:, None] - ys).abs(), (xs[:, None] - xs).abs())
+    leaves = torch.zeros(len(flat), len(flat), dtype=torch.bool, device=labels.device)
+    # As in the release, lines are cut in as many parts for near pairs as for far ones, and near ones end early.
+    for part in range(1, most + 1):
+        share = torch.tensor(part / most, dtype=torch.float32)
+        row, column = ((own[:, None] + (own - own[:, None]) * share).round().long() for own in (ys, xs))
+        leaves |= (labels[row, column] != flat[:, None]) & (steps >= part)
+    same = (flat[:, None] == flat).float()
+    same = torch.where(leaves, same * torch.exp(-steps / max(most, 1)), same)
+    size = min(len(flat), int(6 * std) + 1)
+    size += size % 2 == 0
+    offsets = torch.arange(size, device=labels.device) - size // 2
+    kernel = torch.exp(-offsets.square() / (2 * std**2))
+    smoothed = F.conv1d(same[:, None], (kernel / kernel.sum())[None, None], padding=size // 2)[:, 0]
+    smoothed = smoothed / (smoothed.sum(dim=-1, keepdim=True) + 1e-8)
+    return smoothed / smoothed.max()
