@@ -27,6 +27,7 @@ from support.text import shortened, unknown_name, unwrapped
 Kind = Literal["methods", "datasets", "metrics", "prompts", "benchmarks", "trackers"]
 
 
+_SOURCE = "__car_eval_source__"  # in a module, the sha256 of its sources as it was imported
 _IMPORTED: dict[str, Plugin] = {}  # by top-level package or module, the first that it was imported for
 
 
@@ -76,7 +77,7 @@ class Plugin:
         try:
             with redirect_stdout(sys.stderr):  # what a module prints is no result
                 module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
-            _SOURCES.setdefault(module.__name__, source_sha256(module))
+            vars(module).setdefault(_SOURCE, source_sha256(module))
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self.target}: expected a module that can be imported, found {_said(error)}") from error
         finally:
@@ -103,7 +104,7 @@ class Plugin:
         """
         where, colon, attribute = self.target.partition(":")
         source = source_sha256(self._module)
-        if source != _SOURCES[self._module.__name__]:  # as in a notebook: what is in memory would run
+        if source != vars(self._module)[_SOURCE]:  # as in a notebook: what is in memory would run
             raise PluginError(
                 f"{self.target}: expected the sources as they were imported, found others; restart Python"
             )
@@ -115,10 +116,6 @@ class Plugin:
             "version": self.version,
             "source": source,
         }
-
-
-_SOURCES: dict[str, str] = {}
-"""sha256 of the sources by module, as it was imported."""
 
 
 def plugins(kind: Kind) -> Mapping[str, tuple[Plugin, ...]]:

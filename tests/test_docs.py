@@ -167,7 +167,7 @@ def test_the_examples_of_adding_run_as_they_stand(
         pytest.skip("pip and setuptools are not installed")
     page = (ROOT / "docs/adding.md").read_text()
     blocks = re.findall(r"^```(\w+)(?: title=\"([^\"]*)\")?\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert [(kind, bool(title)) for kind, title, _ in blocks].count(("python", False)) == 2
+    assert [(kind, bool(title)) for kind, title, _ in blocks].count(("python", False)) == 1
     monkeypatch.chdir(tmp_path)
     for _, title, block in blocks:
         if title:

@@ -68,7 +68,7 @@ def test_a_package_brings_a_metric(install: Install, tiny_run: Any, tmp_path: Pa
     header = run.header
     assert not {"plugins", "metrics"} & plain.identity_fields.keys()
     assert header.identity_fields["metrics"] == {"presence": "1"}
-    assert [plugin["name"] for plugin in header.plugins] == ["presence"]
+    assert [plugin.name for plugin in header.plugins] == ["presence"]
     assert header.identity != plain.identity
     assert header.metrics["miou"] == plain.metrics["miou"]
     assert header.metrics["per_class"] == plain.metrics["per_class"]
@@ -144,7 +144,7 @@ def test_a_metric_of_a_file(tiny_run: Any, tmp_path: Path, install: Install) -> 
     (tmp_path / "own.py").write_text(PRESENCE.replace('name = "presence"', 'name = "here"'))
     run = evaluate(tiny_run.options(settings=FAST, metrics=(f"{tmp_path}/own.py:Presence",), limit=2))
     assert run.header.metrics["here/accuracy"] is not None
-    assert run.header.plugins[0]["target"] == "Presence"
+    assert run.header.plugins[0].target.endswith(":Presence")
     assert "since its file is not installed" in car("table", run.path).stderr
 
 

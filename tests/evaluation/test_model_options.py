@@ -161,7 +161,7 @@ def test_what_figures_depend_on() -> None:
             "source",
             "protocol",
         ),
-        *("names", "precision", "limit", "shard"),
+        *("names", "metrics", "precision", "limit", "shard"),
     }
 
 
