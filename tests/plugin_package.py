@@ -14,6 +14,7 @@ from PIL import Image
 from car_core import config
 from car_core.classifier import visual_prompts
 from dataset_adapters.base import sample as registry
+from support import plugins
 
 FRUIT = """
 from dataclasses import dataclass
@@ -69,12 +70,13 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     """Put a package on the path, made as by `write_package`; what it registers is forgotten afterwards."""
     registries: tuple[dict[str, Any], ...] = (
         *(registry._ADAPTERS, registry._BROUGHT),
-        *(visual_prompts.SURROUNDINGS, visual_prompts.OUTLINES, config.PROMPT_PLUGINS),
+        *(visual_prompts.SURROUNDINGS, visual_prompts.OUTLINES, config.PROMPT_PLUGINS, plugins._IMPORTED),
     )
     before = [dict(each) for each in registries]
     monkeypatch.setattr(config, "PROMPTS", set(config.PROMPTS))
     monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
     modules = set(sys.modules)
+    plugins._installed.cache_clear()
 
     def install(name: str = "fruitbox", **given: Any) -> Path:
         folder = write_package(tmp_path / "site" / name, name, **given)

@@ -80,9 +80,10 @@ class TrackioTracker:
     def on_start(self, header: RunHeader) -> None:
         import trackio
 
-        own = {"auto_log_gpu": False, "auto_log_cpu": False, "embed": False, "resume": "allow"}
+        own: dict[str, Any] = {"auto_log_gpu": False, "auto_log_cpu": False, "embed": False, "resume": "allow"}
+        own |= {**_named(header), "config": {**facts(header), "notes": remarks(header)}}
         with redirect_stdout(sys.stderr):  # it prints; standard output is for tables and JSON
-            self._run = trackio.init(**_named(header), config={**facts(header), "notes": remarks(header)}, **own)
+            self._run = trackio.init(**own)
 
     def on_record(self, record: SampleRecord, running: Mapping[str, float]) -> None:
         self._run.log(dict(running))

@@ -192,8 +192,11 @@ def recorded_metrics(
             absent = f"{(recorded or {}).get('package') or 'its file'} is not installed"
             missing[name] = str(error) if name in plugins(COUNTS) else absent
             continue
-        record = here.plugin.record() if here.plugin else None
-        if here.metric.version != version or (record or {}).get("source") != (recorded or {}).get("source"):
+        try:
+            source = here.plugin.record()["source"] if here.plugin else None
+        except PluginError:  # which changed since it was imported
+            source = ""
+        if here.metric.version != version or source != (recorded or {}).get("source"):
             missing[name] = f"the metric installed here is another than version {version} of the run"
         else:
             found.append(here)

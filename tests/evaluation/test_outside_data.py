@@ -26,6 +26,7 @@ from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import Benchmark, BenchmarkError, benchmark_schema, load_benchmark
 from evaluation.run.merge import merge
+from support import plugins
 from support.plugins import PluginError
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +90,7 @@ def test_a_package_brings_data_and_benchmark(
     module = folder / "fruitbox.py"
     module.write_text(module.read_text() + "\nCHANGED = True\n")
     del sys.modules["fruitbox"]
+    plugins._installed.cache_clear()
     registry._BROUGHT.clear()
     del registry._ADAPTERS["fruit"]
     changed = evaluate(options(out=tmp_path / "changed"))
@@ -346,7 +348,7 @@ def test_a_benchmark_is_a_file(
         assert found.exit_code == 0, found.output
     assert "mine" in car("table", str(run.path), str(again.path)).output
     pictures = car("report", str(run.path), f"--data-root={tmp_path}/data", "--gallery", "--weights=random:1")
-    assert pictures.stderr.startswith("error: benchmark: expected a known name, found 'mine'")
+    assert pictures.stderr.startswith("error: some.yaml: expected a benchmark's file, found")
 
 
 @pytest.mark.parametrize(
