@@ -6,33 +6,38 @@ from dataset_adapters.prepare.preparation import Download, FileCount, Preparatio
 
 TERMS = "annotations CC BY 4.0, images under Flickr's terms of use"
 
+_IMAGES_AND_MAPS = (
+    Download(
+        urls=("http://images.cocodataset.org/zips/val2017.zip",),
+        hash="md5:442b8da7639aecaf257c1dceb8ba8c80",
+        megabytes=816,
+        into=".",
+        provides=(FileCount("images", "val2017/*.jpg", (5000,)),),
+    ),
+    Download(
+        urls=("http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/stuffthingmaps_trainval2017.zip",),
+        hash=None,
+        megabytes=659,
+        into="stuffthingmaps",
+        provides=(FileCount("label maps", "stuffthingmaps/val2017/*.png", (5000,)),),
+    ),
+)
+
 register(
-    Preparation(
-        name="coco-object",
-        title="COCO val2017 with the label maps of COCO-Stuff",
-        benchmarks=("coco-object", "coco-stuff"),
-        page="https://cocodataset.org/#download and https://github.com/nightrome/cocostuff",
-        terms=TERMS,
-        downloads=(
-            Download(
-                urls=("http://images.cocodataset.org/zips/val2017.zip",),
-                hash="md5:442b8da7639aecaf257c1dceb8ba8c80",
-                megabytes=816,
-                into=".",
-                provides=(FileCount("images", "val2017/*.jpg", (5000,)),),
-            ),
-            Download(
-                urls=(
-                    "http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/"
-                    "stuffthingmaps_trainval2017.zip",
-                ),
-                hash=None,
-                megabytes=659,
-                into="stuffthingmaps",
-                provides=(FileCount("label maps", "stuffthingmaps/val2017/*.png", (5000,)),),
-            ),
-        ),
-        nested=("coco",),
-        splits=(SplitCount("coco-object", "val2017", (5000,)), SplitCount("coco-stuff", "val2017", (5000,))),
+    *(
+        Preparation(
+            name=name,
+            title=title,
+            benchmarks=(name,),
+            page="https://cocodataset.org/#download and https://github.com/nightrome/cocostuff",
+            terms=TERMS,
+            downloads=_IMAGES_AND_MAPS,
+            nested=("coco",),
+            splits=(SplitCount(name, "val2017", (5000,)),),
+        )
+        for name, title in (
+            ("coco-object", "COCO val2017 with the label maps of COCO-Stuff"),
+            ("coco-stuff", "COCO-Stuff 164k, val2017: the files of coco-object"),
+        )
     )
 )
