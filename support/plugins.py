@@ -145,6 +145,10 @@ def find_plugin(kind: Kind, name: str, built_in: Iterable[str], field: str) -> P
         return Plugin(kind, attribute, name)
     brought, own = plugins(kind), list(built_in)
     if name not in brought:
+        where, dot, attribute = name.rpartition(".")
+        if dot and (attribute == "py" or attribute[:1].isupper()):
+            meant = f"{name}:CLASS" if attribute == "py" else f"{where}:{attribute}"
+            raise PluginError(f"{field}: expected {meant} or the name of one, found {shortened(name)!r}")
         raise PluginError(unknown_name(field, name, [*own, *brought]))
     packages = [*(["car-eval"] if name in own else []), *(str(plugin.package) for plugin in brought[name])]
     if len(packages) > 1:

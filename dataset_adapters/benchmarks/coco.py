@@ -63,7 +63,8 @@ class _CocoAdapter:
     @property
     def categories(self) -> Mapping[int, int]:
         """The label of each category id, and 0 for background, whatever the label maps hold."""
-        return {BACKGROUND: BACKGROUND, **CATEGORY_LABELS}
+        stuff = {} if self.scores_background else {id_: id_ - 11 for id_ in range(92, 183)}
+        return {BACKGROUND: BACKGROUND, **CATEGORY_LABELS, **stuff}
 
     def find_root(self, root: Path) -> Path:
         """Return the folder of COCO, given it or its parent. Raises DatasetError."""

@@ -48,9 +48,13 @@ def compare(
                 f"label_space.{field}: expected the same in both runs, found those of {a.benchmark.name} "
                 f"and {b.benchmark.name}"
             )
-    versions = [run.identity_fields.get("metrics") or {} for run in (a, b)]
+    made_by: list[dict[str, tuple[str, str | None]]] = []
+    for header in (a, b):
+        sources = {own.name: own.source for own in header.plugins if own.kind == "metrics"}
+        versions = header.identity_fields.get("metrics") or {}
+        made_by.append({name: (version, sources.get(name)) for name, version in versions.items()})
     scorer = scorer_of(runs[0], a)
-    shared = tuple(each for each in scorer.metrics if versions[0][each.name] == versions[1].get(each.name))
+    shared = tuple(each for each in scorer.metrics if made_by[0][each.name] == made_by[1].get(each.name))
     scorer = replace(scorer, metrics=shared, missing={})
     by_id_a, by_id_b = (figures_of(run, scorer)[0] for run in runs)
     ids = [sample_id for sample_id in by_id_a if sample_id in by_id_b]

@@ -15,12 +15,13 @@ from tqdm import tqdm
 from car_core.models.names import MINIATURE, ROLES
 from dataset_adapters import LabelSpace
 from evaluation.analysis.gallery import choose, draw_sample
-from evaluation.request.benchmark import BenchmarkError, built_in
+from evaluation.request.benchmark import BenchmarkError, benchmark_names, built_in
+from evaluation.request.methods import METHODS
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
 from evaluation.run.identity import identity_fields
 from evaluation.run.prepare import Prepared, prepare
 from evaluation.run.recompute import figures_of, scorer_of
-from evaluation.run.rerun import asked
+from evaluation.run.rerun import asked, outside_code
 from evaluation.tasks import semantic
 from results import RunDirectory, RunHeader, SampleRecord, differences
 from results.pages import Confusion, ReportDetails, SampleShown, write_report
@@ -105,6 +106,12 @@ def names_models(run_dir: str | os.PathLike[str], weights: Mapping[str, str | No
     found += [str(value) for value in models if Path(str(value)).suffix]  # files
     found += [str(sam.get("model") if isinstance(sam, dict) else sam)] if sam else []
     found += [each.target for each in header.plugins]
+    # The gallery goes by the request, which need not be what the rest of a stranger's run.json says.
+    settings = {**(header.request.get("set") or {})}
+    found += [str(settings[key]) for key in settings if key.endswith(("_model", "_weights")) or key == "sam"]
+    found += outside_code(header.request)
+    named = {"method": METHODS, "benchmark": benchmark_names()}
+    found += [str(value) for key, known in named.items() if (value := header.request.get(key)) and value not in known]
     return ", ".join(dict.fromkeys(name for name in found if name != MINIATURE))
 
 
@@ -167,6 +174,7 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
         shard=None,
         device=options.device,
         max_pixels=None,
+        metrics=(),
     )
     prepared = prepare(request)
     car = prepared.car

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,9 @@ def rerun_command(
     print_: Annotated[
         bool, typer.Option("--print", help="Print what `car eval --config` takes for the same run; run nothing.")
     ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Import code that run.json names by file or module; a stranger's, too.")
+    ] = False,
     allow_failures: AllowFailures = False,
 ) -> None:
     """Run again what a run was asked for, in another folder, and first say what differs here.
@@ -42,15 +46,22 @@ def rerun_command(
     A run directory does not say where data and weights are: name them if they are not where `car eval` looks. Options
     win over what the run was asked for. Exit status as for eval.
     """
+    from evaluation.request.benchmark import BenchmarkError
     from evaluation.request.user_data import resolve_data
     from evaluation.request.words import words_of
-    from evaluation.run.rerun import changes, require_data, require_places, vocabulary_of, words_of_run
+    from evaluation.run.rerun import changes, outside_code, require_data, require_places, vocabulary_of, words_of_run
 
-    benchmark = words_of_run(ctx.obj)["benchmark"]
+    words = words_of_run(ctx.obj)
+    named = {*outside_code(words)} & {*outside_code({**given, "benchmark": words["benchmark"]})}
+    if named and not (trust or print_):
+        raise BenchmarkError(
+            f"{run}: expected --trust for code that only run.json names, {', '.join(sorted(named))}, found none"
+        )
+    benchmark = words["benchmark"]
     data = resolve_data(benchmark, given["data_root"], given["places"]) if given["places"] else {}
-    own = vocabulary_of(ctx.obj)
-    if own and given["names"] == own.name:
-        given["names"] = own
+    source = ctx.get_parameter_source("names")
+    if source is None or source.name != "COMMANDLINE":  # else a file of that name was meant
+        given["names"] = vocabulary_of(ctx.obj) or given["names"]
     options = RunOptions(**{"benchmark": benchmark, **given, **data})
     if print_:
         import yaml
@@ -66,6 +77,9 @@ def rerun_command(
     from evaluation.run.runner import run_prepared
 
     prepared = build(resolved)
+    if prepared.folder.resolve() == run.resolve():  # the run as it is now: its records stay, and are made anew beside
+        beside = run.resolve().with_name(f"{run.resolve().name}-rerun")
+        prepared = replace(prepared, options=replace(prepared.options, out=beside))
     require_data(ctx.obj, prepared)
     for change in changes(ctx.obj, header_of(prepared)):
         tell(f"notice: differs: {change}")

@@ -80,14 +80,21 @@ def resolve(options: RunOptions) -> ResolvedRun:
     if sources[0].task not in TASKS:
         raise BenchmarkError(unknown_name(f"task of {benchmark.adapter}", sources[0].task, TASKS))
     metrics = find_metrics(options.metrics, sources[0].task)
+    if options.shard and (of_file := [each.name for each in metrics if each.plugin and not each.plugin.package]):
+        raise BenchmarkError(
+            f"--shard: expected metrics of installed packages, which car merge computes again, found {of_file[0]}"
+        )
     method.check_precision(options.precision)
     names: str | Vocabulary = options.names
     if isinstance(names, str) and names not in get_args(NameSet):
         names = find_vocabulary(names, configured(sources[0], options.places))
     worded = names.on(benchmark) if isinstance(names, Vocabulary) else benchmark
-    config, set_by = method.resolve(worded, sources[0].task, options.profile, options.settings)
-    if isinstance(names, Vocabulary):
-        set_by |= {field: "names" for field in names.settings if set_by.get(field) == "benchmark"}
+    of_names = names.settings if isinstance(names, Vocabulary) else {}
+    given = dict(options.settings)
+    if method.plugin:  # which does not have the fields of all baselines
+        given = {**{field: value for field, value in of_names.items() if field in method.fields}, **given}
+    config, set_by = method.resolve(worded, sources[0].task, options.profile, given)
+    set_by |= {field: "names" for field in of_names if field in set_by and field not in options.settings}
     protocol = resolve_protocol(benchmark, sources[0].task, config, options.protocol)
     if not method.roles and (named := next(filter(None, weights_by_role(options.weights).values()), None)):
         raise BenchmarkError(f"--weights: expected none, since {method.name} names its own (--set), found {named!r}")

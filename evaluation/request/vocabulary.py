@@ -69,6 +69,10 @@ class Vocabulary:
         own = {field: value for field, value in self.settings.items() if field != "synonyms"}  # CaR has none
         update = {
             "config": {**benchmark.config, **own},
+            "profiles": {
+                name: {field: value for field, value in values.items() if field not in own}
+                for name, values in benchmark.profiles.items()
+            },
             "baselines": {**baselines, "all": {**baselines.get("all", {}), **self.settings}},
         }
         return benchmark.model_copy(update=update)

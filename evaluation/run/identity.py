@@ -42,7 +42,7 @@ NUMERIC_PACKAGES = (
     "pycocotools",
 )
 # And those that only a model of a role brings.
-PACKAGES_BY_ROLE = {"sam": ("transformers",), "dino": ("timm",)}
+PACKAGES_BY_ROLE = {"sam": ("transformers",), "dino": ("timm", "scipy")}
 # Sources whose change can change a figure, relative to the installation.
 _NUMERIC_SOURCES = (
     "car_core",

@@ -154,7 +154,9 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
         if texts:  # else each sample brings its own, or there is no background
             car.check_queries(texts)
     names = options.names
-    if isinstance(names, Vocabulary) and names.settings["synonyms"] and "synonyms" not in type(run.config).model_fields:
+    if isinstance(names, Vocabulary) and names.background is not None and "background" not in run.set_by:
+        tell(f"notice: names {names.name}: {options.method} has no field background; the words for it are left out")
+    if isinstance(names, Vocabulary) and names.settings["synonyms"] and "synonyms" not in run.set_by:
         n_unused = sum(len(texts) - 1 for texts in names.classes.values())
         tell(
             f"notice: names {names.name}: {options.method} reads the first text of each class; {n_unused} more, which "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from car_core.config import CaRConfig
 from car_core.models.names import ROLES, SUFFIXES
 from dataset_adapters import DatasetError, embedded_root, holds
 from dataset_adapters.base.sample import NameSet, find_sources
-from evaluation.request.benchmark import BenchmarkError, load_benchmark
+from evaluation.request.benchmark import BenchmarkError, is_file, load_benchmark
 from evaluation.request.inputs import DEFAULT_DATA, weights_by_role
 from evaluation.request.options import CAR, RunOptions, parse_shard
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
@@ -18,6 +19,7 @@ from evaluation.request.vocabulary import Vocabulary
 from evaluation.request.words import request_of, words_of
 from evaluation.run.merge import SHARD
 from results import RunHeader, differences
+from results.tables.run_notes import is_scored
 from support.files import expanded
 
 if TYPE_CHECKING:
@@ -60,8 +62,23 @@ def vocabulary_of(header: RunHeader) -> Vocabulary | None:
     return Vocabulary(names.name, {name: tuple(texts) for name, texts in names.classes.items()}, words)
 
 
+def outside_code(words: Mapping[str, Any]) -> list[str]:
+    """The files and modules with code that a request names, by its words or fields: a stranger's may be anything."""
+    settings = words.get("set") or words.get("settings") or {}
+    metrics = words.get("metrics") or ()
+    named = [
+        *str(words.get("method") or "").split(","),
+        *(metrics.split(",") if isinstance(metrics, str) else metrics),
+        *(name for key in ("prompts", "stuff_prompts") for name in settings.get(key) or ()),
+    ]
+    files = [str(words["benchmark"])] if is_file(str(words.get("benchmark") or "")) else []
+    return sorted({str(name) for name in named if ":" in str(name)} | {*files})
+
+
 def words_of_run(header: RunHeader) -> dict[str, Any]:
     """`asked` as words of the command line, with the benchmark among them."""
+    if is_scored(header):
+        raise BenchmarkError("RUN: expected a run of a method, found predictions that were scored; see car score")
     words = header.request or words_of(asked(header), kept=True)
     return {**words, "benchmark": words.get("benchmark") or header.benchmark.name}
 

@@ -59,10 +59,9 @@ def run_prepared(prepared: Prepared) -> Run:
     [run] = run_side_by_side([prepared])
     counts = run.header.counts
     if counts.n_failed and not counts.n_scored:
-        first = run.header.metrics["failed"][0]
+        told = "; ".join(f"{each['id']}: {each['error']}" for each in run.header.metrics["failed"][:3])
         raise AllFailedError(
-            f"{run.path}: all samples failed, {counts.n_failed} in all, the first {first['id']}: {first['error']}; "
-            "the same command tries again"
+            f"{run.path}: all samples failed, {counts.n_failed} in all, the first {told}; the same command tries again"
         )
     return run
 

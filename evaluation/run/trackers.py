@@ -59,6 +59,7 @@ class WandbTracker:
             **_named(header),
             id=header.identity[:16],
             resume="allow",
+            reinit="create_new",  # several runs of a sweep are open side by side
             config=facts(header),
             notes=remarks(header),
             settings=wandb.Settings(**quiet, **hidden),
@@ -190,6 +191,7 @@ class Trackers:
 class _Feed:
     def __init__(self, name: str) -> None:
         self._name, self._is_over, self._done = name, False, Event()
+        self._make = find_tracker(name)  # here: an import in a thread would exchange the streams of all
         self._events: Queue[tuple[str, tuple[Any, ...]]] = Queue(_MOST_WAITING)
         Thread(target=self._work, name=f"track {name}", daemon=True).start()
 
@@ -216,7 +218,7 @@ class _Feed:
     def _work(self) -> None:
         hook, next_time = "", 0.0
         try:
-            tracker = find_tracker(self._name)()
+            tracker = self._make()
             pause = float(getattr(tracker, "seconds_between_records", 0.0))
             while hook != "on_finish" and not self._is_over:
                 hook, given = self._events.get()
@@ -246,4 +248,6 @@ def _without_folders(value: Any) -> Any:
         return {key: _without_folders(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_without_folders(each) for each in value]
-    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
+    if not isinstance(value, str):
+        return value
+    return ",".join(Path(each).name if each.startswith(("/", "~")) else each for each in value.split(","))

@@ -20,8 +20,8 @@ from support.text import unknown_name
 class SuiteRun(BaseModel):
     """One run of a suite.
 
-    variant: what distinguishes it from other runs of the benchmark. method, names: as in `RunOptions`; None for the
-    names of all. settings: configuration fields set only for it.
+    variant: what distinguishes it from other runs of the benchmark. method, names: as in `RunOptions`; None for
+    those of all. weights: whether its method takes those of all. settings: configuration fields set only for it.
     pictures: samples shown on the suite's contact sheet. point: of a sweep, the settings that its table shows.
     paper: the paper's figure for them, percent.
     """
@@ -30,7 +30,8 @@ class SuiteRun(BaseModel):
 
     benchmark: str
     variant: str | None = None
-    method: str = CAR
+    method: str | None = None
+    weights: bool = True
     names: str | None = None
     settings: Mapping[str, Any] = {}
     pictures: int = Field(default=0, ge=0)
@@ -75,15 +76,12 @@ class Suite(BaseModel):
             common |= {"live": False, "refine_workers": common.get("refine_workers") or 0}
         found = []
         for run in self.runs:
-            own: dict[str, Any] = {
-                "method": run.method,
-                "settings": run.settings,
-                "out": out / run.name if out else None,
-            }
-            if run.method != CAR:  # only CaR has profiles
+            own: dict[str, Any] = {"settings": run.settings, "out": out / run.name if out else None}
+            own |= {key: value for key in ("method", "names") if (value := getattr(run, key)) is not None}
+            if {**common, **own}.get("method", CAR) != CAR:  # only CaR has profiles
                 own["profile"] = None
-            if run.names is not None:
-                own["names"] = run.names
+            if not run.weights:
+                own["weights"] = None
             found.append(RunOptions(run.benchmark, **{**common, **own}))
         return found
 

@@ -97,7 +97,7 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int = 1, **c
     # nothing, go alone.
     indices: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, entry in enumerate(suite.runs):
-        indices[(entry.benchmark,) if entry.method == CAR else (entry.name, entry.method)].append(i)
+        indices[(entry.benchmark,) if runs[i].method == CAR else (entry.name, runs[i].method)].append(i)
     order = [part.tolist() for own in indices.values() for part in np.array_split(own, min(jobs, len(own)))]
     groups = [[(suite.runs[i], runs[i]) for i in group] for group in order]
     with _index_writer(path, dict(zip(names, runs, strict=True)), has_lines=jobs > 1, **about) as writer:

@@ -259,6 +259,7 @@ def as_suite(
     is_papers = sweep.paper_column == (known.paper.column if known.paper else known.adapter)
     papers = sweep.paper if sweep.paper and is_papers else (None,) * len(sweep.points)
     points = tuple(zip(sweep.points, sweep.shown or sweep.points, papers, strict=True))
+    outside = [each for each in able.values() if each.plugin]
     found: list[tuple[Point, Point, SuiteRun]] = []
     seen: dict[tuple[str, ...], Point] = {}
     for own_method, own_names, (point, shown, figure) in itertools.product(methods, name_sets, points):
@@ -266,11 +267,15 @@ def as_suite(
         axes |= {"names": own_names} if len(name_sets) > 1 else {}
         # Values as JSON, which is YAML.
         whole = merged(settings, parse_settings([f"{key}={json.dumps(value)}" for key, value in point.items()]))
-        if len(methods) > 1:
-            whole = settings_by_method(whole, [able[own_method]])[able[own_method].name]
+        if len(methods) > 1:  # a method without the field that varies runs once
+            whole = settings_by_method(whole, outside)[able[own_method].name]
+            fields = able[own_method].fields
+            point, shown = ({k: v for k, v in each.items() if k.partition(".")[0] in fields} for each in (point, shown))
         own_profile = (profile or sweep.profile) if own_method == CAR or len(methods) == 1 else None
         config, _ = able[own_method].resolve(known, task, own_profile, whole)
         first = seen.setdefault((own_method, own_names, config.model_dump_json()), full := {**axes, **point})
+        if first == full and first is not full and len(methods) > 1:
+            continue
         if first is not full:  # the two would be one run
             same = f", which is the configuration of {_text(first) or 'no settings'}" if first != full else ""
             raise BenchmarkError(f"sweep: expected each point once, found {_text(full) or 'no settings'} again{same}")
@@ -278,6 +283,7 @@ def as_suite(
         run = SuiteRun(
             benchmark=benchmark,
             method=own_method,
+            weights=len(methods) == 1 or bool(able[own_method].roles),
             names=own_names,
             settings=whole,
             point=table_point,

@@ -187,6 +187,8 @@ def recorded_metrics(
     for name, version in versions.items():
         recorded = sources.get(name) if name not in METRICS else None
         try:
+            if ":" in name:  # a run may be a stranger's: only what is installed here is imported
+                raise PluginError(f"{name}: expected the name of a metric")
             here = _find(name)
         except PluginError as error:
             absent = f"{(recorded or {}).get('package') or 'its file'} is not installed"

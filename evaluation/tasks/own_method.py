@@ -8,9 +8,11 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,7 +151,10 @@ class OwnSegmenter:
 
 
 def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {unwrapped(error)}".removesuffix(": ")
+    """What was raised, and by which line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if len(frames) > 1 else ""
+    return f"{type(error).__name__}: {unwrapped(error)}".removesuffix(": ") + where
 
 
 @contextmanager

@@ -151,3 +151,9 @@ def test_cityscapes_is_gotten_by_hand(tmp_path: Path) -> None:
         "download leftImg8bit_trainvaltest.zip",
         "download gtFine_trainvaltest.zip",
     ]
+
+
+def test_categories_of_coco_json_are_those_of_the_table() -> None:
+    categories = find_sources("coco-stuff")[0].categories  # type: ignore[attr-defined]
+    assert categories == {0: 0, **{id_: label for label, id_ in enumerate(STUFF_IDS, start=1)}}
+    assert max(find_sources("coco-object")[0].categories) == 90  # type: ignore[attr-defined]

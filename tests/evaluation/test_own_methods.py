@@ -23,6 +23,7 @@ from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.methods import METHODS
 from evaluation.request.own_methods import OwnConfig
+from evaluation.request.resolve import resolve
 from evaluation.run.merge import merge
 from evaluation.suites import runner as suite
 from evaluation.suites.definitions import load_suite
@@ -435,6 +436,20 @@ def test_a_sweep_and_a_suite_with_a_method_of_ones_own(file: Any, tmp_path: Path
     runs = load_suite("mini").of_method("bright").runs
     assert [run.name for run in runs] == ["mini-voc", "mini-coco-object", "mini-context", "mini-refcoco"]
     assert load_suite("mini").of_method("car") == load_suite("mini")
+    asked_for = load_suite("mini").of_method("bright").options(method=f"{path}:Bright", weights=None)
+    assert {each.method for each in asked_for} == {f"{path}:Bright"}
+
+
+def test_a_vocabulary_reaches_the_fields_that_a_method_has(file: Any, tiny_run: Any) -> None:
+    own = "background: tuple = ()\n        synonyms: dict = dataclasses.field(default_factory=dict)\n        "
+    with_fields = BRIGHT.replace("threshold: float", own + "threshold: float")
+    assert with_fields != BRIGHT
+    asked: dict[str, Any] = {"data_root": tiny_run.data_root, "names": "sclip"}
+    run = resolve(RunOptions("voc21", method=f"{file(with_fields)}:Bright", **asked))
+    values = run.config.model_dump(mode="json")
+    assert (len(values["background"]), values["synonyms"]["person"][1]) == (26, "person in shirt")
+    assert (run.set_by["background"], run.set_by["threshold"]) == ("names", "default")
+    assert "background" not in resolve(RunOptions("voc21", method=f"{file(BRIGHT)}:Bright", **asked)).set_by
 
 
 def test_ours_and_theirs_in_one_table(

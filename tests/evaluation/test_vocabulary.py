@@ -417,7 +417,7 @@ def test_a_sweep_over_names_ends_in_one_table(tiny_run: Any, write: Callable[...
 def test_sweeps_of_all_methods_and_of_settings() -> None:
     suite = as_suite(Sweep("", ({},)), "mini-voc", profile="paper", settings={}, method="all", names="plain,sclip")
     assert [run.method for run in suite.runs[::2]] == [
-        *("car", "clip", "maskclip", "sclip", "clearclip", "naclip", "clip-es")
+        *("car", "clip", "maskclip", "sclip", "clearclip", "naclip", "resclip", "sc-clip", "clip-es")
     ]
     assert [run.names for run in suite.runs[:2]] == ["plain", "sclip"]
     assert [run.profile for run in suite.options(profile="paper")][1:3] == ["paper", None]
@@ -427,8 +427,11 @@ def test_sweeps_of_all_methods_and_of_settings() -> None:
     assert [run.point for run in suite.runs] == [
         {"names": name, "eta": eta} for name in ("plain", "sclip") for eta in (0.3, 0.4)
     ]
-    with pytest.raises(BenchmarkError, match=r"found method=sclip,eta=0\.4 again, which is .* method=sclip,eta=0\.3"):
-        as_suite(points, "voc21", profile=None, settings={}, method="car,sclip")
+    suite = as_suite(points, "voc21", profile=None, settings={}, method="car,sclip")  # which has no eta
+    assert [run.point for run in suite.runs] == [
+        *({"method": "car", "eta": eta} for eta in (0.3, 0.4)),
+        {"method": "sclip"},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -459,3 +462,11 @@ def test_the_example_of_the_page_is_a_vocabulary(tmp_path: Path) -> None:
     assert (found.background, found.classes["cat"]) == (("grass", "sky", "sand", "water", "wall"), ("cat", "kitten"))
     for family in family_names():  # each is in the page's table
         assert f"| `{family}` |" in page
+
+
+def test_a_vocabulary_wins_over_what_a_profile_sets(tmp_path: Path) -> None:
+    fields = {"name": "mine", "base": "voc21", "profiles": {"released": {"background": ["zebra"]}}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(fields))
+    worded = find("sclip").on(load_benchmark(str(tmp_path / "mine.yaml")))
+    assert "background" not in worded.profiles["released"]
+    assert len(worded.config["background"]) == 26
