@@ -246,7 +246,8 @@ def test_a_node_without_the_file_or_with_another_one_is_named(
     host, fields = os.uname().nodename, dict[str, Any]()
 
     def ready() -> Any:
-        equip = partial(_equip, replace(tiny_run.options(), settings={}, weights=None, method="./node.py:Own"))
+        options = replace(tiny_run.options(), settings={}, weights=None, method="./node.py:Own")
+        equip = partial(_equip, options, None)
         return engine._Actor(Job(equip, fields, ".", batch_size=1, workers=0, sample_timeout=None)).set_up()
 
     assert ready() == engine._Ready(host, "./node.py:Own: expected a file ./node.py, found none")
