@@ -107,8 +107,9 @@ def names_models(run_dir: str | os.PathLike[str], weights: Mapping[str, str | No
     found += [str(sam.get("model") if isinstance(sam, dict) else sam)] if sam else []
     found += [each.target for each in header.plugins]
     # The gallery goes by the request, which need not be what the rest of a stranger's run.json says.
-    settings = {**(header.request.get("set") or {})}
-    found += [str(settings[key]) for key in settings if key.endswith(("_model", "_weights")) or key == "sam"]
+    for key, value in (header.request.get("set") or {}).items():
+        is_file = key.endswith("_model") and Path(str(value)).suffix
+        found += [str(value)] if is_file or key == "sam" or key.endswith("_weights") else []
     found += outside_code(header.request)
     named = {"method": METHODS, "benchmark": benchmark_names()}
     found += [str(value) for key, known in named.items() if (value := header.request.get(key)) and value not in known]

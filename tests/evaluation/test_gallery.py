@@ -174,6 +174,7 @@ def test_a_report_names_the_models_that_it_would_load(run: Any) -> None:
     for entry in header["weights"]:
         entry["name"] = "miniature"
     header["config"] |= {"sam": None, "proposal_model": "ViT-B-16", "classifier_model": "miniature"}
+    header["request"] = {}
     path.write_text(json.dumps(header))
     assert names_models(run.out, None) == ""
 
