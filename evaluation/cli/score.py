@@ -20,6 +20,7 @@ _NAMED = 3  # failed samples
 @takes(
     RunOptions,
     *SAMPLES,
+    "metrics",
     "out",
     "workers",
     "sample_timeout",

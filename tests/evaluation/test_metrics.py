@@ -148,6 +148,17 @@ def test_a_metric_of_a_file(tiny_run: Any, tmp_path: Path, install: Install) -> 
     assert "since its file is not installed" in car("table", run.path).stderr
 
 
+def test_a_metric_of_saved_predictions_is_that_of_their_run(tiny_run: Any, tmp_path: Path, install: Install) -> None:
+    (tmp_path / "own.py").write_text(PRESENCE.replace('name = "presence"', 'name = "here"'))
+    asked = f"{tmp_path}/own.py:Presence"
+    run = evaluate(tiny_run.options(settings=FAST, metrics=(asked,), limit=2, saving=Saving("png", False)))
+    given = (f"--predictions={run.path}/predictions", f"--data-root={tiny_run.data_root}", f"--metrics={asked}")
+    done = car("score", "voc21", *given, "--limit=2", "--workers=0", f"--out={tmp_path / 'scored'}")
+    assert done.exit_code == 0, done.output
+    figures = json.loads((tmp_path / "scored/run.json").read_text())["metrics"]
+    assert figures["here/accuracy"] == run.header.metrics["here/accuracy"]
+
+
 @dataclass
 class Given:
     """A metric whose parts a test chooses."""
