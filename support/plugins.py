@@ -78,7 +78,7 @@ class Plugin:
             with redirect_stdout(sys.stderr):  # what a module prints is no result
                 module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
             vars(module).setdefault(_SOURCE, source_sha256(module))
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # whatever a module does on import
             raise PluginError(f"{self.target}: expected a module that can be imported, found {_said(error)}") from error
         finally:
             os.chdir(folder)  # a module may have left it, and paths are relative
@@ -91,7 +91,7 @@ class Plugin:
         try:
             made = tuple(value() if isinstance(value, type) else value for value in values)
             return made if isinstance(self.value, tuple) else made[0]
-        except Exception as error:
+        except Exception as error:  # of the class
             raise PluginError(
                 f"{self.target}: expected a class that takes no arguments, found {_said(error)}"
             ) from error
@@ -204,7 +204,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException:  # Ctrl-C, too, must not leave half a module
         del sys.modules[name]
         raise
     return module

@@ -19,8 +19,9 @@ from car_core.baselines.attention import AttentionSegmenter
 from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.clip_es import ClipESSegmenter
 from car_core.baselines.config import BaselineConfig, ClipESConfig
-from car_core.baselines.lposs import LPOSSConfig, load_lposs, load_lposs_trunk
-from car_core.baselines.proxyclip import ProxyCLIPConfig, load_proxyclip, load_trunk
+from car_core.baselines.dino import load_on_trunk, load_trunk
+from car_core.baselines.lposs import LPOSSConfig, LPOSSSegmenter
+from car_core.baselines.proxyclip import ProxyCLIPConfig, ProxyCLIPSegmenter
 from car_core.baselines.resclip import ResCLIPConfig, ResCLIPSegmenter
 from car_core.baselines.sc_clip import SCCLIPConfig, SCCLIPSegmenter
 from car_core.models.names import model_of
@@ -43,6 +44,7 @@ class Baseline:
     load_extra_model: Callable[[Any], object] | None = None
 
 
+_TRUNK = frozenset({"dino_model", "dino_weights"})
 BASELINES: Mapping[str, Baseline] = {
     "clip": Baseline(attention.PlainConfig, partial(AttentionSegmenter, attend=attention.attend_plain)),
     "maskclip": Baseline(attention.MaskCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_maskclip)),
@@ -50,11 +52,9 @@ BASELINES: Mapping[str, Baseline] = {
     "clearclip": Baseline(attention.ClearCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_clearclip)),
     "naclip": Baseline(attention.NACLIPConfig, partial(AttentionSegmenter, attend=attention.attend_naclip)),
     "proxyclip": Baseline(
-        ProxyCLIPConfig, load_proxyclip, frozenset({"dino_model", "dino_weights"}), load_extra_model=load_trunk
+        ProxyCLIPConfig, partial(load_on_trunk, ProxyCLIPSegmenter), _TRUNK, load_extra_model=load_trunk
     ),
-    "lposs": Baseline(
-        LPOSSConfig, load_lposs, frozenset({"dino_model", "dino_weights"}), load_extra_model=load_lposs_trunk
-    ),
+    "lposs": Baseline(LPOSSConfig, partial(load_on_trunk, LPOSSSegmenter), _TRUNK, load_extra_model=load_trunk),
     "resclip": Baseline(ResCLIPConfig, ResCLIPSegmenter),
     "sc-clip": Baseline(SCCLIPConfig, SCCLIPSegmenter),
     "clip-es": Baseline(ClipESConfig, ClipESSegmenter),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,19 @@ def load_dino(name: str, weights: str, *, device: str | torch.device = "cpu") ->
     shown = name if weights == PUBLISHED else Path(weights).name
     record = WeightsRecord("dino", name, architecture, shown, state_hash(model), trained=trained)
     return DinoTrunk(model, device=device), record
+
+
+def load_trunk(config: Any, *, device: str | torch.device = "cpu") -> tuple[DinoTrunk, WeightsRecord]:
+    """The trunk that a configuration's ``dino_model`` and ``dino_weights`` name, as `load_dino`."""
+    return load_dino(config.dino_model, config.dino_weights, device=device)
+
+
+def load_on_trunk(segmenter: Callable[..., Any], config: Any, *, clip: Any, device: str | torch.device = "cpu") -> Any:
+    """A segmenter on the trunk that its configuration names: segmenter(config, clip=..., dino=..., device=...)."""
+    dino, record = load_trunk(config, device=device)
+    made = segmenter(config, clip=clip, dino=dino, device=device)
+    made.weights = (record,)
+    return made
 
 
 def _random(name: str, weights: str) -> nn.Module:

@@ -20,12 +20,11 @@ from torch import Tensor
 from car_core.baselines.attention import attend_maskclip
 from car_core.baselines.config import WindowConfig
 from car_core.baselines.dense import WindowSegmenter
-from car_core.baselines.dino import PUBLISHED, DinoTrunk, load_dino
+from car_core.baselines.dino import PUBLISHED, DinoTrunk
 from car_core.baselines.windows import mean_of_windows, padded
 from car_core.config import NameOrPath, Positive, Unit
 from car_core.errors import ModelError
 from car_core.images import size_of
-from car_core.models.weights import WeightsRecord
 from support.arrays import Float64Array, RGBArray
 
 _ITERATIONS, _TOLERANCE = 10, 1e-6  # of conjugate gradients
@@ -183,16 +182,3 @@ def _lab(image: RGBArray) -> Float64Array:
     root = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
     x, y, z = np.moveaxis(root, -1, 0)
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
-
-
-def load_lposs_trunk(config: LPOSSConfig, *, device: str | torch.device = "cpu") -> tuple[DinoTrunk, WeightsRecord]:
-    """The DINO trunk that ``config`` names and the record of its weights. Raises ModelError."""
-    return load_dino(config.dino_model, config.dino_weights, device=device)
-
-
-def load_lposs(config: LPOSSConfig, *, clip: Any, device: str | torch.device = "cpu") -> LPOSSSegmenter:
-    """The segmenter on the trunk that ``config`` names. Raises ModelError."""
-    dino, record = load_lposs_trunk(config, device=device)
-    segmenter = LPOSSSegmenter(config, clip=clip, dino=dino, device=device)
-    segmenter.weights = (record,)
-    return segmenter

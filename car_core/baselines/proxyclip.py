@@ -16,9 +16,8 @@ from torch import Tensor
 from car_core.baselines.attention import above_mean, join_heads, split_heads
 from car_core.baselines.config import DenseConfig
 from car_core.baselines.dense import DenseSegmenter
-from car_core.baselines.dino import PUBLISHED, DinoTrunk, load_dino
+from car_core.baselines.dino import PUBLISHED, DinoTrunk
 from car_core.config import NameOrPath, Positive
-from car_core.models.weights import WeightsRecord
 
 
 class ProxyCLIPConfig(DenseConfig):
@@ -58,19 +57,6 @@ class ProxyCLIPSegmenter(DenseSegmenter[ProxyCLIPConfig]):
         unit = F.normalize(self._dino.features(self._dino.normalized(pixels, self.normalization)), dim=-1)
         weights = above_mean(unit @ unit.mT, self.config.beta, self.config.gamma)
         return self.embedded(block.ls_1(join_heads(block.attn, weights[:, None] @ spread))), grid
-
-
-def load_trunk(config: ProxyCLIPConfig, *, device: str | torch.device = "cpu") -> tuple[DinoTrunk, WeightsRecord]:
-    """The DINO trunk that ``config`` names and the record of its weights. Raises ModelError."""
-    return load_dino(config.dino_model, config.dino_weights, device=device)
-
-
-def load_proxyclip(config: ProxyCLIPConfig, *, clip: Any, device: str | torch.device = "cpu") -> ProxyCLIPSegmenter:
-    """The segmenter on the trunk that ``config`` names. Raises ModelError."""
-    dino, record = load_trunk(config, device=device)
-    segmenter = ProxyCLIPSegmenter(config, clip=clip, dino=dino, device=device)
-    segmenter.weights = (record,)
-    return segmenter
 
 
 def _resized(value: Tensor, old_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:

@@ -73,7 +73,7 @@ def _one_line_usage(given: list[str]) -> Iterator[None]:
     """Report typer's usage errors as all others. They are known by name: their module differs between versions."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # by name: typer brings a click of its own
         kinds = {kind.__name__ for kind in type(error).__mro__}
         if "UsageError" not in kinds or "NoArgsIsHelpError" in kinds:  # the latter shows the help
             raise

@@ -96,7 +96,7 @@ class NamedMetric:
         reasons: dict[str, str] = {}
         try:
             values = dict(self.metric.figures([dict(each) for each in counts]))
-        except Exception as error:
+        except Exception as error:  # of the metric
             reason = f"metric {self.name} raised {type(error).__name__}: {unwrapped(error)}"
             values, reasons = {}, dict.fromkeys(self.metric.reductions, reason)
         for name in self.metric.reductions:
@@ -124,7 +124,7 @@ class NamedMetric:
         for given in ([], [counts]):
             try:
                 found = {*self.metric.figures(given)}
-            except Exception as error:
+            except Exception as error:  # of the metric
                 raised = f"{type(error).__name__}: {unwrapped(error)}"
                 raise PluginError(f"{where}: figures: expected some of {len(given)} samples, found {raised}") from error
             if found != {*self.metric.reductions}:

@@ -60,7 +60,7 @@ class OwnSegmenter:
         try:
             with _contained():
                 self._own = made_by(**given)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # of the method
             raise OwnMethodStartError(f"{self._name}.__init__: {_told(error)}") from error
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ class OwnSegmenter:
         try:
             with _contained(), _alarm(limit):
                 found = getattr(self._own, method)(*arguments)
-        except (Exception, SystemExit, _TimeIsUpError) as error:
+        except (Exception, SystemExit, _TimeIsUpError) as error:  # of the method
             told = f"took longer than {limit:g} seconds" if isinstance(error, _TimeIsUpError) else _told(error)
             raise OwnMethodError(f"{self._name}.{method}: {told}") from error
         return found, time.perf_counter() - start
