@@ -171,7 +171,7 @@ class SAM3Segmenter(ImageSegmenter[SAM3Config]):
             )
 
     def _image_features(self, image: RGBArray) -> Any:
-        """The features that transformers finds; kept for the next sample, which may be another sentence on the image."""
+        """What transformers makes of it; kept for the next sample, which may be another sentence on the image."""
         key = image_hash(image)
         if self._seen is None or self._seen[0] != key:
             # As in the authors' code, both sides are resized to the model's, rounded to 8 bits.
