@@ -306,7 +306,7 @@ def test_another_model_and_none_are_refused(tmp_path: Path) -> None:
     refused(str(tmp_path), "expected a SAM 3 of transformers .* found: a model of the type sam$")
     refused("/nowhere/sam3", "found: no such folder")
     refused("random:x", "sam3: expected random:SEED with a whole number")
-    for settings in ({"score_threshold": 2}, {"background": ("a", "a")}, {"synonyms": {"cat": ()}}, {"modle": "a"}):
+    for settings in ({"score_threshold": 2}, {"background": ("a", "a")}, {"synonyms": {"cat": ()}}, {"models": "a"}):
         with pytest.raises(ConfigError, match=f"^{next(iter(settings))}: "):
             SAM3Config(**settings)  # type: ignore[arg-type]
 

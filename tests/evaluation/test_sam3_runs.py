@@ -122,7 +122,7 @@ def test_mistakes_are_one_line_before_any_work(tmp_path: Path) -> None:
     for arguments, said in (
         (("--weights=openai",), "--weights: expected none, since sam3 names its own"),
         (("--set=model=/nowhere",), "sam3: expected a SAM 3 of transformers"),
-        (("--set=modle=a",), "did you mean model"),
+        (("--set=models=a",), "did you mean model"),
         (("--profile=paper",), "sam3 has no profiles"),
     ):
         result = car(*own, *arguments)
