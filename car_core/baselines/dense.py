@@ -64,7 +64,7 @@ class WindowSegmenter(BaselineSegmenter[WindowT]):
             if not config.background:
                 classes = F.pad(classes, (0, 0, 0, 0, 1, 0), value=self.absent)
             labels = self.labels(classes)
-        return _as_segmentation(image, queries, labels, classes, seconds)
+        return as_segmentation(image, queries, labels, classes, seconds)
 
     def word_features(self, queries: Sequence[str]) -> Tensor:
         """Unit features [words, E] of the background's words, then each query's: means over the templates."""
@@ -196,7 +196,7 @@ def label_pixels(classes: Tensor, prob_threshold: float, area_threshold: float) 
     return torch.where(best < prob_threshold, torch.zeros_like(labels), labels)
 
 
-def _as_segmentation(
+def as_segmentation(
     image: RGBArray, queries: tuple[str, ...], labels: Tensor, classes: Tensor, seconds: dict[str, float]
 ) -> Segmentation:
     """A query's score is its highest probability among its pixels."""

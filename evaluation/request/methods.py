@@ -104,10 +104,13 @@ class Method:
         from car_core.baselines import load_baseline
 
         one_mask = find_task(task).one_mask
-        return load_baseline(config, weights=weights[self.roles[0]], device=device, one_mask=one_mask)  # type: ignore[arg-type]
+        return load_baseline(config, weights=weights.get("proposal", ""), device=device, one_mask=one_mask)
 
 
-METHODS: Mapping[str, Method] = {name: Method(name) for name in METHOD_TITLES} | {CAR: Method(CAR, ROLES)}
+METHODS: Mapping[str, Method] = {name: Method(name) for name in METHOD_TITLES} | {
+    CAR: Method(CAR, ROLES),
+    "sam3": Method("sam3", ()),
+}
 """Ours."""
 
 

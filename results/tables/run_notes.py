@@ -22,8 +22,10 @@ METHOD_TITLES: Mapping[str, str] = {
     "sc-clip": "SC-CLIP",
     "lposs": "LPOSS",
     "clip-es": "CLIP-ES",
+    "sam3": "SAM 3",
 }
 """How tables name the methods of `car eval --method`."""
+_TRAINED_ON_MASKS = {"sam3"}
 _MODEL_FIELDS = ("proposal_model", "classifier_model")
 
 
@@ -70,6 +72,7 @@ def remarks(header: RunHeader, *, changes: bool = True) -> str:
     changed, names = ", ".join([*switches, *header.benchmark.protocol_changed]), header.benchmark.names
     applicable = {
         header.benchmark.not_comparable or "": header.benchmark.not_comparable is not None,
+        "trained on masks": header.config.get("method") in _TRAINED_ON_MASKS,
         "untrained weights, not comparable": not is_trained(header),
         f"encoders in {header.environment.dtype}": header.environment.dtype != "float32",
         **dict.fromkeys(shortcomings(header), True),

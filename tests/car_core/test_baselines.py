@@ -311,7 +311,7 @@ def test_clip_es_is_car_without_recurrence(crf: CRFConfig | None, cam_template: 
     assert twice.queries == both.queries
 
 
-@pytest.mark.parametrize("method", BASELINES)
+@pytest.mark.parametrize("method", sorted(set(BASELINES) - {"sam3"}))  # which has no CLIP: test_sam3
 def test_a_batch_changes_nothing_and_input_is_checked(method: str) -> None:
     settings = {"background": ("sky",), **({} if method == "clip-es" else {"templates": ("{}",)})}
     found = segmenter(method, **settings)
