@@ -29,7 +29,20 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_command_writes_table_document_and_picture(tmp_path: Path, image: str) -> None:
     pytest.importorskip("matplotlib")
-    options = [image, "--n-images", "1", "--repeats", "1", "--batch-size", "1", "--threads", "1", "--queries", "1", "--plot"]
+    options = [
+        image,
+        "--n-images",
+        "1",
+        "--repeats",
+        "1",
+        "--batch-size",
+        "1",
+        "--threads",
+        "1",
+        "--queries",
+        "1",
+        "--plot",
+    ]
     options += ["--baseline-templates", "2"]
     result = CliRunner().invoke(app, ["bench", *options, "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
