@@ -41,7 +41,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "results.md",
     ),
     "Trust": ("reliability.md", "fidelity.md", "reference.md", "ablations.md", "baselines.md", "performance.md"),
-    "Extend": ("own-methods.md", "adding.md", "rooms.md", "contributing.md"),
+    "Extend": ("own-methods.md", "adding.md", "rooms.md", "decisions.md", "contributing.md"),
     "Reference": tuple(f"reference/{room}.md" for room in ROOMS),
 }
 
