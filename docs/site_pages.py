@@ -28,7 +28,7 @@ MOVED: Mapping[str, str] = {
 }
 # Known pages in reading order; any other page in docs/ is listed under More, by name.
 ORDER: Mapping[str, tuple[str, ...]] = {
-    "Start": ("index.md", "method.md", "model-card.md"),
+    "Start": ("index.md", "reproduce.md", "troubleshooting.md", "method.md", "model-card.md"),
     "Use": (
         "benchmarks.md",
         "datasets.md",
