@@ -52,9 +52,9 @@ def module_map() -> str:
         for package in sorted((ROOT / room).rglob("__init__.py")):
             folder = package.parent
             modules = [path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
-            rows = [[f"`{path.name}`", _cell(_summary(path))] for path in modules]
+            rows = [[f"`{path.name}`", escaped(_summary(path))] for path in modules]
             heading = f"{'###' if folder == ROOT / room else '####'} {folder.relative_to(ROOT)}"
-            parts += [heading, _cell(_summary(package)), *([_table(["module", "contents"], rows)] if rows else [])]
+            parts += [heading, escaped(_summary(package)), *([table(["module", "contents"], rows)] if rows else [])]
     return "\n\n".join(parts)
 
 
@@ -62,11 +62,11 @@ def switches() -> str:
     """Every field of the configuration with its values in both profiles."""
     profiles = {name: CaRConfig.model_validate({"profile": name}).model_dump() for name in PROFILES}
     rows = [
-        [f"`{name}`", *(_value(values[name]) for values in profiles.values()), _cell(field.description or "")]
+        [f"`{name}`", *(_value(values[name]) for values in profiles.values()), escaped(field.description or "")]
         for name, field in CaRConfig.model_fields.items()
         if name not in ("profile", "crf")
     ]
-    return _table(["field", *(f"`{name}`" for name in profiles), "meaning"], rows)
+    return table(["field", *(f"`{name}`" for name in profiles), "meaning"], rows)
 
 
 def modes() -> str:
@@ -75,16 +75,16 @@ def modes() -> str:
     values = [CaRConfig.model_validate({"mode": mode, "profile": profile}).model_dump() for mode, profile in columns]
     names = dict.fromkeys(name for defaults in MODES.values() for name in defaults)
     rows = [[f"`{name}`", *(_value(column[name]) for column in values)] for name in names]
-    return _table(["field", *(f"{mode}, `{profile}`" for mode, profile in columns)], rows)
+    return table(["field", *(f"{mode}, `{profile}`" for mode, profile in columns)], rows)
 
 
 def crf() -> str:
     """The fields of the dense CRF."""
     rows = [
-        [f"`crf.{name}`", _value(field.default), _cell(field.description or "")]
+        [f"`crf.{name}`", _value(field.default), escaped(field.description or "")]
         for name, field in CRFConfig.model_fields.items()
     ]
-    return _table(["field", "default", "meaning"], rows)
+    return table(["field", "default", "meaning"], rows)
 
 
 def schema() -> str:
@@ -92,8 +92,8 @@ def schema() -> str:
     parts = [f"Version {SCHEMA_VERSION} of the schema."]
     for title, model in _DOCUMENTS.items():
         document = model.model_json_schema(mode="serialization")
-        rows = [[_cell(text) for text in row] for row in _schema_rows(document, document, "")]
-        parts += [f"## {title}", _table(["key", "type", "meaning"], rows)]
+        rows = [[escaped(text) for text in row] for row in _schema_rows(document, document, "")]
+        parts += [f"## {title}", table(["key", "type", "meaning"], rows)]
     return "\n\n".join(parts)
 
 
@@ -147,18 +147,20 @@ def _summary(module: Path) -> str:
     return (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").partition("\n\n")[0]
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> str:
+def table(heads: list[str], rows: list[list[str]]) -> str:
+    """A table of Markdown; cells are taken as they are."""
     return "\n".join(f"| {' | '.join(line)} |" for line in [heads, ["---"] * len(heads), *rows])
 
 
 def _value(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         shown = ", ".join(map(str, value[:3]))
-        return _cell(f"{shown}, … ({len(value)})" if len(value) > 3 else shown or "none")
+        return escaped(f"{shown}, … ({len(value)})" if len(value) > 3 else shown or "none")
     return f"`{value}`"
 
 
-def _cell(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text as a cell of a table holds it."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
