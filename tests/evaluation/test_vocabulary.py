@@ -207,10 +207,7 @@ def test_every_family_has_texts_of_every_class_of_its_data_sets() -> None:
             assert found.name == name
             assert (found.background is not None) == (data_set in ("voc21", "coco-object", "context60"))
     assert served["plain"][-1] == "pc459"
-    assert served["corrclip"] == EIGHT[:6]
-    assert {name: served[name] for name in ("sclip", "proxyclip", "clearclip", "lposs")} == dict.fromkeys(
-        ("sclip", "proxyclip", "clearclip", "lposs"), EIGHT
-    )
+    assert all(own == EIGHT for name, own in served.items() if name != "plain")
 
 
 def test_families_hold_the_texts_of_their_authors() -> None:
