@@ -37,6 +37,7 @@ class Baseline:
     """A method's configuration, and the factory of its segmenter: segmenter(config, clip=..., device=...), without clip
     for a configuration that is no `BaselineConfig`.
 
+    names: family of the class texts that its authors use (docs/vocabularies.md); None for CaR's.
     extra_model_settings: settings that select an additional model; ``--method all`` skips the method if none is set.
     load_extra_model: loads that model, to find out early whether it can be had; raises ModelError.
     """
@@ -45,6 +46,7 @@ class Baseline:
     segmenter: Callable[..., ImageSegmenter[Any]]
     extra_model_settings: frozenset[str] = frozenset()
     load_extra_model: Callable[[Any], object] | None = None
+    names: str | None = "sclip"
 
 
 _TRUNK = frozenset({"dino_model", "dino_weights"})
@@ -52,16 +54,18 @@ BASELINES: Mapping[str, Baseline] = {
     "clip": Baseline(attention.PlainConfig, partial(AttentionSegmenter, attend=attention.attend_plain)),
     "maskclip": Baseline(attention.MaskCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_maskclip)),
     "sclip": Baseline(attention.SCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_sclip)),
-    "clearclip": Baseline(attention.ClearCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_clearclip)),
+    "clearclip": Baseline(
+        attention.ClearCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_clearclip), names="clearclip"
+    ),
     "naclip": Baseline(attention.NACLIPConfig, partial(AttentionSegmenter, attend=attention.attend_naclip)),
     "proxyclip": Baseline(
-        ProxyCLIPConfig, partial(load_on_trunk, ProxyCLIPSegmenter), _TRUNK, load_extra_model=load_trunk
+        ProxyCLIPConfig, partial(load_on_trunk, ProxyCLIPSegmenter), _TRUNK, load_trunk, names="proxyclip"
     ),
-    "lposs": Baseline(LPOSSConfig, partial(load_on_trunk, LPOSSSegmenter), _TRUNK, load_extra_model=load_trunk),
+    "lposs": Baseline(LPOSSConfig, partial(load_on_trunk, LPOSSSegmenter), _TRUNK, load_trunk, names="lposs"),
     "resclip": Baseline(ResCLIPConfig, ResCLIPSegmenter),
     "sc-clip": Baseline(SCCLIPConfig, SCCLIPSegmenter),
-    "clip-es": Baseline(ClipESConfig, ClipESSegmenter),
-    "sam3": Baseline(SAM3Config, load_sam3, frozenset({"model"}), load_extra_model=load_sam3),
+    "clip-es": Baseline(ClipESConfig, ClipESSegmenter, names=None),
+    "sam3": Baseline(SAM3Config, load_sam3, frozenset({"model"}), names="clearclip", load_extra_model=load_sam3),
 }
 
 
