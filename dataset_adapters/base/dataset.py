@@ -233,9 +233,9 @@ def load(
 ) -> Dataset:
     """Open a data set in its official layout.
 
-    name: "voc21", "voc20", "coco-object", "context60", "context59", "ade150", "ade847", "pc459", "refcoco", "refcoco+",
-    "refcocog", "grefcoco" or "ref-davis17"; "own-folders" or "own-hf" for your own data, whose locations are options;
-    what another package calls its data set, or `file.py:Adapter`.
+    name: what the field `adapter` of a benchmark names, such as "voc21", "refcoco+" or "ref-davis17"; "own-folders" or
+    "own-hf" for your own data, whose locations are options; what another package calls its data set, or
+    `file.py:Adapter`.
     root: the layout's folder or a parent of it.
     split: a split of the data set, or a text file of ids; None for the default split.
     source: where the labels come from, for a data set with several sources; None for the first that exists. The

@@ -7,6 +7,7 @@ from dataset_adapters.prepare import coco_object as coco_object
 from dataset_adapters.prepare import grefcoco as grefcoco
 from dataset_adapters.prepare import pascal_context as pascal_context
 from dataset_adapters.prepare import pc459 as pc459
+from dataset_adapters.prepare import reasonseg as reasonseg
 from dataset_adapters.prepare import ref_davis as ref_davis
 from dataset_adapters.prepare import refcoco as refcoco
 from dataset_adapters.prepare import voc as voc
