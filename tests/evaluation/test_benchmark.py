@@ -18,7 +18,7 @@ from results import paper_rows
 
 PAPER = Path(__file__).parents[2] / "results" / "paper"
 NOT_IN_THE_PAPER = {
-    *("grefcoco-testA", "grefcoco-testB", "coco-stuff", "cityscapes", "reasonseg-val", "reasonseg-test"),
+    *("grefcoco-testA", "grefcoco-testB", "coco-stuff", "cityscapes", "reasonseg-val", "reasonseg-test", "mevis"),
     *(FOLDERS, HUGGING_FACE),
 }
 

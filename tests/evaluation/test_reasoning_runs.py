@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_referring import add_reasoning, box, random_shapes, reasonseg_path
+from made_referring import MevisTree, add_reasoning, box, mevis_tree, random_shapes, reasonseg_path
 from PIL import Image
+from scipy.ndimage import binary_dilation
 
 from dataset_adapters import load
 from evaluation import Run, RunOptions, evaluate
@@ -74,3 +75,71 @@ def test_car_runs_reasonseg_and_a_broken_image_is_left_out(tiny_model: Path, tmp
     assert run.header.metrics["failed"][0]["counted_as_empty"] is False
     protocol = {"resolution": "original", "no_target_below": "1", "objects": "all"}
     assert run.header.identity_fields["protocol"] == protocol
+
+
+def contour(mask: np.ndarray) -> np.ndarray:
+    """Pixels that differ from the one to the right, below, or right and below; as davis2017-evaluation draws them."""
+    found = np.zeros_like(mask)
+    found[:, :-1] |= mask[:, :-1] != mask[:, 1:]
+    found[:-1] |= mask[:-1] != mask[1:]
+    found[:-1, :-1] |= mask[:-1, :-1] != mask[1:, 1:]
+    return found
+
+
+def f_measure(target: np.ndarray, prediction: np.ndarray) -> float:
+    radius = int(np.ceil(0.008 * np.linalg.norm(target.shape)))
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    ours, theirs = contour(prediction), contour(target)
+    if not ours.any() or not theirs.any():
+        return float(ours.any() == theirs.any())
+    near_ours, near_theirs = (binary_dilation(each, y**2 + x**2 <= radius**2) for each in (ours, theirs))
+    precision, recall = (ours & near_theirs).sum() / ours.sum(), (theirs & near_ours).sum() / theirs.sum()
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def predict(tree: MevisTree, folder: Path) -> dict[str, float]:
+    """Shifted, noisy and empty masks, written as submissions are; the means over frames, then over expressions."""
+    rng = np.random.default_rng(4)
+    j: dict[str, list[float]] = {}
+    f: dict[str, list[float]] = {}
+    for number, sample_id in enumerate(tree.load().ids):
+        target = tree.target(sample_id)
+        prediction = np.roll(target, rng.integers(-2, 3, 2), (0, 1)) ^ (rng.random(target.shape) < 0.02)
+        prediction &= number % 5 > 0
+        write(folder / f"{sample_id}.png", prediction)
+        union = (target | prediction).sum()
+        j.setdefault(sample_id[:6], []).append((target & prediction).sum() / union if union else 1.0)
+        f.setdefault(sample_id[:6], []).append(f_measure(target, prediction))
+    means = {name: np.mean([np.mean(frames) for frames in by.values()]) for name, by in (("j", j), ("f", f))}
+    return {**means, "j_and_f": (means["j"] + means["f"]) / 2}
+
+
+def test_mevis_equals_a_literal_loop(tmp_path: Path) -> None:
+    tree = mevis_tree(tmp_path)
+    expected = predict(tree, tmp_path / "predicted")
+    assert len({round(value, 3) for value in expected.values()}) == 3
+    given = {"predictions": Predictions(tmp_path / "predicted"), "out": tmp_path / "run", **FAST}
+    options = RunOptions("mevis", tree.parent, **given)
+    metrics = evaluate(options).header.metrics
+    for name, value in expected.items():
+        assert metrics[name] == pytest.approx(value, abs=1e-12)
+    assert not [name for name in metrics if "anno" in name]
+    assert "expressions" in metrics["reductions"]["j"]
+    objects = [(each["annotation_set"], each["video"], each["object"]) for each in metrics["per_object"]]
+    assert objects == [(video, str(n), 1) for video, count in (("0f3a", 3), ("1b2c", 2)) for n in range(count)]
+    assert json.dumps(merged_parts(options, tmp_path).metrics) == json.dumps(metrics)
+
+
+def test_car_runs_mevis_and_its_label_maps_score_alike(tiny_model: Path, tmp_path: Path) -> None:
+    tree = mevis_tree(tmp_path)
+    tree.image_path("1b2c", 0).write_bytes(b"no image")
+    models = {"proposal_model": str(tiny_model), "classifier_model": str(tiny_model)}
+    options = RunOptions("mevis", tree.parent, "random:1", settings=models, out=tmp_path / "run", **FAST)
+    run = evaluate(options)
+    assert (run.header.counts.n_scored, run.header.counts.n_failed) == (16, 2)
+    assert all(each["counted_as_empty"] for each in run.header.metrics["failed"])
+    assert any(np.asarray(Image.open(path)).any() for path in (run.path / "label_maps").glob("*/*/*.png"))
+    again = RunOptions(
+        "mevis", tree.parent, predictions=Predictions(run.path / "label_maps"), out=tmp_path / "scored", **FAST
+    )
+    assert evaluate(again).header.metrics["j_and_f"] == run.header.metrics["j_and_f"]
