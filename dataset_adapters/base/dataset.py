@@ -198,6 +198,9 @@ def _require_sample(sample: Sample, sample_id: str, dataset: Dataset) -> None:
     dtype, size = "int32" if is_semantic else "bool", list(image.shape[:2])
     fits = target.dtype == dtype and target.ndim == n_axes and list(target.shape[-2:]) == size
     require(fits, "target", f"{dtype} {['n'][: n_axes - 2] + size}", found[1])
+    void = sample.void if sample.void is None else np.asarray(sample.void)
+    fits = void is None or (void.dtype == "bool" and list(void.shape) == size)
+    require(fits, "void", f"none or bool {size}", void is not None and f"{void.dtype} {list(void.shape)}")
     if is_semantic:
         ignored, last = dataset.label_space.ignore_label, len(dataset.label_space.labels) - 1
         labels = [label for label in np.unique(target).tolist() if label != ignored and not 0 <= label <= last]
