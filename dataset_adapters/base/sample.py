@@ -76,7 +76,8 @@ class Sample:
     overlap.
     query_labels: video: the object that each query refers to, numbered from 1; empty for other tasks.
     sequence: video: the sequence that this frame belongs to; samples are in frame order. None for other tasks.
-    void: video: bool [H, W], pixels that are annotated as neither object nor background; None for other tasks.
+    void: video, generalized: bool [H, W], pixels that are annotated as neither object nor background; None if the data
+    set has none, and for other tasks.
     """
 
     id: str

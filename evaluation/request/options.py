@@ -190,7 +190,9 @@ def _names(
 def _metrics(
     metrics: Annotated[
         str | None,
-        Option(metavar="NAME[,NAME]", help="Further metrics: of installed packages, or file.py:Class."),
+        Option(
+            metavar="NAME[,NAME]", help="Further metrics: boundary_iou, those of installed packages, or file.py:Class."
+        ),
     ] = None,
 ) -> tuple[str, ...]:
     return tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
