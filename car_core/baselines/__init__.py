@@ -19,6 +19,7 @@ from car_core.baselines.attention import AttentionSegmenter
 from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.clip_es import ClipESSegmenter
 from car_core.baselines.config import BaselineConfig, ClipESConfig
+from car_core.baselines.corrclip import CorrCLIPConfig, load_corrclip, load_trunk_and_sam
 from car_core.baselines.dino import load_on_trunk, load_trunk
 from car_core.baselines.lposs import LPOSSConfig, LPOSSSegmenter
 from car_core.baselines.proxyclip import ProxyCLIPConfig, ProxyCLIPSegmenter
@@ -34,13 +35,13 @@ __all__ = ["BASELINES", "Baseline", "BaselineConfig", "BaselineSegmenter", "load
 class Baseline:
     """A method's configuration, and the factory of its segmenter: segmenter(config, clip=..., device=...).
 
-    extra_model_settings: settings that select an additional model; ``--method all`` skips the method if none is set.
-    load_extra_model: loads that model, to find out early whether it can be had; raises ModelError.
+    extra_model_settings: for each additional model, settings that select it; ``--method all`` skips the method if none
+    of a model's is set. load_extra_model: loads them, to find out early whether they can be had; raises ModelError.
     """
 
     config: type[BaselineConfig]
     segmenter: Callable[..., BaselineSegmenter[Any]]
-    extra_model_settings: frozenset[str] = frozenset()
+    extra_model_settings: tuple[frozenset[str], ...] = ()
     load_extra_model: Callable[[Any], object] | None = None
 
 
@@ -52,9 +53,12 @@ BASELINES: Mapping[str, Baseline] = {
     "clearclip": Baseline(attention.ClearCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_clearclip)),
     "naclip": Baseline(attention.NACLIPConfig, partial(AttentionSegmenter, attend=attention.attend_naclip)),
     "proxyclip": Baseline(
-        ProxyCLIPConfig, partial(load_on_trunk, ProxyCLIPSegmenter), _TRUNK, load_extra_model=load_trunk
+        ProxyCLIPConfig, partial(load_on_trunk, ProxyCLIPSegmenter), (_TRUNK,), load_extra_model=load_trunk
     ),
-    "lposs": Baseline(LPOSSConfig, partial(load_on_trunk, LPOSSSegmenter), _TRUNK, load_extra_model=load_trunk),
+    "lposs": Baseline(LPOSSConfig, partial(load_on_trunk, LPOSSSegmenter), (_TRUNK,), load_extra_model=load_trunk),
+    "corrclip": Baseline(
+        CorrCLIPConfig, load_corrclip, (_TRUNK, frozenset({"sam"})), load_extra_model=load_trunk_and_sam
+    ),
     "resclip": Baseline(ResCLIPConfig, ResCLIPSegmenter),
     "sc-clip": Baseline(SCCLIPConfig, SCCLIPSegmenter),
     "clip-es": Baseline(ClipESConfig, ClipESSegmenter),

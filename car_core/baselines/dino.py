@@ -1,4 +1,4 @@
-"""A DINO trunk of timm, which ProxyCLIP uses in addition to CLIP.
+"""A DINO trunk of timm, which ProxyCLIP, LPOSS and CorrCLIP use in addition to CLIP.
 
 Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021.
 """
@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from car_core.baselines.windows import resized_positions
 from car_core.engine.device import as_device
 from car_core.engine.precision import fresh_torch
 from car_core.errors import ModelError
@@ -53,16 +57,34 @@ class DinoTrunk:
         tokens: Tensor = self._model.forward_features(pixels)
         return tokens[:, self._model.num_prefix_tokens :]
 
-    def values(self, pixels: Tensor) -> Tensor:
-        """Values [n, h * w, C] of the last block's attention, all heads side by side, as `features` else."""
-        model = self._model
-        attention, found = model.blocks[-1].attn, list[Tensor]()
-        handle = attention.qkv.register_forward_hook(lambda module, inputs, output: found.append(output))
+    def qkv(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [n, h * w, C] of the last block's attention, all heads side by side, as `features`
+        else. Positions are resized as in DINO's own code, by (n + 0.1) / n_old."""
+        model, found = self._model, list[Tensor]()
+        handle = model.blocks[-1].attn.qkv.register_forward_hook(lambda module, inputs, output: found.append(output))
         try:
-            model.forward_features(pixels)
+            with _with_grid(model, (pixels.shape[2] // self.patch[0], pixels.shape[3] // self.patch[1])):
+                model.forward_features(pixels)
         finally:
             handle.remove()
-        return found[0].chunk(3, dim=-1)[2][:, model.num_prefix_tokens :]
+        query, key, value = found[0][:, model.num_prefix_tokens :].chunk(3, dim=-1)
+        return query, key, value
+
+
+@contextmanager
+def _with_grid(model: Any, grid: tuple[int, int]) -> Iterator[None]:
+    """The trunk has positions of another grid, so that timm, which resizes otherwise than DINO's code, does not."""
+    own, old = model.pos_embed, tuple(model.patch_embed.grid_size)
+    prefix = 0 if own is None else own.shape[1] - math.prod(old)
+    if own is not None and old != grid:
+        # A row of zeros in place of the class token's position, which is not resized.
+        resized = resized_positions(F.pad(own[0, prefix:], (0, 0, 1, 0)), old, grid, by="scale_factor")[1:]
+        model.pos_embed = nn.Parameter(torch.cat([own[:, :prefix], resized[None]], dim=1), requires_grad=False)
+        model.patch_embed.grid_size = grid
+    try:
+        yield
+    finally:
+        model.pos_embed, model.patch_embed.grid_size = own, old
 
 
 @fresh_torch(inference=False)

@@ -97,7 +97,7 @@ class LPOSSSegmenter(WindowSegmenter[LPOSSConfig]):
             tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
             cosines.append(self.embedded(tokens[:, 1:]) @ words.T)
             seen = self._dino.normalized(part, self.normalization)
-            values.append(F.normalize(self._dino.values(seen), dim=-1))
+            values.append(F.normalize(self._dino.qkv(seen)[2], dim=-1))
         return torch.cat(cosines).flatten(0, 1), torch.cat(values).flatten(0, 1), grid
 
 

@@ -53,13 +53,13 @@ class ProxyCLIPSegmenter(DenseSegmenter[ProxyCLIPConfig]):
         grid = pixels.shape[2] // self._dino.patch[0], pixels.shape[3] // self._dino.patch[1]
         block = self.visual.transformer.resblocks[-1]
         *_, value = split_heads(block.attn, block.ln_1(tokens))
-        spread = _resized(value[:, :, 1:], own_grid, grid)
+        spread = resized_values(value[:, :, 1:], own_grid, grid)
         unit = F.normalize(self._dino.features(self._dino.normalized(pixels, self.normalization)), dim=-1)
         weights = above_mean(unit @ unit.mT, self.config.beta, self.config.gamma)
         return self.embedded(block.ls_1(join_heads(block.attn, weights[:, None] @ spread))), grid
 
 
-def _resized(value: Tensor, old_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+def resized_values(value: Tensor, old_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:
     """Values [n, H, p, d] of ``old_grid``, resized bilinearly to [n, H, P, d] of ``grid``."""
     if old_grid == grid:
         return value
