@@ -95,14 +95,14 @@ class CorrCLIPSegmenter(WindowSegmenter[CorrCLIPConfig]):
         return replace(found, seconds={**seconds, **found.seconds})
 
     def class_maps(self, image: RGBArray, words: Tensor, sizes: Sequence[int]) -> Tensor:
-        return class_probabilities(self.cosines(image, self._regions, words) * self.config.logit_scale, sizes)
+        return class_probabilities(self.cosines(image, words, self._regions) * self.config.logit_scale, sizes)
 
     def labels(self, classes: Tensor) -> Tensor:
         return most_frequent(label_pixels(classes, self.config.prob_threshold, 0), self._regions, len(classes))
 
-    def cosines(self, image: RGBArray, regions: Tensor, words: Tensor) -> Tensor:
-        """Similarity of every pixel to every word, float32 [words, H, W], from regions [H, W] and unit features
-        [words, E]."""
+    def cosines(self, image: RGBArray, words: Tensor, regions: Tensor) -> Tensor:
+        """Similarity of every pixel to every word, float32 [words, H, W], from unit features [words, E] and the regions
+        of pixels, int64 [H, W]."""
         pixels, slices = self.windows(image)
         seen = nearest(regions[None], (pixels.shape[1], pixels.shape[2]))[0]
         maps = []

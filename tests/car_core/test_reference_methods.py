@@ -191,7 +191,7 @@ def test_corrclip_stage_by_stage(name: str) -> None:
                 features = F.normalize(torch.from_numpy(arrays[f"w{i}_features_rows"]), dim=-1)
                 found, _ = made.features(window, numbers)
                 torch.testing.assert_close(F.normalize(found[0, ::8], dim=-1), features, rtol=0, atol=1e-4)
-        cosines = made.cosines(arrays["image"], regions, torch.from_numpy(arrays["text_features"]))
+        cosines = made.cosines(arrays["image"], torch.from_numpy(arrays["text_features"]), regions)
         np.testing.assert_allclose(cosines[:, ::8, ::8], arrays["logits_grid8"], rtol=0, atol=1e-4)
         assert (cosines.argmax(dim=0).numpy() == arrays["argmax_text"]).mean() > 0.999
         classes = class_probabilities(cosines * config.logit_scale, arrays["texts_per_class"].tolist())
