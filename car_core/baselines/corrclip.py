@@ -120,7 +120,7 @@ class CorrCLIPSegmenter(WindowSegmenter[CorrCLIPConfig]):
         return F.interpolate(mean[None], size=size_of(image), mode="bilinear", align_corners=False)[0]
 
     def padded(self, windows: Tensor, regions: Tensor) -> tuple[Tensor, Tensor, tuple[slice, slice]]:
-        """Windows [n, 3, h, w] and regions [n, h, w] padded on all sides, and where they are in what results."""
+        """Windows [n, 3, h, w] and regions [n, h, w] padded on all sides; rows and columns of what is not padding."""
         height, width = regions.shape[1:]
         down, across = (
             -side % math.lcm(_PADDED_TO, patch) for side, patch in zip((height, width), self._dino.patch, strict=True)
@@ -162,14 +162,14 @@ class CorrCLIPSegmenter(WindowSegmenter[CorrCLIPConfig]):
             value = split_heads(block.attn, block.ln_1(tokens))[2][:, :, 1:]
             spread = weights @ resized_values(value, own_grid, (regions.shape[1], regions.shape[2]))
             found.append(block.ls_1(join_heads(block.attn, spread)))
-        return found[0], found[1], self._semantic(hidden, nearest(regions, own_grid), regions)
+        return found[0], found[1], self._semantic(hidden, regions, own_grid)
 
-    def _semantic(self, hidden: list[Tensor], coarse: Tensor, regions: Tensor) -> Tensor:
+    def _semantic(self, hidden: list[Tensor], regions: Tensor, own_grid: tuple[int, int]) -> Tensor:
         """[n, P, D]: to each patch, its region's token: a class token that saw the patches of this region alone.
 
-        coarse: regions on CLIP's grid, [n, rows, columns], which also say what goes to which patch of [n, h, w].
+        As in the authors' code, CLIP's coarser grid also says which patches of DINO's are the region's.
         """
-        index = torch.stack([own.unique(return_inverse=True)[1] for own in coarse])
+        index = torch.stack([own.unique(return_inverse=True)[1] for own in nearest(regions, own_grid)])
         inside = F.one_hot(index.flatten(1)).mT.bool()  # [n, R, p]; in windows with fewer regions, the last are empty
         seen = F.pad(inside, (1, 0), value=True)[:, None]
         copies = hidden[0][:, :1].expand(-1, inside.shape[1], -1)
