@@ -35,6 +35,7 @@ __all__ = ["BASELINES", "Baseline", "BaselineConfig", "BaselineSegmenter", "load
 class Baseline:
     """A method's configuration, and the factory of its segmenter: segmenter(config, clip=..., device=...).
 
+    names: family of the class texts that its authors use (docs/vocabularies.md); None for CaR's.
     extra_model_settings: for each additional model, settings that select it; ``--method all`` skips the method if none
     of a model's is set. load_extra_model: loads them, to find out early whether they can be had; raises ModelError.
     """
@@ -43,6 +44,7 @@ class Baseline:
     segmenter: Callable[..., BaselineSegmenter[Any]]
     extra_model_settings: tuple[frozenset[str], ...] = ()
     load_extra_model: Callable[[Any], object] | None = None
+    names: str | None = "sclip"
 
 
 _TRUNK = frozenset({"dino_model", "dino_weights"})
@@ -50,18 +52,20 @@ BASELINES: Mapping[str, Baseline] = {
     "clip": Baseline(attention.PlainConfig, partial(AttentionSegmenter, attend=attention.attend_plain)),
     "maskclip": Baseline(attention.MaskCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_maskclip)),
     "sclip": Baseline(attention.SCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_sclip)),
-    "clearclip": Baseline(attention.ClearCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_clearclip)),
+    "clearclip": Baseline(
+        attention.ClearCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_clearclip), names="clearclip"
+    ),
     "naclip": Baseline(attention.NACLIPConfig, partial(AttentionSegmenter, attend=attention.attend_naclip)),
     "proxyclip": Baseline(
-        ProxyCLIPConfig, partial(load_on_trunk, ProxyCLIPSegmenter), (_TRUNK,), load_extra_model=load_trunk
+        ProxyCLIPConfig, partial(load_on_trunk, ProxyCLIPSegmenter), (_TRUNK,), load_trunk, names="proxyclip"
     ),
-    "lposs": Baseline(LPOSSConfig, partial(load_on_trunk, LPOSSSegmenter), (_TRUNK,), load_extra_model=load_trunk),
+    "lposs": Baseline(LPOSSConfig, partial(load_on_trunk, LPOSSSegmenter), (_TRUNK,), load_trunk, names="lposs"),
     "corrclip": Baseline(
-        CorrCLIPConfig, load_corrclip, (_TRUNK, frozenset({"sam"})), load_extra_model=load_trunk_and_sam
+        CorrCLIPConfig, load_corrclip, (_TRUNK, frozenset({"sam"})), load_trunk_and_sam, names="corrclip"
     ),
     "resclip": Baseline(ResCLIPConfig, ResCLIPSegmenter),
     "sc-clip": Baseline(SCCLIPConfig, SCCLIPSegmenter),
-    "clip-es": Baseline(ClipESConfig, ClipESSegmenter),
+    "clip-es": Baseline(ClipESConfig, ClipESSegmenter, names=None),
 }
 
 

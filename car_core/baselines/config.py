@@ -48,11 +48,13 @@ class WindowConfig(BaselineConfig):
     on an image whose shorter side is 1.5 times that (336, 224 and 112 pixels for CLIP's ViT-B/16).
 
     SHORT_SIDE, CROP: the image's shorter side and a window's, in sizes of the tower. STRIDES: strides in a window.
+    PADS: whether windows are padded on all sides to multiples of a patch, or else cut, as each method's authors do.
     """
 
     SHORT_SIDE: ClassVar[float] = 1.5
     CROP: ClassVar[float] = 1.0
     STRIDES: ClassVar[int] = 2
+    PADS: ClassVar[bool] = False
 
     background: tuple[str, ...] = BACKGROUND_WORDS
     short_side: Pixels | None = Field(

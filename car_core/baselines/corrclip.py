@@ -23,9 +23,9 @@ from torch import Tensor
 from car_core.baselines.attention import join_heads, split_heads
 from car_core.baselines.config import WindowConfig
 from car_core.baselines.dense import WindowSegmenter, class_probabilities, label_pixels
-from car_core.baselines.dino import PUBLISHED, DinoTrunk, load_trunk
-from car_core.baselines.proxyclip import resized_values
-from car_core.baselines.windows import mean_of_windows
+from car_core.baselines.dino import PUBLISHED, DinoPositions, DinoTrunk, load_trunk
+from car_core.baselines.proxyclip import PADDED_TO, resized_values
+from car_core.baselines.windows import mean_of_windows, padded_around
 from car_core.config import NameOrPath, Positive, SAMMasksConfig, Unit
 from car_core.engine.timing import timed
 from car_core.errors import ModelError
@@ -36,7 +36,6 @@ from car_core.refine.sam import load_sam
 from car_core.segmentation import Segmentation
 from support.arrays import BoolArray, RGBArray
 
-_PADDED_TO = 56  # pixels: whole patches of DINO's 8 and of CLIP's 14
 _PADDING = 10_000  # the region of what is padded
 _SPATIAL_BLOCKS = {12: 5, 24: 12, 32: 28}  # by the blocks of the tower
 
@@ -63,6 +62,7 @@ class CorrCLIPConfig(WindowConfig):
     dino_weights: NameOrPath = Field(
         default=PUBLISHED, min_length=1, description="timm: those it has for the model; a file; random:SEED for trials"
     )
+    dino_positions: DinoPositions = "scale_factor"
     logit_scale: Positive = Field(default=40.0, description="factor of the cosines before the softmax over all words")
     prob_threshold: Unit = Field(default=0.0, description="pixels whose best class is less probable are background")
     merge_distance: Unit = Field(default=0.2, description="regions are merged along steps of at most this (epsilon)")
@@ -121,13 +121,10 @@ class CorrCLIPSegmenter(WindowSegmenter[CorrCLIPConfig]):
 
     def padded(self, windows: Tensor, regions: Tensor) -> tuple[Tensor, Tensor, tuple[slice, slice]]:
         """Windows [n, 3, h, w] and regions [n, h, w] padded on all sides; rows and columns of what is not padding."""
-        height, width = regions.shape[1:]
-        down, across = (
-            -side % math.lcm(_PADDED_TO, patch) for side, patch in zip((height, width), self._dino.patch, strict=True)
-        )
-        top, left = down // 2, across // 2
-        around, inner = (left, across - left, top, down - top), (slice(top, top + height), slice(left, left + width))
-        return F.pad(windows, around), F.pad(regions, around, value=_PADDING), inner
+        height, width = self._dino.patch
+        side = math.lcm(PADDED_TO, height), math.lcm(PADDED_TO, width)
+        whole, rows, columns = padded_around(windows, side)
+        return whole, padded_around(regions - _PADDING, side)[0] + _PADDING, (rows, columns)
 
     def features(self, pixels: Tensor, regions: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Features [n, P, E] of images [n, 3, height, width] whose pixels are in regions [n, height, width], and the

@@ -17,7 +17,14 @@ from torch import Tensor
 from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.config import DenseConfig, WindowConfig
 from car_core.baselines.pamr import refine_maps
-from car_core.baselines.windows import mean_of_windows, padded, resized, resized_positions, whole_patches, window_slices
+from car_core.baselines.windows import (
+    mean_of_windows,
+    padded_around,
+    resized,
+    resized_positions,
+    whole_patches,
+    window_slices,
+)
 from car_core.config import format_text
 from car_core.engine.timing import timed
 from car_core.images import as_channels, size_of
@@ -35,7 +42,7 @@ class WindowSegmenter(BaselineSegmenter[WindowT]):
     """Labels every pixel by the class of the highest score.
 
     visual: CLIP's vision tower. normalization: mean and std of its images. patch: windows are padded to multiples of
-    these sides, pixels. absent: the background's score where it has no words.
+    these sides, pixels, where a method pads. absent: the background's score where it has no words.
     """
 
     absent: ClassVar[float] = 0.0
@@ -165,13 +172,16 @@ class DenseSegmenter(WindowSegmenter[DenseT]):
 
     def _window_cosines(self, windows: Tensor, words: Tensor) -> Tensor:
         """[n, words, h, w] at the size of the windows [n, 3, h, w]."""
-        # Windows are padded and their maps cut; the whole image as one loses what is no whole patch, as in NACLIP.
-        whole = (padded if self.config.crop else whole_patches)(windows, self.patch)
+        size, rows, columns = windows.shape[2:], slice(None), slice(None)
+        if self.config.PADS and self.config.crop:
+            whole, rows, columns = padded_around(windows, self.patch)
+            size = whole.shape[2:]
+        else:  # what is no whole patch is not seen, and the maps are stretched over it
+            whole = whole_patches(windows, self.visual.patch_size)
         features, grid = self.patch_features_for(whole, windows, words)
         maps = (features @ words.T).mT.unflatten(-1, grid)
-        size = whole.shape[2:] if self.config.crop else windows.shape[2:]
         full = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
-        return full[..., : windows.shape[2], : windows.shape[3]]
+        return full[..., rows, columns]
 
 
 def class_probabilities(logits: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -48,6 +48,11 @@ class Method:
         return self.baseline.config if self.baseline else CaRConfig
 
     @property
+    def names(self) -> str | None:
+        """The texts that it brings: what `find_vocabulary` takes."""
+        return self.baseline.names if self.baseline else None
+
+    @property
     def fields(self) -> Collection[str]:
         """Names of its settings."""
         return self.config.model_fields

@@ -79,7 +79,7 @@ class BenchmarkInfo(StrictModel):
     label_space: dict[str, Any]
     """Labels, scored labels, ignore label and query texts, as the adapter states them; mask values of own data."""
     names: NamesInfo | None = None
-    """The vocabulary in place of the released or the data set's query texts; null without one."""
+    """The vocabulary in place of the released or the data set's query texts, also a method's own; null without one."""
     dataset: DatasetInfo
     """What was read."""
     protocol_changed: list[str] = []
