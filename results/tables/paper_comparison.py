@@ -176,7 +176,6 @@ def _data(header: RunHeader) -> tuple[str, str]:
 def _label(run: PlacedRun) -> str:
     changed = [*user_settings(run.header), *run.header.benchmark.protocol_changed]
     if names := names_of(run.header):
-        vocabulary = run.header.benchmark.names
-        changed.append(f"names={names} {vocabulary.sha256[:8]}" if vocabulary else f"names={names}")
+        changed.append(f"names={names}")
     changed += [f"sources {own.source[:8]}" for own in run.header.plugins if own.kind == "methods"]
     return ", ".join(filter(None, [method_label(run.header), run.variant, *changed]))

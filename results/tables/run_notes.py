@@ -149,9 +149,9 @@ def outside_facts(header: RunHeader) -> dict[str, str]:
 
 
 def names_of(header: RunHeader) -> str:
-    """What stands for the classes: a vocabulary, or the data set's names where they were asked for; else empty."""
+    """What stands for the classes: a vocabulary and its hash, or the data set's names if asked for; else empty."""
     names = header.benchmark.names
-    return names.name if names else str(header.request.get("names", ""))
+    return f"{names.name} {names.sha256[:8]}" if names else str(header.request.get("names", ""))
 
 
 def names_note(header: RunHeader) -> str:
