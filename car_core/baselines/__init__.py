@@ -19,6 +19,7 @@ from car_core.baselines.attention import AttentionSegmenter
 from car_core.baselines.base import BaselineSegmenter, ImageSegmenter
 from car_core.baselines.clip_es import ClipESSegmenter
 from car_core.baselines.config import BaselineConfig, ClipESConfig
+from car_core.baselines.corrclip import CorrCLIPConfig, load_corrclip, load_trunk_and_sam
 from car_core.baselines.dino import load_on_trunk, load_trunk
 from car_core.baselines.lposs import LPOSSConfig, LPOSSSegmenter
 from car_core.baselines.proxyclip import ProxyCLIPConfig, ProxyCLIPSegmenter
@@ -38,13 +39,13 @@ class Baseline:
     for a configuration that is no `BaselineConfig`.
 
     names: family of the class texts that its authors use (docs/vocabularies.md); None for CaR's.
-    extra_model_settings: settings that select an additional model; ``--method all`` skips the method if none is set.
-    load_extra_model: loads that model, to find out early whether it can be had; raises ModelError.
+    extra_model_settings: for each additional model, settings that select it; ``--method all`` skips the method if none
+    of a model's is set. load_extra_model: loads them, to find out early whether they can be had; raises ModelError.
     """
 
     config: type[Config]
     segmenter: Callable[..., ImageSegmenter[Any]]
-    extra_model_settings: frozenset[str] = frozenset()
+    extra_model_settings: tuple[frozenset[str], ...] = ()
     load_extra_model: Callable[[Any], object] | None = None
     names: str | None = "sclip"
 
@@ -59,13 +60,16 @@ BASELINES: Mapping[str, Baseline] = {
     ),
     "naclip": Baseline(attention.NACLIPConfig, partial(AttentionSegmenter, attend=attention.attend_naclip)),
     "proxyclip": Baseline(
-        ProxyCLIPConfig, partial(load_on_trunk, ProxyCLIPSegmenter), _TRUNK, load_trunk, names="proxyclip"
+        ProxyCLIPConfig, partial(load_on_trunk, ProxyCLIPSegmenter), (_TRUNK,), load_trunk, names="proxyclip"
     ),
-    "lposs": Baseline(LPOSSConfig, partial(load_on_trunk, LPOSSSegmenter), _TRUNK, load_trunk, names="lposs"),
+    "lposs": Baseline(LPOSSConfig, partial(load_on_trunk, LPOSSSegmenter), (_TRUNK,), load_trunk, names="lposs"),
+    "corrclip": Baseline(
+        CorrCLIPConfig, load_corrclip, (_TRUNK, frozenset({"sam"})), load_trunk_and_sam, names="corrclip"
+    ),
     "resclip": Baseline(ResCLIPConfig, ResCLIPSegmenter),
     "sc-clip": Baseline(SCCLIPConfig, SCCLIPSegmenter),
     "clip-es": Baseline(ClipESConfig, ClipESSegmenter, names=None),
-    "sam3": Baseline(SAM3Config, load_sam3, frozenset({"model"}), names="clearclip", load_extra_model=load_sam3),
+    "sam3": Baseline(SAM3Config, load_sam3, (frozenset({"model"}),), names="clearclip", load_extra_model=load_sam3),
 }
 
 

@@ -111,16 +111,15 @@ class WindowSegmenter(BaselineSegmenter[WindowT]):
         return hidden[-1], grid
 
     def hidden(self, pixels: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
-        """What comes out of each block but the last, [n, 1 + P, D] each, and the grid."""
+        """What goes into each block, [n, 1 + P, D] each, and the grid; so [k] is what comes out of the k-th block."""
         visual, patch = self.visual, self.visual.patch_size
         grid = pixels.shape[2] // patch[0], pixels.shape[3] // patch[1]
         positions = resized_positions(
             visual.positional_embedding, tuple(visual.grid_size), grid, by=self.config.positions
         )
-        tokens, hidden = embed(visual, pixels, positions), list[Tensor]()
+        hidden = [embed(visual, pixels, positions)]
         for block in visual.transformer.resblocks[:-1]:
-            tokens = block(tokens)
-            hidden.append(tokens)
+            hidden.append(block(hidden[-1]))
         return hidden, grid
 
     def embedded(self, tokens: Tensor) -> Tensor:

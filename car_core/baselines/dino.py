@@ -1,4 +1,4 @@
-"""A DINO trunk of timm, which ProxyCLIP and LPOSS use in addition to CLIP.
+"""A DINO trunk of timm, which ProxyCLIP, LPOSS and CorrCLIP use in addition to CLIP.
 
 Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021.
 """

@@ -18,7 +18,7 @@ from car_core.baselines.dense import DenseSegmenter
 from car_core.baselines.dino import PUBLISHED, DinoPositions, DinoTrunk
 from car_core.config import NameOrPath, Positive
 
-_PADDED_TO = 56  # a window's sides are multiples of it, pixels, for trunks of patches of 8 and 14
+PADDED_TO = 56  # a window's sides are multiples of it, pixels, for trunks of patches of 8 and 14
 
 
 class ProxyCLIPConfig(DenseConfig):
@@ -46,7 +46,7 @@ class ProxyCLIPSegmenter(DenseSegmenter[ProxyCLIPConfig]):
     ) -> None:
         super().__init__(config, clip=clip, device=device)
         self._dino = dino
-        self.patch = (_PADDED_TO, _PADDED_TO)
+        self.patch = (PADDED_TO, PADDED_TO)
 
     def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Unit features [n, P, E] of DINO's patches of images [n, 3, height, width], and their grid h x w = P.
@@ -57,7 +57,7 @@ class ProxyCLIPSegmenter(DenseSegmenter[ProxyCLIPConfig]):
         grid = pixels.shape[2] // self._dino.patch[0], pixels.shape[3] // self._dino.patch[1]
         block = self.visual.transformer.resblocks[-1]
         *_, value = split_heads(block.attn, block.ln_1(tokens))
-        spread = _resized(value[:, :, 1:], own_grid, grid)
+        spread = resized_values(value[:, :, 1:], own_grid, grid)
         height, width = (count * side for count, side in zip(grid, self._dino.patch, strict=True))
         seen = self._dino.normalized(pixels[..., :height, :width], self.normalization)
         unit = F.normalize(self._dino.features(seen), dim=-1)
@@ -65,7 +65,7 @@ class ProxyCLIPSegmenter(DenseSegmenter[ProxyCLIPConfig]):
         return self.embedded(block.ls_1(join_heads(block.attn, weights[:, None] @ spread))), grid
 
 
-def _resized(value: Tensor, old_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+def resized_values(value: Tensor, old_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:
     """Values [n, H, p, d] of ``old_grid``, resized bilinearly to [n, H, P, d] of ``grid``."""
     if old_grid == grid:
         return value

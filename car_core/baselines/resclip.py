@@ -95,7 +95,7 @@ class ResCLIPSegmenter(DenseSegmenter[ResCLIPConfig]):
         )
         weights = []
         for k in range(first, last + 1):
-            query, key, _ = split_heads(blocks[k - 1].attn, blocks[k - 1].ln_1(hidden[k - 2]))
+            query, key, _ = split_heads(blocks[k - 1].attn, blocks[k - 1].ln_1(hidden[k - 1]))
             weights.append((query @ key.mT).softmax(dim=-1))
         return torch.stack(weights).mean(dim=0)
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor
 
-from car_core.config import SAMConfig
+from car_core.config import SAMMasksConfig
 from car_core.engine.device import as_device
 from car_core.engine.precision import fresh_torch
 from car_core.errors import ModelError
@@ -61,7 +61,7 @@ _TINY_DECODER = {"hidden_size": 16, "mlp_dim": 32, "num_attention_heads": 2, "io
 class SAMMasks:
     """Automatic masks of a SamModel, SamHQModel or Sam2Model of transformers, built by the caller."""
 
-    def __init__(self, model: Any, config: SAMConfig, *, device: str | torch.device = "cpu") -> None:
+    def __init__(self, model: Any, config: SAMMasksConfig, *, device: str | torch.device = "cpu") -> None:
         check_finite("sam", config.model, model)
         if dtypes := {each.dtype for each in model.parameters()} - {torch.float32}:
             raise ModelError(f"sam: expected a model in float32, found {dtypes.pop()}")
@@ -70,6 +70,8 @@ class SAMMasks:
         self._config = config
         self._side = int(model.config.prompt_encoder_config.image_size)
         self._stretched = type(model).__name__ in _STRETCHED
+        # SAM 2 may give another mask than its single one; its authors' automatic masks leave that out.
+        self._model.mask_decoder.dynamic_multimask_via_stability = False
 
     @fresh_torch()
     def masks(self, image: RGBArray) -> BoolArray:
@@ -81,7 +83,8 @@ class SAMMasks:
         masks: list[BoolArray] = [np.zeros((0, *size), np.bool_)]
         scores = [np.zeros(0, np.float32)]
         for chunk in points.split(_POINTS_AT_ONCE):
-            output = self._model(input_points=chunk[None, :, None].to(self._device), **embeddings)
+            seen = {"input_points": chunk[None, :, None].to(self._device), "multimask_output": not self._config.SINGLE}
+            output = self._model(**seen, **embeddings)
             logits, quality = _flat(output.pred_masks[0], output.iou_scores[0])
             found, good = self._good(logits, quality, inner, size)
             masks.append(found)
@@ -156,7 +159,7 @@ def stability(logits: Tensor) -> float:
 
 
 @fresh_torch(inference=False)
-def load_sam(config: SAMConfig, *, device: str | torch.device = "cpu") -> tuple[MaskSource, WeightsRecord]:
+def load_sam(config: SAMMasksConfig, *, device: str | torch.device = "cpu") -> tuple[MaskSource, WeightsRecord]:
     """SAM's automatic masks, cached on disk, and the record of its weights.
 
     config.model: a name on the Hugging Face hub, a folder written by ``save_pretrained``, or random:SEED, a tiny SAM
@@ -171,12 +174,12 @@ def load_sam(config: SAMConfig, *, device: str | torch.device = "cpu") -> tuple[
     return CachedMasks(SAMMasks(model, config, device=device), cache_folder() / "sam", key), record
 
 
-def _deciding(record: WeightsRecord, config: SAMConfig) -> dict[str, Any]:
+def _deciding(record: WeightsRecord, config: SAMMasksConfig) -> dict[str, Any]:
     """Everything but the image that decides the masks."""
-    settings = {"points_per_side", "pred_iou_threshold", "stability_threshold", "nms_threshold"}
+    settings = set(SAMMasksConfig.model_fields) - {"model"}
     return {
         "model": [record.model_sha256, record.sha256],
-        "settings": config.model_dump(include=settings),
+        "settings": {**config.model_dump(include=settings), "single": config.SINGLE},
         "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "pillow")},
         "code": [sha256_of(path) for path in _OWN_SOURCES],
     }

@@ -134,14 +134,14 @@ def find_method(name: str) -> Method:
 def able_methods(names: str, task: str, settings: Mapping[str, Any]) -> dict[str, Method]:
     """The methods of names with commas between them, by how they are asked for.
 
-    `all` stands for those of ours that can do the task; one that needs a further model takes part if a setting names
-    it. Raises BenchmarkError for two of one name.
+    `all` stands for those of ours that can do the task; one that needs further models takes part if settings name
+    each. Raises BenchmarkError for two of one name.
     """
     named, found = [name.strip() for name in names.split(",")], dict[str, Method]()
     for name in (own for each in named for own in (METHODS if each == ALL else [each])):
         method = find_method(name)
-        asks = method.baseline.extra_model_settings if method.baseline else frozenset[str]()
-        if name in named or (task in method.tasks and (not asks or asks & settings.keys())):
+        asks = method.baseline.extra_model_settings if method.baseline else ()
+        if name in named or (task in method.tasks and all(each & settings.keys() for each in asks)):
             found[name] = method
     if len({method.name for method in found.values()}) < len(found):
         raise BenchmarkError(f"--method: expected methods of different names, found {names}")

@@ -150,7 +150,8 @@ def _settings(
         str | None,
         Option(
             metavar="NAME|PATH",
-            help="Refine masks with SAM, HQ-SAM or SAM 2 from transformers: a hub name, a folder, or random:SEED.",
+            help="Refine masks with SAM, HQ-SAM or SAM 2 from transformers (corrclip: its regions): a hub name, a "
+            "folder, or random:SEED.",
         ),
     ] = None,
     set_: Annotated[

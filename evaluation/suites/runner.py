@@ -118,8 +118,8 @@ def run_methods(options: RunOptions) -> FinishedSuite:
     """Run one benchmark with every method that can do its task, or resume what is unfinished, and write one table.
 
     options: of all runs; a setting goes to the methods that have such a field. ``method``: names with commas between
-    them; `all` stands for CaR and the baselines, of which one that needs a further model (ProxyCLIP's DINO) takes part
-    if a setting names it. Without `out` the suite's folder is `results/runs/methods-<benchmark>`, with a hash of the
+    them; `all` stands for CaR and the baselines, of which one that needs further models (ProxyCLIP's DINO) takes part
+    if settings name them. Without `out` the suite's folder is `results/runs/methods-<benchmark>`, with a hash of the
     names unless they are `all`, and with the runs where `car eval` puts them. Each run has its own process, so that
     memory is measured separately. Raises as `evaluate`.
     """

@@ -21,6 +21,7 @@ METHOD_TITLES: Mapping[str, str] = {
     "resclip": "ResCLIP",
     "sc-clip": "SC-CLIP",
     "lposs": "LPOSS",
+    "corrclip": "CorrCLIP",
     "clip-es": "CLIP-ES",
     "sam3": "SAM 3",
 }

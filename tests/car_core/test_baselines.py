@@ -18,6 +18,7 @@ from tiny_clip import photo, tiny_clip
 from car_core import CaR, CaRConfig, ConfigError, ImageError, ModelError, QueryError
 from car_core.baselines import BASELINES, load_baseline
 from car_core.baselines.attention import above_mean
+from car_core.baselines.corrclip import CorrCLIPSegmenter
 from car_core.baselines.dense import DenseSegmenter, label_pixels
 from car_core.baselines.dino import DinoTrunk, load_dino
 from car_core.baselines.pamr import affinity, refine_maps
@@ -34,6 +35,14 @@ DENSE = [*ATTENTION, "proxyclip"]
 QUERIES = ["cat", "dog", "a red bus"]
 
 
+class DarkAndBright:
+    """Masks of an image's dark and bright pixels."""
+
+    def masks(self, image: Any) -> Any:
+        brightness = image.mean(axis=2)
+        return np.stack([brightness < 100, brightness > 140])
+
+
 def segmenter(method: str, **settings: Any) -> Any:
     baseline = BASELINES[method]
     if method == "lposs":
@@ -41,6 +50,8 @@ def segmenter(method: str, **settings: Any) -> Any:
     config = baseline.config(**settings)
     if method == "proxyclip":
         return ProxyCLIPSegmenter(config, clip=tiny_clip(), dino=DinoTrunk(tiny_dino()))
+    if method == "corrclip":
+        return CorrCLIPSegmenter(config, clip=tiny_clip(), dino=DinoTrunk(tiny_dino()), masks=DarkAndBright())
     return baseline.segmenter(config, clip=tiny_clip(), device="cpu")
 
 

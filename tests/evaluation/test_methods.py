@@ -30,7 +30,7 @@ from results.tables.run_notes import METHOD_TITLES, method_label
 FAST = {"templates": ["{}"], "background": ["sky"], "synonyms": {}, "prob_threshold": 0.06}
 
 # Methods with a further model, which `all` includes where a setting names it.
-FURTHER = {"proxyclip", "lposs", "sam3"}
+FURTHER = {"proxyclip", "lposs", "corrclip", "sam3"}
 
 
 def car(*arguments: object) -> Result:
@@ -81,13 +81,22 @@ def test_benchmarks_have_the_protocols_values() -> None:
         method: [
             (c.short_side, c.crop, c.stride) for c, _ in (resolved(method, n) for n in ("coco-stuff", "cityscapes"))
         ]
-        for method in ("sclip", "naclip", "clearclip", "proxyclip")
+        for method in ("sclip", "naclip", "clearclip", "proxyclip", "corrclip")
     }
     assert windows == {  # None: the method's own, by the tower
         "sclip": [(448, None, None), (560, None, None)],
         "naclip": [(None, None, None), (560, None, None)],
         "clearclip": [(None, None, None), (None, 224, 224)],
         "proxyclip": [(None, None, None), (448, 224, 112)],
+        "corrclip": [(None, None, None), (448, 224, 112)],
+    }
+    eight = ("voc21", "voc20", "coco-object", "context60", "context59", "ade150", "coco-stuff", "cityscapes")
+    corr = {name: resolved("corrclip", name)[0] for name in eight}
+    assert [corr[name].short_side for name in eight] == [*[None] * 5, 448, None, 448]
+    assert {name: config.prob_threshold for name, config in corr.items() if config.prob_threshold} == {
+        "voc21": 0.2,
+        "coco-object": 0.25,
+        "context60": 0.15,
     }
     user, sources = resolved("sclip", "voc21", logit_scale=30)
     assert (user.logit_scale, sources["logit_scale"]) == (30, "user")
@@ -104,6 +113,7 @@ def test_a_method_reads_its_authors_texts_unless_others_are_asked_for(tiny_run: 
         "clearclip": "clearclip",
         "proxyclip": "proxyclip",
         "lposs": "lposs",
+        "corrclip": "corrclip",
         "clip-es": None,
     }
     for method, family in families.items():
@@ -168,6 +178,8 @@ def test_a_family_of_their_own_is_the_run_that_asks_for_it(options: Any, tmp_pat
         (("--method", "all", "--set", "etta=0.3"), "etta: expected a field of a method"),
         (("--method", "all", "--set", "stride=0"), "stride"),
         (("--method", "all", "--set", "dino_model=vit_tinny_patch16_224"), "dino_model: expected a model of timm"),
+        (("--method", "corrclip", "--set", "dino_weights=random:1"), "sam: expected a SAM, whose masks are corrclip's"),
+        (("--method", "corrclip", "--set", "sam.iom_threshold=0.5"), "sam"),
         (("--method", "all", "--set", "dino_weights=missing.pt"), "dino_weights: expected timm, random:SEED or a file"),
     ],
 )
@@ -254,12 +266,37 @@ def test_a_run_with_a_dino_trunk_names_it(options: Any, tiny_run: Any, tmp_path:
     assert "ProxyCLIP" in (tmp_path / "0" / "table.md").read_text()
 
 
-def test_all_methods_are_with_proxyclip_where_its_trunk_is_named(options: Any) -> None:
-    without = suite._by_method(options("all", settings={}))
+def test_a_run_within_sams_masks_names_both_further_models(
+    options: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers", reason="needs the extra sam")
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    dino = {"dino_model": "vit_tiny_patch16_224", "dino_weights": "random:1"}
+    sam = {"points_per_side": 1, "pred_iou_threshold": 0, "stability_threshold": 0}
+    runs = [
+        evaluate(options("corrclip", settings={**dino, "sam": {**sam, **each}}, out=tmp_path / str(i))).header
+        for i, each in enumerate(
+            [{"model": "random:0"}, {"model": "random:2"}, {"model": "random:0", "nms_threshold": 0.6}]
+        )
+    ]
+    assert [entry.role for entry in runs[0].weights] == ["proposal", "dino", "sam"]
+    assert len({header.identity for header in runs}) == 3
+    assert {"timm", "transformers"} <= runs[0].identity_fields["packages"].keys()
+    assert runs[0].identity_fields["config"]["sam"] == {**sam, "nms_threshold": 0.7}
+    assert "CorrCLIP" in (tmp_path / "0" / "table.md").read_text()
+
+
+def test_all_methods_are_with_those_whose_further_models_are_named(options: Any) -> None:
     dino = {"dino_weights": "random:1", "dino_model": "vit_tiny_patch16_224"}
-    asked = suite._by_method(options("all", settings=dino))
-    assert list(without) == [name for name in METHODS if name not in FURTHER]
-    assert list(asked) == [name for name in METHODS if name != "sam3"]
+    sam = {"sam": {"model": "random:0", "points_per_side": 1}}
+    for settings, absent in (
+        ({}, FURTHER),
+        (sam, FURTHER),
+        (dino, {"corrclip", "sam3"}),
+        (dino | sam, {"sam3"}),
+        (dino | sam | {"model": "random:0"}, set()),
+    ):
+        assert list(suite._by_method(options("all", settings=settings))) == [n for n in METHODS if n not in absent]
 
 
 def test_the_method_and_its_settings_are_the_runs_identity(options: Any, tmp_path: Path) -> None:

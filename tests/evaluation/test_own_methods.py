@@ -474,7 +474,7 @@ def test_ours_and_theirs_in_one_table(
         "clip": ("random:1", {"templates": ["{}"]}),
         "bright": (None, {"threshold": 0.3}),
     }
-    ours = [name for name in METHODS if name not in ("proxyclip", "lposs", "sam3")]
+    ours = [name for name in METHODS if name not in ("proxyclip", "lposs", "corrclip", "sam3")]
     assert list(suite._by_method(replace(asked, method="all,bright"))) == [*ours, "bright"]
     monkeypatch.setattr(suite, "_in_own_process", lambda job, handle: suite._run_group([job], handle=handle)[0])
     done = suite.run_methods(options("bright,car", settings={"crf": None}, out=tmp_path / "both", limit=1))

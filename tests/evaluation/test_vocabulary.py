@@ -229,6 +229,10 @@ def test_families_hold_the_texts_of_their_authors() -> None:
     coco = {name: find(name, "coco-object").classes for name in words}
     assert [len(coco[name]["person"]) for name in coco] == [8, 1, 1]
     assert all(texts == (name,) for name, texts in coco["sclip"].items() if name != "person")
+    for data_set in ("coco-stuff", "cityscapes"):
+        theirs, ours = (dict(find(name, data_set).classes) for name in ("corrclip", "sclip"))
+        assert (theirs.pop("person"), ours.pop("person")) == (("people",), ("person",))
+        assert theirs == ours
     ade = find("sclip", "ade150").classes
     assert ade[
         "television, television receiver, television set, tv, tv set, idiot box, boob tube, telly, goggle box"
