@@ -24,6 +24,11 @@ METHOD_TITLES: Mapping[str, str] = {
     "clip-es": "CLIP-ES",
 }
 """How tables name the methods of `car eval --method`."""
+SUPERVISION: Mapping[str, str] = {
+    **dict.fromkeys(("car", "clip", "maskclip", "sclip", "clearclip", "naclip"), "none"),
+    **dict.fromkeys(("proxyclip", "resclip", "sc-clip", "lposs", "clip-es"), "none"),
+}
+"""What our methods learned from besides CLIP and self-supervised trunks, in the words of results/paper/peers.csv."""
 _MODEL_FIELDS = ("proposal_model", "classifier_model")
 
 
