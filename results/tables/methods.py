@@ -64,8 +64,8 @@ def methods_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
     for row in peers:
         texts = [row.backbone, f"names {row.names}" if row.names else "", row.ran_by]
         text = f"{', '.join(filter(None, texts))}; grade {row.grade}"
-        cells = {"method": f"{row.runs_as} (published)", "metric": "mIoU", "percent": row.figures[benchmark]}
-        rows.append({**cells, "remarks": text})
+        label = f"{row.runs_as} (published)"
+        rows.append({"method": label, "metric": "mIoU", "percent": row.figures[benchmark], "remarks": text})
     notes: list[str] = []
     for header in headers.values():
         cells, memory = run_cells(header), header.memory.peak_rss_mib
@@ -151,11 +151,15 @@ def _rows_of_runs(headers: Collection[RunHeader]) -> list[dict[str, Any]]:
         runs = {name: max(own, key=lambda run: (_is_whole(run), run.created_at)) for name, own in found.items()}
         percents = {name: run_cells(run)["percent"] for name, run in runs.items()}
         mean = mean_of_eight({name: percents[name] for name, run in runs.items() if _is_whole(run)})
-        said: dict[str, list[str]] = {}
+        said: dict[str, dict[str, str]] = {}  # by kind, since text is cut: numbers only where they are the same
         for name, run in runs.items():
-            for text in filter(None, [remarks(run, changes=False), failures(run)]):
-                said.setdefault(text, []).append(name)
-        words = [text if len(own) == len(runs) else f"{', '.join(own)}: {text}" for text, own in said.items()]
+            for text in filter(None, [*remarks(run, changes=False).split("; "), failures(run)]):
+                said.setdefault(text.partition(": ")[0], {})[name] = text
+        words = [
+            (next(iter(each.values())) if len({*each.values()}) == 1 else kind)
+            + ("" if len(each) == len(runs) else f" ({', '.join(each)})")
+            for kind, each in said.items()
+        ]
         if mean is not None and not all(map(is_comparable, runs.values())):
             words.insert(0, "mean not comparable with published ones")
         if older := sum(map(len, found.values())) - len(runs):

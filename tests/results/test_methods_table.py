@@ -73,7 +73,7 @@ def test_the_mean_is_of_eight_whole_runs_or_none(make_header: Any) -> None:
     limited = peers_table("", headers(cityscapes=3))
     own = rows_of(limited)[-1]
     assert (own["mean"], own["cityscapes"]) == ("", "33.0")
-    assert own["remarks"] == "cityscapes: partial run: 3 of 11 images"
+    assert own["remarks"] == "partial run: 3 of 11 images (cityscapes)"
     assert f"SCLIP, openai: {own['remarks']}." in limited.notes
     seven = peers_table("", headers()[:-1])
     assert rows_of(seven)[-1]["mean"] == ""
