@@ -40,7 +40,15 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "predictions.md",
         "results.md",
     ),
-    "Trust": ("reliability.md", "fidelity.md", "reference.md", "ablations.md", "baselines.md", "performance.md"),
+    "Trust": (
+        "reliability.md",
+        "fidelity.md",
+        "reference.md",
+        "ablations.md",
+        "baselines.md",
+        "eight.md",
+        "performance.md",
+    ),
     "Extend": ("own-methods.md", "adding.md", "rooms.md", "contributing.md"),
     "Reference": tuple(f"reference/{room}.md" for room in ROOMS),
 }

@@ -60,10 +60,15 @@ def suite_command(
     for options in suite.options(jobs=jobs, **given):
         resolve(options)
     from evaluation.suites.runner import CONTACT_SHEET, run_suite  # torch: seconds
+    from results.pages.peers_plot import write_peers_plot
+    from results.pages.sweep_plot import PLOT_FILE
+    from results.run_directory.suite import read_suite_table
 
     finished = run_suite(suite, jobs=jobs, **given)
     show_run(finished.path)
     tell(f"Suite directory: {finished.path}")
+    if suite.kind == "eight" and (plot := write_peers_plot(read_suite_table(finished.path), finished.path / PLOT_FILE)):
+        tell(f"Plot: {plot}")
     if (finished.path / CONTACT_SHEET).exists():
         tell(f"Contact sheet: {finished.path / CONTACT_SHEET}")
     exit_if_failed(finished.all_runs, allow=allow_failures)

@@ -30,7 +30,9 @@ def table_command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write the tables over all runs there, in every language."),
+        typer.Option(
+            metavar="DIR", help="Write the tables over all runs there, in every language; the peers' also as a picture."
+        ),
     ] = None,
     peers: Annotated[
         bool,
@@ -50,7 +52,8 @@ def table_command(
     if not (format_ or out or peers or len(runs) > 1):
         return
     from evaluation.analysis.summary import tables_over_runs
-    from results.tables.methods import peer_tables
+    from results.pages.peers_plot import write_peers_plot
+    from results.tables.methods import PEERS, peer_tables
     from results.tables.render import to_csv, to_latex, to_markdown
     from support.files import write_atomically
 
@@ -62,6 +65,8 @@ def table_command(
         tell(f"notice: --peers: no published figures to show next to these runs ({names})")
     if out:
         out.mkdir(parents=True, exist_ok=True)
+        if PEERS in tables:
+            write_peers_plot(tables[PEERS], out / f"{PEERS}.png")
         for name, table in tables.items():
             for language, render in renderers.items():
                 write_atomically(out / f"{name}{_SUFFIXES[language]}", render(table))

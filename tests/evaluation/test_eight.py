@@ -83,6 +83,7 @@ def test_figures_and_mean_are_those_counted_by_brute_force(asked: list[str], tmp
         "partial data set",
     ]
     assert "| SCLIP " in (out / "table.md").read_text()
+    assert Image.open(out / "plot.png").width > 1000
     table = car("table", out).stdout
     assert table.strip() == result.stdout.strip()
 
