@@ -83,9 +83,9 @@ class Suite(BaseModel):
         """
         if not is_several(methods):
             suite = self.of_method(find_method(methods).name)
-            each = ({"method": methods, "settings": merged(run.settings, settings)} for run in suite.runs)
-            changed = (run.model_copy(update=own) for run, own in zip(suite.runs, each, strict=True))
-            return suite.model_copy(update={"runs": tuple(changed)})
+            changes = ({"method": methods, "settings": merged(run.settings, settings)} for run in suite.runs)
+            runs = tuple(run.model_copy(update=own) for run, own in zip(suite.runs, changes, strict=True))
+            return suite.model_copy(update={"runs": runs})
         found: dict[str, list[SuiteRun]] = {}
         for run in self.runs:
             task = find_sources(load_benchmark(run.benchmark).adapter)[0].task
@@ -95,11 +95,11 @@ class Suite(BaseModel):
                 if method.name == CAR or not run.settings:
                     variant = "-".join(filter(None, [run.variant, method.name]))
                     given = {"settings": merged(run.settings, own[method.name]), "weights": bool(method.roles)}
-                    changes = {"method": asked, "variant": variant, **given}
-                    found.setdefault(asked, []).append(run.model_copy(update=changes))
+                    given |= {"method": asked, "variant": variant}
+                    found.setdefault(asked, []).append(run.model_copy(update=given))
         suffix = ALL if methods == ALL else identity_of(dict.fromkeys(found))[:8]
-        runs = tuple(run for own in found.values() for run in own)
-        return self.model_copy(update={"name": f"{self.name}-{suffix}", "runs": runs})
+        every = tuple(run for runs_of_one in found.values() for run in runs_of_one)
+        return self.model_copy(update={"name": f"{self.name}-{suffix}", "runs": every})
 
     def found_in(self, root: Path) -> tuple[Suite, list[str]]:
         """The runs whose data are below a folder, and for each data set that is not there a line: what to put where.
