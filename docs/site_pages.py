@@ -43,7 +43,15 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "predictions.md",
         "results.md",
     ),
-    "Trust": ("reliability.md", "fidelity.md", "reference.md", "ablations.md", "baselines.md", "performance.md"),
+    "Trust": (
+        "reliability.md",
+        "fidelity.md",
+        "reference.md",
+        "ablations.md",
+        "baselines.md",
+        "eight.md",
+        "performance.md",
+    ),
     "Extend": ("own-methods.md", "adding.md", "rooms.md", "decisions.md", "contributing.md"),
     "Commands": (),  # in the order of `car --help`
     "Reference": tuple(f"reference/{room}.md" for room in ROOMS),

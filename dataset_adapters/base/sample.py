@@ -43,6 +43,10 @@ class LabelSourceMissingError(DatasetError):
         self.expected = expected
 
 
+class DataMissingError(DatasetError):
+    """Nothing of a data set, or none of its sources of labels, is in a folder."""
+
+
 class SampleError(ValueError):
     """A sample that cannot be read.
 
@@ -358,8 +362,8 @@ def first_present(
 ) -> tuple[Adapter, Path, _Found]:
     """Return the first label source whose files exist, its root, and the result of `read(adapter, root)`.
 
-    read: raises LabelSourceMissingError if the files of the source are missing. Raises DatasetError if no source has
-    its files.
+    read: raises LabelSourceMissingError if the files of the source are missing. Raises DataMissingError if no source
+    has its files.
     """
     missing: list[str] = []
     no_root: list[DatasetError] = []
@@ -374,8 +378,8 @@ def first_present(
         except LabelSourceMissingError as error:
             missing.append(error.expected)
     if not missing:
-        raise no_root[0]
-    raise DatasetError(f"{folder}: expected {', or '.join(missing)}, found nothing of the kind")
+        raise DataMissingError(str(no_root[0])) from None
+    raise DataMissingError(f"{folder}: expected {', or '.join(missing)}, found nothing of the kind")
 
 
 def option_choices(name: str) -> Mapping[str, tuple[str, ...]]:

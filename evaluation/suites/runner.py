@@ -90,6 +90,7 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int = 1, **c
     about = {
         "suite": suite.name,
         "title": suite.title,
+        "kind": suite.kind,
         "points": {entry.name: dict(entry.point) for entry in suite.runs if entry.point is not None},
         "paper": {entry.name: entry.paper for entry in suite.runs if entry.paper is not None},
     }

@@ -87,7 +87,7 @@ class BenchmarkInfo(StrictModel):
     paper: PaperCell | None = None
     """The paper's figures to compare with; null where the paper has none."""
     paper_split: str | None = None
-    """The split of the paper's figures; a run on another one is marked in its table."""
+    """The split of published figures; a run on another one is marked in its table."""
     paper_samples: Count | None = None
     """Samples of that split; a run over another number is marked in its table."""
     not_comparable: str | None = None

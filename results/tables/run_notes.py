@@ -26,7 +26,13 @@ METHOD_TITLES: Mapping[str, str] = {
     "sam3": "SAM 3",
 }
 """How tables name the methods of `car eval --method`."""
-_TRAINED_ON_MASKS = {"sam3"}
+SUPERVISION: Mapping[str, str] = {
+    **dict.fromkeys(("car", "clip", "maskclip", "sclip", "clearclip", "naclip"), "none"),
+    **dict.fromkeys(("proxyclip", "resclip", "sc-clip", "lposs", "clip-es"), "none"),
+    "corrclip": "SAM masks",
+    "sam3": "trained on masks",
+}
+"""What our methods learned from besides CLIP and self-supervised trunks, in the words of results/paper/peers.csv."""
 _MODEL_FIELDS = ("proposal_model", "classifier_model")
 
 
@@ -73,7 +79,7 @@ def remarks(header: RunHeader, *, changes: bool = True) -> str:
     changed, names = ", ".join([*switches, *header.benchmark.protocol_changed]), names_of(header)
     applicable = {
         header.benchmark.not_comparable or "": header.benchmark.not_comparable is not None,
-        "trained on masks": header.config.get("method") in _TRAINED_ON_MASKS,
+        "trained on masks": SUPERVISION.get(str(header.config.get("method"))) == "trained on masks",
         "untrained weights, not comparable": not is_trained(header),
         f"encoders in {header.environment.dtype}": header.environment.dtype != "float32",
         **dict.fromkeys(shortcomings(header), True),

@@ -280,6 +280,7 @@ def status_and_torch_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
         (["eval", "mini-voc", "--recurrence=once"], "switches are set with --set recurrence=once"),
         (["segment", "a.jpg", "cat", "--crf-image", "rgb"], "switches are set with --set crf_image=rgb"),
         (["sweep", "mini-voc", "--lambda", "0.4"], "switches are set with --set lambda=0.4"),
+        (["suite", "--eta=1"], "switches are set with --set eta=1"),
         (["serve", "--theta"], "switches are set with --set theta=VALUE"),
         (["check", "--prompts", "[blur, gray]"], "switches are set with --set 'prompts=[blur, gray]'"),
     ],
@@ -293,7 +294,7 @@ def test_a_switch_typed_as_an_option_is_pointed_to_set(arguments: list[str], exp
 
 
 @pytest.mark.parametrize(
-    "arguments", [["eval", "--etaa=1"], ["eval", "--mode=referring"], ["suite", "--eta=1"], ["data", "list", "--eta=1"]]
+    "arguments", [["eval", "--etaa=1"], ["eval", "--mode=referring"], ["table", "--eta=1"], ["data", "list", "--eta=1"]]
 )
 def test_other_unknown_options_are_not(arguments: list[str]) -> None:
     result = car(arguments)
@@ -440,18 +441,24 @@ def test_tables_over_runs_in_every_language(tiny_run: Any, tmp_path: Path) -> No
     assert "voc21: partial run: 1 of 7 images, partial data set: 7 images in place of 1449" in own
 
 
-def test_peers_that_are_not_there_are_told(tiny_run: Any) -> None:
+def test_peers_with_runs_without_any_and_where_there_are_none(tiny_run: Any, tmp_path: Path) -> None:
     assert car(tiny_run.arguments("--limit=1")).exit_code == 0
     with_peers = car(["table", str(tiny_run.out), "--peers"])
-    assert "Beside newer methods" in with_peers.stdout
+    assert "## Published figures and these runs" in with_peers.stdout
+    assert "| here " in with_peers.stdout
     assert with_peers.stderr == ""
+    alone = car(["table", "--peers", "--out", str(tmp_path / "tables")])
+    assert alone.stdout.startswith("## Published figures\n")
+    assert {path.suffix for path in (tmp_path / "tables").glob("peers.*")} == {".md", ".csv", ".tex", ".png"}
+    nothing = car(["table"])
+    assert (nothing.exit_code, "or --peers" in nothing.stderr) == (2, True)
     path = tiny_run.out / "run.json"
     header = json.loads(path.read_text())
-    header["benchmark"]["paper"] = None
+    header["benchmark"] |= {"paper": None, "name": "mine"}
     path.write_text(json.dumps(header))
     alone = car(["table", str(tiny_run.out), "--peers"])
-    assert (alone.exit_code, "Beside newer methods" in alone.stdout) == (0, False)
-    assert "no published figures to show next to these runs (voc21)" in alone.stderr
+    assert (alone.exit_code, "Published figures" in alone.stdout) == (0, False)
+    assert "no published figures to show next to these runs (mine)" in alone.stderr
 
 
 def test_check_takes_a_single_run(tiny_run: Any, tmp_path: Path) -> None:
