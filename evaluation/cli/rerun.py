@@ -49,7 +49,15 @@ def rerun_command(
     from evaluation.request.benchmark import BenchmarkError
     from evaluation.request.user_data import resolve_data
     from evaluation.request.words import words_of
-    from evaluation.run.rerun import changes, outside_code, require_data, require_places, vocabulary_of, words_of_run
+    from evaluation.run.rerun import (
+        benchmark_of,
+        changes,
+        outside_code,
+        require_data,
+        require_places,
+        vocabulary_of,
+        words_of_run,
+    )
 
     words = words_of_run(ctx.obj)
     named = {*outside_code(words)} & {*outside_code({**given, "benchmark": words["benchmark"]})}
@@ -62,7 +70,7 @@ def rerun_command(
     source = ctx.get_parameter_source("names")
     if source is None or source.name != "COMMANDLINE":  # else a file of that name was meant
         given["names"] = vocabulary_of(ctx.obj) or given["names"]
-    options = RunOptions(**{"benchmark": benchmark, **given, **data})
+    options = RunOptions(**{"benchmark": benchmark_of(ctx.obj) or benchmark, **given, **data})
     if print_:
         import yaml
 

@@ -22,6 +22,7 @@ from support.files import expanded
 from support.text import shortened
 
 if TYPE_CHECKING:
+    from evaluation.request.benchmark import Benchmark
     from evaluation.request.vocabulary import Vocabulary
     from evaluation.tasks.artifacts import Saving
 
@@ -171,6 +172,14 @@ def _protocol(
     return parse_protocol(protocol or [])
 
 
+def _benchmark(
+    benchmark: Annotated[
+        str, Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val, or its YAML file; none for your own data.")
+    ],
+) -> str:
+    return benchmark
+
+
 def _names(
     names: Annotated[
         str,
@@ -298,7 +307,7 @@ _MaxPixels = Annotated[
 class RunOptions:
     """Everything that a run can be asked for.
 
-    benchmark: a name of `evaluation.request.benchmark`. data_root: None for `data/`, or the miniature's data. weights:
+    benchmark: what `load_benchmark` takes. data_root: None for `data/`, or the miniature's data. weights:
     for both models or by role; None for the miniature's. profile, split: None for the benchmark's. settings:
     configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
     None for the first label source that is there. protocol: see `evaluation.request.protocol`. names: a `NameSet`, or
@@ -310,7 +319,7 @@ class RunOptions:
     """
 
     benchmark: Annotated[
-        str, Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val, or its YAML file; none for your own data.")
+        "str | Benchmark", FromOptions(_benchmark, lambda own: {"benchmark": getattr(own, "file", own)})
     ]
     data_root: Annotated[
         Path | None,

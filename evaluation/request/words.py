@@ -53,7 +53,7 @@ def words_of(options: RunOptions, *, kept: bool = False) -> dict[str, Any]:
             by_option = (joined[own.name].split or (lambda value, group=group: {next(iter(group)): value}))(value)
         words |= {word: each for word, each in by_option.items() if each is not None}
     words = to_jsonable_python(words, fallback=str)
-    return {word: _without_folders(value) for word, value in words.items()} if kept else words
+    return {word: without_folders(value) for word, value in words.items()} if kept else words
 
 
 def request_of(words: Mapping[str, Any], where: str, *, kept: bool = False) -> RunOptions:
@@ -125,7 +125,7 @@ def _is_kept(field: str) -> bool:
     return field in _KEPT or (sets_figures(field) and not (mark and mark.by_content))
 
 
-def _without_folders(value: Any) -> Any:
+def without_folders(value: Any) -> Any:
     """A text with the folders cut off absolute paths in it, which commas may separate."""
     if not isinstance(value, str):
         return value

@@ -17,7 +17,7 @@ import numpy as np
 from dataset_adapters import LabelSpace
 from evaluation.tasks.task import Target, find_task
 from support.plugins import Kind, Plugin, PluginError, find_plugin, plugins
-from support.text import unwrapped
+from support.text import counted, unwrapped
 
 COUNTS: Kind = "metrics"
 """The key of a record's counts that holds those of metrics, by their names."""
@@ -53,8 +53,8 @@ class Metric(Protocol):
     def figures(self, counts: Sequence[Mapping[str, int]]) -> Mapping[str, float | None]:
         """The figures of `reductions`, in 0..1 or None where undefined, of all samples' counts; there may be none.
 
-        A failed sample has those of an empty prediction if its target is known, else none. The order is always the
-        same, so sums of floats are, too.
+        A failed sample has those of an empty prediction if its target is known and can be counted, else none. The order
+        is always the same, so sums of floats are, too.
         """
 
 
@@ -91,8 +91,13 @@ class NamedMetric:
                 raise MetricError(f"metric {self.name}: expected whole numbers by name, found {key!r}: {value!r}")
         return {key: int(value) for key, value in counts.items()}
 
-    def figures(self, counts: Sequence[Mapping[str, int]]) -> dict[str, Any]:
-        """Its part of a run's metrics: figures, `reductions`, `undefined`. Never raises: the counts are kept anyway."""
+    def figures(self, counts: Sequence[Mapping[str, int]], left_out: Sequence[str] = ()) -> dict[str, Any]:
+        """Its part of a run's metrics: figures, `reductions`, `undefined`. Never raises: the counts are kept anyway.
+
+        left_out: samples with a target that it could not count at all; what a figure averages over then says so.
+        """
+        note = f"; without {counted(len(left_out), 'sample')} that it cannot count, {left_out[0]}" if left_out else ""
+        note += " and others" if len(left_out) > 1 else ""
         reasons: dict[str, str] = {}
         try:
             values = dict(self.metric.figures([dict(each) for each in counts]))
@@ -108,7 +113,7 @@ class NamedMetric:
                 reasons.setdefault(name, f"metric {self.name} gives {no_figure} for these samples")
         return {
             **{f"{self.name}/{name}": values[name] for name in self.metric.reductions},
-            "reductions": {f"{self.name}/{name}": words for name, words in self.metric.reductions.items()},
+            "reductions": {f"{self.name}/{name}": words + note for name, words in self.metric.reductions.items()},
             "undefined": {f"{self.name}/{name}": reason for name, reason in reasons.items()},
         }
 

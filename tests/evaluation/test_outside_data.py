@@ -342,13 +342,25 @@ def test_a_benchmark_is_a_file(
     del registry._ADAPTERS["fruit"]
     again = evaluate(options(written(moved / "some.yaml", fields), out=tmp_path / "again"))
     assert again.header.identity == run.header.identity  # places are no part of it
-    (moved / "some.yaml").unlink()
+    (moved / "some.yaml").write_text("name: [")  # the run has the fields as they were
     for command in (["table"], ["compare", str(again.path)], ["report", "--samples=0"]):
         found = car(command[0], str(run.path), *command[1:])
         assert found.exit_code == 0, found.output
     assert "mine" in car("table", str(run.path), str(again.path)).output
-    pictures = car("report", str(run.path), f"--data-root={tmp_path}/data", "--gallery", "--weights=random:1")
-    assert pictures.stderr.startswith("error: some.yaml: expected a benchmark's file, found")
+    registry._BROUGHT.clear()
+    del registry._ADAPTERS["fruit"]
+    asked = (str(run.path), f"--data-root={tmp_path}/data", "--weights=random:1")
+    pictures = car("report", *asked, "--gallery", "--samples=1")
+    assert pictures.exit_code == 0, pictures.output
+    assert Path(pictures.stdout.strip()).read_text().count('<article class="sample"') == 3
+    once_more = car("rerun", *asked, "--trust", f"--out={tmp_path / 'rerun'}", "--workers=0")
+    assert once_more.exit_code == 0, once_more.output
+    rerun = json.loads((tmp_path / "rerun/run.json").read_text())
+    assert (rerun["identity"], rerun["benchmark"]["fields"]) == (run.header.identity, fields)
+    (moved / "own.py").unlink()
+    registry._BROUGHT.clear()
+    gone = car("report", *asked, "--gallery")
+    assert gone.stderr == "error: own.py:FruitAdapter: expected a file own.py, found none\n"
 
 
 @pytest.mark.parametrize(
