@@ -100,6 +100,20 @@ class PluggedMethod(Method):
         """As those of `Method`, with the errors of a class's own."""
         return _fields(getattr(self.made_by, "Settings", None))
 
+    def settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """As those of `Method`; of settings that have no default, none has one."""
+        if self._settings is None:
+            return {}, {}
+        try:
+            schema = self._settings.json_schema()
+        except Exception as error:  # of pydantic or of a type
+            raise self._wrong("Settings", "types with a JSON schema", error) from None
+        try:
+            defaults: dict[str, Any] = self._settings.dump_python(self._settings.validate_python({}), mode="json")
+        except Exception:  # of the class, which `resolve` tells
+            defaults = {}
+        return schema, defaults
+
     def resolve(
         self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
     ) -> tuple[OwnConfig, dict[str, Source]]:

@@ -497,6 +497,45 @@ def test_the_list_has_a_line_for_each_and_for_what_is_broken(installed: Any, tin
     assert "known are" in one_line(car("eval", "voc21", f"--data-root={tiny_run.data_root}", "--method=bright2"))
 
 
+def test_a_named_method_is_listed_with_its_settings(file: Any) -> None:
+    settings = """
+    @dataclasses.dataclass
+    class Settings:
+        words: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+        size: int | None = None
+        mode: typing.Literal["fast", "fine"] = "fast"
+        step: Annotated[float, pydantic.Field(gt=0, le=1, description="share of the side")] = 0.5
+        path: pathlib.Path = pathlib.Path("a.pt")
+
+    def"""
+    cut = BRIGHT.index("    @dataclasses"), BRIGHT.index("    def __init__")
+    source = "import pathlib, pydantic, typing\nfrom typing import Annotated\n"
+    source += BRIGHT[: cut[0]] + settings + BRIGHT[cut[1] :].removeprefix("    def")
+    method = f"{file(source)}:Bright"
+    assert car("methods", method).stdout.splitlines() == [
+        "bright 1: generalized, referring, semantic, video",
+        "  words: fields [{}]",
+        "  size: whole number or null [null]",
+        '  mode: "fast" or "fine" ["fast"]',
+        "  step: number > 0 and <= 1 [0.5]; share of the side",
+        '  path: text ["a.pt"]',
+    ]
+    [row] = json.loads(car("methods", method, "--json").stdout)
+    assert row["settings"][3] == {
+        "name": "step",
+        "type": "number > 0 and <= 1",
+        "meaning": "share of the side",
+        "default": 0.5,
+    }
+    ours = json.loads(car("methods", "car", "clip", "--json").stdout)
+    assert {"theta", "crf", "mode", "profile"} & {each["name"] for each in ours[0]["settings"]} == {"theta", "crf"}
+    assert "default" not in next(each for each in ours[0]["settings"] if each["name"] == "theta")
+    assert "method" not in {each["name"] for each in ours[1]["settings"]}
+    assert "Bryte in" in one_line(car("methods", method.replace(":Bright", ":Bryte")))
+    no_settings = BRIGHT[: cut[0]] + BRIGHT[cut[1] :]
+    assert len(car("methods", f"{file(no_settings)}:Bright").stdout.splitlines()) == 1
+
+
 def test_the_page_of_a_run_segments_again_only_where_that_is_asked_for(
     installed: Any, options: Any, tiny_run: Any
 ) -> None:
