@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.models import ParameterInfo
 
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed, one_line_errors
 from evaluation.cli.model_options import preset, takes
 from evaluation.cli.terminal import show_run
-from evaluation.request.options import RunOptions
+from evaluation.request.options import RunOptions, is_kept, options_by_field
 from support.console import tell
 from support.files import expanded
 
@@ -27,7 +30,19 @@ def _read_run(ctx: typer.Context, run: Path) -> Path:
     return run
 
 
-@takes(RunOptions, without={"benchmark"})
+def _kept_by_the_run() -> dict[str, ParameterInfo]:
+    """The options that run.json keeps: their default is the run's value."""
+    found = {}
+    for field, group in options_by_field(RunOptions).items():
+        for name, option in group.items() if is_kept(field) else ():
+            info = copy(option.annotation.__metadata__[0])
+            info.help = re.sub(r" ?\[default: [^]]*\]$", "", info.help) + " [default: the run's]"
+            info.show_default = False
+            found[name] = info
+    return {name: info for name, info in found.items() if name != "benchmark"}
+
+
+@takes(RunOptions, without={"benchmark"}, **_kept_by_the_run())
 def rerun_command(
     *,
     ctx: typer.Context,

@@ -143,7 +143,7 @@ def load_benchmark(name: str | Benchmark) -> Benchmark:
             raise BenchmarkError(f"{name}: name: expected one of its own, found {plugin}")
         return benchmark
     if ":" not in name and name not in {*own, *brought}:
-        raise BenchmarkError(unknown_name("benchmark", name, [*own, *brought]))
+        raise BenchmarkError(unknown_name("benchmark", name, [*own, *brought], "car benchmarks"))
     if name not in brought and (found := built_in(name)):
         return found
     plugin = find_plugin("benchmarks", name, own, "benchmark")

@@ -33,6 +33,8 @@ ALL = "all"
 """Stands for every method on the command line, and for every baseline in a benchmark's file."""
 DEFAULT_RUNS = Path("results/runs")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
+# What a run.json keeps besides what figures depend on: where it ran, and which images it could not read.
+_KEPT = {"device", "max_pixels"}
 
 
 PredictionValues = Literal["labels", "dataset", "classes"]
@@ -473,6 +475,12 @@ def sets_figures(name: str) -> bool:
     """Whether the figures of a run depend on this field of `RunOptions`."""
     mark = marks(RunOptions, NotInIdentity).get(name)
     return mark is None or mark.by_content
+
+
+def is_kept(name: str) -> bool:
+    """Whether run.json keeps a field of a request."""
+    mark = marks(RunOptions, NotInIdentity).get(name)
+    return name in _KEPT or (sets_figures(name) and not (mark and mark.by_content))
 
 
 def options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:

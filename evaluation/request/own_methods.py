@@ -203,7 +203,9 @@ def check_own_method(plugin: Plugin) -> PluggedMethod:
         raise wrong("name", f"{plugin.name}, as {plugin.package} names it", name)
     if not (isinstance(version, str) and version.isprintable() and 0 < len(version) <= 40):
         raise wrong("version", "a text of at most 40 characters", version)
-    is_set = isinstance(tasks, (Set, Sequence)) and not isinstance(tasks, str)
+    if isinstance(tasks, str):
+        raise wrong("tasks", 'a set of names, as in {"semantic"}', f"the text {tasks!r}")
+    is_set = isinstance(tasks, (Set, Sequence))
     if not is_set or not tasks or not all(isinstance(task, str) and task in TASKS for task in tasks):
         raise wrong("tasks", f"some of {', '.join(TASKS)}", tasks)
     methods = [key for key in _SEGMENTS if hasattr(made_by, key)]

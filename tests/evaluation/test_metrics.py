@@ -141,6 +141,15 @@ def test_an_edited_count_of_a_metric_is_refused(install: Install, tiny_run: Any)
     assert "metrics.presence/accuracy is" in found.stderr
 
 
+def test_json_is_json_whatever_a_metric_prints(tiny_run: Any, tmp_path: Path, install: Install) -> None:
+    text = PRESENCE.replace("        pairs", "        print('count')\n        pairs")
+    (tmp_path / "own.py").write_text(text.replace("        if not", "        print('figures')\n        if not"))
+    fast = [f"--set={key}={json.dumps(value)}" for key, value in FAST.items()]
+    ran = car(*tiny_run.arguments("--limit=1", f"--metrics={tmp_path}/own.py:Presence", "--json", *fast))
+    assert json.loads(ran.stdout)["counts"]["n_scored"] == 1
+    assert {"count", "figures"} <= {*ran.stderr.splitlines()}
+
+
 def test_a_metric_of_a_file(tiny_run: Any, tmp_path: Path, install: Install) -> None:
     (tmp_path / "own.py").write_text(PRESENCE.replace('name = "presence"', 'name = "here"'))
     run = evaluate(tiny_run.options(settings=FAST, metrics=(f"{tmp_path}/own.py:Presence",), limit=2))

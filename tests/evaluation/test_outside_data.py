@@ -126,11 +126,17 @@ def test_another_process_decodes_what_a_file_brings(install: Install, tmp_path: 
     assert (ran.stdout, ran.stderr) == ("1 semantic\n", "")
 
 
+def test_json_is_json_whatever_an_adapter_prints(install: Install, tmp_path: Path) -> None:
+    install(source=FRUIT.replace("        return read", "        print('read')\n        return read"))
+    ran = car("eval", "fruit-salad", f"--data-root={write_fruit(tmp_path / 'data')}", "--limit=1", "--json")
+    assert json.loads(ran.stdout)["counts"]["n_scored"] == 1
+
+
 def test_data_check_reads_a_package_s_data_set(install: Install, tmp_path: Path) -> None:
     install()
     root = write_fruit(tmp_path / "data")
-    for name in ("fruit", "fruit-salad"):
-        found = car("data", "check", name, "--root", str(root))
+    for name, option in (("fruit", "--data-root"), ("fruit-salad", "--root")):
+        found = car("data", "check", name, option, str(root))
         assert found.exit_code == 0, found.stderr
         assert "fruit, split all: 5 images (fruit)" in found.output
     assert "fruit: of fruitbox\n  split: all" in car("data", "list", "fruit").output
@@ -366,7 +372,7 @@ def test_a_benchmark_is_a_file(
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
-        ("name: [", "expected YAML, found while parsing"),
+        ("name: [", "expected YAML, found a mistake in line 1: expected the node content"),
         ("just text", "expected the fields of a benchmark, found 'just text'"),
         ({"name": "a", "title": "A"}, "adapter: expected a value, found none"),
         (

@@ -189,7 +189,7 @@ def test_a_batch_gives_what_single_images_give(file: Any, options: Any, tmp_path
         ),
         (
             ('tasks = ("semantic", "referring", "generalized", "video")', 'tasks = "semantic"'),
-            "tasks: expected some of",
+            """tasks: expected a set of names, as in {"semantic"}, found the text 'semantic'""",
         ),
         (("def segment(", "def segments("), "segment: expected a method segment(image, queries) or segment_batch"),
         (("segment(self, image, queries)", "segment(self, image)"), "segment: expected 2 arguments besides self"),
@@ -315,6 +315,22 @@ def test_json_on_standard_output_is_json_whatever_a_class_prints(file: Any, tiny
     root, out = f"--data-root={tiny_run.data_root}", f"--out={tiny_run.out}"
     result = car("eval", "voc21", root, out, f"--method={path}:Bright", "--limit=1", "--workers=0", "--json")
     assert json.loads(result.stdout)["config"]["method"] == "bright"
+
+
+def test_where_a_class_raised_is_shown_on_demand_and_in_the_logs_of_processes(file: Any, tiny_run: Any) -> None:
+    """One sample fails; prints and traceback of a process stay in its log."""
+    path = file(BRIGHT.replace("self.seen += 1", "print('seen'); {}['x'] if image.shape[1] == 40 else 0"))
+    root, method = f"--data-root={tiny_run.data_root}", f"--method={path}:Bright"
+    asked = ("eval", "voc21", root, method, "--limit=2", "--workers=0", f"--out={tiny_run.out}")
+    [line] = [n for n, text in enumerate(path.read_text().splitlines(), start=1) if "print('seen')" in text]
+    where = f'File "{path}", line {line}, in segment'
+    for flags, is_shown in (((), False), (("--debug",), True), ((), False)):
+        told = car(*flags, *asked).stderr
+        assert ("Bright.segment:\nTraceback (most" in told, where in told) == (is_shown, is_shown)
+    told = car(*asked, "--processes=2", "--fresh").stderr
+    assert f"notice: {tiny_run.out}: what the processes printed is in process-*.log\n" in told
+    logs = "".join(log.read_text() for log in sorted(tiny_run.out.glob("process-*.log")))
+    assert (logs.count("seen\n"), where in logs) == (2, True)
 
 
 def test_identity_moves_with_sources_settings_version_and_weights_alone(options: Any, tmp_path: Path) -> None:
