@@ -117,13 +117,22 @@ def test_another_process_decodes_what_a_file_brings(install: Install, tmp_path: 
     samples = load(f"{tmp_path}/own.py:FruitAdapter", write_fruit(tmp_path / "data"))
     (tmp_path / "samples.pickle").write_bytes(pickle.dumps(samples))
     script = "import pickle, sys; s = pickle.load(open(sys.argv[1], 'rb')); print(s[1].id, s.task)"
-    ran = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "samples.pickle")],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+
+    def started(script: str) -> Any:
+        command, path = [sys.executable, "-c", script, str(tmp_path / "samples.pickle")], {"PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, env={**os.environ, **path}, capture_output=True, text=True)
+
+    ran = started(script)
     assert (ran.stdout, ran.stderr) == ("1 semantic\n", "")
+    # As one that starts again after an edit; it gets them from a process that has not imported them either.
+    (tmp_path / "own.py").write_text(FRUIT + "\nOTHER = True\n")
+    again = script.replace("sys;", "sys; from evaluation.engines.decoding import decoded;").replace(
+        "print(s[1].id, s.task)",
+        "[item] = decoded(pickle.loads(pickle.dumps(s)), [1], workers=0, ahead=0); print(item.sample)",
+    )
+    ran = started(again)
+    expected = "expected the sources that the run was started with, found others"
+    assert ran.stdout == f"1: decoding: PluginError: {tmp_path}/own.py:FruitAdapter: {expected}\n"
 
 
 def test_json_is_json_whatever_an_adapter_prints(install: Install, tmp_path: Path) -> None:
