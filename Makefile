@@ -188,8 +188,8 @@ eval-all: $(STAMP)  ## all of the above, then one table of all runs: make eval-a
 	exit $$status
 
 data: $(STAMP)  ## download, unpack and check a data set: make data NAME=voc [DATA_ROOT=...]
-	$(VENV)/bin/car data prepare '$(NAME)' --root '$(DATA_ROOT)'
-	$(VENV)/bin/car data check '$(NAME)' --root '$(DATA_ROOT)'
+	$(VENV)/bin/car data prepare '$(NAME)' --data-root '$(DATA_ROOT)'
+	$(VENV)/bin/car data check '$(NAME)' --data-root '$(DATA_ROOT)'
 
 bench: $(STAMP)  ## how fast the method runs here: make bench [ARGS="--sizes full --device cuda"]
 	$(VENV)/bin/car bench $(ARGS)

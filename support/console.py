@@ -78,6 +78,25 @@ def quiet_log(library: str) -> Iterator[None]:
         log.setLevel(before)
 
 
+TRACES = logging.getLogger("car_eval.traces")
+"""Tracebacks of outside code whose error is only one line of a sample's record."""
+
+
+class _Tracer(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in self.format(record).splitlines():
+            tell(line)
+
+
+_TRACER = _Tracer()
+
+
+def show_traces(wanted: bool = True) -> None:
+    """From now on tell what is logged to `TRACES`, or no longer."""
+    TRACES.setLevel(logging.DEBUG if wanted else logging.NOTSET)
+    TRACES.addHandler(_TRACER)  # once
+
+
 class _Teller(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         tell(record.getMessage())

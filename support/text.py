@@ -70,12 +70,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join([', '.join(others), last] if others else [last])}?" if last else ""
 
 
-def unknown_name(field: str, name: str, known: Iterable[str]) -> str:
-    """The error message for a name that is none of the known ones: near matches first, then all."""
+def unknown_name(field: str, name: str, known: Iterable[str], listed_by: str = "") -> str:
+    """The error message for a name that is none of the known ones: near matches first, then all.
+
+    listed_by: a command that lists them, in place of the names where they are many.
+    """
     names = list(known)
-    return (
-        f"{field}: expected a known name, found {name!r}{did_you_mean(name, names) or ';'} known are {', '.join(names)}"
-    )
+    all_names = f"`{listed_by}` lists all" if listed_by else f"known are {', '.join(names)}"
+    return f"{field}: expected a known name, found {shortened(name)!r}{did_you_mean(name, names) or ';'} {all_names}"
 
 
 def clip_words(text: str) -> tuple[str, ...]:

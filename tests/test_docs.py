@@ -7,13 +7,14 @@ import runpy
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from plugin_package import Install
+from plugin_package import Install, example_of
 from typer.testing import CliRunner
 
 from evaluation import RunOptions, evaluate
@@ -184,8 +185,7 @@ def test_the_examples_of_adding_run_as_they_stand(
 
 
 def test_the_method_of_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / "docs/own-methods.md").read_text()
-    [example] = [block for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S) if "import numpy" in block]
+    example = example_of("docs/own-methods.md", "class Contrast")
     assert len([line for line in example.splitlines() if line.strip()]) <= 20
     monkeypatch.chdir(tmp_path)
     Path("contrast.py").write_text(example)
@@ -194,6 +194,15 @@ def test_the_method_of_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: p
         header = evaluate(asked).header
         assert (header.counts.n_scored, header.config["threshold"]) == (2, 60.0)
         assert "contrast" in Path(benchmark, "table.md").read_text()
+
+
+def test_the_method_with_weights_of_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("palette.py").write_text(example_of("docs/own-methods.md", "class Palette"))
+    runpy.run_path("palette.py", run_name="__main__")
+    asked = RunOptions("mini-voc", method="./palette.py:Palette", settings={"radius": 100}, limit=2, workers=0)
+    header = evaluate(replace(asked, out=Path("run"))).header
+    assert (header.counts.n_scored, header.config["radius"], header.weights[0].name) == (2, 100.0, "palette.pt")
 
 
 def test_the_example_of_predictions_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

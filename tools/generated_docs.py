@@ -115,8 +115,8 @@ def eight() -> str:
     source = sha256_of(ROOT / "results/paper/peers.csv")[:12]
     picture = f"![Published mIoU on the eight benchmarks and its mean, by method](images/{EIGHT_PICTURE.name})"
     caption = f"*All published rows with the eight figures, from `results/paper/peers.csv` (sha256 {source}).*"
-    table = _table(["CorrCLIP with", "names", "ran by", "voc21", "mean of eight"], cells)
-    return f"{table}\n\n{picture}\n\n{caption}"
+    numbers = table(["CorrCLIP with", "names", "ran by", "voc21", "mean of eight"], cells)
+    return f"{numbers}\n\n{picture}\n\n{caption}"
 
 
 EIGHT_PICTURE = ROOT / "docs/images/eight.png"

@@ -324,7 +324,7 @@ def find_sources(name: str, source: str | None = None) -> list[Adapter]:
 
 
 def _unknown(name: str) -> DatasetError:
-    return DatasetError(unknown_name("data set", name, data_set_names()))
+    return DatasetError(unknown_name("data set", name, data_set_names(), "car data list"))
 
 
 _PARTS: Mapping[str, tuple[Any, str]] = {

@@ -29,7 +29,7 @@ from evaluation.cli import (
 )
 from evaluation.cli.exit_status import SHOW_TRACEBACKS
 from evaluation.cli.option_hints import HintingGroup, home_paths
-from support.console import tell_log
+from support.console import show_traces, tell_log
 
 app = typer.Typer(
     cls=HintingGroup, no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False
@@ -49,10 +49,14 @@ def car(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of a user error.")] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show the full traceback of an error, also of your own code."),
+    ] = False,
 ) -> None:
     """CaR ("CLIP as RNN"): training-free segmentation of any phrase, and its benchmarks."""
     SHOW_TRACEBACKS.set(debug)
+    show_traces(debug)
     tell_log()
 
 

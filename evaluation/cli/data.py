@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, prepare and check data sets.")
 
 _Name = Annotated[str, typer.Argument(help="Data set, or a benchmark that reads it.")]
-_Root = Annotated[Path, typer.Option(help="Data root: the folder in which the official layout starts.")]
+_Root = Annotated[Path, typer.Option("--data-root", "--root", help="Folder in which the official layout starts.")]
 
 
 @data_app.command("list")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,16 +53,17 @@ def eval_command(
     from evaluation.request.resolve import resolve
     from evaluation.request.user_data import resolve_data
 
-    data = resolve_data(given["benchmark"], given["data_root"], given["places"])
-    options = RunOptions(**given | data)
-    run_all = is_several(options.method)
-    # What depends on a method's settings is resolved for each of them, after torch has been imported.
-    resolved = resolve(replace(options, method=CAR, settings={}) if run_all else options)
-    from evaluation.run.prepare import build
-    from evaluation.run.runner import run_prepared
-    from evaluation.suites.runner import run_methods
+    with redirect_stdout(sys.stderr):  # what code from outside prints is no result
+        data = resolve_data(given["benchmark"], given["data_root"], given["places"])
+        options = RunOptions(**given | data)
+        run_all = is_several(options.method)
+        # What depends on a method's settings is resolved for each of them, after torch has been imported.
+        resolved = resolve(replace(options, method=CAR, settings={}) if run_all else options)
+        from evaluation.run.prepare import build
+        from evaluation.run.runner import run_prepared
+        from evaluation.suites.runner import run_methods
 
-    done = run_methods(options) if run_all else run_prepared(build(resolved))
+        done = run_methods(options) if run_all else run_prepared(build(resolved))
     if json:
         file = done.path / ("suite.json" if run_all else "run.json")
         typer.echo(file.read_text(encoding="utf-8"), nl=False)

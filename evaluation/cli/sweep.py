@@ -56,10 +56,14 @@ def sweep_command(
     before is listed without another run. Over several --names, each method has one row with its figure for each, their
     mean, standard deviation and worst. Exit status as for eval.
     """
+    from evaluation.request.benchmark import BenchmarkError, is_file
     from evaluation.request.resolve import resolve
     from evaluation.suites.definitions import SuiteRun
     from evaluation.suites.sweep import as_suite, sweep_of
 
+    if "=" in benchmark and not is_file(benchmark):
+        name = next((each for each in axes or () if "=" not in each), "voc21")
+        raise BenchmarkError(f"benchmark: expected its name first, as in `car sweep {name} {benchmark}`, found values")
     several = "," in given["names"] + given["method"] or given["method"] == ALL
     sweep = sweep_of(axes or [], preset=preset, file=file, one_by_one=one_at_a_time, may_be_empty=several)
     name = SuiteRun(benchmark=benchmark, variant=None).name

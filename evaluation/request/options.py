@@ -22,6 +22,7 @@ from support.files import expanded
 from support.text import shortened
 
 if TYPE_CHECKING:
+    from evaluation.request.benchmark import Benchmark
     from evaluation.request.vocabulary import Vocabulary
     from evaluation.tasks.artifacts import Saving
 
@@ -34,6 +35,8 @@ OWN_NAMES = "own"
 """Stands for the texts that a method brings, where it has some of the data set, else for the released ones."""
 DEFAULT_RUNS = Path("results/runs")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
+# What a run.json keeps besides what figures depend on: where it ran, and which images it could not read.
+_KEPT = {"device", "max_pixels"}
 
 
 PredictionValues = Literal["labels", "dataset", "classes"]
@@ -174,6 +177,14 @@ def _protocol(
     return parse_protocol(protocol or [])
 
 
+def _benchmark(
+    benchmark: Annotated[
+        str, Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val, or its YAML file; none for your own data.")
+    ],
+) -> str:
+    return benchmark
+
+
 def _names(
     names: Annotated[
         str,
@@ -304,7 +315,7 @@ _MaxPixels = Annotated[
 class RunOptions:
     """Everything that a run can be asked for.
 
-    benchmark: a name of `evaluation.request.benchmark`. data_root: None for `data/`, or the miniature's data. weights:
+    benchmark: what `load_benchmark` takes. data_root: None for `data/`, or the miniature's data. weights:
     for both models or by role; None for the miniature's. profile, split: None for the benchmark's. settings:
     configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
     None for the first label source that is there. protocol: see `evaluation.request.protocol`. names: `OWN_NAMES`, a
@@ -316,7 +327,7 @@ class RunOptions:
     """
 
     benchmark: Annotated[
-        str, Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val, or its YAML file; none for your own data.")
+        "str | Benchmark", FromOptions(_benchmark, lambda own: {"benchmark": getattr(own, "file", own)})
     ]
     data_root: Annotated[
         Path | None,
@@ -470,6 +481,12 @@ def sets_figures(name: str) -> bool:
     """Whether the figures of a run depend on this field of `RunOptions`."""
     mark = marks(RunOptions, NotInIdentity).get(name)
     return mark is None or mark.by_content
+
+
+def is_kept(name: str) -> bool:
+    """Whether run.json keeps a field of a request."""
+    mark = marks(RunOptions, NotInIdentity).get(name)
+    return name in _KEPT or (sets_figures(name) and not (mark and mark.by_content))
 
 
 def options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:

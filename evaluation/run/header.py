@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from dataset_adapters import is_embedded
+from evaluation.request.benchmark import Benchmark
 from evaluation.request.vocabulary import Vocabulary
-from evaluation.request.words import words_of
+from evaluation.request.words import without_folders, words_of
 from evaluation.run.identity import environment
 from evaluation.run.prepare import Prepared
 from results import BenchmarkInfo, DatasetInfo, NamesInfo, PaperCell, PluginInfo, RunHeader, WeightsInfo
@@ -20,6 +21,7 @@ def header_of(prepared: Prepared) -> RunHeader:
         status="running",
         benchmark=BenchmarkInfo(
             name=benchmark.name,
+            fields=_fields(benchmark) if benchmark.file else None,
             task=dataset.task,
             label_space=dataset.label_space.as_dict(),
             names=_names_info(options.names) if isinstance(options.names, Vocabulary) else None,
@@ -45,6 +47,11 @@ def header_of(prepared: Prepared) -> RunHeader:
             prepared.devices, car.weights, precision=options.precision, at_hand=options.engine == "local"
         ),
     )
+
+
+def _fields(benchmark: Benchmark) -> dict[str, Any]:
+    fields = benchmark.model_dump(mode="json", exclude_unset=True)
+    return {key: without_folders(value) for key, value in fields.items()}
 
 
 def _names_info(names: Vocabulary) -> NamesInfo:

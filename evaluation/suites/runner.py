@@ -125,15 +125,15 @@ def run_methods(options: RunOptions) -> FinishedSuite:
     memory is measured separately. Raises as `evaluate`.
     """
     end_if_starting()
-    benchmark, runs = load_benchmark(options.benchmark).name, _by_method(options)
+    benchmark, runs = load_benchmark(options.benchmark), _by_method(options)
     suffix = "" if options.method == ALL else f"-{identity_of(dict.fromkeys(runs))[:8]}"
-    name = f"methods-{benchmark}{suffix}"
+    name = f"methods-{benchmark.name}{suffix}"
     path = options.out or DEFAULT_RUNS / name
-    about = {"suite": name, "title": f"Methods on {benchmark}", "kind": "methods"}
+    about = {"suite": name, "title": f"Methods on {benchmark.name}", "kind": "methods"}
     finished = {}
     with _index_writer(path, runs, has_lines=False, **about) as writer:
         for method, own in runs.items():
-            job = SuiteRun(benchmark=options.benchmark, variant=method), own
+            job = SuiteRun(benchmark=benchmark.file or benchmark.name, variant=method), own
             finished[method], _ = _in_own_process(job, writer.handler_for(method))
     return FinishedSuite(path, finished)
 

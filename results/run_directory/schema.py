@@ -74,6 +74,8 @@ class NamesInfo(StrictModel):
 class BenchmarkInfo(StrictModel):
     name: str
     """Name of the benchmark, as given on the command line."""
+    fields: dict[str, Any] | None = None
+    """All fields of a benchmark's YAML file, with those of its base; null for a benchmark that has a name here."""
     task: str
     """Name of the metrics family: semantic, referring, ..."""
     label_space: dict[str, Any]

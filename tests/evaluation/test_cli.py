@@ -205,7 +205,7 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
         (["score", "mini-vco", "--predictions=docs"], "did you mean mini-voc"),
         (["export", "mini-vco", "--queries"], "did you mean mini-voc"),
         (["compare", "/nowhere", "/nowhere"], "no run is here"),
-        (["data", "list", "vco"], "did you mean voc? known are ade150"),
+        (["data", "list", "vco"], "did you mean voc? `car data list` lists all"),
         (["data", "list", "voc", "--root=~nosuch"], "~nosuch: expected a path, found the home of a nonexistent user"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -316,6 +316,13 @@ def test_other_unknown_options_are_not(arguments: list[str]) -> None:
         (["eval", "voc21", "a", "b"], "got unexpected extra argument"),
         (["data", "check", "voc", "--decode=-1"], "--decode: expected "),
         (["table"], "RUN: expected a value, found none; see `car table --help`"),
+        (["eval", "qqq"], "benchmark: expected a known name, found 'qqq'; `car benchmarks` lists all"),
+        (["sweep", "k=2,3", "mini-voc"], "benchmark: expected its name first, as in `car sweep mini-voc k=2,3`"),
+        (["sweep", "k=2,3"], "benchmark: expected its name first, as in `car sweep voc21 k=2,3`"),
+        (
+            ["eval", "mini-voc", "--names=plain,sclip"],
+            "expected one family or file, found 'plain,sclip'; several: car",
+        ),
         (["eval", "--\x1b[2J"], "--\\u{1b}[2J: no such option; see `car eval --help`"),
     ],
     ids=lambda value: " ".join(value)[:20] if isinstance(value, list) else "",
@@ -324,6 +331,14 @@ def test_a_usage_error_is_one_line_that_names_the_help(arguments: list[str], mes
     result = CliRunner().invoke(app, arguments, prog_name="car")
     assert (result.exit_code, result.stdout) == (2, "")
     assert [message in line and line.startswith("error: ") for line in result.stderr.splitlines()] == [True]
+
+
+def test_the_help_of_rerun_says_what_is_the_run_s() -> None:
+    text = " ".join(car(["rerun", "--help"]).stdout.split())
+    for option in ("--weights", "--method", "--set", "--limit", "--precision", "--device", "--names"):
+        assert "[default: the run's]" in re.split(r" --[a-z]", text.partition(f" {option} ")[2])[0], option
+    for option, default in (("--out", "results/runs"), ("--batch-size", "4"), ("--data-root", "data, else")):
+        assert f"[default: {default}" in re.split(r" --[a-z]", text.partition(f" {option} ")[2])[0], option
 
 
 def test_lines_for_people_cannot_steer_the_terminal(
