@@ -57,7 +57,7 @@ LOWEST := .light/lowest
 LOWEST_TESTS := $(LIGHT_TESTS) tests/test_strict_yaml.py \
 	$(patsubst %,tests/car_core/test_%.py,checkpoints downloads drawing host_state weights) \
 	$(patsubst %,tests/evaluation/test_%.py,cli fuzz inputs)
-LOWEST_EXTRA_TESTS := tests/car_core/test_sam.py tests/evaluation/test_ray.py tests/results/test_sweep_table.py
+LOWEST_EXTRA_TESTS := tests/car_core/test_sam.py tests/car_core/test_sam3.py tests/evaluation/test_ray.py tests/results/test_sweep_table.py
 
 # $(call test_lowest,EXTRA...) is a command that runs the tests named after it with the lowest versions.
 define test_lowest

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -168,19 +168,25 @@ class CRFConfig(BaseModel):
 SAM_MIN_OVERLAP: Mapping[str, float] = {"paper": 0.0, "released": 0.05}
 
 
-class SAMConfig(BaseModel):
-    """Refinement by SAM's automatic masks; the defaults are the paper's, and the released code's but for two.
-
-    The released ``iom_threshold`` depends on the benchmark (see its YAML file), ``min_overlap`` on the profile.
-    """
+class SAMMasksConfig(BaseModel):
+    """SAM's automatic masks. SINGLE: whether a point has one mask, in place of three."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    SINGLE: ClassVar[bool] = False
 
     model: NameOrPath = Field(min_length=1, description="SAM, HQ-SAM or SAM 2: a hub name, a folder, or random:SEED")
     points_per_side: int = Field(default=64, ge=1, le=256, description="points of the grid along each side")
     pred_iou_threshold: Unit = Field(default=0.88, description="least IoU that SAM predicts for a mask")
     stability_threshold: Unit = Field(default=0.95, description="least IoU of a mask cut a little higher and lower")
     nms_threshold: Unit = Field(default=0.7, description="largest IoU of the boxes of two masks")
+
+
+class SAMConfig(SAMMasksConfig):
+    """Refinement by SAM's automatic masks; the defaults are the paper's, and the released code's but for two.
+
+    The released ``iom_threshold`` depends on the benchmark (see its YAML file), ``min_overlap`` on the profile.
+    """
+
     iom_threshold: Unit = Field(default=0.7, description="phi_iom: a SAM mask matches if its IoM is greater")
     iou_threshold: Unit = Field(
         default=0.7, description="phi_iou: the union of the matches replaces the mask if its IoU is greater"

@@ -7,8 +7,10 @@ from dataset_adapters.benchmarks import ade150 as ade150  # these modules regist
 from dataset_adapters.benchmarks import ade847 as ade847
 from dataset_adapters.benchmarks import cityscapes as cityscapes
 from dataset_adapters.benchmarks import coco as coco
+from dataset_adapters.benchmarks import mevis as mevis
 from dataset_adapters.benchmarks import pascal_context as pascal_context
 from dataset_adapters.benchmarks import pc459 as pc459
+from dataset_adapters.benchmarks import reasonseg as reasonseg
 from dataset_adapters.benchmarks import ref_davis as ref_davis
 from dataset_adapters.benchmarks import refcoco as refcoco
 from dataset_adapters.benchmarks import voc as voc

@@ -6,19 +6,22 @@ from the code are written into the pages by ``tools.generated_docs``; a stale on
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import typer
 from mkdocs.exceptions import Abort
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.generated_docs import ROOMS, stale_pages  # noqa: E402  # found only below ROOT
+from evaluation.cli.app import app  # noqa: E402  # found only below ROOT
+from tools.generated_docs import ROOMS, escaped, stale_pages, table  # noqa: E402
 
 # Files outside docs/ that are pages of the site.
 MOVED: Mapping[str, str] = {
@@ -28,7 +31,7 @@ MOVED: Mapping[str, str] = {
 }
 # Known pages in reading order; any other page in docs/ is listed under More, by name.
 ORDER: Mapping[str, tuple[str, ...]] = {
-    "Start": ("index.md", "method.md", "model-card.md"),
+    "Start": ("index.md", "reproduce.md", "troubleshooting.md", "method.md", "model-card.md"),
     "Use": (
         "benchmarks.md",
         "datasets.md",
@@ -40,8 +43,17 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "predictions.md",
         "results.md",
     ),
-    "Trust": ("reliability.md", "fidelity.md", "reference.md", "ablations.md", "baselines.md", "performance.md"),
-    "Extend": ("own-methods.md", "adding.md", "rooms.md", "contributing.md"),
+    "Trust": (
+        "reliability.md",
+        "fidelity.md",
+        "reference.md",
+        "ablations.md",
+        "baselines.md",
+        "eight.md",
+        "performance.md",
+    ),
+    "Extend": ("own-methods.md", "adding.md", "rooms.md", "decisions.md", "contributing.md"),
+    "Commands": (),  # in the order of `car --help`
     "Reference": tuple(f"reference/{room}.md" for room in ROOMS),
 }
 
@@ -51,8 +63,9 @@ def on_config(config: Any) -> Any:
     if stale := stale_pages():
         raise Abort("\n".join(stale))
     existing = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")} | {*made_pages()}
-    nav = [{title: [page for page in pages if page in existing]} for title, pages in ORDER.items()]
-    others = sorted(existing - {page for pages in ORDER.values() for page in pages})
+    order = {**ORDER, "Commands": [page for page in made_pages() if page.startswith("commands/")]}
+    nav = [{title: [page for page in pages if page in existing]} for title, pages in order.items()]
+    others = sorted(existing - {page for pages in order.values() for page in pages})
     config.nav = [*(part for part in nav if any(part.values())), *([{"More": others}] if others else [])]
     return config
 
@@ -74,6 +87,7 @@ def made_pages() -> dict[str, str]:
     return {
         **{page: (ROOT / file).read_text(encoding="utf-8") for file, page in MOVED.items()},
         **{f"reference/{room}.md": reference(room) for room in ROOMS},
+        **{f"commands/{'-'.join(words)}.md": command_page(words, command) for words, command in commands()},
     }
 
 
@@ -93,6 +107,29 @@ def relinked(markdown: str, page: str) -> str:
         return f"{text} (`{inside}`)"
 
     return re.sub(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)", link, re.sub(r"\]\(docs/images/", f"]({depth}images/", markdown))
+
+
+def commands(group: Any = None, *above: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """All commands of `car`, each with the words that call it."""
+    for name, command in (group or typer.main.get_command(app)).commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *above, name)
+        elif not command.hidden:
+            yield (*above, name), command
+
+
+def command_page(words: tuple[str, ...], command: Any) -> str:
+    """A command's help as a page: its arguments and its options, each with its default."""
+    context = command.make_context(" ".join(("car", *words)), [], resilient_parsing=True)
+    usage = " ".join(command.collect_usage_pieces(context))
+    page = [
+        f"# car {' '.join(words)}",
+        inspect.cleandoc(command.help or ""),
+        f"```text\n{context.info_name} {usage}\n```",
+    ]
+    records = [record for option in command.get_params(context) if (record := option.get_help_record(context))]
+    page.append(table(["option", "meaning"], [[f"`{name}`", escaped(text)] for name, text in records]))
+    return "\n\n".join(page) + "\n"
 
 
 def reference(room: str) -> str:

@@ -7,17 +7,22 @@ import os
 # Before torch is imported: the models of the tests are so small that a second thread only waits.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer.testing
 from made_trees import CocoTree, ContextTree, make_coco, make_context
 from PIL import Image
 from plugin_package import install as install  # a fixture
 
 from dataset_adapters import Dataset, load
+
+# CliRunner would build all commands anew for each call, which takes longer than most calls.
+typer.testing._get_command = functools.cache(typer.testing._get_command)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

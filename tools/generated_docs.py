@@ -1,7 +1,8 @@
 """Tables of docs/ that come from the code: ``python -m tools.generated_docs`` writes them into the pages.
 
 Each table is between ``<!-- generated: NAME -->`` and ``<!-- end of generated -->``, so it can be read on GitHub and in
-an editor, too. The build of the site and the tests fail when one is stale. Does not import torch.
+an editor, too. The build of the site and the tests fail when one is stale. With the page `eight` its picture is drawn,
+which needs matplotlib. Does not import torch.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from pydantic import BaseModel
 
 from car_core.config import MODES, PROFILES, CaRConfig, CRFConfig
 from results.bench_schema import BenchDocument
+from results.pages.peers_plot import write_peers_plot
+from results.paper.paper_tables import EIGHT, mean_of_eight, peer_rows
 from results.run_directory.schema import SCHEMA_VERSION, RunHeader, SampleRecord
 from results.run_directory.suite import SuiteIndex
-from support.files import write_atomically
+from results.tables.methods import PEERS, peer_tables
+from support.files import sha256_of, write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = "make docs-generated"
@@ -52,9 +56,9 @@ def module_map() -> str:
         for package in sorted((ROOT / room).rglob("__init__.py")):
             folder = package.parent
             modules = [path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
-            rows = [[f"`{path.name}`", _cell(_summary(path))] for path in modules]
+            rows = [[f"`{path.name}`", escaped(_summary(path))] for path in modules]
             heading = f"{'###' if folder == ROOT / room else '####'} {folder.relative_to(ROOT)}"
-            parts += [heading, _cell(_summary(package)), *([_table(["module", "contents"], rows)] if rows else [])]
+            parts += [heading, escaped(_summary(package)), *([table(["module", "contents"], rows)] if rows else [])]
     return "\n\n".join(parts)
 
 
@@ -62,11 +66,11 @@ def switches() -> str:
     """Every field of the configuration with its values in both profiles."""
     profiles = {name: CaRConfig.model_validate({"profile": name}).model_dump() for name in PROFILES}
     rows = [
-        [f"`{name}`", *(_value(values[name]) for values in profiles.values()), _cell(field.description or "")]
+        [f"`{name}`", *(_value(values[name]) for values in profiles.values()), escaped(field.description or "")]
         for name, field in CaRConfig.model_fields.items()
         if name not in ("profile", "crf")
     ]
-    return _table(["field", *(f"`{name}`" for name in profiles), "meaning"], rows)
+    return table(["field", *(f"`{name}`" for name in profiles), "meaning"], rows)
 
 
 def modes() -> str:
@@ -75,16 +79,16 @@ def modes() -> str:
     values = [CaRConfig.model_validate({"mode": mode, "profile": profile}).model_dump() for mode, profile in columns]
     names = dict.fromkeys(name for defaults in MODES.values() for name in defaults)
     rows = [[f"`{name}`", *(_value(column[name]) for column in values)] for name in names]
-    return _table(["field", *(f"{mode}, `{profile}`" for mode, profile in columns)], rows)
+    return table(["field", *(f"{mode}, `{profile}`" for mode, profile in columns)], rows)
 
 
 def crf() -> str:
     """The fields of the dense CRF."""
     rows = [
-        [f"`crf.{name}`", _value(field.default), _cell(field.description or "")]
+        [f"`crf.{name}`", _value(field.default), escaped(field.description or "")]
         for name, field in CRFConfig.model_fields.items()
     ]
-    return _table(["field", "default", "meaning"], rows)
+    return table(["field", "default", "meaning"], rows)
 
 
 def schema() -> str:
@@ -92,13 +96,33 @@ def schema() -> str:
     parts = [f"Version {SCHEMA_VERSION} of the schema."]
     for title, model in _DOCUMENTS.items():
         document = model.model_json_schema(mode="serialization")
-        rows = [[_cell(text) for text in row] for row in _schema_rows(document, document, "")]
-        parts += [f"## {title}", _table(["key", "type", "meaning"], rows)]
+        rows = [[escaped(text) for text in row] for row in _schema_rows(document, document, "")]
+        parts += [f"## {title}", table(["key", "type", "meaning"], rows)]
     return "\n\n".join(parts)
 
 
+def eight() -> str:
+    """The picture of the eight usual benchmarks, named with its data, and one method's several published figures."""
+    rows = [row for row in peer_rows(EIGHT) if row.method == "CorrCLIP" and "ViT-B/16" in row.backbone]
+    rows = sorted((row for row in rows if "voc21" in row.figures), key=lambda row: -row.figures["voc21"])
+    cells = [
+        [
+            *(row.backbone, row.names, row.ran_by, f"{row.figures['voc21']:.1f}"),
+            "" if (mean := mean_of_eight(row.figures)) is None else f"{mean:.1f}",
+        ]
+        for row in rows
+    ]
+    source = sha256_of(ROOT / "results/paper/peers.csv")[:12]
+    picture = f"![Published mIoU on the eight benchmarks and its mean, by method](images/{EIGHT_PICTURE.name})"
+    caption = f"*All published rows with the eight figures, from `results/paper/peers.csv` (sha256 {source}).*"
+    table = _table(["CorrCLIP with", "names", "ran by", "voc21", "mean of eight"], cells)
+    return f"{table}\n\n{picture}\n\n{caption}"
+
+
+EIGHT_PICTURE = ROOT / "docs/images/eight.png"
 TABLES: Mapping[str, Callable[[], str]] = {
     "map": module_map,
+    "eight": eight,
     "switches": switches,
     "modes": modes,
     "crf": crf,
@@ -147,18 +171,20 @@ def _summary(module: Path) -> str:
     return (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").partition("\n\n")[0]
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> str:
+def table(heads: list[str], rows: list[list[str]]) -> str:
+    """A table of Markdown; cells are taken as they are."""
     return "\n".join(f"| {' | '.join(line)} |" for line in [heads, ["---"] * len(heads), *rows])
 
 
 def _value(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         shown = ", ".join(map(str, value[:3]))
-        return _cell(f"{shown}, … ({len(value)})" if len(value) > 3 else shown or "none")
+        return escaped(f"{shown}, … ({len(value)})" if len(value) > 3 else shown or "none")
     return f"`{value}`"
 
 
-def _cell(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text as a cell of a table holds it."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
@@ -168,3 +194,5 @@ if __name__ == "__main__":
         if (new := refreshed(old)) != old:
             write_atomically(page, new)
             print(f"docs/{page.name}: generated tables written")
+            if page.stem == "eight":
+                write_peers_plot(peer_tables([])[PEERS], EIGHT_PICTURE)

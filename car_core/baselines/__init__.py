@@ -1,4 +1,4 @@
-"""Other training-free segmenters on CLIP, with CaR's interface; `BASELINES` lists them by name.
+"""Other training-free segmenters on CLIP, and SAM 3, with CaR's interface; `BASELINES` lists them by name.
 
 >>> from car_core.baselines import load_baseline  # doctest: +SKIP
 >>> load_baseline("naclip", weights="openai").segment(image, ["cat", "dog"]).label_map.shape  # doctest: +SKIP
@@ -16,14 +16,17 @@ import torch
 
 from car_core.baselines import attention
 from car_core.baselines.attention import AttentionSegmenter
-from car_core.baselines.base import BaselineSegmenter
+from car_core.baselines.base import BaselineSegmenter, ImageSegmenter
 from car_core.baselines.clip_es import ClipESSegmenter
 from car_core.baselines.config import BaselineConfig, ClipESConfig
+from car_core.baselines.corrclip import CorrCLIPConfig, load_corrclip, load_trunk_and_sam
 from car_core.baselines.dino import load_on_trunk, load_trunk
 from car_core.baselines.lposs import LPOSSConfig, LPOSSSegmenter
 from car_core.baselines.proxyclip import ProxyCLIPConfig, ProxyCLIPSegmenter
 from car_core.baselines.resclip import ResCLIPConfig, ResCLIPSegmenter
+from car_core.baselines.sam3 import SAM3Config, load_sam3
 from car_core.baselines.sc_clip import SCCLIPConfig, SCCLIPSegmenter
+from car_core.config import Config
 from car_core.models.names import model_of
 from car_core.models.weights import load_clip
 
@@ -32,16 +35,19 @@ __all__ = ["BASELINES", "Baseline", "BaselineConfig", "BaselineSegmenter", "load
 
 @dataclass(frozen=True)
 class Baseline:
-    """A method's configuration, and the factory of its segmenter: segmenter(config, clip=..., device=...).
+    """A method's configuration, and the factory of its segmenter: segmenter(config, clip=..., device=...), without clip
+    for a configuration that is no `BaselineConfig`.
 
-    extra_model_settings: settings that select an additional model; ``--method all`` skips the method if none is set.
-    load_extra_model: loads that model, to find out early whether it can be had; raises ModelError.
+    names: family of the class texts that its authors use (docs/vocabularies.md); None for CaR's.
+    extra_model_settings: for each additional model, settings that select it; ``--method all`` skips the method if none
+    of a model's is set. load_extra_model: loads them, to find out early whether they can be had; raises ModelError.
     """
 
-    config: type[BaselineConfig]
-    segmenter: Callable[..., BaselineSegmenter[Any]]
-    extra_model_settings: frozenset[str] = frozenset()
+    config: type[Config]
+    segmenter: Callable[..., ImageSegmenter[Any]]
+    extra_model_settings: tuple[frozenset[str], ...] = ()
     load_extra_model: Callable[[Any], object] | None = None
+    names: str | None = "sclip"
 
 
 _TRUNK = frozenset({"dino_model", "dino_weights"})
@@ -49,36 +55,45 @@ BASELINES: Mapping[str, Baseline] = {
     "clip": Baseline(attention.PlainConfig, partial(AttentionSegmenter, attend=attention.attend_plain)),
     "maskclip": Baseline(attention.MaskCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_maskclip)),
     "sclip": Baseline(attention.SCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_sclip)),
-    "clearclip": Baseline(attention.ClearCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_clearclip)),
+    "clearclip": Baseline(
+        attention.ClearCLIPConfig, partial(AttentionSegmenter, attend=attention.attend_clearclip), names="clearclip"
+    ),
     "naclip": Baseline(attention.NACLIPConfig, partial(AttentionSegmenter, attend=attention.attend_naclip)),
     "proxyclip": Baseline(
-        ProxyCLIPConfig, partial(load_on_trunk, ProxyCLIPSegmenter), _TRUNK, load_extra_model=load_trunk
+        ProxyCLIPConfig, partial(load_on_trunk, ProxyCLIPSegmenter), (_TRUNK,), load_trunk, names="proxyclip"
     ),
-    "lposs": Baseline(LPOSSConfig, partial(load_on_trunk, LPOSSSegmenter), _TRUNK, load_extra_model=load_trunk),
+    "lposs": Baseline(LPOSSConfig, partial(load_on_trunk, LPOSSSegmenter), (_TRUNK,), load_trunk, names="lposs"),
+    "corrclip": Baseline(
+        CorrCLIPConfig, load_corrclip, (_TRUNK, frozenset({"sam"})), load_trunk_and_sam, names="corrclip"
+    ),
     "resclip": Baseline(ResCLIPConfig, ResCLIPSegmenter),
     "sc-clip": Baseline(SCCLIPConfig, SCCLIPSegmenter),
-    "clip-es": Baseline(ClipESConfig, ClipESSegmenter),
+    "clip-es": Baseline(ClipESConfig, ClipESSegmenter, names=None),
+    "sam3": Baseline(SAM3Config, load_sam3, (frozenset({"model"}),), names="clearclip", load_extra_model=load_sam3),
 }
 
 
 def load_baseline(
-    method: str | BaselineConfig,
+    method: str | Config,
     *,
     weights: str,
     device: str | torch.device = "cpu",
     one_mask: bool = False,
-) -> BaselineSegmenter[Any]:
-    """The segmenter of a key of `BASELINES`, or of its configuration, on ``config.proposal_model``.
+) -> ImageSegmenter[Any]:
+    """The segmenter of a key of `BASELINES`, or of its configuration, on ``config.proposal_model`` if it has one.
 
-    weights: a tag, file, miniature or random:SEED (see ``car_core.models.weights``); the miniature brings its own
-    architecture. one_mask: whether all queries mean one thing: their ``merged_mask``
-    is the pixels of any of them. Raises KeyError for another method, ModelError when a model cannot be had.
+    weights: CLIP's, a tag, file, miniature or random:SEED (see ``car_core.models.weights``); the miniature brings its
+    own architecture. one_mask: whether all queries mean one thing: their ``merged_mask`` is the pixels of any of them.
+    Raises KeyError for another method, ModelError when a model cannot be had.
     """
-    config = BASELINES[method].config() if isinstance(method, str) else method  # type: ignore[call-arg]
-    model = model_of(config.proposal_model, weights)
-    clip, record = load_clip(model, weights, role="proposal", device=device)
-    config = config.model_copy(update={"proposal_model": model})
-    segmenter = BASELINES[config.method].segmenter(config, clip=clip, device=device)
+    config: Any = BASELINES[method].config() if isinstance(method, str) else method
+    if isinstance(config, BaselineConfig):
+        model = model_of(config.proposal_model, weights)
+        clip, record = load_clip(model, weights, role="proposal", device=device)
+        config = config.model_copy(update={"proposal_model": model})
+        segmenter = BASELINES[config.method].segmenter(config, clip=clip, device=device)
+        segmenter.weights = (replace(record, role="proposal"), *segmenter.weights)
+    else:
+        segmenter = BASELINES[config.method].segmenter(config, device=device)
     segmenter.one_mask = one_mask
-    segmenter.weights = (replace(record, role="proposal"), *segmenter.weights)
     return segmenter

@@ -140,6 +140,7 @@ class ClearCLIPConfig(AttentionConfig):
 
     SHORT_SIDE: ClassVar[float] = 2.0
     CROP: ClassVar[float] = 2.0
+    PADS: ClassVar[bool] = True
 
     method: Literal["clearclip"] = "clearclip"
     residual: bool = False

@@ -1,4 +1,4 @@
-"""What the baselines share: one CLIP model, one image at a time."""
+"""What the baselines share: one image at a time, and, for most, one CLIP model."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from car_core.baselines.config import BaselineConfig
+from car_core.config import Config
 from car_core.engine.device import as_device
 from car_core.engine.precision import fresh_torch
 from car_core.images import ImageLike, as_rgb, check_batch
@@ -21,25 +22,18 @@ from car_core.queries import check_texts, require_any
 from car_core.segmentation import Segmentation
 from support.arrays import RGBArray
 
-ConfigT = TypeVar("ConfigT", bound=BaselineConfig)
+ConfigT = TypeVar("ConfigT", bound=Config)
+BaselineT = TypeVar("BaselineT", bound=BaselineConfig)
 
 
-class BaselineSegmenter(ABC, Generic[ConfigT]):
-    """A method without training on one open_clip model with a ViT tower, in float32.
+class ImageSegmenter(ABC, Generic[ConfigT]):
+    """A method that segments one image at a time, in float32: an image's result does not depend on others."""
 
-    The model is moved to ``device`` and set to evaluation mode. An image's result does not depend on others.
-    """
-
-    @fresh_torch(inference=False)
-    def __init__(self, config: ConfigT, *, clip: Any, device: str | torch.device = "cpu") -> None:
+    def __init__(self, config: ConfigT, *, device: str | torch.device = "cpu") -> None:
         self.config = config
         self.device = as_device(device)
         self.weights: tuple[WeightsRecord, ...] = ()
         self.one_mask = False  # whether all queries mean one thing, as in referring segmentation
-        check_vision_tower(clip, "clip")
-        model: nn.Module = clip
-        model.to(self.device).eval()
-        self.text = TextEncoder(model, role="clip")
 
     @abstractmethod
     def check_texts_of(self, queries: Sequence[str]) -> None:
@@ -56,9 +50,7 @@ class BaselineSegmenter(ABC, Generic[ConfigT]):
         return self.segment_image(image, (*things, *stuff))
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
-        """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context, and
-        ModelError if the model changed since this was built."""
-        self.text.check_unchanged()
+        """The queries as a tuple. Raises QueryError for none, a blank or repeated one, or one over the context."""
         checked = check_texts("queries", queries)
         require_any(queries=checked)
         self.check_texts_of(checked)
@@ -91,3 +83,23 @@ class BaselineSegmenter(ABC, Generic[ConfigT]):
         require_any(things=things, stuff=stuff)
         inputs = check_batch(images, [[*things, *stuff]] * len(images), self.check_queries)
         return [self.segment_things_and_stuff(image, tuple(things), tuple(stuff)) for image, _ in inputs]
+
+
+class BaselineSegmenter(ImageSegmenter[BaselineT]):
+    """A method without training on one open_clip model with a ViT tower.
+
+    The model is moved to ``device`` and set to evaluation mode.
+    """
+
+    @fresh_torch(inference=False)
+    def __init__(self, config: BaselineT, *, clip: Any, device: str | torch.device = "cpu") -> None:
+        super().__init__(config, device=device)
+        check_vision_tower(clip, "clip")
+        model: nn.Module = clip
+        model.to(self.device).eval()
+        self.text = TextEncoder(model, role="clip")
+
+    def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
+        """As `ImageSegmenter.check_queries`; raises ModelError if the model changed since this was built."""
+        self.text.check_unchanged()
+        return super().check_queries(queries)

@@ -28,6 +28,14 @@ BACKGROUND_WORDS = (
 Pixels = Annotated[int, Field(ge=1, le=2048)]
 
 
+def check_synonyms(synonyms: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+    """The texts of each query. Raises ValueError for one with none or a blank one."""
+    empty = [query for query, words in synonyms.items() if not words or not all(word.strip() for word in words)]
+    if empty:
+        raise ValueError(f"expected texts for each query, found none or a blank one for {empty[0]!r}")
+    return synonyms
+
+
 class BaselineConfig(Config):
     """What every baseline has: its name, the CLIP it runs on, and background texts."""
 
@@ -35,10 +43,7 @@ class BaselineConfig(Config):
     proposal_model: NameOrPath = Field(default="ViT-B-16", min_length=1, description="open_clip name or config JSON")
     background: tuple[str, ...] = Field(description="texts for the background; empty: none")
 
-    @field_validator("background")
-    @classmethod
-    def _background_is_distinct(cls, background: tuple[str, ...]) -> tuple[str, ...]:
-        return distinct_background(background)
+    _background_is_distinct = field_validator("background")(distinct_background)
 
 
 class WindowConfig(BaselineConfig):
@@ -48,11 +53,13 @@ class WindowConfig(BaselineConfig):
     on an image whose shorter side is 1.5 times that (336, 224 and 112 pixels for CLIP's ViT-B/16).
 
     SHORT_SIDE, CROP: the image's shorter side and a window's, in sizes of the tower. STRIDES: strides in a window.
+    PADS: whether windows are padded on all sides to multiples of a patch, or else cut, as each method's authors do.
     """
 
     SHORT_SIDE: ClassVar[float] = 1.5
     CROP: ClassVar[float] = 1.0
     STRIDES: ClassVar[int] = 2
+    PADS: ClassVar[bool] = False
 
     background: tuple[str, ...] = BACKGROUND_WORDS
     short_side: Pixels | None = Field(
@@ -81,13 +88,7 @@ class WindowConfig(BaselineConfig):
             raise ValueError("expected at least one template, found none")
         return templates if isinstance(templates, str) else tuple(map(check_template, templates))
 
-    @field_validator("synonyms")
-    @classmethod
-    def _synonyms_are_texts(cls, synonyms: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
-        empty = [query for query, words in synonyms.items() if not words or not all(word.strip() for word in words)]
-        if empty:
-            raise ValueError(f"expected texts for each query, found none or a blank one for {empty[0]!r}")
-        return synonyms
+    _synonyms_are_texts = field_validator("synonyms")(check_synonyms)
 
 
 class DenseConfig(WindowConfig):

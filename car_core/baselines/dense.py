@@ -17,7 +17,14 @@ from torch import Tensor
 from car_core.baselines.base import BaselineSegmenter
 from car_core.baselines.config import DenseConfig, WindowConfig
 from car_core.baselines.pamr import refine_maps
-from car_core.baselines.windows import mean_of_windows, padded, resized, resized_positions, whole_patches, window_slices
+from car_core.baselines.windows import (
+    mean_of_windows,
+    padded_around,
+    resized,
+    resized_positions,
+    whole_patches,
+    window_slices,
+)
 from car_core.config import format_text
 from car_core.engine.timing import timed
 from car_core.images import as_channels, size_of
@@ -35,7 +42,7 @@ class WindowSegmenter(BaselineSegmenter[WindowT]):
     """Labels every pixel by the class of the highest score.
 
     visual: CLIP's vision tower. normalization: mean and std of its images. patch: windows are padded to multiples of
-    these sides, pixels. absent: the background's score where it has no words.
+    these sides, pixels, where a method pads. absent: the background's score where it has no words.
     """
 
     absent: ClassVar[float] = 0.0
@@ -64,7 +71,7 @@ class WindowSegmenter(BaselineSegmenter[WindowT]):
             if not config.background:
                 classes = F.pad(classes, (0, 0, 0, 0, 1, 0), value=self.absent)
             labels = self.labels(classes)
-        return _as_segmentation(image, queries, labels, classes, seconds)
+        return as_segmentation(image, queries, labels, classes, seconds)
 
     def word_features(self, queries: Sequence[str]) -> Tensor:
         """Unit features [words, E] of the background's words, then each query's: means over the templates."""
@@ -104,16 +111,15 @@ class WindowSegmenter(BaselineSegmenter[WindowT]):
         return hidden[-1], grid
 
     def hidden(self, pixels: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
-        """What comes out of each block but the last, [n, 1 + P, D] each, and the grid."""
+        """What goes into each block, [n, 1 + P, D] each, and the grid; so [k] is what comes out of the k-th block."""
         visual, patch = self.visual, self.visual.patch_size
         grid = pixels.shape[2] // patch[0], pixels.shape[3] // patch[1]
         positions = resized_positions(
             visual.positional_embedding, tuple(visual.grid_size), grid, by=self.config.positions
         )
-        tokens, hidden = embed(visual, pixels, positions), list[Tensor]()
+        hidden = [embed(visual, pixels, positions)]
         for block in visual.transformer.resblocks[:-1]:
-            tokens = block(tokens)
-            hidden.append(tokens)
+            hidden.append(block(hidden[-1]))
         return hidden, grid
 
     def embedded(self, tokens: Tensor) -> Tensor:
@@ -166,13 +172,16 @@ class DenseSegmenter(WindowSegmenter[DenseT]):
 
     def _window_cosines(self, windows: Tensor, words: Tensor) -> Tensor:
         """[n, words, h, w] at the size of the windows [n, 3, h, w]."""
-        # Windows are padded and their maps cut; the whole image as one loses what is no whole patch, as in NACLIP.
-        whole = (padded if self.config.crop else whole_patches)(windows, self.patch)
+        size, rows, columns = windows.shape[2:], slice(None), slice(None)
+        if self.config.PADS and self.config.crop:
+            whole, rows, columns = padded_around(windows, self.patch)
+            size = whole.shape[2:]
+        else:  # what is no whole patch is not seen, and the maps are stretched over it
+            whole = whole_patches(windows, self.visual.patch_size)
         features, grid = self.patch_features_for(whole, windows, words)
         maps = (features @ words.T).mT.unflatten(-1, grid)
-        size = whole.shape[2:] if self.config.crop else windows.shape[2:]
         full = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
-        return full[..., : windows.shape[2], : windows.shape[3]]
+        return full[..., rows, columns]
 
 
 def class_probabilities(logits: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -196,7 +205,7 @@ def label_pixels(classes: Tensor, prob_threshold: float, area_threshold: float) 
     return torch.where(best < prob_threshold, torch.zeros_like(labels), labels)
 
 
-def _as_segmentation(
+def as_segmentation(
     image: RGBArray, queries: tuple[str, ...], labels: Tensor, classes: Tensor, seconds: dict[str, float]
 ) -> Segmentation:
     """A query's score is its highest probability among its pixels."""

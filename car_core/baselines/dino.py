@@ -1,4 +1,4 @@
-"""A DINO trunk of timm, which ProxyCLIP uses in addition to CLIP.
+"""A DINO trunk of timm, which ProxyCLIP, LPOSS and CorrCLIP use in addition to CLIP.
 
 Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021.
 """
@@ -8,13 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from car_core.baselines.windows import resized_positions
 from car_core.engine.device import as_device
 from car_core.engine.precision import fresh_torch
 from car_core.errors import ModelError
@@ -26,18 +29,29 @@ from support.text import did_you_mean
 
 PUBLISHED = "timm"
 """The weights that timm publishes under the model's name."""
+DinoPositions: TypeAlias = Annotated[
+    Literal["scale_factor", "timm"],
+    Field(
+        description="how the trunk's positional embeddings are resized; scale_factor: by (n + 0.1) / n_old, as DINO's "
+        "own code; timm: to the size, smoothed, as timm does"
+    ),
+]
 
 
 class DinoTrunk:
     """Patch features of a ViT of timm, built by the caller, in float32.
 
-    patch: height and width of a patch, pixels. mean, std: of the channels of its images.
+    positions: how its positional embeddings are resized. patch: height and width of a patch, pixels. mean, std: of the
+    channels of its images.
     """
 
-    def __init__(self, model: Any, *, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, model: Any, *, positions: DinoPositions = "scale_factor", device: str | torch.device = "cpu"
+    ) -> None:
         if name := non_finite(model):
             raise ModelError(f"dino: expected finite weights, found NaN or infinity in {name}")
         self._model = model.float().requires_grad_(False).to(as_device(device)).eval()
+        self._positions = positions
         self.patch: tuple[int, int] = tuple(model.patch_embed.patch_size)
         self.mean, self.std = (tuple(model.pretrained_cfg[name]) for name in ("mean", "std"))
 
@@ -50,23 +64,43 @@ class DinoTrunk:
 
     def features(self, pixels: Tensor) -> Tensor:
         """Normalized tokens [n, h * w, C] of the patches of images [n, 3, height, width], multiples of the patch."""
-        tokens: Tensor = self._model.forward_features(pixels)
+        with self._with_grid_of(pixels):
+            tokens: Tensor = self._model.forward_features(pixels)
         return tokens[:, self._model.num_prefix_tokens :]
 
-    def values(self, pixels: Tensor) -> Tensor:
-        """Values [n, h * w, C] of the last block's attention, all heads side by side, as `features` else."""
-        model = self._model
-        attention, found = model.blocks[-1].attn, list[Tensor]()
-        handle = attention.qkv.register_forward_hook(lambda module, inputs, output: found.append(output))
+    def qkv(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [n, h * w, C] of the last block's attention, all heads side by side, as `features`
+        else."""
+        model, found = self._model, list[Tensor]()
+        handle = model.blocks[-1].attn.qkv.register_forward_hook(lambda module, inputs, output: found.append(output))
         try:
-            model.forward_features(pixels)
+            with self._with_grid_of(pixels):
+                model.forward_features(pixels)
         finally:
             handle.remove()
-        return found[0].chunk(3, dim=-1)[2][:, model.num_prefix_tokens :]
+        query, key, value = found[0][:, model.num_prefix_tokens :].chunk(3, dim=-1)
+        return query, key, value
+
+    @contextmanager
+    def _with_grid_of(self, pixels: Tensor) -> Iterator[None]:
+        """The model has positions of these images' grid, so that timm, which resizes otherwise, does not."""
+        model, patch = self._model, self.patch
+        grid = pixels.shape[2] // patch[0], pixels.shape[3] // patch[1]
+        own, old = model.pos_embed, tuple(model.patch_embed.grid_size)
+        if self._positions == "scale_factor" and own is not None and old != grid:
+            resized = resized_positions(own[0], old, grid, by="scale_factor")[None]
+            model.pos_embed = nn.Parameter(resized, requires_grad=False)
+            model.patch_embed.grid_size = grid
+        try:
+            yield
+        finally:
+            model.pos_embed, model.patch_embed.grid_size = own, old
 
 
 @fresh_torch(inference=False)
-def load_dino(name: str, weights: str, *, device: str | torch.device = "cpu") -> tuple[DinoTrunk, WeightsRecord]:
+def load_dino(
+    name: str, weights: str, *, positions: DinoPositions = "scale_factor", device: str | torch.device = "cpu"
+) -> tuple[DinoTrunk, WeightsRecord]:
     """The trunk of a ViT of timm (``vit_base_patch8_224.dino``) and the record of its weights.
 
     weights: `PUBLISHED`, fetched once to the hub's cache; a file; or random:SEED. Raises ModelError for an unknown
@@ -78,12 +112,12 @@ def load_dino(name: str, weights: str, *, device: str | torch.device = "cpu") ->
     trained = not weights.startswith("random:")
     shown = name if weights == PUBLISHED else Path(weights).name
     record = WeightsRecord("dino", name, architecture, shown, state_hash(model), trained=trained)
-    return DinoTrunk(model, device=device), record
+    return DinoTrunk(model, positions=positions, device=device), record
 
 
 def load_trunk(config: Any, *, device: str | torch.device = "cpu") -> tuple[DinoTrunk, WeightsRecord]:
     """The trunk that a configuration's ``dino_model`` and ``dino_weights`` name, as `load_dino`."""
-    return load_dino(config.dino_model, config.dino_weights, device=device)
+    return load_dino(config.dino_model, config.dino_weights, positions=config.dino_positions, device=device)
 
 
 def load_on_trunk(segmenter: Callable[..., Any], config: Any, *, clip: Any, device: str | torch.device = "cpu") -> Any:

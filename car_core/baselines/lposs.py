@@ -20,7 +20,7 @@ from torch import Tensor
 from car_core.baselines.attention import attend_maskclip
 from car_core.baselines.config import WindowConfig
 from car_core.baselines.dense import WindowSegmenter
-from car_core.baselines.dino import PUBLISHED, DinoTrunk
+from car_core.baselines.dino import PUBLISHED, DinoPositions, DinoTrunk
 from car_core.baselines.windows import mean_of_windows, padded
 from car_core.config import NameOrPath, Positive, Unit
 from car_core.errors import ModelError
@@ -45,6 +45,10 @@ class LPOSSConfig(WindowConfig):
     dino_model: str = Field(default="vit_base_patch16_224.dino", min_length=1, description="ViT of timm")
     dino_weights: NameOrPath = Field(
         default=PUBLISHED, min_length=1, description="timm: those it has for the model; a file; random:SEED for trials"
+    )
+    dino_positions: DinoPositions = "scale_factor"
+    positions: Literal["scale_factor", "size"] = Field(
+        default="size", description="as for the others; its authors' way"
     )
     nearest: int = Field(default=400, ge=2, le=100_000, description="most similar patches that a patch is joined with")
     gamma: Positive = Field(default=3.0, description="exponent of the similarities")
@@ -75,8 +79,7 @@ class LPOSSSegmenter(WindowSegmenter[LPOSSConfig]):
         matrix = patch_graph(values.cpu(), _centers(slices, grid, self.patch), self.config)
         scores = spread(matrix, cosines.double().cpu().numpy(), self.config.alpha)
         maps = torch.from_numpy(scores).float().to(self.device).unflatten(0, (len(slices), -1)).mT.unflatten(-1, grid)
-        full = F.interpolate(maps, size=whole.shape[2:], mode="bilinear", align_corners=False)
-        full = full[..., : windows.shape[2], : windows.shape[3]]
+        full = F.interpolate(maps, size=windows.shape[2:], mode="bilinear", align_corners=False)
         stitched = mean_of_windows(full, slices, (pixels.shape[1], pixels.shape[2]))
         if self.config.pixels:
             graph = pixel_graph(self.resized(image), self.config.radius, self.config.tau)
@@ -97,7 +100,7 @@ class LPOSSSegmenter(WindowSegmenter[LPOSSConfig]):
             tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
             cosines.append(self.embedded(tokens[:, 1:]) @ words.T)
             seen = self._dino.normalized(part, self.normalization)
-            values.append(F.normalize(self._dino.values(seen), dim=-1))
+            values.append(F.normalize(self._dino.qkv(seen)[2], dim=-1))
         return torch.cat(cosines).flatten(0, 1), torch.cat(values).flatten(0, 1), grid
 
 

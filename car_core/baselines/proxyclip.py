@@ -5,7 +5,6 @@ Lan et al., "ProxyCLIP: Proxy Attention Improves CLIP for Open-Vocabulary Segmen
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -16,8 +15,10 @@ from torch import Tensor
 from car_core.baselines.attention import above_mean, join_heads, split_heads
 from car_core.baselines.config import DenseConfig
 from car_core.baselines.dense import DenseSegmenter
-from car_core.baselines.dino import PUBLISHED, DinoTrunk
+from car_core.baselines.dino import PUBLISHED, DinoPositions, DinoTrunk
 from car_core.config import NameOrPath, Positive
+
+PADDED_TO = 56  # a window's sides are multiples of it, pixels, for trunks of patches of 8 and 14
 
 
 class ProxyCLIPConfig(DenseConfig):
@@ -25,12 +26,14 @@ class ProxyCLIPConfig(DenseConfig):
 
     CROP: ClassVar[float] = 1.5
     STRIDES: ClassVar[int] = 3
+    PADS: ClassVar[bool] = True
 
     method: Literal["proxyclip"] = "proxyclip"
     dino_model: str = Field(default="vit_base_patch8_224.dino", min_length=1, description="ViT of timm")
     dino_weights: NameOrPath = Field(
         default=PUBLISHED, min_length=1, description="timm: those it has for the model; a file; random:SEED for trials"
     )
+    dino_positions: DinoPositions = "scale_factor"
     beta: Positive = Field(default=1.2, description="similarities below this times their mean are left out")
     gamma: Positive = Field(default=3.0, description="factor of the others before the softmax")
 
@@ -43,23 +46,26 @@ class ProxyCLIPSegmenter(DenseSegmenter[ProxyCLIPConfig]):
     ) -> None:
         super().__init__(config, clip=clip, device=device)
         self._dino = dino
-        sides = (math.lcm(own, other) for own, other in zip(self.patch, dino.patch, strict=True))
-        self.patch = (next(sides), next(sides))
+        self.patch = (PADDED_TO, PADDED_TO)
 
     def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Unit features [n, P, E] of DINO's patches of images [n, 3, height, width] (multiples of both patch sizes),
-        and their grid h x w = P."""
+        """Unit features [n, P, E] of DINO's patches of images [n, 3, height, width], and their grid h x w = P.
+
+        Of a side that is no multiple of a patch, either trunk does not see the rest.
+        """
         tokens, own_grid = self.tokens(pixels)
         grid = pixels.shape[2] // self._dino.patch[0], pixels.shape[3] // self._dino.patch[1]
         block = self.visual.transformer.resblocks[-1]
         *_, value = split_heads(block.attn, block.ln_1(tokens))
-        spread = _resized(value[:, :, 1:], own_grid, grid)
-        unit = F.normalize(self._dino.features(self._dino.normalized(pixels, self.normalization)), dim=-1)
+        spread = resized_values(value[:, :, 1:], own_grid, grid)
+        height, width = (count * side for count, side in zip(grid, self._dino.patch, strict=True))
+        seen = self._dino.normalized(pixels[..., :height, :width], self.normalization)
+        unit = F.normalize(self._dino.features(seen), dim=-1)
         weights = above_mean(unit @ unit.mT, self.config.beta, self.config.gamma)
         return self.embedded(block.ls_1(join_heads(block.attn, weights[:, None] @ spread))), grid
 
 
-def _resized(value: Tensor, old_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+def resized_values(value: Tensor, old_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:
     """Values [n, H, p, d] of ``old_grid``, resized bilinearly to [n, H, P, d] of ``grid``."""
     if old_grid == grid:
         return value

@@ -52,7 +52,8 @@ class ResCLIPSegmenter(DenseSegmenter[ResCLIPConfig]):
         """As `DenseSegmenter.patch_features_for`; words: unit features [words, E]."""
         hidden, grid = self.hidden(whole)
         first = self._features(hidden, grid, None)
-        seen = whole if self.config.crop else windows
+        is_whole = all(side <= own for side, own in zip(whole.shape[2:], windows.shape[2:], strict=True))
+        seen = windows if is_whole else whole
         maps = (first @ words.T).mT.unflatten(-1, grid)
         maps = F.interpolate(maps, size=seen.shape[2:], mode="bilinear", align_corners=False)
         labels = torch.stack([self._labels(*pair, grid) for pair in zip(maps, seen, strict=True)])
@@ -94,7 +95,7 @@ class ResCLIPSegmenter(DenseSegmenter[ResCLIPConfig]):
         )
         weights = []
         for k in range(first, last + 1):
-            query, key, _ = split_heads(blocks[k - 1].attn, blocks[k - 1].ln_1(hidden[k - 2]))
+            query, key, _ = split_heads(blocks[k - 1].attn, blocks[k - 1].ln_1(hidden[k - 1]))
             weights.append((query @ key.mT).softmax(dim=-1))
         return torch.stack(weights).mean(dim=0)
 

@@ -66,9 +66,9 @@ class SCCLIPSegmenter(DenseSegmenter[SCCLIPConfig]):
         return output + self.config.class_share * class_token
 
     def _index(self, block: int) -> int:
-        """Of a block counted from 1 in a tower of 12, the index in `hidden`, which lacks the last block."""
+        """Of a block counted from 1 in a tower of 12, the index of what comes out of it in `hidden`."""
         depth = len(self.visual.transformer.resblocks)
-        return min(max(round(block * depth / 12), 1), depth - 1) - 1
+        return min(max(round(block * depth / 12), 1), depth - 1)
 
 
 def find_outliers(patches: Tensor, neighbors: int, share: float) -> Tensor:

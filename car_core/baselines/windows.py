@@ -51,6 +51,16 @@ def padded(pixels: Tensor, patch: tuple[int, int]) -> Tensor:
     return F.pad(pixels, (0, -width % patch[1], 0, -height % patch[0]))
 
 
+def padded_around(pixels: Tensor, side: tuple[int, int]) -> tuple[Tensor, slice, slice]:
+    """[..., h, w] with zeros on all sides up to multiples of ``side``, the smaller half above and to the left; and the
+    rows and columns where the pixels are."""
+    height, width = pixels.shape[-2:]
+    below, right = -height % side[0], -width % side[1]
+    top, left = below // 2, right // 2
+    whole = F.pad(pixels, (left, right - left, top, below - top))
+    return whole, slice(top, top + height), slice(left, left + width)
+
+
 def mean_of_windows(maps: Tensor, slices: list[tuple[slice, slice]], size: tuple[int, int]) -> Tensor:
     """[C, H, W]: at each pixel the mean of the windows [n, C, h, w] that lie over it."""
     total = maps.new_zeros(maps.shape[1], *size)
@@ -70,15 +80,16 @@ def whole_patches(pixels: Tensor, patch: tuple[int, int]) -> Tensor:
 def resized_positions(
     positional: Tensor, old: tuple[int, int], new: tuple[int, int], *, by: Literal["scale_factor", "size"]
 ) -> Tensor:
-    """Positional embedding [1 + h * w, D] of another patch grid: the class position kept, the grid resized bicubically.
+    """Positional embedding [p + h * w, D] of another patch grid: the p first ones kept, the grid resized bicubically.
 
-    positional: [1 + P, D] of the grid ``old``. by: "scale_factor" steps by old / (new + 0.1), as DINO's code does and
-    the methods on CLIP that copied it; "size" by old / new.
+    positional: [p + P, D] of the grid ``old`` of P patches, after those of p other tokens. by: "scale_factor" steps by
+    old / (new + 0.1), as DINO's code does and the methods on CLIP that copied it; "size" by old / new.
     """
     if old == new:
         return positional
-    square = positional[1:].T.reshape(1, -1, *old)
+    first = len(positional) - old[0] * old[1]
+    square = positional[first:].T.reshape(1, -1, *old)
     factors = [(side + 0.1) / before for side, before in zip(new, old, strict=True)]
     target: dict[str, Any] = {"scale_factor": factors} if by == "scale_factor" else {"size": new}
     grid = F.interpolate(square, **target, mode="bicubic", align_corners=False)
-    return torch.cat([positional[:1], grid[0].flatten(1).T])
+    return torch.cat([positional[:first], grid[0].flatten(1).T])

@@ -23,8 +23,10 @@ from support.text import broken_text
 TEXT_CACHE_SIZE = 16_384
 # Texts encoded in one forward pass.
 TEXT_BATCH = 64
+CONTEXT_LENGTH = 77
+"""Tokens that CLIP reads."""
 # Cached: loading the BPE merges takes 0.25 s, and a process may hold many encoders.
-_tokenizer = functools.cache(SimpleTokenizer)
+tokenizer_of = functools.cache(SimpleTokenizer)
 
 
 class _TooLongError(ValueError):
@@ -35,7 +37,7 @@ class _TooLongError(ValueError):
 @functools.lru_cache(TEXT_CACHE_SIZE)
 def _require_fit(context_length: int, text: str) -> None:
     """Raise _TooLongError for a text of more tokens than the context has, start and end included."""
-    tokenizer = _tokenizer(context_length=context_length)
+    tokenizer = tokenizer_of(context_length=context_length)
     least = least_tokens(tokenizer, text) + 2
     if least > context_length:  # merging a text's characters takes time by the square of their number
         raise _TooLongError(f"at least {least}")
@@ -58,13 +60,30 @@ def _longest_token(tokenizer: SimpleTokenizer) -> int:
     return max(len(token.removesuffix("</w>")) for token in tokenizer.encoder)
 
 
+def check_text(query: str, template: str = "{}", *, context_length: int = CONTEXT_LENGTH) -> None:
+    """Raise QueryError if ``query`` in ``template`` does not fit the context (open_clip would cut it silently).
+
+    Also for text that is not Unicode, which some tokenizers take for other text.
+    """
+    if near := broken_text(query) or broken_text(template):
+        raise QueryError(f"query: expected text, found {near}")
+    try:
+        _require_fit(context_length, format_text(template, query))
+    except _TooLongError as found:
+        shown = query if len(query) <= 60 else query[:60] + "..."
+        inside = "" if template == "{}" else f" in {template!r}"
+        raise QueryError(
+            f"query {shown!r}: expected at most {context_length} tokens{inside} (start and end included), found {found}"
+        ) from None
+
+
 class TextEncoder:
     """Unit text features of one CLIP model, cached by text."""
 
     def __init__(self, model: nn.Module, *, role: str) -> None:
         vocabulary = int(getattr(model, "vocab_size", 0) or 0)
-        self._context_length = int(getattr(model, "context_length", 77))
-        self._tokenizer = _tokenizer(context_length=self._context_length)
+        self._context_length = int(getattr(model, "context_length", CONTEXT_LENGTH))
+        self._tokenizer = tokenizer_of(context_length=self._context_length)
         if vocabulary != self._tokenizer.vocab_size:
             raise ModelError(
                 f"{role}: expected CLIP's vocabulary of {self._tokenizer.vocab_size} tokens, found {vocabulary}"
@@ -86,21 +105,8 @@ class TextEncoder:
             )
 
     def check(self, query: str, template: str = "{}") -> None:
-        """Raise QueryError if ``query`` in ``template`` does not fit the context (open_clip would cut it silently).
-
-        Also for text that is not Unicode, which some tokenizers take for other text.
-        """
-        if near := broken_text(query) or broken_text(template):
-            raise QueryError(f"query: expected text, found {near}")
-        try:
-            _require_fit(self._context_length, format_text(template, query))
-        except _TooLongError as found:
-            shown = query if len(query) <= 60 else query[:60] + "..."
-            inside = "" if template == "{}" else f" in {template!r}"
-            raise QueryError(
-                f"query {shown!r}: expected at most {self._context_length} tokens{inside} "
-                f"(start and end included), found {found}"
-            ) from None
+        """As `check_text`, for this model's context."""
+        check_text(query, template, context_length=self._context_length)
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> Tensor:

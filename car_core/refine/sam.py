@@ -10,9 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +19,18 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor
 
-from car_core.config import SAMConfig
+from car_core.config import SAMMasksConfig
 from car_core.engine.device import as_device
 from car_core.engine.precision import fresh_torch
 from car_core.errors import ModelError
 from car_core.images import as_channels, size_of
-from car_core.models.checkpoints import non_finite, require_weights_file
 from car_core.models.clip import normalize
-from car_core.models.downloads import cached_file, require_hub
-from car_core.models.torchvision_guard import declare_missing_ops
-from car_core.models.weights import WeightsRecord, state_hash
+from car_core.models.transformers_models import check_finite, pretrained, random_model, record_of, transformers_with
+from car_core.models.weights import WeightsRecord
 from car_core.refine.boxes import boxes_of_masks, non_maximum_suppression
 from car_core.refine.mask_source import CachedMasks, MaskSource
 from support.arrays import BoolArray, RGBArray
-from support.console import quiet_log
-from support.files import cache_folder, expanded, sha256_of
+from support.files import cache_folder, sha256_of
 
 # Mean and standard deviation per channel of SAM's images (ImageNet's).
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -45,6 +39,12 @@ _POINTS_AT_ONCE = 64
 _STABILITY_OFFSET = 1.0
 # transformers' class by the model type of a configuration: SAM 2's files are those of its video model.
 _CLASSES = {"sam": "SamModel", "sam_hq": "SamHQModel", "sam2": "Sam2Model", "sam2_video": "Sam2Model"}
+_EXPECTED = (
+    "a SAM, HQ-SAM or SAM 2 of transformers (facebook/sam-vit-huge, syscv-community/sam-hq-vit-huge, "
+    "facebook/sam2.1-hiera-large, a folder, random:SEED)"
+)
+# The parts of a configuration that are its architecture.
+_PARTS = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
 # SAM 2 sees the image resized to the square; the others keep its aspect and pad it.
 _STRETCHED = {"Sam2Model"}
 # Part of the cache key, with model, settings and package versions: masks of other code are not reused.
@@ -61,9 +61,8 @@ _TINY_DECODER = {"hidden_size": 16, "mlp_dim": 32, "num_attention_heads": 2, "io
 class SAMMasks:
     """Automatic masks of a SamModel, SamHQModel or Sam2Model of transformers, built by the caller."""
 
-    def __init__(self, model: Any, config: SAMConfig, *, device: str | torch.device = "cpu") -> None:
-        if name := non_finite(model):
-            raise ModelError(f"sam: {config.model}: expected finite weights, found NaN or infinity in {name}")
+    def __init__(self, model: Any, config: SAMMasksConfig, *, device: str | torch.device = "cpu") -> None:
+        check_finite("sam", config.model, model)
         if dtypes := {each.dtype for each in model.parameters()} - {torch.float32}:
             raise ModelError(f"sam: expected a model in float32, found {dtypes.pop()}")
         self._model = model.to(as_device(device)).eval()
@@ -71,6 +70,8 @@ class SAMMasks:
         self._config = config
         self._side = int(model.config.prompt_encoder_config.image_size)
         self._stretched = type(model).__name__ in _STRETCHED
+        # SAM 2 may give another mask than its single one; its authors' automatic masks leave that out.
+        self._model.mask_decoder.dynamic_multimask_via_stability = False
 
     @fresh_torch()
     def masks(self, image: RGBArray) -> BoolArray:
@@ -82,7 +83,8 @@ class SAMMasks:
         masks: list[BoolArray] = [np.zeros((0, *size), np.bool_)]
         scores = [np.zeros(0, np.float32)]
         for chunk in points.split(_POINTS_AT_ONCE):
-            output = self._model(input_points=chunk[None, :, None].to(self._device), **embeddings)
+            seen = {"input_points": chunk[None, :, None].to(self._device), "multimask_output": not self._config.SINGLE}
+            output = self._model(**seen, **embeddings)
             logits, quality = _flat(output.pred_masks[0], output.iou_scores[0])
             found, good = self._good(logits, quality, inner, size)
             masks.append(found)
@@ -157,124 +159,35 @@ def stability(logits: Tensor) -> float:
 
 
 @fresh_torch(inference=False)
-def load_sam(config: SAMConfig, *, device: str | torch.device = "cpu") -> tuple[MaskSource, WeightsRecord]:
+def load_sam(config: SAMMasksConfig, *, device: str | torch.device = "cpu") -> tuple[MaskSource, WeightsRecord]:
     """SAM's automatic masks, cached on disk, and the record of its weights.
 
     config.model: a name on the Hugging Face hub, a folder written by ``save_pretrained``, or random:SEED, a tiny SAM
     for trials. Raises ModelError when transformers or the model cannot be had.
     """
     device = as_device(device)
-    model = _random(config.model) if config.model.startswith("random:") else _pretrained(config.model)
-    model = model.float().requires_grad_(False)
-    architecture, digest = _architecture_hash(model), state_hash(model)
     is_random = config.model.startswith("random:")
-    name = config.model if is_random or not expanded(config.model).exists() else expanded(config.model).name
-    record = WeightsRecord("sam", type(model).__name__, architecture, name, digest, trained=not is_random)
+    model = _random(config.model) if is_random else pretrained("sam", config.model, _CLASSES, _EXPECTED)
+    model = model.float().requires_grad_(False)
+    record = record_of("sam", config.model, model, _PARTS)
     key = hashlib.sha256(json.dumps(_deciding(record, config), sort_keys=True).encode()).hexdigest()[:16]
     return CachedMasks(SAMMasks(model, config, device=device), cache_folder() / "sam", key), record
 
 
-def _deciding(record: WeightsRecord, config: SAMConfig) -> dict[str, Any]:
+def _deciding(record: WeightsRecord, config: SAMMasksConfig) -> dict[str, Any]:
     """Everything but the image that decides the masks."""
-    settings = {"points_per_side", "pred_iou_threshold", "stability_threshold", "nms_threshold"}
+    settings = set(SAMMasksConfig.model_fields) - {"model"}
     return {
         "model": [record.model_sha256, record.sha256],
-        "settings": config.model_dump(include=settings),
+        "settings": {**config.model_dump(include=settings), "single": config.SINGLE},
         "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "pillow")},
         "code": [sha256_of(path) for path in _OWN_SOURCES],
     }
 
 
-def _transformers() -> Any:
-    declare_missing_ops()
-    try:
-        import transformers
-    except ImportError:
-        raise ModelError("sam: expected the package transformers, found none; pip install 'car-eval[sam]'") from None
-    return transformers
-
-
 def _random(name: str) -> Any:
-    seed = name.removeprefix("random:")
-    if not seed.isdecimal():
-        raise ModelError(f"sam: expected random:SEED with a whole number, found {name!r}")
-    library = _transformers()
+    library = transformers_with("sam")
     config = library.SamConfig(
         vision_config=_TINY_VISION, prompt_encoder_config=_TINY_PROMPT, mask_decoder_config=_TINY_DECODER
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(seed))
-        return library.SamModel(config)
-
-
-def _pretrained(name: str) -> Any:
-    library = _transformers()
-    folder = expanded(name)
-    try:
-        if name.startswith(("/", ".", "~")) and not folder.exists():
-            raise ValueError("no such folder")
-        name = str(folder)
-        if folder.is_file():
-            raise ValueError("a file, where transformers' folder is expected (the authors' own .pth must be converted)")
-        if not (is_here := folder.exists() or _is_cached(name)):
-            require_hub(name, "SAM's weights")
-        for file in folder.glob("*") if folder.is_dir() else ():
-            if file.suffix in (".safetensors", ".bin"):
-                require_weights_file(file)
-        with _quietly(library):
-            found = library.AutoConfig.from_pretrained(name, local_files_only=is_here).model_type
-            if found not in _CLASSES:
-                raise ValueError(f"a model of the type {found}")
-            kind = getattr(library, _CLASSES[found])
-            options = {"local_files_only": is_here, "weights_only": True, "output_loading_info": True}
-            model, told = kind.from_pretrained(name, **options)
-        for what in ("missing", "unexpected", "mismatched"):
-            if keys := sorted(map(str, told[f"{what}_keys"])):
-                some = ", ".join(keys[:3])
-                raise ValueError(f"{len(keys)} {what} parameters of {kind.__name__} in its file ({some}, ...)")
-        return model
-    except Exception as error:  # hub, files and formats fail in many ways; each means the same to the caller
-        reason = " ".join(str(error).split())[:300]
-        if isinstance(error, (ConnectionError, TimeoutError)):
-            reason = f"no such folder, none in the hub's cache, and no answer from the hub ({type(error).__name__})"
-        raise ModelError(
-            f"sam: expected a SAM, HQ-SAM or SAM 2 of transformers (facebook/sam-vit-huge, "
-            f"syscv-community/sam-hq-vit-huge, facebook/sam2.1-hiera-large, a folder, random:SEED) at {name!r}, "
-            f"found: {reason}"
-        ) from None
-
-
-def _is_cached(name: str) -> bool:
-    """Whether the hub's cache has a model whole, so that no network is needed."""
-    files = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-    return bool(cached_file(name, ("config.json",)) and cached_file(name, files))
-
-
-@contextmanager
-def _quietly(library: Any) -> Iterator[None]:
-    """transformers says only errors and, without a terminal, draws no bars; afterwards it is as it was."""
-    logs, shown = library.logging, library.logging.is_progress_bar_enabled()
-    before = logs.get_verbosity()
-    logs.set_verbosity_error()
-    if hide := shown and not (hasattr(sys.stderr, "isatty") and sys.stderr.isatty()):
-        logs.disable_progress_bar()
-    try:
-        with quiet_log("huggingface_hub"):
-            yield
-    finally:
-        logs.set_verbosity(before)
-        if hide:
-            logs.enable_progress_bar()
-
-
-def _architecture_hash(model: Any) -> str:
-    parts = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
-    # The version of transformers is a separate part of the key.
-    fields = {part: _without(getattr(model.config, part).to_diff_dict(), "transformers_version") for part in parts}
-    plain = json.dumps([type(model).__name__, fields], sort_keys=True, default=str)
-    return hashlib.sha256(plain.encode()).hexdigest()
-
-
-def _without(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
-    nested = {key: _without(value, name) if isinstance(value, dict) else value for key, value in fields.items()}
-    return {key: value for key, value in nested.items() if key != name}
+    return random_model("sam", name, lambda: library.SamModel(config))

@@ -198,6 +198,9 @@ def _require_sample(sample: Sample, sample_id: str, dataset: Dataset) -> None:
     dtype, size = "int32" if is_semantic else "bool", list(image.shape[:2])
     fits = target.dtype == dtype and target.ndim == n_axes and list(target.shape[-2:]) == size
     require(fits, "target", f"{dtype} {['n'][: n_axes - 2] + size}", found[1])
+    void = sample.void if sample.void is None else np.asarray(sample.void)
+    fits = void is None or (void.dtype == "bool" and list(void.shape) == size)
+    require(fits, "void", f"none or bool {size}", void is not None and f"{void.dtype} {list(void.shape)}")
     if is_semantic:
         ignored, last = dataset.label_space.ignore_label, len(dataset.label_space.labels) - 1
         labels = [label for label in np.unique(target).tolist() if label != ignored and not 0 <= label <= last]
@@ -233,9 +236,9 @@ def load(
 ) -> Dataset:
     """Open a data set in its official layout.
 
-    name: "voc21", "voc20", "coco-object", "context60", "context59", "ade150", "ade847", "pc459", "refcoco", "refcoco+",
-    "refcocog", "grefcoco" or "ref-davis17"; "own-folders" or "own-hf" for your own data, whose locations are options;
-    what another package calls its data set, or `file.py:Adapter`.
+    name: what the field `adapter` of a benchmark names, such as "voc21", "refcoco+" or "ref-davis17"; "own-folders" or
+    "own-hf" for your own data, whose locations are options; what another package calls its data set, or
+    `file.py:Adapter`.
     root: the layout's folder or a parent of it.
     split: a split of the data set, or a text file of ids; None for the default split.
     source: where the labels come from, for a data set with several sources; None for the first that exists. The

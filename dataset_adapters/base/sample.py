@@ -43,6 +43,10 @@ class LabelSourceMissingError(DatasetError):
         self.expected = expected
 
 
+class DataMissingError(DatasetError):
+    """Nothing of a data set, or none of its sources of labels, is in a folder."""
+
+
 class SampleError(ValueError):
     """A sample that cannot be read.
 
@@ -76,7 +80,8 @@ class Sample:
     overlap.
     query_labels: video: the object that each query refers to, numbered from 1; empty for other tasks.
     sequence: video: the sequence that this frame belongs to; samples are in frame order. None for other tasks.
-    void: video: bool [H, W], pixels that are annotated as neither object nor background; None for other tasks.
+    void: video, generalized: bool [H, W], pixels that are annotated as neither object nor background; None if the data
+    set has none, and for other tasks.
     """
 
     id: str
@@ -357,8 +362,8 @@ def first_present(
 ) -> tuple[Adapter, Path, _Found]:
     """Return the first label source whose files exist, its root, and the result of `read(adapter, root)`.
 
-    read: raises LabelSourceMissingError if the files of the source are missing. Raises DatasetError if no source has
-    its files.
+    read: raises LabelSourceMissingError if the files of the source are missing. Raises DataMissingError if no source
+    has its files.
     """
     missing: list[str] = []
     no_root: list[DatasetError] = []
@@ -373,8 +378,8 @@ def first_present(
         except LabelSourceMissingError as error:
             missing.append(error.expected)
     if not missing:
-        raise no_root[0]
-    raise DatasetError(f"{folder}: expected {', or '.join(missing)}, found nothing of the kind")
+        raise DataMissingError(str(no_root[0])) from None
+    raise DataMissingError(f"{folder}: expected {', or '.join(missing)}, found nothing of the kind")
 
 
 def option_choices(name: str) -> Mapping[str, tuple[str, ...]]:

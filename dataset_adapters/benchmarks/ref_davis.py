@@ -240,7 +240,7 @@ def read_converted_videos(root: Path, split: str | Path) -> list[Video]:
                 f"{path}: {name}: expected {len(sets)} expressions per object, found {len(stored)} in all"
             )
         images, masks = (f"{folder}/{kind}/{name}" for kind in ("JPEGImages", "Annotations"))
-        videos.append(Video(_file_name(path, name), images, masks, tuple(sets)))
+        videos.append(Video(file_name(path, name), images, masks, tuple(sets)))
     return videos
 
 
@@ -276,8 +276,9 @@ def _count_objects(root: Path, video: Video, first: str) -> int:
     return count
 
 
-def _file_name(path: Path, name: str) -> str:
-    if Path(name).name != name:
+def file_name(path: Path, name: str) -> str:
+    """Return a name that `path` has for a file or folder. Raises DatasetError if it leads elsewhere."""
+    if Path(name).name != name or name in ("", ".."):
         raise DatasetError(f"{path}: expected a name without folders, found {name!r}")
     return name
 

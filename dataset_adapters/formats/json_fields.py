@@ -14,13 +14,20 @@ _MOST_BYTES = 2**32  # the largest annotation files have about one gigabyte
 _INTEGER_TEXT = re.compile(r"-?[0-9]{1,18}")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, otherwise: str | None = None) -> Any:
     """Parse a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
-    Raises DatasetError if it is not JSON, OSError if it cannot be read.
+    otherwise: the encoding of a file that is in none of these. Raises DatasetError if it is not JSON, OSError if it
+    cannot be read.
     """
+    content = read_regular(path, most=_MOST_BYTES)
     try:
-        return json.loads(read_regular(path, most=_MOST_BYTES))
+        try:
+            return json.loads(content)
+        except UnicodeDecodeError:
+            if otherwise is None:
+                raise
+            return json.loads(content.decode(otherwise))
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: expected JSON, found other text: {error}") from error
 

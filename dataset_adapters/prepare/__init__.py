@@ -5,8 +5,10 @@ from dataset_adapters.prepare import ade847 as ade847
 from dataset_adapters.prepare import cityscapes as cityscapes
 from dataset_adapters.prepare import coco_object as coco_object
 from dataset_adapters.prepare import grefcoco as grefcoco
+from dataset_adapters.prepare import mevis as mevis
 from dataset_adapters.prepare import pascal_context as pascal_context
 from dataset_adapters.prepare import pc459 as pc459
+from dataset_adapters.prepare import reasonseg as reasonseg
 from dataset_adapters.prepare import ref_davis as ref_davis
 from dataset_adapters.prepare import refcoco as refcoco
 from dataset_adapters.prepare import voc as voc

@@ -146,8 +146,8 @@ def _provenance(header: RunHeader) -> dict[str, str]:
     code = {"code": str(fields.get("code", "unknown"))[:12], "device": header.environment.device}
     precision = {"precision": header.environment.dtype}
     queries = {"query texts": _shown(header.benchmark.label_space.get("queries"))}
-    if header.benchmark.names:
-        queries |= {"names": names_note(header)}
+    if names := names_note(header):
+        queries |= {"names": names}
     return {**switches, **data, **queries, **protocol, **metrics, **weights, **packages, **code, **precision}
 
 

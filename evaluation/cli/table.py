@@ -21,16 +21,22 @@ _SUFFIXES: Mapping[Language, str] = {"md": ".md", "csv": ".csv", "latex": ".tex"
 
 
 def table_command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs or suites.")],
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RUN...", help="Directories of runs or suites; with --peers also none."),
+    ] = None,
     format_: Annotated[
         Language | None, typer.Option("--format", help="Print only the tables over all runs, in this language.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write the tables over all runs there, in every language."),
+        typer.Option(
+            metavar="DIR", help="Write the tables over all runs there, in every language; the peers' also as a picture."
+        ),
     ] = None,
     peers: Annotated[
-        bool, typer.Option("--peers", help="Also show newer methods' published figures for the same columns.")
+        bool,
+        typer.Option("--peers", help="Also show published figures of other methods, on the eight usual benchmarks."),
     ] = False,
 ) -> None:
     """Print the tables of runs, recomputed; for several runs, also the tables over all of them.
@@ -39,22 +45,28 @@ def table_command(
     CaR's, and a table with one row per run. Figures are computed only from samples.jsonl; a finished run whose run.json
     disagrees with them by more than the rounding of a sum is refused.
     """
+    if not (runs or peers):
+        raise typer.BadParameter("expected the directory of a run or a suite, or --peers", param_hint="RUN")
+    runs = runs or []
     headers = [header for run in runs for header in _recomputed(run, shown=format_ is None)]
     if not (format_ or out or peers or len(runs) > 1):
         return
     from evaluation.analysis.summary import tables_over_runs
-    from results.tables.methods import peer_tables
+    from results.pages.peers_plot import write_peers_plot
+    from results.tables.methods import PEERS, peer_tables
     from results.tables.render import to_csv, to_latex, to_markdown
     from support.files import write_atomically
 
     renderers: dict[Language, Callable[[Table], str]] = {"md": to_markdown, "csv": to_csv, "latex": to_latex}
     published = peer_tables(headers) if peers else {}
-    tables = tables_over_runs(headers) | published
+    tables = (tables_over_runs(headers) if runs else {}) | published
     if peers and not published:
         names = ", ".join(dict.fromkeys(header.benchmark.name for header in headers))
         tell(f"notice: --peers: no published figures to show next to these runs ({names})")
     if out:
         out.mkdir(parents=True, exist_ok=True)
+        if PEERS in tables:
+            write_peers_plot(tables[PEERS], out / f"{PEERS}.png")
         for name, table in tables.items():
             for language, render in renderers.items():
                 write_atomically(out / f"{name}{_SUFFIXES[language]}", render(table))

@@ -82,7 +82,7 @@ class Benchmark(BaseModel):
     a field of `sam` counts only where SAM is used. baselines: fields of all of them (`all`) and of one by its name.
     profile: the default one. embedded: whether data and weights are the miniature's unless others are named; then no
     figures are comparable with the paper's. A file may name another benchmark as its `base` and then holds only what
-    differs from it.
+    differs from it. samples: of the whole split, where the paper has no figure of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,6 +92,7 @@ class Benchmark(BaseModel):
     adapter: str
     split: str | None = None
     paper: PaperColumn | None = None
+    samples: int | None = Field(default=None, ge=1)
     protocol: Mapping[str, str] = {}
     profile_protocols: Mapping[Profile, Mapping[str, str]] = {}
     config: Mapping[str, Any] = {}

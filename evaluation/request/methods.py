@@ -48,6 +48,11 @@ class Method:
         return self.baseline.config if self.baseline else CaRConfig
 
     @property
+    def names(self) -> str | None:
+        """The texts that it brings: what `find_vocabulary` takes."""
+        return self.baseline.names if self.baseline else None
+
+    @property
     def fields(self) -> Collection[str]:
         """Names of its settings."""
         return self.config.model_fields
@@ -110,10 +115,13 @@ class Method:
         from car_core.baselines import load_baseline
 
         one_mask = find_task(task).one_mask
-        return load_baseline(config, weights=weights[self.roles[0]], device=device, one_mask=one_mask)  # type: ignore[arg-type]
+        return load_baseline(config, weights=weights.get("proposal", ""), device=device, one_mask=one_mask)
 
 
-METHODS: Mapping[str, Method] = {name: Method(name) for name in METHOD_TITLES} | {CAR: Method(CAR, ROLES)}
+METHODS: Mapping[str, Method] = {name: Method(name) for name in METHOD_TITLES} | {
+    CAR: Method(CAR, ROLES),
+    "sam3": Method("sam3", ()),
+}
 """Ours."""
 
 
@@ -132,14 +140,14 @@ def find_method(name: str) -> Method:
 def able_methods(names: str, task: str, settings: Mapping[str, Any]) -> dict[str, Method]:
     """The methods of names with commas between them, by how they are asked for.
 
-    `all` stands for those of ours that can do the task; one that needs a further model takes part if a setting names
-    it. Raises BenchmarkError for two of one name.
+    `all` stands for those of ours that can do the task; one that needs further models takes part if settings name
+    each. Raises BenchmarkError for two of one name.
     """
     named, found = [name.strip() for name in names.split(",")], dict[str, Method]()
     for name in (own for each in named for own in (METHODS if each == ALL else [each])):
         method = find_method(name)
-        asks = method.baseline.extra_model_settings if method.baseline else frozenset[str]()
-        if name in named or (task in method.tasks and (not asks or asks & settings.keys())):
+        asks = method.baseline.extra_model_settings if method.baseline else ()
+        if name in named or (task in method.tasks and all(each & settings.keys() for each in asks)):
             found[name] = method
     if len({method.name for method in found.values()}) < len(found):
         raise BenchmarkError(f"--method: expected methods of different names, found {names}")

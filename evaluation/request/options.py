@@ -31,6 +31,8 @@ CAR = "car"
 """The default method; `evaluation.request.methods` has them all."""
 ALL = "all"
 """Stands for every method on the command line, and for every baseline in a benchmark's file."""
+OWN_NAMES = "own"
+"""Stands for the texts that a method brings, where it has some of the data set, else for the released ones."""
 DEFAULT_RUNS = Path("results/runs")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 # What a run.json keeps besides what figures depend on: where it ran, and which images it could not read.
@@ -151,7 +153,8 @@ def _settings(
         str | None,
         Option(
             metavar="NAME|PATH",
-            help="Refine masks with SAM, HQ-SAM or SAM 2 from transformers: a hub name, a folder, or random:SEED.",
+            help="Refine masks with SAM, HQ-SAM or SAM 2 from transformers (corrclip: its regions): a hub name, a "
+            "folder, or random:SEED.",
         ),
     ] = None,
     set_: Annotated[
@@ -187,10 +190,11 @@ def _names(
         str,
         Option(
             metavar="FILE|NAME",
-            help="Texts of the classes: released or dataset (plain names) for the queries; a family (plain, sclip, "
-            "proxyclip, ...) or a YAML file for queries, synonyms and background words.",
+            help="Texts of the classes: own, those of the method's authors (CaR's: released); released or dataset "
+            "(plain names) for the queries; a family (plain, sclip, proxyclip, ...) or a YAML file for queries, "
+            "synonyms and background words.",
         ),
-    ] = "released",
+    ] = OWN_NAMES,
 ) -> str:
     return names
 
@@ -198,7 +202,9 @@ def _names(
 def _metrics(
     metrics: Annotated[
         str | None,
-        Option(metavar="NAME[,NAME]", help="Further metrics: of installed packages, or file.py:Class."),
+        Option(
+            metavar="NAME[,NAME]", help="Further metrics: boundary_iou, those of installed packages, or file.py:Class."
+        ),
     ] = None,
 ) -> tuple[str, ...]:
     return tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
@@ -312,12 +318,12 @@ class RunOptions:
     benchmark: what `load_benchmark` takes. data_root: None for `data/`, or the miniature's data. weights:
     for both models or by role; None for the miniature's. profile, split: None for the benchmark's. settings:
     configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
-    None for the first label source that is there. protocol: see `evaluation.request.protocol`. names: a `NameSet`, or
-    what `find_vocabulary` takes. metrics: further ones, see `evaluation.tasks.metric`. limit: only the first samples.
-    shard: (i, n) for part i of n, counted from 1. predictions: scored in place of what a method segments. out: run
-    directory; None for `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for all cores but one.
-    sample_timeout: in seconds; None for no limit. live: at a terminal, one line that is updated; else lines as in a
-    log.
+    None for the first label source that is there. protocol: see `evaluation.request.protocol`. names: `OWN_NAMES`, a
+    `NameSet`, or what `find_vocabulary` takes. metrics: further ones, see `evaluation.tasks.metric`. limit: only the
+    first samples. shard: (i, n) for part i of n, counted from 1. predictions: scored in place of what a method
+    segments. out: run directory; None for `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for
+    all cores but one. sample_timeout: in seconds; None for no limit. live: at a terminal, one line that is updated;
+    else lines as in a log.
     """
 
     benchmark: Annotated[
@@ -350,7 +356,7 @@ class RunOptions:
     protocol: Annotated[Mapping[str, str], FromOptions(_protocol)] = field(default_factory=dict)
     names: Annotated[
         "str | Vocabulary", FromOptions(_names, lambda names: {"names": getattr(names, "name", names)})
-    ] = "released"
+    ] = OWN_NAMES
     metrics: Annotated[tuple[str, ...], FromOptions(_metrics, lambda names: {"metrics": ",".join(names)})] = ()
     precision: Annotated[
         Precision,

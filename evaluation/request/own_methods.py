@@ -19,6 +19,7 @@ from car_core.models.names import SUFFIXES
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source
 from evaluation.request.methods import METHODS, Method
 from evaluation.request.options import ALL
+from evaluation.request.vocabulary import family_names
 from evaluation.tasks.task import TASKS
 from results.tables.run_notes import METHOD_TITLES
 from support.arrays import RGBArray
@@ -41,8 +42,9 @@ class OwnMethod(Protocol):
 
     `segment_batch(images, queries_per_image)` may stand in place of `segment`. Optional: `tasks`, names of tasks
     ({"semantic"}); `Settings`, a pydantic model or a dataclass; `weights`, files or names by role, or a function of the
-    settings that gives them; `segment_things_and_stuff(image, things, stuff)`; and a constructor that takes `settings`,
-    `device` and `task`, or some of them.
+    settings that gives them; `default_names`, a family of class texts (docs/vocabularies.md);
+    `segment_things_and_stuff(image, things, stuff)`; and a constructor that takes `settings`, `device` and `task`, or
+    some of them.
     """
 
     name: str
@@ -89,6 +91,10 @@ class PluggedMethod(Method):
         assert self.plugin
         made_by: type[Any] = self.plugin.value
         return made_by
+
+    @property
+    def names(self) -> str | None:
+        return getattr(self.made_by, "default_names", None)
 
     @functools.cached_property
     def _settings(self) -> TypeAdapter[Any] | None:
@@ -208,6 +214,8 @@ def check_own_method(plugin: Plugin) -> PluggedMethod:
     is_set = isinstance(tasks, (Set, Sequence))
     if not is_set or not tasks or not all(isinstance(task, str) and task in TASKS for task in tasks):
         raise wrong("tasks", f"some of {', '.join(TASKS)}", tasks)
+    if (names := getattr(made_by, "default_names", None)) not in (None, *(families := family_names())):
+        raise wrong("default_names", f"one of {', '.join(families)}", names)
     methods = [key for key in _SEGMENTS if hasattr(made_by, key)]
     if not {"segment", "segment_batch"} & {*methods}:
         raise wrong("segment", "a method segment(image, queries) or segment_batch(images, queries_per_image)", "none")

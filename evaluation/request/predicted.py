@@ -48,6 +48,10 @@ class PredictedMethod(Method):
         return cls(name)
 
     @property
+    def names(self) -> None:
+        """None: its texts were chosen elsewhere."""
+
+    @property
     def config(self) -> type[Config]:
         """The class of its settings."""
         return PredictedConfig

@@ -21,11 +21,11 @@ from dataset_adapters.base.sample import (
 )
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, refuse_fields
 from evaluation.request.inputs import Inputs, resolve_inputs, weights_by_role, weights_notices, with_own_models
-from evaluation.request.methods import find_method
-from evaluation.request.options import DEFAULT_RUNS, CarOptions, Range, RunOptions, marks
+from evaluation.request.methods import Method, find_method
+from evaluation.request.options import ALL, DEFAULT_RUNS, OWN_NAMES, CarOptions, Range, RunOptions, marks
 from evaluation.request.predicted import PredictedMethod
 from evaluation.request.protocol import Protocol, resolve_protocol
-from evaluation.request.vocabulary import Vocabulary, find_vocabulary
+from evaluation.request.vocabulary import NoTextsError, Vocabulary, find_vocabulary
 from evaluation.tasks.metric import NamedMetric, find_metrics
 from evaluation.tasks.task import TASKS
 from support.choices import NameSet
@@ -38,8 +38,8 @@ from support.text import unknown_name
 class ResolvedRun:
     """A run of which everything is known except the contents of its files.
 
-    set_by: who set each field of `config`. options: with the vocabulary in place of its name. metrics: besides the
-    task's. plugins: what other packages and files contribute.
+    set_by: who set each field of `config`. options: with the vocabulary in place of its name, also of a method's own.
+    metrics: besides the task's. plugins: what other packages and files contribute.
     """
 
     options: RunOptions
@@ -85,16 +85,9 @@ def resolve(options: RunOptions) -> ResolvedRun:
             f"--shard: expected metrics of installed packages, which car merge computes again, found {of_file[0]}"
         )
     method.check_precision(options.precision)
-    names: str | Vocabulary = options.names
-    if isinstance(names, str) and names not in get_args(NameSet):
-        names = find_vocabulary(names, configured(sources[0], options.places))
-    worded = names.on(benchmark) if isinstance(names, Vocabulary) else benchmark
-    of_names = names.settings if isinstance(names, Vocabulary) else {}
-    given = dict(options.settings)
-    if method.plugin:  # which does not have the fields of all baselines
-        given = {**{field: value for field, value in of_names.items() if field in method.fields}, **given}
-    config, set_by = method.resolve(worded, sources[0].task, options.profile, given)
-    set_by |= {field: "names" for field in of_names if field in set_by and field not in options.settings}
+    names, of_names = _names(options.names, method, benchmark, configured(sources[0], options.places))
+    config, set_by = method.resolve(benchmark, sources[0].task, options.profile, {**of_names, **options.settings})
+    set_by |= {field: "names" for field in of_names if field not in options.settings}
     protocol = resolve_protocol(benchmark, sources[0].task, config, options.protocol)
     if not method.roles and (named := next(filter(None, weights_by_role(options.weights).values()), None)):
         raise BenchmarkError(f"--weights: expected none, since {method.name} names its own (--set), found {named!r}")
@@ -112,6 +105,31 @@ def resolve(options: RunOptions) -> ResolvedRun:
     data = [benchmark.brought_by, data_set_plugin(sources[0].name)]
     brought = tuple(filter(None, [method.plugin, *data, *prompts, *(each.plugin for each in metrics)]))
     return ResolvedRun(replace(options, names=names), benchmark, config, set_by, protocol, inputs, metrics, brought)
+
+
+def _names(
+    asked: str | Vocabulary, method: Method, benchmark: Benchmark, adapter: Adapter
+) -> tuple[str | Vocabulary, dict[str, Any]]:
+    """The vocabulary that names ask for, or what they are, and the method's fields that it sets.
+
+    A method's own give way to fields of the benchmark. Its background words are also those of other query texts, which
+    say none. Raises as `find_vocabulary`.
+    """
+    fixed, found = dict[str, Any](), asked
+    if isinstance(asked, str) and asked in (OWN_NAMES, *get_args(NameSet)):
+        try:
+            own = find_vocabulary(method.names, adapter) if method.names else None
+        except NoTextsError:
+            own = None
+        if own is None:
+            return OWN_NAMES if asked == "released" else asked, {}
+        fixed = {**benchmark.baselines.get(ALL, {}), **benchmark.baselines.get(method.name, {})}
+        found = own if asked == OWN_NAMES else asked
+        settings = own.settings if asked == OWN_NAMES else replace(own, classes={}).settings
+    else:
+        found = find_vocabulary(asked, adapter) if isinstance(asked, str) else asked
+        settings = found.settings
+    return found, {key: value for key, value in settings.items() if key in method.fields and key not in fixed}
 
 
 def resolve_car(options: CarOptions) -> ResolvedCar:

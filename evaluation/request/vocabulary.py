@@ -13,7 +13,8 @@ from dataset_adapters import DatasetError, LabelSpace
 from dataset_adapters.base.class_names import BACKGROUND
 from dataset_adapters.base.sample import Adapter
 from dataset_adapters.user_data.classes import parse_list, read_list, split_texts
-from evaluation.request.benchmark import Benchmark, BenchmarkError
+from evaluation.request.benchmark import BenchmarkError
+from evaluation.request.options import OWN_NAMES
 from support.choices import NameSet
 from support.files import expanded
 from support.strict_json import identity_of
@@ -22,6 +23,10 @@ from support.text import clip_words, counted, did_you_mean, find_twins, shortene
 PLAIN = "plain"
 """The family made from the data set itself: its plain names, and "background" where the background is scored."""
 _BACKGROUND_KEY = "background"
+
+
+class NoTextsError(DatasetError, BenchmarkError):
+    """A vocabulary has nothing for a data set."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +65,6 @@ class Vocabulary:
             stuff_queries=tuple(is_stuff[label] for label in order) if is_stuff else (),
         )
 
-    def on(self, benchmark: Benchmark) -> Benchmark:
-        """The benchmark with these settings in place of its own, for every method."""
-        baselines = {
-            name: {field: value for field, value in values.items() if field not in self.settings}
-            for name, values in benchmark.baselines.items()
-        }
-        own = {field: value for field, value in self.settings.items() if field != "synonyms"}  # CaR has none
-        update = {
-            "config": {**benchmark.config, **own},
-            "profiles": {
-                name: {field: value for field, value in values.items() if field not in own}
-                for name, values in benchmark.profiles.items()
-            },
-            "baselines": {**baselines, "all": {**baselines.get("all", {}), **self.settings}},
-        }
-        return benchmark.model_copy(update=update)
-
 
 def family_names() -> list[str]:
     """All families, by name."""
@@ -90,14 +78,16 @@ def find_vocabulary(name: str, adapter: Adapter) -> Vocabulary:
     The file is YAML: ``class: text; text`` lines, classes by their names in the data set or by the released query
     texts, and ``background: word; word``; or several of these under the names of the data sets that they are for.
     Background words count only where the background is scored.
-    Raises BenchmarkError for an unknown name, with near matches, and for a data set without classes; DatasetError for
-    a file that says something else, and for unknown, repeated and missing classes, naming file and class.
+    One of these may be the name of a family whose texts they are.
+    Raises BenchmarkError for an unknown name, with near matches; NoTextsError for a data set without classes, or that
+    the file has none for; DatasetError for a file that says something else, and for unknown, repeated and missing
+    classes, naming file and class.
     """
     space, data_set = adapter.label_space("dataset"), adapter.name.partition("/")[0]
     classes = [space.labels[label] for label in _classes_of(space)]
     if not classes:
         expected = f"{' or '.join(get_args(NameSet))} for {data_set}, whose samples bring their own texts"
-        raise BenchmarkError(f"--names: expected {expected}, found {name!r}")
+        raise NoTextsError(f"--names: expected {expected}, found {name!r}")
     scores_background = BACKGROUND in space.scored_labels and space.labels[BACKGROUND] not in classes
     if name == PLAIN:
         plain = {each: (each,) for each in classes}
@@ -109,14 +99,17 @@ def find_vocabulary(name: str, adapter: Adapter) -> Vocabulary:
     elif "," in name:
         raise BenchmarkError(f"--names: expected one family or file, found {name!r}; several: car sweep --names")
     else:
-        raise BenchmarkError(unknown_name("--names", name, [*get_args(NameSet), *family_names()]))
+        raise BenchmarkError(unknown_name("--names", name, [OWN_NAMES, *get_args(NameSet), *family_names()]))
+    stored = _part(path, name, data_set)
+    if stored in family_names():
+        return replace(find_vocabulary(stored, adapter), name=Path(name).name)
     released = adapter.label_space("released")
     known = {
         text.casefold(): space.labels[label]
         for text, label in zip(released.queries, released.query_labels, strict=True)
         if space.labels[label] in classes
     } | {each.casefold(): each for each in classes}
-    found = _read(path, name, data_set, known)
+    found = _texts(stored, path, data_set, known)
     if missing := [each for each in classes if each not in found]:
         listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         of_all = counted(len(classes), "class", "classes")
@@ -127,20 +120,30 @@ def find_vocabulary(name: str, adapter: Adapter) -> Vocabulary:
     )
 
 
-def _read(path: Path, name: str, data_set: str, known: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """The texts of each class of a file and, as "background", its background words.
+def _part(path: Path, name: str, data_set: str) -> Any:
+    """What a file says of a data set: texts by class, or the name of a family. name: as the user gave it.
 
-    name: as the user gave it. known: classes of the label space, by their names and released query texts, lowercase.
-
-    Raises DatasetError as `find_vocabulary`.
+    Raises DatasetError and NoTextsError as `find_vocabulary`.
     """
     stored = parse_list(path, read_list(path), "YAML")
-    if isinstance(stored, dict) and stored and all(isinstance(value, dict) for value in stored.values()):
+    parts, families = stored.values() if isinstance(stored, dict) else (), family_names()
+    grouped = [isinstance(part, dict) for part in parts]
+    if any(grouped) and all(is_group or part in families for is_group, part in zip(grouped, parts, strict=True)):
         own = [value for key, value in stored.items() if data_set in str(key).split()]
         if len(own) != 1:
             found = f"{len(own)} such parts" if own else f"texts for {', '.join(' '.join(stored).split())}"
-            raise DatasetError(f"--names {name}: expected texts for {data_set}, found {shortened(found, 200)}")
-        stored = own[0]
+            error = DatasetError if own else NoTextsError
+            raise error(f"--names {name}: expected texts for {data_set}, found {shortened(found, 200)}")
+        return own[0]
+    return stored
+
+
+def _texts(stored: Any, path: Path, data_set: str, known: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The texts of each class and, as "background", the background words, of a part of a file.
+
+    known: classes of the label space, by their names and released query texts, lowercase. Raises DatasetError as
+    `find_vocabulary`.
+    """
     if not isinstance(stored, dict):
         raise DatasetError(f"{path}: expected `class: text; text` in every line, found {shortened(str(stored))!r}")
     texts: dict[str, tuple[str, ...]] = {}

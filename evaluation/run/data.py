@@ -19,7 +19,7 @@ def load_data(run: ResolvedRun) -> Dataset:
         run.inputs.data_root,
         split=run.options.split or run.benchmark.split,
         source=run.options.source,
-        names="released" if isinstance(names, Vocabulary) else names,  # type: ignore[arg-type]  # checked by resolve
+        names="dataset" if names == "dataset" else "released",
         options={**run.protocol.data, **run.options.places},
     )
     if isinstance(names, Vocabulary):

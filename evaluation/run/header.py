@@ -66,8 +66,12 @@ def _names_info(names: Vocabulary) -> NamesInfo:
 def _paper_fields(prepared: Prepared) -> dict[str, Any]:
     """The paper's column to compare with, or why there is none."""
     paper, remark = prepared.benchmark.paper, prepared.inputs.remark
-    if paper is None or is_embedded(prepared.inputs.data_root):
+    if is_embedded(prepared.inputs.data_root):
         return {"not_comparable": remark}
+    if paper is None:
+        split = prepared.benchmark.split or prepared.dataset.adapter.default_split
+        size = {"paper_split": split, "paper_samples": samples} if (samples := prepared.benchmark.samples) else {}
+        return {"not_comparable": remark, **size}
     sentences = getattr(prepared.car.config, "sentences", prepared.protocol.data.get("sentences", "single"))
     size = {"paper_split": paper.split, "paper_samples": paper.n_samples(sentences, len(prepared.dataset))}
     if remark:

@@ -25,6 +25,7 @@ EXCLUDED = {name: mark.reason for name, mark in marks(RunOptions, NotInIdentity)
     "proposal_model": "a name or path; the sha256 of the architecture stands for it",
     "classifier_model": "a name or path; the sha256 of the architecture stands for it",
     "sam.model": "a name or path; the sha256 of its weights stands for it",
+    "model": "a name or path; the sha256 of its weights stands for it",
     "dino_model": "a name; the sha256 of its architecture and weights stand for it",
     "dino_weights": "a name or path; the sha256 of the weights stands for it",
     "weights_name": "a name or path where a file's sha256 is known",
@@ -42,7 +43,7 @@ NUMERIC_PACKAGES = (
     "pycocotools",
 )
 # And those that only a model of a role brings.
-PACKAGES_BY_ROLE = {"sam": ("transformers",), "dino": ("timm", "scipy")}
+PACKAGES_BY_ROLE = {"sam": ("transformers",), "sam3": ("transformers",), "dino": ("timm", "scipy")}
 # Sources whose change can change a figure, relative to the installation.
 _NUMERIC_SOURCES = (
     "car_core",

@@ -19,7 +19,7 @@ from evaluation.request.vocabulary import Vocabulary
 from evaluation.request.words import request_of, words_of
 from evaluation.run.merge import SHARD
 from results import RunHeader, differences
-from results.tables.run_notes import is_scored
+from results.tables.run_notes import is_car, is_scored
 from support.files import expanded
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ def words_of_run(header: RunHeader) -> dict[str, Any]:
     if is_scored(header):
         raise BenchmarkError("RUN: expected a run of a method, found predictions that were scored; see car score")
     words = header.request or words_of(asked(header), kept=True)
+    if not is_car(header) and header.benchmark.names is None:  # older versions gave all methods the released texts
+        words = {"names": "released", **words}
     return {**words, "benchmark": words.get("benchmark") or header.benchmark.name}
 
 

@@ -90,6 +90,7 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int = 1, **c
     about = {
         "suite": suite.name,
         "title": suite.title,
+        "kind": suite.kind,
         "points": {entry.name: dict(entry.point) for entry in suite.runs if entry.point is not None},
         "paper": {entry.name: entry.paper for entry in suite.runs if entry.paper is not None},
     }
@@ -118,8 +119,8 @@ def run_methods(options: RunOptions) -> FinishedSuite:
     """Run one benchmark with every method that can do its task, or resume what is unfinished, and write one table.
 
     options: of all runs; a setting goes to the methods that have such a field. ``method``: names with commas between
-    them; `all` stands for CaR and the baselines, of which one that needs a further model (ProxyCLIP's DINO) takes part
-    if a setting names it. Without `out` the suite's folder is `results/runs/methods-<benchmark>`, with a hash of the
+    them; `all` stands for CaR and the baselines, of which one that needs further models (ProxyCLIP's DINO) takes part
+    if settings name them. Without `out` the suite's folder is `results/runs/methods-<benchmark>`, with a hash of the
     names unless they are `all`, and with the runs where `car eval` puts them. Each run has its own process, so that
     memory is measured separately. Raises as `evaluate`.
     """

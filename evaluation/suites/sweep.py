@@ -20,7 +20,7 @@ from car_core.config import PROFILES, Profile
 from dataset_adapters.base.sample import find_sources
 from evaluation.request.benchmark import BenchmarkError, load_benchmark, merged, parse_settings
 from evaluation.request.methods import able_methods, settings_by_method
-from evaluation.request.options import CAR, RunOptions, sets_figures
+from evaluation.request.options import CAR, OWN_NAMES, RunOptions, sets_figures
 from evaluation.suites.definitions import Suite, SuiteRun
 from results import identity_of, paper_rows
 from results.run_directory.store import one_line
@@ -232,7 +232,7 @@ def as_suite(
     profile: Profile | None,
     settings: Mapping[str, Any],
     method: str = CAR,
-    names: str = "released",
+    names: str = OWN_NAMES,
     name: str = "",
     **request: Any,
 ) -> Suite:
@@ -301,7 +301,7 @@ def as_suite(
     runs = [run.model_copy(update={"variant": variant}) for (*_, run), variant in zip(found, variants, strict=True)]
     swept = [key for key, values in {"method": methods, "names": name_sets}.items() if len(values) > 1]
     title = ", ".join(filter(None, [*swept, sweep.title]))
-    of_all = {**({"names": Path(names).name} if len(name_sets) == 1 and names != "released" else {}), **settings}
+    of_all = {**({"names": Path(names).name} if len(name_sets) == 1 and names != OWN_NAMES else {}), **settings}
     title = f"{title}; all with {_text(of_all)}" if of_all else title
     name = name or f"sweep-{known.name}-{identity_of({'points': digests})[:8]}"
     given = {"profile": profile, "settings": settings, "method": method, "names": names, **request}

@@ -1,3 +1,3 @@
-"""The tasks that come with the package; importing them registers them."""
+"""The tasks and metrics that come with the package; importing them registers them."""
 
-from evaluation.tasks import generalized, referring, semantic, video  # noqa: F401
+from evaluation.tasks import boundary_iou, generalized, referring, semantic, video  # noqa: F401

@@ -178,5 +178,6 @@ register(
         resample=resampled_means(_accumulator),
         empty=lambda target: np.zeros(target.shape[1:], np.bool_),
         target_labels=_union,
+        scored=lambda prediction, sample, options: prediction if sample.void is None else prediction & ~sample.void,
     )
 )

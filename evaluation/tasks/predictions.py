@@ -228,7 +228,10 @@ class PredictionReader:
             return stored != 0 if isinstance(stored, np.ndarray) else _only_mask(stored, shape)
         label_of = self._value_labels
         if sample.task == "video":
-            label_of = ValueLabels(*[{number: number for number in range(len(sample.target) + 1)}] * 2)
+            numbers = {number: number for number in range(len(sample.target) + 1)}
+            # Where nothing is void, 255 is what tools write for the one object.
+            white = {255: 1} if sample.void is None and len(sample.target) == 1 else {}
+            label_of = ValueLabels(numbers | white, numbers)
         if isinstance(stored, np.ndarray):
             return replace_values(stored.astype(np.int32), label_of.pixels)
         return _painted(stored, shape, label_of.categories)

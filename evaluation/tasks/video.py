@@ -4,7 +4,8 @@ J is the IoU of an object in a frame, F the F-measure of its contour, where a co
 contour has a pixel within a bound (Perazzi et al., "A benchmark dataset and evaluation methodology for video object
 segmentation", CVPR 2016). Definitions and conventions are those of davis2017-evaluation. A frame contributes integers
 for every pair of a target and a predicted object; every figure comes from these, so any order and any sharding of the
-frames gives the same bits. A frame's id is "<annotation set>/<video>/<frame>".
+frames gives the same bits. A frame's id is "<annotation set>/<video>/<frame>"; without annotation sets (MeViS), it is
+"<video>/<expression>/<frame>".
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 # Greatest distance of two matched contour pixels, as a share of the image's diagonal; rounded up to whole pixels.
 BOUND = 0.008
 
-# The sets of expressions that Ref-DAVIS 2017 averages over.
+# The sets of expressions that Ref-DAVIS 2017 averages over. MeViS has none: each of its expressions is a video of one
+# object, all that is meant.
 ANNOTATION_SETS = ("anno_0", "anno_1", "anno_2", "anno_3")
 
 
@@ -163,18 +165,21 @@ class _Outlined:
 class VideoAccumulator(Accumulator):
     """The pairs of each frame. `per_object` has {annotation_set, video, object, predicted, j, f} for each object.
 
+    Without annotation sets, `annotation_set` is the video and `video` the expression.
+
     Args:
         davis_task: a key of `DAVIS_TASKS`.
+        sets: the annotation sets, or none.
 
     Raises:
         ValueError: an unknown option. `add` raises it also for an id of another form, `figures` where the frames of a
             video differ in their objects.
     """
 
-    def __init__(self, davis_task: str = "unsupervised") -> None:
-        described = reductions(davis_task)
+    def __init__(self, davis_task: str = "unsupervised", sets: Sequence[str] = ANNOTATION_SETS) -> None:
+        described = reductions(davis_task, sets)
         super().__init__(described, dict.fromkeys(described, NO_FRAME))
-        self._task = DAVIS_TASKS[davis_task]
+        self._task, self._sets = DAVIS_TASKS[davis_task], sets
         self._frames: dict[tuple[str, str], list[_Frame]] = defaultdict(list)  # by annotation set and video
 
     def merge(self, other: Self) -> None:
@@ -189,8 +194,9 @@ class VideoAccumulator(Accumulator):
 
     def count(self, record: Record) -> None:
         parts = record.id.split("/")
-        if len(parts) != 3 or parts[0] not in ANNOTATION_SETS:
-            expected = f"<{ANNOTATION_SETS[0]}..{ANNOTATION_SETS[-1]}>/<video>/<frame>"
+        if len(parts) != 3 or (self._sets and parts[0] not in self._sets):
+            sets = f"<{self._sets[0]}..{self._sets[-1]}>/<video>" if self._sets else "<video>/<expression>"
+            expected = f"{sets}/<frame>"
             raise ValueError(f"record {record.id!r}: id: expected {expected}")
         pairs = _pairs(record) if record.counts or record.status == "ok" else None
         self._frames[parts[0], parts[1]].append(_Frame(record.id, record.status, pairs))
@@ -199,9 +205,9 @@ class VideoAccumulator(Accumulator):
             self.sums.add({"known": 1, "j_and_f": mean(as_named) or 0.0})
 
     def values(self) -> dict[str, float | None]:
-        values = _means(self._objects("ok", "failed"))
+        values = _means(self._objects("ok", "failed"), self._sets)
         means = {name: values[name] for name in ("j_and_f", "j", "f")}
-        return {**means, "j_and_f_scored_only": _means(self._objects("ok"))["j_and_f"], **values}
+        return {**means, "j_and_f_scored_only": _means(self._objects("ok"), self._sets)["j_and_f"], **values}
 
     def details(self) -> dict[str, Any]:
         return {"per_object": [vars(each).copy() for each in self._objects("ok", "failed")]}
@@ -227,7 +233,7 @@ class VideoAccumulator(Accumulator):
         return objects
 
 
-def reductions(davis_task: str) -> dict[str, str]:
+def reductions(davis_task: str, sets: Sequence[str] = ANNOTATION_SETS) -> dict[str, str]:
     """What each figure averages over, in words. Raises ValueError for an unknown option."""
     if davis_task not in DAVIS_TASKS:
         raise ValueError(f"davis_task: expected one of {', '.join(DAVIS_TASKS)}, found {davis_task!r}")
@@ -235,15 +241,15 @@ def reductions(davis_task: str) -> dict[str, str]:
     void = "void pixels are left out" if task.void else "void pixels of Annotations_unsupervised are background"
     ids = "best assignment of predicted to true objects a video" if task.matches else "predicted objects as named"
     frames = "all frames" if task.end_frames else "all frames but a video's first and last"
+    means = f"an object's frames, over objects, over annotation sets with a frame; {frames}; {ids}; {void}"
+    if not sets:
+        means = f"an expression's frames, over expressions; {frames}; the mask of an expression is that of its objects"
     return {
         "j_and_f": "J&F: mean of j and f",
-        "j": (
-            "J, IoU: mean over an object's frames, over objects, over annotation sets with a frame; "
-            f"{frames}; {ids}; {void}; a failed frame counts as an empty prediction where its target is known"
-        ),
+        "j": f"J, IoU: mean over {means}; a failed frame counts as an empty prediction where its target is known",
         "f": "F, F-measure of contours within 0.008 of the diagonal: averaged as j",
         "j_and_f_scored_only": "as j_and_f, but failed frames are left out",
-        **{f"j_and_f_{name}": f"as j_and_f, of annotation set {name} alone" for name in ANNOTATION_SETS},
+        **{f"j_and_f_{name}": f"as j_and_f, of annotation set {name} alone" for name in sets},
     }
 
 
@@ -292,9 +298,9 @@ def _best_assignment(ids: Sequence[int], table: Mapping[tuple[int, int], tuple[f
     return [ids[column] for column in linear_sum_assignment(gains, maximize=True)[1]]
 
 
-def _means(objects: Sequence[_Object]) -> dict[str, float | None]:
-    """J&F, J and F over objects, then over annotation sets with a frame; J&F of each set."""
-    by_set = {name: [each for each in objects if each.annotation_set == name] for name in ANNOTATION_SETS}
+def _means(objects: Sequence[_Object], sets: Sequence[str]) -> dict[str, float | None]:
+    """J&F, J and F over objects, then over annotation sets with a frame, if there are sets; J&F of each set."""
+    by_set = {name: [each for each in objects if not sets or each.annotation_set == name] for name in sets or ("all",)}
     j = {name: mean([each.j for each in own]) for name, own in by_set.items()}
     f = {name: mean([each.f for each in own]) for name, own in by_set.items()}
     mean_j, mean_f = (mean([value for value in by.values() if value is not None]) for by in (j, f))
@@ -302,7 +308,7 @@ def _means(objects: Sequence[_Object]) -> dict[str, float | None]:
         "j_and_f": _middle(mean_j, mean_f),
         "j": mean_j,
         "f": mean_f,
-        **{f"j_and_f_{name}": _middle(j[name], f[name]) for name in ANNOTATION_SETS},
+        **{f"j_and_f_{name}": _middle(j[name], f[name]) for name in sets},
     }
 
 
@@ -358,7 +364,9 @@ register(
         words=VIDEO,
         prediction=predicted_objects,
         count=lambda target, prediction, space, options: count_sample(target, prediction, **options),
-        accumulator=lambda space, options: VideoAccumulator(**options),
+        accumulator=lambda space, options: VideoAccumulator(
+            **options, sets=() if space.name == "mevis" else ANNOTATION_SETS
+        ),
         choices={"davis_task": tuple(DAVIS_TASKS)},
         resample=None,  # the frames of a video depend on each other
         empty=lambda target: np.zeros(target.shape[1:], np.int32),

@@ -81,7 +81,7 @@ class BenchmarkInfo(StrictModel):
     label_space: dict[str, Any]
     """Labels, scored labels, ignore label and query texts, as the adapter states them; mask values of own data."""
     names: NamesInfo | None = None
-    """The vocabulary in place of the released or the data set's query texts; null without one."""
+    """The vocabulary in place of the released or the data set's query texts, also a method's own; null without one."""
     dataset: DatasetInfo
     """What was read."""
     protocol_changed: list[str] = []
@@ -89,7 +89,7 @@ class BenchmarkInfo(StrictModel):
     paper: PaperCell | None = None
     """The paper's figures to compare with; null where the paper has none."""
     paper_split: str | None = None
-    """The split of the paper's figures; a run on another one is marked in its table."""
+    """The split of published figures; a run on another one is marked in its table."""
     paper_samples: Count | None = None
     """Samples of that split; a run over another number is marked in its table."""
     not_comparable: str | None = None

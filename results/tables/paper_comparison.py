@@ -17,6 +17,7 @@ from results.tables.run_notes import (
     is_trained,
     label_source,
     method_label,
+    names_of,
     shortcomings,
     user_settings,
 )
@@ -174,7 +175,7 @@ def _data(header: RunHeader) -> tuple[str, str]:
 
 def _label(run: PlacedRun) -> str:
     changed = [*user_settings(run.header), *run.header.benchmark.protocol_changed]
-    if names := run.header.benchmark.names:
-        changed.append(f"names={names.name} {names.sha256[:8]}")
+    if names := names_of(run.header):
+        changed.append(f"names={names}")
     changed += [f"sources {own.source[:8]}" for own in run.header.plugins if own.kind == "methods"]
     return ", ".join(filter(None, [method_label(run.header), run.variant, *changed]))

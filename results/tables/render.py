@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _LONGEST_WORD = 33  # frequency_weighted_iou_gt_classes; longer ones, such as paths, may be folded
 _TEXT_WIDTH = 11  # terminal columns that longer text gets at least: narrower, it is a tower of words
-_GRID_GAP = 2  # terminal columns between those of a table; its sides take one more
+_GRID_GAPS = 2, 1  # terminal columns between those of a table, the second where else it would not fit; one at its sides
 _GAP = "   "  # between the values of a block
 
 
@@ -27,13 +27,14 @@ class Column:
     key: its name in the frame and in CSV. heading: its name for readers.
     kind: "text", "count" (integer), "percent" (one decimal), "difference" (percent points, signed, one decimal),
     "rate" (two decimals), "figure" (ten digits) or "tolerance" (as short as it can be).
-    missing: what is printed where there is no value.
+    missing: what is printed where there is no value. detail: left out at a terminal.
     """
 
     key: str
     heading: str
     kind: str = "text"
     missing: str = ""
+    detail: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,21 @@ def to_markdown(table: Table) -> str:
 def to_rich(table: Table, width: int) -> RenderableType:
     """The table for a terminal of `width` columns, without the notes: text wraps, figures and usual words never do.
 
-    A column without any value is left out. Where the others do not fit, each row is a block of `heading: value`.
+    Details, and a column without any value, are left out. Where the others do not fit, each row is a block of
+    `heading: value`.
     """
-    shown = without_empty_columns(table)
+    plain = tuple(column for column in table.columns if not column.detail)
+    shown = without_empty_columns(replace(table, columns=plain))
     texts = [[visible(cell) for cell in _column_texts(shown, column)] for column in shown.columns]
     least = []  # per column: the terminal columns below which figures or usual words would be cut
     for column, cells in zip(shown.columns, texts, strict=True):
         longest = max(map(display_width, cells), default=0)
         needed = longest if column.kind != "text" else max(_word_width(cells), min(longest, _TEXT_WIDTH))
         least.append(max(_word_width([visible(column.heading)]), needed))
-    room = width - _GRID_GAP * len(least) - 1
-    return _grid(shown, texts, least, room) if sum(least) <= room else _blocks(shown, texts, width)
+    for gap in _GRID_GAPS:
+        if sum(least) <= (room := width - gap * len(least) - 1):
+            return _grid(shown, texts, least, room, gap)
+    return _blocks(shown, texts, width)
 
 
 def to_csv(table: Table) -> str:
@@ -178,13 +183,13 @@ def text_cells(table: Table) -> list[list[str]]:
     return _cells(table, lambda text: visible(text, limit=1000))
 
 
-def _grid(table: Table, texts: list[list[str]], least: list[int], room: int) -> RichTable:
+def _grid(table: Table, texts: list[list[str]], least: list[int], room: int, gap: int) -> RichTable:
     """A table of columns with fixed widths: given only minimum widths, rich overruns the console and crops."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", title_style="bold")
+    drawn = RichTable(box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0), title_justify="left", title_style="bold")
     drawn.title = Text(visible(table.title))
     headings = [visible(column.heading) for column in table.columns]
     wanted = [max(map(display_width, [heading, *cells])) for heading, cells in zip(headings, texts, strict=True)]

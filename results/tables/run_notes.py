@@ -21,9 +21,18 @@ METHOD_TITLES: Mapping[str, str] = {
     "resclip": "ResCLIP",
     "sc-clip": "SC-CLIP",
     "lposs": "LPOSS",
+    "corrclip": "CorrCLIP",
     "clip-es": "CLIP-ES",
+    "sam3": "SAM 3",
 }
 """How tables name the methods of `car eval --method`."""
+SUPERVISION: Mapping[str, str] = {
+    **dict.fromkeys(("car", "clip", "maskclip", "sclip", "clearclip", "naclip"), "none"),
+    **dict.fromkeys(("proxyclip", "resclip", "sc-clip", "lposs", "clip-es"), "none"),
+    "corrclip": "SAM masks",
+    "sam3": "trained on masks",
+}
+"""What our methods learned from besides CLIP and self-supervised trunks, in the words of results/paper/peers.csv."""
 _MODEL_FIELDS = ("proposal_model", "classifier_model")
 
 
@@ -67,13 +76,14 @@ def remarks(header: RunHeader, *, changes: bool = True) -> str:
     changes: also name the vocabulary and the settings that the user changed.
     """
     switches = [setting.partition("=")[0] for setting in user_settings(header)]
-    changed, names = ", ".join([*switches, *header.benchmark.protocol_changed]), header.benchmark.names
+    changed, names = ", ".join([*switches, *header.benchmark.protocol_changed]), names_of(header)
     applicable = {
         header.benchmark.not_comparable or "": header.benchmark.not_comparable is not None,
+        "trained on masks": SUPERVISION.get(str(header.config.get("method"))) == "trained on masks",
         "untrained weights, not comparable": not is_trained(header),
         f"encoders in {header.environment.dtype}": header.environment.dtype != "float32",
         **dict.fromkeys(shortcomings(header), True),
-        f"names {names.name if names else ''}": changes and names is not None,
+        f"names {names}": changes and bool(names),
         f"changed: {changed}": changes and bool(changed),
     }
     return "; ".join(remark for remark, applies in applicable.items() if applies)
@@ -147,10 +157,16 @@ def outside_facts(header: RunHeader) -> dict[str, str]:
     }
 
 
+def names_of(header: RunHeader) -> str:
+    """What stands for the classes: a vocabulary and its hash, or the data set's names if asked for; else empty."""
+    names = header.benchmark.names
+    return f"{names.name} {names.sha256[:8]}" if names else str(header.request.get("names", ""))
+
+
 def names_note(header: RunHeader) -> str:
-    """The vocabulary of a run, with its size and hash; empty without one."""
+    """The same, with a vocabulary's size and hash."""
     if (names := header.benchmark.names) is None:
-        return ""
+        return names_of(header)
     n_texts, background = sum(map(len, names.classes.values())), names.background
     words = "" if background is None else f", {counted(len(background), 'background word')}"
     of_classes = f"{counted(n_texts, 'text')} of {counted(len(names.classes), 'class', 'classes')}"

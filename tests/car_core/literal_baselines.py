@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.cluster import DBSCAN
 from torch import Tensor
 
 from car_core.baselines.config import DenseConfig
+from car_core.baselines.corrclip import CorrCLIPConfig
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 DINO_MEAN, DINO_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -116,22 +118,100 @@ def proxy_features(model: Any, dino: Any, pixels: Tensor, beta: float, gamma: fl
     value = block.ln_1(into_last_block(visual, pixels)) @ attn.in_proj_weight.T + attn.in_proj_bias
     value = value.chunk(3, dim=-1)[2][1:].reshape(side // own, side // own, -1)
 
-    def value_at(place: int) -> Tensor:
-        """The value of CLIP's grid at the middle of a patch of DINO's, bilinearly."""
-        y, x = ((index + 0.5) * other / own - 0.5 for index in divmod(place, side // other))
-        result, last = torch.zeros(value.shape[2]).double(), len(value) - 1
-        for v, u in ((math.floor(y) + dy, math.floor(x) + dx) for dy in (0, 1) for dx in (0, 1)):
-            weight = (1 - abs(y - v)) * (1 - abs(x - u))
-            result += weight * value[min(max(v, 0), last), min(max(u, 0), last)]
-        return result
-
-    values, rows = [value_at(place) for place in range(count)], []
+    values, rows = [value_at(value, place, side // other) for place in range(count)], []
     for i in range(count):
         above = {j: gamma * (cosines[i][j] - beta * mean_cosine) for j in range(count)}
         kept = {j: math.exp(number) for j, number in above.items() if number >= 0}
         rows.append(sum(weight * values[j] for j, weight in kept.items()) / sum(kept.values()))
     output = visual.ln_post(torch.stack(rows) @ attn.out_proj.weight.T + attn.out_proj.bias) @ visual.proj
     return output / output.norm(dim=-1, keepdim=True)  # type: ignore[no-any-return]
+
+
+def value_at(value: Tensor, place: int, count: int) -> Tensor:
+    """The value of a square grid [m, m, D] at the middle of a cell of a grid of count x count cells, bilinearly."""
+    y, x = ((index + 0.5) * len(value) / count - 0.5 for index in divmod(place, count))
+    result, last = torch.zeros(value.shape[2]).double(), len(value) - 1
+    for v, u in ((math.floor(y) + dy, math.floor(x) + dx) for dy in (0, 1) for dx in (0, 1)):
+        weight = (1 - abs(y - v)) * (1 - abs(x - u))
+        result += weight * value[min(max(v, 0), last), min(max(u, 0), last)]
+    return result
+
+
+def corr_features(model: Any, dino: Any, pixels: Tensor, regions: Any, config: CorrCLIPConfig) -> Tensor:
+    """CorrCLIP's features of DINO's patches, float64 [Q, E], of one image of both towers' own size.
+
+    regions: of its pixels, [height, width]; the smallest number means none.
+    """
+    visual, trunk = copy.deepcopy(model).double().visual, copy.deepcopy(dino).double()
+    own, other = visual.patch_size[0], trunk.patch_embed.patch_size[0]
+    n_own, n = pixels.shape[1] // own, pixels.shape[1] // other
+    kernel, bias = trunk.patch_embed.proj.weight, trunk.patch_embed.proj.bias
+    mean, std = (torch.tensor(values).double()[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
+    dino_mean, dino_std = (torch.tensor(values).double()[:, None, None] for values in (DINO_MEAN, DINO_STD))
+    seen = (pixels.double() * std + mean - dino_mean) / dino_std
+    tokens = torch.stack([trunk.cls_token[0, 0], *(patch + bias for patch in patches_of(kernel, seen))])
+    tokens = trunk.blocks[:-1]((tokens + trunk.pos_embed[0])[None])[0]
+    last = trunk.blocks[-1]
+    query, key, _ = (last.norm1(tokens) @ last.attn.qkv.weight.T + last.attn.qkv.bias).chunk(3, dim=-1)
+    alike = [(q + k) / (q + k).norm() for q, k in zip(query[1:], key[1:], strict=True)]
+
+    # Regions on DINO's grid, merged.
+    fine = {i: int(regions[i // n * other, i % n * other]) for i in range(n * n)}
+    outside, *others = sorted(set(fine.values()))
+    if len(others) > 1:
+        means = [torch.stack([alike[i] for i in fine if fine[i] == region]).mean(dim=0) for region in others]
+        cosines = np.array([[float(a @ b / (a.norm() * b.norm())) for b in means] for a in means])
+        finder = DBSCAN(eps=config.merge_distance, min_samples=1, metric="precomputed")
+        clusters = finder.fit_predict(cosines.max() - cosines)
+        joined = {region: 1000 + int(cluster) for region, cluster in zip(others, clusters, strict=True)}
+        fine = {i: joined.get(region, region) for i, region in fine.items()}
+
+    # Weights of the main and the spatial branch.
+    cosine = [[float(a @ b) for b in alike] for a in alike]
+    mean_cosine, weights = sum(map(sum, cosine)) / n**4, []
+    for i in fine:
+        exponentials = {}
+        for j in fine:
+            if cosine[i][j] > mean_cosine if outside in (fine[i], fine[j]) else fine[i] == fine[j]:
+                exponentials[j] = math.exp(config.tau * cosine[i][j])
+        weights.append({j: value / sum(exponentials.values()) for j, value in exponentials.items()})
+
+    blocks = list(visual.transformer.resblocks)
+    patches = patches_of(visual.conv1.weight, pixels)
+    states = [visual.ln_pre(torch.stack([visual.class_embedding, *patches]) + visual.positional_embedding)]
+    for block in blocks[:-1]:
+        states.append(block(states[-1][None])[0])
+
+    def spread(tokens: Tensor) -> Tensor:
+        block, attn = blocks[-1], blocks[-1].attn
+        value = (block.ln_1(tokens) @ attn.in_proj_weight.T + attn.in_proj_bias).chunk(3, dim=-1)[2]
+        values = [value_at(value[1:].reshape(n_own, n_own, -1), place, n) for place in range(n * n)]
+        mixed = [sum(weight * values[j] for j, weight in row.items()) for row in weights]
+        return torch.stack(mixed) @ attn.out_proj.weight.T + attn.out_proj.bias  # type: ignore[arg-type, no-any-return]
+
+    # A class token for each region on CLIP's grid: it sees the class token and its patches, and nothing sees it.
+    ratio, of_region = n // n_own, {}
+    coarse = {i: fine[i // n_own * ratio * n + i % n_own * ratio] for i in range(n_own**2)}
+    for region in set(coarse.values()):
+        token, visible = states[0][0], [0, *(1 + i for i in coarse if coarse[i] == region)]
+        for block, state in zip(blocks, states, strict=True):
+            attn, size, outputs = block.attn, len(token), []
+            asks = (block.ln_1(token) @ attn.in_proj_weight.T + attn.in_proj_bias)[:size]
+            _, keys, values = (block.ln_1(state) @ attn.in_proj_weight.T + attn.in_proj_bias).chunk(3, dim=-1)
+            for head in range(attn.num_heads):
+                part = slice(head * size // attn.num_heads, (head + 1) * size // attn.num_heads)
+                scale = 1 / math.sqrt(size // attn.num_heads)
+                shares = [math.exp(scale * float(asks[part] @ keys[j, part])) for j in visible]
+                outputs.append(sum(w / sum(shares) * values[j, part] for w, j in zip(shares, visible, strict=True)))
+            token = token + torch.cat(outputs) @ attn.out_proj.weight.T + attn.out_proj.bias  # type: ignore[arg-type]
+            token = token + block.mlp(block.ln_2(token))
+        of_region[region] = token
+    semantic = torch.stack([of_region[coarse[i // n // ratio * n_own + i % n // ratio]] for i in fine])
+
+    count = len(blocks) - 4 or 1
+    below = sum(states[len(blocks) - 1 - count : len(blocks) - 1]) / count
+    mixed = visual.ln_post(spread(states[-1])) + config.spatial_share * visual.ln_post(spread(below))  # type: ignore[arg-type]
+    return (mixed + config.semantic_share * visual.ln_post(semantic)) @ visual.proj  # type: ignore[no-any-return]
 
 
 def windows(height: int, width: int, crop: int, stride: int) -> list[tuple[int, int, int, int]]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from car_core.baselines import BASELINES
+from car_core.baselines import BASELINES, corrclip
 from car_core.baselines.dense import class_probabilities, label_pixels
 from car_core.baselines.dino import DinoTrunk
 from car_core.baselines.lposs import LPOSSConfig, LPOSSSegmenter, _centers, patch_graph, spread
@@ -147,3 +147,55 @@ def test_lposs_stage_by_stage(name: str) -> None:
     expected = arrays["logits_grid8"]
     np.testing.assert_allclose(classes[:, ::8, ::8], expected, rtol=0, atol=2e-3 * np.abs(expected).max())
     assert (made.labels(classes).numpy() == arrays["labels"]).mean() > 0.999
+
+
+@pytest.mark.parametrize("name", ["corrclip_voc21", "corrclip_city"])
+def test_corrclip_stage_by_stage(name: str) -> None:
+    arrays, settings = case(name)
+    assert settings["pad_multiple"] == 56
+    assert settings["min_samples"] == 1
+    config = corrclip.CorrCLIPConfig(
+        background=(),
+        short_side=settings["short_side"],
+        crop=settings["slide_crop"],
+        stride=settings["slide_stride"],
+        logit_scale=settings["logit_scale"],
+        prob_threshold=settings["prob_thd"],
+        tau=settings["tau"],
+        merge_distance=settings["eps"],
+        spatial_share=settings["alpha"],
+        semantic_share=settings["beta"],
+    )
+    none: Any = None
+    made = corrclip.CorrCLIPSegmenter(config, clip=clip("quickgelu"), dino=dino("dino8"), masks=none)
+    regions = torch.from_numpy(arrays["region_map"].astype(np.int64))
+    with torch.inference_mode():
+        pixels, slices = made.windows(arrays["image"])
+        seen = corrclip.nearest(regions[None], (pixels.shape[1], pixels.shape[2]))[0]
+        for i, (rows, columns) in enumerate(slices):
+            window, numbers = pixels[None, :, rows, columns], seen[None, rows, columns]
+            alike, grid = made.alike(window)
+            before = corrclip.nearest(numbers, grid).flatten()
+            joined = corrclip.merged(before.view(grid), alike[0], config.merge_distance)
+            clusters = [int(joined[before == value][0]) for value in before.unique()[1:]]
+            expected = [label for label in arrays["region_cluster"][i].tolist() if label >= 0]
+            assert [label - min(clusters) for label in clusters] == expected or (not expected and len(clusters) < 2)
+            if i == 0:
+                np.testing.assert_allclose(alike[0, ::8], arrays["w0_dino_features_rows"], rtol=0, atol=1e-5)
+                weights = corrclip.scope(alike @ alike.mT, joined[None], config.tau)
+                np.testing.assert_allclose(weights[0, ::64], arrays["w0_scope_weights_rows"], rtol=0, atol=1e-5)
+                branches = made.branches(window, alike, joined.view(1, *grid))
+                for branch, found in zip(("main", "spatial", "semantic"), branches, strict=True):
+                    np.testing.assert_allclose(found[0, ::8], arrays[f"w0_{branch}_rows"], rtol=0, atol=1e-4)
+            if i < 4 and f"w{i}_features_rows" in arrays:
+                features = F.normalize(torch.from_numpy(arrays[f"w{i}_features_rows"]), dim=-1)
+                found, _ = made.features(window, numbers)
+                torch.testing.assert_close(F.normalize(found[0, ::8], dim=-1), features, rtol=0, atol=1e-4)
+        cosines = made.cosines(arrays["image"], torch.from_numpy(arrays["text_features"]), regions)
+        np.testing.assert_allclose(cosines[:, ::8, ::8], arrays["logits_grid8"], rtol=0, atol=1e-4)
+        assert (cosines.argmax(dim=0).numpy() == arrays["argmax_text"]).mean() > 0.999
+        classes = class_probabilities(cosines * config.logit_scale, arrays["texts_per_class"].tolist())
+        labels = label_pixels(classes, config.prob_threshold, 0)
+        assert (labels.numpy() == arrays["labels_before_correction"]).mean() > 0.999
+        corrected = corrclip.most_frequent(labels, regions, len(classes))
+    assert (corrected.numpy() == arrays["labels"]).mean() > 0.999

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from evaluation.bench import machine
 from evaluation.cli.app import app
 from results.bench_schema import BenchDocument
 
@@ -17,9 +18,31 @@ STAGES = {
 }
 
 
-def test_command_writes_table_document_and_picture(tmp_path: Path) -> None:
+@pytest.fixture
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A picture of a few patches, and a small matrix product: what is measured is nothing to the tests."""
+    monkeypatch.setitem(machine.MATRIX_SIZE, "cpu", 128)
+    path = tmp_path / "image.png"
+    Image.effect_noise((80, 64), 50).convert("RGB").save(path)
+    return str(path)
+
+
+def test_command_writes_table_document_and_picture(tmp_path: Path, image: str) -> None:
     pytest.importorskip("matplotlib")
-    options = ["--n-images", "1", "--repeats", "1", "--batch-size", "1", "--threads", "1", "--queries", "1", "--plot"]
+    options = [
+        image,
+        "--n-images",
+        "1",
+        "--repeats",
+        "1",
+        "--batch-size",
+        "1",
+        "--threads",
+        "1",
+        "--queries",
+        "1",
+        "--plot",
+    ]
     options += ["--baseline-templates", "2"]
     result = CliRunner().invoke(app, ["bench", *options, "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
@@ -51,10 +74,10 @@ def test_command_writes_table_document_and_picture(tmp_path: Path) -> None:
     assert (tmp_path / "bench.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_in_half_precision_there_is_no_comparison(tmp_path: Path) -> None:
+def test_in_half_precision_there_is_no_comparison(tmp_path: Path, image: str) -> None:
     """The released order of work is float32's. What costs much can be left out."""
     options = ["--n-images=1", "--repeats=1", "--batch-size=1", "--threads=1", "--queries=1", "--no-later-steps"]
-    result = CliRunner().invoke(app, ["bench", *options, "--precision=bfloat16", "--out", str(tmp_path)])
+    result = CliRunner().invoke(app, ["bench", image, *options, "--precision=bfloat16", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     document = json.loads((tmp_path / "bench.json").read_text())
     assert document["environment"]["dtype"] == "bfloat16"

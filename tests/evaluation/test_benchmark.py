@@ -17,7 +17,10 @@ from evaluation.tasks.task import find_task
 from results import paper_rows
 
 PAPER = Path(__file__).parents[2] / "results" / "paper"
-NOT_IN_THE_PAPER = {"grefcoco-testA", "grefcoco-testB", "coco-stuff", "cityscapes", FOLDERS, HUGGING_FACE}
+NOT_IN_THE_PAPER = {
+    *("grefcoco-testA", "grefcoco-testB", "coco-stuff", "cityscapes", "reasonseg-val", "reasonseg-test", "mevis"),
+    *(FOLDERS, HUGGING_FACE),
+}
 
 
 @pytest.mark.parametrize("name", benchmark_names())

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -210,14 +210,18 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_is_told_before_torch_is_imported(arguments: list[str], expected: str) -> None:
+def test_a_mistake_is_told_before_torch_is_imported(
+    arguments: list[str], expected: str, status_and_torch_of: Callable[[list[str]], Any]
+) -> None:
     status_and_torch, lines = status_and_torch_of(arguments)
     assert status_and_torch == "2 False\n"
     assert len(lines) == 1
     assert expected in lines[0]
 
 
-def test_files_that_are_no_pictures_are_told_before_torch_is_imported(tmp_path: Path) -> None:
+def test_files_that_are_no_pictures_are_told_before_torch_is_imported(
+    tmp_path: Path, status_and_torch_of: Callable[[list[str]], Any]
+) -> None:
     for name in ("one.png", "two.png"):
         (tmp_path / name).write_text("no picture")
     for place, count in ((tmp_path / "one.png", 1), (tmp_path, 2)):
@@ -227,14 +231,46 @@ def test_files_that_are_no_pictures_are_told_before_torch_is_imported(tmp_path: 
         assert json.loads((tmp_path / "found.json").read_text())["images"] == []
 
 
-def status_and_torch_of(arguments: list[str]) -> tuple[str, list[str]]:
-    """What a command exits with and whether it has imported torch, in words; its lines on standard error."""
-    code = (
-        f"import sys; sys.argv = {['car', *arguments]!r}; from evaluation.cli.app import main\n"
-        "try: main()\nexcept SystemExit as end: print(end.code, 'torch' in sys.modules)"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    return run.stdout, run.stderr.strip().splitlines()
+FORKS = """
+import json, os, sys
+from evaluation.cli.app import main
+from evaluation.request import resolve
+for line in sys.stdin:
+    if not (child := os.fork()):
+        sys.argv, sys.stderr = ["car", *json.loads(line)], open(os.environ["ERRORS"], "w", buffering=1)
+        os.dup2(sys.stderr.fileno(), 2)
+        try:
+            main()
+        except SystemExit as end:
+            print(end.code, "torch" in sys.modules, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def status_and_torch_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[list[str]], Any]]:
+    """What a command exits with and whether it imports torch, in words; its lines on standard error.
+
+    One process imports what all commands do, and forks for each.
+    """
+    errors = tmp_path_factory.mktemp("fresh") / "errors"
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKS],
+        env=os.environ | {"ERRORS": str(errors)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def ask(arguments: list[str]) -> tuple[str, list[str]]:
+            print(json.dumps(arguments), file=process.stdin, flush=True)
+            return process.stdout.readline(), errors.read_text().strip().splitlines()
+
+        yield ask
+        process.stdin.close()
 
 
 @pytest.mark.parametrize(
@@ -244,6 +280,7 @@ def status_and_torch_of(arguments: list[str]) -> tuple[str, list[str]]:
         (["eval", "mini-voc", "--recurrence=once"], "switches are set with --set recurrence=once"),
         (["segment", "a.jpg", "cat", "--crf-image", "rgb"], "switches are set with --set crf_image=rgb"),
         (["sweep", "mini-voc", "--lambda", "0.4"], "switches are set with --set lambda=0.4"),
+        (["suite", "--eta=1"], "switches are set with --set eta=1"),
         (["serve", "--theta"], "switches are set with --set theta=VALUE"),
         (["check", "--prompts", "[blur, gray]"], "switches are set with --set 'prompts=[blur, gray]'"),
     ],
@@ -257,7 +294,7 @@ def test_a_switch_typed_as_an_option_is_pointed_to_set(arguments: list[str], exp
 
 
 @pytest.mark.parametrize(
-    "arguments", [["eval", "--etaa=1"], ["eval", "--mode=referring"], ["suite", "--eta=1"], ["data", "list", "--eta=1"]]
+    "arguments", [["eval", "--etaa=1"], ["eval", "--mode=referring"], ["table", "--eta=1"], ["data", "list", "--eta=1"]]
 )
 def test_other_unknown_options_are_not(arguments: list[str]) -> None:
     result = car(arguments)
@@ -419,18 +456,24 @@ def test_tables_over_runs_in_every_language(tiny_run: Any, tmp_path: Path) -> No
     assert "voc21: partial run: 1 of 7 images, partial data set: 7 images in place of 1449" in own
 
 
-def test_peers_that_are_not_there_are_told(tiny_run: Any) -> None:
+def test_peers_with_runs_without_any_and_where_there_are_none(tiny_run: Any, tmp_path: Path) -> None:
     assert car(tiny_run.arguments("--limit=1")).exit_code == 0
     with_peers = car(["table", str(tiny_run.out), "--peers"])
-    assert "Beside newer methods" in with_peers.stdout
+    assert "## Published figures and these runs" in with_peers.stdout
+    assert "| here " in with_peers.stdout
     assert with_peers.stderr == ""
+    alone = car(["table", "--peers", "--out", str(tmp_path / "tables")])
+    assert alone.stdout.startswith("## Published figures\n")
+    assert {path.suffix for path in (tmp_path / "tables").glob("peers.*")} == {".md", ".csv", ".tex", ".png"}
+    nothing = car(["table"])
+    assert (nothing.exit_code, "or --peers" in nothing.stderr) == (2, True)
     path = tiny_run.out / "run.json"
     header = json.loads(path.read_text())
-    header["benchmark"]["paper"] = None
+    header["benchmark"] |= {"paper": None, "name": "mine"}
     path.write_text(json.dumps(header))
     alone = car(["table", str(tiny_run.out), "--peers"])
-    assert (alone.exit_code, "Beside newer methods" in alone.stdout) == (0, False)
-    assert "no published figures to show next to these runs (voc21)" in alone.stderr
+    assert (alone.exit_code, "Published figures" in alone.stdout) == (0, False)
+    assert "no published figures to show next to these runs (mine)" in alone.stderr
 
 
 def test_check_takes_a_single_run(tiny_run: Any, tmp_path: Path) -> None:

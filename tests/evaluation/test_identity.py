@@ -52,6 +52,7 @@ def test_the_exclusions_are_these_and_no_others() -> None:
         "sam.model",
         "dino_model",
         "dino_weights",
+        "model",
         "weights_name",
     }
 

@@ -15,15 +15,22 @@ from typer.testing import CliRunner, Result
 
 from car_core.baselines import BASELINES, load_baseline
 from dataset_adapters import embedded_root, load
+from dataset_adapters.base.sample import find_sources
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark
 from evaluation.request.inputs import resolve_inputs
 from evaluation.request.methods import METHODS, find_method, settings_by_method
+from evaluation.request.resolve import resolve
+from evaluation.request.vocabulary import find_vocabulary
+from evaluation.run.rerun import asked
 from evaluation.suites import runner as suite
 from results.tables.run_notes import METHOD_TITLES, method_label
 
 FAST = {"templates": ["{}"], "background": ["sky"], "synonyms": {}, "prob_threshold": 0.06}
+
+# Methods with a further model, which `all` includes where a setting names it.
+FURTHER = {"proxyclip", "lposs", "corrclip", "sam3"}
 
 
 def car(*arguments: object) -> Result:
@@ -60,7 +67,6 @@ def test_every_method_has_a_title_and_semantic_benchmarks_settings_for_all() -> 
 def test_benchmarks_have_the_protocols_values() -> None:
     sclip, sources = resolved("sclip", "mini-voc")
     assert (sclip.logit_scale, sclip.prob_threshold, sclip.area_threshold) == (65, 0.1, 0.1)
-    assert (len(sclip.background), len(sclip.synonyms["person"]), sclip.synonyms["boat"]) == (26, 7, ("ship",))
     assert (sources["logit_scale"], sources["residual"]) == ("benchmark", "default")
     assert resolved("naclip", "voc21")[0].logit_scale == 40
     assert resolved("clearclip", "coco-object")[0].prob_threshold == 0.4
@@ -70,22 +76,97 @@ def test_benchmarks_have_the_protocols_values() -> None:
         assert (config.background, config.prob_threshold) == ((), 0)
     proxy = {name: resolved("proxyclip", name)[0] for name in ("voc21", "voc20", "coco-object", "ade847")}
     assert [each.prob_threshold for each in proxy.values()] == [0.2, 0, 0.25, 0]
-    assert (proxy["voc21"].synonyms["tvmonitor screen"], len(proxy["coco-object"].background)) == (("tvmonitor",), 17)
     assert proxy["ade847"].short_side == 448
     windows = {
         method: [
             (c.short_side, c.crop, c.stride) for c, _ in (resolved(method, n) for n in ("coco-stuff", "cityscapes"))
         ]
-        for method in ("sclip", "naclip", "clearclip", "proxyclip")
+        for method in ("sclip", "naclip", "clearclip", "proxyclip", "corrclip")
     }
     assert windows == {  # None: the method's own, by the tower
         "sclip": [(448, None, None), (560, None, None)],
         "naclip": [(None, None, None), (560, None, None)],
         "clearclip": [(None, None, None), (None, 224, 224)],
         "proxyclip": [(None, None, None), (448, 224, 112)],
+        "corrclip": [(None, None, None), (448, 224, 112)],
+    }
+    eight = ("voc21", "voc20", "coco-object", "context60", "context59", "ade150", "coco-stuff", "cityscapes")
+    corr = {name: resolved("corrclip", name)[0] for name in eight}
+    assert [corr[name].short_side for name in eight] == [*[None] * 5, 448, None, 448]
+    assert {name: config.prob_threshold for name, config in corr.items() if config.prob_threshold} == {
+        "voc21": 0.2,
+        "coco-object": 0.25,
+        "context60": 0.15,
     }
     user, sources = resolved("sclip", "voc21", logit_scale=30)
     assert (user.logit_scale, sources["logit_scale"]) == (30, "user")
+
+
+def test_a_method_reads_its_authors_texts_unless_others_are_asked_for(tiny_run: Any) -> None:
+    def texts(method: str, names: str = "own", benchmark: str = "voc21", **more: Any) -> tuple[Any, Any, Any]:
+        asked = RunOptions(benchmark, method=method, names=names, weights="random:1", settings=more)
+        found = resolve(replace(asked, data_root=tiny_run.data_root if benchmark != "mini-voc" else None))
+        return getattr(found.options.names, "name", found.options.names), found.config, found.set_by
+
+    families = {name: known.names for name, known in BASELINES.items()}
+    assert {name: own for name, own in families.items() if own != "sclip"} == {
+        "clearclip": "clearclip",
+        "proxyclip": "proxyclip",
+        "lposs": "lposs",
+        "corrclip": "corrclip",
+        "clip-es": None,
+    }
+    for method, family in families.items():
+        name, config, set_by = texts(method)
+        assert name == (family or "own")
+        if family:
+            assert (set_by["background"], set_by["synonyms"]) == ("names", "names")
+            assert len(config.background) == (1 if family == "clearclip" else 26)
+    sclip = texts("naclip")[1]
+    assert (len(sclip.synonyms["person"]), {*sclip.synonyms}) == (7, {"person", "television monitor"})
+    # Other texts have no synonyms, and the words for the background stay.
+    for names in ("released", "dataset"):
+        name, config, set_by = texts("clearclip", names)
+        assert (name, config.synonyms, config.background) == (names, {}, ("background",))
+    assert texts("clearclip", "proxyclip")[0] == "proxyclip"
+    assert texts("sclip", background=["sea"])[2]["background"] == "user"
+    # CaR's are the released ones, whether asked for or not.
+    assert [texts("car", names)[0] for names in ("own", "released", "dataset", "plain")] == [
+        *("own", "own", "dataset", "plain")
+    ]
+
+
+def test_a_benchmarks_own_fields_win_over_what_a_method_brings(tiny_run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\nbase: voc21\nbaselines: {all: {background: [zebra]}, sclip: {synonyms: {ship: [a]}}}")
+    asked = RunOptions(str(path), method="sclip", data_root=tiny_run.data_root, weights="random:1")
+    brought, named = resolve(asked), resolve(replace(asked, names="sclip"))
+    assert (brought.config.background, dict(brought.config.synonyms)) == (("zebra",), {"ship": ("a",)})  # type: ignore[attr-defined]
+    assert (brought.set_by["background"], named.set_by["background"]) == ("benchmark", "names")
+    assert (len(named.config.background), len(named.config.synonyms)) == (26, 2)  # type: ignore[attr-defined]
+
+
+def test_a_family_of_their_own_is_the_run_that_asks_for_it(options: Any, tmp_path: Path) -> None:
+    own = evaluate(options("clearclip", out=tmp_path / "own"))
+    named = evaluate(options("clearclip", names="clearclip", out=tmp_path / "named"))
+    assert own.header.identity == named.header.identity
+    about = own.header.benchmark.names
+    assert about is not None
+    assert (about.name, about.sha256, about.classes["boat"]) == (
+        "clearclip",
+        find_vocabulary("clearclip", find_sources("voc21")[0]).sha256,
+        ["ship"],
+    )
+    assert "names clearclip" in (own.path / "table.md").read_text()
+    # A run.json of before had no names and meant the released texts.
+    older = own.header.model_copy(
+        update={
+            "request": {key: value for key, value in own.header.request.items() if key != "names"},
+            "benchmark": own.header.benchmark.model_copy(update={"names": None}),
+        }
+    )
+    assert asked(older).names == "released"
+    assert asked(own.header).names.sha256 == about.sha256  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +178,8 @@ def test_benchmarks_have_the_protocols_values() -> None:
         (("--method", "all", "--set", "etta=0.3"), "etta: expected a field of a method"),
         (("--method", "all", "--set", "stride=0"), "stride"),
         (("--method", "all", "--set", "dino_model=vit_tinny_patch16_224"), "dino_model: expected a model of timm"),
+        (("--method", "corrclip", "--set", "dino_weights=random:1"), "sam: expected a SAM, whose masks are corrclip's"),
+        (("--method", "corrclip", "--set", "sam.iom_threshold=0.5"), "sam"),
         (("--method", "all", "--set", "dino_weights=missing.pt"), "dino_weights: expected timm, random:SEED or a file"),
     ],
 )
@@ -137,7 +220,7 @@ def test_in_referring_benchmarks_the_mask_is_where_any_phrase_beats_the_backgrou
 
 @pytest.mark.parametrize("method", ["naclip", "clip-es"])
 def test_a_run_counts_what_the_segmenter_finds(options: Any, tiny_run: Any, method: str) -> None:
-    run = evaluate(options(method))
+    run = evaluate(options(method, names="released"))
     config, _ = resolved(method, "voc21", **options(method).settings)
     segmenter = load_baseline(config, weights="random:1")
     records = [json.loads(line) for line in (run.path / "samples.jsonl").read_text().splitlines()]
@@ -183,12 +266,37 @@ def test_a_run_with_a_dino_trunk_names_it(options: Any, tiny_run: Any, tmp_path:
     assert "ProxyCLIP" in (tmp_path / "0" / "table.md").read_text()
 
 
-def test_all_methods_are_with_proxyclip_where_its_trunk_is_named(options: Any) -> None:
-    without = suite._by_method(options("all", settings={}))
+def test_a_run_within_sams_masks_names_both_further_models(
+    options: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers", reason="needs the extra sam")
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    dino = {"dino_model": "vit_tiny_patch16_224", "dino_weights": "random:1"}
+    sam = {"points_per_side": 1, "pred_iou_threshold": 0, "stability_threshold": 0}
+    runs = [
+        evaluate(options("corrclip", settings={**dino, "sam": {**sam, **each}}, out=tmp_path / str(i))).header
+        for i, each in enumerate(
+            [{"model": "random:0"}, {"model": "random:2"}, {"model": "random:0", "nms_threshold": 0.6}]
+        )
+    ]
+    assert [entry.role for entry in runs[0].weights] == ["proposal", "dino", "sam"]
+    assert len({header.identity for header in runs}) == 3
+    assert {"timm", "transformers"} <= runs[0].identity_fields["packages"].keys()
+    assert runs[0].identity_fields["config"]["sam"] == {**sam, "nms_threshold": 0.7}
+    assert "CorrCLIP" in (tmp_path / "0" / "table.md").read_text()
+
+
+def test_all_methods_are_with_those_whose_further_models_are_named(options: Any) -> None:
     dino = {"dino_weights": "random:1", "dino_model": "vit_tiny_patch16_224"}
-    asked = suite._by_method(options("all", settings=dino))
-    assert list(without) == [name for name in METHODS if name not in ("proxyclip", "lposs")]
-    assert list(asked) == list(METHODS)
+    sam = {"sam": {"model": "random:0", "points_per_side": 1}}
+    for settings, absent in (
+        ({}, FURTHER),
+        (sam, FURTHER),
+        (dino, {"corrclip", "sam3"}),
+        (dino | sam, {"sam3"}),
+        (dino | sam | {"model": "random:0"}, set()),
+    ):
+        assert list(suite._by_method(options("all", settings=settings))) == [n for n in METHODS if n not in absent]
 
 
 def test_the_method_and_its_settings_are_the_runs_identity(options: Any, tmp_path: Path) -> None:
@@ -248,9 +356,7 @@ def test_all_methods_end_in_one_table(tiny_run: Any, tmp_path: Path, monkeypatch
     assert result.exit_code == 0, result.stderr
     rows = list(csv.DictReader((out / "table.csv").open()))
     own = [row for row in rows if "published" not in row["method"]]
-    assert [row["method"] for row in own] == [
-        title for title in METHOD_TITLES.values() if title not in ("ProxyCLIP", "LPOSS")
-    ]
+    assert [row["method"] for row in own] == [title for name, title in METHOD_TITLES.items() if name not in FURTHER]
     assert all(float(row["memory"]) > 10 and float(row["pace"]) > 0 for row in own)
-    assert {folder.name for folder in out.iterdir() if folder.is_dir()} == set(METHODS) - {"proxyclip", "lposs"}
+    assert {folder.name for folder in out.iterdir() if folder.is_dir()} == set(METHODS) - FURTHER
     assert car("table", out, "--peers").stdout.startswith(result.stdout.strip())

@@ -203,6 +203,10 @@ def test_a_bad_adapter_is_one_line(
             r"target: expected int32 \[4, 5\], found float64 \[4, 5\]",
         ),
         ("Sample('0', image, (), 'semantic', labels + 3)", r"target: expected labels 0..2 or 255, found \[3\]"),
+        (
+            "Sample('0', image, (), 'semantic', labels, void=labels[1:] > 0)",
+            r"void: expected none or bool \[4, 5\], found bool \[3, 5\]",
+        ),
     ],
 )
 def test_a_bad_sample_is_refused_before_it_is_counted(

@@ -30,6 +30,7 @@ from evaluation.suites.definitions import load_suite
 from evaluation.tasks.own_method import OwnMethodError, OwnSegmenter
 from evaluation.tasks.video import Pair
 from support.errors import AllFailedError
+from support.plugins import PluginError
 
 BRIGHT = """
 import dataclasses
@@ -67,6 +68,7 @@ BATCH = BRIGHT.replace(
 
     def _one(self, image, queries):""",
 )
+BRINGS = "    default_names = '{}'\n    stop_at"
 MASK = BRIGHT.replace(" * len(queries)", "")
 
 
@@ -466,6 +468,16 @@ def test_a_vocabulary_reaches_the_fields_that_a_method_has(file: Any, tiny_run: 
     assert (len(values["background"]), values["synonyms"]["person"][1]) == (26, "person in shirt")
     assert (run.set_by["background"], run.set_by["threshold"]) == ("names", "default")
     assert "background" not in resolve(RunOptions("voc21", method=f"{file(BRIGHT)}:Bright", **asked)).set_by
+    # A class may bring a family, which others take the place of.
+    bringing = f"{file(with_fields.replace('    stop_at', BRINGS.format('proxyclip'), 1))}:Bright"
+    run = resolve(RunOptions("voc21", method=bringing, data_root=tiny_run.data_root))
+    assert (getattr(run.options.names, "name", None), run.set_by["background"]) == ("proxyclip", "names")
+    assert len(run.config.model_dump(mode="json")["background"]) == 26
+    named = resolve(RunOptions("voc21", method=bringing, **{**asked, "names": "plain"}))
+    assert getattr(named.options.names, "name", None) == "plain"
+    wrong = f"{file(BRIGHT.replace('    stop_at', BRINGS.format('scilp'), 1))}:Bright"
+    with pytest.raises(PluginError, match=r"default_names: expected one of clearclip, .*, found scilp"):
+        resolve(RunOptions("voc21", method=wrong, **asked))
 
 
 def test_ours_and_theirs_in_one_table(
@@ -478,7 +490,7 @@ def test_ours_and_theirs_in_one_table(
         "clip": ("random:1", {"templates": ["{}"]}),
         "bright": (None, {"threshold": 0.3}),
     }
-    ours = [name for name in METHODS if name not in ("proxyclip", "lposs")]
+    ours = [name for name in METHODS if name not in ("proxyclip", "lposs", "corrclip", "sam3")]
     assert list(suite._by_method(replace(asked, method="all,bright"))) == [*ours, "bright"]
     monkeypatch.setattr(suite, "_in_own_process", lambda job, handle: suite._run_group([job], handle=handle)[0])
     done = suite.run_methods(options("bright,car", settings={"crf": None}, out=tmp_path / "both", limit=1))

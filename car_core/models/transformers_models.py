@@ -1,0 +1,145 @@
+"""Models of transformers: from the hub, a folder, or small ones with random weights; what is wrong is one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+from car_core.errors import ModelError
+from car_core.models.checkpoints import non_finite, require_weights_file
+from car_core.models.downloads import cached_file, require_hub
+from car_core.models.torchvision_guard import declare_missing_ops
+from car_core.models.weights import WeightsRecord, state_hash
+from support.console import quiet_log
+from support.files import expanded
+
+_OLDEST = "5.0"  # as the extra `sam` asks for
+
+
+def transformers_with(role: str, *classes: str) -> Any:
+    """The package. Raises ModelError, beginning with the role, where it is absent or too old to have these classes."""
+    declare_missing_ops()
+    try:
+        import transformers
+    except ImportError:
+        raise ModelError(
+            f"{role}: expected the package transformers, found none; pip install 'car-eval[sam]'"
+        ) from None
+    if any(not hasattr(transformers, name) for name in classes):
+        found = transformers.__version__
+        raise ModelError(f"{role}: expected transformers >= {_OLDEST}, found {found}; pip install -U 'car-eval[sam]'")
+    return transformers
+
+
+def random_model(role: str, name: str, build: Callable[[], Any]) -> Any:
+    """What ``build`` makes under the seed in ``random:SEED``. Raises ModelError for another name."""
+    seed = name.removeprefix("random:")
+    if not seed.isdecimal():
+        raise ModelError(f"{role}: expected random:SEED with a whole number, found {name!r}")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(seed))
+        return build()
+
+
+def pretrained(role: str, name: str, classes: Mapping[str, str], expected: str) -> Any:
+    """The model of a name on the hub or of a folder written by ``save_pretrained``.
+
+    classes: transformers' class by the model type of a configuration. expected: what should be there, in words. Raises
+    ModelError, beginning with the role.
+    """
+    library = transformers_with(role, *classes.values())
+    folder = expanded(name)
+    try:
+        if name.startswith(("/", ".", "~")) and not folder.exists():
+            raise ValueError("no such folder")
+        name = str(folder)
+        if folder.is_file():
+            raise ValueError("a file, where transformers' folder is expected (the authors' own .pth must be converted)")
+        if not (is_here := folder.exists() or _is_cached(name)):
+            require_hub(name, f"{role.upper()}'s weights")
+        for file in folder.glob("*") if folder.is_dir() else ():
+            if file.suffix in (".safetensors", ".bin"):
+                require_weights_file(file)
+        with _quietly(library):
+            found = library.AutoConfig.from_pretrained(name, local_files_only=is_here).model_type
+            if found not in classes:
+                raise ValueError(f"a model of the type {found}")
+            kind = getattr(library, classes[found])
+            options = {"local_files_only": is_here, "weights_only": True, "output_loading_info": True}
+            model, told = kind.from_pretrained(name, **options)
+        for what in ("missing", "unexpected", "mismatched"):
+            if keys := sorted(map(str, told[f"{what}_keys"])):
+                some = ", ".join(keys[:3])
+                raise ValueError(f"{len(keys)} {what} parameters of {kind.__name__} in its file ({some}, ...)")
+        return model
+    except Exception as error:  # hub, files and formats fail in many ways; each means the same to the caller
+        reason = " ".join(str(error).split())[:300]
+        if isinstance(error, (ConnectionError, TimeoutError)):
+            reason = f"no such folder, none in the hub's cache, and no answer from the hub ({type(error).__name__})"
+        if status := _refusal(error):
+            page = f"https://huggingface.co/{name}"
+            reason = f"weights that the hub does not give out ({status}): accept their license at {page} and log in "
+            reason += "(hf auth login)"
+        raise ModelError(f"{role}: expected {expected} at {name!r}, found: {reason}") from None
+
+
+def check_finite(role: str, name: str, model: Any) -> None:
+    """Raise ModelError for weights with NaN or infinity."""
+    if weight := non_finite(model):
+        raise ModelError(f"{role}: {name}: expected finite weights, found NaN or infinity in {weight}")
+
+
+def record_of(role: str, name: str, model: Any, parts: Sequence[str]) -> WeightsRecord:
+    """The record of a model's weights; ``parts`` of its configuration are its architecture."""
+    is_random = name.startswith("random:")
+    # The version of transformers is a separate part of identities and keys.
+    fields = {part: _without(getattr(model.config, part).to_diff_dict(), "transformers_version") for part in parts}
+    plain = json.dumps([type(model).__name__, fields], sort_keys=True, default=str)
+    architecture = hashlib.sha256(plain.encode()).hexdigest()
+    shown = name if is_random or not expanded(name).exists() else expanded(name).name
+    return WeightsRecord(role, type(model).__name__, architecture, shown, state_hash(model), trained=not is_random)
+
+
+def _refusal(error: BaseException | None) -> int | None:
+    """The hub's status where it refuses weights to this user; None for other errors."""
+    while error:
+        is_unknown = isinstance(error, RepositoryNotFoundError) and not isinstance(error, GatedRepoError)
+        if isinstance(error, HfHubHTTPError) and not is_unknown and error.response.status_code in (401, 403):
+            return int(error.response.status_code)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _is_cached(name: str) -> bool:
+    """Whether the hub's cache has a model whole, so that no network is needed."""
+    files = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+    return bool(cached_file(name, ("config.json",)) and cached_file(name, files))
+
+
+@contextmanager
+def _quietly(library: Any) -> Iterator[None]:
+    """transformers says only errors and, without a terminal, draws no bars; afterwards it is as it was."""
+    logs, shown = library.logging, library.logging.is_progress_bar_enabled()
+    before = logs.get_verbosity()
+    logs.set_verbosity_error()
+    if hide := shown and not (hasattr(sys.stderr, "isatty") and sys.stderr.isatty()):
+        logs.disable_progress_bar()
+    try:
+        with quiet_log("huggingface_hub"):
+            yield
+    finally:
+        logs.set_verbosity(before)
+        if hide:
+            logs.enable_progress_bar()
+
+
+def _without(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    nested = {key: _without(value, name) if isinstance(value, dict) else value for key, value in fields.items()}
+    return {key: value for key, value in nested.items() if key != name}
