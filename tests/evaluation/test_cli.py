@@ -51,11 +51,24 @@ def test_table_prints_a_finished_run_again(tiny_run: Any) -> None:
     again = car(["table", str(tiny_run.out)])
     assert again.exit_code == 0
     assert again.stdout.strip() == first.stdout.strip()
-    twice = car(["table", str(tiny_run.out), str(tiny_run.out)]).stdout
-    assert twice.startswith(again.stdout * 2)
-    summary = twice.removeprefix(again.stdout * 2)
-    assert summary.startswith("## All runs")
-    assert summary.count("| voc21 ") == 2
+    assert car(["table", str(tiny_run.out), f"{tiny_run.out}/"]).stdout == again.stdout  # no run twice
+
+
+def test_table_of_several_runs_is_a_list_with_remarks_once(tiny_run: Any) -> None:
+    one, two = tiny_run.out / "one", tiny_run.out / "two"
+    assert car(tiny_run.arguments("--limit=1", f"--out={one}")).exit_code == 0
+    assert car(tiny_run.arguments("--limit=1", f"--out={two}", "--set=eta=0.3")).exit_code == 0
+    shown = car(["table", str(one), str(two), str(one)]).stdout
+    rows = [line.split("|") for line in shown.splitlines() if line.startswith(("| one", "| two"))]
+    assert [("eta=0.3" in row[3], "limit=1" in row[3] or "…" in row[3]) for row in rows] == [
+        (False, True),
+        (True, True),
+    ]
+    assert shown.count("partial run: 1 of 7 images") == 1
+    assert len(shown.splitlines()) < 40
+    details = car(["table", str(one), str(two), "--details"]).stdout
+    assert details.count("# voc21: CaR") == 2
+    assert details.endswith(car(["table", str(one), str(two), "--format=md"]).stdout + "\n")
 
 
 def test_failed_samples_set_the_exit_status(tiny_run: Any) -> None:

@@ -117,7 +117,8 @@ def test_the_table_fits_a_terminal(
     monkeypatch.setattr(terminal, "_TABLE_WIDTH", width)
     shown = car_runs(folder).stdout
     assert max(map(len, shown.splitlines())) <= width
-    for text in ("65.4", "11/11", "4/7", "naclip", "2026-01-03", "eta=0.4"):
+    assert shown.count("\n") < 12  # a run is a line
+    for text in ("65.4", " 11 ", "4/7 running", "naclip", "2026-01-03", "eta=0.4", "suite/b"):
         assert text in shown
 
 
