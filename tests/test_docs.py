@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
+from evaluation.cli.help import EXAMPLES
 from results import BenchmarkInfo, DatasetInfo, Environment, RunDirectory, RunHeader, identity_of
 from tools.generated_docs import stale_pages
 
@@ -93,9 +94,12 @@ def test_commands_of_the_pages_are_commands(tmp_path: Path, monkeypatch: pytest.
     for photo in ("photo1.jpg", "photo2.jpg"):
         Path(photo).touch()
     Path("run.yaml").write_text("benchmark: mini-voc\n")
-    write_run(Path("results/runs/A"))
+    for name in "AB":
+        write_run(Path("results/runs", name))
     calls = [call for page in PAGES for text in shell_blocks(page) for call in car_calls(text)]
     assert len(calls) > 30
+    calls += [call for name, own in EXAMPLES.items() for call in own if call.startswith(f"car {name}")]
+    assert len({*calls} & {call for own in EXAMPLES.values() for call in own}) >= len(EXAMPLES)
     for call in calls:
         whole = re.sub(r"\[(-[^]]+)\](?:\.\.\.)?", r"\1", call.replace("[NAME]", "voc"))
         assert parsed(whole), call

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evaluation.cli.exit_status import DATA_FAULTS
+from evaluation.cli.help import HelpfulCommand, complete, data_set_names
 from evaluation.cli.model_options import takes
 from evaluation.cli.option_hints import home_paths
 from evaluation.cli.terminal import show_tables
@@ -20,14 +21,17 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, prepare and check data sets.")
 
-_Name = Annotated[str, typer.Argument(help="Data set, or a benchmark that reads it.")]
+_COMPLETE = complete(data_set_names)
+_Name = Annotated[str, typer.Argument(help="Data set, or a benchmark that reads it.", autocompletion=_COMPLETE)]
 _Root = Annotated[Path, typer.Option(help="Data root: the folder in which the official layout starts.")]
 
 
-@data_app.command("list")
+@data_app.command("list", cls=HelpfulCommand)
 @home_paths
 def list_command(
-    name: Annotated[str | None, typer.Argument(help="One data set only, or a benchmark that reads it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One data set only, or a benchmark that reads it.", autocompletion=_COMPLETE)
+    ] = None,
     root: _Root = Path("data"),
 ) -> None:
     """List data sets: benchmarks, size of the download, and how much of each is in the data root.
@@ -109,7 +113,7 @@ def _describe(preparation: Preparation, root: Path) -> list[str]:
     ]
 
 
-@data_app.command("prepare")
+@data_app.command("prepare", cls=HelpfulCommand)
 @home_paths
 def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
     """Download, verify, unpack and convert a data set; existing files are kept.
@@ -128,14 +132,16 @@ def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
     say(f"{preparation.name}: ready in {start}")
 
 
-@data_app.command("check")
+@data_app.command("check", cls=HelpfulCommand)
 @home_paths
 @takes(RunOptions, *USER_DATA, "split", split=typer.Option(help="Of your own data: the split, or a file of ids."))
 def check_command(
     *,
     name: Annotated[
         str | None,
-        typer.Argument(help="Data set, or a benchmark that reads it; leave it out for your own data."),
+        typer.Argument(
+            help="Data set, or a benchmark that reads it; leave it out for your own data.", autocompletion=_COMPLETE
+        ),
     ] = None,
     root: _Root = Path("data"),
     given: dict[str, Any],

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from evaluation.cli.help import COMPLETERS
 from evaluation.cli.terminal import show_tables
 from evaluation.request.options import DEFAULT_RUNS
 from support.console import tell
-from support.text import counted
+from support.text import counted, did_you_mean
 
 Status = Literal["running", "complete", "incomplete"]
 
@@ -20,8 +21,13 @@ def runs_command(
         list[Path] | None,
         typer.Argument(metavar="[DIR]...", help=f"Folders, searched with all below them. [default: {DEFAULT_RUNS}]"),
     ] = None,
-    benchmark: Annotated[str | None, typer.Option(help="Only runs of this benchmark.")] = None,
-    method: Annotated[str | None, typer.Option(help="Only runs of this method, e.g. car, naclip.")] = None,
+    benchmark: Annotated[
+        str | None, typer.Option(help="Only runs of this benchmark.", autocompletion=COMPLETERS["benchmark"])
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Only runs of this method, e.g. car, naclip.", autocompletion=COMPLETERS["method"]),
+    ] = None,
     status: Annotated[Status | None, typer.Option(help="Only runs in this state.")] = None,
     limit_rows: Annotated[int | None, typer.Option("--limit-rows", "-n", min=1, help="Only the newest N.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
@@ -46,6 +52,8 @@ def runs_command(
     elif rows:
         show_tables([overview(rows)])
     else:
-        tell(f"no runs in {', '.join(map(str, folders or [DEFAULT_RUNS]))}" + (" that match" if runs else ""))
+        near = [did_you_mean(value, (facts[name] for _, facts in found)) for name, value in named.items()]
+        match = f" that match{next(filter(None, near), '')}" if runs else ""
+        tell(f"no runs in {', '.join(map(str, folders or [DEFAULT_RUNS]))}{match}")
     if damaged:
         tell(f"notice: {counted(len(damaged), 'folder')} more with a run.json that cannot be read, first {damaged[0]}")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed
+from evaluation.cli.help import complete, suite_names
 from evaluation.cli.model_options import takes
 from evaluation.cli.terminal import show_run
 from evaluation.request.options import RunOptions
@@ -28,7 +29,12 @@ SUITE_OUT = "Folder of the {kind} and its runs. [default: results/runs/suite-NAM
 )
 def suite_command(
     *,
-    name: Annotated[str, typer.Argument(help="Suite, e.g. mini: all benchmarks of the embedded miniature.")] = "mini",
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Suite, e.g. mini: all benchmarks of the embedded miniature.", autocompletion=complete(suite_names)
+        ),
+    ] = "mini",
     given: dict[str, Any],
     jobs: Jobs = 1,
     allow_failures: AllowFailures = False,
