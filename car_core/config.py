@@ -210,6 +210,10 @@ class CaRConfig(Config):
     (False, True)
     """
 
+    if TYPE_CHECKING:  # read from the fields, those that a profile fills in would have to be given
+
+        def __init__(self, *, profile: Profile = "released", mode: Mode = "semantic", **fields: Any) -> None: ...
+
     profile: Profile = Field(default="released", description="source of the switches' defaults")
     mode: Mode = Field(default="semantic", description="one label per pixel, or one object for all sentences")
 

@@ -200,6 +200,20 @@ def test_the_method_of_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: p
         assert "contrast" in Path(benchmark, "table.md").read_text()
 
 
+def test_the_typed_example_of_the_library_is_typed(tmp_path: Path) -> None:
+    if not find_spec("mypy"):
+        pytest.skip("mypy is not installed")
+    [example] = re.findall(
+        r'^```python title="pepsi.py"\n(.*?)^```', (ROOT / "docs/library.md").read_text(), re.M | re.S
+    )
+    (tmp_path / "pepsi.py").write_text(example + "reveal_type(found_in)\n")
+    options = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".mypy_cache")]
+    mypy = [sys.executable, "-m", "mypy", *options, str(tmp_path / "pepsi.py")]
+    checked = subprocess.run(mypy, capture_output=True, text=True, cwd=ROOT)
+    assert checked.returncode == 0, checked.stdout
+    assert "-> car_core.segmentation.Segmentation" in checked.stdout  # not Any
+
+
 def test_the_example_of_predictions_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs/predictions.md").read_text()
     [block] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)

@@ -108,7 +108,8 @@ def _usage(error: Any, kinds: set[str], given: list[str]) -> str:
         return f"{name}: expected a value, found none"
     text: str = error.message.rstrip(".")
     if wrong := re.match(r"No such command '(.*?)'", text, re.DOTALL):
-        return f"{shortened(wrong[1])}: no such command{did_you_mean(wrong[1], getattr(error.ctx.command, 'commands', ()))}"
+        hint = did_you_mean(wrong[1], getattr(error.ctx.command, "commands", ()))
+        return f"{shortened(wrong[1])}: no such command{hint}"
     if type(error.__cause__).__name__ == "ValidationError":
         text = mistakes(error.__cause__)
     # "5 is not in the range x>=1", "'a' is not a valid integer", "'a' is not one of 'b', 'c'".

@@ -197,7 +197,7 @@ def test_a_shell_completes_names_without_torch(words: list[str], offered: str) -
         (["eval", "VOC21"], "did you mean voc21?"),
         (["eval", "mini-voc", "--method=NACLIP"], "did you mean naclip?"),
         (["eval", "mini-voc", "--profile=Paper"], "did you mean paper?"),
-        (["eval", "mini-voc", "--set=crf.iteratons=3"], "did you mean crf.iterations"),
+        (["eval", "mini-voc", "--set=crf.iteration=3"], "did you mean crf.iterations"),
         (["eval", "mini-voc", "--names=PLAIN"], "did you mean plain?"),
         (["sweep", "mini-voc", "--preset=Table2"], "did you mean table2?"),
         (["suite", "Mini"], "did you mean mini?"),
