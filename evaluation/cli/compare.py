@@ -45,7 +45,7 @@ def compare_command(
     else:
         for line in [*comparison_head(comparison), ""]:
             show(line)
-        show_tables(comparison_tables(comparison, most=None if all_ else 4))
+        show_tables(comparison_tables(comparison, most=None if all_ else 3))
         if not all_:
             tell("everything that differs: --all")
     if fail_below is not None and comparison.is_below(fail_below):

@@ -125,10 +125,10 @@ _FIGURES = (
 )
 
 
-def comparison_tables(comparison: RunComparison, *, most: int | None = 4) -> list[Table]:
+def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> list[Table]:
     """The comparison for readers: what differs in the request, metrics, classes, samples; empty where nothing differs.
 
-    most: rows of each; None for all.
+    most: rows of each, and one more metric; None for all.
     """
 
     # What a user set says most, then what both methods have; other settings of one method alone come with its name.
@@ -147,7 +147,7 @@ def comparison_tables(comparison: RunComparison, *, most: int | None = 4) -> lis
     classes = [change for change in comparison.classes if change.difference]
     columns = (Column("name", "setting"), Column("value_a", "A"), Column("value_b", "B"))
     switches = [asdict(change) for change in both + alone]
-    figures = _changes("Metrics", "metric", metrics, most, len(comparison.metrics))
+    figures = _changes("Metrics", "metric", metrics, most and most + 1, len(comparison.metrics))
     return [
         _cut("What differs", columns, switches, most and min(most, len(both)), len(switches)),
         replace(figures, notes=(_interval_note(comparison),)),
