@@ -22,7 +22,8 @@ def tell(line: str) -> None:
     if stream is not None:
         encoding = getattr(stream, "encoding", None) or "utf-8"
         with suppress(OSError, ValueError):  # broken, closed: nobody reads it
-            print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+            line = text.encode(encoding, "backslashreplace").decode(encoding) + "\n"
+            print(line, end="", file=stream)  # at once: other processes tell, too
 
 
 def say(line: str) -> None:

@@ -63,10 +63,16 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean a, b or c?" with the known names that begin with ``name`` or are near it; empty without any."""
-    names = list(known)
-    begun = [each for each in names if name and each.startswith(name)]
-    *others, last = [*dict.fromkeys([*begun, *difflib.get_close_matches(name, names)])][:3] or [""]
+    """ "; did you mean a, b or c?" with the known names that begin with ``name`` or are near it, in any case.
+
+    One that differs in case alone is the only one. Empty without any.
+    """
+    wanted, by_folded = name.casefold(), dict[str, str]()
+    for each in known:
+        by_folded.setdefault(each.casefold(), each)
+    begun = [folded for folded in by_folded if wanted and folded.startswith(wanted)]
+    found = [wanted] if wanted in by_folded else [*begun, *difflib.get_close_matches(wanted, by_folded)]
+    *others, last = [by_folded[folded] for folded in dict.fromkeys(found)][:3] or [""]
     return f"; did you mean {' or '.join([', '.join(others), last] if others else [last])}?" if last else ""
 
 

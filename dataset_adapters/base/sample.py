@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -85,13 +85,13 @@ class Sample:
     """
 
     id: str
-    image: RGBArray
+    image: RGBArray = field(repr=False)
     queries: tuple[str, ...]
     task: str
-    target: Int32Array | BoolArray
+    target: Int32Array | BoolArray = field(repr=False)
     query_labels: tuple[int, ...] = ()
     sequence: str | None = None
-    void: BoolArray | None = None
+    void: BoolArray | None = field(default=None, repr=False)
 
     def with_queries(self, queries: Iterable[str]) -> Sample:
         """Return the sample with only these of its queries, in the sample's order."""

@@ -28,6 +28,7 @@ from evaluation.cli import (
     table,
 )
 from evaluation.cli.exit_status import SHOW_TRACEBACKS
+from evaluation.cli.help import HelpfulCommand
 from evaluation.cli.option_hints import HintingGroup, home_paths
 from support.console import show_traces, tell_log
 
@@ -60,25 +61,25 @@ def car(
     tell_log()
 
 
-app.command("eval")(home_paths(eval.eval_command))
-app.command("export")(home_paths(export.export_command))
-app.command("score")(home_paths(score.score_command))
-app.command("rerun")(home_paths(rerun.rerun_command))
-app.command("runs")(home_paths(runs.runs_command))
-app.command("table")(home_paths(table.table_command))
-app.command("bench")(home_paths(bench.bench_command))
-app.command("benchmarks")(home_paths(benchmarks.benchmarks_command))
-app.command("check")(home_paths(check.check_command))
+app.command("eval", cls=HelpfulCommand)(home_paths(eval.eval_command))
+app.command("export", cls=HelpfulCommand)(home_paths(export.export_command))
+app.command("score", cls=HelpfulCommand)(home_paths(score.score_command))
+app.command("rerun", cls=HelpfulCommand)(home_paths(rerun.rerun_command))
+app.command("runs", cls=HelpfulCommand)(home_paths(runs.runs_command))
+app.command("table", cls=HelpfulCommand)(home_paths(table.table_command))
+app.command("bench", cls=HelpfulCommand)(home_paths(bench.bench_command))
+app.command("benchmarks", cls=HelpfulCommand)(home_paths(benchmarks.benchmarks_command))
+app.command("check", cls=HelpfulCommand)(home_paths(check.check_command))
 app.add_typer(data.data_app, name="data")
-app.command("suite")(home_paths(suite.suite_command))
-app.command("sweep")(home_paths(sweep.sweep_command))
-app.command("merge")(home_paths(merge.merge_command))
-app.command("methods")(home_paths(methods.methods_command))
-app.command("segment")(home_paths(segment.segment_command))
-app.command("compare")(home_paths(compare.compare_command))
-app.command("report")(home_paths(report.report_command))
-app.command("push")(home_paths(push.push_command))
-app.command("serve")(home_paths(serve.serve_command))
+app.command("suite", cls=HelpfulCommand)(home_paths(suite.suite_command))
+app.command("sweep", cls=HelpfulCommand)(home_paths(sweep.sweep_command))
+app.command("merge", cls=HelpfulCommand)(home_paths(merge.merge_command))
+app.command("methods", cls=HelpfulCommand)(home_paths(methods.methods_command))
+app.command("segment", cls=HelpfulCommand)(home_paths(segment.segment_command))
+app.command("compare", cls=HelpfulCommand)(home_paths(compare.compare_command))
+app.command("report", cls=HelpfulCommand)(home_paths(report.report_command))
+app.command("push", cls=HelpfulCommand)(home_paths(push.push_command))
+app.command("serve", cls=HelpfulCommand)(home_paths(serve.serve_command))
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed
+from evaluation.cli.help import complete, suite_names
 from evaluation.cli.model_options import takes
 from evaluation.cli.terminal import show_run
 from evaluation.request.options import RunOptions
@@ -34,7 +35,8 @@ def suite_command(
     name: Annotated[
         str,
         typer.Argument(
-            help="mini: the embedded miniature. eight: the eight usual benchmarks, those found in --data-root."
+            help="mini: the embedded miniature. eight: the eight usual benchmarks, those found in --data-root.",
+            autocompletion=complete(suite_names),
         ),
     ] = "mini",
     given: dict[str, Any],

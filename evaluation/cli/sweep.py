@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed
+from evaluation.cli.help import COMPLETERS, complete, preset_names
 from evaluation.cli.model_options import takes
 from evaluation.cli.suite import SUITE_OUT, Jobs
 from evaluation.cli.terminal import show_run
@@ -32,12 +33,18 @@ from support.console import tell
 )
 def sweep_command(
     *,
-    benchmark: Annotated[str, typer.Argument(help="Benchmark, e.g. voc21, mini-voc.")],
+    benchmark: Annotated[
+        str, typer.Argument(help="Benchmark, e.g. voc21, mini-voc.", autocompletion=COMPLETERS["benchmark"])
+    ],
     axes: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=V1,V2...]...", help="Values of a switch or threshold.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Points of the paper's ablations: table2 .. table6; or fidelity.")
+        str | None,
+        typer.Option(
+            help="Points of the paper's ablations: table2 .. table6; or fidelity.",
+            autocompletion=complete(preset_names),
+        ),
     ] = None,
     file: Annotated[
         Path | None,

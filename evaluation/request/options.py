@@ -471,6 +471,19 @@ class CarOptions:
     max_pixels: _MaxPixels = None
 
 
+PANELS = {
+    "What to run": ("benchmark", "data_root", "weights", "method", "split", "source", "limit", "shard"),
+    "Your own data": ("places",),
+    "What it changes": ("profile", "settings", "protocol", "names", "metrics", "precision", "mode"),
+    "Where it goes": ("out", "fresh", "track", "saving"),
+    "Speed": (
+        *("device", "processes", "batch_size", "workers", "refine_workers", "sample_timeout", "max_pixels"),
+        *("engine", "cluster"),
+    ),
+}
+"""Under what a command's help has the options of each field."""
+
+
 def marks(model: type, kind: type[Any]) -> dict[str, Any]:
     """The mark of this kind of each field of a model that has one."""
     found = ((each.name, mark) for each in fields(model) for mark in getattr(each.type, "__metadata__", ()))
@@ -492,6 +505,7 @@ def is_kept(name: str) -> bool:
 def options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:
     """The options that each field of a model is made of, as typer takes them; none for a field of the library only."""
     joined, found = marks(model, FromOptions), {}
+    panel_of = {name: panel for panel, names in PANELS.items() for name in names}
     for own in fields(model):
         default = inspect.Parameter.empty if own.default is MISSING else own.default
         parameters = [inspect.Parameter(own.name, _KEYWORD, default=default, annotation=own.type)]
@@ -502,7 +516,15 @@ def options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:
             for each in parameters
             if any(isinstance(mark, ParameterInfo) for mark in getattr(each.annotation, "__metadata__", ()))
         }
+        for each in found[own.name].values():
+            info_of(each).rich_help_panel = panel_of.get(own.name)
     return found
+
+
+def info_of(option: inspect.Parameter) -> ParameterInfo:
+    """What typer is told of an option."""
+    info: ParameterInfo = next(mark for mark in option.annotation.__metadata__ if isinstance(mark, ParameterInfo))
+    return info
 
 
 def fields_of(model: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ _SECONDS_BETWEEN_LINES = 60.0
 class Progress:
     """A live line on standard error; where that is not a terminal, as in a job's log, one plain line per minute.
 
-    name: of the run, shown before each plain line, because a sweep has several. quiet: neither. live: whether a
+    name: of the run, shown before each plain line, because a sweep has several. label: what it does, shown before the
+    live line. quiet: neither. live: whether a
     terminal has the live line; it too has plain ones where several processes would write over each other's. Where the
     environment variable CI is set there are no plain lines. clock: seconds that only grow.
     """
@@ -34,6 +35,7 @@ class Progress:
         name: str,
         quiet: bool,
         live: bool = True,
+        label: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._accumulator, self._words = scorer.accumulator(), scorer.words
@@ -47,7 +49,14 @@ class Progress:
         self._name, self._total, self._finished, self._clock = name, total, len(done), clock
         self._start = self._last_line = clock()
         self._has_lines = not (quiet or is_live or os.environ.get("CI"))
-        self._bar = tqdm(total=total, initial=len(done), unit="image", disable=quiet or not is_live, dynamic_ncols=True)
+        self._bar = tqdm(
+            total=total,
+            initial=len(done),
+            desc=label,
+            unit="image",
+            disable=quiet or not is_live,
+            dynamic_ncols=True,
+        )
 
     def add(self, record: SampleRecord) -> None:
         """Count a record in and refresh the line, or print the next one where it is time."""

@@ -120,7 +120,7 @@ def peers_table(title: str, headers: Iterable[RunHeader], benchmarks: Mapping[st
     of_runs = _rows_of_runs(own)
     texts = [Column(name, name.replace("_", " ")) for name in ("backbone", "supervision", "names", "ran_by")]
     figures = [Column(name, heading, "percent") for name, heading in benchmarks.items()]
-    details = [Column(name, name, detail=True) for name in ("remarks", "year", "venue", "grade", "source")]
+    details = [Column(name, name, spare=1) for name in ("remarks", "year", "venue", "grade", "source")]
     mean = [Column("mean", "mean", "percent")] if benchmarks is EIGHT else []
     notes = [*_LEGEND, _GRADES]
     if ours := {name: whose for name, whose in _OURS.items() for h in own if is_car(h) and h.benchmark.name == name}:

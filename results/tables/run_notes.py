@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from results.run_directory.schema import Environment, RunHeader
 from results.tables.render import escape_markdown
 from results.tables.task_words import words_of
-from support.text import counted
+from support.text import counted, visible
 
 METHOD_TITLES: Mapping[str, str] = {
     "car": "CaR",
@@ -122,6 +122,13 @@ def _is_other_split(header: RunHeader) -> bool:
 def user_settings(header: RunHeader) -> list[str]:
     """The switches that the user set, as key=value."""
     return [f"{key}={header.config[key]}" for key, source in header.config_sources.items() if source == "user"]
+
+
+def label_of(header: RunHeader) -> str:
+    """Benchmark, method unless it is CaR, names and settings: what tells the runs of a suite or sweep apart."""
+    names = [header.benchmark.names.name] if header.benchmark.names else []
+    method = [] if is_car(header) else [str(header.config["method"])]
+    return visible(" ".join([header.benchmark.name, *method, *names, *user_settings(header)]), limit=32)
 
 
 def label_source(header: RunHeader) -> str:

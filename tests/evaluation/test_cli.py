@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from typer.testing import CliRunner, Result
 from car_core import CaR, ModelError
 from evaluation.cli.app import app
 from evaluation.cli.exit_status import one_line_errors
+from evaluation.cli.help import COMMANDS, EXAMPLES
 from evaluation.engines.processes import WorkerError
 from evaluation.request.benchmark import BenchmarkError
 from support.console import say, tell
@@ -51,11 +53,24 @@ def test_table_prints_a_finished_run_again(tiny_run: Any) -> None:
     again = car(["table", str(tiny_run.out)])
     assert again.exit_code == 0
     assert again.stdout.strip() == first.stdout.strip()
-    twice = car(["table", str(tiny_run.out), str(tiny_run.out)]).stdout
-    assert twice.startswith(again.stdout * 2)
-    summary = twice.removeprefix(again.stdout * 2)
-    assert summary.startswith("## All runs")
-    assert summary.count("| voc21 ") == 2
+    assert car(["table", str(tiny_run.out), f"{tiny_run.out}/"]).stdout == again.stdout  # no run twice
+
+
+def test_table_of_several_runs_is_a_list_with_remarks_once(tiny_run: Any) -> None:
+    one, two = tiny_run.out / "one", tiny_run.out / "two"
+    assert car(tiny_run.arguments("--limit=1", f"--out={one}")).exit_code == 0
+    assert car(tiny_run.arguments("--limit=1", f"--out={two}", "--set=eta=0.3")).exit_code == 0
+    shown = car(["table", str(one), str(two), str(one)]).stdout
+    rows = [line.split("|") for line in shown.splitlines() if line.startswith(("| one", "| two"))]
+    assert [("eta=0.3" in row[3], "limit=1" in row[3] or "…" in row[3]) for row in rows] == [
+        (False, True),
+        (True, True),
+    ]
+    assert shown.count("partial run: 1 of 7 images") == 1
+    assert len(shown.splitlines()) < 40
+    details = car(["table", str(one), str(two), "--details"]).stdout
+    assert details.count("# voc21: CaR") == 2
+    assert details.endswith(car(["table", str(one), str(two), "--format=md"]).stdout + "\n")
 
 
 def test_failed_samples_set_the_exit_status(tiny_run: Any) -> None:
@@ -127,6 +142,73 @@ def test_an_interrupt_says_how_to_go_on(tiny_run: Any, monkeypatch: pytest.Monke
     result = car(tiny_run.arguments("--limit=1"))
     assert result.exit_code == 130
     assert "the same command resumes it" in result.stderr
+
+
+def test_help_has_panels_and_examples() -> None:
+    commands = {command.name for command in app.registered_commands} | {"data"}
+    assert {name for names in COMMANDS.values() for name in names} == commands
+    assert {name.partition(" ")[0] for name in EXAMPLES} == commands
+    shown = car(["eval", "--help"]).stdout
+    titles = re.findall(r"^(\w.*):$", shown, re.MULTILINE)
+    assert titles == [
+        *(
+            "Arguments",
+            "What to run",
+            "Your own data",
+            "What it changes",
+            "Where it goes",
+            "Speed",
+            "Options",
+            "Examples",
+        )
+    ]
+    assert shown.index("Speed:") < shown.index("--device") < shown.index("Options:")
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["eval", "mini-v"], "mini-voc"),
+        (["eval", "voc21", "--method", "clip,nac"], "clip,naclip"),
+        (["eval", "voc21", "--set", "et"], "eta="),
+        (["eval", "voc21", "--profile", "p"], "paper"),
+        (["sweep", "mini-voc", "--preset", "fi"], "fidelity"),
+        (["data", "check", "voc2"], "voc21\nvoc20"),
+    ],
+)
+def test_a_shell_completes_names_without_torch(words: list[str], offered: str) -> None:
+    code = (
+        "import sys\nfrom evaluation.cli.app import main\ntry: main()\nexcept SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    environ = {
+        "COMP_WORDS": shlex.join(["car", *words]),
+        "COMP_CWORD": str(len(words)),
+        "_CAR_COMPLETE": "complete_bash",
+    }
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environ})
+    assert (done.returncode, done.stdout.strip()) == (0, offered)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["eval", "VOC21"], "did you mean voc21?"),
+        (["eval", "mini-voc", "--method=NACLIP"], "did you mean naclip?"),
+        (["eval", "mini-voc", "--profile=Paper"], "did you mean paper?"),
+        (["eval", "mini-voc", "--set=crf.iteration=3"], "did you mean crf.iterations"),
+        (["eval", "mini-voc", "--names=PLAIN"], "did you mean plain?"),
+        (["sweep", "mini-voc", "--preset=Table2"], "did you mean table2?"),
+        (["suite", "Mini"], "did you mean mini?"),
+        (["data", "list", "VOC"], "did you mean voc?"),
+        (["EVAL"], "did you mean eval?"),
+    ],
+)
+def test_case_and_near_misses_are_hinted_at(arguments: list[str], hint: str) -> None:
+    result = car(arguments)
+    assert result.exit_code == 2
+    assert hint in result.stderr
 
 
 def test_help_does_not_wait_for_torch() -> None:
@@ -306,7 +388,7 @@ def test_other_unknown_options_are_not(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evl"], "no such command 'evl'"),
+        (["evl"], "evl: no such command; did you mean eval? See `car --help`"),
         (["--foo"], "--foo: no such option; see `car --help`"),
         (["eval", "voc21", "--weihgts=x"], "--weihgts: no such option; did you mean --weights? See `car eval --help`"),
         (["eval", "voc21", "--limit=abc"], "--limit: expected an integer, found 'abc'; see `car eval --help`"),
