@@ -104,7 +104,8 @@ def test_benchmarks_have_the_protocols_values() -> None:
 
 def test_a_method_reads_its_authors_texts_unless_others_are_asked_for(tiny_run: Any) -> None:
     def texts(method: str, names: str = "own", benchmark: str = "voc21", **more: Any) -> tuple[Any, Any, Any]:
-        asked = RunOptions(benchmark, method=method, names=names, weights="random:1", settings=more)
+        weights, more = ("random:1", more) if method != "sam3" else (None, {"model": "random:1", **more})
+        asked = RunOptions(benchmark, method=method, names=names, weights=weights, settings=more)
         found = resolve(replace(asked, data_root=tiny_run.data_root if benchmark != "mini-voc" else None))
         return getattr(found.options.names, "name", found.options.names), found.config, found.set_by
 
@@ -114,6 +115,7 @@ def test_a_method_reads_its_authors_texts_unless_others_are_asked_for(tiny_run: 
         "proxyclip": "proxyclip",
         "lposs": "lposs",
         "corrclip": "corrclip",
+        "sam3": "clearclip",
         "clip-es": None,
     }
     for method, family in families.items():
