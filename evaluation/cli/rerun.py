@@ -10,7 +10,7 @@ import typer
 
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed, one_line_errors
 from evaluation.cli.model_options import preset, takes
-from evaluation.cli.terminal import show_run
+from evaluation.cli.terminal import show_run, tell_device
 from evaluation.request.options import RunOptions
 from support.console import tell
 from support.files import expanded
@@ -76,6 +76,8 @@ def rerun_command(
     from evaluation.run.prepare import build
     from evaluation.run.runner import run_prepared
 
+    if options.engine == "local":
+        tell_device(options.device)
     prepared = build(resolved)
     if prepared.folder.resolve() == run.resolve():  # the run as it is now: its records stay, and are made anew beside
         beside = run.resolve().with_name(f"{run.resolve().name}-rerun")

@@ -13,6 +13,7 @@ import typer
 
 from evaluation.cli.exit_status import INTERRUPTED
 from evaluation.cli.model_options import takes
+from evaluation.cli.terminal import tell_device
 from evaluation.request.options import CarOptions
 from support.console import tell
 from support.text import shortened
@@ -50,6 +51,7 @@ def serve_command(
         raise SegmentError(f"host: expected {expected}, found {where} ({reason})") from None
     from evaluation.pictures.segment import load_car
 
+    tell_device(resolved.device)
     car = load_car(resolved)
     from evaluation.pictures.demo.backend import Demo
 

@@ -8,7 +8,7 @@ import typer
 
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed
 from evaluation.cli.model_options import takes
-from evaluation.cli.terminal import show_run
+from evaluation.cli.terminal import show_run, tell_device
 from evaluation.request.options import RunOptions
 from support.console import tell
 
@@ -20,7 +20,7 @@ SUITE_OUT = "Folder of the {kind} and its runs. [default: results/runs/suite-NAM
     RunOptions,
     *("weights", "method", "limit", "device", "precision", "out", "batch_size", "workers", "refine_workers"),
     *("fresh", "track"),
-    weights=typer.Option(help="CLIP weights, as for eval. [default: miniature]"),
+    weights=typer.Option(help="CLIP weights, as for eval. [default for mini-*: miniature]"),
     limit=typer.Option(help="Evaluate only the first N samples of each benchmark."),
     method=typer.Option(help="Method, as for eval, but one alone; of the suite's runs, those of CaR's defaults."),
     out=typer.Option(help=SUITE_OUT.format(kind="suite")),
@@ -46,6 +46,7 @@ def suite_command(
         resolve(options)
     from evaluation.suites.runner import CONTACT_SHEET, run_suite  # torch: seconds
 
+    tell_device(given["device"])
     finished = run_suite(suite, jobs=jobs, **given)
     show_run(finished.path)
     tell(f"Suite directory: {finished.path}")

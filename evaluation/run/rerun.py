@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from car_core.config import CaRConfig
-from car_core.models.names import ROLES, SUFFIXES
-from dataset_adapters import DatasetError, embedded_root, holds
+from car_core.models.names import MINIATURE, ROLES, SUFFIXES
+from dataset_adapters import DatasetError, holds
 from dataset_adapters.base.sample import NameSet, find_sources
-from evaluation.request.benchmark import BenchmarkError, is_file, load_benchmark
+from evaluation.request.benchmark import BenchmarkError, built_in, is_file, load_benchmark
 from evaluation.request.inputs import DEFAULT_DATA, weights_by_role
 from evaluation.request.options import CAR, RunOptions, parse_shard
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
@@ -80,7 +80,12 @@ def words_of_run(header: RunHeader) -> dict[str, Any]:
     if is_scored(header):
         raise BenchmarkError("RUN: expected a run of a method, found predictions that were scored; see car score")
     words = header.request or words_of(asked(header), kept=True)
-    return {**words, "benchmark": words.get("benchmark") or header.benchmark.name}
+    name = words.get("benchmark") or header.benchmark.name
+    # Older versions took the miniature's weights where none were named, for any benchmark.
+    is_miniature = {entry.name for entry in header.weights if entry.role in ROLES} == {MINIATURE}
+    if is_miniature and not ((known := built_in(name)) and known.embedded):
+        words = {"weights": MINIATURE, **words}
+    return {**words, "benchmark": name}
 
 
 def require_places(header: RunHeader, options: RunOptions) -> None:
@@ -93,9 +98,7 @@ def require_places(header: RunHeader, options: RunOptions) -> None:
     own = {FOLDERS: "--images, --masks and --classes", HUGGING_FACE: "--hf and --classes"}
     if options.benchmark in own:
         missing += [] if options.places else [own[options.benchmark]]
-    elif not (options.data_root or benchmark.embedded or holds(DEFAULT_DATA, benchmark.adapter)) and (
-        missing or not holds(embedded_root(), benchmark.adapter)
-    ):
+    elif not (options.data_root or benchmark.embedded or holds(DEFAULT_DATA, benchmark.adapter)):
         missing.append("--data-root")
     if missing:
         raise BenchmarkError(

@@ -18,7 +18,7 @@ from dataset_adapters import embedded_root, load
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark
-from evaluation.request.inputs import resolve_inputs
+from evaluation.request.inputs import find_weights
 from evaluation.request.methods import METHODS, find_method, settings_by_method
 from evaluation.suites import runner as suite
 from results.tables.run_notes import METHOD_TITLES, method_label
@@ -184,9 +184,9 @@ def test_a_run_with_a_dino_trunk_names_it(options: Any, tiny_run: Any, tmp_path:
 
 
 def test_all_methods_are_with_proxyclip_where_its_trunk_is_named(options: Any) -> None:
-    without = suite._by_method(options("all", settings={}))
+    without = suite.options_by_method(options("all", settings={}))
     dino = {"dino_weights": "random:1", "dino_model": "vit_tiny_patch16_224"}
-    asked = suite._by_method(options("all", settings=dino))
+    asked = suite.options_by_method(options("all", settings=dino))
     assert list(without) == [name for name in METHODS if name not in ("proxyclip", "lposs")]
     assert list(asked) == list(METHODS)
 
@@ -215,9 +215,8 @@ def test_cars_identity_has_no_method(tiny_run: Any) -> None:
 
 
 def test_only_the_needed_weights_are_asked_for() -> None:
-    benchmark = load_benchmark("voc21")
-    inputs = resolve_inputs(benchmark, Path("data"), {"proposal": "openai", "classifier": None}, ("proposal",))
-    assert (inputs.weights, inputs.remark, inputs.notices) == ({"proposal": "openai"}, None, ())
+    found = find_weights({"proposal": "openai", "classifier": None}, ("proposal",))
+    assert found == {"proposal": "openai"}
 
 
 def test_settings_go_to_the_methods_that_have_them() -> None:
