@@ -74,7 +74,7 @@ test-lowest:  ## run tests with the lowest versions that pyproject.toml allows: 
 	grep -E '^(pytest|pytest-xdist|hypothesis|scikit-learn)==' constraints.txt > $(LOWEST)/tools.txt
 	$(call test_lowest,) $(LOWEST_TESTS)
 	$(call test_lowest,plot sam distributed) $(LOWEST_EXTRA_TESTS)
-	$(call test_lowest,serve) tests/evaluation/test_demo.py
+	$(call test_lowest,serve video) tests/evaluation/test_demo.py tests/evaluation/test_segment_video.py
 
 lint: $(STAMP)  ## check style, types and spelling
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/codespell
