@@ -65,14 +65,15 @@ def eval_command(
     from evaluation.run.runner import run_prepared
     from evaluation.suites.runner import options_by_method, run_methods
 
+    prepared = None if run_all else build(resolved)
     if options.engine == "local":
         tell_device(options.device)
     if dry_run:
-        for prepared in map(prepare, options_by_method(options).values()) if run_all else [build(resolved)]:
-            for line in plan_lines(prepared):
+        for each in [prepared] if prepared else map(prepare, options_by_method(options).values()):
+            for line in plan_lines(each):
                 show(line)
         return
-    done = run_methods(options) if run_all else run_prepared(build(resolved))
+    done = run_prepared(prepared) if prepared else run_methods(options)
     if json:
         file = done.path / ("suite.json" if run_all else "run.json")
         typer.echo(file.read_text(encoding="utf-8"), nl=False)

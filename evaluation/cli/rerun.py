@@ -76,9 +76,9 @@ def rerun_command(
     from evaluation.run.prepare import build
     from evaluation.run.runner import run_prepared
 
+    prepared = build(resolved)
     if options.engine == "local":
         tell_device(options.device)
-    prepared = build(resolved)
     if prepared.folder.resolve() == run.resolve():  # the run as it is now: its records stay, and are made anew beside
         beside = run.resolve().with_name(f"{run.resolve().name}-rerun")
         prepared = replace(prepared, options=replace(prepared.options, out=beside))

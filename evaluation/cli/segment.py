@@ -34,9 +34,9 @@ def segment_command(
     places: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGE QUERY...",
-            help="Image file, folder of images, quoted pattern such as 'a/*.jpg', or video (mp4, webm, gif, ...), and "
-            "phrases to look for; with -p only images.",
+            metavar="IMAGE|QUERY",
+            help="First an image file, a folder of images, a quoted pattern such as 'a/*.jpg', or a video (mp4, webm, "
+            "gif, ...), then phrases to look for; with -p all are images.",
         ),
     ],
     phrases: Annotated[
@@ -60,12 +60,16 @@ def segment_command(
         str | None, typer.Option(metavar="FILE", help="Masks in COCO's JSON format (run-length encoded); - for stdout.")
     ] = None,
     label_maps: Annotated[
-        Path | None, typer.Option(help="Of a video: folder of a palette PNG per frame, as DAVIS has them.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Of a video: folder of a palette PNG per frame, as DAVIS has them."),
     ] = None,
     fps: Annotated[
         float | None,
         typer.Option(
-            min=0.001, max=1000, help="Take the images, by name, as the frames of a video, so many per second."
+            metavar="N",
+            min=0.001,
+            max=1000,
+            help="Take the images, by name, as the frames of a video, so many per second.",
         ),
     ] = None,
     carry: Annotated[
@@ -154,8 +158,9 @@ def _segment_images(
     if not results:
         from evaluation.pictures.segment import load_car, segment_files  # torch: seconds
 
+        car = load_car(resolved)
         tell_device(resolved.device)
-        results = segment_files(load_car(resolved), images, queries, trace=steps is not None)
+        results = segment_files(car, images, queries, trace=steps is not None)
     document, n_failed = CocoDocument(queries), 0
     try:
         hidden = len(images) < 2 or not is_terminal(sys.stderr)
@@ -206,29 +211,32 @@ def _segment_clip(
         import_av()
     from evaluation.pictures.segment import load_car  # torch: seconds
 
+    car = load_car(resolved)
     tell_device(resolved.device)
-    car, fault, start = load_car(resolved), None, time.monotonic()
-    n_done, is_live = 0, is_terminal(sys.stderr)
+    times: deque[Fraction] = deque()
+
+    def images() -> Iterator[RGBArray]:
+        for frame in clip.frames():
+            times.append(frame.seconds)
+            yield frame.image
+
+    results = car.segment_frames(images(), queries)
+    fault: Exception | None = None
+    n_done, is_live, start = 0, is_terminal(sys.stderr), time.monotonic()
+    is_forecast = is_live
     with (
         outputs.opened() as write,
         tqdm(total=clip.n_frames, unit="frame", disable=not is_live, dynamic_ncols=True) as bar,
     ):
-        times: deque[Fraction] = deque()
-
-        def images() -> Iterator[RGBArray]:
-            for frame in clip.frames():
-                times.append(frame.seconds)
-                yield frame.image
-
         try:
-            for found in car.segment_frames(images(), queries):
+            for found in results:
                 write(found, times.popleft())
                 n_done += 1
                 bar.update()
                 spent = time.monotonic() - start
-                left = spent / n_done * ((clip.n_frames or 0) - n_done)
-                if not is_live and spent - spent / n_done < 10 <= spent and left > 60:
-                    tell(f"{clip.path.name}: about {duration(left)} for {counted(clip.n_frames or 0, 'frame')}")
+                if clip.n_frames and not is_forecast and spent >= 10:
+                    is_forecast, left = True, clip.n_frames - n_done
+                    tell(f"{clip.path.name}: about {duration(spent / n_done * left)} for {counted(left, 'frame')} more")
         except (ImageError, SegmentError) as error:
             fault = error
             if not n_done:

@@ -51,8 +51,8 @@ def serve_command(
         raise SegmentError(f"host: expected {expected}, found {where} ({reason})") from None
     from evaluation.pictures.segment import load_car
 
-    tell_device(resolved.device)
     car = load_car(resolved)
+    tell_device(resolved.device)
     from evaluation.pictures.demo.backend import Demo
 
     if host not in page.LOOPBACK:
