@@ -6,7 +6,7 @@ import copy
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -221,6 +221,29 @@ class CaR:
         background = self._check_background(self.config.background if background is None else background)
         [coarse] = self._segment_coarse([as_rgb(image)], [[(checked, background, self.config.prompts)]], trace)
         return self._refine(coarse)
+
+    def segment_frames(
+        self, frames: Iterable[ImageLike], queries: Sequence[str], *, carry: bool | None = None
+    ) -> Iterator[Segmentation]:
+        """Segment the frames of a video one by one, as the results are consumed; each is about all queries.
+
+        carry: whether a frame starts with the queries that survived the one before; once none is left, the rest stays
+        empty. None: as ``config.carry_queries``. Raises QueryError at once, and as ``segment`` for each frame.
+        """
+        checked = self.check_queries(queries)
+        carry = self.config.carry_queries if carry is None else carry
+
+        def found() -> Iterator[Segmentation]:
+            alive = checked
+            for frame in frames:
+                image = as_rgb(frame)
+                empty = replace(Segmentation.of_nothing(*image.shape[:2]), image=image, config=self.config)
+                own = self.segment(image, alive) if alive else empty
+                if carry:
+                    alive = tuple(own.queries[i] for i in own.kept)
+                yield own.among(checked)
+
+        return found()
 
     def segment_batch(
         self,

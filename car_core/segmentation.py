@@ -48,6 +48,25 @@ class Segmentation:
         n_queries, n_steps = counted(len(self.queries), "query", "queries"), counted(len(self.steps), "step")
         return f"Segmentation({height} x {width}, kept {kept} of {n_queries}, {n_steps})"
 
+    def among(self, queries: tuple[str, ...]) -> Segmentation:
+        """The same about more queries, in their order; those that are not in it count as dropped before."""
+        places = [queries.index(query) for query in self.queries]
+        masks, scores = np.zeros((len(queries), *self.label_map.shape), np.bool_), np.zeros(len(queries), np.float32)
+        masks[places], scores[places] = self.masks, self.scores
+        steps = tuple(
+            replace(step, queries=tuple(places[i] for i in step.queries), kept=tuple(places[i] for i in step.kept))
+            for step in self.steps
+        )
+        return replace(
+            self,
+            queries=queries,
+            masks=masks,
+            scores=scores,
+            kept=tuple(places[i] for i in self.kept),
+            label_map=np.array([0, *(place + 1 for place in places)], np.int32)[self.label_map],
+            steps=steps,
+        )
+
     def plot(self) -> Image.Image:
         """The masks drawn over the image, with a legend. Raises ValueError for a segmentation without its image."""
         return Image.fromarray(draw_masks(self.required_image(), self.drawn_labels, self.outcomes()))

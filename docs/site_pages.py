@@ -39,6 +39,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "vocabularies.md",
         "sweeps.md",
         "scale.md",
+        "segment.md",
         "looking.md",
         "predictions.md",
         "results.md",

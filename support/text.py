@@ -62,6 +62,17 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def duration(seconds: float) -> str:
+    """Seconds in the largest unit of which there are two: "40 s", "24 min", "5 h"."""
+    unit, size = next(((unit, size) for unit, size in (("h", 3600), ("min", 60)) if seconds >= 2 * size), ("s", 1))
+    return f"{seconds / size:.0f} {unit}"
+
+
+def mebibytes(size: float) -> str:
+    """Bytes as "0.70 MiB", "1.2 MiB" or "2.1 GiB"."""
+    return f"{size / 2**20:.{1 + (size < 2**20)}f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """ "; did you mean a, b or c?" with the known names that begin with ``name`` or are near it, in any case.
 

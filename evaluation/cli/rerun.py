@@ -13,7 +13,7 @@ from typer.models import ParameterInfo
 
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed, one_line_errors
 from evaluation.cli.model_options import preset, takes
-from evaluation.cli.terminal import show_run
+from evaluation.cli.terminal import show_run, tell_device
 from evaluation.request.options import RunOptions, is_kept, options_by_field
 from support.console import tell
 from support.files import expanded
@@ -100,6 +100,8 @@ def rerun_command(
     from evaluation.run.runner import run_prepared
 
     prepared = build(resolved)
+    if options.engine == "local":
+        tell_device(options.device)
     if prepared.folder.resolve() == run.resolve():  # the run as it is now: its records stay, and are made anew beside
         beside = run.resolve().with_name(f"{run.resolve().name}-rerun")
         prepared = replace(prepared, options=replace(prepared.options, out=beside))

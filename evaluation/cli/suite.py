@@ -9,7 +9,7 @@ import typer
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed
 from evaluation.cli.help import complete, suite_names
 from evaluation.cli.model_options import takes
-from evaluation.cli.terminal import show_run
+from evaluation.cli.terminal import show_run, tell_device
 from evaluation.request.options import RunOptions
 from support.console import tell
 
@@ -22,7 +22,7 @@ SUITE_OUT = "Folder of the {kind} and its runs. [default: results/runs/suite-NAM
     *("data_root", "weights", "method", "set_", "limit", "device", "precision", "out", "batch_size", "workers"),
     *("refine_workers", "fresh", "track", "save_predictions"),
     data_root=typer.Option(help="Folder that the data sets are in or below, for a suite that does not bring them."),
-    weights=typer.Option(help="CLIP weights, as for eval. [default: miniature]"),
+    weights=typer.Option(help="CLIP weights, as for eval. [default for mini-*: miniature]"),
     limit=typer.Option(help="Evaluate only the first N samples of each benchmark."),
     method=typer.Option(
         help="Method, as for eval, several with commas, or all; of the suite's runs, those of CaR's defaults."
@@ -66,6 +66,7 @@ def suite_command(
     from results.pages.sweep_plot import PLOT_FILE
     from results.run_directory.suite import read_suite_table
 
+    tell_device(given["device"])
     finished = run_suite(suite, jobs=jobs, **given)
     show_run(finished.path)
     tell(f"Suite directory: {finished.path}")

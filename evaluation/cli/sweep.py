@@ -11,7 +11,7 @@ from evaluation.cli.exit_status import AllowFailures, exit_if_failed
 from evaluation.cli.help import COMPLETERS, complete, preset_names
 from evaluation.cli.model_options import takes
 from evaluation.cli.suite import SUITE_OUT, Jobs
-from evaluation.cli.terminal import show_run
+from evaluation.cli.terminal import show_run, tell_device
 from evaluation.request.options import ALL, USER_DATA, RunOptions
 from support.console import tell
 
@@ -83,6 +83,7 @@ def sweep_command(
     from evaluation.suites.runner import run_suite  # torch: seconds
     from results.pages.sweep_plot import write_sweep_plot
 
+    tell_device(given["device"])
     finished = run_suite(suite, jobs=jobs, **given)
     show_run(finished.path)
     plot = write_sweep_plot(finished.path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from support.console import is_terminal
+from support.console import is_terminal, tell
 
 if TYPE_CHECKING:
     from results import RunHeader
@@ -20,6 +20,14 @@ TERMINAL_WIDTH = min(100, shutil.get_terminal_size((100, 24)).columns)
 """Most columns that output for people takes."""
 
 _TABLE_WIDTH = min(160, shutil.get_terminal_size((100, 24)).columns)  # more than prose: several runs need it
+
+
+def tell_device(device: str) -> None:
+    """Say which device was chosen where none was named."""
+    from car_core.engine.device import auto_described  # torch: seconds
+
+    if device == "auto":
+        tell(f"device: {auto_described()}")
 
 
 def show_tables(tables: Iterable[Table]) -> None:

@@ -133,7 +133,7 @@ def _weights(
         str | None,
         Option(
             help="CLIP weights of both models: an open_clip tag such as openai, a file, miniature, or random:SEED for "
-            "trials. [default: miniature]"
+            "trials. [default: none; for mini-*: miniature]"
         ),
     ] = None,
     proposal_weights: Annotated[str | None, Option(help="Weights of the proposal generator only.")] = None,
@@ -300,7 +300,7 @@ _Profile = Annotated[
 ]
 _Device = Annotated[
     str,
-    Option(help="cpu, cuda, cuda:1, ..."),
+    Option(help="auto (cuda, else mps where it gives what the CPU gives, else cpu), cpu, cuda, cuda:1, ..., mps."),
     NotInIdentity("results agree across devices up to rounding; the header records it"),
 ]
 _MaxPixels = Annotated[
@@ -315,8 +315,8 @@ _MaxPixels = Annotated[
 class RunOptions:
     """Everything that a run can be asked for.
 
-    benchmark: what `load_benchmark` takes. data_root: None for `data/`, or the miniature's data. weights:
-    for both models or by role; None for the miniature's. profile, split: None for the benchmark's. settings:
+    benchmark: what `load_benchmark` takes. data_root: None for `data/`, for mini-* the miniature's. weights: for
+    both models or by role; None only for mini-*. profile, split: None for the benchmark's. settings:
     configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
     None for the first label source that is there. protocol: see `evaluation.request.protocol`. names: `OWN_NAMES`, a
     `NameSet`, or what `find_vocabulary` takes. metrics: further ones, see `evaluation.tasks.metric`. limit: only the
@@ -331,7 +331,7 @@ class RunOptions:
     ]
     data_root: Annotated[
         Path | None,
-        Option(help="Folder of the data set in its official layout. [default: data, else the miniature's]"),
+        Option(help="Folder of the data set in its official layout. [default: data; for mini-*: the miniature's]"),
         NotInIdentity("a path; the data set's fingerprint stands for the files", by_content=True),
     ] = None
     weights: _Weights = None
@@ -373,9 +373,12 @@ class RunOptions:
     ] = None
     device: Annotated[
         str,
-        Option(help="cpu, cuda, cuda:1; several GPUs as cuda:0,1 or cuda:all, with a process on each."),
+        Option(
+            help="auto (cuda, else mps where it gives what the CPU gives, else cpu), cpu, cuda, cuda:1, mps; several "
+            "GPUs as cuda:0,1 or cuda:all, with a process on each."
+        ),
         NotInIdentity("results agree across devices up to rounding; the header records it"),
-    ] = "cpu"
+    ] = "auto"
     processes: Annotated[
         int | None,
         Option(
@@ -467,7 +470,7 @@ class CarOptions:
     mode: Annotated[Mode, Option(help="semantic: one label per pixel. referring: all phrases describe one object.")] = (
         "semantic"
     )
-    device: _Device = "cpu"
+    device: _Device = "auto"
     max_pixels: _MaxPixels = None
 
 

@@ -108,7 +108,7 @@ def _in_processes(work: Work) -> Generator[SampleRecord, None, None]:
 def _on_a_cluster(work: Work) -> Generator[SampleRecord, None, None]:
     prepared = work.prepared
     return run_ray(
-        _job(prepared),
+        _job(prepared, device=prepared.devices[0]),
         prepared.options.cluster,
         prepared.selected,
         work.plan.positions,

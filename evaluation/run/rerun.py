@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from car_core.config import CaRConfig
-from car_core.models.names import ROLES, SUFFIXES
-from dataset_adapters import DatasetError, embedded_root, holds
+from car_core.models.names import MINIATURE, ROLES, SUFFIXES
+from dataset_adapters import DatasetError, holds
 from dataset_adapters.base.sample import NameSet, find_sources
-from evaluation.request.benchmark import Benchmark, BenchmarkError, is_file, load_benchmark, of_file
+from evaluation.request.benchmark import Benchmark, BenchmarkError, built_in, is_file, load_benchmark, of_file
 from evaluation.request.inputs import DEFAULT_DATA, weights_by_role
 from evaluation.request.options import CAR, RunOptions, parse_shard
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
@@ -89,7 +89,12 @@ def words_of_run(header: RunHeader) -> dict[str, Any]:
     words = header.request or words_of(asked(header), kept=True)
     if not is_car(header) and header.benchmark.names is None:  # older versions gave all methods the released texts
         words = {"names": "released", **words}
-    return {**words, "benchmark": words.get("benchmark") or header.benchmark.name}
+    name = words.get("benchmark") or header.benchmark.name
+    # Older versions took the miniature's weights where none were named, for any benchmark.
+    is_miniature = {entry.name for entry in header.weights if entry.role in ROLES} == {MINIATURE}
+    if is_miniature and not ((known := built_in(name)) and known.embedded):
+        words = {"weights": MINIATURE, **words}
+    return {**words, "benchmark": name}
 
 
 def require_places(header: RunHeader, options: RunOptions) -> None:
@@ -102,9 +107,7 @@ def require_places(header: RunHeader, options: RunOptions) -> None:
     own = {FOLDERS: "--images, --masks and --classes", HUGGING_FACE: "--hf and --classes"}
     if benchmark.name in own:
         missing += [] if options.places else [own[benchmark.name]]
-    elif not (options.data_root or benchmark.embedded or holds(DEFAULT_DATA, benchmark.adapter)) and (
-        missing or not holds(embedded_root(), benchmark.adapter)
-    ):
+    elif not (options.data_root or benchmark.embedded or holds(DEFAULT_DATA, benchmark.adapter)):
         missing.append("--data-root")
     if missing:
         raise BenchmarkError(

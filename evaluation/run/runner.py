@@ -45,7 +45,6 @@ class Run:
 def evaluate(options: RunOptions) -> Run:
     """Run a benchmark, or resume an interrupted run of the same identity.
 
-    Data or weights that were not named are replaced as `evaluation.request.inputs` says, with a line on standard error.
     Set-up mistakes raise before any work, with one line naming path or field: BenchmarkError, DatasetError,
     ModelError, QueryError, StoreError. A sample that fails is recorded and the run continues; AllFailedError where
     every one did, and then the run is incomplete.

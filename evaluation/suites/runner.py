@@ -125,7 +125,7 @@ def run_methods(options: RunOptions) -> FinishedSuite:
     memory is measured separately. Raises as `evaluate`.
     """
     end_if_starting()
-    benchmark, runs = load_benchmark(options.benchmark), _by_method(options)
+    benchmark, runs = load_benchmark(options.benchmark), options_by_method(options)
     suffix = "" if options.method == ALL else f"-{identity_of(dict.fromkeys(runs))[:8]}"
     name = f"methods-{benchmark.name}{suffix}"
     path = options.out or DEFAULT_RUNS / name
@@ -148,7 +148,7 @@ def _index_writer(path: Path, runs: Mapping[str, RunOptions], *, has_lines: bool
     return IndexWriter(path, index, has_lines=has_lines, may_be_refused=may_be_refused)
 
 
-def _by_method(options: RunOptions) -> dict[str, RunOptions]:
+def options_by_method(options: RunOptions) -> dict[str, RunOptions]:
     """The options of a run with each method, by its name.
 
     Raises before any work: BenchmarkError for what one of them refuses, ModelError for a further model that is not

@@ -257,20 +257,23 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
         (["eval", "--images=tests", "--masks=docs", "--classes=nowhere"], "nowhere: expected a file of class names"),
         (["eval", "--images=tests", "--masks=docs", "--classes=README.md"], "README.md: line"),
         (["eval", "--hf=nowhere", "--classes=nowhere"], "nowhere: expected a file of class names"),
-        (["eval", "mini-voc", "--device=gpu"], "cpu, cuda, cuda:N, several as cuda:0,1 or cuda:all, found 'gpu'"),
+        (
+            ["eval", "mini-voc", "--device=gpu"],
+            "auto, cpu, cuda, cuda:N, mps, several as cuda:0,1 or cuda:all, found 'gpu'",
+        ),
         (["eval", "mini-voc", "--shard=9/8"], "--shard: expected I/N with 1 <= I <= N, found '9/8'"),
         (["sweep", "mini-vco", "eta=0.4"], "did you mean mini-voc"),
         (["sweep", "mini-voc", "etaa=0.4"], "did you mean eta"),
         (["sweep", "mini-voc", "eta=0.4", "--protocol=overlaps=kept"], "--protocol overlaps"),
         (["sweep", "mini-coco-object", "eta=0.4", "--source=panoptic"], "source: expected a label source"),
         (["sweep", "mini-refcoco", "eta=0.4", "--sam=random:0"], "sam: "),
-        (["sweep", "mini-voc", "eta=0.4", "--device=mps"], "device: "),
+        (["sweep", "mini-voc", "eta=0.4", "--device=npu"], "device: "),
         (["suite", "minni"], "did you mean mini"),
-        (["eval", "mini-voc", "--device=cuda:0,gpu"], "device: expected cpu, cuda"),
+        (["eval", "mini-voc", "--device=cuda:0,gpu"], "device: expected auto, cpu, cuda"),
         (["eval", "mini-voc", "--device=cuda:1,1"], "device: expected each once, found 'cuda:1,1'"),
-        (["eval", "mini-voc", "--device=cpu:0,1"], "device: expected cpu, cuda"),
+        (["eval", "mini-voc", "--device=cpu:0,1"], "device: expected auto, cpu, cuda"),
         (["eval", "mini-voc", "--processes=0"], "processes: expected at least 1, found 0"),
-        (["suite", "--device=cuda:0,1"], "device: expected cpu, cuda or cuda:N, found 'cuda:0,1'"),
+        (["suite", "--device=cuda:0,1"], "device: expected auto, cpu, cuda, cuda:N or mps, found 'cuda:0,1'"),
         (["suite", "--device=gpu"], "device: "),
         (["suite", "--weights=missing.pt"], "missing.pt"),
         (["bench", "--device=gpu"], "device: "),
@@ -307,7 +310,9 @@ def test_files_that_are_no_pictures_are_told_before_torch_is_imported(
     for name in ("one.png", "two.png"):
         (tmp_path / name).write_text("no picture")
     for place, count in ((tmp_path / "one.png", 1), (tmp_path, 2)):
-        status_and_torch, lines = status_and_torch_of(["segment", str(place), "cat", f"--json={tmp_path}/found.json"])
+        status_and_torch, lines = status_and_torch_of(
+            ["segment", str(place), "cat", "--weights=miniature", f"--json={tmp_path}/found.json"]
+        )
         assert status_and_torch == "3 False\n"
         assert sum("expected an image file, found an unknown format" in line for line in lines) == count
         assert json.loads((tmp_path / "found.json").read_text())["images"] == []
@@ -501,7 +506,7 @@ def test_a_device_that_has_no_room_for_the_models_is_one_line(
     monkeypatch.setattr(CaR, "from_config", load)
     image = tmp_path / "image.png"
     Image.new("RGB", (20, 30)).save(image)
-    options = {"bench": [f"--out={tmp_path}"], "segment": ["cat"]}
+    options = {"bench": [f"--out={tmp_path}"], "segment": ["cat", "--weights=miniature"]}
     result = car([command, str(image), *options[command]])
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == (

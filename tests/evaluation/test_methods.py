@@ -19,7 +19,7 @@ from dataset_adapters.base.sample import find_sources
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark
-from evaluation.request.inputs import resolve_inputs
+from evaluation.request.inputs import find_weights
 from evaluation.request.methods import METHODS, find_method, settings_by_method
 from evaluation.request.resolve import resolve
 from evaluation.request.vocabulary import find_vocabulary
@@ -298,7 +298,9 @@ def test_all_methods_are_with_those_whose_further_models_are_named(options: Any)
         (dino | sam, {"sam3"}),
         (dino | sam | {"model": "random:0"}, set()),
     ):
-        assert list(suite._by_method(options("all", settings=settings))) == [n for n in METHODS if n not in absent]
+        assert list(suite.options_by_method(options("all", settings=settings))) == [
+            n for n in METHODS if n not in absent
+        ]
 
 
 def test_the_method_and_its_settings_are_the_runs_identity(options: Any, tmp_path: Path) -> None:
@@ -325,9 +327,8 @@ def test_cars_identity_has_no_method(tiny_run: Any) -> None:
 
 
 def test_only_the_needed_weights_are_asked_for() -> None:
-    benchmark = load_benchmark("voc21")
-    inputs = resolve_inputs(benchmark, Path("data"), {"proposal": "openai", "classifier": None}, ("proposal",))
-    assert (inputs.weights, inputs.remark, inputs.notices) == ({"proposal": "openai"}, None, ())
+    found = find_weights({"proposal": "openai", "classifier": None}, ("proposal",))
+    assert found == {"proposal": "openai"}
 
 
 def test_settings_go_to_the_methods_that_have_them() -> None:

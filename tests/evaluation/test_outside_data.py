@@ -187,7 +187,8 @@ def test_a_bad_adapter_is_one_line(
     assert change[0] in FRUIT
     install(source=FRUIT.replace(*change))
     options()
-    found = car("eval", "fruit-salad", "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "run"))
+    places = f"--data-root={tmp_path / 'data'}", f"--out={tmp_path / 'run'}"
+    found = car("eval", "fruit-salad", *places, "--weights=miniature")
     assert found.exit_code == 2
     assert error in found.stderr.splitlines()[-1]
 

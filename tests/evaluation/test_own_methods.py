@@ -485,19 +485,19 @@ def test_ours_and_theirs_in_one_table(
 ) -> None:
     installed(BRIGHT)
     asked = options("clip,bright", weights="random:1", settings={"threshold": 0.3, "templates": ["{}"]}, out=tmp_path)
-    by_name = suite._by_method(asked)
+    by_name = suite.options_by_method(asked)
     assert {name: (own.weights, dict(own.settings)) for name, own in by_name.items()} == {
         "clip": ("random:1", {"templates": ["{}"]}),
         "bright": (None, {"threshold": 0.3}),
     }
     ours = [name for name in METHODS if name not in ("proxyclip", "lposs", "corrclip", "sam3")]
-    assert list(suite._by_method(replace(asked, method="all,bright"))) == [*ours, "bright"]
+    assert list(suite.options_by_method(replace(asked, method="all,bright"))) == [*ours, "bright"]
     monkeypatch.setattr(suite, "_in_own_process", lambda job, handle: suite._run_group([job], handle=handle)[0])
     done = suite.run_methods(options("bright,car", settings={"crf": None}, out=tmp_path / "both", limit=1))
     rows = list(csv.DictReader((done.path / "table.csv").open()))
     assert [row["method"] for row in rows if "published" not in row["method"]] == ["bright", "CaR"]
     with pytest.raises(ValueError, match="thresh: expected a field of a method"):
-        suite._by_method(options("clip,bright", settings={"thresh": 1}))
+        suite.options_by_method(options("clip,bright", settings={"thresh": 1}))
 
 
 def test_the_list_has_a_line_for_each_and_for_what_is_broken(installed: Any, tiny_run: Any) -> None:

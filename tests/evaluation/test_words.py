@@ -232,9 +232,9 @@ def test_a_run_again_says_what_is_not_at_hand(tiny_run: Any, tmp_path: Path, mon
         assert (result.exit_code, result.stderr.count("error: ")) == (2, 1), result.stderr
         return result.stderr.splitlines()[-1]
 
-    assert refused().startswith("error: --data-root: expected the data of the run, found none given and other data in")
-    edit(tiny_run.out, request={**header.request, "weights": "ViT.pt"})
     expected = "expected the files of the run, which run.json names without their folders, found none given"
+    assert refused() == f"error: --data-root: {expected}"
+    edit(tiny_run.out, request={**header.request, "weights": "ViT.pt"})
     assert refused() == f"error: --weights (ViT.pt) and --data-root: {expected}"
     edit(tiny_run.out, request={"benchmark": "own-folders"})
     assert refused() == f"error: --images, --masks and --classes: {expected}"
