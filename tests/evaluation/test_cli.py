@@ -402,7 +402,7 @@ def test_other_unknown_options_are_not(arguments: list[str]) -> None:
         (["eval", "voc21", "--out"], "option '--out' requires an argument; see `car"),
         (["eval", "voc21", "a", "b"], "got unexpected extra argument"),
         (["data", "check", "voc", "--decode=-1"], "--decode: expected "),
-        (["table"], "RUN: expected a value, found none; see `car table --help`"),
+        (["table"], "expected the directory of a run or a suite, or --peers; see `car table --help`"),
         (["eval", "qqq"], "benchmark: expected a known name, found 'qqq'; `car benchmarks` lists all"),
         (["sweep", "k=2,3", "mini-voc"], "benchmark: expected its name first, as in `car sweep mini-voc k=2,3`"),
         (["sweep", "k=2,3"], "benchmark: expected its name first, as in `car sweep voc21 k=2,3`"),
