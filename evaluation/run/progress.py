@@ -52,6 +52,7 @@ class Progress:
         is_live = live and is_terminal(sys.stderr)
         self._name, self._total, self._finished, self._clock = name, total, len(done), clock
         self._start = self._last_line = clock()
+        self._first: tuple[float, int] | None = None
         self._folder, self._is_forecast = scorer.folder, quiet or bool(os.environ.get("CI"))
         self._has_lines = not (quiet or is_live or os.environ.get("CI"))
         self._bar = tqdm(
@@ -76,19 +77,22 @@ class Progress:
         shown = {self._words.heading: self._shown}
         self._bar.set_postfix({**shown, **({"failed": self._failed} if self._failed else {})}, refresh=False)
         self._bar.update()
-        self._forecast(self._clock() - self._start)
+        self._forecast()
         if self._has_lines and self._clock() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = self._clock()
             tell(self._line(self._last_line - self._start))
 
-    def _forecast(self, seconds: float) -> None:
-        """Say once, from the first samples, how long the run will take and how large its folder will be."""
-        done = self._finished + self._added
-        left = seconds / self._added * (self._total - done)
+    def _forecast(self) -> None:
+        """Say once how long the run will take and how large its folder will be, from the samples after the first ones:
+        those also wait for the texts."""
+        now, done = self._clock(), self._finished + self._added
+        if self._first is None or now - self._first[0] < 1:
+            self._first = (self._first[0] if self._first else now, self._added)  # a batch arrives at once
+        seconds, n_measured = now - self._first[0], self._added - self._first[1]
         if self._is_forecast or seconds < _SECONDS_MEASURED:
             return
         self._is_forecast = True
-        if left <= _SECONDS_BETWEEN_LINES:
+        if (left := seconds / n_measured * (self._total - done)) <= _SECONDS_BETWEEN_LINES:
             return
         files = self._folder.rglob("*") if self._folder else ()
         size = sum(file.stat().st_size for file in files if file.is_file()) * self._total / done

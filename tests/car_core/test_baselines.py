@@ -144,10 +144,16 @@ def test_a_trunks_positions_are_resized_as_in_dinos_code(patch: int) -> None:
 
 
 def test_methods_resize_positions_as_their_authors_do() -> None:
-    ways = {name: known.config().positions for name, known in BASELINES.items() if name != "clip-es"}  # type: ignore[call-arg, attr-defined]
+    ways = {
+        name: known.config().positions for name, known in BASELINES.items() if "positions" in known.config.model_fields
+    }  # type: ignore[call-arg, attr-defined]
     assert {name for name, way in ways.items() if way == "size"} == {"lposs"}
-    trunks = {name: known.config().dino_positions for name, known in BASELINES.items() if known.extra_model_settings}  # type: ignore[call-arg, attr-defined]
-    assert trunks == dict.fromkeys(("proxyclip", "lposs"), "scale_factor")
+    trunks = {
+        name: known.config().dino_positions
+        for name, known in BASELINES.items()
+        if "dino_positions" in known.config.model_fields
+    }  # type: ignore[call-arg, attr-defined]
+    assert trunks == dict.fromkeys(("proxyclip", "lposs", "corrclip"), "scale_factor")
     # In the tower itself: 96 pixels are 6 patches, against 4 of the tower's own.
     pixels = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     visual = tiny_clip().visual
