@@ -58,7 +58,7 @@ def test_a_long_run_says_once_how_long_and_how_large(capsys: pytest.CaptureFixtu
     (tmp_path / "samples.jsonl").write_bytes(bytes(2**21))  # of 2 + 2 records
     own, now = replace(SCORER, folder=tmp_path), [0.0]
     with Progress(1000, own, [record(-1), record(-2)], name="here", quiet=False, clock=lambda: now[0]) as progress:
-        for now[0] in (90.0, 101.0, 120.0):  # the first also waits for the texts
+        for now[0] in (40.0, 51.0, 58.0):  # the first also waits for the texts
             progress.add(record(int(now[0])))
     # 996 more at 11 s each are 3.04 h; 1000 records of half a mebibyte.
     assert capsys.readouterr().err == "here: about 3 h for 996 images, 500.0 MiB on disk; --limit 100 for a trial\n"
