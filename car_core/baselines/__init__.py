@@ -69,7 +69,7 @@ BASELINES: Mapping[str, Baseline] = {
     "resclip": Baseline(ResCLIPConfig, ResCLIPSegmenter),
     "sc-clip": Baseline(SCCLIPConfig, SCCLIPSegmenter),
     "clip-es": Baseline(ClipESConfig, ClipESSegmenter, names=None),
-    "sam3": Baseline(SAM3Config, load_sam3, (frozenset({"model"}),), names="clearclip", load_extra_model=load_sam3),
+    "sam3": Baseline(SAM3Config, load_sam3, (frozenset({"model"}),), names="segearth", load_extra_model=load_sam3),
 }
 
 

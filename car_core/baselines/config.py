@@ -54,12 +54,14 @@ class WindowConfig(BaselineConfig):
 
     SHORT_SIDE, CROP: the image's shorter side and a window's, in sizes of the tower. STRIDES: strides in a window.
     PADS: whether windows are padded on all sides to multiples of a patch, or else cut, as each method's authors do.
+    ROUNDED: whether CLIP's mean and deviation of images are rounded to a thousandth of a level, as in SCLIP's code.
     """
 
     SHORT_SIDE: ClassVar[float] = 1.5
     CROP: ClassVar[float] = 1.0
     STRIDES: ClassVar[int] = 2
     PADS: ClassVar[bool] = False
+    ROUNDED: ClassVar[bool] = True
 
     background: tuple[str, ...] = BACKGROUND_WORDS
     short_side: Pixels | None = Field(

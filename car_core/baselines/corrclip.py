@@ -30,6 +30,7 @@ from car_core.config import NameOrPath, Positive, SAMMasksConfig, Unit
 from car_core.engine.timing import timed
 from car_core.errors import ModelError
 from car_core.images import size_of
+from car_core.models.clip import normalization_of
 from car_core.models.weights import WeightsRecord
 from car_core.refine.mask_source import MaskSource
 from car_core.refine.sam import load_sam
@@ -140,7 +141,7 @@ class CorrCLIPSegmenter(WindowSegmenter[CorrCLIPConfig]):
 
     def alike(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """DINO's unit features [n, P, C], whose cosines say how alike patches are, and the grid h x w = P."""
-        query, key, _ = self._dino.qkv(self._dino.normalized(pixels, self.normalization))
+        query, key, _ = self._dino.qkv(self._dino.normalized(pixels, normalization_of(self.visual)))
         height, width = self._dino.patch
         return F.normalize(query + key, dim=-1), (pixels.shape[2] // height, pixels.shape[3] // width)
 
@@ -237,7 +238,7 @@ def load_trunk_and_sam(
     if config.sam is None:
         raise ModelError(
             "sam: expected a SAM, whose masks are corrclip's regions, found none; "
-            "pass --sam facebook/sam2.1-hiera-large, another hub name, a folder, or random:SEED for trials"
+            "pass --sam facebook/sam2-hiera-large, another hub name, a folder, or random:SEED for trials"
         )
     dino, dino_weights = load_trunk(config, device=device)
     masks, sam_weights = load_sam(config.sam, device=device)

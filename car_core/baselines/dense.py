@@ -51,6 +51,9 @@ class WindowSegmenter(BaselineSegmenter[WindowT]):
         super().__init__(_with_sizes(config, clip.visual), clip=clip, device=device)
         self.visual = clip.visual
         self.normalization = normalization_of(clip.visual)
+        if config.ROUNDED:
+            mean, std = (tuple(round(255 * value, 3) / 255 for value in values) for values in self.normalization)
+            self.normalization = mean, std
         self.patch: tuple[int, int] = tuple(clip.visual.patch_size)
         self._words: dict[str, Tensor] = {}  # unit text features [E]
 

@@ -39,6 +39,7 @@ class LPOSSConfig(WindowConfig):
     """LPOSS: one setting for all benchmarks; no softmax and no threshold."""
 
     SHORT_SIDE: ClassVar[float] = 2.0
+    ROUNDED: ClassVar[bool] = False
 
     method: Literal["lposs"] = "lposs"
     pixels: bool = Field(default=False, description="LPOSS+: refine on a graph of the resized image's pixels")

@@ -17,6 +17,7 @@ from car_core.baselines.config import DenseConfig
 from car_core.baselines.dense import DenseSegmenter
 from car_core.baselines.dino import PUBLISHED, DinoPositions, DinoTrunk
 from car_core.config import NameOrPath, Positive
+from car_core.models.clip import normalization_of
 
 PADDED_TO = 56  # a window's sides are multiples of it, pixels, for trunks of patches of 8 and 14
 
@@ -59,7 +60,7 @@ class ProxyCLIPSegmenter(DenseSegmenter[ProxyCLIPConfig]):
         *_, value = split_heads(block.attn, block.ln_1(tokens))
         spread = resized_values(value[:, :, 1:], own_grid, grid)
         height, width = (count * side for count, side in zip(grid, self._dino.patch, strict=True))
-        seen = self._dino.normalized(pixels[..., :height, :width], self.normalization)
+        seen = self._dino.normalized(pixels[..., :height, :width], normalization_of(self.visual))
         unit = F.normalize(self._dino.features(seen), dim=-1)
         weights = above_mean(unit @ unit.mT, self.config.beta, self.config.gamma)
         return self.embedded(block.ls_1(join_heads(block.attn, weights[:, None] @ spread))), grid

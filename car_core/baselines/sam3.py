@@ -209,9 +209,7 @@ def load_sam3(config: SAM3Config, *, device: str | torch.device = "cpu") -> SAM3
     if config.model.startswith("random:"):
         model = random_model("sam3", config.model, lambda: library.Sam3Model(library.Sam3Config(**_TINY)))
     else:
-        model = pretrained(
-            "sam3", config.model, _CLASSES, "a SAM 3 of transformers (facebook/sam3, a folder, random:SEED)"
-        )
+        model = pretrained("sam3", config.model, _CLASSES, _EXPECTED)
     made = SAM3Segmenter(config, model=model, device=device)
     made.weights = (record_of("sam3", config.model, model, _PARTS),)
     return made

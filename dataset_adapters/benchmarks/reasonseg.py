@@ -78,7 +78,7 @@ class ReasonSegAdapter:
 def paint_shapes(shapes: Sequence[tuple[int, Any]], height: int, width: int) -> _Labels:
     """Paint (value, [[x, y], ...]) with their outlines, those of most pixels first: uint8 [height, width], 0 elsewhere.
 
-    Coordinates lose their fraction. Of two shapes of the same size, the later one is painted first, as in LISA.
+    Coordinates lose their fraction. Of two shapes of the same size, the later one is painted first.
     Raises ValueError for coordinates far outside.
     """
     import cv2  # as for scoring: user errors are reported before it is loaded

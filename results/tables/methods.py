@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from results.paper.paper_tables import EIGHT, mean_of_eight, paper_rows, peer_rows
+from results.paper.paper_tables import EIGHT, PeerRow, mean_of_eight, paper_rows, peer_rows
 from results.run_directory.schema import RunHeader
 from results.tables.columns import (
     DIFFERENCE,
@@ -41,6 +41,10 @@ _LEGEND = (
     "names: whose class texts. A published figure belongs to a method, its backbone and its names.",
     "ran by: via X where the figure is from X's table, which quotes it or does not say who ran it.",
 )
+# By how open_clip's tags of weights begin: as published rows call them.
+_WEIGHTS = {"openai": "OpenAI CLIP", "laion2b": "OpenCLIP", "metaclip": "MetaCLIP"}
+# Which models a method runs with, and what is in its name.
+_MODEL_SETTINGS = {"proposal_model", "dino_model", "dino_weights", "sam", "pamr_steps", "pixels"}
 _OURS = {"coco-stuff": "context59", "cityscapes": "ade150"}  # without a figure of CaR: whose settings it has there
 
 
@@ -56,10 +60,7 @@ def methods_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
     benchmark = next((header.benchmark.name for header in headers.values()), "")
     names = {method_name(header) for header in headers.values()}
     peers = [row for row in peer_rows([benchmark]) if row.runs_as in names]
-    published = {row.runs_as: row.figures[benchmark] for row in peers}
-    if cell:
-        of_paper = {row.method: row.value for row in paper_rows(cell.table, cell.column) if row.value is not None}
-        published = of_paper | published
+    of_paper = {row.method: row.value for row in paper_rows(cell.table, cell.column)} if cell else {}
     rows: list[dict[str, Any]] = []
     for row in peers:
         texts = [row.backbone, f"names {row.names}" if row.names else "", row.ran_by]
@@ -69,22 +70,40 @@ def methods_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
     notes: list[str] = []
     for header in headers.values():
         cells, memory = run_cells(header), header.memory.peak_rss_mib
-        figure = published.get(cells["method"])
+        own = [row for row in peers if row.runs_as == cells["method"]]
+        figure = next((row.figures[benchmark] for row in own if _is_as_published(row, header)), None)
+        figure = of_paper.get(cells["method"]) if figure is None and not own else figure
         difference = minus(cells["percent"], figure) if is_comparable(header) else None
         peak = None if memory is None else round(memory)
         rows.append({**cells, "published": figure, "difference": difference, "memory": peak})
         notes += reduction_notes(header, [cells])
+    is_published = any(row.get("published") is not None for row in rows)
     columns = (
         METHOD,
         METRIC,
         PERCENT,
-        *((Column("published", "published %", "percent"), DIFFERENCE) if published else ()),
+        *((Column("published", "published %", "percent"), DIFFERENCE) if is_published else ()),
         PACE,
         Column("memory", "peak MiB", "count"),
         N_FAILED,
         REMARKS,
     )
     return make_table(title, columns, rows, (*dict.fromkeys(notes), *([_GRADES] if peers else [])))
+
+
+def _is_as_published(row: PeerRow, header: RunHeader) -> bool:
+    """Whether a run has the backbone and the class texts of a published row, and its authors' settings."""
+    weights = next((entry.name for entry in header.weights if entry.role == "proposal"), "")
+    tower = str(header.config.get("proposal_model")).removesuffix("-quickgelu")
+    kind = next((name for tags, name in _WEIGHTS.items() if weights.startswith(tags)), None)
+    names, asked = header.benchmark.names, header.request.get("names", "own")
+    changed = {setting.partition("=")[0] for setting in user_settings(header)} - _MODEL_SETTINGS
+    return (
+        kind is not None
+        and row.backbone.startswith(f"{kind} {tower[:-3]}/{tower[-2:]}")
+        and (asked == "own" or (names is not None and names.name == row.names))
+        and not changed
+    )
 
 
 def peer_tables(headers: Collection[RunHeader]) -> dict[str, Table]:
@@ -135,7 +154,7 @@ def peers_table(title: str, headers: Iterable[RunHeader], benchmarks: Mapping[st
 
 def _rows_of_runs(headers: Collection[RunHeader]) -> list[dict[str, Any]]:
     """One row for the runs that differ only in their benchmarks; of two on one benchmark the whole, then the later."""
-    groups: dict[tuple[str, str, str], dict[str, list[RunHeader]]] = {}
+    groups: dict[tuple[str, str, str, tuple[str | None, ...]], dict[str, list[RunHeader]]] = {}
     for header in headers:
         config, names = header.config, header.benchmark.names
         models = (
@@ -144,10 +163,11 @@ def _rows_of_runs(headers: Collection[RunHeader]) -> list[dict[str, Any]]:
         changed = [*user_settings(header), *header.benchmark.protocol_changed]
         label = ", ".join([method_name(header), *([config["profile"]] if "profile" in config else []), *changed])
         texts = f"{names.name} {names.sha256[:8]}" if names else str(header.request.get("names", "default"))
-        key = label, " + ".join(dict.fromkeys(models)), texts
+        sources = *(entry.sha256 for entry in header.weights), *(each.source for each in header.plugins)
+        key = label, " + ".join(dict.fromkeys(models)), texts, (*sources, header.environment.dtype)
         groups.setdefault(key, {}).setdefault(header.benchmark.name, []).append(header)
     rows = []
-    for (label, backbone, texts), found in groups.items():
+    for (label, backbone, texts, _), found in groups.items():
         runs = {name: max(own, key=lambda run: (_is_whole(run), run.created_at)) for name, own in found.items()}
         percents = {name: run_cells(run)["percent"] for name, run in runs.items()}
         mean = mean_of_eight({name: percents[name] for name, run in runs.items() if _is_whole(run)})

@@ -65,8 +65,10 @@ def method_name(header: RunHeader) -> str:
     if is_scored(header):  # whatever name it was given
         return f"{config['method']} (predictions)"
     if not is_car(header):
-        name = METHOD_TITLES.get(config["method"])
-        return f"{name}+PAMR" if name and config.get("pamr_steps") else name or str(config["method"])
+        if name := METHOD_TITLES.get(config["method"]):
+            more = ("+" if config.get("pixels") else "") + ("+PAMR" if config.get("pamr_steps") else "")
+            return f"{name}{more}"
+        return str(config["method"])
     return "CaR+SAM" if config.get("sam") else "CaR"
 
 

@@ -115,7 +115,7 @@ def test_a_method_reads_its_authors_texts_unless_others_are_asked_for(tiny_run: 
         "proxyclip": "proxyclip",
         "lposs": "lposs",
         "corrclip": "corrclip",
-        "sam3": "clearclip",
+        "sam3": "segearth",
         "clip-es": None,
     }
     for method, family in families.items():

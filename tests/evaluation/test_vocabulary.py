@@ -194,7 +194,7 @@ def test_unknown_names_have_near_matches_and_samples_with_texts_have_no_vocabula
 
 
 def test_every_family_has_texts_of_every_class_of_its_data_sets() -> None:
-    assert family_names() == ["clearclip", "corrclip", "lposs", "plain", "proxyclip", "sclip"]
+    assert family_names() == ["clearclip", "corrclip", "lposs", "plain", "proxyclip", "sclip", "segearth"]
     served = {}
     for name in family_names():
         for data_set in (*EIGHT, "ade847", "pc459"):

@@ -36,6 +36,44 @@ def test_published_figures_stand_beside_runs(make_methods: dict[str, RunHeader])
     assert float(own["CaR"]["memory"]) == 2346
 
 
+def test_a_published_figure_stands_beside_runs_of_its_models_texts_and_settings_alone(make_header: Any) -> None:
+    def figure(method: str, weights: str = "openai", model: str = "ViT-B-16", names: str = "own", **more: Any) -> str:
+        config = {"method": method, "proposal_model": model, **more}
+        header = make_header(
+            config=config,
+            config_sources={key: "user" if key in more else "default" for key in config},
+            weights=[{"role": "proposal", "name": weights, "sha256": "a" * 64, "trained": True}],
+            request={"names": names},
+        )
+        return rows_of(methods_table("Methods", {"own": header}))[-1].get("published", "")
+
+    assert (figure("sclip"), figure("sclip", model="ViT-B-16-quickgelu")) == ("59.63", "59.63")
+    assert (figure("corrclip", "metaclip_fullcc"), figure("lposs", "laion2b_s34b_b88k")) == ("73.9", "61.1")
+    assert figure("naclip", pamr_steps=10) == "64.07"
+    for others in (
+        figure("corrclip"),
+        figure("lposs"),
+        figure("lposs", "laion2b_s34b_b88k", pixels=True),  # LPOSS+
+        figure("sclip", model="ViT-L-14"),
+        figure("sclip", weights="other.pt"),
+        figure("sclip", names="plain"),
+        figure("sclip", logit_scale=30),
+    ):
+        assert others == ""
+
+
+def test_runs_of_other_weights_make_no_mean(make_header: Any) -> None:
+    config = {"method": "sclip", "proposal_model": "ViT-B-16"}
+    headers = []
+    for name, letter in (("voc21", "a"), ("context60", "b")):
+        plain = make_header(config=config, config_sources=dict.fromkeys(config, "default")).model_dump()
+        plain["benchmark"] |= {"name": name}
+        plain["weights"] = [{"role": "proposal", "name": "vit.pt", "sha256": letter * 64, "trained": True}]
+        headers.append(RunHeader.model_validate(plain))
+    own = [row for row in rows_of(peers_table("Peers", headers)) if row["ran_by"] == "here"]
+    assert [(bool(row["voc21"]), bool(row["context60"])) for row in own] == [(True, False), (False, True)]
+
+
 def test_peers_of_one_benchmark_rise_and_runs_come_below(make_methods: dict[str, RunHeader]) -> None:
     [(name, table)] = peer_tables(make_methods.values()).items()
     rows = rows_of(table)
@@ -130,6 +168,7 @@ def make_methods(make_header: Any) -> dict[str, RunHeader]:
     """Headers of runs with CaR, SCLIP, NACLIP and NACLIP with PAMR."""
 
     def header(**config: Any) -> RunHeader:
+        config = {"proposal_model": "ViT-B-16", **config}
         return make_header(config=config, config_sources=dict.fromkeys(config, "default"))  # type: ignore[no-any-return]
 
     assert make_header().benchmark.paper == PaperCell(table="table1", column="voc21")
