@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from support.errors import UserError
-from support.text import shortened, unknown_name, unwrapped
+from support.text import did_you_mean, shortened, unknown_name, unwrapped
 
 Kind = Literal["methods", "datasets", "metrics", "prompts", "benchmarks", "trackers"]
 
@@ -65,7 +65,9 @@ class Plugin:
         try:
             return attrgetter(attributes)(module) if attributes else module
         except AttributeError:
-            raise PluginError(f"{self.target}: expected {attributes} in {where}, found none") from None
+            classes = [name for name, each in vars(module).items() if isinstance(each, type)]
+            hint = did_you_mean(attributes, classes)
+            raise PluginError(f"{self.target}: expected {attributes} in {where}, found none{hint}") from None
         except Exception as error:  # of a package that imports its parts when they are asked for
             raise PluginError(f"{self.target}: expected a module that can be imported, found {_said(error)}") from error
 

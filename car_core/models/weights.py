@@ -127,14 +127,16 @@ def _build(model: str, architecture: Mapping[str, Any], seed: int) -> nn.Module:
 
 def _locate(model: str, weights: str) -> tuple[Path, dict[str, Any]]:
     """The weights file and, for an open_clip tag, the tag's settings (else empty)."""
-    tag = open_clip.get_pretrained_cfg(model, weights)  # first: a folder may have its name
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    # First: a folder may have its name. open_clip ignores case, in which run folders and tables would differ.
+    tag = open_clip.get_pretrained_cfg(model, weights) if weights in tags or weights == weights.lower() else {}
     if not tag and (path := weights_file(weights)):
         return path, {}
     if not tag:
-        tags = open_clip.list_pretrained_tags_by_model(model)
+        few = ", ".join(tags[:3]) + (f" and {len(tags) - 3} more" if len(tags) > 3 else "") or "none"
         raise ModelError(
-            f"weights: expected a file ({', '.join(SUFFIXES)}), {MINIATURE}, random:SEED or a tag of {model} "
-            f"({', '.join(tags) or 'none'}), found {weights!r}{did_you_mean(weights, [MINIATURE, *tags])}"
+            f"weights: expected a file ({', '.join(SUFFIXES)}), {MINIATURE}, random:SEED or a tag of {model} ({few}), "
+            f"found {weights!r}{did_you_mean(weights, [MINIATURE, *tags])}"
         )
     return _download(model, weights, tag), tag
 

@@ -251,11 +251,18 @@ def open_predictions(asked: Predictions, config: PredictedConfig, dataset: Datas
     else:
         raise BenchmarkError(f"--predictions: expected a folder, or a file .json or .npz, found {path}")
     if not source.digests:
-        there = ", ".join(sorted(os.listdir(path))[:3]) or "nothing" if path.is_dir() else "other ids"
+        names = (
+            [name for name in sorted(os.listdir(path)) if not name.startswith(".")] if path.is_dir() else ["other ids"]
+        )
+        there = f"{', '.join(names[:3]) or 'nothing'}"
+        within = f"; did you mean {path / 'predictions'}?" if "predictions" in names else ""
         raise BenchmarkError(
             f"--predictions: {path}: expected predictions named after the samples, such as {saved_name(ids[0])}, "
-            f"found none of {counted(len(ids), 'sample')}, but {there}"
+            f"found none of {counted(len(ids), 'sample')}, but {there}{within}"
         )
+    if missing := len(ids) - len(source.digests):
+        of_all = f"{missing} of {counted(len(ids), 'sample')}"
+        tell(f"notice: {of_all} have no prediction; --limit or --split scores a part")
     readings = _readings(dataset)
     if asked.values and (asked.values not in readings or (dataset.task != "semantic" and asked.values != "labels")):
         expected = " or ".join(readings if dataset.task == "semantic" else ["labels"])

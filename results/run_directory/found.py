@@ -57,7 +57,8 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[FoundRun], list[str]]:
     damaged: list[str] = []
     for top in folders:
         if not top.is_dir():
-            raise StoreError(f"{top}: expected a folder of runs, found {'a file' if top.exists() else 'nothing'}")
+            found_there = "a file" if top.exists() else "nothing"
+            raise StoreError(f"{top}: expected a folder of runs, found {found_there}; `car runs DIR` looks elsewhere")
         stack = [top]
         while stack:
             folder = stack.pop()

@@ -34,9 +34,13 @@ from results.tables.run_notes import (
 
 PEERS = "peers"
 """The name of the table of the eight benchmarks."""
-_GRADES = "Grade: V, the source reports it as a result of its own; I, the source quotes it or does not say who ran it."
+_GRADES = (
+    "grade of a published figure: V, the source reports it as a result of its own; I, the source quotes it or does not "
+    "say who ran it."
+)
 _LEGEND = (
-    "mIoU in percent, published figures as printed. The mean is that of all eight benchmarks, or none.",
+    "mIoU in percent, published figures as printed, the best last, rows with few figures first. The mean is that of "
+    "all eight benchmarks, or none.",
     "supervision: what was trained or looked up besides CLIP and self-supervised trunks.",
     "names: whose class texts. A published figure belongs to a method, its backbone and its names.",
     "ran by: via X where the figure is from X's table, which quotes it or does not say who ran it.",

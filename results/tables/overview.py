@@ -19,7 +19,7 @@ _OWN_COLUMNS = {"benchmark", "method", "set", "protocol", "device"}
 
 
 def facts_of(run: FoundRun) -> dict[str, Any]:
-    """What run.json says, as JSON values. figure: the headline figure in 0..1; null where there is none yet."""
+    """What run.json says, as JSON values. figure: the headline figure in 0..1; null where no sample is scored."""
     header, asked = run.header, run.header.request.get("set")
     settings = asked if isinstance(asked, dict) else {}  # as short as the user wrote them
     switches = {name: header.config[name] for name, source in header.config_sources.items() if source == "user"}
@@ -27,7 +27,7 @@ def facts_of(run: FoundRun) -> dict[str, Any]:
         metric: str | None = words_of(header.benchmark.task).headline
     except ValueError:  # a task of a module that is not loaded
         metric = None
-    figure = header.metrics.get(metric or "")
+    figure = header.metrics.get(metric or "") if header.counts.n_scored else None
     return {
         "updated_at": header.updated_at,
         "benchmark": header.benchmark.name,

@@ -136,7 +136,10 @@ def test_the_overview_says_each_remark_once_and_compares_what_may_be(tmp_path: P
 def test_no_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = car_runs()
-    assert (result.exit_code, result.stderr) == (2, "error: results/runs: expected a folder of runs, found nothing\n")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: results/runs: expected a folder of runs, found nothing; `car runs DIR` looks elsewhere\n",
+    )
     (tmp_path / "results/runs").mkdir(parents=True)
     assert car_runs().stderr == "no runs in results/runs\n"
 
