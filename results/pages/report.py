@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from results.pages.embedded import Matrix, matrix_columns, sample_columns, script_json
 from results.pages.gallery import SampleShown, SegmentationShown, fitted
 from results.run_directory.schema import RunHeader, SampleRecord
 from results.run_directory.store import RunDirectory, StoreError
@@ -28,6 +29,7 @@ from support.text import counted, visible
 
 MAX_BYTES = 10_000_000
 _PICTURE_BYTES = 9_000_000
+_TABLE_BYTES = 4_000_000  # of the samples' table: that of 5,000 images takes about 0.5 MB
 _MOST_ROWS = 2000  # of a list: more than any benchmark has classes
 _BINS = 10
 _MIN_BARS, _MAX_BARS = 6, 16  # of a histogram; larger values share the last
@@ -47,13 +49,16 @@ class Confusion:
 class ReportDetails:
     """What the report needs in addition to the run directory.
 
-    figures: each sample's own headline figure, None where undefined. figure_words: what it is, in words. confusions:
-    the most frequent ones first. gallery: samples to show. gallery_note: why there is none, or how it was made.
+    figures: each sample's own headline figure, None where undefined. figure_words: what it is, in words. classes: of
+    each sample, see `embedded.sample_columns`. confusions: the most frequent ones first. matrix: all of them, None for
+    a task without. gallery: samples to show. gallery_note: why there is none, or how it was made.
     """
 
     figures: Sequence[float | None]
     figure_words: str
+    classes: Sequence[Sequence[tuple[str, str]]] = ()
     confusions: Sequence[Confusion] = ()
+    matrix: Matrix | None = None
     gallery: Sequence[SampleShown] = ()
     gallery_note: str = ""
 
@@ -118,8 +123,15 @@ def report_html(header: RunHeader, records: Sequence[SampleRecord], details: Rep
     gallery_note = details.gallery_note
     if n_left_out := len(details.gallery) - len(gallery):
         gallery_note += f" {counted(n_left_out, 'sample')} left out to keep this page below {MAX_BYTES // 10**6} MB."
+    table, n_rows = _samples_json(header, records, details), len(records)
+    while len(table) > _TABLE_BYTES:  # a hundred thousand samples
+        n_rows = int(0.95 * n_rows * _TABLE_BYTES / len(table))
+        table = _samples_json(header, records[:n_rows], details)
     lists = {"switches": switches, "classes": with_iou, "absent": absent}
-    cuts = [f"the first {_MOST_ROWS} of {len(rows)} {name}" for name, rows in lists.items() if len(rows) > _MOST_ROWS]
+    cuts = [f"the first {n_rows} of {len(records)} samples, all of which are in samples.jsonl"] * (
+        n_rows < len(records)
+    )
+    cuts += [f"the first {_MOST_ROWS} of {len(rows)} {name}" for name, rows in lists.items() if len(rows) > _MOST_ROWS]
     page = environment.get_template(
         "report.html"
     ).render(
@@ -151,6 +163,7 @@ def report_html(header: RunHeader, records: Sequence[SampleRecord], details: Rep
         ],
         scored=bool(ok),
         figure_words=details.figure_words,
+        figure_name=words_of(header.benchmark.task).sample_figure,
         figures=_figure_bars([figure for figure in details.figures if figure is not None]),
         recurs=is_car(header),
         steps=_count_bars([record.steps for record in ok], least=1),
@@ -160,6 +173,11 @@ def report_html(header: RunHeader, records: Sequence[SampleRecord], details: Rep
             for name, seconds in stages
             if in_all and records
         ],
+        n_rows=n_rows,
+        samples_json=table,
+        matrix_json=script_json(matrix_columns(details.matrix)),
+        matrix=details.matrix,
+        statuses=sorted({record.status for record in records}),
         gallery=gallery,
         gallery_note=gallery_note,
         style=Markup(_source(environment, "steps.css") + _source(environment, "report.css")),
@@ -169,6 +187,11 @@ def report_html(header: RunHeader, records: Sequence[SampleRecord], details: Rep
     if (size := len(page.encode("utf-8", "backslashreplace"))) > MAX_BYTES:
         raise ValueError(f"expected a page of at most {MAX_BYTES} bytes, found texts that make {size}")
     return page
+
+
+def _samples_json(header: RunHeader, records: Sequence[SampleRecord], details: ReportDetails) -> Markup:
+    figures, classes = details.figures[: len(records)], details.classes[: len(records)]
+    return script_json(sample_columns(records, figures, classes, words_of(header.benchmark.task)))
 
 
 def segmentation_html(found: SegmentationShown) -> str:

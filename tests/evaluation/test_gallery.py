@@ -15,10 +15,11 @@ from typer.testing import CliRunner, Result
 from dataset_adapters import LabelSpace
 from evaluation import evaluate
 from evaluation.analysis.gallery import choose, draw_sample
-from evaluation.analysis.report import GalleryOptions, _prepared, confusions, names_models, report
+from evaluation.analysis.report import GalleryOptions, _classes, _prepared, confusions, matrix, names_models, report
 from evaluation.cli.app import app
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
+from results.pages import Matrix
 from support.strict_json import identity_of
 
 
@@ -210,3 +211,21 @@ def test_a_report_goes_where_a_text_says(run: Any, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HOME", str(run.out.parent))
     assert report(str(run.out), out="~/page.html") == run.out.parent / "page.html"
     assert "</html>" in (run.out.parent / "page.html").read_text()
+
+
+def test_the_matrix_and_the_classes_of_a_sample_are_those_of_its_counts() -> None:
+    space = LabelSpace("made", ("background", "a", "b", "c"), ("a", "b"), (1, 2), 255, (0, 1, 2))
+    one = record(0, confusion=[[0, 0, 9], [1, 0, 3], [2, 2, 4], [0, 3, 1]])
+    two = record(1, confusion=[[0, 1, 5], [2, 2, 6]])
+    assert matrix([one, two], space) == Matrix(
+        space.labels, ((0, 0, 9), (0, 1, 5), (0, 3, 1), (1, 0, 3), (2, 2, 10)), 0
+    )
+    assert _classes(one, space) == [("a", "missed"), ("b", "")]
+    assert _classes(two, space) == [("a", "wrong"), ("b", "")]
+
+
+def test_only_the_smallest_cells_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluation.analysis.report._MAX_CELLS", 2)
+    space = LabelSpace("made", ("background", "a"), ("a",), (1,), 255, (0, 1))
+    found = matrix([record(0, confusion=[[0, 0, 9], [0, 1, 1], [1, 0, 2], [1, 1, 5]])], space)
+    assert (found.cells, found.n_left_out) == (((0, 0, 9), (1, 1, 5)), 2)

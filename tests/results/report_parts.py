@@ -67,7 +67,7 @@ def records(n: int = 11) -> list[SampleRecord]:
 
 def details(**changes: Any) -> ReportDetails:
     fields: dict[str, Any] = {
-        "figures": [None, *(i / 10 for i in range(11))],
+        "figures": [None, *(i / 10 for i in range(10))],
         "figure_words": "IoU of a sample",
         "confusions": [Confusion("bird", HOSTILE, 120, 0.4)],
         "gallery": gallery(),

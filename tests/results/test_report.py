@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -13,8 +14,8 @@ from typing import Any
 import pytest
 from report_parts import HOSTILE, details, gallery, picture, records, sample
 
-from results import RunDirectory, RunHeader, StoreError
-from results.pages import Confusion, report_html, write_report
+from results import RunDirectory, RunHeader, SampleRecord, StoreError
+from results.pages import Confusion, Matrix, report_html, write_report
 from results.pages.gallery import LEFT_OUT, fitted
 from results.pages.report import MAX_BYTES, _count_bars, _figure_bars
 from support.text import visible
@@ -94,7 +95,7 @@ def test_hostile_text_stays_text(make_header: MakeHeader, make_metrics: Any) -> 
     classes = [{**entry, "name": HOSTILE} for entry in make_metrics()["per_class"]]
     header = make_header(config=config, config_sources=sources, metrics=make_metrics(failed=failed, per_class=classes))
     found = page(header)
-    assert len(found.scripts) == 1
+    assert len(found.scripts) == 3
     assert not any("onerror" in attributes or "x" in attributes.values() for _, attributes in found.elements)
     assert found.text.count(visible(HOSTILE)) >= 10
     assert "\u202e" not in found.text
@@ -110,7 +111,7 @@ def test_nothing_is_loaded_from_elsewhere(make_header: MakeHeader) -> None:
         for name in ("src", "href"):
             assert str(attributes.get(name) or "#").startswith(("data:image/webp;base64,", "#"))
     policy = next(a["content"] for t, a in found.elements if t == "meta" and a.get("http-equiv"))
-    digest = base64.b64encode(hashlib.sha256(found.scripts[0].encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(found.scripts[-1].encode()).digest()).decode()
     assert policy == (f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'")
 
 
@@ -206,3 +207,51 @@ def test_the_file_lies_in_the_run_directory(make_header: MakeHeader, tmp_path: P
     path = write_report(tmp_path / "run", details(gallery=gallery()))
     assert path == tmp_path / "run" / "report.html"
     assert path.read_text(encoding="utf-8").lstrip().startswith("<!DOCTYPE html>")
+
+
+def embedded(html: str, name: str) -> Any:
+    return json.loads(next(part for part in re.findall(rf'id="{name}-json">(.*?)</script>', html)))
+
+
+def test_the_samples_table_holds_every_record(make_header: MakeHeader) -> None:
+    ok = SampleRecord(id="a", status="ok", queries_kept=["cat"], steps=3, seconds={"crf": 0.25, "decode": 0.5})
+    failed = SampleRecord(id=HOSTILE, status="failed", error=HOSTILE)
+    classes = [[("cat", ""), ("dog", "missed")], [("dog", "wrong")]]
+    made = details(figures=[0.123456, None], classes=classes, gallery=[])
+    assert embedded(report_html(make_header(), [ok, failed], made), "samples") == {
+        "figure_name": "IoU",
+        "classes_name": "classes",
+        "ids": ["a", visible(HOSTILE)],
+        "figures": [0.1235, None],
+        "classes": [[0, 4], [5]],  # cat; dog, missed; dog, wrong
+        "names": ["cat", "dog"],
+        "steps": [3, 0],
+        "seconds": [0.75, 0],
+        "errors": {"1": visible(HOSTILE)},
+    }
+    without = details(figures=[0.1, None], gallery=[])
+    kept = embedded(report_html(make_header(), [ok, failed], without), "samples")
+    assert (kept["classes_name"], kept["names"], kept["classes"]) == ("texts kept", ["cat"], [[0], []])
+    with pytest.raises(ValueError, match=r"zip\(\) argument"):
+        report_html(make_header(), [ok, failed], details(figures=[0.1], gallery=[]))
+
+
+def test_samples_that_a_page_cannot_hold_are_counted(make_header: MakeHeader) -> None:
+    many = [SampleRecord(id=f"{place:07}" + "x" * 900, status="ok") for place in range(6000)]
+    html = report_html(make_header(), many, details(figures=[0.5] * 6000, gallery=[]))
+    shown = len(embedded(html, "samples")["ids"])
+    assert 3000 < shown < 6000
+    assert f"the first {shown} of 6000 samples, all of which are in samples.jsonl" in html
+    assert len(html) < MAX_BYTES
+
+
+def test_the_matrix_holds_every_cell(make_header: MakeHeader) -> None:
+    matrix = Matrix(("background", HOSTILE), ((0, 0, 7), (1, 0, 2**50)))
+    html = report_html(make_header(), records(), details(matrix=matrix, gallery=[]))
+    assert embedded(html, "matrix") == {
+        "labels": ["background", visible(HOSTILE)],
+        "targets": [0, 1],
+        "predictions": [0, 0],
+        "pixels": [7, 2**50],
+    }
+    assert embedded(report_html(make_header(), records(), details()), "matrix") is None

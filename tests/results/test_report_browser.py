@@ -92,7 +92,7 @@ def test_hostile_text_stays_text(open_report: Callable[..., Any]) -> None:
     page.locator("#thumbs button").last.click()
     assert page.evaluate("window.hacked") is None
     assert page.locator("img[src='x']").count() == 0
-    assert page.locator("script").count() == 1
+    assert page.locator("script").count() == 3
     assert visible(HOSTILE) in page.locator(".sample:visible").inner_text()
 
 
@@ -137,3 +137,41 @@ def test_light_and_dark_follow_the_system_and_the_button(open_report: Callable[.
     assert lightness(light) > 600
     light.locator("#theme").click()
     assert lightness(light) < 150
+
+
+def ids(page: Any) -> list[str]:
+    return page.locator("#list tbody tr td:first-child").all_text_contents()
+
+
+def test_samples_are_searched_sorted_and_filtered(open_report: Callable[..., Any]) -> None:
+    page = open_report()
+    assert ids(page) == [f"s{place}" for place in range(11)]
+    page.locator("#list thead button", has_text="IoU").click()  # figures: none, 0, 0.1, ...; none comes last
+    assert ids(page) == [*(f"s{place}" for place in range(1, 11)), "s0"]
+    page.locator("#list thead button", has_text="IoU").click()
+    assert ids(page) == [*(f"s{place}" for place in range(10, 0, -1)), "s0"]
+    assert page.locator("#list th[aria-sort=descending]").inner_text().startswith("IoU")
+    page.locator("#low").fill("30")
+    page.locator("#high").fill("50")
+    assert ids(page) == ["s6", "s5", "s4"]
+    page.locator("#search").fill("S5 BIRD")
+    assert ids(page) == ["s5"]
+    assert page.locator("#count").text_content() == "1 of 11 samples"
+    page.locator("#reset").click()
+    page.locator("#sort").select_option(label="id, falling")
+    assert ids(page)[:2] == ["s10", "s9"]  # by number
+
+
+def test_a_link_leads_to_its_sample(open_report: Callable[..., Any]) -> None:
+    page = open_report()
+    page.locator("#low").fill("90")
+    page.evaluate("location.hash = '#sample=s3'")
+    page.wait_for_selector("tr[aria-current]")
+    assert page.locator("tr[aria-current] td").first.text_content() == "s3"
+    assert page.locator("#low").input_value() == ""  # a filter does not hide what was asked for
+    page.evaluate("location.hash = '#sample=second'")
+    page.wait_for_function("document.querySelector('.sample:not([hidden]) h3').textContent === 'second'")
+    page.locator("#next").click()
+    assert page.evaluate("decodeURIComponent(location.hash)") == f"#sample={visible(HOSTILE)}"
+    page.evaluate("location.hash = '#sample=<b>none'")
+    page.wait_for_function("document.querySelector('#count').textContent === 'no sample <b>none on this page'")
