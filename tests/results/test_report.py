@@ -10,14 +10,15 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 from report_parts import HOSTILE, details, gallery, picture, records, sample
 
 from results import RunDirectory, RunHeader, SampleRecord, StoreError
 from results.pages import Confusion, Matrix, report_html, write_report
-from results.pages.gallery import LEFT_OUT, fitted
 from results.pages.report import MAX_BYTES, _count_bars, _figure_bars
+from support.errors import UserError
 from support.text import visible
 
 MakeHeader = Callable[..., RunHeader]
@@ -139,21 +140,6 @@ def test_what_only_a_recurrence_has_is_left_out_without_one(make_header: MakeHea
     assert "alive" not in without
 
 
-def test_pictures_are_left_out_before_the_file_grows_too_large() -> None:
-    samples = [sample(f"s{number}", "best", 0.5, ("bird",)) for number in range(5)]
-    assert picture(3).n_bytes == len(picture(3).uri)
-    whole = sum(item.n_bytes for item in samples)
-    assert fitted(samples, whole) == samples
-    fewer = fitted(samples, whole - 1)
-    assert [LEFT_OUT in item.note for item in fewer] == [False, False, False, False, True]
-    assert fewer[-1].steps[0].pictured == ()
-    assert [query.query for query in fewer[-1].steps[0].queries] == [q.query for q in samples[-1].steps[0].queries]
-    bare = fitted(samples, 3 * fewer[-1].n_bytes)
-    assert len(bare) == 3
-    assert all(LEFT_OUT in item.note for item in bare)
-    assert fitted(samples, 0) == []
-
-
 def test_the_page_stays_below_ten_megabytes(make_header: MakeHeader) -> None:
     large = picture(1)
     heavy = [
@@ -161,8 +147,8 @@ def test_the_page_stays_below_ten_megabytes(make_header: MakeHeader) -> None:
     ]
     html = report_html(make_header(), records(), details(gallery=heavy))
     assert 5_000_000 < len(html.encode()) < MAX_BYTES
-    # 900,000 bytes are 1,200,000 characters of base64, of which seven fit into the nine million of the pictures.
-    assert "23 samples left out to keep this page below 10 MB." in html
+    # 900,000 bytes are 1,200,000 characters of base64; a quarter goes at a time: 30, 22, 16, 12, 9, 6.
+    assert "24 samples left out to keep this page below 10 MB." in html
 
 
 def test_the_rows_of_a_page_are_counted_where_there_are_too_many(make_header: MakeHeader) -> None:
@@ -254,4 +240,50 @@ def test_the_matrix_holds_every_cell(make_header: MakeHeader) -> None:
         "predictions": [0, 0],
         "pixels": [7, 2**50],
     }
-    assert embedded(report_html(make_header(), records(), details()), "matrix") is None
+    assert embedded(report_html(make_header(), records(), details(matrix=None)), "matrix") is None
+
+
+def test_pictures_are_files_where_there_are_many(
+    make_header: MakeHeader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with RunDirectory(tmp_path / "run") as store:
+        store.create(make_header())
+    shown, folder = gallery(), tmp_path / "a b#c_files"
+    alone = write_report(tmp_path / "run", details(), records=records(), out=tmp_path / "a b#c.html")
+    assert "are in this page." in alone.read_text()
+    assert not folder.exists()
+    assert capsys.readouterr().err == ""
+    folder.mkdir()
+    (folder / f"{'0' * 16}.webp").write_bytes(b"of an earlier report")
+    (folder / "mine.webp").write_bytes(b"not ours")
+    monkeypatch.setattr(
+        "results.pages.report.INLINE_BYTES", sum(p.n_bytes for each in shown for p in each.pictures) - 1
+    )
+    page = write_report(tmp_path / "run", details(), records=records(), out=tmp_path / "a b#c.html").read_text()
+    assert "data:image" not in page
+    assert f"of 3 samples, 0.1 MB, are in {folder}; keep it beside the page" in capsys.readouterr().err
+    assert "are in a b#c_files/ beside this page: keep the two together." in page
+    named = {unquote(name) for name in re.findall(r'a%20b%23c_files/([^")]+)', page)}
+    steps = {f"steps-{place}.html" for place in range(3)}
+    assert steps <= named
+    inside = {name for each in steps for name in re.findall(r'src="([^"]+)"', (folder / each).read_text())}
+    assert len(inside) == 2  # of the six shades that the gallery is made of, those of the steps
+    assert {path.name for path in folder.iterdir()} == named | inside | {"mine.webp"}
+    assert {(folder / name).read_bytes() for name in inside | named - steps} == {
+        picture(shade).data for shade in (40, 80, 90, 120, 160)
+    }
+    back = f'href="../a%20b%23c.html#sample={quote(visible(HOSTILE))}"'
+    assert back in (folder / "steps-2.html").read_text()
+    monkeypatch.undo()
+    write_report(tmp_path / "run", details(), records=records(), out=tmp_path / "a b#c.html")
+    assert [path.name for path in folder.iterdir()] == ["mine.webp"]
+
+
+def test_pictures_in_files_need_a_place(
+    make_header: MakeHeader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RunDirectory(tmp_path / "run") as store:
+        store.create(make_header())
+    monkeypatch.setattr("results.pages.report.INLINE_BYTES", 0)
+    with pytest.raises(UserError, match=r"--out: /dev/null: expected a file with room beside it for 0\.0 MB"):
+        write_report(tmp_path / "run", details(), records=records(), out=Path("/dev/null"))

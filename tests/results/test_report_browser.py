@@ -175,3 +175,25 @@ def test_a_link_leads_to_its_sample(open_report: Callable[..., Any]) -> None:
     assert page.evaluate("decodeURIComponent(location.hash)") == f"#sample={visible(HOSTILE)}"
     page.evaluate("location.hash = '#sample=<b>none'")
     page.wait_for_function("document.querySelector('#count').textContent === 'no sample <b>none on this page'")
+
+
+def test_masks_are_shown_and_hidden(open_report: Callable[..., Any]) -> None:
+    page = open_report()
+    layers = page.locator(".sample:visible .stack img")
+    assert layers.count() == 4  # two labels, each in target and prediction
+    page.locator(".sample:visible .legend input").first.uncheck()
+    assert [layer.is_visible() for layer in layers.all()] == [False, True, False, True]
+    page.locator("#opacity").fill("20")
+    assert layers.nth(1).evaluate("(layer) => getComputedStyle(layer).opacity") == "0.2"
+
+
+def test_the_matrix_is_made_when_it_is_opened(open_report: Callable[..., Any]) -> None:
+    page = open_report()
+    assert page.locator(".wide td").count() == 0
+    page.locator("#matrix summary").click()
+    page.wait_for_selector(".wide tbody tr")
+    rows = [row.locator("td").all_text_contents() for row in page.locator(".wide tbody tr").all()]
+    assert rows == [["90", "10"], ["25", "75"]]  # percent of the rows 90, 10 and 1, 3
+    page.locator("#matrix-class").select_option(label="bird")
+    assert page.locator("#matrix-row .figure").all_text_contents() == ["75.0 %", "25.0 %"]
+    assert page.locator("#matrix-column dt").all_text_contents() == [visible(HOSTILE), "bird"]

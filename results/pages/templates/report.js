@@ -243,16 +243,12 @@
       rising: (a, b) => a.dataset.figure - b.dataset.figure,
     };
     const thumbOf = new Map(samples.map((sample) => {
-      const button = document.createElement("button");
-      const picture = document.createElement("img");
-      const caption = document.createElement("span");
-      picture.src = sample.querySelector(".trio figure:last-child img").src;
-      picture.alt = "";
-      caption.textContent = sample.dataset.caption;
-      button.type = "button";
-      button.title = sample.dataset.id;
-      button.setAttribute("aria-label", `${button.title}, ${sample.dataset.caption}`);
-      button.append(picture, caption);
+      const picture = sample.querySelector(".trio figure:last-child .stack").cloneNode(true);
+      picture.removeAttribute("role");
+      picture.removeAttribute("aria-label");
+      const name = `${sample.dataset.id}, ${sample.dataset.caption}`;
+      const button = make("button", { type: "button", title: sample.dataset.id, ariaLabel: name }, picture, make("span", { textContent: sample.dataset.caption }));
+      button.style.cssText = sample.style.cssText;
       button.addEventListener("click", () => turn(shown.indexOf(sample)));
       return [sample, button];
     }));
@@ -299,6 +295,13 @@
       section.scrollIntoView();
     }
 
+    byId("opacity").addEventListener("input", (event) => section.style.setProperty("--opacity", event.target.value / 100));
+    section.addEventListener("change", ({ target }) => {
+      if (target.type !== "checkbox") return;
+      for (const layer of target.closest(".sample").querySelectorAll("[data-label]")) {
+        if (layer.dataset.label === target.value) layer.hidden = !target.checked;
+      }
+    });
     for (const control of [group, label, order]) control.addEventListener("change", choose);
     previous.addEventListener("click", () => turn(current - 1));
     next.addEventListener("click", () => turn(current + 1));
