@@ -23,7 +23,7 @@ COPY evaluation evaluation
 COPY results results
 COPY support support
 # Extras of pyproject.toml; empty for none.
-ARG EXTRAS=crf,sam,distributed,serve
+ARG EXTRAS=crf,sam,distributed,serve,video
 RUN pip install --quiet --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}" && rm -rf /src/*
 
 # Any user may write here. One without an entry in /etc/passwd has no name and no home but these.

@@ -11,6 +11,7 @@ DATA_ROOT ?= data
 NAME ?= voc
 DAVIS_ROOT ?= data/ref-davis
 WEIGHTS ?= openai
+DEVICE ?= auto
 JOBS ?= 2
 REGRESS_OUT := results/runs/regress
 ABLATIONS := table2 table4 table5 table6 fidelity
@@ -73,7 +74,7 @@ test-lowest:  ## run tests with the lowest versions that pyproject.toml allows: 
 	grep -E '^(pytest|pytest-xdist|hypothesis|scikit-learn)==' constraints.txt > $(LOWEST)/tools.txt
 	$(call test_lowest,) $(LOWEST_TESTS)
 	$(call test_lowest,plot sam distributed) $(LOWEST_EXTRA_TESTS)
-	$(call test_lowest,serve) tests/evaluation/test_demo.py
+	$(call test_lowest,serve video) tests/evaluation/test_demo.py tests/evaluation/test_segment_video.py
 
 lint: $(STAMP)  ## check style, types and spelling
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/codespell
@@ -91,21 +92,21 @@ dist: $(STAMP)  ## build wheel and sdist into dist/
 	$(VENV)/bin/python -m build --outdir dist
 
 serve: $(STAMP)  ## the web demo on this machine: make serve [ARGS="--weights openai"]
-	$(VENV)/bin/car serve $(ARGS)
+	$(VENV)/bin/car serve --weights miniature $(ARGS)
 
 eval-mini: $(STAMP)  ## the embedded miniature, no download: all its benchmarks, one table, a contact sheet
-	$(VENV)/bin/car suite mini --jobs $(JOBS) $(LIMITED) $(ARGS)
+	$(VENV)/bin/car suite mini --jobs $(JOBS) --device '$(DEVICE)' $(LIMITED) $(ARGS)
 
 # A folder of its own, emptied first: finished records of an earlier start would only be read again.
 regress: $(STAMP)  ## run the miniature and compare with results/golden; fails on a changed figure
 	rm -rf '$(REGRESS_OUT)'
-	$(VENV)/bin/car suite mini --jobs $(JOBS) --out '$(REGRESS_OUT)'
+	$(VENV)/bin/car suite mini --jobs $(JOBS) --device cpu --out '$(REGRESS_OUT)'
 	$(VENV)/bin/car check '$(REGRESS_OUT)' $(ARGS)
 
 # The other preset, table3, needs weights of two architectures.
 ablations: $(STAMP)  ## the paper's ablations on the miniature, tables and plots: make ablations [LIMIT=...] [PAGE=docs/ablations.md]
 	@for preset in $(ABLATIONS); do \
-	  $(VENV)/bin/car sweep mini-voc --preset "$$preset" --jobs $(JOBS) $(LIMITED) $(ARGS) || exit $$?; \
+	  $(VENV)/bin/car sweep mini-voc --preset "$$preset" --jobs $(JOBS) --device '$(DEVICE)' $(LIMITED) $(ARGS) || exit $$?; \
 	done
 	$(VENV)/bin/python -m tools.ablations_page '$(PAGE)' $(ABLATIONS:%=results/runs/suite-%-mini-voc$(LIMIT:%=-limit%))
 
@@ -116,24 +117,24 @@ docs-tables: $(STAMP)  ## fill in the measured tables of docs/ from results/runs
 named = @test '$(origin $1)' != file -o -d '$($1)' || \
 	  { echo "error: $1: expected the data set's folder (make $@ $1=...), found none named and no $($1) here" >&2; exit 2; }
 
-eval-voc: $(STAMP)  ## Pascal VOC: make eval-voc VOC_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
+eval-voc: $(STAMP)  ## Pascal VOC: make eval-voc VOC_ROOT=... [WEIGHTS=...] [DEVICE=...] [LIMIT=...] [ARGS=...]
 	$(call named,VOC_ROOT)
-	$(VENV)/bin/car eval voc21 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
+	$(VENV)/bin/car eval voc21 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' --device '$(DEVICE)' $(LIMITED) $(ARGS)
 
-eval-coco-object: $(STAMP)  ## COCO-Object: make eval-coco-object COCO_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
+eval-coco-object: $(STAMP)  ## COCO-Object: make eval-coco-object COCO_ROOT=... [WEIGHTS=...] [DEVICE=...] [LIMIT=...] [ARGS=...]
 	$(call named,COCO_ROOT)
-	$(VENV)/bin/car eval coco-object --data-root '$(COCO_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
+	$(VENV)/bin/car eval coco-object --data-root '$(COCO_ROOT)' --weights '$(WEIGHTS)' --device '$(DEVICE)' $(LIMITED) $(ARGS)
 
-eval-context: $(STAMP)  ## Pascal Context, with and without background: make eval-context VOC_ROOT=... [WEIGHTS=...] [LIMIT=...] [ARGS=...]
+eval-context: $(STAMP)  ## Pascal Context, with and without background: make eval-context VOC_ROOT=... [WEIGHTS=...] [DEVICE=...] [LIMIT=...] [ARGS=...]
 	$(call named,VOC_ROOT)
-	$(VENV)/bin/car eval context60 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
-	$(VENV)/bin/car eval context59 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
+	$(VENV)/bin/car eval context60 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' --device '$(DEVICE)' $(LIMITED) $(ARGS)
+	$(VENV)/bin/car eval context59 --data-root '$(VOC_ROOT)' --weights '$(WEIGHTS)' --device '$(DEVICE)' $(LIMITED) $(ARGS)
 
 # run_each BENCHMARK... runs the benchmarks on the folder $$root; a failure is kept in status, the next still runs.
 # run_found FILE BENCHMARK... does so if FILE is in that folder.
 RUN_FOUND = status=; run_each() { \
 	  for name; do \
-	    $(VENV)/bin/car eval "$$name" --data-root "$$root" --weights '$(WEIGHTS)' $(LIMITED) $(ARGS); \
+	    $(VENV)/bin/car eval "$$name" --data-root "$$root" --weights '$(WEIGHTS)' --device '$(DEVICE)' $(LIMITED) $(ARGS); \
 	    code=$$?; test $$code = 130 && exit 130; test $$code = 0 || status=$$code; : $${status:=0}; \
 	  done; \
 	}; run_found() { test -e "$$root/$$1" || return 0; shift; run_each "$$@"; }
@@ -152,7 +153,7 @@ eval-ade: $(STAMP)  ## ADE20K with 150 and 847 classes, what is found: make eval
 
 eval-pc459: $(STAMP)  ## Pascal Context with 459 classes: make eval-pc459 PC459_ROOT=... [as above]
 	$(call named,PC459_ROOT)
-	$(VENV)/bin/car eval pc459 --data-root '$(PC459_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
+	$(VENV)/bin/car eval pc459 --data-root '$(PC459_ROOT)' --weights '$(WEIGHTS)' --device '$(DEVICE)' $(LIMITED) $(ARGS)
 
 # Each line: the annotation file whose presence means that the splits after it can be run.
 eval-refcoco: $(STAMP)  ## RefCOCO, RefCOCO+ and RefCOCOg, all splits found: make eval-refcoco REFER_ROOT=... [as above]
@@ -175,8 +176,8 @@ eval-grefcoco: $(STAMP)  ## gRefCOCO, all splits found: make eval-grefcoco REFER
 
 eval-ref-davis: $(STAMP)  ## Ref-DAVIS 2017, frame by frame and carried through time: make eval-ref-davis DAVIS_ROOT=... [as above]
 	$(call named,DAVIS_ROOT)
-	$(VENV)/bin/car eval ref-davis17 --data-root '$(DAVIS_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
-	$(VENV)/bin/car eval ref-davis17-temporal --data-root '$(DAVIS_ROOT)' --weights '$(WEIGHTS)' $(LIMITED) $(ARGS)
+	$(VENV)/bin/car eval ref-davis17 --data-root '$(DAVIS_ROOT)' --weights '$(WEIGHTS)' --device '$(DEVICE)' $(LIMITED) $(ARGS)
+	$(VENV)/bin/car eval ref-davis17-temporal --data-root '$(DAVIS_ROOT)' --weights '$(WEIGHTS)' --device '$(DEVICE)' $(LIMITED) $(ARGS)
 
 # A data set that is not there fails its own target alone; the tables, the paper's with ours in them, are of every run so far.
 eval-all: $(STAMP)  ## all of the above, then one table of all runs: make eval-all VOC_ROOT=... COCO_ROOT=... [as above]
@@ -188,8 +189,8 @@ eval-all: $(STAMP)  ## all of the above, then one table of all runs: make eval-a
 	exit $$status
 
 data: $(STAMP)  ## download, unpack and check a data set: make data NAME=voc [DATA_ROOT=...]
-	$(VENV)/bin/car data prepare '$(NAME)' --root '$(DATA_ROOT)'
-	$(VENV)/bin/car data check '$(NAME)' --root '$(DATA_ROOT)'
+	$(VENV)/bin/car data prepare '$(NAME)' --data-root '$(DATA_ROOT)'
+	$(VENV)/bin/car data check '$(NAME)' --data-root '$(DATA_ROOT)'
 
 bench: $(STAMP)  ## how fast the method runs here: make bench [ARGS="--sizes full --device cuda"]
 	$(VENV)/bin/car bench $(ARGS)

@@ -35,6 +35,10 @@ __all__ = [
 _LAZY = {"CaR": "car_core.car", "Segmentation": "car_core.segmentation", "Step": "car_core.segmentation"}
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,11 +6,11 @@ import copy
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -160,11 +160,16 @@ class CaR:
         car.weights = (*clip_weights, *sam_weights)
         return car
 
-    def with_config(self, config: CaRConfig) -> CaR:
+    def with_config(self, config: CaRConfig | None = None, **changes: Any) -> CaR:
         """The same models, text features and cache under another configuration.
 
-        Raises ConfigError, naming the field, if it names other models.
+        config: None for this one's. changes: fields that differ in it, as in ``theta=0.3``. Raises ConfigError, naming
+        the field, for an unknown field or an impossible value, and if it names other models.
         """
+        config = config or self.config
+        if named := {"profile", "mode"} & changes.keys():
+            raise ConfigError(f"{min(named)}: expected a whole CaRConfig, whose values depend on it, found a change")
+        config = CaRConfig(**{**config.model_dump(), **changes}) if changes else config
         for name in MODEL_FIELDS:
             expected, found = getattr(self.config, name), getattr(config, name)
             if expected != found:
@@ -207,7 +212,7 @@ class CaR:
     def segment(
         self, image: ImageLike, queries: Sequence[str], *, background: Sequence[str] | None = None, trace: bool = False
     ) -> Segmentation:
-        """Segment one image: uint8 [H, W, 3] RGB or a PIL image (whose EXIF orientation is applied).
+        """Segment one image: uint8 [H, W, 3] RGB, or a PIL image or file (whose EXIF orientation is applied).
 
         background: background queries in place of ``config.background``. ``trace=True`` keeps every step's
         proposals at the image's size. Raises QueryError, ImageError, and ModelError where a model gives NaN.
@@ -216,6 +221,29 @@ class CaR:
         background = self._check_background(self.config.background if background is None else background)
         [coarse] = self._segment_coarse([as_rgb(image)], [[(checked, background, self.config.prompts)]], trace)
         return self._refine(coarse)
+
+    def segment_frames(
+        self, frames: Iterable[ImageLike], queries: Sequence[str], *, carry: bool | None = None
+    ) -> Iterator[Segmentation]:
+        """Segment the frames of a video one by one, as the results are consumed; each is about all queries.
+
+        carry: whether a frame starts with the queries that survived the one before; once none is left, the rest stays
+        empty. None: as ``config.carry_queries``. Raises QueryError at once, and as ``segment`` for each frame.
+        """
+        checked = self.check_queries(queries)
+        carry = self.config.carry_queries if carry is None else carry
+
+        def found() -> Iterator[Segmentation]:
+            alive = checked
+            for frame in frames:
+                image = as_rgb(frame)
+                empty = replace(Segmentation.of_nothing(*image.shape[:2]), image=image, config=self.config)
+                own = self.segment(image, alive) if alive else empty
+                if carry:
+                    alive = tuple(own.queries[i] for i in own.kept)
+                yield own.among(checked)
+
+        return found()
 
     def segment_batch(
         self,

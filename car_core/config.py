@@ -7,9 +7,9 @@ Two sources define CaR and they differ: the paper (arXiv:2312.07661v3) and the c
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -136,7 +136,16 @@ class Config(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise ConfigError(mistakes(error, type(self).model_fields), error.errors()) from None
+                raise ConfigError(mistakes(error, _field_names(type(self))), error.errors()) from None
+
+
+def _field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The fields of a model, and those of models in them as ``crf.iterations``."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for kind in get_args(field.annotation):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _field_names(kind, f"{prefix}{name}.")
 
 
 class CRFConfig(BaseModel):
@@ -206,6 +215,10 @@ class CaRConfig(Config):
     >>> CaRConfig(profile="paper").keep_best, CaRConfig(profile="paper", keep_best=True).keep_best
     (False, True)
     """
+
+    if TYPE_CHECKING:  # read from the fields, those that a profile fills in would have to be given
+
+        def __init__(self, *, profile: Profile = "released", mode: Mode = "semantic", **fields: Any) -> None: ...
 
     profile: Profile = Field(default="released", description="source of the switches' defaults")
     mode: Mode = Field(default="semantic", description="one label per pixel, or one object for all sentences")

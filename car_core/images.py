@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,15 +16,27 @@ from torch import Tensor
 from car_core.errors import QueryError
 from support.arrays import RGBArray
 from support.errors import ImageError
+from support.files import expanded
+from support.text import unwrapped
 
-ImageLike = RGBArray | Image.Image
+ImageLike = RGBArray | Image.Image | str | os.PathLike[str]
+"""uint8 [H, W, 3], a PIL image, or the path of a file."""
 
 
 def as_rgb(image: Any) -> RGBArray:
-    """uint8 [H, W, 3] RGB from such an array or a PIL image; EXIF orientation is applied, transparency dropped.
+    """uint8 [H, W, 3] RGB from such an array, a PIL image or a file; EXIF orientation is applied, transparency dropped.
 
     Raises ImageError for anything else, 16-bit and float images included (their scaling is the caller's choice).
     """
+    if isinstance(image, (str, os.PathLike)):
+        try:
+            with Image.open(expanded(image)) as opened:
+                return as_rgb(opened)
+        except ImageError as error:
+            raise ImageError(f"{image}: {error}") from None
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL's readers raise
+            found = getattr(error, "strerror", None) or unwrapped(error)
+            raise ImageError(f"{image}: expected an image file, found: {found}") from None
     if isinstance(image, Image.Image):
         if 0 in image.size:
             raise ImageError(f"image: expected at least one pixel, found {image.height} x {image.width}")
@@ -32,7 +45,7 @@ def as_rgb(image: Any) -> RGBArray:
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f"image: expected a PIL image or a uint8 [H, W, 3] array, found {found}")
+        raise ImageError(f"image: expected a PIL image, a uint8 [H, W, 3] array or a path, found {found}")
     if image.size == 0:
         raise ImageError(f"image: expected at least one pixel, found {list(image.shape)}")
     return np.ascontiguousarray(image)

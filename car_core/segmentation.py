@@ -13,11 +13,12 @@ from car_core.drawing import draw_masks, draw_steps, to_html
 from car_core.steps import Step, step_names
 from support.arrays import BoolArray, Float32Array, Int32Array, RGBArray
 from support.drawing import QueryOutcome, encode, label_color
+from support.text import counted
 
 __all__ = ["Segmentation", "Step", "join_passes", "merge_masks", "paint_labels"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Segmentation:
     """Final masks of one image with the steps that led there. N = number of queries.
 
@@ -40,6 +41,31 @@ class Segmentation:
         """The segmentation of an image for which no query is left."""
         nothing = np.zeros((height, width), np.int32)
         return cls((), np.zeros((0, height, width), np.bool_), np.zeros(0, np.float32), (), nothing, ())
+
+    def __repr__(self) -> str:
+        kept = ", ".join(f"{self.queries[i]!r} {self.scores[i]:.2f}" for i in self.kept) or "nothing"
+        height, width = self.label_map.shape
+        n_queries, n_steps = counted(len(self.queries), "query", "queries"), counted(len(self.steps), "step")
+        return f"Segmentation({height} x {width}, kept {kept} of {n_queries}, {n_steps})"
+
+    def among(self, queries: tuple[str, ...]) -> Segmentation:
+        """The same about more queries, in their order; those that are not in it count as dropped before."""
+        places = [queries.index(query) for query in self.queries]
+        masks, scores = np.zeros((len(queries), *self.label_map.shape), np.bool_), np.zeros(len(queries), np.float32)
+        masks[places], scores[places] = self.masks, self.scores
+        steps = tuple(
+            replace(step, queries=tuple(places[i] for i in step.queries), kept=tuple(places[i] for i in step.kept))
+            for step in self.steps
+        )
+        return replace(
+            self,
+            queries=queries,
+            masks=masks,
+            scores=scores,
+            kept=tuple(places[i] for i in self.kept),
+            label_map=np.array([0, *(place + 1 for place in places)], np.int32)[self.label_map],
+            steps=steps,
+        )
 
     def plot(self) -> Image.Image:
         """The masks drawn over the image, with a legend. Raises ValueError for a segmentation without its image."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from support.arrays import Float32Array, RGBArray
 
@@ -15,8 +15,9 @@ class Step:
     queries: tuple[int, ...]  # indices into Segmentation.queries, alive in this step
     scores: Float32Array  # [n], P_ii in [0, 1]
     kept: tuple[int, ...]  # indices into Segmentation.queries that survive this step
-    proposals: Float32Array | None = None  # [n, H, W] in [0, 1]; None unless traced
-    prompted: RGBArray | None = None  # uint8 [n, H, W, 3], the images g was shown; None unless traced
+    proposals: Float32Array | None = field(default=None, repr=False)  # [n, H, W] in [0, 1]; None unless traced
+    # uint8 [n, H, W, 3], the images g was shown; None unless traced
+    prompted: RGBArray | None = field(default=None, repr=False)
 
 
 def step_names(steps: Sequence[Step]) -> list[str]:

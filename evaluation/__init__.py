@@ -20,6 +20,10 @@ __all__ = ["OwnMethod", "Run", "RunOptions", "evaluate"]
 _HOMES = {"RunOptions": "evaluation.request.options", "OwnMethod": "evaluation.request.own_methods"}
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     # torch and open_clip take seconds to import; `car --help` must not wait for them.
     if name not in __all__:

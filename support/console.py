@@ -22,7 +22,8 @@ def tell(line: str) -> None:
     if stream is not None:
         encoding = getattr(stream, "encoding", None) or "utf-8"
         with suppress(OSError, ValueError):  # broken, closed: nobody reads it
-            print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+            line = text.encode(encoding, "backslashreplace").decode(encoding) + "\n"
+            print(line, end="", file=stream)  # at once: other processes tell, too
 
 
 def say(line: str) -> None:
@@ -76,6 +77,25 @@ def quiet_log(library: str) -> Iterator[None]:
         yield
     finally:
         log.setLevel(before)
+
+
+TRACES = logging.getLogger("car_eval.traces")
+"""Tracebacks of outside code whose error is only one line of a sample's record."""
+
+
+class _Tracer(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in self.format(record).splitlines():
+            tell(line)
+
+
+_TRACER = _Tracer()
+
+
+def show_traces(wanted: bool = True) -> None:
+    """From now on tell what is logged to `TRACES`, or no longer."""
+    TRACES.setLevel(logging.DEBUG if wanted else logging.NOTSET)
+    TRACES.addHandler(_TRACER)  # once
 
 
 class _Teller(logging.Handler):

@@ -53,8 +53,9 @@ class Plugin:
         return f"{self.name!r} of {self.package or self.target}"
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without what was imported: another process imports it for itself.
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        # Without what was imported: another process imports it for itself, from the same sources.
+        known = vars(self.__dict__["_module"])[_SOURCE] if "_module" in self.__dict__ else self.__dict__.get(_SOURCE)
+        return {**{field.name: getattr(self, field.name) for field in fields(self)}, _SOURCE: known}
 
     @cached_property
     def value(self) -> Any:
@@ -82,6 +83,8 @@ class Plugin:
             raise PluginError(f"{self.target}: expected a module that can be imported, found {_said(error)}") from error
         finally:
             os.chdir(folder)  # a module may have left it, and paths are relative
+        if self.__dict__.get(_SOURCE) not in (None, vars(module)[_SOURCE]):  # as where a worker starts again
+            raise PluginError(f"{self.target}: expected the sources that the run was started with, found others")
         _IMPORTED.setdefault(module.__name__.partition(".")[0], self)
         return module
 

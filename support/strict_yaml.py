@@ -23,9 +23,9 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
-        for key in (self.construct_object(key, deep=True) for key, _ in node.value):
-            if key in seen:
-                raise yaml.YAMLError(f"the key {key!r} twice")
+        for part, _ in node.value:
+            if (key := self.construct_object(part, deep=True)) in seen:
+                raise yaml.YAMLError(f"the key {key!r} twice, again in line {part.start_mark.line + 1}")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -61,8 +61,12 @@ def loads(text: str, *, integer_keys: bool = False) -> Any:
         require_json(value)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except yaml.MarkedYAMLError as error:
+        where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ValueError(f"a mistake{where}: {shortened(str(error.problem or error.context), 200)}") from None
     except Exception as error:  # PyYAML's constructors raise errors of many types
-        raise ValueError(shortened(" ".join(str(error).split()), 200) or type(error).__name__) from None
+        said = " ".join(str(error).split()).replace('in "<unicode string>", position', "at position")
+        raise ValueError(shortened(said, 200) or type(error).__name__) from None
     if near := broken_text(json.dumps(value, ensure_ascii=False)):
         raise ValueError(near)
     return value

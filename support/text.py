@@ -62,20 +62,39 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def duration(seconds: float) -> str:
+    """Seconds in the largest unit of which there are two: "40 s", "24 min", "5 h"."""
+    unit, size = next(((unit, size) for unit, size in (("h", 3600), ("min", 60)) if seconds >= 2 * size), ("s", 1))
+    return f"{seconds / size:.0f} {unit}"
+
+
+def mebibytes(size: float) -> str:
+    """Bytes as "0.70 MiB", "1.2 MiB" or "2.1 GiB"."""
+    return f"{size / 2**20:.{1 + (size < 2**20)}f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean a, b or c?" with the known names that begin with ``name`` or are near it; empty without any."""
-    names = list(known)
-    begun = [each for each in names if name and each.startswith(name)]
-    *others, last = [*dict.fromkeys([*begun, *difflib.get_close_matches(name, names)])][:3] or [""]
+    """ "; did you mean a, b or c?" with the known names that begin with ``name`` or are near it, in any case.
+
+    One that differs in case alone is the only one. Empty without any.
+    """
+    wanted, by_folded = name.casefold(), dict[str, str]()
+    for each in known:
+        by_folded.setdefault(each.casefold(), each)
+    begun = [folded for folded in by_folded if wanted and folded.startswith(wanted)]
+    found = [wanted] if wanted in by_folded else [*begun, *difflib.get_close_matches(wanted, by_folded)]
+    *others, last = [by_folded[folded] for folded in dict.fromkeys(found)][:3] or [""]
     return f"; did you mean {' or '.join([', '.join(others), last] if others else [last])}?" if last else ""
 
 
-def unknown_name(field: str, name: str, known: Iterable[str]) -> str:
-    """The error message for a name that is none of the known ones: near matches first, then all."""
+def unknown_name(field: str, name: str, known: Iterable[str], listed_by: str = "") -> str:
+    """The error message for a name that is none of the known ones: near matches first, then all.
+
+    listed_by: a command that lists them, in place of the names where they are many.
+    """
     names = list(known)
-    return (
-        f"{field}: expected a known name, found {name!r}{did_you_mean(name, names) or ';'} known are {', '.join(names)}"
-    )
+    all_names = f"`{listed_by}` lists all" if listed_by else f"known are {', '.join(names)}"
+    return f"{field}: expected a known name, found {shortened(name)!r}{did_you_mean(name, names) or ';'} {all_names}"
 
 
 def clip_words(text: str) -> tuple[str, ...]:

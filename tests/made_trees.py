@@ -15,6 +15,8 @@ from pycocotools import mask as coco_mask
 
 from dataset_adapters import Dataset, load
 
+CITY_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""Official ids of the 19 classes of Cityscapes, in the order of their train ids."""
 UNUSED_COCO_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91}
 COCO_IDS = [category for category in range(1, 91) if category not in UNUSED_COCO_IDS]
 # fmt: off
@@ -254,3 +256,70 @@ def make_context(parent: Path, cache: Path) -> ContextTree:
         raw = generator.choice([*wanted, *others, 0], size).repeat(1)
         tree.add(f"2008_{number:06d}", raw.reshape(size).astype(np.uint16))
     return tree
+
+
+def make_eight(root: Path) -> dict[str, dict[str, np.ndarray]]:
+    """The official layouts of VOC, Pascal Context, COCO, Cityscapes and ADE20K below `root`, 3 images each.
+
+    Returns the labels of each of the eight benchmarks by image id, restated here: classes from 1, 0 for a background
+    that is scored, -1 for what is ignored.
+    """
+    generator = np.random.default_rng(11)
+    sizes = [(20, 30), (24, 24), (33, 18)]
+
+    def patches(values: Sequence[int], size: tuple[int, int]) -> np.ndarray:
+        """Blocks of 3 x 3 pixels with one of the values each."""
+        blocks = generator.choice(values, [-(-side // 3) for side in size])
+        return np.kron(blocks, np.ones((3, 3), int))[: size[0], : size[1]]
+
+    found: dict[str, dict[str, np.ndarray]] = {}
+
+    def keep(name: str, id_: str, labels: np.ndarray) -> None:
+        found.setdefault(name, {})[id_] = labels
+
+    voc = root / "VOCdevkit/VOC2012"
+    ids = [f"2007_{number:06d}" for number in range(3)]
+    for id_, size in zip(ids, sizes, strict=True):
+        raw = patches([*range(21), 255], size)
+        write_noise(voc / f"JPEGImages/{id_}.jpg", *size)
+        write_png(voc / f"SegmentationClass/{id_}.png", raw)
+        keep("voc21", id_, np.where(raw == 255, -1, raw))
+        keep("voc20", id_, np.where((raw == 255) | (raw == 0), -1, raw))
+    (voc / "ImageSets/Segmentation").mkdir(parents=True)
+    (voc / "ImageSets/Segmentation/val.txt").write_text("\n".join(ids))
+
+    context = ContextTree(root, root)
+    for number, size in enumerate(sizes):
+        raw = patches([0, 1, *CONTEXT_CLASSES.values()], size)  # 0 and 1: no class of the 59
+        id_ = f"2008_{number:06d}"
+        context.add(id_, raw.astype(np.uint16))
+        labels = context.target(id_)
+        keep("context60", id_, labels)
+        keep("context59", id_, np.where(labels == 0, -1, labels))
+    context.write_mats()
+
+    stuff_values = [value for value in range(182) if value + 1 not in UNUSED_COCO_IDS]
+    for number, size in enumerate(sizes, start=1):
+        raw, id_ = patches([*stuff_values, 255], size), f"{number:012d}"
+        write_noise(root / f"coco/val2017/{id_}.jpg", *size)
+        write_png(root / f"coco/stuffthingmaps/val2017/{id_}.png", raw)
+        things = {category - 1: label for label, category in enumerate(COCO_IDS, start=1)}
+        stuff = {value: label for label, value in enumerate(stuff_values, start=1)}
+        keep("coco-object", id_, np.vectorize(lambda value, labels=things: labels.get(value, 0))(raw))
+        keep("coco-stuff", id_, np.vectorize(lambda value, labels=stuff: labels.get(value, -1))(raw))
+
+    for number, size in enumerate(sizes):
+        id_, city = f"munster_{number:06d}_000019", root / "cityscapes"
+        raw = patches(range(34), size)
+        write_noise(city / f"leftImg8bit/val/munster/{id_}_leftImg8bit.png", *size)
+        write_png(city / f"gtFine/val/munster/{id_}_gtFine_labelIds.png", raw)
+        numbers = {id_: train + 1 for train, id_ in enumerate(CITY_IDS)}
+        keep("cityscapes", id_, np.vectorize(lambda value, labels=numbers: labels.get(value, -1))(raw))
+
+    ade = root / "ADEChallengeData2016"
+    for number, size in enumerate(sizes, start=1):
+        raw, id_ = patches(range(151), size), f"ADE_val_{number:08d}"
+        write_noise(ade / f"images/validation/{id_}.jpg", *size)
+        write_png(ade / f"annotations/validation/{id_}.png", raw)
+        keep("ade150", id_, np.where(raw == 0, -1, raw))
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -88,7 +89,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         each.clear()
         each.update(own)
     for name in set(sys.modules) - modules:
-        if name.startswith(("fruitbox", "other", "car_eval_file_")):
+        if name.startswith(("fruitbox", "other", "palette", "car_eval_file_")):
             del sys.modules[name]
 
 
@@ -108,7 +109,14 @@ def write_package(
     return folder
 
 
-def write_fruit(root: Path, n: int = 5) -> Path:
+def example_of(page: str, words: str) -> str:
+    """The Python example of a page below the root that has these words."""
+    text = (Path(__file__).parents[1] / page).read_text()
+    [example] = [block for block in re.findall(r"^```\w+.*?\n(.*?)^```", text, re.M | re.S) if words in block]
+    return str(example)
+
+
+def write_fruit(root: Path, n: int = 5, suffix: str = "png") -> Path:
     """Images and label maps of background, apple and pear, with ignored pixels."""
     generator = np.random.default_rng(7)
     for part in ("images", "labels"):
@@ -116,7 +124,7 @@ def write_fruit(root: Path, n: int = 5) -> Path:
     for number in range(n):
         size = (24 + 2 * number, 40 - 3 * number)
         Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(
-            root / f"fruit/images/{number}.png"
+            root / f"fruit/images/{number}.{suffix}"
         )
         labels = np.kron(generator.choice([0, 1, 2, 255], (4, 4)), np.ones((12, 12)))[: size[0], : size[1]]
         Image.fromarray(labels.astype(np.uint8)).save(root / f"fruit/labels/{number}.png")

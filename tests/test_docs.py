@@ -7,17 +7,19 @@ import runpy
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from plugin_package import Install
+from plugin_package import Install, example_of
 from typer.testing import CliRunner
 
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
+from evaluation.cli.help import EXAMPLES
 from results import BenchmarkInfo, DatasetInfo, Environment, RunDirectory, RunHeader, identity_of
 from tools.generated_docs import stale_pages
 
@@ -93,9 +95,12 @@ def test_commands_of_the_pages_are_commands(tmp_path: Path, monkeypatch: pytest.
     for photo in ("photo1.jpg", "photo2.jpg"):
         Path(photo).touch()
     Path("run.yaml").write_text("benchmark: mini-voc\n")
-    write_run(Path("results/runs/A"))
+    for name in "AB":
+        write_run(Path("results/runs", name))
     calls = [call for page in PAGES for text in shell_blocks(page) for call in car_calls(text)]
     assert len(calls) > 30
+    calls += [call for name, own in EXAMPLES.items() for call in own if call.startswith(f"car {name}")]
+    assert len({*calls} & {call for own in EXAMPLES.values() for call in own}) >= len(EXAMPLES)
     for call in calls:
         whole = re.sub(r"\[(-[^]]+)\](?:\.\.\.)?", r"\1", call.replace("[NAME]", "voc"))
         assert parsed(whole), call
@@ -184,8 +189,7 @@ def test_the_examples_of_adding_run_as_they_stand(
 
 
 def test_the_method_of_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / "docs/own-methods.md").read_text()
-    [example] = [block for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S) if "import numpy" in block]
+    example = example_of("docs/own-methods.md", "class Contrast")
     assert len([line for line in example.splitlines() if line.strip()]) <= 20
     monkeypatch.chdir(tmp_path)
     Path("contrast.py").write_text(example)
@@ -194,6 +198,29 @@ def test_the_method_of_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: p
         header = evaluate(asked).header
         assert (header.counts.n_scored, header.config["threshold"]) == (2, 60.0)
         assert "contrast" in Path(benchmark, "table.md").read_text()
+
+
+def test_the_method_with_weights_of_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("palette.py").write_text(example_of("docs/own-methods.md", "class Palette"))
+    runpy.run_path("palette.py", run_name="__main__")
+    asked = RunOptions("mini-voc", method="./palette.py:Palette", settings={"radius": 100}, limit=2, workers=0)
+    header = evaluate(replace(asked, out=Path("run"))).header
+    assert (header.counts.n_scored, header.config["radius"], header.weights[0].name) == (2, 100.0, "palette.pt")
+
+
+def test_the_typed_example_of_the_library_is_typed(tmp_path: Path) -> None:
+    if not find_spec("mypy"):
+        pytest.skip("mypy is not installed")
+    [example] = re.findall(
+        r'^```python title="pepsi.py"\n(.*?)^```', (ROOT / "docs/library.md").read_text(), re.M | re.S
+    )
+    (tmp_path / "pepsi.py").write_text(example + "reveal_type(found_in)\n")
+    options = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".mypy_cache")]
+    mypy = [sys.executable, "-m", "mypy", *options, str(tmp_path / "pepsi.py")]
+    checked = subprocess.run(mypy, capture_output=True, text=True, cwd=ROOT)
+    assert checked.returncode == 0, checked.stdout
+    assert "-> car_core.segmentation.Segmentation" in checked.stdout  # not Any
 
 
 def test_the_example_of_predictions_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Tables of docs/ that come from the code: ``python -m tools.generated_docs`` writes them into the pages.
 
 Each table is between ``<!-- generated: NAME -->`` and ``<!-- end of generated -->``, so it can be read on GitHub and in
-an editor, too. The build of the site and the tests fail when one is stale. Does not import torch.
+an editor, too. The build of the site and the tests fail when one is stale. With the page `eight` its picture is drawn,
+which needs matplotlib. Does not import torch.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from pydantic import BaseModel
 
 from car_core.config import MODES, PROFILES, CaRConfig, CRFConfig
 from results.bench_schema import BenchDocument
+from results.pages.peers_plot import write_peers_plot
+from results.paper.paper_tables import EIGHT, mean_of_eight, peer_rows
 from results.run_directory.schema import SCHEMA_VERSION, RunHeader, SampleRecord
 from results.run_directory.suite import SuiteIndex
-from support.files import write_atomically
+from results.tables.methods import PEERS, peer_tables
+from support.files import sha256_of, write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = "make docs-generated"
@@ -97,8 +101,28 @@ def schema() -> str:
     return "\n\n".join(parts)
 
 
+def eight() -> str:
+    """The picture of the eight usual benchmarks, named with its data, and one method's several published figures."""
+    rows = [row for row in peer_rows(EIGHT) if row.method == "CorrCLIP" and "ViT-B/16" in row.backbone]
+    rows = sorted((row for row in rows if "voc21" in row.figures), key=lambda row: -row.figures["voc21"])
+    cells = [
+        [
+            *(row.backbone, row.names, row.ran_by, f"{row.figures['voc21']:.1f}"),
+            "" if (mean := mean_of_eight(row.figures)) is None else f"{mean:.1f}",
+        ]
+        for row in rows
+    ]
+    source = sha256_of(ROOT / "results/paper/peers.csv")[:12]
+    picture = f"![Published mIoU on the eight benchmarks and its mean, by method](images/{EIGHT_PICTURE.name})"
+    caption = f"*All published rows with the eight figures, from `results/paper/peers.csv` (sha256 {source}).*"
+    numbers = table(["CorrCLIP with", "names", "ran by", "voc21", "mean of eight"], cells)
+    return f"{numbers}\n\n{picture}\n\n{caption}"
+
+
+EIGHT_PICTURE = ROOT / "docs/images/eight.png"
 TABLES: Mapping[str, Callable[[], str]] = {
     "map": module_map,
+    "eight": eight,
     "switches": switches,
     "modes": modes,
     "crf": crf,
@@ -170,3 +194,5 @@ if __name__ == "__main__":
         if (new := refreshed(old)) != old:
             write_atomically(page, new)
             print(f"docs/{page.name}: generated tables written")
+            if page.stem == "eight":
+                write_peers_plot(peer_tables([])[PEERS], EIGHT_PICTURE)

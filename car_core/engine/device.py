@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import functools
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from car_core.errors import ModelError
-from car_core.models.names import ALL_DEVICES, check_device_name, device_names
+from car_core.models.names import ALL_DEVICES, AUTO, MINIATURE, check_device_name, device_names
+from support.text import unwrapped
 
 
 def as_device(name: str | torch.device) -> torch.device:
-    """The torch device ``name``: cpu, cuda or cuda:N. Raises ModelError for any other name and for an absent GPU."""
+    """The torch device ``name``: auto, cpu, cuda, cuda:N or mps.
+
+    auto: a CUDA GPU, else Apple's GPU (mps) if it gives what the CPU gives, else the CPU. Raises ModelError for any
+    other name, for a GPU that is not there, and for mps where it gives something else.
+    """
     check_device_name(str(name))
+    if str(name) == AUTO:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() and not mps_fault() else "cpu")
     device = torch.device(name)
+    if device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise ModelError("device: expected one that is available here, found 'mps' without an Apple GPU")
+        if isinstance(name, str) and (fault := mps_fault()):
+            raise ModelError(f"device: mps: expected what the CPU gives, found {fault}; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ModelError(
             f"device: expected one that is available here, found {str(name)!r} with {torch.cuda.device_count()} GPUs"
@@ -20,9 +37,37 @@ def as_device(name: str | torch.device) -> torch.device:
     return device
 
 
+@functools.cache
+def mps_fault(device: str = "mps") -> str | None:
+    """What is wrong with CaR on a device, found by segmenting a made picture there and on the CPU; None for nothing.
+
+    Scores may differ by 0.001, and masks in one pixel of a thousand.
+    """
+    from car_core.car import CaR  # which imports this module
+    from car_core.config import CaRConfig
+
+    across = np.linspace(0, 255, 96, dtype=np.uint8)
+    picture = np.stack([np.tile(across, (64, 1)), np.tile(across[::-1], (64, 1)), np.full((64, 96), 90, np.uint8)], 2)
+    config, queries = CaRConfig(profile="paper", theta=0.1), ("sun", "sea", "horse")
+    try:
+        found, expected = (
+            CaR.from_config(config, weights=MINIATURE, device=torch.device(each)).segment(picture, queries)
+            for each in (device, "cpu")
+        )
+    except (NotImplementedError, RuntimeError, TypeError) as error:  # an operation, or float64, is not there
+        return unwrapped(error)
+    if found.kept != expected.kept or float(np.abs(found.scores - expected.scores).max()) > 1e-3:
+        return f"scores {found.scores.tolist()} in place of {expected.scores.tolist()}"
+    different = float((found.masks != expected.masks).mean())
+    return f"{different:.1%} of the pixels of masks different" if different > 1e-3 else None
+
+
 def as_devices(text: str) -> list[str]:
-    """The names in ``cpu``, ``cuda:1``, ``cuda:0,1`` or ``cuda:all``; raises ModelError as `as_device` for each."""
-    names = device_names(text)
+    """The names in ``cpu``, ``cuda:1``, ``cuda:0,1`` or ``cuda:all``, for ``auto`` the one that it stands for.
+
+    Raises ModelError as `as_device` for each.
+    """
+    names = [str(as_device(name)) if name == AUTO else name for name in device_names(text)]
     if names == [ALL_DEVICES]:
         names = [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cuda"]
     for name in names:
@@ -38,3 +83,16 @@ def is_gpu(device: torch.device) -> bool:
 def on_device(values: Tensor, device: torch.device) -> Tensor:
     """A tensor of the CPU on the device; to a GPU through page-locked memory, without waiting for the copy."""
     return values.pin_memory().to(device, non_blocking=True) if is_gpu(device) else values
+
+
+def gpu_name(name: str) -> str:
+    """A device for people: a CUDA GPU with its name."""
+    return f"{name} ({torch.cuda.get_device_name(name)})" if name.startswith("cuda") else name
+
+
+def auto_described() -> str:
+    """What ``auto`` stands for here, for people, and why it is not more."""
+    name, n_gpus = str(as_device(AUTO)), torch.cuda.device_count()
+    if name == "cpu":
+        return f"cpu (mps left out: {mps_fault()})" if torch.backends.mps.is_available() else "cpu (no GPU found)"
+    return gpu_name(name) + (f", one of {n_gpus} GPUs (--device cuda:all takes all)" if n_gpus > 1 else "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,8 +28,8 @@ class RefineRequest:
     device: where a CRF that can use one runs.
     """
 
-    image: RGBArray
-    proposals: Float32Array
+    image: RGBArray = field(repr=False)
+    proposals: Float32Array = field(repr=False)
     compete: bool
     crf: CRFConfig | None
     crf_image: str

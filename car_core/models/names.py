@@ -9,7 +9,9 @@ from pathlib import Path
 from car_core.errors import ModelError
 from support.text import shortened
 
-_DEVICE = re.compile(r"(cpu|cuda)(:(0|[1-9]\d?))?")
+_DEVICE = re.compile(r"(cpu|cuda)(:(0|[1-9]\d?))?|mps|auto")
+AUTO = "auto"
+"""The fastest device that is there; `car_core.engine.device` says which."""
 ALL_DEVICES = "cuda:all"
 ROLES = ("proposal", "classifier")
 MINIATURE = "miniature"
@@ -55,9 +57,9 @@ def random_seed(weights: str) -> int | None:
 
 
 def check_device_name(name: str) -> None:
-    """Raise ModelError for a name that is none of cpu, cuda and cuda:N."""
+    """Raise ModelError for a name that is none of auto, cpu, cuda, cuda:N and mps."""
     if not _DEVICE.fullmatch(name):
-        raise ModelError(f"device: expected cpu, cuda or cuda:N, found {shortened(name)!r}")
+        raise ModelError(f"device: expected auto, cpu, cuda, cuda:N or mps, found {shortened(name)!r}")
 
 
 def device_names(text: str) -> list[str]:
@@ -67,7 +69,7 @@ def device_names(text: str) -> list[str]:
     kind, colon, numbers = text.partition(":")
     names = [f"{kind}{colon}{number}" for number in numbers.split(",")]
     if not all(map(_DEVICE.fullmatch, names)) or (kind == "cpu" and len(names) > 1):
-        expected = f"cpu, cuda, cuda:N, several as cuda:0,1 or {ALL_DEVICES}"
+        expected = f"auto, cpu, cuda, cuda:N, mps, several as cuda:0,1 or {ALL_DEVICES}"
         raise ModelError(f"device: expected {expected}, found {shortened(text)!r}")
     if len(set(names)) < len(names):
         raise ModelError(f"device: expected each once, found {shortened(text)!r}")

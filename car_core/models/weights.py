@@ -131,10 +131,10 @@ def _locate(model: str, weights: str) -> tuple[Path, dict[str, Any]]:
     if not tag and (path := weights_file(weights)):
         return path, {}
     if not tag:
-        known = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+        tags = open_clip.list_pretrained_tags_by_model(model)
         raise ModelError(
             f"weights: expected a file ({', '.join(SUFFIXES)}), {MINIATURE}, random:SEED or a tag of {model} "
-            f"({known}), found {weights!r}"
+            f"({', '.join(tags) or 'none'}), found {weights!r}{did_you_mean(weights, [MINIATURE, *tags])}"
         )
     return _download(model, weights, tag), tag
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -41,6 +41,10 @@ class LabelSourceMissingError(DatasetError):
     def __init__(self, expected: str) -> None:
         super().__init__(f"expected {expected}, found nothing")
         self.expected = expected
+
+
+class DataMissingError(DatasetError):
+    """Nothing of a data set, or none of its sources of labels, is in a folder."""
 
 
 class SampleError(ValueError):
@@ -81,13 +85,13 @@ class Sample:
     """
 
     id: str
-    image: RGBArray
+    image: RGBArray = field(repr=False)
     queries: tuple[str, ...]
     task: str
-    target: Int32Array | BoolArray
+    target: Int32Array | BoolArray = field(repr=False)
     query_labels: tuple[int, ...] = ()
     sequence: str | None = None
-    void: BoolArray | None = None
+    void: BoolArray | None = field(default=None, repr=False)
 
     def with_queries(self, queries: Iterable[str]) -> Sample:
         """Return the sample with only these of its queries, in the sample's order."""
@@ -320,7 +324,7 @@ def find_sources(name: str, source: str | None = None) -> list[Adapter]:
 
 
 def _unknown(name: str) -> DatasetError:
-    return DatasetError(unknown_name("data set", name, data_set_names()))
+    return DatasetError(unknown_name("data set", name, data_set_names(), "car data list"))
 
 
 _PARTS: Mapping[str, tuple[Any, str]] = {
@@ -358,8 +362,8 @@ def first_present(
 ) -> tuple[Adapter, Path, _Found]:
     """Return the first label source whose files exist, its root, and the result of `read(adapter, root)`.
 
-    read: raises LabelSourceMissingError if the files of the source are missing. Raises DatasetError if no source has
-    its files.
+    read: raises LabelSourceMissingError if the files of the source are missing. Raises DataMissingError if no source
+    has its files.
     """
     missing: list[str] = []
     no_root: list[DatasetError] = []
@@ -374,8 +378,8 @@ def first_present(
         except LabelSourceMissingError as error:
             missing.append(error.expected)
     if not missing:
-        raise no_root[0]
-    raise DatasetError(f"{folder}: expected {', or '.join(missing)}, found nothing of the kind")
+        raise DataMissingError(str(no_root[0])) from None
+    raise DataMissingError(f"{folder}: expected {', or '.join(missing)}, found nothing of the kind")
 
 
 def option_choices(name: str) -> Mapping[str, tuple[str, ...]]:

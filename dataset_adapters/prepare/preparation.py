@@ -158,7 +158,8 @@ def find_preparation(name: str) -> Preparation:
     if ":" in name or name in plugins("datasets"):
         return _outside(name)
     benchmarks = (benchmark for benchmark in by_benchmark if benchmark not in _PREPARATIONS)
-    raise DatasetError(unknown_name("data set", name, (*sorted(_PREPARATIONS), *plugins("datasets"), *benchmarks)))
+    known = (*sorted(_PREPARATIONS), *plugins("datasets"), *benchmarks)
+    raise DatasetError(unknown_name("data set", name, known, "car data list"))
 
 
 def _outside(name: str) -> Preparation:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.request.options import CAR
 from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.task import find_task
@@ -137,6 +138,7 @@ def _provenance(header: RunHeader) -> dict[str, str]:
     """What produced a run, as shown: its switches first, then everything else that matters."""
     fields = header.identity_fields
     switches = {name: f"{_shown(value)} ({header.config_sources[name]})" for name, value in header.config.items()}
+    switches |= {"method": str(header.config.get("method", CAR))}
     weights = {f"weights, {entry.role}": f"{entry.name} {(entry.sha256 or '')[:12]}" for entry in header.weights}
     weights |= outside_facts(header)
     packages = {f"package {name}": str(version) for name, version in (fields.get("packages") or {}).items()}

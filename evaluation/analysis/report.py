@@ -36,8 +36,8 @@ _LEAST_SHARE = 0.0005  # of a class's pixels; less is shown as 0.0 %
 # Fields of the identity that pictures must share with the run; for code and packages each sample's counts are compared.
 _REQUIRED_IDENTITY_KEYS = ("dataset", "protocol", "label_space", "config", "weights", "plugins")
 # Except these: --limit changes the digest of the samples but none of them; mask values are also in the fingerprint of
-# the data, and runs of older versions do not name them.
-_IGNORED_IDENTITY_KEYS = ("samples", "mask_values")
+# the data, and runs of older versions do not name them. Metrics are not counted again.
+_IGNORED_IDENTITY_KEYS = ("samples", "mask_values", "metrics")
 
 
 @dataclass(frozen=True)
@@ -230,4 +230,4 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
 def _comparable(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    return {key: item for key, item in value.items() if key not in _IGNORED_IDENTITY_KEYS}
+    return {key: item for key, item in value.items() if key not in _IGNORED_IDENTITY_KEYS} or None

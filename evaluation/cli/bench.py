@@ -13,7 +13,7 @@ from support.choices import Profile
 from support.console import tell
 
 
-@takes(RunOptions, "device", "precision")
+@takes(RunOptions, "device", "precision", device="cpu")
 def bench_command(
     *,
     images: Annotated[

@@ -7,12 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
+from evaluation.cli.help import COMPLETERS
 from evaluation.cli.terminal import show_tables
 
 
 def benchmarks_command(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME|FILE]...", help="Only these; those of packages are imported.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME|FILE]...",
+            help="Only these; those of packages are imported.",
+            autocompletion=COMPLETERS["benchmark"],
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of the table.")] = False,
     schema: Annotated[

@@ -40,9 +40,10 @@ def check_command(
             help="No tolerance but for rounding: for the machine and packages that produced the figures.",
         ),
     ] = False,
+    details: Annotated[bool, typer.Option("--details", help="Show every figure, not only changed ones.")] = False,
     given: dict[str, Any],
 ) -> None:
-    """Compare a run's figures with a golden file: expected, found, tolerance, ok or CHANGED.
+    """Compare a run's figures with a golden file: what changed, and how far the others are off.
 
     Without --golden the expected figures are those of `car suite mini`, which come with the package. A single run is
     compared with the golden file's run of the same folder name or benchmark.
@@ -60,10 +61,12 @@ def check_command(
             "--update: expected --golden FILE too, because the package's own file is not written to"
         )
     else:
-        _check_golden(run, golden, update=update, tolerance=tolerance, exact=exact)
+        _check_golden(run, golden, update=update, tolerance=tolerance, exact=exact, details=details)
 
 
-def _check_golden(run: Path, golden: Path | None, *, update: bool, tolerance: float | None, exact: bool) -> None:
+def _check_golden(
+    run: Path, golden: Path | None, *, update: bool, tolerance: float | None, exact: bool, details: bool
+) -> None:
     from evaluation.run.recompute import recompute
     from results import is_suite, missing_runs, require_finished, run_paths
     from results.tables.golden import (
@@ -84,7 +87,7 @@ def _check_golden(run: Path, golden: Path | None, *, update: bool, tolerance: fl
     if not (update or is_suite(run)):
         expected, headers = of_one_run(expected, next(iter(headers.values())), resolved(run).name)
     compared = compare((expected.exact() if exact else expected).without(missing_runs(run)), headers)
-    show_tables([comparison_of_figures(compared, golden.name)])
+    show_tables([comparison_of_figures(compared, golden.name, details=details)])
     require_finished(run)
     changed = sum(item.changed for item in compared)
     tell(f"{changed} of {len(compared)} figures changed")

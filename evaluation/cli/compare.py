@@ -9,7 +9,7 @@ import typer
 
 from evaluation.cli.exit_status import FIGURES_CHANGED
 from evaluation.cli.terminal import show_tables
-from support.console import tell
+from support.console import show, tell
 
 
 def compare_command(
@@ -24,21 +24,30 @@ def compare_command(
     ] = None,
     resamples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap interval.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Show every setting, metric, class and sample that differs.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of the tables.")] = False,
 ) -> None:
-    """Show what differs between two runs: metrics with an interval, classes, samples, switches.
+    """Show what differs between two runs: settings, metrics with an interval, classes, samples.
+
+    The largest differences of each, on one screen; --all shows the rest.
 
     Exit status: 0; 2 for runs that cannot be compared; 4 if B is worse than --fail-below allows.
     """
     from evaluation.analysis.compare import compare
-    from results.tables.two_runs import comparison_tables
+    from results.tables.two_runs import comparison_head, comparison_tables
     from support.strict_json import dumps
 
     comparison = compare(a, b, seed=seed, resamples=resamples)
     if json:
         typer.echo(dumps(comparison.as_dict(), indent=1))
     else:
-        show_tables(comparison_tables(comparison))
+        for line in [*comparison_head(comparison), ""]:
+            show(line)
+        show_tables(comparison_tables(comparison, most=None if all_ else 3))
+        if not all_:
+            tell("everything that differs: --all")
     if fail_below is not None and comparison.is_below(fail_below):
         change = comparison.headline_change.difference
         found = "undefined" if change is None else f"{100 * change:+.2f}"

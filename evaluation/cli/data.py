@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from evaluation.cli.exit_status import DATA_FAULTS
+from evaluation.cli.help import HelpfulCommand, complete, data_set_names
 from evaluation.cli.model_options import takes
 from evaluation.cli.option_hints import home_paths
+from evaluation.cli.terminal import show_tables
 from evaluation.request.options import USER_DATA, RunOptions
 from support.console import say, show, tell
 
@@ -18,28 +21,51 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, prepare and check data sets.")
 
-_Name = Annotated[str, typer.Argument(help="Data set, or a benchmark that reads it.")]
-_Root = Annotated[Path, typer.Option(help="Data root: the folder in which the official layout starts.")]
+_COMPLETE = complete(data_set_names)
+_Name = Annotated[str, typer.Argument(help="Data set, or a benchmark that reads it.", autocompletion=_COMPLETE)]
+_Root = Annotated[Path, typer.Option("--data-root", "--root", help="Folder in which the official layout starts.")]
 
 
-@data_app.command("list")
+@data_app.command("list", cls=HelpfulCommand)
 @home_paths
 def list_command(
-    name: Annotated[str | None, typer.Argument(help="One data set only, or a benchmark that reads it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One data set only, or a benchmark that reads it.", autocompletion=_COMPLETE)
+    ] = None,
     root: _Root = Path("data"),
 ) -> None:
-    """List data sets: benchmarks, license, sources, layout, and how much of it is in the data root."""
+    """List data sets: benchmarks, size of the download, and how much of each is in the data root.
+
+    Of one data set also the license, sources, and the files it needs.
+    """
     from dataset_adapters.prepare import all_preparations
+    from results.tables.columns import make_table
+    from results.tables.render import Column
     from support.plugins import plugins
 
-    chosen = [_find(name)] if name else all_preparations()
-    for number, preparation in enumerate(chosen):
-        for line in [*[""] * bool(number), *_describe(preparation, root)]:
+    if name:
+        for line in _describe(_find(name), root):
             show(line)
-    for own in () if name else plugins("datasets").values():  # not imported unless named
-        for each in own:
-            show("")
-            show(f"{each.name}: of {each.package} {each.version}")
+        return
+    columns = (
+        Column("name", "name", "word"),
+        Column("title", "title"),
+        Column("benchmarks", "benchmarks", "word"),
+        Column("download", "download", "word"),
+        Column("here", "here", "word"),
+    )
+    rows = []
+    for preparation in all_preparations():
+        counts, (first, *others) = _counts(preparation, root), preparation.benchmarks
+        n_whole = sum(count.accepts(found) for count, found in counts)
+        part = f"{n_whole} of {len(counts)} parts" if any(found for _, found in counts) else "-"
+        row = {"name": preparation.name, "title": preparation.title, "download": _size(preparation)}
+        row |= {"benchmarks": f"{first} + {len(others)}" if others else first}
+        rows.append({**row, "here": "complete" if n_whole == len(counts) else part})
+    for own in plugins("datasets").values():  # not imported unless named
+        rows += [{"name": each.name, "title": f"of {each.package} {each.version}"} for each in own]
+    notes = [f"here: in {root}", f"of one: car data list {rows[0]['name']}"]
+    show_tables([replace(make_table("Data sets", columns, rows, notes), is_cut=True)])
 
 
 def _find(name: str) -> Preparation:
@@ -52,12 +78,22 @@ def _find(name: str) -> Preparation:
     return find_preparation(load_benchmark(name).adapter if is_outside else name)
 
 
-def _describe(preparation: Preparation, root: Path) -> list[str]:
-    start = preparation.start(root)
+def _size(preparation: Preparation) -> str:
     known = [download.megabytes for download in preparation.downloads]
-    size = f"{sum(filter(None, known))} MB" + (" and more" if None in known else "") if any(known) else "not published"
+    if not any(known):
+        return "by hand"
+    return ("over " if None in known else "") + f"{sum(filter(None, known)) / 1000:.1f} GB"
+
+
+def _counts(preparation: Preparation, root: Path) -> list[tuple[Any, int]]:
+    """Each part of the layout with how many of its files there are."""
+    start = preparation.start(root)
+    return [(count, len(count.files(start))) for count in preparation.layout]
+
+
+def _describe(preparation: Preparation, root: Path) -> list[str]:
     sources = [url for download in preparation.downloads for url in download.urls]
-    counts = [(count, len(count.files(start))) for count in preparation.layout]
+    counts = _counts(preparation, root)
     complete = all(count.accepts(found) for count, found in counts)
     if not preparation.page:  # of another package
         return [f"{preparation.name}: {preparation.title}", *(f"  split: {each.split}" for each in preparation.splits)]
@@ -68,8 +104,8 @@ def _describe(preparation: Preparation, root: Path) -> list[str]:
         f"  page: {preparation.page}",
         *(f"  source: {url}" for url in sources),
         *(f"  by hand: {step.text} ({step.page})" for step in preparation.manual),
-        f"  download: {size}",
-        f"  {'complete' if complete else 'not complete'} in {start}:",
+        f"  download: {_size(preparation)}",
+        f"  {'complete' if complete else 'not complete'} in {preparation.start(root)}:",
         *(
             f"    {count.pattern}: {found}" + (f" of {' or '.join(map(str, count.expected))}" if count.expected else "")
             for count, found in counts
@@ -77,7 +113,7 @@ def _describe(preparation: Preparation, root: Path) -> list[str]:
     ]
 
 
-@data_app.command("prepare")
+@data_app.command("prepare", cls=HelpfulCommand)
 @home_paths
 def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
     """Download, verify, unpack and convert a data set; existing files are kept.
@@ -96,14 +132,16 @@ def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
     say(f"{preparation.name}: ready in {start}")
 
 
-@data_app.command("check")
+@data_app.command("check", cls=HelpfulCommand)
 @home_paths
 @takes(RunOptions, *USER_DATA, "split", split=typer.Option(help="Of your own data: the split, or a file of ids."))
 def check_command(
     *,
     name: Annotated[
         str | None,
-        typer.Argument(help="Data set, or a benchmark that reads it; leave it out for your own data."),
+        typer.Argument(
+            help="Data set, or a benchmark that reads it; leave it out for your own data.", autocompletion=_COMPLETE
+        ),
     ] = None,
     root: _Root = Path("data"),
     given: dict[str, Any],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +12,9 @@ import typer
 
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed, one_line_errors
 from evaluation.cli.model_options import preset, takes
-from evaluation.cli.terminal import show_run
+from evaluation.cli.terminal import show_run, tell_device
 from evaluation.request.options import CAR, RunOptions
-from support.console import tell
+from support.console import show, tell
 from support.files import expanded
 
 
@@ -39,6 +41,10 @@ def eval_command(
             callback=_read_config,
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check data, weights and options, say what would be run and how long; stop."),
+    ] = False,
     allow_failures: AllowFailures = False,
     json: Annotated[bool, typer.Option("--json", help="Print run.json instead of the tables.")] = False,
 ) -> None:
@@ -51,16 +57,27 @@ def eval_command(
     from evaluation.request.resolve import resolve
     from evaluation.request.user_data import resolve_data
 
-    data = resolve_data(given["benchmark"], given["data_root"], given["places"])
-    options = RunOptions(**given | data)
-    run_all = is_several(options.method)
-    # What depends on a method's settings is resolved for each of them, after torch has been imported.
-    resolved = resolve(replace(options, method=CAR, settings={}) if run_all else options)
-    from evaluation.run.prepare import build
-    from evaluation.run.runner import run_prepared
-    from evaluation.suites.runner import run_methods
+    with redirect_stdout(sys.stderr):  # what code from outside prints is no result
+        data = resolve_data(given["benchmark"], given["data_root"], given["places"])
+        options = RunOptions(**given | data)
+        run_all = is_several(options.method)
+        # What depends on a method's settings is resolved for each of them, after torch has been imported.
+        resolved = resolve(replace(options, method=CAR, settings={}) if run_all else options)
+        from evaluation.run.dry_run import plan_lines
+        from evaluation.run.prepare import build, prepare
+        from evaluation.run.runner import run_prepared
+        from evaluation.suites.runner import options_by_method, run_methods
 
-    done = run_methods(options) if run_all else run_prepared(build(resolved))
+        prepared = None if run_all else build(resolved)
+        if options.engine == "local":
+            tell_device(options.device)
+        if not dry_run:
+            done = run_prepared(prepared) if prepared else run_methods(options)
+    if dry_run:
+        for each in [prepared] if prepared else map(prepare, options_by_method(options).values()):
+            for line in plan_lines(each):
+                show(line)
+        return
     if json:
         file = done.path / ("suite.json" if run_all else "run.json")
         typer.echo(file.read_text(encoding="utf-8"), nl=False)

@@ -70,7 +70,10 @@ def one_line_errors() -> Iterator[None]:
         if isinstance(error, (UnicodeEncodeError, UnicodeDecodeError)):
             near = error.object[max(0, error.start - 40) : error.end + 20]
             message = f"expected {error.encoding} text, found {near!a}"
-        tell(f"error: {message}")
+        ways = getattr(error, "ways", {})  # of an `UnnamedInputError`
+        tell(f"error: {getattr(error, 'problem', message)}")
+        for way, meaning in ways.items():
+            tell(f"  {way.ljust(max(map(len, ways)))}  {meaning}")
         all_failed = isinstance(error, AllFailedError)
         raise typer.Exit(
             SETUP_ERROR

@@ -34,10 +34,14 @@ def export_command(
 
     options = RunOptions(**given | resolve_data(given["benchmark"], given["data_root"], given["places"]))
     from evaluation.run.export import export_queries
+    from support.console import tell
     from support.files import write_output
+    from support.text import counted
 
     lines = export_queries(options)
     if out:
-        write_output(out, "".join(lines))
+        written = [*lines]
+        write_output(out, "".join(written))
+        tell(f"Written to {out}: labels and queries, {counted(len(written) - 1, 'sample')}")
     else:
         sys.stdout.writelines(lines)

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from support.console import say
 from support.strict_json import dumps
+from support.text import shortened
 
 
-def methods_command(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def methods_command(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Only these, or module:Class and file.py:Class, with their settings."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """List what --method takes: CaR, the baselines, and methods of installed packages, which are imported for it.
 
-    A method that cannot be used is a line that says why.
+    A method that cannot be used is a line that says why. Those named are listed with their settings: type and default.
     """
-    rows = list_methods()
+    rows = [describe_method(name) for name in names] if names else list_methods()
     if json:
         say(dumps(rows))
         return
     for row in rows:
         origin = " ".join(filter(None, (row["package"], row["package_version"])))
         name = " ".join(filter(None, (row["name"], row["version"])))
-        say(f"{name} ({origin}): {row['error'] or ', '.join(row['tasks'])}")
+        say(f"{name}{origin and f' ({origin})'}: {row['error'] or ', '.join(row['tasks'])}")
+        for own in row.get("settings", ()):
+            default = shortened(dumps(own["default"])) if "default" in own else "by profile"
+            say("; ".join(filter(None, (f"  {own['name']}: {own['type']} [{default}]", own["meaning"]))))
 
 
 def list_methods() -> list[dict[str, Any]]:
@@ -33,23 +44,69 @@ def list_methods() -> list[dict[str, Any]]:
     from support.errors import UserError
     from support.plugins import find_plugin, plugins
 
+    rows = [_row(name, method) for name, method in METHODS.items()]
+    for name, brought in plugins("methods").items():
+        for plugin in brought:
+            method, error = None, None
+            try:
+                find_plugin("methods", name, METHODS, "--method")  # refuses what several packages bring
+                method = check_own_method(plugin)
+            except UserError as found:
+                error = str(found)
+            own = {"package": plugin.package, "package_version": plugin.version, "error": error}
+            rows.append({**_row(name, method), **own})
+    return rows
+
+
+def describe_method(name: str) -> dict[str, Any]:
+    """A row as of `list_methods` for what --method takes, with `settings`: name, type and meaning in words, default.
+
+    A default that depends on profile and mode is left out. Raises PluginError for a method that cannot be used.
+    """
+    from evaluation.request.benchmark import NOT_SETTINGS
+    from evaluation.request.methods import find_method
+
+    method = find_method(name)
+    schema, defaults = method.settings()
+    return {
+        **_row(method.name, method),
+        "settings": [
+            {
+                "name": key,
+                "type": _in_words(own),
+                "meaning": own.get("description", ""),
+                **({"default": defaults[key]} if key in defaults else {}),
+            }
+            for key, own in schema.get("properties", {}).items()
+            if method.plugin or (key not in NOT_SETTINGS and "const" not in own)
+        ],
+    }
+
+
+def _row(name: str, method: Any) -> dict[str, Any]:
+    """method: None for one that cannot be used."""
+    plugin = method and method.plugin
     try:
         ours = importlib.metadata.version("car-eval")
     except importlib.metadata.PackageNotFoundError:
         ours = None
-    rows = [_row(name, sorted(method.tasks), None, "car-eval", ours, None) for name, method in METHODS.items()]
-    for name, brought in plugins("methods").items():
-        for plugin in brought:
-            tasks, version, error = list[str](), None, None
-            try:
-                find_plugin("methods", name, METHODS, "--method")  # refuses what several packages bring
-                method = check_own_method(plugin)
-                tasks, version = sorted(method.tasks), method.made_by.version
-            except UserError as found:
-                error = str(found)
-            rows.append(_row(name, tasks, version, plugin.package, plugin.version, error))
-    return rows
-
-
-def _row(*values: Any) -> dict[str, Any]:
+    package = (plugin.package, plugin.version) if plugin else ("car-eval", ours)
+    version = method.made_by.version if plugin else None
+    values = (name, sorted(method.tasks) if method else [], version, *package, None)
     return dict(zip(("name", "tasks", "version", "package", "package_version", "error"), values, strict=True))
+
+
+_WORDS = {"string": "text", "integer": "whole number", "array": "list", "object": "fields"}
+
+
+def _in_words(schema: Mapping[str, Any]) -> str:
+    """The type of a field, by its JSON schema."""
+    if parts := schema.get("anyOf"):
+        return " or ".join(dict.fromkeys(map(_in_words, parts)))
+    if values := schema.get("enum", [schema["const"]] if "const" in schema else None):
+        return " or ".join(map(dumps, values))
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
+    kind = schema.get("type", "fields" if "$ref" in schema else "any value")
+    items = f" of {_in_words(schema['items'])}" if schema.get("items") else ""
+    return " ".join([_WORDS.get(kind, kind) + items, *limits[:1], *(f"and {each}" for each in limits[1:])])

@@ -11,7 +11,8 @@ import typer
 from typer.models import ParameterInfo
 
 from evaluation.cli.exit_status import one_line_errors
-from evaluation.request.options import fields_of, options_by_field
+from evaluation.cli.help import COMPLETERS
+from evaluation.request.options import fields_of, info_of, options_by_field
 
 Command = Callable[..., None]
 _LISTS = "car.lists"
@@ -28,10 +29,13 @@ def takes(model: type, *names: str, without: Collection[str] = (), **changes: An
     options = {name: options[name] for name in options if name in (names or options) and name not in without}
     for name, change in changes.items():
         if isinstance(change, ParameterInfo):
+            change.rich_help_panel = info_of(options[name]).rich_help_panel
             change = {"annotation": Annotated[get_args(options[name].annotation)[0], change]}
         else:
             change = {"default": change}
         options[name] = options[name].replace(**change)
+    for name, option in options.items():
+        info_of(option).autocompletion = COMPLETERS.get(name)
 
     def decorate(run: Command) -> Command:
         # Not by get_type_hints: for a default of None, Python 3.10's would hide the options in an Optional.

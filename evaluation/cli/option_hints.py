@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from evaluation.cli.exit_status import SETUP_ERROR, one_line_errors
+from evaluation.cli.help import COMMANDS
 from support.console import prepare_streams, tell
 from support.errors import UserError, mistakes, shown
 from support.files import expanded
@@ -27,6 +29,13 @@ class HintingGroup(TyperGroup):
     def main(self, *args: Any, **options: Any) -> Any:
         prepare_streams()
         return super().main(*args, **options)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        rest = [name for name in self.commands if name not in {*itertools.chain(*COMMANDS.values())}]
+        for title, names in {**COMMANDS, "Commands": rest}.items():
+            if rows := [(name, self.commands[name].get_short_help_str(140)) for name in names]:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def make_context(self, *args: Any, **options: Any) -> Any:
         with _one_line_usage([]):
@@ -98,13 +107,17 @@ def _usage(error: Any, kinds: set[str], given: list[str]) -> str:
     if "MissingParameter" in kinds:
         return f"{name}: expected a value, found none"
     text: str = error.message.rstrip(".")
+    if wrong := re.match(r"No such command '(.*?)'", text, re.DOTALL):
+        hint = did_you_mean(wrong[1], getattr(error.ctx.command, "commands", ()))
+        return f"{shortened(wrong[1])}: no such command{hint}"
     if type(error.__cause__).__name__ == "ValidationError":
         text = mistakes(error.__cause__)
     # "5 is not in the range x>=1", "'a' is not a valid integer", "'a' is not one of 'b', 'c'".
     if said := re.fullmatch(r"(.*) is not (?:in |a valid |one of )(.*)", text, re.DOTALL):
         nouns = {"integer": "an integer", "integer range": "an integer", "float": "a number"}
         expected = said[2].rstrip(".")
-        text = f"expected {nouns.get(expected, expected)}, found {shortened(said[1])}"
+        hint = did_you_mean(said[1].strip("'"), re.findall("'([^']*)'", expected))
+        text = f"expected {nouns.get(expected, expected)}, found {shortened(said[1])}{hint}"
     return f"{name}: {text}" if name else text[:1].lower() + text[1:]
 
 

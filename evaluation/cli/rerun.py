@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.models import ParameterInfo
 
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed, one_line_errors
 from evaluation.cli.model_options import preset, takes
-from evaluation.cli.terminal import show_run
-from evaluation.request.options import RunOptions
+from evaluation.cli.terminal import show_run, tell_device
+from evaluation.request.options import RunOptions, is_kept, options_by_field
 from support.console import tell
 from support.files import expanded
 
@@ -27,7 +30,19 @@ def _read_run(ctx: typer.Context, run: Path) -> Path:
     return run
 
 
-@takes(RunOptions, without={"benchmark"})
+def _kept_by_the_run() -> dict[str, ParameterInfo]:
+    """The options that run.json keeps: their default is the run's value."""
+    found = {}
+    for field, group in options_by_field(RunOptions).items():
+        for name, option in group.items() if is_kept(field) else ():
+            info = copy(option.annotation.__metadata__[0])
+            info.help = re.sub(r" ?\[default: [^]]*\]$", "", info.help) + " [default: the run's]"
+            info.show_default = False
+            found[name] = info
+    return {name: info for name, info in found.items() if name != "benchmark"}
+
+
+@takes(RunOptions, without={"benchmark"}, **_kept_by_the_run())
 def rerun_command(
     *,
     ctx: typer.Context,
@@ -49,7 +64,15 @@ def rerun_command(
     from evaluation.request.benchmark import BenchmarkError
     from evaluation.request.user_data import resolve_data
     from evaluation.request.words import words_of
-    from evaluation.run.rerun import changes, outside_code, require_data, require_places, vocabulary_of, words_of_run
+    from evaluation.run.rerun import (
+        benchmark_of,
+        changes,
+        outside_code,
+        require_data,
+        require_places,
+        vocabulary_of,
+        words_of_run,
+    )
 
     words = words_of_run(ctx.obj)
     named = {*outside_code(words)} & {*outside_code({**given, "benchmark": words["benchmark"]})}
@@ -62,7 +85,7 @@ def rerun_command(
     source = ctx.get_parameter_source("names")
     if source is None or source.name != "COMMANDLINE":  # else a file of that name was meant
         given["names"] = vocabulary_of(ctx.obj) or given["names"]
-    options = RunOptions(**{"benchmark": benchmark, **given, **data})
+    options = RunOptions(**{"benchmark": benchmark_of(ctx.obj) or benchmark, **given, **data})
     if print_:
         import yaml
 
@@ -77,6 +100,8 @@ def rerun_command(
     from evaluation.run.runner import run_prepared
 
     prepared = build(resolved)
+    if options.engine == "local":
+        tell_device(options.device)
     if prepared.folder.resolve() == run.resolve():  # the run as it is now: its records stay, and are made anew beside
         beside = run.resolve().with_name(f"{run.resolve().name}-rerun")
         prepared = replace(prepared, options=replace(prepared.options, out=beside))

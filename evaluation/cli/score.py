@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,12 +60,13 @@ def score_command(
     from evaluation.request.resolve import resolve
     from evaluation.request.user_data import resolve_data
 
-    data = resolve_data(given["benchmark"], given["data_root"], given["places"])
-    resolved = resolve(RunOptions(**given | data, predictions=Predictions(predictions, name, values)))
-    from evaluation.run.prepare import build
-    from evaluation.run.runner import run_prepared
+    with redirect_stdout(sys.stderr):  # what code from outside prints is no result
+        data = resolve_data(given["benchmark"], given["data_root"], given["places"])
+        resolved = resolve(RunOptions(**given | data, predictions=Predictions(predictions, name, values)))
+        from evaluation.run.prepare import build
+        from evaluation.run.runner import run_prepared
 
-    run = run_prepared(build(resolved))
+        run = run_prepared(build(resolved))
     if json:
         typer.echo((run.path / "run.json").read_text(encoding="utf-8"), nl=False)
     else:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,65 +14,156 @@ import typer
 
 from evaluation.cli.exit_status import SAMPLES_FAILED
 from evaluation.cli.model_options import takes
-from evaluation.cli.terminal import TERMINAL_WIDTH
+from evaluation.cli.terminal import TERMINAL_WIDTH, tell_device
 from evaluation.request.options import CarOptions
 from support.console import is_terminal, tell
+from support.errors import ImageError
+from support.strict_json import dumps
+from support.text import counted, duration
 
 if TYPE_CHECKING:
     from evaluation.pictures.image_files import FileResult
+    from evaluation.pictures.video import Clip
+    from evaluation.request.resolve import ResolvedCar
+    from support.arrays import RGBArray
 
 
 @takes(CarOptions)
 def segment_command(
     *,
-    image: Annotated[str, typer.Argument(help="Image file, folder of images, or a quoted pattern such as 'a/*.jpg'.")],
-    queries: Annotated[list[str], typer.Argument(metavar="QUERY...", help="Phrases to look for.")],
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE|QUERY",
+            help="First an image file, a folder of images, a quoted pattern such as 'a/*.jpg', or a video (mp4, webm, "
+            "gif, ...), then phrases to look for; with -p all are images.",
+        ),
+    ],
+    phrases: Annotated[
+        list[str] | None, typer.Option("--phrase", "-p", metavar="QUERY", help="Phrase to look for. Repeatable.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Picture of the masks; a folder for several images.")
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="Picture of the masks, for a video .mp4; a folder for several images. [default: beside the image, if "
+            "nothing else is asked for]",
+        ),
     ] = None,
     steps: Annotated[
-        Path | None, typer.Option(help="Picture of the unrolled recurrence; a folder for several images.")
+        str | None,
+        typer.Option(metavar="PATH", help="Picture of the unrolled recurrence; a folder for several images."),
     ] = None,
     json: Annotated[
         str | None, typer.Option(metavar="FILE", help="Masks in COCO's JSON format (run-length encoded); - for stdout.")
     ] = None,
+    label_maps: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Of a video: folder of a palette PNG per frame, as DAVIS has them."),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            min=0.001,
+            max=1000,
+            help="Take the images, by name, as the frames of a video, so many per second.",
+        ),
+    ] = None,
+    carry: Annotated[
+        bool,
+        typer.Option("--carry", help="Of a video: start each frame with the phrases that survived the one before."),
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print every step: scores, theta, dropped queries.")
     ] = False,
     given: dict[str, Any],
 ) -> None:
-    """Segment phrases in a picture, or in a folder of pictures.
+    """Segment phrases in pictures, or in a video.
 
-    Exit status: 0; 2 for a user error (nothing was done); 3 if an image could not be read (the others were segmented).
+    Several images: car segment IMAGES... -p PHRASE -p PHRASE. Exit status: 0; 2 for a user error (nothing was done); 3
+    if an image or a part of a video could not be read (the others were segmented).
     """
-    from tqdm import tqdm
-
     from car_core.queries import check_texts, require_any
     from dataset_adapters.formats.images import set_max_pixels
-    from evaluation.pictures.explain import LONE_PHRASE
-    from evaluation.pictures.image_files import OutputPaths, check_document, find_images, unreadable
+    from evaluation.pictures.image_files import SegmentError, find_images, split_places
+    from evaluation.pictures.video import Clip, is_video
     from evaluation.request.resolve import resolve_car
-    from evaluation.tasks.coco_json import CocoDocument
-    from support.files import expanded, write_output
-    from support.strict_json import dumps
+    from support.files import expanded
 
-    images, pictures = find_images(image), OutputPaths(out, steps)
-    json = str(expanded(json)) if json else json
-    pictures.check(images)
-    if json and json != "-":
-        check_document("--json", Path(json), images)
+    images_at, queries = split_places(places, phrases or [])
     require_any(queries=check_texts("queries", queries))
-    resolved = resolve_car(CarOptions(**given))
+    for query in queries:
+        if "," in query:
+            tell(f"notice: {query!r} is one phrase; separate phrases are separate arguments, as in cat dog")
     if given["max_pixels"] is not None:
         set_max_pixels(given["max_pixels"])
+    images = list(dict.fromkeys(image for place in images_at for image in find_images(place)))
+    videos = [image for image in images if is_video(image)]
+    if videos and (len(images) > 1 or fps is not None):
+        raise SegmentError(f"{videos[0]}: expected a video alone and without --fps, found {' '.join(images_at)}")
+    is_clip = bool(videos) or fps is not None
+    given["settings"] = {**given["settings"], **({"carry_queries": True} if carry else {})}
+    for option, value, is_wrong in (
+        ("--label-maps", label_maps, not is_clip),
+        ("--carry", given["settings"].get("carry_queries"), not is_clip),
+        ("--steps", steps, is_clip),
+        ("--explain", explain, is_clip),
+    ):
+        if value and is_wrong:
+            expected = "images" if is_clip else "a video, or --fps for images that are its frames"
+            raise SegmentError(f"{option}: expected {expected}, found {' '.join(images_at)}")
+    json = str(expanded(json)) if json else json
+    if not is_clip:
+        many = len(images_at) > 1 or not expanded(images_at[0]).is_file()
+        _segment_images(images, queries, out, steps, json, explain=explain, many=many, options=CarOptions(**given))
+        return
+    if fps is None:
+        clip = Clip.of_file(images[0])
+    else:
+        first = expanded(images_at[0])
+        name = first if len(images_at) == 1 and first.is_dir() else images[0]
+        clip = Clip(name, len(images), images, Fraction(fps).limit_denominator(1001))
+    _segment_clip(clip, queries, out, json, label_maps, resolved=resolve_car(CarOptions(**given)))
+
+
+def _segment_images(
+    images: Sequence[Path],
+    queries: Sequence[str],
+    out: str | None,
+    steps: str | None,
+    json: str | None,
+    *,
+    explain: bool,
+    many: bool,
+    options: CarOptions,
+) -> None:
+    from tqdm import tqdm
+
+    from evaluation.pictures.explain import LONE_PHRASE
+    from evaluation.pictures.image_files import OutputPaths, check_document, unreadable
+    from evaluation.request.resolve import resolve_car
+    from evaluation.tasks.coco_json import CocoDocument
+    from support.files import write_output
+
+    pictures = OutputPaths.planned(images, masks=out, steps=steps, many=many)
+    if json and json != "-":
+        check_document("--json", Path(json), images)
+    resolved = resolve_car(options)
+    if not (out or steps or json):
+        pictures = OutputPaths.beside(images, many=many)
     results: Iterable[FileResult] = unreadable(images)  # if no image can be read, no model is loaded
     if not results:
         from evaluation.pictures.segment import load_car, segment_files  # torch: seconds
 
-        results = segment_files(load_car(resolved), images, queries, trace=steps is not None)
-    document, n_failed, several = CocoDocument(queries), 0, len(images) > 1
+        car = load_car(resolved)
+        tell_device(resolved.device)
+        results = segment_files(car, images, queries, trace=steps is not None)
+    document, n_failed = CocoDocument(queries), 0
     try:
-        hidden = not several or not is_terminal(sys.stderr)
+        hidden = len(images) < 2 or not is_terminal(sys.stderr)
         for found in tqdm(results, total=len(images), unit="image", disable=hidden, dynamic_ncols=True):
             if found.segmentation is None:
                 n_failed += 1
@@ -77,7 +171,7 @@ def segment_command(
                 continue
             if json != "-":
                 _show(found, explain=explain)
-            for path in pictures.write(found.segmentation, found.path, several=several):
+            for path in pictures.write(found.segmentation, found.path):
                 tell(f"written: {path}")
             document.add(found.path, found.segmentation)
     finally:  # also what was found before an interrupt
@@ -91,6 +185,70 @@ def segment_command(
     if len(queries) == 1 and n_failed < len(images):
         tell(f"notice: {LONE_PHRASE}")
     if n_failed:
+        raise typer.Exit(SAMPLES_FAILED)
+
+
+def _segment_clip(
+    clip: Clip,
+    queries: Sequence[str],
+    out: str | None,
+    json: str | None,
+    label_maps: Path | None,
+    *,
+    resolved: ResolvedCar,
+) -> None:
+    """Segment a video frame by frame; never more than a few frames are in memory."""
+    from tqdm import tqdm
+
+    from evaluation.pictures.explain import LONE_PHRASE
+    from evaluation.pictures.image_files import SegmentError
+    from evaluation.pictures.video import VideoOutputs, import_av
+
+    outputs = VideoOutputs.planned(
+        clip, queries, out=out, json=json, label_maps=label_maps, one_object=resolved.config.mode == "referring"
+    )
+    if outputs.video:
+        import_av()
+    from evaluation.pictures.segment import load_car  # torch: seconds
+
+    car = load_car(resolved)
+    tell_device(resolved.device)
+    times: deque[Fraction] = deque()
+
+    def images() -> Iterator[RGBArray]:
+        for frame in clip.frames():
+            times.append(frame.seconds)
+            yield frame.image
+
+    results = car.segment_frames(images(), queries)
+    fault: Exception | None = None
+    n_done, is_live, start = 0, is_terminal(sys.stderr), time.monotonic()
+    is_forecast = is_live
+    with (
+        outputs.opened() as write,
+        tqdm(total=clip.n_frames, unit="frame", disable=not is_live, dynamic_ncols=True) as bar,
+    ):
+        try:
+            for found in results:
+                write(found, times.popleft())
+                n_done += 1
+                bar.update()
+                spent = time.monotonic() - start
+                if clip.n_frames and not is_forecast and spent >= 10:
+                    is_forecast, left = True, clip.n_frames - n_done
+                    tell(f"{clip.path.name}: about {duration(spent / n_done * left)} for {counted(left, 'frame')} more")
+        except (ImageError, SegmentError) as error:
+            fault = error
+            if not n_done:
+                raise
+    seconds = time.monotonic() - start
+    tell(f"{counted(n_done, 'frame')} in {duration(seconds)}, {n_done / seconds:.3g} frames/s")
+    for path in outputs.paths():
+        tell(f"written: {path}")
+    if len(queries) == 1:
+        tell(f"notice: {LONE_PHRASE}")
+    if fault:
+        tell(f"error: {fault}")
         raise typer.Exit(SAMPLES_FAILED)
 
 

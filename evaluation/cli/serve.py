@@ -13,6 +13,7 @@ import typer
 
 from evaluation.cli.exit_status import INTERRUPTED
 from evaluation.cli.model_options import takes
+from evaluation.cli.terminal import tell_device
 from evaluation.request.options import CarOptions
 from support.console import tell
 from support.text import shortened
@@ -51,6 +52,7 @@ def serve_command(
     from evaluation.pictures.segment import load_car
 
     car = load_car(resolved)
+    tell_device(resolved.device)
     from evaluation.pictures.demo.backend import Demo
 
     if host not in page.LOOPBACK:

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed
+from evaluation.cli.help import complete, suite_names
 from evaluation.cli.model_options import takes
-from evaluation.cli.terminal import show_run
+from evaluation.cli.terminal import show_run, tell_device
 from evaluation.request.options import RunOptions
 from support.console import tell
 
@@ -18,37 +19,59 @@ SUITE_OUT = "Folder of the {kind} and its runs. [default: results/runs/suite-NAM
 
 @takes(
     RunOptions,
-    *("weights", "method", "limit", "device", "precision", "out", "batch_size", "workers", "refine_workers"),
-    *("fresh", "track"),
-    weights=typer.Option(help="CLIP weights, as for eval. [default: miniature]"),
+    *("data_root", "weights", "method", "set_", "limit", "device", "precision", "out", "batch_size", "workers"),
+    *("refine_workers", "fresh", "track", "save_predictions"),
+    data_root=typer.Option(help="Folder that the data sets are in or below, for a suite that does not bring them."),
+    weights=typer.Option(help="CLIP weights, as for eval. [default for mini-*: miniature]"),
     limit=typer.Option(help="Evaluate only the first N samples of each benchmark."),
-    method=typer.Option(help="Method, as for eval, but one alone; of the suite's runs, those of CaR's defaults."),
+    method=typer.Option(
+        help="Method, as for eval, several with commas, or all; of the suite's runs, those of CaR's defaults."
+    ),
     out=typer.Option(help=SUITE_OUT.format(kind="suite")),
     workers=0,
 )
 def suite_command(
     *,
-    name: Annotated[str, typer.Argument(help="Suite, e.g. mini: all benchmarks of the embedded miniature.")] = "mini",
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="mini: the embedded miniature. eight: the eight usual benchmarks, those found in --data-root.",
+            autocompletion=complete(suite_names),
+        ),
+    ] = "mini",
     given: dict[str, Any],
     jobs: Jobs = 1,
     allow_failures: AllowFailures = False,
 ) -> None:
     """Run a suite of benchmarks and print one table; selected samples are drawn on a contact sheet.
 
-    Exit status as for eval. The same command resumes an unfinished suite.
+    The table of the suite eight has the published figures, too, and a mean where all eight are there. Exit status as
+    for eval. The same command resumes an unfinished suite.
     """
-    from evaluation.request.methods import find_method
+    from evaluation.request.inputs import DEFAULT_DATA
     from evaluation.request.resolve import resolve
     from evaluation.suites.definitions import load_suite
 
-    suite = load_suite(name).of_method(find_method(given["method"]).name)
+    suite = load_suite(name)
+    if suite.kind == "eight":
+        given["data_root"] = given["data_root"] or DEFAULT_DATA
+        suite, missing = suite.found_in(given["data_root"])
+        for line in missing:
+            tell(line)
+    suite = suite.of_methods(given.pop("method"), given.pop("settings"))
     for options in suite.options(jobs=jobs, **given):
         resolve(options)
     from evaluation.suites.runner import CONTACT_SHEET, run_suite  # torch: seconds
+    from results.pages.peers_plot import write_peers_plot
+    from results.pages.sweep_plot import PLOT_FILE
+    from results.run_directory.suite import read_suite_table
 
+    tell_device(given["device"])
     finished = run_suite(suite, jobs=jobs, **given)
     show_run(finished.path)
     tell(f"Suite directory: {finished.path}")
+    if suite.kind == "eight" and (plot := write_peers_plot(read_suite_table(finished.path), finished.path / PLOT_FILE)):
+        tell(f"Plot: {plot}")
     if (finished.path / CONTACT_SHEET).exists():
         tell(f"Contact sheet: {finished.path / CONTACT_SHEET}")
     exit_if_failed(finished.all_runs, allow=allow_failures)

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed
+from evaluation.cli.help import COMPLETERS, complete, preset_names
 from evaluation.cli.model_options import takes
 from evaluation.cli.suite import SUITE_OUT, Jobs
-from evaluation.cli.terminal import show_run
+from evaluation.cli.terminal import show_run, tell_device
 from evaluation.request.options import ALL, USER_DATA, RunOptions
 from support.console import tell
 
@@ -32,12 +33,18 @@ from support.console import tell
 )
 def sweep_command(
     *,
-    benchmark: Annotated[str, typer.Argument(help="Benchmark, e.g. voc21, mini-voc.")],
+    benchmark: Annotated[
+        str, typer.Argument(help="Benchmark, e.g. voc21, mini-voc.", autocompletion=COMPLETERS["benchmark"])
+    ],
     axes: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=V1,V2...]...", help="Values of a switch or threshold.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Points of the paper's ablations: table2 .. table6; or fidelity.")
+        str | None,
+        typer.Option(
+            help="Points of the paper's ablations: table2 .. table6; or fidelity.",
+            autocompletion=complete(preset_names),
+        ),
     ] = None,
     file: Annotated[
         Path | None,
@@ -56,10 +63,14 @@ def sweep_command(
     before is listed without another run. Over several --names, each method has one row with its figure for each, their
     mean, standard deviation and worst. Exit status as for eval.
     """
+    from evaluation.request.benchmark import BenchmarkError, is_file
     from evaluation.request.resolve import resolve
     from evaluation.suites.definitions import SuiteRun
     from evaluation.suites.sweep import as_suite, sweep_of
 
+    if "=" in benchmark and not is_file(benchmark):
+        name = next((each for each in axes or () if "=" not in each), "voc21")
+        raise BenchmarkError(f"benchmark: expected its name first, as in `car sweep {name} {benchmark}`, found values")
     several = "," in given["names"] + given["method"] or given["method"] == ALL
     sweep = sweep_of(axes or [], preset=preset, file=file, one_by_one=one_at_a_time, may_be_empty=several)
     name = SuiteRun(benchmark=benchmark, variant=None).name
@@ -72,6 +83,7 @@ def sweep_command(
     from evaluation.suites.runner import run_suite  # torch: seconds
     from results.pages.sweep_plot import write_sweep_plot
 
+    tell_device(given["device"])
     finished = run_suite(suite, jobs=jobs, **given)
     show_run(finished.path)
     plot = write_sweep_plot(finished.path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from support.console import is_terminal
+from support.console import is_terminal, tell
 
 if TYPE_CHECKING:
     from results import RunHeader
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 TERMINAL_WIDTH = min(100, shutil.get_terminal_size((100, 24)).columns)
 """Most columns that output for people takes."""
 
-_TABLE_WIDTH = min(120, shutil.get_terminal_size((100, 24)).columns)  # more than prose: several runs need it
+_TABLE_WIDTH = min(160, shutil.get_terminal_size((100, 24)).columns)  # more than prose: several runs need it
+
+
+def tell_device(device: str) -> None:
+    """Say which device was chosen where none was named."""
+    from car_core.engine.device import auto_described  # torch: seconds
+
+    if device == "auto":
+        tell(f"device: {auto_described()}")
 
 
 def show_tables(tables: Iterable[Table]) -> None:
@@ -27,7 +35,7 @@ def show_tables(tables: Iterable[Table]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from results.tables.render import to_markdown, to_rich
+    from results.tables.render import to_markdown, to_rich, with_shared_remarks
     from support.text import visible
 
     for table in tables:
@@ -36,6 +44,7 @@ def show_tables(tables: Iterable[Table]) -> None:
         if not is_terminal(sys.stdout):
             typer.echo(to_markdown(table))
             continue
+        table = with_shared_remarks(table)
         Console(width=_TABLE_WIDTH, highlight=False).print(to_rich(table, _TABLE_WIDTH))
         console = Console(width=TERMINAL_WIDTH, highlight=False)
         for note in table.notes:

@@ -11,6 +11,7 @@ from functools import partial
 
 from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.engines.processes import LossCounter, Processes, ProcessLost
+from support.console import TRACES
 from support.text import unwrapped
 
 STAGE = "decoding"
@@ -74,6 +75,7 @@ def _read(dataset: Dataset, position: int) -> Decoded:
     except SampleError as error:
         sample = error
     except Exception as error:  # e.g. no memory for the pixels: the other samples must still be read
+        TRACES.debug("%s:", dataset.ids[position], exc_info=error)
         sample = SampleError(dataset.ids[position], STAGE, described(error))
     return Decoded(sample, time.perf_counter() - start)
 

@@ -28,7 +28,7 @@ from evaluation.engines.signals import be_pool_process, pass_on, starting_pool, 
 from evaluation.tasks.segmenter import smaller_passes
 from evaluation.tasks.video_state import QueryCarrier
 from results import SampleRecord, differences
-from support.console import tell
+from support.console import show_traces, tell
 from support.errors import RunError, UserError
 from support.text import unwrapped
 
@@ -74,13 +74,15 @@ def run_parallel(
     carrier: QueryCarrier | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     shrunk: set[str] | None = None,
+    logs: Path | None = None,
 ) -> Generator[SampleRecord, None, None]:
     """Records of the samples at ``positions`` as they finish, those of a video in order.
 
     jobs: of each process, with the run's folder in its scorer; names: what they are called in errors. refine_workers:
     of each. A process that ends early costs the samples that it did not finish: a line says so at once, and WorkerError
     is raised when the others are done. should_stop: asked several times a second; if true, only the samples in flight
-    still get records. shrunk: gets what ran in smaller passes.
+    still get records. shrunk: gets what ran in smaller passes. logs: folder in which what the processes print stays, as
+    process-1.log and so on; None for none.
     """
     shares = [own for own in dataset.parts(positions, len(jobs)) if len(own)]
     spawn = get_context("spawn")  # a forked process could use neither a GPU nor torch's threads
@@ -92,7 +94,7 @@ def run_parallel(
                 for number, (job, share) in enumerate(zip(jobs, shares, strict=False), start=1):
                     name = f"process {number} of {len(shares)} ({names[number - 1]})"
                     pipe, theirs = spawn.Pipe(duplex=False)
-                    log = Path(folder) / f"{number}.log"
+                    log = (logs or Path(folder)) / f"process-{number}.log"
                     arguments = job, share, carrier, threads, refine_workers, theirs, log
                     process = spawn.Process(target=_work, args=arguments)
                     process.start()
@@ -149,9 +151,10 @@ def _work(
 ) -> None:
     """Send the records of a part, then what ran in smaller passes; a text for what a user can mend."""
     be_pool_process()
-    with log.open("wb") as file:
+    with log.open("ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+    show_traces()
     results.send(True)
     torch.set_num_threads(threads)
     with stop_request() as stop:

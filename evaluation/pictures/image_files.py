@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Collection, Sequence
+import itertools
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from support.arrays import RGBArray
 from support.drawing import encode, save_picture
 from support.errors import ImageError, UserError
 from support.files import expanded, resolved
+from support.text import counted
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 """Files of a folder that are taken for images."""
@@ -36,47 +39,79 @@ class FileResult:
 
 @dataclass(frozen=True)
 class OutputPaths:
-    """Where pictures go: a file for one image, a folder (``<stem>.png`` each) for several; None for no picture."""
+    """The files that the pictures of each image go to; none for an image that is not among them."""
 
-    masks: Path | None = None
-    steps: Path | None = None
+    masks: Mapping[Path, Path]
+    steps: Mapping[Path, Path]
 
-    def check(self, images: Sequence[Path]) -> None:
-        """Raise SegmentError before any work if a picture could not be written or would replace an input."""
-        for option, path in (("-o", self.masks), ("--steps", self.steps)):
-            if path is None:
-                continue
-            if len(images) > 1:
-                if path.exists() and not path.is_dir():
-                    raise SegmentError(f"{option}: expected a folder for {len(images)} images, found the file {path}")
-                stems = [image.stem for image in images]
-                repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
-                if repeated:
-                    raise SegmentError(
-                        f"{option}: expected images with different names, found twice: {', '.join(repeated)}"
-                    )
-            elif path.is_dir() or not _can_be_picture(path):
-                raise SegmentError(f"{option}: expected a picture file such as out.png, found {str(path)!r}")
-            written = {path / f"{image.stem}.png" for image in images} if len(images) > 1 else {path}
-            _refuse_replacing(option, written, images)
+    @classmethod
+    def planned(cls, images: Sequence[Path], *, masks: str | None, steps: str | None, many: bool) -> OutputPaths:
+        """Where pictures go: a file, or ``<stem>.png`` in a folder.
 
-    def write(self, segmentation: Segmentation, image: Path, *, several: bool) -> list[Path]:
-        """Draw and write the pictures of one image; returns their paths. Raises SegmentError and OSError."""
+        A path is a folder if it is one, ends with a slash, or is for several images. many: whether several images were
+        asked for, however many there are. Raises SegmentError before any work if a picture could not be written or
+        would replace an input.
+        """
+        return cls(_planned("-o", masks, images, many), _planned("--steps", steps, images, many))
+
+    @classmethod
+    def beside(cls, images: Sequence[Path], *, many: bool) -> OutputPaths:
+        """New files next to the images: ``<stem>-masks.png``, or in a folder ``car-masks`` for several."""
+        masks: dict[Path, Path] = {}
+        for image in images:
+            folder, name = (image.parent / "car-masks", image.stem) if many else (image.parent, f"{image.stem}-masks")
+            masks[image] = unused(folder / f"{name}.png", masks.values())
+        return cls(masks, {})
+
+    def write(self, segmentation: Segmentation, image: Path) -> list[Path]:
+        """Draw and write the pictures of one image; returns their paths. Raises OSError."""
         written = []
-        for path, draw in ((self.masks, segmentation.plot), (self.steps, segmentation.plot_steps)):
-            if path is not None:
-                file = path / f"{image.stem}.png" if several else path
-                file.parent.mkdir(parents=True, exist_ok=True)
-                save_picture(np.asarray(draw()), file)
-                written.append(file)
+        for files, draw in ((self.masks, segmentation.plot), (self.steps, segmentation.plot_steps)):
+            if image in files:
+                files[image].parent.mkdir(parents=True, exist_ok=True)
+                save_picture(np.asarray(draw()), files[image])
+                written.append(files[image])
         return written
+
+
+def _planned(option: str, text: str | None, images: Sequence[Path], many: bool) -> dict[Path, Path]:
+    if text is None:
+        return {}
+    path, is_picture = expanded(text), _can_be_picture(Path(text))
+    if len(images) > 1 or path.is_dir() or text.endswith(os.sep) or (many and not is_picture):
+        if not path.is_dir() and (path.exists() or is_picture):
+            what = "the file" if path.exists() else "the name of a picture,"
+            raise SegmentError(f"{option}: expected a folder for {counted(len(images), 'image')}, found {what} {path}")
+        stems = [image.stem for image in images]
+        repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
+        if repeated:
+            raise SegmentError(f"{option}: expected images with different names, found twice: {', '.join(repeated)}")
+        planned = {image: path / f"{image.stem}.png" for image in images}
+    elif not is_picture:
+        raise SegmentError(f"{option}: expected a picture file such as out.png, or a folder, out/, found {str(path)!r}")
+    else:
+        planned = {images[0]: path}
+    refuse_replacing(option, planned.values(), images)
+    return planned
+
+
+def unused(path: Path, taken: Collection[Path] = ()) -> Path:
+    """The path, or with a number after its stem, so that it is neither there nor taken.
+
+    Raises SegmentError where its folder cannot be written to.
+    """
+    existing = next(folder for folder in (path.absolute().parent, *path.absolute().parents) if folder.exists())
+    if not os.access(existing, os.W_OK):
+        raise SegmentError(f"-o: expected it, as {existing} cannot be written to, found none")
+    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([path], numbered) if not each.exists() and each not in taken)
 
 
 def check_document(option: str, path: Path, images: Sequence[Path]) -> None:
     """Raise SegmentError before any work if the path is a folder or one of the images."""
     if path.is_dir():
         raise SegmentError(f"{option}: expected a file, found the folder {path}")
-    _refuse_replacing(option, {path}, images)
+    refuse_replacing(option, {path}, images)
 
 
 def find_images(pattern: str) -> list[Path]:
@@ -92,6 +127,25 @@ def find_images(pattern: str) -> list[Path]:
     if not images:
         raise SegmentError(f"image: expected a file, a folder of images or a pattern, found no image at {pattern!r}")
     return images
+
+
+def split_places(places: Sequence[str], phrases: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Images and phrases of a command line: with phrases by option, all places are images, else only the first is.
+
+    Raises SegmentError for no phrase, and for one that is a file: an unquoted pattern would silently become phrases.
+    """
+    found = list(places), list(phrases)
+    if not phrases:
+        found = list(places[:1]), list(places[1:])
+    if not all(found):
+        raise SegmentError("phrase: expected at least one: car segment IMAGE PHRASE..., found none")
+    for phrase in found[1]:
+        if os.path.isfile(expanded(phrase)):
+            raise SegmentError(
+                f"phrase: expected a text to look for, found the file {phrase!r}; several images are segmented with "
+                "car segment IMAGES... -p PHRASE -p PHRASE"
+            )
+    return found
 
 
 def unreadable(images: Sequence[Path]) -> list[FileResult]:
@@ -122,7 +176,8 @@ def _can_be_picture(path: Path) -> bool:
         return False
 
 
-def _refuse_replacing(option: str, written: Collection[Path], images: Sequence[Path]) -> None:
+def refuse_replacing(option: str, written: Collection[Path], images: Sequence[Path]) -> None:
+    """Raise SegmentError where an output would replace an input."""
     replaced = {resolved(path) for path in written} & {resolved(image) for image in images}
     if replaced:
         raise SegmentError(f"{option}: expected a path other than the image's own, found {min(replaced)}")

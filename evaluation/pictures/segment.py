@@ -8,13 +8,10 @@ from pathlib import Path
 from car_core import CaR
 from evaluation.pictures.image_files import FileResult, read_file
 from evaluation.request.resolve import ResolvedCar
-from support.console import tell
 
 
 def load_car(resolved: ResolvedCar) -> CaR:
-    """CaR for user-supplied images; prints what stands in for weights that were not named. Raises ModelError."""
-    for notice in resolved.notices:
-        tell(f"notice: {notice}")
+    """CaR for user-supplied images. Raises ModelError."""
     return CaR.from_config(resolved.config, weights=resolved.weights, device=resolved.device)
 
 

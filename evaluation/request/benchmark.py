@@ -82,7 +82,7 @@ class Benchmark(BaseModel):
     a field of `sam` counts only where SAM is used. baselines: fields of all of them (`all`) and of one by its name.
     profile: the default one. embedded: whether data and weights are the miniature's unless others are named; then no
     figures are comparable with the paper's. A file may name another benchmark as its `base` and then holds only what
-    differs from it.
+    differs from it. samples: of the whole split, where the paper has no figure of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,6 +92,7 @@ class Benchmark(BaseModel):
     adapter: str
     split: str | None = None
     paper: PaperColumn | None = None
+    samples: int | None = Field(default=None, ge=1)
     protocol: Mapping[str, str] = {}
     profile_protocols: Mapping[Profile, Mapping[str, str]] = {}
     config: Mapping[str, Any] = {}
@@ -105,6 +106,12 @@ class Benchmark(BaseModel):
         return {**self.protocol, **(self.profile_protocols.get(profile, {}) if profile else {})}
 
     _brought_by: Plugin | None = PrivateAttr(None)
+    _file: str | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> str | None:
+        """The YAML file that it is from, as it was named; None for one with a name here."""
+        return self._file
 
     @property
     def brought_by(self) -> Plugin | None:
@@ -122,20 +129,22 @@ def is_file(benchmark: str) -> bool:
     return os.sep in benchmark or benchmark.endswith((".yaml", ".yml"))
 
 
-def load_benchmark(name: str) -> Benchmark:
-    """Read a benchmark: one of ours or of an installed package by name, or a YAML file by path.
+def load_benchmark(name: str | Benchmark) -> Benchmark:
+    """Read a benchmark: one of ours or of an installed package by name, or a YAML file by path; one as it is.
 
     Raises BenchmarkError for an unknown name, with near matches, and naming file and field for what is no benchmark;
     PluginError for a package that cannot be imported, or names that clash.
     """
+    if isinstance(name, Benchmark):
+        return name
     own, brought = benchmark_names(), plugins("benchmarks")
     if is_file(name):
-        benchmark = _checked(_fields_of_file(expanded(name)), name)
+        benchmark = of_file(_fields_of_file(expanded(name)), name)
         for plugin in brought.get(benchmark.name, ()):
             raise BenchmarkError(f"{name}: name: expected one of its own, found {plugin}")
         return benchmark
     if ":" not in name and name not in {*own, *brought}:
-        raise BenchmarkError(unknown_name("benchmark", name, [*own, *brought]))
+        raise BenchmarkError(unknown_name("benchmark", name, [*own, *brought], "car benchmarks"))
     if name not in brought and (found := built_in(name)):
         return found
     plugin = find_plugin("benchmarks", name, own, "benchmark")
@@ -144,6 +153,13 @@ def load_benchmark(name: str) -> Benchmark:
         raise BenchmarkError(f"{plugin.target}: name: expected {name!r}, found {fields['name']!r}")
     benchmark = _checked(fields, plugin.target)
     benchmark._brought_by = plugin
+    return benchmark
+
+
+def of_file(fields: Mapping[str, Any], name: str) -> Benchmark:
+    """The benchmark of a file's fields; name: of the file. Raises BenchmarkError naming file and field."""
+    benchmark = _checked(fields, name)
+    benchmark._file = name
     return benchmark
 
 

@@ -32,8 +32,10 @@ class Cluster:
         import_ray()
         if self.actors is not None and self.actors < 1:
             raise ClusterError(f"actors: expected at least 1, found {self.actors}")
-        if device not in ("cpu", "cuda"):
-            raise ClusterError(f"device: expected cpu or cuda with --engine ray, which picks the GPU, found {device}")
+        if device not in ("auto", "cpu", "cuda"):
+            raise ClusterError(
+                f"device: expected cpu (auto) or cuda with --engine ray, which picks the GPU, found {device}"
+            )
         if self.gpus < 0 or self.cpus < 0 or (device == "cuda") != (self.gpus > 0):
             raise ClusterError(
                 f"actor_gpus: expected {'more than 0 with' if device == 'cuda' else '0 without'} --device cuda, "

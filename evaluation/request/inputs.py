@@ -1,4 +1,4 @@
-"""Where a run's data and weights come from, and the embedded miniature where the user names none."""
+"""Where a run's data and weights come from; the embedded miniature stands in for none unless a benchmark says so."""
 
 from __future__ import annotations
 
@@ -9,72 +9,92 @@ from typing import TypeVar
 
 from car_core.config import Config
 from car_core.models.names import MINIATURE, ROLES, model_of
-from dataset_adapters import DatasetError, embedded_root, holds, is_embedded
-from evaluation.request.benchmark import Benchmark, BenchmarkError, Source
+from dataset_adapters import embedded_root, holds, is_embedded
+from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, benchmark_names, built_in
 
 DEFAULT_DATA = Path("data")
 """Where data sets are looked for when no data root is given: VOCdevkit, coco, refer below it."""
 ConfigT = TypeVar("ConfigT", bound=Config)
 NOT_COMPARABLE = "miniature: not comparable with the paper"
-_CONSEQUENCE = "its figures are not comparable with the paper's"
+_EMOJI_FIGURES = "figures not comparable with the paper's"
+
+
+class UnnamedInputError(BenchmarkError):
+    """Data or weights that were not named and that nothing stands in for.
+
+    problem: one line. ways: what to add or run instead, with what it means; each works.
+    """
+
+    def __init__(self, problem: str, ways: Mapping[str, str]) -> None:
+        super().__init__(f"{problem}: {' or '.join(ways)}")
+        self.problem, self.ways = problem, ways
+
+    def __reduce__(self) -> tuple[type[UnnamedInputError], tuple[str, Mapping[str, str]]]:
+        return type(self), (self.problem, self.ways)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """data_root: folder of the data set. weights: name or file by role. notices: one line per input that was not named.
+    """data_root: folder of the data set. weights: name or file by role.
 
     remark: why the figures are not comparable with the paper's; None where they are.
     """
 
     data_root: Path
     weights: Mapping[str, str]
-    notices: tuple[str, ...]
     remark: str | None
 
 
-def resolve_inputs(
-    benchmark: Benchmark,
-    data_root: Path | None,
-    weights: str | Mapping[str, str | None] | None,
-    roles: Sequence[str] = ROLES,
-) -> Inputs:
-    """Fill in what was not named: data from `DEFAULT_DATA` if they are there, else the miniature's; its weights.
+def find_data(benchmark: Benchmark, data_root: Path | None) -> Path:
+    """The folder of the data set: the named one, the miniature's for an embedded benchmark, else `DEFAULT_DATA`.
 
-    roles: the models that are needed. An embedded benchmark uses the miniature without a notice. Raises DatasetError if
-    the data set is in neither folder.
+    Raises UnnamedInputError if none was named and the data set is not in that folder.
     """
-    root, data_notices = data_root or embedded_root(), []
-    if not data_root and not benchmark.embedded:
-        if holds(DEFAULT_DATA, benchmark.adapter):
-            root = DEFAULT_DATA
-        elif holds(root, benchmark.adapter):
-            absent = f"no --data-root and nothing of {benchmark.adapter} in {DEFAULT_DATA}/"
-            data_notices = [f"{absent}: using the embedded miniature's data; {_CONSEQUENCE}"]
-        else:
-            raise DatasetError(
-                f"--data-root: expected the folder of {benchmark.adapter}, found none given, nothing of it in "
-                f"{DEFAULT_DATA}/ and nothing of it in the embedded miniature"
-            )
-    named = {role: weights_by_role(weights).get(role) for role in roles}
-    chosen = {role: name or MINIATURE for role, name in named.items()}
-    about_weights = [] if benchmark.embedded else weights_notices(named)
-    foreign = benchmark.embedded or MINIATURE in chosen.values() or is_embedded(root)
-    notices = (*about_weights, *data_notices)
-    return Inputs(root, chosen, notices, NOT_COMPARABLE if foreign else None)
+    if data_root or benchmark.embedded:
+        return data_root or embedded_root()
+    if holds(DEFAULT_DATA, benchmark.adapter):
+        return DEFAULT_DATA
+    minis = {own.adapter: own.name for own in map(built_in, benchmark_names()) if own and own.embedded}
+    mini = f"car eval {minis.get(benchmark.adapter, 'mini-voc')}"
+    raise UnnamedInputError(
+        f"{benchmark.name}: expected its data, found no --data-root and nothing of {benchmark.adapter} in "
+        f"{DEFAULT_DATA}/",
+        {
+            "--data-root DIR": "its folder in the official layout; `car data list` names what can be downloaded",
+            mini: f"emoji scenes inside this package; {_EMOJI_FIGURES}",
+        },
+    )
+
+
+def find_weights(
+    weights: str | Mapping[str, str | None] | None, roles: Sequence[str] = ROLES, *, embedded: bool = False
+) -> dict[str, str]:
+    """The weights of the models that are needed, by role. embedded: whether the miniature's are the default.
+
+    Raises UnnamedInputError for a model whose weights were not named.
+    """
+    named = {role: weights_by_role(weights).get(role) or (MINIATURE if embedded else None) for role in roles}
+    if unnamed := [role for role, name in named.items() if not name]:
+        option = "--weights" if len(unnamed) == len(named) else f"--{unnamed[0]}-weights"
+        raise UnnamedInputError(
+            f"{option}: expected the weights of CLIP, found none named",
+            {
+                f"{option} openai": "those of the paper, downloaded once; or a file of yours",
+                f"{option} {MINIATURE}": f"a small model that knows emoji, not photos; {_EMOJI_FIGURES}",
+            },
+        )
+    return {role: str(name) for role, name in named.items()}
+
+
+def inputs_of(benchmark: Benchmark, root: Path, weights: Mapping[str, str]) -> Inputs:
+    """Data and weights, with the remark that they deserve."""
+    foreign = benchmark.embedded or MINIATURE in weights.values() or is_embedded(root)
+    return Inputs(root, weights, NOT_COMPARABLE if foreign else None)
 
 
 def weights_by_role(weights: str | Mapping[str, str | None] | None) -> Mapping[str, str | None]:
     """Weights of both models, or by role, as a mapping by role; None where not named."""
     return weights if isinstance(weights, Mapping) else dict.fromkeys(ROLES, weights)
-
-
-def weights_notices(named: Mapping[str, str | None], consequence: str = _CONSEQUENCE) -> list[str]:
-    """A line about the weights that were not named (None), by role, and the consequence; empty where all were."""
-    unnamed = [role for role, name in named.items() if not name]
-    if not unnamed:
-        return []
-    option = "--weights" if len(unnamed) == len(named) else f"--{unnamed[0]}-weights"
-    return [f"no {option}: using the embedded miniature; {consequence}"]
 
 
 def with_own_models(

@@ -57,6 +57,12 @@ class Method:
         """Names of its settings."""
         return self.config.model_fields
 
+    def settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The JSON schema of its settings and their defaults, but for those that depend on profile and mode."""
+        schema = self.config.model_json_schema()
+        defaults = self.config().model_dump(mode="json")
+        return schema, {key: defaults[key] for key, own in schema["properties"].items() if "default" in own}
+
     def check_task(self, task: str, profile: Profile | None) -> None:
         """Raise BenchmarkError for a task that the method does not do, and for a profile where it has none."""
         if task not in self.tasks:

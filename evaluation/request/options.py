@@ -22,6 +22,7 @@ from support.files import expanded
 from support.text import shortened
 
 if TYPE_CHECKING:
+    from evaluation.request.benchmark import Benchmark
     from evaluation.request.vocabulary import Vocabulary
     from evaluation.tasks.artifacts import Saving
 
@@ -34,6 +35,8 @@ OWN_NAMES = "own"
 """Stands for the texts that a method brings, where it has some of the data set, else for the released ones."""
 DEFAULT_RUNS = Path("results/runs")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
+# What a run.json keeps besides what figures depend on: where it ran, and which images it could not read.
+_KEPT = {"device", "max_pixels"}
 
 
 PredictionValues = Literal["labels", "dataset", "classes"]
@@ -130,7 +133,7 @@ def _weights(
         str | None,
         Option(
             help="CLIP weights of both models: an open_clip tag such as openai, a file, miniature, or random:SEED for "
-            "trials. [default: miniature]"
+            "trials. [default: none; for mini-*: miniature]"
         ),
     ] = None,
     proposal_weights: Annotated[str | None, Option(help="Weights of the proposal generator only.")] = None,
@@ -172,6 +175,14 @@ def _protocol(
     from evaluation.request.benchmark import parse_protocol
 
     return parse_protocol(protocol or [])
+
+
+def _benchmark(
+    benchmark: Annotated[
+        str, Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val, or its YAML file; none for your own data.")
+    ],
+) -> str:
+    return benchmark
 
 
 def _names(
@@ -289,7 +300,7 @@ _Profile = Annotated[
 ]
 _Device = Annotated[
     str,
-    Option(help="cpu, cuda, cuda:1, ..."),
+    Option(help="auto (cuda, else mps where it gives what the CPU gives, else cpu), cpu, cuda, cuda:1, ..., mps."),
     NotInIdentity("results agree across devices up to rounding; the header records it"),
 ]
 _MaxPixels = Annotated[
@@ -304,8 +315,8 @@ _MaxPixels = Annotated[
 class RunOptions:
     """Everything that a run can be asked for.
 
-    benchmark: a name of `evaluation.request.benchmark`. data_root: None for `data/`, or the miniature's data. weights:
-    for both models or by role; None for the miniature's. profile, split: None for the benchmark's. settings:
+    benchmark: what `load_benchmark` takes. data_root: None for `data/`, for mini-* the miniature's. weights: for
+    both models or by role; None only for mini-*. profile, split: None for the benchmark's. settings:
     configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
     None for the first label source that is there. protocol: see `evaluation.request.protocol`. names: `OWN_NAMES`, a
     `NameSet`, or what `find_vocabulary` takes. metrics: further ones, see `evaluation.tasks.metric`. limit: only the
@@ -316,11 +327,11 @@ class RunOptions:
     """
 
     benchmark: Annotated[
-        str, Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val, or its YAML file; none for your own data.")
+        "str | Benchmark", FromOptions(_benchmark, lambda own: {"benchmark": getattr(own, "file", own)})
     ]
     data_root: Annotated[
         Path | None,
-        Option(help="Folder of the data set in its official layout. [default: data, else the miniature's]"),
+        Option(help="Folder of the data set in its official layout. [default: data; for mini-*: the miniature's]"),
         NotInIdentity("a path; the data set's fingerprint stands for the files", by_content=True),
     ] = None
     weights: _Weights = None
@@ -362,9 +373,12 @@ class RunOptions:
     ] = None
     device: Annotated[
         str,
-        Option(help="cpu, cuda, cuda:1; several GPUs as cuda:0,1 or cuda:all, with a process on each."),
+        Option(
+            help="auto (cuda, else mps where it gives what the CPU gives, else cpu), cpu, cuda, cuda:1, mps; several "
+            "GPUs as cuda:0,1 or cuda:all, with a process on each."
+        ),
         NotInIdentity("results agree across devices up to rounding; the header records it"),
-    ] = "cpu"
+    ] = "auto"
     processes: Annotated[
         int | None,
         Option(
@@ -456,8 +470,21 @@ class CarOptions:
     mode: Annotated[Mode, Option(help="semantic: one label per pixel. referring: all phrases describe one object.")] = (
         "semantic"
     )
-    device: _Device = "cpu"
+    device: _Device = "auto"
     max_pixels: _MaxPixels = None
+
+
+PANELS = {
+    "What to run": ("benchmark", "data_root", "weights", "method", "split", "source", "limit", "shard"),
+    "Your own data": ("places",),
+    "What it changes": ("profile", "settings", "protocol", "names", "metrics", "precision", "mode"),
+    "Where it goes": ("out", "fresh", "track", "saving"),
+    "Speed": (
+        *("device", "processes", "batch_size", "workers", "refine_workers", "sample_timeout", "max_pixels"),
+        *("engine", "cluster"),
+    ),
+}
+"""Under what a command's help has the options of each field."""
 
 
 def marks(model: type, kind: type[Any]) -> dict[str, Any]:
@@ -472,9 +499,16 @@ def sets_figures(name: str) -> bool:
     return mark is None or mark.by_content
 
 
+def is_kept(name: str) -> bool:
+    """Whether run.json keeps a field of a request."""
+    mark = marks(RunOptions, NotInIdentity).get(name)
+    return name in _KEPT or (sets_figures(name) and not (mark and mark.by_content))
+
+
 def options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:
     """The options that each field of a model is made of, as typer takes them; none for a field of the library only."""
     joined, found = marks(model, FromOptions), {}
+    panel_of = {name: panel for panel, names in PANELS.items() for name in names}
     for own in fields(model):
         default = inspect.Parameter.empty if own.default is MISSING else own.default
         parameters = [inspect.Parameter(own.name, _KEYWORD, default=default, annotation=own.type)]
@@ -485,7 +519,15 @@ def options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:
             for each in parameters
             if any(isinstance(mark, ParameterInfo) for mark in getattr(each.annotation, "__metadata__", ()))
         }
+        for each in found[own.name].values():
+            info_of(each).rich_help_panel = panel_of.get(own.name)
     return found
+
+
+def info_of(option: inspect.Parameter) -> ParameterInfo:
+    """What typer is told of an option."""
+    info: ParameterInfo = next(mark for mark in option.annotation.__metadata__ if isinstance(mark, ParameterInfo))
+    return info
 
 
 def fields_of(model: type, values: Mapping[str, Any]) -> dict[str, Any]:

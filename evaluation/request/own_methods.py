@@ -106,6 +106,20 @@ class PluggedMethod(Method):
         """As those of `Method`, with the errors of a class's own."""
         return _fields(getattr(self.made_by, "Settings", None))
 
+    def settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """As those of `Method`; of settings that have no default, none has one."""
+        if self._settings is None:
+            return {}, {}
+        try:
+            schema = self._settings.json_schema()
+        except Exception as error:  # of pydantic or of a type
+            raise self._wrong("Settings", "types with a JSON schema", error) from None
+        try:
+            defaults: dict[str, Any] = self._settings.dump_python(self._settings.validate_python({}), mode="json")
+        except Exception:  # of the class, which `resolve` tells
+            defaults = {}
+        return schema, defaults
+
     def resolve(
         self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
     ) -> tuple[OwnConfig, dict[str, Source]]:
@@ -195,7 +209,9 @@ def check_own_method(plugin: Plugin) -> PluggedMethod:
         raise wrong("name", f"{plugin.name}, as {plugin.package} names it", name)
     if not (isinstance(version, str) and version.isprintable() and 0 < len(version) <= 40):
         raise wrong("version", "a text of at most 40 characters", version)
-    is_set = isinstance(tasks, (Set, Sequence)) and not isinstance(tasks, str)
+    if isinstance(tasks, str):
+        raise wrong("tasks", 'a set of names, as in {"semantic"}', f"the text {tasks!r}")
+    is_set = isinstance(tasks, (Set, Sequence))
     if not is_set or not tasks or not all(isinstance(task, str) and task in TASKS for task in tasks):
         raise wrong("tasks", f"some of {', '.join(TASKS)}", tasks)
     if (names := getattr(made_by, "default_names", None)) not in (None, *(families := family_names())):

@@ -20,7 +20,7 @@ from dataset_adapters.base.sample import (
     find_sources,
 )
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, refuse_fields
-from evaluation.request.inputs import Inputs, resolve_inputs, weights_by_role, weights_notices, with_own_models
+from evaluation.request.inputs import Inputs, find_data, find_weights, inputs_of, weights_by_role, with_own_models
 from evaluation.request.methods import Method, find_method
 from evaluation.request.options import ALL, DEFAULT_RUNS, OWN_NAMES, CarOptions, Range, RunOptions, marks
 from evaluation.request.predicted import PredictedMethod
@@ -54,12 +54,11 @@ class ResolvedRun:
 
 @dataclass(frozen=True)
 class ResolvedCar:
-    """CaR for user-supplied images. weights: by role. notices: what stands in for weights that were not named."""
+    """CaR for user-supplied images. weights: by role."""
 
     config: CaRConfig
     weights: Mapping[str, str]
     device: str
-    notices: Sequence[str]
 
 
 def resolve(options: RunOptions) -> ResolvedRun:
@@ -91,11 +90,12 @@ def resolve(options: RunOptions) -> ResolvedRun:
     protocol = resolve_protocol(benchmark, sources[0].task, config, options.protocol)
     if not method.roles and (named := next(filter(None, weights_by_role(options.weights).values()), None)):
         raise BenchmarkError(f"--weights: expected none, since {method.name} names its own (--set), found {named!r}")
-    inputs = resolve_inputs(benchmark, options.data_root, options.weights, method.roles)
+    data_root = find_data(benchmark, options.data_root)
     adapters = [configured(adapter, {**protocol.data, **options.places}) for adapter in sources]
-    _check_data(adapters, expanded(inputs.data_root).absolute(), None if options.places else options.split)
+    _check_data(adapters, expanded(data_root).absolute(), None if options.places else options.split)
     if options.places:
         adapters[0].label_space("released")  # reads the list of classes
+    inputs = inputs_of(benchmark, data_root, find_weights(options.weights, method.roles, embedded=benchmark.embedded))
     check_weights(inputs.weights)
     config, set_by = with_own_models(config, set_by, inputs.weights)
     prompts: list[Plugin | None] = []
@@ -136,17 +136,16 @@ def resolve_car(options: CarOptions) -> ResolvedCar:
     """Settle the model for user-supplied images. Raises BenchmarkError, ConfigError and ModelError."""
     check_ranges(options)
     refuse_fields(options.settings, {"profile": "the option --profile", "mode": "the option --mode"})
-    named = weights_by_role(options.weights)
-    weights = {role: name or MINIATURE for role, name in named.items()}
-    profile = options.profile or ("paper" if set(weights.values()) == {MINIATURE} else "released")
+    is_miniature = set(weights_by_role(options.weights).values()) == {MINIATURE}
+    profile = options.profile or ("paper" if is_miniature else "released")
     config = CaRConfig(**{"profile": profile, "mode": options.mode, **options.settings})
-    check_weights(weights)
     check_device_name(options.device)
+    weights = find_weights(options.weights)
+    check_weights(weights)
     set_by: dict[str, Source] = {
         name: "user" if name in options.settings else "default" for name in CaRConfig.model_fields
     }
-    notices = weights_notices(named, "it knows emoji, not photos; for those, pass --weights openai")
-    return ResolvedCar(with_own_models(config, set_by, weights)[0], weights, options.device, notices)
+    return ResolvedCar(with_own_models(config, set_by, weights)[0], weights, options.device)
 
 
 def check_ranges(options: Any) -> None:

@@ -96,6 +96,8 @@ def find_vocabulary(name: str, adapter: Adapter) -> Vocabulary:
         path = Path(str(_folder().joinpath(f"{name}.yaml")))
     elif Path(name).suffix or os.sep in name or expanded(name).exists():
         path = expanded(name)
+    elif "," in name:
+        raise BenchmarkError(f"--names: expected one family or file, found {name!r}; several: car sweep --names")
     else:
         raise BenchmarkError(unknown_name("--names", name, [OWN_NAMES, *get_args(NameSet), *family_names()]))
     stored = _part(path, name, data_set)

@@ -18,21 +18,19 @@ from pydantic_core import to_jsonable_python
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import (
     FromOptions,
-    NotInIdentity,
     Range,
     RunOptions,
     fields_of,
+    is_kept,
     marks,
     options_by_field,
-    sets_figures,
 )
 from support import strict_yaml
+from support.errors import mistakes, shown
 from support.files import read_regular, what_is_there
 from support.text import counted, shortened, unknown_name
 
 _ASSIGNMENTS = "KEY=VALUE"
-# What a run.json keeps besides what figures depend on: where it ran, and which images it could not read.
-_KEPT = {"device", "max_pixels"}
 _STRICT = ConfigDict(strict=True)
 
 
@@ -46,14 +44,14 @@ def words_of(options: RunOptions, *, kept: bool = False) -> dict[str, Any]:
     for own, group in zip(fields(options), options_by_field(type(options)).values(), strict=True):
         value = getattr(options, own.name)
         default = own.default_factory() if own.default_factory is not MISSING else own.default
-        if not group or value == default or (kept and not _is_kept(own.name)):
+        if not group or value == default or (kept and not is_kept(own.name)):
             continue
         by_option = {own.name: value}
         if own.name in joined:
             by_option = (joined[own.name].split or (lambda value, group=group: {next(iter(group)): value}))(value)
         words |= {word: each for word, each in by_option.items() if each is not None}
     words = to_jsonable_python(words, fallback=str)
-    return {word: _without_folders(value) for word, value in words.items()} if kept else words
+    return {word: without_folders(value) for word, value in words.items()} if kept else words
 
 
 def request_of(words: Mapping[str, Any], where: str, *, kept: bool = False) -> RunOptions:
@@ -82,7 +80,7 @@ def by_parameter(model: type, words: Mapping[str, Any], where: str, *, kept: boo
     whether only words that a run.json keeps are known, for it may be a stranger's: none that writes or connects.
     Raises BenchmarkError: FILE: FIELD, what was expected and found.
     """
-    groups = [group for field, group in options_by_field(model).items() if not kept or _is_kept(field)]
+    groups = [group for field, group in options_by_field(model).items() if not kept or is_kept(field)]
     options = {name.rstrip("_"): each for group in groups for name, each in group.items()}
     ranges, values = marks(model, Range), {}
     for given, value in words.items():
@@ -115,17 +113,11 @@ def _checked(option: inspect.Parameter, value: Any, where: str) -> Any:
     try:  # from JSON, where a path is a text
         return TypeAdapter(kind, config=_STRICT).validate_json(json.dumps(value))
     except ValidationError as error:
-        expected = error.errors()[0]["msg"].removeprefix("Input should be ").replace("valid string", "text")
-        expected = f"fields, or a list of {_ASSIGNMENTS} texts" if is_assignments else expected
-        raise BenchmarkError(f"{where}: expected {expected}, found {shortened(json.dumps(value))}") from None
+        what = f"expected fields, or a list of {_ASSIGNMENTS} texts, found {shown(value)}"
+        raise BenchmarkError(f"{where}: {what if is_assignments else mistakes(error)}") from None
 
 
-def _is_kept(field: str) -> bool:
-    mark = marks(RunOptions, NotInIdentity).get(field)
-    return field in _KEPT or (sets_figures(field) and not (mark and mark.by_content))
-
-
-def _without_folders(value: Any) -> Any:
+def without_folders(value: Any) -> Any:
     """A text with the folders cut off absolute paths in it, which commas may separate."""
     if not isinstance(value, str):
         return value

@@ -22,6 +22,7 @@ from evaluation.run.resume import ResumePlan
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import CoarseSegmenter, smaller_passes
 from results import SampleRecord
+from support.console import tell
 
 
 @dataclass(frozen=True)
@@ -85,22 +86,29 @@ def _on_this_machine(work: Work) -> Generator[SampleRecord, None, None]:
 
 def _in_processes(work: Work) -> Generator[SampleRecord, None, None]:
     prepared = work.prepared
-    return run_parallel(
-        [_job(prepared, folder=work.scorer.folder, device=name, processes=1) for name in prepared.devices],
-        prepared.devices,
-        prepared.selected,
-        work.plan.positions,
-        refine_workers=_refine_workers(prepared),
-        carrier=work.plan.carrier,
-        should_stop=work.should_stop,
-        shrunk=work.shrunk,
-    )
+    # The author of a method wants to see what it prints.
+    logs = work.scorer.folder if any(plugin.kind == "methods" for plugin in prepared.plugins) else None
+    try:
+        yield from run_parallel(
+            [_job(prepared, folder=work.scorer.folder, device=name, processes=1) for name in prepared.devices],
+            prepared.devices,
+            prepared.selected,
+            work.plan.positions,
+            refine_workers=_refine_workers(prepared),
+            carrier=work.plan.carrier,
+            should_stop=work.should_stop,
+            shrunk=work.shrunk,
+            logs=logs,
+        )
+    finally:
+        if logs and any(log.stat().st_size for log in logs.glob("process-*.log")):
+            tell(f"notice: {logs}: what the processes printed is in process-*.log")
 
 
 def _on_a_cluster(work: Work) -> Generator[SampleRecord, None, None]:
     prepared = work.prepared
     return run_ray(
-        _job(prepared),
+        _job(prepared, device=prepared.devices[0]),
         prepared.options.cluster,
         prepared.selected,
         work.plan.positions,

@@ -28,7 +28,7 @@ def export_queries(options: RunOptions) -> Iterator[str]:
     # No model is asked for its weights; any path that is there will do.
     run = resolve(replace(options, predictions=Predictions(Path(), name="export")))
     dataset = load_data(run)
-    for notice in (*run.inputs.notices, *dataset.notices):
+    for notice in dataset.notices:
         tell(f"notice: {notice}")
     selected = select(dataset, options)
     header = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from dataset_adapters import is_embedded
+from evaluation.request.benchmark import Benchmark
 from evaluation.request.vocabulary import Vocabulary
-from evaluation.request.words import words_of
+from evaluation.request.words import without_folders, words_of
 from evaluation.run.identity import environment
 from evaluation.run.prepare import Prepared
 from results import BenchmarkInfo, DatasetInfo, NamesInfo, PaperCell, PluginInfo, RunHeader, WeightsInfo
@@ -20,6 +21,7 @@ def header_of(prepared: Prepared) -> RunHeader:
         status="running",
         benchmark=BenchmarkInfo(
             name=benchmark.name,
+            fields=_fields(benchmark) if benchmark.file else None,
             task=dataset.task,
             label_space=dataset.label_space.as_dict(),
             names=_names_info(options.names) if isinstance(options.names, Vocabulary) else None,
@@ -47,6 +49,11 @@ def header_of(prepared: Prepared) -> RunHeader:
     )
 
 
+def _fields(benchmark: Benchmark) -> dict[str, Any]:
+    fields = benchmark.model_dump(mode="json", exclude_unset=True)
+    return {key: without_folders(value) for key, value in fields.items()}
+
+
 def _names_info(names: Vocabulary) -> NamesInfo:
     return NamesInfo(
         name=names.name,
@@ -59,8 +66,12 @@ def _names_info(names: Vocabulary) -> NamesInfo:
 def _paper_fields(prepared: Prepared) -> dict[str, Any]:
     """The paper's column to compare with, or why there is none."""
     paper, remark = prepared.benchmark.paper, prepared.inputs.remark
-    if paper is None or is_embedded(prepared.inputs.data_root):
+    if is_embedded(prepared.inputs.data_root):
         return {"not_comparable": remark}
+    if paper is None:
+        split = prepared.benchmark.split or prepared.dataset.adapter.default_split
+        size = {"paper_split": split, "paper_samples": samples} if (samples := prepared.benchmark.samples) else {}
+        return {"not_comparable": remark, **size}
     sentences = getattr(prepared.car.config, "sentences", prepared.protocol.data.get("sentences", "single"))
     size = {"paper_split": paper.split, "paper_samples": paper.n_samples(sentences, len(prepared.dataset))}
     if remark:

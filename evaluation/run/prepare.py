@@ -15,7 +15,8 @@ from car_core.config import Config
 from car_core.engine.device import as_devices
 from car_core.engine.precision import dtype_of
 from car_core.engine.stage_cache import StageCache
-from dataset_adapters import Dataset, DatasetError
+from car_core.models.names import AUTO
+from dataset_adapters import Dataset, DatasetError, is_embedded
 from dataset_adapters.formats.images import max_pixels, set_max_pixels
 from dataset_adapters.user_data.proof import prove
 from evaluation.request.benchmark import BenchmarkError
@@ -94,7 +95,9 @@ class Prepared(ResolvedRun):
     def folder(self) -> Path:
         """Where the run is, or will be."""
         setting = getattr(self.car.config, "profile", None) or getattr(self.car.config, "method", CAR)
-        return self.options.out or DEFAULT_RUNS / f"{self.benchmark.name}-{setting}-{self.identity[:12]}"
+        # A folder that is named as if it held photos holds none of the miniature's scenes.
+        of_emoji = "miniature-" if is_embedded(self.inputs.data_root) and not self.benchmark.embedded else ""
+        return self.options.out or DEFAULT_RUNS / f"{of_emoji}{self.benchmark.name}-{setting}-{self.identity[:12]}"
 
 
 def prepare(options: RunOptions, *, make_car: CarMaker | None = None) -> Prepared:
@@ -103,7 +106,7 @@ def prepare(options: RunOptions, *, make_car: CarMaker | None = None) -> Prepare
 
 
 def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
-    """Open the data and load the models of a run; what stands in for inputs that were not named is reported.
+    """Open the data and load the models of a run.
 
     make_car: builds CaR in place of `CaR.from_config`, for callers that keep models. Raises before any sample is read:
     BenchmarkError, DatasetError, ModelError, PluginError, QueryError.
@@ -111,17 +114,18 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     options = run.options
     for name in options.track:
         find_tracker(name)
-    local, devices = options.engine == "local", [options.device]
+    # An actor without a share of a GPU has none.
+    local, devices = options.engine == "local", ["cpu" if options.device == AUTO else options.device]
     if local:
         devices = as_devices(options.device)
+        if options.device == AUTO and devices == ["mps"] and options.method != CAR:
+            devices = ["cpu"]  # what is compared with the CPU is CaR
         count = options.processes or len(devices)
         if count < len(devices):
             raise BenchmarkError(f"processes: expected at least one a device, {len(devices)}, found {count}")
         devices = [devices[n % len(devices)] for n in range(count)]
         dtype_of(options.precision, torch.device(devices[0]))
     set_max_pixels(options.max_pixels or max_pixels())
-    for notice in run.inputs.notices:
-        tell(f"notice: {notice}")
     dataset = load_data(run)
     for notice in dataset.notices:
         tell(f"notice: {notice}")

@@ -13,16 +13,21 @@ from tqdm import tqdm
 from evaluation.tasks.scorer import Scorer
 from results import SampleRecord
 from support.console import is_terminal, tell
+from support.text import duration, mebibytes
 
 _SECONDS_BETWEEN_LINES = 60.0
+_SECONDS_MEASURED = 10.0  # before a long run says how long it will take
+_TRIAL = 100
 
 
 class Progress:
     """A live line on standard error; where that is not a terminal, as in a job's log, one plain line per minute.
 
-    name: of the run, shown before each plain line, because a sweep has several. quiet: neither. live: whether a
+    name: of the run, shown before each plain line, because a sweep has several. label: what it does, shown before the
+    live line. quiet: neither. live: whether a
     terminal has the live line; it too has plain ones where several processes would write over each other's. Where the
-    environment variable CI is set there are no plain lines. clock: seconds that only grow.
+    environment variable CI is set there are no plain lines. A run that will take more than a minute says so once, with
+    the size of its folder. clock: seconds that only grow.
     """
 
     def __init__(
@@ -34,6 +39,7 @@ class Progress:
         name: str,
         quiet: bool,
         live: bool = True,
+        label: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._accumulator, self._words = scorer.accumulator(), scorer.words
@@ -46,8 +52,16 @@ class Progress:
         is_live = live and is_terminal(sys.stderr)
         self._name, self._total, self._finished, self._clock = name, total, len(done), clock
         self._start = self._last_line = clock()
+        self._folder, self._is_forecast = scorer.folder, quiet or bool(os.environ.get("CI"))
         self._has_lines = not (quiet or is_live or os.environ.get("CI"))
-        self._bar = tqdm(total=total, initial=len(done), unit="image", disable=quiet or not is_live, dynamic_ncols=True)
+        self._bar = tqdm(
+            total=total,
+            initial=len(done),
+            desc=label,
+            unit="image",
+            disable=quiet or not is_live,
+            dynamic_ncols=True,
+        )
 
     def add(self, record: SampleRecord) -> None:
         """Count a record in and refresh the line, or print the next one where it is time."""
@@ -62,9 +76,27 @@ class Progress:
         shown = {self._words.heading: self._shown}
         self._bar.set_postfix({**shown, **({"failed": self._failed} if self._failed else {})}, refresh=False)
         self._bar.update()
+        self._forecast(self._clock() - self._start)
         if self._has_lines and self._clock() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = self._clock()
             tell(self._line(self._last_line - self._start))
+
+    def _forecast(self, seconds: float) -> None:
+        """Say once, from the first samples, how long the run will take and how large its folder will be."""
+        done = self._finished + self._added
+        left = seconds / self._added * (self._total - done)
+        if self._is_forecast or seconds < _SECONDS_MEASURED:
+            return
+        self._is_forecast = True
+        if left <= _SECONDS_BETWEEN_LINES:
+            return
+        files = self._folder.rglob("*") if self._folder else ()
+        size = sum(file.stat().st_size for file in files if file.is_file()) * self._total / done
+        self._bar.clear()
+        tell(
+            f"{self._name}: about {duration(left)} for {self._total - done} images, {mebibytes(size)} on disk"
+            + (f"; --limit {_TRIAL} for a trial" if self._total > 2 * _TRIAL else "")
+        )
 
     def _line(self, seconds: float) -> str:
         done, pace = self._finished + self._added, self._added / seconds

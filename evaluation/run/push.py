@@ -25,6 +25,8 @@ from support.text import unwrapped
 _ALWAYS = ("run.json", "samples.jsonl")
 _IF_THERE = ("table.md", "table.csv", "report.html")
 _PLACE = re.compile(rb"(?<![\w./:<~-])~?/[\w.+-]+/[\w.+/-]+")
+_PICTURE = re.compile(rb"base64,[\w+/=]+")  # in a report, whose letters look like paths
+_TEXTS = (".json", ".jsonl", ".md", ".csv", ".html")
 _TOKEN = "token that may write there (HF_TOKEN, or hf auth login)"
 _CARD = """---
 tags: [car-eval]
@@ -52,11 +54,12 @@ class Upload:
 
     @property
     def places(self) -> list[str]:
-        """Paths of this machine that run.json and samples.jsonl name, each once."""
+        """Paths of this machine that the files of text name, each once."""
         found: dict[str, None] = {}
-        for name in _ALWAYS:
-            with BufferedReader(open_regular(self.files[name], follow=False)) as lines:
-                found |= dict.fromkeys(place.decode() for line in lines for place in _PLACE.findall(line))
+        for path in (own for own in self.files.values() if own.suffix in _TEXTS):
+            with BufferedReader(open_regular(path, follow=False)) as lines:
+                texts = (_PICTURE.sub(b"", line) for line in lines)
+                found |= dict.fromkeys(place.decode() for text in texts for place in _PLACE.findall(text))
         return list(found)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from car_core.config import CaRConfig
-from car_core.models.names import ROLES, SUFFIXES
-from dataset_adapters import DatasetError, embedded_root, holds
+from car_core.models.names import MINIATURE, ROLES, SUFFIXES
+from dataset_adapters import DatasetError, holds
 from dataset_adapters.base.sample import NameSet, find_sources
-from evaluation.request.benchmark import BenchmarkError, is_file, load_benchmark
+from evaluation.request.benchmark import Benchmark, BenchmarkError, built_in, is_file, load_benchmark, of_file
 from evaluation.request.inputs import DEFAULT_DATA, weights_by_role
 from evaluation.request.options import CAR, RunOptions, parse_shard
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
@@ -34,7 +34,8 @@ def asked(header: RunHeader) -> RunOptions:
     """
     if header.request:
         options = request_of(words_of_run(header), "run.json: request", kept=True)
-        return replace(options, names=vocabulary_of(header) or options.names)
+        benchmark, names = benchmark_of(header) or options.benchmark, vocabulary_of(header) or options.names
+        return replace(options, benchmark=benchmark, names=names)
     config, dataset, fields = header.config, header.benchmark.dataset, header.identity_fields
     n_total, shard = header.counts.n_total, fields.get(SHARD)
     is_part = header.status == "complete" and not shard and n_total < dataset.n_samples
@@ -52,6 +53,12 @@ def asked(header: RunHeader) -> RunOptions:
         limit=n_total if is_part else None,
         shard=parse_shard(str(shard)) if shard else None,
     )
+
+
+def benchmark_of(header: RunHeader) -> Benchmark | None:
+    """The benchmark of a YAML file, which may have moved or changed since the run; None where the run has another."""
+    file = str(header.request.get("benchmark") or "")
+    return of_file(header.benchmark.fields, file) if header.benchmark.fields and is_file(file) else None
 
 
 def vocabulary_of(header: RunHeader) -> Vocabulary | None:
@@ -82,7 +89,12 @@ def words_of_run(header: RunHeader) -> dict[str, Any]:
     words = header.request or words_of(asked(header), kept=True)
     if not is_car(header) and header.benchmark.names is None:  # older versions gave all methods the released texts
         words = {"names": "released", **words}
-    return {**words, "benchmark": words.get("benchmark") or header.benchmark.name}
+    name = words.get("benchmark") or header.benchmark.name
+    # Older versions took the miniature's weights where none were named, for any benchmark.
+    is_miniature = {entry.name for entry in header.weights if entry.role in ROLES} == {MINIATURE}
+    if is_miniature and not ((known := built_in(name)) and known.embedded):
+        words = {"weights": MINIATURE, **words}
+    return {**words, "benchmark": name}
 
 
 def require_places(header: RunHeader, options: RunOptions) -> None:
@@ -93,11 +105,9 @@ def require_places(header: RunHeader, options: RunOptions) -> None:
     absent = dict.fromkeys(name for name in files if not expanded(name).exists())
     missing = [f"--weights ({', '.join(absent)})"] if absent else []
     own = {FOLDERS: "--images, --masks and --classes", HUGGING_FACE: "--hf and --classes"}
-    if options.benchmark in own:
-        missing += [] if options.places else [own[options.benchmark]]
-    elif not (options.data_root or benchmark.embedded or holds(DEFAULT_DATA, benchmark.adapter)) and (
-        missing or not holds(embedded_root(), benchmark.adapter)
-    ):
+    if benchmark.name in own:
+        missing += [] if options.places else [own[benchmark.name]]
+    elif not (options.data_root or benchmark.embedded or holds(DEFAULT_DATA, benchmark.adapter)):
         missing.append("--data-root")
     if missing:
         raise BenchmarkError(

@@ -23,7 +23,7 @@ from evaluation.run.resume import plan_resume
 from evaluation.run.trackers import Trackers
 from results import Memory, RunDirectory, RunHeader, StoreError, Timings
 from results.tables.run import write_tables
-from results.tables.run_notes import partial_data
+from results.tables.run_notes import label_of, partial_data
 from support.console import tell
 from support.errors import AllFailedError
 from support.text import counted
@@ -45,7 +45,6 @@ class Run:
 def evaluate(options: RunOptions) -> Run:
     """Run a benchmark, or resume an interrupted run of the same identity.
 
-    Data or weights that were not named are replaced as `evaluation.request.inputs` says, with a line on standard error.
     Set-up mistakes raise before any work, with one line naming path or field: BenchmarkError, DatasetError,
     ModelError, QueryError, StoreError. A sample that fails is recorded and the run continues; AllFailedError where
     every one did, and then the run is incomplete.
@@ -151,7 +150,13 @@ def _segment(store: RunDirectory, work: Work) -> Generator[int, None, None]:
             trackers.on_start(store.header)
             yield batches[0] if batches else 0
         progress = Progress(
-            len(prepared.selected), work.scorer, plan.kept, name=store.path.name, quiet=options.quiet, live=options.live
+            len(prepared.selected),
+            work.scorer,
+            plan.kept,
+            name=store.path.name,
+            quiet=options.quiet,
+            live=options.live,
+            label=label_of(store.header),
         )
         with progress, closing(work.records()) as records:
             for record in records:

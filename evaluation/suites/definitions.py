@@ -12,8 +12,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from car_core.models.names import check_device_name
-from evaluation.request.benchmark import BenchmarkError, is_file
-from evaluation.request.options import CAR, RunOptions
+from dataset_adapters import DatasetError, load
+from dataset_adapters.base.sample import DataMissingError, find_sources
+from dataset_adapters.prepare import find_preparation
+from evaluation.request.benchmark import BenchmarkError, is_file, load_benchmark, merged
+from evaluation.request.methods import able_methods, find_method, is_several, settings_by_method
+from evaluation.request.options import ALL, CAR, RunOptions
+from results.run_directory.suite import SuiteKind
+from support.strict_json import identity_of
 from support.text import unknown_name
 
 
@@ -46,12 +52,13 @@ class SuiteRun(BaseModel):
 
 
 class Suite(BaseModel):
-    """Runs whose figures are read side by side."""
+    """Runs whose figures are read side by side. kind: as in `SuiteIndex`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     title: str
+    kind: SuiteKind = "runs"
     runs: tuple[SuiteRun, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -68,6 +75,59 @@ class Suite(BaseModel):
         plain = tuple(run for run in self.runs if not run.settings)
         changes = {"name": f"{self.name}-{method}", "title": f"{self.title}: {method}", "runs": plain}
         return self.model_copy(update=changes)
+
+    def of_methods(self, methods: str, settings: Mapping[str, Any]) -> Suite:
+        """The runs with each method of names as `able_methods` takes them, and with settings that it has fields for.
+
+        Raises BenchmarkError for a setting of none, and as `able_methods`.
+        """
+        if not is_several(methods):
+            suite = self.of_method(find_method(methods).name)
+            changes = ({"method": methods, "settings": merged(run.settings, settings)} for run in suite.runs)
+            runs = tuple(run.model_copy(update=own) for run, own in zip(suite.runs, changes, strict=True))
+            return suite.model_copy(update={"runs": runs})
+        found: dict[str, list[SuiteRun]] = {}
+        for run in self.runs:
+            task = find_sources(load_benchmark(run.benchmark).adapter)[0].task
+            able = able_methods(methods, task, settings)
+            own = settings_by_method(settings, (each for each in able.values() if each.plugin))
+            for asked, method in able.items():
+                if method.name == CAR or not run.settings:
+                    variant = "-".join(filter(None, [run.variant, method.name]))
+                    given = {"settings": merged(run.settings, own[method.name]), "weights": bool(method.roles)}
+                    given |= {"method": asked, "variant": variant}
+                    found.setdefault(asked, []).append(run.model_copy(update=given))
+        suffix = ALL if methods == ALL else identity_of(dict.fromkeys(found))[:8]
+        every = tuple(run for runs_of_one in found.values() for run in runs_of_one)
+        return self.model_copy(update={"name": f"{self.name}-{suffix}", "runs": every})
+
+    def found_in(self, root: Path) -> tuple[Suite, list[str]]:
+        """The runs whose data are below a folder, and for each data set that is not there a line: what to put where.
+
+        Raises DatasetError if there is none, and for a data set that is broken.
+        """
+        missing: dict[str, list[str]] = {}
+        for run in self.runs:
+            try:
+                load(load_benchmark(run.benchmark).adapter, root)
+            except DataMissingError:  # noqa: PERF203  a loop of eight
+                missing.setdefault(find_preparation(run.benchmark).name, []).append(run.benchmark)
+        absent = {name for names in missing.values() for name in names}
+        found = tuple(run for run in self.runs if run.benchmark not in absent)
+        if not found:
+            raise DatasetError(
+                f"--data-root: expected a data set of the suite {self.name} in {root}, found none; `car data list "
+                f"--root {root}` says what each needs"
+            )
+        lines = []
+        for name, benchmarks in missing.items():
+            known = find_preparation(name)
+            files = ", ".join(count.pattern for count in known.layout)
+            steps = "; ".join(f"{step.text} ({step.page})" for step in known.manual)
+            steps = steps or f"`car data prepare {name} --root {root}` downloads them"
+            places = " or ".join(map(str, [root, *(root / nested for nested in known.nested)]))
+            lines.append(f"missing: {', '.join(benchmarks)}: expected {files} in {places}; {steps}")
+        return self.model_copy(update={"runs": found}), lines
 
     def options(self, *, out: Path | None = None, jobs: int = 1, **common: Any) -> list[RunOptions]:
         """The options of each run. out: the suite's folder. common: other fields of `RunOptions`, the same for all."""

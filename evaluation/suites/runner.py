@@ -90,6 +90,7 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int = 1, **c
     about = {
         "suite": suite.name,
         "title": suite.title,
+        "kind": suite.kind,
         "points": {entry.name: dict(entry.point) for entry in suite.runs if entry.point is not None},
         "paper": {entry.name: entry.paper for entry in suite.runs if entry.paper is not None},
     }
@@ -124,15 +125,15 @@ def run_methods(options: RunOptions) -> FinishedSuite:
     memory is measured separately. Raises as `evaluate`.
     """
     end_if_starting()
-    benchmark, runs = load_benchmark(options.benchmark).name, _by_method(options)
+    benchmark, runs = load_benchmark(options.benchmark), options_by_method(options)
     suffix = "" if options.method == ALL else f"-{identity_of(dict.fromkeys(runs))[:8]}"
-    name = f"methods-{benchmark}{suffix}"
+    name = f"methods-{benchmark.name}{suffix}"
     path = options.out or DEFAULT_RUNS / name
-    about = {"suite": name, "title": f"Methods on {benchmark}", "kind": "methods"}
+    about = {"suite": name, "title": f"Methods on {benchmark.name}", "kind": "methods"}
     finished = {}
     with _index_writer(path, runs, has_lines=False, **about) as writer:
         for method, own in runs.items():
-            job = SuiteRun(benchmark=options.benchmark, variant=method), own
+            job = SuiteRun(benchmark=benchmark.file or benchmark.name, variant=method), own
             finished[method], _ = _in_own_process(job, writer.handler_for(method))
     return FinishedSuite(path, finished)
 
@@ -147,7 +148,7 @@ def _index_writer(path: Path, runs: Mapping[str, RunOptions], *, has_lines: bool
     return IndexWriter(path, index, has_lines=has_lines, may_be_refused=may_be_refused)
 
 
-def _by_method(options: RunOptions) -> dict[str, RunOptions]:
+def options_by_method(options: RunOptions) -> dict[str, RunOptions]:
     """The options of a run with each method, by its name.
 
     Raises before any work: BenchmarkError for what one of them refuses, ModelError for a further model that is not

@@ -23,7 +23,7 @@ from evaluation.tasks.coco_json import run_lengths
 from evaluation.tasks.task import find_task
 from results.run_directory import label_maps
 from results.run_directory.sample_files import PREDICTIONS, PROPOSALS, is_whole, write_sample_file
-from support.text import counted
+from support.text import counted, mebibytes
 
 PredictionFormat = Literal["png", "rle"]
 Prediction = npt.NDArray[Any]  # int32 labels or bool [H, W], 0 or false where nothing was found
@@ -97,14 +97,14 @@ class Saving:
                 target, space = find_task(dataset.task).target_labels(sample.target), dataset.label_space
                 labels = np.where(target == space.ignore_label, 0, target)
                 sizes.append(len(_WRITERS[self.predictions][1](sample.id, labels, space.mask_values)))
-            parts.append(f"predictions about {_mib(float(np.mean(sizes)) * len(dataset))}")
+            parts.append(f"predictions about {mebibytes(float(np.mean(sizes)) * len(dataset))}")
         if self.proposals:
             values = [np.prod(sample.image.shape[:2]) * len(sample.queries) for sample in samples]
             parts.append(
-                f"proposals at most {_mib(2 * float(np.mean(values)) * len(dataset))} a step before compression"
+                f"proposals at most {mebibytes(2 * float(np.mean(values)) * len(dataset))} a step before compression"
             )
         free = shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
-        return f"saved files of {counted(len(dataset), 'sample')}: {', '.join(parts)}; free: {_mib(free)}"
+        return f"saved files of {counted(len(dataset), 'sample')}: {', '.join(parts)}; free: {mebibytes(free)}"
 
 
 def _as_png(sample_id: str, prediction: Prediction, mask_values: Sequence[int]) -> bytes:
@@ -151,7 +151,3 @@ def saved_name(sample_id: str) -> str:
         return name
     digest = hashlib.sha256(sample_id.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{name[: _LONGEST_NAME - 17]}-{digest[:16]}"
-
-
-def _mib(size: float) -> str:
-    return f"{size / 2**20:.1f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"

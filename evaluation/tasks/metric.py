@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,8 +18,9 @@ import numpy as np
 
 from dataset_adapters import LabelSpace
 from evaluation.tasks.task import Target, find_task
+from support.console import TRACES
 from support.plugins import Kind, Plugin, PluginError, find_plugin, plugins
-from support.text import unwrapped
+from support.text import counted, unwrapped
 
 COUNTS: Kind = "metrics"
 """The key of a record's counts that holds those of metrics, by their names."""
@@ -53,8 +56,8 @@ class Metric(Protocol):
     def figures(self, counts: Sequence[Mapping[str, int]]) -> Mapping[str, float | None]:
         """The figures of `reductions`, in 0..1 or None where undefined, of all samples' counts; there may be none.
 
-        A failed sample has those of an empty prediction if its target is known, else none. The order is always the
-        same, so sums of floats are, too.
+        A failed sample has those of an empty prediction if its target is known and can be counted, else none. The order
+        is always the same, so sums of floats are, too.
         """
 
 
@@ -83,19 +86,30 @@ class NamedMetric:
         target, prediction = target.view(), prediction.view()
         target.flags.writeable = prediction.flags.writeable = False
         try:
-            counts = dict(self.metric.count(target, prediction, space))
+            with redirect_stdout(sys.stderr):  # what it prints is no result
+                counts = dict(self.metric.count(target, prediction, space))
         except Exception as error:  # a failure of the sample, not of the run
+            TRACES.debug("metric %s:", self.name, exc_info=error)
             raise MetricError(f"metric {self.name}: {type(error).__name__}: {unwrapped(error)}") from error
         for key, value in counts.items():
             if not isinstance(key, str) or not isinstance(value, (int, np.integer, np.bool_)):
                 raise MetricError(f"metric {self.name}: expected whole numbers by name, found {key!r}: {value!r}")
         return {key: int(value) for key, value in counts.items()}
 
-    def figures(self, counts: Sequence[Mapping[str, int]]) -> dict[str, Any]:
-        """Its part of a run's metrics: figures, `reductions`, `undefined`. Never raises: the counts are kept anyway."""
+    def _figures(self, counts: Sequence[Mapping[str, int]]) -> dict[str, Any]:
+        with redirect_stdout(sys.stderr):
+            return dict(self.metric.figures(counts))
+
+    def figures(self, counts: Sequence[Mapping[str, int]], left_out: Sequence[str] = ()) -> dict[str, Any]:
+        """Its part of a run's metrics: figures, `reductions`, `undefined`. Never raises: the counts are kept anyway.
+
+        left_out: samples with a target that it could not count at all; what a figure averages over then says so.
+        """
+        note = f"; without {counted(len(left_out), 'sample')} that it cannot count, {left_out[0]}" if left_out else ""
+        note += " and others" if len(left_out) > 1 else ""
         reasons: dict[str, str] = {}
         try:
-            values = dict(self.metric.figures([dict(each) for each in counts]))
+            values = self._figures([dict(each) for each in counts])
         except Exception as error:  # of the metric
             reason = f"metric {self.name} raised {type(error).__name__}: {unwrapped(error)}"
             values, reasons = {}, dict.fromkeys(self.metric.reductions, reason)
@@ -108,7 +122,7 @@ class NamedMetric:
                 reasons.setdefault(name, f"metric {self.name} gives {no_figure} for these samples")
         return {
             **{f"{self.name}/{name}": values[name] for name in self.metric.reductions},
-            "reductions": {f"{self.name}/{name}": words for name, words in self.metric.reductions.items()},
+            "reductions": {f"{self.name}/{name}": words + note for name, words in self.metric.reductions.items()},
             "undefined": {f"{self.name}/{name}": reason for name, reason in reasons.items()},
         }
 
@@ -123,7 +137,7 @@ class NamedMetric:
             raise PluginError(f"{where}: count: expected counts of an empty sample, found {error}") from error
         for given in ([], [counts]):
             try:
-                found = {*self.metric.figures(given)}
+                found = {*self._figures(given)}
             except Exception as error:  # of the metric
                 raised = f"{type(error).__name__}: {unwrapped(error)}"
                 raise PluginError(f"{where}: figures: expected some of {len(given)} samples, found {raised}") from error

@@ -25,6 +25,7 @@ from car_core.segmentation import Segmentation
 from evaluation.request.own_methods import OwnConfig, constructor_arguments
 from evaluation.tasks.task import find_task
 from support.arrays import RGBArray
+from support.console import TRACES
 from support.errors import UserError
 from support.text import unwrapped
 
@@ -104,6 +105,7 @@ class OwnSegmenter:
                 found = getattr(self._own, method)(*arguments)
         except (Exception, SystemExit, _TimeIsUpError) as error:  # of the method
             told = f"took longer than {limit:g} seconds" if isinstance(error, _TimeIsUpError) else _told(error)
+            TRACES.debug("%s.%s:", self._name, method, exc_info=error)
             raise OwnMethodError(f"{self._name}.{method}: {told}") from error
         return found, time.perf_counter() - start
 

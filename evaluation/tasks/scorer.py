@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Scorer:
         try:
             counts = self._counts(sample.target, scored)
         except MetricError as error:
-            return self.failed(sample.id, str(error), sample.target)
+            return self.failed(sample.id, f"scoring: {error}", sample.target)
         self._keep(sample.id, prediction, segmentation)
         return SampleRecord(
             id=sample.id,
@@ -74,20 +75,21 @@ class Scorer:
         )
 
     def failed(self, sample_id: str, error: str, target: Target | None) -> SampleRecord:
-        """The record of a sample that could not be read or segmented: an empty prediction where there is a target."""
+        """The record of a sample that could not be read, segmented or counted: an empty prediction of its target, for
+        the task and each metric that can count it; without a target, no counts."""
         counts = {}
         if target is not None:
             prediction = self._task.empty(target)
             self._keep(sample_id, prediction, None)
-            try:
-                counts = self._counts(target, prediction)
-            except MetricError:  # it does not know the sample
-                counts = replace(self, metrics=())._counts(target, prediction)
+            counts = self._counts(target, prediction, whole=False)
         return SampleRecord(id=sample_id, status="failed", error=error, counts=counts)
 
-    def _counts(self, target: Target, prediction: Target) -> dict[str, Any]:
-        counts = self._task.count(target, prediction, self.label_space, self.scoring)
-        own = {each.name: each.count(target, prediction, self.label_space) for each in self.metrics}
+    def _counts(self, target: Target, prediction: Target, *, whole: bool = True) -> dict[str, Any]:
+        """Those of the task and of each metric. whole: raise MetricError where one cannot count; else it has none."""
+        counts, own = self._task.count(target, prediction, self.label_space, self.scoring), {}
+        for each in self.metrics:
+            with nullcontext() if whole else suppress(MetricError):
+                own[each.name] = each.count(target, prediction, self.label_space)
         return {**counts, **({COUNTS: own} if own else {})}
 
     def prediction(self, segmentation: Segmentation, sample: Sample) -> Target:
@@ -117,9 +119,10 @@ class Scorer:
         for record in records.values():
             accumulator.add(record)
         figures = accumulator.figures()
-        kept = [records[sample_id].counts.get(COUNTS, {}) for sample_id in sorted(records)] if self.metrics else []
+        known = {sample_id: records[sample_id].counts for sample_id in sorted(records) if records[sample_id].counts}
         for metric in self.metrics:
-            joined(figures, metric.figures([counts[metric.name] for counts in kept if metric.name in counts]))
+            own = {key: kept[COUNTS][metric.name] for key, kept in known.items() if metric.name in kept.get(COUNTS, {})}
+            joined(figures, metric.figures([*own.values()], [key for key in known if key not in own]))
         return figures
 
     def sample_figures(self, records: Sequence[SampleRecord]) -> Float64Array:

@@ -1,9 +1,10 @@
-"""The tables of the CaR paper, read from results/paper/*.csv. Figures are percent, as printed."""
+"""Published figures, read from results/paper/*.csv: the tables of the CaR paper, and peers. Percent, as printed."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -72,29 +73,61 @@ def row_labels(table: str) -> list[str]:
     return labels
 
 
-class PeerRow(NamedTuple):
-    """One newer training-free method's figure in peers.csv, percent.
+EIGHT: Mapping[str, str] = {
+    "voc21": "VOC21",
+    "context60": "PC60",
+    "coco-object": "Object",
+    "voc20": "VOC20",
+    "context59": "PC59",
+    "coco-stuff": "Stuff",
+    "cityscapes": "City",
+    "ade150": "ADE",
+}
+"""The benchmarks on which papers compare training-free methods, in their usual order, with the headings of columns."""
+_COLUMNS = {"context60": "pc60", "context59": "pc59", "coco-object": "coco_object"}  # of Table 1, if named otherwise
 
-    backbone: its CLIP. helpers: other models and steps it uses, empty for none. grade: quality of the source: A, the
-    authors' repository or paper; B, quoted by another paper; C, re-run by someone else.
+
+class PeerRow(NamedTuple):
+    """One published row: mIoU of a method in percent, by benchmark. results/paper/README.md describes the fields.
+
+    runs_as: the method, as tables name it, whose runs are compared with the row; else empty. figures: what there is.
     """
 
     method: str
+    year: str
+    venue: str
     backbone: str
-    helpers: str
-    value: float
+    supervision: str
+    names: str
+    ran_by: str
+    runs_as: str
     grade: str
+    notes: str
     source: str
+    figures: Mapping[str, float]
 
 
-def peer_rows(column: str) -> list[PeerRow]:
-    """The methods of peers.csv with a figure in a column of Table 1 (voc21, ...), in rising order; often none."""
-    peers = [
-        PeerRow(row["method"], row["backbone"], row["helpers"], float(row[column]), row["grade"], row["source"])
-        for row in _read_csv(_FOLDER / "peers.csv")
-        if row.get(column)
+def peer_rows(benchmarks: Collection[str]) -> list[PeerRow]:
+    """What is published on any of these benchmarks: CaR's own rows, then those of peers.csv in its order."""
+    rows = [row for row in _read_csv(_FOLDER / "peers.csv") if row["metric"] == "mIoU"]
+    own = {"year": "2024", "venue": "CVPR", "backbone": "OpenAI CLIP ViT-B/16 + ViT-L/14", "names": "own"}
+    own |= {"ran_by": "authors", "runs_as": "", "grade": "V", "notes": "", "source": "arXiv 2312.07661 Table 1"}
+    table1 = {row["method"]: row for row in _read_csv(_table_file("table1"))}
+    for method, supervision in {"CaR+SAM": "SAM masks", "CaR": "none"}.items():
+        figures = {name: table1[method].get(_COLUMNS.get(name, name), "") for name in benchmarks}
+        rows.insert(0, {**own, "method": method, "supervision": supervision, **figures})
+    about = [name for name in PeerRow._fields if name != "figures"]
+    found = ({name: float(row[name]) for name in benchmarks if row.get(name)} for row in rows)
+    return [
+        PeerRow(**{name: row[name] for name in about}, figures=figures)
+        for row, figures in zip(rows, found, strict=True)
+        if figures
     ]
-    return sorted(peers, key=lambda peer: peer.value)
+
+
+def mean_of_eight(figures: Mapping[str, float]) -> float | None:
+    """The mean of the eight benchmarks' figures; None unless all are there."""
+    return math.fsum(figures[name] for name in EIGHT) / len(EIGHT) if EIGHT.keys() <= figures.keys() else None
 
 
 def cautions(table: str, column: str, method: str) -> list[str]:

@@ -74,6 +74,8 @@ class NamesInfo(StrictModel):
 class BenchmarkInfo(StrictModel):
     name: str
     """Name of the benchmark, as given on the command line."""
+    fields: dict[str, Any] | None = None
+    """All fields of a benchmark's YAML file, with those of its base; null for a benchmark that has a name here."""
     task: str
     """Name of the metrics family: semantic, referring, ..."""
     label_space: dict[str, Any]
@@ -87,7 +89,7 @@ class BenchmarkInfo(StrictModel):
     paper: PaperCell | None = None
     """The paper's figures to compare with; null where the paper has none."""
     paper_split: str | None = None
-    """The split of the paper's figures; a run on another one is marked in its table."""
+    """The split of published figures; a run on another one is marked in its table."""
     paper_samples: Count | None = None
     """Samples of that split; a run over another number is marked in its table."""
     not_comparable: str | None = None

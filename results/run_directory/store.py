@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from results.run_directory.schema import LISTED, SCHEMA_VERSION, RunHeader, Samp
 from support import strict_json
 from support.errors import UserError, mistakes
 from support.files import expanded, kind_of, named_errors, open_regular, read_regular, write_atomically
+from support.text import did_you_mean
 
 
 class StoreError(UserError):
@@ -92,7 +94,7 @@ class RunDirectory:
                 )
             self.write_header(header)
             self.repairs.append(f"{self.path.name}: run.json was gone and is written again; the records are this run's")
-        finished = self.open_for_resume(header.identity_fields)
+        finished = self.open_for_resume(header.identity_fields, header.request)
         self._lock.identity = header.identity
         return finished
 
@@ -154,8 +156,12 @@ class RunDirectory:
         self.write_header(header)
         self._is_whole = True
 
-    def open_for_resume(self, identity_fields: Mapping[str, Any]) -> dict[str, SampleRecord]:
+    def open_for_resume(
+        self, identity_fields: Mapping[str, Any], request: Mapping[str, Any] | None = None
+    ) -> dict[str, SampleRecord]:
         """Check that the run here has the same identity; returns its finished records by id, in order of writing.
+
+        request: that of these fields, for errors: its words say more than hashes do.
 
         A failed record is not returned, so its sample is redone. A torn last line is cut off, and a damaged one left
         out of a new file; the old one is kept under another name.
@@ -166,7 +172,14 @@ class RunDirectory:
         self._header = None
         stored = self.header
         if stored.identity != strict_json.identity_of(identity_fields):
-            changed = "; ".join(differences(stored.identity_fields, identity_fields))
+            now = stored.request if request is None else request
+            a, b = ({word: own[word] for word in _HASHED if word in own} for own in (stored.request, now))
+            said = tuple(_HASHED[word] for word in {**a, **b} if a.get(word) != b.get(word))
+            found = differences(stored.identity_fields, identity_fields)
+            hashed = [each for each in found if each.startswith(said)]
+            changed = "; ".join([*differences(a, b), *(each for each in found if each not in hashed)])
+            if commit := stored.environment.git_commit:
+                changed = changed.replace(_MEANINGS["code"], f"{_MEANINGS['code']} since its commit {commit[:12]}")
             remedy = "choose another folder (--out), or --fresh, which sets it aside"
             raise StoreError(f"{self.path} holds a run of another identity: {changed}; {remedy}")
         records, end, damaged = _scan(self.samples_path)
@@ -241,7 +254,9 @@ class RunDirectory:
                 )
             return RunHeader.model_validate(fields, context=LISTED if listed else None)
         except FileNotFoundError as error:
-            raise StoreError(f"{self.header_path}: no such file, so no run is here") from error
+            beside = [path.parent.name for path in self.path.parent.glob("*/run.json")]
+            near = did_you_mean(self.path.name, beside) if beside else ""
+            raise StoreError(f"{self.header_path}: no such file, so no run is here{near}") from error
         except NotADirectoryError:
             raise StoreError(f"{self.path}: expected the folder of a run, found a file") from None
         except ValueError as error:
@@ -383,6 +398,19 @@ def one_line(error: Exception) -> str:
     return str(error)
 
 
+_HASHED = {
+    **dict.fromkeys(("limit", "split", "shard"), "dataset.samples"),
+    **dict.fromkeys(("weights", "proposal_weights", "classifier_weights"), "weights."),
+}
+"""Words of a request, and what an identity has only hashes of for them."""
+_MEANINGS = {
+    "code": "the sources that compute figures changed",
+    "dataset.fingerprint": "files of the data set changed",
+    "dataset.samples": "other samples",
+}
+"""What is meant by another hash."""
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Each dotted key whose JSON differs, with both values: "key is old there, new now"."""
 
@@ -392,10 +420,16 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     before, now = json_by_dotted_key(old), json_by_dotted_key(new)
     pairs = {key: (before.get(key, "absent"), now.get(key, "absent")) for key in {**before, **now}}
     return [
-        f"{key} is {shortened(there)} there, {shortened(here)} now"
+        f"{key} is another now{f' ({_MEANINGS[key]})' if key in _MEANINGS else ''}"
+        if _is_hash(there) and _is_hash(here)
+        else f"{key} is {shortened(there)} there, {shortened(here)} now"
         for key, (there, here) in pairs.items()
         if there != here
     ]
+
+
+def _is_hash(text: str) -> bool:
+    return re.fullmatch('"[0-9a-f]{64}"', text) is not None
 
 
 def json_by_dotted_key(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -403,6 +437,8 @@ def json_by_dotted_key(fields: Mapping[str, Any], prefix: str = "") -> dict[str,
     # As JSON, because that is what is hashed: a tuple equals a list there, and 1 differs from True.
     texts: dict[str, str] = {}
     for key, value in fields.items():
+        if isinstance(value, list) and value and all(isinstance(each, dict) and "role" in each for each in value):
+            value = {each["role"]: each for each in value}
         if isinstance(value, dict) and value:
             texts |= json_by_dotted_key(value, f"{prefix}{key}.")
         else:

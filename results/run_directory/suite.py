@@ -15,7 +15,7 @@ from support import strict_json
 from support.files import read_regular, write_atomically
 
 SUITE_FILE = "suite.json"
-SuiteKind: TypeAlias = Literal["runs", "methods"]
+SuiteKind: TypeAlias = Literal["runs", "methods", "eight"]
 SuiteStatus: TypeAlias = Literal["running", "complete", "incomplete"]
 
 
@@ -39,7 +39,7 @@ class SuiteIndex(BaseModel):
     paper: dict[str, float] = {}
     """Of a sweep: the paper's figure for a run, percent."""
     kind: SuiteKind = "runs"
-    """methods: one benchmark, one method per run, each run in its own process."""
+    """methods: one benchmark, one method per run, each run in its own process. eight: its table has published rows."""
     request: str | None = None
     """Hash of the request and the code: a start with the same hash resumes the runs named here."""
 
@@ -72,12 +72,14 @@ def write_suite_tables(path: Path) -> tuple[Path, Path]:
 
 def read_suite_table(path: Path) -> Table:
     """The figures of a suite's finished runs, with a note on those that are missing. Raises StoreError."""
-    from results.tables.methods import methods_table
+    from results.tables.methods import methods_table, peers_table
     from results.tables.run import suite_table
     from results.tables.sweep import sweep_table
 
     index, headers = read_suite_index(path), read_runs(path)
-    if index.points:
+    if index.kind == "eight":
+        table = peers_table(index.title, headers.values())
+    elif index.points:
         table = sweep_table(index.title, headers, index.points, index.paper)
     else:
         table = (methods_table if index.kind == "methods" else suite_table)(index.title, headers)

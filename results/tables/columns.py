@@ -17,10 +17,10 @@ DIFFERENCE = Column("difference", "difference", "difference")
 N_TOTAL = Column("n_total", "n_total", "count")
 N_SCORED = Column("n_scored", "n_scored", "count")
 N_FAILED = Column("n_failed", "n_failed", "count")
-PACE = Column("pace", "samples/s", "rate")
+PACE = Column("pace", "samples/s", "rate", spare=1)
 REMARKS = Column("remarks", "remarks")
 
-_DTYPES = {"text": "object", "count": "Int64"}
+_DTYPES = {"text": "object", "word": "object", "count": "Int64"}
 
 
 def make_table(

@@ -19,6 +19,7 @@ from results.tables.render import Column, Table
 from results.tables.run_notes import user_settings
 from support import strict_json
 from support.files import read_regular, write_output
+from support.text import counted
 
 MINIATURE = Path(__file__).parents[1] / "golden" / "mini.json"
 """The expected figures of the suite `mini`, shipped with the package like the miniature."""
@@ -162,17 +163,29 @@ def of_one_run(golden: Golden, header: RunHeader, name: str) -> tuple[Golden, di
     return golden.model_copy(update={"runs": {found: golden.runs[found]}}), {found: header}
 
 
-def comparison_of_figures(comparisons: list[Comparison], golden: str) -> Table:
-    """One row per figure: expected, found, tolerance, and ok or CHANGED. Metrics are in 0..1."""
+def comparison_of_figures(comparisons: list[Comparison], golden: str, *, details: bool = True) -> Table:
+    """One row per figure: expected, found, tolerance, and ok or CHANGED. Metrics are in 0..1.
+
+    details: else the figures of a run that are ok are one row, with the largest difference found.
+    """
     columns = (
         Column("run", "run"),
         Column("figure", "figure"),
         Column("expected", "expected", "figure"),
         Column("found", "found", "figure"),
+        Column("off_by", "off by at most", "tolerance"),
         Column("tolerance", "tolerance", "tolerance"),
         Column("verdict", "verdict"),
     )
-    rows = [{**vars(item), "verdict": "CHANGED" if item.changed else "ok"} for item in comparisons]
+    rows: list[dict[str, Any]] = []
+    for run in dict.fromkeys(item.run for item in comparisons):
+        own = [item for item in comparisons if item.run == run]
+        ok = [item for item in own if not (item.changed or details)]
+        rows += [{**vars(item), "verdict": "CHANGED" if item.changed else "ok"} for item in own if item not in ok]
+        if ok:
+            off_by = max(abs((item.found or 0.0) - (item.expected or 0.0)) for item in ok)
+            row = {"figure": counted(len(ok), "figure"), "off_by": float(f"{off_by:.1e}"), "verdict": "ok"}
+            rows.append({"run": run, **row, "tolerance": max(item.tolerance for item in ok)})
     return make_table(f"Beside {golden}", columns, rows)
 
 

@@ -1,11 +1,12 @@
-"""Methods side by side: runs of one benchmark, and the published figures of newer training-free methods."""
+"""Methods side by side: runs of one benchmark or of the eight usual ones, and what is published of others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from results.paper.paper_tables import paper_rows, peer_rows
+from results.paper.paper_tables import EIGHT, mean_of_eight, paper_rows, peer_rows
 from results.run_directory.schema import RunHeader
 from results.tables.columns import (
     DIFFERENCE,
@@ -21,32 +22,50 @@ from results.tables.columns import (
     run_cells,
 )
 from results.tables.render import Column, Table
-from results.tables.run_notes import is_comparable
-
-_GRADES = (
-    "Grade of a published figure: A, the authors' repository or paper; B, quoted by another paper; C, re-run by others."
+from results.tables.run_notes import (
+    SUPERVISION,
+    failures,
+    is_car,
+    is_comparable,
+    method_name,
+    remarks,
+    user_settings,
 )
+
+PEERS = "peers"
+"""The name of the table of the eight benchmarks."""
+_GRADES = "Grade: V, the source reports it as a result of its own; I, the source quotes it or does not say who ran it."
+_LEGEND = (
+    "mIoU in percent, published figures as printed. The mean is that of all eight benchmarks, or none.",
+    "supervision: what was trained or looked up besides CLIP and self-supervised trunks.",
+    "names: whose class texts. A published figure belongs to a method, its backbone and its names.",
+    "ran by: via X where the figure is from X's table, which quotes it or does not say who ran it.",
+)
+_OURS = {"coco-stuff": "context59", "cityscapes": "ade150"}  # without a figure of CaR: whose settings it has there
 
 
 def methods_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
-    """Runs of one benchmark by method, below the published figures of the same column, where there are any.
+    """Runs of one benchmark by method, below the published figures of the same methods, where there are any.
 
     Columns: method, metric (the task's headline figure), percent; where there are published figures, published
-    (percent, of the same method under the same name) and difference, of comparable runs; samples per second (by the
+    (percent, of the method as its authors run it) and difference, of comparable runs; samples per second (by the
     run's wall time, encoding of texts and warm-up of models included), peak memory of the run's process (MiB),
     n_failed, remarks.
     """
     cell = next((header.benchmark.paper for header in headers.values() if header.benchmark.paper), None)
-    peers = peer_rows(cell.column) if cell else ()
-    published: dict[str, float | None] = {peer.method: peer.value for peer in peers}
+    benchmark = next((header.benchmark.name for header in headers.values()), "")
+    names = {method_name(header) for header in headers.values()}
+    peers = [row for row in peer_rows([benchmark]) if row.runs_as in names]
+    published = {row.runs_as: row.figures[benchmark] for row in peers}
     if cell:
-        rows_of_paper = paper_rows(cell.table, cell.column)
-        published |= {row.method: row.value for row in rows_of_paper if row.value is not None}
+        of_paper = {row.method: row.value for row in paper_rows(cell.table, cell.column) if row.value is not None}
+        published = of_paper | published
     rows: list[dict[str, Any]] = []
-    for peer in peers:
-        models = " with ".join(filter(None, [peer.backbone, peer.helpers]))
-        method, text = f"{peer.method} (published)", f"{models}; grade {peer.grade}"
-        rows.append({"method": method, "metric": "mIoU", "percent": peer.value, "remarks": text})
+    for row in peers:
+        texts = [row.backbone, f"names {row.names}" if row.names else "", row.ran_by]
+        text = f"{', '.join(filter(None, texts))}; grade {row.grade}"
+        label = f"{row.runs_as} (published)"
+        rows.append({"method": label, "metric": "mIoU", "percent": row.figures[benchmark], "remarks": text})
     notes: list[str] = []
     for header in headers.values():
         cells, memory = run_cells(header), header.memory.peak_rss_mib
@@ -68,23 +87,92 @@ def methods_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
     return make_table(title, columns, rows, (*dict.fromkeys(notes), *([_GRADES] if peers else [])))
 
 
-def peer_tables(headers: Iterable[RunHeader]) -> dict[str, Table]:
-    """For each column of the paper that the runs have: newer methods' figures and the runs', in rising order.
+def peer_tables(headers: Collection[RunHeader]) -> dict[str, Table]:
+    """What is published on the benchmarks of runs, and the runs below it; without runs, on the eight usual ones.
 
-    Keys: "peers-voc21" and the like.
-    Columns: method, backbone, helpers, percent, grade, source. Columns without a peer are left out.
+    Keys: "peers" for the eight, as `peers_table` shows them, and "peers-pc459" and the like for another benchmark.
+    Benchmarks without a published figure are left out.
     """
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for header in headers:
-        if header.benchmark.paper:
-            cells = run_cells(header)
-            text = "; ".join(filter(None, ["this run", cells["remarks"]]))
-            runs.setdefault(header.benchmark.paper.column, []).append({**cells, "source": text})
-    backbone, helpers, grade, source = (Column(key, key) for key in ("backbone", "helpers", "grade", "source"))
-    columns, tables = (METHOD, backbone, helpers, PERCENT, grade, source), {}
-    for column, ours in runs.items():
-        if peers := peer_rows(column):
-            rows = [*({**peer._asdict(), "percent": peer.value} for peer in peers), *ours]
-            rows.sort(key=lambda row: -1.0 if row["percent"] is None else row["percent"])
-            tables[f"peers-{column}"] = make_table(f"Beside newer methods, column {column}", columns, rows, [_GRADES])
+    names = dict.fromkeys(header.benchmark.name for header in headers)
+    tables = {}
+    if not names or EIGHT.keys() & names:
+        tables[PEERS] = peers_table("Published figures" + (" and these runs" if names else ""), headers)
+    for name in names:
+        if name not in EIGHT and peer_rows([name]):
+            tables[f"{PEERS}-{name}"] = peers_table(f"Published figures and these runs, {name}", headers, {name: name})
     return tables
+
+
+def peers_table(title: str, headers: Iterable[RunHeader], benchmarks: Mapping[str, str] = EIGHT) -> Table:
+    """What is published on benchmarks in rising order, then a row of ours for all runs that belong together.
+
+    benchmarks: with the headings of their columns. Rows are sorted by the mean over the columns that the runs have.
+
+    Columns: method, backbone, supervision, names, who ran it, one per benchmark (mIoU, percent), the mean of the eight,
+    as details remarks, year, venue, grade and source. The mean is blank unless all eight are there and, of runs,
+    finished and over all samples; a remark, which is a note, too, says where it cannot be compared with published ones.
+    """
+    own = [header for header in headers if header.benchmark.name in benchmarks]
+    there = [name for name in benchmarks if name in {header.benchmark.name for header in own}] or list(benchmarks)
+    peers = [row for row in peer_rows(benchmarks) if row.figures.keys() & set(there)]
+    peers.sort(key=lambda row: sum(row.figures.get(name, 0) for name in there))
+    rows = [{**row._asdict(), **row.figures, "mean": mean_of_eight(row.figures), "remarks": row.notes} for row in peers]
+    of_runs = _rows_of_runs(own)
+    texts = [Column(name, name.replace("_", " ")) for name in ("backbone", "supervision", "names", "ran_by")]
+    figures = [Column(name, heading, "percent") for name, heading in benchmarks.items()]
+    details = [Column(name, name, spare=1) for name in ("remarks", "year", "venue", "grade", "source")]
+    mean = [Column("mean", "mean", "percent")] if benchmarks is EIGHT else []
+    notes = [*_LEGEND, _GRADES]
+    if ours := {name: whose for name, whose in _OURS.items() for h in own if is_car(h) and h.benchmark.name == name}:
+        whose = ", ".join(f"{name} (those of {other})" for name, other in ours.items())
+        notes.append(f"CaR has no published figure on {whose}: its settings there are ours.")
+    if benchmarks is EIGHT and own and (missing := [name for name in EIGHT if name not in there]):
+        notes.append(f"No run on {', '.join(missing)}, so no mean.")
+    notes += [f"{row['method']}, {row['backbone']}: {row['remarks']}." for row in of_runs if row["remarks"]]
+    columns = (METHOD, *texts, *figures, *mean, *details)
+    return make_table(title, columns, [*rows, *of_runs], notes)
+
+
+def _rows_of_runs(headers: Collection[RunHeader]) -> list[dict[str, Any]]:
+    """One row for the runs that differ only in their benchmarks; of two on one benchmark the whole, then the later."""
+    groups: dict[tuple[str, str, str], dict[str, list[RunHeader]]] = {}
+    for header in headers:
+        config, names = header.config, header.benchmark.names
+        models = (
+            f"{Path(str(config.get(f'{entry.role}_model', ''))).name} {entry.name}".strip() for entry in header.weights
+        )
+        changed = [*user_settings(header), *header.benchmark.protocol_changed]
+        label = ", ".join([method_name(header), *([config["profile"]] if "profile" in config else []), *changed])
+        texts = f"{names.name} {names.sha256[:8]}" if names else str(header.request.get("names", "default"))
+        key = label, " + ".join(dict.fromkeys(models)), texts
+        groups.setdefault(key, {}).setdefault(header.benchmark.name, []).append(header)
+    rows = []
+    for (label, backbone, texts), found in groups.items():
+        runs = {name: max(own, key=lambda run: (_is_whole(run), run.created_at)) for name, own in found.items()}
+        percents = {name: run_cells(run)["percent"] for name, run in runs.items()}
+        mean = mean_of_eight({name: percents[name] for name, run in runs.items() if _is_whole(run)})
+        said: dict[str, dict[str, str]] = {}  # by kind, since text is cut: numbers only where they are the same
+        for name, run in runs.items():
+            for text in filter(None, [*remarks(run, changes=False).split("; "), failures(run)]):
+                said.setdefault(text.partition(": ")[0], {})[name] = text
+        words = [
+            (next(iter(each.values())) if len({*each.values()}) == 1 else kind)
+            + ("" if len(each) == len(runs) else f" ({', '.join(each)})")
+            for kind, each in said.items()
+        ]
+        if mean is not None and not all(map(is_comparable, runs.values())):
+            words.insert(0, "mean not comparable with published ones")
+        if older := sum(map(len, found.values())) - len(runs):
+            words.append(f"{older} more of the same left out")
+        own_sam = any(run.config.get("sam") for run in runs.values())
+        method = next(iter(runs.values())).config.get("method", "car")
+        supervision = "SAM masks" if own_sam else SUPERVISION.get(method, "")
+        cells = {"method": label, "backbone": backbone, "names": texts, "supervision": supervision, "ran_by": "here"}
+        rows.append({**cells, **percents, "mean": mean, "remarks": "; ".join(words)})
+    return rows
+
+
+def _is_whole(header: RunHeader) -> bool:
+    """Whether a run is finished and took all samples of the data set that is there."""
+    is_complete = header.status == "complete" and header.metrics.get("miou") is not None
+    return is_complete and header.counts.n_total == header.benchmark.dataset.n_samples

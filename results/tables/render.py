@@ -12,11 +12,11 @@ from support.text import MAX_TEXT, display_width, visible
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import RenderableType
-    from rich.table import Table as RichTable
 
 _LONGEST_WORD = 33  # frequency_weighted_iou_gt_classes; longer ones, such as paths, may be folded
 _TEXT_WIDTH = 11  # terminal columns that longer text gets at least: narrower, it is a tower of words
-_GRID_GAP = 2  # terminal columns between those of a table; its sides take one more
+_GRID_GAPS = 2, 1  # terminal columns between those of a table, the second where else it would not fit; one at its sides
+_TEXTS = ("text", "word")
 _GAP = "   "  # between the values of a block
 
 
@@ -26,21 +26,24 @@ class Column:
 
     key: its name in the frame and in CSV. heading: its name for readers.
     kind: "text", "count" (integer), "percent" (one decimal), "difference" (percent points, signed, one decimal),
-    "rate" (two decimals), "figure" (ten digits) or "tolerance" (as short as it can be).
+    "rate" (two decimals), "figure" (ten digits), "tolerance" (as short as it can be) or "word" (text that never wraps).
     missing: what is printed where there is no value.
+    spare: a terminal that is too narrow for all columns goes without those above 0, the largest first.
     """
 
     key: str
     heading: str
     kind: str = "text"
     missing: str = ""
+    spare: int = 0
 
 
 @dataclass(frozen=True)
 class Table:
     """A frame with unrounded values, its columns in order, its notes.
 
-    difference_rows: positions of the rows whose percentages are differences of such.
+    difference_rows: positions of the rows whose percentages are differences of such. is_cut: at a terminal a row is one
+    line, with text that is too long cut.
     """
 
     title: str
@@ -48,6 +51,7 @@ class Table:
     frame: pd.DataFrame
     notes: tuple[str, ...] = ()
     difference_rows: tuple[int, ...] = ()
+    is_cut: bool = False
 
 
 def without_empty_columns(table: Table) -> Table:
@@ -57,6 +61,18 @@ def without_empty_columns(table: Table) -> Table:
     return replace(table, columns=tuple(column for column in table.columns if any(_column_texts(table, column))))
 
 
+def with_shared_remarks(table: Table) -> Table:
+    """The table with what all of several rows remark said once, in a note."""
+    if len(table.frame) < 2 or all(column.key != "remarks" for column in table.columns):
+        return table
+    rows = [text.split("; ") for text in table.frame["remarks"].fillna("")]
+    shared = [remark for remark in rows[0] if remark and all(remark in row for row in rows)]
+    if not shared:
+        return table
+    own = ["; ".join(remark for remark in row if remark not in shared) for row in rows]
+    return replace(table, frame=table.frame.assign(remarks=own), notes=(*table.notes, f"all rows: {'; '.join(shared)}"))
+
+
 def to_markdown(table: Table) -> str:
     """A heading, a pipe table aligned for reading as plain text too, and the notes as a list.
 
@@ -64,7 +80,7 @@ def to_markdown(table: Table) -> str:
     """
     table = without_empty_columns(table)
     rows = [[escape_markdown(column.heading) for column in table.columns], *_cells(table, escape_markdown)]
-    is_text = [column.kind == "text" for column in table.columns]
+    is_text = [column.kind in _TEXTS for column in table.columns]
     widths = [max(3, *map(display_width, texts)) for texts in zip(*rows, strict=True)]
 
     def pipes(cells: Sequence[str]) -> str:
@@ -82,7 +98,8 @@ def to_markdown(table: Table) -> str:
 def to_rich(table: Table, width: int) -> RenderableType:
     """The table for a terminal of `width` columns, without the notes: text wraps, figures and usual words never do.
 
-    A column without any value is left out. Where the others do not fit, each row is a block of `heading: value`.
+    A column without any value is left out. Where the others do not fit, those that are spare are, too; where that does
+    not help, each row is a block of `heading: value`.
     """
     shown = without_empty_columns(table)
     texts = [[visible(cell) for cell in _column_texts(shown, column)] for column in shown.columns]
@@ -90,9 +107,15 @@ def to_rich(table: Table, width: int) -> RenderableType:
     for column, cells in zip(shown.columns, texts, strict=True):
         longest = max(map(display_width, cells), default=0)
         needed = longest if column.kind != "text" else max(_word_width(cells), min(longest, _TEXT_WIDTH))
+        if table.is_cut and column.kind == "text":
+            needed = min(longest, _TEXT_WIDTH)
         least.append(max(_word_width([visible(column.heading)]), needed))
-    room = width - _GRID_GAP * len(least) - 1
-    return _grid(shown, texts, least, room) if sum(least) <= room else _blocks(shown, texts, width)
+    for gap in _GRID_GAPS:
+        if sum(least) <= (room := width - gap * len(least) + gap - 1):
+            return _grid(shown, texts, least, room, gap)
+    if spare := max(column.spare for column in shown.columns):
+        return to_rich(replace(shown, columns=tuple(own for own in shown.columns if own.spare < spare)), width)
+    return _blocks(shown, texts, width)
 
 
 def to_csv(table: Table) -> str:
@@ -103,7 +126,7 @@ def to_csv(table: Table) -> str:
     # Ten decimals hide the noise of 100 * x and keep every digit that means something.
     frame = table.frame[[column.key for column in table.columns]].round(10)
     for column in table.columns:
-        if column.kind == "text":
+        if column.kind in _TEXTS:
             cells = [visible(_shown(cell, "text")) for cell in frame[column.key]]
             frame[column.key] = [f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell for cell in cells]
     return str(frame.to_csv(index=False, lineterminator="\n"))
@@ -111,7 +134,7 @@ def to_csv(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """A table environment with booktabs rules (needs `\\usepackage{booktabs}`), the notes in a small font."""
-    alignment = "".join("l" if column.kind == "text" else "r" for column in table.columns)
+    alignment = "".join("l" if column.kind in _TEXTS else "r" for column in table.columns)
     headings = [escape_latex(column.heading) for column in table.columns]
     head, *body = [" & ".join(row) + r" \\" for row in [headings, *_cells(table, escape_latex)]]
     notes = [rf"\par\footnotesize {escape_latex(note)}" for note in table.notes]
@@ -135,6 +158,7 @@ def escape_latex(text: str) -> str:
 
 _FORMATS: Mapping[str, Callable[[Any], str]] = {
     "text": str,
+    "word": str,
     "count": lambda value: str(int(value)),
     "percent": lambda value: f"{value:.1f}",
     "difference": lambda value: "0.0" if (text := f"{value:+.1f}") in ("+0.0", "-0.0") else text,
@@ -159,7 +183,7 @@ _LATEX = {
 
 def _cells(table: Table, escape: Callable[[str], str]) -> list[list[str]]:
     texts = [
-        [escape(text) if column.kind == "text" else text for text in _column_texts(table, column)]
+        [escape(text) if column.kind in _TEXTS else text for text in _column_texts(table, column)]
         for column in table.columns
     ]
     return [list(row) for row in zip(*texts, strict=True)]
@@ -178,14 +202,14 @@ def text_cells(table: Table) -> list[list[str]]:
     return _cells(table, lambda text: visible(text, limit=1000))
 
 
-def _grid(table: Table, texts: list[list[str]], least: list[int], room: int) -> RichTable:
-    """A table of columns with fixed widths: given only minimum widths, rich overruns the console and crops."""
+def _grid(table: Table, texts: list[list[str]], least: list[int], room: int, gap: int) -> RenderableType:
+    """The title and columns with fixed widths: given only minimum widths, rich overruns the console and crops."""
     from rich import box
+    from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", title_style="bold")
-    drawn.title = Text(visible(table.title))
+    drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, gap - 1, 0, 0))
     headings = [visible(column.heading) for column in table.columns]
     wanted = [max(map(display_width, [heading, *cells])) for heading, cells in zip(headings, texts, strict=True)]
     widths = list(least)
@@ -196,11 +220,15 @@ def _grid(table: Table, texts: list[list[str]], least: list[int], room: int) -> 
         widths[index] += 1
     for column, heading, width in zip(table.columns, headings, widths, strict=True):
         drawn.add_column(
-            Text(heading), overflow="fold", width=width, justify="left" if column.kind == "text" else "right"
+            Text(heading),
+            overflow="ellipsis" if table.is_cut else "fold",
+            no_wrap=table.is_cut,
+            width=width,
+            justify="left" if column.kind in _TEXTS else "right",
         )
     for row in zip(*texts, strict=True):
         drawn.add_row(*map(Text, row))
-    return drawn
+    return Group(Text(visible(table.title), style="bold"), drawn)
 
 
 def _blocks(table: Table, texts: list[list[str]], width: int) -> RenderableType:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from results.run_directory.schema import Environment, RunHeader
 from results.tables.render import escape_markdown
 from results.tables.task_words import words_of
-from support.text import counted
+from support.text import counted, visible
 
 METHOD_TITLES: Mapping[str, str] = {
     "car": "CaR",
@@ -26,7 +26,13 @@ METHOD_TITLES: Mapping[str, str] = {
     "sam3": "SAM 3",
 }
 """How tables name the methods of `car eval --method`."""
-_TRAINED_ON_MASKS = {"sam3"}
+SUPERVISION: Mapping[str, str] = {
+    **dict.fromkeys(("car", "clip", "maskclip", "sclip", "clearclip", "naclip"), "none"),
+    **dict.fromkeys(("proxyclip", "resclip", "sc-clip", "lposs", "clip-es"), "none"),
+    "corrclip": "SAM masks",
+    "sam3": "trained on masks",
+}
+"""What our methods learned from besides CLIP and self-supervised trunks, in the words of results/paper/peers.csv."""
 _MODEL_FIELDS = ("proposal_model", "classifier_model")
 
 
@@ -73,7 +79,7 @@ def remarks(header: RunHeader, *, changes: bool = True) -> str:
     changed, names = ", ".join([*switches, *header.benchmark.protocol_changed]), names_of(header)
     applicable = {
         header.benchmark.not_comparable or "": header.benchmark.not_comparable is not None,
-        "trained on masks": header.config.get("method") in _TRAINED_ON_MASKS,
+        "trained on masks": SUPERVISION.get(str(header.config.get("method"))) == "trained on masks",
         "untrained weights, not comparable": not is_trained(header),
         f"encoders in {header.environment.dtype}": header.environment.dtype != "float32",
         **dict.fromkeys(shortcomings(header), True),
@@ -116,6 +122,13 @@ def _is_other_split(header: RunHeader) -> bool:
 def user_settings(header: RunHeader) -> list[str]:
     """The switches that the user set, as key=value."""
     return [f"{key}={header.config[key]}" for key, source in header.config_sources.items() if source == "user"]
+
+
+def label_of(header: RunHeader) -> str:
+    """Benchmark, method unless it is CaR, names and settings: what tells the runs of a suite or sweep apart."""
+    names = [header.benchmark.names.name] if header.benchmark.names else []
+    method = [] if is_car(header) else [str(header.config["method"])]
+    return visible(" ".join([header.benchmark.name, *method, *names, *user_settings(header)]), limit=32)
 
 
 def label_source(header: RunHeader) -> str:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from results.run_directory.schema import RunHeader
-from results.tables.columns import METHOD, REMARKS, make_table, to_percent
+from results.tables.columns import make_table, to_percent
 from results.tables.render import Column, Table
 from results.tables.run_notes import failures, method_label, remarks
 from support.text import counted
-
-MAX_ROWS = 15
-"""Classes, and samples, that the tables show; `as_dict` has them all."""
 
 
 @dataclass(frozen=True)
@@ -128,34 +125,49 @@ _FIGURES = (
 )
 
 
-def comparison_tables(comparison: RunComparison) -> list[Table]:
-    """The comparison for readers: runs, metrics, classes, samples, switches; an empty one where nothing differs."""
-    changed_classes = [change for change in comparison.classes if change.difference]
-    switch_columns = (Column("name", "switch"), Column("value_a", "A"), Column("value_b", "B"))
+def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> list[Table]:
+    """The comparison for readers: what differs in the request, metrics, classes, samples; empty where nothing differs.
+
+    most: rows of each, and one more metric; None for all.
+    """
+
+    # What a user set says most, then what both methods have; other settings of one method alone come with its name.
+    def is_set(change: SwitchChange) -> bool:
+        return "(user)" in change.value_a + change.value_b
+
+    both = [own for own in comparison.switches if is_set(own) or "absent" not in (own.value_a, own.value_b)]
+    alone = [change for change in comparison.switches if change not in both]
+    both.sort(key=lambda change: (change.name != "method", not is_set(change)))
+    headline = comparison.headline_change
+    metrics = list(comparison.metrics)
+    if most is not None:  # those that say more than the headline figure does
+        pair = headline.figure_a, headline.figure_b
+        further = [own for own in metrics if own.difference and (own.figure_a, own.figure_b) != pair]
+        metrics = [headline, *further]
+    classes = [change for change in comparison.classes if change.difference]
+    columns = (Column("name", "setting"), Column("value_a", "A"), Column("value_b", "B"))
+    switches = [asdict(change) for change in both + alone]
+    figures = _changes("Metrics", "metric", metrics, most and most + 1, len(comparison.metrics))
     return [
-        _runs(comparison),
-        _changes("Metrics", "metric", comparison.metrics, notes=(_interval_note(comparison),)),
-        _changes("Classes that changed most", "class", changed_classes),
-        _samples(comparison),
-        make_table("What differs", switch_columns, [asdict(change) for change in comparison.switches]),
+        _cut("What differs", columns, switches, most and min(most, len(both)), len(switches)),
+        replace(figures, notes=(_interval_note(comparison),)),
+        _changes("Classes that changed most", "class", classes, most, len(classes)),
+        _samples(comparison, most),
     ]
 
 
-def _runs(comparison: RunComparison) -> Table:
-    columns = (Column("side", ""), Column("run", "run"), METHOD, REMARKS)
-    rows = [
-        {
-            "side": side,
-            "run": name,
-            "method": f"{header.benchmark.name}: {method_label(header)}",
-            "remarks": "; ".join(filter(None, [remarks(header), failures(header)])),
-        }
-        for side, name, header in zip("AB", comparison.names, comparison.headers, strict=True)
-    ]
-    notes = [f"compared on {counted(comparison.n_common, 'common sample')}"]
+def comparison_head(comparison: RunComparison) -> list[str]:
+    """The lines above the tables: both runs, what is to be said of them, and how many samples they share."""
+    a, b = ({*filter(None, [*remarks(own, changes=False).split("; "), failures(own)])} for own in comparison.headers)
+    lines = []
+    for side, name, header, said in zip("AB", comparison.names, comparison.headers, (a - b, b - a), strict=True):
+        about = "; ".join([f"{header.benchmark.name}: {method_label(header)}", *sorted(said)])
+        lines.append(f"{side}: {name} ({about})")
     only = zip("AB", comparison.n_only, strict=True)
-    notes += [f"left out: {counted(n, 'sample')} of {side} only" for side, n in only if n]
-    return make_table("Runs", columns, rows, notes)
+    n_changed = f"{len(comparison.samples)} of them changed"
+    common = [f"compared on {counted(comparison.n_common, 'common sample')}", n_changed, *sorted(a & b)]
+    left_out = [f"left out: {counted(n, 'sample')} of {side} only" for side, n in only if n]
+    return [*lines, "; ".join([*common, *left_out])]
 
 
 def _interval_note(comparison: RunComparison) -> str:
@@ -170,28 +182,37 @@ def _interval_note(comparison: RunComparison) -> str:
     )
 
 
-def _changes(title: str, what: str, changes: Sequence[Change], *, notes: tuple[str, ...] = ()) -> Table:
-    rows = [{"name": change.name, **_figures(change)} for change in changes[:MAX_ROWS]]
-    more = len(changes) - len(rows)
-    return make_table(title, (Column("name", what), *_FIGURES), rows, (*notes, *([f"and {more} more"] if more else [])))
+def _cut(title: str, columns: tuple[Column, ...], rows: list[dict[str, Any]], most: int | None, n_all: int) -> Table:
+    """A table of the first rows; where there are more, its title says how many of all these are."""
+    shown = rows[:most]
+    of_all = f" ({len(shown)} of {n_all})" if len(shown) < n_all else ""
+    return replace(make_table(title + of_all, columns, shown), is_cut=most is not None)
 
 
-def _samples(comparison: RunComparison) -> Table:
-    def kept(queries: tuple[str, ...], status: str) -> str:
-        return "failed" if status == "failed" else ", ".join(queries) or "nothing"
+def _changes(title: str, what: str, changes: Sequence[Change], most: int | None, n_all: int) -> Table:
+    rows = [{"name": change.name, **_figures(change)} for change in changes]
+    return _cut(title, (Column("name", what, "word"), *_FIGURES), rows, most, n_all)
 
-    columns = (Column("id", "sample"), *_FIGURES, Column("kept_a", "kept in A"), Column("kept_b", "kept in B"))
-    rows = [
-        {
-            "id": change.name,
-            **_figures(change),
-            "kept_a": kept(change.kept_a, change.status_a),
-            "kept_b": kept(change.kept_b, change.status_b),
-        }
-        for change in comparison.samples[:MAX_ROWS]
-    ]
-    note = f"{len(comparison.samples)} of {comparison.n_common} samples changed"
-    return make_table("Samples that changed most", columns, rows, [note])
+
+def _samples(comparison: RunComparison, most: int | None) -> Table:
+    spaces = [header.benchmark.label_space for header in comparison.headers]
+    names = {  # of classes, which are shorter than the texts that stand for them
+        text: space["labels"][label]
+        for space in spaces
+        for text, label in zip(space.get("queries", ()), space.get("query_labels", ()), strict=False)
+    }
+
+    def moved(change: SampleChange) -> str:
+        failed = [side for side, status in (("A", change.status_a), ("B", change.status_b)) if status == "failed"]
+        if failed:
+            return f"failed in {' and '.join(failed)}"
+        a, b = ({names.get(text, text): None for text in kept} for kept in (change.kept_a, change.kept_b))
+        lost, gained = ([f"{sign}{name}" for name in x if name not in y] for sign, x, y in (("-", a, b), ("+", b, a)))
+        return ", ".join([*lost, *gained]) or "the same"
+
+    columns = (Column("id", "sample", "word"), *_FIGURES, Column("moved", "classes lost (-) and gained (+) in B"))
+    rows = [{"id": change.name, **_figures(change), "moved": moved(change)} for change in comparison.samples]
+    return _cut("Samples that changed most", columns, rows, most, len(rows))
 
 
 def _figures(change: Change) -> dict[str, float | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -169,7 +170,7 @@ def test_background_of_one_call_replaces_the_configured(car: CaR) -> None:
         (np.zeros((0, 5, 3), np.uint8), "at least one pixel"),
         (np.zeros((4, 0, 3), np.uint8), "at least one pixel"),
         ([[[0, 0, 0]]], "list"),
-        ("photo.jpg", "str"),
+        (b"photo.jpg", "bytes"),
         (None, "NoneType"),
         (Image.new("I;16", (5, 4)), "mode I;16"),
         (Image.new("I", (5, 4)), "mode I"),
@@ -185,6 +186,20 @@ def test_background_of_one_call_replaces_the_configured(car: CaR) -> None:
 def test_impossible_image(car: CaR, image: Any, found: str) -> None:
     with pytest.raises(ImageError, match=found):
         car.segment(image, ["cat"])
+
+
+def test_a_path_is_an_image(car: CaR, tmp_path: Path) -> None:
+    file = tmp_path / "photo.png"
+    Image.fromarray(photo(20, 30)).save(file)
+    assert (as_rgb(file) == photo(20, 30)).all()
+    assert (as_rgb(str(file)) == photo(20, 30)).all()
+    (tmp_path / "torn.png").write_bytes(file.read_bytes()[:60])
+    (tmp_path / "text.png").write_text("no picture")
+    for name, found in (("none.png", "No such file"), ("torn.png", "found: "), ("text.png", "cannot identify")):
+        with pytest.raises(ImageError, match=f"{name}: expected an image file, .*{found}") as caught:
+            car.segment(tmp_path / name, ["cat"])
+        assert "\n" not in str(caught.value)
+    assert len(repr(car.segment(file, ["cat", "dog"]))) < 200
 
 
 def test_pil_modes_become_rgb() -> None:

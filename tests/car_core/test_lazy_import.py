@@ -19,6 +19,11 @@ def test_import_leaves_torch_alone() -> None:
     assert run(f"import sys, car_core; print([name for name in {heavy} if name in sys.modules])") == "[]"
 
 
+def test_public_names_are_listed_without_torch() -> None:
+    code = "import sys, {0}; print(set({0}.__all__) <= set(dir({0})), 'torch' in sys.modules)"
+    assert [run(code.format(name)) for name in ("car_core", "evaluation")] == ["True False"] * 2
+
+
 def test_configuration_and_errors_work_without_torch() -> None:
     code = (
         "import sys\n"

@@ -211,4 +211,8 @@ def test_what_names_other_models_cannot_be_changed() -> None:
     with pytest.raises(ConfigError, match="classifier_model: expected 'ViT-L-14'"):
         made.with_config(changed(made, classifier_model="ViT-B-16"))
     assert made.with_config(changed(made, theta=0.9)).config.theta == 0.9
+    assert made.with_config(theta=0.9, crf=None).config == changed(made, theta=0.9, crf=None)
     assert made.config.theta == 0.2
+    for fields, message in (({"profile": "paper"}, "a whole CaRConfig"), ({"thetaa": 1}, "did you mean theta")):
+        with pytest.raises(ConfigError, match=message):
+            made.with_config(**fields)

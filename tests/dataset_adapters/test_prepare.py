@@ -523,8 +523,9 @@ def test_prepare_and_list_on_the_command_line(voc_server: Loopback, tmp_path: Pa
     result = car("prepare", "voc21", f"--root={root}")
     assert result.exit_code == 0, result.stderr
     assert result.stdout == f"voc: ready in {root}\n"
-    listed = car("list", f"--root={root}").stdout
-    assert "VOCdevkit/VOC2012/JPEGImages/*.jpg: 7 of 17125" in listed
+    assert "VOCdevkit/VOC2012/JPEGImages/*.jpg: 7 of 17125" in car("list", "voc", f"--root={root}").stdout
+    [row] = [line for line in car("list", f"--root={root}").stdout.splitlines() if line.startswith("| voc ")]
+    assert [cell.strip() for cell in row.split("|")[3:6]] == ["voc21 + 1", "2.0 GB", "1 of 3 parts"]
     assert car("check", "voc", f"--root={root}").exit_code == 0
     voc_server.files.clear()
     next(root.rglob("*.jpg")).unlink()
@@ -535,10 +536,13 @@ def test_prepare_and_list_on_the_command_line(voc_server: Loopback, tmp_path: Pa
 
 
 def test_every_entry_is_whole() -> None:
-    listed = car("list", "--root=/nowhere").stdout
+    screen = car("list", "--root=/nowhere").stdout
+    assert len(screen.splitlines()) <= 24
     for entry in all_preparations():
         assert entry.downloads or entry.manual
         assert entry.counts or entry.splits
+        assert f"| {entry.name} " in screen
+        listed = car("list", entry.name, "--root=/nowhere").stdout
         assert f"{entry.name}: {entry.title}" in listed
         for download in entry.downloads:
             assert all(url.startswith(("http://", "https://")) and url in listed for url in download.urls)
@@ -570,7 +574,7 @@ def test_names_of_folders_and_files_cannot_steer_a_terminal(tmp_path: Path) -> N
         f"--{name}={root / path}"
         for name, path in zip(("images", "masks", "classes"), ("images", "masks", "classes.txt"), strict=True)
     ]
-    for arguments, code in ((["list", "--root", str(root)], 0), (["check", *own], 5)):
+    for arguments, code in ((["list", "voc", "--root", str(root)], 0), (["check", *own], 5)):
         result = CliRunner().invoke(app, ["data", *arguments])
         assert (result.exit_code, "\\u{1b}[" in result.stdout) == (code, True)
         assert not set(result.output) & {"\x1b", "\u202e"}

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from typer.testing import CliRunner, Result
 from car_core import CaR, ModelError
 from evaluation.cli.app import app
 from evaluation.cli.exit_status import one_line_errors
+from evaluation.cli.help import COMMANDS, EXAMPLES
 from evaluation.engines.processes import WorkerError
 from evaluation.request.benchmark import BenchmarkError
 from support.console import say, tell
@@ -51,11 +53,24 @@ def test_table_prints_a_finished_run_again(tiny_run: Any) -> None:
     again = car(["table", str(tiny_run.out)])
     assert again.exit_code == 0
     assert again.stdout.strip() == first.stdout.strip()
-    twice = car(["table", str(tiny_run.out), str(tiny_run.out)]).stdout
-    assert twice.startswith(again.stdout * 2)
-    summary = twice.removeprefix(again.stdout * 2)
-    assert summary.startswith("## All runs")
-    assert summary.count("| voc21 ") == 2
+    assert car(["table", str(tiny_run.out), f"{tiny_run.out}/"]).stdout == again.stdout  # no run twice
+
+
+def test_table_of_several_runs_is_a_list_with_remarks_once(tiny_run: Any) -> None:
+    one, two = tiny_run.out / "one", tiny_run.out / "two"
+    assert car(tiny_run.arguments("--limit=1", f"--out={one}")).exit_code == 0
+    assert car(tiny_run.arguments("--limit=1", f"--out={two}", "--set=eta=0.3")).exit_code == 0
+    shown = car(["table", str(one), str(two), str(one)]).stdout
+    rows = [line.split("|") for line in shown.splitlines() if line.startswith(("| one", "| two"))]
+    assert [("eta=0.3" in row[3], "limit=1" in row[3] or "…" in row[3]) for row in rows] == [
+        (False, True),
+        (True, True),
+    ]
+    assert shown.count("partial run: 1 of 7 images") == 1
+    assert len(shown.splitlines()) < 40
+    details = car(["table", str(one), str(two), "--details"]).stdout
+    assert details.count("# voc21: CaR") == 2
+    assert details.endswith(car(["table", str(one), str(two), "--format=md"]).stdout + "\n")
 
 
 def test_failed_samples_set_the_exit_status(tiny_run: Any) -> None:
@@ -129,6 +144,73 @@ def test_an_interrupt_says_how_to_go_on(tiny_run: Any, monkeypatch: pytest.Monke
     assert "the same command resumes it" in result.stderr
 
 
+def test_help_has_panels_and_examples() -> None:
+    commands = {command.name for command in app.registered_commands} | {"data"}
+    assert {name for names in COMMANDS.values() for name in names} == commands
+    assert {name.partition(" ")[0] for name in EXAMPLES} == commands
+    shown = car(["eval", "--help"]).stdout
+    titles = re.findall(r"^(\w.*):$", shown, re.MULTILINE)
+    assert titles == [
+        *(
+            "Arguments",
+            "What to run",
+            "Your own data",
+            "What it changes",
+            "Where it goes",
+            "Speed",
+            "Options",
+            "Examples",
+        )
+    ]
+    assert shown.index("Speed:") < shown.index("--device") < shown.index("Options:")
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["eval", "mini-v"], "mini-voc"),
+        (["eval", "voc21", "--method", "clip,nac"], "clip,naclip"),
+        (["eval", "voc21", "--set", "et"], "eta="),
+        (["eval", "voc21", "--profile", "p"], "paper"),
+        (["sweep", "mini-voc", "--preset", "fi"], "fidelity"),
+        (["data", "check", "voc2"], "voc21\nvoc20"),
+    ],
+)
+def test_a_shell_completes_names_without_torch(words: list[str], offered: str) -> None:
+    code = (
+        "import sys\nfrom evaluation.cli.app import main\ntry: main()\nexcept SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    environ = {
+        "COMP_WORDS": shlex.join(["car", *words]),
+        "COMP_CWORD": str(len(words)),
+        "_CAR_COMPLETE": "complete_bash",
+    }
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environ})
+    assert (done.returncode, done.stdout.strip()) == (0, offered)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["eval", "VOC21"], "did you mean voc21?"),
+        (["eval", "mini-voc", "--method=NACLIP"], "did you mean naclip?"),
+        (["eval", "mini-voc", "--profile=Paper"], "did you mean paper?"),
+        (["eval", "mini-voc", "--set=crf.iteration=3"], "did you mean crf.iterations"),
+        (["eval", "mini-voc", "--names=PLAIN"], "did you mean plain?"),
+        (["sweep", "mini-voc", "--preset=Table2"], "did you mean table2?"),
+        (["suite", "Mini"], "did you mean mini?"),
+        (["data", "list", "VOC"], "did you mean voc?"),
+        (["EVAL"], "did you mean eval?"),
+    ],
+)
+def test_case_and_near_misses_are_hinted_at(arguments: list[str], hint: str) -> None:
+    result = car(arguments)
+    assert result.exit_code == 2
+    assert hint in result.stderr
+
+
 def test_help_does_not_wait_for_torch() -> None:
     code = (
         "import sys; sys.argv = ['car', '--help']; from evaluation.cli.app import main\n"
@@ -175,20 +257,23 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
         (["eval", "--images=tests", "--masks=docs", "--classes=nowhere"], "nowhere: expected a file of class names"),
         (["eval", "--images=tests", "--masks=docs", "--classes=README.md"], "README.md: line"),
         (["eval", "--hf=nowhere", "--classes=nowhere"], "nowhere: expected a file of class names"),
-        (["eval", "mini-voc", "--device=gpu"], "cpu, cuda, cuda:N, several as cuda:0,1 or cuda:all, found 'gpu'"),
+        (
+            ["eval", "mini-voc", "--device=gpu"],
+            "auto, cpu, cuda, cuda:N, mps, several as cuda:0,1 or cuda:all, found 'gpu'",
+        ),
         (["eval", "mini-voc", "--shard=9/8"], "--shard: expected I/N with 1 <= I <= N, found '9/8'"),
         (["sweep", "mini-vco", "eta=0.4"], "did you mean mini-voc"),
         (["sweep", "mini-voc", "etaa=0.4"], "did you mean eta"),
         (["sweep", "mini-voc", "eta=0.4", "--protocol=overlaps=kept"], "--protocol overlaps"),
         (["sweep", "mini-coco-object", "eta=0.4", "--source=panoptic"], "source: expected a label source"),
         (["sweep", "mini-refcoco", "eta=0.4", "--sam=random:0"], "sam: "),
-        (["sweep", "mini-voc", "eta=0.4", "--device=mps"], "device: "),
+        (["sweep", "mini-voc", "eta=0.4", "--device=npu"], "device: "),
         (["suite", "minni"], "did you mean mini"),
-        (["eval", "mini-voc", "--device=cuda:0,gpu"], "device: expected cpu, cuda"),
+        (["eval", "mini-voc", "--device=cuda:0,gpu"], "device: expected auto, cpu, cuda"),
         (["eval", "mini-voc", "--device=cuda:1,1"], "device: expected each once, found 'cuda:1,1'"),
-        (["eval", "mini-voc", "--device=cpu:0,1"], "device: expected cpu, cuda"),
+        (["eval", "mini-voc", "--device=cpu:0,1"], "device: expected auto, cpu, cuda"),
         (["eval", "mini-voc", "--processes=0"], "processes: expected at least 1, found 0"),
-        (["suite", "--device=cuda:0,1"], "device: expected cpu, cuda or cuda:N, found 'cuda:0,1'"),
+        (["suite", "--device=cuda:0,1"], "device: expected auto, cpu, cuda, cuda:N or mps, found 'cuda:0,1'"),
         (["suite", "--device=gpu"], "device: "),
         (["suite", "--weights=missing.pt"], "missing.pt"),
         (["bench", "--device=gpu"], "device: "),
@@ -205,7 +290,7 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
         (["score", "mini-vco", "--predictions=docs"], "did you mean mini-voc"),
         (["export", "mini-vco", "--queries"], "did you mean mini-voc"),
         (["compare", "/nowhere", "/nowhere"], "no run is here"),
-        (["data", "list", "vco"], "did you mean voc? known are ade150"),
+        (["data", "list", "vco"], "did you mean voc? `car data list` lists all"),
         (["data", "list", "voc", "--root=~nosuch"], "~nosuch: expected a path, found the home of a nonexistent user"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -225,7 +310,9 @@ def test_files_that_are_no_pictures_are_told_before_torch_is_imported(
     for name in ("one.png", "two.png"):
         (tmp_path / name).write_text("no picture")
     for place, count in ((tmp_path / "one.png", 1), (tmp_path, 2)):
-        status_and_torch, lines = status_and_torch_of(["segment", str(place), "cat", f"--json={tmp_path}/found.json"])
+        status_and_torch, lines = status_and_torch_of(
+            ["segment", str(place), "cat", "--weights=miniature", f"--json={tmp_path}/found.json"]
+        )
         assert status_and_torch == "3 False\n"
         assert sum("expected an image file, found an unknown format" in line for line in lines) == count
         assert json.loads((tmp_path / "found.json").read_text())["images"] == []
@@ -280,6 +367,7 @@ def status_and_torch_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
         (["eval", "mini-voc", "--recurrence=once"], "switches are set with --set recurrence=once"),
         (["segment", "a.jpg", "cat", "--crf-image", "rgb"], "switches are set with --set crf_image=rgb"),
         (["sweep", "mini-voc", "--lambda", "0.4"], "switches are set with --set lambda=0.4"),
+        (["suite", "--eta=1"], "switches are set with --set eta=1"),
         (["serve", "--theta"], "switches are set with --set theta=VALUE"),
         (["check", "--prompts", "[blur, gray]"], "switches are set with --set 'prompts=[blur, gray]'"),
     ],
@@ -293,7 +381,7 @@ def test_a_switch_typed_as_an_option_is_pointed_to_set(arguments: list[str], exp
 
 
 @pytest.mark.parametrize(
-    "arguments", [["eval", "--etaa=1"], ["eval", "--mode=referring"], ["suite", "--eta=1"], ["data", "list", "--eta=1"]]
+    "arguments", [["eval", "--etaa=1"], ["eval", "--mode=referring"], ["table", "--eta=1"], ["data", "list", "--eta=1"]]
 )
 def test_other_unknown_options_are_not(arguments: list[str]) -> None:
     result = car(arguments)
@@ -305,7 +393,7 @@ def test_other_unknown_options_are_not(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evl"], "no such command 'evl'"),
+        (["evl"], "evl: no such command; did you mean eval? See `car --help`"),
         (["--foo"], "--foo: no such option; see `car --help`"),
         (["eval", "voc21", "--weihgts=x"], "--weihgts: no such option; did you mean --weights? See `car eval --help`"),
         (["eval", "voc21", "--limit=abc"], "--limit: expected an integer, found 'abc'; see `car eval --help`"),
@@ -314,7 +402,14 @@ def test_other_unknown_options_are_not(arguments: list[str]) -> None:
         (["eval", "voc21", "--out"], "option '--out' requires an argument; see `car"),
         (["eval", "voc21", "a", "b"], "got unexpected extra argument"),
         (["data", "check", "voc", "--decode=-1"], "--decode: expected "),
-        (["table"], "RUN: expected a value, found none; see `car table --help`"),
+        (["table"], "expected the directory of a run or a suite, or --peers; see `car table --help`"),
+        (["eval", "qqq"], "benchmark: expected a known name, found 'qqq'; `car benchmarks` lists all"),
+        (["sweep", "k=2,3", "mini-voc"], "benchmark: expected its name first, as in `car sweep mini-voc k=2,3`"),
+        (["sweep", "k=2,3"], "benchmark: expected its name first, as in `car sweep voc21 k=2,3`"),
+        (
+            ["eval", "mini-voc", "--names=plain,sclip"],
+            "expected one family or file, found 'plain,sclip'; several: car",
+        ),
         (["eval", "--\x1b[2J"], "--\\u{1b}[2J: no such option; see `car eval --help`"),
     ],
     ids=lambda value: " ".join(value)[:20] if isinstance(value, list) else "",
@@ -323,6 +418,14 @@ def test_a_usage_error_is_one_line_that_names_the_help(arguments: list[str], mes
     result = CliRunner().invoke(app, arguments, prog_name="car")
     assert (result.exit_code, result.stdout) == (2, "")
     assert [message in line and line.startswith("error: ") for line in result.stderr.splitlines()] == [True]
+
+
+def test_the_help_of_rerun_says_what_is_the_run_s() -> None:
+    text = " ".join(car(["rerun", "--help"]).stdout.split())
+    for option in ("--weights", "--method", "--set", "--limit", "--precision", "--device", "--names"):
+        assert "[default: the run's]" in re.split(r" --[a-z]", text.partition(f" {option} ")[2])[0], option
+    for option, default in (("--out", "results/runs"), ("--batch-size", "4"), ("--data-root", "data, else")):
+        assert f"[default: {default}" in re.split(r" --[a-z]", text.partition(f" {option} ")[2])[0], option
 
 
 def test_lines_for_people_cannot_steer_the_terminal(
@@ -403,7 +506,7 @@ def test_a_device_that_has_no_room_for_the_models_is_one_line(
     monkeypatch.setattr(CaR, "from_config", load)
     image = tmp_path / "image.png"
     Image.new("RGB", (20, 30)).save(image)
-    options = {"bench": [f"--out={tmp_path}"], "segment": ["cat"]}
+    options = {"bench": [f"--out={tmp_path}"], "segment": ["cat", "--weights=miniature"]}
     result = car([command, str(image), *options[command]])
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == (
@@ -440,18 +543,24 @@ def test_tables_over_runs_in_every_language(tiny_run: Any, tmp_path: Path) -> No
     assert "voc21: partial run: 1 of 7 images, partial data set: 7 images in place of 1449" in own
 
 
-def test_peers_that_are_not_there_are_told(tiny_run: Any) -> None:
+def test_peers_with_runs_without_any_and_where_there_are_none(tiny_run: Any, tmp_path: Path) -> None:
     assert car(tiny_run.arguments("--limit=1")).exit_code == 0
     with_peers = car(["table", str(tiny_run.out), "--peers"])
-    assert "Beside newer methods" in with_peers.stdout
+    assert "## Published figures and these runs" in with_peers.stdout
+    assert "| here " in with_peers.stdout
     assert with_peers.stderr == ""
+    alone = car(["table", "--peers", "--out", str(tmp_path / "tables")])
+    assert alone.stdout.startswith("## Published figures\n")
+    assert {path.suffix for path in (tmp_path / "tables").glob("peers.*")} == {".md", ".csv", ".tex", ".png"}
+    nothing = car(["table"])
+    assert (nothing.exit_code, "or --peers" in nothing.stderr) == (2, True)
     path = tiny_run.out / "run.json"
     header = json.loads(path.read_text())
-    header["benchmark"]["paper"] = None
+    header["benchmark"] |= {"paper": None, "name": "mine"}
     path.write_text(json.dumps(header))
     alone = car(["table", str(tiny_run.out), "--peers"])
-    assert (alone.exit_code, "Beside newer methods" in alone.stdout) == (0, False)
-    assert "no published figures to show next to these runs (voc21)" in alone.stderr
+    assert (alone.exit_code, "Published figures" in alone.stdout) == (0, False)
+    assert "no published figures to show next to these runs (mine)" in alone.stderr
 
 
 def test_check_takes_a_single_run(tiny_run: Any, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from typer.testing import CliRunner, Result
 from dataset_adapters import LabelSpace
 from evaluation import evaluate
 from evaluation.analysis.compare import bootstrap_differences, compare
+from evaluation.cli import terminal
 from evaluation.cli.app import app
 from evaluation.tasks.scorer import Scorer
 from results import SampleRecord
+from results.tables.two_runs import SampleChange, _samples
 
 SPACE = LabelSpace("made", ("background", "a", "b", "c"), ("a", "b", "c"), (1, 2, 3), 255, (0, 1, 2, 3))
 
@@ -145,8 +149,33 @@ def as_tables(a: Path, b: Path) -> None:
     text = car("compare", a, b).stdout
     assert "left out: 1 sample of A only" in text
     assert "95 % interval" in text
-    assert "| theta" in text
+    assert text.index("| theta") < text.index("## Metrics")
     assert "0.051 (user)" in text
+    everything = car("compare", a, b, "--all").stdout
+    assert re.search(r"## Metrics \(\d of 6\)", text)
+    assert "## Metrics\n" in everything
+    assert everything.count("\n| ") > text.count("\n| ")
+
+
+def test_differences_fit_a_screen(two_runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
+    for name in ("_TABLE_WIDTH", "TERMINAL_WIDTH"):
+        monkeypatch.setattr(terminal, name, 80)
+    lines = car("compare", *two_runs).stdout.splitlines()
+    assert sum(1 + len(line) // 80 for line in lines) < 40
+    assert max(map(len, lines[4:])) <= 80
+
+
+def test_samples_show_the_classes_that_were_lost_and_gained() -> None:
+    space = {"labels": ["background", "person", "cat"], "queries": ["person,people", "cat"], "query_labels": [1, 2]}
+    header = SimpleNamespace(benchmark=SimpleNamespace(label_space=space))
+    samples = (
+        SampleChange("x", 0.1, 0.9, kept_a=("person,people",), kept_b=("cat",)),
+        SampleChange("y", 0.1, 0.8, kept_a=("cat",), kept_b=("cat",)),
+        SampleChange("z", 0.1, 0.0, kept_a=("cat",), status_b="failed"),
+    )
+    table = _samples(SimpleNamespace(headers=(header, header), samples=samples), None)  # type: ignore[arg-type]
+    assert table.frame["moved"].tolist() == ["-person, +cat", "the same", "failed in B"]
 
 
 def by_exit_status(a: Path, b: Path) -> None:

@@ -1,4 +1,4 @@
-"""What stands in for data and weights that were not named, and how that is said."""
+"""Data and weights that were not named, and how that is said."""
 
 from __future__ import annotations
 
@@ -9,14 +9,24 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from dataset_adapters import DatasetError, embedded_root
+from dataset_adapters import embedded_root
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, load_benchmark, resolve_config
-from evaluation.request.inputs import NOT_COMPARABLE, Inputs, resolve_inputs, with_own_models
+from evaluation.request.inputs import (
+    NOT_COMPARABLE,
+    Inputs,
+    UnnamedInputError,
+    find_data,
+    find_weights,
+    inputs_of,
+    with_own_models,
+)
+from evaluation.run.rerun import asked
 
 BOTH = {"proposal": "miniature", "classifier": "miniature"}
-NO_WEIGHTS = "no --weights: using the embedded miniature; its figures are not comparable with the paper's"
+WEIGHTS = ["--weights openai", "--weights miniature"]
+PHOTO = embedded_root() / "VOCdevkit/VOC2012/JPEGImages/2026_000020.jpg"
 FAST = ["--set=templates=[]", "--set=background=[grass]", "--workers=0"]
 
 
@@ -31,35 +41,31 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def inputs(name: str, data_root: Path | None = None, weights: Any = None) -> Inputs:
-    return resolve_inputs(load_benchmark(name), data_root, weights)
+    benchmark = load_benchmark(name)
+    root = find_data(benchmark, data_root)
+    return inputs_of(benchmark, root, find_weights(weights, embedded=benchmark.embedded))
 
 
 def car(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
 
 
-def test_nothing_named_is_the_miniature_with_a_notice_each() -> None:
-    found = inputs("voc21")
-    assert (found.data_root, found.weights, found.remark) == (embedded_root("val"), BOTH, NOT_COMPARABLE)
-    assert found.notices[0] == NO_WEIGHTS
-    assert found.notices[1].startswith("no --data-root and nothing of voc21 in data/: using the embedded miniature")
-
-
-def test_the_default_place_comes_before_the_miniature(elsewhere: Path) -> None:
+def test_the_default_place_is_data(elsewhere: Path) -> None:
     for folder in ("JPEGImages", "SegmentationClass"):
         (elsewhere / "data/VOCdevkit/VOC2012" / folder).mkdir(parents=True)
     assert inputs("voc21", weights="openai") == Inputs(
-        Path("data"), {"proposal": "openai", "classifier": "openai"}, (), None
+        Path("data"), {"proposal": "openai", "classifier": "openai"}, None
     )
-    assert inputs("coco-object").data_root == embedded_root()  # data/ has nothing of COCO
+    with pytest.raises(UnnamedInputError, match="coco-object: expected its data"):  # data/ has nothing of COCO
+        inputs("coco-object")
 
 
-def test_what_is_named_is_kept_and_the_rest_is_said() -> None:
-    found = inputs("voc21", Path("nowhere"), {"proposal": "openai", "classifier": None})
-    assert (found.data_root, found.weights) == (Path("nowhere"), {"proposal": "openai", "classifier": "miniature"})
-    assert [notice.split(":")[0] for notice in found.notices] == ["no --classifier-weights"]
-    assert found.remark == NOT_COMPARABLE
+def test_the_miniature_never_stands_in_for_weights() -> None:
     assert inputs("voc21", Path("nowhere"), "openai").remark is None
+    with pytest.raises(UnnamedInputError, match=r"^--weights: .*: --weights openai or --weights miniature$"):
+        inputs("voc21", Path("nowhere"))
+    with pytest.raises(UnnamedInputError, match=r"^--classifier-weights: .* --classifier-weights openai or "):
+        inputs("voc21", Path("nowhere"), {"proposal": "openai", "classifier": None})
 
 
 @pytest.mark.parametrize("root", [embedded_root("val"), embedded_root("tuning") / "VOCdevkit"])
@@ -68,13 +74,8 @@ def test_the_miniatures_data_are_known_by_their_place(root: Path) -> None:
 
 
 def test_an_embedded_benchmark_says_nothing_and_is_never_comparable() -> None:
-    assert inputs("mini-voc") == Inputs(embedded_root(), BOTH, (), NOT_COMPARABLE)
+    assert inputs("mini-voc") == Inputs(embedded_root(), BOTH, NOT_COMPARABLE)
     assert inputs("mini-voc", Path("nowhere"), "openai").remark == NOT_COMPARABLE
-
-
-def test_data_that_the_miniature_lacks_must_be_named() -> None:
-    with pytest.raises(DatasetError, match=r"--data-root: expected the folder of refcocog, found none given"):
-        inputs("refcocog-val-umd")
 
 
 def test_the_weights_bring_their_models_along() -> None:
@@ -87,19 +88,57 @@ def test_the_weights_bring_their_models_along() -> None:
         with_own_models(config, sources, BOTH)
 
 
-def test_a_run_without_weights_or_data_says_so_everywhere(elsewhere: Path) -> None:
-    result = car("eval", "voc21", "--limit=1", "--out=run", *FAST)
+@pytest.mark.parametrize(
+    ("arguments", "problem", "ways"),
+    [
+        ("eval voc21 --weights openai", "voc21: expected its data", ["--data-root DIR", "car eval mini-voc"]),
+        ("eval coco-object", "coco-object: expected its data", ["--data-root DIR", "car eval mini-coco-object"]),
+        ("export voc21 --queries", "voc21: expected its data", ["--data-root DIR", "car eval mini-voc"]),
+        ("sweep voc21 eta=0.3,0.4", "voc21: expected its data", ["--data-root DIR", "car eval mini-voc"]),
+        (f"eval voc21 --data-root {embedded_root()}", "--weights: ", WEIGHTS),
+        (f"eval voc21 --method all --data-root {embedded_root()}", "--weights: ", WEIGHTS),
+        (f"eval voc21 --method naclip --data-root {embedded_root()}", "--weights: ", WEIGHTS),
+        (f"segment {PHOTO} person", "--weights: ", WEIGHTS),
+        (
+            f"segment {PHOTO} person --proposal-weights openai",
+            "--classifier-weights: ",
+            [f"--classifier-{w[2:]}" for w in WEIGHTS],
+        ),
+        ("serve", "--weights: ", WEIGHTS),
+    ],
+)
+def test_what_was_not_named_ends_with_two_lines_that_work(
+    elsewhere: Path, arguments: str, problem: str, ways: list[str]
+) -> None:
+    result = car(*arguments.split())
+    first, *rest = result.stderr.splitlines()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert first.startswith(f"error: {problem}")
+    assert [line.strip().split("  ")[0] for line in rest] == ways
+    assert not any(elsewhere.iterdir())
+
+
+def test_named_miniature_inputs_work_and_are_marked_everywhere(elsewhere: Path) -> None:
+    result = car("eval", "voc21", "--limit=1", f"--data-root={embedded_root()}", "--weights=miniature", *FAST)
     assert result.exit_code == 0
-    notices = [line for line in result.stderr.splitlines() if line.startswith("notice: ")]
-    assert notices[0] == f"notice: {NO_WEIGHTS}"
-    assert len(notices) == 2
     assert NOT_COMPARABLE in result.stdout
     assert "(paper)" not in result.stdout
-    header = json.loads((elsewhere / "run/run.json").read_text())
+    [run] = (elsewhere / "results/runs").iterdir()
+    assert run.name.startswith("miniature-voc21-")  # a name that promises no photos
+    header = json.loads((run / "run.json").read_text())
     assert header["benchmark"]["not_comparable"] == NOT_COMPARABLE
     assert header["benchmark"]["paper"] is None
     assert [weights["name"] for weights in header["weights"]] == ["miniature", "miniature"]
     assert header["config"]["proposal_model"] == header["config"]["classifier_model"] == "miniature"
+
+
+def test_a_run_of_an_older_version_keeps_its_miniature_weights(tiny_run: Any) -> None:
+    header = evaluate(tiny_run.options(limit=1)).header
+    used = [entry.model_copy(update={"name": "miniature"}) for entry in header.weights]
+    request = {word: value for word, value in header.request.items() if word != "weights"}
+    older = header.model_copy(update={"weights": used, "request": request})
+    assert asked(older).weights == BOTH
+    assert asked(header).weights == {"proposal": "random:1", "classifier": "random:1"}
 
 
 def test_a_data_root_that_lacks_the_data_stays_an_error() -> None:

@@ -19,7 +19,7 @@ from dataset_adapters.base.sample import find_sources
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark
-from evaluation.request.inputs import resolve_inputs
+from evaluation.request.inputs import find_weights
 from evaluation.request.methods import METHODS, find_method, settings_by_method
 from evaluation.request.resolve import resolve
 from evaluation.request.vocabulary import find_vocabulary
@@ -104,7 +104,8 @@ def test_benchmarks_have_the_protocols_values() -> None:
 
 def test_a_method_reads_its_authors_texts_unless_others_are_asked_for(tiny_run: Any) -> None:
     def texts(method: str, names: str = "own", benchmark: str = "voc21", **more: Any) -> tuple[Any, Any, Any]:
-        asked = RunOptions(benchmark, method=method, names=names, weights="random:1", settings=more)
+        weights, more = ("random:1", more) if method != "sam3" else (None, {"model": "random:1", **more})
+        asked = RunOptions(benchmark, method=method, names=names, weights=weights, settings=more)
         found = resolve(replace(asked, data_root=tiny_run.data_root if benchmark != "mini-voc" else None))
         return getattr(found.options.names, "name", found.options.names), found.config, found.set_by
 
@@ -114,6 +115,7 @@ def test_a_method_reads_its_authors_texts_unless_others_are_asked_for(tiny_run: 
         "proxyclip": "proxyclip",
         "lposs": "lposs",
         "corrclip": "corrclip",
+        "sam3": "clearclip",
         "clip-es": None,
     }
     for method, family in families.items():
@@ -296,7 +298,9 @@ def test_all_methods_are_with_those_whose_further_models_are_named(options: Any)
         (dino | sam, {"sam3"}),
         (dino | sam | {"model": "random:0"}, set()),
     ):
-        assert list(suite._by_method(options("all", settings=settings))) == [n for n in METHODS if n not in absent]
+        assert list(suite.options_by_method(options("all", settings=settings))) == [
+            n for n in METHODS if n not in absent
+        ]
 
 
 def test_the_method_and_its_settings_are_the_runs_identity(options: Any, tmp_path: Path) -> None:
@@ -323,9 +327,8 @@ def test_cars_identity_has_no_method(tiny_run: Any) -> None:
 
 
 def test_only_the_needed_weights_are_asked_for() -> None:
-    benchmark = load_benchmark("voc21")
-    inputs = resolve_inputs(benchmark, Path("data"), {"proposal": "openai", "classifier": None}, ("proposal",))
-    assert (inputs.weights, inputs.remark, inputs.notices) == ({"proposal": "openai"}, None, ())
+    found = find_weights({"proposal": "openai", "classifier": None}, ("proposal",))
+    assert found == {"proposal": "openai"}
 
 
 def test_settings_go_to_the_methods_that_have_them() -> None:

@@ -15,7 +15,8 @@ from PIL import Image
 from plugin_package import Install
 from typer.testing import CliRunner, Result
 
-from dataset_adapters import LabelSpace
+from car_core.segmentation import Segmentation
+from dataset_adapters import LabelSpace, Sample
 from evaluation import evaluate
 from evaluation.cli.app import app
 from evaluation.run.merge import MergeError, merge
@@ -140,6 +141,15 @@ def test_an_edited_count_of_a_metric_is_refused(install: Install, tiny_run: Any)
     assert "metrics.presence/accuracy is" in found.stderr
 
 
+def test_json_is_json_whatever_a_metric_prints(tiny_run: Any, tmp_path: Path, install: Install) -> None:
+    text = PRESENCE.replace("        pairs", "        print('count')\n        pairs")
+    (tmp_path / "own.py").write_text(text.replace("        if not", "        print('figures')\n        if not"))
+    fast = [f"--set={key}={json.dumps(value)}" for key, value in FAST.items()]
+    ran = car(*tiny_run.arguments("--limit=1", f"--metrics={tmp_path}/own.py:Presence", "--json", *fast))
+    assert json.loads(ran.stdout)["counts"]["n_scored"] == 1
+    assert {"count", "figures"} <= {*ran.stderr.splitlines()}
+
+
 def test_a_metric_of_a_file(tiny_run: Any, tmp_path: Path, install: Install) -> None:
     (tmp_path / "own.py").write_text(PRESENCE.replace('name = "presence"', 'name = "here"'))
     run = evaluate(tiny_run.options(settings=FAST, metrics=(f"{tmp_path}/own.py:Presence",), limit=2))
@@ -206,6 +216,51 @@ def test_a_sample_that_a_metric_cannot_count_is_a_failed_one(answer: Any, error:
     record = scorer.failed("a", error, TARGET)
     assert record.counts == {"confusion": [[0, 0, 1], [1, 0, 1], [2, 0, 1]]}
     assert scorer.summarize({"a": record})["given/x"] == 0.5
+
+
+def test_a_failed_sample_is_an_empty_prediction_for_every_metric_that_can_count_it() -> None:
+    """By hand: of sample a's pixels two are right, one where nothing is predicted; of b's, which failed, all four."""
+
+    def right(target: Any, prediction: Any) -> dict[str, int]:
+        return {"n": int((target == prediction).sum())}
+
+    def no_apples(target: Any, prediction: Any) -> dict[str, int]:
+        return {"n": 1} if not (prediction == 1).any() else {}["apple"]
+
+    def no_pears(target: Any, prediction: Any) -> dict[str, int]:
+        return {"n": 1} if not (target == 2).any() else {}["pear"]
+
+    def found(brittle: Any) -> tuple[SampleRecord, dict[str, Any]]:
+        answers = (right, brittle, right)
+        made = [Given(each, lambda c: sum(n["n"] for n in c) / 10, f"m{i}") for i, each in enumerate(answers)]
+        scorer = Scorer("semantic", SPACE, metrics=tuple(map(NamedMetric, made)))
+        labels, scores = np.array([[0, 1], [0, 0]], np.int32), np.ones(2, np.float32)
+        masks = np.stack([labels == 1, labels == 2])
+        segmentation = Segmentation(("apple", "pear"), masks, scores, (0,), labels, (), None)
+        sample = Sample("a", np.zeros((2, 2, 3), np.uint8), ("apple", "pear"), "semantic", TARGET)
+        record = scorer.scored(sample, segmentation, 0.0)
+        return record, scorer.summarize({"a": record, "b": scorer.failed("b", "no image", np.zeros_like(TARGET))})
+
+    record, figures = found(right)
+    assert (record.status, record.counts["metrics"]) == ("ok", {"m0": {"n": 2}, "m1": {"n": 2}, "m2": {"n": 2}})
+    # A metric that can count what is empty: as the task and the others, for a record is of one prediction.
+    record, figures = found(no_apples)
+    assert (record.status, record.error) == ("failed", "scoring: metric m1: KeyError: 'apple'")
+    assert record.counts == {
+        "confusion": [[0, 0, 1], [1, 0, 1], [2, 0, 1]],
+        "metrics": {"m0": {"n": 1}, "m1": {"n": 1}, "m2": {"n": 1}},
+    }
+    assert [figures[f"m{i}/x"] for i in range(3)] == [0.5, 0.2, 0.5]
+    assert figures["reductions"]["m1/x"] == "a mean"
+    # One that cannot: it alone has no counts, and what it averages over says so.
+    record, figures = found(no_pears)
+    assert (record.error, record.counts["metrics"]) == (
+        "scoring: metric m1: KeyError: 'pear'",
+        {"m0": {"n": 1}, "m2": {"n": 1}},
+    )
+    assert [figures[f"m{i}/x"] for i in range(3)] == [0.5, 0.1, 0.5]
+    assert figures["reductions"]["m1/x"] == "a mean; without 1 sample that it cannot count, a"
+    assert figures["reductions"]["m0/x"] == "a mean"
 
 
 def test_counts_are_plain_integers_and_figures_in_the_order_of_ids() -> None:

@@ -166,16 +166,16 @@ def test_what_figures_depend_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "profile", "notices"),
+    ("options", "profile", "is_miniature"),
     [
-        (CarOptions(), "paper", 1),
-        (CarOptions("random:1"), "released", 0),
-        (CarOptions(profile="released"), "released", 1),
+        (CarOptions("miniature"), "paper", True),
+        (CarOptions("random:1"), "released", False),
+        (CarOptions("miniature", profile="released"), "released", True),
     ],
     ids=["miniature", "named", "profile"],
 )
-def test_the_model_for_user_supplied_images(options: CarOptions, profile: str, notices: int) -> None:
+def test_the_model_for_user_supplied_images(options: CarOptions, profile: str, is_miniature: bool) -> None:
     found = resolve_car(options)
-    assert (found.config.profile, len(found.notices)) == (profile, notices)
+    assert found.config.profile == profile
     assert found.weights.keys() == {"proposal", "classifier"}
-    assert (found.config.proposal_model == "miniature") == bool(notices)
+    assert (found.config.proposal_model == "miniature") == is_miniature

@@ -117,20 +117,35 @@ def test_another_process_decodes_what_a_file_brings(install: Install, tmp_path: 
     samples = load(f"{tmp_path}/own.py:FruitAdapter", write_fruit(tmp_path / "data"))
     (tmp_path / "samples.pickle").write_bytes(pickle.dumps(samples))
     script = "import pickle, sys; s = pickle.load(open(sys.argv[1], 'rb')); print(s[1].id, s.task)"
-    ran = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "samples.pickle")],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+
+    def started(script: str) -> Any:
+        command, path = [sys.executable, "-c", script, str(tmp_path / "samples.pickle")], {"PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, env={**os.environ, **path}, capture_output=True, text=True)
+
+    ran = started(script)
     assert (ran.stdout, ran.stderr) == ("1 semantic\n", "")
+    # As one that starts again after an edit; it gets them from a process that has not imported them either.
+    (tmp_path / "own.py").write_text(FRUIT + "\nOTHER = True\n")
+    again = script.replace("sys;", "sys; from evaluation.engines.decoding import decoded;").replace(
+        "print(s[1].id, s.task)",
+        "[item] = decoded(pickle.loads(pickle.dumps(s)), [1], workers=0, ahead=0); print(item.sample)",
+    )
+    ran = started(again)
+    expected = "expected the sources that the run was started with, found others"
+    assert ran.stdout == f"1: decoding: PluginError: {tmp_path}/own.py:FruitAdapter: {expected}\n"
+
+
+def test_json_is_json_whatever_an_adapter_prints(install: Install, tmp_path: Path) -> None:
+    install(source=FRUIT.replace("        return read", "        print('read')\n        return read"))
+    ran = car("eval", "fruit-salad", f"--data-root={write_fruit(tmp_path / 'data')}", "--limit=1", "--json")
+    assert json.loads(ran.stdout)["counts"]["n_scored"] == 1
 
 
 def test_data_check_reads_a_package_s_data_set(install: Install, tmp_path: Path) -> None:
     install()
     root = write_fruit(tmp_path / "data")
-    for name in ("fruit", "fruit-salad"):
-        found = car("data", "check", name, "--root", str(root))
+    for name, option in (("fruit", "--data-root"), ("fruit-salad", "--root")):
+        found = car("data", "check", name, option, str(root))
         assert found.exit_code == 0, found.stderr
         assert "fruit, split all: 5 images (fruit)" in found.output
     assert "fruit: of fruitbox\n  split: all" in car("data", "list", "fruit").output
@@ -172,7 +187,8 @@ def test_a_bad_adapter_is_one_line(
     assert change[0] in FRUIT
     install(source=FRUIT.replace(*change))
     options()
-    found = car("eval", "fruit-salad", "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "run"))
+    places = f"--data-root={tmp_path / 'data'}", f"--out={tmp_path / 'run'}"
+    found = car("eval", "fruit-salad", *places, "--weights=miniature")
     assert found.exit_code == 2
     assert error in found.stderr.splitlines()[-1]
 
@@ -346,19 +362,31 @@ def test_a_benchmark_is_a_file(
     del registry._ADAPTERS["fruit"]
     again = evaluate(options(written(moved / "some.yaml", fields), out=tmp_path / "again"))
     assert again.header.identity == run.header.identity  # places are no part of it
-    (moved / "some.yaml").unlink()
+    (moved / "some.yaml").write_text("name: [")  # the run has the fields as they were
     for command in (["table"], ["compare", str(again.path)], ["report", "--samples=0"]):
         found = car(command[0], str(run.path), *command[1:])
         assert found.exit_code == 0, found.output
     assert "mine" in car("table", str(run.path), str(again.path)).output
-    pictures = car("report", str(run.path), f"--data-root={tmp_path}/data", "--gallery", "--weights=random:1")
-    assert pictures.stderr.startswith("error: some.yaml: expected a benchmark's file, found")
+    registry._BROUGHT.clear()
+    del registry._ADAPTERS["fruit"]
+    asked = (str(run.path), f"--data-root={tmp_path}/data", "--weights=random:1")
+    pictures = car("report", *asked, "--gallery", "--samples=1")
+    assert pictures.exit_code == 0, pictures.output
+    assert Path(pictures.stdout.strip()).read_text().count('<article class="sample"') == 3
+    once_more = car("rerun", *asked, "--trust", f"--out={tmp_path / 'rerun'}", "--workers=0")
+    assert once_more.exit_code == 0, once_more.output
+    rerun = json.loads((tmp_path / "rerun/run.json").read_text())
+    assert (rerun["identity"], rerun["benchmark"]["fields"]) == (run.header.identity, fields)
+    (moved / "own.py").unlink()
+    registry._BROUGHT.clear()
+    gone = car("report", *asked, "--gallery")
+    assert gone.stderr == "error: own.py:FruitAdapter: expected a file own.py, found none\n"
 
 
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
-        ("name: [", "expected YAML, found while parsing"),
+        ("name: [", "expected YAML, found a mistake in line 1: expected the node content"),
         ("just text", "expected the fields of a benchmark, found 'just text'"),
         ({"name": "a", "title": "A"}, "adapter: expected a value, found none"),
         (

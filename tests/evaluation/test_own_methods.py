@@ -191,7 +191,7 @@ def test_a_batch_gives_what_single_images_give(file: Any, options: Any, tmp_path
         ),
         (
             ('tasks = ("semantic", "referring", "generalized", "video")', 'tasks = "semantic"'),
-            "tasks: expected some of",
+            """tasks: expected a set of names, as in {"semantic"}, found the text 'semantic'""",
         ),
         (("def segment(", "def segments("), "segment: expected a method segment(image, queries) or segment_batch"),
         (("segment(self, image, queries)", "segment(self, image)"), "segment: expected 2 arguments besides self"),
@@ -317,6 +317,22 @@ def test_json_on_standard_output_is_json_whatever_a_class_prints(file: Any, tiny
     root, out = f"--data-root={tiny_run.data_root}", f"--out={tiny_run.out}"
     result = car("eval", "voc21", root, out, f"--method={path}:Bright", "--limit=1", "--workers=0", "--json")
     assert json.loads(result.stdout)["config"]["method"] == "bright"
+
+
+def test_where_a_class_raised_is_shown_on_demand_and_in_the_logs_of_processes(file: Any, tiny_run: Any) -> None:
+    """One sample fails; prints and traceback of a process stay in its log."""
+    path = file(BRIGHT.replace("self.seen += 1", "print('seen'); {}['x'] if image.shape[1] == 40 else 0"))
+    root, method = f"--data-root={tiny_run.data_root}", f"--method={path}:Bright"
+    asked = ("eval", "voc21", root, method, "--limit=2", "--workers=0", f"--out={tiny_run.out}")
+    [line] = [n for n, text in enumerate(path.read_text().splitlines(), start=1) if "print('seen')" in text]
+    where = f'File "{path}", line {line}, in segment'
+    for flags, is_shown in (((), False), (("--debug",), True), ((), False)):
+        told = car(*flags, *asked).stderr
+        assert ("Bright.segment:\nTraceback (most" in told, where in told) == (is_shown, is_shown)
+    told = car(*asked, "--processes=2", "--fresh").stderr
+    assert f"notice: {tiny_run.out}: what the processes printed is in process-*.log\n" in told
+    logs = "".join(log.read_text() for log in sorted(tiny_run.out.glob("process-*.log")))
+    assert (logs.count("seen\n"), where in logs) == (2, True)
 
 
 def test_identity_moves_with_sources_settings_version_and_weights_alone(options: Any, tmp_path: Path) -> None:
@@ -469,19 +485,19 @@ def test_ours_and_theirs_in_one_table(
 ) -> None:
     installed(BRIGHT)
     asked = options("clip,bright", weights="random:1", settings={"threshold": 0.3, "templates": ["{}"]}, out=tmp_path)
-    by_name = suite._by_method(asked)
+    by_name = suite.options_by_method(asked)
     assert {name: (own.weights, dict(own.settings)) for name, own in by_name.items()} == {
         "clip": ("random:1", {"templates": ["{}"]}),
         "bright": (None, {"threshold": 0.3}),
     }
     ours = [name for name in METHODS if name not in ("proxyclip", "lposs", "corrclip", "sam3")]
-    assert list(suite._by_method(replace(asked, method="all,bright"))) == [*ours, "bright"]
+    assert list(suite.options_by_method(replace(asked, method="all,bright"))) == [*ours, "bright"]
     monkeypatch.setattr(suite, "_in_own_process", lambda job, handle: suite._run_group([job], handle=handle)[0])
     done = suite.run_methods(options("bright,car", settings={"crf": None}, out=tmp_path / "both", limit=1))
     rows = list(csv.DictReader((done.path / "table.csv").open()))
     assert [row["method"] for row in rows if "published" not in row["method"]] == ["bright", "CaR"]
     with pytest.raises(ValueError, match="thresh: expected a field of a method"):
-        suite._by_method(options("clip,bright", settings={"thresh": 1}))
+        suite.options_by_method(options("clip,bright", settings={"thresh": 1}))
 
 
 def test_the_list_has_a_line_for_each_and_for_what_is_broken(installed: Any, tiny_run: Any) -> None:
@@ -507,6 +523,45 @@ def test_the_list_has_a_line_for_each_and_for_what_is_broken(installed: Any, tin
     assert all(line.count(":") >= 1 for line in lines)
     assert len(lines) == len(METHODS) + 6  # a name that two packages bring is a line for each
     assert "known are" in one_line(car("eval", "voc21", f"--data-root={tiny_run.data_root}", "--method=bright2"))
+
+
+def test_a_named_method_is_listed_with_its_settings(file: Any) -> None:
+    settings = """
+    @dataclasses.dataclass
+    class Settings:
+        words: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+        size: int | None = None
+        mode: typing.Literal["fast", "fine"] = "fast"
+        step: Annotated[float, pydantic.Field(gt=0, le=1, description="share of the side")] = 0.5
+        path: pathlib.Path = pathlib.Path("a.pt")
+
+    def"""
+    cut = BRIGHT.index("    @dataclasses"), BRIGHT.index("    def __init__")
+    source = "import pathlib, pydantic, typing\nfrom typing import Annotated\n"
+    source += BRIGHT[: cut[0]] + settings + BRIGHT[cut[1] :].removeprefix("    def")
+    method = f"{file(source)}:Bright"
+    assert car("methods", method).stdout.splitlines() == [
+        "bright 1: generalized, referring, semantic, video",
+        "  words: fields [{}]",
+        "  size: whole number or null [null]",
+        '  mode: "fast" or "fine" ["fast"]',
+        "  step: number > 0 and <= 1 [0.5]; share of the side",
+        '  path: text ["a.pt"]',
+    ]
+    [row] = json.loads(car("methods", method, "--json").stdout)
+    assert row["settings"][3] == {
+        "name": "step",
+        "type": "number > 0 and <= 1",
+        "meaning": "share of the side",
+        "default": 0.5,
+    }
+    ours = json.loads(car("methods", "car", "clip", "--json").stdout)
+    assert {"theta", "crf", "mode", "profile"} & {each["name"] for each in ours[0]["settings"]} == {"theta", "crf"}
+    assert "default" not in next(each for each in ours[0]["settings"] if each["name"] == "theta")
+    assert "method" not in {each["name"] for each in ours[1]["settings"]}
+    assert "Bryte in" in one_line(car("methods", method.replace(":Bright", ":Bryte")))
+    no_settings = BRIGHT[: cut[0]] + BRIGHT[cut[1] :]
+    assert len(car("methods", f"{file(no_settings)}:Bright").stdout.splitlines()) == 1
 
 
 def test_the_page_of_a_run_segments_again_only_where_that_is_asked_for(

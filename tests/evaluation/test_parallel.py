@@ -82,7 +82,8 @@ def test_what_a_process_said_last_is_told(tmp_path: Path) -> None:
         r"^processes: process 1 of 1 \(cuda:3\): its process ended with status 7; its last line: no such luck; fini"
     )
     with pytest.raises(WorkerError, match=expected):
-        list(run_parallel([job], ["cuda:3"], dataset, [0]))
+        list(run_parallel([job], ["cuda:3"], dataset, [0], logs=tmp_path))
+    assert "no such luck" in (tmp_path / "process-1.log").read_text()
     assert not list(run_parallel([job], ["cuda:3"], dataset, []))  # as where only run.json was not written
 
 

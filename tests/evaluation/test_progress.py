@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -41,7 +43,7 @@ def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_log_gets_a_plain_line_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
-    assert lines(capsys, [1, 30, 59.9, 60, 61, 119, 125, 126, 200]) == [
+    assert lines(capsys, [1, 30, 59.9, 60, 61, 119, 125, 126, 200])[1:] == [
         "here: 6/100 images, 0.0667 images/s, ETA 23:30, mIoU 50.0, 0 failed",
         "here: 9/100 images, 0.056 images/s, ETA 27:05, mIoU 50.0, 0 failed",
         "here: 11/100 images, 0.045 images/s, ETA 32:57, mIoU 50.0, 1 failed",
@@ -49,7 +51,17 @@ def test_a_log_gets_a_plain_line_a_minute(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_short_run_leaves_no_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert lines(capsys, [1, 30, 59.9]) == []
+    assert lines(capsys, [1, 1.5, 2, *(0.5 * n for n in range(5, 100))]) == []
+
+
+def test_a_long_run_says_once_how_long_and_how_large(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "samples.jsonl").write_bytes(bytes(2**21))  # of 2 + 2 records
+    own, now = replace(SCORER, folder=tmp_path), [0.0]
+    with Progress(1000, own, [record(-1), record(-2)], name="here", quiet=False, clock=lambda: now[0]) as progress:
+        for now[0] in (9.0, 20.0, 30.0):
+            progress.add(record(int(now[0])))
+    # 996 more at 10 s each are 2.77 h; 1000 records of half a mebibyte.
+    assert capsys.readouterr().err == "here: about 3 h for 996 images, 500.0 MiB on disk; --limit 100 for a trial\n"
 
 
 def test_on_request_and_in_ci_there_is_no_line(
@@ -66,7 +78,8 @@ def test_a_terminal_has_its_live_line_alone(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     shown = "".join(lines(capsys, [1, 100, 200]))
     assert "5/100" in shown
-    assert "here:" not in shown
+    assert "here: about" in shown
+    assert "images/s, ETA" not in shown.replace("here: about", "")
 
 
 def test_a_terminal_of_several_processes_has_plain_lines(
@@ -74,4 +87,4 @@ def test_a_terminal_of_several_processes_has_plain_lines(
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     own = lines(capsys, [1, 100, 200], live=False)
-    assert [line.partition(" images")[0] for line in own] == ["here: 4/100", "here: 5/100"]
+    assert [line.partition(" images")[0] for line in own if "ETA" in line] == ["here: 4/100", "here: 5/100"]

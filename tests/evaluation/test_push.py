@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from evaluation import evaluate
 from evaluation.cli.app import app
+from evaluation.run.push import upload_of
 
 
 @dataclass
@@ -132,6 +133,16 @@ def test_a_run_is_uploaded_to_a_folder_of_its_own(run: Path, hub: Hub, tmp_path:
     assert push(run, "me/runs", "--with-predictions").exit_code == 0
     assert hub.files["README.md"] == b"mine"
     assert f"{folder}/predictions/2007_000000.png" in hub.files
+
+
+def test_places_are_looked_for_in_every_text(run: Path) -> None:
+    own = len(upload_of(run).places)
+    for name in ("table.md", "table.csv", "report.html", "predictions/a.json"):
+        (run / name).write_text(f"<p>of /somewhere/{name}, not </p/b> or base64,A+/some/thing==</p>")
+    (run / "predictions/b.png").write_bytes(b"of /somewhere/b.png")
+    added = upload_of(run, predictions=True).places[own:]
+    assert added == [f"/somewhere/{name}" for name in ("table.md", "table.csv", "report.html", "predictions/a.json")]
+    assert len(upload_of(run).places) == own + 3
 
 
 def test_a_public_repository_is_asked_for(run: Path, hub: Hub) -> None:

@@ -11,17 +11,23 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from davis_tree import davis_tree
+from PIL import Image
+from plugin_package import example_of, write_fruit
+from typer.testing import CliRunner
 from waiting import is_running, wait_until
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset
 from evaluation import RunOptions, evaluate
+from evaluation.cli.app import app
 from evaluation.engines import ray as engine
 from evaluation.engines.ray import Equipment, Job, run_ray
 from evaluation.request.cluster import Cluster, ClusterError
@@ -46,13 +52,19 @@ SMALL = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of packages on the path of the nodes."""
+    return tmp_path_factory.mktemp("site")
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Iterator[Any]:
     """A cluster of a head and another node, each with room for one actor."""
     from ray.cluster_utils import Cluster as Nodes
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CAR_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), str(site), *sys.path]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         head = {**SMALL, "include_dashboard": False, "_system_config": PROMPT}
         cluster = Nodes(initialize_head=True, head_node_args=head)
@@ -152,6 +164,94 @@ def comparable(path: Path) -> tuple[str, dict[str, Any]]:
 @pytest.fixture
 def on_the_cluster(nodes: Any) -> dict[str, Any]:
     return {"engine": "ray", "cluster": Cluster(nodes.address)}
+
+
+KILLED = """
+import os, signal
+from evaluation.cli.app import app
+from results import RunDirectory
+
+def append(store, record, original=RunDirectory.append, written=[]):
+    original(store, record)
+    written.append(record)
+    if len(written) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+RunDirectory.append = append
+app()
+"""
+
+
+@pytest.mark.usefixtures("install")  # forgets what is imported
+def test_a_package_of_the_pages_brings_a_method_a_data_set_and_a_metric(
+    nodes: Any, site: Path, lost: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Installed by pip; a killed and resumed run, shards, and two nodes give the bytes of one process."""
+    if not (find_spec("pip") and find_spec("setuptools")):
+        pytest.skip("pip and setuptools are not installed")
+    monkeypatch.chdir(tmp_path)
+    write_fruit(tmp_path / "data", suffix="jpg")
+    colors = {"apple": [200.0, 60, 60], "pear": [90.0, 190, 90]}
+    torch.save({text: torch.tensor(color) for text, color in colors.items()}, "palette.pt")
+    project = example_of("docs/adding.md", "[project]").replace('["fruitbox"]', '["fruitbox", "palette"]')
+    Path("package").mkdir()
+    Path("package/pyproject.toml").write_text(project + '"car_eval.methods" = {palette = "palette:Palette"}\n')
+    Path("package/fruitbox.py").write_text(example_of("docs/adding.md", "class FruitAdapter"))
+    Path("package/palette.py").write_text(example_of("docs/own-methods.md", "class Palette"))
+    flags = ["--no-deps", "--no-index", "--no-build-isolation", "--quiet", f"--target={site}"]
+    subprocess.run([sys.executable, "-m", "pip", "install", *flags, "./package"], check=True)
+    monkeypatch.syspath_prepend(str(site))
+
+    def car(*arguments: str) -> str:
+        result = CliRunner().invoke(app, list(arguments))
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    given = ["eval", "fruit-salad", "--data-root=data", "--metrics=presence", "--workers=0", "--batch-size=1"]
+    asked = [*given, "--method=palette"]
+    car(*asked, "--out=whole")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *asked, "--out=cut"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(site)])},
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert len(Path("cut/samples.jsonl").read_text().splitlines()) == 2
+    car(*asked, "--out=cut")
+    for part in ("1", "2"):
+        car(*asked, f"--shard={part}/2", f"--out=part{part}")
+    car("merge", "part1", "part2", "--out=merged")
+    if not nodes.worker_nodes:  # another test has ended it
+        nodes.add_node(**SMALL)
+    with monkeypatch.context() as patch:
+        begin_when_ready(patch, 2)
+        car(*asked, "--engine=ray", f"--address={nodes.address}", "--out=ray")
+    assert not lost
+    for run in ("cut", "merged", "ray"):
+        assert comparable(Path(run)) == comparable(Path("whole")), run
+
+    right, truth = 0, np.array([[1e9] * 3, *colors.values()])
+    for path in sorted(Path("data/fruit/images").iterdir()):
+        away = np.linalg.norm(np.asarray(Image.open(path)).astype(float)[:, :, None] - truth, axis=3)
+        found = np.where(away.min(axis=2) < 120, away.argmin(axis=2), 0)
+        target = np.asarray(Image.open(f"data/fruit/labels/{path.stem}.png"))
+        right += sum((found == label).any() == (target == label).any() for label in range(3))
+    header = RunDirectory("whole").read_header()
+    assert header.metrics["presence/accuracy"] == right / 15
+    assert {(own.kind, own.name, own.package) for own in header.plugins} == {
+        (kind, name, "fruitbox")
+        for kind, name in {
+            *(("methods", "palette"), ("datasets", "fruit")),
+            *(("benchmarks", "fruit-salad"), ("metrics", "presence")),
+        }
+    }
+    car(*given, *(f"--set={name}={json.dumps(value)}" for name, value in FAST.items()), "--out=car")
+    compared = car("compare", "car", "merged")
+    assert "presence/accuracy" in compared
+    assert "fruit-salad: palette, palette.pt" in compared
+    page = Path(car("report", "ray", "--data-root=data", "--gallery", "--samples=1").strip()).read_text()
+    assert page.count('<article class="sample"') == 3
+    assert "other code, packages or device" not in page  # each sample has the counts of its record again
+    assert "presence/accuracy" in page
 
 
 def test_an_actor_and_a_node_killed_on_the_way_change_no_bit(

@@ -74,7 +74,7 @@ def test_a_semantic_run_without_clip(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "trained on masks" in table
     # Cut off after a sample, it goes on with the same records.
     (tmp_path / "run" / "samples.jsonl").write_bytes(lines.splitlines(keepends=True)[0])
-    again = evaluated("mini-voc", tmp_path / "run")
+    again = evaluated("mini-voc", tmp_path / "run", "--names=released", background=["background"])
     resumed = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_bytes().splitlines()]
     assert [each["counts"] for each in resumed] == [json.loads(line)["counts"] for line in lines.splitlines()]
     assert (again["identity"], again["metrics"]) == (header["identity"], header["metrics"])
@@ -132,8 +132,10 @@ def test_mistakes_are_one_line_before_any_work(tmp_path: Path) -> None:
 
 def test_all_methods_are_with_sam_3_where_its_weights_are_named(tmp_path: Path) -> None:
     asked = RunOptions("mini-voc", method="all", weights="random:1", out=tmp_path)
-    assert "sam3" not in suite._by_method(asked)
-    runs = suite._by_method(RunOptions("mini-voc", method="all", weights="random:1", settings={"model": "random:0"}))
-    assert list(runs) == [name for name in METHODS if name not in ("proxyclip", "lposs")]
+    assert "sam3" not in suite.options_by_method(asked)
+    runs = suite.options_by_method(
+        RunOptions("mini-voc", method="all", weights="random:1", settings={"model": "random:0"})
+    )
+    assert list(runs) == [name for name in METHODS if name not in ("proxyclip", "lposs", "corrclip")]
     assert (runs["sam3"].weights, dict(runs["sam3"].settings)) == (None, {"model": "random:0"})
     assert (runs["naclip"].weights, dict(runs["naclip"].settings)) == ("random:1", {})

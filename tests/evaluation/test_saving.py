@@ -48,7 +48,7 @@ def test_files_hold_what_was_predicted_and_proposed(tiny_run: Any, capsys: pytes
     options = tiny_run.options(settings=FAST, limit=3, saving=BOTH)
     run = evaluate(options)
     assert (
-        "notice: saved files of 3 samples: predictions about 0.0 MiB, proposals at most 0." in capsys.readouterr().err
+        "notice: saved files of 3 samples: predictions about 0.00 MiB, proposals at most 0." in capsys.readouterr().err
     )
     prepared = prepare(options)
     samples = [prepared.selected[position] for position in range(3)]

@@ -37,7 +37,7 @@ def photos(tmp_path: Path) -> Path:
 def segment(tiny_model: Path) -> Any:
     def run(place: Path | str, *more: str) -> Result:
         models = [f"--set={role}_model={tiny_model}" for role in ("proposal", "classifier")]
-        own = ["segment", str(place), *QUERIES, "--weights=random:1", "--set=theta=0.3", *models, *more]
+        own = ["segment", str(place), *QUERIES, "--weights=random:1", "--set=theta=0.3", "--device=cpu", *models, *more]
         return CliRunner().invoke(app, own)
 
     return run
@@ -108,6 +108,11 @@ def test_the_recurrence_in_words(segment: Any, photos: Path) -> None:
     [
         ("nowhere.jpg", [], "found no image at"),
         ("*.gif", [], "found no image at"),
+        ("one.jpg", ["{photos}/two.png"], "phrase: expected a text to look for, found the file"),
+        (".", ["-o", "new.png"], "-o: expected a folder for 2 images, found the name of a picture, new.png"),
+        ("one.jpg", ["--carry"], "--carry: expected a video, or --fps for images that are its frames"),
+        ("one.jpg", ["--set=carry_queries=true"], "--carry: expected a video"),
+        ("one.jpg", ["--label-maps=x"], "--label-maps: expected a video"),
         ("one.jpg", ["-o", "out.docx"], "expected a picture file"),
         ("one.jpg", ["-o", "out.psd"], "-o: expected a picture file"),
         ("one.jpg", ["--steps", "out.xbm"], "--steps: expected a picture file"),
@@ -154,7 +159,7 @@ def test_a_phrase_that_is_kept_without_a_pixel_says_so(photos: Path) -> None:
 @pytest.mark.parametrize("mode", ["semantic", "referring"])
 def test_one_phrase_alone_is_told_what_its_score_is_worth(tiny_model: Path, photos: Path, mode: str) -> None:
     models = [f"--set={role}_model={tiny_model}" for role in ("proposal", "classifier")]
-    own = ["--weights=random:1", f"--mode={mode}", "--json=-", *models]
+    own = ["--weights=random:1", f"--mode={mode}", "--device=cpu", "--json=-", *models]
     alone, beside = (
         CliRunner().invoke(app, ["segment", str(photos / "one.jpg"), *queries, *own])
         for queries in (["cat"], ["cat", "dog"])
@@ -211,3 +216,65 @@ def test_it_says_what_was_written(segment: Any, photos: Path, tmp_path: Path) ->
     assert [line for line in both.stderr.splitlines() if line.startswith("written")] == [
         f"written: {steps / name}.png" for name in ("one", "two")
     ]
+
+
+@pytest.fixture
+def run(tiny_model: Path) -> Any:
+    models = [f"--set={role}_model={tiny_model}" for role in ("proposal", "classifier")]
+    own = ["--weights=random:1", "--device=cpu", *models]
+    return lambda *words: CliRunner().invoke(app, ["segment", *map(str, words), *own])
+
+
+def test_several_images_with_phrases_by_option(run: Any, photos: Path, tmp_path: Path) -> None:
+    images = [photos / "two.png", photos / "one.jpg"]
+    result = run(*images, "-p", "cat", "-p", "a red, small dog", "-o", tmp_path / "out", f"--json={tmp_path}/a.json")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == (
+        "notice: 'a red, small dog' is one phrase; separate phrases are separate arguments, as in cat dog"
+    )
+    document = json.loads((tmp_path / "a.json").read_text())
+    assert [image["file_name"] for image in document["images"]] == list(map(str, images))
+    assert [category["name"] for category in document["categories"]] == ["cat", "a red, small dog"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.png", "two.png"]
+
+
+def test_an_unquoted_pattern_is_no_list_of_phrases(run: Any, photos: Path) -> None:
+    result = run(photos / "one.jpg", photos / "two.png", "cat")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"error: phrase: expected a text to look for, found the file '{photos / 'two.png'}'; several images are "
+        "segmented with car segment IMAGES... -p PHRASE -p PHRASE\n"
+    )
+    alone = run(photos / "one.jpg")
+    assert (alone.exit_code, alone.stderr.count("\n")) == (2, 1)
+    assert "phrase: expected at least one" in alone.stderr
+
+
+@pytest.mark.parametrize("place", ["*.jpg", "one.jpg"])
+def test_a_folder_is_a_folder_however_many_images_there_are(run: Any, photos: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "there", f"{tmp_path}/new/"):
+        assert run(photos / place, "cat", "dog", "-o", out).exit_code == 0
+        assert [path.name for path in Path(out).iterdir()] == ["one.png"]
+
+
+def test_a_pattern_with_one_match_may_have_a_new_folder(run: Any, photos: Path, tmp_path: Path) -> None:
+    assert run(f"{photos}/*.jpg", "cat", "dog", "-o", tmp_path / "new").exit_code == 0
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["one.png"]
+
+
+def test_without_a_path_pictures_are_new_files_beside(run: Any, photos: Path) -> None:
+    (photos / "one-masks.png").write_text("mine")
+    for number in (2, 3):
+        result = run(photos / "one.jpg", "cat", "dog")
+        assert result.stderr == f"written: {photos}/one-masks-{number}.png\n"
+    assert (photos / "one-masks.png").read_text() == "mine"
+    (photos / "one-masks.png").unlink()
+    assert Image.open(photos / "one-masks-2.png").width == 640
+    for path in photos.glob("*-masks-*"):
+        path.unlink()
+    for number in ("", "-2"):  # a folder of them is no input of the next start
+        result = run(photos, "cat", "dog")
+        assert [line for line in result.stderr.splitlines() if line.startswith("written: ")] == [
+            f"written: {photos}/car-masks/{name}{number}.png" for name in ("one", "two")
+        ]

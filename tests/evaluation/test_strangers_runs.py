@@ -70,6 +70,18 @@ def test_a_report_without_gallery_loads_nothing_that_the_request_names(
     assert not Path("ran").exists()
 
 
+@pytest.mark.parametrize("benchmark", ["evil.yaml", "voc21"])
+def test_the_fields_of_a_benchmark_s_file_load_nothing_by_themselves(
+    forged: Callable[..., Path], benchmark: str, tiny_run: Any
+) -> None:
+    fields = {"name": "voc21", "title": "VOC", "adapter": "evil.py:M", "config": {"prompts": ["evil.py:M"]}}
+    run = forged(request={"benchmark": benchmark}, benchmark={"fields": fields})
+    data = f"--data-root={tiny_run.data_root}"
+    assert car("report", run, data, "--weights=random:1").exit_code == 0
+    car("rerun", run, data, "--weights=random:1")  # refused for the file, and goes by the name
+    assert not Path("ran").exists()
+
+
 @pytest.mark.parametrize(
     "request_", [{"method": "evil.py:M"}, {"metrics": "evil.py:M"}, {"set": {"prompts": ["evil.py:M"]}}]
 )

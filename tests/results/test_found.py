@@ -16,6 +16,8 @@ from typer.testing import CliRunner, Result
 from evaluation.cli import terminal
 from evaluation.cli.app import app
 from results import RunHeader
+from results.run_directory.found import FoundRun
+from results.tables.overview import overview_of
 
 MakeHeader = Callable[..., RunHeader]
 
@@ -117,8 +119,18 @@ def test_the_table_fits_a_terminal(
     monkeypatch.setattr(terminal, "_TABLE_WIDTH", width)
     shown = car_runs(folder).stdout
     assert max(map(len, shown.splitlines())) <= width
-    for text in ("65.4", "11/11", "4/7", "naclip", "2026-01-03", "eta=0.4"):
+    assert shown.count("\n") < 12  # a run is a line
+    for text in ("65.4", " 11 ", "4/7 running", "naclip", "2026-01-03", "eta=0.4", "suite/b"):
         assert text in shown
+
+
+def test_the_overview_says_each_remark_once_and_compares_what_may_be(tmp_path: Path, make_header: MakeHeader) -> None:
+    weights = [{"role": role, "name": "random:0", "sha256": None, "trained": False} for role in ("f", "g")]
+    headers = {"a": make_header(), "b": make_header(weights=weights), "c": make_header(weights=weights)}
+    table = overview_of([FoundRun(tmp_path / name, header) for name, header in headers.items()])
+    assert table.frame["run"].tolist() == ["a", "b", "c"]
+    assert [None if value != value else round(value, 3) for value in table.frame["difference"]] == [-2.151, None, None]
+    assert table.notes == ("%: miou (semantic)", "b, c: untrained weights, not comparable")
 
 
 def test_no_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,13 +200,24 @@ def test_check_prints_every_figure_and_fails_on_a_change(
 ) -> None:
     same = check(write_run(tmp_path / "same", make_header()), "--golden", golden)
     assert same.exit_code == 0
-    assert same.stdout.count("| ok") == 6
+    [row] = [line for line in same.stdout.splitlines() if "| ok" in line]
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == ["voc21", "6 figures", "0", "0.001", "ok"]
+    details = check(tmp_path / "same", "--golden", golden, "--details")
+    assert details.stdout.count("| ok") == 6
     assert "0 of 6 figures changed" in same.stderr
     other = write_run(tmp_path / "other", make_header(metrics=make_metrics(miou=0.7)))
     result = check(other, "--golden", golden)
     assert result.exit_code == 4
     [row] = [line for line in result.stdout.splitlines() if "CHANGED" in line]
-    assert [cell.strip() for cell in row.split("|")[1:-1]] == ["voc21", "miou", "0.65449", "0.7", "0.001", "CHANGED"]
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == [
+        "voc21",
+        "miou",
+        "0.65449",
+        "0.7",
+        "",
+        "0.001",
+        "CHANGED",
+    ]
     assert check(other, "--golden", golden, "--update").exit_code == 0
     assert check(other, "--golden", golden).exit_code == 0
     assert check(tmp_path / "same", "--golden", golden).exit_code == 4

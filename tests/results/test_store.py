@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,6 +177,24 @@ def test_another_identity_is_refused_with_the_differing_fields(run: RunDirectory
     assert "proposal_model" not in message
     assert "\n" not in message
     assert run.samples_path.read_bytes() == before
+
+
+def test_hashes_are_named_in_words(run: RunDirectory, make_header: MakeHeader) -> None:
+    def fields(digit: str) -> dict[str, Any]:
+        roles = [{"role": role, "weights": digit * 64} for role in ("proposal", "classifier")]
+        return {"code": digit * 64, "dataset": {"samples": digit * 64}, "weights": roles}
+
+    run.write_header(make_header(identity_fields=fields("a"), request={"limit": 5, "device": "cpu"}))
+    with pytest.raises(StoreError) as caught:
+        run.start(make_header(identity_fields=fields("b"), request={"limit": 10, "device": "cuda"}))
+    message = str(caught.value)
+    for text in (
+        "limit is 5 there, 10 now",
+        "sources that compute figures changed",
+        "weights.proposal.weights is another",
+    ):
+        assert text in message
+    assert [text for text in ("aaaa", "bbbb", "device", "dataset.samples") if text in message] == []
 
 
 def test_a_difference_in_type_alone_is_named_and_long_values_are_cut(

@@ -1,0 +1,155 @@
+"""Help of commands: options under what they are for, examples below, and names that a shell completes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from typer.core import TyperCommand
+
+from evaluation.request.options import PANELS
+
+_RUN, _OTHER = "results/runs/A", "results/runs/B"
+EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "eval": (
+        "car eval mini-voc",
+        "car eval voc21 --data-root /data/VOCdevkit --weights openai --device cuda",
+        "car eval mini-voc --set eta=0.3 --set prompts='[circle, blur]' --limit 10",
+        "car eval mini-voc --method car,naclip,sclip",
+        "car eval --images photos --masks labels --classes classes.txt",
+    ),
+    "export": ("car export voc21 --data-root /data/VOCdevkit -o voc21.jsonl",),
+    "score": ("car score voc21 --predictions masks --data-root /data/VOCdevkit",),
+    "rerun": (f"car rerun {_RUN} --print",),
+    "runs": ("car runs", "car runs results/runs /archive --benchmark voc21 --method naclip -n 20"),
+    "table": (
+        f"car table {_RUN}",
+        f"car table {_RUN} {_OTHER} --details",
+        f"car table {_RUN} {_OTHER} --format latex",
+    ),
+    "bench": ("car bench", "car bench --sizes full --device cuda"),
+    "benchmarks": ("car benchmarks", "car benchmarks voc21 --json"),
+    "check": ("car check results/runs/suite-mini", f"car check {_RUN} --golden expected.json --update"),
+    "suite": ("car suite mini --jobs 2",),
+    "sweep": (
+        "car sweep mini-voc eta=0.3,0.4,0.5 theta=0.2,0.3 --one-at-a-time",
+        "car sweep mini-voc --preset table2",
+        "car sweep mini-voc --names plain,sclip --method car,naclip",
+    ),
+    "merge": (f"car merge part1 part2 --out {_RUN}",),
+    "methods": ("car methods --json",),
+    "segment": (
+        "car segment photo.jpg Pepsi 'Coca Cola' -o out.png --weights openai",
+        "car segment 'photos/*.jpg' cat dog -o masks --json masks.json --weights openai",
+    ),
+    "compare": (f"car compare {_RUN} {_OTHER}", f"car compare {_RUN} {_OTHER} --all --fail-below -0.5"),
+    "report": (f"car report {_RUN} --data-root /data/VOCdevkit --gallery",),
+    "push": (f"car push {_RUN} my-name/car-runs --dry-run",),
+    "serve": ("car serve --weights openai",),
+    "data list": ("car data list", "car data list voc --root /data"),
+    "data prepare": ("car data prepare voc --root /data",),
+    "data check": (
+        "car data check voc --root /data",
+        "car data check --images photos --masks labels --classes classes.txt",
+    ),
+}
+"""By command, calls as they are typed."""
+
+
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "Try": ("segment", "serve"),
+    "Run": ("eval", "suite", "sweep", "rerun", "merge", "export", "score", "bench"),
+    "Look": ("runs", "table", "compare", "report", "check", "push"),
+    "What there is": ("benchmarks", "methods", "data"),
+}
+"""By panel, the commands of `car`; others come last."""
+
+
+class HelpfulCommand(TyperCommand):
+    """A command whose help has its options in panels, and examples."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            title = getattr(parameter, "rich_help_panel", None) or "Options"
+            if parameter.param_type_name == "argument":
+                title = "Arguments"
+            if record := parameter.get_help_record(ctx):
+                panels.setdefault(title, []).append(record)
+        order = ["Arguments", *PANELS, "Options"]
+        for title in sorted(panels, key=order.index):
+            with formatter.section(title):
+                formatter.write_dl(panels[title])
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        if examples := EXAMPLES.get(ctx.command_path.partition(" ")[2]):
+            with formatter.section("Examples"):
+                for example in examples:  # whole, to be copied
+                    formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+
+
+def complete(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """What a shell offers for a text that names may follow, after the last comma."""
+
+    def offered(incomplete: str) -> list[str]:
+        before, comma, begun = incomplete.rpartition(",")
+        return [before + comma + name for name in names() if name.startswith(begun)]
+
+    return offered
+
+
+def benchmark_names() -> list[str]:
+    from evaluation.request.benchmark import benchmark_names
+    from support.plugins import plugins
+
+    return [*benchmark_names(), *plugins("benchmarks")]
+
+
+def method_names() -> list[str]:
+    from results.tables.run_notes import METHOD_TITLES
+    from support.plugins import plugins
+
+    return [*METHOD_TITLES, *plugins("methods")]
+
+
+def set_keys() -> list[str]:
+    """Of CaR; the baselines' need torch, which takes seconds."""
+    from car_core.config import CaRConfig, CRFConfig
+    from evaluation.request.benchmark import NOT_SETTINGS
+
+    own = [name.rstrip("_") for name in CaRConfig.model_fields if name not in {*NOT_SETTINGS, "crf", "sam"}]
+    return [f"{key}=" for key in (*own, *(f"crf.{name}" for name in CRFConfig.model_fields), "sam.model")]
+
+
+def vocabulary_names() -> list[str]:
+    from evaluation.request.vocabulary import family_names
+
+    return ["released", "dataset", *family_names()]
+
+
+def data_set_names() -> list[str]:
+    from dataset_adapters.prepare import all_preparations
+
+    return [*dict.fromkeys(name for own in all_preparations() for name in (own.name, *own.benchmarks))]
+
+
+def preset_names() -> list[str]:
+    from evaluation.suites.sweep import preset_names
+
+    return preset_names()
+
+
+def suite_names() -> list[str]:
+    from evaluation.suites.definitions import suite_names
+
+    return suite_names()
+
+
+COMPLETERS: Mapping[str, Callable[[str], list[str]]] = {
+    "benchmark": complete(benchmark_names),
+    "method": complete(method_names),
+    "set_": complete(set_keys),
+    "names": complete(vocabulary_names),
+    "weights": complete(lambda: ["miniature", "openai", "random:0"]),
+}
+"""For options of runs, by parameter."""

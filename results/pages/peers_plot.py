@@ -1,0 +1,65 @@
+"""The table of the eight usual benchmarks as a picture: published rows and runs with all eight figures."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from results.paper.paper_tables import EIGHT
+from results.tables.render import Table
+from support.files import write_atomically
+from support.text import visible
+
+_INK, _OURS = "#20242a", "#0b6e4f"
+_ROW, _CELL = 0.18, 0.5  # inches, of whole pixels: else there are seams between shades
+_TEXTS = {"method": 2.05, "backbone": 3.55, "supervision": 2.4, "names": 0.75, "ran_by": 1.15}  # inches
+
+
+def write_peers_plot(table: Table, path: Path) -> Path | None:
+    """Draw the rows of `peers_table` that have a mean, and all of ours, best last, as a PNG; shades are by column.
+
+    Returns the path, None where matplotlib is not installed. Raises OSError if the file cannot be written.
+    """
+    try:
+        from matplotlib import colormaps
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
+    is_ours = table.frame["ran_by"] == "here"
+    frame = table.frame[table.frame["mean"].notna() | is_ours]
+    columns = {**EIGHT, "mean": "mean"}
+    left = sum(_TEXTS.values())
+    width, height = left + _CELL * len(columns) + 0.1, _ROW * (len(frame) + 2)
+    figure = Figure(figsize=(width, height), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    shades = colormaps["YlGnBu"]
+    style: dict[str, Any] = {"fontsize": 7, "color": _INK, "va": "center"}
+    for row in range(-1, len(frame)):
+        x, y = 0.08, _ROW * (row + 2)
+        is_own = row >= 0 and frame["ran_by"].iloc[row] == "here"
+        own = {**style, "weight": "bold" if row < 0 or is_own else "normal", "color": _OURS if is_own else _INK}
+        for name, inches in _TEXTS.items():
+            text = name.replace("_", " ") if row < 0 else str(frame[name].iloc[row])
+            axes.text(x, y, visible(text, limit=int(inches * 19)), **own)
+            x += inches
+        for name, heading in columns.items():
+            values = frame[name]
+            text = heading
+            if row >= 0 and (value := values.iloc[row]) == value:  # else NaN
+                text, share = f"{value:.1f}", (value - values.min()) / max(values.max() - values.min(), 1e-9)
+                place = [x, x + _CELL], y - _ROW / 2, y + _ROW / 2
+                axes.fill_between(*place, color=shades(0.55 * share), linewidth=0, antialiased=False)
+            elif row >= 0:
+                text = "–"
+            axes.text(x + _CELL / 2, y, text, ha="center", **own)
+            x += _CELL
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    Image.open(drawn).convert("RGB").quantize(32).save(small, "PNG", optimize=True)  # a third of the bytes
+    write_atomically(path, small.getvalue())
+    return path

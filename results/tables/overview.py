@@ -1,0 +1,115 @@
+"""Runs as a list: what was run and set, its figure, when, how far it is. For many runs, whose pages nobody reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from results.run_directory.found import FoundRun
+from results.tables.columns import make_table, minus, to_percent
+from results.tables.render import Column, Table
+from results.tables.run import reference_row
+from results.tables.run_notes import failures, is_comparable, remarks
+from results.tables.task_words import words_of
+from support.text import shortened
+
+_OWN_COLUMNS = {"benchmark", "method", "set", "protocol", "device"}
+
+
+def facts_of(run: FoundRun) -> dict[str, Any]:
+    """What run.json says, as JSON values. figure: the headline figure in 0..1; null where there is none yet."""
+    header, asked = run.header, run.header.request.get("set")
+    settings = asked if isinstance(asked, dict) else {}  # as short as the user wrote them
+    switches = {name: header.config[name] for name, source in header.config_sources.items() if source == "user"}
+    try:
+        metric: str | None = words_of(header.benchmark.task).headline
+    except ValueError:  # a task of a module that is not loaded
+        metric = None
+    figure = header.metrics.get(metric or "")
+    return {
+        "updated_at": header.updated_at,
+        "benchmark": header.benchmark.name,
+        "method": str(header.config.get("method", "car")),
+        "set": [
+            *(f"{name}={settings.get(name, value)}" for name, value in switches.items()),
+            *header.benchmark.protocol_changed,
+            *(f"{word}={value}" for word, value in header.request.items() if word not in _OWN_COLUMNS),
+        ],
+        "metric": metric,
+        "figure": figure if isinstance(figure, (int, float)) else None,
+        "status": header.status,
+        "failed": header.counts.n_failed,
+        "identity": header.identity,
+        "path": str(run.path),
+    }
+
+
+def progress_of(run: FoundRun) -> dict[str, Any]:
+    """How far a run is, and its size in bytes; looks at its files."""
+    return {"done": run.n_done, "wanted": run.n_wanted, "bytes": run.n_bytes}
+
+
+def overview_of(runs: Sequence[FoundRun]) -> Table:
+    """The overview of finished runs, with differences from the paper's; notes say what a run lacks."""
+    rows, noted = [], dict[str, list[str]]()
+    for run in runs:
+        header = run.header
+        paper = reference_row(header, header.benchmark.paper) if header.benchmark.paper else None
+        facts = facts_of(run) | progress_of(run)
+        value = paper.value if paper and is_comparable(header) else None
+        rows.append({**facts, "difference": minus(to_percent(facts["figure"]), value)})
+        for remark in filter(None, [*remarks(header, changes=False).split("; "), failures(header)]):
+            noted.setdefault(remark, []).append(run.path.name)
+    notes = [
+        f"{'all' if len(names) == len(runs) else shortened(', '.join(names), 160)}: {remark}"
+        for remark, names in noted.items()
+    ]
+    figures = dict.fromkeys(
+        f"{row['metric']} ({run.header.benchmark.task})" for run, row in zip(runs, rows, strict=True)
+    )
+    return replace(overview(rows), notes=(f"%: {', '.join(figures)}", *notes))
+
+
+def overview(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """One row per run of `facts_of` and `progress_of`.
+
+    Columns: run (its folder, from the folder of all, which the title names), benchmark, what (the method, and all that
+    was set), percent, difference (from the paper's CaR), done (samples, and of how many if the run is unfinished), date
+    and time (UTC), size.
+    """
+    folders = [os.path.dirname(row["path"]) for row in rows]
+    is_one_kind = len({os.path.isabs(folder) for folder in folders}) == 1
+    top = os.path.commonpath(folders) if is_one_kind else ""
+    cells = [
+        {
+            **row,
+            "run": os.path.relpath(row["path"], top) if top else row["path"],
+            "what": " ".join([row["method"], *row["set"]]),
+            "percent": to_percent(row["figure"]),
+            "done": _done(row),
+            "date": row["updated_at"][:10],
+            "time": row["updated_at"][11:16],
+            "size": f"{size / 2**20:.1f} MiB" if (size := row["bytes"]) >= 2**20 else f"{size / 2**10:.1f} KiB",
+        }
+        for row in rows
+    ]
+    columns = (
+        Column("run", "run", "word"),
+        Column("benchmark", "benchmark", spare=3),
+        Column("what", "method and settings"),
+        Column("percent", "%", "percent"),
+        *([Column("difference", "vs. paper", "difference")] if any(row.get("difference") for row in rows) else []),
+        Column("done", "done"),
+        Column("date", "date", "word", spare=1),
+        Column("time", "UTC", "word", spare=2),
+        Column("size", "size", "word", spare=4),
+    )
+    return make_table(f"Runs in {top}" if top else "Runs", columns, cells)
+
+
+def _done(row: Mapping[str, Any]) -> str:
+    of_all = f"/{'?' if row['wanted'] is None else row['wanted']} {row['status']}"
+    failed = f", {row['failed']} failed" if row["failed"] else ""
+    return f"{row['done']}{'' if row['status'] == 'complete' else of_all}{failed}"

@@ -1,0 +1,38 @@
+"""``car eval --dry-run``: what it says, and that it writes no run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from evaluation.cli.app import app
+
+FAST = ["--set=templates=[]", "--set=background=[grass]", "--workers=0", "--device=cpu"]
+
+
+def car(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_it_says_what_would_be_run_and_writes_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    plan = car("eval", "mini-voc", "--limit=5", "--dry-run", *FAST)
+    assert (plan.exit_code, list(Path().iterdir())) == (0, [])
+    said = dict(line.split(maxsplit=1) for line in plan.stdout.splitlines())
+    assert said["run"] == "mini-voc, car, 5 of 48 samples"
+    assert said["device"] == "cpu, float32"
+    assert said["weights"] == "proposal miniature, classifier miniature"
+    assert said["time"].startswith("about ")
+    assert car("eval", "mini-voc", "--limit=1", "--out=other", *FAST).exit_code == 0
+    before = {path: path.read_bytes() for path in Path("other").iterdir()}
+    # The folder that it names is the one that a run takes; there, what is done is counted, and another run is refused.
+    one = car("eval", "mini-voc", "--limit=1", "--out=other", "--dry-run", *FAST)
+    assert "folder   other (1 samples are done already)" in one.stdout
+    refused = car("eval", "mini-voc", "--limit=2", "--out=other", "--dry-run", *FAST)
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("error: other: expected no run or this one, found another: dataset.samples")
+    assert {path: path.read_bytes() for path in Path("other").iterdir()} == before
