@@ -96,8 +96,8 @@ def draw_sample(choice: Choice, prepared: Prepared) -> SampleShown | None:
     image = _at_width(sample.image, _WIDTH)
 
     def layer(labels: Int32Array, label: int) -> EncodedImage | None:
-        area = labels == label
-        return encode(draw_layer(area, image.shape[:2], colors[label]), "webp", lossless=True) if area.any() else None
+        area, (height, width) = labels == label, image.shape[:2]
+        return encode(draw_layer(area, (height, width), colors[label]), "webp", lossless=True) if area.any() else None
 
     config = segmentation.config  # None for a method without a recurrence
     return SampleShown(

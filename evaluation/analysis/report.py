@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,16 @@ from evaluation.run.prepare import Prepared, prepare
 from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.run.rerun import asked, outside_code
 from evaluation.tasks import semantic
-from results import RunDirectory, RunHeader, SampleRecord, differences
+from results import RunDirectory, RunHeader, SampleRecord, StoreError, differences
 from results.pages import MISSED, WRONG, Confusion, Matrix, ReportDetails, SampleShown, write_report
+from results.pages.index import index_html, page_names
+from results.run_directory.found import find_runs
 from results.tables.run_notes import is_scored
 from support.arrays import Int64Array
-from support.console import is_terminal
-from support.files import expanded
+from support.console import is_terminal, tell
+from support.errors import UserError
+from support.files import expanded, resolved, write_atomically
+from support.text import counted
 
 _MAX_CONFUSIONS = 15
 _MAX_CELLS = 100_000  # of the confusion matrix, about 1.5 MB
@@ -86,6 +90,45 @@ def report(
         gallery_note=note,
     )
     return write_report(run_dir, details, header, records=records, out=None if out is None else expanded(out))
+
+
+def report_folder(
+    folder: Path,
+    gallery_of: Callable[[Path], GalleryOptions | None] = lambda run: None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Write an index of all runs in and below a folder, and the report of each, into one folder; returns the index.
+
+    gallery_of: what to show samples of a run with. out: that folder, by default ``report`` in the runs'. A run that
+    cannot be shown is named in the index, and one whose pictures cannot be made is shown without, which is told.
+    Raises StoreError where there is no run, OSError where files cannot be written.
+    """
+    target = folder / "report" if out is None else expanded(out)
+    found, damaged = find_runs([folder])
+    if not found:
+        raise StoreError(damaged[0] if damaged else f"{folder}: no run is here or below")
+    target.mkdir(parents=True, exist_ok=True)
+    shown = []
+    progress = tqdm(page_names(found, folder), unit="run", disable=not is_terminal(sys.stderr), dynamic_ncols=True)
+    for run in progress:
+        page = target / run.page
+        try:
+            try:
+                report(run.found.path, gallery_of(run.found.path), out=page)
+            except UserError as error:  # of its data or models; a damaged run is so in the second try, too
+                report(run.found.path, out=page)
+                tell(f"notice: {run.name}: no samples are shown: {error}")
+        except (StoreError, OSError, ValueError) as error:
+            damaged.append(f"{run.name}: {error}")
+        else:
+            shown.append(run)
+    if damaged:
+        tell(f"notice: {counted(len(damaged), 'run')} without a page, first {damaged[0]}")
+    # The folder may be published: no names of the folders above it.
+    reasons = [reason.replace(f"{folder}{os.sep}", "") for reason in damaged]
+    write_atomically(target / "index.html", index_html(f"Runs in {resolved(folder).name}/", shown, reasons))
+    return target / "index.html"
 
 
 def benchmark_of(run_dir: str | os.PathLike[str]) -> str:

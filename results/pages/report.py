@@ -158,7 +158,9 @@ def report_html(
     """
     n_chosen = len(details.gallery) if n_chosen is None else n_chosen
     folder = quote(files.folder) if files else ""
-    environment = _environment() if files is None else _environment(lambda item: f"{folder}/{files.add(item)}", "lazy")
+    environment = (
+        page_environment() if files is None else page_environment(lambda item: f"{folder}/{files.add(item)}", "lazy")
+    )
     script = _source(environment, "report.js")
     headline = words_of(header.benchmark.task).headline
     comparison = comparison_table(header, cell=header.benchmark.paper)
@@ -248,12 +250,11 @@ def report_html(
             return report_html(header, records, fewer, files, name, n_chosen=n_chosen)
         raise ValueError(f"expected a page of at most {MAX_BYTES} bytes, found texts that make {size}")
     if files:
-        style = Markup(_source(environment, "steps.css") + _source(environment, "report.css"))
-        template = _environment(files.add, "lazy").get_template("steps_page.html")
-        for place, sample in enumerate(gallery):
+        template = page_environment(files.add, "lazy").get_template("steps_page.html")
+        for number, sample in enumerate(gallery):
             if sample.steps:
-                text = template.render(sample=sample, style=style, page=quote(name))
-                files.contents[f"steps-{place}.html"] = text.encode("utf-8", "backslashreplace")
+                text = template.render(sample=sample, style=static_style(), page=quote(name))
+                files.contents[f"steps-{number}.html"] = text.encode("utf-8", "backslashreplace")
     return page
 
 
@@ -264,16 +265,18 @@ def _samples_json(header: RunHeader, records: Sequence[SampleRecord], details: R
 
 def segmentation_html(found: SegmentationShown) -> str:
     """One segmented image as a part of a page, for use with `segmentation_css`; escaped as `report_html`."""
-    return _environment().get_template("segmentation.html").render(found=found)
+    return page_environment().get_template("segmentation.html").render(found=found)
 
 
 def segmentation_css() -> str:
     """The style sheet of `segmentation_html`; a dark page has the class `dark` on its body."""
-    return _source(_environment(), "steps.css")
+    return _source(page_environment(), "steps.css")
 
 
-def _environment(source: Callable[[EncodedImage], str] = lambda item: item.uri, loading: str = "eager") -> Environment:
-    """source: where a picture of the page is found. loading: when."""
+def page_environment(
+    source: Callable[[EncodedImage], str] = lambda item: item.uri, loading: str = "eager"
+) -> Environment:
+    """The templates of all pages. source: where a picture of the page is found. loading: when."""
     environment = Environment(
         loader=PackageLoader("results.pages", "templates"),
         autoescape=True,
@@ -283,6 +286,14 @@ def _environment(source: Callable[[EncodedImage], str] = lambda item: item.uri, 
     environment.filters.update(text=lambda value: visible(str(value), limit=1000), percent=_percent, source=source)
     environment.globals["loading"] = loading
     return environment
+
+
+def static_style() -> Markup:
+    """The style sheet of a page without a script: dark where the system is."""
+    environment = page_environment()
+    style = _source(environment, "steps.css") + _source(environment, "report.css")
+    dark = style.partition("body.dark {")[2].partition("}")[0]
+    return Markup(f"{style}@media (prefers-color-scheme: dark) {{ :root {{ color-scheme: dark; {dark} }} }}")
 
 
 def _source(environment: Environment, name: str) -> str:
