@@ -210,7 +210,7 @@
         if (!pixels) return make("td");
         const share = pixels / sums.get(target);
         const cell = make("td", { textContent: (100 * share).toFixed(share < 0.0995 ? 1 : 0), title: `${data.labels[target]} as ${data.labels[prediction]}: ${pixels} pixels` });
-        cell.style.setProperty("--share", `${Math.round(55 * share)}%`);
+        cell.style.setProperty("--share", `${Math.round(40 * share)}%`);
         cell.classList.toggle("own", target === prediction);
         return cell;
       };
