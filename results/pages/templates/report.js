@@ -242,13 +242,19 @@
       falling: (a, b) => b.dataset.figure - a.dataset.figure,
       rising: (a, b) => a.dataset.figure - b.dataset.figure,
     };
+    // The strip may be of thousands: only what is near is loaded.
+    const seen = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) {
+        if (isIntersecting) target.style.cssText = byName.get(target.title).style.cssText;
+      }
+    }, { root: thumbs, rootMargin: "0px 600px" });
     const thumbOf = new Map(samples.map((sample) => {
       const picture = sample.querySelector(".trio figure:last-child .stack").cloneNode(true);
       picture.removeAttribute("role");
       picture.removeAttribute("aria-label");
       const name = `${sample.dataset.id}, ${sample.dataset.caption}`;
       const button = make("button", { type: "button", title: sample.dataset.id, ariaLabel: name }, picture, make("span", { textContent: sample.dataset.caption }));
-      button.style.cssText = sample.style.cssText;
+      seen.observe(button);
       button.addEventListener("click", () => turn(shown.indexOf(sample)));
       return [sample, button];
     }));
