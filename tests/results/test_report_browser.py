@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from browser import chromium, needs_chromium
-from report_parts import HOSTILE, details, records
+from report_parts import HOSTILE, details, picture, records, sample
 
-from results import RunHeader
-from results.pages import report_html
+from results import RunDirectory, RunHeader
+from results.pages import report_html, write_report
+from results.pages.gallery import PictureFiles
 from support.text import visible
 
 pytestmark = needs_chromium
@@ -197,3 +198,22 @@ def test_the_matrix_is_made_when_it_is_opened(open_report: Callable[..., Any]) -
     page.locator("#matrix-class").select_option(label="bird")
     assert page.locator("#matrix-row .figure").all_text_contents() == ["75.0 %", "25.0 %"]
     assert page.locator("#matrix-column dt").all_text_contents() == [visible(HOSTILE), "bird"]
+
+
+def test_pictures_beside_the_page_are_loaded_when_they_are_looked_at(
+    browser: Any, tmp_path: Path, make_header: Callable[..., RunHeader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("results.pages.report.INLINE_BYTES", 0)
+    with RunDirectory(tmp_path) as store:
+        store.create(make_header())
+    many = [sample(f"s{place}", "best", 0.5, ("bird",), image=picture(place), steps=()) for place in range(100)]
+    page = browser.new_context(viewport={"width": 1200, "height": 800}).new_page()
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.url))
+    page.goto(write_report(tmp_path, details(gallery=many), records=records()).as_uri())
+    page.wait_for_timeout(300)
+    assert 2 < len(asked) < 50
+    page.evaluate("location.hash = '#sample=s99'")
+    last = PictureFiles("").add(picture(99))
+    with page.expect_event("requestfinished", lambda request: request.url.endswith(last)):
+        page.wait_for_function("document.querySelector('.sample:not([hidden]) h3').textContent === 's99'")
