@@ -28,7 +28,7 @@ from support.arrays import Int32Array, RGBArray
 from support.drawing import (
     EncodedImage,
     draw_heat_map,
-    draw_overlay,
+    draw_layer,
     encode,
     hex_color,
     label_color,
@@ -94,6 +94,11 @@ def draw_sample(choice: Choice, prepared: Prepared) -> SampleShown | None:
     ious = {entry["label"]: entry["iou"] for entry in per_class}
     texts = dict(zip(sample.query_labels, sample.queries, strict=bool(sample.query_labels)))
     image = _at_width(sample.image, _WIDTH)
+
+    def layer(labels: Int32Array, label: int) -> EncodedImage | None:
+        area, (height, width) = labels == label, image.shape[:2]
+        return encode(draw_layer(area, (height, width), colors[label]), "webp", lossless=True) if area.any() else None
+
     config = segmentation.config  # None for a method without a recurrence
     return SampleShown(
         id=sample.id,
@@ -101,12 +106,17 @@ def draw_sample(choice: Choice, prepared: Prepared) -> SampleShown | None:
         figure=choice.figure,
         queries=sample.queries,
         labels=tuple(
-            LabelShown(name, hex_color(colors[label]), ious.get(label), texts.get(label, ""))
+            LabelShown(
+                name,
+                hex_color(colors[label]),
+                ious.get(label),
+                texts.get(label, ""),
+                target=layer(target, label),
+                prediction=layer(prediction, label),
+            )
             for label, name in labels.items()
         ),
         image=_encoded(image),
-        target=_encoded(draw_overlay(image, target, colors)),
-        prediction=_encoded(draw_overlay(image, prediction, colors)),
         steps=_draw_steps(segmentation, config.eta) if config else (),
         theta=config.theta if config else None,
         note=note,

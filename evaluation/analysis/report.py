@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,19 @@ from evaluation.run.prepare import Prepared, prepare
 from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.run.rerun import asked, outside_code
 from evaluation.tasks import semantic
-from results import RunDirectory, RunHeader, SampleRecord, differences
-from results.pages import Confusion, ReportDetails, SampleShown, write_report
+from results import RunDirectory, RunHeader, SampleRecord, StoreError, differences
+from results.pages import MISSED, WRONG, Confusion, Matrix, ReportDetails, SampleShown, write_report
+from results.pages.index import index_html, page_names
+from results.run_directory.found import find_runs
 from results.tables.run_notes import is_scored
-from support.console import is_terminal
-from support.files import expanded
+from support.arrays import Int64Array
+from support.console import is_terminal, tell
+from support.errors import UserError
+from support.files import expanded, resolved, write_atomically
+from support.text import counted
 
 _MAX_CONFUSIONS = 15
+_MAX_CELLS = 100_000  # of the confusion matrix, about 1.5 MB
 _LEAST_SHARE = 0.0005  # of a class's pixels; less is shown as 0.0 %
 # Fields of the identity that pictures must share with the run; for code and packages each sample's counts are compared.
 _REQUIRED_IDENTITY_KEYS = ("dataset", "protocol", "label_space", "config", "weights", "plugins")
@@ -73,14 +79,56 @@ def report(
     header, records = header.model_copy(update=computed), list(by_id.values())
     figures = scorer.sample_figures(records)
     shown, note = _gallery(header, records, figures, gallery)
+    has_classes = any("confusion" in record.counts for record in records)
     details = ReportDetails(
         figures=[None if np.isnan(figure) else float(figure) for figure in figures],
         figure_words=scorer.words.sample_figure_meaning,
+        classes=[_classes(record, scorer.label_space) for record in records] if has_classes else (),
         confusions=confusions(records, scorer.label_space),
+        matrix=matrix(records, scorer.label_space) if has_classes else None,
         gallery=shown,
         gallery_note=note,
     )
     return write_report(run_dir, details, header, records=records, out=None if out is None else expanded(out))
+
+
+def report_folder(
+    folder: Path,
+    gallery_of: Callable[[Path], GalleryOptions | None] = lambda run: None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Write an index of all runs in and below a folder, and the report of each, into one folder; returns the index.
+
+    gallery_of: what to show samples of a run with. out: that folder, by default ``report`` in the runs'. A run that
+    cannot be shown is named in the index, and one whose pictures cannot be made is shown without, which is told.
+    Raises StoreError where there is no run, OSError where files cannot be written.
+    """
+    target = folder / "report" if out is None else expanded(out)
+    found, damaged = find_runs([folder])
+    if not found:
+        raise StoreError(damaged[0] if damaged else f"{folder}: no run is here or below")
+    target.mkdir(parents=True, exist_ok=True)
+    shown = []
+    progress = tqdm(page_names(found, folder), unit="run", disable=not is_terminal(sys.stderr), dynamic_ncols=True)
+    for run in progress:
+        page = target / run.page
+        try:
+            try:
+                report(run.found.path, gallery_of(run.found.path), out=page)
+            except UserError as error:  # of its data or models; a damaged run is so in the second try, too
+                report(run.found.path, out=page)
+                tell(f"notice: {run.name}: no samples are shown: {error}")
+        except (StoreError, OSError, ValueError) as error:
+            damaged.append(f"{run.name}: {error}")
+        else:
+            shown.append(run)
+    if damaged:
+        tell(f"notice: {counted(len(damaged), 'run')} without a page, first {damaged[0]}")
+    # The folder may be published: no names of the folders above it.
+    reasons = [reason.replace(f"{folder}{os.sep}", "") for reason in damaged]
+    write_atomically(target / "index.html", index_html(f"Runs in {resolved(folder).name}/", shown, reasons))
+    return target / "index.html"
 
 
 def benchmark_of(run_dir: str | os.PathLike[str]) -> str:
@@ -121,16 +169,40 @@ def confusions(records: Sequence[SampleRecord], space: LabelSpace) -> list[Confu
 
     Shares that would be shown as 0.0 % are left out. None for a task without confusion counts.
     """
-    triples = (triple for record in records for triple in record.counts.get("confusion", ()))
-    matrix = semantic.sum_confusion(triples, len(space.labels))
-    totals = matrix.sum(axis=1)
+    counts = _confusion(records, space)
+    totals = counts.sum(axis=1)
     pairs = [
-        Confusion(space.labels[t], space.labels[p], int(matrix[t, p]), float(matrix[t, p] / totals[t]))
+        Confusion(space.labels[t], space.labels[p], int(counts[t, p]), float(counts[t, p] / totals[t]))
         for t in space.scored_labels
         for p in range(len(space.labels))
-        if t != p and matrix[t, p] and matrix[t, p] >= _LEAST_SHARE * totals[t]
+        if t != p and counts[t, p] and counts[t, p] >= _LEAST_SHARE * totals[t]
     ]
     return sorted(pairs, key=lambda pair: -pair.share)[:_MAX_CONFUSIONS]
+
+
+def matrix(records: Sequence[SampleRecord], space: LabelSpace) -> Matrix:
+    """The whole confusion matrix; of more than `_MAX_CELLS` pairs of classes the largest."""
+    counts = _confusion(records, space)
+    largest = np.argsort(-counts, axis=None, kind="stable")[: min(_MAX_CELLS, np.count_nonzero(counts))]
+    targets, predictions = np.unravel_index(np.sort(largest), counts.shape)
+    cells = zip(targets.tolist(), predictions.tolist(), counts[targets, predictions].tolist(), strict=True)
+    return Matrix(space.labels, tuple(cells), int(np.count_nonzero(counts)) - len(largest))
+
+
+def _confusion(records: Sequence[SampleRecord], space: LabelSpace) -> Int64Array:
+    triples = (triple for record in records for triple in record.counts.get("confusion", ()))
+    return semantic.sum_confusion(triples, len(space.labels))
+
+
+def _classes(record: SampleRecord, space: LabelSpace) -> list[tuple[str, str]]:
+    """The scored classes but background of a sample, each with whether it was missed or is wrong."""
+    pairs = [triple[:2] for triple in record.counts.get("confusion", ())]
+    target, predicted = ({pair[side] for pair in pairs} for side in (0, 1))
+    return [
+        (space.labels[label], "" if label in target & predicted else MISSED if label in target else WRONG)
+        for label in space.scored_labels
+        if label in target | predicted and (label or space.labels[0] != "background")
+    ]
 
 
 def _gallery(

@@ -22,7 +22,7 @@ from support.console import say, tell
 )
 def report_command(
     *,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN|DIR", help="Run directory, or a folder with many.")],
     given: dict[str, Any],
     samples: Annotated[
         int, typer.Option(min=0, help="How many of the best, worst and random samples to show, each.")
@@ -30,30 +30,49 @@ def report_command(
     gallery: Annotated[
         bool, typer.Option("--gallery", help="Load models and code that the run names, to show samples; others', too.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="HTML file. [default: RUN/report.html]")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="HTML file; of many runs a folder. [default: RUN/report.html, DIR/report]"),
+    ] = None,
 ) -> None:
     """Write one HTML file that shows a run: figures, classes, confusions, time, switches, samples.
 
     The gallery's samples are segmented again and compared with their records. It needs --data-root, or the options for
-    your own data, and --gallery or --weights: by itself a report loads nothing but the miniature.
+    your own data, and --gallery or --weights: by itself a report loads nothing but the miniature. Of a folder with many
+    runs: an index with figures and trends, and a report of each, with samples only if --gallery is given.
     """
     from car_core.models.names import check_device_name
     from evaluation.request.user_data import resolve_data
     from results.run_directory.suite import read_run
 
-    read_run(run)
+    is_folder = run.is_dir() and not (run / "run.json").exists()
+    if not is_folder:
+        read_run(run)
     check_device_name(given["device"])
-    from evaluation.analysis.report import GalleryOptions, benchmark_of, is_embedded_run, names_models, report  # torch
+    from evaluation.analysis.report import (  # torch
+        GalleryOptions,
+        benchmark_of,
+        is_embedded_run,
+        names_models,
+        report,
+        report_folder,
+    )
 
     is_named = given["data_root"] is not None or any(given["places"].values())
-    if is_named:
-        given |= {"places": resolve_data(benchmark_of(run), given["data_root"], given["places"])["places"]}
-    shown = None
-    if samples and not (is_named or is_embedded_run(run)):
-        tell("notice: no samples are shown, as the data of the run was not named; the page says by which options")
-    elif samples and (models := names_models(run, given["weights"])) and not gallery:
-        tell(f"notice: no samples are shown, as that loads what the run names, {models}; --gallery does so")
-    elif samples:
-        shown = GalleryOptions(**given, count=samples)
-    path = report(run, shown, out=out)
-    say(str(path))
+
+    def shown_of(run: Path) -> GalleryOptions | None:
+        options = dict(given)
+        if is_named:
+            options["places"] = resolve_data(benchmark_of(run), given["data_root"], given["places"])["places"]
+        if samples and not (is_named or is_embedded_run(run)):
+            tell("notice: no samples are shown, as the data of the run was not named; the page says by which options")
+        elif samples and (models := names_models(run, given["weights"])) and not gallery:
+            tell(f"notice: no samples are shown, as that loads what the run names, {models}; --gallery does so")
+        elif samples:
+            return GalleryOptions(**options, count=samples)
+        return None
+
+    if is_folder:
+        say(str(report_folder(run, shown_of if gallery else lambda run: None, out=out)))
+    else:
+        say(str(report(run, shown_of(run), out=out)))

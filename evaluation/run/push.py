@@ -72,6 +72,7 @@ def upload_of(run: Path, *, predictions: bool = False) -> Upload:
     store = RunDirectory(run)
     store.require_plain()
     files = {name: run / name for name in (*_ALWAYS, *_IF_THERE) if name in _ALWAYS or (run / name).exists()}
+    files |= dict(_files_in(run, ("report_files",)))
     if predictions:
         files |= dict(_files_in(run, (PREDICTIONS, LABEL_MAPS)))
     variant = header.config.get("profile") or header.config.get("method")

@@ -1,5 +1,6 @@
 """The report of a run: one HTML file that needs nothing else, to look at a run and its samples."""
 
+from results.pages.embedded import MISSED, WRONG, Matrix
 from results.pages.gallery import (
     LabelShown,
     QueryShown,
@@ -17,8 +18,11 @@ from results.pages.report import (
 )
 
 __all__ = [
+    "MISSED",
+    "WRONG",
     "Confusion",
     "LabelShown",
+    "Matrix",
     "QueryShown",
     "ReportDetails",
     "SampleShown",

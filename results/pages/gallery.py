@@ -1,13 +1,12 @@
-"""Samples of the gallery as encoded pictures and texts, and how many of them fit into one file."""
+"""Samples of the gallery as encoded pictures and texts, and pictures as files beside a page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 from support.drawing import EncodedImage, QueryOutcome
-
-LEFT_OUT = "its proposals and prompted images are left out to keep this file small"
 
 
 @dataclass(frozen=True)
@@ -43,13 +42,15 @@ class LabelShown:
     """A label of a sample's target or prediction.
 
     color: as #rrggbb. iou: in this sample, None where undefined. query: the text that asks for it, if the sample has
-    its own texts; else empty.
+    its own texts; else empty. target, prediction: its area in each, as a layer over the image; None where it is not.
     """
 
     name: str
     color: str
     iou: float | None = None
     query: str = ""
+    target: EncodedImage | None = None
+    prediction: EncodedImage | None = None
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,6 @@ class SampleShown:
     queries: tuple[str, ...]
     labels: tuple[LabelShown, ...]
     image: EncodedImage
-    target: EncodedImage
-    prediction: EncodedImage
     steps: tuple[StepShown, ...]
     theta: float | None
     note: str = ""
@@ -76,11 +75,13 @@ class SampleShown:
     target_note: str = ""
 
     @property
-    def n_bytes(self) -> int:
-        """Size of all its pictures in the page."""
-        pictures = [self.image, self.target, self.prediction]
-        pictures += [p for step in self.steps for q in step.queries for p in (q.proposal, q.prompted) if p]
-        return sum(picture.n_bytes for picture in pictures)
+    def pictures(self) -> Iterator[EncodedImage]:
+        """The image, its layers, and those of the steps."""
+        layers = (picture for label in self.labels for picture in (label.target, label.prediction))
+        steps = (
+            picture for step in self.steps for query in step.queries for picture in (query.proposal, query.prompted)
+        )
+        yield from filter(None, (self.image, *layers, *steps))
 
 
 @dataclass(frozen=True)
@@ -93,20 +94,25 @@ class SegmentationShown:
     theta: float
 
 
-def fitted(samples: Sequence[SampleShown], budget: int) -> list[SampleShown]:
-    """The samples with at most ``budget`` bytes of pictures: steps lose theirs first, then the last samples go."""
-    shown = list(samples)
-    total = sum(sample.n_bytes for sample in shown)
-    for index in reversed(range(len(shown))):
-        if total > budget:
-            sample = shown[index]
-            bare_steps = tuple(
-                replace(step, queries=tuple(replace(query, proposal=None, prompted=None) for query in step.queries))
-                for step in sample.steps
-            )
-            note = "; ".join(filter(None, [sample.note, LEFT_OUT]))
-            shown[index] = replace(sample, steps=bare_steps, note=note)
-            total -= sample.n_bytes - shown[index].n_bytes
-    while total > budget:
-        total -= shown.pop().n_bytes
-    return shown
+@dataclass
+class PictureFiles:
+    """Pictures and pages that lie in a folder beside a page. contents: by their names in it."""
+
+    folder: str
+    contents: dict[str, bytes] = field(default_factory=dict)
+
+    def add(self, picture: EncodedImage) -> str:
+        """Keep a picture; returns its name in the folder, the same for equal pictures."""
+        name = f"{hashlib.sha256(picture.data).hexdigest()[:16]}.{picture.media.partition('/')[2]}"
+        self.contents[name] = picture.data
+        return name
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of all files."""
+        return sum(map(len, self.contents.values()))
+
+
+def inline_bytes(samples: Iterable[SampleShown]) -> int:
+    """What all pictures of samples would take in a page."""
+    return sum(picture.n_bytes for sample in samples for picture in sample.pictures)

@@ -6,28 +6,38 @@ import base64
 import hashlib
 import math
 import os
+import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from results.pages.gallery import SampleShown, SegmentationShown, fitted
+from results.pages.embedded import Matrix, matrix_columns, sample_columns, script_json
+from results.pages.gallery import PictureFiles, SampleShown, SegmentationShown, inline_bytes
 from results.run_directory.schema import RunHeader, SampleRecord
 from results.run_directory.store import RunDirectory, StoreError
 from results.tables.render import Table, text_cells, without_empty_columns
 from results.tables.run import comparison_table, failed_table, metrics_table
 from results.tables.run_notes import failures, is_car, method_label, remarks, run_facts
 from results.tables.task_words import words_of
+from support.console import tell
+from support.drawing import EncodedImage
+from support.errors import UserError
 from support.files import write_atomically, write_output
 from support.strict_json import dumps
 from support.text import counted, visible
 
 MAX_BYTES = 10_000_000
-_PICTURE_BYTES = 9_000_000
+INLINE_BYTES = 5_000_000
+"""Pictures of more are files beside the page."""
+_OWN_FILE = re.compile(r"[0-9a-f]{16}\.webp|steps-\d+\.html")
+_TABLE_BYTES = 4_000_000  # of the samples' table: that of 5,000 images takes about 0.5 MB
 _MOST_ROWS = 2000  # of a list: more than any benchmark has classes
 _BINS = 10
 _MIN_BARS, _MAX_BARS = 6, 16  # of a histogram; larger values share the last
@@ -47,13 +57,16 @@ class Confusion:
 class ReportDetails:
     """What the report needs in addition to the run directory.
 
-    figures: each sample's own headline figure, None where undefined. figure_words: what it is, in words. confusions:
-    the most frequent ones first. gallery: samples to show. gallery_note: why there is none, or how it was made.
+    figures: each sample's own headline figure, None where undefined. figure_words: what it is, in words. classes: of
+    each sample, see `embedded.sample_columns`. confusions: the most frequent ones first. matrix: all of them, None for
+    a task without. gallery: samples to show. gallery_note: why there is none, or how it was made.
     """
 
     figures: Sequence[float | None]
     figure_words: str
+    classes: Sequence[Sequence[tuple[str, str]]] = ()
     confusions: Sequence[Confusion] = ()
+    matrix: Matrix | None = None
     gallery: Sequence[SampleShown] = ()
     gallery_note: str = ""
 
@@ -83,23 +96,71 @@ def write_report(
     """
     run = RunDirectory(run_dir)
     path = out or run.path / "report.html"
+    folder, files = path.with_name(f"{path.stem}_files"), None
+    if (n_bytes := inline_bytes(details.gallery)) > INLINE_BYTES:
+        if path.exists() and not path.is_file():
+            size = megabytes(n_bytes)
+            raise UserError(f"--out: {path}: expected a file with room beside it for {size} of pictures, found none")
+        files = PictureFiles(folder.name)
     try:
-        page = report_html(header or run.read_header(), run.read_records() if records is None else records, details)
+        page = report_html(
+            header or run.read_header(), run.read_records() if records is None else records, details, files, path.name
+        )
     except ValueError as error:
         raise StoreError(f"{run.header_path}: {error}") from error
+    _write_files(folder, files.contents if files else {})
     (write_output if out else write_atomically)(path, page)
+    if files:
+        what = f"{counted(len(details.gallery), 'sample')}, {megabytes(files.n_bytes)}"
+        tell(f"notice: the pictures of {what}, are in {folder}; keep it beside the page")
     return path
 
 
-def report_html(header: RunHeader, records: Sequence[SampleRecord], details: ReportDetails) -> str:
+def _write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Make a folder hold these files and none that an earlier report wrote there; none where there are none."""
+    if contents:
+        folder.mkdir(parents=True, exist_ok=True)
+    elif not folder.is_dir():
+        return
+    for name, content in contents.items():
+        write_atomically(folder / name, content, synced=False)
+    for old in folder.iterdir():
+        if old.name not in contents and _OWN_FILE.fullmatch(old.name):
+            old.unlink()
+    if not contents:
+        with suppress(OSError):  # other files are in it
+            folder.rmdir()
+
+
+def megabytes(n_bytes: int) -> str:
+    """A size, as "3.4 MB"."""
+    return f"{n_bytes / 10**6:.1f} MB"
+
+
+def report_html(
+    header: RunHeader,
+    records: Sequence[SampleRecord],
+    details: ReportDetails,
+    files: PictureFiles | None = None,
+    name: str = "report.html",
+    *,
+    n_chosen: int | None = None,
+) -> str:
     """The report as one HTML page of at most `MAX_BYTES`, without any reference to the network.
 
     Samples and rows beyond that are left out, which the page says. Raises ValueError where other texts are too long.
 
+    files: takes the pictures, and a page with the steps of each sample, in place of the page; None to inline them.
+    name: of the page's file, to which those pages link. n_chosen: samples of the gallery, if some are left out of it.
+
     All texts of the run, the data set and the user are escaped; characters that could control a terminal or reorder a
     line are shown as code points.
     """
-    environment = _environment()
+    n_chosen = len(details.gallery) if n_chosen is None else n_chosen
+    folder = quote(files.folder) if files else ""
+    environment = (
+        page_environment() if files is None else page_environment(lambda item: f"{folder}/{files.add(item)}", "lazy")
+    )
     script = _source(environment, "report.js")
     headline = words_of(header.benchmark.task).headline
     comparison = comparison_table(header, cell=header.benchmark.paper)
@@ -114,12 +175,22 @@ def report_html(header: RunHeader, records: Sequence[SampleRecord], details: Rep
     ok = [record for record in records if record.status == "ok"]
     stages = sorted(header.timings.seconds_by_stage.items(), key=lambda stage: -stage[1])
     in_all = math.fsum(seconds for _, seconds in stages)
-    gallery = fitted(details.gallery, _PICTURE_BYTES)
-    gallery_note = details.gallery_note
-    if n_left_out := len(details.gallery) - len(gallery):
+    gallery, gallery_note = details.gallery, details.gallery_note
+    if gallery:
+        n_bytes = megabytes(inline_bytes(gallery))
+        place = f"in {files.folder}/ beside this page: keep the two together" if files else "in this page"
+        gallery_note += f" Their pictures, {n_bytes}, are {place}."
+    if n_left_out := n_chosen - len(gallery):
         gallery_note += f" {counted(n_left_out, 'sample')} left out to keep this page below {MAX_BYTES // 10**6} MB."
+    table, n_rows = _samples_json(header, records, details), len(records)
+    while len(table) > _TABLE_BYTES:  # a hundred thousand samples
+        n_rows = int(0.95 * n_rows * _TABLE_BYTES / len(table))
+        table = _samples_json(header, records[:n_rows], details)
     lists = {"switches": switches, "classes": with_iou, "absent": absent}
-    cuts = [f"the first {_MOST_ROWS} of {len(rows)} {name}" for name, rows in lists.items() if len(rows) > _MOST_ROWS]
+    cuts = [f"the first {n_rows} of {len(records)} samples, all of which are in samples.jsonl"] * (
+        n_rows < len(records)
+    )
+    cuts += [f"the first {_MOST_ROWS} of {len(rows)} {name}" for name, rows in lists.items() if len(rows) > _MOST_ROWS]
     page = environment.get_template(
         "report.html"
     ).render(
@@ -151,6 +222,7 @@ def report_html(header: RunHeader, records: Sequence[SampleRecord], details: Rep
         ],
         scored=bool(ok),
         figure_words=details.figure_words,
+        figure_name=words_of(header.benchmark.task).sample_figure,
         figures=_figure_bars([figure for figure in details.figures if figure is not None]),
         recurs=is_car(header),
         steps=_count_bars([record.steps for record in ok], least=1),
@@ -160,36 +232,68 @@ def report_html(header: RunHeader, records: Sequence[SampleRecord], details: Rep
             for name, seconds in stages
             if in_all and records
         ],
+        n_rows=n_rows,
+        samples_json=table,
+        matrix_json=script_json(matrix_columns(details.matrix)),
+        matrix=details.matrix,
+        statuses=sorted({record.status for record in records}),
         gallery=gallery,
         gallery_note=gallery_note,
+        folder=folder,
         style=Markup(_source(environment, "steps.css") + _source(environment, "report.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
     if (size := len(page.encode("utf-8", "backslashreplace"))) > MAX_BYTES:
+        if gallery:  # thousands of samples, or pictures that were to be inlined
+            fewer = replace(details, gallery=gallery[: 3 * len(gallery) // 4])
+            return report_html(header, records, fewer, files, name, n_chosen=n_chosen)
         raise ValueError(f"expected a page of at most {MAX_BYTES} bytes, found texts that make {size}")
+    if files:
+        template = page_environment(files.add, "lazy").get_template("steps_page.html")
+        for number, sample in enumerate(gallery):
+            if sample.steps:
+                text = template.render(sample=sample, style=static_style(), page=quote(name))
+                files.contents[f"steps-{number}.html"] = text.encode("utf-8", "backslashreplace")
     return page
+
+
+def _samples_json(header: RunHeader, records: Sequence[SampleRecord], details: ReportDetails) -> Markup:
+    figures, classes = details.figures[: len(records)], details.classes[: len(records)]
+    return script_json(sample_columns(records, figures, classes, words_of(header.benchmark.task)))
 
 
 def segmentation_html(found: SegmentationShown) -> str:
     """One segmented image as a part of a page, for use with `segmentation_css`; escaped as `report_html`."""
-    return _environment().get_template("segmentation.html").render(found=found)
+    return page_environment().get_template("segmentation.html").render(found=found)
 
 
 def segmentation_css() -> str:
     """The style sheet of `segmentation_html`; a dark page has the class `dark` on its body."""
-    return _source(_environment(), "steps.css")
+    return _source(page_environment(), "steps.css")
 
 
-def _environment() -> Environment:
+def page_environment(
+    source: Callable[[EncodedImage], str] = lambda item: item.uri, loading: str = "eager"
+) -> Environment:
+    """The templates of all pages. source: where a picture of the page is found. loading: when."""
     environment = Environment(
         loader=PackageLoader("results.pages", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters.update(text=lambda value: visible(str(value), limit=1000), percent=_percent)
+    environment.filters.update(text=lambda value: visible(str(value), limit=1000), percent=_percent, source=source)
+    environment.globals["loading"] = loading
     return environment
+
+
+def static_style() -> Markup:
+    """The style sheet of a page without a script: dark where the system is."""
+    environment = page_environment()
+    style = _source(environment, "steps.css") + _source(environment, "report.css")
+    dark = style.partition("body.dark {")[2].partition("}")[0]
+    return Markup(f"{style}@media (prefers-color-scheme: dark) {{ :root {{ color-scheme: dark; {dark} }} }}")
 
 
 def _source(environment: Environment, name: str) -> str:

@@ -15,10 +15,11 @@ from typer.testing import CliRunner, Result
 from dataset_adapters import LabelSpace
 from evaluation import evaluate
 from evaluation.analysis.gallery import choose, draw_sample
-from evaluation.analysis.report import GalleryOptions, _prepared, confusions, names_models, report
+from evaluation.analysis.report import GalleryOptions, _classes, _prepared, confusions, matrix, names_models, report
 from evaluation.cli.app import app
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
+from results.pages import Matrix
 from support.strict_json import identity_of
 
 
@@ -210,3 +211,50 @@ def test_a_report_goes_where_a_text_says(run: Any, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HOME", str(run.out.parent))
     assert report(str(run.out), out="~/page.html") == run.out.parent / "page.html"
     assert "</html>" in (run.out.parent / "page.html").read_text()
+
+
+def test_the_matrix_and_the_classes_of_a_sample_are_those_of_its_counts() -> None:
+    space = LabelSpace("made", ("background", "a", "b", "c"), ("a", "b"), (1, 2), 255, (0, 1, 2))
+    one = record(0, confusion=[[0, 0, 9], [1, 0, 3], [2, 2, 4], [0, 3, 1]])
+    two = record(1, confusion=[[0, 1, 5], [2, 2, 6]])
+    assert matrix([one, two], space) == Matrix(
+        space.labels, ((0, 0, 9), (0, 1, 5), (0, 3, 1), (1, 0, 3), (2, 2, 10)), 0
+    )
+    assert _classes(one, space) == [("a", "missed"), ("b", "")]
+    assert _classes(two, space) == [("a", "wrong"), ("b", "")]
+
+
+def test_only_the_smallest_cells_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluation.analysis.report._MAX_CELLS", 2)
+    space = LabelSpace("made", ("background", "a"), ("a",), (1,), 255, (0, 1))
+    found = matrix([record(0, confusion=[[0, 0, 9], [0, 1, 1], [1, 0, 2], [1, 1, 5]])], space)
+    assert (found.cells, found.n_left_out) == (((0, 0, 9), (1, 1, 5)), 2)
+
+
+def test_a_folder_of_runs_has_an_index_and_a_page_of_each(run: Any, tmp_path: Path) -> None:
+    runs = tmp_path / "many"
+    for name in ("one", "part/two"):
+        shutil.copytree(run.out, runs / name)
+    for name, text in {"broken": "{", "other": "[]"}.items():
+        (runs / name).mkdir()
+        (runs / name / "run.json").write_text(text)
+    (runs / "part" / "two" / "samples.jsonl").write_text('{"id": "x"}\n')
+    made = car("report", runs)
+    assert made.exit_code == 0, made.stderr
+    assert Path(made.stdout.strip()) == runs / "report" / "index.html"
+    assert "notice: 3 runs without a page, first " in made.stderr
+    assert sorted(path.name for path in (runs / "report").iterdir()) == ["index.html", "one.html"]
+    index = (runs / "report" / "index.html").read_text()
+    assert 'href="one.html"' in index
+    for reason in ("broken/run.json: ", "other/run.json: ", "part/two: "):
+        assert f"<li>{reason}" in index
+    assert str(tmp_path) not in index.partition("Without a page")[2]  # which may be published
+    shown = car("report", runs, "--data-root", run.data_root, "--gallery", "--samples=1", "--out", tmp_path / "site")
+    assert shown.exit_code == 0, shown.stderr
+    assert (tmp_path / "site" / "one.html").read_text().count('<article class="sample"') == 3
+    other = car("report", runs, "--data-root", tmp_path, "--gallery", "--out", tmp_path / "site")
+    assert other.exit_code == 0, other.stderr
+    assert "notice: one: no samples are shown: " in other.stderr
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert car("report", empty).stderr == f"error: {empty}: no run is here or below\n"

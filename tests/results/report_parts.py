@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from results import SampleRecord
-from results.pages import Confusion, LabelShown, QueryShown, ReportDetails, SampleShown, StepShown
+from results.pages import Confusion, LabelShown, Matrix, QueryShown, ReportDetails, SampleShown, StepShown
 from support.drawing import EncodedImage
 
 HOSTILE = (
@@ -40,10 +40,10 @@ def sample(name: str, group: str, figure: float | None, labels: tuple[str, ...],
         "group": group,
         "figure": figure,
         "queries": tuple(queries),
-        "labels": tuple(LabelShown(label, "#0072b2", 0.5) for label in labels),
+        "labels": tuple(
+            LabelShown(label, "#0072b2", 0.5, target=picture(80), prediction=picture(120)) for label in labels
+        ),
         "image": picture(40),
-        "target": picture(80),
-        "prediction": picture(120),
         "steps": (step(1, queries, list(labels)), step(2, list(labels), list(labels))),
         "theta": 0.6,
     }
@@ -67,9 +67,10 @@ def records(n: int = 11) -> list[SampleRecord]:
 
 def details(**changes: Any) -> ReportDetails:
     fields: dict[str, Any] = {
-        "figures": [None, *(i / 10 for i in range(11))],
+        "figures": [None, *(i / 10 for i in range(10))],
         "figure_words": "IoU of a sample",
         "confusions": [Confusion("bird", HOSTILE, 120, 0.4)],
+        "matrix": Matrix((HOSTILE, "unused", "bird"), ((0, 0, 90), (0, 2, 10), (2, 0, 1), (2, 2, 3))),
         "gallery": gallery(),
         "gallery_note": HOSTILE,
     }

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from browser import chromium, needs_chromium
-from report_parts import HOSTILE, details, records
+from report_parts import HOSTILE, details, picture, records, sample
 
-from results import RunHeader
-from results.pages import report_html
+from results import RunDirectory, RunHeader
+from results.pages import report_html, write_report
+from results.pages.gallery import PictureFiles
 from support.text import visible
 
 pytestmark = needs_chromium
@@ -92,7 +93,7 @@ def test_hostile_text_stays_text(open_report: Callable[..., Any]) -> None:
     page.locator("#thumbs button").last.click()
     assert page.evaluate("window.hacked") is None
     assert page.locator("img[src='x']").count() == 0
-    assert page.locator("script").count() == 1
+    assert page.locator("script").count() == 3
     assert visible(HOSTILE) in page.locator(".sample:visible").inner_text()
 
 
@@ -137,3 +138,82 @@ def test_light_and_dark_follow_the_system_and_the_button(open_report: Callable[.
     assert lightness(light) > 600
     light.locator("#theme").click()
     assert lightness(light) < 150
+
+
+def ids(page: Any) -> list[str]:
+    return page.locator("#list tbody tr td:first-child").all_text_contents()
+
+
+def test_samples_are_searched_sorted_and_filtered(open_report: Callable[..., Any]) -> None:
+    page = open_report()
+    assert ids(page) == [f"s{place}" for place in range(11)]
+    page.locator("#list thead button", has_text="IoU").click()  # figures: none, 0, 0.1, ...; none comes last
+    assert ids(page) == [*(f"s{place}" for place in range(1, 11)), "s0"]
+    page.locator("#list thead button", has_text="IoU").click()
+    assert ids(page) == [*(f"s{place}" for place in range(10, 0, -1)), "s0"]
+    assert page.locator("#list th[aria-sort=descending]").inner_text().startswith("IoU")
+    page.locator("#low").fill("30")
+    page.locator("#high").fill("50")
+    assert ids(page) == ["s6", "s5", "s4"]
+    page.locator("#search").fill("S5 BIRD")
+    assert ids(page) == ["s5"]
+    assert page.locator("#count").text_content() == "1 of 11 samples"
+    page.locator("#reset").click()
+    page.locator("#sort").select_option(label="id, falling")
+    assert ids(page)[:2] == ["s10", "s9"]  # by number
+
+
+def test_a_link_leads_to_its_sample(open_report: Callable[..., Any]) -> None:
+    page = open_report()
+    page.locator("#low").fill("90")
+    page.evaluate("location.hash = '#sample=s3'")
+    page.wait_for_selector("tr[aria-current]")
+    assert page.locator("tr[aria-current] td").first.text_content() == "s3"
+    assert page.locator("#low").input_value() == ""  # a filter does not hide what was asked for
+    page.evaluate("location.hash = '#sample=second'")
+    page.wait_for_function("document.querySelector('.sample:not([hidden]) h3').textContent === 'second'")
+    page.locator("#next").click()
+    assert page.evaluate("decodeURIComponent(location.hash)") == f"#sample={visible(HOSTILE)}"
+    page.evaluate("location.hash = '#sample=<b>none'")
+    page.wait_for_function("document.querySelector('#count').textContent === 'no sample <b>none on this page'")
+
+
+def test_masks_are_shown_and_hidden(open_report: Callable[..., Any]) -> None:
+    page = open_report()
+    layers = page.locator(".sample:visible .stack img")
+    assert layers.count() == 4  # two labels, each in target and prediction
+    page.locator(".sample:visible .legend input").first.uncheck()
+    assert [layer.is_visible() for layer in layers.all()] == [False, True, False, True]
+    page.locator("#opacity").fill("20")
+    assert layers.nth(1).evaluate("(layer) => getComputedStyle(layer).opacity") == "0.2"
+
+
+def test_the_matrix_is_made_when_it_is_opened(open_report: Callable[..., Any]) -> None:
+    page = open_report()
+    assert page.locator(".wide td").count() == 0
+    page.locator("#matrix summary").click()
+    page.wait_for_selector(".wide tbody tr")
+    rows = [row.locator("td").all_text_contents() for row in page.locator(".wide tbody tr").all()]
+    assert rows == [["90", "10"], ["25", "75"]]  # percent of the rows 90, 10 and 1, 3
+    page.locator("#matrix-class").select_option(label="bird")
+    assert page.locator("#matrix-row .figure").all_text_contents() == ["75.0 %", "25.0 %"]
+    assert page.locator("#matrix-column dt").all_text_contents() == [visible(HOSTILE), "bird"]
+
+
+def test_pictures_beside_the_page_are_loaded_when_they_are_looked_at(
+    browser: Any, tmp_path: Path, make_header: Callable[..., RunHeader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("results.pages.report.INLINE_BYTES", 0)
+    with RunDirectory(tmp_path) as store:
+        store.create(make_header())
+    many = [sample(f"s{place}", "best", 0.5, ("bird",), image=picture(place), steps=()) for place in range(100)]
+    page = browser.new_context(viewport={"width": 1200, "height": 800}).new_page()
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.url))
+    page.goto(write_report(tmp_path, details(gallery=many), records=records()).as_uri())
+    page.wait_for_timeout(300)
+    assert 2 < len(asked) < 50
+    page.evaluate("location.hash = '#sample=s99'")
+    last = PictureFiles("").add(picture(99))
+    with page.expect_event("requestfinished", lambda request: request.url.endswith(last)):
+        page.wait_for_function("document.querySelector('.sample:not([hidden]) h3').textContent === 's99'")
