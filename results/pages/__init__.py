@@ -2,6 +2,7 @@
 
 from results.pages.gallery import (
     LabelShown,
+    MaskShown,
     QueryShown,
     SampleShown,
     SegmentationShown,
@@ -19,6 +20,7 @@ from results.pages.report import (
 __all__ = [
     "Confusion",
     "LabelShown",
+    "MaskShown",
     "QueryShown",
     "ReportDetails",
     "SampleShown",

@@ -2,7 +2,7 @@
 
 from support.drawing.canvas import Canvas, text_width
 from support.drawing.encoding import EncodedImage, encode, save_picture
-from support.drawing.layers import draw_heat_map, draw_overlay, resize_image
+from support.drawing.layers import draw_heat_map, draw_layer, draw_overlay, resize_image
 from support.drawing.legend import LegendEntry, QueryOutcome, draw_legend_row, legend_rows
 from support.drawing.palette import Color, hex_color, label_color
 
@@ -13,6 +13,7 @@ __all__ = [
     "LegendEntry",
     "QueryOutcome",
     "draw_heat_map",
+    "draw_layer",
     "draw_legend_row",
     "draw_overlay",
     "encode",

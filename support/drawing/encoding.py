@@ -7,6 +7,8 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from support.arrays import RGBArray
@@ -33,8 +35,8 @@ class EncodedImage:
         return len(f"data:{self.media};base64,") + 4 * -(-len(self.data) // 3)
 
 
-def encode(picture: RGBArray, file_format: str, **options: int) -> EncodedImage:
-    """Encode uint8 [H, W, 3] as "png", "webp", "jpeg", ...; options are Pillow's."""
+def encode(picture: npt.NDArray[np.uint8], file_format: str, **options: int) -> EncodedImage:
+    """Encode uint8 [H, W, 3], or [H, W, 4] with opacity, as "png", "webp", "jpeg", ...; options are Pillow's."""
     name, stream = file_format.upper(), io.BytesIO()
     Image.fromarray(picture).save(stream, name, **options)
     return EncodedImage(stream.getvalue(), picture.shape[1], picture.shape[0], Image.MIME.get(name, ""))

@@ -13,6 +13,7 @@ from support.drawing.palette import WHITE, Color
 
 FILL = 0.55
 """Opacity of a mask's color."""
+_LAYER_FILL = 0.75  # of a layer's, whose contour is opaque; pages show layers at less than full opacity
 
 
 def resize_image(image: RGBArray, size: tuple[int, int]) -> RGBArray:
@@ -50,6 +51,21 @@ def draw_overlay(
     return result
 
 
+def draw_layer(area: BoolArray, size: tuple[int, int], color: Color) -> npt.NDArray[np.uint8]:
+    """One label's area as `draw_overlay` draws it, by itself: uint8 [H, W, 4], RGBA, transparent outside.
+
+    area: bool [h, w], resized to size, (height, width).
+    """
+    layer = np.zeros((*size, 4), np.uint8)
+    area = _area(area, layer)
+    layer[area] = (*color, round(255 * _LAYER_FILL))
+    contours, _ = cv2.findContours(area.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    width = max(1, round(min(size) / 320))
+    for line, thickness in ((WHITE, width + 1), (color, width)):  # not smoothed: few colors make a small file
+        cv2.drawContours(layer, contours, -1, (*line, 255), thickness)
+    return layer
+
+
 def draw_heat_map(image: RGBArray, proposal: Float32Array, threshold: float | None = None) -> RGBArray:
     """A soft mask as heat (inferno: dark to bright) over the gray image, with a line where it crosses the threshold.
 
@@ -69,7 +85,7 @@ def draw_heat_map(image: RGBArray, proposal: Float32Array, threshold: float | No
     return result
 
 
-def _area(mask: BoolArray, image: RGBArray) -> BoolArray:
+def _area(mask: BoolArray, image: npt.NDArray[np.uint8]) -> BoolArray:
     height, width = image.shape[:2]
     if mask.shape == (height, width):
         return mask
