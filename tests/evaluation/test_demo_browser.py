@@ -105,7 +105,7 @@ def test_upload_type_and_see_masks(open_demo: Any, tmp_path: Path) -> None:
     assert address.pop("image") == ["/etc/passwd"]  # as it was given, and of no use
     assert address == {"phrase": ["cat", "dog", HOSTILE], "theta": ["1"], "eta": ["0.4"], "lambda": ["0.4"]}
     page.locator("#past button").nth(1).click()
-    page.locator("#result .outcome", has_text="dropped in step 1").wait_for(state="detached")
+    page.locator("#result .outcome .kept").first.wait_for()
     assert parse_qs(urlsplit(page.url).query)["theta"] == ["0.3"]
     assert page.evaluate("window.hacked") is None
 
