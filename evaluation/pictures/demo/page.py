@@ -59,7 +59,7 @@ _CSS = """
 .recurrence { margin-top: 20px; }
 .faint { opacity: .75; font-size: .88rem; }
 .layers { position: relative; }
-.layers div { position: absolute; inset: 0; opacity: var(--masks, .55); }
+.layers div { position: absolute; inset: 0; opacity: var(--masks, .75); }
 .layers div img { position: absolute; inset: 0; }
 .switches { display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 8px 0; align-items: center; }
 .switches label { display: flex; align-items: center; min-height: 32px; cursor: pointer; overflow-wrap: anywhere; }
