@@ -9,21 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from car_core.drawing import enlarged, masks_over_image, most_telling
+from car_core.drawing import enlarged, most_telling
 from car_core.segmentation import Segmentation
 from car_core.steps import step_names
 from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.run.prepare import Prepared
+from evaluation.tasks.coco_json import CocoDocument
 from evaluation.tasks.metric import COUNTS
 from evaluation.tasks.segmenter import segment_samples
 from results import SampleRecord
-from results.pages import LabelShown, QueryShown, SampleShown, SegmentationShown, StepShown
+from results.pages import LabelShown, MaskShown, QueryShown, SampleShown, SegmentationShown, StepShown
 from results.pages.contact_sheet import Example
+from results.run_directory.label_maps import encode_label_map
 from support.arrays import Int32Array, RGBArray
 from support.drawing import (
     EncodedImage,
@@ -34,6 +37,7 @@ from support.drawing import (
     label_color,
     resize_image,
 )
+from support.strict_json import dumps
 
 _WIDTH = 480  # of image, target and prediction, pixels
 _TILE = 176  # of a proposal or prompted image
@@ -151,12 +155,36 @@ def previews(prepared: Prepared, count: int, *, before_each: Callable[[], None] 
     return examples
 
 
-def draw_segmentation(segmentation: Segmentation) -> SegmentationShown:
-    """A segmentation made with ``trace=True``, drawn for a page. Raises ValueError for one without its image."""
-    config, outcomes = segmentation.config, segmentation.outcomes()
+def draw_segmentation(segmentation: Segmentation, path: Path) -> SegmentationShown:
+    """A segmentation made with ``trace=True``, drawn for a page. Raises ValueError for one without its image.
+
+    path: of the image, for the names of files.
+    """
+    config, outcomes, scores = segmentation.config, segmentation.outcomes(), segmentation.scores
     assert config is not None
-    masks = masks_over_image(enlarged(segmentation.required_image()), segmentation.drawn_labels, outcomes)
-    return SegmentationShown(_encoded(masks), outcomes, _draw_steps(segmentation, config.eta), config.theta)
+    image = enlarged(segmentation.required_image())
+    size = image.shape[0], image.shape[1]
+    if segmentation.merged_mask is None:  # the order of paint_labels, so that all masks together are the label map
+        order = sorted(segmentation.kept, key=lambda i: (scores[i], i), reverse=True)
+        masks = [(outcomes[i].query, outcomes[i].color, segmentation.masks[i]) for i in order]
+    else:
+        masks = [("the mask of all phrases", label_color(0), segmentation.merged_mask)]
+    document = CocoDocument(segmentation.queries)
+    document.add(path, segmentation)
+    labels = segmentation.drawn_labels
+    return SegmentationShown(
+        image=_encoded(image),
+        masks=tuple(
+            MaskShown(name, hex_color(color), encode(draw_layer(mask, size, color), "webp", lossless=True))
+            for name, color, mask in masks
+        ),
+        queries=outcomes,
+        steps=_draw_steps(segmentation, config.eta),
+        theta=config.theta,
+        name=path.stem,
+        label_map=EncodedImage(encode_label_map(labels), labels.shape[1], labels.shape[0], "image/png"),
+        coco=dumps(document.as_dict()) + "\n",
+    )
 
 
 def _segment(

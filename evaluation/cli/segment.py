@@ -88,6 +88,7 @@ def segment_command(
     """
     from car_core.queries import check_texts, require_any
     from dataset_adapters.formats.images import set_max_pixels
+    from evaluation.pictures.explain import COMMA
     from evaluation.pictures.image_files import SegmentError, find_images, split_places
     from evaluation.pictures.video import Clip, is_video
     from evaluation.request.resolve import resolve_car
@@ -97,7 +98,7 @@ def segment_command(
     require_any(queries=check_texts("queries", queries))
     for query in queries:
         if "," in query:
-            tell(f"notice: {query!r} is one phrase; separate phrases are separate arguments, as in cat dog")
+            tell(f"notice: {COMMA.format(query=query, parts='arguments, as in cat dog')}")
     if given["max_pixels"] is not None:
         set_max_pixels(given["max_pixels"])
     images = list(dict.fromkeys(image for place in images_at for image in find_images(place)))

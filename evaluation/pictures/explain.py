@@ -15,6 +15,8 @@ from support.text import counted, visible
 
 LONE_PHRASE = "a single phrase always scores 1.00, whatever the picture; add competing phrases for theta to choose from"
 """Caveat for a single phrase: scores are a softmax over the remaining phrases."""
+COMMA = "{query!r} is one phrase; separate phrases are separate {parts}"
+"""Caveat for a phrase with a comma."""
 _BAR = 24
 """Width of a score's bar, characters."""
 _UNBOUNDED = 1_000_000

@@ -3,6 +3,7 @@
 from results.pages.embedded import MISSED, WRONG, Matrix
 from results.pages.gallery import (
     LabelShown,
+    MaskShown,
     QueryShown,
     SampleShown,
     SegmentationShown,
@@ -22,6 +23,7 @@ __all__ = [
     "WRONG",
     "Confusion",
     "LabelShown",
+    "MaskShown",
     "Matrix",
     "QueryShown",
     "ReportDetails",

@@ -85,13 +85,29 @@ class SampleShown:
 
 
 @dataclass(frozen=True)
-class SegmentationShown:
-    """One segmented image: the masks over it, each query's outcome, and the recurrence with its theta."""
+class MaskShown:
+    """A mask that can be shown and hidden. color: as #rrggbb. picture: of the image's size, transparent outside it."""
 
-    masks: EncodedImage
+    name: str
+    color: str
+    picture: EncodedImage
+
+
+@dataclass(frozen=True)
+class SegmentationShown:
+    """One segmented image: its masks, topmost first, each query's outcome, and the recurrence with its theta.
+
+    name: without an ending, of the files to download: label_map, and coco, a document in COCO's JSON format.
+    """
+
+    image: EncodedImage
+    masks: tuple[MaskShown, ...]
     queries: tuple[QueryOutcome, ...]
     steps: tuple[StepShown, ...]
     theta: float
+    name: str
+    label_map: EncodedImage
+    coco: str
 
 
 @dataclass

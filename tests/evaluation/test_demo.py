@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -19,7 +23,9 @@ from PIL import Image
 
 from car_core import CaR, CaRConfig, QueryError
 from evaluation.pictures.demo.backend import Demo, Limits, read_picture, split_phrases
+from evaluation.tasks.coco_json import CocoDocument
 from support.errors import ImageError
+from support.strict_json import dumps
 
 pytest.importorskip("gradio", reason="Gradio is not installed (make setup)")
 THRESHOLDS = {"theta": 0.3, "eta": 0.4, "lambda_": 0.4}
@@ -42,12 +48,11 @@ def photo(tmp_path: Path) -> Path:
     ("text", "expected"),
     [
         ("cat", ["cat"]),
-        (" cat,  red   car ,, cat", ["cat", "red car"]),
-        ("man in red, left\n\ncat\n", ["man in red, left", "cat"]),
-        ("cat,dog\n", ["cat", "dog"]),
+        (" red   car \n\n cat\nred car", ["red car", "cat"]),
+        ("man in red, left", ["man in red, left"]),
     ],
 )
-def test_phrases_one_a_line_or_between_commas(text: str, expected: list[str]) -> None:
+def test_phrases_are_lines(text: str, expected: list[str]) -> None:
     assert split_phrases(text, Limits()) == expected
 
 
@@ -55,8 +60,8 @@ def test_phrases_one_a_line_or_between_commas(text: str, expected: list[str]) ->
     ("text", "expected"),
     [
         ("", "at least one phrase"),
-        (" ,\n", "at least one phrase"),
-        ("a,b,c,d", "at most 3 phrases, not 4"),
+        (" \n\t", "at least one phrase"),
+        ("a\nb\nc\nd", "at most 3 phrases, not 4"),
         ("x" * 201, "200 characters; the longest has 201"),
     ],
 )
@@ -73,24 +78,65 @@ def test_a_picture_is_shrunk_and_a_larger_one_refused(photo: Path) -> None:
 
 
 def test_the_answer_is_what_car_finds_and_thresholds_run_only_what_they_change(demo: Demo, photo: Path) -> None:
-    first = demo.segment(photo, "cat, <b>dog</b>", THRESHOLDS)
+    first = demo.segment(photo, "cat\n<b>dog</b>", THRESHOLDS)
     assert "Reused" not in first.status
     assert "&lt;b&gt;dog" in first.html
     assert "<b>dog" not in first.html
-    again = demo.segment(photo, "cat, <b>dog</b>", THRESHOLDS)
+    again = demo.segment(photo, "cat\n<b>dog</b>", THRESHOLDS)
     assert "Computed" not in again.status
     assert again.html == first.html
-    stricter = demo.segment(photo, "cat, <b>dog</b>", {**THRESHOLDS, "theta": 1.0})
+    stricter = demo.segment(photo, "cat\n<b>dog</b>", {**THRESHOLDS, "theta": 1.0})
     assert "dropped in step 1" in stricter.html
     assert "Computed" not in stricter.status  # the first step is known, and there is no second one
-    other = demo.segment(photo, "cat, <b>dog</b>", {**THRESHOLDS, "eta": 0.9})
+    other = demo.segment(photo, "cat\n<b>dog</b>", {**THRESHOLDS, "eta": 0.9})
     assert "image features of f" in other.status.partition("Reused")[2]
 
 
 def test_one_phrase_alone_is_told_what_its_score_is_worth(demo: Demo, photo: Path) -> None:
     told = "a single phrase always scores 1.00, whatever the picture"
     assert told in demo.segment(photo, "cat", THRESHOLDS).status
-    assert told not in demo.segment(photo, "cat, dog", THRESHOLDS).status
+    assert told not in demo.segment(photo, "cat\ndog", THRESHOLDS).status
+
+
+def test_a_comma_is_part_of_its_phrase_and_is_told_as_car_segment_does(demo: Demo, photo: Path) -> None:
+    told = demo.segment(photo, "<i>red</i>, small\ncat", THRESHOLDS).status
+    assert "<i>" not in told
+    assert "'<i>red</i>, small' is one phrase; separate phrases are separate lines." in unescape(told)
+    assert "of 2 phrases" in told
+
+
+def test_downloads_are_the_masks_as_car_segment_writes_them(demo: Demo, photo: Path) -> None:
+    phrases = ["cat", "a <b>dog</b>", "tree"]
+    found = demo.segment(photo, "\n".join(phrases), THRESHOLDS | {"theta": 0.3})
+    links = {
+        unescape(name): unescape(uri)
+        for uri, name in re.findall(r'<a href="(data:[^"]+)" download="([^"]+)"', found.html)
+    }
+    assert set(links) == {"photo-labels.png", "photo.json"}
+    car = CaR.from_config(demo.config.model_copy(update={"theta": 0.3}), weights="random:1")
+    segmentation = car.segment(photo, phrases)
+    document = CocoDocument(phrases)
+    document.add(Path("photo.png"), segmentation)
+    assert unquote(links["photo.json"].partition(",")[2]) == dumps(document.as_dict()) + "\n"
+    labels = np.asarray(Image.open(io.BytesIO(base64.b64decode(links["photo-labels.png"].partition(",")[2]))))
+    # By hand: the masks of falling certainty, the most certain on top.
+    expected = np.zeros((40, 56), int)
+    for index in sorted(segmentation.kept, key=lambda i: segmentation.scores[i]):
+        expected[segmentation.masks[index]] = index + 1
+    assert expected.any()
+    assert np.array_equal(labels, expected)
+
+
+def test_an_address_gives_phrases_and_thresholds_and_nothing_else(demo: Demo) -> None:
+    assert demo.asked(
+        [("phrase", "a cat, left"), ("theta", "0.25"), ("phrase", "<b>"), ("lambda", "1"), ("x", "y")]
+    ) == (
+        "a cat, left\n<b>",
+        {"theta": 0.25, "eta": demo.config.eta, "lambda_": 1.0},
+    )
+    for value in ("nan", "inf", "-1", "7", "", "0.5; rm"):
+        assert demo.asked([("theta", value), ("eta", value)])[1]["theta"] == demo.config.theta, value
+    assert demo.asked([("image", "/etc/passwd"), ("proposal_model", "x")]) == demo.asked([])
 
 
 def test_the_page_says_that_the_miniature_knows_no_photos(demo: Demo) -> None:

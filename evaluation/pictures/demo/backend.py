@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from car_core.engine.stage_cache import StageCache
 from car_core.models.names import MINIATURE
 from dataset_adapters.formats.images import ImageFileError, open_picture, read_image
 from evaluation.analysis.gallery import draw_segmentation
-from evaluation.pictures.explain import LONE_PHRASE
+from evaluation.pictures.explain import COMMA, LONE_PHRASE
 from results.pages import segmentation_html
 from support.arrays import RGBArray
 from support.drawing import resize_image
@@ -93,20 +93,37 @@ class Demo:
             return DemoResult("", str(escape(visible(reason, limit=300))))
         seconds = time.perf_counter() - start
         sentences = [f"Kept {len(segmentation.kept)} of {counted(len(queries), 'phrase')} in {seconds:.1f} s."]
-        if len(queries) == 1:
-            sentences.append(f"<b>Note:</b> {LONE_PHRASE}.")
+        notes = [COMMA.format(query=query, parts="lines") for query in queries if "," in query]
+        notes += [LONE_PHRASE] * (len(queries) == 1)
+        sentences += [f"<b>Note:</b> {escape(visible(note, limit=300))}." for note in notes]
         ran = [f"{words} ({computed[stage]}&times;)" for stage, words in _STAGES.items() if stage in computed]
         reused = [words for stage, words in _STAGES.items() if stage not in computed]
         for title, stages in (("Computed", ran), ("Reused", reused)):
             if stages:
-                sentences.append(f"<b>{title}:</b> {', '.join(stages)}.")
-        return DemoResult(segmentation_html(draw_segmentation(segmentation)), " ".join(sentences))
+                sentences.append(f'<span class="faint">{title}: {", ".join(stages)}.</span>')
+        shown = draw_segmentation(segmentation, Path(Path(image_path).name))
+        return DemoResult(segmentation_html(shown), " ".join(sentences))
+
+    def asked(self, query: Iterable[tuple[str, str]]) -> tuple[str, dict[str, float]]:
+        """The phrases, one per line, and thresholds that a page's address names; what it does not is as at the start.
+
+        query: names and values; all but ``phrase``, theta, eta and lambda are ignored, and so are impossible values.
+        """
+        lines, thresholds = [], {name: getattr(self.config, name) for name in THRESHOLDS}
+        for key, value in query:
+            name = "lambda_" if key == "lambda" else key
+            if key == "phrase":
+                lines.append(value)
+            elif name in thresholds:
+                with suppress(ValueError):
+                    number = float(value)
+                    thresholds[name] = number if 0 <= number <= 1 else thresholds[name]
+        return "\n".join(lines), thresholds
 
 
 def split_phrases(text: str, limits: Limits) -> list[str]:
-    """Phrases one per line; on a single line, separated by commas. Raises QueryError for none, too many or too long."""
-    separator = r"\n" if "\n" in text.strip() else ","
-    phrases = list(dict.fromkeys(" ".join(part.split()) for part in re.split(separator, text) if part.strip()))
+    """Phrases, one per line. Raises QueryError for none, too many or too long ones."""
+    phrases = list(dict.fromkeys(" ".join(line.split()) for line in text.split("\n") if line.strip()))
     if not phrases:
         raise QueryError("Please enter at least one phrase.")
     if len(phrases) > limits.phrases:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import tempfile
@@ -25,6 +26,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MAX_WAITING = 16  # requests
 _UPLOAD_SECONDS = 3600  # until an upload is deleted
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Arial", "sans-serif")
+_FIXED = ("ui-monospace", "Consolas", "monospace")
 
 _SLIDERS = {
     "theta": ("theta", "Score threshold: a phrase is kept if its score is higher."),
@@ -37,36 +39,55 @@ _SLIDERS = {
 
 # Pictures of the miniature, with phrases to look for.
 EXAMPLES = (
-    ("2026_000020", "bottle, motorbike, sofa, car, horse"),
-    ("2026_000028", "aeroplane, car, bird, horse"),
-    ("2026_000046", "bottle, tv, car, horse"),
+    ("2026_000020", ("bottle", "motorbike", "sofa", "car", "horse")),
+    ("2026_000028", ("aeroplane", "car", "bird", "horse")),
+    ("2026_000046", ("bottle", "tv", "car", "horse")),
 )
 
 _INTRODUCTION = """\
 # CLIP as RNN: segment any phrase
-Two frozen CLIP models in a loop: **f** turns each phrase into a mask; **g** looks at each mask drawn into the picture
-and scores it against its phrase. Weak phrases are dropped until the set is stable.
+One CLIP model turns each phrase into a mask, another scores it; weak phrases are dropped until the set is stable.
 """
 _MINIATURE = """\
-
-This page runs the **miniature**, a small model that comes with the package and knows emoji, not photos. For photos,
-start it with `car serve --weights openai`.
+This page runs the **miniature**, which knows emoji, not photos. For photos: `car serve --weights openai`.
 """
-_WELCOME = "Masks, scores and every step of the loop will appear here."
+_LINKED = "Phrases and thresholds are those of the link. Please upload a picture or pick an example."
 _CSS = """
 .gradio-container { max-width: 1240px !important; }
+#found { gap: 8px; }
 #status { min-height: 1.6em; }
+.recurrence { margin-top: 20px; }
 .faint { opacity: .75; font-size: .88rem; }
+.layers { position: relative; }
+.layers div { position: absolute; inset: 0; opacity: var(--masks, .75); }
+.layers div img { position: absolute; inset: 0; }
+.switches { display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 8px 0; align-items: center; }
+.switches label { display: flex; align-items: center; min-height: 32px; cursor: pointer; overflow-wrap: anywhere; }
+.switches input[type="checkbox"] { width: 17px; height: 17px; margin-right: 8px; accent-color: var(--accent); }
+.switches input[type="range"] { width: 130px; margin-left: 8px; accent-color: var(--accent); }
+.switches .opacity { margin-left: auto; }
+.downloads { display: flex; flex-wrap: wrap; gap: 2px 14px; margin: 2px 0 8px; }
+.downloads a { color: var(--accent); text-decoration: underline; }
+#past:not(:has(button)) { display: none; }
+#past .strip { display: flex; gap: 8px; overflow-x: auto; }
+#past button { flex: 0 0 auto; width: 132px; text-align: left; border: 1px solid var(--rule); border-radius: 6px; }
+#past button:hover { border-color: var(--accent); }
+#past img { width: 100%; height: 74px; object-fit: cover; border-radius: 5px 5px 0 0; display: block; }
+#past span { display: block; padding: 3px 6px; font-size: .8rem; }
+#past span { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 #desk { display: grid; grid-template-columns: minmax(0, 1fr); }
 @media (min-width: 768px) {
   #desk { grid-template-columns: minmax(0, 2fr) minmax(0, 3fr); grid-template-rows: auto 1fr; }
   #found { grid-column: 2; grid-row: 1 / span 2; }
 }
+@media (max-width: 767px) {
+  #picture { height: 130px !important; }
+  #introduction h1 { font-size: 1.1rem; }
+  #introduction p, #status { font-size: .88rem; margin: 0; }
+  #status .faint { display: none; }
+}
 """
-# On a phone the result may start below the end of the screen.
-_SHOW_RESULT = """() => {
-  if (innerWidth < 768) document.getElementById("found").scrollIntoView({behavior: "smooth", block: "start"});
-}"""
+_SCRIPT = Path(__file__).with_name("page.js")
 
 
 @contextmanager
@@ -92,8 +113,9 @@ def serving(demo: Demo, *, host: str = "127.0.0.1", port: int | None = None) -> 
             ssr_mode=False,
             pwa=False,
             mcp_server=False,
-            theme=gr.themes.Default(font=_FONTS, font_mono=("ui-monospace", "Consolas", "monospace")),
+            theme=_theme(),
             css=_CSS + segmentation_css(),
+            head=f"<script>{_SCRIPT.read_text(encoding='utf-8')}</script>",
             app_kwargs={
                 "middleware": middleware(
                     LOOPBACK if host in LOOPBACK else None,
@@ -121,7 +143,7 @@ def build_page(demo: Demo) -> gr.Blocks:
     limits = demo.limits
     page: gr.Blocks
     with gr.Blocks(title="car-eval", analytics_enabled=False, delete_cache=(_UPLOAD_SECONDS, _UPLOAD_SECONDS)) as page:
-        gr.Markdown(_INTRODUCTION + _MINIATURE * demo.has_miniature)
+        gr.Markdown(_INTRODUCTION + _MINIATURE * demo.has_miniature, elem_id="introduction")
         # In the order of a phone's single column; on wider screens _CSS puts the result next to the rest.
         with gr.Row(elem_id="desk"):
             with gr.Column(elem_id="asked", min_width=0):
@@ -133,25 +155,24 @@ def build_page(demo: Demo) -> gr.Blocks:
                 setattr(picture, mover, _local_only(getattr(picture, mover)))
                 phrases = gr.Textbox(
                     label="Phrases",
-                    info="Separate phrases with commas or new lines (Shift+Enter); press Enter to segment.",
-                    placeholder="a red car, the old bicycle, sky",
-                    lines=1,
+                    info="One per line; Shift+Enter segments.",
+                    placeholder="a red car\nthe old bicycle\nsky",
+                    lines=3,
                     max_lines=limits.phrases,
                     max_length=limits.phrases * (limits.characters + 2),
                     elem_id="phrases",
                 )
                 button = gr.Button("Segment", variant="primary", elem_id="segment")
             with gr.Column(elem_id="found", min_width=0):
-                status = gr.HTML(_WELCOME, elem_id="status", padding=False)
+                status = gr.HTML(elem_id="status", padding=False)
                 result = gr.HTML(elem_id="result", padding=False)
             with gr.Column(elem_id="more", min_width=0):
                 folder = embedded_root() / "VOCdevkit/VOC2012/JPEGImages"
-                gr.Examples(
-                    [[str(folder / f"{name}.jpg"), text] for name, text in EXAMPLES],
-                    [picture, phrases],
-                    label="Examples for the miniature",
-                    cache_examples=False,
+                rows = [[str(folder / f"{name}.jpg"), "\n".join(texts)] for name, texts in EXAMPLES]
+                examples = gr.Examples(
+                    rows, [picture, phrases], label="Examples", cache_examples=False, visible_columns=[0]
                 )
+                past = gr.HTML(elem_id="past", padding=False)
                 with gr.Accordion("Thresholds: theta, eta, lambda", open=False, elem_id="thresholds"):
                     sliders = [
                         gr.Slider(0, 1, getattr(demo.config, name), step=0.01, label=label, info=info, elem_id=label)
@@ -163,6 +184,17 @@ def build_page(demo: Demo) -> gr.Blocks:
                     elem_classes="faint",
                 )
 
+        @functools.lru_cache(maxsize=1)
+        def first_view(*values: float) -> tuple[str, str]:
+            path, text = rows[0]
+            return segment(path, text, *values)
+
+        def opened(request: gr.Request) -> tuple[Any, ...]:
+            text, thresholds = demo.asked(request.query_params.multi_items())
+            if text:
+                return "", _LINKED, None, text, *thresholds.values()
+            return *first_view(*thresholds.values()), *rows[0], *thresholds.values()
+
         def segment(image_path: str | None, text: str, *values: float) -> tuple[str, str]:
             answer = demo.segment(image_path, text, dict(zip(THRESHOLDS, values, strict=True)))
             return answer.html, answer.status
@@ -170,12 +202,29 @@ def build_page(demo: Demo) -> gr.Blocks:
         def segment_again(image_path: str | None, text: str, *values: float) -> tuple[Any, Any]:
             return segment(image_path, text, *values) if image_path and text.strip() else (gr.skip(), gr.skip())
 
-        inputs, shared = [picture, phrases, *sliders], {"outputs": [result, status], "api_visibility": "private"}
-        done = gr.on([button.click, phrases.submit], segment, inputs, **shared, concurrency_id="car")
-        done.then(js=_SHOW_RESULT)
-        gr.on([slider.release for slider in sliders], segment_again, inputs, **shared, concurrency_id="car")
+        inputs, outputs = [picture, phrases, *sliders], [result, status]
+        shared: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "car"}
+        arguments = {"inputs": inputs, "outputs": outputs, **shared}
+        everything = [*outputs, *inputs]
+        moved = gr.on([slider.release for slider in sliders], segment_again, **arguments)
+        pressed = gr.on([button.click, phrases.submit], segment, **arguments)
+        picked = examples.load_input_event.then(segment, **arguments)
+        for done in (moved, pressed, picked):
+            done.then(None, everything, past, js="(...all) => car.done(all)")
+        for done in (pressed, picked):
+            done.then(js="() => car.scroll()")
+        page.load(opened, None, everything, **shared).then(None, everything, past, js="(...all) => car.remember(all)")
+        past.click(None, everything, everything, js="(...all) => car.restored(all)").then(js="() => car.settle()")
     page.queue(max_size=_MAX_WAITING, api_open=False, default_concurrency_limit=1)
     return page
+
+
+def _theme() -> gr.themes.Base:
+    """Gradio's, with the machine's own fonts and without its colors of too little contrast (WCAG AA)."""
+    theme = gr.themes.Default(primary_hue="blue", font=_FONTS, font_mono=_FIXED)
+    theme.set(block_info_text_color="*body_text_color", block_info_text_color_dark="*body_text_color")
+    states = ("", "_hover", "_dark", "_hover_dark")
+    return theme.set(**{f"button_primary_background_fill{state}": "*primary_600" for state in states})
 
 
 def _local_only(move: Callable[..., Any]) -> Callable[..., Any]:
