@@ -96,7 +96,7 @@ def _planned(option: str, text: str | None, images: Sequence[Path], many: bool) 
 
 
 def unused(path: Path, taken: Collection[Path] = ()) -> Path:
-    """The path, or with a number after its stem, so that it is neither there nor taken.
+    """The path, or with a number after its stem, so that it is neither there, also not as a link to nothing, nor taken.
 
     Raises SegmentError where its folder cannot be written to.
     """
@@ -104,7 +104,7 @@ def unused(path: Path, taken: Collection[Path] = ()) -> Path:
     if not os.access(existing, os.W_OK):
         raise SegmentError(f"-o: expected it, as {existing} cannot be written to, found none")
     numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
-    return next(each for each in itertools.chain([path], numbered) if not each.exists() and each not in taken)
+    return next(each for each in itertools.chain([path], numbered) if not os.path.lexists(each) and each not in taken)
 
 
 def check_document(option: str, path: Path, images: Sequence[Path]) -> None:

@@ -17,7 +17,7 @@ from car_core import CaR, CaRConfig
 from car_core.segmentation import Segmentation, Step
 from evaluation.cli.app import app
 from evaluation.pictures.explain import explained_text, summary_line
-from evaluation.pictures.image_files import find_images
+from evaluation.pictures.image_files import find_images, unused
 
 QUERIES = ["Pepsi", "Coca Cola", "[red]<b>odd</b>"]
 
@@ -278,3 +278,8 @@ def test_without_a_path_pictures_are_new_files_beside(run: Any, photos: Path) ->
         assert [line for line in result.stderr.splitlines() if line.startswith("written: ")] == [
             f"written: {photos}/car-masks/{name}{number}.png" for name in ("one", "two")
         ]
+
+
+def test_a_link_to_nothing_is_no_unused_name(tmp_path: Path) -> None:
+    (tmp_path / "clip-masks.mp4").symlink_to(tmp_path / "elsewhere.mp4")
+    assert unused(tmp_path / "clip-masks.mp4") == tmp_path / "clip-masks-2.mp4"
