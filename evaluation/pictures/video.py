@@ -18,7 +18,7 @@ import numpy as np
 
 from car_core.segmentation import Segmentation
 from dataset_adapters.formats.images import max_pixels, open_picture, read_image
-from evaluation.pictures.image_files import SegmentError, check_document, refuse_replacing, unused
+from evaluation.pictures.image_files import SegmentError, check_document, path_in, refuse_replacing
 from evaluation.tasks.coco_json import CocoVideoWriter
 from results import write_label_map
 from support.arrays import RGBArray
@@ -210,14 +210,14 @@ class VideoOutputs:
 
         Raises SegmentError before any work for what could not be written or would replace an input.
         """
-        inputs, name = (*clip.images, clip.path), f"{clip.path.stem}-masks.mp4"
+        inputs = (*clip.images, clip.path)
         video = expanded(out) if out else None
         if out and video and (video.is_dir() or out.endswith(os.sep)):
-            video = video / f"{clip.path.stem}.mp4"
+            video = path_in(video, f"{clip.path.stem}.mp4", "masks", inputs)
         elif video and video.suffix.lower() != ".mp4":
             raise SegmentError(f"-o: expected an .mp4 file, or a folder, out/, found {str(video)!r}")
         if not (out or json or label_maps):
-            video = unused(clip.path.with_name(name))
+            video = path_in(clip.path.parent, f"{clip.path.stem}.mp4", "masks", inputs)
         if json and json != "-":
             check_document("--json", Path(json), inputs)
         if video:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from car_core import CaR, CaRConfig
 from dataset_adapters import Sample
 from evaluation.cli.app import app
-from evaluation.pictures.video import Clip, VideoWriter, is_video
+from evaluation.pictures.video import Clip, VideoOutputs, VideoWriter, is_video
 from evaluation.tasks.video_state import QueryCarrier
 from results import SampleRecord
 from support.drawing import draw_overlay, label_color
@@ -270,3 +270,21 @@ def test_a_video_of_no_frame_is_no_file(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "out.mp4"):
         pass
     assert not any(tmp_path.iterdir())
+
+
+def planned(clip: Clip, out: str | None = None) -> Path | None:
+    return VideoOutputs.planned(clip, ["cat"], out=out, json=None, label_maps=None, one_object=False).video
+
+
+def test_in_the_clips_own_folder_only_a_new_file_is_planned(tmp_path: Path) -> None:
+    for name in ("clip.mov", "clip.mp4"):
+        (tmp_path / name).write_text("mine")
+    clip = Clip(tmp_path / "clip.mov", None)
+    assert planned(clip) == planned(clip, str(tmp_path)) == tmp_path / "clip-masks.mp4"
+    (tmp_path / "clip-masks.mp4").write_text("mine")
+    assert planned(clip, str(tmp_path)) == tmp_path / "clip-masks-2.mp4"
+    assert planned(clip, f"{tmp_path}/new/") == tmp_path / "new" / "clip.mp4"
+    (tmp_path / "frames").mkdir()
+    frames = Clip(tmp_path / "frames", 1, [tmp_path / "frames" / "1.png"])
+    for out in (tmp_path, tmp_path / "frames"):
+        assert planned(frames, str(out)) == out / "frames-masks.mp4"
