@@ -23,7 +23,7 @@ from evaluation.tasks.coco_json import CocoVideoWriter
 from results import write_label_map
 from support.arrays import RGBArray
 from support.drawing import Canvas, LegendEntry, draw_legend_row, draw_overlay, label_color, legend_rows
-from support.files import expanded
+from support.files import expanded, resolved
 from support.text import unwrapped
 
 FORMATS = {
@@ -34,6 +34,7 @@ FORMATS = {
 }
 """Containers by the ending of a file. Only these are read: others, such as playlists, name files elsewhere."""
 _TICKS = 90_000  # per second: whole numbers for all usual frame rates
+_MOST_SECONDS = 2**31  # containers count ticks in 64 bits
 
 
 class Frame(NamedTuple):
@@ -86,6 +87,11 @@ class Clip:
                 _require_size(self.path, frame.width, frame.height)
                 at = frame.pts * frame.time_base if frame.pts is not None else number / (stream.average_rate or 25)
                 at = max(Fraction(at), last + Fraction(1, _TICKS))  # a damaged file may go back in time
+                if at > _MOST_SECONDS:
+                    raise SegmentError(
+                        f"{self.path}: frame {number + 1}: expected a time up to {_MOST_SECONDS} s, found "
+                        f"{float(at):.3g} s"
+                    )
                 first, gap, last = at if first is None else first, max(gap, at - last) if number else gap, at
                 turned = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
                 yield Frame(last, np.ascontiguousarray(turned))
@@ -210,14 +216,15 @@ class VideoOutputs:
 
         Raises SegmentError before any work for what could not be written or would replace an input.
         """
-        inputs = (*clip.images, clip.path)
+        path = clip.path if clip.path.name.strip(".") else resolved(clip.path)  # . and .. have a name elsewhere
+        inputs, name = (*clip.images, path), f"{path.stem or 'video'}.mp4"
         video = expanded(out) if out else None
         if out and video and (video.is_dir() or out.endswith(os.sep)):
-            video = path_in(video, f"{clip.path.stem}.mp4", "masks", inputs)
+            video = path_in(video, name, "masks", inputs)
         elif video and video.suffix.lower() != ".mp4":
             raise SegmentError(f"-o: expected an .mp4 file, or a folder, out/, found {str(video)!r}")
         if not (out or json or label_maps):
-            video = path_in(clip.path.parent, f"{clip.path.stem}.mp4", "masks", inputs)
+            video = path_in(path.parent, name, "masks", inputs)
         if json and json != "-":
             check_document("--json", Path(json), inputs)
         if video:

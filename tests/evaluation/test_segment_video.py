@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from car_core import CaR, CaRConfig
 from dataset_adapters import Sample
 from evaluation.cli.app import app
+from evaluation.pictures.image_files import SegmentError
 from evaluation.pictures.video import Clip, VideoOutputs, VideoWriter, is_video
 from evaluation.tasks.video_state import QueryCarrier
 from results import SampleRecord
@@ -288,3 +289,27 @@ def test_in_the_clips_own_folder_only_a_new_file_is_planned(tmp_path: Path) -> N
     frames = Clip(tmp_path / "frames", 1, [tmp_path / "frames" / "1.png"])
     for out in (tmp_path, tmp_path / "frames"):
         assert planned(frames, str(out)) == out / "frames-masks.mp4"
+
+
+def test_a_folder_named_by_dots_gives_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "frames" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "frames" / "in")
+    assert planned(Clip(Path(), 1, [Path("1.png")])) == tmp_path / "frames" / "in-masks.mp4"
+    assert planned(Clip(Path(".."), 1, [Path("../1.png")])) == tmp_path / "frames-masks.mp4"
+    assert planned(Clip(Path("/"), 1, [Path("/1.png")]), "new/") == Path("new/video.mp4")
+
+
+def test_a_time_that_no_container_holds_is_one_line(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mkv"
+    with av.open(str(clip), "w") as out:
+        stream = out.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        packets = [*stream.encode(av.VideoFrame.from_ndarray(pictures(1)[0], format="rgb24")), *stream.encode()]
+        for packet in packets:
+            packet.pts = packet.dts = 2**55
+            packet.time_base = Fraction(1, 1000)
+            out.mux(packet)
+    with pytest.raises(
+        SegmentError, match=r"clip\.mkv: frame 1: expected a time up to 2147483648 s, found 3\.6e\+13 s"
+    ):
+        next(Clip.of_file(clip).frames())
