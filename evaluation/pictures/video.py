@@ -243,22 +243,15 @@ class VideoOutputs:
 
     @contextmanager
     def opened(self) -> Iterator[Callable[[Segmentation, Fraction], None]]:
-        """Gives a function that writes the next frame, found at a time."""
+        """Gives a function that writes the next frame, found at a time; files appear with the first."""
         number = itertools.count()
         with ExitStack() as stack:
             video = stack.enter_context(VideoWriter(self.video)) if self.video else None
-            document = None
-            if self.json:
-                stream: TextIO = sys.stdout
-                if self.json != "-":
-                    Path(self.json).parent.mkdir(parents=True, exist_ok=True)
-                    stream = stack.enter_context(open(self.json, "w", encoding="utf-8"))
-                document = CocoVideoWriter(self.queries, stream)
-                stack.callback(document.close)
+            document: CocoVideoWriter | None = None
             strip: RGBArray | None = None
 
             def write(found: Segmentation, seconds: Fraction) -> None:
-                nonlocal strip
+                nonlocal document, strip
                 position, labels = next(number), found.label_map
                 if found.merged_mask is not None:
                     labels = found.merged_mask.astype(np.int32)
@@ -267,7 +260,14 @@ class VideoOutputs:
                     strip = legend(self.queries, image.shape[1], one_object=self.one_object) if strip is None else strip
                     colors = {i + 1: label_color(i) for i in range(len(self.queries))}
                     video.add(np.concatenate([draw_overlay(image, labels, colors), strip]), seconds)
-                if document:
+                if self.json:
+                    if document is None:  # without a frame, what a file held before stays
+                        stream: TextIO = sys.stdout
+                        if self.json != "-":
+                            Path(self.json).parent.mkdir(parents=True, exist_ok=True)
+                            stream = stack.enter_context(open(self.json, "w", encoding="utf-8"))
+                        document = CocoVideoWriter(self.queries, stream)
+                        stack.callback(document.close)
                     images = self.clip.images
                     name = str(images[position]) if images else f"{self.clip.path}#{position}"
                     document.add(name, float(seconds), found)

@@ -313,3 +313,15 @@ def test_a_time_that_no_container_holds_is_one_line(tmp_path: Path) -> None:
         SegmentError, match=r"clip\.mkv: frame 1: expected a time up to 2147483648 s, found 3\.6e\+13 s"
     ):
         next(Clip.of_file(clip).frames())
+
+
+def test_without_a_frame_an_existing_document_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    masks = tmp_path / "masks.json"
+    masks.write_text("mine")
+    for json_ in (str(masks), "-"):
+        outputs = VideoOutputs.planned(
+            Clip(tmp_path / "clip.mp4", None), ["cat"], out=None, json=json_, label_maps=None, one_object=False
+        )
+        with pytest.raises(SegmentError, match="cut"), outputs.opened():
+            raise SegmentError("cut")
+    assert (masks.read_text(), capsys.readouterr().out) == ("mine", "")
