@@ -101,7 +101,8 @@ def segment_command(
     if given["max_pixels"] is not None:
         set_max_pixels(given["max_pixels"])
     images = list(dict.fromkeys(image for place in images_at for image in find_images(place)))
-    videos = [image for image in images if is_video(image)]
+    # Among photos an animated GIF is one of them.
+    videos = [image for image in images if is_video(image) and (len(images) == 1 or image.suffix.lower() != ".gif")]
     if videos and (len(images) > 1 or fps is not None):
         raise SegmentError(f"{videos[0]}: expected a video alone and without --fps, found {' '.join(images_at)}")
     is_clip = bool(videos) or fps is not None

@@ -325,3 +325,12 @@ def test_without_a_frame_an_existing_document_stays(tmp_path: Path, capsys: pyte
         with pytest.raises(SegmentError, match="cut"), outputs.opened():
             raise SegmentError("cut")
     assert (masks.read_text(), capsys.readouterr().out) == ("mine", "")
+
+
+def test_among_photos_an_animated_gif_is_one(segment: Any, tmp_path: Path) -> None:
+    first, *others = [Image.fromarray(image) for image in pictures(2)]
+    first.save(tmp_path / "a.gif", save_all=True, append_images=others)
+    first.save(tmp_path / "b.png")
+    result = segment(tmp_path, "cat", "dog", "--set=crf=null", "--json=-")
+    assert result.exit_code == 0, result.stderr
+    assert [Path(image["file_name"]).name for image in json.loads(result.stdout)["images"]] == ["a.gif", "b.png"]
