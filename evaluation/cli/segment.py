@@ -160,7 +160,7 @@ def _segment_images(
         from evaluation.pictures.segment import load_car, segment_files  # torch: seconds
 
         car = load_car(resolved)
-        tell_device(resolved.device)
+        tell_device(resolved.device, str(car.device))
         results = segment_files(car, images, queries, trace=steps is not None)
     document, n_failed = CocoDocument(queries), 0
     try:
@@ -213,7 +213,7 @@ def _segment_clip(
     from evaluation.pictures.segment import load_car  # torch: seconds
 
     car = load_car(resolved)
-    tell_device(resolved.device)
+    tell_device(resolved.device, str(car.device))
     times: deque[Fraction] = deque()
 
     def images() -> Iterator[RGBArray]:

@@ -52,7 +52,7 @@ def serve_command(
     from evaluation.pictures.segment import load_car
 
     car = load_car(resolved)
-    tell_device(resolved.device)
+    tell_device(resolved.device, str(car.device))
     from evaluation.pictures.demo.backend import Demo
 
     if host not in page.LOOPBACK:

@@ -118,9 +118,8 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     # An actor without a share of a GPU has none.
     local, devices = options.engine == "local", ["cpu" if options.device == AUTO else options.device]
     if local:
-        devices = as_devices(options.device)
-        if options.device == AUTO and devices == ["mps"] and options.method != CAR:
-            devices = ["cpu"]  # what is compared with the CPU is CaR
+        compared = options.method == CAR and not getattr(run.config, "sam", None)
+        devices = as_devices(options.device, compared=compared)
         count = options.processes or len(devices)
         if count < len(devices):
             raise BenchmarkError(f"processes: expected at least one a device, {len(devices)}, found {count}")
