@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from support.arrays import RGBArray
 
 
-@takes(CarOptions)
+CAR_WEIGHTS = (
+    "CLIP weights of both models, always named: an open_clip tag such as openai, a file, miniature (knows emoji only), "
+    "or random:SEED for trials."
+)
+_OUTPUTS = "Where it goes"
+
+
+@takes(CarOptions, weights=typer.Option(help=CAR_WEIGHTS))
 def segment_command(
     *,
     places: Annotated[
@@ -48,20 +55,34 @@ def segment_command(
             "--out",
             "-o",
             metavar="PATH",
+            rich_help_panel=_OUTPUTS,
             help="Picture of the masks, for a video .mp4; a folder for several images. [default: beside the image, if "
             "nothing else is asked for]",
         ),
     ] = None,
     steps: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Picture of the unrolled recurrence; a folder for several images."),
+        typer.Option(
+            metavar="PATH",
+            rich_help_panel=_OUTPUTS,
+            help="Picture of the unrolled recurrence; a folder for several images.",
+        ),
     ] = None,
     json: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Masks in COCO's JSON format (run-length encoded); - for stdout.")
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=_OUTPUTS,
+            help="Masks in COCO's JSON format (run-length encoded); - for stdout.",
+        ),
     ] = None,
     label_maps: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Of a video: folder of a palette PNG per frame, as DAVIS has them."),
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=_OUTPUTS,
+            help="Of a video: folder of a palette PNG per frame, as DAVIS has them.",
+        ),
     ] = None,
     fps: Annotated[
         float | None,
