@@ -69,8 +69,9 @@ def duration(seconds: float) -> str:
 
 
 def mebibytes(size: float) -> str:
-    """Bytes as "0.70 MiB", "1.2 MiB" or "2.1 GiB"."""
-    return f"{size / 2**20:.{1 + (size < 2**20)}f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"
+    """Bytes as "0.7 KiB", "1.2 MiB" or "2.1 GiB"."""
+    unit, factor = ("KiB", 2**10) if size < 2**20 else ("MiB", 2**20) if size < 2**30 else ("GiB", 2**30)
+    return f"{size / factor:.1f} {unit}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -62,12 +62,15 @@ def mps_fault(device: str = "mps") -> str | None:
     return f"{different:.1%} of the pixels of masks different" if different > 1e-3 else None
 
 
-def as_devices(text: str) -> list[str]:
+def as_devices(text: str, *, compared: bool = True) -> list[str]:
     """The names in ``cpu``, ``cuda:1``, ``cuda:0,1`` or ``cuda:all``, for ``auto`` the one that it stands for.
 
-    Raises ModelError as `as_device` for each.
+    compared: whether `mps_fault` tells of what will run, CaR without SAM; else ``auto`` is never mps. Raises ModelError
+    as `as_device` for each.
     """
-    names = [str(as_device(name)) if name == AUTO else name for name in device_names(text)]
+    names = device_names(text)
+    if names == [AUTO]:
+        names = ["cpu" if (name := str(as_device(AUTO))) == "mps" and not compared else name]
     if names == [ALL_DEVICES]:
         names = [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cuda"]
     for name in names:
@@ -90,9 +93,11 @@ def gpu_name(name: str) -> str:
     return f"{name} ({torch.cuda.get_device_name(name)})" if name.startswith("cuda") else name
 
 
-def auto_described() -> str:
-    """What ``auto`` stands for here, for people, and why it is not more."""
-    name, n_gpus = str(as_device(AUTO)), torch.cuda.device_count()
+def auto_described(name: str) -> str:
+    """The device that ``auto`` stood for, for people, and why it is not more."""
+    n_gpus = torch.cuda.device_count()
+    if name == "cpu" and torch.backends.mps.is_available():
+        return f"cpu (mps left out: {mps_fault() or 'it is compared with the CPU for CaR without SAM alone'})"
     if name == "cpu":
-        return f"cpu (mps left out: {mps_fault()})" if torch.backends.mps.is_available() else "cpu (no GPU found)"
+        return "cpu (no GPU found)"
     return gpu_name(name) + (f", one of {n_gpus} GPUs (--device cuda:all takes all)" if n_gpus > 1 else "")

@@ -70,7 +70,7 @@ def eval_command(
 
         prepared = None if run_all else build(resolved)
         if options.engine == "local":
-            tell_device(options.device)
+            tell_device(options.device, prepared.devices[0] if prepared else None)
         if not dry_run:
             done = run_prepared(prepared) if prepared else run_methods(options)
     if dry_run:

@@ -30,7 +30,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "bench": ("car bench", "car bench --sizes full --device cuda"),
     "benchmarks": ("car benchmarks", "car benchmarks voc21 --json"),
     "check": ("car check results/runs/suite-mini", f"car check {_RUN} --golden expected.json --update"),
-    "suite": ("car suite mini --jobs 2",),
+    "suite": ("car suite mini --jobs 2", "car suite eight --data-root /data --method sclip --weights openai"),
     "sweep": (
         "car sweep mini-voc eta=0.3,0.4,0.5 theta=0.2,0.3 --one-at-a-time",
         "car sweep mini-voc --preset table2",
@@ -41,15 +41,17 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "segment": (
         "car segment photo.jpg Pepsi 'Coca Cola' -o out.png --weights openai",
         "car segment 'photos/*.jpg' cat dog -o masks --json masks.json --weights openai",
+        "car segment a.jpg b.jpg -p 'a red car' -p bicycle --weights openai",
+        "car segment clip.mp4 cat dog --carry -o out.mp4 --weights openai",
     ),
     "compare": (f"car compare {_RUN} {_OTHER}", f"car compare {_RUN} {_OTHER} --all --fail-below -0.5"),
     "report": (f"car report {_RUN} --data-root /data/VOCdevkit --gallery",),
     "push": (f"car push {_RUN} my-name/car-runs --dry-run",),
     "serve": ("car serve --weights openai",),
-    "data list": ("car data list", "car data list voc --root /data"),
-    "data prepare": ("car data prepare voc --root /data",),
+    "data list": ("car data list", "car data list voc --data-root /data"),
+    "data prepare": ("car data prepare voc --data-root /data",),
     "data check": (
-        "car data check voc --root /data",
+        "car data check voc --data-root /data",
         "car data check --images photos --masks labels --classes classes.txt",
     ),
 }

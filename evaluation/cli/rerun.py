@@ -101,7 +101,7 @@ def rerun_command(
 
     prepared = build(resolved)
     if options.engine == "local":
-        tell_device(options.device)
+        tell_device(options.device, prepared.devices[0])
     if prepared.folder.resolve() == run.resolve():  # the run as it is now: its records stay, and are made anew beside
         beside = run.resolve().with_name(f"{run.resolve().name}-rerun")
         prepared = replace(prepared, options=replace(prepared.options, out=beside))

@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from support.arrays import RGBArray
 
 
-@takes(CarOptions)
+CAR_WEIGHTS = (
+    "CLIP weights of both models, always named: an open_clip tag such as openai, a file, miniature (knows emoji only), "
+    "or random:SEED for trials."
+)
+_OUTPUTS = "Where it goes"
+
+
+@takes(CarOptions, weights=typer.Option(help=CAR_WEIGHTS))
 def segment_command(
     *,
     places: Annotated[
@@ -48,20 +55,34 @@ def segment_command(
             "--out",
             "-o",
             metavar="PATH",
+            rich_help_panel=_OUTPUTS,
             help="Picture of the masks, for a video .mp4; a folder for several images. [default: beside the image, if "
             "nothing else is asked for]",
         ),
     ] = None,
     steps: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Picture of the unrolled recurrence; a folder for several images."),
+        typer.Option(
+            metavar="PATH",
+            rich_help_panel=_OUTPUTS,
+            help="Picture of the unrolled recurrence; a folder for several images.",
+        ),
     ] = None,
     json: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Masks in COCO's JSON format (run-length encoded); - for stdout.")
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=_OUTPUTS,
+            help="Masks in COCO's JSON format (run-length encoded); - for stdout.",
+        ),
     ] = None,
     label_maps: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Of a video: folder of a palette PNG per frame, as DAVIS has them."),
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=_OUTPUTS,
+            help="Of a video: folder of a palette PNG per frame, as DAVIS has them.",
+        ),
     ] = None,
     fps: Annotated[
         float | None,
@@ -102,7 +123,8 @@ def segment_command(
     if given["max_pixels"] is not None:
         set_max_pixels(given["max_pixels"])
     images = list(dict.fromkeys(image for place in images_at for image in find_images(place)))
-    videos = [image for image in images if is_video(image)]
+    # Among photos an animated GIF is one of them.
+    videos = [image for image in images if is_video(image) and (len(images) == 1 or image.suffix.lower() != ".gif")]
     if videos and (len(images) > 1 or fps is not None):
         raise SegmentError(f"{videos[0]}: expected a video alone and without --fps, found {' '.join(images_at)}")
     is_clip = bool(videos) or fps is not None
@@ -160,7 +182,7 @@ def _segment_images(
         from evaluation.pictures.segment import load_car, segment_files  # torch: seconds
 
         car = load_car(resolved)
-        tell_device(resolved.device)
+        tell_device(resolved.device, str(car.device))
         results = segment_files(car, images, queries, trace=steps is not None)
     document, n_failed = CocoDocument(queries), 0
     try:
@@ -213,7 +235,7 @@ def _segment_clip(
     from evaluation.pictures.segment import load_car  # torch: seconds
 
     car = load_car(resolved)
-    tell_device(resolved.device)
+    tell_device(resolved.device, str(car.device))
     times: deque[Fraction] = deque()
 
     def images() -> Iterator[RGBArray]:

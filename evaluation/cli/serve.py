@@ -13,13 +13,14 @@ import typer
 
 from evaluation.cli.exit_status import INTERRUPTED
 from evaluation.cli.model_options import takes
+from evaluation.cli.segment import CAR_WEIGHTS
 from evaluation.cli.terminal import tell_device
 from evaluation.request.options import CarOptions
 from support.console import tell
 from support.text import shortened
 
 
-@takes(CarOptions, without={"max_pixels"})
+@takes(CarOptions, without={"max_pixels"}, weights=typer.Option(help=CAR_WEIGHTS))
 def serve_command(
     *,
     host: Annotated[
@@ -52,7 +53,7 @@ def serve_command(
     from evaluation.pictures.segment import load_car
 
     car = load_car(resolved)
-    tell_device(resolved.device)
+    tell_device(resolved.device, str(car.device))
     from evaluation.pictures.demo.backend import Demo
 
     if host not in page.LOOPBACK:

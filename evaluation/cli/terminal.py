@@ -22,12 +22,12 @@ TERMINAL_WIDTH = min(100, shutil.get_terminal_size((100, 24)).columns)
 _TABLE_WIDTH = min(160, shutil.get_terminal_size((100, 24)).columns)  # more than prose: several runs need it
 
 
-def tell_device(device: str) -> None:
-    """Say which device was chosen where none was named."""
-    from car_core.engine.device import auto_described  # torch: seconds
+def tell_device(device: str, found: str | None = None) -> None:
+    """Say which device was chosen where none was named. found: that of a run; None for what several share."""
+    from car_core.engine.device import as_device, auto_described  # torch: seconds
 
     if device == "auto":
-        tell(f"device: {auto_described()}")
+        tell(f"device: {auto_described(found or str(as_device(device)))}")
 
 
 def show_tables(tables: Iterable[Table]) -> None:

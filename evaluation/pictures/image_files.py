@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import itertools
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,13 +46,13 @@ class OutputPaths:
 
     @classmethod
     def planned(cls, images: Sequence[Path], *, masks: str | None, steps: str | None, many: bool) -> OutputPaths:
-        """Where pictures go: a file, or ``<stem>.png`` in a folder.
+        """Where pictures go: a file, or ``<stem>.png`` in a folder; in an image's own, new ``<stem>-masks.png``.
 
         A path is a folder if it is one, ends with a slash, or is for several images. many: whether several images were
         asked for, however many there are. Raises SegmentError before any work if a picture could not be written or
         would replace an input.
         """
-        return cls(_planned("-o", masks, images, many), _planned("--steps", steps, images, many))
+        return cls(_planned("-o", masks, images, many, "masks"), _planned("--steps", steps, images, many, "steps"))
 
     @classmethod
     def beside(cls, images: Sequence[Path], *, many: bool) -> OutputPaths:
@@ -74,7 +74,7 @@ class OutputPaths:
         return written
 
 
-def _planned(option: str, text: str | None, images: Sequence[Path], many: bool) -> dict[Path, Path]:
+def _planned(option: str, text: str | None, images: Sequence[Path], many: bool, kind: str) -> dict[Path, Path]:
     if text is None:
         return {}
     path, is_picture = expanded(text), _can_be_picture(Path(text))
@@ -86,7 +86,9 @@ def _planned(option: str, text: str | None, images: Sequence[Path], many: bool) 
         repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
         if repeated:
             raise SegmentError(f"{option}: expected images with different names, found twice: {', '.join(repeated)}")
-        planned = {image: path / f"{image.stem}.png" for image in images}
+        planned = dict[Path, Path]()
+        for image in images:
+            planned[image] = path_in(path, f"{image.stem}.png", kind, images, planned.values())
     elif not is_picture:
         raise SegmentError(f"{option}: expected a picture file such as out.png, or a folder, out/, found {str(path)!r}")
     else:
@@ -95,16 +97,29 @@ def _planned(option: str, text: str | None, images: Sequence[Path], many: bool) 
     return planned
 
 
+def path_in(folder: Path, name: str, kind: str, inputs: Iterable[Path], taken: Collection[Path] = ()) -> Path:
+    """A file in a folder: of this name, or in an input's own folder, where it may be another's, new ``<stem>-<kind>``.
+
+    Raises SegmentError as `unused`.
+    """
+    path = folder / name
+    if resolved(folder) not in {resolved(each.parent) for each in inputs}:
+        return path
+    return unused(path.with_name(f"{path.stem}-{kind}{path.suffix}"), taken)
+
+
 def unused(path: Path, taken: Collection[Path] = ()) -> Path:
-    """The path, or with a number after its stem, so that it is neither there nor taken.
+    """The path, or with a number after its stem, so that it is neither there, also not as a link to nothing, nor taken.
 
     Raises SegmentError where its folder cannot be written to.
     """
     existing = next(folder for folder in (path.absolute().parent, *path.absolute().parents) if folder.exists())
     if not os.access(existing, os.W_OK):
-        raise SegmentError(f"-o: expected it, as {existing} cannot be written to, found none")
+        raise SegmentError(
+            f"{existing}: expected a folder that can be written to, found one that cannot; name another by -o"
+        )
     numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
-    return next(each for each in itertools.chain([path], numbered) if not each.exists() and each not in taken)
+    return next(each for each in itertools.chain([path], numbered) if not os.path.lexists(each) and each not in taken)
 
 
 def check_document(option: str, path: Path, images: Sequence[Path]) -> None:

@@ -6,13 +6,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from car_core import CaR
+from car_core.engine.device import as_devices
+from car_core.models.names import AUTO
 from evaluation.pictures.image_files import FileResult, read_file
 from evaluation.request.resolve import ResolvedCar
 
 
 def load_car(resolved: ResolvedCar) -> CaR:
     """CaR for user-supplied images. Raises ModelError."""
-    return CaR.from_config(resolved.config, weights=resolved.weights, device=resolved.device)
+    device = resolved.device
+    if device == AUTO:
+        [device] = as_devices(device, compared=resolved.config.sam is None)
+    return CaR.from_config(resolved.config, weights=resolved.weights, device=device)
 
 
 def segment_files(car: CaR, images: Sequence[Path], queries: Sequence[str], *, trace: bool) -> Iterator[FileResult]:

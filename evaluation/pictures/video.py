@@ -18,12 +18,12 @@ import numpy as np
 
 from car_core.segmentation import Segmentation
 from dataset_adapters.formats.images import max_pixels, open_picture, read_image
-from evaluation.pictures.image_files import SegmentError, check_document, refuse_replacing, unused
+from evaluation.pictures.image_files import SegmentError, check_document, path_in, refuse_replacing
 from evaluation.tasks.coco_json import CocoVideoWriter
 from results import write_label_map
 from support.arrays import RGBArray
 from support.drawing import Canvas, LegendEntry, draw_legend_row, draw_overlay, label_color, legend_rows
-from support.files import expanded
+from support.files import expanded, resolved
 from support.text import unwrapped
 
 FORMATS = {
@@ -34,6 +34,7 @@ FORMATS = {
 }
 """Containers by the ending of a file. Only these are read: others, such as playlists, name files elsewhere."""
 _TICKS = 90_000  # per second: whole numbers for all usual frame rates
+_MOST_SECONDS = 2**31  # containers count ticks in 64 bits
 
 
 class Frame(NamedTuple):
@@ -86,6 +87,11 @@ class Clip:
                 _require_size(self.path, frame.width, frame.height)
                 at = frame.pts * frame.time_base if frame.pts is not None else number / (stream.average_rate or 25)
                 at = max(Fraction(at), last + Fraction(1, _TICKS))  # a damaged file may go back in time
+                if at > _MOST_SECONDS:
+                    raise SegmentError(
+                        f"{self.path}: frame {number + 1}: expected a time up to {_MOST_SECONDS} s, found "
+                        f"{float(at):.3g} s"
+                    )
                 first, gap, last = at if first is None else first, max(gap, at - last) if number else gap, at
                 turned = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
                 yield Frame(last, np.ascontiguousarray(turned))
@@ -210,14 +216,15 @@ class VideoOutputs:
 
         Raises SegmentError before any work for what could not be written or would replace an input.
         """
-        inputs, name = (*clip.images, clip.path), f"{clip.path.stem}-masks.mp4"
+        path = clip.path if clip.path.name.strip(".") else resolved(clip.path)  # . and .. have a name elsewhere
+        inputs, name = (*clip.images, path), f"{path.stem or 'video'}.mp4"
         video = expanded(out) if out else None
         if out and video and (video.is_dir() or out.endswith(os.sep)):
-            video = video / f"{clip.path.stem}.mp4"
+            video = path_in(video, name, "masks", inputs)
         elif video and video.suffix.lower() != ".mp4":
             raise SegmentError(f"-o: expected an .mp4 file, or a folder, out/, found {str(video)!r}")
         if not (out or json or label_maps):
-            video = unused(clip.path.with_name(name))
+            video = path_in(path.parent, name, "masks", inputs)
         if json and json != "-":
             check_document("--json", Path(json), inputs)
         if video:
@@ -236,22 +243,15 @@ class VideoOutputs:
 
     @contextmanager
     def opened(self) -> Iterator[Callable[[Segmentation, Fraction], None]]:
-        """Gives a function that writes the next frame, found at a time."""
+        """Gives a function that writes the next frame, found at a time; files appear with the first."""
         number = itertools.count()
         with ExitStack() as stack:
             video = stack.enter_context(VideoWriter(self.video)) if self.video else None
-            document = None
-            if self.json:
-                stream: TextIO = sys.stdout
-                if self.json != "-":
-                    Path(self.json).parent.mkdir(parents=True, exist_ok=True)
-                    stream = stack.enter_context(open(self.json, "w", encoding="utf-8"))
-                document = CocoVideoWriter(self.queries, stream)
-                stack.callback(document.close)
+            document: CocoVideoWriter | None = None
             strip: RGBArray | None = None
 
             def write(found: Segmentation, seconds: Fraction) -> None:
-                nonlocal strip
+                nonlocal document, strip
                 position, labels = next(number), found.label_map
                 if found.merged_mask is not None:
                     labels = found.merged_mask.astype(np.int32)
@@ -260,7 +260,14 @@ class VideoOutputs:
                     strip = legend(self.queries, image.shape[1], one_object=self.one_object) if strip is None else strip
                     colors = {i + 1: label_color(i) for i in range(len(self.queries))}
                     video.add(np.concatenate([draw_overlay(image, labels, colors), strip]), seconds)
-                if document:
+                if self.json:
+                    if document is None:  # without a frame, what a file held before stays
+                        stream: TextIO = sys.stdout
+                        if self.json != "-":
+                            Path(self.json).parent.mkdir(parents=True, exist_ok=True)
+                            stream = stack.enter_context(open(self.json, "w", encoding="utf-8"))
+                        document = CocoVideoWriter(self.queries, stream)
+                        stack.callback(document.close)
                     images = self.clip.images
                     name = str(images[position]) if images else f"{self.clip.path}#{position}"
                     document.add(name, float(seconds), found)

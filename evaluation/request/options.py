@@ -465,7 +465,9 @@ class CarOptions:
     """The model for user-supplied images. profile: None for the released one, or the paper's with the miniature."""
 
     weights: _Weights = None
-    profile: _Profile = None
+    profile: Annotated[
+        Profile | None, Option(help="Source of the switches' values. [default: released, with the miniature: paper]")
+    ] = None
     settings: _Settings = field(default_factory=dict)
     mode: Annotated[Mode, Option(help="semantic: one label per pixel. referring: all phrases describe one object.")] = (
         "semantic"

@@ -12,7 +12,7 @@ from car_core.engine.device import gpu_name
 from evaluation.engines.refining import Refiners
 from evaluation.engines.signals import stop_request
 from evaluation.run.dispatch import SharedResources, Work
-from evaluation.run.prepare import Prepared, carries_queries
+from evaluation.run.prepare import Prepared, build_segmenter, carries_queries
 from evaluation.run.resume import plan_resume
 from results import RunDirectory, StoreError, differences
 from support.text import duration, mebibytes
@@ -41,7 +41,7 @@ def plan_lines(prepared: Prepared) -> Iterator[str]:
     yield f"folder   {folder}" + (f" ({n_done} samples are done already)" if n_done else "")
     seconds, n_bytes = _measured(prepared)
     left = len(selected) - n_done
-    share = seconds * left / len(prepared.devices)
+    share = seconds * left / len(set(prepared.devices))  # processes on one device share it
     yield f"time     about {duration(share)}, as measured: {seconds:.3g} s per sample"
     yield f"size     about {mebibytes(n_bytes * left)} of records"
     if saved := options.saving.announcement(selected, folder):
@@ -50,7 +50,11 @@ def plan_lines(prepared: Prepared) -> Iterator[str]:
 
 def _measured(prepared: Prepared) -> tuple[float, float]:
     """Seconds and bytes of a record per sample, from the first few, in this process on the first device."""
-    alone = replace(prepared, options=replace(prepared.options, batch_size=1, workers=0, engine="local"))
+    options, devices, car = prepared.options, prepared.devices[:1], prepared.car
+    if len(prepared.devices) > 1:
+        car = build_segmenter(prepared, prepared.dataset, devices[0], options.precision)
+    options = replace(options, batch_size=1, workers=0, engine="local")
+    alone = replace(prepared, options=options, devices=devices, car=car)
     plan = plan_resume(prepared.selected, {}, carried=carries_queries(prepared.car.config))
     times, sizes = [time.perf_counter()], []
     with stop_request() as stop, Refiners() as refiners:

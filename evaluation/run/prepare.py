@@ -34,6 +34,7 @@ from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import ConfiguredSegmenter
 from results import identity_of
 from support.arrays import Int64Array
+from support.choices import Precision
 from support.console import tell
 
 # Bytes kept for consecutive samples of one image: about seven photographs for ViT-B/16.
@@ -117,9 +118,8 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     # An actor without a share of a GPU has none.
     local, devices = options.engine == "local", ["cpu" if options.device == AUTO else options.device]
     if local:
-        devices = as_devices(options.device)
-        if options.device == AUTO and devices == ["mps"] and options.method != CAR:
-            devices = ["cpu"]  # what is compared with the CPU is CaR
+        compared = options.method == CAR and not getattr(run.config, "sam", None)
+        devices = as_devices(options.device, compared=compared)
         count = options.processes or len(devices)
         if count < len(devices):
             raise BenchmarkError(f"processes: expected at least one a device, {len(devices)}, found {count}")
@@ -138,22 +138,8 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     for notice in prove(dataset):  # all of it: a trial of a few samples would hide a list that does not fit
         tell(f"notice: {notice}")
     # Next to actors and processes, this one only needs to know what the models are.
-    alone = local and len(devices) == 1
-    car: ConfiguredSegmenter
-    if options.predictions:
-        assert isinstance(run.config, PredictedConfig)
-        # Those of all shards: they are parts of one run.
-        car = open_predictions(options.predictions, run.config, dataset[: options.limit])
-    else:
-        car = find_method(options.method).build(
-            run.config,
-            weights=run.inputs.weights,
-            device=devices[0] if alone else "cpu",
-            task=dataset.task,
-            time_limit=options.sample_timeout,
-            precision=options.precision if alone else "float32",
-            make_car=make_car,
-        )
+    device, precision = (devices[0], options.precision) if local and len(devices) == 1 else ("cpu", "float32")
+    car = build_segmenter(run, dataset, device, precision, make_car=make_car)
     for texts in (dataset.label_space.queries, getattr(run.config, "background", ())):
         if texts:  # else each sample brings its own, or there is no background
             car.check_queries(texts)
@@ -166,11 +152,32 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
             f"notice: names {names.name}: {options.method} reads the first text of each class; {n_unused} more, which "
             "methods with synonyms read, are left out"
         )
-    if isinstance(car, CaR) and car.cache is None and selected.images_by_sample:
-        car.cache = StageCache(_MEMORY_BYTES)
     return Prepared(
         **vars(run), dataset=dataset, selected=selected, car=car, devices=devices, file_states=selected.file_states()
     )
+
+
+def build_segmenter(
+    run: ResolvedRun, dataset: Dataset, device: str, precision: Precision, *, make_car: CarMaker | None = None
+) -> ConfiguredSegmenter:
+    """What segments the samples of a data set, on a device. Raises as `build`."""
+    options = run.options
+    if options.predictions:
+        assert isinstance(run.config, PredictedConfig)
+        # Those of all shards: they are parts of one run.
+        return open_predictions(options.predictions, run.config, dataset[: options.limit])
+    car = find_method(options.method).build(
+        run.config,
+        weights=run.inputs.weights,
+        device=device,
+        task=dataset.task,
+        time_limit=options.sample_timeout,
+        precision=precision,
+        make_car=make_car,
+    )
+    if isinstance(car, CaR) and car.cache is None and dataset.images_by_sample:
+        car.cache = StageCache(_MEMORY_BYTES)
+    return car
 
 
 def require_unchanged(prepared: Prepared) -> None:

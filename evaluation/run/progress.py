@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from evaluation.tasks.scorer import Scorer
 from results import SampleRecord
+from results.run_directory.found import bytes_in
 from support.console import is_terminal, tell
 from support.text import duration, mebibytes
 
@@ -94,8 +95,7 @@ class Progress:
         self._is_forecast = True
         if (left := seconds / n_measured * (self._total - done)) <= _SECONDS_BETWEEN_LINES:
             return
-        files = self._folder.rglob("*") if self._folder else ()
-        size = sum(file.stat().st_size for file in files if file.is_file()) * self._total / done
+        size = bytes_in(self._folder) * self._total / done if self._folder else 0
         self._bar.clear()
         tell(
             f"{self._name}: about {duration(left)} for {self._total - done} images, {mebibytes(size)} on disk"

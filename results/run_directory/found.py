@@ -44,8 +44,13 @@ class FoundRun:
 
     @property
     def n_bytes(self) -> int:
-        """Size of all files in the folder; links are not followed."""
-        return sum(entry.stat(follow_symlinks=False).st_size for entry in _files(self.path))
+        """Size of all files in the folder."""
+        return bytes_in(self.path)
+
+
+def bytes_in(folder: Path) -> int:
+    """Size of all files in a folder, but for those that are gone meanwhile; links are not followed."""
+    return sum(entry.stat(follow_symlinks=False).st_size for entry in _files(folder))
 
 
 def find_runs(folders: Sequence[Path]) -> tuple[list[FoundRun], list[str]]:

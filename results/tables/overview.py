@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from results.tables.render import Column, Table
 from results.tables.run import reference_row
 from results.tables.run_notes import failures, is_comparable, remarks
 from results.tables.task_words import words_of
-from support.text import shortened
+from support.text import mebibytes, shortened
 
 _OWN_COLUMNS = {"benchmark", "method", "set", "protocol", "device"}
 
@@ -33,9 +34,9 @@ def facts_of(run: FoundRun) -> dict[str, Any]:
         "benchmark": header.benchmark.name,
         "method": str(header.config.get("method", "car")),
         "set": [
-            *(f"{name}={settings.get(name, value)}" for name, value in switches.items()),
+            *(f"{name}={_typed(settings.get(name, value))}" for name, value in switches.items()),
             *header.benchmark.protocol_changed,
-            *(f"{word}={value}" for word, value in header.request.items() if word not in _OWN_COLUMNS),
+            *(f"{word}={_typed(value)}" for word, value in header.request.items() if word not in _OWN_COLUMNS),
         ],
         "metric": metric,
         "figure": figure if isinstance(figure, (int, float)) else None,
@@ -44,6 +45,11 @@ def facts_of(run: FoundRun) -> dict[str, Any]:
         "identity": header.identity,
         "path": str(run.path),
     }
+
+
+def _typed(value: Any) -> str:
+    """A value as a command line takes it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def progress_of(run: FoundRun) -> dict[str, Any]:
@@ -91,7 +97,7 @@ def overview(rows: Sequence[Mapping[str, Any]]) -> Table:
             "done": _done(row),
             "date": row["updated_at"][:10],
             "time": row["updated_at"][11:16],
-            "size": f"{size / 2**20:.1f} MiB" if (size := row["bytes"]) >= 2**20 else f"{size / 2**10:.1f} KiB",
+            "size": mebibytes(row["bytes"]),
         }
         for row in rows
     ]

@@ -42,7 +42,8 @@ def test_auto_is_the_fastest_device_that_gives_the_same(
     machine(**parts)
     assert str(device.as_device("auto")) == chosen
     assert device.as_devices("auto") == [chosen]
-    assert device.auto_described() == said
+    assert device.auto_described(chosen) == said
+    assert device.as_devices("auto", compared=False) == ["cpu" if chosen == "mps" else chosen]
 
 
 def test_mps_by_name_is_refused_where_it_is_not_there_or_differs(machine: Callable[..., None]) -> None:
@@ -83,3 +84,10 @@ def test_the_check_finds_other_scores_other_masks_and_missing_operations(monkeyp
     for change, expected in ((other_scores, "scores ["), (other_masks, "1.6% of the"), (absent, "aten::unique is not")):
         changed["next"] = change
         assert str(check("cpu")).startswith(expected)
+
+
+def test_what_was_not_compared_says_why_it_takes_the_cpu(machine: Callable[..., None]) -> None:
+    machine(mps=True)
+    said = "cpu (mps left out: it is compared with the CPU for CaR without SAM alone)"
+    assert device.auto_described(device.as_devices("auto", compared=False)[0]) == said
+    assert device.as_devices("mps", compared=False) == ["mps"]  # by name

@@ -166,6 +166,16 @@ def test_help_has_panels_and_examples() -> None:
     assert max(map(len, shown.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("command", ["segment", "serve"])
+def test_the_help_of_ones_own_pictures_speaks_of_no_benchmark(command: str) -> None:
+    shown = car([command, "--help"]).stdout
+    assert "mini-*" not in shown
+    if command == "segment":
+        assert (
+            shown.index("Where it goes:") < shown.index("--out") < shown.index("--label-maps") < shown.index("Speed:")
+        )
+
+
 @pytest.mark.parametrize(
     ("words", "offered"),
     [

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from evaluation.cli.app import app
+from evaluation.run import dispatch, dry_run
 
 FAST = ["--set=templates=[]", "--set=background=[grass]", "--workers=0", "--device=cpu"]
 
@@ -36,3 +37,13 @@ def test_it_says_what_would_be_run_and_writes_no_run(tmp_path: Path, monkeypatch
     assert refused.exit_code == 2
     assert refused.stderr.startswith("error: other: expected no run or this one, found another: dataset.samples")
     assert {path: path.read_bytes() for path in Path("other").iterdir()} == before
+
+
+def test_several_processes_are_measured_in_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(dispatch, "run_parallel", None)
+    monkeypatch.setattr(dry_run, "_measured", lambda prepared, real=dry_run._measured: (real(prepared), (2.0, 10.0))[1])
+    plan = car("eval", "mini-voc", "--limit=60", "--processes=2", "--dry-run", f"--out={tmp_path / 'new'}", *FAST)
+    assert plan.exit_code == 0, plan.stderr
+    # Both processes share the CPU: 48 samples of 2 s.
+    assert "time     about 96 s, as measured: 2 s per sample" in plan.stdout

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from dataset_adapters import LabelSpace
 from evaluation.run.progress import Progress
 from evaluation.tasks.scorer import Scorer
 from results import SampleRecord
+from results.run_directory import found
 
 SCORER = Scorer("referring", LabelSpace.of_objects("refcoco"))
 
@@ -88,3 +90,18 @@ def test_a_terminal_of_several_processes_has_plain_lines(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     own = lines(capsys, [1, 100, 200], live=False)
     assert [line.partition(" images")[0] for line in own if "ETA" in line] == ["here: 4/100", "here: 5/100"]
+
+
+def test_files_that_are_gone_meanwhile_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "masks").mkdir()
+    for name in ("samples.jsonl", "masks/a.png", "masks/b.png.tmp"):
+        (tmp_path / name).write_bytes(bytes(100))
+    scanned = found._scanned
+
+    def while_others_write(folder: Path) -> Iterator[os.DirEntry[str]]:
+        entries = list(scanned(folder))
+        (folder / "b.png.tmp").unlink(missing_ok=True)
+        yield from entries
+
+    monkeypatch.setattr(found, "_scanned", while_others_write)
+    assert found.bytes_in(tmp_path) == 200

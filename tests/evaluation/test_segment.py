@@ -17,7 +17,7 @@ from car_core import CaR, CaRConfig
 from car_core.segmentation import Segmentation, Step
 from evaluation.cli.app import app
 from evaluation.pictures.explain import explained_text, summary_line
-from evaluation.pictures.image_files import find_images
+from evaluation.pictures.image_files import OutputPaths, find_images, unused
 
 QUERIES = ["Pepsi", "Coca Cola", "[red]<b>odd</b>"]
 
@@ -121,7 +121,6 @@ def test_the_recurrence_in_words(segment: Any, photos: Path) -> None:
         ("one.jpg", ["--weights=~nosuch/x.pt"], "expected a file at ~nosuch/x.pt, found none"),
         ("one.jpg", ["-o", "{photos}/one.jpg"], "the image's own"),
         (".", ["-o", "{photos}/notes.txt"], "expected a folder for 2 images"),
-        (".", ["-o", "{photos}"], "the image's own"),
         ("one.jpg", ["--set=eta=2"], "eta: expected at most 1, found 2"),
         ("one.jpg", ["--set=mode=referring"], "--mode"),
         ("one.jpg", ["--set=etaa=0.5"], "did you mean eta"),
@@ -278,3 +277,22 @@ def test_without_a_path_pictures_are_new_files_beside(run: Any, photos: Path) ->
         assert [line for line in result.stderr.splitlines() if line.startswith("written: ")] == [
             f"written: {photos}/car-masks/{name}{number}.png" for name in ("one", "two")
         ]
+
+
+def test_a_link_to_nothing_is_no_unused_name(tmp_path: Path) -> None:
+    (tmp_path / "clip-masks.mp4").symlink_to(tmp_path / "elsewhere.mp4")
+    assert unused(tmp_path / "clip-masks.mp4") == tmp_path / "clip-masks-2.mp4"
+
+
+def test_in_a_folder_of_inputs_only_new_files_are_planned(tmp_path: Path) -> None:
+    photos, other = tmp_path / "photos", tmp_path / "other"
+    for path in (photos / "a.jpg", photos / "a.png", photos / "b-steps.png", other / "b.jpg"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    (tmp_path / "link").symlink_to(photos)
+    images = [photos / "a.jpg", other / "b.jpg"]
+    planned = OutputPaths.planned(images, masks=str(tmp_path / "link"), steps=str(photos), many=True)
+    assert {path.name for path in planned.masks.values()} == {"a-masks.png", "b-masks.png"}
+    assert {path.name for path in planned.steps.values()} == {"a-steps.png", "b-steps-2.png"}
+    elsewhere = OutputPaths.planned(images, masks=str(tmp_path), steps=None, many=True)
+    assert {path.name for path in elsewhere.masks.values()} == {"a.png", "b.png"}

@@ -18,7 +18,8 @@ from typer.testing import CliRunner, Result
 from car_core import CaR, CaRConfig
 from dataset_adapters import Sample
 from evaluation.cli.app import app
-from evaluation.pictures.video import Clip, VideoWriter, is_video
+from evaluation.pictures.image_files import SegmentError
+from evaluation.pictures.video import Clip, VideoOutputs, VideoWriter, is_video
 from evaluation.tasks.video_state import QueryCarrier
 from results import SampleRecord
 from support.drawing import draw_overlay, label_color
@@ -270,3 +271,66 @@ def test_a_video_of_no_frame_is_no_file(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "out.mp4"):
         pass
     assert not any(tmp_path.iterdir())
+
+
+def planned(clip: Clip, out: str | None = None) -> Path | None:
+    return VideoOutputs.planned(clip, ["cat"], out=out, json=None, label_maps=None, one_object=False).video
+
+
+def test_in_the_clips_own_folder_only_a_new_file_is_planned(tmp_path: Path) -> None:
+    for name in ("clip.mov", "clip.mp4"):
+        (tmp_path / name).write_text("mine")
+    clip = Clip(tmp_path / "clip.mov", None)
+    assert planned(clip) == planned(clip, str(tmp_path)) == tmp_path / "clip-masks.mp4"
+    (tmp_path / "clip-masks.mp4").write_text("mine")
+    assert planned(clip, str(tmp_path)) == tmp_path / "clip-masks-2.mp4"
+    assert planned(clip, f"{tmp_path}/new/") == tmp_path / "new" / "clip.mp4"
+    (tmp_path / "frames").mkdir()
+    frames = Clip(tmp_path / "frames", 1, [tmp_path / "frames" / "1.png"])
+    for out in (tmp_path, tmp_path / "frames"):
+        assert planned(frames, str(out)) == out / "frames-masks.mp4"
+
+
+def test_a_folder_named_by_dots_gives_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "frames" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "frames" / "in")
+    assert planned(Clip(Path(), 1, [Path("1.png")])) == tmp_path / "frames" / "in-masks.mp4"
+    assert planned(Clip(Path(".."), 1, [Path("../1.png")])) == tmp_path / "frames-masks.mp4"
+    assert planned(Clip(Path("/"), 1, [Path("/1.png")]), "new/") == Path("new/video.mp4")
+
+
+def test_a_time_that_no_container_holds_is_one_line(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mkv"
+    with av.open(str(clip), "w") as out:
+        stream = out.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        packets = [*stream.encode(av.VideoFrame.from_ndarray(pictures(1)[0], format="rgb24")), *stream.encode()]
+        for packet in packets:
+            packet.pts = packet.dts = 2**55
+            packet.time_base = Fraction(1, 1000)
+            out.mux(packet)
+    with pytest.raises(
+        SegmentError, match=r"clip\.mkv: frame 1: expected a time up to 2147483648 s, found 3\.6e\+13 s"
+    ):
+        next(Clip.of_file(clip).frames())
+
+
+def test_without_a_frame_an_existing_document_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    masks = tmp_path / "masks.json"
+    masks.write_text("mine")
+    for json_ in (str(masks), "-"):
+        outputs = VideoOutputs.planned(
+            Clip(tmp_path / "clip.mp4", None), ["cat"], out=None, json=json_, label_maps=None, one_object=False
+        )
+        with pytest.raises(SegmentError, match="cut"), outputs.opened():
+            raise SegmentError("cut")
+    assert (masks.read_text(), capsys.readouterr().out) == ("mine", "")
+
+
+def test_among_photos_an_animated_gif_is_one(segment: Any, tmp_path: Path) -> None:
+    first, *others = [Image.fromarray(image) for image in pictures(2)]
+    first.save(tmp_path / "a.gif", save_all=True, append_images=others)
+    first.save(tmp_path / "b.png")
+    result = segment(tmp_path, "cat", "dog", "--set=crf=null", "--json=-")
+    assert result.exit_code == 0, result.stderr
+    assert [Path(image["file_name"]).name for image in json.loads(result.stdout)["images"]] == ["a.gif", "b.png"]

@@ -17,7 +17,8 @@ from evaluation.cli import terminal
 from evaluation.cli.app import app
 from results import RunHeader
 from results.run_directory.found import FoundRun
-from results.tables.overview import overview_of
+from results.tables.overview import facts_of, overview_of
+from support.text import mebibytes
 
 MakeHeader = Callable[..., RunHeader]
 
@@ -151,3 +152,19 @@ def test_the_list_does_not_wait_for_torch(folder: Path) -> None:
         "sys.exit(any(name in sys.modules for name in ('torch', 'open_clip', 'datasets')))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_settings_are_shown_as_they_are_typed(tmp_path: Path, make_header: MakeHeader) -> None:
+    asked: dict[str, Any] = {"crf": None, "prompts": ["circle", "blur"], "refine": True, "crf_image": "é"}
+    header = make_header(config=asked, config_sources=dict.fromkeys(asked, "user"), request={"set": asked})
+    assert facts_of(FoundRun(tmp_path, header))["set"] == [
+        "crf=null",
+        'prompts=["circle", "blur"]',
+        "refine=true",
+        "crf_image=é",
+    ]
+
+
+def test_sizes_have_a_unit_in_which_they_are_not_zero() -> None:
+    sizes = {0: "0.0 KiB", 700: "0.7 KiB", 1.25 * 2**20: "1.2 MiB", 2.1 * 2**30: "2.1 GiB"}
+    assert {size: mebibytes(size) for size in sizes} == sizes
