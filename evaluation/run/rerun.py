@@ -56,9 +56,16 @@ def asked(header: RunHeader) -> RunOptions:
 
 
 def benchmark_of(header: RunHeader) -> Benchmark | None:
-    """The benchmark of a YAML file, which may have moved or changed since the run; None where the run has another."""
-    file = str(header.request.get("benchmark") or "")
-    return of_file(header.benchmark.fields, file) if header.benchmark.fields and is_file(file) else None
+    """The benchmark of a YAML file, which may have moved or changed since the run; None where the run has another.
+
+    Raises BenchmarkError for fields that are none. Fields of a configuration may import the code that they name.
+    """
+    fields, file = header.benchmark.fields, str(header.request.get("benchmark") or "")
+    if not (fields and is_file(file)):
+        return None
+    if "base" in fields:  # a run records it merged; a stranger's would be looked up, and so imported
+        raise BenchmarkError(f"run.json: benchmark.fields.base: expected none, found {fields['base']!r}")
+    return of_file(fields, file)
 
 
 def vocabulary_of(header: RunHeader) -> Vocabulary | None:
