@@ -13,7 +13,7 @@ from dataset_adapters import DatasetError, holds
 from dataset_adapters.base.sample import NameSet, find_sources
 from evaluation.request.benchmark import Benchmark, BenchmarkError, built_in, is_file, load_benchmark, of_file
 from evaluation.request.inputs import DEFAULT_DATA, weights_by_role
-from evaluation.request.options import CAR, RunOptions, parse_shard
+from evaluation.request.options import CAR, OWN_NAMES, RunOptions, parse_shard
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
 from evaluation.request.vocabulary import Vocabulary
 from evaluation.request.words import request_of, words_of
@@ -73,7 +73,8 @@ def vocabulary_of(header: RunHeader) -> Vocabulary | None:
     if (names := header.benchmark.names) is None:
         return None
     words = None if names.background is None else tuple(names.background)
-    return Vocabulary(names.name, {name: tuple(texts) for name, texts in names.classes.items()}, words)
+    classes = {name: tuple(texts) for name, texts in names.classes.items()}
+    return Vocabulary(names.name, classes, words, is_own=header.request.get("names") == OWN_NAMES)
 
 
 def outside_code(words: Mapping[str, Any]) -> list[str]:
