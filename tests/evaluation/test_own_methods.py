@@ -484,8 +484,8 @@ def test_a_vocabulary_reaches_the_fields_that_a_method_has(file: Any, tiny_run: 
 
 def test_a_method_s_own_texts_are_so_wherever_a_run_is_resolved_again(file: Any, tmp_path: Path) -> None:
     """In another process and from run.json; the texts give way to a field of the benchmark there as well."""
-    fields = "background: tuple = ('nothing',)\n        synonyms: dict = dataclasses.field(default_factory=dict)\n        "
-    source = BRIGHT.replace("threshold: float", fields + "threshold: float")
+    fields = ("background: tuple = ('nothing',)", "synonyms: dict = dataclasses.field(default_factory=dict)")
+    source = BRIGHT.replace("threshold: float", "\n        ".join([*fields, "threshold: float"]))
     method = f"{file(source.replace('    stop_at', BRINGS.format('sclip'), 1))}:Bright"
     asked_for = RunOptions("mini-context", method=method, limit=1, workers=0, quiet=True, out=tmp_path / "run")
     first = resolve(asked_for)
