@@ -106,11 +106,11 @@ class RunDirectory:
         """
         with os.scandir(self.path) as entries:
             found = {entry.name: entry for entry in entries}
-        is_run = found.keys() & {"run.json", "samples.jsonl"}
+        is_run, files = found.keys() & {"run.json", "samples.jsonl"}, (*_RUN_FILES, LOCK_FILE)
         for name, entry in found.items():
             if name in FOLDERS:
                 _require_plain_files(entry)
-            elif (name in (*_RUN_FILES, LOCK_FILE) or _LOG.fullmatch(name)) and not entry.is_file(follow_symlinks=False):
+            elif (name in files or _LOG.fullmatch(name)) and not entry.is_file(follow_symlinks=False):
                 raise StoreError(f"{entry.path}: expected a file, found {kind_of(os.lstat(entry.path).st_mode)}")
             if not is_run and not name.startswith((".", *(f"{own}." for own in _RUN_FILES))):
                 raise StoreError(f"{self.path}: expected an empty folder or a run, found {name!r} and no run.json")
