@@ -102,6 +102,9 @@ def words_of_run(header: RunHeader) -> dict[str, Any]:
     is_miniature = {entry.name for entry in header.weights if entry.role in ROLES} == {MINIATURE}
     if is_miniature and not ((known := built_in(name)) and known.embedded):
         words = {"weights": MINIATURE, **words}
+    # A request without a device meant cpu in older versions, and whatever was there since; a GPU is known by its model.
+    if header.environment.device in ("cpu", "mps"):
+        words = {"device": header.environment.device, **words}
     return {**words, "benchmark": name}
 
 
