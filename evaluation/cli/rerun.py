@@ -85,7 +85,9 @@ def rerun_command(
     source = ctx.get_parameter_source("names")
     if source is None or source.name != "COMMANDLINE":  # else a file of that name was meant
         given["names"] = vocabulary_of(ctx.obj) or given["names"]
-    options = RunOptions(**{"benchmark": benchmark_of(ctx.obj) or benchmark, **given, **data})
+    # Making a benchmark may import what its fields name, which --print promises not to.
+    made = None if print_ else benchmark_of(ctx.obj)
+    options = RunOptions(**{"benchmark": made or benchmark, **given, **data})
     if print_:
         import yaml
 

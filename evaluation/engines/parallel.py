@@ -30,6 +30,7 @@ from evaluation.tasks.video_state import QueryCarrier
 from results import SampleRecord, differences
 from support.console import show_traces, tell
 from support.errors import RunError, UserError
+from support.files import open_regular
 from support.text import unwrapped
 
 _POLL_SECONDS = 0.2  # between two looks at whether to stop, and at processes that died
@@ -151,7 +152,7 @@ def _work(
 ) -> None:
     """Send the records of a part, then what ran in smaller passes; a text for what a user can mend."""
     be_pool_process()
-    with log.open("ab") as file:
+    with open_regular(log, "ab", follow=False) as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     show_traces()

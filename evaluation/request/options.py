@@ -355,7 +355,10 @@ class RunOptions:
     ] = None
     protocol: Annotated[Mapping[str, str], FromOptions(_protocol)] = field(default_factory=dict)
     names: Annotated[
-        "str | Vocabulary", FromOptions(_names, lambda names: {"names": getattr(names, "name", names)})
+        "str | Vocabulary",
+        FromOptions(
+            _names, lambda own: {"names": OWN_NAMES if getattr(own, "is_own", False) else getattr(own, "name", own)}
+        ),
     ] = OWN_NAMES
     metrics: Annotated[tuple[str, ...], FromOptions(_metrics, lambda names: {"metrics": ",".join(names)})] = ()
     precision: Annotated[

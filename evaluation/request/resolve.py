@@ -115,7 +115,7 @@ def _names(
     A method's own give way to fields of the benchmark. Its background words are also those of other query texts, which
     say none. Raises as `find_vocabulary`.
     """
-    fixed, found = dict[str, Any](), asked
+    found: str | Vocabulary = asked
     if isinstance(asked, str) and asked in (OWN_NAMES, *get_args(NameSet)):
         try:
             own = find_vocabulary(method.names, adapter) if method.names else None
@@ -123,12 +123,14 @@ def _names(
             own = None
         if own is None:
             return OWN_NAMES if asked == "released" else asked, {}
-        fixed = {**benchmark.baselines.get(ALL, {}), **benchmark.baselines.get(method.name, {})}
-        found = own if asked == OWN_NAMES else asked
+        found = replace(own, is_own=True) if asked == OWN_NAMES else asked
         settings = own.settings if asked == OWN_NAMES else replace(own, classes={}).settings
     else:
         found = find_vocabulary(asked, adapter) if isinstance(asked, str) else asked
         settings = found.settings
+    fixed: dict[str, Any] = {}
+    if isinstance(found, str) or found.is_own:
+        fixed = {**benchmark.baselines.get(ALL, {}), **benchmark.baselines.get(method.name, {})}
     return found, {key: value for key, value in settings.items() if key in method.fields and key not in fixed}
 
 

@@ -35,11 +35,13 @@ class Vocabulary:
 
     name: the family's, or the file's without its folder. classes: the texts of each class by its name in the label
     space, the first of which is its query. background: the background words; None leaves those of the benchmark.
+    is_own: whether the method brought it, so that the benchmark's fields win over what it sets.
     """
 
     name: str
     classes: Mapping[str, tuple[str, ...]]
     background: tuple[str, ...] | None = None
+    is_own: bool = False
 
     @property
     def sha256(self) -> str:

@@ -13,7 +13,7 @@ from dataset_adapters import DatasetError, holds
 from dataset_adapters.base.sample import NameSet, find_sources
 from evaluation.request.benchmark import Benchmark, BenchmarkError, built_in, is_file, load_benchmark, of_file
 from evaluation.request.inputs import DEFAULT_DATA, weights_by_role
-from evaluation.request.options import CAR, RunOptions, parse_shard
+from evaluation.request.options import CAR, OWN_NAMES, RunOptions, parse_shard
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
 from evaluation.request.vocabulary import Vocabulary
 from evaluation.request.words import request_of, words_of
@@ -56,9 +56,16 @@ def asked(header: RunHeader) -> RunOptions:
 
 
 def benchmark_of(header: RunHeader) -> Benchmark | None:
-    """The benchmark of a YAML file, which may have moved or changed since the run; None where the run has another."""
-    file = str(header.request.get("benchmark") or "")
-    return of_file(header.benchmark.fields, file) if header.benchmark.fields and is_file(file) else None
+    """The benchmark of a YAML file, which may have moved or changed since the run; None where the run has another.
+
+    Raises BenchmarkError for fields that are none. Fields of a configuration may import the code that they name.
+    """
+    fields, file = header.benchmark.fields, str(header.request.get("benchmark") or "")
+    if not (fields and is_file(file)):
+        return None
+    if "base" in fields:  # a run records it merged; a stranger's would be looked up, and so imported
+        raise BenchmarkError(f"run.json: benchmark.fields.base: expected none, found {fields['base']!r}")
+    return of_file(fields, file)
 
 
 def vocabulary_of(header: RunHeader) -> Vocabulary | None:
@@ -66,7 +73,8 @@ def vocabulary_of(header: RunHeader) -> Vocabulary | None:
     if (names := header.benchmark.names) is None:
         return None
     words = None if names.background is None else tuple(names.background)
-    return Vocabulary(names.name, {name: tuple(texts) for name, texts in names.classes.items()}, words)
+    classes = {name: tuple(texts) for name, texts in names.classes.items()}
+    return Vocabulary(names.name, classes, words, is_own=header.request.get("names") == OWN_NAMES)
 
 
 def outside_code(words: Mapping[str, Any]) -> list[str]:
@@ -94,6 +102,9 @@ def words_of_run(header: RunHeader) -> dict[str, Any]:
     is_miniature = {entry.name for entry in header.weights if entry.role in ROLES} == {MINIATURE}
     if is_miniature and not ((known := built_in(name)) and known.embedded):
         words = {"weights": MINIATURE, **words}
+    # A request without a device meant cpu in older versions, and whatever was there since; a GPU is known by its model.
+    if header.environment.device in ("cpu", "mps"):
+        words = {"device": header.environment.device, **words}
     return {**words, "benchmark": name}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
@@ -50,7 +51,7 @@ from evaluation.suites.definitions import Suite, SuiteRun
 from evaluation.suites.index_writer import EventHandler, IndexWriter, RunEvent, discard_event, finished_event
 from results import SuiteIndex, identity_of
 from results.pages.contact_sheet import Example, contact_sheet
-from support.console import tell, tell_log
+from support.console import TRACES, show_traces, tell, tell_log
 from support.drawing import save_picture
 from support.files import expanded
 
@@ -185,8 +186,9 @@ def _run_in_processes(groups: Sequence[Sequence[Job]], jobs: int, handle: EventH
     failure, spawn = None, get_context("spawn")
     begun = spawn.Event()
     events: SimpleQueue[RunEvent] = spawn.SimpleQueue()
+    start = jobs, events, begun, TRACES.isEnabledFor(logging.DEBUG)
     with stop_request() as stop:
-        with ProcessPoolExecutor(jobs, spawn, initializer=_start_process, initargs=(jobs, events, begun)) as pool:
+        with ProcessPoolExecutor(jobs, spawn, initializer=_start_process, initargs=start) as pool:
             with starting_pool():
                 futures = [pool.submit(_run_group, group) for group in groups]
             with suppress(Interrupted):
@@ -249,12 +251,13 @@ def _end_early(futures: Sequence[Future[list[Finished]]], events: SimpleQueue[Ru
             break
 
 
-def _start_process(jobs: int, events: SimpleQueue[RunEvent], begun: Event) -> None:
+def _start_process(jobs: int, events: SimpleQueue[RunEvent], begun: Event, has_traces: bool) -> None:
     global _tell_parent
     begun.set()
     _tell_parent = events.put
     be_pool_process()
     tell_log()
+    show_traces(has_traces)
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
 
 

@@ -106,11 +106,11 @@ class RunDirectory:
         """
         with os.scandir(self.path) as entries:
             found = {entry.name: entry for entry in entries}
-        is_run = found.keys() & {"run.json", "samples.jsonl"}
+        is_run, files = found.keys() & {"run.json", "samples.jsonl"}, (*_RUN_FILES, LOCK_FILE)
         for name, entry in found.items():
             if name in FOLDERS:
                 _require_plain_files(entry)
-            elif name in (*_RUN_FILES, LOCK_FILE) and not entry.is_file(follow_symlinks=False):
+            elif (name in files or _LOG.fullmatch(name)) and not entry.is_file(follow_symlinks=False):
                 raise StoreError(f"{entry.path}: expected a file, found {kind_of(os.lstat(entry.path).st_mode)}")
             if not is_run and not name.startswith((".", *(f"{own}." for own in _RUN_FILES))):
                 raise StoreError(f"{self.path}: expected an empty folder or a run, found {name!r} and no run.json")
@@ -172,12 +172,17 @@ class RunDirectory:
         self._header = None
         stored = self.header
         if stored.identity != strict_json.identity_of(identity_fields):
-            now = stored.request if request is None else request
-            a, b = ({word: own[word] for word in _HASHED if word in own} for own in (stored.request, now))
-            said = tuple(_HASHED[word] for word in {**a, **b} if a.get(word) != b.get(word))
             found = differences(stored.identity_fields, identity_fields)
-            hashed = [each for each in found if each.startswith(said)]
-            changed = "; ".join([*differences(a, b), *(each for each in found if each not in hashed)])
+            now = stored.request if request is None or not stored.request else request  # older runs have none
+            # Words whose hash is as before mean the same, whatever they are.
+            words = [
+                word
+                for word, hashed in _HASHED.items()
+                if stored.request.get(word) != now.get(word) and any(each.startswith(hashed) for each in found)
+            ]
+            a, b = ({word: own[word] for word in words if word in own} for own in (stored.request, now))
+            said = tuple(_HASHED[word] for word in words)
+            changed = "; ".join([*differences(a, b), *(each for each in found if not each.startswith(said))])
             if commit := stored.environment.git_commit:
                 changed = changed.replace(_MEANINGS["code"], f"{_MEANINGS['code']} since its commit {commit[:12]}")
             remedy = "choose another folder (--out), or --fresh, which sets it aside"
@@ -339,6 +344,7 @@ class RunDirectory:
 
 
 _LONGEST_LINE = 2**26  # bytes
+_LOG = re.compile(r"process-\d+\.log")  # what a process of several printed
 _RUN_FILES = {"run.json", "samples.jsonl", "table.md", "table.csv", "report.html", *FOLDERS}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ from results.run_directory.schema import RunHeader
 from results.tables.columns import make_table, to_percent
 from results.tables.render import Column, Table
 from results.tables.run_notes import failures, method_label, remarks
-from support.text import counted
+from support.text import counted, shortened
 
 
 @dataclass(frozen=True)
@@ -125,19 +126,23 @@ _FIGURES = (
 )
 
 
+_ASKED = ("names", "protocol ", "metric ", "weights, ")
+"""Beginnings of what only a request gives a run, so that it says much even where the other run has none of it."""
+
+
 def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> list[Table]:
     """The comparison for readers: what differs in the request, metrics, classes, samples; empty where nothing differs.
 
     most: rows of each, and one more metric; None for all.
     """
 
-    # What a user set says most, then what both methods have; other settings of one method alone come with its name.
-    def is_set(change: SwitchChange) -> bool:
-        return "(user)" in change.value_a + change.value_b
+    # What was asked for says most, then what both methods have; other settings of one method alone come with its name.
+    def is_asked(change: SwitchChange) -> bool:
+        return "(user)" in change.value_a + change.value_b or change.name.startswith(_ASKED)
 
-    both = [own for own in comparison.switches if is_set(own) or "absent" not in (own.value_a, own.value_b)]
+    both = [own for own in comparison.switches if is_asked(own) or "absent" not in (own.value_a, own.value_b)]
     alone = [change for change in comparison.switches if change not in both]
-    both.sort(key=lambda change: (change.name != "method", not is_set(change)))
+    both.sort(key=lambda change: (change.name != "method", not is_asked(change)))
     headline = comparison.headline_change
     metrics = list(comparison.metrics)
     if most is not None:  # those that say more than the headline figure does
@@ -146,7 +151,8 @@ def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> lis
         metrics = [headline, *further]
     classes = [change for change in comparison.classes if change.difference]
     columns = (Column("name", "setting"), Column("value_a", "A"), Column("value_b", "B"))
-    switches = [asdict(change) for change in both + alone]
+    width = sys.maxsize if most is None else 80  # characters of a value
+    switches = [{key: shortened(text, width) for key, text in asdict(own).items()} for own in both + alone]
     figures = _changes("Metrics", "metric", metrics, most and most + 1, len(comparison.metrics))
     return [
         _cut("What differs", columns, switches, most and min(most, len(both)), len(switches)),

@@ -19,7 +19,7 @@ from evaluation.cli import terminal
 from evaluation.cli.app import app
 from evaluation.tasks.scorer import Scorer
 from results import SampleRecord
-from results.tables.two_runs import SampleChange, _samples
+from results.tables.two_runs import Change, SampleChange, SwitchChange, _samples, comparison_tables
 
 SPACE = LabelSpace("made", ("background", "a", "b", "c"), ("a", "b", "c"), (1, 2, 3), 255, (0, 1, 2, 3))
 
@@ -81,6 +81,29 @@ def test_sample_figures_are_those_of_a_run_of_one(scorer: Scorer, make: Any) -> 
     for sample, figure in zip(records, scorer.sample_figures(records), strict=True):
         alone = scorer.summarize({sample.id: sample})[scorer.words.headline]
         assert np.isnan(figure) if alone is None else figure == pytest.approx(alone, abs=1e-13)
+
+
+def test_what_one_run_alone_was_asked_for_is_shown() -> None:
+    alone = {
+        "names": "plain, 20 texts",
+        "protocol ignore": "no",
+        "metric boundary_iou": "1",
+        "weights, sam": "sam.pt 0a",
+    }
+    absent = [SwitchChange(name, "absent", value) for name, value in {**alone, "logit_scale": "40 (default)"}.items()]
+    made: Any = SimpleNamespace(
+        switches=(SwitchChange("query texts", "x" * 500, "y" * 500), *absent),
+        headline="miou",
+        headline_change=Change("miou", 0.5, 0.5),
+        **dict.fromkeys(("metrics", "classes", "samples", "headers"), ()),
+        interval=None,
+    )
+    table, *_ = comparison_tables(made, most=5)
+    assert list(table.frame["name"]) == [*alone, "query texts"]
+    assert {len(value) for value in table.frame["value_a"]} == {len("absent"), 80}
+    assert "(5 of 6)" in table.title
+    whole, *_ = comparison_tables(made, most=None)
+    assert ["query texts", "x" * 500, "y" * 500] in whole.frame.values.tolist()
 
 
 def test_nothing_to_average_is_undefined() -> None:

@@ -25,10 +25,12 @@ from evaluation.request.methods import METHODS
 from evaluation.request.own_methods import OwnConfig
 from evaluation.request.resolve import resolve
 from evaluation.run.merge import merge
+from evaluation.run.rerun import asked
 from evaluation.suites import runner as suite
 from evaluation.suites.definitions import load_suite
 from evaluation.tasks.own_method import OwnMethodError, OwnSegmenter
 from evaluation.tasks.video import Pair
+from results import RunDirectory
 from support.errors import AllFailedError
 from support.plugins import PluginError
 
@@ -478,6 +480,23 @@ def test_a_vocabulary_reaches_the_fields_that_a_method_has(file: Any, tiny_run: 
     wrong = f"{file(BRIGHT.replace('    stop_at', BRINGS.format('scilp'), 1))}:Bright"
     with pytest.raises(PluginError, match=r"default_names: expected one of clearclip, .*, found scilp"):
         resolve(RunOptions("voc21", method=wrong, **asked))
+
+
+def test_a_method_s_own_texts_are_so_wherever_a_run_is_resolved_again(file: Any, tmp_path: Path) -> None:
+    """In another process and from run.json; the texts give way to a field of the benchmark there as well."""
+    fields = ("background: tuple = ('nothing',)", "synonyms: dict = dataclasses.field(default_factory=dict)")
+    source = BRIGHT.replace("threshold: float", "\n        ".join([*fields, "threshold: float"]))
+    method = f"{file(source.replace('    stop_at', BRINGS.format('sclip'), 1))}:Bright"
+    asked_for = RunOptions("mini-context", method=method, limit=1, workers=0, quiet=True, out=tmp_path / "run")
+    first = resolve(asked_for)
+    assert list(first.config.model_dump()["background"]) == ["nothing"]
+    run = evaluate(asked_for)
+    header = RunDirectory(run.path).read_header()
+    assert header.request["names"] == "own"
+    for options in (first.options, replace(asked(header), method=method)):
+        again = resolve(options)
+        assert (again.config, again.set_by) == (first.config, first.set_by)
+        assert again.options.names == first.options.names
 
 
 def test_ours_and_theirs_in_one_table(

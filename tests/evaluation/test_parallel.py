@@ -83,7 +83,14 @@ def test_what_a_process_said_last_is_told(tmp_path: Path) -> None:
     )
     with pytest.raises(WorkerError, match=expected):
         list(run_parallel([job], ["cuda:3"], dataset, [0], logs=tmp_path))
-    assert "no such luck" in (tmp_path / "process-1.log").read_text()
+    log, victim = tmp_path / "process-1.log", tmp_path / "victim.txt"
+    assert "no such luck" in log.read_text()
+    log.rename(victim)
+    log.symlink_to(victim)
+    before = victim.read_text()
+    with pytest.raises(WorkerError):
+        list(run_parallel([job], ["cuda:3"], dataset, [0], logs=tmp_path))
+    assert victim.read_text() == before  # a link is not followed
     assert not list(run_parallel([job], ["cuda:3"], dataset, []))  # as where only run.json was not written
 
 

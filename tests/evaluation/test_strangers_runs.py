@@ -97,3 +97,19 @@ def test_a_run_again_imports_code_of_files_only_on_trust(
     assert not Path("ran").exists()
     car("rerun", run, f"--data-root={tiny_run.data_root}", "--trust")
     assert Path("ran").exists()
+
+
+@pytest.mark.parametrize("fields", [{"base": "evil:M"}, {"base": "evil.py:M"}, {"config": {"prompts": ["evil.py:M"]}}])
+def test_a_printed_request_imports_nothing_that_the_benchmark_s_fields_name(
+    forged: Callable[..., Path], fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"name": "own", "title": "Own", "adapter": "voc21", **fields}
+    run = forged(request={"benchmark": "own.yaml"}, benchmark={"fields": own})
+    monkeypatch.syspath_prepend(Path.cwd())
+    printed = car("rerun", run, "--print")
+    assert (printed.exit_code, "benchmark: own.yaml" in printed.stdout) == (0, True)
+    assert not Path("ran").exists()
+    if "base" in fields:  # which no run records, so that not even trust is asked for it
+        refused = car("rerun", run, "--trust")
+        assert "run.json: benchmark.fields.base: expected none, found 'evil" in refused.stderr
+        assert not Path("ran").exists()

@@ -23,6 +23,7 @@ from evaluation.suites import runner as suite_module
 from evaluation.suites.definitions import Suite, load_suite
 from evaluation.suites.runner import Models, run_suite
 from results import RunDirectory
+from support.console import TRACES, show_traces
 
 FAST = {"templates": [], "background": ["grass"], "crf": None}
 SMALL: dict[str, Any] = {
@@ -47,6 +48,25 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def car(*arguments: object) -> Result:
     return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def group_that_traces(group: Any) -> list[Any]:
+    """What a process of a suite does, as far as the test below is concerned."""
+    TRACES.debug("a traceback")
+    return []
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_processes_of_a_suite_show_tracebacks_where_they_are_asked_for(
+    wanted: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suite_module, "_run_group", group_that_traces)
+    show_traces(wanted)
+    try:
+        assert suite_module._run_in_processes([[]], 1, lambda event: None) == [[]]
+    finally:
+        show_traces(False)
+    assert ("a traceback" in capfd.readouterr().err) is wanted
 
 
 def test_the_mini_suite_has_every_embedded_benchmark_and_the_ablations() -> None:

@@ -205,6 +205,7 @@ def test_a_run_again_is_the_same_run_elsewhere(tiny_run: Any, tmp_path: Path, mo
         **header.request,
         "set": {**header.request["set"], "eta": 0.5},
         "data_root": str(tiny_run.data_root),
+        "device": "cpu",
     }
 
     # What differs here, a line each; a run of an older version says less, but the same.
@@ -239,7 +240,7 @@ def test_a_run_again_says_what_is_not_at_hand(tiny_run: Any, tmp_path: Path, mon
     edit(tiny_run.out, request={"benchmark": "own-folders"})
     assert refused() == f"error: --images, --masks and --classes: {expected}"
     edit(tiny_run.out, request={"benchmark": ["voc21"]})
-    assert "run.json: request: benchmark: expected a text, found" in refused()
+    assert "run.json: request: benchmark: expected text, found" in refused()
     edit(tiny_run.out, request={"bench": 1})
     assert "run.json: request: bench: expected a field" in refused()
     for word in ("out", "data_root", "engine", "address", "track", "fresh", "images"):  # of a stranger's run
@@ -265,3 +266,12 @@ def test_runs_of_older_versions_are_inferred(tiny_run: Any) -> None:
     for name in ("benchmark", "profile", "names", "precision", "shard", "settings"):
         assert getattr(old, name) == getattr(whole, name), name
     assert (set(old.weights.values()), old.split) == ({"random:1"}, "val")
+    for found, request, device in (
+        ("cpu", {}, "cpu"),  # the default of older versions
+        ("mps", {}, "mps"),
+        ("NVIDIA H200", {}, "auto"),
+        ("cpu", {"device": "cuda:1"}, "cuda:1"),
+    ):
+        there = header.environment.model_copy(update={"device": found})
+        changes = {"environment": there, "request": {**header.request, **request}}
+        assert asked(header.model_copy(update=changes)).device == device

@@ -197,6 +197,23 @@ def test_hashes_are_named_in_words(run: RunDirectory, make_header: MakeHeader) -
     assert [text for text in ("aaaa", "bbbb", "device", "dataset.samples") if text in message] == []
 
 
+@pytest.mark.parametrize("before", [{"benchmark": "mini-voc"}, {}])
+def test_words_that_mean_the_same_are_not_named_and_neither_are_those_that_no_run_kept(
+    run: RunDirectory, make_header: MakeHeader, before: dict[str, Any]
+) -> None:
+    def fields(eta: float, weights: str) -> dict[str, Any]:
+        hashed = {"dataset": {"samples": "a" * 64}, "weights": [{"role": "proposal", "weights": weights * 64}]}
+        return {"config": {"eta": eta}, **hashed}
+
+    now = {"benchmark": "mini-voc", "weights": "miniature", "split": "val"}
+    run.write_header(make_header(identity_fields=fields(0.4, "a"), request=before))
+    with pytest.raises(StoreError, match=r"identity: config\.eta is 0\.4 there, 0\.3 now; choose another folder"):
+        run.start(make_header(identity_fields=fields(0.3, "a"), request=now))
+    said = "weights is absent there" if before else "weights.proposal.weights is another now"
+    with pytest.raises(StoreError, match=f"identity: {said}[^;]*; choose another folder"):
+        run.start(make_header(identity_fields=fields(0.4, "b"), request=now))
+
+
 def test_a_difference_in_type_alone_is_named_and_long_values_are_cut(
     run: RunDirectory, make_header: MakeHeader
 ) -> None:
@@ -285,7 +302,11 @@ def test_a_lost_header_is_written_again_only_for_the_run_that_wrote_the_records(
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "fifo", "folder"])
 @pytest.mark.parametrize(
-    "name", [".lock", "run.json", "samples.jsonl", "table.md", "predictions", "predictions/x.png", "label_maps/a/b.png"]
+    "name",
+    [
+        *(".lock", "run.json", "samples.jsonl", "table.md", "process-1.log"),
+        *("predictions", "predictions/x.png", "label_maps/a/b.png"),
+    ],
 )
 def test_an_entry_that_is_no_file_of_the_folder_is_refused_and_what_it_leads_to_kept(
     run: RunDirectory, make_header: MakeHeader, tmp_path: Path, name: str, kind: str
