@@ -166,7 +166,7 @@ def _rows_of_runs(headers: Collection[RunHeader]) -> list[dict[str, Any]]:
         )
         changed = [*user_settings(header), *header.benchmark.protocol_changed]
         label = ", ".join([method_name(header), *([config["profile"]] if "profile" in config else []), *changed])
-        texts = f"{names.name} {names.sha256[:8]}" if names else str(header.request.get("names", "default"))
+        texts = names.name if names else str(header.request.get("names", "default"))  # by benchmark, hashes differ
         sources = *(entry.sha256 for entry in header.weights), *(each.source for each in header.plugins)
         key = label, " + ".join(dict.fromkeys(models)), texts, (*sources, header.environment.dtype)
         groups.setdefault(key, {}).setdefault(header.benchmark.name, []).append(header)
