@@ -314,7 +314,7 @@ def test_settings_of_the_user_win(options: Callable[..., RunOptions], write: Cal
     assert resolved.config.model_dump()["background"] == ("sea",)
     assert (resolved.set_by["background"], resolved.set_by["synonyms"]) == ("user", "names")
     # ProxyCLIP's words of the benchmark give way, too.
-    proxy = resolve(replace(options("proxyclip", path), benchmark="coco-object", names="corrclip", data_root=None))
+    proxy = resolve(replace(options("proxyclip", path), benchmark="mini-coco-object", names="corrclip", data_root=None))
     assert len(proxy.config.model_dump()["background"]) == 16
 
 
