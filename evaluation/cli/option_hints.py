@@ -43,11 +43,12 @@ class HintingGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         given = list(ctx.args)
-        for argument, before in zip(given, ["", *given], strict=False):
+        for position, (argument, before) in enumerate(zip(given, ["", *given], strict=False)):
             name, equals, value = argument.partition("=")
             if not argument or (name.startswith("--") and equals and not value):  # as "$OUT" is where it is not set
+                where = name or (before if before.startswith("-") else f"argument {position + 1}")
                 with one_line_errors():
-                    raise UserError(f"{name or before or 'argument'}: expected a value, found an empty one")
+                    raise UserError(f"{where}: expected a value, found an empty one")
         with _one_line_usage(given):
             return super().invoke(ctx)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -33,6 +33,7 @@ CAR_WEIGHTS = (
     "or random:SEED for trials."
 )
 _OUTPUTS = "Where it goes"
+_PARTS_OF_PHRASES = {"a", "an", "the", "of", "with", "and"}
 
 
 @takes(CarOptions, weights=typer.Option(help=CAR_WEIGHTS))
@@ -120,6 +121,8 @@ def segment_command(
     for query in queries:
         if "," in query:
             tell(f"notice: {COMMA.format(query=query, parts='arguments, as in cat dog')}")
+    if {query.lower() for query in queries} & _PARTS_OF_PHRASES:
+        tell(f"notice: {counted(len(queries), 'phrase')}: {' | '.join(queries)}; one of several words has to be quoted")
     if given["max_pixels"] is not None:
         set_max_pixels(given["max_pixels"])
     images = list(dict.fromkeys(image for place in images_at for image in find_images(place)))
@@ -244,6 +247,7 @@ def _segment_clip(
             yield frame.image
 
     results = car.segment_frames(images(), queries)
+    n_frames_of = Counter[int]()
     fault: Exception | None = None
     n_done, is_live, start = 0, is_terminal(sys.stderr), time.monotonic()
     is_forecast = is_live
@@ -254,6 +258,7 @@ def _segment_clip(
         try:
             for found in results:
                 write(found, times.popleft())
+                n_frames_of.update(found.kept)
                 n_done += 1
                 bar.update()
                 spent = time.monotonic() - start
@@ -266,6 +271,7 @@ def _segment_clip(
                 raise
     seconds = time.monotonic() - start
     tell(f"{counted(n_done, 'frame')} in {duration(seconds)}, {n_done / seconds:.3g} frames/s")
+    tell(f"found in frames: {', '.join(f'{query} {n_frames_of[i]}' for i, query in enumerate(queries))}")
     for path in outputs.paths():
         tell(f"written: {path}")
     if len(queries) == 1:

@@ -154,6 +154,9 @@ def split_places(places: Sequence[str], phrases: Sequence[str]) -> tuple[list[st
         found = list(places[:1]), list(places[1:])
     if not all(found):
         raise SegmentError("phrase: expected at least one: car segment IMAGE PHRASE..., found none")
+    if not phrases and not os.path.exists(expanded(places[0])) and os.path.isfile(expanded(places[-1])):
+        again = f"car segment {places[-1]} {places[0]} ..."
+        raise SegmentError(f"image: expected the picture first, found it last: {again}")
     for phrase in found[1]:
         if os.path.isfile(expanded(phrase)):
             raise SegmentError(

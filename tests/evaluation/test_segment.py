@@ -249,6 +249,16 @@ def test_an_unquoted_pattern_is_no_list_of_phrases(run: Any, photos: Path) -> No
     assert "phrase: expected at least one" in alone.stderr
 
 
+def test_what_shells_make_of_phrases_is_told(run: Any, photos: Path) -> None:
+    first = next(photos.glob("*.png"))
+    assert run("cat", first).stderr == (
+        f"error: image: expected the picture first, found it last: car segment {first} cat ...\n"
+    )
+    assert run(first, "", "cat").stderr == "error: argument 2: expected a value, found an empty one\n"
+    told = run(first, "a", "cat", "--json", photos / "found.json").stderr
+    assert "notice: 2 phrases: a | cat; one of several words has to be quoted\n" in told
+
+
 @pytest.mark.parametrize("place", ["*.jpg", "one.jpg"])
 def test_a_folder_is_a_folder_however_many_images_there_are(run: Any, photos: Path, tmp_path: Path, place: str) -> None:
     (tmp_path / "there").mkdir()
