@@ -68,13 +68,13 @@ def eval_command(
         from evaluation.run.runner import run_prepared
         from evaluation.suites.runner import options_by_method, run_methods
 
-        prepared = None if run_all else build(resolved)
+        prepared, runs = (None, options_by_method(options)) if run_all else (build(resolved), {})
         if options.engine == "local":
             tell_device(options.device, prepared.devices[0] if prepared else None)
         if not dry_run:
             done = run_prepared(prepared) if prepared else run_methods(options)
     if dry_run:
-        for each in [prepared] if prepared else map(prepare, options_by_method(options).values()):
+        for each in [prepared] if prepared else map(prepare, runs.values()):
             for line in plan_lines(each):
                 show(line)
         return

@@ -34,14 +34,14 @@ class TinyRun:
             "theta": 0.049,  # random scores of 20 queries lie around 0.05
             **changes.pop("settings", {}),
         }
-        given = {"weights": "random:1", "out": self.out, "workers": 0, "refine_workers": 0, "quiet": True, **changes}
-        return RunOptions("voc21", self.data_root, settings=settings, **given)
+        given = {"weights": "random:1", "out": self.out, "workers": 0, "refine_workers": 0, "quiet": True}
+        return RunOptions("voc21", self.data_root, settings=settings, **{**given, "device": "cpu", **changes})
 
     def arguments(self, *more: str) -> list[str]:
         """The same as arguments of ``car``."""
         own = ["eval", "voc21", "--data-root", str(self.data_root), "--weights", "random:1", "--out", str(self.out)]
         models = [f"--set={role}_model={self.model}" for role in ("proposal", "classifier")]
-        return [*own, *models, "--set=theta=0.049", "--workers=0", "--refine-workers=0", *more]
+        return [*own, *models, "--set=theta=0.049", "--workers=0", "--refine-workers=0", "--device=cpu", *more]
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_a_method_reads_its_authors_texts_unless_others_are_asked_for(tiny_run: 
         assert name == (family or "own")
         if family:
             assert (set_by["background"], set_by["synonyms"]) == ("names", "names")
-            assert len(config.background) == (1 if family == "clearclip" else 26)
+            assert len(config.background) == (1 if family in ("clearclip", "segearth") else 26)
     sclip = texts("naclip")[1]
     assert (len(sclip.synonyms["person"]), {*sclip.synonyms}) == (7, {"person", "television monitor"})
     # Other texts have no synonyms, and the words for the background stay.

@@ -98,7 +98,7 @@ def test_a_package_brings_a_metric(install: Install, tiny_run: Any, tmp_path: Pa
         assert json.dumps(other.metrics) == json.dumps(header.metrics)
         assert other.identity == header.identity
     assert "presence/accuracy: classes whose presence" in car("table", run.path).output
-    compared = car("compare", run.path, tmp_path / "merged")
+    compared = car("compare", run.path, tmp_path / "merged", "--all")
     assert "presence/accuracy" in compared.output
     assert "presence/mean" not in car("compare", tmp_path / "plain", run.path).output
     assert car("report", run.path, "--samples=0").exit_code == 0

@@ -244,7 +244,12 @@ def test_a_package_of_the_pages_brings_a_method_a_data_set_and_a_metric(
             *(("benchmarks", "fruit-salad"), ("metrics", "presence")),
         }
     }
-    car(*given, *(f"--set={name}={json.dumps(value)}" for name, value in FAST.items()), "--out=car")
+    car(
+        *given,
+        *(f"--set={name}={json.dumps(value)}" for name, value in FAST.items()),
+        "--weights=miniature",
+        "--out=car",
+    )
     compared = car("compare", "car", "merged")
     assert "presence/accuracy" in compared
     assert "fruit-salad: palette, palette.pt" in compared
@@ -439,7 +444,7 @@ def test_what_a_node_lacks_is_named_with_it(small: tuple[Dataset, Scorer]) -> No
         (Cluster(actors=0), "cpu", "actors: expected at least 1, found 0"),
         (Cluster(gpus=1), "cpu", "actor_gpus: expected 0 without --device cuda, found 1"),
         (Cluster(), "cuda", "actor_gpus: expected more than 0 with --device cuda, found 0"),
-        (Cluster(gpus=1), "cuda:1", "device: expected cpu or cuda with --engine ray"),
+        (Cluster(gpus=1), "cuda:1", "device: expected cpu (auto) or cuda with --engine ray"),
     ],
 )
 def test_mistakes_are_one_line(cluster: Cluster, device: str, message: str) -> None:
