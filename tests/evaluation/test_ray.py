@@ -250,7 +250,7 @@ def test_a_package_of_the_pages_brings_a_method_a_data_set_and_a_metric(
         "--weights=miniature",
         "--out=car",
     )
-    compared = car("compare", "car", "merged")
+    compared = car("compare", "car", "merged", "--all")
     assert "presence/accuracy" in compared
     assert "fruit-salad: palette, palette.pt" in compared
     page = Path(car("report", "ray", "--data-root=data", "--gallery", "--samples=1").strip()).read_text()
