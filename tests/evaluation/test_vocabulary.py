@@ -224,7 +224,7 @@ def test_families_hold_the_texts_of_their_authors() -> None:
     assert {*words["proxyclip"]} - {*words["corrclip"]} == {"bed"}
     assert {name: len(find(name).background or ()) for name in family_names()} == {
         **dict.fromkeys(("sclip", "proxyclip", "corrclip", "lposs"), 26),
-        **dict.fromkeys(("plain", "clearclip"), 1),
+        **dict.fromkeys(("plain", "clearclip", "segearth"), 1),
     }
     coco = {name: find(name, "coco-object").classes for name in words}
     assert [len(coco[name]["person"]) for name in coco] == [8, 1, 1]
