@@ -81,12 +81,11 @@ def methods_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
         peak = None if memory is None else round(memory)
         rows.append({**cells, "published": figure, "difference": difference, "memory": peak})
         notes += reduction_notes(header, [cells])
-    is_published = any(row.get("published") is not None for row in rows)
     columns = (
         METHOD,
         METRIC,
         PERCENT,
-        *((Column("published", "published %", "percent"), DIFFERENCE) if is_published else ()),
+        *((Column("published", "published %", "percent"), DIFFERENCE) if peers or of_paper else ()),
         PACE,
         Column("memory", "peak MiB", "count"),
         N_FAILED,
