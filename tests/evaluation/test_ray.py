@@ -444,7 +444,7 @@ def test_what_a_node_lacks_is_named_with_it(small: tuple[Dataset, Scorer]) -> No
         (Cluster(actors=0), "cpu", "actors: expected at least 1, found 0"),
         (Cluster(gpus=1), "cpu", "actor_gpus: expected 0 without --device cuda, found 1"),
         (Cluster(), "cuda", "actor_gpus: expected more than 0 with --device cuda, found 0"),
-        (Cluster(gpus=1), "cuda:1", "device: expected cpu (auto) or cuda with --engine ray"),
+        (Cluster(gpus=1), "cuda:1", r"device: expected cpu \(auto\) or cuda with --engine ray"),
     ],
 )
 def test_mistakes_are_one_line(cluster: Cluster, device: str, message: str) -> None:
