@@ -144,9 +144,8 @@ def _field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield prefix + name
         for kind in get_args(field.annotation):
-            if (
-                isinstance(kind, type) and not get_args(kind) and issubclass(kind, BaseModel)
-            ):  # list[int] is a type to Python 3.10
+            # list[int] is a type to Python 3.10.
+            if isinstance(kind, type) and not get_args(kind) and issubclass(kind, BaseModel):
                 yield from _field_names(kind, f"{prefix}{name}.")
 
 
