@@ -25,6 +25,12 @@ from dataset_adapters import Dataset, load
 typer.testing._get_command = functools.cache(typer.testing._get_command)  # type: ignore[attr-defined]
 
 
+@pytest.fixture(autouse=True)
+def _no_limit_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--max-pixels`` sets a variable, which would stay for the tests that follow."""
+    monkeypatch.setenv("CAR_MAX_PIXELS", "")
+
+
 @dataclass(frozen=True)
 class VocTree:
     """VOCdevkit/VOC2012 below `parent`, and a cache folder beside it."""
