@@ -117,14 +117,14 @@ class Suite(BaseModel):
         if not found:
             raise DatasetError(
                 f"--data-root: expected a data set of the suite {self.name} in {root}, found none; `car data list "
-                f"--root {root}` says what each needs"
+                f"--data-root {root}` says what each needs"
             )
         lines = []
         for name, benchmarks in missing.items():
             known = find_preparation(name)
             files = ", ".join(count.pattern for count in known.layout)
             steps = "; ".join(f"{step.text} ({step.page})" for step in known.manual)
-            steps = steps or f"`car data prepare {name} --root {root}` downloads them"
+            steps = steps or f"`car data prepare {name} --data-root {root}` downloads them"
             places = " or ".join(map(str, [root, *(root / nested for nested in known.nested)]))
             lines.append(f"missing: {', '.join(benchmarks)}: expected {files} in {places}; {steps}")
         return self.model_copy(update={"runs": found}), lines

@@ -434,7 +434,7 @@ def test_the_help_of_rerun_says_what_is_the_run_s() -> None:
     text = " ".join(car(["rerun", "--help"]).stdout.split())
     for option in ("--weights", "--method", "--set", "--limit", "--precision", "--device", "--names"):
         assert "[default: the run's]" in re.split(r" --[a-z]", text.partition(f" {option} ")[2])[0], option
-    for option, default in (("--out", "results/runs"), ("--batch-size", "4"), ("--data-root", "data; for")):
+    for option, default in (("--out", "results/runs"), ("--batch-size", "4"), ("--data-root", "data; for mini-")):
         assert f"[default: {default}" in re.split(r" --[a-z]", text.partition(f" {option} ")[2])[0], option
 
 

@@ -101,7 +101,7 @@ def test_what_is_missing_is_listed_and_limits_have_no_mean(asked: list[str], tmp
         f"missing: {names}"
         for names in ("voc21, voc20", "context60, context59", "coco-object", "coco-stuff", "cityscapes")
     ]
-    assert f"car data prepare voc --root {root}" in missing[0]
+    assert f"car data prepare voc --data-root {root}" in missing[0]
     assert f"in {root} or {root / 'cityscapes'}; download leftImg8bit_trainvaltest.zip" in missing[-1]
     rows = rows_of_runs(tmp_path / "out")
     assert [row["method"].partition(",")[0] for row in rows] == ["CLIP", "MaskCLIP"]
