@@ -155,7 +155,7 @@ def test_the_command_line_wins_over_the_file_and_adds_settings(tiny_run: Any, tm
     header = RunDirectory(tiny_run.out).read_header()
     assert (header.counts.n_total, header.config["eta"], header.config["theta"]) == (1, 0.3, 0.049)
     assert header.request == {
-        **{key: words[key] for key in ("benchmark", "weights")},
+        **{key: words[key] for key in ("benchmark", "weights", "device")},
         "set": {**words["set"], "eta": 0.3},
         "limit": 1,
     }
@@ -266,6 +266,7 @@ def test_runs_of_older_versions_are_inferred(tiny_run: Any) -> None:
     for name in ("benchmark", "profile", "names", "precision", "shard", "settings"):
         assert getattr(old, name) == getattr(whole, name), name
     assert (set(old.weights.values()), old.split) == ({"random:1"}, "val")
+    unnamed = {name: value for name, value in header.request.items() if name != "device"}
     for found, request, device in (
         ("cpu", {}, "cpu"),  # the default of older versions
         ("mps", {}, "mps"),
@@ -273,5 +274,5 @@ def test_runs_of_older_versions_are_inferred(tiny_run: Any) -> None:
         ("cpu", {"device": "cuda:1"}, "cuda:1"),
     ):
         there = header.environment.model_copy(update={"device": found})
-        changes = {"environment": there, "request": {**header.request, **request}}
+        changes = {"environment": there, "request": {**unnamed, **request}}
         assert asked(header.model_copy(update=changes)).device == device
