@@ -82,7 +82,7 @@ def segment_command(
         typer.Option(
             metavar="DIR",
             rich_help_panel=_OUTPUTS,
-            help="Of a video: folder of a palette PNG per frame, as DAVIS has them.",
+            help="Of a video: folder of one palette PNG per frame, as in DAVIS.",
         ),
     ] = None,
     fps: Annotated[

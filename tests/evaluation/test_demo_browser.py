@@ -146,7 +146,7 @@ def test_an_example_on_a_phone(open_demo: Any) -> None:
     # The first view has a finished example, and its picture begins on the first screen.
     assert page.locator("#result .outcome tbody tr").count() == 5
     assert page.locator("#result .layers").bounding_box()["y"] < 700
-    page.locator("#more .gallery-item").nth(1).click()
+    page.get_by_role("button", name="Example 2").click()
     page.locator("#result .outcome", has_text="aeroplane").wait_for()
     assert page.locator("#phrases textarea").input_value() == "aeroplane\ncar\nbird\nhorse"
     page.locator("#past button").nth(1).wait_for()
