@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from evaluation.cli.app import app  # noqa: E402  # found only below ROOT
+from evaluation.cli.help import EXAMPLES  # noqa: E402
 from tools.generated_docs import ROOMS, escaped, stale_pages, table  # noqa: E402
 
 # Files outside docs/ that are pages of the site.
@@ -145,7 +146,7 @@ def commands(group: Any = None, *above: str) -> Iterator[tuple[tuple[str, ...], 
 
 
 def command_page(words: tuple[str, ...], command: Any) -> str:
-    """A command's help as a page: its arguments and its options, each with its default."""
+    """A command's help as a page: examples, its arguments and its options, each with its default."""
     context = command.make_context(" ".join(("car", *words)), [], resilient_parsing=True)
     usage = " ".join(command.collect_usage_pieces(context))
     page = [
@@ -153,6 +154,8 @@ def command_page(words: tuple[str, ...], command: Any) -> str:
         inspect.cleandoc(command.help or ""),
         f"```text\n{context.info_name} {usage}\n```",
     ]
+    if examples := EXAMPLES.get(" ".join(words)):
+        page.append("\n".join(("```bash", *examples, "```")))
     records = [record for option in command.get_params(context) if (record := option.get_help_record(context))]
     page.append(table(["option", "meaning"], [[f"`{name}`", escaped(text)] for name, text in records]))
     return "\n\n".join(page) + "\n"

@@ -27,9 +27,11 @@ HOSTILE = "</td><img src=x onerror='window.hacked = 1'><script>window.hacked = 1
 
 
 @pytest.fixture
-def open_demo(tiny_model: Path) -> Iterator[Any]:
+def open_demo(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """open_demo(width, query): the demo in a page; the test fails on any error of the page or request to elsewhere."""
     from evaluation.pictures.demo.page import serving
+
+    monkeypatch.chdir(tmp_path)  # nobody starts it in the folder of the package
 
     config = CaRConfig(proposal_model=str(tiny_model), classifier_model=str(tiny_model), profile="paper", theta=0.1)
     car, faults = CaR.from_config(config, weights="random:1"), []
