@@ -256,7 +256,10 @@ def test_pages_and_help_are_in_plain_words() -> None:
         for below in getattr(command, "commands", {}).values():
             yield from help_of(below)
 
-    texts = [*map(generated, [*PAGES, ROOT / "CHANGELOG.md"]), *help_of(typer.main.get_command(app))]
+    texts = [
+        *map(generated, [*PAGES, ROOT / "CHANGELOG.md", ROOT / "SECURITY.md"]),
+        *help_of(typer.main.get_command(app)),
+    ]
     assert len(texts) > 200
     lines = [line for text in texts for line in re.sub(r"`[^`]*`", "", text).splitlines()]
     assert [line for line in lines if CLUMSY.search(line)] == []
