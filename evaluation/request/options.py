@@ -270,7 +270,7 @@ def _track(
         list[str] | None,
         Option(
             metavar="NAME",
-            help="Send figures to wandb, trackio, mlflow, or a class of yours, package.module:Class. Repeatable.",
+            help="Send figures to wandb, trackio, mlflow, or your own class, package.module:Class. Repeatable.",
         ),
     ] = None,
 ) -> tuple[str, ...]:
