@@ -20,7 +20,7 @@ LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test test-light test-lowest lint format docs docs-generated docs-tables dist serve regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
+.PHONY: help setup test test-light test-lowest lint format docs docs-generated docs-notebook docs-tables dist serve regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
 	eval-grefcoco eval-ref-davis eval-all data bench clean
 
 help:  ## list the targets
@@ -87,6 +87,9 @@ docs: $(STAMP)  ## build the documentation into site/, offline; a warning is an 
 
 docs-generated: $(STAMP)  ## write the tables of docs/ that come from the code: switches, module map, schema
 	$(VENV)/bin/python -m tools.generated_docs
+
+docs-notebook: $(STAMP)  ## run the example notebook and store its outputs
+	$(VENV)/bin/python -m tools.notebook
 
 dist: $(STAMP)  ## build wheel and sdist into dist/
 	$(VENV)/bin/python -m build --outdir dist

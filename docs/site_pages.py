@@ -7,6 +7,7 @@ from the code are written into the pages by ``tools.generated_docs``; a stale on
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from evaluation.cli.app import app  # noqa: E402  # found only below ROOT
+from evaluation.cli.help import EXAMPLES  # noqa: E402
 from tools.generated_docs import ROOMS, escaped, stale_pages, table  # noqa: E402
 
 # Files outside docs/ that are pages of the site.
@@ -28,14 +30,17 @@ MOVED: Mapping[str, str] = {
     "README.md": "index.md",
     "car_core/miniature/README.md": "model-card.md",
     "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "examples/five_minutes.ipynb": "notebook.md",
 }
 # Known pages in reading order; any other page in docs/ is listed under More, by name.
 ORDER: Mapping[str, tuple[str, ...]] = {
-    "Start": ("index.md", "reproduce.md", "troubleshooting.md", "method.md", "model-card.md"),
+    "Start": ("index.md", "install.md", "reproduce.md", "troubleshooting.md", "method.md", "model-card.md"),
     "Use": (
         "benchmarks.md",
         "datasets.md",
         "library.md",
+        "notebook.md",
         "vocabularies.md",
         "sweeps.md",
         "scale.md",
@@ -53,7 +58,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "eight.md",
         "performance.md",
     ),
-    "Extend": ("own-methods.md", "adding.md", "rooms.md", "decisions.md", "contributing.md"),
+    "Extend": ("own-methods.md", "adding.md", "rooms.md", "decisions.md", "contributing.md", "changelog.md"),
     "Commands": (),  # in the order of `car --help`
     "Reference": tuple(f"reference/{room}.md" for room in ROOMS),
 }
@@ -79,17 +84,38 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Point links at the places of their targets on the site."""
+    """Point links at the places of their targets on the site; let search list guides before pages about the code."""
+    if page.file.src_uri.startswith("reference/") or page.file.src_uri in ("rooms.md", "changelog.md"):
+        page.meta["search"] = {"boost": 1e-6}  # a word in a title counts a thousand times as much as one in a text
     return relinked(markdown, page.file.src_uri)
 
 
 def made_pages() -> dict[str, str]:
     """The text of all pages that are not files of docs/, by name."""
     return {
-        **{page: (ROOT / file).read_text(encoding="utf-8") for file, page in MOVED.items()},
+        **{page: moved_page(ROOT / file) for file, page in MOVED.items()},
         **{f"reference/{room}.md": reference(room) for room in ROOMS},
         **{f"commands/{'-'.join(words)}.md": command_page(words, command) for words, command in commands()},
     }
+
+
+def moved_page(file: Path) -> str:
+    """The text of a page outside docs/; of a notebook its cells with their stored texts and pictures."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix != ".ipynb":
+        return text
+    parts = []
+    for cell in json.loads(text)["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            if picture := data.get("image/jpeg"):
+                parts.append(f"![What the cell above shows](data:image/jpeg;base64,{''.join(picture).strip()})")
+            else:
+                shown = "".join(output.get("text") or data["text/plain"]).rstrip()
+                parts.append(f"```text\n{shown}\n```")
+    return "\n\n".join(parts) + "\n"
 
 
 def relinked(markdown: str, page: str) -> str:
@@ -120,7 +146,7 @@ def commands(group: Any = None, *above: str) -> Iterator[tuple[tuple[str, ...], 
 
 
 def command_page(words: tuple[str, ...], command: Any) -> str:
-    """A command's help as a page: its arguments and its options, each with its default."""
+    """A command's help as a page: examples, its arguments and its options, each with its default."""
     context = command.make_context(" ".join(("car", *words)), [], resilient_parsing=True)
     usage = " ".join(command.collect_usage_pieces(context))
     page = [
@@ -128,6 +154,8 @@ def command_page(words: tuple[str, ...], command: Any) -> str:
         inspect.cleandoc(command.help or ""),
         f"```text\n{context.info_name} {usage}\n```",
     ]
+    if examples := EXAMPLES.get(" ".join(words)):
+        page.append("\n".join(("```bash", *examples, "```")))
     records = [record for option in command.get_params(context) if (record := option.get_help_record(context))]
     page.append(table(["option", "meaning"], [[f"`{name}`", escaped(text)] for name, text in records]))
     return "\n\n".join(page) + "\n"

@@ -7,6 +7,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -234,6 +235,35 @@ def test_the_example_of_predictions_runs_as_it_stands(tmp_path: Path, monkeypatc
     done = CliRunner().invoke(app, [*shlex.split(after)[1:], "--limit=2", "--workers=0"])
     assert done.exit_code == 0, done.output
     assert "# mini-voc: predictions (predictions)" in done.stdout
+
+
+# What is no idiomatic English, or has a plainer word here: per image, next to, after, reported, resume, compare, fix.
+CLUMSY = re.compile(
+    r"\b(beside|anew|held against|reckoned|at hand|passed by|done without|of one's own|(is|are) told|told with|mends?"
+    r"|as ((the|its) )?\w+ (has|have) (it|them)|goes? on\b(?! to)|once more|there (is|are) not\b|so many per|for it is"
+    r"|(one|two|\d+) an? (device|image|line|pass|pixel|sample|second|side|step))\b"
+)
+
+
+def test_pages_and_help_are_in_plain_words() -> None:
+    def generated(page: Path) -> str:
+        return re.sub(r"<!-- generated.*?<!-- end of generated -->", "", outside_fences(page), flags=re.DOTALL)
+
+    def help_of(command: Any) -> Iterator[str]:
+        yield command.help or ""
+        for option in command.params:
+            yield getattr(option, "help", None) or ""
+        for below in getattr(command, "commands", {}).values():
+            yield from help_of(below)
+
+    texts = [
+        *map(generated, [*PAGES, ROOT / "CHANGELOG.md", ROOT / "SECURITY.md"]),
+        *help_of(typer.main.get_command(app)),
+    ]
+    assert len(texts) > 200
+    lines = [line for text in texts for line in re.sub(r"`[^`]*`", "", text).splitlines()]
+    assert [line for line in lines if CLUMSY.search(line)] == []
+    assert all(map(CLUMSY.search, ("one a pass", "two a step", "the page beside it", "as CLIP has it")))
 
 
 def headings(page: Path) -> set[str]:

@@ -127,6 +127,25 @@ def test_the_citation_is_of_this_version_and_names_the_paper() -> None:
     assert {key: citation[key] for key in ("version", "license", "keywords")} == {
         key: project()[key] for key in ("version", "license", "keywords")
     }
+    assert f"{project()['license']} · Python {PYTHONS[0]} to {PYTHONS[-1]} ·" in (ROOT / "README.md").read_text()
     [paper] = citation["references"]
     assert paper["title"] in " ".join((ROOT / "README.md").read_text().split())
     assert paper["url"] == project()["urls"]["Paper"]
+
+
+def test_the_conda_recipe_is_of_this_version_and_asks_for_the_same() -> None:
+    """The same dependencies in the same order, under the names of conda-forge."""
+    recipe, here = yaml.safe_load((ROOT / "conda/recipe.yaml").read_text()), project()
+    conda_names = {"torch": "pytorch", "opencv-python-headless": "py-opencv"}
+    asked = [Requirement(text) for text in here["dependencies"]]
+    expected = [(conda_names.get(name := canonical(each.name), name), each.specifier) for each in asked]
+    python, *run = map(str.split, recipe["requirements"]["run"])
+    assert [(canonical(name), SpecifierSet(versions)) for name, versions in run] == expected
+    assert python == ["python", ">=${{", "python_min", "}}"]
+    assert f">={recipe['context']['python_min']}" == here["requires-python"]
+    assert recipe["context"]["version"] == here["version"]
+    assert recipe["about"]["summary"] == here["description"]
+    assert (recipe["about"]["license"], recipe["about"]["license_file"]) == (here["license"], here["license-files"])
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
+    [imports] = [each["python"]["imports"] for each in recipe["tests"] if "python" in each]
+    assert imports == [name.removesuffix("*") for name in sorted(packages)]

@@ -42,3 +42,25 @@ def test_search_works_from_disk_and_asks_no_other_machine(site: Path, name: str)
         page.locator(".md-search-result__item").first.wait_for()
     assert errors == []
     assert [url for url in requested if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_search_lists_guides_before_pages_about_the_code(site: Path) -> None:
+    first = {}
+    with chromium() as browser:
+        for words in ("theta", "resume", "mIoU", "out of memory"):
+            page = browser.new_page()
+            page.goto(f"{(site / 'index.html').as_uri()}?q={words}")
+            link = page.locator(".md-search-result__link").first.get_attribute("href")
+            first[words] = link.removeprefix(f"{site.as_uri()}/").partition("?")[0]
+    assert first["out of memory"] == first["resume"] == "troubleshooting.html"
+    assert [name for name in first.values() if name.startswith(("reference/", "rooms", "changelog"))] == []
+
+
+def test_readers_without_eyes_or_mouse_reach_everything(site: Path) -> None:
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 390, "height": 900})
+        page.goto((site / "method.html").as_uri())
+        assert page.locator(".md-search[role=dialog][aria-label=Search]").count() == 1
+        tables = page.locator(".md-typeset__scrollwrap")
+        assert tables.count() > 1
+        assert page.locator(".md-typeset__scrollwrap[tabindex='0']").count() == tables.count()

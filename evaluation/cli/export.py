@@ -24,9 +24,9 @@ def export_command(
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="File to write. [default: standard output]")
     ] = None,
 ) -> None:
-    """Write what a benchmark asks as lines of JSON: the labels and queries, then one line for each sample.
+    """Write a benchmark as JSON lines: the labels and queries, then one line per sample.
 
-    `car score` takes the predictions that another program makes of it.
+    `car score` reads the predictions that another program makes from it.
     """
     if not queries:
         raise typer.BadParameter("expected --queries")

@@ -28,7 +28,8 @@ def report_command(
         int, typer.Option(min=0, help="How many of the best, worst and random samples to show, each.")
     ] = 4,
     gallery: Annotated[
-        bool, typer.Option("--gallery", help="Load models and code that the run names, to show samples; others', too.")
+        bool,
+        typer.Option("--gallery", help="Load the models and code that the run names, a stranger's too, for samples."),
     ] = False,
     out: Annotated[
         Path | None,

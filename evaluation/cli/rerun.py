@@ -1,4 +1,4 @@
-"""``car rerun``: a run once more, from its run.json."""
+"""``car rerun``: a run again, from its run.json."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def rerun_command(
     ] = False,
     allow_failures: AllowFailures = False,
 ) -> None:
-    """Run again what a run was asked for, in another folder, and first say what differs here.
+    """Repeat a run in another folder, after reporting what differs here.
 
     A run directory does not say where data and weights are: name them if they are not where `car eval` looks. Options
-    win over what the run was asked for. Exit status as for eval.
+    override the run's. Exit status as for eval.
     """
     from evaluation.request.benchmark import BenchmarkError
     from evaluation.request.user_data import resolve_data

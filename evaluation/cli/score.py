@@ -47,7 +47,7 @@ def score_command(
         PredictionValues | None,
         typer.Option(
             help="What pixels and categories hold: label ids of `car export`, values of the data set's own masks, or "
-            "class ids from 0 where background is no class. [default: found out where only one fits]"
+            "class ids from 0 where background is no class. [default: inferred if only one fits]"
         ),
     ] = None,
     allow_failures: AllowFailures = False,

@@ -57,7 +57,7 @@ def segment_command(
             "-o",
             metavar="PATH",
             rich_help_panel=_OUTPUTS,
-            help="Picture of the masks, for a video .mp4; a folder for several images. [default: beside the image, if "
+            help="Picture of the masks, for a video .mp4; a folder for several images. [default: next to the image, if "
             "nothing else is asked for]",
         ),
     ] = None,
@@ -82,7 +82,7 @@ def segment_command(
         typer.Option(
             metavar="DIR",
             rich_help_panel=_OUTPUTS,
-            help="Of a video: folder of a palette PNG per frame, as DAVIS has them.",
+            help="Of a video: folder of one palette PNG per frame, as in DAVIS.",
         ),
     ] = None,
     fps: Annotated[
@@ -91,7 +91,7 @@ def segment_command(
             metavar="N",
             min=0.001,
             max=1000,
-            help="Take the images, by name, as the frames of a video, so many per second.",
+            help="Take the images, by name, as the frames of a video, N per second.",
         ),
     ] = None,
     carry: Annotated[

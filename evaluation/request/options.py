@@ -270,7 +270,7 @@ def _track(
         list[str] | None,
         Option(
             metavar="NAME",
-            help="Send figures to wandb, trackio, mlflow, or a class of yours, package.module:Class. Repeatable.",
+            help="Send figures to wandb, trackio, mlflow, or your own class, package.module:Class. Repeatable.",
         ),
     ] = None,
 ) -> tuple[str, ...]:
@@ -386,7 +386,7 @@ class RunOptions:
         int | None,
         Option(
             help="Processes that share the samples, each with models, --workers and --refine-workers of its own. "
-            "[default: one a device]"
+            "[default: one per device]"
         ),
         Range(1, 1024),
         NotInIdentity("who segments a sample does not reach its record"),

@@ -195,7 +195,7 @@ def fidelity() -> Sweep:
     switches = (_text({switch: value}) for switch, value in paper.items())
     words = ("none", *switches, "all", "background of table6", "all, background of table6")
     shown = tuple({"switch": word} for word in words)
-    return Sweep("Switches of the released code, each as the paper has it", points, profile="released", shown=shown)
+    return Sweep("Switches of the released code, each set as in the paper", points, profile="released", shown=shown)
 
 
 def preset_names() -> list[str]:

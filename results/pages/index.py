@@ -85,13 +85,18 @@ def _group(runs: Sequence[RunLinked]) -> dict[str, Any]:
                 "figure": row["figure"],
                 "to_best": minus(to_percent(row["figure"]), to_percent(best)),
                 "n_failed": row["failed"],
-                "date": row["updated_at"][:16].replace("T", " "),
+                "date": _date(row),
                 "remarks": remarks(row["run"].found.header, changes=False),
             }
             for row in rows
         ],
         "trend": _trend([row for row in reversed(rows) if row["figure"] is not None]),
     }
+
+
+def _date(row: Mapping[str, Any]) -> str:
+    """Day and minute: many runs are of one day."""
+    return str(row["updated_at"])[:16].replace("T", " ")
 
 
 def _trend(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -107,8 +112,8 @@ def _trend(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     return {
         "low": min(figures),
         "high": max(figures),
-        "first": rows[0]["updated_at"][:10],
-        "last": rows[-1]["updated_at"][:10],
+        "first": _date(rows[0]),
+        "last": _date(rows[-1]),
         "line": " ".join(f"{point['x']:.2f},{100 - point['y']:.2f}" for point in points),
         "points": [
             {"x": point["x"], "y": point["y"], "row": point["row"], "page": quote(point["row"]["run"].page)}

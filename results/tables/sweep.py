@@ -15,7 +15,7 @@ from results.tables.run_notes import is_comparable, remarks
 
 _NOT_COMPARABLE = (
     "These figures are of other weights or data than the paper's: not comparable, so no differences are given; "
-    "only the order of the points can be held against the paper's."
+    "only the order of the points can be compared with the paper's."
 )
 
 

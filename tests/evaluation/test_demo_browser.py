@@ -27,9 +27,11 @@ HOSTILE = "</td><img src=x onerror='window.hacked = 1'><script>window.hacked = 1
 
 
 @pytest.fixture
-def open_demo(tiny_model: Path) -> Iterator[Any]:
+def open_demo(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """open_demo(width, query): the demo in a page; the test fails on any error of the page or request to elsewhere."""
     from evaluation.pictures.demo.page import serving
+
+    monkeypatch.chdir(tmp_path)  # nobody starts it in the folder of the package
 
     config = CaRConfig(proposal_model=str(tiny_model), classifier_model=str(tiny_model), profile="paper", theta=0.1)
     car, faults = CaR.from_config(config, weights="random:1"), []
@@ -146,7 +148,7 @@ def test_an_example_on_a_phone(open_demo: Any) -> None:
     # The first view has a finished example, and its picture begins on the first screen.
     assert page.locator("#result .outcome tbody tr").count() == 5
     assert page.locator("#result .layers").bounding_box()["y"] < 700
-    page.locator("#more .gallery-item").nth(1).click()
+    page.get_by_role("button", name="Example 2").click()
     page.locator("#result .outcome", has_text="aeroplane").wait_for()
     assert page.locator("#phrases textarea").input_value() == "aeroplane\ncar\nbird\nhorse"
     page.locator("#past button").nth(1).wait_for()

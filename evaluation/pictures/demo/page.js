@@ -23,6 +23,11 @@ window.car = (() => {
     }
   }, true); // before Gradio asks which result was chosen
 
+  // Gradio shows the examples as pictures only, whenever it is ready; screen readers need names.
+  new MutationObserver(() => {
+    document.querySelectorAll("#more .gallery-item").forEach((item, place) => item.ariaLabel = `Example ${place + 1}`);
+  }).observe(document, {childList: true, subtree: true});
+
   function save(link) {
     const image = link.closest(".car").querySelector(".layers > img"), size = [image.naturalWidth, image.naturalHeight];
     const [whole, masks] = [0, 1].map(() => Object.assign(document.createElement("canvas"), {width: size[0], height: size[1]}));

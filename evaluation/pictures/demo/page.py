@@ -57,7 +57,7 @@ _CSS = """
 #found { gap: 8px; }
 #status { min-height: 1.6em; }
 .recurrence { margin-top: 20px; }
-.faint { opacity: .75; font-size: .88rem; }
+.faint { color: var(--faint); font-size: .88rem; }
 .layers { position: relative; }
 .layers div { position: absolute; inset: 0; opacity: var(--masks, .75); }
 .layers div img { position: absolute; inset: 0; }
@@ -107,6 +107,7 @@ def serving(demo: Demo, *, host: str = "127.0.0.1", port: int | None = None) -> 
             quiet=True,
             prevent_thread_lock=True,
             max_file_size=demo.limits.file_bytes,
+            allowed_paths=[str(embedded_root())],  # the examples; without it only files below the current folder
             footer_links=[],
             run_history=False,
             enable_monitoring=False,
