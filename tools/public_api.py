@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("car_core", "dataset_adapters", "evaluation", "results")
+_MARKS: dict[Any, str] = {
+    inspect.Parameter.VAR_POSITIONAL: "*",
+    inspect.Parameter.VAR_KEYWORD: "**",
+    inspect.Parameter.KEYWORD_ONLY: "~",
+}
 STORED = Path(__file__).parents[1] / "tests" / "public_api.txt"
 
 
@@ -24,8 +29,7 @@ def parameters_of(function: Any) -> str:
         return "(...)"
     texts = []
     for each in taken:
-        mark = {each.VAR_POSITIONAL: "*", each.VAR_KEYWORD: "**", each.KEYWORD_ONLY: "~"}.get(each.kind, "")
-        texts.append(f"{mark}{each.name}{'' if each.default is each.empty else '='}")
+        texts.append(f"{_MARKS.get(each.kind, '')}{each.name}{'' if each.default is each.empty else '='}")
     return f"({', '.join(texts)})"
 
 
