@@ -20,7 +20,7 @@ LIMIT ?=
 ARGS ?=
 LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 
-.PHONY: help setup test test-light test-lowest lint format docs docs-generated docs-notebook docs-tables dist serve regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
+.PHONY: help setup test test-light test-lowest test-newest coverage release lint format docs docs-generated docs-notebook docs-tables dist serve regress ablations eval-mini eval-voc eval-coco-object eval-context eval-ade eval-pc459 eval-refcoco \
 	eval-grefcoco eval-ref-davis eval-all data bench clean
 
 help:  ## list the targets
@@ -41,6 +41,13 @@ $(STAMP): pyproject.toml constraints.txt
 test: $(STAMP)  ## run the tests, in JOBS processes
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
+# Plugins of a folder of their own: installed in .venv, they would also reorder `make test`.
+COVERAGE := .light/coverage
+
+coverage: $(STAMP)  ## run the tests in random order and measure the branches that they take; fails below the floor
+	test -d $(COVERAGE) || $(VENV)/bin/python -m pip install --quiet --no-deps --target $(COVERAGE) coverage pytest-cov pytest-randomly
+	PYTHONPATH=$(COVERAGE) $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report term:skip-covered $(ARGS)
+
 # What needs no torch, on another Python: figures, records, tables, data sets. Only wheels: there may be no compiler.
 LIGHT := .light/$(notdir $(PYTHON))
 LIGHT_TESTS := tests/test_rooms.py tests/dataset_adapters tests/results --ignore tests/results/test_report_browser.py \
@@ -50,7 +57,7 @@ test-light:  ## run the tests that need no torch, on another Python: make test-l
 	test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
 	sed -n '/^dependencies/,/^]/s/^ *"\([^"]*\)".*/\1/p' pyproject.toml | grep -v torch > $(LIGHT)/requirements.txt
 	$(LIGHT)/bin/python -m pip install --quiet --only-binary :all: --constraint constraints.txt \
-	  --requirement $(LIGHT)/requirements.txt pytest hypothesis scikit-learn matplotlib
+	  --requirement $(LIGHT)/requirements.txt pytest pytest-timeout hypothesis scikit-learn matplotlib
 	$(LIGHT)/bin/python -m pytest $(LIGHT_TESTS) $(ARGS)
 
 # Lower bounds are claims, so torch's is installed as well: 3 GB, once, for all. An extra may ask for more than the rest does.
@@ -71,13 +78,21 @@ endef
 
 test-lowest:  ## run tests with the lowest versions that pyproject.toml allows: make test-lowest PYTHON=python3.10
 	test -x $(LOWEST)/bin/uv || $(PYTHON) -m pip install --quiet --constraint constraints.txt --target $(LOWEST) uv
-	grep -E '^(pytest|pytest-xdist|hypothesis|scikit-learn)==' constraints.txt > $(LOWEST)/tools.txt
+	grep -E '^(pytest|pytest-timeout|pytest-xdist|hypothesis|scikit-learn)==' constraints.txt > $(LOWEST)/tools.txt
 	$(call test_lowest,) $(LOWEST_TESTS)
 	$(call test_lowest,plot sam distributed) $(LOWEST_EXTRA_TESTS)
 	$(call test_lowest,serve video) tests/evaluation/test_demo.py tests/evaluation/test_segment_video.py
 
-lint: $(STAMP)  ## check style, types and spelling
+NEWEST := .light/newest
+
+test-newest:  ## run the tests with the newest version of every dependency, pinned or not
+	test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev,docs,crf]'
+	$(NEWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+lint: $(STAMP)  ## check style, types, spelling, unused code and declared dependencies
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/codespell
+	$(VENV)/bin/vulture && $(VENV)/bin/deptry --no-ansi .
 
 format: $(STAMP)  ## apply the style
 	$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
@@ -93,6 +108,11 @@ docs-notebook: $(STAMP)  ## run the example notebook and store its outputs
 
 dist: $(STAMP)  ## build wheel and sdist into dist/
 	$(VENV)/bin/python -m build --outdir dist
+
+release: lint docs test regress  ## check that this version can be released, and say how to tag it
+	rm -rf dist
+	$(MAKE) --no-print-directory dist
+	$(VENV)/bin/python -m tools.release
 
 serve: $(STAMP)  ## the web demo on this machine: make serve [ARGS="--weights openai"]
 	$(VENV)/bin/car serve --weights miniature $(ARGS)

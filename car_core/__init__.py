@@ -1,9 +1,11 @@
 """CaR ("CLIP as RNN", CVPR 2024): segments any phrase in an image with two frozen CLIP models.
 
->>> from car_core import CaR, CaRConfig  # doctest: +SKIP
->>> car = CaR.from_config(CaRConfig(), weights="openai")  # doctest: +SKIP
->>> car.segment(image, ["Pepsi", "Coca Cola"]).masks.shape  # doctest: +SKIP
-(2, 480, 640)
+>>> import numpy as np
+>>> from car_core import CaR, CaRConfig
+>>> car = CaR.from_config(CaRConfig(theta=0.3), weights="miniature")  # for photographs: weights="openai"
+>>> image = np.zeros((48, 64, 3), np.uint8)  # or the path of a file
+>>> car.segment(image, ["Pepsi", "Coca Cola"]).label_map.shape
+(48, 64)
 """
 
 from __future__ import annotations

@@ -1,8 +1,14 @@
 """Benchmarks, metrics and runs. ``evaluate`` is what ``car eval`` calls.
 
->>> from evaluation import RunOptions, evaluate  # doctest: +SKIP
->>> run = evaluate(RunOptions("voc21", data_root="VOCdevkit", weights="openai"))  # doctest: +SKIP
->>> run.header.metrics["miou"]  # doctest: +SKIP
+>>> import tempfile
+>>> from pathlib import Path
+>>> from evaluation import RunOptions, evaluate
+>>> with tempfile.TemporaryDirectory() as folder:
+...     run = evaluate(RunOptions("mini-voc", limit=1, workers=0, device="cpu", quiet=True, out=Path(folder) / "run"))
+...     sorted(path.name for path in run.path.iterdir())
+['.lock', 'run.json', 'samples.jsonl', 'table.csv', 'table.md']
+>>> run.header.counts.n_total, run.header.counts.n_failed, 0 <= run.header.metrics["miou"] <= 1
+(1, 0, True)
 """
 
 from __future__ import annotations

@@ -42,6 +42,9 @@ def identity_of(fields: Mapping[str, Any]) -> str:
 
     Lists and tuples are equal; 1, 1.0 and True are three different values.
 
+    >>> identity_of({"a": (1, 2), "b": None}) == identity_of({"b": None, "a": [1, 2]})
+    True
+
     Raises:
         ValueError: as `dumps`.
     """

@@ -78,6 +78,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """ "; did you mean a, b or c?" with the known names that begin with ``name`` or are near it, in any case.
 
     One that differs in case alone is the only one. Empty without any.
+
+    >>> did_you_mean("VOC20", ["voc20", "voc21"]), did_you_mean("vco21", ["voc20", "voc21"])
+    ('; did you mean voc20?', '; did you mean voc21 or voc20?')
     """
     wanted, by_folded = name.casefold(), dict[str, str]()
     for each in known:

@@ -1,8 +1,10 @@
 """Other training-free segmenters on CLIP, and SAM 3, with CaR's interface; `BASELINES` lists them by name.
 
->>> from car_core.baselines import load_baseline  # doctest: +SKIP
->>> load_baseline("naclip", weights="openai").segment(image, ["cat", "dog"]).label_map.shape  # doctest: +SKIP
-(480, 640)
+>>> import numpy as np
+>>> from car_core.baselines import load_baseline
+>>> naclip = load_baseline("naclip", weights="miniature")  # for photographs: weights="openai"
+>>> naclip.segment(np.zeros((48, 64, 3), np.uint8), ["cat", "dog"]).label_map.shape
+(48, 64)
 """
 
 from __future__ import annotations

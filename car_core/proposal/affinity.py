@@ -23,6 +23,10 @@ def sinkhorn_normalize(attention: Tensor) -> Tensor:
     """D [P, P]: columns then rows of W scaled to sum 1, three times in all, then symmetrized.
 
     attention: W [P, P], non-negative, rows are queries. The affinity is A = D @ D.
+
+    >>> sinkhorn_normalize(torch.tensor([[1.0, 0.0], [0.0, 3.0]]))
+    tensor([[1., 0.],
+            [0., 1.]])
     """
     normalized = attention
     for _ in range(_NORMALIZATIONS):
@@ -37,6 +41,12 @@ def box_mask(cam: npt.NDArray[np.float32], lambda_: float) -> npt.NDArray[np.boo
     cam: float32 [h, w] in [0, 1]. It is scaled to 0..255 and truncated; each box is [x0, x1) x [y0, y1) with
     x1 <= w - 1 and y1 <= h - 1, so the last row and column are never inside (as in the released code:
     it changes results). If nothing passes, lambda is lowered by 0.1 until something does; an all-zero CAM has no box.
+
+    >>> box_mask(np.eye(4, dtype=np.float32), lambda_=0.5).astype(int)  # one part: neighbors include diagonal ones
+    array([[1, 1, 1, 0],
+           [1, 1, 1, 0],
+           [1, 1, 1, 0],
+           [0, 0, 0, 0]])
     """
     height, width = cam.shape
     levels = (cam * 255).astype(np.uint8)

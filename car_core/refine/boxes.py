@@ -14,6 +14,9 @@ def boxes_of_masks(masks: BoolArray) -> Boxes:
     """xyxy of the first and last column and row with a pixel, float64 [M, 4], as SAM has them; zeros where empty.
 
     masks: bool [M, H, W].
+
+    >>> boxes_of_masks(np.array([[[False, True, True], [False, True, False]]]))
+    array([[1., 0., 2., 1.]])
     """
     boxes = np.zeros((len(masks), 4))
     for box, mask in zip(boxes, masks, strict=True):

@@ -219,7 +219,11 @@ def _shard(
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """``i/n`` as (i, n), 1 <= i <= n. Raises BenchmarkError."""
+    """``i/n`` as (i, n), 1 <= i <= n. Raises BenchmarkError.
+
+    >>> parse_shard("2/8")
+    (2, 8)
+    """
     part, _, count = text.partition("/")
     is_number = part.isdecimal() and count.isdecimal() and len(count) < 19
     if not (is_number and len(part) < 19 and 1 <= int(part) <= int(count)):

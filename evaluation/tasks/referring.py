@@ -42,6 +42,9 @@ def count_sample(target: BoolArray, prediction: BoolArray, resolution: str = "or
     Returns:
         {"intersection", "union", "target", "prediction"}: pixels, as Python integers.
 
+    >>> count_sample(np.array([[True, True, False]]), np.array([[False, True, True]]))
+    {'intersection': 1, 'union': 3, 'target': 2, 'prediction': 2}
+
     Raises:
         ValueError: the shapes differ, an array is not bool [H, W], or the resolution is unknown.
     """

@@ -77,6 +77,9 @@ def confusion_counts(
     Returns:
         [target, prediction, count] triples of Python integers with count > 0, in ascending order.
 
+    >>> confusion_counts(np.array([[0, 1], [1, 255]]), np.array([[0, 1], [0, 1]]), n_labels=2, ignore_label=255)
+    [[0, 0, 1], [1, 0, 1], [1, 1, 1]]
+
     Raises:
         ValueError: the shapes differ, an array is not an integer [H, W] array, or a label is out of range.
     """

@@ -134,6 +134,10 @@ def contour(mask: BoolArray) -> BoolArray:
 
     This is a contour one pixel wide, half a pixel towards the origin of the true one, as in davis2017-evaluation
     (after Martin et al.'s segmentation benchmark). The image's border is no contour.
+
+    >>> contour(np.array([[True, True, False], [True, True, False]])).astype(int)
+    array([[0, 1, 0],
+           [0, 1, 0]])
     """
     beyond = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     return np.asarray((mask != beyond[:-1, 1:]) | (mask != beyond[1:, :-1]) | (mask != beyond[1:, 1:]))

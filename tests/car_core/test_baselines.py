@@ -31,7 +31,6 @@ from car_core.models.clip import normalize, open_clip
 from timm.models.vision_transformer import VisionTransformer  # isort: skip  behind the guard of car_core.models.clip
 
 ATTENTION = ["clip", "maskclip", "sclip", "clearclip", "naclip"]
-DENSE = [*ATTENTION, "proxyclip"]
 QUERIES = ["cat", "dog", "a red bus"]
 
 
