@@ -27,9 +27,7 @@ def parameters_of(function: Any) -> str:
         taken = inspect.signature(function).parameters.values()
     except ValueError:  # built in
         return "(...)"
-    texts = []
-    for each in taken:
-        texts.append(f"{_MARKS.get(each.kind, '')}{each.name}{'' if each.default is each.empty else '='}")
+    texts = [f"{_MARKS.get(each.kind, '')}{each.name}{'' if each.default is each.empty else '='}" for each in taken]
     return f"({', '.join(texts)})"
 
 
