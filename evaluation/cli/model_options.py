@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.models import ParameterInfo
 
-from evaluation.cli.exit_status import one_line_errors
+from evaluation.cli.exit_status import WORDS_FILE
 from evaluation.cli.help import COMPLETERS
 from evaluation.request.options import fields_of, info_of, options_by_field
 
@@ -22,8 +22,7 @@ def takes(model: type, *names: str, without: Collection[str] = (), **changes: An
     """Decorate a command whose parameter `given` stands for options of a model: it gets the model's fields by name.
 
     names: only these options; none for all. without: not these. changes: by option, another default, or another
-    `typer.Option` in place of the model's. A command with a parameter `ctx` can `preset` options. User errors of the
-    command become one line, as in `one_line_errors`.
+    `typer.Option` in place of the model's. A command with a parameter `ctx` can `preset` options.
     """
     options = {name: option for group in options_by_field(model).values() for name, option in group.items()}
     options = {name: options[name] for name in options if name in (names or options) and name not in without}
@@ -43,7 +42,6 @@ def takes(model: type, *names: str, without: Collection[str] = (), **changes: An
         parameters = [option for each in own for option in (options.values() if each.name == "given" else [each])]
 
         @functools.wraps(run)
-        @one_line_errors()
         def command(**values: Any) -> None:
             lists = values["ctx"].meta.get(_LISTS, {}) if "ctx" in values else {}
             values |= {name: [*texts, *(values[name] or [])] for name, texts in lists.items()}
@@ -67,4 +65,5 @@ def preset(ctx: typer.Context, model: type, words: Mapping[str, Any], where: str
 
     values = by_parameter(model, words, where, kept=kept)
     ctx.meta[_LISTS] = {name: value for name, value in values.items() if isinstance(value, list)}
+    ctx.meta[WORDS_FILE] = where
     ctx.default_map = {name: value for name, value in values.items() if not isinstance(value, list)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -31,11 +30,9 @@ class HintingGroup(TyperGroup):
         return super().main(*args, **options)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        rest = [name for name in self.commands if name not in {*itertools.chain(*COMMANDS.values())}]
-        for title, names in {**COMMANDS, "Commands": rest}.items():
-            if rows := [(name, self.commands[name].get_short_help_str(140)) for name in names]:
-                with formatter.section(title):
-                    formatter.write_dl(rows)
+        for title, names in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(140)) for name in names])
 
     def make_context(self, *args: Any, **options: Any) -> Any:
         with _one_line_usage([]):
@@ -43,19 +40,21 @@ class HintingGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         given = list(ctx.args)
-        for position, (argument, before) in enumerate(zip(given, ["", *given], strict=False)):
+        for position, (before, argument, after) in enumerate(zip(["", *given], given, [*given[1:], ""], strict=False)):
             name, equals, value = argument.partition("=")
-            if not argument or (name.startswith("--") and equals and not value):  # as "$OUT" is where it is not set
-                where = name or (before if before.startswith("-") else f"argument {position + 1}")
-                with one_line_errors():
+            with one_line_errors():
+                if not argument or (name.startswith("--") and equals and not value):  # as "$OUT" is where it is not set
+                    where = name or (before if before.startswith("-") else f"argument {position + 1}")
                     raise UserError(f"{where}: expected a value, found an empty one")
+                if before in ("--set", "--protocol") and not equals:  # as in --set theta 0.6
+                    typed = shlex.join([before, f"{argument}={after if re.match('-?[^-a-z]', after) else 'VALUE'}"])
+                    raise UserError(f"{before}: expected key=value, found {shown(argument)}; type {typed}")
         with _one_line_usage(given):
             return super().invoke(ctx)
 
 
 def home_paths(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with one-line errors, finite numbers of 64 bits, and home for ``~`` in its paths: shells leave it in
-    ``--out=~/run``."""
+    """The command with finite numbers of 64 bits, and home for ``~`` in paths: shells leave it in ``--out=~/run``."""
 
     def at_home(name: str, value: Any) -> Any:
         if isinstance(value, list):
@@ -71,7 +70,6 @@ def home_paths(command: Callable[..., None]) -> Callable[..., None]:
         return found
 
     @functools.wraps(command)
-    @one_line_errors()
     def run(**values: Any) -> None:
         command(**{name: at_home(name, value) for name, value in values.items()})
 

@@ -53,7 +53,7 @@ def show_tables(tables: Iterable[Table]) -> None:
 
 
 def show_run(path: Path, header: RunHeader | None = None) -> None:
-    """Print the tables of a run or a suite: as in table.md, or drawn for a terminal.
+    """Print the tables of a run or a suite: as in table.md, or drawn for a terminal, where its figure comes last.
 
     header: of a run; None for the one in run.json.
     """
@@ -65,8 +65,8 @@ def show_run(path: Path, header: RunHeader | None = None) -> None:
 
     from results import RunDirectory
     from results.run_directory.suite import is_suite, read_suite_table
-    from results.tables.run import run_tables
-    from results.tables.run_notes import failures, method_label, remarks
+    from results.tables.run import caveats_of, run_tables
+    from results.tables.run_notes import method_label
     from support.text import visible
 
     if is_suite(path):
@@ -75,7 +75,8 @@ def show_run(path: Path, header: RunHeader | None = None) -> None:
     header = header or RunDirectory(path).read_header()
     console = Console(width=TERMINAL_WIDTH, highlight=False)
     console.print(Text(visible(f"{header.benchmark.name}: {method_label(header)}"), style="bold"))
-    caveats = "; ".join(filter(None, [remarks(header), failures(header)]))
-    if caveats:
+    first, *details = run_tables(header)
+    show_tables(reversed(details))
+    if caveats := caveats_of(header):
         console.print(Text(visible(f"Read with care: {caveats}.", limit=1000), style="yellow"))
-    show_tables(run_tables(header))
+    show_tables([first])

@@ -279,7 +279,7 @@ def refuse_fields(settings: Mapping[str, Any], elsewhere: Mapping[str, str]) -> 
     """Raise BenchmarkError for a setting that has a dedicated option, named in ``elsewhere`` by field."""
     for field, instead in elsewhere.items():
         if field in settings:
-            raise BenchmarkError(f"{field}: expected {instead}, found {field}={settings[field]!r} among the settings")
+            raise BenchmarkError(f"settings: expected {instead}, found {field}={settings[field]!r} among them")
 
 
 def parse_settings(assignments: Sequence[str | Mapping[str, Any]]) -> dict[str, Any]:

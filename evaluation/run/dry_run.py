@@ -11,10 +11,11 @@ from itertools import islice
 from car_core.engine.device import gpu_name
 from evaluation.engines.refining import Refiners
 from evaluation.engines.signals import stop_request
+from evaluation.request.words import words_of
 from evaluation.run.dispatch import SharedResources, Work
 from evaluation.run.prepare import Prepared, build_segmenter, carries_queries
 from evaluation.run.resume import plan_resume
-from results import RunDirectory, StoreError, differences
+from results import RunDirectory
 from support.text import duration, mebibytes
 
 _MOST_MEASURED = 3
@@ -30,8 +31,7 @@ def plan_lines(prepared: Prepared) -> Iterator[str]:
     n_done = 0
     if (folder / "run.json").exists() and not options.fresh:
         store = RunDirectory(folder)
-        if changed := differences(store.read_header().identity_fields, prepared.identity_fields):
-            raise StoreError(f"{folder}: expected no run or this one, found another: {'; '.join(changed)}")
+        store.require_same(prepared.identity_fields, words_of(options, kept=True))
         n_done = len({record.id for record in store.read_records() if record.status == "ok"} & set(selected.ids))
     yield f"run      {prepared.benchmark.name}, {options.method}, {len(selected)} of {len(prepared.dataset)} samples"
     yield f"data     {prepared.dataset.root}, split {prepared.dataset.split}"

@@ -35,7 +35,7 @@ def test_it_says_what_would_be_run_and_writes_no_run(tmp_path: Path, monkeypatch
     assert "folder   other (1 samples are done already)" in one.stdout
     refused = car("eval", "mini-voc", "--limit=2", "--out=other", "--dry-run", *FAST)
     assert refused.exit_code == 2
-    assert refused.stderr.startswith("error: other: expected no run or this one, found another: dataset.samples")
+    assert refused.stderr.startswith("error: other holds a run of another identity; choose another folder")
     assert {path: path.read_bytes() for path in Path("other").iterdir()} == before
 
 
