@@ -174,10 +174,9 @@ def run_tables(header: RunHeader) -> list[Table]:
     They go below `caveats_of` the run, and the metrics' table says what each averages over: the first leaves out both.
     """
     first = comparison_table(header, cell=header.benchmark.paper)
-    rows = first.frame.to_dict("records")
-    notes = (note for note in first.notes if note not in reduction_notes(header, rows))
-    own = {remarks(header): ""}
-    first = replace(first, frame=first.frame.replace({"remarks": own}), notes=tuple(notes))
+    said = reduction_notes(header, [{"metric": name} for name in first.frame["metric"]])
+    frame = first.frame.replace({"remarks": {remarks(header): ""}})
+    first = replace(first, frame=frame, notes=tuple(note for note in first.notes if note not in said))
     tables = [first, metrics_table(header), per_class_table(header), failed_table(header)]
     return [table for table in tables if len(table.frame)]
 

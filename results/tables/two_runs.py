@@ -167,7 +167,7 @@ def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> lis
 
 
 def comparison_head(comparison: RunComparison) -> list[str]:
-    """The lines above the tables: both runs, what only one was asked for, what is to be said of them, common samples."""
+    """The lines above the tables: both runs with what only one was asked for, their caveats, how much they share."""
     a, b = ({*filter(None, [*remarks(own, changes=False).split("; "), failures(own)])} for own in comparison.headers)
     lines, sides = [], zip("AB", comparison.names, comparison.headers, _own_settings(comparison), strict=True)
     for (side, name, header, own), said in zip(sides, (a - b, b - a), strict=True):
