@@ -32,8 +32,8 @@ AllowFailures = Annotated[bool, typer.Option(help="Exit with 0 even if samples f
 # By name, because importing torch takes seconds. torch 2.4 has the second.
 OUT_OF_MEMORY = frozenset({"torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"})
 
-WORDS_FILE = "car.words-file"
-"""Where a command's context keeps the name of the file that options are from (`model_options.preset`)."""
+WORDS_FILE, WORDS_LISTS = "car.words-file", "car.words-lists"
+"""Where a command's context keeps the file that options are from, and its repeatable ones (`model_options.preset`)."""
 
 # Set by `car --debug`.
 SHOW_TRACEBACKS = ContextVar("SHOW_TRACEBACKS", default=False)
@@ -96,13 +96,19 @@ def one_line_errors(ctx: Any = None) -> Iterator[None]:
 def _as_given(message: str, ctx: Any) -> str:
     """A message of the library that begins with the field of an option: with the option, or the file that gave it."""
     field, colon, rest = message.removeprefix("--").partition(": ")
-    names = (each for each in ctx.command.params if colon and each.name.rstrip("_") == field)
-    if not (option := next((each for each in names if each.opts[0].startswith("-")), None)):
+    if not colon:
         return message
-    source = ctx.get_parameter_source(option.name)
-    if source and source.name == "DEFAULT_MAP":
-        return f"{ctx.meta[WORDS_FILE]}: {field}: {rest}"
-    return f"{max(option.opts, key=len)}: {rest}"
+    key, file = field.rstrip("_"), ctx.meta.get(WORDS_FILE)
+    if any(text.partition("=")[0].strip() == key for text in ctx.params.get("set_") or ()):
+        return f"--set {key}: {rest}"
+    if any(key in each for each in ctx.meta.get(WORDS_LISTS, {}).get("set_", ()) if isinstance(each, dict)):
+        return f"{file}: set: {key}: {rest}"
+    for option in ctx.command.params:
+        if option.name.rstrip("_") == field and option.opts[0].startswith("-"):
+            source = ctx.get_parameter_source(option.name)
+            is_of_file = source and source.name == "DEFAULT_MAP"
+            return f"{file}: {field}: {rest}" if is_of_file else f"{max(option.opts, key=len)}: {rest}"
+    return message
 
 
 def exit_if_failed(runs: Iterable[Run], *, allow: bool) -> None:

@@ -10,12 +10,11 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.models import ParameterInfo
 
-from evaluation.cli.exit_status import WORDS_FILE
+from evaluation.cli.exit_status import WORDS_FILE, WORDS_LISTS
 from evaluation.cli.help import COMPLETERS
 from evaluation.request.options import fields_of, info_of, options_by_field
 
 Command = Callable[..., None]
-_LISTS = "car.lists"
 
 
 def takes(model: type, *names: str, without: Collection[str] = (), **changes: Any) -> Callable[[Command], Command]:
@@ -43,7 +42,7 @@ def takes(model: type, *names: str, without: Collection[str] = (), **changes: An
 
         @functools.wraps(run)
         def command(**values: Any) -> None:
-            lists = values["ctx"].meta.get(_LISTS, {}) if "ctx" in values else {}
+            lists = values["ctx"].meta.get(WORDS_LISTS, {}) if "ctx" in values else {}
             values |= {name: [*texts, *(values[name] or [])] for name, texts in lists.items()}
             given = fields_of(model, {name: value for name, value in values.items() if name in options})
             run(given=given, **{name: value for name, value in values.items() if name not in options})
@@ -64,6 +63,6 @@ def preset(ctx: typer.Context, model: type, words: Mapping[str, Any], where: str
     from evaluation.request.words import by_parameter
 
     values = by_parameter(model, words, where, kept=kept)
-    ctx.meta[_LISTS] = {name: value for name, value in values.items() if isinstance(value, list)}
+    ctx.meta[WORDS_LISTS] = {name: value for name, value in values.items() if isinstance(value, list)}
     ctx.meta[WORDS_FILE] = where
     ctx.default_map = {name: value for name, value in values.items() if not isinstance(value, list)}

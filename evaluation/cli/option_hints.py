@@ -40,16 +40,18 @@ class HintingGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         given = list(ctx.args)
-        for position, (before, argument, after) in enumerate(zip(["", *given], given, [*given[1:], ""], strict=False)):
+        for position, (before, argument) in enumerate(zip(["", *given], given, strict=False)):
             name, equals, value = argument.partition("=")
             with one_line_errors():
                 if not argument or (name.startswith("--") and equals and not value):  # as "$OUT" is where it is not set
                     where = name or (before if before.startswith("-") else f"argument {position + 1}")
                     raise UserError(f"{where}: expected a value, found an empty one")
-                if before in ("--set", "--protocol") and not equals:  # as in --set theta 0.6
-                    typed = shlex.join([before, f"{argument}={after if re.match('-?[^-a-z]', after) else 'VALUE'}"])
-                    raise UserError(f"{before}: expected key=value, found {shown(argument)}; type {typed}")
-        with _one_line_usage(given):
+                if before in ("--set", "--protocol") and not equals:  # as in --set theta 0.6, --set theta = 0.6
+                    after = next((each.lstrip("=") for each in given[position + 1 :] if each != "="), "")
+                    typed = f"{argument}={after if re.match('-?[^-a-z]', after) else 'VALUE'}"
+                    found = shown(argument)
+                    raise UserError(f"{before}: expected key=value, found {found}; type {shlex.join([before, typed])}")
+        with _one_line_usage(given, lambda: ctx.invoked_subcommand):
             return super().invoke(ctx)
 
 
@@ -77,15 +79,18 @@ def home_paths(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def _one_line_usage(given: list[str]) -> Iterator[None]:
-    """Report typer's usage errors as all others. They are known by name: their module differs between versions."""
+def _one_line_usage(given: list[str], named: Callable[[], str | None] = lambda: None) -> Iterator[None]:
+    """Report typer's usage errors as all others. They are known by name: their module differs between versions.
+
+    named: the command, for an error that does not say its own.
+    """
     try:
         yield
     except Exception as error:  # by name: typer brings a click of its own
         kinds = {kind.__name__ for kind in type(error).__mro__}
         if "UsageError" not in kinds or "NoArgsIsHelpError" in kinds:  # the latter shows the help
             raise
-        command = getattr(getattr(error, "ctx", None), "command_path", None) or "car"
+        command = getattr(getattr(error, "ctx", None), "command_path", None) or f"car {named() or ''}".strip()
         text = unwrapped(_usage(error, kinds, given))
         tell(f"error: {text}{' See' if text.endswith('?') else '; see'} `{command} --help`")
         raise typer.Exit(SETUP_ERROR) from None
@@ -105,6 +110,8 @@ def _usage(error: Any, kinds: set[str], given: list[str]) -> str:
         )
     if "MissingParameter" in kinds:
         return f"{name}: expected a value, found none"
+    if "BadOptionUsage" in kinds and "requires an argument" in error.message:
+        return f"{error.option_name}: expected a value, found none"
     text: str = error.message.rstrip(".")
     if wrong := re.match(r"No such command '(.*?)'", text, re.DOTALL):
         hint = did_you_mean(wrong[1], getattr(error.ctx.command, "commands", ()))

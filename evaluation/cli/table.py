@@ -51,6 +51,10 @@ def table_command(
     """
     if not (runs or peers):
         raise typer.BadParameter("expected the directory of a run or a suite, or --peers", param_hint="RUN")
+    from evaluation.request.resolve import check_out
+
+    if out:
+        check_out(out)
     from evaluation.analysis.summary import ALL_RUNS, tables_over_runs
     from results.pages.peers_plot import write_peers_plot
     from results.run_directory.found import FoundRun

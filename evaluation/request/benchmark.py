@@ -194,7 +194,10 @@ def _fields_of_file(path: Path) -> dict[str, Any]:
     try:
         fields = strict_yaml.loads(read_regular(path, most=2**24).decode("utf-8"))
     except OSError as error:
-        raise BenchmarkError(f"{path}: expected a benchmark's file, found: {error.strerror or error}") from None
+        found = error.strerror or error
+        raise BenchmarkError(
+            f"{path}: expected a benchmark's file, found: {found}; a folder of data is named by --data-root"
+        ) from None
     except ValueError as error:
         raise BenchmarkError(f"{path}: expected YAML, found {error}") from None
     if not isinstance(fields, dict):

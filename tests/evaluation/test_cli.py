@@ -96,6 +96,8 @@ def test_failed_samples_set_the_exit_status(tiny_run: Any) -> None:
         (["--set=proposal_model=missing.json"], "missing.json"),
         (["--weights=missing.safetensors"], "missing.safetensors"),
         (["--weights=random:one"], "error: --weights: expected random:SEED"),
+        (["--set=eta=high"], "error: --set eta: expected a number, found 'high'"),
+        (["--set=crf.iterations=x"], "error: --set crf.iterations: expected an integer"),
         (["--limit=0"], "error: --limit: expected at least 1, found 0"),
         (["--batch-size=0"], "error: --batch-size: expected at least 1, found 0"),
         (["--device=tpu9"], "error: --device: expected auto"),
@@ -131,6 +133,12 @@ def test_a_key_without_a_value_says_what_to_type(words: str, typed: str) -> None
     assert line.endswith(f"; type {typed}")
 
 
+def test_an_option_at_the_end_without_a_value_names_its_command() -> None:
+    assert car(["segment", "a.jpg", "cat", "--steps"]).stderr == (
+        "error: --steps: expected a value, found none; see `car segment --help`\n"
+    )
+
+
 def test_at_a_terminal_the_headline_comes_last_and_notes_once(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert car(tiny_run.arguments("--limit=1")).exit_code == 0
     monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
@@ -148,6 +156,7 @@ def test_an_option_from_a_file_is_named_with_the_file(tmp_path: Path) -> None:
         "benchmark: mini-voc\ndevice: tpu9": "device: expected auto",
         "benchmark: mini-voc\nshard: 3/2": "shard: expected I/N",
         "benchmark: mini-voc\nlimit: 0": "limit: expected at least 1",
+        "benchmark: mini-voc\nset: {etaa: 1}": "set: etaa: no such field; did you mean",
         "benchmark: mini-voc\nmetrics: mIoU": "metrics: miou is always computed",
     }.items():
         (tmp_path / "run.yaml").write_text(text)
