@@ -11,10 +11,11 @@ from itertools import islice
 from car_core.engine.device import gpu_name
 from evaluation.engines.refining import Refiners
 from evaluation.engines.signals import stop_request
+from evaluation.request.methods import CarMaker
 from evaluation.request.options import RunOptions
 from evaluation.request.words import words_of
 from evaluation.run.dispatch import SharedResources, Work
-from evaluation.run.prepare import CarMaker, Prepared, build_segmenter, carries_queries, prepare
+from evaluation.run.prepare import Prepared, build_segmenter, carries_queries, prepare
 from evaluation.run.resume import plan_resume
 from results import RunDirectory
 from support.text import counted, duration, mebibytes
