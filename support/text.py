@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-MAX_TEXT = 200
+MAX_TEXT = 300
 """Longest text shown in a cell, in characters."""
 
 

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from evaluation.cli import (
-    bench,
-    benchmarks,
-    check,
-    compare,
-    data,
-    eval,
-    export,
-    merge,
-    methods,
-    push,
-    report,
-    rerun,
-    runs,
-    score,
-    segment,
-    serve,
-    suite,
-    sweep,
-    table,
-)
 from evaluation.cli.exit_status import SHOW_TRACEBACKS
-from evaluation.cli.help import HelpfulCommand
+from evaluation.cli.help import COMMANDS, HelpfulCommand
 from evaluation.cli.option_hints import HintingGroup, home_paths
 from support.console import show_traces, tell_log
 
@@ -61,25 +42,12 @@ def car(
     tell_log()
 
 
-app.command("eval", cls=HelpfulCommand)(home_paths(eval.eval_command))
-app.command("export", cls=HelpfulCommand)(home_paths(export.export_command))
-app.command("score", cls=HelpfulCommand)(home_paths(score.score_command))
-app.command("rerun", cls=HelpfulCommand)(home_paths(rerun.rerun_command))
-app.command("runs", cls=HelpfulCommand)(home_paths(runs.runs_command))
-app.command("table", cls=HelpfulCommand)(home_paths(table.table_command))
-app.command("bench", cls=HelpfulCommand)(home_paths(bench.bench_command))
-app.command("benchmarks", cls=HelpfulCommand)(home_paths(benchmarks.benchmarks_command))
-app.command("check", cls=HelpfulCommand)(home_paths(check.check_command))
-app.add_typer(data.data_app, name="data")
-app.command("suite", cls=HelpfulCommand)(home_paths(suite.suite_command))
-app.command("sweep", cls=HelpfulCommand)(home_paths(sweep.sweep_command))
-app.command("merge", cls=HelpfulCommand)(home_paths(merge.merge_command))
-app.command("methods", cls=HelpfulCommand)(home_paths(methods.methods_command))
-app.command("segment", cls=HelpfulCommand)(home_paths(segment.segment_command))
-app.command("compare", cls=HelpfulCommand)(home_paths(compare.compare_command))
-app.command("report", cls=HelpfulCommand)(home_paths(report.report_command))
-app.command("push", cls=HelpfulCommand)(home_paths(push.push_command))
-app.command("serve", cls=HelpfulCommand)(home_paths(serve.serve_command))
+for _name in itertools.chain(*COMMANDS.values()):  # each in a module of its name
+    _module = import_module(f"evaluation.cli.{_name}")
+    if _name == "data":
+        app.add_typer(_module.data_app, name=_name)
+    else:
+        app.command(_name, cls=HelpfulCommand)(home_paths(getattr(_module, f"{_name}_command")))
 
 
 def main() -> None:

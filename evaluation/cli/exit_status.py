@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,15 +32,19 @@ AllowFailures = Annotated[bool, typer.Option(help="Exit with 0 even if samples f
 # By name, because importing torch takes seconds. torch 2.4 has the second.
 OUT_OF_MEMORY = frozenset({"torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"})
 
+WORDS_FILE, WORDS_LISTS = "car.words-file", "car.words-lists"
+"""Where a command's context keeps the file that options are from, and its repeatable ones (`model_options.preset`)."""
+
 # Set by `car --debug`.
 SHOW_TRACEBACKS = ContextVar("SHOW_TRACEBACKS", default=False)
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors(ctx: Any = None) -> Iterator[None]:
     """Turn user errors into one line on standard error and an exit status; a decorator, too.
 
-    With ``car --debug`` the error keeps its traceback.
+    ctx: of the command, whose options are then named as they were given. With ``car --debug`` the error keeps its
+    traceback.
     """
     try:
         yield
@@ -71,7 +75,8 @@ def one_line_errors() -> Iterator[None]:
             near = error.object[max(0, error.start - 40) : error.end + 20]
             message = f"expected {error.encoding} text, found {near!a}"
         ways = getattr(error, "ways", {})  # of an `UnnamedInputError`
-        tell(f"error: {getattr(error, 'problem', message)}")
+        message = getattr(error, "problem", message)
+        tell(f"error: {_as_given(message, ctx) if ctx and isinstance(error, UserError) else message}")
         for way, meaning in ways.items():
             tell(f"  {way.ljust(max(map(len, ways)))}  {meaning}")
         all_failed = isinstance(error, AllFailedError)
@@ -86,6 +91,24 @@ def one_line_errors() -> Iterator[None]:
         tell("interrupted; finished work is kept, the same command resumes it")
         number = getattr(interrupt, "number", None)
         raise typer.Exit(128 + number if number else INTERRUPTED) from None
+
+
+def _as_given(message: str, ctx: Any) -> str:
+    """A message of the library that begins with the field of an option: with the option, or the file that gave it."""
+    field, colon, rest = message.removeprefix("--").partition(": ")
+    if not colon:
+        return message
+    key, file = field.rstrip("_"), ctx.meta.get(WORDS_FILE)
+    if any(text.partition("=")[0].strip() == key for text in ctx.params.get("set_") or ()):
+        return f"--set {key}: {rest}"
+    if any(key in each for each in ctx.meta.get(WORDS_LISTS, {}).get("set_", ()) if isinstance(each, dict)):
+        return f"{file}: set: {key}: {rest}"
+    for option in ctx.command.params:
+        if option.name.rstrip("_") == field and option.opts[0].startswith("-"):
+            source = ctx.get_parameter_source(option.name)
+            is_of_file = source and source.name == "DEFAULT_MAP"
+            return f"{file}: {field}: {rest}" if is_of_file else f"{max(option.opts, key=len)}: {rest}"
+    return message
 
 
 def exit_if_failed(runs: Iterable[Run], *, allow: bool) -> None:

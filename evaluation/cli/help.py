@@ -7,6 +7,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from evaluation.cli.exit_status import one_line_errors
 from evaluation.request.options import PANELS
 
 _RUN, _OTHER = "results/runs/A", "results/runs/B"
@@ -68,7 +69,11 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 
 
 class HelpfulCommand(TyperCommand):
-    """A command whose help has its options in panels, and examples."""
+    """A command whose help has its options in panels, and examples; its user errors are one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with one_line_errors(ctx):
+            return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         panels: dict[str, list[tuple[str, str]]] = {}

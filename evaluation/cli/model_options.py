@@ -10,20 +10,18 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.models import ParameterInfo
 
-from evaluation.cli.exit_status import one_line_errors
+from evaluation.cli.exit_status import WORDS_FILE, WORDS_LISTS
 from evaluation.cli.help import COMPLETERS
 from evaluation.request.options import fields_of, info_of, options_by_field
 
 Command = Callable[..., None]
-_LISTS = "car.lists"
 
 
 def takes(model: type, *names: str, without: Collection[str] = (), **changes: Any) -> Callable[[Command], Command]:
     """Decorate a command whose parameter `given` stands for options of a model: it gets the model's fields by name.
 
     names: only these options; none for all. without: not these. changes: by option, another default, or another
-    `typer.Option` in place of the model's. A command with a parameter `ctx` can `preset` options. User errors of the
-    command become one line, as in `one_line_errors`.
+    `typer.Option` in place of the model's. A command with a parameter `ctx` can `preset` options.
     """
     options = {name: option for group in options_by_field(model).values() for name, option in group.items()}
     options = {name: options[name] for name in options if name in (names or options) and name not in without}
@@ -43,9 +41,8 @@ def takes(model: type, *names: str, without: Collection[str] = (), **changes: An
         parameters = [option for each in own for option in (options.values() if each.name == "given" else [each])]
 
         @functools.wraps(run)
-        @one_line_errors()
         def command(**values: Any) -> None:
-            lists = values["ctx"].meta.get(_LISTS, {}) if "ctx" in values else {}
+            lists = values["ctx"].meta.get(WORDS_LISTS, {}) if "ctx" in values else {}
             values |= {name: [*texts, *(values[name] or [])] for name, texts in lists.items()}
             given = fields_of(model, {name: value for name, value in values.items() if name in options})
             run(given=given, **{name: value for name, value in values.items() if name not in options})
@@ -66,5 +63,6 @@ def preset(ctx: typer.Context, model: type, words: Mapping[str, Any], where: str
     from evaluation.request.words import by_parameter
 
     values = by_parameter(model, words, where, kept=kept)
-    ctx.meta[_LISTS] = {name: value for name, value in values.items() if isinstance(value, list)}
+    ctx.meta[WORDS_LISTS] = {name: value for name, value in values.items() if isinstance(value, list)}
+    ctx.meta[WORDS_FILE] = where
     ctx.default_map = {name: value for name, value in values.items() if not isinstance(value, list)}

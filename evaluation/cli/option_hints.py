@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -31,11 +30,9 @@ class HintingGroup(TyperGroup):
         return super().main(*args, **options)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        rest = [name for name in self.commands if name not in {*itertools.chain(*COMMANDS.values())}]
-        for title, names in {**COMMANDS, "Commands": rest}.items():
-            if rows := [(name, self.commands[name].get_short_help_str(140)) for name in names]:
-                with formatter.section(title):
-                    formatter.write_dl(rows)
+        for title, names in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(140)) for name in names])
 
     def make_context(self, *args: Any, **options: Any) -> Any:
         with _one_line_usage([]):
@@ -43,19 +40,23 @@ class HintingGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         given = list(ctx.args)
-        for position, (argument, before) in enumerate(zip(given, ["", *given], strict=False)):
+        for position, (before, argument) in enumerate(zip(["", *given], given, strict=False)):
             name, equals, value = argument.partition("=")
-            if not argument or (name.startswith("--") and equals and not value):  # as "$OUT" is where it is not set
-                where = name or (before if before.startswith("-") else f"argument {position + 1}")
-                with one_line_errors():
+            with one_line_errors():
+                if not argument or (name.startswith("--") and equals and not value):  # as "$OUT" is where it is not set
+                    where = name or (before if before.startswith("-") else f"argument {position + 1}")
                     raise UserError(f"{where}: expected a value, found an empty one")
-        with _one_line_usage(given):
+                if before in ("--set", "--protocol") and not equals:  # as in --set theta 0.6, --set theta = 0.6
+                    after = next((each.lstrip("=") for each in given[position + 1 :] if each != "="), "")
+                    typed = f"{argument}={after if re.match('-?[^-a-z]', after) else 'VALUE'}"
+                    found = shown(argument)
+                    raise UserError(f"{before}: expected key=value, found {found}; type {shlex.join([before, typed])}")
+        with _one_line_usage(given, lambda: ctx.invoked_subcommand):
             return super().invoke(ctx)
 
 
 def home_paths(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with one-line errors, finite numbers of 64 bits, and home for ``~`` in its paths: shells leave it in
-    ``--out=~/run``."""
+    """The command with finite numbers of 64 bits, and home for ``~`` in paths: shells leave it in ``--out=~/run``."""
 
     def at_home(name: str, value: Any) -> Any:
         if isinstance(value, list):
@@ -71,7 +72,6 @@ def home_paths(command: Callable[..., None]) -> Callable[..., None]:
         return found
 
     @functools.wraps(command)
-    @one_line_errors()
     def run(**values: Any) -> None:
         command(**{name: at_home(name, value) for name, value in values.items()})
 
@@ -79,15 +79,18 @@ def home_paths(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def _one_line_usage(given: list[str]) -> Iterator[None]:
-    """Report typer's usage errors as all others. They are known by name: their module differs between versions."""
+def _one_line_usage(given: list[str], named: Callable[[], str | None] = lambda: None) -> Iterator[None]:
+    """Report typer's usage errors as all others. They are known by name: their module differs between versions.
+
+    named: the command, for an error that does not say its own.
+    """
     try:
         yield
     except Exception as error:  # by name: typer brings a click of its own
         kinds = {kind.__name__ for kind in type(error).__mro__}
         if "UsageError" not in kinds or "NoArgsIsHelpError" in kinds:  # the latter shows the help
             raise
-        command = getattr(getattr(error, "ctx", None), "command_path", None) or "car"
+        command = getattr(getattr(error, "ctx", None), "command_path", None) or f"car {named() or ''}".strip()
         text = unwrapped(_usage(error, kinds, given))
         tell(f"error: {text}{' See' if text.endswith('?') else '; see'} `{command} --help`")
         raise typer.Exit(SETUP_ERROR) from None
@@ -107,6 +110,8 @@ def _usage(error: Any, kinds: set[str], given: list[str]) -> str:
         )
     if "MissingParameter" in kinds:
         return f"{name}: expected a value, found none"
+    if "BadOptionUsage" in kinds and "requires an argument" in error.message:
+        return f"{error.option_name}: expected a value, found none"
     text: str = error.message.rstrip(".")
     if wrong := re.match(r"No such command '(.*?)'", text, re.DOTALL):
         hint = did_you_mean(wrong[1], getattr(error.ctx.command, "commands", ()))

@@ -112,12 +112,12 @@ def segment_command(
     from dataset_adapters.formats.images import set_max_pixels
     from evaluation.pictures.explain import COMMA
     from evaluation.pictures.image_files import SegmentError, find_images, split_places
-    from evaluation.pictures.video import Clip, is_video
+    from evaluation.pictures.video import FORMATS, Clip, is_video
     from evaluation.request.resolve import resolve_car
     from support.files import expanded
 
     images_at, queries = split_places(places, phrases or [])
-    require_any(queries=check_texts("queries", queries))
+    require_any(phrase=check_texts("phrase", queries, start=1))
     for query in queries:
         if "," in query:
             tell(f"notice: {COMMA.format(query=query, parts='arguments, as in cat dog')}")
@@ -130,16 +130,19 @@ def segment_command(
     videos = [image for image in images if is_video(image) and (len(images) == 1 or image.suffix.lower() != ".gif")]
     if videos and (len(images) > 1 or fps is not None):
         raise SegmentError(f"{videos[0]}: expected a video alone and without --fps, found {' '.join(images_at)}")
+    if fps is not None and len(images) == 1:
+        raise SegmentError(f"--fps: expected several images, the frames of a video, found one, {images[0]}")
     is_clip = bool(videos) or fps is not None
     given["settings"] = {**given["settings"], **({"carry_queries": True} if carry else {})}
     for option, value, is_wrong in (
+        (f"-o {out}", out and Path(out).suffix.lower() in FORMATS.keys() - {".gif"}, not is_clip),
         ("--label-maps", label_maps, not is_clip),
         ("--carry", given["settings"].get("carry_queries"), not is_clip),
         ("--steps", steps, is_clip),
         ("--explain", explain, is_clip),
     ):
         if value and is_wrong:
-            expected = "images" if is_clip else "a video, or --fps for images that are its frames"
+            expected = "images" if is_clip else "a video, or --fps N for images that are its frames"
             raise SegmentError(f"{option}: expected {expected}, found {' '.join(images_at)}")
     json = str(expanded(json)) if json else json
     if not is_clip:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,9 +12,15 @@ from evaluation.cli.help import complete, suite_names
 from evaluation.cli.model_options import takes
 from evaluation.cli.terminal import show_run, tell_device
 from evaluation.request.options import RunOptions
-from support.console import tell
+from support.console import show, tell
+
+if TYPE_CHECKING:
+    from evaluation.suites.definitions import Suite
 
 Jobs = Annotated[int, typer.Option(min=1, help="Processes that share the runs and the cores.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check data, weights and options, list the runs, say how long; stop.")
+]
 SUITE_OUT = "Folder of the {kind} and its runs. [default: results/runs/suite-NAME, with the runs next to it]"
 
 
@@ -25,7 +32,7 @@ SUITE_OUT = "Folder of the {kind} and its runs. [default: results/runs/suite-NAM
     weights=typer.Option(help="CLIP weights, as for eval. [default for mini-*: miniature]"),
     limit=typer.Option(help="Evaluate only the first N samples of each benchmark."),
     method=typer.Option(
-        help="Method, as for eval, several with commas, or all; of the suite's runs, those of CaR's defaults."
+        help="Method, as for eval, several with commas, or all; runs that set a switch of CaR are left out for others."
     ),
     out=typer.Option(help=SUITE_OUT.format(kind="suite")),
     workers=0,
@@ -41,6 +48,7 @@ def suite_command(
     ] = "mini",
     given: dict[str, Any],
     jobs: Jobs = 1,
+    dry_run: DryRun = False,
     allow_failures: AllowFailures = False,
 ) -> None:
     """Run a suite of benchmarks and print one table; selected samples are drawn on a contact sheet.
@@ -59,7 +67,8 @@ def suite_command(
         for line in missing:
             tell(line)
     suite = suite.of_methods(given.pop("method"), given.pop("settings"))
-    for options in suite.options(jobs=jobs, **given):
+    runs = suite.options(jobs=jobs, **given)
+    for options in runs:
         resolve(options)
     from evaluation.suites.runner import CONTACT_SHEET, run_suite  # torch: seconds
     from results.pages.peers_plot import write_peers_plot
@@ -67,6 +76,9 @@ def suite_command(
     from results.run_directory.suite import read_suite_table
 
     tell_device(given["device"])
+    if dry_run:
+        show_plan(suite, runs)
+        return
     finished = run_suite(suite, jobs=jobs, **given)
     show_run(finished.path)
     tell(f"Suite directory: {finished.path}")
@@ -75,3 +87,15 @@ def suite_command(
     if (finished.path / CONTACT_SHEET).exists():
         tell(f"Contact sheet: {finished.path / CONTACT_SHEET}")
     exit_if_failed(finished.all_runs, allow=allow_failures)
+
+
+def show_plan(suite: Suite, runs: Iterable[RunOptions]) -> None:
+    """Print what the runs of a suite, in its order, would do."""
+    from evaluation.run.dry_run import suite_plan_lines
+    from evaluation.suites.runner import Models
+
+    models = Models()
+    models.remember = False  # benchmarks of the same images would be measured on what is cached
+    names = (run.name for run in suite.runs)
+    for line in suite_plan_lines(dict(zip(names, runs, strict=True)), models.make):
+        show(line)

@@ -10,7 +10,7 @@ import typer
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed
 from evaluation.cli.help import COMPLETERS, complete, preset_names
 from evaluation.cli.model_options import takes
-from evaluation.cli.suite import SUITE_OUT, Jobs
+from evaluation.cli.suite import SUITE_OUT, DryRun, Jobs, show_plan
 from evaluation.cli.terminal import show_run, tell_device
 from evaluation.request.options import ALL, USER_DATA, RunOptions
 from support.console import tell
@@ -55,6 +55,7 @@ def sweep_command(
     ] = False,
     given: dict[str, Any],
     jobs: Jobs = 1,
+    dry_run: DryRun = False,
     allow_failures: AllowFailures = False,
 ) -> None:
     """Run a benchmark once for each point and print one table of all points.
@@ -78,12 +79,16 @@ def sweep_command(
     given |= {"profile": given["profile"] or sweep.profile}
     for field in ("settings", "method", "names"):  # each run has its own
         del given[field]
-    for options in suite.options(jobs=jobs, **given):
+    runs = suite.options(jobs=jobs, **given)
+    for options in runs:
         resolve(options)
     from evaluation.suites.runner import run_suite  # torch: seconds
     from results.pages.sweep_plot import write_sweep_plot
 
     tell_device(given["device"])
+    if dry_run:
+        show_plan(suite, runs)
+        return
     finished = run_suite(suite, jobs=jobs, **given)
     show_run(finished.path)
     plot = write_sweep_plot(finished.path)

@@ -26,7 +26,9 @@ def table_command(
         list[Path] | None,
         typer.Argument(metavar="RUN...", help="Directories of runs or suites; with --peers also none."),
     ] = None,
-    details: Annotated[bool, typer.Option("--details", help="Of several runs also the tables of each.")] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="Of several runs also the tables of each; all rows of --peers.")
+    ] = False,
     format_: Annotated[
         Language | None, typer.Option("--format", help="Print only the tables over all runs, in this language.")
     ] = None,
@@ -49,6 +51,10 @@ def table_command(
     """
     if not (runs or peers):
         raise typer.BadParameter("expected the directory of a run or a suite, or --peers", param_hint="RUN")
+    from evaluation.request.resolve import check_out
+
+    if out:
+        check_out(out)
     from evaluation.analysis.summary import ALL_RUNS, tables_over_runs
     from results.pages.peers_plot import write_peers_plot
     from results.run_directory.found import FoundRun
@@ -61,7 +67,7 @@ def table_command(
     has_pages = format_ is None and (details or len(folders) == 1)
     found: dict[Path, FoundRun] = {}
     for folder in folders:
-        for path, header in _recomputed(folder, shown=has_pages).items():
+        for path, header in _recomputed(folder, shown=has_pages, whole=details).items():
             found.setdefault(resolved(path), FoundRun(path, header))
     if not (format_ or out or peers or len(folders) > 1):
         return
@@ -84,10 +90,10 @@ def table_command(
         return
     if not details:
         tables = {ALL_RUNS: overview_of(list(found.values()))} | {k: v for k, v in tables.items() if k != ALL_RUNS}
-    show_tables(tables.values())
+    show_tables(tables.values(), whole=details)
 
 
-def _recomputed(run: Path, *, shown: bool) -> dict[Path, RunHeader]:
+def _recomputed(run: Path, *, shown: bool, whole: bool) -> dict[Path, RunHeader]:
     """The headers of a run, or of a suite's, by folder, with their tables rewritten, and printed if `shown`."""
     from evaluation.run.recompute import recompute
     from results import is_suite, missing_runs, run_paths, write_suite_tables
@@ -101,6 +107,6 @@ def _recomputed(run: Path, *, shown: bool) -> dict[Path, RunHeader]:
     else:
         write_tables(run, headers[run])
     if shown:
-        show_run(run, None if is_suite(run) else headers[run])
+        show_run(run, None if is_suite(run) else headers[run], whole=whole)
         typer.echo()
     return headers

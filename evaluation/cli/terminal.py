@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,8 @@ def tell_device(device: str, found: str | None = None) -> None:
         tell(f"device: {auto_described(found or str(as_device(device)))}")
 
 
-def show_tables(tables: Iterable[Table]) -> None:
-    """Print tables with their notes; empty ones are skipped."""
+def show_tables(tables: Iterable[Table], *, whole: bool = False) -> None:
+    """Print tables with their notes; empty ones are skipped. whole: all rows of those that have a tail."""
     from rich.console import Console
     from rich.text import Text
 
@@ -44,7 +45,10 @@ def show_tables(tables: Iterable[Table]) -> None:
         if not is_terminal(sys.stdout):
             typer.echo(to_markdown(table))
             continue
-        table = with_shared_remarks(table)
+        table, n_rows = with_shared_remarks(table), len(table.frame)
+        if table.tail and not whole and n_rows > table.tail:
+            title = f"{table.title} (the last {table.tail} of {n_rows}; all: car table ... --details)"
+            table = replace(table, title=title, frame=table.frame[-table.tail :], is_cut=True)
         Console(width=_TABLE_WIDTH, highlight=False).print(to_rich(table, _TABLE_WIDTH))
         console = Console(width=TERMINAL_WIDTH, highlight=False)
         for note in table.notes:
@@ -52,10 +56,10 @@ def show_tables(tables: Iterable[Table]) -> None:
         console.print()
 
 
-def show_run(path: Path, header: RunHeader | None = None) -> None:
-    """Print the tables of a run or a suite: as in table.md, or drawn for a terminal.
+def show_run(path: Path, header: RunHeader | None = None, *, whole: bool = False) -> None:
+    """Print the tables of a run or a suite: as in table.md, or drawn for a terminal, where its figure comes last.
 
-    header: of a run; None for the one in run.json.
+    header: of a run; None for the one in run.json. whole: as for `show_tables`.
     """
     if not is_terminal(sys.stdout):
         typer.echo((path / "table.md").read_text(encoding="utf-8"), nl=False)
@@ -65,17 +69,18 @@ def show_run(path: Path, header: RunHeader | None = None) -> None:
 
     from results import RunDirectory
     from results.run_directory.suite import is_suite, read_suite_table
-    from results.tables.run import run_tables
-    from results.tables.run_notes import failures, method_label, remarks
+    from results.tables.run import caveats_of, run_tables
+    from results.tables.run_notes import method_label
     from support.text import visible
 
     if is_suite(path):
-        show_tables([read_suite_table(path)])
+        show_tables([read_suite_table(path)], whole=whole)
         return
     header = header or RunDirectory(path).read_header()
     console = Console(width=TERMINAL_WIDTH, highlight=False)
     console.print(Text(visible(f"{header.benchmark.name}: {method_label(header)}"), style="bold"))
-    caveats = "; ".join(filter(None, [remarks(header), failures(header)]))
-    if caveats:
+    first, *details = run_tables(header)
+    show_tables(reversed(details))
+    if caveats := caveats_of(header):
         console.print(Text(visible(f"Read with care: {caveats}.", limit=1000), style="yellow"))
-    show_tables(run_tables(header))
+    show_tables([first])

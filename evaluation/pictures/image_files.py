@@ -18,7 +18,7 @@ from support.arrays import RGBArray
 from support.drawing import encode, save_picture
 from support.errors import ImageError, UserError
 from support.files import expanded, resolved
-from support.text import counted
+from support.text import counted, did_you_mean
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 """Files of a folder that are taken for images."""
@@ -140,7 +140,11 @@ def find_images(pattern: str) -> list[Path]:
     candidates = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
     images = sorted(file for file in candidates if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     if not images:
-        raise SegmentError(f"image: expected a file, a folder of images or a pattern, found no image at {pattern!r}")
+        folder = path.parent if path.parent.is_dir() and not path.exists() else None
+        near = did_you_mean(path.name, (each.name for each in folder.iterdir())) if folder else ""
+        raise SegmentError(
+            f"image: expected a file, a folder of images or a pattern, found no image at {pattern!r}{near}"
+        )
     return images
 
 

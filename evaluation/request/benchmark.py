@@ -194,7 +194,10 @@ def _fields_of_file(path: Path) -> dict[str, Any]:
     try:
         fields = strict_yaml.loads(read_regular(path, most=2**24).decode("utf-8"))
     except OSError as error:
-        raise BenchmarkError(f"{path}: expected a benchmark's file, found: {error.strerror or error}") from None
+        found = error.strerror or error
+        raise BenchmarkError(
+            f"{path}: expected a benchmark's file, found: {found}; a folder of data is named by --data-root"
+        ) from None
     except ValueError as error:
         raise BenchmarkError(f"{path}: expected YAML, found {error}") from None
     if not isinstance(fields, dict):
@@ -279,7 +282,7 @@ def refuse_fields(settings: Mapping[str, Any], elsewhere: Mapping[str, str]) -> 
     """Raise BenchmarkError for a setting that has a dedicated option, named in ``elsewhere`` by field."""
     for field, instead in elsewhere.items():
         if field in settings:
-            raise BenchmarkError(f"{field}: expected {instead}, found {field}={settings[field]!r} among the settings")
+            raise BenchmarkError(f"settings: expected {instead}, found {field}={settings[field]!r} among them")
 
 
 def parse_settings(assignments: Sequence[str | Mapping[str, Any]]) -> dict[str, Any]:

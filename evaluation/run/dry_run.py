@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -11,11 +11,14 @@ from itertools import islice
 from car_core.engine.device import gpu_name
 from evaluation.engines.refining import Refiners
 from evaluation.engines.signals import stop_request
+from evaluation.request.methods import CarMaker
+from evaluation.request.options import RunOptions
+from evaluation.request.words import words_of
 from evaluation.run.dispatch import SharedResources, Work
-from evaluation.run.prepare import Prepared, build_segmenter, carries_queries
+from evaluation.run.prepare import Prepared, build_segmenter, carries_queries, prepare
 from evaluation.run.resume import plan_resume
-from results import RunDirectory, StoreError, differences
-from support.text import duration, mebibytes
+from results import RunDirectory
+from support.text import counted, duration, mebibytes
 
 _MOST_MEASURED = 3
 _SECONDS = 20.0  # after which no further sample is measured
@@ -26,19 +29,13 @@ def plan_lines(prepared: Prepared) -> Iterator[str]:
 
     Raises StoreError where the folder holds another run.
     """
-    options, selected, folder = prepared.options, prepared.selected, prepared.folder
-    n_done = 0
-    if (folder / "run.json").exists() and not options.fresh:
-        store = RunDirectory(folder)
-        if changed := differences(store.read_header().identity_fields, prepared.identity_fields):
-            raise StoreError(f"{folder}: expected no run or this one, found another: {'; '.join(changed)}")
-        n_done = len({record.id for record in store.read_records() if record.status == "ok"} & set(selected.ids))
+    options, selected, folder, n_done = prepared.options, prepared.selected, prepared.folder, _n_done(prepared)
     yield f"run      {prepared.benchmark.name}, {options.method}, {len(selected)} of {len(prepared.dataset)} samples"
     yield f"data     {prepared.dataset.root}, split {prepared.dataset.split}"
     names = ", ".join(f"{each.role} {each.name}" for each in prepared.car.weights)
     yield f"weights  {names or 'none'}"
     yield f"device   {', '.join(dict.fromkeys(map(gpu_name, prepared.devices)))}, {options.precision}"
-    yield f"folder   {folder}" + (f" ({n_done} samples are done already)" if n_done else "")
+    yield f"folder   {folder}{_in_words(n_done)}"
     seconds, n_bytes = _measured(prepared)
     left = len(selected) - n_done
     share = seconds * left / len(set(prepared.devices))  # processes on one device share it
@@ -46,6 +43,49 @@ def plan_lines(prepared: Prepared) -> Iterator[str]:
     yield f"size     about {mebibytes(n_bytes * left)} of records"
     if saved := options.saving.announcement(selected, folder):
         yield f"         {saved}"
+
+
+def suite_plan_lines(runs: Mapping[str, RunOptions], make_car: CarMaker | None = None) -> Iterator[str]:
+    """A line per run by name, then samples, device, and the expected time and size of all.
+
+    The first run of each benchmark and method stands for the others. make_car: as for `prepare`. Raises as
+    `plan_lines`.
+    """
+    measured: dict[tuple[str, str], tuple[float, float]] = {}
+    n_left, seconds, n_bytes, devices = 0, 0.0, 0.0, dict[str, None]()
+    for name, options in runs.items():
+        prepared = prepare(options, make_car=make_car)
+        n_samples, n_done = len(prepared.selected), _n_done(prepared)
+        yield f"run      {name}: {n_samples} samples, folder {prepared.folder}{_in_words(n_done)}"
+        key = (prepared.benchmark.name, options.method)
+        if n_done < n_samples and key not in measured:
+            measured[key] = _measured(prepared)
+        if n_done < n_samples:
+            n_left += n_samples - n_done
+            seconds += measured[key][0] * (n_samples - n_done)
+            n_bytes += measured[key][1] * (n_samples - n_done)
+        devices |= dict.fromkeys(map(gpu_name, prepared.devices))
+    yield f"all      {counted(len(runs), 'run')}, {counted(n_left, 'sample')} to do"
+    yield f"device   {', '.join(devices)}"
+    yield (
+        f"time     about {duration(seconds)}, as measured on the first run of each benchmark and method; less where "
+        "runs of one benchmark share work"
+    )
+    yield f"size     about {mebibytes(n_bytes)} of records"
+
+
+def _n_done(prepared: Prepared) -> int:
+    """How many of its samples a run has records of. Raises StoreError where its folder holds another run."""
+    options, folder = prepared.options, prepared.folder
+    if options.fresh or not (folder / "run.json").exists():
+        return 0
+    store = RunDirectory(folder)
+    store.require_same(prepared.identity_fields, words_of(options, kept=True))
+    return len({record.id for record in store.read_records() if record.status == "ok"} & set(prepared.selected.ids))
+
+
+def _in_words(n_done: int) -> str:
+    return f" ({counted(n_done, 'sample')} done already)" if n_done else ""
 
 
 def _measured(prepared: Prepared) -> tuple[float, float]:

@@ -93,10 +93,11 @@ def parse_axes(assignments: Sequence[str]) -> dict[str, list[Any]]:
     Raises BenchmarkError for text of another form, and for a key given twice.
     """
     axes: dict[str, list[Any]] = {}
-    for assignment in assignments:
+    for assignment, after in zip(assignments, [*assignments[1:], ""], strict=True):
         key, equals, text = (part.strip() for part in assignment.partition("="))
         if not (key and equals and text):
-            raise BenchmarkError(f"sweep: expected key=value,value,..., found {assignment!r}")
+            typed = f"; type {key}={after}" if key and after and "=" not in assignment + after else ""
+            raise BenchmarkError(f"sweep: expected key=value,value,..., found {assignment!r}{typed}")
         if key in axes:
             raise BenchmarkError(f"sweep: expected each key once, found {key} again")
         try:

@@ -18,6 +18,7 @@ import numpy as np
 
 from dataset_adapters import LabelSpace
 from evaluation.tasks.task import Target, find_task
+from results.tables.task_words import words_of
 from support.console import TRACES
 from support.plugins import Kind, Plugin, PluginError, find_plugin, plugins
 from support.text import counted, unwrapped
@@ -151,6 +152,12 @@ def find_metrics(names: Sequence[str], task: str) -> tuple[NamedMetric, ...]:
 
     Raises PluginError for one that is unknown, no metric, of another task, or named twice.
     """
+    words = words_of(task)
+    always = {each.casefold(): words.headline for each in (words.heading, words.headline)}
+    always |= {each.casefold(): each for each in (*words.variants, *words.companions)}
+    for name in names:
+        if computed := always.get(name.casefold()):
+            raise PluginError(f"--metrics: {computed} is always computed; expected a further one, {', '.join(METRICS)}")
     found = tuple(_find(name) for name in names)
     for position, each in enumerate(found):
         if task not in each.metric.tasks:

@@ -161,32 +161,13 @@ class RunDirectory:
     ) -> dict[str, SampleRecord]:
         """Check that the run here has the same identity; returns its finished records by id, in order of writing.
 
-        request: that of these fields, for errors: its words say more than hashes do.
-
         A failed record is not returned, so its sample is redone. A torn last line is cut off, and a damaged one left
         out of a new file; the old one is kept under another name.
 
         Raises:
-            StoreError: no run here, another identity (naming the fields that differ), or damaged files.
+            StoreError: as `require_same`, or damaged files.
         """
-        self._header = None
-        stored = self.header
-        if stored.identity != strict_json.identity_of(identity_fields):
-            found = differences(stored.identity_fields, identity_fields)
-            now = stored.request if request is None or not stored.request else request  # older runs have none
-            # Words whose hash is as before mean the same, whatever they are.
-            words = [
-                word
-                for word, hashed in _HASHED.items()
-                if stored.request.get(word) != now.get(word) and any(each.startswith(hashed) for each in found)
-            ]
-            a, b = ({word: own[word] for word in words if word in own} for own in (stored.request, now))
-            said = tuple(_HASHED[word] for word in words)
-            changed = "; ".join([*differences(a, b), *(each for each in found if not each.startswith(said))])
-            if commit := stored.environment.git_commit:
-                changed = changed.replace(_MEANINGS["code"], f"{_MEANINGS['code']} since its commit {commit[:12]}")
-            remedy = "choose another folder (--out), or --fresh, which sets it aside"
-            raise StoreError(f"{self.path} holds a run of another identity: {changed}; {remedy}")
+        self.require_same(identity_fields, request)
         records, end, damaged = _scan(self.samples_path)
         self._cut_samples(end)
         if damaged:
@@ -196,6 +177,34 @@ class RunDirectory:
         line = {record.id: number for number, record in enumerate(records)}
         winners = sorted(self.records.values(), key=lambda record: line[record.id])
         return {record.id: record for record in winners if record.status == "ok"}
+
+    def require_same(self, identity_fields: Mapping[str, Any], request: Mapping[str, Any] | None = None) -> None:
+        """Raise StoreError unless a run of this identity is here: what to do, then the first fields that differ.
+
+        request: that of these fields: its words say more than hashes and many switches do.
+        """
+        self._header = None
+        stored = self.header
+        if stored.identity == strict_json.identity_of(identity_fields):
+            return
+        found = differences(stored.identity_fields, identity_fields)
+        now = stored.request if request is None or not stored.request else request  # older runs have none
+        a, b = ({"method": "car", **own} for own in (stored.request, now))
+        # Words whose fields are as before mean the same, whatever they are.
+        words = [
+            word
+            for word, fields in _SAID_BY.items()
+            if a.get(word) != b.get(word) and any(each.startswith(fields) for each in found)
+        ]
+        a, b = ({word: own[word] for word in words if word in own} for own in (a, b))
+        said = tuple(_SAID_BY[word] for word in words)
+        changed = [*differences(a, b), *(each for each in found if not each.startswith(said))]
+        more = [f"and {len(changed) - _MOST_SAID} more"] if len(changed) > _MOST_SAID else []
+        text = "; ".join([*changed[:_MOST_SAID], *more])
+        if commit := stored.environment.git_commit:
+            text = text.replace(_MEANINGS["code"], f"{_MEANINGS['code']} since its commit {commit[:12]}")
+        remedy = "choose another folder (--out), or --fresh, which sets it aside"
+        raise StoreError(f"{self.path} holds a run of another identity; {remedy}: {text}")
 
     def append(self, record: SampleRecord) -> None:
         """Add one record and hand it to the operating system, so that a killed process does not lose it.
@@ -404,11 +413,13 @@ def one_line(error: Exception) -> str:
     return str(error)
 
 
-_HASHED = {
+_MOST_SAID = 3  # differences in an error
+_SAID_BY = {
+    "method": "config.",
     **dict.fromkeys(("limit", "split", "shard"), "dataset.samples"),
     **dict.fromkeys(("weights", "proposal_weights", "classifier_weights"), "weights."),
 }
-"""Words of a request, and what an identity has only hashes of for them."""
+"""Words of a request, and the fields of an identity that they say in short: hashes, or all switches."""
 _MEANINGS = {
     "code": "the sources that compute figures changed",
     "dataset.fingerprint": "files of the data set changed",

@@ -142,7 +142,10 @@ def compare(golden: Golden, headers: Mapping[str, RunHeader]) -> list[Comparison
         for field, value in _origin(header).items():
             wanted = getattr(golden.runs[name], field)
             if wanted is not None and value != wanted:
-                raise StoreError(f"{name}: {field}: expected {wanted} as in the golden file, found {value} in the run")
+                expected, found = map(_in_words, (wanted, value))
+                raise StoreError(
+                    f"{name}: {field}: expected {expected} as in the golden file, found {found} in the run"
+                )
     comparisons = []
     for name, header in headers.items():
         expected_figures, found_figures = golden.runs[name].figures, _figures(header)
@@ -196,6 +199,13 @@ def _origin(header: RunHeader) -> dict[str, Any]:
         "weights": {entry.role: entry.sha256 for entry in header.weights},
         "settings": sorted(user_settings(header)),
     }
+
+
+def _in_words(value: Any) -> str:
+    """A field of `_origin`, for people: "proposal 7e2077b4b459, sam without a file", "eta=0.3", "none"."""
+    if isinstance(value, dict):
+        value = [f"{role} {sha256[:12] if sha256 else 'without a file'}" for role, sha256 in value.items()]
+    return (", ".join(value) or "none") if isinstance(value, list) else str(value)
 
 
 def _figures(header: RunHeader) -> dict[str, float | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from results.tables.run_notes import (
 
 PEERS = "peers"
 """The name of the table of the eight benchmarks."""
+_SCREEN = 16
+"""Published rows that a terminal shows unless all are asked for."""
 _GRADES = (
     "grade of a published figure: V, the source reports it as a result of its own; I, the source quotes it or does not "
     "say who ran it."
@@ -140,9 +143,13 @@ def peers_table(title: str, headers: Iterable[RunHeader], benchmarks: Mapping[st
     peers.sort(key=lambda row: sum(row.figures.get(name, 0) for name in there))
     rows = [{**row._asdict(), **row.figures, "mean": mean_of_eight(row.figures), "remarks": row.notes} for row in peers]
     of_runs = _rows_of_runs(own)
-    texts = [Column(name, name.replace("_", " ")) for name in ("backbone", "supervision", "names", "ran_by")]
+    spare = {"backbone": 1, "names": 2, "supervision": 3, "ran_by": 4}
+    texts = [
+        Column(name, name.replace("_", " "), spare=spare[name])
+        for name in ("backbone", "supervision", "names", "ran_by")
+    ]
     figures = [Column(name, heading, "percent") for name, heading in benchmarks.items()]
-    details = [Column(name, name, spare=1) for name in ("remarks", "year", "venue", "grade", "source")]
+    details = [Column(name, name, spare=5) for name in ("remarks", "year", "venue", "grade", "source")]
     mean = [Column("mean", "mean", "percent")] if benchmarks is EIGHT else []
     notes = [*_LEGEND, _GRADES]
     if ours := {name: whose for name, whose in _OURS.items() for h in own if is_car(h) and h.benchmark.name == name}:
@@ -152,7 +159,7 @@ def peers_table(title: str, headers: Iterable[RunHeader], benchmarks: Mapping[st
         notes.append(f"No run on {', '.join(missing)}, so no mean.")
     notes += [f"{row['method']}, {row['backbone']}: {row['remarks']}." for row in of_runs if row["remarks"]]
     columns = (METHOD, *texts, *figures, *mean, *details)
-    return make_table(title, columns, [*rows, *of_runs], notes)
+    return replace(make_table(title, columns, [*rows, *of_runs], notes), tail=_SCREEN + len(of_runs))
 
 
 def _rows_of_runs(headers: Collection[RunHeader]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from results.run_directory.found import FoundRun
+from results.run_directory.schema import RunHeader
 from results.tables.columns import make_table, minus, to_percent
 from results.tables.render import Column, Table
 from results.tables.run import reference_row
@@ -21,9 +22,7 @@ _OWN_COLUMNS = {"benchmark", "method", "set", "protocol", "device"}
 
 def facts_of(run: FoundRun) -> dict[str, Any]:
     """What run.json says, as JSON values. figure: the headline figure in 0..1; null where no sample is scored."""
-    header, asked = run.header, run.header.request.get("set")
-    settings = asked if isinstance(asked, dict) else {}  # as short as the user wrote them
-    switches = {name: header.config[name] for name, source in header.config_sources.items() if source == "user"}
+    header = run.header
     try:
         metric: str | None = words_of(header.benchmark.task).headline
     except ValueError:  # a task of a module that is not loaded
@@ -33,11 +32,7 @@ def facts_of(run: FoundRun) -> dict[str, Any]:
         "updated_at": header.updated_at,
         "benchmark": header.benchmark.name,
         "method": str(header.config.get("method", "car")),
-        "set": [
-            *(f"{name}={_typed(settings.get(name, value))}" for name, value in switches.items()),
-            *header.benchmark.protocol_changed,
-            *(f"{word}={_typed(value)}" for word, value in header.request.items() if word not in _OWN_COLUMNS),
-        ],
+        "set": asked_of(header),
         "metric": metric,
         "figure": figure if isinstance(figure, (int, float)) else None,
         "status": header.status,
@@ -47,9 +42,20 @@ def facts_of(run: FoundRun) -> dict[str, Any]:
     }
 
 
-def _typed(value: Any) -> str:
-    """A value as a command line takes it."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def asked_of(header: RunHeader) -> list[str]:
+    """What a run was asked for besides benchmark, method and device, as on a command line: "eta=0.3", "limit=4"."""
+
+    def typed(name: str, value: Any) -> str:
+        return f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+
+    asked = header.request.get("set")
+    settings = asked if isinstance(asked, dict) else {}  # as short as the user wrote them
+    switches = {name: header.config[name] for name, source in header.config_sources.items() if source == "user"}
+    return [
+        *(typed(name, settings.get(name, value)) for name, value in switches.items()),
+        *header.benchmark.protocol_changed,
+        *(typed(word, value) for word, value in header.request.items() if word not in _OWN_COLUMNS),
+    ]
 
 
 def progress_of(run: FoundRun) -> dict[str, Any]:
@@ -103,13 +109,13 @@ def overview(rows: Sequence[Mapping[str, Any]]) -> Table:
     ]
     columns = (
         Column("run", "run", "word"),
-        Column("benchmark", "benchmark", spare=3),
+        Column("benchmark", "benchmark", spare=1),
         Column("what", "method and settings"),
         Column("percent", "%", "percent"),
         *([Column("difference", "vs. paper", "difference")] if any(row.get("difference") for row in rows) else []),
         Column("done", "done"),
-        Column("date", "date", "word", spare=1),
-        Column("time", "UTC", "word", spare=2),
+        Column("date", "date", "word", spare=2),
+        Column("time", "UTC", "word", spare=3),
         Column("size", "size", "word", spare=4),
     )
     return make_table(f"Runs in {top}" if top else "Runs", columns, cells)

@@ -43,7 +43,7 @@ class Table:
     """A frame with unrounded values, its columns in order, its notes.
 
     difference_rows: positions of the rows whose percentages are differences of such. is_cut: at a terminal a row is one
-    line, with text that is too long cut.
+    line, with text that is too long cut. tail: at a terminal only so many rows, the last, unless all are asked for.
     """
 
     title: str
@@ -52,6 +52,7 @@ class Table:
     notes: tuple[str, ...] = ()
     difference_rows: tuple[int, ...] = ()
     is_cut: bool = False
+    tail: int | None = None
 
 
 def without_empty_columns(table: Table) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,17 +169,28 @@ def suite_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
 
 
 def run_tables(header: RunHeader) -> list[Table]:
-    """All tables of a run, those without a row left out."""
-    tables = [comparison_table(header, cell=header.benchmark.paper), metrics_table(header)]
-    tables += [per_class_table(header), failed_table(header)]
+    """All tables of a run, those without a row left out.
+
+    They go below `caveats_of` the run, and the metrics' table says what each averages over: the first leaves out both.
+    """
+    first = comparison_table(header, cell=header.benchmark.paper)
+    said = reduction_notes(header, [{"metric": name} for name in first.frame["metric"]])
+    frame = first.frame.replace({"remarks": {remarks(header): ""}})
+    first = replace(first, frame=frame, notes=tuple(note for note in first.notes if note not in said))
+    tables = [first, metrics_table(header), per_class_table(header), failed_table(header)]
     return [table for table in tables if len(table.frame)]
+
+
+def caveats_of(header: RunHeader) -> str:
+    """What figures have to be read with; empty for a whole, trained run without failures or changes."""
+    return "; ".join(filter(None, [remarks(header), failures(header)]))
 
 
 def run_markdown(header: RunHeader) -> str:
     """All tables of a run as one Markdown page."""
     title = f"# {escape_markdown(f'{header.benchmark.name}: {method_label(header)}')}\n"
-    cautious = "; ".join(filter(None, [remarks(header), failures(header)]))
-    warning = [f"> **Read with care:** {escape_markdown(cautious)}.\n"] if cautious else []
+    caveats = caveats_of(header)
+    warning = [f"> **Read with care:** {escape_markdown(caveats)}.\n"] if caveats else []
     pages = [to_markdown(table) for table in run_tables(header)]
     return "\n".join([title, *warning, *pages, facts_markdown(header)])
 

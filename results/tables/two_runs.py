@@ -9,6 +9,7 @@ from typing import Any
 
 from results.run_directory.schema import RunHeader
 from results.tables.columns import make_table, to_percent
+from results.tables.overview import asked_of
 from results.tables.render import Column, Table
 from results.tables.run_notes import failures, method_label, remarks
 from support.text import counted, shortened
@@ -119,11 +120,7 @@ class RunComparison:
         }
 
 
-_FIGURES = (
-    Column("a", "A %", "percent"),
-    Column("b", "B %", "percent"),
-    Column("difference", "B - A", "difference"),
-)
+_LONGEST_HEADING = 16  # characters of what was set, in the heading of a run's figures
 
 
 _ASKED = ("names", "protocol ", "metric ", "weights, ")
@@ -133,7 +130,7 @@ _ASKED = ("names", "protocol ", "metric ", "weights, ")
 def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> list[Table]:
     """The comparison for readers: what differs in the request, metrics, classes, samples; empty where nothing differs.
 
-    most: rows of each, and one more metric; None for all.
+    most: rows of each, and one more metric; None for all. Metrics that the runs were asked for are always there.
     """
 
     # What was asked for says most, then what both methods have; other settings of one method alone come with its name.
@@ -147,33 +144,47 @@ def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> lis
     metrics = list(comparison.metrics)
     if most is not None:  # those that say more than the headline figure does
         pair = headline.figure_a, headline.figure_b
+        asked = [own for own in metrics if "/" in own.name]
         further = [own for own in metrics if own.difference and (own.figure_a, own.figure_b) != pair]
-        metrics = [headline, *further]
+        metrics = [headline, *asked, *[own for own in further if own not in asked][: max(0, most - len(asked))]]
+    a, b = (" ".join(own) if len(" ".join(own)) <= _LONGEST_HEADING else "" for own in _own_settings(comparison))
+    percents = (
+        Column("a", " ".join(filter(None, ["A", a, "%"])), "percent"),
+        Column("b", " ".join(filter(None, ["B", b, "%"])), "percent"),
+        Column("difference", "B - A", "difference"),
+    )
     classes = [change for change in comparison.classes if change.difference]
     columns = (Column("name", "setting"), Column("value_a", "A"), Column("value_b", "B"))
     width = sys.maxsize if most is None else 80  # characters of a value
     switches = [{key: shortened(text, width) for key, text in asdict(own).items()} for own in both + alone]
-    figures = _changes("Metrics", "metric", metrics, most and most + 1, len(comparison.metrics))
+    figures = _changes("Metrics", "metric", percents, metrics, None, len(comparison.metrics))
     return [
         _cut("What differs", columns, switches, most and min(most, len(both)), len(switches)),
-        replace(figures, notes=(_interval_note(comparison),)),
-        _changes("Classes that changed most", "class", classes, most, len(classes)),
-        _samples(comparison, most),
+        replace(figures, notes=(_interval_note(comparison),), is_cut=most is not None),
+        _changes("Classes that changed most", "class", percents, classes, most, len(classes)),
+        _samples(comparison, percents, most),
     ]
 
 
 def comparison_head(comparison: RunComparison) -> list[str]:
-    """The lines above the tables: both runs, what is to be said of them, and how many samples they share."""
+    """The lines above the tables: both runs with what only one was asked for, their caveats, how much they share."""
     a, b = ({*filter(None, [*remarks(own, changes=False).split("; "), failures(own)])} for own in comparison.headers)
-    lines = []
-    for side, name, header, said in zip("AB", comparison.names, comparison.headers, (a - b, b - a), strict=True):
-        about = "; ".join([f"{header.benchmark.name}: {method_label(header)}", *sorted(said)])
+    lines, sides = [], zip("AB", comparison.names, comparison.headers, _own_settings(comparison), strict=True)
+    for (side, name, header, own), said in zip(sides, (a - b, b - a), strict=True):
+        label = f"{header.benchmark.name}: {', '.join([method_label(header), *own])}"
+        about = "; ".join([label, *sorted(said)])
         lines.append(f"{side}: {name} ({about})")
     only = zip("AB", comparison.n_only, strict=True)
     n_changed = f"{len(comparison.samples)} of them changed"
     common = [f"compared on {counted(comparison.n_common, 'common sample')}", n_changed, *sorted(a & b)]
     left_out = [f"left out: {counted(n, 'sample')} of {side} only" for side, n in only if n]
     return [*lines, "; ".join([*common, *left_out])]
+
+
+def _own_settings(comparison: RunComparison) -> tuple[list[str], list[str]]:
+    """What each run was asked for and the other was not."""
+    a, b = map(asked_of, comparison.headers)
+    return [own for own in a if own not in b], [own for own in b if own not in a]
 
 
 def _interval_note(comparison: RunComparison) -> str:
@@ -195,12 +206,14 @@ def _cut(title: str, columns: tuple[Column, ...], rows: list[dict[str, Any]], mo
     return replace(make_table(title + of_all, columns, shown), is_cut=most is not None)
 
 
-def _changes(title: str, what: str, changes: Sequence[Change], most: int | None, n_all: int) -> Table:
+def _changes(
+    title: str, what: str, percents: tuple[Column, ...], changes: Sequence[Change], most: int | None, n_all: int
+) -> Table:
     rows = [{"name": change.name, **_figures(change)} for change in changes]
-    return _cut(title, (Column("name", what, "word"), *_FIGURES), rows, most, n_all)
+    return _cut(title, (Column("name", what, "word"), *percents), rows, most, n_all)
 
 
-def _samples(comparison: RunComparison, most: int | None) -> Table:
+def _samples(comparison: RunComparison, percents: tuple[Column, ...], most: int | None) -> Table:
     spaces = [header.benchmark.label_space for header in comparison.headers]
     names = {  # of classes, which are shorter than the texts that stand for them
         text: space["labels"][label]
@@ -216,7 +229,7 @@ def _samples(comparison: RunComparison, most: int | None) -> Table:
         lost, gained = ([f"{sign}{name}" for name in x if name not in y] for sign, x, y in (("-", a, b), ("+", b, a)))
         return ", ".join([*lost, *gained]) or "the same"
 
-    columns = (Column("id", "sample", "word"), *_FIGURES, Column("moved", "classes lost (-) and gained (+) in B"))
+    columns = (Column("id", "sample", "word"), *percents, Column("moved", "classes lost (-) and gained (+) in B"))
     rows = [{"id": change.name, **_figures(change), "moved": moved(change)} for change in comparison.samples]
     return _cut("Samples that changed most", columns, rows, most, len(rows))
 

@@ -103,4 +103,4 @@ def test_what_cannot_be_measured_is_told_before_models_are_loaded(
         assert result.stderr.startswith(message)
     result = CliRunner().invoke(app, ["bench", "--out", str(text / "below")])
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: out: expected a folder that can be written")
+    assert result.stderr.startswith("error: --out: expected a folder that can be written")

@@ -20,6 +20,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from car_core import CaR, ModelError
+from evaluation.cli import terminal
 from evaluation.cli.app import app
 from evaluation.cli.exit_status import one_line_errors
 from evaluation.cli.help import COMMANDS, EXAMPLES
@@ -94,9 +95,13 @@ def test_failed_samples_set_the_exit_status(tiny_run: Any) -> None:
         (["--set=proposal_model=ViT-B-61"], "did you mean ViT-B-16"),
         (["--set=proposal_model=missing.json"], "missing.json"),
         (["--weights=missing.safetensors"], "missing.safetensors"),
-        (["--weights=random:one"], "random:SEED"),
-        (["--limit=0"], "limit"),
-        (["--device=tpu9"], "device"),
+        (["--weights=random:one"], "error: --weights: expected random:SEED"),
+        (["--set=eta=high"], "error: --set eta: expected a number, found 'high'"),
+        (["--set=crf.iterations=x"], "error: --set crf.iterations: expected an integer"),
+        (["--limit=0"], "error: --limit: expected at least 1, found 0"),
+        (["--batch-size=0"], "error: --batch-size: expected at least 1, found 0"),
+        (["--device=tpu9"], "error: --device: expected auto"),
+        (["--metrics=mIoU"], "error: --metrics: miou is always computed"),
     ],
     ids=str,
 )
@@ -108,6 +113,58 @@ def test_set_up_mistakes_are_one_line_and_status_2(tiny_run: Any, more: list[str
     assert lines[0].startswith("error: ")
     assert expected in lines[0]
     assert not tiny_run.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "typed"),
+    [
+        ("eval mini-voc --set theta 0.6", "--set theta=0.6"),
+        ("eval --set theta -1", "--set theta=-1"),
+        ("sweep mini-voc eta=0.3 --set prompts '[circle, blur]'", "--set 'prompts=[circle, blur]'"),
+        ("segment photo.jpg cat --set theta", "--set theta=VALUE"),
+        ("eval mini-voc --protocol ignore --limit 1", "--protocol ignore=VALUE"),
+    ],
+)
+def test_a_key_without_a_value_says_what_to_type(words: str, typed: str) -> None:
+    result = car(shlex.split(words))
+    assert result.exit_code == 2
+    [line] = result.stderr.splitlines()
+    assert "expected key=value, found '" in line
+    assert line.endswith(f"; type {typed}")
+
+
+def test_an_option_at_the_end_without_a_value_names_its_command() -> None:
+    assert car(["segment", "a.jpg", "cat", "--steps"]).stderr == (
+        "error: --steps: expected a value, found none; see `car segment --help`\n"
+    )
+
+
+def test_at_a_terminal_the_headline_comes_last_and_notes_once(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert car(tiny_run.arguments("--limit=1")).exit_code == 0
+    monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
+    for name in ("_TABLE_WIDTH", "TERMINAL_WIDTH"):
+        monkeypatch.setattr(terminal, name, 160)
+    shown = car(["table", str(tiny_run.out)]).stdout
+    definition, caveat = "mean IoU over scored classes", "partial run: 1 of"
+    assert (shown.count(definition), shown.count(caveat)) == (1, 1)
+    assert shown.index("IoU by class") < shown.index("Metrics") < shown.index(caveat) < shown.rindex(" miou ")
+    assert (tiny_run.out / "table.md").read_text().count(definition) == 1
+
+
+def test_an_option_from_a_file_is_named_with_the_file(tmp_path: Path) -> None:
+    for text, message in {
+        "benchmark: mini-voc\ndevice: tpu9": "device: expected auto",
+        "benchmark: mini-voc\nshard: 3/2": "shard: expected I/N",
+        "benchmark: mini-voc\nlimit: 0": "limit: expected at least 1",
+        "benchmark: mini-voc\nset: {etaa: 1}": "set: etaa: no such field; did you mean",
+        "benchmark: mini-voc\nmetrics: mIoU": "metrics: miou is always computed",
+    }.items():
+        (tmp_path / "run.yaml").write_text(text)
+        result = car(["eval", "--config", str(tmp_path / "run.yaml")])
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"error: {tmp_path / 'run.yaml'}: {message}")
+    result = car(["eval", "--config", str(tmp_path / "run.yaml"), "--device", "tpu9"])
+    assert result.stderr.startswith("error: --device: expected auto")
 
 
 def test_version_and_completion() -> None:
@@ -409,7 +466,7 @@ def test_other_unknown_options_are_not(arguments: list[str]) -> None:
         (["eval", "voc21", "--limit=abc"], "--limit: expected an integer, found 'abc'; see `car eval --help`"),
         (["eval", "voc21", "--limit=" + "9" * 5000], "--limit: expected an integer, found '99"),
         (["eval", "voc21", "--engine=x"], "--engine: expected 'local', 'ray', found 'x'; see `car eval --help`"),
-        (["eval", "voc21", "--out"], "option '--out' requires an argument; see `car"),
+        (["eval", "voc21", "--out"], "--out: expected a value, found none; see `car eval --help`"),
         (["eval", "voc21", "a", "b"], "got unexpected extra argument"),
         (["data", "check", "voc", "--decode=-1"], "--decode: expected "),
         (["table"], "expected the directory of a run or a suite, or --peers; see `car table --help`"),

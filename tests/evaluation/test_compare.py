@@ -95,7 +95,8 @@ def test_what_one_run_alone_was_asked_for_is_shown() -> None:
         switches=(SwitchChange("query texts", "x" * 500, "y" * 500), *absent),
         headline="miou",
         headline_change=Change("miou", 0.5, 0.5),
-        **dict.fromkeys(("metrics", "classes", "samples", "headers"), ()),
+        headers=(header_of(), header_of()),
+        **dict.fromkeys(("metrics", "classes", "samples"), ()),
         interval=None,
     )
     table, *_ = comparison_tables(made, most=5)
@@ -104,6 +105,37 @@ def test_what_one_run_alone_was_asked_for_is_shown() -> None:
     assert "(5 of 6)" in table.title
     whole, *_ = comparison_tables(made, most=None)
     assert ["query texts", "x" * 500, "y" * 500] in whole.frame.values.tolist()
+
+
+def header_of(request: dict[str, Any] | None = None, **config: Any) -> Any:
+    """The parts of a header that say what a run was asked for."""
+    space = {"labels": [], "queries": [], "query_labels": []}
+    return SimpleNamespace(
+        benchmark=SimpleNamespace(protocol_changed=[], label_space=space),
+        config=config,
+        config_sources=dict.fromkeys(config, "user"),
+        request=request or {},
+    )
+
+
+def test_metrics_that_were_asked_for_are_never_cut_and_headings_say_what_was_set() -> None:
+    metrics = tuple(Change(name, 0.1, 0.1 + i / 10) for i, name in enumerate(("miou", *"abcdef", "own/x", "own/y")))
+    made: Any = SimpleNamespace(
+        headline="miou",
+        headline_change=metrics[0],
+        metrics=metrics,
+        headers=(header_of(), header_of({"set": {"eta": 0.3}, "metrics": "own"}, eta=0.3)),
+        **dict.fromkeys(("switches", "classes", "samples"), ()),
+        interval=None,
+    )
+    _, table, *_ = comparison_tables(made, most=3)
+    assert list(table.frame["name"]) == ["miou", "own/x", "own/y", "a"]
+    assert table.title == "Metrics (4 of 9)"
+    assert [column.heading for column in table.columns] == ["metric", "A %", "B %", "B - A"]  # eta, metrics: too long
+    made.headers = (header_of({"limit": 4}), header_of({"limit": 4}, eta=0.3))
+    _, table, *_ = comparison_tables(made, most=1)
+    assert list(table.frame["name"]) == ["miou", "own/x", "own/y"]
+    assert table.columns[2].heading == "B eta=0.3 %"
 
 
 def test_nothing_to_average_is_undefined() -> None:
@@ -171,6 +203,7 @@ def as_json(a: Path, b: Path) -> None:
 def as_tables(a: Path, b: Path) -> None:
     text = car("compare", a, b).stdout
     assert "left out: 1 sample of A only" in text
+    assert "eta=0.5, theta=0.051, limit=3; partial" in text.splitlines()[1]
     assert "95 % interval" in text
     assert text.index("| theta") < text.index("## Metrics")
     assert "0.051 (user)" in text
@@ -197,7 +230,7 @@ def test_samples_show_the_classes_that_were_lost_and_gained() -> None:
         SampleChange("y", 0.1, 0.8, kept_a=("cat",), kept_b=("cat",)),
         SampleChange("z", 0.1, 0.0, kept_a=("cat",), status_b="failed"),
     )
-    table = _samples(SimpleNamespace(headers=(header, header), samples=samples), None)  # type: ignore[arg-type]
+    table = _samples(SimpleNamespace(headers=(header, header), samples=samples), (), None)  # type: ignore[arg-type]
     assert table.frame["moved"].tolist() == ["-person, +cat", "the same", "failed in B"]
 
 

@@ -296,7 +296,7 @@ def test_a_host_that_is_none_is_one_line() -> None:
     )
     assert done.returncode == 2
     assert (
-        done.stderr.strip().splitlines()[-1].startswith("error: host: expected an address of this machine, found 'no")
+        done.stderr.strip().splitlines()[-1].startswith("error: --host: expected an address of this machine, found 'no")
     )
 
 

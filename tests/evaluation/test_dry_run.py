@@ -32,10 +32,10 @@ def test_it_says_what_would_be_run_and_writes_no_run(tmp_path: Path, monkeypatch
     before = {path: path.read_bytes() for path in Path("other").iterdir()}
     # The folder that it names is the one that a run takes; there, what is done is counted, and another run is refused.
     one = car("eval", "mini-voc", "--limit=1", "--out=other", "--dry-run", *FAST)
-    assert "folder   other (1 samples are done already)" in one.stdout
+    assert "folder   other (1 sample done already)" in one.stdout
     refused = car("eval", "mini-voc", "--limit=2", "--out=other", "--dry-run", *FAST)
     assert refused.exit_code == 2
-    assert refused.stderr.startswith("error: other: expected no run or this one, found another: dataset.samples")
+    assert refused.stderr.startswith("error: other holds a run of another identity; choose another folder")
     assert {path: path.read_bytes() for path in Path("other").iterdir()} == before
 
 
@@ -47,3 +47,25 @@ def test_several_processes_are_measured_in_this_one(tmp_path: Path, monkeypatch:
     assert plan.exit_code == 0, plan.stderr
     # Both processes share the CPU: 48 samples of 2 s.
     assert "time     about 96 s, as measured: 2 s per sample" in plan.stdout
+
+
+def test_a_sweep_lists_its_runs_and_adds_up_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    measured: list[str] = []
+    monkeypatch.setattr(dry_run, "_measured", lambda prepared: (measured.append(str(prepared.folder)), (2.0, 512.0))[1])
+    assert car("eval", "mini-voc", "--limit=3", "--out=s/mini-voc-eta=0.3", "--set=eta=0.3", *FAST).exit_code == 0
+    before = sorted(tmp_path.rglob("*"))
+    plan = car("sweep", "mini-voc", "eta=0.3,0.5,0.6", "--limit=3", "--out=s", "--dry-run", *FAST)
+    assert plan.exit_code == 0, plan.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+    runs = [line for line in plan.stdout.splitlines() if line.startswith("run ")]
+    assert "3 samples, folder s/mini-voc-eta=0.3 (3 samples done already)" in runs[0]
+    assert [line.endswith(f"s/mini-voc-eta={eta}") for line, eta in zip(runs[1:], (0.5, 0.6), strict=True)] == [
+        True,
+        True,
+    ]
+    assert measured == ["s/mini-voc-eta=0.5"]  # stands for the other
+    assert "all      3 runs, 6 samples to do" in plan.stdout
+    assert "time     about 12 s" in plan.stdout
+    assert "size     about 3.0 KiB" in plan.stdout

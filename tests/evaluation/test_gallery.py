@@ -149,7 +149,7 @@ def test_the_report_of_a_run(run: Any) -> None:
 def same_weights_are_asked_for(run: Any) -> None:
     other = car("report", run.out, "--data-root", run.data_root, "--gallery", "--weights=random:2")
     assert other.exit_code == 2
-    assert other.stderr.startswith("error: weights: expected that of the run")
+    assert other.stderr.startswith("error: --weights: expected that of the run")
     header = json.loads((run.out / "run.json").read_text())
     for entry in header["weights"]:
         entry["name"] = "mine.safetensors"

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from car_core import ModelError
 from car_core.models.names import random_seed
+from evaluation.cli.help import HelpfulCommand
 from evaluation.cli.model_options import takes
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import (
@@ -45,7 +46,7 @@ class Request:
 def call(arguments: list[str], *names: str, **changes: Any) -> Result:
     app = typer.Typer(rich_markup_mode=None)
 
-    @app.command()
+    @app.command(cls=HelpfulCommand)
     @takes(Request, *names, **changes)
     def command(*, given: dict[str, Any], loud: Annotated[bool, typer.Option("--loud", help="Noise.")] = False) -> None:
         """Do it."""
@@ -77,7 +78,7 @@ def test_a_command_takes_some_of_them_and_changes_what_differs() -> None:
 
 def test_user_errors_are_one_line() -> None:
     result = call(["me", "--loud"])
-    assert (result.exit_code, result.stderr) == (2, "error: loud: expected silence\n")
+    assert (result.exit_code, result.stderr) == (2, "error: --loud: expected silence\n")
 
 
 def test_what_is_below_its_smallest_value_is_refused() -> None:

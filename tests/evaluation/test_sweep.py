@@ -83,7 +83,8 @@ def test_a_file_that_is_no_sweep_is_one_line(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
-        (["eta"], "expected key=value,value,..., found 'eta'"),
+        (["eta"], "expected key=value,value,..., found 'eta'\n"),
+        (["eta", "0.3,0.4"], "expected key=value,value,..., found 'eta'; type eta=0.3,0.4\n"),
         (["eta="], "expected key=value,value"),
         (["eta=0.3", "eta=0.4"], "expected each key once, found eta again"),
         (["eta=[0.3"], "expected YAML values"),

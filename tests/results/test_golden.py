@@ -91,13 +91,14 @@ def test_an_exact_figure_has_no_room(make_header: Make, make_metrics: Make, tmp_
     [
         (
             {"weights": [{"role": "proposal", "name": "x", "sha256": "b" * 64, "trained": True}]},
-            "voc21: weights: .*aaaa",
+            "voc21: weights: expected proposal a{12}, .*, found proposal b{12} in the run",
         ),
+        ({"weights": []}, "voc21: weights: expected .*, found none in the run"),
         ({"benchmark": {"dataset": {"fingerprint": "beef"}}}, "voc21: dataset: expected f00d .*found beef"),
         ({"benchmark": {"name": "voc20"}}, "voc21: benchmark: expected voc21 .*found voc20"),
         (
             {"config_sources": {"eta": "profile"}},
-            r"voc21: settings: expected \['eta=0\.4'\] as in the golden file, found \[\]",
+            r"voc21: settings: expected eta=0\.4 as in the golden file, found none in the run",
         ),
         ({"status": "running"}, "voc21: expected a finished run, found one that is running"),
     ],

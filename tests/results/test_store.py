@@ -165,7 +165,8 @@ def test_a_line_of_another_schema_is_named_wherever_it_stands(run: RunDirectory,
 def test_another_identity_is_refused_with_the_differing_fields(run: RunDirectory, make_header: MakeHeader) -> None:
     run.append(ok("a"))
     before = run.samples_path.read_bytes()
-    fields = {"config": {"profile": "released", "eta": 0.5, "proposal_model": "ViT-B-16"}, "limit": (1, 2)}
+    stored = run.read_header().identity_fields
+    fields = {**stored, "config": {"profile": "released", "eta": 0.5, "proposal_model": "ViT-B-16"}, "limit": (1, 2)}
     other = make_header(identity_fields=fields)
     with pytest.raises(StoreError) as caught:
         run.start(other)
@@ -207,11 +208,24 @@ def test_words_that_mean_the_same_are_not_named_and_neither_are_those_that_no_ru
 
     now = {"benchmark": "mini-voc", "weights": "miniature", "split": "val"}
     run.write_header(make_header(identity_fields=fields(0.4, "a"), request=before))
-    with pytest.raises(StoreError, match=r"identity: config\.eta is 0\.4 there, 0\.3 now; choose another folder"):
+    with pytest.raises(
+        StoreError, match=r"identity; choose another folder .* aside: config\.eta is 0\.4 there, 0\.3 now$"
+    ):
         run.start(make_header(identity_fields=fields(0.3, "a"), request=now))
     said = "weights is absent there" if before else "weights.proposal.weights is another now"
-    with pytest.raises(StoreError, match=f"identity: {said}[^;]*; choose another folder"):
+    with pytest.raises(StoreError, match=f"identity; choose another folder .* aside: {said}[^;]*$"):
         run.start(make_header(identity_fields=fields(0.4, "b"), request=now))
+
+
+def test_another_method_is_said_once_and_few_differences_are(run: RunDirectory, make_header: MakeHeader) -> None:
+    config = {f"switch{i}": i for i in range(50)}
+    run.write_header(make_header(identity_fields={"config": config}, request={"limit": 4}))
+    own = {"config": {"method": "own"}, **dict.fromkeys("abcd", 1)}
+    with pytest.raises(StoreError) as caught:
+        run.require_same(own, {"method": "own", "limit": 4})
+    _, _, said = str(caught.value).partition("aside: ")
+    assert said == 'method is "car" there, "own" now; a is absent there, 1 now; b is absent there, 1 now; and 2 more'
+    run.require_same({"config": config})
 
 
 def test_a_difference_in_type_alone_is_named_and_long_values_are_cut(
