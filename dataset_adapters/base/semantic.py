@@ -3,13 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from dataset_adapters.base.sample import LabelSpace, Sample, SampleError
+from dataset_adapters.base.class_names import BACKGROUND, read_class_names
+from dataset_adapters.base.layout import LayoutAdapter
+from dataset_adapters.base.sample import LabelSpace, NameSet, Row, Sample, SampleError
 from dataset_adapters.formats.images import ImageFileError, exif_orientation, read_image, read_label_map
 from support.arrays import BoolArray, Int32Array, RGBArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemanticAdapter(LayoutAdapter):
+    """A data set of label files with classes of labels/*.json.
+
+    class_names: which file. relabel: label id, or `ignored`, for every value of a label file, as `read_labels` decodes
+    it. scores_background: whether pixels of no class, label 0, count; if not, they are ignored, and predicting
+    background elsewhere is still a miss.
+    """
+
+    name: str
+    class_names: str
+    ignored: int = 255
+    scores_background: bool = False
+    relabel: Mapping[int, int] = field(default_factory=dict)
+    read_labels: Callable[[Path], Int32Array] = read_label_map
+
+    def label_space(self, names: NameSet) -> LabelSpace:
+        """Return labels 0 (background) and class id + 1, one query per class: things first, then stuff."""
+        return read_class_names(self.class_names).label_space(
+            self.name.partition("/")[0], names, ignore_label=self.ignored, scores_background=self.scores_background
+        )
+
+    def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
+        """Decode one image and its label file. Raises SampleError."""
+        relabel = {value: label or self.background for value, label in self.relabel.items()}
+        return read_semantic_sample(root, row, label_space, relabel, self.read_labels)
+
+    @property
+    def background(self) -> int:
+        """What targets hold where there is no class."""
+        return BACKGROUND if self.scores_background else self.ignored
 
 
 def read_semantic_sample(

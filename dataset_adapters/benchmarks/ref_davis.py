@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset_adapters.base.layout import find_root, find_split, read_ids
+from dataset_adapters.base.layout import LayoutAdapter, find_split, read_ids
 from dataset_adapters.base.sample import (
     DatasetError,
     LabelSourceMissingError,
     LabelSpace,
-    NameSet,
     Row,
     Rows,
     Sample,
@@ -26,8 +25,8 @@ from dataset_adapters.base.sample import (
     register,
 )
 from dataset_adapters.base.semantic import read_matching_image
+from dataset_adapters.formats.annotation_json import read_field, read_integer, read_json
 from dataset_adapters.formats.images import ImageFileError, read_label_map
-from dataset_adapters.formats.json_fields import read_field, read_integer, read_json
 from support.files import read_regular, what_is_there
 from support.text import clip_words, counted
 
@@ -74,7 +73,7 @@ class Video(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RefDavisAdapter:
+class RefDavisAdapter(LayoutAdapter):
     """DAVIS 2017 (480p, unsupervised annotations) with four sets of expressions, one text per object in each.
 
     A sample is a frame with the texts of one annotation set: "anno_0/<video>/<frame>". Frames of a video are
@@ -86,16 +85,12 @@ class RefDavisAdapter:
 
     name: str
     read_videos: Callable[[Path, str | Path], list[Video]]
-    version: int = 1
-    task: str = "video"
-    default_split: str = "val"
-    file_columns: tuple[str, ...] = ("image", "mask")
+    task = "video"
+    nestings = ("ref-davis", "ref_davis")
+    folders = ("DAVIS", "meta_expressions")
+    any_folder = True
 
-    def find_root(self, root: Path) -> Path:
-        """Return the folder that holds `DAVIS` or `meta_expressions`, given it or its parent. Raises DatasetError."""
-        return find_root(root, ("ref-davis", "ref_davis"), ("DAVIS", "meta_expressions"), all_of=False)
-
-    def rows(self, root: Path, split: str | Path) -> list[Row]:
+    def rows(self, root: Path, split: str | Path) -> Rows:
         """Return one row per sample: id, sequence, image, mask, objects (n), queries (JSON list of [object, text]).
 
         Opens the first annotation of each video, which determines the number of objects. Raises DatasetError.
@@ -132,10 +127,6 @@ class RefDavisAdapter:
             raise DatasetError(f"{root}: expected expressions of the split {split}, found only blank ones")
         silent = f", and with them {counted(n_silent, 'video')} of a set" if n_silent else ""
         return Rows(rows, [f"left out {counted(n_blank, 'blank expression')}{silent}"] if n_blank else [])
-
-    def label_space(self, names: NameSet) -> LabelSpace:
-        """Return background and object, whatever `names` is; each sample has its own queries."""
-        return LabelSpace.of_objects(self.name)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one frame and the masks of its objects. Raises SampleError."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
 from dataset_adapters.base.layout import find_root, require_distinct
-from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Rows, Sample, SampleError, register
+from dataset_adapters.base.sample import Adapter, DatasetError, LabelSpace, Row, Rows, Sample, SampleError, register
 from dataset_adapters.base.semantic import read_matching_image
 from dataset_adapters.benchmarks.refcoco_files import IMAGES, Reference, any_targets, read_objects, read_references
 from dataset_adapters.formats.coco_masks import Overlaps, decode_segmentation
@@ -20,6 +20,8 @@ from support.text import clip_words, counted
 
 Sentences: TypeAlias = Literal["joint", "single"]
 """How a reference becomes samples: one with all its sentences, or one per sentence."""
+
+_CHOICES = {"sentences": get_args(Sentences), "overlaps": get_args(Overlaps)}
 
 _Described: TypeAlias = tuple[list[Reference], list[dict[str, str]], list[str]]
 
@@ -32,7 +34,7 @@ class Split(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ReferAdapter:
+class ReferAdapter(Adapter):
     """<name>/refs(<split_by>).p, <name>/instances.json and images/mscoco/images/train2014/*.jpg.
 
     The texts are the sentences' field `raw`, as in LAVT; image names come from instances.json, as the toolbox says to
@@ -50,16 +52,8 @@ class ReferAdapter:
     overlaps: Overlaps = "kept"
     version: int = 2
     task: str = "referring"
-    file_columns: tuple[str, ...] = ("image",)
-
-    @property
-    def choices(self) -> Mapping[str, tuple[str, ...]]:
-        """The values of each option, the default first."""
-        return {"sentences": get_args(Sentences), "overlaps": get_args(Overlaps)}
-
-    def with_options(self, options: Mapping[str, str]) -> ReferAdapter:
-        """Return the adapter with these options."""
-        return replace(self, **cast(Mapping[str, Any], options))
+    file_columns = ("image",)
+    choices = _CHOICES
 
     def find_root(self, root: Path) -> Path:
         """Return the folder that holds `<name>` and `images`, given it or its parent. Raises DatasetError."""
@@ -70,7 +64,7 @@ class ReferAdapter:
         folder = root / self.name
         return folder / f"refs({self._split(split).split_by}).p", folder / "instances.json"
 
-    def rows(self, root: Path, split: str | Path) -> list[Row]:
+    def rows(self, root: Path, split: str | Path) -> Rows:
         """Return one row a sample: id, image, sentences (JSON), size (height and width), segmentations (JSON).
 
         Blank sentences, and references without any other, ask for nothing and are left out. Raises DatasetError for
@@ -100,10 +94,6 @@ class ReferAdapter:
             notices.append(f"{refs.name}: left out {' and '.join(filter(None, (silent, blank)))}")
         require_distinct(refs, (row["id"] for row in rows))
         return Rows(rows, notices)
-
-    def label_space(self, names: NameSet) -> LabelSpace:
-        """Return background and object, whatever `names` is; each sample has its own queries."""
-        return LabelSpace.of_objects(self.name)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and the mask of its object. Raises SampleError."""
@@ -141,11 +131,10 @@ class ReferAdapter:
         return masks
 
     def _split(self, split: str | Path) -> Split:
-        try:
-            return self.splits[str(split)]
-        except KeyError:
+        if str(split) not in self.splits:
             known = ", ".join(self.splits)
-            raise DatasetError(f"split: expected one of {known} for {self.name}, found {str(split)!r}") from None
+            raise DatasetError(f"split: expected one of {known} for {self.name}, found {str(split)!r}")
+        return self.splits[str(split)]
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from dataset_adapters.base.sample import DatasetError
-from dataset_adapters.formats.annotation_json import read_image
+from dataset_adapters.formats.annotation_json import as_integer, read_field, read_image, read_integer, read_json
 from dataset_adapters.formats.coco_masks import stubs_notices, without_stubs
-from dataset_adapters.formats.json_fields import as_integer, read_field, read_integer, read_json
 from dataset_adapters.formats.plain_pickle import read_plain_pickle
 
 IMAGES = "images/mscoco/images/train2014"

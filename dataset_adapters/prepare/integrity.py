@@ -8,14 +8,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from dataset_adapters.base.layout import rows_of
+from dataset_adapters.base.index import rows_of
 from dataset_adapters.base.sample import (
     Adapter,
-    AnnotationFileAdapter,
     DatasetError,
+    Row,
     Rows,
     SampleError,
-    UserDataAdapter,
     configured,
     find_adapter,
     find_sources,
@@ -24,6 +23,7 @@ from dataset_adapters.base.sample import (
 from dataset_adapters.prepare.download import Report
 from dataset_adapters.prepare.preparation import Preparation, SplitCount
 from dataset_adapters.statistics import TargetStatistics, describe, describe_labels
+from dataset_adapters.user_data.masks import UserDataAdapter
 from dataset_adapters.user_data.proof import prove_rows
 from support.files import expanded
 from support.text import unwrapped
@@ -92,13 +92,13 @@ def _check_split(
     """Count, find and decode the samples of a split and report them; returns the faults."""
     where = f"{split.adapter}, split {split.split}"
 
-    def read_rows(adapter: Adapter, folder: Path) -> Rows:
-        if isinstance(adapter, AnnotationFileAdapter):
-            adapter.annotation_files(folder, split.split)  # raises if they are missing
-        return rows_of(adapter, folder, split.split)
+    def read_rows(adapter: Adapter, folder: Path) -> tuple[list[Row], Rows]:
+        adapter.annotation_files(folder, split.split)  # raises if they are missing
+        rows = rows_of(adapter, folder, split.split)
+        return list(rows), rows
 
     try:
-        adapter, folder, rows = first_present(adapters, root, read_rows)
+        adapter, folder, (rows, read) = first_present(adapters, root, read_rows)
     except DatasetError as error:
         reason = f"{where}: {unwrapped(error)}"
         if not split.optional:
@@ -106,7 +106,7 @@ def _check_split(
         report(f"{reason}; not every release has it")
         return []
     report(f"{where}: {len(rows)} {split.noun} ({adapter.name})")
-    for notice in rows.notices:
+    for notice in read.notices:
         report(f"{where}: {notice}")
     if split.note:
         report(f"{where}: {split.note}")

@@ -1,4 +1,4 @@
-"""Reading one sample of user-supplied data, upright as cameras and viewers mean it."""
+"""What adapters of user-supplied data share: a list of classes, and images and masks that are read upright."""
 
 from __future__ import annotations
 
@@ -10,13 +10,48 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps
 
-from dataset_adapters.base.sample import LabelSpace, Row, Sample
+from dataset_adapters.base.sample import Adapter, LabelSpace, NameSet, Row, Sample
 from dataset_adapters.base.semantic import read_semantic_sample
 from dataset_adapters.formats.images import ImageFile, ImageFileError, exif_orientation, read_image, read_label_map
-from dataset_adapters.user_data.classes import ignored_value, labels_of_values
+from dataset_adapters.user_data.classes import (
+    ClassList,
+    ignored_value,
+    labels_of_values,
+    own_label_space,
+    read_class_list,
+)
 from support.arrays import Int32Array
+from support.files import expanded
 
 OpenFile = Callable[[], ImageFile]
+
+
+class UserDataAdapter(Adapter):
+    """An adapter whose options say where the data are. classes, ignore_value: see `read_class_list`."""
+
+    classes: str
+    ignore_value: str
+    version = 2
+
+    def files(self, root: Path, row: Row) -> Mapping[str, OpenFile]:
+        """What opens the files "image" and "mask" of a sample. Raises ImageFileError for one that there is not."""
+        raise NotImplementedError
+
+    def read_classes(self) -> ClassList:
+        """Read the list of classes. Raises DatasetError."""
+        return read_class_list(expanded(self.classes), self.ignore_value)
+
+    def label_space(self, names: NameSet) -> LabelSpace:
+        """Return labels 0 (background) and 1.. in the order of the list, whatever `names` is."""
+        return own_label_space(self.name, self.read_classes())
+
+    def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
+        """Decode one image and its mask, as cameras and viewers mean them. Raises SampleError."""
+        return read_user_sample(root, row, label_space, self.files(root, row))
+
+    def read_mask(self, root: Path, row: Row) -> Int32Array:
+        """Decode one mask to the values that the list of classes names. Raises ImageFileError."""
+        return read_user_mask(self.files(root, row)["mask"], row)
 
 
 def read_user_sample(root: Path, row: Row, label_space: LabelSpace, files: Mapping[str, OpenFile]) -> Sample:

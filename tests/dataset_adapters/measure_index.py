@@ -1,9 +1,10 @@
-"""How long sets of the size of RefCOCO and of COCO take to index, and how much memory: run it, it is no test.
+"""How long sets of the size of RefCOCO, COCO and MeViS take to index, and how much memory: run it, it is no test.
 
     python tests/dataset_adapters/measure_index.py [FOLDER]
 
 Made: RefCOCO with 36,000 objects in 17,000 images and 140,000 sentences; COCO-Object with 36,000 instances in 5,000
-images. Each load is a process of its own.
+images; MeViS with 64,000 frames under their expressions in 50 videos; a million images of ADE20K under ids of their own
+that share one file each of image and label map. Each load is a process of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Any
 
 OBJECTS, IMAGES, SENTENCES = 36_000, 17_000, 140_000
 COCO_IMAGES = 5_000
+VIDEOS, FRAMES, EXPRESSIONS, TRACKS = 50, 80, 16, 8
+ROWS = 1_000_000
 WORDS = ["left", "right", "man", "woman", "dog", "in", "the", "red", "shirt", "holding", "umbrella", "behind", "couch"]
 
 
@@ -106,6 +109,38 @@ def make_outline(rng: random.Random) -> list[float]:
     return [round(value, 2) for point in points for value in point]
 
 
+def make_mevis(root: Path) -> None:
+    """Write valid_u/meta_expressions.json, valid_u/mask_dict.json and placeholders of the frames."""
+    rng, folder = random.Random(0), root / "valid_u"
+    videos, tracks = {}, {}
+    frames = [f"{n:05d}" for n in range(FRAMES)]
+    for video in range(VIDEOS):
+        photos = folder / "JPEGImages" / f"v{video}"
+        photos.mkdir(parents=True)
+        for frame in frames:
+            (photos / f"{frame}.jpg").touch()
+        own = [str(video * TRACKS + n) for n in range(TRACKS)]
+        for key in own:
+            counts = ["".join(rng.choices("0123456789ABCDEFGHIJKLMNOabcdefgh", k=600)) for _ in frames]
+            tracks[key] = [{"size": [720, 1280], "counts": each} for each in counts]
+        expressions = {
+            str(n): {"exp": " ".join(rng.choices(WORDS, k=7)), "anno_id": list(map(int, rng.sample(own, 1 + n % 3)))}
+            for n in range(EXPRESSIONS)
+        }
+        videos[f"v{video}"] = {"frames": frames, "expressions": expressions}
+    (folder / "meta_expressions.json").write_text(json.dumps({"videos": videos}))
+    (folder / "mask_dict.json").write_text(json.dumps(tracks))
+
+
+def make_ade(root: Path) -> None:
+    """Write a million names of two files: hard links where the file system has them, else empty files."""
+    for kind, suffix in (("images", "jpg"), ("annotations", "png")):
+        folder = root / kind / "validation"
+        folder.mkdir(parents=True)
+        for n in range(ROWS):
+            (folder / f"ADE_val_{n:08d}.{suffix}").touch()
+
+
 def measure(root: Path, name: str, options: dict[str, Any], what: str) -> None:
     """Print time and peak memory of one load; importing the libraries is not timed but is in the memory."""
     import datasets  # noqa: F401
@@ -122,13 +157,15 @@ def measure(root: Path, name: str, options: dict[str, Any], what: str) -> None:
 
 def main() -> None:
     with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:
-        refer, coco = Path(folder, "refer"), Path(folder, "coco")
+        refer, coco, mevis = Path(folder, "refer"), Path(folder, "coco"), Path(folder, "mevis")
         make_refcoco(refer)
         make_coco(coco)
+        make_mevis(mevis)
         loads: list[tuple[Path, str, dict[str, Any]]] = [
             (refer, "refcoco", {"split": "train", "options": {"sentences": "single"}}),
             (refer, "refcoco", {"split": "train", "options": {"sentences": "joint"}}),
             (coco, "coco-object", {"source": "instances"}),
+            (mevis, "mevis", {}),
         ]
         for root, name, options in loads:
             for what in ("first time", "from the cache"):
