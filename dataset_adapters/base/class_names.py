@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -29,8 +28,7 @@ class ClassNames:
 
     def queries(self, names: NameSet) -> tuple[str, ...]:
         """Return the query texts of one name set, indexed by class id."""
-        choices: Mapping[str, tuple[str, ...]] = {"released": self.released, "dataset": self.dataset}
-        return choices[names]
+        return self.released if names == "released" else self.dataset
 
     def label_space(self, name: str, names: NameSet, *, ignore_label: int, scores_background: bool) -> LabelSpace:
         """Return labels 0 (background) and class id + 1, one query per class: things first, then stuff.

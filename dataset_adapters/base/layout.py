@@ -69,21 +69,20 @@ def find_image_folder(
 
     A file of ids chooses from `default_split`. Raises DatasetError.
     """
-    folder = _first_folder(root, parents, str(split)) if Path(split).name == str(split) else None
-    if folder:
+
+    def first(name: str) -> Path | None:
+        folders = [Path(parent, name) for parent in parents]
+        return next((folder for folder in folders if (root / folder).is_dir()), None)
+
+    if Path(split).name == str(split) and (folder := first(str(split))):
         return folder, None
-    given, usual = expanded(split), _first_folder(root, parents, default_split)
+    given, usual = expanded(split), first(default_split)
     if given.is_file() and usual:
         return usual, read_ids(given)
     folders = ", ".join(str(root / parent / split) for parent in parents)
     raise DatasetError(
         f"split: expected a folder of images, {folders}, or a file of ids of {default_split}, found {str(split)!r}"
     )
-
-
-def _first_folder(root: Path, parents: Sequence[str], name: str) -> Path | None:
-    folders = [Path(parent, name) for parent in parents]
-    return next((folder for folder in folders if (root / folder).is_dir()), None)
 
 
 def stems(folder: Path, suffix: str) -> set[str]:

@@ -191,6 +191,7 @@ class Adapter:
     locations: the options of user-supplied data that take a path, name or mask value; no part of fingerprints.
     relabel: the label id, or the ignore label, of every value that a label file or annotation may hold; empty if values
     are label ids. categories: the same of the category ids of annotations, if label files hold other values.
+    annotation_sets: sets of expressions of the same videos, over which figures average; ids begin with their names.
     """
 
     name: str
@@ -202,6 +203,7 @@ class Adapter:
     locations: tuple[str, ...] = ()
     relabel: Mapping[int, int] = {}
     categories: Mapping[int, int] = {}
+    annotation_sets: tuple[str, ...] = ()
 
     def find_root(self, root: Path) -> Path:
         """Return the folder of the official layout at or below `root`. Raises DatasetError."""
@@ -269,6 +271,11 @@ def find_adapter(name: str, brought_by: Plugin | None = None) -> Adapter:
     if name in _ADAPTERS:
         return _ADAPTERS[name]
     raise _unknown(name)
+
+
+def annotation_sets(space: LabelSpace) -> tuple[str, ...]:
+    """The sets of expressions of the data set with this label space; none if the data set is not known."""
+    return _ADAPTERS[space.name].annotation_sets if space.name in _ADAPTERS else ()
 
 
 def data_set_names() -> list[str]:

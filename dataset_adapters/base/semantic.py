@@ -1,4 +1,4 @@
-"""Reading one image with its label map, shared by all semantic data sets."""
+"""Label files with classes: adapters of them, and reading one with its image."""
 
 from __future__ import annotations
 
@@ -9,10 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from dataset_adapters.base.class_names import BACKGROUND, read_class_names
-from dataset_adapters.base.layout import LayoutAdapter
-from dataset_adapters.base.sample import LabelSpace, NameSet, Row, Sample, SampleError
+from dataset_adapters.base.layout import LayoutAdapter, find_image_folder, stems
+from dataset_adapters.base.sample import (
+    DatasetError,
+    LabelSourceMissingError,
+    LabelSpace,
+    NameSet,
+    Row,
+    Sample,
+    SampleError,
+)
 from dataset_adapters.formats.images import ImageFileError, exif_orientation, read_image, read_label_map
 from support.arrays import BoolArray, Int32Array, RGBArray
+
+_FOLDERS = {"val": "validation", "train": "training"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +56,37 @@ class SemanticAdapter(LayoutAdapter):
     def background(self) -> int:
         """What targets hold where there is no class."""
         return BACKGROUND if self.scores_background else self.ignored
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderAdapter(SemanticAdapter):
+    """<images>/<folder>/<id>.jpg (the only one of `folders`) and <masks>/<folder>/<id><suffix>, as of ADE20K.
+
+    The folder of the split val is "validation", that of train "training".
+    """
+
+    nestings: tuple[str, ...]
+    folders: tuple[str, ...] = ("images",)
+    masks: str
+    suffix: str
+
+    def rows(self, root: Path, split: str | Path) -> list[Row]:
+        """Return one row (id, image, mask) per image or label map of the split. Raises DatasetError."""
+        pattern = f"{self.masks}/*/*{self.suffix}"
+        if not any(root.glob(pattern)):
+            raise LabelSourceMissingError(pattern)
+        folder = _FOLDERS.get(str(split), split)
+        images, chosen = find_image_folder(root, self.folders, folder, _FOLDERS[self.default_split])
+        masks = Path(self.masks, images.name)
+        ids = chosen or sorted(stems(root / images, ".jpg") | stems(root / masks, self.suffix))
+        if not ids:
+            raise DatasetError(f"{root / images}: expected at least one image, found none")
+        return [{"id": id, "image": f"{images}/{id}.jpg", "mask": f"{masks}/{id}{self.suffix}"} for id in ids]
+
+
+def class_ids(n_classes: int, ignored: int) -> dict[int, int]:
+    """The `relabel` of label maps that hold class ids 0..n_classes - 1, and `ignored` where there is no class."""
+    return {class_id: class_id + 1 for class_id in range(n_classes)} | {ignored: ignored}
 
 
 def read_semantic_sample(

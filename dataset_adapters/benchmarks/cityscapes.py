@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_adapters.base.folders import class_ids
 from dataset_adapters.base.layout import find_image_folder
 from dataset_adapters.base.sample import DatasetError, LabelSourceMissingError, Row, register
-from dataset_adapters.base.semantic import SemanticAdapter
+from dataset_adapters.base.semantic import SemanticAdapter, class_ids
 
 IGNORED = 255
 IMAGES, LABELS = "leftImg8bit", "gtFine"

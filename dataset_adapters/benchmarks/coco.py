@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataset_adapters.base.class_names import BACKGROUND, read_class_names
-from dataset_adapters.base.folders import class_ids
 from dataset_adapters.base.layout import find_image_folder, stems
 from dataset_adapters.base.sample import (
     DatasetError,
@@ -18,7 +17,7 @@ from dataset_adapters.base.sample import (
     Sample,
     register,
 )
-from dataset_adapters.base.semantic import SemanticAdapter, add_image
+from dataset_adapters.base.semantic import SemanticAdapter, add_image, class_ids
 from dataset_adapters.formats.annotation_json import read_field, read_images, read_integer, read_json
 from dataset_adapters.formats.coco_masks import paint_segments, read_segments
 from support.files import expanded

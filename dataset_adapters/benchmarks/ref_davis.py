@@ -86,6 +86,7 @@ class RefDavisAdapter(LayoutAdapter):
     name: str
     read_videos: Callable[[Path, str | Path], list[Video]]
     task = "video"
+    annotation_sets = tuple(ANNOTATION_SETS)
     nestings = ("ref-davis", "ref_davis")
     folders = ("DAVIS", "meta_expressions")
     any_folder = True

@@ -12,9 +12,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dataset_adapters.base.sample import DatasetError, LabelSpace, Row, Sample, register
+from dataset_adapters.base.sample import DatasetError, Row, register
 from dataset_adapters.formats.images import ImageFileError
-from dataset_adapters.user_data.masks import OpenFile, UserDataAdapter, read_user_sample
+from dataset_adapters.user_data.masks import OpenFile, UserDataAdapter
 from support.files import expanded, read_regular
 from support.text import unwrapped
 
@@ -98,10 +98,9 @@ class OwnHfAdapter(UserDataAdapter):
             for number, (id, content) in enumerate(zip(ids, contents, strict=True))
         ]
 
-    def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
-        """Decode one image and its mask. Raises SampleError."""
-        named = {name: f"row {row['position']}, column {row[name]}" for name in ("image", "mask")}
-        return read_user_sample(root, {**row, **named}, label_space, self.files(root, row))
+    def named(self, row: Row) -> dict[str, str]:
+        """The cells of a row."""
+        return {name: f"row {row['position']}, column {row[name]}" for name in ("image", "mask")}
 
     def files(self, root: Path, row: Row) -> dict[str, OpenFile]:
         """What opens the cells of a row."""

@@ -13,13 +13,7 @@ from PIL import ExifTags, Image, ImageOps
 from dataset_adapters.base.sample import Adapter, LabelSpace, NameSet, Row, Sample
 from dataset_adapters.base.semantic import read_semantic_sample
 from dataset_adapters.formats.images import ImageFile, ImageFileError, exif_orientation, read_image, read_label_map
-from dataset_adapters.user_data.classes import (
-    ClassList,
-    ignored_value,
-    labels_of_values,
-    own_label_space,
-    read_class_list,
-)
+from dataset_adapters.user_data.classes import ClassList, ignored_value, labels_of_values, read_class_list
 from support.arrays import Int32Array
 from support.files import expanded
 
@@ -43,28 +37,28 @@ class UserDataAdapter(Adapter):
 
     def label_space(self, names: NameSet) -> LabelSpace:
         """Return labels 0 (background) and 1.. in the order of the list, whatever `names` is."""
-        return own_label_space(self.name, self.read_classes())
+        return self.read_classes().label_space(self.name)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
-        """Decode one image and its mask, as cameras and viewers mean them. Raises SampleError."""
-        return read_user_sample(root, row, label_space, self.files(root, row))
+        """Decode one image and its mask, both turned by their EXIF orientation. Raises SampleError."""
+        files, named = self.files(root, row), {**row, **self.named(row)}
+        return read_semantic_sample(
+            root,
+            named,
+            label_space,
+            labels_of_values(row, label_space.ignore_label),
+            read_labels=lambda _: read_user_mask(files["mask"], row),
+            read_pixels=lambda _: read_image(files["image"](), apply_exif=True),
+            orientation=lambda path: exif_orientation(next(files[c] for c in files if path == root / named[c])()),
+        )
+
+    def named(self, row: Row) -> Mapping[str, str]:
+        """What errors call the files of a row, if not by their paths."""
+        return {}
 
     def read_mask(self, root: Path, row: Row) -> Int32Array:
         """Decode one mask to the values that the list of classes names. Raises ImageFileError."""
         return read_user_mask(self.files(root, row)["mask"], row)
-
-
-def read_user_sample(root: Path, row: Row, label_space: LabelSpace, files: Mapping[str, OpenFile]) -> Sample:
-    """Decode the files "image" and "mask" of a row, both turned by their EXIF orientation. Raises SampleError."""
-    return read_semantic_sample(
-        root,
-        row,
-        label_space,
-        labels_of_values(row, label_space.ignore_label),
-        read_labels=lambda _: read_user_mask(files["mask"], row),
-        read_pixels=lambda _: read_image(files["image"](), apply_exif=True),
-        orientation=lambda path: exif_orientation(next(files[c] for c in files if path == root / row[c])()),
-    )
 
 
 def read_user_mask(open_mask: OpenFile, row: Row) -> Int32Array:

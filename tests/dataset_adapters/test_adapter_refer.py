@@ -406,9 +406,9 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     paths: list[Path] = []
     original = refer.read_references
 
-    def record(path: Path, *arguments: Any) -> list[refer.Reference]:
+    def record(path: Path, *arguments: Any, **options: Any) -> list[refer.Reference]:
         paths.append(path)
-        return original(path, *arguments)
+        return original(path, *arguments, **options)
 
     monkeypatch.setattr(refer, "read_references", record)
     return paths
