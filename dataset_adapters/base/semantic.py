@@ -43,8 +43,18 @@ class SemanticAdapter(LayoutAdapter):
 
     def label_space(self, names: NameSet) -> LabelSpace:
         """Return labels 0 (background) and class id + 1, one query per class: things first, then stuff."""
-        return read_class_names(self.class_names).label_space(
-            self.name.partition("/")[0], names, ignore_label=self.ignored, scores_background=self.scores_background
+        classes = read_class_names(self.class_names)
+        texts = classes.released if names == "released" else classes.dataset
+        order = (*classes.things, *classes.stuff)
+        class_labels = tuple(range(1, len(classes.dataset) + 1))
+        return LabelSpace(
+            name=self.name.partition("/")[0],
+            labels=("background", *classes.dataset),
+            queries=tuple(texts[class_id] for class_id in order),
+            query_labels=tuple(class_id + 1 for class_id in order),
+            ignore_label=self.ignored,
+            scored_labels=(BACKGROUND, *class_labels) if self.scores_background else class_labels,
+            stuff_queries=tuple(class_id in classes.stuff for class_id in order) if classes.stuff else (),
         )
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:

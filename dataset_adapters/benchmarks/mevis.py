@@ -13,8 +13,7 @@ import numpy as np
 from dataset_adapters.base.layout import LayoutAdapter
 from dataset_adapters.base.sample import DatasetError, LabelSpace, Row, Rows, Sample, SampleError, register
 from dataset_adapters.base.semantic import read_matching_image
-from dataset_adapters.benchmarks.ref_davis import file_name
-from dataset_adapters.formats.annotation_json import as_integer, read_field, read_json
+from dataset_adapters.formats.annotation_json import as_integer, file_name, read_field, read_json
 from dataset_adapters.formats.coco_masks import decode_segmentation
 from dataset_adapters.formats.images import ImageFileError, image_shape, max_pixels
 from support.text import clip_words, counted, shortened

@@ -108,16 +108,13 @@ def _row(root: Path, folder: Path, sample_id: str) -> Row:
         if label == "flag":
             continue
         points = read_field(path, where, shape, "points", list)
-        if bad := [point for point in points if not _is_point(point)] or ([points] if not points else []):
-            raise DatasetError(f"{path}: {where}: points: expected pairs [x, y], found {shortened(repr(bad[0]))}")
+        for point in points or [points]:
+            numbers: list[Any] = point if isinstance(point, list) and len(point) == 2 else [None]
+            if not all(type(number) in (int, float) and abs(number) < 2**31 for number in numbers):  # NaN is not
+                raise DatasetError(f"{path}: {where}: points: expected pairs [x, y], found {shortened(repr(point))}")
         shapes.append((IGNORED if "ignore" in label else TARGET, points))
     image = f"{folder}/{sample_id}.jpg"
     return {"id": sample_id, "image": image, "mask": name, "text": texts[0].strip(), "shapes": json.dumps(shapes)}
-
-
-def _is_point(point: Any) -> bool:
-    numbers: list[Any] = point if isinstance(point, list) and len(point) == 2 else [None]
-    return all(type(number) in (int, float) and abs(number) < 2**31 for number in numbers)  # NaN is not
 
 
 register([ReasonSegAdapter()])

@@ -25,7 +25,7 @@ from dataset_adapters.base.sample import (
     register,
 )
 from dataset_adapters.base.semantic import read_matching_image
-from dataset_adapters.formats.annotation_json import read_field, read_integer, read_json
+from dataset_adapters.formats.annotation_json import file_name, read_field, read_integer, read_json
 from dataset_adapters.formats.images import ImageFileError, read_label_map
 from support.files import read_regular, what_is_there
 from support.text import clip_words, counted
@@ -266,13 +266,6 @@ def _count_objects(root: Path, video: Video, first: str) -> int:
     if not 0 < count <= MAX_OBJECTS:
         raise DatasetError(f"{path}: expected objects 1..{MAX_OBJECTS} at most, found {count}")
     return count
-
-
-def file_name(path: Path, name: str) -> str:
-    """Return a name that `path` has for a file or folder. Raises DatasetError if it leads elsewhere."""
-    if Path(name).name != name or name in ("", ".."):
-        raise DatasetError(f"{path}: expected a name without folders, found {name!r}")
-    return name
 
 
 register(

@@ -66,6 +66,13 @@ def as_integer(value: Any) -> int | None:
     return value if type(value) is int else None
 
 
+def file_name(where: Path | str, name: str) -> str:
+    """Return a name that an annotation has for a file or folder. Raises DatasetError if it leads elsewhere."""
+    if Path(name).name != name or name in ("", ".."):
+        raise DatasetError(f"{where}: expected a name without folders, found {name!r}")
+    return name
+
+
 class StoredImage(NamedTuple):
     """An image as an annotation file describes it; height and width in pixels."""
 
@@ -85,9 +92,7 @@ def read_image(path: Path, entry: Any, where: str, id_field: str = "id") -> Stor
     if isinstance(entry, dict):
         where = f"image {visible(str(entry.get(id_field)), 40)} ({visible(str(entry.get('file_name')), 80)})"
     id, height, width = (read_integer(path, where, entry, field) for field in (id_field, "height", "width"))
-    name = read_field(path, where, entry, "file_name", str)
-    if not name or Path(name).name != name:
-        raise DatasetError(f"{path}: {where}: file_name: expected a name without folders, found {name!r}")
+    name = file_name(f"{path}: {where}: file_name", read_field(path, where, entry, "file_name", str))
     if min(height, width) < 1 or height * width > max_pixels():
         expected = f"expected height and width in 1..{max_pixels()} pixels in all (--max-pixels)"
         raise DatasetError(f"{path}: {where}: {expected}, found {height} and {width}")

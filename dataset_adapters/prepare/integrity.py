@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
-
-import numpy as np
 
 from dataset_adapters.base.index import rows_of
 from dataset_adapters.base.sample import (
@@ -24,11 +21,9 @@ from dataset_adapters.prepare.download import Report
 from dataset_adapters.prepare.preparation import Preparation, SplitCount
 from dataset_adapters.statistics import TargetStatistics, describe, describe_labels
 from dataset_adapters.user_data.masks import UserDataAdapter
-from dataset_adapters.user_data.proof import prove_rows
+from dataset_adapters.user_data.proof import prove_rows, spread
 from support.files import expanded
 from support.text import unwrapped
-
-T = TypeVar("T")
 
 
 def check(
@@ -136,13 +131,6 @@ def _check_split(
         for line in describe_labels(statistics, space) if each_label else ():
             report(f"{where}: {line}")
     return faults
-
-
-def spread(items: Sequence[T], n: int | None) -> Sequence[T]:
-    """Return `n` of the items, evenly spread from the first to the last; all for None."""
-    if n is None or n >= len(items):
-        return items
-    return [items[round(position)] for position in np.linspace(0, len(items) - 1, n)] if n else []
 
 
 def _expected(numbers: Sequence[int]) -> str:

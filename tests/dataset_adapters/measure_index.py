@@ -14,7 +14,7 @@ import math
 import multiprocessing
 import pickle
 import random
-import resource
+import re
 import sys
 import tempfile
 import time
@@ -157,9 +157,10 @@ def measure(root: Path, name: str, options: dict[str, Any], what: str) -> None:
     start, cpu = time.perf_counter(), time.process_time()
     n = len(load(name, root, cache_dir=root / "cache", **options))
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    # Of this process: `ru_maxrss` begins with that of the process that started it.
+    [peak] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     words = f"{name} {' '.join(options.get('options', {}).values())}".strip()
-    print(f"{words}, {what}: {n} samples, {seconds:.2f} s ({cpu:.2f} s of CPU), peak {peak:.0f} MiB", flush=True)
+    print(f"{words}, {what}: {n} samples, {seconds:.2f} s ({cpu:.2f} s of CPU), peak {int(peak) / 2**10:.0f} MiB", flush=True)
 
 
 def main() -> None:
