@@ -38,20 +38,13 @@ Expressions = Mapping[int, str]
 """One annotation set's expression for each object of a video, by object id."""
 
 
-class TextFile(NamedTuple):
-    """A file of the expressions of one annotation set."""
-
-    name: str
-    encoding: str
-
-
-# In the order of ReferFormer's results: each annotator saw the first frame, then the full video. The first annotator's
-# files are UTF-8, the second's are Latin-1.
-ANNOTATION_SETS: Mapping[str, TextFile] = {
-    "anno_0": TextFile("Davis17_annot1.txt", "utf-8-sig"),
-    "anno_1": TextFile("Davis17_annot1_full_video.txt", "utf-8-sig"),
-    "anno_2": TextFile("Davis17_annot2.txt", "latin-1"),
-    "anno_3": TextFile("Davis17_annot2_full_video.txt", "latin-1"),
+# Files and their encodings in the order of ReferFormer's results: each annotator saw the first frame, then the full
+# video.
+ANNOTATION_SETS = {
+    "anno_0": ("Davis17_annot1.txt", "utf-8-sig"),
+    "anno_1": ("Davis17_annot1_full_video.txt", "utf-8-sig"),
+    "anno_2": ("Davis17_annot2.txt", "latin-1"),
+    "anno_3": ("Davis17_annot2_full_video.txt", "latin-1"),
 }
 
 # Videos whose names are misspelled in the text files.
@@ -155,17 +148,17 @@ def read_text_videos(root: Path, split: str | Path) -> list[Video]:
     """
     folder, frames = root / "davis_text_annotations", root / "DAVIS/JPEGImages/480p"
     if not folder.is_dir():
-        raise LabelSourceMissingError(f"davis_text_annotations/{ANNOTATION_SETS['anno_0'].name}, ...")
+        raise LabelSourceMissingError(f"davis_text_annotations/{ANNOTATION_SETS['anno_0'][0]}, ...")
     path = find_split(root / "DAVIS/ImageSets/2017", split)
     names = read_ids(path)
     if not any((frames / name).is_dir() for name in names):
         raise LabelSourceMissingError("the videos of the split in DAVIS/JPEGImages/480p")
     sets = []
-    for file in ANNOTATION_SETS.values():
-        by_video = read_expressions(folder / file.name, file.encoding)
+    for file, encoding in ANNOTATION_SETS.values():
+        by_video = read_expressions(folder / file, encoding)
         absent = [name for name in names if name not in by_video]
         if absent:
-            raise DatasetError(f"{folder / file.name}: expected expressions of the video {absent[0]}, found none")
+            raise DatasetError(f"{folder / file}: expected expressions of the video {absent[0]}, found none")
         sets.append(by_video)
     return [
         Video(

@@ -160,7 +160,8 @@ def measure(root: Path, name: str, options: dict[str, Any], what: str) -> None:
     # Of this process: `ru_maxrss` begins with that of the process that started it.
     [peak] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     words = f"{name} {' '.join(options.get('options', {}).values())}".strip()
-    print(f"{words}, {what}: {n} samples, {seconds:.2f} s ({cpu:.2f} s of CPU), peak {int(peak) / 2**10:.0f} MiB", flush=True)
+    memory = f"peak {int(peak) / 2**10:.0f} MiB"
+    print(f"{words}, {what}: {n} samples, {seconds:.2f} s ({cpu:.2f} s of CPU), {memory}", flush=True)
 
 
 def main() -> None:
