@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from support.errors import UserError
+from support.files import read_regular, what_is_there
 from support.strict_json import require_json
-from support.text import broken_text, shortened
+from support.text import broken_text, counted, shortened
 
 _MOST_CHARACTERS = 2**24
 
@@ -70,3 +73,20 @@ def loads(text: str, *, integer_keys: bool = False) -> Any:
     if near := broken_text(json.dumps(value, ensure_ascii=False)):
         raise ValueError(near)
     return value
+
+
+def read_fields(path: Path, file: str, fields: str, error: type[UserError]) -> dict[str, Any]:
+    """The mapping in a YAML file, unchecked. file, fields: what to expect there, in messages.
+
+    Raises `error`, naming the file, for one that cannot be read, has no YAML as of `loads`, or no fields.
+    """
+    try:
+        found = loads(read_regular(path, most=2**24).decode("utf-8"))
+    except OSError as caught:
+        raise error(f"{path}: expected {file}, found {what_is_there(caught)}") from None
+    except ValueError as caught:
+        raise error(f"{path}: expected YAML, found {caught}") from None
+    if not isinstance(found, dict) or not found:
+        kind = "nothing" if not found else counted(len(found), "item") if isinstance(found, list) else repr(found)
+        raise error(f"{path}: expected {fields}, found {shortened(kind)}")
+    return found
