@@ -136,17 +136,17 @@ class Config(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise ConfigError(mistakes(error, _field_names(type(self))), error.errors()) from None
+                raise ConfigError(mistakes(error, field_names(type(self))), error.errors()) from None
 
 
-def _field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """The fields of a model, and those of models in them as ``crf.iterations``."""
     for name, field in model.model_fields.items():
         yield prefix + name
         for kind in get_args(field.annotation):
             # list[int] is a type to Python 3.10.
             if isinstance(kind, type) and not get_args(kind) and issubclass(kind, BaseModel):
-                yield from _field_names(kind, f"{prefix}{name}.")
+                yield from field_names(kind, f"{prefix}{name}.")
 
 
 class CRFConfig(BaseModel):

@@ -64,7 +64,7 @@ BASELINES: Mapping[str, Baseline] = {
     ),
     "lposs": Baseline(LPOSSConfig, partial(load_on_trunk, LPOSSSegmenter), (_TRUNK,), load_trunk, names="lposs"),
     "corrclip": Baseline(
-        CorrCLIPConfig, load_corrclip, (_TRUNK, frozenset({"sam"})), load_trunk_and_sam, names="corrclip"
+        CorrCLIPConfig, load_corrclip, (_TRUNK, frozenset({"sam.model"})), load_trunk_and_sam, names="corrclip"
     ),
     "resclip": Baseline(ResCLIPConfig, ResCLIPSegmenter),
     "sc-clip": Baseline(SCCLIPConfig, SCCLIPSegmenter),
