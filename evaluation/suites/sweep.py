@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -267,11 +268,12 @@ def as_suite(
         axes = {"method": able[own_method].name} if methods != [CAR] else {}
         axes |= {"names": own_names} if len(name_sets) > 1 else {}
         # Values as JSON, which is YAML.
-        whole = merged(settings, parse_settings([f"{key}={json.dumps(value)}" for key, value in point.items()]))
+        varied = {key: parse_settings([f"{key}={json.dumps(value)}"]) for key, value in point.items()}
+        whole = functools.reduce(merged, varied.values(), settings)
         if len(methods) > 1:  # a method without the field that varies runs once
             whole = settings_by_method(whole, outside)[able[own_method].name]
-            fields = able[own_method].fields
-            point, shown = ({k: v for k, v in each.items() if k.partition(".")[0] in fields} for each in (point, shown))
+            own = {key for key, value in varied.items() if able[own_method].own(value)}
+            point, shown = ({k: v for k, v in each.items() if k in own} for each in (point, shown))
         own_profile = (profile or sweep.profile) if own_method == CAR or len(methods) == 1 else None
         config, _ = able[own_method].resolve(known, task, own_profile, whole)
         first = seen.setdefault((own_method, own_names, config.model_dump_json()), full := {**axes, **point})

@@ -354,7 +354,7 @@ def test_a_device_out_of_memory_runs_smaller_passes_and_the_run_says_so(
     with monkeypatch.context() as patch:
         patch.setattr(ClassifierTower, "encode", encode_few)
         run = evaluate(options)
-    noted = ["classifier: 2 images a pass where 16 did not fit"]
+    noted = ["classifier: 2 images per pass where 16 did not fit"]
     assert (straight.memory.smaller_passes, run.header.memory.smaller_passes) == ([], noted)
     assert json.loads((run.path / "run.json").read_text())["memory"]["smaller_passes"] == noted
     assert run.header.metrics == straight.metrics

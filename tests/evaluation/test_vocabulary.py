@@ -461,6 +461,14 @@ def test_sweeps_of_all_methods_and_of_settings() -> None:
         *({"method": "car", "eta": eta} for eta in (0.3, 0.4)),
         {"method": "sclip"},
     ]
+    points = Sweep("", ({"sam.iom_threshold": 0.3, "lambda": 0.2}, {"sam.iom_threshold": 0.4, "lambda": 0.3}))
+    sam = {"sam": {"model": "random:0"}, "dino_weights": "random:0"}
+    suite = as_suite(points, "voc21", profile=None, settings=sam, method="car,clip-es,corrclip")
+    assert [run.point for run in suite.runs] == [
+        *({"method": "car", **point} for point in points.points),
+        *({"method": "clip-es", "lambda": value} for value in (0.2, 0.3)),
+        {"method": "corrclip"},
+    ]
 
 
 @pytest.mark.parametrize(
