@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
 VOC_ROOT ?= data/VOCdevkit
 COCO_ROOT ?= data/coco
 ADE_ROOT ?= data
@@ -26,19 +27,24 @@ LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-setup: $(STAMP)  ## make .venv and install everything; does nothing when it is up to date
+setup: $(DEV)  ## make .venv and install everything; does nothing when it is up to date
 
 # torch first and alone: the constraint keeps pip from choosing another build while it resolves the rest.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable .
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[crf]' || \
 	  echo "notice: pydensecrf2 could not be built (it needs a C++ compiler): torch's CRF runs in its place"
 	touch $@
 
+# What develops, documents, draws and serves; a run needs none of it.
+$(DEV): $(STAMP)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	touch $@
+
 # A file's tests stay in one process, since they share what is slow to make; the files go in order, not largest first.
-test: $(STAMP)  ## run the tests, in JOBS processes
+test: $(DEV)  ## run the tests, in JOBS processes
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # What needs no torch, on another Python: figures, records, tables, data sets. Only wheels: there may be no compiler.
@@ -76,22 +82,22 @@ test-lowest:  ## run tests with the lowest versions that pyproject.toml allows: 
 	$(call test_lowest,plot sam distributed) $(LOWEST_EXTRA_TESTS)
 	$(call test_lowest,serve video) tests/evaluation/test_demo.py tests/evaluation/test_segment_video.py
 
-lint: $(STAMP)  ## check style, types and spelling
+lint: $(DEV)  ## check style, types and spelling
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/codespell
 
-format: $(STAMP)  ## apply the style
+format: $(DEV)  ## apply the style
 	$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
 
-docs: $(STAMP)  ## build the documentation into site/, offline; a warning is an error
+docs: $(DEV)  ## build the documentation into site/, offline; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
 
-docs-generated: $(STAMP)  ## write the tables of docs/ that come from the code: switches, module map, schema
+docs-generated: $(DEV)  ## write the tables of docs/ that come from the code: switches, module map, schema
 	$(VENV)/bin/python -m tools.generated_docs
 
-dist: $(STAMP)  ## build wheel and sdist into dist/
+dist: $(DEV)  ## build wheel and sdist into dist/
 	$(VENV)/bin/python -m build --outdir dist
 
-serve: $(STAMP)  ## the web demo on this machine: make serve [ARGS="--weights openai"]
+serve: $(DEV)  ## the web demo on this machine: make serve [ARGS="--weights openai"]
 	$(VENV)/bin/car serve --weights miniature $(ARGS)
 
 eval-mini: $(STAMP)  ## the embedded miniature, no download: all its benchmarks, one table, a contact sheet
@@ -104,13 +110,13 @@ regress: $(STAMP)  ## run the miniature and compare with results/golden; fails o
 	$(VENV)/bin/car check '$(REGRESS_OUT)' $(ARGS)
 
 # The other preset, table3, needs weights of two architectures.
-ablations: $(STAMP)  ## the paper's ablations on the miniature, tables and plots: make ablations [LIMIT=...] [PAGE=docs/ablations.md]
+ablations: $(DEV)  ## the paper's ablations on the miniature, tables and plots: make ablations [LIMIT=...] [PAGE=docs/ablations.md]
 	@for preset in $(ABLATIONS); do \
 	  $(VENV)/bin/car sweep mini-voc --preset "$$preset" --jobs $(JOBS) --device '$(DEVICE)' $(LIMITED) $(ARGS) || exit $$?; \
 	done
 	$(VENV)/bin/python -m tools.ablations_page '$(PAGE)' $(ABLATIONS:%=results/runs/suite-%-mini-voc$(LIMIT:%=-limit%))
 
-docs-tables: $(STAMP)  ## fill in the measured tables of docs/ from results/runs, after make ablations and car eval mini-voc --method all
+docs-tables: $(DEV)  ## fill in the measured tables of docs/ from results/runs, after make ablations and car eval mini-voc --method all
 	$(VENV)/bin/python -m tools.docs_tables docs/baselines.md docs/fidelity.md
 
 # $(call named,VARIABLE) fails where a folder was not named and its usual place is not there either.

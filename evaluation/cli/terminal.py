@@ -39,7 +39,7 @@ def show_tables(tables: Iterable[Table]) -> None:
     from support.text import visible
 
     for table in tables:
-        if not len(table.frame):
+        if not table.rows:
             continue
         if not is_terminal(sys.stdout):
             typer.echo(to_markdown(table))

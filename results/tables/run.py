@@ -1,4 +1,4 @@
-"""Tables of one run (next to the paper's rows, its metrics, its classes) and of several; pandas loads on first use."""
+"""Tables of one run (next to the paper's rows, its metrics, its classes) and of several."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def run_tables(header: RunHeader) -> list[Table]:
     """All tables of a run, those without a row left out."""
     tables = [comparison_table(header, cell=header.benchmark.paper), metrics_table(header)]
     tables += [per_class_table(header), failed_table(header)]
-    return [table for table in tables if len(table.frame)]
+    return [table for table in tables if table.rows]
 
 
 def run_markdown(header: RunHeader) -> str:

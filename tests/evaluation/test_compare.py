@@ -99,11 +99,11 @@ def test_what_one_run_alone_was_asked_for_is_shown() -> None:
         interval=None,
     )
     table, *_ = comparison_tables(made, most=5)
-    assert list(table.frame["name"]) == [*alone, "query texts"]
-    assert {len(value) for value in table.frame["value_a"]} == {len("absent"), 80}
+    assert table.values("name") == [*alone, "query texts"]
+    assert {len(value) for value in table.values("value_a")} == {len("absent"), 80}
     assert "(5 of 6)" in table.title
     whole, *_ = comparison_tables(made, most=None)
-    assert ["query texts", "x" * 500, "y" * 500] in whole.frame.values.tolist()
+    assert ["query texts", "x" * 500, "y" * 500] in [list(row.values()) for row in whole.rows]
 
 
 def test_nothing_to_average_is_undefined() -> None:
@@ -198,7 +198,7 @@ def test_samples_show_the_classes_that_were_lost_and_gained() -> None:
         SampleChange("z", 0.1, 0.0, kept_a=("cat",), status_b="failed"),
     )
     table = _samples(SimpleNamespace(headers=(header, header), samples=samples), None)  # type: ignore[arg-type]
-    assert table.frame["moved"].tolist() == ["-person, +cat", "the same", "failed in B"]
+    assert table.values("moved") == ["-person, +cat", "the same", "failed in B"]
 
 
 def by_exit_status(a: Path, b: Path) -> None:
