@@ -113,6 +113,31 @@ def test_nothing_to_average_is_undefined() -> None:
         assert np.isnan(scorer.sample_figures(failed)).all()
 
 
+def test_figures_of_many_samples_at_once_have_the_bits_of_each_alone() -> None:
+    scorer = CASES[0][0]
+    records = [*semantic_records(300, seed=6), record(301, {"confusion": []}), record(302, {"confusion": [[0, 0, 0]]})]
+    alone = []
+    for each in records:
+        accumulator = scorer.accumulator()
+        accumulator.add(each)
+        figure = accumulator.running_figure()
+        alone.append(np.nan if figure is None else figure)
+    assert np.isnan(alone).sum() == 3
+    np.testing.assert_array_equal(scorer.sample_figures(records), alone)
+
+
+def test_samples_are_drawn_with_replacement() -> None:
+    """As often each as binomial draws are: once in the mean, with the variance 1 - 1 / n, and n in all."""
+    drawn: list[np.ndarray] = []
+    scorer: Any = SimpleNamespace(resampler=lambda records: lambda weights: drawn.append(weights) or weights[:, 0])
+    records: Any = range(10)
+    bootstrap_differences(scorer, records, records, seed=0, resamples=4000)
+    weights = drawn[0]
+    assert (weights.sum(axis=1) == 10).all()
+    assert weights.mean(axis=0) == pytest.approx(np.ones(10), abs=0.08)
+    assert weights.var(axis=0) == pytest.approx(np.full(10, 0.9), abs=0.12)
+
+
 @pytest.mark.parametrize(("scorer", "make"), CASES, ids=NAMES)
 def test_the_bootstrap_is_seeded_and_paired(scorer: Scorer, make: Any) -> None:
     a, b = make(12, seed=4), make(12, seed=5)
