@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from support.arrays import RGBArray
 from support.errors import ImageError
 from support.files import expanded
 from support.text import unwrapped
+
+_COPIED_AT_ONCE = 32
 
 ImageLike = RGBArray | Image.Image | str | os.PathLike[str]
 """uint8 [H, W, 3], a PIL image, or the path of a file."""
@@ -101,7 +103,10 @@ def upsample_all(proposals: Tensor, size: tuple[int, int]) -> npt.NDArray[np.flo
     return np.stack([upsample(proposal, size) for proposal in proposals])
 
 
-def binarize(proposal: Tensor, size: tuple[int, int], threshold: float) -> npt.NDArray[np.bool_]:
-    """Where a proposal [h, w], resized as by `upsample`, is above the threshold, bool [H, W]."""
-    array: npt.NDArray[np.bool_] = (resize_maps(proposal, size) > threshold).cpu().numpy()
-    return array
+def binarize_all(proposals: Tensor, size: tuple[int, int], threshold: float) -> Iterator[npt.NDArray[np.bool_]]:
+    """Where each proposal [n, h, w], resized as by `resize_maps`, is above the threshold, bool [H, W] each.
+
+    A few at a time are in memory, and copied from a GPU together: each copy waits for it.
+    """
+    for some in proposals.split(_COPIED_AT_ONCE):
+        yield from torch.stack([resize_maps(proposal, size) > threshold for proposal in some]).cpu().numpy()

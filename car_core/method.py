@@ -27,7 +27,7 @@ from torch import Tensor
 
 from car_core.classifier.visual_prompts import PromptCanvas
 from car_core.config import CaRConfig, CRFConfig, format_text
-from car_core.images import binarize, size_of, upsample_all
+from car_core.images import binarize_all, size_of, upsample_all
 from car_core.refine.crf import KernelCache, crf_masks
 from car_core.refine.matching import match_masks
 from car_core.segmentation import Segmentation, Step, merge_masks, paint_labels
@@ -76,8 +76,8 @@ def recurrence(
     while True:
         t = len(steps)
         y = models.propose(proposal_texts(config, [queries[i] for i in alive], t), b)  # y_t = f(x, h_{t-1}; b)
-        # x'_i = v(x, y_i > eta), through g's image encoder. Lazy, so that only one mask at a time is in memory.
-        features = yield (binarize(proposal, size, config.eta) for proposal in y)
+        # x'_i = v(x, y_i > eta), through g's image encoder. Lazy, so that few masks are in memory.
+        features = yield binarize_all(y, size, config.eta)
         p = models.match(features, classifier_texts(config, queries, alive, t), ensemble_name(config, t))  # g(x', h)
         scores: Float32Array = p.diagonal().float().cpu().numpy()  # P_ii
         kept = survivors(config, alive, scores)  # h_t = {h_i : P_ii >= theta}; released code: >

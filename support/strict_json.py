@@ -95,6 +95,6 @@ def _short_int(text: str) -> int:
 
 
 # Created only once: a run has a million lines.
-_LONG = re.compile(r"[0-9]{19}")
+_LONG = re.compile(r"(?<![0-9.])[0-9]{19}")  # not those of a fraction, as of a millisecond
 _QUICK = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_float)
 _CAREFUL = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_float, parse_int=_short_int)

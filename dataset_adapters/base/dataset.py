@@ -125,10 +125,9 @@ class Dataset:
     def file_states(self) -> Int64Array:
         """Size and modification time (ns) of the samples' files, int64 [kinds of files, n, 2]; -1 for an absent one."""
         columns = self.adapter.file_columns
-        table = open_index(self.index_path)
         states = np.full((len(columns), len(self), 2), -1, np.int64)
         for n, column in enumerate(columns):
-            for i, file in enumerate(table.column(column).take(list(self.selection)).to_pylist()):
+            for i, file in enumerate(self._column(column)):
                 with suppress(OSError):
                     status = (self.root / file).stat()
                     states[n, i] = status.st_size, status.st_mtime_ns

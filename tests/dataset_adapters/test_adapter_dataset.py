@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 
 from dataset_adapters import DatasetError, SampleError, load
@@ -260,7 +261,10 @@ def test_index_is_rebuilt_when_a_size_or_the_split_changes(voc, saves: list[Path
 
 def test_index_is_memory_mapped_with_relative_paths(voc) -> None:
     dataset = voc.load()
+    index.open_index.cache_clear()
+    before = pyarrow.total_allocated_bytes()
     opened = index.open_index(dataset.index_path)
+    assert pyarrow.total_allocated_bytes() == before  # the texts stay in the file
     assert opened.column_names == ["id", "image", "mask"]
     assert index.row_of(dataset.index_path, 0) == {
         "id": IDS[0],
