@@ -10,16 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evaluation.engines.processes import end_if_starting
-from evaluation.engines.refining import Refiners
-from evaluation.engines.signals import stop_request
 from evaluation.request.options import RunOptions
-from evaluation.run.dispatch import SharedResources, Work
+from evaluation.run.dispatch import SharedResources, Work, plan_resume, shared_resources
 from evaluation.run.header import header_of
 from evaluation.run.identity import peak_rss_mib
 from evaluation.run.prepare import Prepared, carries_queries, prepare, require_unchanged
 from evaluation.run.progress import Progress
 from evaluation.run.recompute import figures_of, require_unedited
-from evaluation.run.resume import plan_resume
 from evaluation.run.trackers import Trackers
 from results import Memory, RunDirectory, RunHeader, StoreError, Timings
 from results.tables.run import write_tables
@@ -83,8 +80,7 @@ def run_side_by_side(
         if runs[i].header.status == "complete":
             on_finish(i, runs[i])
 
-    with stop_request() as stop, Refiners() as refiners, ExitStack() as stack:
-        shared = SharedResources(stop, refiners)
+    with shared_resources() as shared, ExitStack() as stack:
         active = [stack.enter_context(closing(finish(i, _steps(own, shared)))) for i, own in enumerate(prepared)]
         batch_of = {steps: next(steps) for steps in active}
         for i in range(len(prepared)):
@@ -96,7 +92,7 @@ def run_side_by_side(
                 del batch_of[last]
             else:
                 batch_of[last] = batch
-        stop.raise_if_asked()
+        shared.stop.raise_if_asked()
     return [runs[i] for i in range(len(prepared))]
 
 
