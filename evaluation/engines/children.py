@@ -1,7 +1,7 @@
 """Parts of the work in child processes: Python started anew, so that each has a device, threads and memory of its own.
 
-A child has its own session, so Ctrl-C at a terminal reaches only the parent, which decides when its children stop. It
-ends with its parent, whatever ended that.
+A child never gets SIGINT, so Ctrl-C at a terminal reaches only the parent, which decides when its children stop; Ctrl-Z
+stops all of them. A child ends with its parent, whatever ended that.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -30,10 +31,7 @@ from support.files import open_regular
 Send: TypeAlias = Callable[[Any], None]
 _POLL_SECONDS = 0.2  # between two looks at whether to stop, and at processes that died
 # The working folder, which may have files named like modules, is on the path only if it is on this process's.
-_START = (
-    "import sys; sys.path[:] = sys.argv[1:]; import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-    "from evaluation.engines.children import main; main()"
-)
+_START = "import sys; sys.path[:] = sys.argv[1:]; from evaluation.engines.children import main; main()"
 
 
 class Child:
@@ -48,9 +46,11 @@ class Child:
         self.pipe, theirs = multiprocessing.Pipe()
         with closing(theirs), open_regular(log, "ab", follow=False) if log else nullcontext() as file:
             command = [sys.executable, "-c", _START, *sys.path]
-            self.process = subprocess.Popen(
-                command, stdin=theirs.fileno(), stdout=file, stderr=file, start_new_session=True
-            )
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # it inherits this
+            try:
+                self.process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=file, stderr=file)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         with suppress(OSError):  # it died
             self.pipe.send_bytes(task)
 
