@@ -13,7 +13,7 @@ from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.engines.decoding import Decoded, decoded, described
 from evaluation.engines.processes import LossCounter, ProcessLost, WorkerError
-from evaluation.engines.refining import STAGE, PendingSegmentation, RefinementError, Refiner
+from evaluation.engines.refining import STAGE, PendingSegmentation, Refiner
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Segmenter
 from evaluation.tasks.video_state import QueryCarrier
@@ -144,14 +144,14 @@ class _SampleQueue:
 
     def _await(self, found: PendingSegmentation, item: Decoded) -> Segmentation | str:
         try:
-            segmentation = found.result()
+            result = found.result()
         except ProcessLost as loss:
             reason = f"{STAGE}: {loss}"
             self._losses.count(True, f"{item.sample.id}: {reason}")
             return reason
-        except RefinementError as error:
-            return f"segmentation: {error}"
         except Exception as error:  # raised while the masks are merged: a failure of the sample, not of the run
-            return f"segmentation: {described(error)}"
+            result = described(error)
+        if isinstance(result, str):
+            return f"segmentation: {result}"
         self._losses.count(False, "")
-        return segmentation
+        return result

@@ -32,10 +32,6 @@ Requests: TypeAlias = tuple[RefineRequest, ...]
 Answer: TypeAlias = list[RefineResult] | str  # or the error that ended it
 
 
-class RefinementError(Exception):
-    """Refinement of a sample raised an error; the message names it."""
-
-
 @dataclass(frozen=True)
 class _CachedRequests:
     """Requests that a process works on or has answered, as an entry of a `StageCache`."""
@@ -66,11 +62,11 @@ class PendingSegmentation:
     answer: Future[Answer]
     recalled: bool = False
 
-    def result(self) -> Segmentation:
-        """Wait for it. Raises ProcessLost where its process died or took too long, and RefinementError."""
+    def result(self) -> Segmentation | str:
+        """Wait for it, or for the error that ended it. Raises ProcessLost where its process died or took too long."""
         found = self.answer.result()
         if isinstance(found, str):
-            raise RefinementError(found)
+            return found
         return self.coarse.segmentation([replace(own, seconds=0.0) for own in found] if self.recalled else found)
 
 

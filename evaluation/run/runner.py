@@ -139,10 +139,21 @@ def _segment(store: RunDirectory, work: Work) -> Generator[int, None, None]:
     """
     prepared, plan, options = work.prepared, work.plan, work.prepared.options
     batches = [position // options.batch_size for position in plan.positions]
-    n_done, status = 0, "incomplete"
-    clock, trackers = _Clock(), Trackers(options.track)
+    n_done, status, trackers = 0, "incomplete", Trackers(options.track)
+    start = time.perf_counter()
+
+    @contextmanager
+    def paused() -> Iterator[None]:
+        """For the runs next to this one: the seconds within do not count."""
+        nonlocal start
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            start += time.perf_counter() - begin
+
     try:
-        with clock.paused():
+        with paused():
             trackers.on_start(store.header)
             yield batches[0] if batches else 0
         progress = Progress(
@@ -161,37 +172,16 @@ def _segment(store: RunDirectory, work: Work) -> Generator[int, None, None]:
                 trackers.on_record(record, progress.running)
                 n_done += 1
                 if n_done < len(batches):
-                    with clock.paused():
+                    with paused():
                         yield batches[n_done]
         if n_done == len(batches):
             require_unchanged(prepared)
             status = "complete"
     finally:
         try:
-            _close(store, work, status, clock.seconds)
+            _close(store, work, status, time.perf_counter() - start)
         finally:
             trackers.on_finish(store.header)
-
-
-class _Clock:
-    """Wall seconds since it was made, without those in which it was paused for the runs next to this one."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """So far."""
-        return time.perf_counter() - self._start
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """The seconds within do not count."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._start += time.perf_counter() - start
 
 
 def _close(store: RunDirectory, work: Work, status: str, seconds: float) -> None:

@@ -181,10 +181,9 @@ def run_in_children(groups: Sequence[Sequence[Job]], jobs: int, handle: EventHan
             elif message is not None:
                 results[running[child]] = message
             else:
-                how, index = child.end(patience=JOIN_SECONDS), running.pop(child)
+                how, index = child.end(patience=JOIN_SECONDS).removeprefix("its process "), running.pop(child)
                 if index not in results:
-                    died = f"jobs: a process of the suite died ({how}); finished samples are kept"
-                    failures.append(WorkerError(died))
+                    failures.append(WorkerError(f"jobs: a process of the suite {how}; finished samples are kept"))
 
     with stop_request() as stop:
         try:

@@ -52,6 +52,12 @@ def telling(handle: EventHandler, tasks: Sequence[Any]) -> list[Any]:
     return []
 
 
+def killed(handle: EventHandler, tasks: Sequence[Any]) -> list[Any]:
+    """A part that is killed, as by the kernel for its memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return []
+
+
 def _until(true: Any) -> None:
     for _ in range(12000):  # a bound on failures alone
         if true():

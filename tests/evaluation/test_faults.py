@@ -25,7 +25,7 @@ from typing import Any
 import pandas  # noqa: F401  before a fork, so that no program loads it anew
 import pytest
 import torch
-from parts import slow_or_failing, telling
+from parts import killed, slow_or_failing, telling
 from PIL import Image
 from tqdm import tqdm
 from waiting import children_of, is_running, wait_until
@@ -656,6 +656,14 @@ def test_a_suite_whose_index_cannot_be_written_ends_after_the_samples_at_hand(
         suite_module.run_in_children([[task]], 1, take)
     assert (tmp_path / "ended").exists()
     assert taken == [RunEvent("mini-voc", tmp_path / "run")]
+
+
+def test_a_killed_process_of_a_suite_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite_module, "run_group", killed)
+    with pytest.raises(
+        WorkerError, match=r"^jobs: a process of the suite was killed by SIGKILL; finished samples are "
+    ):
+        suite_module.run_in_children([[]], 1, lambda event: None)
 
 
 def test_a_child_stops_at_once_only_when_its_parent_says_so_twice() -> None:
