@@ -79,7 +79,12 @@ class Plugin:
         folder = os.getcwd()
         try:
             with redirect_stdout(sys.stderr):  # output of a module is not a result
-                module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+                if where.endswith(".py"):
+                    module = _import_file(Path(where))
+                else:
+                    if os.getcwd() not in sys.path and "" not in sys.path:
+                        sys.path.append(os.getcwd())  # as `python -m` does; last, so that it hides nothing
+                    module = importlib.import_module(where)
             vars(module).setdefault(_SOURCE, source_sha256(module))
         except (Exception, SystemExit) as error:  # whatever a module does on import
             raise PluginError(f"{self.target}: expected a module that can be imported, found {_said(error)}") from error
@@ -188,12 +193,6 @@ def blamed(error: BaseException) -> str | None:
 
 def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {unwrapped(error)}".removesuffix(": ")
-
-
-def _import_module(name: str) -> ModuleType:
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())  # as `python -m` does; last, so that it hides nothing
-    return importlib.import_module(name)
 
 
 def _import_file(path: Path) -> ModuleType:

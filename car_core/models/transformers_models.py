@@ -16,7 +16,7 @@ from car_core.models.checkpoints import non_finite, require_weights_file
 from car_core.models.downloads import cached_file, require_hub
 from car_core.models.torchvision_guard import declare_missing_ops
 from car_core.models.weights import WeightsRecord, state_hash
-from support.console import quiet_log
+from support.console import is_terminal, quiet_log
 from support.files import expanded
 
 _WEIGHTS_FILES = tuple(
@@ -61,7 +61,7 @@ def pretrained(role: str, name: str, classes: Mapping[str, str], expected: str) 
         for file in folder.glob("*") if folder.is_dir() else ():
             if file.suffix in (".safetensors", ".bin"):
                 require_weights_file(file)
-        with _quietly(library):
+        with quiet_log("huggingface_hub"), quiet_log("transformers"), _bars_at_terminals_only(library):
             found = library.AutoConfig.from_pretrained(name, local_files_only=is_here).model_type
             if found not in classes:
                 raise ValueError(f"a model of the type {found}")
@@ -112,20 +112,14 @@ def _refusal(error: BaseException | None) -> int | None:
 
 
 @contextmanager
-def _quietly(library: Any) -> Iterator[None]:
-    """Within, transformers logs only errors and, without a terminal, draws no progress bars."""
-    logs, shown = library.logging, library.logging.is_progress_bar_enabled()
-    before = logs.get_verbosity()
-    logs.set_verbosity_error()
-    if hide := shown and not (hasattr(sys.stderr, "isatty") and sys.stderr.isatty()):
-        logs.disable_progress_bar()
+def _bars_at_terminals_only(library: Any) -> Iterator[None]:
+    if hide := library.logging.is_progress_bar_enabled() and not is_terminal(sys.stderr):
+        library.logging.disable_progress_bar()
     try:
-        with quiet_log("huggingface_hub"):
-            yield
+        yield
     finally:
-        logs.set_verbosity(before)
         if hide:
-            logs.enable_progress_bar()
+            library.logging.enable_progress_bar()
 
 
 def _without(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
