@@ -247,11 +247,11 @@ def load(
     if names not in get_args(NameSet):
         raise DatasetError(f"names: expected one of {', '.join(get_args(NameSet))}, found {names!r}")
     cache = (cache_folder() if cache_dir is None else expanded(cache_dir)).absolute() / "indexes"
-
-    def index_split(adapter: Adapter, folder: Path) -> tuple[str, Path, tuple[str, ...]]:
-        return ensure_index(adapter, folder, adapter.default_split if split is None else split, cache)
-
-    adapter, folder, (identity, index_path, notices) = first_present(adapters, expanded(root).absolute(), index_split)
+    adapter, folder, (identity, index_path, notices) = first_present(
+        adapters,
+        expanded(root).absolute(),
+        lambda adapter, folder: ensure_index(adapter, folder, adapter.default_split if split is None else split, cache),
+    )
     return Dataset(
         name=adapter.name,
         split=Path(adapter.default_split if split is None else split).stem,

@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -44,10 +45,8 @@ def ensure_index(adapter: Adapter, root: Path, split: str | Path, cache: Path) -
     sources: list[list[str]] = []
     for source in adapter.annotation_files(root, split):
         place = source.relative_to(root).as_posix() if source.is_relative_to(root) else ""
-        try:
+        with _unreadable_named():
             contents = sorted(os.listdir(source)) if source.is_dir() else [sha256_of(source)]
-        except OSError as error:
-            raise DatasetError(f"{error.filename}: expected a file, found {what_is_there(error)}") from error
         sources.append([place, *contents])
     if not sources:
         rows = rows_of(adapter, root, split)
@@ -65,11 +64,12 @@ def ensure_index(adapter: Adapter, root: Path, split: str | Path, cache: Path) -
         rows, digest = rows_of(adapter, root, split), hashlib.sha256()
 
         def hashed() -> Iterator[Row]:
-            for row in rows:
-                # File paths do not enter: data sets that differ only in the names of their folders are the same.
-                kept = {column: value for column, value in row.items() if column not in adapter.file_columns}
-                digest.update(json.dumps(kept, sort_keys=True).encode() + b"\n")
-                yield row
+            with _unreadable_named():
+                for row in rows:
+                    # File paths do not enter: data sets that differ only in the names of their folders are the same.
+                    kept = {column: value for column, value in row.items() if column not in adapter.file_columns}
+                    digest.update(json.dumps(kept, sort_keys=True).encode() + b"\n")
+                    yield row
 
         seal = _build(path, hashed(), lambda: {"rows": digest.hexdigest(), "notices": list(rows.notices)})
     sizes: dict[str, list[int]] = {}
@@ -82,6 +82,15 @@ def ensure_index(adapter: Adapter, root: Path, split: str | Path, cache: Path) -
             root, [{"id": sample_id, column: file} for file, sample_id in first.items()], column
         )
     return _hash([*own, seal["rows"], sizes]), path, tuple(seal["notices"])
+
+
+@contextmanager
+def _unreadable_named() -> Iterator[None]:
+    """Raise DatasetError for a file that cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise DatasetError(f"{error.filename}: expected a file, found {what_is_there(error)}") from error
 
 
 @lru_cache(maxsize=8)

@@ -187,7 +187,8 @@ def _check_data(sources: Sequence[Adapter], root: Path, split: str | None) -> No
         if split is None:
             return
         try:
-            _ = adapter.annotation_files(folder, split) or adapter.rows(folder, split)
+            if not adapter.annotation_files(folder, split):
+                adapter.rows(folder, split)
         except LabelSourceMissingError:
             continue
         return

@@ -183,6 +183,14 @@ def test_a_video_without_any_mask_has_empty_targets_of_the_size_of_its_frames(tr
         tree.load()[positions[1]]
 
 
+def test_a_file_that_is_lost_while_it_is_read_is_named(tree: MevisTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(path: Path) -> Any:
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr("dataset_adapters.benchmarks.mevis.read_json", lost)
+    assert refused(tree) == f"{tree.split / 'mask_dict.json'}: expected a file, found nothing"
+
+
 def test_check_counts_videos_and_frames(tree: MevisTree) -> None:
     lines: list[str] = []
     assert check(find_preparation("mevis"), tree.parent, lines.append, n_decoded=None) == 1
