@@ -116,6 +116,22 @@ class BenchReleasedOrder(StrictModel):
     """Between their proposals of the kept queries, in 0..1; null if they kept different queries."""
 
 
+class BenchHost(StrictModel):
+    threads: Count
+    """Threads of the tensor library."""
+    stages: dict[str, Seconds]
+    """Processor seconds per image by stage outside the encoders, fastest repeat each; `record`: counts and record;
+    `other`: what no stage accounts for."""
+    main_seconds: Seconds
+    """Their sum in the main process: without `decode` and `refine`, which have processes of their own."""
+    images_per_second: float
+    """What the main process could do if the encoders took no time."""
+    all_seconds: Seconds
+    """The sum of all stages."""
+    survivors: float
+    """Queries per image that survived."""
+
+
 class BenchOptionsInfo(StrictModel):
     size: str
     """Size of the models: mini or full."""
@@ -143,6 +159,8 @@ class BenchOptionsInfo(StrictModel):
     """Whether the released order of work is measured."""
     baseline_templates: Count | None
     """Templates of that comparison; null for all."""
+    host: bool = False
+    """Whether the work outside the encoders is measured."""
 
 
 class BenchDocument(StrictModel):
@@ -170,7 +188,10 @@ class BenchDocument(StrictModel):
     """Our and the released code's order of work on the first image, before refinement, in processor time (on a GPU:
     wall time); absent with `--no-baseline` and in half precision."""
 
+    host: list[BenchHost] | None = None
+    """What an image costs besides the encoders, one entry per number of threads; only with `--host`."""
+
     def as_json(self) -> dict[str, Any]:
         """The document as JSON values, without measurements that were not requested."""
-        absent = {name for name in ("later_steps", "released_order") if getattr(self, name) is None}
+        absent = {name for name in ("later_steps", "released_order", "host") if getattr(self, name) is None}
         return self.model_dump(mode="json", exclude=absent)

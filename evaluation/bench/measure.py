@@ -53,7 +53,8 @@ class BenchRequest:
 
     size: models, a key of `SIZES`. images: files; if empty, ``n_images`` synthetic images. n_queries: the first ones of
     `QUERIES`. later_steps: also the cost of the steps after the first. baseline: also the released order of work, in
-    float32. baseline_templates: text templates of that comparison; None for all.
+    float32. baseline_templates: text templates of that comparison; None for all. host: also the work
+    outside the encoders.
     """
 
     size: str = "mini"
@@ -69,6 +70,7 @@ class BenchRequest:
     later_steps: bool = True
     baseline: bool = True
     baseline_templates: int | None = None
+    host: bool = False
 
 
 @dataclass(frozen=True)

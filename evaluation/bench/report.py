@@ -9,6 +9,7 @@ import torch
 
 from evaluation.bench import measure
 from evaluation.bench.engine import whole_engine
+from evaluation.bench.host import host_costs
 from evaluation.run.identity import environment
 from results.bench_schema import BenchDocument, BenchOptionsInfo, BenchScaling
 
@@ -50,6 +51,7 @@ def bench(request: measure.BenchRequest) -> BenchDocument:
             memory=measure.memory(request, batch_size=batch_size),
             later_steps=measure.later_steps(fixture, repeats=repeats) if request.later_steps else None,
             released_order=measure.released_order(fixture, request.baseline_templates) if baseline else None,
+            host=host_costs(fixture, request.threads, repeats=repeats) if request.host else None,
         )
     finally:
         torch.set_num_threads(before)
@@ -98,6 +100,18 @@ def as_markdown(document: BenchDocument) -> str:
                 for threads, size, run in runs
             ),
         ]
+    )
+    parts.extend(
+        [
+            f"Besides the encoders, {host.threads} threads, {host.survivors:.3g} survivors per image: the main "
+            f"process could do {host.images_per_second:.3g} images/s ({1000 * host.main_seconds:.1f} ms each); "
+            f"all processes {host.all_seconds:.3f} s of processor time per image",
+            "",
+            "| stage | processor seconds per image |",
+            "| --- | ---: |",
+            *(f"| {stage} | {seconds:.4f} |" for stage, seconds in host.stages.items()),
+        ]
+        for host in document.host or ()
     )
     engine, crf, memory = document.engine, document.crf, document.memory
     device = f", device peak {memory.device_peak_mib:.0f} MiB" if memory.device_peak_mib is not None else ""

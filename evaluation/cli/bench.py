@@ -39,6 +39,9 @@ def bench_command(
     baseline_templates: Annotated[
         int | None, typer.Option(min=1, help="Templates of that comparison. [default: all]")
     ] = None,
+    host: Annotated[
+        bool, typer.Option("--host", help="Also measure what an image costs besides the encoders, in processor time.")
+    ] = False,
     given: dict[str, Any],
     out: Annotated[Path, typer.Option(help="Folder of bench.json and bench.md.")] = Path("results/bench"),
     plot: Annotated[bool, typer.Option("--plot", help="Also bench.png; needs car-eval[plot].")] = False,
@@ -77,6 +80,7 @@ def bench_command(
         later_steps=later_steps,
         baseline=baseline,
         baseline_templates=baseline_templates,
+        host=host,
     )
     document = bench(request)
     table = as_markdown(document)

@@ -127,7 +127,7 @@ def add_confusion(matrix: Int64Array, triples: Iterable[Triple], n_pixels: float
     """
     n_labels = len(matrix)
     for triple in triples:  # a dozen for an image: arrays take ten times as long
-        if not (len(triple) == 3 and all(type(value) is int for value in triple)):
+        if len(triple) != 3 or {*map(type, triple)} != {int}:
             raise ValueError(
                 f"confusion counts: expected [target, prediction, count] triples of integers, found {triple}"
             )
@@ -302,8 +302,10 @@ def miou_resampler(records: Sequence[Record], labels: Sequence[str], scored_labe
         records: one per id; those without counts add nothing.
         labels, scored_labels: as for `SemanticAccumulator`.
     """
-    # In float64 these sums of integers are exact (see MAX_PIXELS), and a matrix product is fast only there.
-    values = _class_pixels(records, labels, scored_labels).reshape(len(records), -1)
+    from scipy.sparse import csr_array  # takes a while to import
+
+    # In float64 these sums of integers are exact (see MAX_PIXELS). An image has few of the classes.
+    values = csr_array(_class_pixels(records, labels, scored_labels).reshape(len(records), -1))
 
     def resampled(weights: Float64Array) -> Float64Array:
         both, target, prediction = (weights @ values).reshape(len(weights), 3, -1).swapaxes(0, 1)

@@ -42,6 +42,7 @@ def test_command_writes_table_document_and_picture(tmp_path: Path, image: str) -
         "--queries",
         "1",
         "--plot",
+        "--host",
     ]
     options += ["--baseline-templates", "2"]
     result = CliRunner().invoke(app, ["bench", *options, "--out", str(tmp_path)])
@@ -65,6 +66,12 @@ def test_command_writes_table_document_and_picture(tmp_path: Path, image: str) -
     assert "stage by stage in one process" in result.output
     assert "whole engine, as `car eval` runs it" in result.output
     assert document["later_steps"]["later_over_first"] < 1
+    (host,) = document["host"]
+    assert set(host["stages"]) == {"decode", "affinity", "prompts", "other", "record", "refine"}
+    in_main = [seconds for stage, seconds in host["stages"].items() if stage not in ("decode", "refine")]
+    assert host["main_seconds"] == pytest.approx(sum(in_main)) == pytest.approx(1 / host["images_per_second"])
+    assert (host["threads"], host["survivors"]) == (1, 1)
+    assert "Besides the encoders, 1 threads" in result.output
     crf = document["crf"]
     assert (crf["labels"], crf["same_label"] >= 0.995) == (2, True)
     assert min(crf["pydensecrf_seconds"], crf["torch_seconds"], document["load_seconds"]) > 0
@@ -81,7 +88,7 @@ def test_in_half_precision_there_is_no_comparison(tmp_path: Path, image: str) ->
     assert result.exit_code == 0, result.output
     document = json.loads((tmp_path / "bench.json").read_text())
     assert document["environment"]["dtype"] == "bfloat16"
-    assert not {"released_order", "later_steps"} & document.keys()
+    assert not {"released_order", "later_steps", "host"} & document.keys()
     assert "matrix product in bfloat16" in result.output
 
 
