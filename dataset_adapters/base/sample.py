@@ -392,8 +392,9 @@ def configured(adapter: Adapter, options: Mapping[str, str]) -> Adapter:
     choices, locations = _choices(adapter), adapter.locations if isinstance(adapter, UserDataAdapter) else ()
     for option, value in options.items():
         if option not in (*choices, *locations):
-            known = ", ".join((*choices, *locations)) or "none"
-            raise DatasetError(f"{adapter.name}: expected an option of {known}, found {option!r}")
+            known = ", ".join((*choices, *locations))
+            expected = f"an option of {known}" if known else "no option"
+            raise DatasetError(f"{adapter.name}: expected {expected}, found {option!r}")
         if option in choices and value not in choices[option]:
             expected = ", ".join(choices[option])
             raise DatasetError(f"{adapter.name}: {option}: expected one of {expected}, found {value!r}")

@@ -15,7 +15,7 @@ from car_core import CaRConfig, ConfigError
 from car_core.config import PROFILES, Profile
 from support import strict_yaml
 from support.errors import UserError, mistakes
-from support.files import expanded, read_regular
+from support.files import expanded, read_regular, what_is_there
 from support.plugins import Plugin, find_plugin, plugins
 from support.text import broken_text, shortened, unknown_name
 
@@ -194,10 +194,8 @@ def _fields_of_file(path: Path) -> dict[str, Any]:
     try:
         fields = strict_yaml.loads(read_regular(path, most=2**24).decode("utf-8"))
     except OSError as error:
-        found = error.strerror or error
-        raise BenchmarkError(
-            f"{path}: expected a benchmark's file, found: {found}; a folder of data is named by --data-root"
-        ) from None
+        hint = "; name a folder of data by --data-root" if path.is_dir() else ""
+        raise BenchmarkError(f"benchmark: {path}: expected a file, found {what_is_there(error)}{hint}") from None
     except ValueError as error:
         raise BenchmarkError(f"{path}: expected YAML, found {error}") from None
     if not isinstance(fields, dict):
@@ -296,7 +294,7 @@ def parse_settings(assignments: Sequence[str | Mapping[str, Any]]) -> dict[str, 
     for key, value in (pair for given in assignments for pair in _assigned(given)):
         outer, dot, inner = key.strip().partition(".")
         if dot and outer not in ("crf", "sam"):
-            raise BenchmarkError(f"--set {key.strip()}: expected a field, crf.<field> or sam.<field>")
+            raise BenchmarkError(f"set: {key.strip()}: expected a field, crf.<field> or sam.<field>")
         field = "lambda_" if outer == "lambda" else outer
         settings = merged(settings, {field: {inner: value} if dot else value})
     return settings
@@ -307,13 +305,13 @@ def _assigned(given: str | Mapping[str, Any]) -> list[tuple[str, Any]]:
         return list(given.items())
     key, equals, text = given.partition("=")
     if not equals or not key.strip():
-        raise BenchmarkError(f"--set: expected key=value, found {given!r}")
+        raise BenchmarkError(f"set: expected key=value, found {given!r}")
     if near := broken_text(key):
-        raise BenchmarkError(f"--set: expected text, found {near}")
+        raise BenchmarkError(f"set: expected text, found {near}")
     try:
         return [(key, strict_yaml.loads(text))]
     except ValueError as error:
-        raise BenchmarkError(f"--set {shortened(given)}: expected a YAML value, found {error}") from None
+        raise BenchmarkError(f"set: {shortened(given)}: expected a YAML value, found {error}") from None
 
 
 def parse_protocol(assignments: Sequence[str | Mapping[str, Any]]) -> dict[str, str]:
@@ -322,7 +320,7 @@ def parse_protocol(assignments: Sequence[str | Mapping[str, Any]]) -> dict[str, 
     for given in assignments:
         for key, value in [given.partition("=")[::2]] if isinstance(given, str) else given.items():
             if not (key.strip() and str(value).strip()) or type(value) not in (str, int):
-                raise BenchmarkError(f"--protocol: expected key=value, found {given!r}")
+                raise BenchmarkError(f"protocol: expected key=value, found {given!r}")
             options[key.strip()] = str(value).strip()
     return options
 

@@ -81,7 +81,7 @@ def resolve(options: RunOptions) -> ResolvedRun:
     metrics = find_metrics(options.metrics, sources[0].task)
     if options.shard and (of_file := [each.name for each in metrics if each.plugin and not each.plugin.package]):
         raise BenchmarkError(
-            f"--shard: expected metrics of installed packages, which car merge computes again, found {of_file[0]}"
+            f"shard: expected metrics of installed packages, which car merge computes again, found {of_file[0]}"
         )
     method.check_precision(options.precision)
     names, of_names = _names(options.names, method, benchmark, configured(sources[0], options.places))
@@ -89,7 +89,7 @@ def resolve(options: RunOptions) -> ResolvedRun:
     set_by |= {field: "names" for field in of_names if field not in options.settings}
     protocol = resolve_protocol(benchmark, sources[0].task, config, options.protocol)
     if not method.roles and (named := next(filter(None, weights_by_role(options.weights).values()), None)):
-        raise BenchmarkError(f"--weights: expected none, since {method.name} names its own (--set), found {named!r}")
+        raise BenchmarkError(f"weights: expected none, since {method.name} names its own (--set), found {named!r}")
     data_root = find_data(benchmark, options.data_root)
     adapters = [configured(adapter, {**protocol.data, **options.places}) for adapter in sources]
     _check_data(adapters, expanded(data_root).absolute(), None if options.places else options.split)

@@ -106,7 +106,7 @@ def test_what_is_above_its_largest_value_is_refused(options: dict[str, Any], mes
 
 @pytest.mark.parametrize("text", ["1/" + "9" * 5000, "9" * 5000 + "/1", "2/1", "a/b", "1/²"])
 def test_a_shard_of_any_text_is_a_number_or_one_line(text: str) -> None:
-    with pytest.raises(BenchmarkError, match=r"^--shard: expected I/N with 1 <= I <= N, found .{1,90}$"):
+    with pytest.raises(BenchmarkError, match=r"^shard: expected I/N with 1 <= I <= N, found .{1,90}$"):
         parse_shard(text)
 
 
