@@ -22,7 +22,7 @@ from dataset_adapters.base.sample import (
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, refuse_fields
 from evaluation.request.inputs import Inputs, find_data, find_weights, inputs_of, weights_by_role, with_own_models
 from evaluation.request.methods import Method, find_method
-from evaluation.request.options import ALL, DEFAULT_RUNS, OWN_NAMES, CarOptions, Range, RunOptions, marks
+from evaluation.request.options import ALL, DEFAULT_RUNS, OWN_NAMES, CarOptions, Range, RunOptions, marks, parse_shard
 from evaluation.request.predicted import PredictedMethod
 from evaluation.request.protocol import Protocol, resolve_protocol
 from evaluation.request.vocabulary import NoTextsError, Vocabulary, find_vocabulary
@@ -69,6 +69,8 @@ def resolve(options: RunOptions) -> ResolvedRun:
     check_out(options.out or DEFAULT_RUNS)
     check_ranges(options)
     device_names(options.device)
+    if options.shard:  # from Python, unchecked; the data set counts parts from 0
+        parse_shard("/".join(map(str, options.shard)))
     if options.engine == "ray":
         options.cluster.check(options.device)
         if options.processes is not None:

@@ -110,6 +110,12 @@ def test_a_shard_of_any_text_is_a_number_or_one_line(text: str) -> None:
         parse_shard(text)
 
 
+@pytest.mark.parametrize("shard", [(3, 2), (0, 2), (1, 0)])
+def test_a_shard_from_python_is_counted_from_one(shard: tuple[int, int]) -> None:
+    with pytest.raises(BenchmarkError, match=f"^shard: expected I/N with 1 <= I <= N, found '{shard[0]}/{shard[1]}'$"):
+        resolve(RunOptions("mini-voc", shard=shard))
+
+
 @pytest.mark.parametrize("seed", ["9" * 5000, str(2**63), "-1", "x", ""])
 def test_a_seed_of_any_text_is_a_number_or_one_line(seed: str) -> None:
     with pytest.raises(ModelError, match=r"^weights: expected random:SEED with a whole number below .{1,120}$"):
