@@ -21,12 +21,11 @@ from car_core.classifier.tower import ClassifierTower
 from car_core.classifier.visual_prompts import PromptCanvas
 from car_core.config import CaRConfig, Precision
 from car_core.engine.batching import MicroBatcher, cpu_batch_size
-from car_core.engine.device import as_device
+from car_core.engine.device import StageTimes, as_device, timed
 from car_core.engine.precision import dtype_of, fresh_torch
 from car_core.engine.prompt_rendering import renderer_for
 from car_core.engine.refinement import CoarsePass, CoarseSegmentation, RefineRequest, RefineResult, refine_masks
 from car_core.engine.stage_cache import Result, StageCache, model_token
-from car_core.engine.timing import StageTimes, timed
 from car_core.errors import ConfigError, ModelError
 from car_core.images import ImageLike, as_rgb, check_batch
 from car_core.method import Models, Recurrence, RecurrenceOutput, recurrence
@@ -38,7 +37,7 @@ from car_core.proposal.generator import EncodedImage, ProposalGenerator
 from car_core.proposal.trunk import ProposalTower
 from car_core.queries import check_texts, require_any
 from car_core.refine.crf import prepare_crf
-from car_core.refine.mask_source import MaskSource
+from car_core.refine.sam import MaskSource, load_sam
 from car_core.segmentation import Segmentation
 from car_core.step_texts import no_template
 from support.arrays import PackedBits, RGBArray
@@ -53,13 +52,13 @@ _Pass: TypeAlias = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 
 @dataclass
 class _Job:
-    """One recurrence on its way through a batch."""
+    """One recurrence of a batch."""
 
     canvas: PromptCanvas
     loop: Recurrence
     seconds: StageTimes
     digests: list[bytes] = field(default_factory=list)  # of the current step's masks
-    new: dict[bytes, PackedBits] = field(default_factory=dict)  # those of them that g has not seen
+    new: dict[bytes, PackedBits] = field(default_factory=dict)  # those that g has not seen yet
     features: dict[bytes, Tensor] = field(default_factory=dict)  # g's feature [E] of each mask so far
     output: RecurrenceOutput | None = None  # once the recurrence has ended
 
@@ -69,11 +68,11 @@ class CaR:
 
     proposal_clip (f) and classifier_clip (g) are open_clip models with ViT towers, built by the caller, of any size
     and patch size, in float32; they may be the same model. They are moved to ``device`` and set to evaluation mode.
-    mask_source: gives the candidates for ``config.sam``, e.g. ``refine.sam.SAMMasks``. precision: of the image
+    mask_source: source of the candidates for ``config.sam``, e.g. ``refine.sam.SAMMasks``. precision: of the image
     encoders' products; see ``car_core.engine.precision``.
 
-    Attributes: ``weights``, records of the models' weights; ``cache``, None or a ``StageCache`` that keeps the results
-    of stages for images that are segmented again.
+    Attributes: ``weights``, records of the models' weights; ``cache``, None or a ``StageCache`` of stage results, for
+    images that are segmented again.
     """
 
     @fresh_torch(inference=False)
@@ -103,7 +102,7 @@ class CaR:
             model.to(self.device).eval()
         # Parts of the keys of cached results of f and of g.
         self._proposal_key, self._classifier_key = (
-            # The sums tell weights apart that were set through .data between two segmenters sharing a cache.
+            # The sums distinguish weights that were set through .data between two segmenters sharing a cache.
             (
                 model_token(model),
                 hash(tuple(float(each.sum()) for each in model.state_dict().values())),
@@ -136,38 +135,33 @@ class CaR:
         """Build both models by ``config.proposal_model`` and ``config.classifier_model``.
 
         weights: a tag, file, miniature or random:SEED for both (see ``models.weights``), or a mapping with the keys
-        "proposal" and "classifier". The miniature brings its own architecture, which then replaces the configured one.
-        load: drop-in replacement for ``load_clip``, e.g. a cached one. Raises ModelError when a model cannot be had.
+        "proposal" and "classifier". The miniature has its own architecture, which replaces the configured one.
+        load: drop-in replacement for ``load_clip``, e.g. a cached one. Raises ModelError if a model is not available.
         """
         named = weights if isinstance(weights, Mapping) else dict.fromkeys(ROLES, weights)
         by_role = {role: os.fsdecode(name) for role, name in named.items()}
         if set(by_role) != set(ROLES):
             raise ModelError(f"weights: expected the keys {list(ROLES)}, found {sorted(by_role)}")
-        models = {role: model_of(getattr(config, f"{role}_model"), by_role[role]) for role in ROLES}
+        names = {role: (model_of(getattr(config, f"{role}_model"), by_role[role]), by_role[role]) for role in ROLES}
         loaded: dict[tuple[str, str], tuple[nn.Module, WeightsRecord]] = {}
-        for role, model in models.items():
-            key = (model, by_role[role])
-            if key not in loaded:
-                loaded[key] = load(*key, role=role, device=device)
-        (proposal, _), (classifier, _) = (loaded[models[role], by_role[role]] for role in ROLES)
-        config = config.model_copy(update={f"{role}_model": model for role, model in models.items()})
-        source, sam_weights = None, list[WeightsRecord]()
+        for role, name in names.items():
+            if name not in loaded:
+                loaded[name] = load(*name, role=role, device=device)
+        config = config.model_copy(update={f"{role}_model": model for role, (model, _) in names.items()})
+        source, records = None, [replace(loaded[name][1], role=role) for role, name in names.items()]
         if config.sam:
-            from car_core.refine.sam import load_sam
-
             source, record = load_sam(config.sam, device=device)
-            sam_weights.append(record)
-        clips = {"proposal_clip": proposal, "classifier_clip": classifier}
+            records.append(record)
+        clips = {f"{role}_clip": loaded[name][0] for role, name in names.items()}
         car = cls(config, **clips, device=device, mask_source=source, precision=precision)
-        clip_weights = [replace(loaded[models[role], by_role[role]][1], role=role) for role in ROLES]
-        car.weights = (*clip_weights, *sam_weights)
+        car.weights = tuple(records)
         return car
 
     def with_config(self, config: CaRConfig | None = None, **changes: Any) -> CaR:
         """The same models, text features and cache under another configuration.
 
-        config: None for this one's. changes: fields that differ in it, as in ``theta=0.3``. Raises ConfigError, naming
-        the field, for an unknown field or an impossible value, and if it names other models.
+        config: None for the current one. changes: fields to change in it, as in ``theta=0.3``. Raises ConfigError,
+        naming the field, for an unknown field, an impossible value, and another model.
         """
         config = config or self.config
         if named := {"profile", "mode"} & changes.keys():
@@ -228,10 +222,10 @@ class CaR:
     def segment_frames(
         self, frames: Iterable[ImageLike], queries: Sequence[str], *, carry: bool | None = None
     ) -> Iterator[Segmentation]:
-        """Segment the frames of a video one by one, as the results are consumed; each is about all queries.
+        """Segment the frames of a video one by one, as the results are consumed; each result covers all queries.
 
-        carry: whether a frame starts with the queries that survived the one before; once none is left, the rest stays
-        empty. None: as ``config.carry_queries``. Raises QueryError at once, and as ``segment`` for each frame.
+        carry: whether a frame starts with the queries that survived the previous one; once none is left, the remaining
+        frames stay empty. None: as ``config.carry_queries``. Raises QueryError at once, and as ``segment`` per frame.
         """
         checked = self.check_queries(queries)
         carry = self.config.carry_queries if carry is None else carry
@@ -249,14 +243,10 @@ class CaR:
         return found()
 
     def segment_batch(
-        self,
-        images: Sequence[ImageLike],
-        queries_per_image: Sequence[Sequence[str]],
-        *,
-        trace: bool = False,
+        self, images: Sequence[ImageLike], queries_per_image: Sequence[Sequence[str]], *, trace: bool = False
     ) -> list[Segmentation]:
-        """Segment several images, their prompted images scored together. An image's result does not depend on the
-        others; raises as ``segment`` does, before any work, naming the image's index."""
+        """Segment several images, whose prompted images are scored together. An image's result does not depend on the
+        others. Raises as ``segment``, before any work, naming the image's index."""
         return [self._refine(each) for each in self.segment_coarse_batch(images, queries_per_image, trace=trace)]
 
     def segment_coarse_batch(
@@ -271,7 +261,7 @@ class CaR:
     def segment_two_pass(
         self, image: ImageLike, things: Sequence[str], stuff: Sequence[str], *, trace: bool = False
     ) -> Segmentation:
-        """Things and stuff segmented separately, each with the other's names as background, and painted stuff first.
+        """Segment things and stuff separately, each with the other's names as background, and paint stuff first.
 
         The result's queries are the things, then the stuff; its steps are those of the thing pass, then those of the
         stuff pass. Switches: ``thing_background``, ``stuff_prompts``. Raises QueryError, also for a name in both.
@@ -316,11 +306,16 @@ class CaR:
     def _segment_coarse(
         self, images: Sequence[RGBArray], passes_per_image: Sequence[Sequence[_Pass]], trace: bool
     ) -> list[CoarseSegmentation]:
-        """On checked inputs. The passes of an image share its encoded trunk."""
+        """On checked inputs. An image is encoded by f only once for all of its passes."""
         seconds: list[list[StageTimes]] = [[{} for _ in passes] for passes in passes_per_image]
-        encoded_images = self._encode(images, [first for first, *_ in seconds])
+
+        def encode(indices: list[int]) -> list[EncodedImage]:
+            return self._proposal.encode([images[i] for i in indices], [seconds[i][0] for i in indices])
+
+        encoded_images = self._cached("trunk", [self._trunk_inputs(image) for image in images], encode)
         jobs = []
         for image, encoded, passes, times in zip(images, encoded_images, passes_per_image, seconds, strict=True):
+            _require_finite("trunk", encoded.last.image_feature)
             canvas = None
             for (queries, background, prompts), own_times in zip(passes, times, strict=True):
                 if canvas is None or canvas.prompts != prompts:
@@ -329,20 +324,15 @@ class CaR:
                 models = Models(partial(self._propose, image, encoded, own_times), partial(self._match, own_times))
                 loop = recurrence(canvas, queries, models, self.config, background=background, trace=trace)
                 jobs.append(_Job(canvas, loop, own_times))
-        done, coarse = iter(self._run(jobs)), []
+        active = [job for job in jobs if self._advance(job)]
+        while active:  # one step at a time, so that all jobs share g's forward passes
+            self._encode_new_masks([job for job in active if job.new])
+            active = [job for job in active if self._advance(job)]
+        done, coarse = map(self._coarse_pass, jobs), []
         for passes in passes_per_image:
             all_queries = tuple(query for queries, *_ in passes for query in queries)
             coarse.append(CoarseSegmentation(all_queries, tuple(islice(done, len(passes)))))
         return coarse
-
-    def _encode(self, images: Sequence[RGBArray], seconds: list[StageTimes]) -> list[EncodedImage]:
-        def encode(indices: list[int]) -> list[EncodedImage]:
-            return self._proposal.encode([images[i] for i in indices], [seconds[i] for i in indices])
-
-        encoded = self._cached("trunk", [self._trunk_inputs(image) for image in images], encode)
-        for each in encoded:
-            _require_finite("trunk", each.last.image_feature)
-        return encoded
 
     def _trunk_inputs(self, image: RGBArray) -> tuple[object, ...]:
         config = self.config
@@ -369,19 +359,11 @@ class CaR:
             _require_finite("classifier", matrix)
         return matrix
 
-    def _run(self, jobs: list[_Job]) -> list[CoarsePass]:
-        """Run all jobs, one step at a time, so that they share g's forward passes."""
-        active = [job for job in jobs if self._advance(job)]
-        while active:
-            self._encode_new_masks([job for job in active if job.new])
-            active = [job for job in active if self._advance(job)]
-        return [self._finish(job) for job in jobs]
-
     def _advance(self, job: _Job) -> bool:
         """Send the features of the job's last masks and receive its next masks; false if its recurrence has ended.
 
         Equal masks give equal prompted images, within a step (empty proposals) and from one step to the next. So masks
-        are known by their digest, and g sees each only once.
+        are identified by their digest, and g sees each only once.
         """
         try:
             answer = [job.features[digest] for digest in job.digests]
@@ -425,8 +407,8 @@ class CaR:
             return compute(list(range(len(inputs))))
         return self.cache.get_or_compute_all(stage, inputs, compute)
 
-    def _finish(self, job: _Job) -> CoarsePass:
-        """Collect the result of a job, with SAM's candidates, on the CPU."""
+    def _coarse_pass(self, job: _Job) -> CoarsePass:
+        """The result of a finished job, with SAM's candidates, on the CPU."""
         assert job.output is not None
         image, config, candidates = job.canvas.image, self.config, None
         if self._mask_source:
@@ -437,15 +419,14 @@ class CaR:
         return CoarsePass(job.output, request, config, job.seconds, candidates)
 
     def _refine(self, coarse: CoarseSegmentation) -> Segmentation:
-        return coarse.segmentation([self._refine_masks(request) for request in coarse.requests])
+        def refined(request: RefineRequest) -> RefineResult:
+            if not len(request.proposals):  # nothing to refine, and nothing worth caching
+                return refine_masks(request)
+            start = time.perf_counter()
+            [result] = self._cached("refine", [request.inputs], lambda _: [refine_masks(request)])
+            return replace(result, seconds=time.perf_counter() - start)  # a cached result takes no time
 
-    def _refine_masks(self, request: RefineRequest) -> RefineResult:
-        """Cached, and timed again: a cached result takes no time."""
-        if not len(request.proposals):  # nothing to refine, and nothing worth caching
-            return refine_masks(request)
-        start = time.perf_counter()
-        [result] = self._cached("refine", [request.inputs], lambda _: [refine_masks(request)])
-        return replace(result, seconds=time.perf_counter() - start)
+        return coarse.segmentation([refined(request) for request in coarse.requests])
 
 
 def _require_finite(stage: str, values: Tensor) -> None:

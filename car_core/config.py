@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -59,65 +60,44 @@ TEMPLATES = (
     "There is a large {} in the scene.",
 )
 
-# Switch values that the two sources disagree on.
+# Switches on which the two sources disagree: the paper's value, the released code's.
+_SWITCHES: Mapping[str, tuple[Any, Any]] = {
+    "positional_half": (False, True),
+    "classifier_feature": ("last_block", "before_last_block"),
+    "template_ensemble": ("mean_logits", "sum_probabilities"),
+    "no_template_text": ("query", "cam_template"),
+    "keep_best": (False, True),
+    "theta_inclusive": (True, False),
+    "stop_rule": ("same_queries", "same_count"),
+    "first_step_text": ("template", "query"),
+    "crf_image": ("rgb", "bgr_minus_mean"),
+    "gray_weights": ("rgb", "bgr"),
+    "referring_prompt_slip": (False, True),
+    "sentences": ("single", "joint"),
+    "merge_inclusive": (False, True),
+    "union_of_small_merge": (False, True),
+    "thing_background": ("stuff", "common"),
+}
 PROFILES: Mapping[str, Mapping[str, Any]] = {
-    "paper": {
-        "positional_half": False,
-        "classifier_feature": "last_block",
-        "template_ensemble": "mean_logits",
-        "no_template_text": "query",
-        "keep_best": False,
-        "theta_inclusive": True,
-        "stop_rule": "same_queries",
-        "first_step_text": "template",
-        "crf_image": "rgb",
-        "gray_weights": "rgb",
-        "referring_prompt_slip": False,
-        "sentences": "single",
-        "merge_inclusive": False,
-        "union_of_small_merge": False,
-        "thing_background": "stuff",
-    },
-    "released": {
-        "positional_half": True,
-        "classifier_feature": "before_last_block",
-        "template_ensemble": "sum_probabilities",
-        "no_template_text": "cam_template",
-        "keep_best": True,
-        "theta_inclusive": False,
-        "stop_rule": "same_count",
-        "first_step_text": "query",
-        "crf_image": "bgr_minus_mean",
-        "gray_weights": "bgr",
-        "referring_prompt_slip": True,
-        "sentences": "joint",
-        "merge_inclusive": True,
-        "union_of_small_merge": True,
-        "thing_background": "common",
-    },
+    "paper": {switch: of_paper for switch, (of_paper, _) in _SWITCHES.items()},
+    "released": {switch: of_code for switch, (_, of_code) in _SWITCHES.items()},
 }
 
-# Hyperparameters that a mode starts from: Pascal VOC's for semantic, RefCOCO's for referring segmentation.
+# Default hyperparameters of a mode: Pascal VOC's for semantic, RefCOCO's for referring segmentation.
+_HYPERPARAMETERS: Mapping[str, tuple[Any, Any]] = {
+    "eta": (0.4, 0.5),
+    "theta": (0.6, 0.3),
+    "lambda_": (0.4, 0.5),
+    "prompts": (("circle", "blur"), ("circle", "blur")),
+    "templates": (TEMPLATES, ()),
+    "classifier_model": ("ViT-L-14", "ViT-B-16"),
+}
 MODES: Mapping[str, Mapping[str, Any]] = {
-    "semantic": {
-        "eta": 0.4,
-        "theta": 0.6,
-        "lambda_": 0.4,
-        "prompts": ("circle", "blur"),
-        "templates": TEMPLATES,
-        "classifier_model": "ViT-L-14",
-    },
-    "referring": {
-        "eta": 0.5,
-        "theta": 0.3,
-        "lambda_": 0.5,
-        "prompts": ("circle", "blur"),
-        "templates": (),
-        "classifier_model": "ViT-B-16",
-    },
+    "semantic": {name: of_voc for name, (of_voc, _) in _HYPERPARAMETERS.items()},
+    "referring": {name: of_refcoco for name, (_, of_refcoco) in _HYPERPARAMETERS.items()},
 }
 
-# pydensecrf2 comes as source alone, so it is there only where a compiler was.
+# pydensecrf2 is published only as source, so installing it needs a compiler.
 HAS_PYDENSECRF = find_spec("pydensecrf") is not None
 
 Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -125,10 +105,40 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NameOrPath = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, os.PathLike) else value)]
 
 
-class Config(BaseModel):
-    """A frozen configuration whose mistakes are one-line ``ConfigError``s naming the field."""
+def _check_background(background: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(map(clip_words, background)):
+        raise ValueError("expected texts, found a blank background query")
+    if repeated := {text for text in background if background.count(text) > 1}:
+        raise ValueError(f"expected each background query once, found twice: {sorted(repeated)}")
+    if twins := find_twins(background):
+        first, second = (background[index] for index in twins)
+        raise ValueError(f"expected each background query once, found {second!r}, which CLIP reads as {first!r}")
+    return background
+
+
+Background = Annotated[tuple[str, ...], AfterValidator(_check_background)]
+"""Background queries: not blank, each only once."""
+
+
+def check_template(template: str) -> str:
+    """The template. Raises ValueError unless it has one ``{}``."""
+    if template.count("{}") != 1:
+        raise ValueError(f"expected a template with one {{}} for the query, found {template!r}")
+    return template
+
+
+Template = Annotated[str, AfterValidator(check_template)]
+"""A text with one ``{}`` for the query."""
+
+
+class Part(BaseModel):
+    """A frozen part of a configuration, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Config(Part):
+    """A frozen configuration whose mistakes are one-line ``ConfigError``s naming the field."""
 
     if not TYPE_CHECKING:  # type checkers and editors read the fields instead
 
@@ -136,23 +146,21 @@ class Config(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise ConfigError(mistakes(error, _field_names(type(self))), error.errors()) from None
+                raise ConfigError(mistakes(error, field_names(type(self))), error.errors()) from None
 
 
-def _field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """The fields of a model, and those of models in them as ``crf.iterations``."""
     for name, field in model.model_fields.items():
         yield prefix + name
         for kind in get_args(field.annotation):
             # list[int] is a type to Python 3.10.
             if isinstance(kind, type) and not get_args(kind) and issubclass(kind, BaseModel):
-                yield from _field_names(kind, f"{prefix}{name}.")
+                yield from field_names(kind, f"{prefix}{name}.")
 
 
-class CRFConfig(BaseModel):
+class CRFConfig(Part):
     """Dense CRF (Krähenbühl and Koltun) over the proposals; the defaults are those of both sources."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     iterations: int = Field(default=10, ge=0, le=1000, description="mean-field iterations")
     gaussian_sxy: Positive = Field(default=1.0, description="spatial kernel's standard deviation, pixels")
@@ -178,10 +186,9 @@ class CRFConfig(BaseModel):
 SAM_MIN_OVERLAP: Mapping[str, float] = {"paper": 0.0, "released": 0.05}
 
 
-class SAMMasksConfig(BaseModel):
-    """SAM's automatic masks. SINGLE: whether a point has one mask, in place of three."""
+class SAMMasksConfig(Part):
+    """SAM's automatic masks. SINGLE: whether a point has one mask instead of three."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     SINGLE: ClassVar[bool] = False
 
     model: NameOrPath = Field(min_length=1, description="SAM, HQ-SAM or SAM 2: a hub name, a folder, or random:SEED")
@@ -192,7 +199,7 @@ class SAMMasksConfig(BaseModel):
 
 
 class SAMConfig(SAMMasksConfig):
-    """Refinement by SAM's automatic masks; the defaults are the paper's, and the released code's but for two.
+    """Refinement by SAM's automatic masks; the defaults are the paper's and, except for two, the released code's.
 
     The released ``iom_threshold`` depends on the benchmark (see its YAML file), ``min_overlap`` on the profile.
     """
@@ -208,7 +215,7 @@ class SAMConfig(SAMMasksConfig):
 
 
 class CaRConfig(Config):
-    """Everything that decides what CaR computes for an image and its queries.
+    """Everything that determines what CaR computes for an image and its queries.
 
     Unknown fields and impossible values raise ``ConfigError`` (a ``ValueError``) with one line naming the field.
     Fields left out take the values of ``profile`` and ``mode``.
@@ -219,7 +226,7 @@ class CaRConfig(Config):
     CaRConfig(profile='released', mode='semantic', theta=0.3)
     """
 
-    if TYPE_CHECKING:  # read from the fields, those that a profile fills in would have to be given
+    if TYPE_CHECKING:  # the signature from the fields would require those that a profile fills in
 
         def __init__(self, *, profile: Profile = "released", mode: Mode = "semantic", **fields: Any) -> None: ...
 
@@ -233,9 +240,11 @@ class CaRConfig(Config):
     stuff_prompts: tuple[str, ...] | None = Field(
         default=None, description="visual prompts of the stuff pass; None: the same as prompts"
     )
-    templates: tuple[str, ...] = Field(description="text templates of the mask classifier; empty: no_template_text")
-    cam_template: str = Field(default="a clean origami {}.", description="text template of the proposal generator")
-    background: tuple[str, ...] = Field(default=COMMON_BACKGROUND, description="background queries b")
+    templates: tuple[Template, ...] = Field(
+        description="text templates of the mask classifier; empty: no_template_text"
+    )
+    cam_template: Template = Field(default="a clean origami {}.", description="text template of the proposal generator")
+    background: Background = Field(default=COMMON_BACKGROUND, description="background queries b")
     recurrence: Literal["full", "once", "none"] = Field(
         default="full",
         description="full: until the queries are stable; once: one step, weak ones dropped; none: one step, all kept",
@@ -307,10 +316,10 @@ class CaRConfig(Config):
         if not isinstance(values, Mapping):
             return values
         given = dict(values)
-        # An unknown profile or mode is refused by its own field; the others need some defaults until then.
+        # An unknown profile or mode is refused by its own field; until then the others need some defaults.
         profile = PROFILES.get(str(given.get("profile")), PROFILES["released"])
         mode = MODES.get(str(given.get("mode")), MODES["semantic"])
-        # RefCOCO is the one benchmark of MODES whose prompts differ between the sources.
+        # Of the two benchmarks of MODES, only RefCOCO's prompts differ between the sources.
         released_referring = given.get("mode") == "referring" and given.get("profile", "released") == "released"
         prompts = {"prompts": ("circle",)} if released_referring else {}
         return {**mode, **profile, **prompts, **given}
@@ -344,43 +353,6 @@ class CaRConfig(Config):
             raise ValueError("expected none in referring mode")
         least = SAM_MIN_OVERLAP[info.data.get("profile", "released")]
         return sam if sam.min_overlap is not None else sam.model_copy(update={"min_overlap": least})
-
-    @field_validator("templates")
-    @classmethod
-    def _templates_hold_the_query(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
-        for template in templates:
-            check_template(template)
-        return templates
-
-    @field_validator("cam_template")
-    @classmethod
-    def _cam_template_holds_the_query(cls, template: str) -> str:
-        return check_template(template)
-
-    @field_validator("background")
-    @classmethod
-    def _background_is_distinct(cls, background: tuple[str, ...]) -> tuple[str, ...]:
-        return distinct_background(background)
-
-
-def distinct_background(background: tuple[str, ...]) -> tuple[str, ...]:
-    """The background queries. Raises ValueError for a blank or a repeated one."""
-    if not all(map(clip_words, background)):
-        raise ValueError("expected texts, found a blank background query")
-    repeated = {text for text in background if background.count(text) > 1}
-    if repeated:
-        raise ValueError(f"expected each background query once, found twice: {sorted(repeated)}")
-    if twins := find_twins(background):
-        first, second = (background[index] for index in twins)
-        raise ValueError(f"expected each background query once, found {second!r}, which CLIP reads as {first!r}")
-    return background
-
-
-def check_template(template: str) -> str:
-    """The template. Raises ValueError unless it has one ``{}``."""
-    if template.count("{}") != 1:
-        raise ValueError(f"expected a template with one {{}} for the query, found {template!r}")
-    return template
 
 
 def format_text(template: str, query: str) -> str:

@@ -1,9 +1,9 @@
-"""Checks input images and converts them to uint8 RGB; resizes proposals to the image's size."""
+"""Checks of input images and their conversion to uint8 RGB; resizing of proposals to the image's size."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from support.arrays import RGBArray
 from support.errors import ImageError
 from support.files import expanded
 from support.text import unwrapped
+
+_COPIED_AT_ONCE = 32
 
 ImageLike = RGBArray | Image.Image | str | os.PathLike[str]
 """uint8 [H, W, 3], a PIL image, or the path of a file."""
@@ -56,9 +58,9 @@ def check_batch(
     queries_per_image: Sequence[Sequence[str]],
     check_queries: Callable[[Sequence[str]], tuple[str, ...]],
 ) -> list[tuple[RGBArray, tuple[str, ...]]]:
-    """Each image as RGB with its checked queries; the same queries as of the image before are not checked again.
+    """Each image as RGB with its checked queries; the same queries as for the previous image are not checked again.
 
-    Errors name the image's index. Raises QueryError also for another number of lists than of images.
+    Errors name the image's index. Also raises QueryError if there are not as many lists as images.
     """
     if len(images) != len(queries_per_image):
         raise QueryError(f"queries_per_image: expected {len(images)} lists, found {len(queries_per_image)}")
@@ -84,9 +86,15 @@ def as_channels(image: RGBArray) -> Tensor:
     return torch.from_numpy(image.copy()).permute(2, 0, 1)
 
 
+def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps [..., h, w] of two to four dimensions, resized bilinearly (align_corners off) to [..., H, W]."""
+    missing = 4 - maps.dim()
+    return F.interpolate(maps[(None,) * missing], size=size, mode="bilinear", align_corners=False)[(0,) * missing]
+
+
 def upsample(proposal: Tensor, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """A proposal [h, w] resized bilinearly (align_corners off) to float32 [H, W]."""
-    array: npt.NDArray[np.float32] = _upsampled(proposal, size).cpu().numpy()
+    """A proposal [h, w], resized as by `resize_maps` to float32 [H, W]."""
+    array: npt.NDArray[np.float32] = resize_maps(proposal, size).cpu().numpy()
     return array
 
 
@@ -95,11 +103,10 @@ def upsample_all(proposals: Tensor, size: tuple[int, int]) -> npt.NDArray[np.flo
     return np.stack([upsample(proposal, size) for proposal in proposals])
 
 
-def binarize(proposal: Tensor, size: tuple[int, int], threshold: float) -> npt.NDArray[np.bool_]:
-    """Where a proposal [h, w], resized as by `upsample`, is above the threshold, bool [H, W]."""
-    array: npt.NDArray[np.bool_] = (_upsampled(proposal, size) > threshold).cpu().numpy()
-    return array
+def binarize_all(proposals: Tensor, size: tuple[int, int], threshold: float) -> Iterator[npt.NDArray[np.bool_]]:
+    """Where each proposal [n, h, w], resized as by `resize_maps`, is above the threshold, bool [H, W] each.
 
-
-def _upsampled(proposal: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(proposal[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+    A few at a time are in memory, and copied from a GPU together: each copy waits for it.
+    """
+    for some in proposals.split(_COPIED_AT_ONCE):
+        yield from torch.stack([resize_maps(proposal, size) > threshold for proposal in some]).cpu().numpy()

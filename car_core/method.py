@@ -2,15 +2,15 @@
 
 The paper's functions, and where they are defined:
 
-    f  mask proposal generator   `Models.propose`      proposal/: trunk, gradient, cam, affinity; generator joins them
+    f  mask proposal generator   `Models.propose`      proposal/: trunk, gradient, cam, affinity, joined by generator
     v  visual prompts            `PromptCanvas.draw`   classifier/visual_prompts.py
     g  mask classifier           `Models.match`        classifier/: tower (image features), similarity (P)
     h  text queries              indices `alive`       step_texts.py: the texts that f and g read in a step
 
 `recurrence` is a generator: it yields masks and is sent g's features of the images prompted with them, so that many
-images share g's forward passes without the loop knowing. `CaR` drives it with models behind a cache, timers and batches
-(car.py); `segment` below drives it for one image with plain functions. Where g encodes one image per pass, both give
-the same bits.
+images share g's forward passes without the loop knowing. `CaR` (car.py) drives it with cached, timed and batched
+models; `segment` below drives it for one image with plain functions. If g encodes one image per pass, both give the
+same bits.
 
 Shapes: n queries alive in a step, k survivors of the last, H x W pixels, h x w patches, E embedding size, K templates.
 """
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from car_core.classifier.visual_prompts import PromptCanvas
 from car_core.config import CaRConfig, CRFConfig, format_text
-from car_core.images import binarize, size_of, upsample_all
+from car_core.images import binarize_all, size_of, upsample_all
 from car_core.refine.crf import KernelCache, crf_masks
 from car_core.refine.matching import match_masks
 from car_core.segmentation import Segmentation, Step, merge_masks, paint_labels
@@ -45,7 +45,7 @@ class Models:
 
 @dataclass(frozen=True)
 class RecurrenceOutput:
-    """What the recurrence returns for one image, on the CPU."""
+    """The result of the recurrence for one image, on the CPU."""
 
     queries: tuple[str, ...]
     kept: tuple[int, ...]  # indices of the survivors
@@ -76,15 +76,15 @@ def recurrence(
     while True:
         t = len(steps)
         y = models.propose(proposal_texts(config, [queries[i] for i in alive], t), b)  # y_t = f(x, h_{t-1}; b)
-        # x'_i = v(x, y_i > eta), through g's image encoder. Lazy, so that one mask at a time is in memory.
-        features = yield (binarize(proposal, size, config.eta) for proposal in y)
+        # x'_i = v(x, y_i > eta), through g's image encoder. Lazy, so that few masks are in memory.
+        features = yield binarize_all(y, size, config.eta)
         p = models.match(features, classifier_texts(config, queries, alive, t), ensemble_name(config, t))  # g(x', h)
         scores: Float32Array = p.diagonal().float().cpu().numpy()  # P_ii
         kept = survivors(config, alive, scores)  # h_t = {h_i : P_ii >= theta}; released code: >
         maps = upsample_all(y, size) if trace else None
         prompted = None if maps is None else np.stack([canvas.draw(proposal > config.eta) for proposal in maps])
         steps.append(Step(alive, scores, kept, maps, prompted))
-        if is_stable(config, steps):  # h_t = h_{t-1}; released code: as many as in the step before
+        if is_stable(config, steps):  # h_t = h_{t-1}; released code: as many as in the previous step
             rows = [alive.index(i) for i in kept]
             return RecurrenceOutput(tuple(queries), kept, y[rows].cpu().numpy(), tuple(steps))
         alive = kept
@@ -108,7 +108,7 @@ def is_stable(config: CaRConfig, steps: Sequence[Step]) -> bool:
         return True
     if config.stop_rule == "same_queries":  # paper
         return last.kept == last.queries
-    # Released code: compares counts with the step before, 0 at first, so that step 1 is never the last.
+    # Released code: compares counts with the previous step, 0 at first, so that step 1 is never the last.
     return len(last.kept) == (len(steps[-2].kept) if len(steps) > 1 else 0)
 
 

@@ -1,4 +1,4 @@
-"""What CaR returns for one image: plain numpy arrays, nothing that holds a model alive."""
+"""The result for one image: plain numpy arrays, with no reference to a model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Segmentation", "Step", "join_passes", "merge_masks", "paint_labels"]
 class Segmentation:
     """Final masks of one image with the steps that led there. N = number of queries.
 
-    A notebook shows it as a picture and a table; ``plot`` and ``plot_steps`` give the pictures.
+    A notebook shows it as a picture and a table; ``plot`` and ``plot_steps`` return the pictures.
     """
 
     queries: tuple[str, ...]  # as given
@@ -32,9 +32,9 @@ class Segmentation:
     label_map: Int32Array  # [H, W]; 0 = no query, i + 1 = query i
     steps: tuple[Step, ...]
     merged_mask: BoolArray | None = None  # [H, W], referring mode only: one mask for all queries together
-    seconds: Mapping[str, float] = field(default_factory=dict)  # time by stage
-    image: RGBArray | None = field(default=None, repr=False)  # uint8 [H, W, 3], what was segmented
-    config: CaRConfig | None = field(default=None, repr=False)  # what it was segmented with
+    seconds: Mapping[str, float] = field(default_factory=dict)  # wall time by stage
+    image: RGBArray | None = field(default=None, repr=False)  # uint8 [H, W, 3]
+    config: CaRConfig | None = field(default=None, repr=False)
 
     @classmethod
     def of_nothing(cls, height: int, width: int) -> Segmentation:
@@ -49,12 +49,12 @@ class Segmentation:
         return f"Segmentation({height} x {width}, kept {kept} of {n_queries}, {n_steps})"
 
     def among(self, queries: tuple[str, ...]) -> Segmentation:
-        """The same about more queries, in their order; those that are not in it count as dropped before."""
-        places = [queries.index(query) for query in self.queries]
+        """The same segmentation over more queries, in their order; the added ones count as dropped before."""
+        index = [queries.index(query) for query in self.queries]
         masks, scores = np.zeros((len(queries), *self.label_map.shape), np.bool_), np.zeros(len(queries), np.float32)
-        masks[places], scores[places] = self.masks, self.scores
-        steps = tuple(
-            replace(step, queries=tuple(places[i] for i in step.queries), kept=tuple(places[i] for i in step.kept))
+        masks[index], scores[index] = self.masks, self.scores
+        steps = (
+            replace(step, queries=tuple(index[i] for i in step.queries), kept=tuple(index[i] for i in step.kept))
             for step in self.steps
         )
         return replace(
@@ -62,9 +62,9 @@ class Segmentation:
             queries=queries,
             masks=masks,
             scores=scores,
-            kept=tuple(places[i] for i in self.kept),
-            label_map=np.array([0, *(place + 1 for place in places)], np.int32)[self.label_map],
-            steps=steps,
+            kept=tuple(index[i] for i in self.kept),
+            label_map=np.array([0, *(i + 1 for i in index)], np.int32)[self.label_map],
+            steps=tuple(steps),
         )
 
     def plot(self) -> Image.Image:
@@ -100,7 +100,7 @@ class Segmentation:
         return self.merged_mask * np.int32(self.kept[0] + 1 if self.kept else 1)
 
     def outcomes(self) -> tuple[QueryOutcome, ...]:
-        """What became of each query, with the color of its mask: label i + 1 of ``drawn_labels`` is query i's.
+        """The outcome of each query, with the color of its mask: label i + 1 of ``drawn_labels`` is query i's.
 
         Kept queries get the first colors, which differ most; in referring mode they share that of the one mask.
         """
@@ -128,9 +128,9 @@ class Segmentation:
 def paint_labels(masks: BoolArray, scores: Float32Array, order: tuple[int, ...]) -> Int32Array:
     """One label per pixel from overlapping masks.
 
-    masks: bool [N, H, W]; scores: float [N]; order: the indices to paint, which is done in rising order of
-    their score (ties: in index order), so that the most certain query stays on top. Returns int32 [H, W], 0 where no
-    mask is set, i + 1 for query i.
+    masks: bool [N, H, W]; scores: float [N]; order: the indices to paint. They are painted in rising order of their
+    score (ties: in index order), so that the most certain query stays on top. Returns int32 [H, W], 0 where no mask is
+    set, i + 1 for query i.
     """
     label_map = np.zeros(masks.shape[1:], np.int32)
     for index in sorted(order, key=lambda i: (scores[i], i)):
@@ -141,9 +141,9 @@ def paint_labels(masks: BoolArray, scores: Float32Array, order: tuple[int, ...])
 def merge_masks(masks: BoolArray, scores: Float32Array, *, inclusive: bool, union_of_small: bool) -> BoolArray:
     """One mask for all sentences of a reference: the masks' mean, weighted by score, cut at 0.5.
 
-    masks: bool [N, H, W]; scores: float [N], 0 for a dropped sentence. inclusive: whether a mean of exactly 0.5, as
-    where two sentences of equal score disagree, is in. With ``union_of_small``, a result that covers at most 5 % of the
-    image is replaced by the union of the masks. Both are the released code's. Returns bool [H, W].
+    masks: bool [N, H, W]; scores: float [N], 0 for a dropped sentence. inclusive: whether a mean of exactly 0.5 is in
+    the mask, as where two sentences of equal score disagree. With ``union_of_small``, a result that covers at most 5 %
+    of the image is replaced by the union of the masks. Both are as in the released code. Returns bool [H, W].
     """
     total = float(scores.sum(dtype=np.float64))
     if total == 0:
@@ -158,27 +158,17 @@ def merge_masks(masks: BoolArray, scores: Float32Array, *, inclusive: bool, unio
 def join_passes(queries: tuple[str, ...], things: Segmentation, stuff: Segmentation) -> Segmentation:
     """One segmentation of things, then stuff (``queries``), from a pass over each on the same image.
 
-    Stuff is painted first, things over it. The stuff pass's indices are shifted; its steps follow the things'.
+    Stuff is painted first, things over it. The steps of the stuff pass follow those of the things.
     """
-    stuff = _shift(stuff, len(things.queries))
+    masks, scores = (np.concatenate([getattr(part, name) for part in (things, stuff)]) for name in ("masks", "scores"))
+    things, stuff = things.among(queries), stuff.among(queries)
     stages = dict.fromkeys([*things.seconds, *stuff.seconds])
-    return Segmentation(
-        queries=queries,
-        masks=np.concatenate([things.masks, stuff.masks]),
-        scores=np.concatenate([things.scores, stuff.scores]),
+    return replace(
+        things,
+        masks=masks,
+        scores=scores,
         kept=things.kept + stuff.kept,
         label_map=np.where(things.label_map > 0, things.label_map, stuff.label_map),
         steps=things.steps + stuff.steps,
         seconds={stage: things.seconds.get(stage, 0.0) + stuff.seconds.get(stage, 0.0) for stage in stages},
-        image=things.image,
-        config=things.config,
     )
-
-
-def _shift(part: Segmentation, offset: int) -> Segmentation:
-    def moved(indices: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(index + offset for index in indices)
-
-    steps = tuple(replace(step, queries=moved(step.queries), kept=moved(step.kept)) for step in part.steps)
-    labels = np.where(part.label_map > 0, part.label_map + offset, 0).astype(np.int32)
-    return replace(part, kept=moved(part.kept), steps=steps, label_map=labels)

@@ -1,4 +1,4 @@
-"""The steps of the recurrence, as a segmentation keeps them."""
+"""The steps of the recurrence, as kept in a segmentation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Step:
 
 
 def step_names(steps: Sequence[Step]) -> list[str]:
-    """ "step 1", "step 2", ...; where things and stuff were segmented separately, "pass 2, step 1" and so on."""
+    """ "step 1", "step 2", ...; "pass 2, step 1" and so on if things and stuff were segmented separately."""
     numbers: list[tuple[int, int]] = []  # of the pass, and of the step in it
     alive: set[int] = set()
     for step in steps:

@@ -3,13 +3,11 @@
 from dataset_adapters.base.dataset import Dataset, load
 from dataset_adapters.base.embedded import embedded_root, holds, is_embedded
 from dataset_adapters.base.sample import DatasetError, LabelSpace, Sample, SampleError, option_choices
-from dataset_adapters.benchmarks import ade150 as ade150  # these modules register their adapters
-from dataset_adapters.benchmarks import ade847 as ade847
+from dataset_adapters.benchmarks import ade20k as ade20k  # these modules register their adapters
 from dataset_adapters.benchmarks import cityscapes as cityscapes
 from dataset_adapters.benchmarks import coco as coco
 from dataset_adapters.benchmarks import mevis as mevis
 from dataset_adapters.benchmarks import pascal_context as pascal_context
-from dataset_adapters.benchmarks import pc459 as pc459
 from dataset_adapters.benchmarks import reasonseg as reasonseg
 from dataset_adapters.benchmarks import ref_davis as ref_davis
 from dataset_adapters.benchmarks import refcoco as refcoco

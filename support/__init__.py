@@ -2,6 +2,6 @@
 
 import os
 
-# Read when torch is loaded, so set before any room does that. Waiting threads spin by default, which made work next to
-# other work up to 20 times slower and gains nothing otherwise.
+# torch reads this when it is loaded, so it is set before any room loads torch. Waiting threads spin by default, which
+# slows concurrent work down by up to 20 times and gains nothing otherwise.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,4 +1,4 @@
-"""Array types by what they hold, and archives of arrays from strangers."""
+"""Array types by their contents, and archives of arrays from untrusted sources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.files import open_regular
 RGBArray = npt.NDArray[np.uint8]
 """Image [H, W, 3] in RGB, 0..255."""
 PackedBits = npt.NDArray[np.uint8]
-"""Booleans by `numpy.packbits`, eight to a byte."""
+"""Booleans by `numpy.packbits`, eight per byte."""
 BoolArray = npt.NDArray[np.bool_]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
@@ -24,11 +24,18 @@ Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 
 
-def read_npz(path: Path, is_known: Callable[[str], bool], *, most: int = 2**31) -> dict[str, npt.NDArray[Any]]:
-    """The known arrays of an .npz by name; others are left unread. No pickle is read.
+def unpacked(bits: PackedBits, shape: tuple[int, ...]) -> BoolArray:
+    """The booleans of this shape. Raises ValueError for fewer bits, to which numpy would append zeros."""
+    if (count := math.prod(shape)) > 8 * bits.size:
+        raise ValueError(f"expected {count} bits, found {8 * bits.size}")
+    return np.unpackbits(bits, count=count).reshape(shape).view(np.bool_)
 
-    Raises ValueError, naming the array, for more than `most` bytes in all by their headers, before memory is taken;
-    OSError, ValueError and what zipfile raises for a damaged file.
+
+def read_npz(path: Path, is_known: Callable[[str], bool], *, most: int = 2**31) -> dict[str, npt.NDArray[Any]]:
+    """The known arrays of an .npz by name; others are not read. No pickle is read.
+
+    Raises ValueError, naming the array, if the headers announce more than `most` bytes in all, before memory is taken;
+    OSError, ValueError and the errors of zipfile for a damaged file.
     """
     found, total = {}, 0
     with open_regular(path) as file, zipfile.ZipFile(file) as archive:

@@ -1,4 +1,4 @@
-"""Named values that options take and libraries check; here, so that `car --help` need not import the libraries."""
+"""Named values of options that libraries check; defined here so that `car --help` does not import the libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines for people, on whatever standard output and error are: no file name or message can steer a terminal, and no
+"""Console output, whatever standard output and error are: no file name or message can control a terminal, and no
 missing, closed or narrowly encoded stream ends the work."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from support.text import visible
 
-_LONGEST = 4000  # characters: an error may list all names that are known
+_LONGEST = 4000  # characters: an error may list all known names
 
 
 def tell(line: str) -> None:
@@ -23,21 +23,21 @@ def tell(line: str) -> None:
         encoding = getattr(stream, "encoding", None) or "utf-8"
         with suppress(OSError, ValueError):  # broken, closed: nobody reads it
             line = text.encode(encoding, "backslashreplace").decode(encoding) + "\n"
-            print(line, end="", file=stream)  # at once: other processes tell, too
+            print(line, end="", file=stream)  # in one call: other processes print, too
 
 
 def say(line: str) -> None:
-    """Print a line on standard output: at a terminal as `tell` does, to a pipe as it is, for it may hold a path."""
+    """Print a line on standard output: as `tell` at a terminal, unchanged to a pipe, because it may hold a path."""
     print(visible(line, _LONGEST) if is_terminal(sys.stdout) else line)
 
 
 def show(line: str) -> None:
-    """Print a line for people on standard output, at a pipe, too, as `tell` does."""
+    """Print a line for people on standard output, as `tell` does, also to a pipe."""
     print(visible(line, _LONGEST))
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether a stream is a terminal; what stands in for a stream, such as a logger, may not say, and may be None."""
+    """Whether a stream is a terminal. A substitute for a stream, such as a logger, may lack `isatty`, or be None."""
     try:
         return bool(stream.isatty())
     except (AttributeError, ValueError):  # ValueError: closed
@@ -45,11 +45,11 @@ def is_terminal(stream: Any) -> bool:
 
 
 def prepare_streams() -> None:
-    """From now on standard output and error take any text: what their encoding lacks is escaped, as in ``\\xe9``."""
+    """From now on standard output and error take any text: what their encoding lacks is escaped, as ``\\xe9``."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
-        except OSError:  # noqa: PERF203  closed: the next file would get its number, and what is written there
+        except OSError:  # noqa: PERF203  closed: the next file would get its number, and the output
             os.open(os.devnull, os.O_RDWR)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -69,7 +69,7 @@ codecs.register_error(_ANYTHING, _bytes_or_escape)
 
 @contextmanager
 def quiet_log(library: str) -> Iterator[None]:
-    """Within, a library logs errors alone."""
+    """Within, a library logs only errors."""
     log = logging.getLogger(library)
     before = log.level
     log.setLevel(logging.ERROR)
@@ -80,7 +80,7 @@ def quiet_log(library: str) -> Iterator[None]:
 
 
 TRACES = logging.getLogger("car_eval.traces")
-"""Tracebacks of outside code whose error is only one line of a sample's record."""
+"""Tracebacks of user-supplied code whose error is only one line of a sample's record."""
 
 
 class _Tracer(logging.Handler):
@@ -93,9 +93,9 @@ _TRACER = _Tracer()
 
 
 def show_traces(wanted: bool = True) -> None:
-    """From now on tell what is logged to `TRACES`, or no longer."""
+    """From now on print what is logged to `TRACES`, or no longer."""
     TRACES.setLevel(logging.DEBUG if wanted else logging.NOTSET)
-    TRACES.addHandler(_TRACER)  # once
+    TRACES.addHandler(_TRACER)  # only once: a second call adds nothing
 
 
 class _Teller(logging.Handler):
@@ -107,7 +107,7 @@ _TELLER = _Teller()
 
 
 def tell_log() -> None:
-    """From now on tell what `car_core` logs, such as the beginning of a download."""
+    """From now on print what `car_core` logs, such as the start of a download."""
     log = logging.getLogger("car_core")
     log.setLevel(logging.INFO)
-    log.addHandler(_TELLER)  # once: the second time it is there already
+    log.addHandler(_TELLER)  # only once: a second call adds nothing

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one line that names what was expected and what was found. `car` prints it and exits."""
+"""Errors that a user can fix: one line that names what was expected and what was found. `car` prints it and exits."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from support.text import did_you_mean, shortened
 
 
 class UserError(Exception):
-    """What was asked for, or a file it names, cannot be worked with; the message says what to mend."""
+    """A request, or a file that it names, cannot be used; the message says what to fix."""
 
 
 class RunError(Exception):
-    """A run broke off through no fault of what was asked, such as a killed worker; the message says why."""
+    """A run broke off through no fault of the request, such as a killed worker; the message says why."""
 
 
 class AllFailedError(RunError):
-    """Every sample of a run failed; the message names the first with its reason."""
+    """Every sample of a run failed; the message names the first one and the reason."""
 
 
 class ImageError(UserError, ValueError):
@@ -50,17 +50,17 @@ _EXPECTED = {
     "too_short": "at least {min_length} of them",
     "tuple": "a list, as in [a, b]",
 }
-"""What a field should have been, by the type of pydantic's error or its first word."""
+"""The expected value of a field, by the type of pydantic's error or its first word."""
 
 
 def mistakes(error: Any, known: Iterable[str] = ()) -> str:
     """A `pydantic.ValidationError` on one line, in our words: "FIELD: expected X, found Y; ...".
 
-    known: names of fields, of which an unknown one may be a misspelling.
+    known: names of fields, for near matches of an unknown one.
     """
     parts: dict[tuple[str, str], str] = {}
     for item in error.errors(include_url=False):
-        # The branches of a union, as in `templates.literal['imagenet']`, are no fields.
+        # The branches of a union, as in `templates.literal['imagenet']`, are not fields.
         field = ".".join(str(part) for part in item["loc"] if not re.fullmatch(r"[\w-]*\[.*\]", str(part)))
         kind, values = item["type"], item.get("ctx", {})
         found = "none" if kind == "missing" else shown(item["input"])

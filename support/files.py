@@ -1,4 +1,4 @@
-"""Files: opened only if they are regular, replaced as a whole, hashed, found below home and cache folders."""
+"""Files: opened only if they are regular, replaced as a whole, hashed; home and cache folders."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from pathlib import Path
 from support.errors import UserError
 
 MOST_BYTES = 2**30
-"""Of a file that is read as a whole, unless its reader says otherwise."""
+"""Limit of a file that is read as a whole, unless its reader sets another."""
 TEMPORARY = ".tmp"
-"""How the name of a file ends that is still being written, or was by a killed process."""
+"""Ending of the name of a file that is being written, or was when its process was killed."""
 
-# What fsync, or open of a folder, gives where there is no such thing: CIFS, FUSE, Windows.
+# Errors of fsync, or of opening a folder, where that is not supported: CIFS, FUSE, Windows.
 _NOT_THERE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM, errno.EISDIR}
 
 
 class FileKindError(UserError, OSError):
-    """A path that is no regular file, or one that is too large to read."""
+    """A path that is not a regular file, or one that is too large to read."""
 
     def __str__(self) -> str:
         return f"{self.filename}: {self.strerror}"
 
 
 def what_is_there(error: OSError) -> str:
-    """What was found in place of a file that could be read, as in "expected a file of ..., found a folder"."""
+    """What was found in place of a readable file, as in "expected a file of ..., found a folder"."""
     if isinstance(error, FileNotFoundError):
         return "nothing"
     found = error.strerror or str(error)
@@ -39,9 +39,9 @@ def what_is_there(error: OSError) -> str:
 
 
 def open_regular(path: Path, mode: str = "rb", *, follow: bool = True) -> FileIO:
-    """Open a regular file, unbuffered; anything else is refused at once, where `open` waits for a FIFO's other end.
+    """Open a regular file, unbuffered. Anything else is refused at once; `open` would wait for a FIFO's other end.
 
-    mode: of `open`; files are created by "ab" and "ab+" only. follow: whether the path may be a link.
+    mode: of `open`; only "ab" and "ab+" create files. follow: whether the path may be a link.
 
     Raises:
         FileKindError: it is a link, a folder, a FIFO or a device.
@@ -78,7 +78,7 @@ def read_regular(path: Path, *, follow: bool = True, most: int = MOST_BYTES) -> 
 
 
 def kind_of(mode: int) -> str:
-    """What a file's mode, as of `os.lstat`, says it is."""
+    """The kind of file according to its mode, as of `os.lstat`."""
     kinds = {"a link": stat.S_ISLNK, "a folder": stat.S_ISDIR, "a FIFO": stat.S_ISFIFO, "a socket": stat.S_ISSOCK}
     return next((kind for kind, test in kinds.items() if test(mode)), "a device")
 
@@ -90,9 +90,9 @@ def _not_regular(path: Path, found: str) -> FileKindError:
 def write_atomically(path: Path, content: str | bytes, *, synced: bool = True) -> None:
     """Write bytes, or text as UTF-8, so that `path` holds either its old content or all of the new.
 
-    What is no character, such as a foreign byte in a file name, is written as its code point. A link is replaced, not
-    followed. synced: that holds also after a power cut, at the price of waiting for the disk, where the file system can
-    promise it.
+    Invalid characters, such as a foreign byte in a file name, are written as their code points. A link is replaced, not
+    followed. synced: whether that also holds after a power cut, at the cost of waiting for the disk, if the file system
+    supports it.
 
     Raises:
         OSError: it could not be written; `path` is unchanged and no temporary file is left.
@@ -106,7 +106,7 @@ def write_atomically(path: Path, content: str | bytes, *, synced: bool = True) -
             if synced:
                 _sync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:  # whatever ends this, Ctrl-C included: no temporary file stays behind
+    except BaseException:  # whatever ends this, Ctrl-C included: no temporary file is left
         temporary.unlink(missing_ok=True)
         raise
     if synced:
@@ -114,7 +114,7 @@ def write_atomically(path: Path, content: str | bytes, *, synced: bool = True) -
 
 
 def write_output(path: Path, content: str | bytes) -> None:
-    """`write_atomically` for a path that the user named: a link, FIFO or device, as /dev/stdout, is written to."""
+    """`write_atomically` for a path that the user named: a link, FIFO or device, such as /dev/stdout, is written to."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         with named_errors(path), path.open("wb") as stream:
             stream.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
@@ -124,7 +124,7 @@ def write_output(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Give an OSError of a write the file's name: that of a full disk has none."""
+    """Add the file's name to an OSError of a write: that of a full disk has none."""
     try:
         yield
     except OSError as error:
@@ -172,13 +172,13 @@ def cache_folder() -> Path:
 
 
 def resolved(path: Path) -> Path:
-    """The absolute path without links; one that leads to itself stays (`Path.resolve` raises before Python 3.13)."""
+    """The absolute path without links; a link to itself stays (`Path.resolve` raises before Python 3.13)."""
     return Path(os.path.realpath(path))
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
     """The path with ``~`` and ``~user`` as home folders.
 
-    A user that there is not stays in it, to be found missing as any other folder (`Path.expanduser` raises).
+    The name of a nonexistent user stays, and is reported as any other missing folder (`Path.expanduser` raises).
     """
     return Path(os.path.expanduser(path))

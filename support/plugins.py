@@ -1,6 +1,6 @@
-"""What other packages bring under the entry points `car_eval.<kind>`, and classes named as ``module:Class``.
+"""Contributions of other packages under the entry points `car_eval.<kind>`, and classes named as ``module:Class``.
 
-Nothing is imported before it is asked for by name, so a broken package costs only those who use it.
+Nothing is imported before it is requested by name, so a broken package affects only its users.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _IMPORTED: dict[str, Plugin] = {}  # by top-level package or module, the first t
 
 
 class PluginError(UserError, ValueError):
-    """What a package brings cannot be found, is named twice, or cannot be imported. One line naming the package."""
+    """A contribution of a package is missing, named twice, or cannot be imported. One line naming the package."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """One thing that a package or a file brings.
+    """One contribution of a package or a file.
 
     target: ``package.module:Attribute`` or ``path/to/file.py:Attribute``. package, version: of the distribution that
     names it as an entry point; None where the user named the target.
@@ -53,7 +53,7 @@ class Plugin:
         return f"{self.name!r} of {self.package or self.target}"
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without what was imported: another process imports it for itself, from the same sources.
+        # Without the imported module: another process imports it again, from the same sources.
         known = vars(self.__dict__["_module"])[_SOURCE] if "_module" in self.__dict__ else self.__dict__.get(_SOURCE)
         return {**{field.name: getattr(self, field.name) for field in fields(self)}, _SOURCE: known}
 
@@ -68,7 +68,7 @@ class Plugin:
             classes = [name for name, each in vars(module).items() if isinstance(each, type)]
             hint = did_you_mean(attributes, classes)
             raise PluginError(f"{self.target}: expected {attributes} in {where}, found none{hint}") from None
-        except Exception as error:  # of a package that imports its parts when they are asked for
+        except Exception as error:  # of a package that imports its parts on demand
             raise PluginError(f"{self.target}: expected a module that can be imported, found {_said(error)}") from error
 
     @cached_property
@@ -78,14 +78,14 @@ class Plugin:
             raise PluginError(f"{self.target}: expected a file {where}, found none")
         folder = os.getcwd()
         try:
-            with redirect_stdout(sys.stderr):  # what a module prints is no result
+            with redirect_stdout(sys.stderr):  # output of a module is not a result
                 module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
             vars(module).setdefault(_SOURCE, source_sha256(module))
         except (Exception, SystemExit) as error:  # whatever a module does on import
             raise PluginError(f"{self.target}: expected a module that can be imported, found {_said(error)}") from error
         finally:
             os.chdir(folder)  # a module may have left it, and paths are relative
-        if self.__dict__.get(_SOURCE) not in (None, vars(module)[_SOURCE]):  # as where a worker starts again
+        if self.__dict__.get(_SOURCE) not in (None, vars(module)[_SOURCE]):  # as if a worker is restarted
             raise PluginError(f"{self.target}: expected the sources that the run was started with, found others")
         _IMPORTED.setdefault(module.__name__.partition(".")[0], self)
         return module
@@ -102,10 +102,10 @@ class Plugin:
             ) from error
 
     def record(self) -> dict[str, str | None]:
-        """What run.json and the identity say of it: names, version, and the sha256 of its sources.
+        """Its entry in run.json and the identity: names, version, and the sha256 of its sources.
 
-        Of a file's path only the name, since records must not depend on where a user keeps things. Raises PluginError
-        where the sources have changed since they were imported.
+        Of a file's path only the name, because records must not depend on where a user keeps things. Raises PluginError
+        if the sources have changed since they were imported.
         """
         where, colon, attribute = self.target.partition(":")
         source = source_sha256(self._module)
@@ -124,7 +124,7 @@ class Plugin:
 
 
 def plugins(kind: Kind) -> Mapping[str, tuple[Plugin, ...]]:
-    """By name, what installed packages bring; more than one where packages clash."""
+    """The contributions of installed packages by name; more than one if packages clash."""
     return _installed(kind, tuple(sys.path))
 
 
@@ -139,9 +139,9 @@ def _installed(kind: Kind, path: tuple[str, ...]) -> Mapping[str, tuple[Plugin, 
 
 
 def find_plugin(kind: Kind, name: str, built_in: Iterable[str], field: str) -> Plugin:
-    """What a name that is not built in stands for: an entry point, or ``module:Class`` and ``file.py:Class``.
+    """The contribution that a name refers to: an entry point, or ``module:Class`` and ``file.py:Class``.
 
-    Raises PluginError for an unknown name, with near matches, and for one that several packages or we have.
+    Raises PluginError for an unknown name, with near matches, and for one that several packages, or we, have.
     """
     if ":" in name:
         where, _, attribute = name.partition(":")
@@ -162,7 +162,7 @@ def find_plugin(kind: Kind, name: str, built_in: Iterable[str], field: str) -> P
 
 
 def source_sha256(module: ModuleType) -> str:
-    """sha256 over the Python files that a module comes with: its top-level package's, or its own where it has none."""
+    """sha256 over the Python files of a module's top-level package, or over its own file if it has no package."""
     top = sys.modules.get(module.__name__.partition(".")[0], module)
     owner = top if getattr(top, "__file__", None) else sys.modules.get(module.__package__ or "", module)
     folders = [Path(folder) for folder in getattr(owner, "__path__", ())]
@@ -178,7 +178,7 @@ def source_sha256(module: ModuleType) -> str:
 
 
 def blamed(error: BaseException) -> str | None:
-    """One line for an exception that outside code raised where nothing was expected of it; None for any other."""
+    """One line for an exception that user-supplied code raised unexpectedly; None for any other."""
     trace, brought = error.__traceback__, None
     while trace:
         name = str(trace.tb_frame.f_globals.get("__name__"))
@@ -197,19 +197,19 @@ def _import_module(name: str) -> ModuleType:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """A file as a module of a name of its own, the same object for the same file."""
+    """A file as a module with a unique name, the same object for the same file."""
     path = path.expanduser().resolve()
     name = f"car_eval_file_{path.stem}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
+        raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:  # Ctrl-C, too, must not leave half a module
+    except BaseException:  # not even Ctrl-C may leave half a module
         del sys.modules[name]
         raise
     return module

@@ -20,7 +20,7 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
     """Write as ASCII JSON, keys in their given order.
 
     Raises:
-        ValueError: naming the key that holds NaN, infinity, a non-string key or a type that JSON lacks.
+        ValueError: naming the key of NaN, infinity, a non-string key or a type that JSON lacks.
     """
     require_json(value)
     return json.dumps(value, allow_nan=False, indent=indent)
@@ -31,7 +31,7 @@ def loads(text: str | bytes) -> Any:
     if isinstance(text, bytes):
         text = text.decode(json.detect_encoding(text), "surrogatepass")
     try:
-        # A function called for every integer would take longer than all the rest.
+        # Calling a function for every integer would take longer than everything else.
         return (_CAREFUL if _LONG.search(text) else _QUICK).decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
@@ -54,7 +54,7 @@ def identity_of(fields: Mapping[str, Any]) -> str:
 
 
 def require_json(value: Any, key: str = "") -> None:
-    """Check that a value is made of dict, list, tuple, str, bool, int of 64 bits, finite float and None alone.
+    """Check that a value consists only of dict, list, tuple, str, bool, int of 64 bits, finite float and None.
 
     Raises:
         ValueError: naming the dotted key of the first offender.
@@ -94,7 +94,7 @@ def _short_int(text: str) -> int:
     return value
 
 
-# Made once: a run has a million lines.
-_LONG = re.compile(r"[0-9]{19}")
+# Created only once: a run has a million lines.
+_LONG = re.compile(r"(?<![0-9.])[0-9]{19}")  # not those of a fraction, as of a millisecond
 _QUICK = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_float)
 _CAREFUL = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_float, parse_int=_short_int)

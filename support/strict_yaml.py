@@ -1,20 +1,23 @@
-"""YAML from strangers: only the values that JSON has, no references, and every error one line."""
+"""YAML from untrusted sources: only JSON's values, no references, and every error one line."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from support.errors import UserError
+from support.files import read_regular, what_is_there
 from support.strict_json import require_json
-from support.text import broken_text, shortened
+from support.text import broken_text, counted, shortened
 
 _MOST_CHARACTERS = 2**24
 
 
 class _Loader(yaml.SafeLoader):
-    """Without aliases: a few lines of them stand for more values than a memory holds. Without repeated keys, too."""
+    """Without aliases, a few lines of which can stand for more values than fit in memory, and without repeated keys."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -30,7 +33,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: Any) -> Any:
-        """Without numbers that are others than they look: 010, which is 8, and 1:30, which is 90."""
+        """Without numbers that look like others: 010, which is 8, and 1:30, which is 90."""
         kind = node.tag.rpartition(":")[2]
         value, digits = getattr(self, f"construct_yaml_{kind}")(node), node.value.lstrip("+-").replace("_", "")
         if ":" in digits or (digits.isdecimal() and int(digits) != abs(value)):
@@ -49,10 +52,10 @@ class _IntegerKeys(_Loader):
 
 
 def loads(text: str, *, integer_keys: bool = False) -> Any:
-    """The value of a YAML text, made of what JSON has. integer_keys: whether keys may be integers, given as text.
+    """The value of a YAML text, of JSON's types. integer_keys: whether keys may be integers, returned as text.
 
     Raises ValueError, one line, for dates, other tags, NaN, infinity, octal and sexagesimal numbers, integers of over
-    64 bits, keys that are no text, repeated keys, aliases, errors of syntax, and more than 16 million characters.
+    64 bits, keys that are not text, repeated keys, aliases, errors of syntax, and more than 16 million characters.
     """
     if len(text) > _MOST_CHARACTERS:
         raise ValueError(f"expected at most {_MOST_CHARACTERS} characters of YAML, found {len(text)}")
@@ -70,3 +73,20 @@ def loads(text: str, *, integer_keys: bool = False) -> Any:
     if near := broken_text(json.dumps(value, ensure_ascii=False)):
         raise ValueError(near)
     return value
+
+
+def read_fields(path: Path, file: str, fields: str, error: type[UserError]) -> dict[str, Any]:
+    """The mapping in a YAML file, unchecked. file, fields: what to expect there, in messages.
+
+    Raises `error`, naming the file, for one that cannot be read, has no YAML as of `loads`, or no fields.
+    """
+    try:
+        found = loads(read_regular(path, most=2**24).decode("utf-8"))
+    except OSError as caught:
+        raise error(f"{path}: expected {file}, found {what_is_there(caught)}") from None
+    except ValueError as caught:
+        raise error(f"{path}: expected YAML, found {caught}") from None
+    if not isinstance(found, dict) or not found:
+        kind = "nothing" if not found else counted(len(found), "item") if isinstance(found, list) else repr(found)
+        raise error(f"{path}: expected {fields}, found {shortened(kind)}")
+    return found

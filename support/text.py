@@ -1,4 +1,4 @@
-"""Texts for people (what may be shown, near matches of a mistyped name, numbers with nouns) and as CLIP reads them."""
+"""Texts for people (safe to show, near matches of a mistyped name, numbers with nouns) and as CLIP reads them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_TEXT = 300
 
 
 def visible(text: str, limit: int = MAX_TEXT) -> str:
-    """Text on one line that cannot steer a terminal: control, format and surrogate characters as \\u{hex}.
+    """Text on one line that cannot control a terminal: control, format and surrogate characters as \\u{hex}.
 
     Longer text is cut to `limit` characters, the last of them an ellipsis.
     """
@@ -27,7 +27,7 @@ def visible(text: str, limit: int = MAX_TEXT) -> str:
 
 
 def unwrapped(text: object) -> str:
-    """A message on one line: line ends become blanks; the blanks that names of files may have stay as they are."""
+    """A message on one line: line ends become blanks; other blanks, as in names of files, stay."""
     return re.sub(r"\s*[\r\n]\s*", " ", str(text).strip())
 
 
@@ -37,10 +37,10 @@ def shortened(text: str, limit: int = 80) -> str:
 
 
 def broken_text(text: str) -> str | None:
-    """What stands around the first half of a character in a text, as ASCII and in words; None for whole characters.
+    """The surroundings of the first half of a character in a text, as ASCII and in words; None if all are whole.
 
-    Halves of pairs in JSON, and bytes of another encoding in file names and arguments, are text to Python, but not to
-    tokenizers, indexes and UTF-8 files.
+    Halves of surrogate pairs in JSON, and bytes of another encoding in file names and arguments, are text to Python,
+    but not to tokenizers, indexes and UTF-8 files.
     """
     found = None if text.isascii() else _SURROGATE.search(text)
     if found is None:
@@ -53,17 +53,17 @@ def broken_text(text: str) -> str | None:
 
 
 def display_width(text: str) -> int:
-    """Columns that a text takes in a terminal: two for a wide character, none for a combining one."""
+    """Columns of a text in a terminal: two for a wide character, none for a combining one."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """The number with its noun: "1 sample", "2 samples". plural: of a noun that does not take an s."""
+    """The number with its noun: "1 sample", "2 samples". plural: of a noun that is not formed with an s."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the largest unit of which there are two: "40 s", "24 min", "5 h"."""
+    """Seconds in the largest unit with a value of at least two: "40 s", "24 min", "5 h"."""
     unit, size = next(((unit, size) for unit, size in (("h", 3600), ("min", 60)) if seconds >= 2 * size), ("s", 1))
     return f"{seconds / size:.0f} {unit}"
 
@@ -75,9 +75,9 @@ def mebibytes(size: float) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean a, b or c?" with the known names that begin with ``name`` or are near it, in any case.
+    """ "; did you mean a, b or c?" with the known names that begin with ``name`` or are similar, ignoring case.
 
-    One that differs only in case is the only one. Hyphens at the start do not make options alike. Empty without any.
+    If one differs only in case, only that one. Hyphens at the start do not count. Empty if there are none.
 
     >>> did_you_mean("VOC20", ["voc20", "voc21"]), did_you_mean("vco21", ["voc20", "voc21"])
     ('; did you mean voc20?', '; did you mean voc21 or voc20?')
@@ -94,9 +94,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def unknown_name(field: str, name: str, known: Iterable[str], listed_by: str = "") -> str:
-    """The error message for a name that is none of the known ones: near matches first, then all.
+    """The error message for an unknown name: near matches first, then all known names.
 
-    listed_by: a command that lists them, in place of the names where they are many.
+    listed_by: a command that lists them, in place of the names if there are many.
     """
     names = list(known)
     all_names = f"`{listed_by}` lists all" if listed_by else f"known are {', '.join(names)}"
@@ -104,9 +104,9 @@ def unknown_name(field: str, name: str, known: Iterable[str], listed_by: str = "
 
 
 def clip_words(text: str) -> tuple[str, ...]:
-    """What CLIP's tokenizer splits into tokens, word by word: equal for texts with the same tokens, empty for none.
+    """The words that CLIP's tokenizer splits into tokens: equal for texts with the same tokens, empty for none.
 
-    Case and white space are lost, as are HTML's entities and what ftfy mends.
+    Case and white space are lost, as are HTML's entities and faults that ftfy fixes.
     """
     import regex  # both take time to import, and most commands need neither
 
@@ -119,7 +119,7 @@ def clip_words(text: str) -> tuple[str, ...]:
 
 
 def find_twins(texts: Iterable[str]) -> tuple[int, int] | None:
-    """The positions of the first text that is an earlier one to CLIP: the earlier, then its own. None without one."""
+    """Positions of the first text that equals an earlier one to CLIP: the earlier, then its own; None if all differ."""
     first: dict[tuple[str, ...], int] = {}
     for position, text in enumerate(texts):
         if (earlier := first.setdefault(clip_words(text), position)) != position:

@@ -18,9 +18,8 @@ import torch
 
 from car_core.baselines import attention
 from car_core.baselines.attention import AttentionSegmenter
-from car_core.baselines.base import BaselineSegmenter, ImageSegmenter
-from car_core.baselines.clip_es import ClipESSegmenter
-from car_core.baselines.config import BaselineConfig, ClipESConfig
+from car_core.baselines.base import BaselineConfig, BaselineSegmenter, ImageSegmenter
+from car_core.baselines.clip_es import ClipESConfig, ClipESSegmenter
 from car_core.baselines.corrclip import CorrCLIPConfig, load_corrclip, load_trunk_and_sam
 from car_core.baselines.dino import load_on_trunk, load_trunk
 from car_core.baselines.lposs import LPOSSConfig, LPOSSSegmenter
@@ -38,11 +37,11 @@ __all__ = ["BASELINES", "Baseline", "BaselineConfig", "BaselineSegmenter", "load
 @dataclass(frozen=True)
 class Baseline:
     """A method's configuration, and the factory of its segmenter: segmenter(config, clip=..., device=...), without clip
-    for a configuration that is no `BaselineConfig`.
+    if the configuration is not a `BaselineConfig`.
 
     names: family of the class texts that its authors use (docs/vocabularies.md); None for CaR's.
     extra_model_settings: for each additional model, settings that select it; ``--method all`` skips the method if none
-    of a model's is set. load_extra_model: loads them, to find out early whether they can be had; raises ModelError.
+    of a model's is set. load_extra_model: loads them, to report early if they are unavailable; raises ModelError.
     """
 
     config: type[Config]
@@ -66,7 +65,7 @@ BASELINES: Mapping[str, Baseline] = {
     ),
     "lposs": Baseline(LPOSSConfig, partial(load_on_trunk, LPOSSSegmenter), (_TRUNK,), load_trunk, names="lposs"),
     "corrclip": Baseline(
-        CorrCLIPConfig, load_corrclip, (_TRUNK, frozenset({"sam"})), load_trunk_and_sam, names="corrclip"
+        CorrCLIPConfig, load_corrclip, (_TRUNK, frozenset({"sam.model"})), load_trunk_and_sam, names="corrclip"
     ),
     "resclip": Baseline(ResCLIPConfig, ResCLIPSegmenter),
     "sc-clip": Baseline(SCCLIPConfig, SCCLIPSegmenter),
@@ -76,17 +75,13 @@ BASELINES: Mapping[str, Baseline] = {
 
 
 def load_baseline(
-    method: str | Config,
-    *,
-    weights: str,
-    device: str | torch.device = "cpu",
-    one_mask: bool = False,
+    method: str | Config, *, weights: str, device: str | torch.device = "cpu", one_mask: bool = False
 ) -> ImageSegmenter[Any]:
     """The segmenter of a key of `BASELINES`, or of its configuration, on ``config.proposal_model`` if it has one.
 
     weights: CLIP's, a tag, file, miniature or random:SEED (see ``car_core.models.weights``); the miniature brings its
     own architecture. one_mask: whether all queries mean one thing: their ``merged_mask`` is the pixels of any of them.
-    Raises KeyError for another method, ModelError when a model cannot be had.
+    Raises KeyError for an unknown method, ModelError if a model is not available.
     """
     config: Any = BASELINES[method].config() if isinstance(method, str) else method
     if isinstance(config, BaselineConfig):

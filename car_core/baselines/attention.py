@@ -7,16 +7,17 @@ token first), d head width, D = H d.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal, Protocol
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from pydantic import Field
 from torch import Tensor
 
-from car_core.baselines.config import DenseConfig
-from car_core.baselines.dense import DenseSegmenter
+from car_core.baselines.dense import DenseConfig, DenseSegmenter
 from car_core.config import Positive
+from car_core.models.vit_blocks import finish_block, query_key_value
 
 
 class AttentionConfig(DenseConfig):
@@ -25,21 +26,17 @@ class AttentionConfig(DenseConfig):
     residual: bool = Field(description="keep the last block's residual connection and feed-forward network")
 
 
-class Attend(Protocol):
-    """The last block's attention branch of a method."""
-
-    def __call__(self, attn: Any, normed: Tensor, grid: tuple[int, int], config: Any) -> Tensor:
-        """Output [B, L, D] of attention layer ``attn`` on ln_1's output [B, L, D]; grid: h x w = P patches."""
-        ...
+Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor, tuple[int, int], Any], Tensor]
+"""A method's attention in the last block: what the heads attend to, [B, H, L, d], from query, key and value as of
+`split_heads`, the grid h x w = P, and the configuration."""
 
 
 def split_heads(attn: Any, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Query and key, both scaled by d ** -0.25, and value, each [B, H, L, d].
+    """Query and key, both scaled by d ** -0.25, and value, each [B, H, L, d], from ln_1's output [B, L, D].
 
     So any product of query and key, with each other or themselves, has attention's scale d ** -0.5.
     """
-    joined = F.linear(normed, attn.in_proj_weight, attn.in_proj_bias)
-    query, key, value = (part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for part in joined.chunk(3, dim=-1))
+    query, key, value = query_key_value(attn, normed)
     scale = query.shape[-1] ** -0.25
     return query * scale, key * scale, value
 
@@ -54,7 +51,7 @@ def above_mean(cosines: Tensor, beta: float, gamma: float) -> Tensor:
     """Weights [n, P, P] of every patch's attention to every other, from the cosines of their features [n, P, P].
 
     softmax over gamma * (cosine - beta * mean cosine of the window), where that is not negative. A patch of a flat
-    window for which it is negative everywhere attends to those most alike, where a softmax over nothing has no number.
+    window for which it is negative everywhere attends to those most alike: a softmax over nothing is undefined.
     """
     above = gamma * (cosines - beta * cosines.mean(dim=(1, 2), keepdim=True))
     kept = (above >= 0) | (above == above.amax(dim=-1, keepdim=True))
@@ -75,10 +72,11 @@ class AttentionSegmenter(DenseSegmenter[AttentionConfig]):
         the grid h x w = P."""
         tokens, grid = self.tokens(pixels)
         block = self.visual.transformer.resblocks[-1]
-        output: Tensor = block.ls_1(self._attend(block.attn, block.ln_1(tokens), grid, self.config))
+        attended = self._attend(*split_heads(block.attn, block.ln_1(tokens)), grid, self.config)
         if self.config.residual:
-            tokens = tokens + output
-            output = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+            output = finish_block(block, tokens, attended)
+        else:
+            output = block.ls_1(join_heads(block.attn, attended))
         return self.embedded(output[:, 1:]), grid
 
 
@@ -92,10 +90,9 @@ class PlainConfig(AttentionConfig):
     residual: bool = True
 
 
-def attend_plain(attn: Any, normed: Tensor, grid: tuple[int, int], config: PlainConfig) -> Tensor:
+def attend_plain(query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int], config: Any) -> Tensor:
     """softmax(q k^T) v."""
-    query, key, value = split_heads(attn, normed)
-    return join_heads(attn, (query @ key.mT).softmax(dim=-1) @ value)
+    return (query @ key.mT).softmax(dim=-1) @ value
 
 
 class MaskCLIPConfig(AttentionConfig):
@@ -109,9 +106,9 @@ class MaskCLIPConfig(AttentionConfig):
     residual: bool = True
 
 
-def attend_maskclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: object) -> Tensor:
+def attend_maskclip(query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int], config: Any) -> Tensor:
     """v."""
-    return join_heads(attn, split_heads(attn, normed)[2])
+    return value
 
 
 class SCLIPConfig(AttentionConfig):
@@ -124,11 +121,9 @@ class SCLIPConfig(AttentionConfig):
     residual: bool = True
 
 
-def attend_sclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: SCLIPConfig) -> Tensor:
+def attend_sclip(query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int], config: Any) -> Tensor:
     """(softmax(q q^T) + softmax(k k^T)) v."""
-    query, key, value = split_heads(attn, normed)
-    weights = (query @ query.mT).softmax(dim=-1) + (key @ key.mT).softmax(dim=-1)
-    return join_heads(attn, weights @ value)
+    return ((query @ query.mT).softmax(dim=-1) + (key @ key.mT).softmax(dim=-1)) @ value
 
 
 class ClearCLIPConfig(AttentionConfig):
@@ -147,10 +142,9 @@ class ClearCLIPConfig(AttentionConfig):
     logit_scale: Positive = 50.0
 
 
-def attend_clearclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: ClearCLIPConfig) -> Tensor:
+def attend_clearclip(query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int], config: Any) -> Tensor:
     """softmax(q q^T) v."""
-    query, _, value = split_heads(attn, normed)
-    return join_heads(attn, (query @ query.mT).softmax(dim=-1) @ value)
+    return (query @ query.mT).softmax(dim=-1) @ value
 
 
 class NACLIPConfig(AttentionConfig):
@@ -165,11 +159,10 @@ class NACLIPConfig(AttentionConfig):
     gaussian_std: Positive = Field(default=5.0, description="standard deviation of the neighborhood, patches")
 
 
-def attend_naclip(attn: Any, normed: Tensor, grid: tuple[int, int], config: NACLIPConfig) -> Tensor:
+def attend_naclip(query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int], config: Any) -> Tensor:
     """softmax(k k^T + exp(-distance^2 / (2 std^2))) v; the Gaussian is 0 to and from the class token."""
-    _, key, value = split_heads(attn, normed)
     near = neighborhood(grid, config.gaussian_std).to(key)
-    return join_heads(attn, (key @ key.mT + near).softmax(dim=-1) @ value)
+    return (key @ key.mT + near).softmax(dim=-1) @ value
 
 
 def neighborhood(grid: tuple[int, int], std: float) -> Tensor:

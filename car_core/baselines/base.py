@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import torch
-from torch import nn
+from pydantic import AfterValidator, Field
 
-from car_core.baselines.config import BaselineConfig
-from car_core.config import Config
+from car_core.config import Background, Config, NameOrPath
 from car_core.engine.device import as_device
 from car_core.engine.precision import fresh_torch
 from car_core.images import ImageLike, as_rgb, check_batch
@@ -21,6 +20,29 @@ from car_core.models.weights import WeightsRecord
 from car_core.queries import check_texts, require_any
 from car_core.segmentation import Segmentation
 from support.arrays import RGBArray
+
+
+def _check_synonyms(synonyms: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+    for query, words in synonyms.items():
+        if not words or not all(word.strip() for word in words):
+            raise ValueError(f"expected texts for each query, found none or a blank one for {query!r}")
+    return synonyms
+
+
+Synonyms = Annotated[
+    Mapping[str, tuple[str, ...]],
+    AfterValidator(_check_synonyms),
+    Field(description="texts used instead of a query; the best of them counts"),
+]
+
+
+class BaselineConfig(Config):
+    """What every baseline has: its name, the CLIP it runs on, and background texts."""
+
+    method: str = Field(description="key of car_core.baselines.BASELINES")
+    proposal_model: NameOrPath = Field(default="ViT-B-16", min_length=1, description="open_clip name or config JSON")
+    background: Background = Field(description="texts for the background; empty: none")
+
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 BaselineT = TypeVar("BaselineT", bound=BaselineConfig)
@@ -37,7 +59,7 @@ class ImageSegmenter(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def check_texts_of(self, queries: Sequence[str]) -> None:
-        """Raise QueryError if a text made of a query does not fit the context."""
+        """Raise QueryError if a text made from a query does not fit the context."""
 
     @abstractmethod
     def segment_image(self, image: RGBArray, queries: tuple[str, ...]) -> Segmentation:
@@ -86,7 +108,7 @@ class ImageSegmenter(ABC, Generic[ConfigT]):
 
 
 class BaselineSegmenter(ImageSegmenter[BaselineT]):
-    """A method without training on one open_clip model with a ViT tower.
+    """A training-free method on one open_clip model with a ViT tower.
 
     The model is moved to ``device`` and set to evaluation mode.
     """
@@ -95,9 +117,8 @@ class BaselineSegmenter(ImageSegmenter[BaselineT]):
     def __init__(self, config: BaselineT, *, clip: Any, device: str | torch.device = "cpu") -> None:
         super().__init__(config, device=device)
         check_vision_tower(clip, "clip")
-        model: nn.Module = clip
-        model.to(self.device).eval()
-        self.text = TextEncoder(model, role="clip")
+        clip.to(self.device).eval()
+        self.text = TextEncoder(clip, role="clip")
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
         """As `ImageSegmenter.check_queries`; raises ModelError if the model changed since this was built."""

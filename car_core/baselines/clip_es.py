@@ -7,20 +7,31 @@ Table 2 is CaR with ``recurrence: none``, whose masks these are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 
-from car_core.baselines.base import BaselineSegmenter
-from car_core.baselines.config import ClipESConfig
-from car_core.config import CaRConfig, format_text
-from car_core.engine.timing import timed
+from car_core.baselines.base import BaselineConfig, BaselineSegmenter
+from car_core.config import COMMON_BACKGROUND, Background, CaRConfig, CRFConfig, Template, Unit, format_text
+from car_core.engine.device import timed
 from car_core.images import size_of, upsample_all
 from car_core.proposal.generator import ProposalGenerator
 from car_core.refine.crf import crf_masks, prepare_crf
 from car_core.segmentation import Segmentation, join_passes, paint_labels
 from support.arrays import RGBArray
+
+
+class ClipESConfig(BaselineConfig):
+    """CLIP-ES as in CaR's mask proposal generator, once and without a classifier."""
+
+    method: Literal["clip-es"] = "clip-es"
+    background: Background = COMMON_BACKGROUND
+    lambda_: Unit = Field(default=0.4, description="boxes a CAM: threshold as a fraction of its maximum")
+    cam_template: Template = Field(default="a clean origami {}.", description="text template")
+    crf: CRFConfig | None = Field(default=CRFConfig(), description="None: no CRF, the likeliest label per pixel")
+    max_patches: int = Field(default=4096, ge=1, description="largest patch grid; a larger image is shrunk")
 
 
 class ClipESSegmenter(BaselineSegmenter[ClipESConfig]):
@@ -43,7 +54,7 @@ class ClipESSegmenter(BaselineSegmenter[ClipESConfig]):
     def segment_things_and_stuff(
         self, image: RGBArray, things: tuple[str, ...], stuff: tuple[str, ...]
     ) -> Segmentation:
-        """Separately, each with the other's names as background, as CaR does."""
+        """Separately, each with the other's names as background, as in CaR."""
         return join_passes((*things, *stuff), self._segment(image, things, stuff), self._segment(image, stuff, things))
 
     def _segment(self, image: RGBArray, queries: tuple[str, ...], background: Sequence[str]) -> Segmentation:

@@ -1,9 +1,9 @@
-"""CorrCLIP: patches attend within SAM's masks, whose pixels all take the label that most of them have.
+"""CorrCLIP: patches attend within SAM's masks; all pixels of a mask take the most frequent label among them.
 
 Zhang, Liu, Tang, "CorrCLIP: Reconstructing Patch Correlations in CLIP for Open-Vocabulary Semantic Segmentation", ICCV
 2025, first version. Shapes: n windows, P = h w patches of DINO's grid, p of CLIP's, L = 1 + p tokens (class token
-first), R regions, D width. In a window, or an image, pixels of the smallest region number count as in no region: 0,
-where there is any pixel in no mask.
+first), R regions, D width. In a window, or an image, pixels with the smallest region number count as in no region: 0 if
+any pixel is in no mask.
 """
 
 from __future__ import annotations
@@ -21,28 +21,27 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from car_core.baselines.attention import join_heads, split_heads
-from car_core.baselines.config import WindowConfig
-from car_core.baselines.dense import WindowSegmenter, class_probabilities, label_pixels
-from car_core.baselines.dino import PUBLISHED, DinoPositions, DinoTrunk, load_trunk
+from car_core.baselines.dense import WindowConfig, WindowSegmenter, class_probabilities, label_pixels
+from car_core.baselines.dino import DinoTrunk, TrunkConfig, load_trunk
 from car_core.baselines.proxyclip import PADDED_TO, resized_values
 from car_core.baselines.windows import mean_of_windows, padded_around
-from car_core.config import NameOrPath, Positive, SAMMasksConfig, Unit
-from car_core.engine.timing import timed
+from car_core.config import Positive, SAMMasksConfig, Unit
+from car_core.engine.device import timed
 from car_core.errors import ModelError
-from car_core.images import size_of
+from car_core.images import resize_maps, size_of
 from car_core.models.clip import normalization_of
+from car_core.models.vit_blocks import finish_block
 from car_core.models.weights import WeightsRecord
-from car_core.refine.mask_source import MaskSource
-from car_core.refine.sam import load_sam
+from car_core.refine.sam import MaskSource, load_sam
 from car_core.segmentation import Segmentation
 from support.arrays import BoolArray, RGBArray
 
-_PADDING = 10_000  # the region of what is padded
+_PADDING = 10_000  # the region of the padding
 _SPATIAL_BLOCKS = {12: 5, 24: 12, 32: 28}  # by the blocks of the tower
 
 
 class RegionsConfig(SAMMasksConfig):
-    """SAM's masks as CorrCLIP has them: of few points, one each, of which most are kept."""
+    """SAM's masks as in CorrCLIP: one for each of few points, and most are kept."""
 
     SINGLE: ClassVar[bool] = True
 
@@ -51,7 +50,7 @@ class RegionsConfig(SAMMasksConfig):
     stability_threshold: Unit = Field(default=0.4, description="least IoU of a mask cut a little higher and lower")
 
 
-class CorrCLIPConfig(WindowConfig):
+class CorrCLIPConfig(TrunkConfig, WindowConfig):
     """CorrCLIP: windows as large as the image is short (336 pixels for CLIP's ViT-B/16), 112 apart."""
 
     CROP: ClassVar[float] = 1.5
@@ -59,11 +58,6 @@ class CorrCLIPConfig(WindowConfig):
 
     method: Literal["corrclip"] = "corrclip"
     sam: RegionsConfig | None = Field(default=None, description="SAM whose masks are the regions; must be given")
-    dino_model: str = Field(default="vit_base_patch8_224.dino", min_length=1, description="ViT of timm")
-    dino_weights: NameOrPath = Field(
-        default=PUBLISHED, min_length=1, description="timm: those it has for the model; a file; random:SEED for trials"
-    )
-    dino_positions: DinoPositions = "scale_factor"
     logit_scale: Positive = Field(default=40.0, description="factor of the cosines before the softmax over all words")
     prob_threshold: Unit = Field(default=0.0, description="pixels whose best class is less probable are background")
     merge_distance: Unit = Field(default=0.2, description="regions are merged along steps of at most this (epsilon)")
@@ -86,7 +80,7 @@ class CorrCLIPSegmenter(WindowSegmenter[CorrCLIPConfig]):
     ) -> None:
         super().__init__(config, clip=clip, device=device)
         self._dino, self._masks = dino, masks
-        self._regions = torch.zeros(0, 0)  # of the image at hand, [H, W]
+        self._regions = torch.zeros(0, 0)  # of the current image, [H, W]
 
     def segment_image(self, image: RGBArray, queries: tuple[str, ...]) -> Segmentation:
         seconds = dict[str, float]()
@@ -115,13 +109,12 @@ class CorrCLIPSegmenter(WindowSegmenter[CorrCLIPConfig]):
             )
             features, grid = self.features(own, numbers)
             found = (F.normalize(features, dim=-1) @ words.T).mT.unflatten(-1, grid)
-            full = F.interpolate(found, size=own.shape[2:], mode="bilinear", align_corners=False)
-            maps.append(full[:, :, inner[0], inner[1]])
+            maps.append(resize_maps(found, (own.shape[2], own.shape[3]))[:, :, inner[0], inner[1]])
         mean = mean_of_windows(torch.cat(maps), slices, (pixels.shape[1], pixels.shape[2]))
-        return F.interpolate(mean[None], size=size_of(image), mode="bilinear", align_corners=False)[0]
+        return resize_maps(mean, size_of(image))
 
     def padded(self, windows: Tensor, regions: Tensor) -> tuple[Tensor, Tensor, tuple[slice, slice]]:
-        """Windows [n, 3, h, w] and regions [n, h, w] padded on all sides; rows and columns of what is not padding."""
+        """Windows [n, 3, h, w] and regions [n, h, w] padded on all sides; rows and columns inside the padding."""
         height, width = self._dino.patch
         side = math.lcm(PADDED_TO, height), math.lcm(PADDED_TO, width)
         whole, rows, columns = padded_around(windows, side)
@@ -140,13 +133,13 @@ class CorrCLIPSegmenter(WindowSegmenter[CorrCLIPConfig]):
         return mixed @ self.visual.proj, grid
 
     def alike(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """DINO's unit features [n, P, C], whose cosines say how alike patches are, and the grid h x w = P."""
+        """DINO's unit features [n, P, C], whose cosines measure how alike patches are, and the grid h x w = P."""
         query, key, _ = self._dino.qkv(self._dino.normalized(pixels, normalization_of(self.visual)))
         height, width = self._dino.patch
         return F.normalize(query + key, dim=-1), (pixels.shape[2] // height, pixels.shape[3] // width)
 
     def branches(self, pixels: Tensor, alike: Tensor, regions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What comes out of the last block, [n, P, D], in the main, the spatial and the semantic branch.
+        """Output of the last block, [n, P, D], in the main, the spatial and the semantic branch.
 
         alike: unit features [n, P, C]. regions: int64 [n, h, w].
         """
@@ -163,9 +156,9 @@ class CorrCLIPSegmenter(WindowSegmenter[CorrCLIPConfig]):
         return found[0], found[1], self._semantic(hidden, regions, own_grid)
 
     def _semantic(self, hidden: list[Tensor], regions: Tensor, own_grid: tuple[int, int]) -> Tensor:
-        """[n, P, D]: to each patch, its region's token: a class token that saw the patches of this region alone.
+        """[n, P, D]: for each patch its region's token: a class token that attended only to patches of this region.
 
-        As in the authors' code, CLIP's coarser grid also says which patches of DINO's are the region's.
+        As in the authors' code, CLIP's coarser grid also determines which patches of DINO's belong to a region.
         """
         index = torch.stack([own.unique(return_inverse=True)[1] for own in nearest(regions, own_grid)])
         inside = F.one_hot(index.flatten(1)).mT.bool()  # [n, R, p]; in windows with fewer regions, the last are empty
@@ -175,14 +168,13 @@ class CorrCLIPSegmenter(WindowSegmenter[CorrCLIPConfig]):
             query = split_heads(block.attn, block.ln_1(copies))[0]
             _, key, value = split_heads(block.attn, block.ln_1(tokens))
             weights = (query @ key.mT).masked_fill(~seen, -math.inf).softmax(dim=-1)
-            copies = copies + block.ls_1(join_heads(block.attn, weights @ value))
-            copies = copies + block.ls_2(block.mlp(block.ln_2(copies)))
+            copies = finish_block(block, copies, weights @ value)
         fine = nearest(index, (regions.shape[1], regions.shape[2])).flatten(1)
         return copies.gather(1, fine[..., None].expand(-1, -1, copies.shape[2]))
 
 
 def region_map(masks: BoolArray) -> Tensor:
-    """The region of each pixel, int64 [H, W], of masks [M, H, W]: larger ones lie over smaller ones; 0: in none."""
+    """The region of each pixel, int64 [H, W], from masks [M, H, W], larger ones over smaller ones; 0: in none."""
     regions = np.zeros(masks.shape[1:], np.int64)
     for number, i in enumerate(masks.sum(axis=(1, 2)).argsort(kind="stable"), 1):
         regions[masks[i]] = number
@@ -190,15 +182,15 @@ def region_map(masks: BoolArray) -> Tensor:
 
 
 def nearest(numbers: Tensor, size: tuple[int, int]) -> Tensor:
-    """Whole numbers [n, h, w] at another size."""
+    """Whole numbers [n, h, w] resized to the nearest ones."""
     return F.interpolate(numbers[:, None].float(), size=size, mode="nearest")[:, 0].to(numbers.dtype)
 
 
 def merged(regions: Tensor, alike: Tensor, distance: float) -> Tensor:
-    """Regions int64 [P] of the patches of a window [h, w], those joined whose mean features are alike.
+    """Regions int64 [P] of the patches of a window [h, w], joined where their mean features are alike.
 
     alike: unit features [P, C]. Distances are differences from the largest cosine of two means, those with themselves
-    included; steps of at most ``distance`` join. In a window of two regions none are, and what is in none stays so.
+    included; steps of at most ``distance`` join. In a window of two regions none are joined; patches in none stay so.
     """
     values, index = regions.flatten().unique(return_inverse=True)
     if len(values) < 3:
@@ -213,8 +205,8 @@ def merged(regions: Tensor, alike: Tensor, distance: float) -> Tensor:
 def scope(cosines: Tensor, regions: Tensor, tau: float) -> Tensor:
     """Weights [n, P, P] of patches that attend within regions int64 [n, P], from the cosines of their features.
 
-    To and from patches in no region, those count that are more alike than the mean of the window, and a patch itself,
-    since in a flat window there may be no other.
+    To and from patches in no region, attention is by similarity: where the cosine exceeds the mean of the window. A
+    patch attends to itself in any case, because in a flat window there may be no other.
     """
     outside = regions == regions.amin(dim=1, keepdim=True)
     similar = cosines > cosines.mean(dim=(1, 2), keepdim=True)
@@ -234,7 +226,7 @@ def most_frequent(labels: Tensor, regions: Tensor, classes: int) -> Tensor:
 def load_trunk_and_sam(
     config: CorrCLIPConfig, *, device: str | torch.device = "cpu"
 ) -> tuple[DinoTrunk, MaskSource, tuple[WeightsRecord, ...]]:
-    """The models besides CLIP that a configuration names, and the records of their weights. Raises ModelError."""
+    """The models other than CLIP that a configuration names, and the records of their weights. Raises ModelError."""
     if config.sam is None:
         raise ModelError(
             "sam: expected a SAM, whose masks are corrclip's regions, found none; "

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from pydantic import Field, field_validator
 from torch import Tensor
 
-from car_core.baselines.base import BaselineSegmenter
-from car_core.baselines.config import DenseConfig, WindowConfig
+from car_core.baselines.base import BaselineConfig, BaselineSegmenter, Synonyms
 from car_core.baselines.pamr import refine_maps
 from car_core.baselines.windows import (
     mean_of_windows,
@@ -25,15 +25,81 @@ from car_core.baselines.windows import (
     whole_patches,
     window_slices,
 )
-from car_core.config import format_text
-from car_core.engine.timing import timed
-from car_core.images import as_channels, size_of
+from car_core.config import Background, Positive, Unit, check_template, format_text
+from car_core.engine.device import timed
+from car_core.images import as_channels, resize_maps, size_of
 from car_core.models.clip import embed, normalization_of, normalize, open_clip
 from car_core.segmentation import Segmentation
 from support.arrays import RGBArray
 
-# Windows per forward pass, constant per device. A pass holds windows of one image only, so batches change nothing.
+# Words for the background of Pascal VOC and COCO-Object in SCLIP's and NACLIP's protocol.
+BACKGROUND_WORDS = (
+    "sky", "wall", "tree", "wood", "grass", "road", "sea", "river", "mountain", "sands", "desk", "bed", "building",
+    "cloud", "lamp", "door", "window", "wardrobe", "ceiling", "shelf", "curtain", "stair", "floor", "hill", "rail",
+    "fence",
+)  # fmt: skip
+# Windows per forward pass, constant per device. A pass holds windows of only one image, so batches change nothing.
 _WINDOW_CHUNK = {"cpu": 4, "cuda": 32}
+Pixels = Annotated[int, Field(ge=1, le=2048)]
+
+
+class WindowConfig(BaselineConfig):
+    """Baselines that compare every patch of sliding windows with the class names.
+
+    The defaults are SCLIP's, which NACLIP shares: windows of the tower's own size at half their size apart,
+    on an image whose shorter side is 1.5 times that (336, 224 and 112 pixels for CLIP's ViT-B/16).
+
+    SHORT_SIDE, CROP: the image's shorter side and a window's, in sizes of the tower. STRIDES: strides per window.
+    ROUNDED: whether CLIP's mean and deviation of images are rounded to a thousandth of a level, as in SCLIP's code.
+    """
+
+    SHORT_SIDE: ClassVar[float] = 1.5
+    CROP: ClassVar[float] = 1.0
+    STRIDES: ClassVar[int] = 2
+    ROUNDED: ClassVar[bool] = True
+
+    background: Background = BACKGROUND_WORDS
+    short_side: Pixels | None = Field(
+        default=None, description="shorter side of the resized image, pixels; None: a multiple of the tower's size"
+    )
+    crop: Annotated[int, Field(ge=0, le=2048)] | None = Field(
+        default=None,
+        description="side of a window, pixels; 0: the whole image is one; None: a multiple of the tower's size",
+    )
+    stride: Pixels | None = Field(default=None, description="pixels between windows; None: a part of crop")
+    templates: Literal["imagenet"] | tuple[str, ...] = Field(
+        default="imagenet", description="text templates whose features are averaged; imagenet: OpenAI's 80"
+    )
+    synonyms: Synonyms = Field(default={})
+    positions: Literal["scale_factor", "size"] = Field(
+        default="scale_factor",
+        description="how positional embeddings are resized; scale_factor: by (n + 0.1) / n_old, as the authors' code",
+    )
+
+    @field_validator("templates")
+    @classmethod
+    def _templates_hold_the_word(cls, templates: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not templates:
+            raise ValueError("expected at least one template, found none")
+        return templates if isinstance(templates, str) else tuple(map(check_template, templates))
+
+
+class DenseConfig(WindowConfig):
+    """Those that turn cosines into probabilities per pixel, and label improbable pixels as background.
+
+    PADS: whether windows are padded on all sides to multiples of a patch, or else cut, as each method's authors do.
+    """
+
+    PADS: ClassVar[bool] = False
+
+    logit_scale: Positive = Field(default=40.0, description="factor of the cosines before the softmax over all words")
+    prob_threshold: Unit = Field(default=0.1, description="pixels whose best class is less probable are background")
+    area_threshold: Unit = Field(
+        default=0.0, description="classes with at most this share of the predicted foreground are left out"
+    )
+    pamr_steps: int = Field(default=0, ge=0, le=100, description="steps of pixel-adaptive mask refinement; 0: none")
+
+
 WindowT = TypeVar("WindowT", bound=WindowConfig)
 DenseT = TypeVar("DenseT", bound=DenseConfig)
 
@@ -42,13 +108,20 @@ class WindowSegmenter(BaselineSegmenter[WindowT]):
     """Labels every pixel by the class of the highest score.
 
     visual: CLIP's vision tower. normalization: mean and std of its images. patch: windows are padded to multiples of
-    these sides, pixels, where a method pads. absent: the background's score where it has no words.
+    these sides, pixels, if a method pads. absent: the background's score if it has no words.
     """
 
     absent: ClassVar[float] = 0.0
 
     def __init__(self, config: WindowT, *, clip: Any, device: str | torch.device = "cpu") -> None:
-        super().__init__(_with_sizes(config, clip.visual), clip=clip, device=device)
+        size = int(clip.visual.image_size[0])
+        crop = int(config.CROP * size) if config.crop is None else config.crop
+        sizes = {
+            "short_side": config.short_side or int(config.SHORT_SIDE * size),
+            "crop": crop,
+            "stride": config.stride or max(1, crop // config.STRIDES),
+        }
+        super().__init__(config.model_copy(update=sizes), clip=clip, device=device)
         self.visual = clip.visual
         self.normalization = normalization_of(clip.visual)
         if config.ROUNDED:
@@ -87,34 +160,34 @@ class WindowSegmenter(BaselineSegmenter[WindowT]):
 
     @abstractmethod
     def class_maps(self, image: RGBArray, words: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Scores [classes, H, W] from unit features [words, E]; sizes: the words of each class, in order."""
+        """Scores [classes, H, W] from unit features [words, E]; sizes: the number of words per class, in order."""
 
     @abstractmethod
     def labels(self, classes: Tensor) -> Tensor:
         """The class of each pixel, int64 [H, W], from scores [1 + N, H, W], background first."""
 
     def windows(self, image: RGBArray) -> tuple[Tensor, list[tuple[slice, slice]]]:
-        """The resized image as CLIP takes it, [3, height, width], and the rows and columns of its windows."""
+        """The resized image as CLIP's input, [3, height, width], and the rows and columns of its windows."""
         crop, stride = int(self.config.crop or 0), int(self.config.stride or 0)
         pixels = normalize(as_channels(self.resized(image)), self.normalization).to(self.device)
         return pixels, window_slices((pixels.shape[1], pixels.shape[2]), crop or max(pixels.shape), stride)
 
     def resized(self, image: RGBArray) -> RGBArray:
-        """The image with the shorter side that the configuration asks for."""
-        return resized(image, int(self.config.short_side or 0))  # `_with_sizes` has filled it in
+        """The image with the shorter side of the configuration."""
+        return resized(image, int(self.config.short_side or 0))  # filled in by `__init__`
 
     @property
     def chunk(self) -> int:
-        """Windows in a forward pass."""
+        """Windows per forward pass."""
         return _WINDOW_CHUNK.get(self.device.type, 1)
 
     def tokens(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """What goes into the last block, [n, 1 + P, D], class token first, and the grid h x w = P of the tower."""
+        """Input of the last block, [n, 1 + P, D], class token first, and the grid h x w = P of the tower."""
         hidden, grid = self.hidden(pixels)
         return hidden[-1], grid
 
     def hidden(self, pixels: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
-        """What goes into each block, [n, 1 + P, D] each, and the grid; so [k] is what comes out of the k-th block."""
+        """Input of each block, [n, 1 + P, D] each, and the grid; so [k] is the output of the k-th block."""
         visual, patch = self.visual, self.visual.patch_size
         grid = pixels.shape[2] // patch[0], pixels.shape[3] // patch[1]
         positions = resized_positions(
@@ -125,12 +198,17 @@ class WindowSegmenter(BaselineSegmenter[WindowT]):
             hidden.append(block(hidden[-1]))
         return hidden, grid
 
+    def block_in_proportion(self, block: int, least: int = 1) -> int:
+        """The block, counted from 1, that stands in for one of a tower of 12: from ``least`` to the last but one."""
+        depth = len(self.visual.transformer.resblocks)
+        return min(max(round(block * depth / 12), least), depth - 1)
+
     def embedded(self, tokens: Tensor) -> Tensor:
-        """Unit features [n, P, E] of what comes out of the last block, [n, P, D]."""
+        """Unit features [n, P, E] of the last block's output [n, P, D]."""
         return F.normalize(self.visual.ln_post(tokens) @ self.visual.proj, dim=-1)
 
     def _groups(self, queries: Sequence[str]) -> list[tuple[str, ...]]:
-        """The words of each class: the background's first, where there is one."""
+        """The words of each class: the background's first, if it has any."""
         groups = [self.config.synonyms.get(query, (query,)) for query in queries]
         return [self.config.background, *groups] if self.config.background else groups
 
@@ -154,12 +232,24 @@ class DenseSegmenter(WindowSegmenter[DenseT]):
 
     def cosines(self, image: RGBArray, words: Tensor) -> Tensor:
         """Similarity of every pixel to every word, float32 [words, H, W], from unit features [words, E]."""
-        size, (pixels, slices) = size_of(image), self.windows(image)
+        pixels, slices = self.windows(image)
         windows = torch.stack([pixels[:, rows, columns] for rows, columns in slices])
-        maps = torch.cat([self._window_cosines(part, words) for part in windows.split(self.chunk)])
+        maps = torch.cat([self.window_cosines(part, words) for part in windows.split(self.chunk)])
         mean = mean_of_windows(maps, slices, (pixels.shape[1], pixels.shape[2]))
-        full, seen = (_enlarged(values, size) for values in (mean, pixels))
+        full, seen = (resize_maps(values, size_of(image)) for values in (mean, pixels))
         return refine_maps(full, seen, self.config.pamr_steps)
+
+    def window_cosines(self, windows: Tensor, words: Tensor) -> Tensor:
+        """[n, words, h, w] at the size of the windows [n, 3, h, w]."""
+        shape, rows, columns = windows.shape, slice(None), slice(None)
+        if self.config.PADS and self.config.crop:
+            whole, rows, columns = padded_around(windows, self.patch)
+            shape = whole.shape
+        else:  # a partial patch is not seen, and the maps are stretched over it
+            whole = whole_patches(windows, self.visual.patch_size)
+        features, grid = self.patch_features_for(whole, windows, words)
+        maps = (features @ words.T).mT.unflatten(-1, grid)
+        return resize_maps(maps, (shape[2], shape[3]))[..., rows, columns]
 
     @abstractmethod
     def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -173,19 +263,6 @@ class DenseSegmenter(WindowSegmenter[DenseT]):
         """
         return self.patch_features(whole)
 
-    def _window_cosines(self, windows: Tensor, words: Tensor) -> Tensor:
-        """[n, words, h, w] at the size of the windows [n, 3, h, w]."""
-        size, rows, columns = windows.shape[2:], slice(None), slice(None)
-        if self.config.PADS and self.config.crop:
-            whole, rows, columns = padded_around(windows, self.patch)
-            size = whole.shape[2:]
-        else:  # what is no whole patch is not seen, and the maps are stretched over it
-            whole = whole_patches(windows, self.visual.patch_size)
-        features, grid = self.patch_features_for(whole, windows, words)
-        maps = (features @ words.T).mT.unflatten(-1, grid)
-        full = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
-        return full[..., rows, columns]
-
 
 def class_probabilities(logits: Tensor, sizes: Sequence[int]) -> Tensor:
     """[classes, H, W]: softmax over all words [words, H, W], then the best word of each class of ``sizes`` words."""
@@ -194,7 +271,7 @@ def class_probabilities(logits: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def label_pixels(classes: Tensor, prob_threshold: float, area_threshold: float) -> Tensor:
-    """The most probable class of each pixel, int64 [H, W]; 0, the first, where none reaches ``prob_threshold``.
+    """The most probable class of each pixel, int64 [H, W]; 0, the first, if none reaches ``prob_threshold``.
 
     classes: probabilities [1 + N, H, W], background first. Classes but the first whose share of the pixels of all of
     them is at most ``area_threshold`` (if positive) cannot win.
@@ -218,19 +295,3 @@ def as_segmentation(
     scores = best.amax(dim=(1, 2)).float().cpu().numpy()
     kept = tuple(int(index) for index in np.flatnonzero(masks.any(axis=(1, 2))))
     return Segmentation(queries, masks, scores, kept, label_map, (), seconds=seconds, image=image)
-
-
-def _with_sizes(config: WindowT, visual: Any) -> WindowT:
-    """The configuration with the sizes in pixels that it leaves to the tower."""
-    size = int(visual.image_size[0])
-    crop = int(config.CROP * size) if config.crop is None else config.crop
-    sizes = {
-        "short_side": config.short_side or int(config.SHORT_SIDE * size),
-        "crop": crop,
-        "stride": config.stride or max(1, crop // config.STRIDES),
-    }
-    return config.model_copy(update=sizes)
-
-
-def _enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]

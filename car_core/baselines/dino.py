@@ -7,47 +7,55 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from car_core.baselines.windows import resized_positions
+from car_core.config import Config, NameOrPath
 from car_core.engine.device import as_device
 from car_core.engine.precision import fresh_torch
 from car_core.errors import ModelError
 from car_core.models.checkpoints import load_weights, non_finite
 from car_core.models.clip import open_clip  # noqa: F401  its guard lets timm import torchvision
 from car_core.models.downloads import fetch_file
-from car_core.models.weights import WeightsRecord, state_hash
+from car_core.models.names import random_seed
+from car_core.models.weights import WeightsRecord, build_seeded, state_hash
+from support.files import expanded
 from support.text import did_you_mean
 
 PUBLISHED = "timm"
 """The weights that timm publishes under the model's name."""
-DinoPositions: TypeAlias = Annotated[
-    Literal["scale_factor", "timm"],
-    Field(
+DinoModel = Annotated[str, Field(min_length=1, description="ViT of timm")]
+
+
+class TrunkConfig(Config):
+    """The settings of methods that use a DINO trunk."""
+
+    dino_model: DinoModel = "vit_base_patch8_224.dino"
+    dino_weights: NameOrPath = Field(
+        default=PUBLISHED, min_length=1, description="timm: those it has for the model; a file; random:SEED for trials"
+    )
+    dino_positions: Literal["scale_factor", "timm"] = Field(
+        default="scale_factor",
         description="how the trunk's positional embeddings are resized; scale_factor: by (n + 0.1) / n_old, as DINO's "
-        "own code; timm: to the size, smoothed, as timm does"
-    ),
-]
+        "own code; timm: to the size, smoothed, as timm does",
+    )
 
 
 class DinoTrunk:
     """Patch features of a ViT of timm, built by the caller, in float32.
 
-    positions: how its positional embeddings are resized. patch: height and width of a patch, pixels. mean, std: of the
-    channels of its images.
+    positions: see `TrunkConfig.dino_positions`. patch: height and width of a patch, pixels. mean, std: of the channels
+    of its images.
     """
 
-    def __init__(
-        self, model: Any, *, positions: DinoPositions = "scale_factor", device: str | torch.device = "cpu"
-    ) -> None:
+    def __init__(self, model: Any, *, positions: str = "scale_factor", device: str | torch.device = "cpu") -> None:
         if name := non_finite(model):
             raise ModelError(f"dino: expected finite weights, found NaN or infinity in {name}")
         self._model = model.float().requires_grad_(False).to(as_device(device)).eval()
@@ -56,7 +64,7 @@ class DinoTrunk:
         self.mean, self.std = (tuple(model.pretrained_cfg[name]) for name in ("mean", "std"))
 
     def normalized(self, pixels: Tensor, other: Any) -> Tensor:
-        """Images [n, 3, height, width] as this trunk takes them. other: mean and std that they have."""
+        """Images [n, 3, height, width] as input of this trunk. other: the mean and std they are normalized with."""
         (mean, std), (own_mean, own_std) = (
             [pixels.new_tensor(values)[:, None, None] for values in pair] for pair in (other, (self.mean, self.std))
         )
@@ -69,8 +77,8 @@ class DinoTrunk:
         return tokens[:, self._model.num_prefix_tokens :]
 
     def qkv(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [n, h * w, C] of the last block's attention, all heads side by side, as `features`
-        else."""
+        """Queries, keys and values [n, h * w, C] of the last block's attention, all heads side by side, otherwise as
+        `features`."""
         model, found = self._model, list[Tensor]()
         handle = model.blocks[-1].attn.qkv.register_forward_hook(lambda module, inputs, output: found.append(output))
         try:
@@ -83,7 +91,7 @@ class DinoTrunk:
 
     @contextmanager
     def _with_grid_of(self, pixels: Tensor) -> Iterator[None]:
-        """The model has positions of these images' grid, so that timm, which resizes otherwise, does not."""
+        """Within, the model has positions for these images' grid, so that timm does not resize them in its own way."""
         model, patch = self._model, self.patch
         grid = pixels.shape[2] // patch[0], pixels.shape[3] // patch[1]
         own, old = model.pos_embed, tuple(model.patch_embed.grid_size)
@@ -99,73 +107,48 @@ class DinoTrunk:
 
 @fresh_torch(inference=False)
 def load_dino(
-    name: str, weights: str, *, positions: DinoPositions = "scale_factor", device: str | torch.device = "cpu"
+    name: str, weights: str, *, positions: str = "scale_factor", device: str | torch.device = "cpu"
 ) -> tuple[DinoTrunk, WeightsRecord]:
     """The trunk of a ViT of timm (``vit_base_patch8_224.dino``) and the record of its weights.
 
-    weights: `PUBLISHED`, fetched once to the hub's cache; a file; or random:SEED. Raises ModelError for an unknown
-    model or one that is no ViT of one patch size, and for weights that are unavailable or do not fit.
+    weights: `PUBLISHED`, downloaded once to the hub's cache; a file; or random:SEED. Raises ModelError for an unknown
+    model or one that is not a ViT of one patch size, and for weights that are unavailable or do not fit.
     """
-    model: Any = _random(name, weights) if weights.startswith("random:") else _trained(name, weights)
-    settings = {key: model.pretrained_cfg[key] for key in ("architecture", "mean", "std")}
+    seed, file = random_seed(weights, "dino_weights"), expanded(weights)
+    if seed is None and weights != PUBLISHED and not file.is_file():
+        raise ModelError(f"dino_weights: expected {PUBLISHED}, random:SEED or a file, found none at {weights}")
+    model: Any = _build(name) if seed is None else build_seeded(seed, lambda: _build(name))
+    published = model.pretrained_cfg
+    if seed is None:
+        ignored = list[str]()
+        if weights == PUBLISHED:
+            file = _published_file(name, published)
+            head = published.get("classifier")  # of the training, in the file but not in the model
+            ignored = [f"{head}.weight", f"{head}.bias"]
+        try:
+            load_weights(model, file, ignored=ignored)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"dino_weights: {weights}: expected weights of {name}, found: {error}") from None
+    settings = {key: published[key] for key in ("architecture", "mean", "std")}
     architecture = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    trained = not weights.startswith("random:")
     shown = name if weights == PUBLISHED else Path(weights).name
-    record = WeightsRecord("dino", name, architecture, shown, state_hash(model), trained=trained)
+    record = WeightsRecord("dino", name, architecture, shown, state_hash(model), trained=seed is None)
     return DinoTrunk(model, positions=positions, device=device), record
 
 
-def load_trunk(config: Any, *, device: str | torch.device = "cpu") -> tuple[DinoTrunk, WeightsRecord]:
-    """The trunk that a configuration's ``dino_model`` and ``dino_weights`` name, as `load_dino`."""
+def load_trunk(config: TrunkConfig, *, device: str | torch.device = "cpu") -> tuple[DinoTrunk, WeightsRecord]:
+    """The trunk that a configuration names, as `load_dino`."""
     return load_dino(config.dino_model, config.dino_weights, positions=config.dino_positions, device=device)
 
 
-def load_on_trunk(segmenter: Callable[..., Any], config: Any, *, clip: Any, device: str | torch.device = "cpu") -> Any:
+def load_on_trunk(
+    segmenter: Callable[..., Any], config: TrunkConfig, *, clip: Any, device: str | torch.device = "cpu"
+) -> Any:
     """A segmenter on the trunk that its configuration names: segmenter(config, clip=..., dino=..., device=...)."""
     dino, record = load_trunk(config, device=device)
     made = segmenter(config, clip=clip, dino=dino, device=device)
     made.weights = (record,)
     return made
-
-
-def _random(name: str, weights: str) -> nn.Module:
-    seed = weights.removeprefix("random:")
-    if not seed.isdecimal():
-        raise ModelError(f"dino_weights: expected random:SEED with a whole number, found {weights!r}")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(seed))
-        return _build(name)
-
-
-def _trained(name: str, weights: str) -> nn.Module:
-    file = None if weights == PUBLISHED else Path(os.path.expanduser(weights))
-    if file and not file.is_file():
-        raise ModelError(f"dino_weights: expected {PUBLISHED}, random:SEED or a file, found none at {weights}")
-    model = _build(name)
-    settings: Any = model.pretrained_cfg
-    # A published file also has the classifier that it was trained with.
-    classifier = settings.get("classifier") if weights == PUBLISHED else None
-    ignored = [f"{classifier}.{part}" for part in ("weight", "bias")]
-    path = file or _published(name, settings)
-    try:
-        load_weights(model, path, ignored=ignored)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"dino_weights: {weights}: expected weights of {name}, found: {error}") from None
-    return model
-
-
-def _published(name: str, settings: Mapping[str, Any]) -> Path:
-    """The file that timm publishes on the hub. Raises ModelError where it cannot be had."""
-    repository, names = settings.get("hf_hub_id"), ("model.safetensors", "pytorch_model.bin")
-    if not repository:
-        raise ModelError(f"dino_weights: expected a model that timm publishes on the hub, found {name}; pass a file")
-    try:
-        return fetch_file(repository, (settings.get("hf_hub_filename") or names[0], *names), f"weights of {name}")
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ModelError(
-            f"dino_weights: {name} is neither in the hub's cache nor can it be downloaded from {repository} "
-            f"({type(error).__name__}); fetch it on a connected machine and pass the file as dino_weights"
-        ) from None
 
 
 def _build(name: str) -> nn.Module:
@@ -180,3 +163,17 @@ def _build(name: str) -> nn.Module:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"dino_model: {name}: expected a ViT that timm can build, found: {reason}") from None
     return model
+
+
+def _published_file(name: str, published: Any) -> Path:
+    """The file that timm publishes on the hub. Raises ModelError if it is not available."""
+    repository, names = published.get("hf_hub_id"), ("model.safetensors", "pytorch_model.bin")
+    if not repository:
+        raise ModelError(f"dino_weights: expected a model that timm publishes on the hub, found {name}; pass a file")
+    try:
+        return fetch_file(repository, (published.get("hf_hub_filename") or names[0], *names), f"weights of {name}")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"dino_weights: {name} is neither in the hub's cache nor can it be downloaded from {repository} "
+            f"({type(error).__name__}); fetch it on a connected machine and pass the file as dino_weights"
+        ) from None

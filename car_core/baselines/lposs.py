@@ -1,4 +1,4 @@
-"""LPOSS: class scores spread over a graph of all patches of an image; LPOSS+: over one of its pixels, too.
+"""LPOSS: class scores spread over a graph of all patches of an image; LPOSS+: also over one of its pixels.
 
 Stojnić et al., "LPOSS: Label Propagation Over Patches and Pixels for Open-Vocabulary Semantic Segmentation", CVPR 2025.
 Shapes: n windows, P patches each, N = n P nodes, K words.
@@ -17,25 +17,25 @@ import torch.nn.functional as F  # noqa: N812
 from pydantic import Field
 from torch import Tensor
 
-from car_core.baselines.attention import attend_maskclip
-from car_core.baselines.config import WindowConfig
-from car_core.baselines.dense import WindowSegmenter
-from car_core.baselines.dino import PUBLISHED, DinoPositions, DinoTrunk
+from car_core.baselines.attention import split_heads
+from car_core.baselines.dense import WindowConfig, WindowSegmenter
+from car_core.baselines.dino import DinoModel, DinoTrunk, TrunkConfig
 from car_core.baselines.windows import mean_of_windows, padded
-from car_core.config import NameOrPath, Positive, Unit
+from car_core.config import Positive, Unit
 from car_core.errors import ModelError
-from car_core.images import size_of
+from car_core.images import resize_maps, size_of
+from car_core.models.vit_blocks import finish_block
 from support.arrays import Float64Array, RGBArray
 
 _ITERATIONS, _TOLERANCE = 10, 1e-6  # of conjugate gradients
-_ROWS = 4096  # of the cosines between nodes that are in memory at a time
+_ROWS = 4096  # of the cosines between nodes that are in memory at once
 _LAB_SCALE = (100.0, 128.0, 128.0)
 # Linear RGB to XYZ of white D65, both by IEC 61966-2-1, and D65.
 _XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 _WHITE = (0.95047, 1.0, 1.08883)
 
 
-class LPOSSConfig(WindowConfig):
+class LPOSSConfig(TrunkConfig, WindowConfig):
     """LPOSS: one setting for all benchmarks; no softmax and no threshold."""
 
     SHORT_SIDE: ClassVar[float] = 2.0
@@ -43,11 +43,7 @@ class LPOSSConfig(WindowConfig):
 
     method: Literal["lposs"] = "lposs"
     pixels: bool = Field(default=False, description="LPOSS+: refine on a graph of the resized image's pixels")
-    dino_model: str = Field(default="vit_base_patch16_224.dino", min_length=1, description="ViT of timm")
-    dino_weights: NameOrPath = Field(
-        default=PUBLISHED, min_length=1, description="timm: those it has for the model; a file; random:SEED for trials"
-    )
-    dino_positions: DinoPositions = "scale_factor"
+    dino_model: DinoModel = "vit_base_patch16_224.dino"
     positions: Literal["scale_factor", "size"] = Field(
         default="size", description="as for the others; its authors' way"
     )
@@ -75,37 +71,35 @@ class LPOSSSegmenter(WindowSegmenter[LPOSSConfig]):
     def class_maps(self, image: RGBArray, words: Tensor, sizes: Sequence[int]) -> Tensor:
         pixels, slices = self.windows(image)
         windows = torch.stack([pixels[:, rows, columns] for rows, columns in slices])
-        whole = padded(windows, self.patch)
-        cosines, values, grid = self._nodes(whole, words)
-        matrix = patch_graph(values.cpu(), _centers(slices, grid, self.patch), self.config)
+        cosines, values, grid = self.nodes(padded(windows, self.patch), words)
+        matrix = patch_graph(values.cpu(), patch_centers(slices, grid, self.patch), self.config)
         scores = spread(matrix, cosines.double().cpu().numpy(), self.config.alpha)
         maps = torch.from_numpy(scores).float().to(self.device).unflatten(0, (len(slices), -1)).mT.unflatten(-1, grid)
-        full = F.interpolate(maps, size=windows.shape[2:], mode="bilinear", align_corners=False)
+        full = resize_maps(maps, (windows.shape[2], windows.shape[3]))
         stitched = mean_of_windows(full, slices, (pixels.shape[1], pixels.shape[2]))
         if self.config.pixels:
             graph = pixel_graph(self.resized(image), self.config.radius, self.config.tau)
             flat = spread(graph, stitched.flatten(1).T.double().cpu().numpy(), self.config.alpha)
             stitched = torch.from_numpy(flat.T).float().view_as(stitched).to(stitched)
         classes = torch.stack([part.amax(dim=0) for part in stitched.split(list(sizes))])
-        return F.interpolate(classes[None], size=size_of(image), mode="bilinear", align_corners=False)[0]
+        return resize_maps(classes, size_of(image))
 
     def labels(self, classes: Tensor) -> Tensor:
         return classes.argmax(dim=0)
 
-    def _nodes(self, windows: Tensor, words: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    def nodes(self, windows: Tensor, words: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """Cosines [N, K] with the words, DINO's unit values [N, C], and the grid of a window [n, 3, h, w]."""
         block, cosines, values, grid = self.visual.transformer.resblocks[-1], list[Tensor](), list[Tensor](), (0, 0)
         for part in windows.split(self.chunk):
             tokens, grid = self.tokens(part)
-            tokens = tokens + block.ls_1(attend_maskclip(block.attn, block.ln_1(tokens), grid, None))
-            tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
-            cosines.append(self.embedded(tokens[:, 1:]) @ words.T)
-            seen = self._dino.normalized(part, self.normalization)
-            values.append(F.normalize(self._dino.qkv(seen)[2], dim=-1))
-        return torch.cat(cosines).flatten(0, 1), torch.cat(values).flatten(0, 1), grid
+            tokens = finish_block(block, tokens, split_heads(block.attn, block.ln_1(tokens))[2])  # MaskCLIP's attention
+            cosines.append((self.embedded(tokens[:, 1:]) @ words.T).flatten(0, 1))
+            *_, value = self._dino.qkv(self._dino.normalized(part, self.normalization))
+            values.append(F.normalize(value, dim=-1).flatten(0, 1))
+        return torch.cat(cosines), torch.cat(values), grid
 
 
-def _centers(slices: Sequence[tuple[slice, slice]], grid: tuple[int, int], patch: tuple[int, int]) -> Tensor:
+def patch_centers(slices: Sequence[tuple[slice, slice]], grid: tuple[int, int], patch: tuple[int, int]) -> Tensor:
     """Where the patches of all windows are in the resized image: float32 [N, 2], pixels."""
     rows, columns = ((torch.arange(n) + 0.5) * side for n, side in zip(grid, patch, strict=True))
     inside = torch.cartesian_prod(rows, columns)
@@ -113,7 +107,7 @@ def _centers(slices: Sequence[tuple[slice, slice]], grid: tuple[int, int], patch
 
 
 def patch_graph(values: Tensor, centers: Tensor, config: LPOSSConfig) -> scipy.sparse.csr_matrix:
-    """W [N, N] of unit values [N, C] and places [N, 2]: normalized weights of each node's most similar ones."""
+    """W [N, N] from unit values [N, C] and centers [N, 2]: normalized weights of each node's most similar ones."""
     columns, weights = list[Tensor](), list[Tensor]()
     for part, here in zip(values.split(_ROWS), centers.split(_ROWS), strict=True):
         cosines, nearest = (part @ values.T).topk(min(config.nearest, len(values)), dim=1)
@@ -127,9 +121,9 @@ def patch_graph(values: Tensor, centers: Tensor, config: LPOSSConfig) -> scipy.s
 
 
 def spread(matrix: scipy.sparse.csr_matrix, scores: Float64Array, alpha: float) -> Float64Array:
-    """z [N, K] of (I - alpha W) z = scores after ten steps of conjugate gradients, each column by itself.
+    """z [N, K] of (I - alpha W) z = scores after ten steps of conjugate gradients, each column independently.
 
-    As in the authors' code, the tenth step ends it, converged or not.
+    As in the authors' code, it ends after the tenth step, converged or not.
     """
     z = np.zeros_like(scores)
     residual = scores.copy()
@@ -153,19 +147,19 @@ def spread(matrix: scipy.sparse.csr_matrix, scores: Float64Array, alpha: float) 
 def pixel_graph(image: RGBArray, radius: int, tau: float) -> scipy.sparse.csr_matrix:
     """W [H W, H W] of an image, uint8 [H, W, 3]: normalized weights of each pixel's square of neighbors, by color."""
     height, width = image.shape[:2]
-    lab = (_lab(image) / np.array(_LAB_SCALE)).astype(np.float32)
-    places = np.arange(height * width, dtype=np.int32).reshape(height, width)
+    lab = (to_lab(image) / np.array(_LAB_SCALE)).astype(np.float32)
+    indices = np.arange(height * width, dtype=np.int32).reshape(height, width)
     rows, columns, weights = [], [], []
     for dy in range(radius + 1):
         for dx in range(-radius if dy else 1, radius + 1):
             here = slice(0, max(height - dy, 0)), slice(max(0, -dx), max(width - max(0, dx), 0))
             there = slice(dy, height), slice(max(0, dx), max(width + min(0, dx), 0))
             difference = np.sqrt(((lab[here] - lab[there]) ** 2).sum(axis=-1))
-            rows.append(places[here].ravel())
-            columns.append(places[there].ravel())
+            rows.append(indices[here].ravel())
+            columns.append(indices[there].ravel())
             weights.append(np.exp(-difference / tau).ravel())
     edges = (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns)))
-    return _normalized(scipy.sparse.csr_matrix(edges, shape=(places.size,) * 2))
+    return _normalized(scipy.sparse.csr_matrix(edges, shape=(indices.size,) * 2))
 
 
 def _normalized(one_way: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
@@ -178,7 +172,7 @@ def _normalized(one_way: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
     return scipy.sparse.csr_matrix(scale @ both @ scale)
 
 
-def _lab(image: RGBArray) -> Float64Array:
+def to_lab(image: RGBArray) -> Float64Array:
     """CIE L*a*b* under D65 of sRGB, float64 [H, W, 3]."""
     rgb = image / 255.0
     linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)

@@ -1,7 +1,7 @@
 """PAMR, pixel-adaptive mask refinement: maps averaged over neighbors of similar color.
 
-Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels", CVPR 2020; with dilations 8 and
-16, as SCLIP and NACLIP use it.
+Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels", CVPR 2020; with dilations 8 and 16, as in
+SCLIP and NACLIP.
 """
 
 from __future__ import annotations
@@ -20,15 +20,20 @@ def refine_maps(maps: Tensor, image: Tensor, steps: int) -> Tensor:
     if not steps:
         return maps
     weights = affinity(image)
+    offsets = [(offset, dilation) for dilation in DILATIONS for offset in _NEIGHBORS]
     for _ in range(steps):
-        maps = _step(maps, weights)
+        result = torch.zeros_like(maps)
+        # One neighbor at a time: all of them at once would take 16 times the memory of the maps.
+        for weight, (offset, dilation) in zip(weights, offsets, strict=True):
+            result += weight * _shifted(maps, offset, dilation)
+        maps = result
     return maps
 
 
 def affinity(image: Tensor) -> Tensor:
     """Weights of each pixel's neighbors, float32 [8 * dilations, H, W], which sum to 1.
 
-    softmax over neighbors of the mean over channels of -|difference| / (0.1 std), std over all pixels looked at.
+    softmax over neighbors of the mean over channels of -|difference| / (0.1 std), std over all of these pixels.
     """
     around = torch.stack([_shifted(image, offset, dilation) for dilation in DILATIONS for offset in _AROUND])
     near = torch.stack([_shifted(image, offset, dilation) for dilation in DILATIONS for offset in _NEIGHBORS])
@@ -36,17 +41,8 @@ def affinity(image: Tensor) -> Tensor:
     return (-distance.mean(dim=1)).softmax(dim=0)
 
 
-def _step(maps: Tensor, weights: Tensor) -> Tensor:
-    # One neighbor at a time: all of them at once would take 16 times the memory of the maps.
-    offsets = [(offset, dilation) for dilation in DILATIONS for offset in _NEIGHBORS]
-    result = torch.zeros_like(maps)
-    for weight, (offset, dilation) in zip(weights, offsets, strict=True):
-        result += weight * _shifted(maps, offset, dilation)
-    return result
-
-
 def _shifted(maps: Tensor, offset: tuple[int, int], dilation: int) -> Tensor:
-    """[C, H, W] whose pixel (y, x) is that at (y + dy * dilation, x + dx * dilation), the border repeated outside."""
+    """[C, H, W] whose pixel (y, x) is the one at (y + dy * dilation, x + dx * dilation); the border is repeated."""
     height, width = maps.shape[-2:]
     padded = F.pad(maps[None], (dilation,) * 4, mode="replicate")[0]
     top, left = (dilation * (1 + step) for step in offset)

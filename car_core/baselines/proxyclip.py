@@ -13,16 +13,16 @@ from pydantic import Field
 from torch import Tensor
 
 from car_core.baselines.attention import above_mean, join_heads, split_heads
-from car_core.baselines.config import DenseConfig
-from car_core.baselines.dense import DenseSegmenter
-from car_core.baselines.dino import PUBLISHED, DinoPositions, DinoTrunk
-from car_core.config import NameOrPath, Positive
+from car_core.baselines.dense import DenseConfig, DenseSegmenter
+from car_core.baselines.dino import DinoTrunk, TrunkConfig
+from car_core.config import Positive
+from car_core.images import resize_maps
 from car_core.models.clip import normalization_of
 
-PADDED_TO = 56  # a window's sides are multiples of it, pixels, for trunks of patches of 8 and 14
+PADDED_TO = 56  # a window's sides are multiples of it, pixels: for trunks with patches of 8 and 14
 
 
-class ProxyCLIPConfig(DenseConfig):
+class ProxyCLIPConfig(TrunkConfig, DenseConfig):
     """ProxyCLIP: windows as large as the image is short (336 pixels for CLIP's ViT-B/16), 112 apart."""
 
     CROP: ClassVar[float] = 1.5
@@ -30,11 +30,6 @@ class ProxyCLIPConfig(DenseConfig):
     PADS: ClassVar[bool] = True
 
     method: Literal["proxyclip"] = "proxyclip"
-    dino_model: str = Field(default="vit_base_patch8_224.dino", min_length=1, description="ViT of timm")
-    dino_weights: NameOrPath = Field(
-        default=PUBLISHED, min_length=1, description="timm: those it has for the model; a file; random:SEED for trials"
-    )
-    dino_positions: DinoPositions = "scale_factor"
     beta: Positive = Field(default=1.2, description="similarities below this times their mean are left out")
     gamma: Positive = Field(default=3.0, description="factor of the others before the softmax")
 
@@ -52,7 +47,7 @@ class ProxyCLIPSegmenter(DenseSegmenter[ProxyCLIPConfig]):
     def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Unit features [n, P, E] of DINO's patches of images [n, 3, height, width], and their grid h x w = P.
 
-        Of a side that is no multiple of a patch, either trunk does not see the rest.
+        Neither trunk sees the rest of a side that is not a multiple of its patch.
         """
         tokens, own_grid = self.tokens(pixels)
         grid = pixels.shape[2] // self._dino.patch[0], pixels.shape[3] // self._dino.patch[1]
@@ -71,6 +66,5 @@ def resized_values(value: Tensor, old_grid: tuple[int, int], grid: tuple[int, in
     if old_grid == grid:
         return value
     maps = value.mT.flatten(0, 1).unflatten(-1, old_grid)
-    resized = F.interpolate(maps, size=grid, mode="bilinear", align_corners=False)
-    joined: Tensor = resized.flatten(2).mT.unflatten(0, value.shape[:2])
+    joined: Tensor = resize_maps(maps, grid).flatten(2).mT.unflatten(0, value.shape[:2])
     return joined

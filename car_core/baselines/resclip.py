@@ -1,7 +1,7 @@
 """ResCLIP: the last block's attention mixed with that of earlier blocks, then with where a first pass found one class.
 
 Yang et al., "ResCLIP: Residual Attention for Training-free Dense Vision-language Inference", CVPR 2025. Blocks are
-counted from 1, for 12 of them. Shapes: n windows, P = h w patches, L = 1 + P tokens (class token first), H heads.
+counted from 1, in a tower of 12. Shapes: n windows, P = h w patches, L = 1 + P tokens (class token first), H heads.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pydantic import Field
 from torch import Tensor
 
 from car_core.baselines.attention import join_heads, neighborhood, split_heads
-from car_core.baselines.config import DenseConfig
-from car_core.baselines.dense import DenseSegmenter
+from car_core.baselines.dense import DenseConfig, DenseSegmenter
 from car_core.baselines.pamr import refine_maps
 from car_core.config import Positive, Unit
+from car_core.images import resize_maps
 
 _FIRST_PASS_PAMR = 10  # steps
 _FIRST_PASS_SCALE = 40.0  # of the cosines before the softmax
@@ -54,8 +54,7 @@ class ResCLIPSegmenter(DenseSegmenter[ResCLIPConfig]):
         first = self._features(hidden, grid, None)
         is_whole = all(side <= own for side, own in zip(whole.shape[2:], windows.shape[2:], strict=True))
         seen = windows if is_whole else whole
-        maps = (first @ words.T).mT.unflatten(-1, grid)
-        maps = F.interpolate(maps, size=seen.shape[2:], mode="bilinear", align_corners=False)
+        maps = resize_maps((first @ words.T).mT.unflatten(-1, grid), (seen.shape[2], seen.shape[3]))
         labels = torch.stack([self._labels(*pair, grid) for pair in zip(maps, seen, strict=True)])
         feedback = torch.stack([same_class(own, self.config.gaussian_std) for own in labels])
         return self._features(hidden, grid, feedback), grid
@@ -82,22 +81,16 @@ class ResCLIPSegmenter(DenseSegmenter[ResCLIPConfig]):
             share = config.feedback_share
             logits = config.feedback_factor * ((1 - share) * logits + share * padded)
         weights = (logits + near).softmax(dim=-1)
+        cross = list[Tensor]()  # the attention of earlier blocks
+        first, last = (self.block_in_proportion(block, least=2) for block in config.cross_blocks)
+        blocks = self.visual.transformer.resblocks[first - 1 : last]
+        for earlier, tokens in zip(blocks, hidden[first - 1 : last], strict=True):
+            query, key, _ = split_heads(earlier.attn, earlier.ln_1(tokens))
+            cross.append((query @ key.mT).softmax(dim=-1))
         share = config.cross_share
-        weights = config.cross_factor * ((1 - share) * weights + share * self._cross(hidden))
+        weights = config.cross_factor * ((1 - share) * weights + share * torch.stack(cross).mean(dim=0))
         output: Tensor = block.ls_1(join_heads(block.attn, weights @ value))
         return self.embedded(output[:, 1:])
-
-    def _cross(self, hidden: list[Tensor]) -> Tensor:
-        """Mean attention [n, H, L, L] of the earlier blocks, which a tower of another depth has in proportion."""
-        blocks = self.visual.transformer.resblocks
-        first, last = (
-            min(max(round(block * len(blocks) / 12), 2), len(blocks) - 1) for block in self.config.cross_blocks
-        )
-        weights = []
-        for k in range(first, last + 1):
-            query, key, _ = split_heads(blocks[k - 1].attn, blocks[k - 1].ln_1(hidden[k - 1]))
-            weights.append((query @ key.mT).softmax(dim=-1))
-        return torch.stack(weights).mean(dim=0)
 
 
 def same_class(labels: Tensor, std: float) -> Tensor:

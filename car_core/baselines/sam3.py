@@ -1,4 +1,4 @@
-"""SAM 3, trained on masks: a reference for methods without training. It is asked for each text by itself; no CLIP.
+"""SAM 3, trained on masks: a reference for training-free methods. It is asked for each text separately; no CLIP.
 
 Carion et al., "SAM 3: Segment Anything with Concepts", 2025. Class scores of both of its heads as in Li et al.,
 "SegEarth-OV3: Exploring SAM 3 for Open-Vocabulary Semantic Segmentation in Remote Sensing Images", 2025.
@@ -13,25 +13,26 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor
 
-from car_core.baselines.base import ImageSegmenter
-from car_core.baselines.config import check_synonyms
+from car_core.baselines.base import ImageSegmenter, Synonyms
 from car_core.baselines.dense import as_segmentation, label_pixels
-from car_core.config import Config, NameOrPath, Unit, distinct_background
+from car_core.config import Background, Config, NameOrPath, Unit
+from car_core.engine.device import timed
 from car_core.engine.precision import fresh_torch
-from car_core.engine.timing import timed
-from car_core.images import as_channels, size_of
+from car_core.images import as_channels, resize_maps, size_of
 from car_core.models.clip import normalize
+from car_core.models.names import random_seed
 from car_core.models.text_encoder import check_text, tokenizer_of
-from car_core.models.transformers_models import check_finite, pretrained, random_model, record_of, transformers_with
-from car_core.refine.mask_source import image_hash
+from car_core.models.transformers_models import check_finite, pretrained, record_of, transformers_with
+from car_core.models.weights import build_seeded
+from car_core.refine.sam import image_hash
 from car_core.segmentation import Segmentation, paint_labels
 from support.arrays import RGBArray
 
 _MEAN_AND_STD = ((0.5,) * 3, (0.5,) * 3)
-# Texts in a forward pass, constant per device. A pass holds texts of one image only, so batches change nothing.
+# Texts per forward pass, constant per device. A pass holds texts of only one image, so batches change nothing.
 _TEXT_CHUNK = {"cpu": 4, "cuda": 16}
 # transformers' class by the model type of a configuration: the published file also has the tracker of videos.
 _CLASSES = {"sam3": "Sam3Model", "sam3_video": "Sam3Model"}
@@ -40,7 +41,7 @@ _PARTS = (
     "vision_config", "text_config", "geometry_encoder_config", "detr_encoder_config", "detr_decoder_config",
     "mask_decoder_config",
 )  # fmt: skip
-# A SAM 3 small enough to try the path with random weights.
+# A SAM 3 small enough for trials with random weights.
 _TINY_BLOCK = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
 _TINY: Mapping[str, Mapping[str, Any]] = {
     "vision_config": {
@@ -62,16 +63,14 @@ _TINY: Mapping[str, Mapping[str, Any]] = {
 
 
 class SAM3Config(Config):
-    """SAM 3's own thresholds; each benchmark has SegEarth-OV3's for it."""
+    """SAM 3's own thresholds; benchmarks set those of SegEarth-OV3."""
 
     method: Literal["sam3"] = "sam3"
     model: NameOrPath = Field(
         default="facebook/sam3", min_length=1, description="SAM 3 of transformers: a hub name, a folder, or random:SEED"
     )
-    background: tuple[str, ...] = Field(default=(), description="texts for the background; empty: none")
-    synonyms: Mapping[str, tuple[str, ...]] = Field(
-        default={}, description="texts used instead of a query; the best of them counts"
-    )
+    background: Background = Field(default=(), description="texts for the background; empty: none")
+    synonyms: Synonyms = Field(default={})
     score_threshold: Unit = Field(default=0.5, description="instances of at most this score are left out")
     mask_threshold: Unit = Field(
         default=0.5, description="where all queries mean one thing: an instance's pixels above it are in the mask"
@@ -79,12 +78,9 @@ class SAM3Config(Config):
     prob_threshold: Unit = Field(default=0.5, description="pixels whose best class scores less are background")
     semantic_head: bool = Field(default=True, description="classes also score by the head for semantic masks")
 
-    _background_is_distinct = field_validator("background")(distinct_background)
-    _synonyms_are_texts = field_validator("synonyms")(check_synonyms)
-
 
 class Found(NamedTuple):
-    """What SAM 3 finds for one text: logits of Q instances and their masks, of the semantic mask, and of presence."""
+    """SAM 3's output for one text: logits of Q instances and their masks, of the semantic mask, and of presence."""
 
     instances: Tensor  # [Q]
     masks: Tensor  # [Q, h, w]
@@ -99,7 +95,7 @@ class Found(NamedTuple):
 
 
 class SAM3Segmenter(ImageSegmenter[SAM3Config]):
-    """A Sam3Model of transformers, built by the caller. An image's features are shared by all texts, and conversely."""
+    """A Sam3Model of transformers, built by the caller. All texts share an image's features, and vice versa."""
 
     @fresh_torch(inference=False)
     def __init__(self, config: SAM3Config, *, model: Any, device: str | torch.device = "cpu") -> None:
@@ -114,7 +110,7 @@ class SAM3Segmenter(ImageSegmenter[SAM3Config]):
     def check_texts_of(self, queries: Sequence[str]) -> None:
         for query in queries:
             for text in self.config.synonyms.get(query, (query,)):
-                check_text(text)  # what fits CLIP's context, the same texts for all methods, is cut to SAM 3's own
+                check_text(text)  # all methods accept what fits CLIP's context; SAM 3's own is shorter, and cuts it
 
     @torch.inference_mode()
     def segment_image(self, image: RGBArray, queries: tuple[str, ...]) -> Segmentation:
@@ -131,12 +127,15 @@ class SAM3Segmenter(ImageSegmenter[SAM3Config]):
         return as_segmentation(image, queries, labels, classes, seconds)
 
     def score_map(self, found: Found, size: tuple[int, int]) -> Tensor:
-        """A text's scores [H, W]: of the best instance, or of the semantic mask if that is higher, times presence."""
+        """A text's scores [H, W]: of the best instance, or of the semantic mask if that is higher, times presence.
+
+        Probabilities are resized, as in transformers; the code of the authors of SAM 3 and SegEarth-OV3 resizes logits.
+        """
         best = torch.zeros(size, device=self.device)
         for score, mask in found.kept(self.config.score_threshold):
-            best = torch.maximum(best, score * _probabilities(mask, size))
+            best = torch.maximum(best, score * resize_maps(mask.sigmoid(), size))
         if self.config.semantic_head:
-            best = torch.maximum(best, _probabilities(found.semantic, size))
+            best = torch.maximum(best, resize_maps(found.semantic.sigmoid(), size))
         return best * found.presence.sigmoid()
 
     def _instances(self, image: RGBArray, queries: tuple[str, ...], seconds: dict[str, float]) -> Segmentation:
@@ -145,16 +144,23 @@ class SAM3Segmenter(ImageSegmenter[SAM3Config]):
         masks, scores = np.zeros((len(queries), *size), np.bool_), np.zeros(len(queries), np.float32)
         for index, one in enumerate(self.find(image, queries, seconds)):
             for score, mask in one.kept(self.config.score_threshold):
-                masks[index] |= (_probabilities(mask, size) > self.config.mask_threshold).cpu().numpy()
+                masks[index] |= (resize_maps(mask.sigmoid(), size) > self.config.mask_threshold).cpu().numpy()
                 scores[index] = max(scores[index], float(score))
         kept = tuple(int(index) for index in np.flatnonzero(masks.any(axis=(1, 2))))
         labels = paint_labels(masks, scores, kept)
         return Segmentation(queries, masks, scores, kept, labels, (), seconds=seconds, image=image)
 
     def find(self, image: RGBArray, texts: Sequence[str], seconds: dict[str, float]) -> Iterator[Found]:
-        """What is found for each text in an image, in order; a few texts are asked for at a time."""
+        """What is found in an image for each text, in order; a few texts share a forward pass."""
         with timed("image", self.device, seconds):
-            seen = self._image_features(image)
+            # Kept for the next sample, which may be another sentence on the same image.
+            key = image_hash(image)
+            if self._seen is None or self._seen[0] != key:
+                # As in the authors' code, both sides are resized to the model's, rounded to 8 bits.
+                resized = F.interpolate(as_channels(image)[None], size=self._size, mode="bilinear", antialias=True)
+                pixels = normalize(resized, _MEAN_AND_STD).to(self.device)
+                self._seen = key, self._model.get_vision_features(pixels)
+            seen = self._seen[1]
         chunk = _TEXT_CHUNK.get(self.device.type, 1)
         for start in range(0, len(texts), chunk):
             asked = texts[start : start + chunk]
@@ -170,20 +176,10 @@ class SAM3Segmenter(ImageSegmenter[SAM3Config]):
                 Found, output.pred_logits, output.pred_masks, output.semantic_seg[:, 0], output.presence_logits[:, 0]
             )
 
-    def _image_features(self, image: RGBArray) -> Any:
-        """What transformers makes of it; kept for the next sample, which may be another sentence on the image."""
-        key = image_hash(image)
-        if self._seen is None or self._seen[0] != key:
-            # As in the authors' code, both sides are resized to the model's, rounded to 8 bits.
-            resized = F.interpolate(as_channels(image)[None], size=self._size, mode="bilinear", antialias=True)
-            found = self._model.get_vision_features(normalize(resized, _MEAN_AND_STD).to(self.device))
-            self._seen = key, found
-        return self._seen[1]
-
     def _text_features(self, texts: Sequence[str]) -> tuple[Any, Tensor]:
-        """Features [n, T, D] and which tokens are the texts', int64 [n, T]."""
+        """Features [n, T, D] and which tokens belong to the texts, int64 [n, T]."""
         for text in texts:
-            if text not in self._texts:  # one at a time, so that its features do not depend on others
+            if text not in self._texts:  # one at a time, so that its features do not depend on other texts
                 tokens = self._tokenizer(text)
                 length = int(tokens.argmax()) + 1  # the end mark is the largest token
                 mask = (torch.arange(tokens.shape[1]) < length).long()[None]
@@ -192,24 +188,20 @@ class SAM3Segmenter(ImageSegmenter[SAM3Config]):
         own = [self._texts[text] for text in texts]
         total = int(self._tokenizer.context_length or 0)
         features: Any = torch.stack([F.pad(each, (0, 0, 0, total - len(each))) for each in own])
-        features.pooler_output = features  # transformers takes the features, or, later, what has them as this
+        features.pooler_output = features  # transformers takes the features or, later, an object that has them so
         mask = torch.stack([torch.arange(total, device=self.device) < len(each) for each in own]).long()
         return features, mask
 
 
-def _probabilities(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Of a mask's logits [h, w], resized to [H, W] afterwards, as transformers does."""
-    return F.interpolate(logits.sigmoid()[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
-
-
 @fresh_torch(inference=False)
 def load_sam3(config: SAM3Config, *, device: str | torch.device = "cpu") -> SAM3Segmenter:
-    """The segmenter on ``config.model``. Raises ModelError when transformers or the model cannot be had."""
+    """The segmenter on ``config.model``. Raises ModelError if transformers or the model is not available."""
     library = transformers_with("sam3", *_CLASSES.values())
-    if config.model.startswith("random:"):
-        model = random_model("sam3", config.model, lambda: library.Sam3Model(library.Sam3Config(**_TINY)))
-    else:
+    seed = random_seed(config.model, "sam3")
+    if seed is None:
         model = pretrained("sam3", config.model, _CLASSES, _EXPECTED)
+    else:
+        model = build_seeded(seed, lambda: library.Sam3Model(library.Sam3Config(**_TINY)))
     made = SAM3Segmenter(config, model=model, device=device)
     made.weights = (record_of("sam3", config.model, model, _PARTS),)
     return made

@@ -1,7 +1,7 @@
 """SC-CLIP: outliers filled from their neighbors, patches averaged with those that look alike, levels added.
 
 Bai et al., "Self-Calibrated CLIP for Training-Free Open-Vocabulary Segmentation", 2024 (arXiv:2411.15869). Blocks are
-counted from 1, for 12 of them; f_k: what comes out of block k. Shapes: n windows, P = h w patches, D width.
+counted from 1, in a tower of 12. Shapes: n windows, P = h w patches, D width.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from car_core.baselines.attention import above_mean, join_heads, split_heads
-from car_core.baselines.config import DenseConfig
-from car_core.baselines.dense import DenseSegmenter
+from car_core.baselines.dense import DenseConfig, DenseSegmenter
 from car_core.config import Positive, Unit
 
 _EPS = 1e-6
@@ -26,9 +25,9 @@ class SCCLIPConfig(DenseConfig):
 
     method: Literal["sc-clip"] = "sc-clip"
     outliers: Unit = Field(default=0.05, description="share of a window's patches that are outliers")
-    neighbors: int = Field(default=30, ge=1, le=1000, description="neighbors that tell how dense a patch's place is")
+    neighbors: int = Field(default=30, ge=1, le=1000, description="neighbors that define the density around a patch")
     similarity_threshold: Unit = Field(default=0.4, description="cosines below it do not count when averaging")
-    similar_block: int = Field(default=9, ge=1, description="block whose patches say what is alike (of 12)")
+    similar_block: int = Field(default=9, ge=1, description="block whose patches define similarity (of 12)")
     low_block: int = Field(default=4, ge=1, description="block whose patches do so at the end (of 12)")
     levels: tuple[int, int] = Field(default=(4, 10), description="first and last block of the levels added (of 12)")
     gamma: Positive = Field(default=3.0, description="factor of the similarities above their mean, before the softmax")
@@ -42,10 +41,9 @@ class SCCLIPSegmenter(DenseSegmenter[SCCLIPConfig]):
         """Unit features [n, P, E] of the patches of images [n, 3, height, width] (multiples of the patch size), and
         the grid h x w = P."""
         config, (hidden, grid) = self.config, self.hidden(pixels)
-        last, similar, low = (
-            hidden[k][:, 1:] for k in (-1, self._index(config.similar_block), self._index(config.low_block))
-        )
-        first, end = (self._index(k) for k in config.levels)
+        last = hidden[-1][:, 1:]
+        similar, low = (hidden[self.block_in_proportion(k)][:, 1:] for k in (config.similar_block, config.low_block))
+        first, end = (self.block_in_proportion(k) for k in config.levels)
         levels = torch.stack(hidden[first : end + 1]).sum(dim=0)
         is_outlier = find_outliers(last, config.neighbors, config.outliers)
         alike = _cosines(fill(similar, is_outlier, grid))
@@ -57,7 +55,7 @@ class SCCLIPSegmenter(DenseSegmenter[SCCLIPConfig]):
         return self.embedded(features), grid
 
     def _attend(self, patches: Tensor, class_token: Tensor, alike: Tensor) -> Tensor:
-        """[n, P, D]: half by keys, half by what is alike; plus a share of the class token [n, 1, D]."""
+        """[n, P, D]: attention half by keys, half by similarity; plus a share of the class token [n, 1, D]."""
         block = self.visual.transformer.resblocks[-1]
         _, key, value = split_heads(block.attn, block.ln_1(patches))
         by_likeness = above_mean(alike, 1.0, self.config.gamma)[:, None]
@@ -65,16 +63,11 @@ class SCCLIPSegmenter(DenseSegmenter[SCCLIPConfig]):
         output: Tensor = block.ls_1(join_heads(block.attn, weights @ value))
         return output + self.config.class_share * class_token
 
-    def _index(self, block: int) -> int:
-        """Of a block counted from 1 in a tower of 12, the index of what comes out of it in `hidden`."""
-        depth = len(self.visual.transformer.resblocks)
-        return min(max(round(block * depth / 12), 1), depth - 1)
-
 
 def find_outliers(patches: Tensor, neighbors: int, share: float) -> Tensor:
-    """bool [n, P]: patches [n, P, D] in places far less dense than those of their nearest ones.
+    """bool [n, P]: those of patches [n, P, D] with far less dense surroundings than their nearest neighbors.
 
-    A patch's score is its squared distance to the last of its nearest, times the mean of the inverse of theirs.
+    A patch's score is its squared distance to the farthest of its neighbors, times the mean of the inverse of theirs.
     """
     squared = torch.cdist(patches, patches, compute_mode="donot_use_mm_for_euclid_dist").square()
     nearest = squared.topk(min(neighbors + 1, squared.shape[-1]), largest=False)
@@ -85,7 +78,7 @@ def find_outliers(patches: Tensor, neighbors: int, share: float) -> Tensor:
 
 
 def fill(patches: Tensor, is_outlier: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Patches [n, P, D] with each outlier replaced by the mean of its up to eight neighbors that are none, if any."""
+    """Patches [n, P, D], each outlier replaced by the mean of its adjacent patches that are not outliers, if any."""
     is_sound = (~is_outlier).to(patches)[:, None].unflatten(-1, grid)
     maps = patches.mT.unflatten(-1, grid)
     ones = patches.new_ones(1, 1, 3, 3)
@@ -96,7 +89,7 @@ def fill(patches: Tensor, is_outlier: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def average(patches: Tensor, alike: Tensor, threshold: float) -> Tensor:
-    """[n, P, D]: each patch becomes the mean of all, weighted by its cosine with them [n, P, P], if not below."""
+    """[n, P, D]: for each patch the mean of all, weighted by its cosines [n, P, P]; 0 below the threshold."""
     weights = alike.masked_fill(alike < threshold, 0)
     return weights / (weights.sum(dim=-1, keepdim=True) + _EPS) @ patches
 

@@ -72,7 +72,7 @@ def mean_of_windows(maps: Tensor, slices: list[tuple[slice, slice]], size: tuple
 
 
 def whole_patches(pixels: Tensor, patch: tuple[int, int]) -> Tensor:
-    """[..., h, w] without the rows and columns beyond the last whole patch; zeros up to one patch where it has none."""
+    """[..., h, w] without the rows and columns beyond the last whole patch; zeros up to one patch if it has none."""
     height, width = (max(side - side % own, own) for side, own in zip(pixels.shape[-2:], patch, strict=True))
     return padded(pixels, patch)[..., :height, :width]
 

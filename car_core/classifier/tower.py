@@ -41,18 +41,18 @@ class ClassifierTower:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
         device: torch.device = self.visual.conv1.weight.device
         return device
 
     @property
     def activation_bytes(self) -> int:
-        """Size of the largest thing that a pass holds of one image: the hidden layer of a block's MLP."""
+        """Size of the largest activation of one image in a pass: the hidden layer of a block's MLP."""
         mlp = self.visual.transformer.resblocks[0].mlp
         return len(self.visual.positional_embedding) * int(mlp.c_fc.out_features) * 4
 
     def crop(self, height: int, width: int) -> Crop:
-        """What the tower reads of an image of this size."""
+        """The part that the tower reads of an image of this size."""
         return center_crop(height, width, int(self.visual.image_size[0]))
 
     def preprocess(self, image: RGBArray) -> Tensor:

@@ -1,7 +1,7 @@
 """v, the visual prompts: small functions that draw a binary mask into an image, applied together in a fixed order.
 
-Images are uint8 [H, W, 3] RGB, masks bool [H, W]. Blur, gray and black replace what is outside the mask. What they
-replace it with does not depend on the mask, so it is computed once per image. Outlines are drawn over the result.
+Images are uint8 [H, W, 3] RGB, masks bool [H, W]. Blur, gray and black replace the pixels outside the mask. Their
+replacement does not depend on the mask, so it is computed once per image. Outlines are drawn over the result.
 """
 
 from __future__ import annotations
@@ -34,14 +34,13 @@ class Extent(NamedTuple):
 
 def extent_of(mask: BoolArray) -> Extent:
     """Center and half extent of the set pixels; the mask must have one."""
-    (y, height), (x, width) = (_along(np.count_nonzero(mask, axis=axis)) for axis in (1, 0))
-    return Extent(x, y, width // 2, height // 2)
-
-
-def _along(counts: npt.NDArray[np.int64]) -> tuple[int, int]:
-    """Mean position, truncated, and extent of pixels, from their number in each row or column."""
-    (positions,) = counts.nonzero()
-    return int(np.average(positions, weights=counts[positions])), int(positions[-1] - positions[0] + 1)
+    centers, halves = [], []
+    for axis in (0, 1):  # columns, rows
+        counts = np.count_nonzero(mask, axis=axis)
+        (positions,) = counts.nonzero()
+        centers.append(int(np.average(positions, weights=counts[positions])))
+        halves.append(int(positions[-1] - positions[0] + 1) // 2)
+    return Extent(*centers, *halves)
 
 
 def blur(image: RGBArray, gray_weights: str) -> RGBArray:
@@ -81,7 +80,7 @@ def contour(image: RGBArray, mask: BoolArray) -> RGBArray:
     return _rgb(cv2.drawContours(image, contours, -1, RED, 1))
 
 
-# What replaces the image outside the mask, then what is drawn over it; both in the method's order.
+# Replacements of the image outside the mask, then drawings over it; both in the method's order.
 Surroundings: TypeAlias = Callable[[RGBArray, str], RGBArray]
 Outline: TypeAlias = Callable[[RGBArray, BoolArray], RGBArray]
 SURROUNDINGS: dict[str, Surroundings] = {"blur": blur, "gray": gray, "mask": black}
@@ -91,7 +90,8 @@ _GRAY_CODES = {"rgb": cv2.COLOR_RGB2GRAY, "bgr": cv2.COLOR_BGR2GRAY}
 
 
 def register_prompt(name: str, *, surroundings: Surroundings | None = None, outline: Outline | None = None) -> None:
-    """Add a visual prompt, drawn after ours of its kind; several are drawn in the order in which they are named.
+    """Add a visual prompt, drawn after the built-in ones of its kind; several are drawn in the order of their names in
+    ``prompts``.
 
     surroundings: image and ``gray_weights`` -> what is shown outside a mask. outline: image, which may be uint8 [H, W],
     and mask -> the image with ``RED`` pixels. Raises ValueError unless exactly one is given.
@@ -106,7 +106,7 @@ def register_prompt(name: str, *, surroundings: Surroundings | None = None, outl
 
 
 def bring_prompt(plugin: Plugin) -> None:
-    """Register the function that a package or a file brings: of (image, gray_weights), or of (image, mask).
+    """Register the function of a package or a file: of (image, gray_weights), or of (image, mask).
 
     Raises PluginError for anything else, and for the name of another prompt.
     """
@@ -126,7 +126,7 @@ def bring_prompt(plugin: Plugin) -> None:
 
 
 def _guarded(name: str, draw: Callable[[RGBArray, Any], RGBArray]) -> Callable[[RGBArray, Any], RGBArray]:
-    """A prompt that cannot change what it is given, and whose answer is an image of the same size."""
+    """A prompt that cannot change its arguments, and whose result is an image of the same size."""
 
     def guarded(image: RGBArray, other: Any) -> RGBArray:
         drawn = np.asarray(draw(image.copy(), other.copy() if isinstance(other, np.ndarray) else other))
@@ -139,13 +139,13 @@ def _guarded(name: str, draw: Callable[[RGBArray, Any], RGBArray]) -> Callable[[
 
 
 def _in_order(prompts: Sequence[str]) -> list[str]:
-    """Our own in the method's order, then the others as they are named."""
+    """The built-in ones in the method's order, then the others as given."""
     return [*(name for name in PROMPTS if name in prompts), *(name for name in prompts if name not in PROMPTS)]
 
 
 @dataclass(frozen=True)
 class PromptCanvas:
-    """v(x, .): an image, and what its prompts show outside any mask, both uint8 [H, W, 3]."""
+    """v(x, .): an image, and the pixels that its prompts show outside any mask, both uint8 [H, W, 3]."""
 
     image: RGBArray
     outside: RGBArray

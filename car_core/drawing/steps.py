@@ -34,8 +34,8 @@ def draw_steps(
     max_queries: int = 6,
     max_steps: int = 5,
 ) -> RGBArray:
-    """The image; for every step each query's proposal (a heat map with a line at eta), the prompted image that g was
-    shown, its score against theta and whether it was kept; and the final masks.
+    """The image; for every step each query's proposal (a heat map with a line at eta), the prompted image shown to g,
+    its score against theta, and whether it was kept; and the final masks.
 
     Each query has a row. If there are more than ``max_queries``, the most telling ones are shown; if there are more
     than ``max_steps`` steps, the first ones and the last; the picture says so.

@@ -1,4 +1,4 @@
-"""Forward passes of a bounded number of images, halved when the device runs out of memory."""
+"""Forward passes of a bounded number of images, halved if the device runs out of memory."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from car_core.engine.device import is_gpu
 
 Row = TypeVar("Row")
 
-# The allocator returns blocks above about 20 MB to the system when they are freed; allocating them again costs a tenth
-# of a forward pass. So the largest activation of a pass on a CPU stays below (measured).
+# Freed blocks above about 20 MB go back to the system, and allocating them again costs a tenth of a forward pass. So
+# the largest activation of a pass on a CPU stays below (measured).
 _LARGEST_ACTIVATION = 17_000_000  # bytes
 _LARGEST_CPU_BATCH = 16
 
@@ -27,10 +27,10 @@ def cpu_batch_size(activation_bytes: int) -> int:
 
 @dataclass
 class MicroBatcher:
-    """How many images go through an encoder at once on one device; `size` shrinks when memory runs out.
+    """How many images an encoder processes at once on one device; `size` shrinks when memory runs out.
 
     shared: images of several samples fill batches of one size, the last padded with copies, because a GPU needs many at
-    a time. Otherwise each sample's images are split into batches of equal size: a few occupy a CPU, and nothing is
+    once. Otherwise each sample's images are split into batches of equal size: a few occupy a CPU, and nothing is
     padded. Either way a sample's features are bit-identical whatever else is encoded with it.
     """
 
@@ -50,29 +50,26 @@ class MicroBatcher:
     def shrink_note(self) -> str | None:
         """How far the size shrank, in words; None if it did not."""
         initial = self._initial_size
-        return None if self.size == initial else f"{self.size} images a pass where {initial} did not fit"
+        return None if self.size == initial else f"{self.size} images per pass where {initial} did not fit"
 
     def encode(self, encode: Callable[[Tensor], Iterable[Row]], samples: Sequence[Tensor]) -> list[list[Row]]:
-        """What ``encode`` gives for each image of each sample: from [n, ...] each to n rows each, n >= 1.
+        """The result of ``encode`` for each image of each sample: n rows for each sample [n, ...], n >= 1.
 
         If the device is out of memory, the size is halved and all samples are encoded again. Raises
         torch.OutOfMemoryError if not even one image fits.
         """
         while True:
             try:
-                if self.shared:
-                    return self._packed(encode, samples)
-                split = [images.tensor_split(math.ceil(len(images) / self.size)) for images in samples]
-                return [[row for part in parts for row in encode(part)] for parts in split]
+                if not self.shared:
+                    split = [images.tensor_split(math.ceil(len(images) / self.size)) for images in samples]
+                    return [[row for part in parts for row in encode(part)] for parts in split]
+                last = samples[-1][-1:]
+                padding = last.expand(-sum(map(len, samples)) % self.size, *last.shape[1:])
+                # The padding comes last, and no sample takes its rows.
+                rows = (row for part in torch.cat([*samples, padding]).split(self.size) for row in encode(part))
+                return [[next(rows) for _ in sample] for sample in samples]
             except torch.OutOfMemoryError:
                 if self.size == 1:
                     raise
                 self.size //= 2
             torch.cuda.empty_cache()  # outside the handler, whose traceback holds the tensors that did not fit
-
-    def _packed(self, encode: Callable[[Tensor], Iterable[Row]], samples: Sequence[Tensor]) -> list[list[Row]]:
-        last = samples[-1][-1:]
-        padding = last.expand(-sum(map(len, samples)) % self.size, *last.shape[1:])
-        # The padding comes last, and no sample takes its rows.
-        rows = (row for part in torch.cat([*samples, padding]).split(self.size) for row in encode(part))
-        return [[next(rows) for _ in sample] for sample in samples]

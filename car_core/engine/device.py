@@ -1,8 +1,12 @@
-"""The device a user names, checked before any model is loaded, and how data gets there."""
+"""The device a user names, checked before any model is loaded; moving data there; timing work there."""
 
 from __future__ import annotations
 
 import functools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -12,12 +16,15 @@ from car_core.errors import ModelError
 from car_core.models.names import ALL_DEVICES, AUTO, MINIATURE, check_device_name, device_names
 from support.text import unwrapped
 
+StageTimes: TypeAlias = dict[str, float]
+"""Wall seconds by stage, kept with every segmentation."""
+
 
 def as_device(name: str | torch.device) -> torch.device:
     """The torch device ``name``: auto, cpu, cuda, cuda:N or mps.
 
-    auto: a CUDA GPU, else Apple's GPU (mps) if it gives what the CPU gives, else the CPU. Raises ModelError for any
-    other name, for a GPU that is not there, and for mps where it gives something else.
+    auto: a CUDA GPU, else Apple's GPU (mps) if its results are the CPU's, else the CPU. Raises ModelError for any other
+    name, for a GPU that is not available, and for mps if its results differ.
     """
     check_device_name(str(name))
     if str(name) == AUTO:
@@ -39,7 +46,7 @@ def as_device(name: str | torch.device) -> torch.device:
 
 @functools.cache
 def mps_fault(device: str = "mps") -> str | None:
-    """What is wrong with CaR on a device, found by segmenting a made picture there and on the CPU; None for nothing.
+    """What is wrong with CaR on a device, from a synthetic picture segmented there and on the CPU; None if nothing is.
 
     Scores may differ by 0.001, and masks in one pixel of a thousand.
     """
@@ -54,7 +61,7 @@ def mps_fault(device: str = "mps") -> str | None:
             CaR.from_config(config, weights=MINIATURE, device=torch.device(each)).segment(picture, queries)
             for each in (device, "cpu")
         )
-    except (NotImplementedError, RuntimeError, TypeError) as error:  # an operation, or float64, is not there
+    except (NotImplementedError, RuntimeError, TypeError) as error:  # an operation, or float64, is missing
         return unwrapped(error)
     if found.kept != expected.kept or float(np.abs(found.scores - expected.scores).max()) > 1e-3:
         return f"scores {found.scores.tolist()} in place of {expected.scores.tolist()}"
@@ -63,9 +70,9 @@ def mps_fault(device: str = "mps") -> str | None:
 
 
 def as_devices(text: str, *, compared: bool = True) -> list[str]:
-    """The names in ``cpu``, ``cuda:1``, ``cuda:0,1`` or ``cuda:all``, for ``auto`` the one that it stands for.
+    """The names in ``cpu``, ``cuda:1``, ``cuda:0,1`` or ``cuda:all``; for ``auto`` the one that it stands for.
 
-    compared: whether `mps_fault` tells of what will run, CaR without SAM; else ``auto`` is never mps. Raises ModelError
+    compared: whether `mps_fault` covers what will run, CaR without SAM; else ``auto`` is never mps. Raises ModelError
     as `as_device` for each.
     """
     names = device_names(text)
@@ -79,7 +86,7 @@ def as_devices(text: str, *, compared: bool = True) -> list[str]:
 
 
 def is_gpu(device: torch.device) -> bool:
-    """Whether the device is massively parallel: then work is done in few large pieces."""
+    """Whether the device is massively parallel, so that work is done in few large pieces."""
     return device.type == "cuda"
 
 
@@ -88,16 +95,30 @@ def on_device(values: Tensor, device: torch.device) -> Tensor:
     return values.pin_memory().to(device, non_blocking=True) if is_gpu(device) else values
 
 
+@contextmanager
+def timed(stage: str, device: torch.device, *times: StageTimes) -> Iterator[None]:
+    """Add the block's wall time to ``stage`` of each of ``times``, in equal parts."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        if is_gpu(device):
+            torch.cuda.synchronize(device)
+        share = (time.perf_counter() - start) / len(times)
+        for each in times:
+            each[stage] = each.get(stage, 0.0) + share
+
+
 def gpu_name(name: str) -> str:
     """A device for people: a CUDA GPU with its name."""
     return f"{name} ({torch.cuda.get_device_name(name)})" if name.startswith("cuda") else name
 
 
 def auto_described(name: str) -> str:
-    """The device that ``auto`` stood for, for people, and why it is not more."""
+    """The device that ``auto`` stands for, for people, and why it is no faster one."""
     n_gpus = torch.cuda.device_count()
     if name == "cpu" and torch.backends.mps.is_available():
-        return f"cpu (mps left out: {mps_fault() or 'it is compared with the CPU for CaR without SAM alone'})"
+        return f"cpu (mps left out: {mps_fault() or 'it is compared with the CPU only for CaR without SAM'})"
     if name == "cpu":
         return "cpu (no GPU found)"
     return gpu_name(name) + (f", one of {n_gpus} GPUs (--device cuda:all takes all)" if n_gpus > 1 else "")

@@ -1,8 +1,8 @@
 """Data types of the encoders' products, and torch's settings while they are computed.
 
-In half precision the matrix products, convolutions and attention of both image encoders take and give half numbers.
-The residual stream to which they are added, layer norms, the trunk's softmax, projections, text features, gradients,
-CAMs, affinity and scores stay in float32.
+In half precision, the matrix products, convolutions and attention of both image encoders have half-precision inputs and
+outputs. The residual stream to which they are added, layer norms, the trunk's softmax, projections, text features,
+gradients, CAMs, affinity and scores stay in float32.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MULTIPLYING = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
-    """The torch type of a precision. Raises ModelError for one that is unknown or slower than float32 there."""
+    """The torch type of a precision. Raises ModelError for one that is unknown, or slower there than float32."""
     usual = [name for name in DTYPES if name != "float16" or is_gpu(device)]
     if precision not in usual:
         raise ModelError(f"precision: expected one of {', '.join(usual)} on {device.type}, found {precision!r}")
@@ -50,7 +50,7 @@ def in_precision(visual: Any, dtype: torch.dtype) -> Any:
     return lowered
 
 
-# Settings of torch that change figures and belong to the whole process: what has them, the name, and the right value.
+# Process-wide settings of torch that change results: their owner, their name, and the right value.
 _BACKENDS = torch.backends
 _ATTRIBUTES: tuple[tuple[Any, str, object], ...] = (
     (_BACKENDS.mkldnn, "enabled", True),
@@ -58,7 +58,7 @@ _ATTRIBUTES: tuple[tuple[Any, str, object], ...] = (
     (_BACKENDS.cudnn, "enabled", True),
     (_BACKENDS.cudnn, "benchmark", False),
     (_BACKENDS.cudnn, "deterministic", False),
-    (_BACKENDS.cudnn, "allow_tf32", False),  # torch's own default is True: the only one that is not kept
+    (_BACKENDS.cudnn, "allow_tf32", False),  # torch's default is True: the only default that is not kept
     (_BACKENDS.cuda.matmul, "allow_fp16_accumulation", False),
 )
 _FUNCTIONS: tuple[tuple[Any, Any, object], ...] = (
@@ -87,73 +87,69 @@ _inside = 0  # calls, in all threads
 _to_restore = ExitStack()
 
 
-def _enter_process() -> None:
-    """The first call sets the process's settings."""
+@contextmanager
+def _process_settings() -> Iterator[None]:
+    """The first call, of all threads, sets the process's settings; the last to end restores them."""
     global _inside
-    with _lock:
-        _inside += 1
-        if _inside > 1:
-            return
-        by_place = hasattr(torch._C, "_get_fp32_precision_getter")
-        for place in _BACKENDS_OF_FLOAT32 if by_place else ():
-            get = partial(torch._C._get_fp32_precision_getter, *place)
-            _set(get, partial(torch._C._set_fp32_precision_setter, *place), "none")
-        for place in _OPERATIONS if by_place else ():  # restored last, because the settings of all operations set them
-            before = torch._C._get_fp32_precision_getter(*place)
-            _to_restore.callback(torch._C._set_fp32_precision_setter, *place, before)
-        for owner, name, right in _ATTRIBUTES:
-            _set(partial(getattr, owner, name), partial(setattr, owner, name), right)
-        for get, put, right in _FUNCTIONS:
-            _set(get, put, right)
-        for place in _OPERATIONS if by_place else ():
-            torch._C._set_fp32_precision_setter(*place, "ieee")
+    by_place = hasattr(torch._C, "_get_fp32_precision_getter")
+    try:
+        with _lock:
+            _inside += 1
+            if _inside == 1:
+                for place in _BACKENDS_OF_FLOAT32 if by_place else ():
+                    get = partial(torch._C._get_fp32_precision_getter, *place)
+                    _set(get, partial(torch._C._set_fp32_precision_setter, *place), "none")
+                for place in _OPERATIONS if by_place else ():  # restored last: the settings of all operations set them
+                    before = torch._C._get_fp32_precision_getter(*place)
+                    _to_restore.callback(torch._C._set_fp32_precision_setter, *place, before)
+                for owner, name, right in _ATTRIBUTES:
+                    _set(partial(getattr, owner, name), partial(setattr, owner, name), right)
+                for get, put, right in _FUNCTIONS:
+                    _set(get, put, right)
+                for place in _OPERATIONS if by_place else ():
+                    torch._C._set_fp32_precision_setter(*place, "ieee")
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                _to_restore.close()
 
 
 def _set(get: Callable[[], object], put: Callable[[Any], object], right: object) -> None:
     try:
         value = get()
-    # Set by place, so that torch has no one answer (the places are set as well), or not known to this torch.
+    # Set by place, so that torch has no single answer (the places are set as well), or unknown to this torch.
     except (RuntimeError, AttributeError):
         return
-    if isinstance(value, tuple):  # newer versions of torch say more of some settings
+    if isinstance(value, tuple):  # newer versions of torch have several values for some settings
         right, set_all = (right,) * len(value), put
         put = lambda values: set_all(*values)  # noqa: E731
     if value != right:
         put(right)
-    _to_restore.callback(_restore, get, put, value)  # also what the code within has changed
 
+    def restore() -> None:  # also what the code within has changed
+        with suppress(RuntimeError):  # no single answer
+            if get() == value:
+                return
+        put(value)
 
-def _restore(get: Callable[[], object], put: Callable[[Any], object], value: object) -> None:
-    with suppress(RuntimeError):  # no one answer
-        if get() == value:
-            return
-    put(value)
-
-
-def _leave_process() -> None:
-    """And the last one restores them."""
-    global _inside
-    with _lock:
-        _inside -= 1
-        if not _inside:
-            _to_restore.close()
+    _to_restore.callback(restore)
 
 
 @contextmanager
 def fresh_torch(*, inference: bool = True) -> Iterator[None]:
-    """Torch as a program finds it that has set nothing, but without TF32: as a decorator or in ``with``.
+    """Torch as in a program that has set nothing, but without TF32: as a decorator or in ``with``.
 
-    Whatever the program around us has set (default type and device, autocast, precision of products, backends, grad
-    mode), models are built, loaded and run with the same figures; it is all restored afterwards. While a thread
+    Whatever the surrounding program has set (default type and device, autocast, precision of products, backends, grad
+    mode), models are built, loaded and run with the same results; everything is restored afterwards. While a thread
     computes, other threads of the process see its settings. inference: whether only values are computed; models are
     built without. Raises ModelError for settings of the environment that lower the precision and cannot be undone.
     """
     for name in ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"):
         if (mode := os.environ.get(name) or "STRICT").upper() != "STRICT":
             raise ModelError(f"environment: expected {name} unset or STRICT, found {mode!r}, which rounds float32")
-    with ExitStack() as restored:
-        restored.callback(_leave_process)
-        _enter_process()
+    with _process_settings(), ExitStack() as restored:
         restored.enter_context(torch.inference_mode(inference))
         for kind in filter(torch.is_autocast_enabled, ("cpu", "cuda")):
             torch.set_autocast_enabled(kind, False)
@@ -162,7 +158,7 @@ def fresh_torch(*, inference: bool = True) -> Iterator[None]:
             restored.enter_context(torch._C.DisableTorchFunction())  # under any, attention takes another path
         elif torch.empty(0).device.type != "cpu":
             restored.enter_context(torch.device("cpu"))
-        if sys.float_info.min / 2 == 0:  # the processor takes the smallest numbers for 0
+        if sys.float_info.min / 2 == 0:  # the processor treats the smallest numbers as 0
             torch.set_flush_denormal(False)
             restored.callback(torch.set_flush_denormal, True)
         yield

@@ -1,12 +1,11 @@
 """Segmentations before their refinement, which needs no model and can run in another process.
 
-An image's coarse segmentation gives `RefineRequest`s; `refine_masks` answers each with a `RefineResult`; with these the
-segmentation is complete.
+An image's coarse segmentation has `RefineRequest`s; `refine_masks` answers each with a `RefineResult`; these complete
+the segmentation.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from car_core.engine.precision import fresh_torch
 from car_core.method import RecurrenceOutput, refine, to_segmentation
 from car_core.refine.crf import KernelCache
 from car_core.segmentation import Segmentation, join_passes
-from support.arrays import BoolArray, Float32Array, PackedBits, RGBArray
+from support.arrays import BoolArray, Float32Array, PackedBits, RGBArray, unpacked
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class RefineRequest:
     @property
     def inputs(self) -> tuple[object, ...]:
         """All fields: the key of its masks in a `StageCache`."""
-        return self.image, self.proposals, self.compete, self.crf, self.crf_image, self.device
+        return tuple(vars(self).values())
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class RefineResult:
     @property
     def masks(self) -> BoolArray:
         """Bool [k, H, W]."""
-        return np.unpackbits(self.bits, count=math.prod(self.shape)).reshape(self.shape).view(np.bool_)
+        return unpacked(self.bits, self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -68,15 +67,7 @@ def refine_masks(request: RefineRequest, kernels: KernelCache | None = None) -> 
     """
     start = time.perf_counter()
     kernels = kernels or KernelCache()
-    masks = refine(
-        request.image,
-        request.proposals,
-        compete=request.compete,
-        crf=request.crf,
-        crf_image=request.crf_image,
-        device=request.device,
-        kernels=kernels,
-    )
+    masks = refine(**vars(request), kernels=kernels)
     kernels.trim()
     return RefineResult(np.packbits(masks), masks.shape, time.perf_counter() - start)
 
@@ -99,7 +90,7 @@ class CoarsePass:
 
 @dataclass(frozen=True)
 class CoarseSegmentation:
-    """One image after the recurrence: one pass, or one over things and one over stuff (``queries`` are both's)."""
+    """One image after the recurrence: one pass, or one over things and one over stuff (``queries``: of both)."""
 
     queries: tuple[str, ...]
     passes: tuple[CoarsePass, ...]

@@ -1,7 +1,7 @@
 """A cache of stage results, for images segmented again with other thresholds or phrases.
 
-Stages are pure functions of arrays and settings. A result's key is a hash of everything that went into it, so no result
-can be mistaken for another, whatever changed in between.
+Stages are pure functions of arrays and settings. A result's key is a hash of all of its inputs, so no result can be
+mistaken for another, whatever changed in between.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 class Sized(Protocol):
-    """What can be cached: it knows its size in bytes."""
+    """Anything that can be cached: it knows its size in bytes."""
 
     @property
     def nbytes(self) -> int: ...
@@ -88,6 +88,6 @@ def _digest(stage: str, inputs: tuple[object, ...]) -> bytes:
             digest.update(f"{array.dtype} {array.shape} ".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         else:
-            # Each has its length in front, so that no two lists of inputs give the same bytes.
+            # Prefixed with its length, so that no two lists of inputs give the same bytes.
             digest.update(f"{len(repr(array))} {array!r} ".encode())
     return digest.digest()

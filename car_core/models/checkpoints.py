@@ -1,8 +1,8 @@
-"""Weights files of every form that users have, read without running code in them, and fitted to a model.
+"""Weights files in every form that users have, read without running code in them, and fitted to a model.
 
-safetensors, torch's archives and pickles, TorchScript archives (OpenAI's own files); tensors at the top or below other
-entries (``state_dict``, ``model``); names with prefixes (``module.``, ``_orig_mod.``, ``model.``) or Hugging Face's.
-A file is taken for what it contains, whatever its name ends in.
+safetensors, torch's archives and pickles, TorchScript archives (OpenAI's own files); tensors at the top level or inside
+other entries (``state_dict``, ``model``); names with prefixes (``module.``, ``_orig_mod.``, ``model.``) or Hugging
+Face's. The contents determine the format, not the ending of the name.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from support.files import open_regular
 
-# Last parts of names that come with weights and are none.
+# Last parts of names that are stored with weights but are not weights.
 _NO_WEIGHTS = {"attn_mask", "position_ids"}
-# By its first bytes, what is often found where weights were expected.
+# Files that are often found in place of weights, by their first bytes.
 _OTHER_FILES = {
     b"version https://git-lfs": "a git-lfs pointer, not the file itself (git lfs pull fetches it)",
     b"<": "an HTML or XML page, as a failed download leaves it",
@@ -46,8 +46,8 @@ _STORAGES = {
 def load_weights(model: nn.Module, path: Path, *, ignored: Collection[str] = ()) -> set[str]:
     """Load the tensors of a file into a float32 model: each of the model's, in its shape, finite, and no others.
 
-    ignored: names in the file that need not be the model's. Returns those of them that were found. Raises ValueError,
-    saying in one line what was found instead.
+    ignored: names in the file that need not be the model's. Returns those of them that were found. Raises ValueError
+    with one line that says what was found instead.
     """
     expected = model.state_dict()
     try:
@@ -56,17 +56,13 @@ def load_weights(model: nn.Module, path: Path, *, ignored: Collection[str] = ())
         raise
     except zipfile.BadZipFile:
         raise ValueError("a damaged ZIP archive, as a download that broke off leaves it") from None
-    except Exception as error:  # readers of damaged files raise many types; each means the same to the caller
-        raise ValueError(_one_line(error)) from None
+    except Exception as error:  # readers of damaged files raise many types, which all mean the same to the caller
+        raise ValueError(" ".join(str(error).split())[:300] or type(error).__name__) from None
     found = {name for name in state if name in ignored}
-    state = {
-        name: value
-        for name, value in state.items()
-        if name in expected or not (name in ignored or name.rpartition(".")[2] in _NO_WEIGHTS)
-    }
     state = {
         name: value.reshape(expected[name].shape) if name in expected and value.numel() == 1 else value
         for name, value in state.items()
+        if name in expected or not (name in ignored or name.rpartition(".")[2] in _NO_WEIGHTS)
     }
     if reason := _misfit(expected, state):
         raise ValueError(reason)
@@ -78,8 +74,8 @@ def load_weights(model: nn.Module, path: Path, *, ignored: Collection[str] = ())
 
 
 def non_finite(model: nn.Module) -> str | None:
-    """The first weight of a model that has NaN or infinity, None where all numbers are finite."""
-    # A sum is finite only if all its numbers are; it takes a tenth of the time, and may overflow.
+    """The first weight of a model with NaN or infinity; None if all numbers are finite."""
+    # A sum is finite only if all its numbers are. It takes a tenth of the time, but may overflow.
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not (value.sum().isfinite() or value.isfinite().all()):
             return name
@@ -87,7 +83,7 @@ def non_finite(model: nn.Module) -> str | None:
 
 
 def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
-    """Why a state is not the model's, empty if it is."""
+    """Why a state does not fit the model; empty if it does."""
     reasons = []
     for what, names in (
         (f"{{}} of {len(expected)} parameters missing", [name for name in expected if name not in state]),
@@ -108,13 +104,9 @@ def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     return "; ".join(reasons)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
 def require_weights_file(path: Path) -> bytes:
-    """The first bytes of a file. Raises ValueError if they are those of a file that is often found in place of weights,
-    saying which."""
+    """The first bytes of a file. Raises ValueError, naming the kind of file, for one that is often found in place of
+    weights."""
     with open_regular(path) as stream:
         head = stream.read(512)
     if not head.strip(b"\0"):
@@ -131,7 +123,7 @@ def _is_safetensors(head: bytes) -> bool:
 
 
 def _read(path: Path) -> Any:
-    """What a file holds: tensors by name, perhaps below other entries."""
+    """The contents of a file: tensors by name, perhaps inside other entries."""
     head = require_weights_file(path)
     if _is_safetensors(head):
         return load_file(path, device="cpu")
@@ -141,15 +133,15 @@ def _read(path: Path) -> Any:
             root = next((name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")), None)
             if root is None:
                 raise ValueError("a ZIP archive of other files (unpack it)")
-            if archive.testzip():  # torch reads on where the sum of a part is wrong
+            if archive.testzip():  # torch ignores a wrong checksum
                 raise zipfile.BadZipFile
             if f"{root}constants.pkl" in names:
                 return _ScriptReader(archive, root).read()
     try:
-        with path.open("rb") as stream, warnings.catch_warnings():  # a path would be read by what its name ends in
+        with path.open("rb") as stream, warnings.catch_warnings():  # a path would be read by the ending of its name
             warnings.simplefilter("ignore")  # of pickles of other protocols
             return torch.load(stream, map_location="cpu", weights_only=True)
-    except Exception as error:  # what is no pickle fails in many ways
+    except Exception as error:  # files that are not pickles fail in many ways
         if isinstance(error, pickle.UnpicklingError) and (named := re.search(r"GLOBAL ([\w.]+)", str(error))):
             raise ValueError(
                 f"pickled objects of the type {named[1]}, whose code is not run (files are read with weights_only); "
@@ -159,11 +151,11 @@ def _read(path: Path) -> Any:
 
 
 class _ScriptModule:
-    """A module of a TorchScript archive: its attributes alone."""
+    """A module of a TorchScript archive: only its attributes."""
 
 
 class _ScriptReader(pickle.Unpickler):
-    """Reads the tensors of a TorchScript archive by their names. Nothing that the archive names is imported or run."""
+    """Reads the tensors of a TorchScript archive by name. Nothing that the archive names is imported or run."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(archive.open(f"{root}data.pkl"))
@@ -204,44 +196,44 @@ def _named_tensors(module: object, prefix: str = "") -> Iterator[tuple[str, Tens
 
 
 def _state_for(expected: Mapping[str, Tensor], content: Any) -> dict[str, Tensor]:
-    """The tensors of what a file holds that are meant for a model, under the model's names.
+    """The tensors of a file's contents that are meant for a model, under the model's names.
 
-    Raises ValueError where none are, or several sets (weights and their averages, student and teacher).
+    Raises ValueError for none, and for several sets (weights and their averages, student and teacher).
     """
     found = list(_states(content))
     meant = []
-    for place, state in found:
+    for path, state in found:
         for prefix, named in _under_own_names(expected, state):
             if not expected.keys().isdisjoint(named):
-                meant.append((f"{place}{prefix}" or "the top", named))
+                meant.append((f"{path}{prefix}" or "the top", named))
     if len(meant) == 1:
         return meant[0][1]
     if meant:
-        places = ", ".join(place.rstrip(".") for place, _ in meant)
-        raise ValueError(f"several sets of weights: {places}; save one of them alone")
+        paths = ", ".join(path.rstrip(".") for path, _ in meant)
+        raise ValueError(f"several sets of weights: {paths}; save only one of them")
     if not found:
-        entries = (
-            f" (entries: {', '.join(map(str, list(content)[:5]))})" if isinstance(content, dict) and content else ""
-        )
+        names = ", ".join(map(str, list(content)[:5])) if isinstance(content, dict) else ""
+        entries = f" (entries: {names})" if names else ""
         raise ValueError(f"a {type(content).__name__} without tensors{entries}")
-    names = [name for _, state in found for name in state]
-    raise ValueError(f"none of its {len(expected)} parameters among {len(names)} tensors ({', '.join(names[:3])}, ...)")
+    tensors = [name for _, state in found for name in state]
+    some = ", ".join(tensors[:3])
+    raise ValueError(f"none of its {len(expected)} parameters among {len(tensors)} tensors ({some}, ...)")
 
 
-def _states(content: Any, place: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Every mapping of names to tensors in what a file holds, with the entries that lead to it."""
+def _states(content: Any, path: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every mapping of names to tensors in a file's contents, with the entries that lead to it."""
     if isinstance(content, Mapping):
         if state := {str(name): value for name, value in content.items() if isinstance(value, Tensor)}:
-            yield place, state
+            yield path, state
         for name, value in content.items():
-            yield from _states(value, f"{place}{name}.")
+            yield from _states(value, f"{path}{name}.")
 
 
 def _under_own_names(
     expected: Mapping[str, Tensor], state: dict[str, Tensor]
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """A state under the model's names, once for each prefix that they have in it."""
-    # A name that no other ends in, preferably one that models of other depths have as well.
+    """A state under the model's names, once for each prefix of theirs in it."""
+    # A name that no other name ends with, preferably one that models of other depths also have.
     anchor = max(expected, key=lambda name: (not any(map(str.isdigit, name)), len(name)))
     # open_clip itself has two layouts of the text tower.
     other_layout = {f"text.{name}": name for name in expected} | {name.removeprefix("text."): name for name in expected}
@@ -251,17 +243,12 @@ def _under_own_names(
             for prefix in prefixes or [""]:
                 named = {found.removeprefix(prefix): value for found, value in state.items()}
                 named = convert(named) if prefixes else named
-                yield (
-                    prefix,
-                    {
-                        found if found in expected else other_layout.get(found, found): value
-                        for found, value in named.items()
-                    },
-                )
+                own = {name if name in expected else other_layout.get(name, name): named[name] for name in named}
+                yield prefix, own
             return
 
 
-# A name that every CLIPModel of Hugging Face has, and what differs in the others: (theirs, open_clip's).
+# A name that every CLIPModel of Hugging Face has, and how the others differ: (theirs, open_clip's).
 _HUGGING_FACE = "vision_model.embeddings.class_embedding"
 _RENAMED = (
     (r"^vision_model\.embeddings\.class_embedding$", "visual.class_embedding"),

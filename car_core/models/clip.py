@@ -1,4 +1,4 @@
-"""open_clip, imported after the torchvision guard, and what the vision towers of f and g share.
+"""open_clip, imported after the torchvision guard, and functions that the vision towers of f and g share.
 
 Shapes: B images, L = 1 + P tokens (class token first), D tower width.
 """
@@ -13,18 +13,20 @@ from torch import Tensor, nn
 
 from car_core.errors import ModelError
 from car_core.models.checkpoints import non_finite
+from car_core.models.late_imports import late_imports
 from car_core.models.torchvision_guard import declare_missing_ops
 
 declare_missing_ops()
 
-import open_clip as open_clip  # noqa: E402 (exported: others must import it after the guard)
+with late_imports():
+    import open_clip as open_clip  # exported: others must import it after the guard
 from open_clip import transformer as _parts  # noqa: E402
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME as HF_SAFE_WEIGHTS_NAME  # noqa: E402
 from open_clip.constants import HF_WEIGHTS_NAME as HF_WEIGHTS_NAME  # noqa: E402
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD  # noqa: E402
 from open_clip.tokenizer import SimpleTokenizer as SimpleTokenizer  # noqa: E402
 
-# The parts of a plain tower, which is run part by part: what a subclass, a hook or a replaced part does would be lost.
+# The parts of a plain tower, which is run part by part: a subclass, a hook or a replaced part would have no effect.
 _PLAIN = {
     _parts.VisionTransformer, _parts.TextTransformer, _parts.Transformer, _parts.ResidualAttentionBlock,
     _parts.LayerNorm, _parts.LayerNormFp32, _parts.LayerScale, _parts.QuickGELU, _parts.PatchDropout,
@@ -32,7 +34,7 @@ _PLAIN = {
     nn.modules.linear.NonDynamicallyQuantizableLinear, nn.LayerNorm, nn.Conv2d, nn.GELU, nn.Identity, nn.Embedding,
 }  # fmt: skip
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
-# Parts that are always called as a whole, so that their hooks are heeded: in vision towers, and in text towers.
+# Parts that are always called as a whole, so that their hooks run: in vision towers, and in text towers.
 _CALLED = {nn.Conv2d}
 _CALLED_FOR_TEXT = {
     nn.Embedding, nn.Sequential, nn.Linear, nn.modules.linear.NonDynamicallyQuantizableLinear, nn.LayerNorm, nn.GELU,
@@ -101,9 +103,9 @@ def _changed(path: str, module: Any, called: Collection[type]) -> str | None:
 
 
 def state_token(modules: Sequence[nn.Module]) -> int:
-    """A number that changes with the parts, hooks and weights of ``modules``, all those of a model.
+    """A number that changes with the parts, hooks and weights of ``modules``, which are all those of a model.
 
-    Weights set through ``.data`` are not noticed. Quick: it is asked for with every image.
+    Weights set through ``.data`` are not noticed. Fast, because it is computed for every image.
     """
     state: list[object] = []
     for module in modules:

@@ -1,6 +1,6 @@
-"""Published weights of CLIP, SAM and DINO: from the hub's cache, or downloaded; fails quickly without a network.
+"""Published weights of CLIP, SAM and DINO: from the hub's cache, or downloaded. Without a network this fails quickly.
 
-The hub's client by itself keeps retrying for minutes, and open_clip's plain downloads have no time limit.
+The hub's client keeps retrying for minutes, and open_clip's plain downloads have no time limit.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _log = logging.getLogger(__name__)
 
 
 def fetch(tag: Mapping[str, Any], title: str) -> Path:
-    """The weights file of an open_clip tag (its settings), downloaded once; that a download begins is logged.
+    """The weights file of an open_clip tag (its settings), downloaded once; the start of a download is logged.
 
-    title: what the log calls the weights. Raises OSError or RuntimeError where the file cannot be had. A source must
-    answer in `_ANSWER_SECONDS`; the download itself may take as long as it does.
+    title: what the log calls the weights. Raises OSError or RuntimeError if the file is not available. A source must
+    answer within `_ANSWER_SECONDS`; the download itself has no time limit.
     """
     if tag.get("hf_hub"):
         repository, name = os.path.split(tag["hf_hub"])
@@ -51,7 +51,7 @@ def source_of(tag: Mapping[str, Any]) -> str:
 
 
 def fetch_file(repository: str, names: Sequence[str], title: str) -> Path:
-    """The first of ``names`` that is in the hub's cache, else the first that the hub has. As `fetch`."""
+    """The first of ``names`` in the hub's cache, else the first that the hub has. As `fetch`."""
     if cached := cached_file(repository, names):
         return cached
     require_hub(repository, title)
@@ -63,13 +63,13 @@ def fetch_file(repository: str, names: Sequence[str], title: str) -> Path:
 
 
 def cached_file(repository: str, names: Sequence[str]) -> Path | None:
-    """The first of ``names`` that is in the hub's cache."""
+    """The first of ``names`` in the hub's cache."""
     found = (huggingface_hub.try_to_load_from_cache(repository, name) for name in names)
     return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
 def require_hub(repository: str, title: str) -> None:
-    """Log that a download from the hub begins. Raises OSError unless the hub answers."""
+    """Log the start of a download from the hub. Raises OSError unless the hub answers."""
     _log.info("fetching %s from %s", title, repository)
     url = huggingface_hub.hf_hub_url(repository, "README.md")
     with quiet_log("huggingface_hub"):
@@ -77,26 +77,26 @@ def require_hub(repository: str, title: str) -> None:
 
 
 def _require_answer(ask: Callable[[], object]) -> None:
-    """Raise OSError unless a source answers, be it with a refusal.
+    """Raise OSError unless a source answers; a refusal is an answer.
 
-    Without a network names can hang, and so can each of a name's addresses; asked in a thread, all are bounded at once.
+    Without a network, resolving a name can hang, and so can each of its addresses. Timeouts of HTTP clients cover
+    neither the former nor the sum of the latter; a thread bounds all of it.
     """
     answers: SimpleQueue[Exception | None] = SimpleQueue()
-    Thread(target=lambda: answers.put(_failure(ask)), daemon=True).start()
+
+    def wait() -> None:
+        try:
+            ask()
+            answers.put(None)
+        except (HfHubHTTPError, HTTPError):
+            answers.put(None)
+        except Exception as error:  # the hub's client does not wrap errors of its HTTP library
+            answers.put(error)
+
+    Thread(target=wait, daemon=True).start()
     try:
         failure = answers.get(timeout=_ANSWER_SECONDS)
     except Empty:
         raise TimeoutError(f"no answer in {_ANSWER_SECONDS} seconds") from None
     if failure:
         raise ConnectionError(str(failure)) from failure
-
-
-def _failure(ask: Callable[[], object]) -> Exception | None:
-    """Why a source does not answer, None where it does."""
-    try:
-        ask()
-    except (HfHubHTTPError, HTTPError):
-        return None
-    except Exception as error:  # the hub's client lets through what its HTTP library raises
-        return error
-    return None

@@ -11,16 +11,16 @@ from support.text import shortened
 
 _DEVICE = re.compile(r"(cpu|cuda)(:(0|[1-9]\d?))?|mps|auto")
 AUTO = "auto"
-"""The fastest device that is there; `car_core.engine.device` says which."""
+"""The fastest device of this machine; `car_core.engine.device` says which."""
 ALL_DEVICES = "cuda:all"
 ROLES = ("proposal", "classifier")
 MINIATURE = "miniature"
 """Name of the embedded model, as weights and as architecture."""
 MINIATURE_FOLDER = Path(__file__).parents[1] / "miniature"
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-"""Endings by which weights are taken for a file."""
+"""Endings of names of weights files."""
 FOLDER_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
-"""Weights in a folder, as transformers and open_clip save them: the first that is there is read."""
+"""Weights in a folder, as transformers and open_clip save them: the first one found is read."""
 
 
 def model_of(model: str, weights: str) -> str:
@@ -29,15 +29,15 @@ def model_of(model: str, weights: str) -> str:
 
 
 def weights_file(weights: str) -> Path | None:
-    """The file that weights are read from, None for a tag or a seed. Raises ModelError where there is no such file."""
+    """The file that weights are read from; None for a tag or a seed. Raises ModelError if there is no such file."""
     path = MINIATURE_FOLDER / f"{MINIATURE}.safetensors" if weights == MINIATURE else Path(os.path.expanduser(weights))
     if path.is_dir():
         found = [path / name for name in FOLDER_FILES if (path / name).is_file()]
         if found or os.sep in weights:
             if not found:
                 index = next(path.glob("*.index.json"), None)
-                told = f"parts of a model ({index.name}); save it as one file" if index else "none of them"
-                raise ModelError(f"weights: {path}: expected one of {', '.join(FOLDER_FILES)}, found {told}")
+                instead = f"parts of a model ({index.name}); save it as one file" if index else "none of them"
+                raise ModelError(f"weights: {path}: expected one of {', '.join(FOLDER_FILES)}, found {instead}")
             return found[0]
     if path.suffix.lower() not in SUFFIXES:
         return None
@@ -46,13 +46,14 @@ def weights_file(weights: str) -> Path | None:
     return path
 
 
-def random_seed(weights: str) -> int | None:
-    """The seed of ``random:SEED``, None for other weights. Raises ModelError for another text than a number."""
+def random_seed(weights: str, field: str = "weights") -> int | None:
+    """The seed of ``random:SEED``; None for other weights. Raises ModelError, naming the field, for anything but a
+    number."""
     if not weights.startswith("random:"):
         return None
     seed = weights.removeprefix("random:")
     if not (seed.isdecimal() and len(seed) <= 19 and int(seed) < 2**63):  # what torch takes
-        raise ModelError(f"weights: expected random:SEED with a whole number below 2**63, found {shortened(weights)!r}")
+        raise ModelError(f"{field}: expected random:SEED with a whole number below 2**63, found {shortened(weights)!r}")
     return int(seed)
 
 
@@ -63,7 +64,7 @@ def check_device_name(name: str) -> None:
 
 
 def device_names(text: str) -> list[str]:
-    """The devices in ``cuda:0,1``; one alone, and ``cuda:all``, as it is. Raises ModelError for others and repeats."""
+    """The devices in ``cuda:0,1``; one name, and ``cuda:all``, as given. Raises ModelError for others and repeats."""
     if text == ALL_DEVICES:
         return [text]
     kind, colon, numbers = text.partition(":")

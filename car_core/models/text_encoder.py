@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections import OrderedDict
@@ -25,31 +26,20 @@ TEXT_CACHE_SIZE = 16_384
 TEXT_BATCH = 64
 CONTEXT_LENGTH = 77
 """Tokens that CLIP reads."""
-# Cached: loading the BPE merges takes 0.25 s, and a process may hold many encoders.
-tokenizer_of = functools.cache(SimpleTokenizer)
 
 
-class _TooLongError(ValueError):
-    """A text does not fit the context; the message is the number of its tokens."""
-
-
-# Cached, because every image repeats the same checks. Rejected texts are not: they can be arbitrarily long.
-@functools.lru_cache(TEXT_CACHE_SIZE)
-def _require_fit(context_length: int, text: str) -> None:
-    """Raise _TooLongError for a text of more tokens than the context has, start and end included."""
-    tokenizer = tokenizer_of(context_length=context_length)
-    least = least_tokens(tokenizer, text) + 2
-    if least > context_length:  # merging a text's characters takes time by the square of their number
-        raise _TooLongError(f"at least {least}")
-    length = len(tokenizer.encode(text)) + 2
-    if length > context_length:
-        raise _TooLongError(str(length))
+@functools.cache
+def tokenizer_of(context_length: int) -> SimpleTokenizer:
+    """CLIP's tokenizer with this context. All share the BPE merges that open_clip loads on import (0.25 s)."""
+    tokenizer = copy.copy(getattr(open_clip.tokenizer, "_tokenizer", None) or SimpleTokenizer())
+    tokenizer.context_length = context_length
+    return tokenizer
 
 
 def least_tokens(tokenizer: SimpleTokenizer, text: str) -> int:
     """A lower bound of a text's tokens, without start and end: its bytes over those of the longest token.
 
-    Every byte but white space is in a token once the tokenizer has cleaned the text. In time linear in the text.
+    Every byte except white space is in a token once the tokenizer has cleaned the text. Takes linear time.
     """
     return math.ceil(len("".join(tokenizer.clean_fn(text).split()).encode()) / _longest_token(tokenizer))
 
@@ -60,21 +50,24 @@ def _longest_token(tokenizer: SimpleTokenizer) -> int:
     return max(len(token.removesuffix("</w>")) for token in tokenizer.encoder)
 
 
+# Cached, because every image repeats the same checks. Rejected texts are not: they can be arbitrarily long.
+@functools.lru_cache(TEXT_CACHE_SIZE)
 def check_text(query: str, template: str = "{}", *, context_length: int = CONTEXT_LENGTH) -> None:
     """Raise QueryError if ``query`` in ``template`` does not fit the context (open_clip would cut it silently).
 
-    Also for text that is not Unicode, which some tokenizers take for other text.
+    Also for text that is not valid Unicode, which some tokenizers read as other text.
     """
     if near := broken_text(query) or broken_text(template):
         raise QueryError(f"query: expected text, found {near}")
-    try:
-        _require_fit(context_length, format_text(template, query))
-    except _TooLongError as found:
+    tokenizer, text = tokenizer_of(context_length=context_length), format_text(template, query)
+    length, bound = least_tokens(tokenizer, text) + 2, "at least "  # with start and end
+    if length <= context_length:  # else it is not tokenized: merging characters takes time quadratic in their number
+        length, bound = len(tokenizer.encode(text)) + 2, ""
+    if length > context_length:
         shown = query if len(query) <= 60 else query[:60] + "..."
         inside = "" if template == "{}" else f" in {template!r}"
-        raise QueryError(
-            f"query {shown!r}: expected at most {context_length} tokens{inside} (start and end included), found {found}"
-        ) from None
+        expected = f"at most {context_length} tokens{inside} (start and end included)"
+        raise QueryError(f"query {shown!r}: expected {expected}, found {bound}{length}")
 
 
 class TextEncoder:
@@ -94,7 +87,7 @@ class TextEncoder:
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
 
     def check_unchanged(self) -> None:
-        """Raise ModelError if the model's parts or weights changed since this was built: what is kept would be stale.
+        """Raise ModelError if the model's parts or weights changed since this was built, which makes the cache stale.
 
         Weights changed through ``.data`` are not noticed: build the segmenter again after that, too.
         """
@@ -113,9 +106,15 @@ class TextEncoder:
         """Unit features of the texts, float32 [n, E], on the model's device."""
         missing = [text for text in dict.fromkeys(texts) if text not in self._cache]
         found = {text: self._cache[text] for text in texts if text in self._cache}
-        for start in range(0, len(missing), TEXT_BATCH):
-            chunk = missing[start : start + TEXT_BATCH]
-            found.update(zip(chunk, self._encode(chunk), strict=True))
+        device = self._model.logit_scale.device
+        # A constant number per pass, so that a text's feature does not depend on the texts encoded with it.
+        size, plain = (TEXT_BATCH if is_gpu(device) else 1), bool(missing) and _is_plain_causal(self._model)
+        for start in range(0, len(missing), size):
+            chunk = missing[start : start + size]
+            for text in chunk:
+                self.check(text)
+            tokens = self._tokenizer(chunk + [""] * (size - len(chunk)), self._context_length).to(device)
+            found.update(zip(chunk, encode_tokens(self._model, tokens, plain=plain).float(), strict=False))
         for text, feature in found.items():
             self._cache[text] = feature
             self._cache.move_to_end(text)
@@ -123,24 +122,12 @@ class TextEncoder:
             self._cache.popitem(last=False)
         return torch.stack([found[text] for text in texts])
 
-    def _encode(self, texts: list[str]) -> Tensor:
-        for text in texts:
-            self.check(text)
-        device = self._model.logit_scale.device
-        # A constant number per pass, so that a text's feature does not depend on the texts encoded with it.
-        chunk = TEXT_BATCH if is_gpu(device) else 1
-        padded = texts + [""] * (-len(texts) % chunk)
-        tokens = self._tokenizer(padded, self._context_length).to(device)
-        plain = _is_plain_causal(self._model)
-        parts = [encode_tokens(self._model, part, plain=plain) for part in tokens.split(chunk)]
-        return torch.cat(parts).float()[: len(texts)]
-
 
 def encode_tokens(model: Any, tokens: Tensor, *, plain: bool) -> Tensor:
     """Unit text features [n, E] of tokens [n, context length].
 
-    A plain causal tower gets no token after the last text's end: they reach no feature. A model that has another, or
-    was compiled, wrapped or changed, encodes the whole context itself.
+    A plain causal tower gets no tokens after the last text's end, because they affect no feature. A model with another
+    tower, or one that was compiled, wrapped or changed, encodes the whole context itself.
     """
     if not plain:
         features: Tensor = model.encode_text(tokens, normalize=True)
@@ -156,7 +143,7 @@ def encode_tokens(model: Any, tokens: Tensor, *, plain: bool) -> Tensor:
 
 
 def _is_plain_causal(model: Any) -> bool:
-    """Whether this has CLIP's own text tower, unchanged: causal attention, pooled at the end mark."""
+    """Whether the model has CLIP's own text tower, unchanged: causal attention, pooled at the end mark."""
     tower = getattr(model, "text", model)
     return (
         type(model) in (open_clip.CLIP, open_clip.CustomTextCLIP)

@@ -1,15 +1,14 @@
-"""Models of transformers: from the hub, a folder, or small ones with random weights; what is wrong is one line."""
+"""Models of transformers, from the hub or a folder; every fault is a one-line error."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
 from car_core.errors import ModelError
@@ -20,11 +19,14 @@ from car_core.models.weights import WeightsRecord, state_hash
 from support.console import quiet_log
 from support.files import expanded
 
-_OLDEST = "5.0"  # as the extra `sam` asks for
+_WEIGHTS_FILES = tuple(
+    f"{name}{index}" for name in ("model.safetensors", "pytorch_model.bin") for index in ("", ".index.json")
+)
+_OLDEST = "5.0"  # what the extra `sam` requires
 
 
 def transformers_with(role: str, *classes: str) -> Any:
-    """The package. Raises ModelError, beginning with the role, where it is absent or too old to have these classes."""
+    """The package. Raises ModelError, beginning with the role, if it is absent or too old to have these classes."""
     declare_missing_ops()
     try:
         import transformers
@@ -38,20 +40,10 @@ def transformers_with(role: str, *classes: str) -> Any:
     return transformers
 
 
-def random_model(role: str, name: str, build: Callable[[], Any]) -> Any:
-    """What ``build`` makes under the seed in ``random:SEED``. Raises ModelError for another name."""
-    seed = name.removeprefix("random:")
-    if not seed.isdecimal():
-        raise ModelError(f"{role}: expected random:SEED with a whole number, found {name!r}")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(seed))
-        return build()
-
-
 def pretrained(role: str, name: str, classes: Mapping[str, str], expected: str) -> Any:
     """The model of a name on the hub or of a folder written by ``save_pretrained``.
 
-    classes: transformers' class by the model type of a configuration. expected: what should be there, in words. Raises
+    classes: transformers' class for each model type of a configuration. expected: the kinds of model, in words. Raises
     ModelError, beginning with the role.
     """
     library = transformers_with(role, *classes.values())
@@ -62,7 +54,9 @@ def pretrained(role: str, name: str, classes: Mapping[str, str], expected: str) 
         name = str(folder)
         if folder.is_file():
             raise ValueError("a file, where transformers' folder is expected (the authors' own .pth must be converted)")
-        if not (is_here := folder.exists() or _is_cached(name)):
+        # Neither a folder nor a model that is completely in the hub's cache needs a network.
+        is_here = folder.exists() or all(cached_file(name, files) for files in (("config.json",), _WEIGHTS_FILES))
+        if not is_here:
             require_hub(name, f"{role.upper()}'s weights")
         for file in folder.glob("*") if folder.is_dir() else ():
             if file.suffix in (".safetensors", ".bin"):
@@ -73,13 +67,13 @@ def pretrained(role: str, name: str, classes: Mapping[str, str], expected: str) 
                 raise ValueError(f"a model of the type {found}")
             kind = getattr(library, classes[found])
             options = {"local_files_only": is_here, "weights_only": True, "output_loading_info": True}
-            model, told = kind.from_pretrained(name, **options)
+            model, report = kind.from_pretrained(name, **options)
         for what in ("missing", "unexpected", "mismatched"):
-            if keys := sorted(map(str, told[f"{what}_keys"])):
+            if keys := sorted(map(str, report[f"{what}_keys"])):
                 some = ", ".join(keys[:3])
                 raise ValueError(f"{len(keys)} {what} parameters of {kind.__name__} in its file ({some}, ...)")
         return model
-    except Exception as error:  # hub, files and formats fail in many ways; each means the same to the caller
+    except Exception as error:  # hub, files and formats fail in many ways, which all mean the same to the caller
         reason = " ".join(str(error).split())[:300]
         if isinstance(error, (ConnectionError, TimeoutError)):
             reason = f"no such folder, none in the hub's cache, and no answer from the hub ({type(error).__name__})"
@@ -99,7 +93,7 @@ def check_finite(role: str, name: str, model: Any) -> None:
 def record_of(role: str, name: str, model: Any, parts: Sequence[str]) -> WeightsRecord:
     """The record of a model's weights; ``parts`` of its configuration are its architecture."""
     is_random = name.startswith("random:")
-    # The version of transformers is a separate part of identities and keys.
+    # Identities and cache keys contain the version of transformers separately.
     fields = {part: _without(getattr(model.config, part).to_diff_dict(), "transformers_version") for part in parts}
     plain = json.dumps([type(model).__name__, fields], sort_keys=True, default=str)
     architecture = hashlib.sha256(plain.encode()).hexdigest()
@@ -108,7 +102,7 @@ def record_of(role: str, name: str, model: Any, parts: Sequence[str]) -> Weights
 
 
 def _refusal(error: BaseException | None) -> int | None:
-    """The hub's status where it refuses weights to this user; None for other errors."""
+    """The HTTP status with which the hub refuses weights to this user; None for other errors."""
     while error:
         is_unknown = isinstance(error, RepositoryNotFoundError) and not isinstance(error, GatedRepoError)
         if isinstance(error, HfHubHTTPError) and not is_unknown and error.response.status_code in (401, 403):
@@ -117,15 +111,9 @@ def _refusal(error: BaseException | None) -> int | None:
     return None
 
 
-def _is_cached(name: str) -> bool:
-    """Whether the hub's cache has a model whole, so that no network is needed."""
-    files = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-    return bool(cached_file(name, ("config.json",)) and cached_file(name, files))
-
-
 @contextmanager
 def _quietly(library: Any) -> Iterator[None]:
-    """transformers says only errors and, without a terminal, draws no bars; afterwards it is as it was."""
+    """Within, transformers logs only errors and, without a terminal, draws no progress bars."""
     logs, shown = library.logging, library.logging.is_progress_bar_enabled()
     before = logs.get_verbosity()
     logs.set_verbosity_error()

@@ -1,7 +1,7 @@
-"""Residual blocks of open_clip's towers, run with what inference needs and no more.
+"""Residual blocks of open_clip's towers, run with only what inference needs.
 
-The same numbers as the blocks' own forward pass up to rounding. Weights may have a smaller type than the tokens: then
-products are made in theirs, and sums and softmaxes that are written out here in the tokens'. Shapes: B sequences, L
+The results are those of the blocks' own forward pass up to rounding. Weights may have a smaller type than the tokens:
+then products are computed in theirs, and the sums and softmaxes written out here in the tokens'. Shapes: B sequences, L
 tokens, D width, H heads of d = D / H channels.
 """
 
@@ -23,7 +23,7 @@ def residual_block(block: Any, tokens: Tensor, *, causal: bool = False) -> Tenso
     """A block's output [B, L, D]. causal: a token attends only to itself and to those before it."""
     query, key, value = query_key_value(block.attn, _normed(block, tokens))
     attended = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
-    return _finish(block, tokens, attended)
+    return finish_block(block, tokens, attended)
 
 
 def first_token_block(block: Any, tokens: Tensor) -> Tensor:
@@ -32,29 +32,25 @@ def first_token_block(block: Any, tokens: Tensor) -> Tensor:
     normed, width = _normed(block, tokens), tokens.shape[-1]
     (query,) = _heads(attn, F.linear(normed[:, :1], attn.in_proj_weight[:width], attn.in_proj_bias[:width]), 1)
     key, value = _heads(attn, F.linear(normed, attn.in_proj_weight[width:], attn.in_proj_bias[width:]), 2)
-    return _finish(block, tokens[:, :1], F.scaled_dot_product_attention(query, key, value))
+    return finish_block(block, tokens[:, :1], F.scaled_dot_product_attention(query, key, value))
 
 
 def block_with_attention(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """A block's output [B, L, D] and its head-averaged attention [B, L, L] (queries x keys)."""
     query, key, value = query_key_value(block.attn, _normed(block, tokens))
     attention, attended = tokens.new_zeros(len(tokens), *2 * tokens.shape[1:2]), []
-    some = _heads_at_once(attention) or block.attn.num_heads
+    at_once = max(1, _ATTENTION_AT_ONCE // attention.nbytes)  # heads
+    some = block.attn.num_heads if is_gpu(attention.device) else at_once
     for q, k, v in zip(*(part.split(some, dim=1) for part in (query, key, value)), strict=True):
         weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).to(tokens.dtype).softmax(dim=-1)
         attended.append(weights.to(v.dtype) @ v)
         attention += weights.sum(dim=1)
-    return _finish(block, tokens, torch.cat(attended, dim=1)), attention / block.attn.num_heads
+    return finish_block(block, tokens, torch.cat(attended, dim=1)), attention / block.attn.num_heads
 
 
 def query_key_value(attn: nn.MultiheadAttention, normed: Tensor) -> tuple[Tensor, ...]:
     """Project to per-head query, key and value: [..., L, D] -> 3 x [..., H, L, d]."""
     return _heads(attn, F.linear(normed, attn.in_proj_weight, attn.in_proj_bias), 3)
-
-
-def _heads_at_once(attention: Tensor) -> int | None:
-    """How many heads' weights are materialized together, given those of one, [B, L, L]; None for all."""
-    return None if is_gpu(attention.device) else max(1, _ATTENTION_AT_ONCE // attention.nbytes)
 
 
 def _normed(block: Any, tokens: Tensor) -> Tensor:
@@ -69,7 +65,7 @@ def _heads(attn: nn.MultiheadAttention, joined: Tensor, parts: int) -> tuple[Ten
     return split.transpose(-4, -2).unbind(-3)
 
 
-def _finish(block: Any, tokens: Tensor, attended: Tensor) -> Tensor:
+def finish_block(block: Any, tokens: Tensor, attended: Tensor) -> Tensor:
     """The block's output [B, L, D] from its input and the heads' attended values [B, H, L, d]."""
     tokens = tokens + block.ls_1(block.attn.out_proj(attended.transpose(1, 2).flatten(2)))
     output: Tensor = tokens + block.ls_2(block.mlp(block.ln_2(tokens).to(block.mlp.c_fc.weight.dtype)))

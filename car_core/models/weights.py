@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -29,8 +29,9 @@ from support import strict_json
 from support.files import expanded, read_regular, resolved, sha256_of
 from support.text import did_you_mean, shortened
 
-# Entries of OpenAI's state dicts that are no weights.
+# Entries of OpenAI's state dicts that are not weights.
 _NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
@@ -55,34 +56,38 @@ def load_clip(model: str, weights: str, *, role: str, device: str | torch.device
     device = as_device(device)
     model = model_of(model, weights)
     architecture = read_architecture(model)
-    # Before gigabytes of weights, or a tokenizer, are fetched for a model that no segmenter takes.
+    # Before gigabytes of weights, or a tokenizer, are downloaded for a model that no segmenter accepts.
     for part, key in (("vision_cfg", "timm_model_name"), ("text_cfg", "hf_model_name")):
         if found := isinstance(architecture[part], dict) and architecture[part].get(key):
             raise ModelError(f"{role}: model {model}: expected CLIP's own towers, found {part}.{key} {found!r}")
     seed = random_seed(weights)
-    if seed is not None:
-        clip = _build(model, architecture, seed)
-        record = _record(role, model, architecture, weights, None)
-        return _frozen(clip, device), record
-    path, tag = _locate(model, weights)
+    path, tag = _locate(model, weights) if seed is None else (None, {})
     if tag:
-        # open_clip only warns when a tag was trained with the other GELU; the figures would be silently wrong.
+        # open_clip only warns if a tag was trained with the other GELU; the results would be silently wrong.
         settings = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if tag.get(key)}
         architecture = {**architecture, "quick_gelu": tag.get("quick_gelu", False), "preprocess_cfg": settings}
-    clip = _build(model, architecture, 0)
-    try:
-        openai = load_weights(clip, path, ignored=_NO_WEIGHTS)
-        if openai and not architecture.get("quick_gelu"):
-            raise ValueError("OpenAI's weights, trained with QuickGELU: use an architecture that has it (-quickgelu)")
-        if not tag:
-            _check_config(path.with_name("config.json"), clip, quick_gelu=bool(architecture.get("quick_gelu")))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"weights: {path}: expected weights of {model}, found: {error}") from None
-    return _frozen(clip, device), _record(role, model, architecture, _shown_name(weights), sha256_of(path))
+    clip, sha256 = _build(model, architecture, seed or 0), None
+    if path:
+        try:
+            openai = load_weights(clip, path, ignored=_NO_WEIGHTS)
+            if openai and not architecture.get("quick_gelu"):
+                raise ValueError(
+                    "OpenAI's weights, trained with QuickGELU: use an architecture that has it (-quickgelu)"
+                )
+            if not tag:
+                _check_config(path.with_name("config.json"), clip, quick_gelu=bool(architecture.get("quick_gelu")))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"weights: {path}: expected weights of {model}, found: {error}") from None
+        sha256 = sha256_of(path)
+    canonical = json.dumps({"quick_gelu": False, **architecture}, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    name = _shown_name(weights) if path else weights
+    record = WeightsRecord(role, _shown_name(model), digest, name, sha256, trained=path is not None)
+    return clip.float().eval().requires_grad_(False).to(device), record
 
 
 def read_architecture(model: str) -> dict[str, Any]:
-    """The model configuration: an open_clip name, ``miniature``, or a JSON file (open_clip's format)."""
+    """The model configuration of an open_clip name, ``miniature``, or a JSON file in open_clip's format."""
     if model == MINIATURE:
         return _read_json(MINIATURE_FOLDER / f"{MINIATURE}.json")
     if model.endswith(".json"):
@@ -115,20 +120,30 @@ def _build(model: str, architecture: Mapping[str, Any], seed: int) -> nn.Module:
     unknown = set(config) - set(inspect.signature(kind.__init__).parameters)
     if unknown:
         raise ModelError(f"model: {model}: expected an open_clip CLIP configuration, found also {sorted(unknown)}")
+    try:
+        clip: nn.Module = build_seeded(seed, lambda: kind(**config))
+    except Exception as error:  # a wrong value fails wherever open_clip first uses it
+        raise ModelError(f"model: {model}: open_clip cannot build it: {error}") from None
+    settings = architecture.get("preprocess_cfg") or {}
+    for key, expected in (("interpolation", "bicubic"), ("resize_mode", "shortest")):  # CaR resizes as CLIP does
+        if settings.get(key, expected) != expected:
+            raise ModelError(f"model: {model}: expected preprocessing with {key} {expected}, found {settings[key]!r}")
+    visual: Any = clip.visual
+    visual.image_mean, visual.image_std = settings.get("mean"), settings.get("std")  # belong to the weights
+    return clip
+
+
+def build_seeded(seed: int, build: Callable[[], Built]) -> Built:
+    """What ``build`` returns with torch's random numbers starting from the seed; their state is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        try:
-            clip: nn.Module = kind(**config)
-        except Exception as error:  # a wrong value fails wherever open_clip first uses it
-            raise ModelError(f"model: {model}: open_clip cannot build it: {error}") from None
-    _set_preprocessing(clip, architecture.get("preprocess_cfg") or {}, model)
-    return clip
+        return build()
 
 
 def _locate(model: str, weights: str) -> tuple[Path, dict[str, Any]]:
     """The weights file and, for an open_clip tag, the tag's settings (else empty)."""
     tags = open_clip.list_pretrained_tags_by_model(model)
-    # First: a folder may have its name. open_clip ignores case, in which run folders and tables would differ.
+    # Tags first: a folder may have the name of one. open_clip ignores case, but run folders and tables do not.
     tag = open_clip.get_pretrained_cfg(model, weights) if weights in tags or weights == weights.lower() else {}
     if not tag and (path := weights_file(weights)):
         return path, {}
@@ -138,12 +153,8 @@ def _locate(model: str, weights: str) -> tuple[Path, dict[str, Any]]:
             f"weights: expected a file ({', '.join(SUFFIXES)}), {MINIATURE}, random:SEED or a tag of {model} ({few}), "
             f"found {weights!r}{did_you_mean(weights, [MINIATURE, *tags])}"
         )
-    return _download(model, weights, tag), tag
-
-
-def _download(model: str, weights: str, tag: dict[str, Any]) -> Path:
     try:
-        return fetch(tag, f"{weights} weights of {model}")
+        return fetch(tag, f"{weights} weights of {model}"), tag
     except (OSError, RuntimeError) as error:
         # A file does not say which GELU it was trained with; the architecture's name must.
         named = f", with the model {model}-quickgelu" if tag.get("quick_gelu") and "quickgelu" not in model else ""
@@ -155,9 +166,9 @@ def _download(model: str, weights: str, tag: dict[str, Any]) -> Path:
 
 
 def _check_config(path: Path, clip: Any, *, quick_gelu: bool) -> None:
-    """Raise ValueError if transformers' configuration next to the weights is of a CLIP of other activations or heads.
+    """Raise ValueError if transformers' configuration next to the weights is of a CLIP with other activations or heads.
 
-    Both decide what the weights mean, and neither shows in their shapes.
+    Both determine what the weights mean, and neither shows in their shapes.
     """
     if not path.is_file():
         return
@@ -178,33 +189,14 @@ def _check_config(path: Path, clip: Any, *, quick_gelu: bool) -> None:
                 raise ValueError(f"{part}.{field} {own[field]!r} in {path.name} where the model has {built!r}")
 
 
-def _set_preprocessing(clip: nn.Module, settings: Mapping[str, Any], model: str) -> None:
-    """Keep the mean and std that belong to the weights. CaR resizes as CLIP does; other ways are refused."""
-    for key, expected in (("interpolation", "bicubic"), ("resize_mode", "shortest")):
-        if settings.get(key, expected) != expected:
-            raise ModelError(f"model: {model}: expected preprocessing with {key} {expected}, found {settings[key]!r}")
-    visual: Any = clip.visual
-    visual.image_mean, visual.image_std = settings.get("mean"), settings.get("std")
-
-
-def _frozen(clip: nn.Module, device: str | torch.device) -> nn.Module:
-    return clip.float().eval().requires_grad_(False).to(device)
-
-
-def _record(role: str, model: str, architecture: Mapping[str, Any], name: str, sha256: str | None) -> WeightsRecord:
-    canonical = json.dumps({"quick_gelu": False, **architecture}, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(canonical.encode()).hexdigest()
-    return WeightsRecord(role, _shown_name(model), digest, name, sha256, trained=sha256 is not None)
-
-
 def _shown_name(name: str) -> str:
-    """The name of a file or folder alone: records must not depend on where a user keeps things."""
+    """Only the name of a file or folder: records must not depend on where a user keeps things."""
     is_path = Path(name).suffix.lower() in {*SUFFIXES, ".json"} or weights_file(name)
     return resolved(Path(name)).name if is_path and name != MINIATURE else name
 
 
 def state_hash(model: nn.Module) -> str:
-    """sha256 over names and values of a model's state: the same from a hub's cache, a folder or several files."""
+    """sha256 over names and values of a model's state: the same for a hub's cache, a folder and several files."""
     digest = hashlib.sha256()
     for name, values in sorted(model.state_dict().items()):
         digest.update(name.encode() + b"\0" + values.cpu().contiguous().numpy().tobytes())

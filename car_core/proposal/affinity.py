@@ -68,6 +68,6 @@ def propagate(cams: Tensor, affinity_root: Tensor, grid: tuple[int, int], lambda
 
     cams: [n, P] in [0, 1]; affinity_root: D [P, P]. A = D @ D is never formed: D @ (D @ x) is the same product.
     """
-    boxes = [box_mask(cam.reshape(grid).cpu().numpy(), lambda_) for cam in cams]
+    boxes = [box_mask(cam, lambda_) for cam in cams.reshape(-1, *grid).cpu().numpy()]  # one copy: each waits for a GPU
     inside = torch.from_numpy(np.stack(boxes).reshape(len(cams), -1)).to(cams.device)
     return min_max((affinity_root @ (affinity_root @ (cams * inside).T)).T)

@@ -4,8 +4,8 @@ For query c, CAM_c = relu(sum_d w_cd A_d) with w_c = mean over patches of d s_c 
 the last block's attention (patch tokens) and s = softmax(logits) over the queries and the background together.
 
 Identity: with a_j = (mean over patches of d logit_j / d A) . A, which is linear in text j and does not depend on
-which other texts are alive, CAM_c = relu(s_c (a_c - sum_j s_j a_j)). So the linear map
-text -> a_j, made once per image (gradient.py), serves all texts and steps.
+which other texts are alive, CAM_c = relu(s_c (a_c - sum_j s_j a_j)). So the linear map text -> a_j, computed once per
+image (gradient.py), serves all texts and steps.
 """
 
 from __future__ import annotations

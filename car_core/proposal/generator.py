@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from car_core.config import CaRConfig
 from car_core.engine.batching import MicroBatcher
-from car_core.engine.timing import StageTimes, timed
+from car_core.engine.device import StageTimes, timed
 from car_core.models.text_encoder import TextEncoder
 from car_core.proposal.affinity import AFFINITY_BLOCKS, propagate, sinkhorn_normalize
 from car_core.proposal.cam import grad_cams, text_patch_scores
@@ -25,7 +25,7 @@ from support.arrays import RGBArray
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """What f keeps of one image, for all steps and passes."""
+    """f's encoding of one image, for all steps and passes."""
 
     grid: tuple[int, int]  # h, w patches
     last: LastBlock
@@ -38,7 +38,7 @@ class EncodedImage:
 
 
 class ProposalGenerator:
-    """f on one CLIP model; ``encode_text`` gives its text features. dtype: of the trunk's matrix products."""
+    """f on one CLIP model; ``encode_text`` returns its text features. dtype: of the trunk's matrix products."""
 
     def __init__(
         self,
@@ -74,16 +74,16 @@ class ProposalGenerator:
                 pixels = [self.tower.preprocess(images[i], self._config.max_patches)[None] for i in indices]
                 outputs = self.batcher.encode(self.tower.trunk, pixels)
             trunks.update((i, trunk) for i, [trunk] in zip(indices, outputs, strict=True))
-        return [self._finish(trunks[i], each) for i, each in enumerate(times)]
-
-    def _finish(self, trunk: TrunkOutput, times: StageTimes) -> EncodedImage:
-        with timed("cam", self._device, times):
-            last = last_block(self.tower.visual, self.tower.blocks[-1], trunk.tokens)
-        if self._config.cam == "gradcam":
-            return EncodedImage(trunk.grid, last, None)
-        with timed("affinity", self._device, times):
-            attention = (trunk.attention + last.attention) / (trunk.counted_blocks + 1)
-            return EncodedImage(trunk.grid, last, sinkhorn_normalize(attention))
+        encoded = []
+        for i, own_times in enumerate(times):
+            trunk, root = trunks.pop(i), None
+            with timed("cam", self._device, own_times):
+                last = last_block(self.tower.visual, self.tower.blocks[-1], trunk.tokens)
+            if self._config.cam == "clip-es":
+                with timed("affinity", self._device, own_times):
+                    root = sinkhorn_normalize((trunk.attention + last.attention) / (trunk.counted_blocks + 1))
+            encoded.append(EncodedImage(trunk.grid, last, root))
+        return encoded
 
     def __call__(
         self, encoded: EncodedImage, texts: Sequence[str], background: Sequence[str], times: StageTimes
@@ -98,7 +98,7 @@ class ProposalGenerator:
             scale = self.tower.logit_scale
             project_text = partial(text_patch_scores, encoded.last, logit_scale=scale)
             logits = scale * features @ encoded.last.image_feature
-            # Sentences of one reference name the same object: in referring mode they do not compete in f.
+            # In referring mode, all sentences name the same object, so they do not compete in f.
             compete = self._config.mode == "semantic"
             maps = grad_cams(features, logits, len(texts), project_text, queries_compete=compete)
         if encoded.affinity_root is not None:

@@ -6,11 +6,11 @@ block's attention. In autograd, with A requiring gradients:
     (gradient,) = torch.autograd.grad(image_feature(A) @ text, A)  # [L, D]
     weights = gradient[1:].mean(dim=0)                             # [D], patch tokens
 
-That is one backward pass per text and image. But image_feature @ text is linear in the text, so ``weights`` is too:
+That is one backward pass per text and image. But image_feature @ text is linear in the text, and so are ``weights``:
 weights = text @ G with one matrix G [E, D] per image, the Jacobian of the image feature, averaged over patches. Any
-number of texts then costs a product. `last_block` computes G in closed form, by the chain rule from the feature back to
-A. Row by row that would be E backward passes; here, wherever a sum over patches commutes with the next linear map, the
-sum is taken first, so that no tensor has both patches and rows. tests/car_core/test_cam.py compares G with autograd.
+number of texts then costs one product. `last_block` computes G in closed form, by the chain rule from the feature back
+to A. Row by row that would be E backward passes; here, wherever a sum over patches commutes with the next linear map,
+the sum is taken first, so that no tensor has both patches and rows. tests/car_core/test_cam.py checks G by autograd.
 
 Shapes: P patches, L = 1 + P tokens (class token first), D width, M = MLP width, H heads of d = D / H channels, E
 embedding size.
@@ -30,7 +30,7 @@ from car_core.models.vit_blocks import query_key_value
 
 @dataclass(frozen=True)
 class LastBlock:
-    """What f keeps of one image."""
+    """f's encoding of one image by the last block."""
 
     feature_map: Tensor  # [P, D]: A = ln_1(t), the input of the block's attention, patch tokens only
     attention: Tensor  # [P, P], head-averaged, among patches
@@ -81,7 +81,9 @@ def _forward(visual: Any, block: Any, tokens: Tensor, normed: Tensor) -> tuple[_
     hidden = block.mlp.c_fc(block.ln_2(middle))
     output = middle + block.ls_2(block.mlp.c_proj(block.mlp.gelu(hidden)))
     mid, post = _standardize(middle, block.ln_2.eps), _standardize(output, visual.ln_post.eps)
-    slope = _slope(block.mlp.gelu, hidden)
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = hidden.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(block.mlp.gelu(leaf).sum(), leaf)  # an elementwise activation
     return _ForwardState(block, query, key, value, attention, attended, mid, slope, post), output
 
 
@@ -89,14 +91,6 @@ def _standardize(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     variance, mean = torch.var_mean(x, dim=-1, correction=0, keepdim=True)
     inverse_std = (variance + eps).rsqrt()
     return (x - mean) * inverse_std, inverse_std
-
-
-def _slope(activation: nn.Module, x: Tensor) -> Tensor:
-    """Derivative of an elementwise activation at x."""
-    with torch.inference_mode(False), torch.enable_grad():
-        leaf = x.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(activation(leaf).sum(), leaf)
-    return slope
 
 
 def _jacobian(state: _ForwardState, post_weight: Tensor) -> Tensor:
@@ -109,7 +103,7 @@ def _jacobian(state: _ForwardState, post_weight: Tensor) -> Tensor:
         middle:   output + ln_2 backwards of (hidden c_fc)       at the attention branch's sum
         attended: middle out_proj                                at the joined heads' values
 
-    ``attended`` so is a sum of four terms. Two are a coefficient of the patch times a vector that all patches share
+    So ``attended`` is a sum of four terms. Two are a coefficient of the patch times a vector that all patches share
     (rows of c_fc out_proj, and of out_proj), two a coefficient of w times a vector that differs per patch.
     """
     block, (output, output_scale), (middle, middle_scale) = state.block, state.post, state.middle
@@ -153,7 +147,7 @@ def _summed(state: _ForwardState, coefficients: Tensor, vectors: Tensor) -> Tens
 
 
 def _at_each_patch(state: _ForwardState, vectors: Tensor) -> Tensor:
-    """What `_summed` sums, if vectors[:, p] arrives at patch p: [K, P, 3 D] from [K, P, D]."""
+    """The summands of `_summed`, if vectors[:, p] arrives at patch p: [K, P, 3 D] from [K, P, D]."""
     parts = []
     for head, vector in enumerate(vectors.chunk(len(state.attention), dim=-1)):
         attention, query, key = state.attention[head], state.query[head], state.key[head]

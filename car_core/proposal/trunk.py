@@ -24,7 +24,7 @@ from support.arrays import RGBArray
 
 @dataclass(frozen=True)
 class TrunkOutput:
-    """What the proposal generator keeps of one image after the trunk."""
+    """The trunk's output for one image."""
 
     grid: tuple[int, int]  # h, w
     tokens: Tensor  # [L, D], input of the last block
@@ -35,7 +35,7 @@ class TrunkOutput:
 def proposal_size(height: int, width: int, patch: tuple[int, int], max_patches: int) -> tuple[int, int]:
     """Patch grid (h, w) of f: each side the smallest multiple of the patch size >= the original side.
 
-    A grid of more than ``max_patches`` patches is shrunk, its aspect kept to within a patch.
+    A grid of more than ``max_patches`` patches is shrunk, its aspect ratio kept to within a patch.
     """
     grid = math.ceil(height / patch[0]), math.ceil(width / patch[1])
     if grid[0] * grid[1] <= max_patches:

@@ -19,17 +19,16 @@ from support.arrays import Int32Array, RGBArray
 BGR_MEAN = (104.008, 116.669, 122.675)
 
 
-def _rgb(image: RGBArray) -> RGBArray:
-    return image
-
-
 def _bgr_minus_mean(image: RGBArray) -> RGBArray:
     """BGR minus the mean, truncated to integers and wrapped around at 0, as the released code's cast does."""
     centered = image[..., ::-1].astype(np.float32) - np.array(BGR_MEAN, np.float32)
     return centered.astype(np.int64).astype(np.uint8)
 
 
-CRF_IMAGES: Mapping[str, Callable[[RGBArray], RGBArray]] = {"rgb": _rgb, "bgr_minus_mean": _bgr_minus_mean}
+CRF_IMAGES: Mapping[str, Callable[[RGBArray], RGBArray]] = {
+    "rgb": lambda image: image,
+    "bgr_minus_mean": _bgr_minus_mean,
+}
 
 
 def label_probabilities(proposals: npt.NDArray[np.float32], bg_factor: float) -> npt.NDArray[np.float32]:
@@ -41,7 +40,7 @@ def label_probabilities(proposals: npt.NDArray[np.float32], bg_factor: float) ->
 
 @functools.cache
 def prepare_crf(implementation: str) -> None:
-    """Tell once that torch's CRF stands in for pydensecrf. Raises ConfigError where pydensecrf cannot be loaded."""
+    """Report once that torch's CRF stands in for pydensecrf. Raises ConfigError if pydensecrf cannot be loaded."""
     if not HAS_PYDENSECRF:
         logging.getLogger(__name__).warning(
             "notice: crf: torch's, since pydensecrf2 is not installed; on the miniature 1 of 21 million pixels differs"
@@ -67,7 +66,7 @@ labels >= 2, clipped to [1e-5, 1] as pydensecrf does."""
 
 
 def by_pydensecrf(image: RGBArray, n_labels: int, config: CRFConfig, device: str = "cpu") -> Inference:
-    """Inference over an image uint8 [H, W, 3], as the bilateral kernel sees it; on the CPU, whatever the device."""
+    """Inference over an image uint8 [H, W, 3], the bilateral kernel's; on the CPU, whatever the device."""
     import pydensecrf.densecrf as dcrf  # optional
 
     height, width = image.shape[:2]
@@ -141,7 +140,7 @@ def crf_masks(
 
     image: uint8 [H, W, 3] RGB; crf_image: a key of CRF_IMAGES; device: for implementations that can use one; kernels:
     of earlier calls, reused for the same image. Without a CRF (config None) each pixel takes the likeliest of
-    background and queries. A query that no pixel prefers gets an all-false mask at its own index.
+    background and queries. A query that no pixel prefers has an all-false mask.
     """
     probabilities = label_probabilities(proposals, config.bg_factor if config else 1.0)
     if config is None:

@@ -1,14 +1,13 @@
 """Mean-field inference of the dense CRF in torch, on any device, with the filter that pydensecrf uses.
 
 The Gaussian kernels are those of the permutohedral lattice (Adams, Baek and Davis, Eurographics 2010), not exact ones:
-figures made with pydensecrf hold the lattice's approximation too. A product with the exact kernel would take the square
-of the number of pixels, 3.5e10 kernel values per iteration for an image of VOC's size.
+results of pydensecrf contain the lattice's approximation, too. The exact kernel has the square of the number of pixels
+as values, 3.5e10 per iteration for an image of VOC's size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,16 +31,22 @@ class Lattice:
     weights: Tensor  # float32 [n, S], barycentric
     order: Tensor  # int64 [n * S], corners sorted by their vertex
     counts: Tensor  # int64 [M], corners at each vertex
-    neighbors: Tensor  # int64 [S, 2, M], along each axis; M where there is none
+    neighbors: Tensor  # int64 [S, 2, M], along each axis; M if there is none
 
     @classmethod
     def from_points(cls, points: Tensor) -> Lattice:
         """The lattice under points float32 [n, d], one standard deviation long in every dimension.
 
-        Raises ValueError where the points spread over more vertices than can be numbered.
+        Raises ValueError if the points spread over more vertices than can be numbered.
         """
         corners, weights = _simplices(points)
-        numbers, strides = _numbered(corners)
+        flat, margin = corners.flatten(0, 1), corners.shape[1]  # a neighbor is at most d away
+        low, spans = flat.amin(0) - margin, (flat.amax(0) - flat.amin(0) + 2 * margin + 1).tolist()
+        if math.prod(spans) >= 2**63:
+            raise ValueError(f"crf: expected kernels wide enough for the image, found a lattice of {spans} vertices")
+        # How far apart the numbers are of corners one step apart along each of d coordinates.
+        strides = torch.tensor([math.prod(spans[i + 1 :]) for i in range(len(spans))], device=corners.device)
+        numbers = ((corners - low) * strides).sum(dim=2)
         known, vertices, counts = torch.unique(numbers, return_inverse=True, return_counts=True)
         axes = -strides.sum() + torch.cat([strides, strides.new_zeros(1)]) * weights.shape[1]
         sought = known + torch.stack([axes, -axes], dim=1)[..., None]
@@ -65,7 +70,12 @@ def _simplices(points: Tensor) -> tuple[Tensor, Tensor]:
     """Corners int64 [n, S, d] (their last coordinate follows from the others) and barycentric weights [n, S]."""
     n, d = points.shape
     sides = d + 1
-    elevated = _elevated(points)
+    # Elevated to the hyperplane of coordinates that sum to 0, [n, d + 1], scaled for a blur of deviation 1.
+    axis = torch.arange(d, device=points.device, dtype=points.dtype)
+    scaled = points * (math.sqrt(2 / 3) * sides / ((axis + 1) * (axis + 2)).sqrt())
+    from_here = scaled.flip(1).cumsum(1).flip(1)  # sum of this coordinate and those after it
+    after = torch.cat([from_here[:, 1:], from_here.new_zeros(n, 1)], dim=1)
+    elevated = torch.cat([from_here[:, :1], after - (axis + 1) * scaled], dim=1)
     rounded = (elevated / sides).round()
     nearest, rest = rounded * sides, elevated - rounded * sides
     # Rank of each coordinate by its distance, largest first, ties by index.
@@ -82,51 +92,15 @@ def _simplices(points: Tensor) -> tuple[Tensor, Tensor]:
     return nearest[:, None, :d].long() + step, weights[:, :sides].contiguous()
 
 
-def _elevated(points: Tensor) -> Tensor:
-    """The points on the hyperplane of coordinates that sum to 0, [n, d + 1], scaled for a blur of deviation 1."""
-    d = points.shape[1]
-    axis = torch.arange(d, device=points.device, dtype=points.dtype)
-    scaled = points * (math.sqrt(2 / 3) * (d + 1) / ((axis + 1) * (axis + 2)).sqrt())
-    from_here = scaled.flip(1).cumsum(1).flip(1)  # sum of this coordinate and those after it
-    after = torch.cat([from_here[:, 1:], from_here.new_zeros(len(points), 1)], dim=1)
-    return torch.cat([from_here[:, :1], after - (axis + 1) * scaled], dim=1)
-
-
-def _numbered(corners: Tensor) -> tuple[Tensor, Tensor]:
-    """A number for each corner, int64 [n, S], and how far apart one step along each of d coordinates is, int64 [d]."""
-    flat = corners.flatten(0, 1)
-    margin = corners.shape[1]  # a neighbor is at most d away
-    low, spans = flat.amin(0) - margin, (flat.amax(0) - flat.amin(0) + 2 * margin + 1).tolist()
-    if math.prod(spans) >= 2**63:
-        raise ValueError(f"crf: expected kernels wide enough for the image, found a lattice of {spans} vertices")
-    strides = torch.tensor([math.prod(spans[i + 1 :]) for i in range(len(spans))], device=corners.device)
-    return ((corners - low) * strides).sum(dim=2), strides
-
-
-@dataclass(frozen=True)
-class _Kernel:
-    """A weighted kernel between all pixels, symmetrically normalized as pydensecrf's NORMALIZE_SYMMETRIC."""
-
-    lattice: Lattice
-    scale: Tensor  # [n, 1]
-    weight: float
-
-    @classmethod
-    def from_features(cls, features: Sequence[Tensor], weight: float) -> _Kernel:
-        lattice = Lattice.from_points(torch.stack(list(features), dim=1))
-        norm = lattice.filter(features[0].new_ones(len(features[0]), 1))
-        return cls(lattice, (norm + 1e-20).rsqrt(), weight)
-
-    def message(self, marginals: Tensor) -> Tensor:
-        """What the kernel adds to each label's log-probability under the Potts model, [n, L]."""
-        return self.weight * self.scale * self.lattice.filter(marginals * self.scale)
-
-
 @dataclass(frozen=True)
 class MeanField:
-    """`crf.Inference` over one image, for any number of labels."""
+    """`crf.Inference` over one image, for any number of labels.
 
-    kernels: tuple[_Kernel, ...]
+    kernels: between all pixels, symmetrically normalized as pydensecrf's NORMALIZE_SYMMETRIC: lattice, factor [n, 1] of
+    each pixel, and weight.
+    """
+
+    kernels: tuple[tuple[Lattice, Tensor, float], ...]
     iterations: int
 
     @classmethod
@@ -138,16 +112,21 @@ class MeanField:
         xy = [axis.flatten().float().to(device) for axis in (columns, rows)]
         near = [axis / config.gaussian_sxy for axis in xy]
         alike = [*(axis / config.bilateral_sxy for axis in xy), *colors.unbind(1)]
-        weighted = ((near, config.gaussian_weight), (alike, config.bilateral_weight))
-        return cls(tuple(_Kernel.from_features(*each) for each in weighted), config.iterations)
+        kernels = []
+        for features, weight in ((near, config.gaussian_weight), (alike, config.bilateral_weight)):
+            lattice = Lattice.from_points(torch.stack(features, dim=1))
+            norm = lattice.filter(features[0].new_ones(len(features[0]), 1))
+            kernels.append((lattice, (norm + 1e-20).rsqrt(), weight))
+        return cls(tuple(kernels), config.iterations)
 
     @torch.inference_mode()
     def __call__(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
         """Likeliest label per pixel, int32 [H, W], from probabilities [labels, H, W]."""
-        device = self.kernels[0].scale.device
+        device = self.kernels[0][1].device
         log_unary = torch.from_numpy(-unary_energies(probabilities)).to(device).T.contiguous()
         marginals = log_unary.softmax(dim=1)
         for _ in range(self.iterations):
-            total = log_unary + sum(kernel.message(marginals) for kernel in self.kernels)
-            marginals = total.softmax(dim=1)
+            # The kernels' terms in each label's log-probability under the Potts model, [n, L].
+            terms = (weight * scale * lattice.filter(marginals * scale) for lattice, scale, weight in self.kernels)
+            marginals = (log_unary + sum(terms)).softmax(dim=1)
         return marginals.argmax(dim=1).view(probabilities.shape[1:]).cpu().numpy().astype(np.int32)

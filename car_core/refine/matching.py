@@ -1,7 +1,7 @@
 """SAM masks replace CRF masks where they agree.
 
-Source: the CaR paper (CaR+SAM) and the released code: a candidate matches a mask by intersection over the smaller
-of the two (IoM); what matches is united, and the union replaces the mask if their IoU is high enough.
+Source: the CaR paper (CaR+SAM) and the released code. A candidate matches a mask by intersection over the smaller of
+the two (IoM); the union of all matching candidates replaces the mask if their IoU is high enough.
 """
 
 from __future__ import annotations

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-
-from dataset_adapters.base.sample import LabelSpace, NameSet
 
 BACKGROUND = 0
 """The label of background, in every label space with background."""
@@ -26,29 +23,6 @@ class ClassNames:
     released: tuple[str, ...]
     things: tuple[int, ...]
     stuff: tuple[int, ...]
-
-    def queries(self, names: NameSet) -> tuple[str, ...]:
-        """Return the query texts of one name set, indexed by class id."""
-        choices: Mapping[str, tuple[str, ...]] = {"released": self.released, "dataset": self.dataset}
-        return choices[names]
-
-    def label_space(self, name: str, names: NameSet, *, ignore_label: int, scores_background: bool) -> LabelSpace:
-        """Return labels 0 (background) and class id + 1, one query per class: things first, then stuff.
-
-        scores_background: whether background enters the mean.
-        """
-        order = (*self.things, *self.stuff)
-        texts = self.queries(names)
-        class_labels = tuple(range(1, len(self.dataset) + 1))
-        return LabelSpace(
-            name=name,
-            labels=("background", *self.dataset),
-            queries=tuple(texts[class_id] for class_id in order),
-            query_labels=tuple(class_id + 1 for class_id in order),
-            ignore_label=ignore_label,
-            scored_labels=(BACKGROUND, *class_labels) if scores_background else class_labels,
-            stuff_queries=tuple(class_id in self.stuff for class_id in order) if self.stuff else (),
-        )
 
 
 @cache

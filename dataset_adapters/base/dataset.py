@@ -11,17 +11,12 @@ from typing import TypeVar, get_args, overload
 
 import numpy as np
 
-from dataset_adapters.base.annotation_index import ensure_annotation_index
-from dataset_adapters.base.index_cache import ensure_index, fingerprint, open_index
-from dataset_adapters.base.layout import rows_of
+from dataset_adapters.base.index import ensure_index, open_index, row_of
 from dataset_adapters.base.sample import (
     Adapter,
-    AnnotationFileAdapter,
     DatasetError,
     LabelSpace,
     NameSet,
-    QueryAdapter,
-    RelabelingAdapter,
     Sample,
     SampleError,
     configured,
@@ -97,7 +92,7 @@ class Dataset:
         index = open_index(self.index_path)
         if name not in index.column_names:
             return ()
-        values = index[name][:]
+        values = index.column(name).to_pylist()
         return tuple(values[n] for n in self.selection)
 
     def value_labels(self, *, categories: bool = False) -> Mapping[int, int]:
@@ -106,12 +101,12 @@ class Dataset:
         Values that are ignored stand for label 0 if nothing else does. categories: of the category ids of annotations,
         where the label files have other values.
         """
-        space, adapter = self.label_space, find_adapter(self.name)
+        space, adapter = self.label_space, self.adapter
         if space.mask_values:
             return {value: label for label, value in enumerate(space.mask_values)}
         labels = range(len(space.labels))
-        relabel = adapter.relabel if isinstance(adapter, RelabelingAdapter) else {label: label for label in labels}
-        relabel = getattr(adapter, "categories", relabel) if categories else relabel
+        relabel = adapter.relabel or {label: label for label in labels}
+        relabel = adapter.categories or relabel if categories else relabel
         found = {value: label for value, label in relabel.items() if label in labels}
         if 0 not in found.values():
             found |= {value: 0 for value, label in relabel.items() if label == space.ignore_label}
@@ -119,9 +114,9 @@ class Dataset:
 
     def queries_of(self, position: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """The queries of a sample and, for videos, the object of each; nothing is decoded where that can be avoided."""
-        adapter = find_adapter(self.name)
-        if isinstance(adapter, QueryAdapter):
-            return adapter.queries(open_index(self.index_path)[self.selection[position]])
+        own = self.adapter.queries(row_of(self.index_path, self.selection[position]))
+        if own is not None:
+            return own
         if self.label_space.queries:
             return self.label_space.queries, ()
         sample = self[position]
@@ -130,10 +125,9 @@ class Dataset:
     def file_states(self) -> Int64Array:
         """Size and modification time (ns) of the samples' files, int64 [kinds of files, n, 2]; -1 for an absent one."""
         columns = self.adapter.file_columns
-        table = open_index(self.index_path).data
         states = np.full((len(columns), len(self), 2), -1, np.int64)
         for n, column in enumerate(columns):
-            for i, file in enumerate(table.column(column).take(list(self.selection)).to_pylist()):
+            for i, file in enumerate(self._column(column)):
                 with suppress(OSError):
                     status = (self.root / file).stat()
                     states[n, i] = status.st_size, status.st_mtime_ns
@@ -171,7 +165,7 @@ class Dataset:
         """Decode one sample (raises SampleError, IndexError), or return a view."""
         if isinstance(item, slice):
             return replace(self, selection=self.selection[item])
-        row = open_index(self.index_path)[self.selection[item]]
+        row = row_of(self.index_path, self.selection[item])
         sample = self.adapter.read(self.root, row, self.label_space)
         if self.brought_by:
             _require_sample(sample, row["id"], self)
@@ -255,13 +249,7 @@ def load(
     cache = (cache_folder() if cache_dir is None else expanded(cache_dir)).absolute() / "indexes"
 
     def index_split(adapter: Adapter, folder: Path) -> tuple[str, Path, tuple[str, ...]]:
-        chosen = adapter.default_split if split is None else split
-        if isinstance(adapter, AnnotationFileAdapter):
-            return ensure_annotation_index(adapter, folder, chosen, cache)
-        rows = rows_of(adapter, folder, chosen)
-        identity = fingerprint(adapter, folder, rows, cache.with_name("contents"))
-        ensure_index(cache / identity, rows)
-        return identity, cache / identity, rows.notices
+        return ensure_index(adapter, folder, adapter.default_split if split is None else split, cache)
 
     adapter, folder, (identity, index_path, notices) = first_present(adapters, expanded(root).absolute(), index_split)
     return Dataset(

@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 
-from dataset_adapters.base.sample import Adapter, DatasetError, Row, Rows
+from dataset_adapters.base.sample import Adapter, DatasetError
 from support.files import expanded, read_regular
-from support.text import broken_text
 
 
 def find_root(root: Path, nestings: Sequence[str], folders: Sequence[str], *, all_of: bool = True) -> Path:
@@ -34,6 +33,21 @@ def find_root(root: Path, nestings: Sequence[str], folders: Sequence[str], *, al
     )
 
 
+class LayoutAdapter(Adapter):
+    """A data set whose official layout starts with known folders.
+
+    nestings: where it may be below the given root. folders: those that it starts with; all of them, or `any_folder`.
+    """
+
+    nestings: tuple[str, ...]
+    folders: tuple[str, ...]
+    any_folder: bool = False
+
+    def find_root(self, root: Path) -> Path:
+        """Return the folder of the official layout, given it or a parent of it. Raises DatasetError."""
+        return find_root(root, self.nestings, self.folders, all_of=not self.any_folder)
+
+
 def find_split(folder: Path, split: str | Path) -> Path:
     """Return `folder/<split>.txt`, or `split` itself if it is a file. Raises DatasetError with the splits."""
     named = folder / f"{split}.txt"
@@ -55,21 +69,20 @@ def find_image_folder(
 
     A file of ids chooses from `default_split`. Raises DatasetError.
     """
-    folder = _first_folder(root, parents, str(split)) if Path(split).name == str(split) else None
-    if folder:
+
+    def first(name: str) -> Path | None:
+        folders = [Path(parent, name) for parent in parents]
+        return next((folder for folder in folders if (root / folder).is_dir()), None)
+
+    if Path(split).name == str(split) and (folder := first(str(split))):
         return folder, None
-    given, usual = expanded(split), _first_folder(root, parents, default_split)
+    given, usual = expanded(split), first(default_split)
     if given.is_file() and usual:
         return usual, read_ids(given)
     folders = ", ".join(str(root / parent / split) for parent in parents)
     raise DatasetError(
         f"split: expected a folder of images, {folders}, or a file of ids of {default_split}, found {str(split)!r}"
     )
-
-
-def _first_folder(root: Path, parents: Sequence[str], name: str) -> Path | None:
-    folders = [Path(parent, name) for parent in parents]
-    return next((folder for folder in folders if (root / folder).is_dir()), None)
 
 
 def stems(folder: Path, suffix: str) -> set[str]:
@@ -119,41 +132,3 @@ def require_distinct(path: Path, ids: Iterable[str]) -> None:
     repeated = [sample_id for sample_id, count in Counter(ids).items() if count > 1]
     if repeated:
         raise DatasetError(f"{path}: expected each id once, found {len(repeated)} repeated, first {repeated[0]}")
-
-
-def rows_of(adapter: Adapter, root: Path, split: str | Path) -> Rows:
-    """Return `adapter.rows`. Raises as it does, and DatasetError for no rows, repeated ids and what is no text.
-
-    Text that is not Unicode, as names of files may be, is none either.
-    """
-    rows = adapter.rows(root, split)
-    if not rows:
-        raise DatasetError(f"{root}: expected samples of {adapter.name}, split {split}, found none")
-    for row in rows:
-        for column in (*adapter.file_columns, "id", *rows[0]):
-            text: object = row.get(column)
-            near = broken_text(text) if isinstance(text, str) else repr(text)
-            if near:
-                expected = "a file name in UTF-8" if column in adapter.file_columns else "text"
-                raise DatasetError(f"{root}: {column} of {row.get('id')!a}: expected {expected}, found {near}")
-    require_distinct(root, (row["id"] for row in rows))
-    return rows if isinstance(rows, Rows) else Rows(rows)
-
-
-def file_sizes(root: Path, rows: Sequence[Row], column: str) -> list[int]:
-    """Return the size in bytes of each row's file. Raises DatasetError naming the first missing file."""
-    sizes, absent = [], []
-    for row in rows:
-        path = root / row[column]
-        try:
-            sizes.append(path.stat().st_size)
-        except (OSError, ValueError):  # ValueError: a name that no file can have
-            absent.append(row)
-    if absent:
-        path = root / absent[0][column]
-        folder = "" if path.parent.is_dir() else f", there is no folder {path.parent}"
-        raise DatasetError(
-            f"{path}: expected the {column} of {absent[0]['id']}, found nothing"
-            f" ({len(absent)} of {len(rows)} {column} files absent{folder})"
-        )
-    return sizes

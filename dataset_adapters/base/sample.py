@@ -1,11 +1,11 @@
-"""Samples and label spaces, the errors of data sets, the adapter protocols, and the registry of adapters."""
+"""Samples and label spaces, the errors of data sets, adapters, and the registry of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, TypeAlias, TypeVar
 
 from support.arrays import BoolArray, Int32Array, RGBArray
 from support.choices import NameSet as NameSet
@@ -13,19 +13,21 @@ from support.errors import UserError
 from support.plugins import Plugin, PluginError, find_plugin, plugins
 from support.text import unknown_name
 
-if TYPE_CHECKING:
-    from dataset_adapters.user_data.classes import ClassList
-
 Row: TypeAlias = Mapping[str, str]
 """One sample in an index: "id" and the adapter's other columns. Files are paths relative to the root."""
 
 
-class Rows(list[Row]):
-    """The rows of a split. notices: what the files hold that was left out, for users, one line each."""
+class Rows(Iterable[Row]):
+    """The rows of a split, which may be made one after the other.
 
-    def __init__(self, rows: Iterable[Row], notices: Iterable[str] = ()) -> None:
-        super().__init__(rows)
-        self.notices = tuple(notices)
+    notices: what the files hold that was left out, for users, one line each; complete after the last row.
+    """
+
+    def __init__(self, rows: Iterable[Row], notices: Sequence[str] = ()) -> None:
+        self._rows, self.notices = rows, notices
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows)
 
 
 _Found = TypeVar("_Found")
@@ -176,99 +178,78 @@ class LabelSpace:
         return fields
 
 
-class Adapter(Protocol):
-    """The file layout and label rules of one data set. Stateless: root and split come with each call."""
+class Adapter:
+    """The file layout and label rules of one data set. Stateless: root and split come with each call.
 
-    @property
-    def name(self) -> str:
-        """The name given to `load`; "<data set>/<source>" if the labels can come from several sources."""
+    An adapter of another package need not inherit: it gets the defaults of what is optional, from `choices` on.
 
-    @property
-    def version(self) -> int:
-        """Raised whenever the adapter's samples change for the same files; part of the fingerprint."""
+    name: what is given to `load`; "<data set>/<source>" if the labels can come from several sources.
+    version: raised whenever the adapter's samples change for the same files; part of the fingerprint.
+    task: that of its samples. default_split: the split that is read when none is given.
+    file_columns: the row columns that are file paths relative to the root.
+    choices: the values of each option for how files become samples, the default first.
+    locations: the options of user-supplied data that take a path, name or mask value; no part of fingerprints.
+    relabel: the label id, or the ignore label, of every value that a label file or annotation may hold; empty if values
+    are label ids. categories: the same of the category ids of annotations, if label files hold other values.
+    annotation_sets: sets of expressions of the same videos, over which figures average; ids begin with their names.
+    """
 
-    @property
-    def task(self) -> str:
-        """The task of its samples."""
-
-    @property
-    def default_split(self) -> str:
-        """The split read when none is given."""
-
-    @property
-    def file_columns(self) -> tuple[str, ...]:
-        """The row columns that are file paths relative to the root."""
+    name: str
+    version: int = 1
+    task: str = "semantic"
+    default_split: str = "val"
+    file_columns: tuple[str, ...] = ("image", "mask")
+    choices: Mapping[str, tuple[str, ...]] = {}
+    locations: tuple[str, ...] = ()
+    relabel: Mapping[int, int] = {}
+    categories: Mapping[int, int] = {}
+    annotation_sets: tuple[str, ...] = ()
 
     def find_root(self, root: Path) -> Path:
         """Return the folder of the official layout at or below `root`. Raises DatasetError."""
+        raise NotImplementedError
 
-    def rows(self, root: Path, split: str | Path) -> list[Row]:
+    def rows(self, root: Path, split: str | Path) -> Iterable[Row]:
         """Return one row per sample of the split, without opening a sample's files; `Rows` where something is left out.
 
         Raises DatasetError; LabelSourceMissingError if the adapter is one of several sources and its files are missing.
         """
+        raise NotImplementedError
 
     def label_space(self, names: NameSet) -> LabelSpace:
         """Return the label space with the released query texts or the data set's plain names."""
+        return LabelSpace.of_objects(self.name)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one sample. Raises SampleError."""
+        raise NotImplementedError
 
-
-@runtime_checkable
-class ConfigurableAdapter(Adapter, Protocol):
-    """An adapter with options for how its files become samples."""
-
-    @property
-    def choices(self) -> Mapping[str, tuple[str, ...]]:
-        """The values of each option, the default first."""
-
-    def with_options(self, options: Mapping[str, str]) -> ConfigurableAdapter:
-        """Return the adapter with these options, all of which are in `choices`."""
-
-
-@runtime_checkable
-class RelabelingAdapter(Adapter, Protocol):
-    """An adapter whose targets hold other values in their files than label ids."""
-
-    @property
-    def relabel(self) -> Mapping[int, int]:
-        """The label id, or the ignore label, for every value that a label file or annotation may hold."""
-
-
-@runtime_checkable
-class QueryAdapter(Adapter, Protocol):
-    """An adapter whose samples each have their own queries."""
-
-    def queries(self, row: Row) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """The texts of a sample, and the object that each refers to (video; else none)."""
-
-
-@runtime_checkable
-class UserDataAdapter(ConfigurableAdapter, Protocol):
-    """An adapter for user-supplied data, whose options say where the data are; locations do not enter fingerprints."""
-
-    @property
-    def locations(self) -> tuple[str, ...]:
-        """The options that take a path, name or mask value instead of one of several values."""
-
-    def read_classes(self) -> ClassList:
-        """Read the list of classes. Raises DatasetError."""
-
-    def read_mask(self, root: Path, row: Row) -> Int32Array:
-        """Decode the mask of one sample to the values that the list of classes names. Raises ImageFileError."""
-
-
-@runtime_checkable
-class AnnotationFileAdapter(Adapter, Protocol):
-    """An adapter whose rows come from a few large annotation files, worth parsing only once."""
+    def with_options(self, options: Mapping[str, str]) -> Adapter:
+        """Return the adapter with these options, all of which are in `choices` or `locations`."""
+        return replace(self, **options)  # type: ignore[type-var]  # one that has options is a dataclass
 
     def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
-        """Return everything that determines the rows of the split: files by contents, folders by the names in them.
+        """Return what determines the rows, if that is a few large files, worth parsing only once; else nothing.
 
-        Raises DatasetError for an unknown split; LabelSourceMissingError if the adapter is one of several sources and
-        its files are missing.
+        Files count by their contents, folders by the names in them. Raises DatasetError for an unknown split;
+        LabelSourceMissingError if the adapter is one of several sources and its files are missing.
         """
+        return ()
+
+    def queries(self, row: Row) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
+        """The texts of a sample, and the object that each refers to (video; else none); None if its row has none."""
+        return None
+
+
+class _Outside(Adapter):
+    """An adapter that does not inherit: its own parts, and our defaults of those that it lacks."""
+
+    def __init__(self, own: Any) -> None:
+        self._own = own
+        self.__dict__ |= {part: getattr(own, part) for part in vars(Adapter) if part[0] != "_" and hasattr(own, part)}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._own, name)
 
 
 _ADAPTERS: dict[str, Adapter] = {}
@@ -290,6 +271,11 @@ def find_adapter(name: str, brought_by: Plugin | None = None) -> Adapter:
     if name in _ADAPTERS:
         return _ADAPTERS[name]
     raise _unknown(name)
+
+
+def annotation_sets(space: LabelSpace) -> tuple[str, ...]:
+    """The sets of expressions of the data set with this label space; none if the data set is not known."""
+    return _ADAPTERS[space.name].annotation_sets if space.name in _ADAPTERS else ()
 
 
 def data_set_names() -> list[str]:
@@ -333,6 +319,7 @@ _PARTS: Mapping[str, tuple[Any, str]] = {
     "file_columns": (tuple, "a tuple of columns"),
     **dict.fromkeys(("find_root", "rows", "label_space", "read"), (Callable, "a function")),
 }
+"""What an adapter must have: its kind, and the word for it."""
 
 
 def _bring(plugin: Plugin) -> str:
@@ -352,7 +339,7 @@ def _bring(plugin: Plugin) -> str:
         raise PluginError(
             f"{plugin.target}: name: expected a name of its own, found {name!r} of {_BROUGHT.get(name) or 'car-eval'}"
         )
-    register(adapters)
+    register(adapter if isinstance(adapter, Adapter) else _Outside(adapter) for adapter in adapters)
     _BROUGHT[name] = plugin
     return name
 
@@ -384,22 +371,20 @@ def first_present(
 
 def option_choices(name: str) -> Mapping[str, tuple[str, ...]]:
     """Return the values of each option of a data set, the default first. Raises DatasetError for an unknown name."""
-    return _choices(find_sources(name)[0])
+    return find_sources(name)[0].choices
 
 
 def configured(adapter: Adapter, options: Mapping[str, str]) -> Adapter:
     """Return the adapter with these options. Raises DatasetError for an unknown option or value."""
-    choices, locations = _choices(adapter), adapter.locations if isinstance(adapter, UserDataAdapter) else ()
     for option, value in options.items():
-        if option not in (*choices, *locations):
-            known = ", ".join((*choices, *locations))
+        if option not in (*adapter.choices, *adapter.locations):
+            known = ", ".join((*adapter.choices, *adapter.locations))
             expected = f"an option of {known}" if known else "no option"
             raise DatasetError(f"{adapter.name}: expected {expected}, found {option!r}")
-        if option in choices and value not in choices[option]:
-            expected = ", ".join(choices[option])
+        if value not in adapter.choices.get(option, (value,)):
+            expected = ", ".join(adapter.choices[option])
             raise DatasetError(f"{adapter.name}: {option}: expected one of {expected}, found {value!r}")
-    return adapter.with_options(options) if isinstance(adapter, ConfigurableAdapter) else adapter
-
-
-def _choices(adapter: Adapter) -> Mapping[str, tuple[str, ...]]:
-    return adapter.choices if isinstance(adapter, ConfigurableAdapter) else {}
+    if not options:
+        return adapter
+    chosen = adapter.with_options(options)
+    return chosen if isinstance(chosen, Adapter) else _Outside(chosen)

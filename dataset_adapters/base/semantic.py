@@ -1,15 +1,102 @@
-"""Reading one image with its label map, shared by all semantic data sets."""
+"""Label files with classes: adapters of them, and reading one with its image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from dataset_adapters.base.sample import LabelSpace, Sample, SampleError
+from dataset_adapters.base.class_names import BACKGROUND, read_class_names
+from dataset_adapters.base.layout import LayoutAdapter, find_image_folder, stems
+from dataset_adapters.base.sample import (
+    DatasetError,
+    LabelSourceMissingError,
+    LabelSpace,
+    NameSet,
+    Row,
+    Sample,
+    SampleError,
+)
 from dataset_adapters.formats.images import ImageFileError, exif_orientation, read_image, read_label_map
 from support.arrays import BoolArray, Int32Array, RGBArray
+
+_FOLDERS = {"val": "validation", "train": "training"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemanticAdapter(LayoutAdapter):
+    """A data set of label files with classes of labels/*.json.
+
+    class_names: which file. relabel: label id, or `ignored`, for every value of a label file, as `read_labels` decodes
+    it. scores_background: whether pixels of no class, label 0, count; if not, they are ignored, and predicting
+    background elsewhere is still a miss.
+    """
+
+    name: str
+    class_names: str
+    ignored: int = 255
+    scores_background: bool = False
+    relabel: Mapping[int, int] = field(default_factory=dict)
+    read_labels: Callable[[Path], Int32Array] = read_label_map
+
+    def label_space(self, names: NameSet) -> LabelSpace:
+        """Return labels 0 (background) and class id + 1, one query per class: things first, then stuff."""
+        classes = read_class_names(self.class_names)
+        texts = classes.released if names == "released" else classes.dataset
+        order = (*classes.things, *classes.stuff)
+        class_labels = tuple(range(1, len(classes.dataset) + 1))
+        return LabelSpace(
+            name=self.name.partition("/")[0],
+            labels=("background", *classes.dataset),
+            queries=tuple(texts[class_id] for class_id in order),
+            query_labels=tuple(class_id + 1 for class_id in order),
+            ignore_label=self.ignored,
+            scored_labels=(BACKGROUND, *class_labels) if self.scores_background else class_labels,
+            stuff_queries=tuple(class_id in classes.stuff for class_id in order) if classes.stuff else (),
+        )
+
+    def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
+        """Decode one image and its label file. Raises SampleError."""
+        relabel = {value: label or self.background for value, label in self.relabel.items()}
+        return read_semantic_sample(root, row, label_space, relabel, self.read_labels)
+
+    @property
+    def background(self) -> int:
+        """What targets hold where there is no class."""
+        return BACKGROUND if self.scores_background else self.ignored
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderAdapter(SemanticAdapter):
+    """<images>/<folder>/<id>.jpg (the only one of `folders`) and <masks>/<folder>/<id><suffix>, as of ADE20K.
+
+    The folder of the split val is "validation", that of train "training".
+    """
+
+    nestings: tuple[str, ...]
+    folders: tuple[str, ...] = ("images",)
+    masks: str
+    suffix: str
+
+    def rows(self, root: Path, split: str | Path) -> list[Row]:
+        """Return one row (id, image, mask) per image or label map of the split. Raises DatasetError."""
+        pattern = f"{self.masks}/*/*{self.suffix}"
+        if not any(root.glob(pattern)):
+            raise LabelSourceMissingError(pattern)
+        folder = _FOLDERS.get(str(split), split)
+        images, chosen = find_image_folder(root, self.folders, folder, _FOLDERS[self.default_split])
+        masks = Path(self.masks, images.name)
+        ids = chosen or sorted(stems(root / images, ".jpg") | stems(root / masks, self.suffix))
+        if not ids:
+            raise DatasetError(f"{root / images}: expected at least one image, found none")
+        return [{"id": id, "image": f"{images}/{id}.jpg", "mask": f"{masks}/{id}{self.suffix}"} for id in ids]
+
+
+def class_ids(n_classes: int, ignored: int) -> dict[int, int]:
+    """The `relabel` of label maps that hold class ids 0..n_classes - 1, and `ignored` where there is no class."""
+    return {class_id: class_id + 1 for class_id in range(n_classes)} | {ignored: ignored}
 
 
 def read_semantic_sample(

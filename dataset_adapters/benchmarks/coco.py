@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataset_adapters.base.class_names import BACKGROUND, read_class_names
-from dataset_adapters.base.folders import class_ids
-from dataset_adapters.base.layout import find_image_folder, find_root, stems
+from dataset_adapters.base.layout import find_image_folder, stems
 from dataset_adapters.base.sample import (
     DatasetError,
     LabelSourceMissingError,
     LabelSpace,
-    NameSet,
     Row,
     Rows,
     Sample,
     register,
 )
-from dataset_adapters.base.semantic import add_image, read_semantic_sample
-from dataset_adapters.benchmarks.coco_instances import paint_instances, read_instances
+from dataset_adapters.base.semantic import SemanticAdapter, add_image, class_ids
+from dataset_adapters.formats.annotation_json import read_field, read_images, read_integer, read_json
+from dataset_adapters.formats.coco_masks import paint_segments, read_segments
 from support.files import expanded
 
 # The benchmark has no ignored pixels: unannotated pixels are background. No target holds this value.
@@ -34,6 +33,7 @@ _IMAGE_PARENTS = (".", "images")
 _UNUSED_VALUES = frozenset({11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90})
 _CATEGORY_VALUES = tuple(value for value in range(91) if value not in _UNUSED_VALUES)
 CATEGORY_LABELS = {value + 1: label for label, value in enumerate(_CATEGORY_VALUES, start=1)}
+_CATEGORIES = {BACKGROUND: BACKGROUND, **CATEGORY_LABELS}
 _THING_LABELS = {value: label for label, value in enumerate(_CATEGORY_VALUES, start=1)}
 # GroupViT's rule: all stuff (91 and above) and unlabeled pixels (255) are background.
 _OBJECT_LABELS = {**_THING_LABELS, **dict.fromkeys(range(91, 256), BACKGROUND)}
@@ -44,51 +44,26 @@ _STUFF_LABELS = {**_THING_LABELS, **{value: value - 10 for value in range(91, 18
 _TRAIN_IDS = class_ids(N_STUFF_CLASSES, UNLABELED)
 
 
-@dataclass(frozen=True)
-class _CocoAdapter:
-    """What the label sources share: val2017/<id>.jpg or images/val2017/<id>.jpg, and the label space.
+@dataclass(frozen=True, kw_only=True)
+class _CocoAdapter(SemanticAdapter):
+    """What the label sources share: val2017/<id>.jpg or images/val2017/<id>.jpg."""
 
-    class_names: of labels/*.json. ignored: value of pixels that do not count. scores_background: whether pixels of no
-    class do.
-    """
-
-    name: str
-    version: int = 1
-    task: str = "semantic"
     default_split: str = "val2017"
     class_names: str = "coco_object"
     ignored: int = NO_IGNORE
     scores_background: bool = True
-
-    @property
-    def categories(self) -> Mapping[int, int]:
-        """The label of each category id, and 0 for background, whatever the label maps hold."""
-        stuff = {} if self.scores_background else {id_: id_ - 11 for id_ in range(92, 183)}
-        return {BACKGROUND: BACKGROUND, **CATEGORY_LABELS, **stuff}
-
-    def find_root(self, root: Path) -> Path:
-        """Return the folder of COCO, given it or its parent. Raises DatasetError."""
-        folders = ("images", "val2017", "annotations", "stuffthingmaps")
-        return find_root(root, ("coco", "coco_stuff164k"), folders, all_of=False)
-
-    def label_space(self, names: NameSet) -> LabelSpace:
-        """Return labels 0 (background) and class id + 1, one query per class."""
-        return read_class_names(self.class_names).label_space(
-            self.name.partition("/")[0], names, ignore_label=self.ignored, scores_background=self.scores_background
-        )
+    categories: Mapping[int, int] = field(default_factory=lambda: _CATEGORIES)
+    nestings = ("coco", "coco_stuff164k")
+    folders = ("images", "val2017", "annotations", "stuffthingmaps")
+    any_folder = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class CocoMapsAdapter(_CocoAdapter):
-    """Label maps, <parent>/<split>/<id><suffix> in the first of the parents that has any.
-
-    relabel: label id for every value that a map may hold.
-    """
+    """Label maps, <parent>/<split>/<id><suffix> in the first of the parents that has any."""
 
     suffix: str
-    relabel: Mapping[int, int]
     parents: tuple[str, ...] = ("stuffthingmaps", "annotations")
-    file_columns: tuple[str, ...] = ("image", "mask")
 
     def rows(self, root: Path, split: str | Path) -> list[Row]:
         """Return one row (id, image, mask) per image or label map of the split. Raises DatasetError."""
@@ -104,21 +79,12 @@ class CocoMapsAdapter(_CocoAdapter):
         # Converted label maps of several kinds may be mixed with the original ones.
         return {stem for stem in stems(folder, self.suffix) if not stem.endswith("TrainIds")}
 
-    def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
-        """Decode one image and its label map. Raises SampleError."""
-        return read_semantic_sample(root, row, label_space, self.relabel)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CocoInstancesAdapter(_CocoAdapter):
     """annotations/instances_<split>.json: instances painted from largest to smallest, crowds included."""
 
-    file_columns: tuple[str, ...] = ("image",)
-
-    @property
-    def relabel(self) -> Mapping[int, int]:
-        """The label of each category id, and 0 for background."""
-        return self.categories
+    file_columns = ("image",)
 
     def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
         """Return the file of annotations, the folder of images and the file of ids, if any. Raises DatasetError."""
@@ -128,10 +94,10 @@ class CocoInstancesAdapter(_CocoAdapter):
             raise LabelSourceMissingError(_annotations(images))
         return annotations, root / images, *([expanded(split)] if chosen else [])
 
-    def rows(self, root: Path, split: str | Path) -> list[Row]:
+    def rows(self, root: Path, split: str | Path) -> Rows:
         """Return one row (id, image, mask, height, width, instances) per image of the split. Raises DatasetError.
 
-        mask: the file of annotations. instances: their labels and masks, see `paint_instances`.
+        mask: the file of annotations. instances: their labels and masks, see `paint_segments`.
         """
         images, chosen = _find_images(root, split)
         annotations = _annotations(images)
@@ -150,7 +116,7 @@ class CocoInstancesAdapter(_CocoAdapter):
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and paint its instances. Raises SampleError."""
-        return add_image(root, row, label_space, paint_instances(row))
+        return add_image(root, row, label_space, paint_segments(row, row["instances"]))
 
 
 def _find_images(root: Path, split: str | Path) -> tuple[Path, list[str] | None]:
@@ -161,23 +127,55 @@ def _annotations(images: Path) -> str:
     return f"annotations/instances_{images.name}.json"
 
 
+def read_instances(
+    path: Path, labels: Mapping[int, int], names: Sequence[str]
+) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Read a file of instances.
+
+    labels: label id (1, 2, ...) by category id. names: the class names of labels 1, 2, ...
+    Returns the columns height, width and instances (see `paint_segments`) by the stem of the image's file name, and
+    notices of what was left out.
+    Raises DatasetError naming entry and field for a file that is not such JSON, has other categories or a repeated
+    image, and as `read_segments`.
+    """
+    stored = read_json(path)
+    expected = {category: names[label - 1] for category, label in labels.items()}
+    found = {}
+    for number, entry in enumerate(read_field(path, "the file", stored, "categories", list)):
+        where = f"categories {number}"
+        found[read_integer(path, where, entry, "id")] = read_field(path, where, entry, "name", str)
+    for category in sorted(expected.keys() | found.keys()):
+        if expected.get(category) != found.get(category):
+            raise DatasetError(
+                f"{path}: categories: expected id {category} to be {expected.get(category)!r}, "
+                f"found {found.get(category)!r}"
+            )
+    images = read_images(path, stored)
+    instances, notices = read_segments(path, stored, "annotations", images, labels, by_area=True)
+    return {
+        image.stem: {"height": str(image.height), "width": str(image.width), "instances": instances[image.id]}
+        for image in images.values()
+    }, notices
+
+
 register(
     [
-        CocoMapsAdapter("coco-object/stuffthingmaps", suffix=".png", relabel=_OBJECT_LABELS),
+        CocoMapsAdapter(name="coco-object/stuffthingmaps", suffix=".png", relabel=_OBJECT_LABELS),
         CocoMapsAdapter(
-            "coco-object/instanceTrainIds",
+            name="coco-object/instanceTrainIds",
             suffix="_instanceTrainIds.png",
             relabel={label: label for label in range(N_CLASSES + 1)},
         ),
-        CocoInstancesAdapter("coco-object/instances"),
+        CocoInstancesAdapter(name="coco-object/instances", relabel=_CATEGORIES),
         *(
             CocoMapsAdapter(
-                f"coco-stuff/{source}",
+                name=f"coco-stuff/{source}",
                 class_names="coco_stuff",
                 ignored=UNLABELED,
                 scores_background=False,
                 suffix=suffix,
                 relabel=relabel,
+                categories={**_CATEGORIES, **{id_: id_ - 11 for id_ in range(92, 183)}},
                 parents=parents,
             )
             for source, suffix, relabel, parents in (

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dataset_adapters.base.layout import find_root
-from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Rows, Sample, SampleError, register
+from dataset_adapters.base.layout import LayoutAdapter
+from dataset_adapters.base.sample import DatasetError, LabelSpace, Row, Rows, Sample, SampleError, register
 from dataset_adapters.base.semantic import read_matching_image
-from dataset_adapters.benchmarks.ref_davis import file_name
+from dataset_adapters.formats.annotation_json import as_integer, file_name, read_field, read_json
 from dataset_adapters.formats.coco_masks import decode_segmentation
-from dataset_adapters.formats.images import max_pixels
-from dataset_adapters.formats.json_fields import as_integer, read_field, read_json
+from dataset_adapters.formats.images import ImageFileError, image_shape, max_pixels
 from support.text import clip_words, counted, shortened
 
 SPLITS = ("valid_u", "train")
 """Those with masks."""
 
 
-@dataclass(frozen=True)
-class MevisAdapter:
+class MevisAdapter(LayoutAdapter):
     """<split>/{JPEGImages/<video>/<frame>.jpg, meta_expressions.json, mask_dict.json}.
 
     A sample is a frame with one expression: "<video>/<expression>/<frame>", the path of its mask in a submission.
@@ -32,15 +30,13 @@ class MevisAdapter:
     may be none in a frame; it counts as one object.
     """
 
-    name: str = "mevis"
-    version: int = 1
-    task: str = "video"
-    default_split: str = "valid_u"
-    file_columns: tuple[str, ...] = ("image",)
-
-    def find_root(self, root: Path) -> Path:
-        """Return the folder of the splits, given it or its parent. Raises DatasetError."""
-        return find_root(root, ("mevis", "MeViS"), SPLITS, all_of=False)
+    name = "mevis"
+    task = "video"
+    default_split = "valid_u"
+    file_columns = ("image",)
+    nestings = ("mevis", "MeViS")
+    folders = SPLITS
+    any_folder = True
 
     def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
         """Return meta_expressions.json and mask_dict.json. Raises DatasetError for an unknown split."""
@@ -48,16 +44,22 @@ class MevisAdapter:
             raise DatasetError(f"split: expected one of {', '.join(SPLITS)}, found {str(split)!r}")
         return root / str(split) / "meta_expressions.json", root / str(split) / "mask_dict.json"
 
-    def rows(self, root: Path, split: str | Path) -> list[Row]:
+    def rows(self, root: Path, split: str | Path) -> Rows:
         """Return one row per sample: id, sequence, image, mask (the file), text, masks (JSON, of the frame), size.
 
-        Raises DatasetError for damaged files, missing or wrong fields, and objects without a mask for each frame.
+        size: height and width, empty if no mask of the video says it. Iterating raises DatasetError for damaged files,
+        missing or wrong fields, and objects without a mask for each frame.
         """
+        notices: list[str] = []
+        return Rows(self._rows(root, split, notices), notices)
+
+    def _rows(self, root: Path, split: str | Path, notices: list[str]) -> Iterator[Row]:
+        """One after the other: those of train, more than a million that repeat masks, would take gigabytes."""
         meta, mask_file = self.annotation_files(root, split)
-        tracks, rows, n_blank = read_json(mask_file), list[Row](), 0
+        tracks, n_blank = read_json(mask_file), 0
         for video, entry in read_field(meta, "the file", read_json(meta), "videos", dict).items():
             frames = [file_name(meta, str(name)) for name in read_field(meta, video, entry, "frames", list)]
-            of_video: list[dict[str, str]] = []
+            expressions: list[tuple[str, str, list[list[Any]]]] = []
             size = None
             for key, expression in read_field(meta, video, entry, "expressions", dict).items():
                 where = f"{video}, expression {key}"
@@ -68,39 +70,38 @@ class MevisAdapter:
                     raise DatasetError(f"{meta}: {where}: anno_id: expected integers, found {shortened(repr(stored))}")
                 own = [_track(mask_file, where, tracks, str(each), len(frames)) for each in objects]
                 size = size or next((mask.get("size") for track in own for mask in track if mask), None)
-                if not clip_words(text):
+                if clip_words(text):
+                    expressions.append((f"{file_name(meta, video)}/{file_name(meta, key)}", text, own))
+                else:
                     n_blank += 1
-                    continue
-                sequence = f"{file_name(meta, video)}/{file_name(meta, key)}"
-                of_video += [
-                    {
+            sides = [as_integer(side) or 0 for side in size] if isinstance(size, list) else []
+            bad = size is not None and (len(sides) != 2 or min(sides) < 1 or math.prod(sides) > max_pixels())
+            if expressions and bad:
+                expected = f"expected a height and width of at most {max_pixels()} pixels in all (--max-pixels)"
+                found = shortened(repr(size))
+                raise DatasetError(f"{mask_file}: size of the masks of {video}: {expected}, found {found}")
+            for sequence, text, own in expressions:
+                for n, frame in enumerate(frames):
+                    yield {
                         "id": f"{sequence}/{frame}",
                         "sequence": sequence,
                         "image": f"{split}/JPEGImages/{video}/{frame}.jpg",
                         "mask": f"{split}/{mask_file.name}",
                         "text": text,
                         "masks": json.dumps([track[n] for track in own if track[n]], separators=(",", ":")),
+                        "size": " ".join(map(str, sides)),
                     }
-                    for n, frame in enumerate(frames)
-                ]
-            sides = [as_integer(side) or 0 for side in size] if isinstance(size, list) else []
-            if of_video and (len(sides) != 2 or min(sides) < 1 or math.prod(sides) > max_pixels()):
-                expected = f"expected a height and width of at most {max_pixels()} pixels in all (--max-pixels)"
-                found = shortened(repr(size))
-                raise DatasetError(f"{mask_file}: size of the masks of {video}: {expected}, found {found}")
-            rows += [{**row, "size": " ".join(map(str, sides))} for row in of_video]
-        return Rows(rows, [f"left out {counted(n_blank, 'blank expression')}"] if n_blank else [])
-
-    def label_space(self, names: NameSet) -> LabelSpace:
-        """Return background and object, whatever `names` is; each sample has its own query."""
-        return LabelSpace.of_objects(self.name)
+        if n_blank:
+            notices.append(f"left out {counted(n_blank, 'blank expression')}")
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one frame and its masks. Raises SampleError."""
-        height, width = map(int, row["size"].split())
         masks = json.loads(row["masks"])
         try:
+            height, width = map(int, row["size"].split()) if row["size"] else image_shape(root / row["image"])
             mask = decode_segmentation(masks, height, width) if masks else np.zeros((height, width), np.bool_)
+        except ImageFileError as error:
+            raise SampleError(row["id"], row["image"], error.reason) from error
         except ValueError as error:
             raise SampleError(row["id"], row["mask"], str(error)) from error
         image = read_matching_image(root, row, mask[np.newaxis])

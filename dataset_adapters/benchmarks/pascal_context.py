@@ -1,35 +1,34 @@
-"""Pascal Context: 59 classes of things and stuff, with background scored (context60) or ignored (context59)."""
+"""Pascal Context: 59 classes of things and stuff, with background scored (context60) or ignored (context59), or 459."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from dataset_adapters.base.class_names import BACKGROUND, read_class_names
-from dataset_adapters.base.layout import find_root, find_split, read_ids
+from dataset_adapters.base.class_names import BACKGROUND
+from dataset_adapters.base.layout import find_split, read_ids
 from dataset_adapters.base.sample import (
-    Adapter,
     DatasetError,
     LabelSourceMissingError,
     LabelSpace,
-    NameSet,
     Row,
     Rows,
     Sample,
     register,
 )
-from dataset_adapters.base.semantic import add_image, read_semantic_sample
-from dataset_adapters.benchmarks.pascal_detail import PHASES, paint_segments, read_detail
-from dataset_adapters.formats.images import read_label_map
+from dataset_adapters.base.semantic import FolderAdapter, SemanticAdapter, add_image, class_ids
+from dataset_adapters.formats.annotation_json import read_field, read_images, read_json
+from dataset_adapters.formats.coco_masks import paint_segments, read_segments
+from dataset_adapters.formats.images import read_label_map16
 from dataset_adapters.formats.matlab import read_matlab_labels
-from support.arrays import Int32Array
 
-IGNORED = 255
+IGNORED16 = 65535
 DETAIL = "trainval_merged.json"
 _SPLITS = "ImageSets/SegmentationContext"
+PHASES = ("train", "val", "test")
 N_RAW = 459  # classes of the full annotation, of which the benchmark uses 59
 
 # The raw ids of classes 1, 2, ... 59. Both raw ids and class names are in alphabetical order.
@@ -44,49 +43,20 @@ _RAW_LABELS = dict.fromkeys(range(N_RAW + 1), BACKGROUND) | {raw: label for labe
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ContextAdapter:
-    """What the label sources share: JPEGImages/<id>.jpg, ImageSets/SegmentationContext/<split>.txt, the label space.
+class _ContextAdapter(SemanticAdapter):
+    """What the label sources share: JPEGImages/<id>.jpg and ImageSets/SegmentationContext/<split>.txt."""
 
-    scores_background: whether background is scored as a class. If not, pixels whose true label is background are
-    ignored; predicting background elsewhere is still a miss.
-    """
-
-    name: str
-    scores_background: bool
     class_names: str = "context59"
-    ignored: int = IGNORED
     folders: tuple[str, ...] = ("JPEGImages", "ImageSets")
-    version: int = 1
-    task: str = "semantic"
-    default_split: str = "val"
-
-    def find_root(self, root: Path) -> Path:
-        """Return the VOC2010 folder, given it, VOCdevkit or the parent of VOCdevkit. Raises DatasetError."""
-        return find_root(root, ("VOC2010", "VOCdevkit/VOC2010"), self.folders)
-
-    def label_space(self, names: NameSet) -> LabelSpace:
-        """Return labels 0 (background) and class id + 1, one query per class: things first, then stuff."""
-        return read_class_names(self.class_names).label_space(
-            self.name.partition("/")[0], names, ignore_label=self.ignored, scores_background=self.scores_background
-        )
-
-    @property
-    def _background(self) -> int:
-        return BACKGROUND if self.scores_background else self.ignored
+    nestings = ("VOC2010", "VOCdevkit/VOC2010")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContextMapsAdapter(_ContextAdapter):
-    """Label files <folder>/<id><suffix>.
-
-    relabel: label id for every value of a label file, as decoded by `read_labels`.
-    """
+    """Label files <folder>/<id><suffix>."""
 
     folder: str
     suffix: str
-    read_labels: Callable[[Path], Int32Array]
-    relabel: Mapping[int, int]
-    file_columns: tuple[str, ...] = ("image", "mask")
 
     def rows(self, root: Path, split: str | Path) -> list[Row]:
         """Return one row (id, image, mask) per id of the split. Raises DatasetError."""
@@ -96,11 +66,6 @@ class ContextMapsAdapter(_ContextAdapter):
         ids = read_ids(find_split(root / _SPLITS, split))
         return [{"id": id, "image": _image(id), "mask": f"{self.folder}/{id}{self.suffix}"} for id in ids]
 
-    def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
-        """Decode one image and its label file. Raises SampleError."""
-        relabel = {value: label or self._background for value, label in self.relabel.items()}
-        return read_semantic_sample(root, row, label_space, relabel, self.read_labels)
-
 
 @dataclass(frozen=True, kw_only=True)
 class ContextDetailAdapter(_ContextAdapter):
@@ -109,12 +74,7 @@ class ContextDetailAdapter(_ContextAdapter):
     Without a file of the split, its images are those of that phase in the annotations.
     """
 
-    file_columns: tuple[str, ...] = ("image",)
-
-    @property
-    def relabel(self) -> Mapping[int, int]:
-        """The label of each raw id."""
-        return _RAW_LABELS
+    file_columns = ("image",)
 
     def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
         """Return the file of annotations and the file of ids, if there is one. Raises DatasetError."""
@@ -123,12 +83,12 @@ class ContextDetailAdapter(_ContextAdapter):
         ids = _split_file(root, split)
         return root / DETAIL, *([ids] if ids else [])
 
-    def rows(self, root: Path, split: str | Path) -> list[Row]:
+    def rows(self, root: Path, split: str | Path) -> Rows:
         """Return one row (id, image, mask, height, width, segments) per id of the split. Raises DatasetError.
 
         mask: the file of annotations. segments: their labels and masks, see `paint_segments`.
         """
-        annotated, notices = read_detail(root / DETAIL, _RAW_LABELS)
+        annotated, notices = read_detail(root / DETAIL)
         file = _split_file(root, split)
         ids = read_ids(file) if file else sorted(id for id in annotated if annotated[id]["phase"] == split)
         missing = [id for id in ids if id not in annotated]
@@ -139,8 +99,8 @@ class ContextDetailAdapter(_ContextAdapter):
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and paint its segments. Raises SampleError."""
-        target = paint_segments(row)
-        return add_image(root, row, label_space, np.where(target == BACKGROUND, self._background, target))
+        target = paint_segments(row, row["segments"])
+        return add_image(root, row, label_space, np.where(target == BACKGROUND, self.background, target))
 
 
 def _image(id: str) -> str:
@@ -154,27 +114,65 @@ def _split_file(root: Path, split: str | Path) -> Path | None:
     return find_split(root / _SPLITS, split)
 
 
-def _sources(name: str, *, scores_background: bool) -> list[Adapter]:
-    """The converted label maps, then the annotation they come from, then the original annotation."""
-    return [
-        ContextMapsAdapter(
-            name=f"{name}/png",
-            scores_background=scores_background,
-            folder="SegmentationClassContext",
-            suffix=".png",
-            read_labels=read_label_map,
-            relabel={label: label for label in range(len(_RAW_IDS) + 1)},
+def read_detail(path: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Read trainval_merged.json, of which only "images" and "annos_segmentation" are used: masks of one category each.
+
+    Returns the columns phase, height, width and segments (see `paint_segments`) by the stem of the image's file name,
+    and notices of what was left out.
+    Raises DatasetError naming entry and field for a file that is not such JSON or has a repeated image or another
+    phase, and as `read_segments`.
+    """
+    stored = read_json(path)
+    images = read_images(path, stored, "image_id")
+    columns = {}
+    for image, entry in zip(images.values(), stored["images"], strict=True):
+        phase = read_field(path, image.file_name, entry, "phase", str)
+        if phase not in PHASES:
+            found = repr(phase[:40])
+            raise DatasetError(f"{path}: {image.file_name}: phase: expected {' or '.join(PHASES)}, found {found}")
+        columns[image.stem] = {"phase": phase, "height": str(image.height), "width": str(image.width)}
+    segments, notices = read_segments(path, stored, "annos_segmentation", images, _RAW_LABELS, by_area=False)
+    return {image.stem: {**columns[image.stem], "segments": segments[image.id]} for image in images.values()}, notices
+
+
+_mats = partial(ContextMapsAdapter, folder="trainval", suffix=".mat", read_labels=read_matlab_labels)
+
+for _name, _scores_background in (("context60", True), ("context59", False)):
+    register(
+        [
+            # The converted label maps, then the annotation they come from, then the original annotation.
+            ContextMapsAdapter(
+                name=f"{_name}/png",
+                scores_background=_scores_background,
+                folder="SegmentationClassContext",
+                suffix=".png",
+                relabel={label: label for label in range(len(_RAW_IDS) + 1)},
+            ),
+            ContextDetailAdapter(name=f"{_name}/json", scores_background=_scores_background, relabel=_RAW_LABELS),
+            _mats(name=f"{_name}/mat", scores_background=_scores_background, relabel=_RAW_LABELS),
+        ]
+    )
+
+register(
+    [
+        # All classes, and pixels without one ignored. As converted for detectron2: class ids 0..458, and 65535.
+        FolderAdapter(
+            name="pc459/tif",
+            class_names="pc459",
+            nestings=("pascal_ctx_d2",),
+            masks="annotations_ctx459",
+            suffix=".tif",
+            read_labels=read_label_map16,
+            relabel=class_ids(N_RAW, IGNORED16),
+            ignored=IGNORED16,
         ),
-        ContextDetailAdapter(name=f"{name}/json", scores_background=scores_background),
-        ContextMapsAdapter(
-            name=f"{name}/mat",
-            scores_background=scores_background,
-            folder="trainval",
-            suffix=".mat",
-            read_labels=read_matlab_labels,
-            relabel=_RAW_LABELS,
+        # The original annotation, which the other was converted from: classes are 1..459, and 0 is no class.
+        _mats(
+            name="pc459/mat",
+            class_names="pc459",
+            ignored=IGNORED16,
+            folders=("JPEGImages", "ImageSets", "trainval"),
+            relabel={label: label for label in range(N_RAW + 1)},
         ),
     ]
-
-
-register([*_sources("context60", scores_background=True), *_sources("context59", scores_background=False)])
+)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from dataset_adapters.base.layout import find_image_folder, find_root, stems
-from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Rows, Sample, SampleError, register
+from dataset_adapters.base.layout import LayoutAdapter, find_image_folder, stems
+from dataset_adapters.base.sample import DatasetError, LabelSpace, Row, Rows, Sample, SampleError, register
+from dataset_adapters.formats.annotation_json import read_field, read_json
 from dataset_adapters.formats.images import ImageFileError, read_image
-from dataset_adapters.formats.json_fields import read_field, read_json
 from support.files import what_is_there
 from support.text import clip_words, counted, shortened
 
@@ -23,25 +22,20 @@ _Labels: TypeAlias = npt.NDArray[np.uint8]
 TARGET, IGNORED = 1, 255
 
 
-@dataclass(frozen=True)
-class ReasonSegAdapter:
+class ReasonSegAdapter(LayoutAdapter):
     """<split>/<id>.jpg and <split>/<id>.json: `shapes` as labelme writes them, and `text`, whose first is the query.
 
     Everything is read as LISA's validation does. The target is one mask, or none where nothing is meant. Pixels of a
     shape whose label contains "ignore" are void; shapes with the label "flag" are left out. Images are read upright.
     """
 
-    name: str = "reasonseg"
-    version: int = 1
-    task: str = "generalized"
-    default_split: str = "val"
-    file_columns: tuple[str, ...] = ("image", "mask")
+    name = "reasonseg"
+    task = "generalized"
+    nestings = ("reason_seg/ReasonSeg", "ReasonSeg")
+    folders = ("val", "test")
+    any_folder = True
 
-    def find_root(self, root: Path) -> Path:
-        """Return the folder of the splits, given it or a parent of it. Raises DatasetError."""
-        return find_root(root, ("reason_seg/ReasonSeg", "ReasonSeg"), ("val", "test"), all_of=False)
-
-    def rows(self, root: Path, split: str | Path) -> list[Row]:
+    def rows(self, root: Path, split: str | Path) -> Rows:
         """Return one row per image or file of shapes: id, image, mask (that file), text, shapes (JSON [value, points]).
 
         Raises DatasetError, also for damaged files of shapes and wrong fields.
@@ -52,10 +46,6 @@ class ReasonSegAdapter:
         asked = [row for row in rows if clip_words(row["text"])]
         n_blank = len(rows) - len(asked)
         return Rows(asked, [f"left out {counted(n_blank, 'image')} with a blank text"] if n_blank else [])
-
-    def label_space(self, names: NameSet) -> LabelSpace:
-        """Return background and object, whatever `names` is; each sample has its own query."""
-        return LabelSpace.of_objects(self.name)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and paint its shapes. Raises SampleError."""
@@ -118,16 +108,13 @@ def _row(root: Path, folder: Path, sample_id: str) -> Row:
         if label == "flag":
             continue
         points = read_field(path, where, shape, "points", list)
-        if bad := [point for point in points if not _is_point(point)] or ([points] if not points else []):
-            raise DatasetError(f"{path}: {where}: points: expected pairs [x, y], found {shortened(repr(bad[0]))}")
+        for point in points or [points]:
+            numbers: list[Any] = point if isinstance(point, list) and len(point) == 2 else [None]
+            if not all(type(number) in (int, float) and abs(number) < 2**31 for number in numbers):  # NaN is not
+                raise DatasetError(f"{path}: {where}: points: expected pairs [x, y], found {shortened(repr(point))}")
         shapes.append((IGNORED if "ignore" in label else TARGET, points))
     image = f"{folder}/{sample_id}.jpg"
     return {"id": sample_id, "image": image, "mask": name, "text": texts[0].strip(), "shapes": json.dumps(shapes)}
-
-
-def _is_point(point: Any) -> bool:
-    numbers: list[Any] = point if isinstance(point, list) and len(point) == 2 else [None]
-    return all(type(number) in (int, float) and abs(number) < 2**31 for number in numbers)  # NaN is not
 
 
 register([ReasonSegAdapter()])

@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset_adapters.base.layout import find_root, find_split, read_ids
+from dataset_adapters.base.layout import LayoutAdapter, find_split, read_ids
 from dataset_adapters.base.sample import (
     DatasetError,
     LabelSourceMissingError,
     LabelSpace,
-    NameSet,
     Row,
     Rows,
     Sample,
@@ -26,8 +25,8 @@ from dataset_adapters.base.sample import (
     register,
 )
 from dataset_adapters.base.semantic import read_matching_image
+from dataset_adapters.formats.annotation_json import file_name, read_field, read_integer, read_json
 from dataset_adapters.formats.images import ImageFileError, read_label_map
-from dataset_adapters.formats.json_fields import read_field, read_integer, read_json
 from support.files import read_regular, what_is_there
 from support.text import clip_words, counted
 
@@ -39,20 +38,13 @@ Expressions = Mapping[int, str]
 """One annotation set's expression for each object of a video, by object id."""
 
 
-class TextFile(NamedTuple):
-    """A file of the expressions of one annotation set."""
-
-    name: str
-    encoding: str
-
-
-# In the order of ReferFormer's results: each annotator saw the first frame, then the full video. The first annotator's
-# files are UTF-8, the second's are Latin-1.
-ANNOTATION_SETS: Mapping[str, TextFile] = {
-    "anno_0": TextFile("Davis17_annot1.txt", "utf-8-sig"),
-    "anno_1": TextFile("Davis17_annot1_full_video.txt", "utf-8-sig"),
-    "anno_2": TextFile("Davis17_annot2.txt", "latin-1"),
-    "anno_3": TextFile("Davis17_annot2_full_video.txt", "latin-1"),
+# Files and their encodings in the order of ReferFormer's results: each annotator saw the first frame, then the full
+# video.
+ANNOTATION_SETS = {
+    "anno_0": ("Davis17_annot1.txt", "utf-8-sig"),
+    "anno_1": ("Davis17_annot1_full_video.txt", "utf-8-sig"),
+    "anno_2": ("Davis17_annot2.txt", "latin-1"),
+    "anno_3": ("Davis17_annot2_full_video.txt", "latin-1"),
 }
 
 # Videos whose names are misspelled in the text files.
@@ -74,7 +66,7 @@ class Video(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RefDavisAdapter:
+class RefDavisAdapter(LayoutAdapter):
     """DAVIS 2017 (480p, unsupervised annotations) with four sets of expressions, one text per object in each.
 
     A sample is a frame with the texts of one annotation set: "anno_0/<video>/<frame>". Frames of a video are
@@ -86,16 +78,13 @@ class RefDavisAdapter:
 
     name: str
     read_videos: Callable[[Path, str | Path], list[Video]]
-    version: int = 1
-    task: str = "video"
-    default_split: str = "val"
-    file_columns: tuple[str, ...] = ("image", "mask")
+    task = "video"
+    annotation_sets = tuple(ANNOTATION_SETS)
+    nestings = ("ref-davis", "ref_davis")
+    folders = ("DAVIS", "meta_expressions")
+    any_folder = True
 
-    def find_root(self, root: Path) -> Path:
-        """Return the folder that holds `DAVIS` or `meta_expressions`, given it or its parent. Raises DatasetError."""
-        return find_root(root, ("ref-davis", "ref_davis"), ("DAVIS", "meta_expressions"), all_of=False)
-
-    def rows(self, root: Path, split: str | Path) -> list[Row]:
+    def rows(self, root: Path, split: str | Path) -> Rows:
         """Return one row per sample: id, sequence, image, mask, objects (n), queries (JSON list of [object, text]).
 
         Opens the first annotation of each video, which determines the number of objects. Raises DatasetError.
@@ -133,10 +122,6 @@ class RefDavisAdapter:
         silent = f", and with them {counted(n_silent, 'video')} of a set" if n_silent else ""
         return Rows(rows, [f"left out {counted(n_blank, 'blank expression')}{silent}"] if n_blank else [])
 
-    def label_space(self, names: NameSet) -> LabelSpace:
-        """Return background and object, whatever `names` is; each sample has its own queries."""
-        return LabelSpace.of_objects(self.name)
-
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one frame and the masks of its objects. Raises SampleError."""
         try:
@@ -163,17 +148,17 @@ def read_text_videos(root: Path, split: str | Path) -> list[Video]:
     """
     folder, frames = root / "davis_text_annotations", root / "DAVIS/JPEGImages/480p"
     if not folder.is_dir():
-        raise LabelSourceMissingError(f"davis_text_annotations/{ANNOTATION_SETS['anno_0'].name}, ...")
+        raise LabelSourceMissingError(f"davis_text_annotations/{ANNOTATION_SETS['anno_0'][0]}, ...")
     path = find_split(root / "DAVIS/ImageSets/2017", split)
     names = read_ids(path)
     if not any((frames / name).is_dir() for name in names):
         raise LabelSourceMissingError("the videos of the split in DAVIS/JPEGImages/480p")
     sets = []
-    for file in ANNOTATION_SETS.values():
-        by_video = read_expressions(folder / file.name, file.encoding)
+    for file, encoding in ANNOTATION_SETS.values():
+        by_video = read_expressions(folder / file, encoding)
         absent = [name for name in names if name not in by_video]
         if absent:
-            raise DatasetError(f"{folder / file.name}: expected expressions of the video {absent[0]}, found none")
+            raise DatasetError(f"{folder / file}: expected expressions of the video {absent[0]}, found none")
         sets.append(by_video)
     return [
         Video(
@@ -274,13 +259,6 @@ def _count_objects(root: Path, video: Video, first: str) -> int:
     if not 0 < count <= MAX_OBJECTS:
         raise DatasetError(f"{path}: expected objects 1..{MAX_OBJECTS} at most, found {count}")
     return count
-
-
-def file_name(path: Path, name: str) -> str:
-    """Return a name that `path` has for a file or folder. Raises DatasetError if it leads elsewhere."""
-    if Path(name).name != name or name in ("", ".."):
-        raise DatasetError(f"{path}: expected a name without folders, found {name!r}")
-    return name
 
 
 register(

@@ -1,4 +1,4 @@
-"""Masks of instances from COCO's segmentations: polygons, or run-length encodings (RLE).
+"""Masks from COCO's segmentations: polygons, or run-length encodings (RLE).
 
 pycocotools rasterizes the polygons: which pixels on an outline belong to the mask is a matter of its rounding, and the
 published figures are measured on its masks.
@@ -6,16 +6,20 @@ published figures are measured on its masks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from dataset_adapters.formats.json_fields import as_integer
-from support.arrays import BoolArray
-from support.text import counted
+from dataset_adapters.base.sample import DatasetError, Row, SampleError
+from dataset_adapters.formats.annotation_json import StoredImage, as_integer, read_field, read_integer
+from support.arrays import BoolArray, Int32Array
+from support.text import counted, visible
 
 Overlaps: TypeAlias = Literal["kept", "lost"]
 """Whether pixels covered by several parts of one instance stay in its mask.
@@ -129,3 +133,65 @@ def _decompressed(text: str) -> list[int] | None:
             runs.append(value + (runs[-2] if len(runs) > 2 else 0))
             value = shift = 0
     return None if shift else runs
+
+
+def read_segments(
+    path: Path, stored: Any, kind: str, images: Mapping[int, StoredImage], labels: Mapping[int, int], *, by_area: bool
+) -> tuple[dict[int, str], list[str]]:
+    """Return the segments of each image, by its id, as `paint_segments` reads them, and notices of what was left out.
+
+    stored: the contents of the file `path`. kind: its list of annotations. labels: label id by category id.
+    by_area: the largest are painted first, by the field `area`, as instances overlap and files have no depth order;
+    else those are that stand first, and RLEs are kept as they are stored.
+    Raises DatasetError for missing and wrong fields, an annotation of an unknown image or category, and a mask that
+    does not fit its image.
+    """
+    segments: dict[int, list[tuple[float, int, str]]] = defaultdict(list)
+    masks = []
+    for number, entry in enumerate(read_field(path, "the file", stored, kind, list)):
+        where = f"{kind} {number}"
+        if isinstance(entry, dict) and "id" in entry:
+            where = f"annotation {visible(str(entry['id']), 40)}"
+        image_id = read_integer(path, where, entry, "image_id")
+        if image_id not in images:
+            raise DatasetError(f"{path}: {where}: image_id: expected an image of the file, found {image_id}")
+        image = images[image_id]
+        where = f"{where} of {image.file_name}"
+        category = read_integer(path, where, entry, "category_id")
+        if category not in labels:
+            expected = "a category of the file" if by_area else f"0..{max(labels)}"
+            raise DatasetError(f"{path}: {where}: category_id: expected {expected}, found {category}")
+        area = read_field(path, where, entry, "area", (int, float)) if by_area else 0
+        if not 0 <= area < math.inf:
+            raise DatasetError(f"{path}: {where}: area: expected a number of pixels >= 0, found {area}")
+        mask = read_field(path, where, entry, "segmentation", (list, dict))
+        masks.append(mask)
+        counts = mask.get("counts") if isinstance(mask, dict) and mask.get("size") == [*image[2:]] else None
+        # Those of PASCAL in Detail are checked when they are painted: there are a hundred million characters of them.
+        if by_area or not isinstance(counts, str):
+            try:
+                counts = encode_segmentation(mask, image.height, image.width)
+            except ValueError as error:
+                raise DatasetError(f"{path}: {where}: {error}") from None
+        if counts is not None:
+            segments[image_id].append((-area, labels[category], counts))
+    # The sort is stable: segments of equal area stay in the order of the file.
+    ordered = {image_id: sorted(segments[image_id], key=lambda segment: segment[0]) for image_id in images}
+    texts = {id: json.dumps([each[1:] for each in own], separators=(",", ":")) for id, own in ordered.items()}
+    return texts, stubs_notices(path, masks)
+
+
+def paint_segments(row: Row, segments: str) -> Int32Array:
+    """Return the label map of an image's segments, int32 [H, W]; 0 where there is none.
+
+    row: "id", "mask", "height" and "width". segments: a JSON list of [label, counts] in painting order; counts is a
+    mask's compressed RLE. Raises SampleError for counts that are no mask of that size.
+    """
+    height, width = size = [int(row["height"]), int(row["width"])]
+    target = np.zeros(size, np.int32)
+    try:
+        for label, counts in json.loads(segments):
+            target[decode_segmentation({"size": size, "counts": counts}, height, width)] = label
+    except ValueError as error:
+        raise SampleError(row["id"], row["mask"], str(error)) from error
+    return target

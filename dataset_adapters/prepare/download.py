@@ -44,7 +44,9 @@ def fetch(download: Download, folder: Path, report: Report) -> Path:
         return path
     failures = []
     for url in download.urls:
-        downloader = ResumingDownloader(path.with_name(f"{path.name}.part"), report, most=_most_bytes(download))
+        # Half as much again as the archive's known size, which may grow with a new version.
+        most = (download.megabytes or _UNKNOWN_MEGABYTES) * 3 * 10**6 // 2 + 2**24
+        downloader = ResumingDownloader(path.with_name(f"{path.name}.part"), report, most=most)
         try:
             with quiet_log("pooch"):
                 pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=downloader)
@@ -55,11 +57,6 @@ def fetch(download: Download, folder: Path, report: Report) -> Path:
             failure = f"{url}: {error}" + (f" (recorded in {lock})" if lock.exists() else "")
         failures.append(" ".join(failure.split()))
     raise DatasetError("; ".join(failures))
-
-
-def _most_bytes(download: Download) -> int:
-    """Half as much again as the archive's known size, which may grow with a new version."""
-    return (download.megabytes or _UNKNOWN_MEGABYTES) * 3 * 10**6 // 2 + 2**24
 
 
 def record(download: Download, path: Path, report: Report) -> None:

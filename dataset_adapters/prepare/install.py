@@ -14,7 +14,7 @@ DOWNLOADS = "downloads"
 
 
 def prepare(preparation: Preparation, root: Path, report: Report) -> Path:
-    """Download, verify, unpack and convert a data set below `root`; returns the folder that its layout starts in.
+    """Download, verify and unpack a data set below `root`; returns the folder that its layout starts in.
 
     Existing data are not touched: files in the expected numbers, or the files of an archive unpacked before, by size.
     Archives stay in `downloads` and may be deleted afterwards. Raises DatasetError for failed downloads and archives
@@ -24,7 +24,10 @@ def prepare(preparation: Preparation, root: Path, report: Report) -> Path:
     (start / DOWNLOADS).mkdir(parents=True, exist_ok=True)
     for download in preparation.downloads:
         _install(download, start, report)
-    preparation.convert(start)
+    for name, original in preparation.copies.items():
+        if (start / original).is_file() and not (start / name).exists():
+            (start / name).parent.mkdir(parents=True, exist_ok=True)
+            (start / name).write_bytes((start / original).read_bytes())
     instructions = []
     for step in preparation.manual:
         absent = ", ".join(count.pattern for count in step.provides if not count.is_met(start))

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
-
-from dataset_adapters.base.layout import rows_of
+from dataset_adapters.base.index import rows_of
 from dataset_adapters.base.sample import (
     Adapter,
-    AnnotationFileAdapter,
     DatasetError,
+    Row,
     Rows,
     SampleError,
-    UserDataAdapter,
     configured,
     find_adapter,
     find_sources,
@@ -24,11 +20,10 @@ from dataset_adapters.base.sample import (
 from dataset_adapters.prepare.download import Report
 from dataset_adapters.prepare.preparation import Preparation, SplitCount
 from dataset_adapters.statistics import TargetStatistics, describe, describe_labels
-from dataset_adapters.user_data.proof import prove_rows
+from dataset_adapters.user_data.masks import UserDataAdapter
+from dataset_adapters.user_data.proof import prove_rows, spread
 from support.files import expanded
 from support.text import unwrapped
-
-T = TypeVar("T")
 
 
 def check(
@@ -92,13 +87,13 @@ def _check_split(
     """Count, find and decode the samples of a split and report them; returns the faults."""
     where = f"{split.adapter}, split {split.split}"
 
-    def read_rows(adapter: Adapter, folder: Path) -> Rows:
-        if isinstance(adapter, AnnotationFileAdapter):
-            adapter.annotation_files(folder, split.split)  # raises if they are missing
-        return rows_of(adapter, folder, split.split)
+    def read_rows(adapter: Adapter, folder: Path) -> tuple[list[Row], Rows]:
+        adapter.annotation_files(folder, split.split)  # raises if they are missing
+        rows = rows_of(adapter, folder, split.split)
+        return list(rows), rows
 
     try:
-        adapter, folder, rows = first_present(adapters, root, read_rows)
+        adapter, folder, (rows, read) = first_present(adapters, root, read_rows)
     except DatasetError as error:
         reason = f"{where}: {unwrapped(error)}"
         if not split.optional:
@@ -106,7 +101,7 @@ def _check_split(
         report(f"{reason}; not every release has it")
         return []
     report(f"{where}: {len(rows)} {split.noun} ({adapter.name})")
-    for notice in rows.notices:
+    for notice in read.notices:
         report(f"{where}: {notice}")
     if split.note:
         report(f"{where}: {split.note}")
@@ -136,13 +131,6 @@ def _check_split(
         for line in describe_labels(statistics, space) if each_label else ():
             report(f"{where}: {line}")
     return faults
-
-
-def spread(items: Sequence[T], n: int | None) -> Sequence[T]:
-    """Return `n` of the items, evenly spread from the first to the last; all for None."""
-    if n is None or n >= len(items):
-        return items
-    return [items[round(position)] for position in np.linspace(0, len(items) - 1, n)] if n else []
 
 
 def _expected(numbers: Sequence[int]) -> str:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import field
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
+
 from dataset_adapters.base.sample import DatasetError, data_set_plugin, find_sources
+from support import strict_yaml
 from support.plugins import plugins
 from support.text import unknown_name
 
+_STRICT = ConfigDict(strict=True, extra="forbid")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=_STRICT)
 class FileCount:
     """Files that belong to the official layout.
 
@@ -35,7 +44,7 @@ class FileCount:
         return self.accepts(len(self.files(root)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class SplitCount:
     """A split that an adapter reads.
 
@@ -51,7 +60,7 @@ class SplitCount:
     optional: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Download:
     """An archive and where it goes.
 
@@ -61,10 +70,10 @@ class Download:
     """
 
     urls: tuple[str, ...]
-    hash: str | None
-    megabytes: int | None
-    into: str
     provides: tuple[FileCount, ...]
+    hash: str | None = None
+    megabytes: int | None = None
+    into: str = "."
 
     @property
     def file(self) -> str:
@@ -72,7 +81,7 @@ class Download:
         return self.urls[0].rpartition("/")[2]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class ManualStep:
     """A download that needs a person: an account, a form, a page without direct links. text: what goes where."""
 
@@ -81,7 +90,7 @@ class ManualStep:
     provides: tuple[FileCount, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Preparation:
     """One data set.
 
@@ -89,7 +98,7 @@ class Preparation:
     nested: folders below the data root in which its layout may start instead. folder: the folder that its layout
     starts with, which the user may give as data root instead of its parent.
     counts: the files that `check` counts; splits: the adapters' splits that it reads.
-    convert: makes the files that the layout needs beyond the archives, given the data root; idempotent.
+    copies: files that the layout needs besides those of the archives, and what each is a copy of where it is absent.
     """
 
     name: str
@@ -103,14 +112,13 @@ class Preparation:
     folder: str = ""
     counts: tuple[FileCount, ...] = ()
     splits: tuple[SplitCount, ...] = ()
-    convert: Callable[[Path], None] = lambda root: None
+    copies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def layout(self) -> tuple[FileCount, ...]:
         """All files that the data set needs, each pattern once."""
         parts: tuple[Download | ManualStep, ...] = (*self.downloads, *self.manual)
-        provided = (count for part in parts for count in part.provides)
-        return tuple({count.pattern: count for count in (*provided, *self.counts)}.values())
+        return tuple({count.pattern: count for part in parts for count in part.provides}.values())
 
     def start(self, root: Path) -> Path:
         """Return the folder that patterns start from: `root`, its parent or a folder in it, by the existing files.
@@ -132,17 +140,23 @@ class Preparation:
         return outer
 
 
-_PREPARATIONS: dict[str, Preparation] = {}
-
-
-def register(*preparations: Preparation) -> None:
-    """Make the data sets available to `car data`."""
-    _PREPARATIONS.update({preparation.name: preparation for preparation in preparations})
+@cache
+def _preparations() -> dict[str, Preparation]:
+    """The data sets of sources.yaml by name."""
+    stored = strict_yaml.loads(files(__package__).joinpath("sources.yaml").read_text("utf-8"))
+    data_sets = stored["data sets"]
+    for name, own in data_sets.items():
+        downloads = [stored["downloads"][each] if isinstance(each, str) else each for each in own.get("downloads", ())]
+        parts = (*downloads, *own.get("manual", ()))
+        provided = {count["what"]: count for part in parts for count in part["provides"]}
+        own |= {"name": name, "downloads": downloads, "counts": [provided[what] for what in own.get("counts", ())]}
+    # As JSON, where a strict reader takes lists for tuples.
+    return TypeAdapter(dict[str, Preparation]).validate_json(json.dumps(data_sets))
 
 
 def all_preparations() -> list[Preparation]:
     """All data sets, sorted by name."""
-    return [_PREPARATIONS[name] for name in sorted(_PREPARATIONS)]
+    return [preparation for _, preparation in sorted(_preparations().items())]
 
 
 def find_preparation(name: str) -> Preparation:
@@ -150,21 +164,16 @@ def find_preparation(name: str) -> Preparation:
 
     Those of other packages are imported. Raises DatasetError, and PluginError as `find_sources`.
     """
-    if name in _PREPARATIONS:
-        return _PREPARATIONS[name]
-    by_benchmark = {benchmark: known for known in _PREPARATIONS.values() for benchmark in known.benchmarks}
+    own = _preparations()
+    if name in own:
+        return own[name]
+    by_benchmark = {benchmark: known for known in own.values() for benchmark in known.benchmarks}
     if name in by_benchmark:
         return by_benchmark[name]
-    if ":" in name or name in plugins("datasets"):
-        return _outside(name)
-    benchmarks = (benchmark for benchmark in by_benchmark if benchmark not in _PREPARATIONS)
-    known = (*sorted(_PREPARATIONS), *plugins("datasets"), *benchmarks)
-    raise DatasetError(unknown_name("data set", name, known, "car data list"))
-
-
-def _outside(name: str) -> Preparation:
-    """What is known of a data set of another package or a file, which is imported: its default split."""
-    adapter = find_sources(name)[0]
+    if ":" not in name and name not in plugins("datasets"):
+        known = (*sorted(own), *plugins("datasets"), *(each for each in by_benchmark if each not in own))
+        raise DatasetError(unknown_name("data set", name, known, "car data list"))
+    adapter = find_sources(name)[0]  # of another package or a file: only its default split is known
     data_set, plugin = adapter.name.partition("/")[0], data_set_plugin(adapter.name)
     split = SplitCount(data_set, adapter.default_split, noun="images" if adapter.task == "semantic" else "samples")
     return Preparation(data_set, f"of {plugin and (plugin.package or plugin.target)}", (), "", "", splits=(split,))

@@ -11,10 +11,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from dataset_adapters.base.sample import DatasetError
 
@@ -39,8 +38,7 @@ _LONG_HEADERS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One entry of an archive. kind: "file", "folder", or another kind, which is rejected. open: opens a file."""
 
     name: str
@@ -69,9 +67,20 @@ def unpack(archive: Path, target: Path) -> list[tuple[str, int]]:
                     name = _safe_name(archive, member)
                     if number >= MAX_MEMBERS:
                         raise DatasetError(f"{archive}: expected at most {MAX_MEMBERS} members, found more")
-                    if member.kind == "file":
-                        sizes[name] = _write(archive, member, Path(scratch, name), left)
-                        left -= sizes[name]
+                    if member.kind == "folder":
+                        continue
+                    sizes[name], path = 0, Path(scratch, name)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with member.open() as source, path.open("wb") as stream:  # type: ignore[union-attr]  # a file
+                        while block := source.read(_BLOCK):
+                            sizes[name] += len(block)  # counted: sizes stated in an archive may be false
+                            left -= len(block)
+                            if left < 0:
+                                bound = f"{_RATIO} times the archive's {archive.stat().st_size} bytes"
+                                raise DatasetError(
+                                    f"{archive}: {member.name!r}: expected at most {bound} unpacked, found more"
+                                )
+                            stream.write(block)
         except _DAMAGE as error:
             raise DatasetError(
                 f"{archive}: expected a sound archive, found: {error or type(error).__name__}"
@@ -145,17 +154,3 @@ def _safe_name(archive: Path, member: Member) -> str:
     if hostile or not member.name.isprintable() or (member.kind == "file" and not path.parts):
         raise DatasetError(f"{archive}: {member.name!r}: expected a path below the folder, found one that is not")
     return str(path)
-
-
-def _write(archive: Path, member: Member, path: Path, limit: int) -> int:
-    """Write one member and return its size, which is counted: sizes stated in an archive may be false."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    size = 0
-    with member.open() as source, path.open("wb") as stream:  # type: ignore[union-attr]  # files have contents
-        while block := source.read(_BLOCK):
-            size += len(block)
-            if size > limit:
-                bound = f"{_RATIO} times the archive's {archive.stat().st_size} bytes"
-                raise DatasetError(f"{archive}: {member.name!r}: expected at most {bound} unpacked, found more")
-            stream.write(block)
-    return size

@@ -120,6 +120,27 @@ class ClassList:
             found["colors"] = " ".join(f"{value}:{r},{g},{b}" for value, (r, g, b) in sorted(self.colors.items()))
         return found
 
+    def label_space(self, name: str) -> LabelSpace:
+        """Return label 0 (background) and a label for every other class, in order; each name and synonym is a query.
+
+        Background is scored if it is listed. Its name is not a query, but its synonyms are. If it is not listed, its
+        mask value is the ignored one, or one that no class has.
+        """
+        ordered = self.in_label_order
+        labels = (_BACKGROUND, *(each.names[0] for each in ordered if each and not each.is_background))
+        queries = [
+            (query, label) for label, each in enumerate(ordered) if each for query in each.names[each.is_background :]
+        ]
+        return LabelSpace(
+            name=name,
+            labels=labels,
+            queries=tuple(query for query, _ in queries),
+            query_labels=tuple(label for _, label in queries),
+            ignore_label=IGNORED if len(labels) <= IGNORED else 2**16 - 1,
+            scored_labels=tuple(label for label, each in enumerate(ordered) if each),
+            mask_values=tuple(each.value if each else self.nothing for each in ordered),
+        )
+
 
 def labels_of_values(row: Row, ignore_label: int) -> dict[int, int]:
     """The label of each mask value, given `ClassList.columns`; the ignored value becomes the ignore label."""
@@ -181,7 +202,21 @@ def read_class_list(path: Path, ignore_value: str = "") -> ClassList:
                 raise DatasetError(f"{path}: expected each {kind} once, found {text!r} twice: {other} and {where}")
         if color is not None:
             colors[value] = color
-    ignored, kept, notices = _settle_ignored(path, classes, ignored, chosen=bool(ignore_value))
+    listed = next((each for each in classes if each.value == ignored), None)
+    kept = [each for each in classes if each is not listed]
+    notices = [
+        f"{path}: {each.names[0]} is a query like any other; --ignore-value {each.value} leaves it out"
+        for each in kept
+        if each.names[0].casefold() in _NOTHING
+    ]
+    if listed and not ignore_value and listed.names[0].casefold() not in _NOTHING:
+        ignored, kept = None, classes
+        notices.append(
+            f"{path}: {IGNORED} is the class {listed.names[0]}, so no mask value is ignored (see --ignore-value)"
+        )
+    elif listed:
+        name = listed.names[0]
+        notices.append(f"{path}: {name} has the ignored value {ignored}: it is no query, and its pixels do not count")
     if len(kept) > MAX_VALUE:
         raise DatasetError(f"{path}: expected at most {MAX_VALUE} classes, found {len(kept)}")
     if all(listed.is_background for listed in kept):
@@ -190,7 +225,7 @@ def read_class_list(path: Path, ignore_value: str = "") -> ClassList:
         raise DatasetError(f"{path}: expected at least one class besides background, found {found}")
     distinct = len(set(colors.values())) == len(colors) == len(classes)  # else colors are no more than decoration
     ordered = tuple(sorted(kept, key=lambda listed: listed.value))
-    return ClassList(path, form, ordered, in_order, ignored, colors if distinct else {}, notices)
+    return ClassList(path, form, ordered, in_order, ignored, colors if distinct else {}, tuple(notices))
 
 
 def split_texts(path: Path, where: str, written: str) -> tuple[str, ...]:
@@ -204,47 +239,6 @@ def split_texts(path: Path, where: str, written: str) -> tuple[str, ...]:
             found = f"markup or control characters or a comment in {name[:60]!r}"
             raise DatasetError(f"{path}: {where}: expected plain text, found {found}")
     return names
-
-
-def _settle_ignored(
-    path: Path, classes: list[ListedClass], ignored: int | None, *, chosen: bool
-) -> tuple[int | None, list[ListedClass], tuple[str, ...]]:
-    """The ignored value, the classes without that of this value, and notices. chosen: whether the user named it."""
-    listed = next((each for each in classes if each.value == ignored), None)
-    notices = tuple(
-        f"{path}: {each.names[0]} is a query like any other; --ignore-value {each.value} leaves it out"
-        for each in classes
-        if each is not listed and each.names[0].casefold() in _NOTHING
-    )
-    if listed is None:
-        return ignored, classes, notices
-    if not chosen and listed.names[0].casefold() not in _NOTHING:
-        notice = f"{path}: {IGNORED} is the class {listed.names[0]}, so no mask value is ignored (see --ignore-value)"
-        return None, classes, (*notices, notice)
-    notice = f"{path}: {listed.names[0]} has the ignored value {ignored}: it is no query, and its pixels do not count"
-    return ignored, [each for each in classes if each is not listed], (*notices, notice)
-
-
-def own_label_space(name: str, listed: ClassList) -> LabelSpace:
-    """Return label 0 (background) and a label for every other class, in order; each name and synonym is a query.
-
-    Background is scored if it is listed. Its name is not a query, but its synonyms are. If it is not listed, its mask
-    value is the ignored one, or one that no class has.
-    """
-    ordered = listed.in_label_order
-    labels = (_BACKGROUND, *(each.names[0] for each in ordered if each and not each.is_background))
-    queries = [
-        (query, label) for label, each in enumerate(ordered) if each for query in each.names[each.is_background :]
-    ]
-    return LabelSpace(
-        name=name,
-        labels=labels,
-        queries=tuple(query for query, _ in queries),
-        query_labels=tuple(label for _, label in queries),
-        ignore_label=IGNORED if len(labels) <= IGNORED else 2**16 - 1,
-        scored_labels=tuple(label for label, each in enumerate(ordered) if each),
-        mask_values=tuple(each.value if each else listed.nothing for each in ordered),
-    )
 
 
 class _Entry(NamedTuple):

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
 
 from dataset_adapters.base.layout import read_ids
-from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Sample, register
-from dataset_adapters.user_data.classes import ClassList, own_label_space, read_class_list
-from dataset_adapters.user_data.masks import read_user_mask, read_user_sample
-from support.arrays import Int32Array
+from dataset_adapters.base.sample import Adapter, DatasetError, Row, register
+from dataset_adapters.user_data.masks import OpenFile, UserDataAdapter
 from support.files import expanded
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -22,7 +19,7 @@ MASK_SUFFIXES = ((".png",), (".bmp", ".tif", ".tiff"))  # the first that the fol
 
 
 @dataclass(frozen=True)
-class OwnFoldersAdapter:
+class OwnFoldersAdapter(UserDataAdapter):
     """<images>/<id>.jpg (or another image format), <masks>/<id>.png and the file <classes>, see `read_class_list`.
 
     Masks are palette or 8-bit gray PNGs (BMP or TIFF in a folder without PNG), or in the colors of the list of classes.
@@ -35,21 +32,13 @@ class OwnFoldersAdapter:
     classes: str = ""
     ignore_value: str = ""
     name: str = "own-folders"
-    version: int = 2
-    task: str = "semantic"
     default_split: str = "all"
-    file_columns: tuple[str, ...] = ("image", "mask")
-    locations: tuple[str, ...] = ("images", "masks", "classes", "ignore_value")
+    locations = ("images", "masks", "classes", "ignore_value")
 
-    @property
-    def choices(self) -> Mapping[str, tuple[str, ...]]:
-        """No options besides the locations."""
-        return {}
-
-    def with_options(self, options: Mapping[str, str]) -> OwnFoldersAdapter:
+    def with_options(self, options: Mapping[str, str]) -> Adapter:
         """Return the adapter with these locations, relative ones taken from the current folder."""
         paths = {name: str(expanded(path).absolute()) for name, path in options.items() if name != "ignore_value"}
-        return replace(self, **cast(Mapping[str, Any], {**options, **paths}))
+        return super().with_options({**options, **paths})
 
     def find_root(self, root: Path) -> Path:
         """Return the deepest folder that holds images and masks; `root` is not used. Raises DatasetError."""
@@ -89,23 +78,9 @@ class OwnFoldersAdapter:
             for id in ids
         ]
 
-    def label_space(self, names: NameSet) -> LabelSpace:
-        """Return labels 0 (background) and 1.. in the order of the list, whatever `names` is."""
-        return own_label_space(self.name, self.read_classes())
-
-    def read_classes(self) -> ClassList:
-        """Read the list of classes. Raises DatasetError."""
-        return read_class_list(Path(self.classes), self.ignore_value)
-
-    def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
-        """Decode one image and its mask. Raises SampleError."""
-        return read_user_sample(
-            root, row, label_space, {column: partial(root.joinpath, row[column]) for column in self.file_columns}
-        )
-
-    def read_mask(self, root: Path, row: Row) -> Int32Array:
-        """Decode one mask to the values that the list of classes names. Raises ImageFileError."""
-        return read_user_mask(lambda: root / row["mask"], row)
+    def files(self, root: Path, row: Row) -> dict[str, OpenFile]:
+        """The paths of a row's files."""
+        return {column: partial(root.joinpath, row[column]) for column in self.file_columns}
 
 
 def _files_by_stem(option: str, folder: Path, *choices: tuple[str, ...]) -> dict[str, str]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dataset_adapters.base.sample import DatasetError, LabelSpace, NameSet, Row, Sample, register
-from dataset_adapters.formats.images import ImageFile, ImageFileError
-from dataset_adapters.user_data.classes import ClassList, own_label_space, read_class_list
-from dataset_adapters.user_data.masks import read_user_mask, read_user_sample
-from support.arrays import Int32Array
+from dataset_adapters.base.sample import DatasetError, Row, register
+from dataset_adapters.formats.images import ImageFileError
+from dataset_adapters.user_data.masks import OpenFile, UserDataAdapter
 from support.files import expanded, read_regular
 from support.text import unwrapped
 
@@ -38,7 +36,7 @@ Cell: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class OwnHfAdapter:
+class OwnHfAdapter(UserDataAdapter):
     """The data set `hf`: a name on the hub, a folder or file that `datasets` can load, or the output of `save_to_disk`.
 
     hf_config: one of the data set's configurations. image_column, mask_column: empty for the first column of images
@@ -54,20 +52,9 @@ class OwnHfAdapter:
     classes: str = ""
     ignore_value: str = ""
     name: str = "own-hf"
-    version: int = 2
-    task: str = "semantic"
     default_split: str = _ONLY_SPLIT
-    file_columns: tuple[str, ...] = ()
-    locations: tuple[str, ...] = ("hf", "hf_config", "image_column", "mask_column", "classes", "ignore_value")
-
-    @property
-    def choices(self) -> Mapping[str, tuple[str, ...]]:
-        """No options besides the locations."""
-        return {}
-
-    def with_options(self, options: Mapping[str, str]) -> OwnHfAdapter:
-        """Return the adapter with these locations."""
-        return replace(self, **cast(Mapping[str, Any], options))
+    file_columns = ()
+    locations = ("hf", "hf_config", "image_column", "mask_column", "classes", "ignore_value")
 
     def find_root(self, root: Path) -> Path:
         """Return `root`, which is not used. Raises DatasetError if the data set or the classes are not named."""
@@ -111,24 +98,12 @@ class OwnHfAdapter:
             for number, (id, content) in enumerate(zip(ids, contents, strict=True))
         ]
 
-    def label_space(self, names: NameSet) -> LabelSpace:
-        """Return labels 0 (background) and 1.. in the order of the list, whatever `names` is."""
-        return own_label_space(self.name, self.read_classes())
+    def named(self, row: Row) -> dict[str, str]:
+        """The cells of a row."""
+        return {name: f"row {row['position']}, column {row[name]}" for name in ("image", "mask")}
 
-    def read_classes(self) -> ClassList:
-        """Read the list of classes. Raises DatasetError."""
-        return read_class_list(expanded(self.classes), self.ignore_value)
-
-    def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
-        """Decode one image and its mask. Raises SampleError."""
-        named = {name: f"row {row['position']}, column {row[name]}" for name in ("image", "mask")}
-        return read_user_sample(root, {**row, **named}, label_space, self._files(row))
-
-    def read_mask(self, root: Path, row: Row) -> Int32Array:
-        """Decode one mask to the values that the list of classes names. Raises ImageFileError."""
-        return read_user_mask(self._files(row)["mask"], row)
-
-    def _files(self, row: Row) -> dict[str, Callable[[], ImageFile]]:
+    def files(self, root: Path, row: Row) -> dict[str, OpenFile]:
+        """What opens the cells of a row."""
         encoded = _encoded(open_hf(self.hf, self.hf_config, row["split"]), row["image"], row["mask"])
         cells = encoded[int(row["position"])]
         return {name: partial(_file, cells[row[name]]) for name in ("image", "mask")}

@@ -1,4 +1,4 @@
-"""Reading one sample of user-supplied data, upright as cameras and viewers mean it."""
+"""What adapters of user-supplied data share: a list of classes, and images and masks that are read upright."""
 
 from __future__ import annotations
 
@@ -10,26 +10,55 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps
 
-from dataset_adapters.base.sample import LabelSpace, Row, Sample
+from dataset_adapters.base.sample import Adapter, LabelSpace, NameSet, Row, Sample
 from dataset_adapters.base.semantic import read_semantic_sample
 from dataset_adapters.formats.images import ImageFile, ImageFileError, exif_orientation, read_image, read_label_map
-from dataset_adapters.user_data.classes import ignored_value, labels_of_values
+from dataset_adapters.user_data.classes import ClassList, ignored_value, labels_of_values, read_class_list
 from support.arrays import Int32Array
+from support.files import expanded
 
 OpenFile = Callable[[], ImageFile]
 
 
-def read_user_sample(root: Path, row: Row, label_space: LabelSpace, files: Mapping[str, OpenFile]) -> Sample:
-    """Decode the files "image" and "mask" of a row, both turned by their EXIF orientation. Raises SampleError."""
-    return read_semantic_sample(
-        root,
-        row,
-        label_space,
-        labels_of_values(row, label_space.ignore_label),
-        read_labels=lambda _: read_user_mask(files["mask"], row),
-        read_pixels=lambda _: read_image(files["image"](), apply_exif=True),
-        orientation=lambda path: exif_orientation(next(files[c] for c in files if path == root / row[c])()),
-    )
+class UserDataAdapter(Adapter):
+    """An adapter whose options say where the data are. classes, ignore_value: see `read_class_list`."""
+
+    classes: str
+    ignore_value: str
+    version = 2
+
+    def files(self, root: Path, row: Row) -> Mapping[str, OpenFile]:
+        """What opens the files "image" and "mask" of a sample. Raises ImageFileError for one that there is not."""
+        raise NotImplementedError
+
+    def read_classes(self) -> ClassList:
+        """Read the list of classes. Raises DatasetError."""
+        return read_class_list(expanded(self.classes), self.ignore_value)
+
+    def label_space(self, names: NameSet) -> LabelSpace:
+        """Return labels 0 (background) and 1.. in the order of the list, whatever `names` is."""
+        return self.read_classes().label_space(self.name)
+
+    def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
+        """Decode one image and its mask, both turned by their EXIF orientation. Raises SampleError."""
+        files, named = self.files(root, row), {**row, **self.named(row)}
+        return read_semantic_sample(
+            root,
+            named,
+            label_space,
+            labels_of_values(row, label_space.ignore_label),
+            read_labels=lambda _: read_user_mask(files["mask"], row),
+            read_pixels=lambda _: read_image(files["image"](), apply_exif=True),
+            orientation=lambda path: exif_orientation(next(files[c] for c in files if path == root / named[c])()),
+        )
+
+    def named(self, row: Row) -> Mapping[str, str]:
+        """What errors call the files of a row, if not by their paths."""
+        return {}
+
+    def read_mask(self, root: Path, row: Row) -> Int32Array:
+        """Decode one mask to the values that the list of classes names. Raises ImageFileError."""
+        return read_user_mask(self.files(root, row)["mask"], row)
 
 
 def read_user_mask(open_mask: OpenFile, row: Row) -> Int32Array:

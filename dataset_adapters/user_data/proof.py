@@ -8,20 +8,23 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from dataset_adapters.base.dataset import Dataset
-from dataset_adapters.base.index_cache import open_index
-from dataset_adapters.base.sample import DatasetError, Row, UserDataAdapter
+from dataset_adapters.base.index import open_index
+from dataset_adapters.base.sample import DatasetError, Row
 from dataset_adapters.formats.images import ImageFileError
 from dataset_adapters.user_data.classes import ClassList
+from dataset_adapters.user_data.masks import UserDataAdapter
 from support.files import write_atomically
 from support.text import counted
 
 MOST_MASKS = 1000
 """More masks are not read for the comparison, but as many, evenly spread."""
 _MOST_NAMED = 12
+_Item = TypeVar("_Item")
 
 
 @dataclass
@@ -43,7 +46,7 @@ def prove(dataset: Dataset) -> list[str]:
     if not isinstance(adapter, UserDataAdapter):
         return []
     listed, selected, index = adapter.read_classes(), dataset.selection, open_index(dataset.index_path)
-    chosen = _spread(selected)
+    chosen = spread(selected, MOST_MASKS)
     name = f"{dataset.fingerprint}-{selected.start}-{selected.stop}-{selected.step}.json"
     kept = dataset.index_path.parent.with_name("mask-values") / name
     seen = None
@@ -52,9 +55,7 @@ def prove(dataset: Dataset) -> list[str]:
         counts, first = ({int(value): entry for value, entry in stored[key].items()} for key in ("n_masks", "first"))
         seen = _Seen(Counter(counts), first, n_fit=stored["n_fit"])
     if seen is None:
-        columns = index[list(chosen)]
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        seen = _look(adapter, listed, dataset.root, rows)
+        seen = _look(adapter, listed, dataset.root, index.take(list(chosen)).to_pylist())
         if not seen.broken:  # a later run may have another limit on pixels
             with suppress(OSError):
                 kept.parent.mkdir(parents=True, exist_ok=True)
@@ -68,14 +69,15 @@ def prove_rows(adapter: UserDataAdapter, root: Path, rows: Sequence[Row]) -> lis
     At most `MOST_MASKS` masks are read. Raises DatasetError where all were read and none of them has a pixel of a class
     besides background, or none has only values that are known.
     """
-    listed, chosen = adapter.read_classes(), [rows[n] for n in _spread(range(len(rows)))]
+    listed, chosen = adapter.read_classes(), spread(rows, MOST_MASKS)
     return _judge(listed, _look(adapter, listed, root, chosen), len(chosen), len(rows), whole=True)
 
 
-def _spread(selected: range) -> Sequence[int]:
-    if len(selected) <= MOST_MASKS:
-        return selected
-    return [selected[round(n)] for n in np.linspace(0, len(selected) - 1, MOST_MASKS)]
+def spread(items: Sequence[_Item], n: int | None) -> Sequence[_Item]:
+    """Return `n` of the items, evenly spread from the first to the last; all for None."""
+    if n is None or n >= len(items):
+        return items
+    return [items[round(position)] for position in np.linspace(0, len(items) - 1, n)] if n else []
 
 
 def _look(adapter: UserDataAdapter, listed: ClassList, root: Path, rows: Iterable[Row]) -> _Seen:

@@ -57,12 +57,17 @@ def compare(
     scorer = scorer_of(runs[0], a)
     shared = tuple(each for each in scorer.metrics if made_by[0][each.name] == made_by[1].get(each.name))
     scorer = replace(scorer, metrics=shared, missing={})
-    by_id_a, by_id_b = (figures_of(run, scorer)[0] for run in runs)
+    (by_id_a, figures_a), (by_id_b, figures_b) = (figures_of(run, scorer) for run in runs)
     ids = [sample_id for sample_id in by_id_a if sample_id in by_id_b]
     if not ids:
         raise ComparisonError(f"samples: expected common ones, found none in {path_a} and {path_b}")
     records_a, records_b = [by_id_a[i] for i in ids], [by_id_b[i] for i in ids]
-    before, now = (scorer.summarize({record.id: record for record in records}) for records in (records_a, records_b))
+    before, now = (
+        figures["metrics"]
+        if len(records) == len(by_id)
+        else scorer.summarize({record.id: record for record in records})
+        for by_id, figures, records in ((by_id_a, figures_a, records_a), (by_id_b, figures_b, records_b))
+    )
     pairs = zip(before.get("per_class", ()), now.get("per_class", ()), strict=True)
     classes = [Change(one["name"], one["iou"], other["iou"]) for one, other in pairs]
     made_a, made_b = _provenance(a), _provenance(b)
@@ -129,7 +134,8 @@ def bootstrap_differences(
     step = max(1, _CHUNK_CELLS // n)
     parts = []
     for start in range(0, resamples, step):
-        weights = generator.multinomial(n, np.full(n, 1 / n), size=min(step, resamples - start)).astype(np.float64)
+        drawn = generator.integers(n, size=(min(step, resamples - start), n))
+        weights = np.array([np.bincount(each, minlength=n) for each in drawn], np.float64)
         parts.append(resampled_b(weights) - resampled_a(weights))
     return np.concatenate(parts)
 

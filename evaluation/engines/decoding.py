@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.engines.processes import LossCounter, Processes, ProcessLost
@@ -20,11 +22,10 @@ STAGE = "decoding"
 
 @dataclass(frozen=True)
 class Decoded:
-    """A sample, or why it could not be read, and how long that took. lost: its process died or hung."""
+    """A sample, or why it could not be read, and how long that took in seconds."""
 
     sample: Sample | SampleError
     seconds: float
-    lost: bool = False
 
 
 def decoded(
@@ -40,32 +41,24 @@ def decoded(
         yield from (_read(dataset, position) for position in positions)
         return
     losses = LossCounter(STAGE)
-    for item in _decoded_ahead(dataset, positions, min(workers, len(positions)), ahead, time_limit):
-        losses.count(item.lost, item.sample)
-        yield item
-
-
-def _decoded_ahead(
-    dataset: Dataset, positions: Sequence[int], workers: int, ahead: int, time_limit: float | None
-) -> Iterator[Decoded]:
-    processes: Processes[int, Decoded] = Processes(partial(_read, dataset), workers, time_limit)
     pending: deque[tuple[int, Future[Decoded]]] = deque()
-    try:
-        for position in positions:
-            pending.append((position, processes.submit(position)))
-            if len(pending) > ahead:
-                yield _answer(dataset, *pending.popleft())
-        while pending:
-            yield _answer(dataset, *pending.popleft())
-    finally:
-        processes.close()
-
-
-def _answer(dataset: Dataset, position: int, future: Future[Decoded]) -> Decoded:
-    try:
-        return future.result()
-    except ProcessLost as loss:
-        return Decoded(SampleError(dataset.ids[position], STAGE, str(loss)), loss.seconds, lost=True)
+    todo = iter(positions)
+    with closing(Processes(partial(_read, dataset), min(workers, len(positions)), time_limit)) as processes:
+        while True:
+            for position in islice(todo, ahead + 1 - len(pending)):
+                pending.append((position, processes.submit(position)))
+            if not pending:
+                return
+            position, future = pending.popleft()
+            try:
+                item = future.result()
+            except ProcessLost as loss:
+                reason = SampleError(dataset.ids[position], STAGE, str(loss))
+                item = Decoded(reason, loss.seconds)
+                losses.count(True, reason)
+            else:
+                losses.count(False, "")
+            yield item
 
 
 def _read(dataset: Dataset, position: int) -> Decoded:

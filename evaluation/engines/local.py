@@ -3,20 +3,54 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.engines.decoding import Decoded, decoded, described
-from evaluation.engines.processes import LossCounter, ProcessLost
-from evaluation.engines.refining import STAGE, PendingSegmentation, ReadySegmentation, RefinementError, Refiner
+from evaluation.engines.processes import LossCounter, ProcessLost, WorkerError
+from evaluation.engines.refining import STAGE, PendingSegmentation, Refiner
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Segmenter
 from evaluation.tasks.video_state import QueryCarrier
-from results import SampleRecord
+from results import SampleRecord, differences
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What segments and scores samples, and the fields of the run's identity as they are where it was made."""
+
+    dataset: Dataset
+    segmenter: Segmenter
+    scorer: Scorer
+    identity_fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run as another process, or an actor on another node, gets it.
+
+    equip: makes the equipment there; raises for what a user can mend. identity_fields: what it must come to. folder:
+    where relative paths start, if that node has it. The rest as for `run_local`.
+    """
+
+    equip: Callable[[], Equipment]
+    identity_fields: Mapping[str, Any]
+    folder: str
+    batch_size: int
+    workers: int
+    sample_timeout: float | None
+
+    def equipped(self) -> Equipment:
+        """The equipment. Raises WorkerError where it would give other figures than the run was started with."""
+        equipment = self.equip()
+        if changed := differences(self.identity_fields, equipment.identity_fields):
+            raise WorkerError(f"expected what the run was started with, found that {changed[0]}")
+        return equipment
 
 
 def run_local(
@@ -44,103 +78,80 @@ def run_local(
     queue = _SampleQueue(segmenter, scorer, refiner, most=2 * (refiner.workers + batch_size))
     ahead = 2 * (workers + batch_size)
     with closing(decoded(dataset, positions, workers=workers, ahead=ahead, time_limit=sample_timeout)) as items:
-        for batch in _batches(items, batch_size):
+        while batch := list(islice(items, batch_size)):
             if should_stop():
                 break
             if carrier is None:
                 queue.submit(batch)
-                yield from queue.drain_ready()
-            else:
-                yield from (_next_frame(item, queue, carrier) for item in batch)
+                yield from queue.drain(wait=False)
+                continue
+            for item in batch:
+                frame = carrier.start(item.sample) if isinstance(item.sample, Sample) else None
+                if frame and not frame.queries:
+                    nothing = Segmentation.of_nothing(*frame.image.shape[:2])
+                    record = scorer.scored(frame, nothing, item.seconds)
+                else:
+                    queue.submit([replace(item, sample=frame) if frame else item])
+                    [record] = queue.drain()
+                if frame:
+                    carrier.take(frame, record)
+                yield record
         yield from queue.drain()
-
-
-def _batches(items: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
-    items = iter(items)
-    while batch := list(islice(items, size)):
-        yield batch
-
-
-@dataclass(frozen=True)
-class _InFlightSample:
-    """A sample without a record yet. found: its pending segmentation, or why there is none."""
-
-    item: Decoded
-    found: PendingSegmentation | ReadySegmentation | str
-
-    def is_ready(self) -> bool:
-        return isinstance(self.found, str) or self.found.is_ready()
 
 
 class _SampleQueue:
     """Takes samples from their segmentation to their record, in order. most: how many may wait for refinement."""
 
     def __init__(self, segmenter: Segmenter, scorer: Scorer, refiner: Refiner, *, most: int) -> None:
-        self.scorer = scorer
-        self._segmenter, self._refiner, self._most = segmenter, refiner, most
-        self._in_flight: deque[_InFlightSample] = deque()
+        self._segmenter, self._scorer, self._refiner, self._most = segmenter, scorer, refiner, most
+        # Each with its segmentation, done or pending, or why there is none.
+        self._in_flight: deque[tuple[Decoded, PendingSegmentation | Segmentation | str]] = deque()
         self._losses = LossCounter(STAGE)
 
     def submit(self, batch: Sequence[Decoded]) -> None:
         """Run the models on a batch."""
-        readable = [item for item in batch if isinstance(item.sample, Sample)]
-        segmented = iter(self._segment(readable))
+        samples = [item.sample for item in batch if isinstance(item.sample, Sample)]
+        segmented = dict(zip(map(id, samples), self._segment(samples), strict=True))
         for item in batch:
-            error = item.sample if isinstance(item.sample, SampleError) else None
-            unread = _InFlightSample(item, f"{error.path}: {error.reason}") if error else None
-            self._in_flight.append(unread or next(segmented))
+            error = item.sample
+            unread = f"{error.path}: {error.reason}" if isinstance(error, SampleError) else None
+            self._in_flight.append((item, unread or segmented[id(item.sample)]))
 
-    def drain_ready(self) -> Iterator[SampleRecord]:
-        """The records that are ready, and as many more as keep the queue within its bound."""
-        while self._in_flight and (self._in_flight[0].is_ready() or len(self._in_flight) > self._most):
-            yield self._record(self._in_flight.popleft())
-
-    def drain(self) -> Iterator[SampleRecord]:
-        """All remaining records."""
-        while self._in_flight:
-            yield self._record(self._in_flight.popleft())
-
-    def _segment(self, items: Sequence[Decoded]) -> list[_InFlightSample]:
-        samples = [item.sample for item in items if isinstance(item.sample, Sample)]
+    def _segment(self, samples: Sequence[Sample]) -> Sequence[PendingSegmentation | Segmentation | str]:
         try:
-            scorer = self.scorer
-            found = self._refiner.segment(samples, self._segmenter, scorer.label_space, trace=scorer.saving.proposals)
+            space, trace = self._scorer.label_space, self._scorer.saving.proposals
+            return self._refiner.segment(samples, self._segmenter, space, trace=trace)
         except Exception as error:  # any failure of a sample becomes its record; work on the others must go on
-            if len(items) > 1:
-                return [one for item in items for one in self._segment([item])]
-            return [_InFlightSample(item, f"segmentation: {described(error)}") for item in items]
-        return [_InFlightSample(item, own) for item, own in zip(items, found, strict=True)]
+            if len(samples) > 1:
+                return [found for sample in samples for found in self._segment([sample])]
+            return [f"segmentation: {described(error)}"] * len(samples)
 
-    def _record(self, in_flight: _InFlightSample) -> SampleRecord:
-        found = in_flight.found if isinstance(in_flight.found, str) else self._await(in_flight.found, in_flight.item)
-        sample = in_flight.item.sample
-        if isinstance(found, str) or isinstance(sample, SampleError):
-            return self.scorer.failed(sample.id, str(found), sample.target)
-        return self.scorer.scored(sample, found, in_flight.item.seconds)
+    def drain(self, *, wait: bool = True) -> Iterator[SampleRecord]:
+        """The records of all samples, or those that are ready and as many more as keep the queue within its bound."""
+        while self._in_flight:
+            item, found = self._in_flight[0]
+            is_pending = isinstance(found, PendingSegmentation) and not found.answer.done()
+            if is_pending and not wait and len(self._in_flight) <= self._most:
+                return
+            self._in_flight.popleft()
+            if isinstance(found, PendingSegmentation):
+                found = self._await(found, item)
+            sample = item.sample
+            if isinstance(found, str) or isinstance(sample, SampleError):
+                yield self._scorer.failed(sample.id, str(found), sample.target)
+            else:
+                yield self._scorer.scored(sample, found, item.seconds)
 
-    def _await(self, found: PendingSegmentation | ReadySegmentation, item: Decoded) -> Segmentation | str:
+    def _await(self, found: PendingSegmentation, item: Decoded) -> Segmentation | str:
         try:
-            segmentation = found.result()
+            result = found.result()
         except ProcessLost as loss:
             reason = f"{STAGE}: {loss}"
             self._losses.count(True, f"{item.sample.id}: {reason}")
             return reason
-        except RefinementError as error:
-            return f"segmentation: {error}"
         except Exception as error:  # raised while the masks are merged: a failure of the sample, not of the run
-            return f"segmentation: {described(error)}"
+            result = described(error)
+        if isinstance(result, str):
+            return f"segmentation: {result}"
         self._losses.count(False, "")
-        return segmentation
-
-
-def _next_frame(item: Decoded, queue: _SampleQueue, carrier: QueryCarrier) -> SampleRecord:
-    """The record of the next frame of its sequence."""
-    frame = carrier.start(item.sample) if isinstance(item.sample, Sample) else None
-    if frame and not frame.queries:
-        record = queue.scorer.scored(frame, Segmentation.of_nothing(*frame.image.shape[:2]), item.seconds)
-    else:
-        queue.submit([replace(item, sample=frame) if frame else item])
-        [record] = queue.drain()
-    if frame:
-        carrier.take(frame, record)
-    return record
+        return result

@@ -22,13 +22,11 @@ from support.errors import RunError
 
 MAX_LOST_IN_A_ROW = 10
 """Samples lost one after the other after which it is not the samples: a disk that is gone, a broken installation."""
-_JOIN_SECONDS = 5  # a process that waits for a dead disk cannot be killed, and is left behind
-MAIN_GUARD = (
+JOIN_SECONDS = 5
+"""To wait for the end of a process that was killed: one that waits for a dead disk cannot be, and is left behind."""
+_MAIN_GUARD = (
     "; where processes are spawned they import the main module: a script must call this below if __name__ == '__main__'"
 )
-"""The end of a message about processes that end at once."""
-_LEFT = 75  # exit status of a process that left between two tasks, as a signal told it
-_LEAVE_SECONDS = 2  # from being asked to end until being killed; includes the current task and the interpreter's end
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -96,18 +94,26 @@ class Processes(Generic[Task, Answer]):
 
     def submit(self, task: Task) -> Future[Answer]:
         """The answer to come; it raises ProcessLost where its process died or took too long."""
-        return self._threads.submit(self._do, task)
 
-    def close(self) -> None:
+        def do() -> Answer:
+            process = self._idle.get()
+            try:
+                return process.do(task)
+            finally:
+                self._idle.put(process)
+
+        return self._threads.submit(do)
+
+    def close(self, patience: float = 2.0) -> None:
         """End the processes; tasks that have not begun never do.
 
-        They are asked first: one that is killed leaves behind what it shares with others by name, such as locks.
-        A signal while they end has all of them killed.
+        They are asked first, and killed after so many seconds: one that is killed leaves behind what it shares with
+        others by name, such as locks. A signal while they end has all of them killed.
         """
         self._threads.shutdown(wait=False, cancel_futures=True)
         try:
             self._ask.send_bytes(b"-")
-            last = time.monotonic() + _LEAVE_SECONDS
+            last = time.monotonic() + patience
             for process in self._processes:
                 process.stop(patience=max(0.0, last - time.monotonic()))
         finally:  # nothing is left to stop unless this was cut short
@@ -116,13 +122,6 @@ class Processes(Generic[Task, Answer]):
             self._threads.shutdown()
             self._ask.close()
             self._leave.close()
-
-    def _do(self, task: Task) -> Answer:
-        process = self._idle.get()
-        try:
-            return process.do(task)
-        finally:
-            self._idle.put(process)
 
 
 class _Process(Generic[Task, Answer]):
@@ -140,20 +139,21 @@ class _Process(Generic[Task, Answer]):
         """The answer to a task from there. Raises ProcessLost if the process dies or takes too long."""
         began = time.perf_counter()
         process, pipe = self.ready()
-        late = False
+        is_late = False
         with suppress(OSError, EOFError):  # the process died
             pipe.send(task)
-            ready = _wait_awake([pipe, process.sentinel], self._time_limit)
+            left = math.inf if self._time_limit is None else self._time_limit
+            ready: list[Any] = []
+            # Second by second: time in which this process was stopped (Ctrl-Z), as then its children were, is not over.
+            while not ready and left > 0:
+                ready, left = wait([pipe, process.sentinel], min(left, 1.0)), left - 1.0
             if pipe in ready:
                 answer: Answer = pipe.recv()
                 return answer
-            late = not ready
-        if not late:
-            process.join(_JOIN_SECONDS)
-            if process.exitcode == _LEFT:  # without this task, which came too late for it
-                self.stop()
-                return self.do(task)
-        reason = f"took longer than {self._time_limit:g} seconds" if late else how_it_ended(process.exitcode)
+            is_late = not ready
+        if not is_late:
+            process.join(JOIN_SECONDS)
+        reason = f"took longer than {self._time_limit:g} seconds" if is_late else how_it_ended(process.exitcode)
         self.stop()
         raise ProcessLost(reason, time.perf_counter() - began)
 
@@ -175,10 +175,12 @@ class _Process(Generic[Task, Answer]):
         assert self._running
         process, pipe = self._running
         if not self._is_ready:
-            if pipe not in wait([pipe, process.sentinel]) or not _received(pipe):
-                process.join(_JOIN_SECONDS)
-                raise WorkerError(f"workers: {how_it_ended(process.exitcode)} before it was ready{MAIN_GUARD}")
-            self._is_ready = True
+            wait([pipe, process.sentinel])
+            with suppress(EOFError, OSError):
+                self._is_ready = pipe.poll() and pipe.recv()
+            if not self._is_ready:
+                process.join(JOIN_SECONDS)
+                raise WorkerError(f"workers: {how_it_ended(process.exitcode)} before it was ready{_MAIN_GUARD}")
         return process, pipe
 
     def stop(self, *, patience: float = 0.0) -> None:
@@ -190,53 +192,23 @@ class _Process(Generic[Task, Answer]):
                 process.join(patience)
             finally:  # a signal comes here, too
                 process.kill()
-                process.join(_JOIN_SECONDS)
+                process.join(JOIN_SECONDS)
                 pipe.close()
 
 
 def _serve(pipe: Connection, leave: Connection, work: Callable[[Task], Answer]) -> None:
     """Answer tasks until `leave` has something to read, or the other end or the parent is gone."""
-    is_busy = is_asked = False
-
-    def end_after_task(number: int, frame: object) -> None:
-        nonlocal is_asked
-        is_asked = True
-        if not (is_busy or pipe.poll()):
-            raise SystemExit(_LEFT)
-
-    # A terminal and some schedulers signal every process of a program. The parent decides when to stop: it starts this
-    # one again where more is to be done.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in ("SIGTERM", "SIGHUP"):
+    # A terminal and some schedulers signal every process of a program, and the parent decides when to stop. A handler,
+    # unlike SIG_IGN, is not passed on to programs that the work starts.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), end_after_task)
+            signal.signal(getattr(signal, name), lambda number, frame: None)
     parent = multiprocessing.parent_process()
     assert parent is not None
     with suppress(EOFError, OSError):
         pipe.send(True)  # ready
-        while not is_asked and wait([pipe, leave, parent.sentinel]) == [pipe]:
-            is_busy = True
+        while wait([pipe, leave, parent.sentinel]) == [pipe]:
             pipe.send(work(pipe.recv()))
-            is_busy = False
-    if is_asked:
-        raise SystemExit(_LEFT)
-
-
-def _wait_awake(objects: list[Any], seconds: float | None) -> list[Any]:
-    """`wait`, not counting time in which this process was stopped (Ctrl-Z), as then its children were, too."""
-    left = math.inf if seconds is None else seconds
-    while True:
-        step = min(left, 1.0)
-        ready = wait(objects, step)
-        left -= step
-        if ready or left <= 0:
-            return ready
-
-
-def _received(pipe: Connection) -> bool:
-    with suppress(EOFError, OSError):
-        return bool(pipe.recv())
-    return False
 
 
 def how_it_ended(exit_code: int | None) -> str:

@@ -14,7 +14,7 @@ import socket
 import tempfile
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,13 +22,13 @@ from typing import Any
 
 from dataset_adapters import Dataset, Sample
 from evaluation.engines.decoding import decoded
-from evaluation.engines.local import run_local
+from evaluation.engines.local import Job, run_local
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.request.cluster import Cluster, ClusterError, import_ray
 from evaluation.tasks.scorer import Scorer
-from evaluation.tasks.segmenter import Segmenter, smaller_passes
+from evaluation.tasks.segmenter import smaller_passes
 from evaluation.tasks.video_state import QueryCarrier
-from results import SampleRecord, differences
+from results import SampleRecord
 from results.run_directory.sample_files import write_sample_file
 from support.console import tell
 from support.text import unwrapped
@@ -39,32 +39,6 @@ _POLL_SECONDS = 1.0  # between two looks at the nodes, and at whether to stop
 HEAD_SECONDS = 10.0
 """A head that takes no connection for so long is gone: it may be restarted in the meantime."""
 _OBJECT_STORE_BYTES = 100 * 2**20  # of a Ray of our own: records are small
-
-
-@dataclass(frozen=True)
-class Equipment:
-    """What an actor works with, and the fields of the run's identity as its node has them."""
-
-    dataset: Dataset
-    segmenter: Segmenter
-    scorer: Scorer
-    identity_fields: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run as an actor, or another process, gets it.
-
-    equip: makes the equipment there; raises for what a user can mend. identity_fields: what it must come to. folder:
-    where relative paths start, if that node has it. The rest as for `run_local`.
-    """
-
-    equip: Callable[[], Equipment]
-    identity_fields: Mapping[str, Any]
-    folder: str
-    batch_size: int
-    workers: int
-    sample_timeout: float | None
 
 
 def run_ray(
@@ -89,8 +63,8 @@ def run_ray(
     """
     ray = import_ray()
     with _connected(ray, cluster):
-        own = set[str]() if shrunk is None else shrunk
-        yield from _Dispatcher(ray, job, cluster, dataset, positions, scorer, carrier, should_stop, own).records()
+        dispatcher = Dispatcher(ray, job, cluster, dataset, scorer, carrier, set() if shrunk is None else shrunk)
+        yield from dispatcher.records(positions, should_stop)
 
 
 @contextmanager
@@ -132,15 +106,7 @@ def _kept_signals() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """An actor after its set-up. problem: why it cannot work, on one line; None where it can."""
-
-    host: str
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
-class _Finished:
+class Finished:
     """A finished batch. files: of predictions, by path below the run directory. shrunk: as for `run_ray`."""
 
     records: list[SampleRecord]
@@ -148,49 +114,47 @@ class _Finished:
     shrunk: tuple[str, ...]
 
 
-class _Actor:
+class Actor:
     """The models on one node."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._equipment: Equipment | None = None
 
-    def set_up(self) -> _Ready:
-        """Load data and models; what is wrong with this node is an answer, so that it can be named."""
-        host = socket.gethostname()
+    def set_up(self) -> str | None:
+        """Load data and models. What is wrong with this node, on one line that names it; None where it can work."""
         with suppress(OSError):
             os.chdir(self._job.folder)
         try:
-            self._equipment = self._job.equip()
+            self._equipment = self._job.equipped()
         except Exception as error:  # whatever it is, the node is to be named
-            return _Ready(host, unwrapped(error) or type(error).__name__)
-        changed = differences(self._job.identity_fields, self._equipment.identity_fields)
-        return _Ready(host, f"expected what the run was started with, found that {changed[0]}" if changed else None)
+            return f"node {socket.gethostname()}: {unwrapped(error) or type(error).__name__}"
+        return None
 
-    def segment(self, positions: Sequence[int], carrier: QueryCarrier | None) -> _Finished:
+    def segment(self, positions: Sequence[int], carrier: QueryCarrier | None) -> Finished:
         """The records of one batch."""
-        assert self._equipment is not None
-        with tempfile.TemporaryDirectory(prefix="car-eval-") as folder:
+        with tempfile.TemporaryDirectory(prefix="car-eval-") as name:
+            folder = Path(name)
             records = run_local(
                 self._equipment.dataset,
                 positions,
                 self._equipment.segmenter,
-                replace(self._equipment.scorer, folder=Path(folder)),
+                replace(self._equipment.scorer, folder=folder),
                 batch_size=self._job.batch_size,
                 workers=self._job.workers,
                 sample_timeout=self._job.sample_timeout,
                 carrier=carrier,
             )
-            return _Finished(list(records), _read_files(Path(folder)), smaller_passes(self._equipment.segmenter))
-
-
-def _read_files(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+            found = list(records)
+            files = {
+                path.relative_to(folder).as_posix(): path.read_bytes()
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            }
+            return Finished(found, files, smaller_passes(self._equipment.segmenter))
 
 
 @dataclass
-class _Chain:
+class Chain:
     """Batches that are done one after the other: the frames of a video, or one batch alone."""
 
     batches: deque[tuple[int, ...]]
@@ -198,22 +162,24 @@ class _Chain:
 
 
 @dataclass
-class _Dispatcher:
-    """Hands batches to actors, one each at a time, and takes their records."""
+class Dispatcher:
+    """Hands batches to actors, one each at a time, and takes their records.
+
+    Ray's own restarts would not do: a batch stays with its actor, and that of a node that is gone waits for a place as
+    long as the other actors, idle or not, hold theirs.
+    """
 
     ray: Any
     job: Job
     cluster: Cluster
     dataset: Dataset
-    positions: Sequence[int]
     scorer: Scorer
     carrier: QueryCarrier | None
-    should_stop: Callable[[], bool]
     shrunk: set[str]
-    waiting: deque[_Chain] = field(default_factory=deque)
+    waiting: deque[Chain] = field(default_factory=deque)
     idle: list[Any] = field(default_factory=list)  # actors
-    set_ups: dict[Any, Any] = field(default_factory=dict)  # actors by the reference of what they will answer
-    at_work: dict[Any, tuple[Any, _Chain]] = field(default_factory=dict)
+    # Actors and what they do, None while they are set up, by the reference of what they will answer.
+    busy: dict[Any, tuple[Any, Chain | None]] = field(default_factory=dict)
     losses: Counter[int] = field(default_factory=Counter)  # actors lost at work on a sample alone
     lost_in_a_row: int = 0
     most_actors: int = 0
@@ -221,20 +187,31 @@ class _Dispatcher:
     told: bool = False
     head_seen: float | None = None  # when Ray's head last answered
 
-    def records(self) -> Iterator[SampleRecord]:
-        """All records, until none is left or `should_stop` says so."""
-        self.waiting.extend(self._chains())
+    def records(self, positions: Sequence[int], should_stop: Callable[[], bool]) -> Iterator[SampleRecord]:
+        """The records of these samples, until none is left or `should_stop` says so."""
+        parts: dict[str | None, list[int]] = defaultdict(list)  # of one video each, or all
+        for position in positions:
+            parts[self.dataset.sequences[position] if self.carrier else None].append(position)
+        for sequence, own in parts.items():
+            size = self.job.batch_size
+            batches = [tuple(own[start : start + size]) for start in range(0, len(own), size)]
+            chains = [batches] if self.carrier else [[batch] for batch in batches]
+            self.waiting.extend(Chain(deque(each), sequence) for each in chains)
         try:
-            while self._is_left():
+            while True:
+                if should_stop():
+                    self.waiting.clear()
+                if not self.waiting and all(chain is None for _, chain in self.busy.values()):
+                    return
                 if self._head_answers():
                     self._hire()
-                    self._hand_out()
-                done, _ = self.ray.wait([*self.at_work, *self.set_ups], num_returns=1, timeout=_POLL_SECONDS)
+                    self.hand_out()
+                done, _ = self.ray.wait([*self.busy], num_returns=1, timeout=_POLL_SECONDS)
                 for reference in done:
                     yield from self._take(reference)
         finally:
             if self.head_seen is not None:  # without it Ray would wait a minute, and end the process
-                for actor in self._actors():
+                for actor in (*self.idle, *(actor for actor, _ in self.busy.values())):
                     self.ray.kill(actor)
 
     def _head_answers(self) -> bool:
@@ -254,74 +231,59 @@ class _Dispatcher:
         self.head_seen = time.monotonic()
         return True
 
-    def _chains(self) -> Iterator[_Chain]:
-        if self.carrier is None:
-            yield from (_Chain(deque([batch])) for batch in _cut(self.positions, self.job.batch_size))
-            return
-        sequences, frames = self.dataset.sequences, defaultdict[str, list[int]](list)
-        for position in self.positions:
-            frames[sequences[position]].append(position)
-        for sequence, own in frames.items():
-            yield _Chain(deque(_cut(own, self.job.batch_size)), sequence)
-
-    def _is_left(self) -> bool:
-        if self.should_stop():
-            self.waiting.clear()
-        return bool(self.waiting or self.at_work)
-
-    def _actors(self) -> list[Any]:
-        return [*self.idle, *self.set_ups.values(), *(actor for actor, _ in self.at_work.values())]
-
     def _hire(self) -> None:
         """Start an actor for every place that the nodes have now and that there is work for."""
-        if not self.waiting or (self._actors() and time.monotonic() - self.looked_at < _POLL_SECONDS):
+        count = len(self.idle) + len(self.busy)
+        if not self.waiting or (count and time.monotonic() - self.looked_at < _POLL_SECONDS):
             return
         self.looked_at = time.monotonic()
-        places = self._places()
-        if not places and not self.told:
-            self.told = True
-            needed = ", ".join(f"{name} {amount:g}" for name, amount in self.cluster.resources.items())
-            tell(f"notice: no node of the Ray cluster has {needed} for an actor; waiting for one")
-        # One is asked for also where there is no place: an autoscaler starts a node for it.
-        wanted = min(self.cluster.actors or max(1, places), len(self.waiting) + len(self.at_work))
-        for _ in range(wanted - len(self._actors())):
-            options = {"num_cpus": self.cluster.cpus, "num_gpus": self.cluster.gpus, "scheduling_strategy": "SPREAD"}
-            actor = self.ray.remote(_Actor).options(**options).remote(self.job)
-            self.set_ups[actor.set_up.remote()] = actor
-        self.most_actors = max(self.most_actors, len(self._actors()))
-
-    def _places(self) -> int:
         needed = self.cluster.resources
         nodes = (node["Resources"] for node in self.ray.nodes() if node["Alive"])
-        return sum(
+        places = sum(
             int(min((node.get(name, 0.0) / amount for name, amount in needed.items()), default=1)) for node in nodes
         )
+        if not places and not self.told:
+            self.told = True
+            amounts = ", ".join(f"{name} {amount:g}" for name, amount in needed.items())
+            tell(f"notice: no node of the Ray cluster has {amounts} for an actor; waiting for one")
+        # One is asked for also where there is no place: an autoscaler starts a node for it.
+        at_work = sum(chain is not None for _, chain in self.busy.values())
+        wanted = min(self.cluster.actors or max(1, places), len(self.waiting) + at_work)
+        for _ in range(wanted - count):
+            options = {"num_cpus": self.cluster.cpus, "num_gpus": self.cluster.gpus, "scheduling_strategy": "SPREAD"}
+            actor = self.ray.remote(Actor).options(**options).remote(self.job)
+            self.busy[actor.set_up.remote()] = actor, None
+        self.most_actors = max(self.most_actors, count, wanted)
 
-    def _hand_out(self) -> None:
+    def hand_out(self) -> None:
+        """Give every idle actor a batch, while there are any."""
         while self.waiting and self.idle:
             actor, chain = self.idle.pop(), self.waiting.popleft()
             carrier = self.carrier.for_sequence(chain.sequence) if self.carrier and chain.sequence else None
-            self.at_work[actor.segment.remote(chain.batches[0], carrier)] = (actor, chain)
+            self.busy[actor.segment.remote(chain.batches[0], carrier)] = actor, chain
 
     def _take(self, reference: Any) -> Iterator[SampleRecord]:
         """What an answer gives: an actor that is ready, records, or the loss of an actor."""
-        set_up = self.set_ups.pop(reference, None)
-        actor, chain = (set_up, None) if set_up else self.at_work.pop(reference)
+        actor, chain = self.busy.pop(reference)
         try:
             answer = self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except self.ray.exceptions.RayError as error:  # the actor or its node is gone, or what it answered
-            yield from self._lose(actor, chain, error)
-            return
-        self.idle.append(actor)
-        if isinstance(answer, _Finished):
-            assert chain is not None
-            yield from self._finish(chain, answer)
-        elif answer.problem:
-            raise ClusterError(f"node {answer.host}: {answer.problem}")
+            self.ray.kill(actor)  # where only the way to it is lost
+            yield from self.lose(chain, error)
+        else:
+            self.idle.append(actor)
+            if isinstance(answer, Finished):
+                assert chain is not None
+                yield from self.finish(chain, answer)
+            elif answer:
+                raise ClusterError(answer)
+        if chain and chain.batches:
+            self.waiting.appendleft(chain)
 
-    def _finish(self, chain: _Chain, finished: _Finished) -> Iterator[SampleRecord]:
+    def finish(self, chain: Chain, finished: Finished) -> Iterator[SampleRecord]:
+        """The records of a batch, the first of its chain, once its files are written."""
         self.lost_in_a_row = 0
         self.shrunk.update(finished.shrunk)
         chain.batches.popleft()
@@ -332,17 +294,15 @@ class _Dispatcher:
             if self.carrier and chain.sequence:
                 self.carrier.keep(chain.sequence, record)
             yield record
-        self._go_on(chain)
 
-    def _lose(self, actor: Any, chain: _Chain | None, error: Exception) -> Iterator[SampleRecord]:
-        """Do the batch again, its samples one by one: one of them may be what ended the actor.
+    def lose(self, chain: Chain | None, error: Exception) -> Iterator[SampleRecord]:
+        """Have a batch done again, its samples one by one: one of them may be what ended the actor.
 
         Raises ClusterError for an actor that could not be made, as on a node without this package.
         """
         if getattr(error, "actor_init_failed", False):
             reason = str(error).strip().splitlines()[-1].strip()
             raise ClusterError(f"ray: expected this version of car-eval on every node, found {reason}")
-        self.ray.kill(actor)  # where only the way to it is lost
         self.lost_in_a_row += 1
         # A cluster may lose all its nodes at once without any fault of the samples.
         if self.lost_in_a_row == MAX_LOST_IN_A_ROW + self.most_actors:
@@ -354,26 +314,15 @@ class _Dispatcher:
             return
         batch = chain.batches.popleft()
         chain.batches.extendleft((position,) for position in reversed(batch))
-        if len(batch) == 1:
-            [position] = batch
-            self.losses[position] += 1
-            if self.losses[position] == MAX_LOSSES:
-                chain.batches.popleft()
-                yield self._failed(position)
-        self._go_on(chain)
-
-    def _go_on(self, chain: _Chain) -> None:
-        if chain.batches:
-            self.waiting.appendleft(chain)
-
-    def _failed(self, position: int) -> SampleRecord:
-        """The record of a sample that no actor survived; its target is read here, in a process of its own."""
-        limit = self.job.sample_timeout
-        [item] = decoded(self.dataset, [position], workers=1, ahead=0, time_limit=limit)
-        target = item.sample.target if isinstance(item.sample, Sample) else None
-        reason = f"segmentation: {MAX_LOSSES} actors were lost at work on it"
-        return self.scorer.failed(self.dataset.ids[position], reason, target)
-
-
-def _cut(positions: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
-    return (tuple(positions[start : start + size]) for start in range(0, len(positions), size))
+        if len(batch) > 1:
+            return
+        [position] = batch
+        self.losses[position] += 1
+        if self.losses[position] == MAX_LOSSES:
+            chain.batches.popleft()
+            # Its target is read here, in a process of its own.
+            limit = self.job.sample_timeout
+            [item] = decoded(self.dataset, [position], workers=1, ahead=0, time_limit=limit)
+            target = item.sample.target if isinstance(item.sample, Sample) else None
+            reason = f"segmentation: {MAX_LOSSES} actors were lost at work on it"
+            yield self.scorer.failed(self.dataset.ids[position], reason, target)

@@ -10,9 +10,7 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import TypeAlias
 
 import torch
@@ -32,10 +30,6 @@ STAGE = "refinement"
 
 Requests: TypeAlias = tuple[RefineRequest, ...]
 Answer: TypeAlias = list[RefineResult] | str  # or the error that ended it
-
-
-class RefinementError(Exception):
-    """Refinement of a sample raised an error; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -68,31 +62,12 @@ class PendingSegmentation:
     answer: Future[Answer]
     recalled: bool = False
 
-    def is_ready(self) -> bool:
-        """Whether `result` would not wait."""
-        return self.answer.done()
-
-    def result(self) -> Segmentation:
-        """Wait for it. Raises ProcessLost where its process died or took too long, and RefinementError."""
+    def result(self) -> Segmentation | str:
+        """Wait for it, or for the error that ended it. Raises ProcessLost where its process died or took too long."""
         found = self.answer.result()
         if isinstance(found, str):
-            raise RefinementError(found)
+            return found
         return self.coarse.segmentation([replace(own, seconds=0.0) for own in found] if self.recalled else found)
-
-
-@dataclass(frozen=True)
-class ReadySegmentation:
-    """A finished segmentation with the interface of `PendingSegmentation`."""
-
-    segmentation: Segmentation
-
-    def is_ready(self) -> bool:
-        """Always."""
-        return True
-
-    def result(self) -> Segmentation:
-        """The segmentation."""
-        return self.segmentation
 
 
 class Refiner:
@@ -111,21 +86,20 @@ class Refiner:
             self._processes.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._processes:
             self._processes.close()
 
     def segment(
         self, samples: Sequence[Sample], segmenter: Segmenter, label_space: LabelSpace, *, trace: bool = False
-    ) -> Sequence[PendingSegmentation | ReadySegmentation]:
-        """One pending segmentation per sample. The models run at once, and their errors are raised here.
+    ) -> Sequence[PendingSegmentation | Segmentation]:
+        """One segmentation per sample, pending where a process refines it. The models run at once, and their errors
+        are raised here.
 
         trace: keep every step's proposals, as `CaR.segment` does.
         """
         if self._processes is None or not isinstance(segmenter, CoarseSegmenter):
-            return [ReadySegmentation(found) for found in segment_samples(samples, segmenter, label_space, trace=trace)]
+            return segment_samples(samples, segmenter, label_space, trace=trace)
         coarse = segment_samples_coarse(samples, segmenter, label_space, trace=trace)
         cache = getattr(segmenter, "cache", None)
         return [self._submit(each, self._processes, cache) for each in coarse]
@@ -135,36 +109,12 @@ class Refiner:
     ) -> PendingSegmentation:
         """cache: shared by the runs of this refiner; a request that failed for one run is repeated for the next."""
         requests = coarse.requests
-        if cache is None:
-            return PendingSegmentation(coarse, processes.submit(requests))
-        before, inputs = cache.computed[STAGE], tuple(item for request in requests for item in request.inputs)
-        cached = cache.get_or_compute(STAGE, inputs, lambda: _CachedRequests(requests, processes.submit(requests)))
-        if cached.has_failed:
-            return PendingSegmentation(coarse, processes.submit(requests))
-        return PendingSegmentation(coarse, cached.answer, recalled=cache.computed[STAGE] == before)
-
-
-class Refiners:
-    """Refiners for interleaved runs, one per kind. As a context manager it ends their processes."""
-
-    def __init__(self) -> None:
-        self._open = ExitStack()
-        self._refiners: dict[tuple[int, float | None], Refiner] = {}
-
-    def get(self, workers: int, time_limit: float | None) -> Refiner:
-        """The refiner with this number of processes and this limit, started on first use."""
-        kind = workers, time_limit
-        if kind not in self._refiners:
-            self._refiners[kind] = self._open.enter_context(Refiner(workers, time_limit=time_limit))
-        return self._refiners[kind]
-
-    def __enter__(self) -> Refiners:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
+        if cache is not None:
+            before, inputs = cache.computed[STAGE], tuple(item for request in requests for item in request.inputs)
+            cached = cache.get_or_compute(STAGE, inputs, lambda: _CachedRequests(requests, processes.submit(requests)))
+            if not cached.has_failed:
+                return PendingSegmentation(coarse, cached.answer, recalled=cache.computed[STAGE] == before)
+        return PendingSegmentation(coarse, processes.submit(requests))
 
 
 def default_workers(processes: int = 1) -> int:

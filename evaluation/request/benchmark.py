@@ -15,7 +15,7 @@ from car_core import CaRConfig, ConfigError
 from car_core.config import PROFILES, Profile
 from support import strict_yaml
 from support.errors import UserError, mistakes
-from support.files import expanded, read_regular, what_is_there
+from support.files import expanded
 from support.plugins import Plugin, find_plugin, plugins
 from support.text import broken_text, shortened, unknown_name
 
@@ -191,15 +191,10 @@ def _checked(fields: Mapping[str, Any], where: str) -> Benchmark:
 
 
 def _fields_of_file(path: Path) -> dict[str, Any]:
-    try:
-        fields = strict_yaml.loads(read_regular(path, most=2**24).decode("utf-8"))
-    except OSError as error:
-        hint = "; name a folder of data by --data-root" if path.is_dir() else ""
-        raise BenchmarkError(f"benchmark: {path}: expected a file, found {what_is_there(error)}{hint}") from None
-    except ValueError as error:
-        raise BenchmarkError(f"{path}: expected YAML, found {error}") from None
-    if not isinstance(fields, dict):
-        raise BenchmarkError(f"{path}: expected the fields of a benchmark, found {shortened(repr(fields))}")
+    if path.is_dir() or not path.exists():
+        found = "a folder; --data-root names a folder of data" if path.is_dir() else "nothing"
+        raise BenchmarkError(f"benchmark: {path}: expected a file, found {found}")
+    fields = strict_yaml.read_fields(path, "a benchmark's file", "the fields of a benchmark", BenchmarkError)
     adapter = fields.get("adapter")
     if isinstance(adapter, str) and ".py:" in adapter:  # from the file's folder
         fields["adapter"] = str(path.absolute().parent / expanded(adapter))

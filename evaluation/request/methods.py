@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from car_core.config import CaRConfig, Config, Precision, Profile
+from car_core.config import CaRConfig, Config, Precision, Profile, field_names
 from car_core.errors import ConfigError
 from car_core.models.names import ROLES
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, resolve_config
@@ -54,8 +54,20 @@ class Method:
 
     @property
     def fields(self) -> Collection[str]:
-        """Names of its settings."""
-        return self.config.model_fields
+        """Names of its settings, including those inside others, such as ``sam.model``."""
+        return tuple(field_names(self.config))
+
+    def own(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that it has a field for; inside another, such as ``sam``, those that it has there."""
+        own: dict[str, Any] = {}
+        for key, value in settings.items():
+            inside = {name.partition(".")[2] for name in self.fields if name.startswith(f"{key}.")}
+            if value and inside and isinstance(value, Mapping):
+                if value := {name: value[name] for name in value if name in inside}:
+                    own[key] = value
+            elif key in self.fields:
+                own[key] = value
+        return own
 
     def settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The JSON schema of its settings and their defaults, but for those that depend on profile and mode."""
@@ -143,11 +155,11 @@ def able_methods(names: str, task: str, settings: Mapping[str, Any]) -> dict[str
     `all` stands for those of ours that can do the task; one that needs further models takes part if settings name
     each. Raises BenchmarkError for two of one name.
     """
-    named, found = [name.strip() for name in names.split(",")], dict[str, Method]()
+    named, given, found = [name.strip() for name in names.split(",")], set(_paths(settings)), dict[str, Method]()
     for name in (own for each in named for own in (METHODS if each == ALL else [each])):
         method = find_method(name)
         asks = method.baseline.extra_model_settings if method.baseline else ()
-        if name in named or (task in method.tasks and all(each & settings.keys() for each in asks)):
+        if name in named or (task in method.tasks and all(each & given for each in asks)):
             found[name] = method
     if len({method.name for method in found.values()}) < len(found):
         raise BenchmarkError(f"method: expected methods of different names, found {names}")
@@ -164,8 +176,14 @@ def settings_by_method(settings: Mapping[str, Any], outside: Iterable[Method] = 
 
     Raises BenchmarkError for one that none has.
     """
-    methods = [*METHODS.values(), *outside]
-    for key in settings:
-        if not any(key in method.fields for method in methods):
-            raise BenchmarkError(f"{key}: expected a field of a method, found one of none")
-    return {method.name: {key: settings[key] for key in settings if key in method.fields} for method in methods}
+    found = {method.name: method.own(settings) for method in (*METHODS.values(), *outside)}
+    taken = {path for own in found.values() for path in _paths(own)}
+    if unknown := next((path for path in _paths(settings) if path not in taken), None):
+        raise BenchmarkError(f"{unknown}: expected a field of a method, found one of none")
+    return found
+
+
+def _paths(settings: Mapping[str, Any]) -> Iterator[str]:
+    """The names of settings, those inside another as ``sam.model``."""
+    for key, value in settings.items():
+        yield from (f"{key}.{name}" for name in value) if isinstance(value, Mapping) and value else [key]

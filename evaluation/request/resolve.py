@@ -13,7 +13,6 @@ from car_core.models.names import MINIATURE, check_device_name, device_names, ra
 from dataset_adapters import DatasetError
 from dataset_adapters.base.sample import (
     Adapter,
-    AnnotationFileAdapter,
     LabelSourceMissingError,
     configured,
     data_set_plugin,
@@ -189,9 +188,8 @@ def _check_data(sources: Sequence[Adapter], root: Path, split: str | None) -> No
             continue
         if split is None:
             return
-        list_files = adapter.annotation_files if isinstance(adapter, AnnotationFileAdapter) else adapter.rows
         try:
-            list_files(folder, split)
+            _ = adapter.annotation_files(folder, split) or adapter.rows(folder, split)
         except LabelSourceMissingError:
             continue
         return

@@ -27,8 +27,7 @@ from evaluation.request.options import (
 )
 from support import strict_yaml
 from support.errors import mistakes, shown
-from support.files import read_regular, what_is_there
-from support.text import counted, shortened, unknown_name
+from support.text import unknown_name
 
 _ASSIGNMENTS = "KEY=VALUE"
 _STRICT = ConfigDict(strict=True)
@@ -61,16 +60,7 @@ def request_of(words: Mapping[str, Any], where: str, *, kept: bool = False) -> R
 
 def read_words(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, unchecked. Raises BenchmarkError, naming the file, for anything else."""
-    try:
-        found = strict_yaml.loads(read_regular(path, most=2**24).decode("utf-8"))
-    except OSError as error:
-        raise BenchmarkError(f"{path}: expected a YAML file, found {what_is_there(error)}") from None
-    except ValueError as error:
-        raise BenchmarkError(f"{path}: expected YAML, found {error}") from None
-    if not isinstance(found, dict) or not found:
-        kind = "nothing" if not found else counted(len(found), "item") if isinstance(found, list) else repr(found)
-        raise BenchmarkError(f"{path}: expected fields such as benchmark: voc21, found {shortened(kind)}")
-    return found
+    return strict_yaml.read_fields(path, "a YAML file", "fields such as benchmark: voc21", BenchmarkError)
 
 
 def by_parameter(model: type, words: Mapping[str, Any], where: str, *, kept: bool = False) -> dict[str, Any]:

@@ -4,33 +4,90 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from dataset_adapters import Dataset
 from dataset_adapters.formats.images import max_pixels
-from evaluation.engines.local import run_local
+from evaluation.engines.local import Equipment, Job, run_local
 from evaluation.engines.parallel import run_parallel
-from evaluation.engines.ray import Equipment, Job, run_ray
-from evaluation.engines.refining import Refiners, default_workers
-from evaluation.engines.signals import StopRequest
-from evaluation.request.options import EngineName, RunOptions
+from evaluation.engines.ray import run_ray
+from evaluation.engines.refining import Refiner, default_workers
+from evaluation.engines.signals import StopRequest, stop_request
+from evaluation.request.options import RunOptions
 from evaluation.run.prepare import Prepared, prepare
-from evaluation.run.resume import ResumePlan
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import CoarseSegmenter, smaller_passes
+from evaluation.tasks.video_state import QueryCarrier
 from results import SampleRecord
 from support.console import tell
 
 
 @dataclass(frozen=True)
+class ResumePlan:
+    """What a start has to do.
+
+    positions: of the samples that need a record. kept: the records that stay. carrier: the state after those; None
+    where no queries are carried.
+    """
+
+    positions: Sequence[int]
+    kept: Sequence[SampleRecord]
+    carrier: QueryCarrier | None
+
+
+def plan_resume(dataset: Dataset, finished: Mapping[str, SampleRecord], *, carried: bool) -> ResumePlan:
+    """The samples without a record, and those to be done again. finished: as for `pending_frames`."""
+    ids, carrier = dataset.ids, None
+    positions = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
+    if carried:
+        positions, carrier = pending_frames(ids, dataset.sequences, finished)
+    pending = {ids[position] for position in positions}
+    return ResumePlan(positions, [record for id_, record in finished.items() if id_ not in pending], carrier)
+
+
+def pending_frames(
+    ids: Sequence[str], sequences: Sequence[str], finished: Mapping[str, SampleRecord]
+) -> tuple[list[int], QueryCarrier]:
+    """The positions of the frames to segment, and the state after the frames before them.
+
+    ids, sequences: of every frame, in order. finished: records by id in the order of writing. A record counts only if
+    all earlier frames of its sequence have one and it was written after theirs: once a frame is done again (it had
+    failed), those after it started from another state.
+    """
+    written = {sample_id: number for number, sample_id in enumerate(finished)}
+    pending: list[int] = []
+    last: dict[str, int] = {}  # of each sequence: when the record of its last valid frame was written
+    survivors: dict[str, Sequence[str]] = {}
+    broken: set[str] = set()
+    for position, (sample_id, sequence) in enumerate(zip(ids, sequences, strict=True)):
+        if sequence in broken or written.get(sample_id, -1) <= last.get(sequence, -1):
+            broken.add(sequence)
+            pending.append(position)
+            continue
+        last[sequence] = written[sample_id]
+        survivors[sequence] = finished[sample_id].queries_kept
+    return pending, QueryCarrier(survivors)
+
+
+@dataclass(frozen=True)
 class SharedResources:
-    """What runs side by side share: a request to stop, and the processes that refine masks."""
+    """What runs side by side share: a request to stop, and processes that refine masks, by number and time limit."""
 
     stop: StopRequest
-    refiners: Refiners
+    refiner: Callable[[int, float | None], Refiner]
+
+
+@contextmanager
+def shared_resources() -> Iterator[SharedResources]:
+    """Those of the runs within; a refiner starts when it is first needed, and ends with them."""
+    with stop_request() as stop, ExitStack() as started:
+        refiner = cache(lambda workers, time_limit: started.enter_context(Refiner(workers, time_limit=time_limit)))
+        yield SharedResources(stop, refiner)
 
 
 @dataclass(frozen=True)
@@ -53,83 +110,65 @@ class Work:
 
     def records(self) -> Generator[SampleRecord, None, None]:
         """One record per remaining sample, as it comes; fewer where a stop is requested."""
-        is_shared = len(self.prepared.devices) > 1
-        return (_in_processes if is_shared else _ENGINES[self.prepared.options.engine])(self)
-
-
-def _refine_workers(prepared: Prepared) -> int:
-    """Refining processes of a run: none where refinement takes no time or runs on the device."""
-    crf, asked = getattr(prepared.car.config, "crf", None), prepared.options.refine_workers
-    if crf is None or crf.implementation != "pydensecrf" or not isinstance(prepared.car, CoarseSegmenter):
-        return 0
-    return default_workers(len(prepared.devices)) if asked is None else asked
-
-
-def _on_this_machine(work: Work) -> Generator[SampleRecord, None, None]:
-    prepared, options = work.prepared, work.prepared.options
-    try:
-        yield from run_local(
-            prepared.selected,
-            work.plan.positions,
-            prepared.car,
-            work.scorer,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            sample_timeout=options.sample_timeout,
-            carrier=work.plan.carrier,
-            refiner=work.shared.refiners.get(_refine_workers(prepared), options.sample_timeout),
-            should_stop=work.should_stop,
-        )
-    finally:
-        work.shrunk.update(smaller_passes(prepared.car))
-
-
-def _in_processes(work: Work) -> Generator[SampleRecord, None, None]:
-    prepared = work.prepared
-    # The author of a method wants to see what it prints.
-    logs = work.scorer.folder if any(plugin.kind == "methods" for plugin in prepared.plugins) else None
-    try:
-        yield from run_parallel(
-            [_job(prepared, folder=work.scorer.folder, device=name, processes=1) for name in prepared.devices],
-            prepared.devices,
-            prepared.selected,
-            work.plan.positions,
-            refine_workers=_refine_workers(prepared),
-            carrier=work.plan.carrier,
-            should_stop=work.should_stop,
-            shrunk=work.shrunk,
-            logs=logs,
-        )
-    finally:
-        if logs and any(log.stat().st_size for log in logs.glob("process-*.log")):
-            tell(f"notice: {logs}: what the processes printed is in process-*.log")
-
-
-def _on_a_cluster(work: Work) -> Generator[SampleRecord, None, None]:
-    prepared = work.prepared
-    return run_ray(
-        _job(prepared, device=prepared.devices[0]),
-        prepared.options.cluster,
-        prepared.selected,
-        work.plan.positions,
-        work.scorer,
-        carrier=work.plan.carrier,
-        should_stop=work.should_stop,
-        shrunk=work.shrunk,
-    )
-
-
-_ENGINES: Mapping[EngineName, Callable[[Work], Generator[SampleRecord, None, None]]] = {
-    "local": _on_this_machine,
-    "ray": _on_a_cluster,
-}
+        prepared, options, devices = self.prepared, self.prepared.options, self.prepared.devices
+        positions, carrier = self.plan.positions, self.plan.carrier
+        # Refining processes: none where refinement takes no time or runs on the device.
+        crf, refine_workers = getattr(prepared.car.config, "crf", None), 0
+        if crf and crf.implementation == "pydensecrf" and isinstance(prepared.car, CoarseSegmenter):
+            asked = options.refine_workers
+            refine_workers = default_workers(len(devices)) if asked is None else asked
+        if len(devices) > 1:
+            # The author of a method wants to see what it prints.
+            logs = self.scorer.folder if any(plugin.kind == "methods" for plugin in prepared.plugins) else None
+            try:
+                yield from run_parallel(
+                    [_job(prepared, folder=self.scorer.folder, device=name, processes=1) for name in devices],
+                    devices,
+                    prepared.selected,
+                    positions,
+                    refine_workers=refine_workers,
+                    carrier=carrier,
+                    should_stop=self.should_stop,
+                    shrunk=self.shrunk,
+                    logs=logs,
+                )
+            finally:
+                if logs and any(log.stat().st_size for log in logs.glob("process-*.log")):
+                    tell(f"notice: {logs}: what the processes printed is in process-*.log")
+        elif options.engine == "ray":
+            yield from run_ray(
+                _job(prepared, device=devices[0]),
+                options.cluster,
+                prepared.selected,
+                positions,
+                self.scorer,
+                carrier=carrier,
+                should_stop=self.should_stop,
+                shrunk=self.shrunk,
+            )
+        else:
+            try:
+                yield from run_local(
+                    prepared.selected,
+                    positions,
+                    prepared.car,
+                    self.scorer,
+                    batch_size=options.batch_size,
+                    workers=options.workers,
+                    sample_timeout=options.sample_timeout,
+                    carrier=carrier,
+                    refiner=self.shared.refiner(refine_workers, options.sample_timeout),
+                    should_stop=self.should_stop,
+                )
+            finally:
+                self.shrunk.update(smaller_passes(prepared.car))
 
 
 def _job(prepared: Prepared, folder: Path | None = None, **changes: Any) -> Job:
     """What another process does; folder: of the run, where it writes files of predictions; changes: of its options."""
     options = prepared.options
     return Job(
-        partial(_equip, replace(options, max_pixels=max_pixels(), **changes), folder),
+        partial(equip, replace(options, max_pixels=max_pixels(), **changes), folder),
         prepared.identity_fields,
         os.getcwd(),
         batch_size=options.batch_size,
@@ -138,8 +177,8 @@ def _job(prepared: Prepared, folder: Path | None = None, **changes: Any) -> Job:
     )
 
 
-def _equip(options: RunOptions, folder: Path | None) -> Equipment:
-    """What a process or actor works with, built where it is; raises as `prepare`."""
+def equip(options: RunOptions, folder: Path | None) -> Equipment:
+    """What a process or actor works with, built where it is; raises as `prepare`. folder: as for `Work`'s scorer."""
     # It writes no run directory, needs no cluster, and tells no tracker.
     prepared = prepare(replace(options, engine="local", track=(), out=Path(tempfile.gettempdir())))
     scorer = replace(prepared.scorer, folder=folder, saving=options.saving)

@@ -9,14 +9,11 @@ from dataclasses import replace
 from itertools import islice
 
 from car_core.engine.device import gpu_name
-from evaluation.engines.refining import Refiners
-from evaluation.engines.signals import stop_request
 from evaluation.request.methods import CarMaker
 from evaluation.request.options import RunOptions
 from evaluation.request.words import words_of
-from evaluation.run.dispatch import SharedResources, Work
+from evaluation.run.dispatch import Work, plan_resume, shared_resources
 from evaluation.run.prepare import Prepared, build_segmenter, carries_queries, prepare
-from evaluation.run.resume import plan_resume
 from results import RunDirectory
 from support.text import counted, duration, mebibytes
 
@@ -97,14 +94,14 @@ def _measured(prepared: Prepared) -> tuple[float, float]:
     alone = replace(prepared, options=options, devices=devices, car=car)
     plan = plan_resume(prepared.selected, {}, carried=carries_queries(prepared.car.config))
     times, sizes = [time.perf_counter()], []
-    with stop_request() as stop, Refiners() as refiners:
-        work = Work(alone, prepared.scorer, plan, SharedResources(stop, refiners))
+    with shared_resources() as shared:
+        work = Work(alone, prepared.scorer, plan, shared)
         with closing(work.records()) as records:
             for record in islice(records, _MOST_MEASURED):
                 times.append(time.perf_counter())
                 sizes.append(len(record.model_dump_json()))
                 if times[-1] - times[0] > _SECONDS:
                     break
-        stop.raise_if_asked()
+        shared.stop.raise_if_asked()
     first = min(1, len(times) - 2)  # the first one warms up
     return (times[-1] - times[first]) / (len(times) - 1 - first), sum(sizes) / len(sizes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from dataset_adapters import is_embedded
-from evaluation.request.benchmark import Benchmark
 from evaluation.request.vocabulary import Vocabulary
 from evaluation.request.words import without_folders, words_of
 from evaluation.run.identity import environment
@@ -17,14 +16,25 @@ def header_of(prepared: Prepared) -> RunHeader:
     """The header of the run, which has no figures yet."""
     options, benchmark, dataset, car = prepared.options, prepared.benchmark, prepared.dataset, prepared.car
     own_protocol = benchmark.protocol_of(getattr(car.config, "profile", None))
+    own_fields, names = None, None
+    if benchmark.file:
+        fields = benchmark.model_dump(mode="json", exclude_unset=True)
+        own_fields = {key: without_folders(value) for key, value in fields.items()}
+    if isinstance(asked := options.names, Vocabulary):
+        names = NamesInfo(
+            name=asked.name,
+            sha256=asked.sha256,
+            classes={name: list(texts) for name, texts in asked.classes.items()},
+            background=None if asked.background is None else list(asked.background),
+        )
     return RunHeader(
         status="running",
         benchmark=BenchmarkInfo(
             name=benchmark.name,
-            fields=_fields(benchmark) if benchmark.file else None,
+            fields=own_fields,
             task=dataset.task,
             label_space=dataset.label_space.as_dict(),
-            names=_names_info(options.names) if isinstance(options.names, Vocabulary) else None,
+            names=names,
             dataset=DatasetInfo(
                 name=dataset.name,
                 split=dataset.split,
@@ -46,20 +56,6 @@ def header_of(prepared: Prepared) -> RunHeader:
         environment=environment(
             prepared.devices, car.weights, precision=options.precision, at_hand=options.engine == "local"
         ),
-    )
-
-
-def _fields(benchmark: Benchmark) -> dict[str, Any]:
-    fields = benchmark.model_dump(mode="json", exclude_unset=True)
-    return {key: without_folders(value) for key, value in fields.items()}
-
-
-def _names_info(names: Vocabulary) -> NamesInfo:
-    return NamesInfo(
-        name=names.name,
-        sha256=names.sha256,
-        classes={name: list(texts) for name, texts in names.classes.items()},
-        background=None if names.background is None else list(names.background),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 
 from evaluation.request.options import parse_shard
 from evaluation.run.recompute import figures_of, recompute, require_unedited, scorer_of
-from evaluation.tasks.scorer import Scorer
 from results import Memory, RunDirectory, RunHeader, SampleRecord, Timings, differences, identity_of
 from results.run_directory.sample_files import write_sample_file
 from results.run_directory.schema import others
@@ -53,8 +52,17 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> RunHeader:
             raise MergeError(f"{parts[0].store.path}: expected the metric {name} of the shards, but {reason}")
         store.start(header.model_copy(update={"status": "running"}))
         require_unedited(store, scorer, records)
-        rest = _not_joined(records, store.records)
-        _copy_files(parts, out, scorer)
+        # Records that are not here, or are here as failed while a shard has one that is not.
+        rest = [
+            record
+            for id_, record in records.items()
+            if id_ not in store.records or (store.records[id_].status, record.status) == ("failed", "ok")
+        ]
+        for part in parts:  # files of other samples that a shard holds stay there
+            for record in part.store.read_records():
+                for path in scorer.possible_files(Path(), record.id):
+                    with suppress(FileNotFoundError):
+                        write_sample_file(out / path, read_regular(part.store.path / path, follow=False))
         if rest or store.header.status != "complete":
             store.go_on(header.model_copy(update={"status": "running"}))
             for record in rest:
@@ -137,21 +145,3 @@ def _joined_records(parts: Sequence[_Part]) -> dict[str, SampleRecord]:
                 raise MergeError(f"{part.store.path}: expected samples of its own, found {record.id!r} of {other} too")
             records[record.id] = record
     return records
-
-
-def _not_joined(records: Mapping[str, SampleRecord], here: Mapping[str, SampleRecord]) -> list[SampleRecord]:
-    """The records that are not here, or are here as failed while a shard has one that is not."""
-    return [
-        record
-        for sample_id, record in records.items()
-        if sample_id not in here or (here[sample_id].status, record.status) == ("failed", "ok")
-    ]
-
-
-def _copy_files(parts: Sequence[_Part], out: Path, scorer: Scorer) -> None:
-    """Copy the files of the shards' samples; others that a shard holds stay there."""
-    for part in parts:
-        for record in part.store.read_records():
-            for path in scorer.possible_files(Path(), record.id):
-                with suppress(FileNotFoundError):
-                    write_sample_file(out / path, read_regular(part.store.path / path, follow=False))

@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from types import TracebackType
 
 from tqdm import tqdm
 
@@ -71,17 +70,22 @@ class Progress:
         self._added += 1
         self._failed += record.status == "failed"
         figure = self._accumulator.running_figure()
-        self._shown = "-" if figure is None else f"{100 * figure:.1f}"
+        shown = "-" if figure is None else f"{100 * figure:.1f}"
         self.running = {"done": self._finished + self._added, "failed": self._failed}
         if figure is not None:
             self.running[f"running_{self._words.headline}"] = float(figure)
-        shown = {self._words.heading: self._shown}
-        self._bar.set_postfix({**shown, **({"failed": self._failed} if self._failed else {})}, refresh=False)
+        failed = {"failed": self._failed} if self._failed else {}
+        self._bar.set_postfix({self._words.heading: shown, **failed}, refresh=False)
         self._bar.update()
         self._forecast()
         if self._has_lines and self._clock() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = self._clock()
-            tell(self._line(self._last_line - self._start))
+            done, pace = self._finished + self._added, self._added / (self._last_line - self._start)
+            left = tqdm.format_interval((self._total - done) / pace)
+            tell(
+                f"{self._name}: {done}/{self._total} images, {pace:.3g} images/s, ETA {left}, "
+                f"{self._words.heading} {shown}, {self._failed} failed"
+            )
 
     def _forecast(self) -> None:
         """Say once how long the run will take and how large its folder will be, from the samples after the first ones:
@@ -102,18 +106,8 @@ class Progress:
             + (f"; --limit {_TRIAL} for a trial" if self._total > 2 * _TRIAL else "")
         )
 
-    def _line(self, seconds: float) -> str:
-        done, pace = self._finished + self._added, self._added / seconds
-        left = tqdm.format_interval((self._total - done) / pace)
-        return (
-            f"{self._name}: {done}/{self._total} images, {pace:.3g} images/s, ETA {left}, "
-            f"{self._words.heading} {self._shown}, {self._failed} failed"
-        )
-
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.close()

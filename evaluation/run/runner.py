@@ -10,16 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evaluation.engines.processes import end_if_starting
-from evaluation.engines.refining import Refiners
-from evaluation.engines.signals import stop_request
 from evaluation.request.options import RunOptions
-from evaluation.run.dispatch import SharedResources, Work
+from evaluation.run.dispatch import SharedResources, Work, plan_resume, shared_resources
 from evaluation.run.header import header_of
 from evaluation.run.identity import peak_rss_mib
 from evaluation.run.prepare import Prepared, carries_queries, prepare, require_unchanged
 from evaluation.run.progress import Progress
 from evaluation.run.recompute import figures_of, require_unedited
-from evaluation.run.resume import plan_resume
 from evaluation.run.trackers import Trackers
 from results import Memory, RunDirectory, RunHeader, StoreError, Timings
 from results.tables.run import write_tables
@@ -83,8 +80,7 @@ def run_side_by_side(
         if runs[i].header.status == "complete":
             on_finish(i, runs[i])
 
-    with stop_request() as stop, Refiners() as refiners, ExitStack() as stack:
-        shared = SharedResources(stop, refiners)
+    with shared_resources() as shared, ExitStack() as stack:
         active = [stack.enter_context(closing(finish(i, _steps(own, shared)))) for i, own in enumerate(prepared)]
         batch_of = {steps: next(steps) for steps in active}
         for i in range(len(prepared)):
@@ -96,7 +92,7 @@ def run_side_by_side(
                 del batch_of[last]
             else:
                 batch_of[last] = batch
-        stop.raise_if_asked()
+        shared.stop.raise_if_asked()
     return [runs[i] for i in range(len(prepared))]
 
 
@@ -143,10 +139,21 @@ def _segment(store: RunDirectory, work: Work) -> Generator[int, None, None]:
     """
     prepared, plan, options = work.prepared, work.plan, work.prepared.options
     batches = [position // options.batch_size for position in plan.positions]
-    n_done, status = 0, "incomplete"
-    clock, trackers = _Clock(), Trackers(options.track)
+    n_done, status, trackers = 0, "incomplete", Trackers(options.track)
+    start = time.perf_counter()
+
+    @contextmanager
+    def paused() -> Iterator[None]:
+        """For the runs next to this one: the seconds within do not count."""
+        nonlocal start
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            start += time.perf_counter() - begin
+
     try:
-        with clock.paused():
+        with paused():
             trackers.on_start(store.header)
             yield batches[0] if batches else 0
         progress = Progress(
@@ -165,37 +172,16 @@ def _segment(store: RunDirectory, work: Work) -> Generator[int, None, None]:
                 trackers.on_record(record, progress.running)
                 n_done += 1
                 if n_done < len(batches):
-                    with clock.paused():
+                    with paused():
                         yield batches[n_done]
         if n_done == len(batches):
             require_unchanged(prepared)
             status = "complete"
     finally:
         try:
-            _close(store, work, status, clock.seconds)
+            _close(store, work, status, time.perf_counter() - start)
         finally:
             trackers.on_finish(store.header)
-
-
-class _Clock:
-    """Wall seconds since it was made, without those in which it was paused for the runs next to this one."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """So far."""
-        return time.perf_counter() - self._start
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """The seconds within do not count."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._start += time.perf_counter() - start
 
 
 def _close(store: RunDirectory, work: Work, status: str, seconds: float) -> None:

@@ -22,6 +22,8 @@ from results.run_directory.suite import SuiteKind
 from support.strict_json import identity_of
 from support.text import unknown_name
 
+_FOLDER = resources.files("evaluation") / "suites"
+
 
 class SuiteRun(BaseModel):
     """One run of a suite.
@@ -148,7 +150,7 @@ class Suite(BaseModel):
 
 def suite_names() -> list[str]:
     """All suites, by name."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
+    return sorted(entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml"))
 
 
 def load_suite(name: str) -> Suite:
@@ -156,8 +158,4 @@ def load_suite(name: str) -> Suite:
     names = suite_names()
     if name not in names:
         raise BenchmarkError(unknown_name("suite", name, names))
-    return Suite.model_validate(yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
-
-
-def _folder() -> Any:
-    return resources.files("evaluation") / "suites"
+    return Suite.model_validate(yaml.safe_load(_FOLDER.joinpath(f"{name}.yaml").read_text(encoding="utf-8")))

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TypeAlias
 
 from tqdm import tqdm
@@ -29,10 +28,6 @@ class RunEvent:
 
 
 EventHandler: TypeAlias = Callable[[RunEvent], None]
-
-
-def discard_event(event: RunEvent) -> None:
-    """The handler where nobody asks what happens to a run."""
 
 
 def finished_event(name: str, run: Run) -> RunEvent:
@@ -93,10 +88,8 @@ class IndexWriter:
     def __enter__(self) -> IndexWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
             write_suite(self.path, self._index_now("complete"))
         elif self._owns_folder():
             with suppress(OSError, StoreError):  # report the original error, not this one

@@ -8,16 +8,10 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import logging
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections import defaultdict, deque
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
-from multiprocessing.queues import SimpleQueue
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -31,16 +25,9 @@ from car_core.engine.stage_cache import StageCache
 from car_core.models.weights import load_clip
 from dataset_adapters.base.sample import find_sources
 from evaluation.analysis.gallery import previews
-from evaluation.engines.processes import MAIN_GUARD, WorkerError, end_if_starting
-from evaluation.engines.signals import (
-    Interrupted,
-    StopRequest,
-    be_pool_process,
-    kill_pool,
-    pass_on,
-    starting_pool,
-    stop_request,
-)
+from evaluation.engines.children import Child, messages
+from evaluation.engines.processes import JOIN_SECONDS, WorkerError, end_if_starting
+from evaluation.engines.signals import Interrupted, stop_request
 from evaluation.request.benchmark import BenchmarkError, load_benchmark
 from evaluation.request.methods import able_methods, settings_by_method
 from evaluation.request.options import ALL, CAR, DEFAULT_RUNS, RunOptions, sets_figures
@@ -48,16 +35,14 @@ from evaluation.run.identity import code_digest
 from evaluation.run.prepare import prepare
 from evaluation.run.runner import Run, run_side_by_side
 from evaluation.suites.definitions import Suite, SuiteRun
-from evaluation.suites.index_writer import EventHandler, IndexWriter, RunEvent, discard_event, finished_event
+from evaluation.suites.index_writer import EventHandler, IndexWriter, RunEvent, finished_event
 from results import SuiteIndex, identity_of
 from results.pages.contact_sheet import Example, contact_sheet
-from support.console import TRACES, show_traces, tell, tell_log
+from support.console import tell
 from support.drawing import save_picture
 from support.files import expanded
 
 CONTACT_SHEET = "contact-sheet.png"
-_POLL_SECONDS = 0.2  # between checks whether to stop
-_tell_parent: EventHandler = discard_event  # in a process of a pool: sends events to the suite's process
 
 
 @dataclass(frozen=True)
@@ -105,9 +90,9 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int = 1, **c
     with _index_writer(path, dict(zip(names, runs, strict=True)), has_lines=jobs > 1, **about) as writer:
         if jobs == 1:
             models = Models()
-            results = [_run_group(group, models, writer.handle) for group in groups]
+            results = [run_group(writer.handle, group, models) for group in groups]
         else:
-            results = _run_in_processes(groups, jobs, writer.handle)
+            results = run_in_children(groups, jobs, writer.handle)
     by_index = dict(zip(itertools.chain(*order), itertools.chain(*results), strict=True))
     finished = {name: by_index[i] for i, name in enumerate(names)}
     sections = {name: examples for name, (_, examples) in finished.items() if examples}
@@ -135,7 +120,7 @@ def run_methods(options: RunOptions) -> FinishedSuite:
     with _index_writer(path, runs, has_lines=False, **about) as writer:
         for method, own in runs.items():
             job = SuiteRun(benchmark=benchmark.file or benchmark.name, variant=method), own
-            finished[method], _ = _in_own_process(job, writer.handler_for(method))
+            [[(finished[method], _)]] = run_in_children([[job]], 1, writer.handler_for(method))
     return FinishedSuite(path, finished)
 
 
@@ -173,92 +158,55 @@ def options_by_method(options: RunOptions) -> dict[str, RunOptions]:
     return runs
 
 
-def _in_own_process(job: Job, handle: EventHandler = discard_event) -> Finished:
-    [[finished]] = _run_in_processes([[job]], 1, handle)
-    return finished
+def run_in_children(groups: Sequence[Sequence[Job]], jobs: int, handle: EventHandler) -> list[list[Finished]]:
+    """The results of each group, in order; each has a child process, and as many as `jobs` are at work at a time.
 
-
-def _run_in_processes(groups: Sequence[Sequence[Job]], jobs: int, handle: EventHandler) -> list[list[Finished]]:
-    """The results of each group, in order. A failing group, or a signal, ends the others after their current samples.
-
-    handle: gets the events of the runs; if it fails, they end as well. Raises the first failure, or Interrupted.
+    A failing group, or a signal, ends the others after their current samples; a second signal at once, and a third one
+    kills them. handle: gets the events of the runs; if it fails, they end as well. Raises the first failure, or
+    Interrupted.
     """
-    failure, spawn = None, get_context("spawn")
-    begun = spawn.Event()
-    events: SimpleQueue[RunEvent] = spawn.SimpleQueue()
-    start = jobs, events, begun, TRACES.isEnabledFor(logging.DEBUG)
+    threads = max(1, torch.get_num_threads() // jobs)
+    waiting, running = deque(enumerate(groups)), dict[Child, int]()
+    results, failures = dict[int, list[Finished]](), list[BaseException]()
+
+    def listen() -> None:
+        for child, message in messages(running):
+            if isinstance(message, RunEvent):
+                try:
+                    handle(message)
+                except Exception as error:  # e.g. a full disk
+                    failures.append(error)
+            elif isinstance(message, BaseException):
+                failures.append(message)
+            elif message is not None:
+                results[running[child]] = message
+            else:
+                how, index = child.end(patience=JOIN_SECONDS).removeprefix("its process "), running.pop(child)
+                if index not in results:
+                    failures.append(WorkerError(f"jobs: a process of the suite {how}; finished samples are kept"))
+
     with stop_request() as stop:
-        with ProcessPoolExecutor(jobs, spawn, initializer=_start_process, initargs=start) as pool:
-            with starting_pool():
-                futures = [pool.submit(_run_group, group) for group in groups]
+        try:
             with suppress(Interrupted):
-                failure = _first_failure(futures, stop, events, handle)
-            if failure or stop.asked:
-                _end_early(futures, events, handle)
+                while (waiting or running) and not (failures or stop.asked):
+                    while waiting and len(running) < jobs:
+                        index, group = waiting.popleft()
+                        running[Child(run_group, group, threads=threads)] = index
+                    listen()
+            for ask in (Child.ask_to_stop, Child.ask_to_stop, lambda child: child.process.kill()):
+                with suppress(Interrupted):
+                    for child in running:
+                        ask(child)
+                    while running:
+                        listen()
+                    break
+        finally:
+            for child in running:
+                child.end()
         stop.raise_if_asked()
-    if isinstance(failure, BrokenProcessPool):
-        hint = "" if begun.is_set() else MAIN_GUARD
-        raise WorkerError(f"jobs: a process of the suite died ({failure}); finished samples are kept{hint}") from None
-    if failure:
-        raise failure
-    return [future.result() for future in futures]
-
-
-def _first_failure(
-    futures: Sequence[Future[list[Finished]]],
-    stop: StopRequest,
-    events: SimpleQueue[RunEvent],
-    handle: EventHandler,
-) -> BaseException | None:
-    """Wait for the groups: an error as soon as there is one, None once all are done or a signal asks to stop."""
-    try:
-        for done in _as_they_end(futures, events, handle):
-            if stop.asked:
-                break
-            for future in done:
-                if failure := future.exception():
-                    return failure
-    except Exception as error:  # of `handle`, e.g. a full disk
-        return error
-    return None
-
-
-def _as_they_end(
-    futures: Iterable[Future[list[Finished]]], events: SimpleQueue[RunEvent], handle: EventHandler
-) -> Iterator[set[Future[list[Finished]]]]:
-    """The futures that ended since the last look, several times per second until all have; handles their events."""
-    running = set(futures)
-    while running:
-        done, running = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)
-        while not events.empty():
-            handle(events.get())
-        yield done
-
-
-def _end_early(futures: Sequence[Future[list[Finished]]], events: SimpleQueue[RunEvent], handle: EventHandler) -> None:
-    """Let no further group begin and the others end after their current samples; further signals hurry them."""
-
-    def try_to_handle(event: RunEvent) -> None:
-        with suppress(Exception):  # report the original error, not this one
-            handle(event)
-
-    begun = [future for future in futures if not future.cancel()]
-    for ask in (pass_on, pass_on, kill_pool):
-        ask()
-        with suppress(Interrupted):
-            for _ in _as_they_end(begun, events, try_to_handle):
-                pass
-            break
-
-
-def _start_process(jobs: int, events: SimpleQueue[RunEvent], begun: Event, has_traces: bool) -> None:
-    global _tell_parent
-    begun.set()
-    _tell_parent = events.put
-    be_pool_process()
-    tell_log()
-    show_traces(has_traces)
-    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    if failures:
+        raise failures[0]
+    return [results[index] for index in range(len(groups))]
 
 
 class Models:
@@ -287,9 +235,9 @@ class Models:
         return car
 
 
-def _run_group(jobs: Sequence[Job], models: Models | None = None, handle: EventHandler | None = None) -> list[Finished]:
-    """Run side by side what shares a benchmark. models, handle: None in a process of a pool, which has its own."""
-    models, handle = models or Models(), handle or _tell_parent
+def run_group(handle: EventHandler, jobs: Sequence[Job], models: Models | None = None) -> list[Finished]:
+    """Run side by side what shares a benchmark. models: None for new ones, as in a child process."""
+    models = models or Models()
     models.remember = len(jobs) > 1
     names = [entry.name for entry, _ in jobs]
     with stop_request() as stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -30,6 +31,7 @@ from support.text import shortened, unknown_name, unwrapped
 
 Point: TypeAlias = Mapping[str, Any]  # settings as --set names them
 MOST_POINTS = 10_000
+_FOLDER = resources.files("evaluation") / "sweeps"
 FIDELITY = "fidelity"
 """The preset made from the profiles: each switch of `released` as in the paper, one at a time and all together."""
 
@@ -201,7 +203,7 @@ def fidelity() -> Sweep:
 
 def preset_names() -> list[str]:
     """All presets, by name."""
-    files = (entry.name for entry in _folder().iterdir())
+    files = (entry.name for entry in _FOLDER.iterdir())
     return sorted([FIDELITY, *(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))])
 
 
@@ -213,17 +215,25 @@ def load_preset(name: str) -> Sweep:
     if name == FIDELITY:
         return fidelity()
     preset = _read_preset(name)
+    column, figures = preset.paper, []
+    for point in preset.points:
+        row = {key: str(value) for key, value in point.set.items()} if point.row is None else point.row
+        wanted = {**column.rows, **row}
+        found = [entry for entry in paper_rows(column.table, column.column) if wanted.items() <= entry.cells.items()]
+        if len(found) != 1:
+            raise BenchmarkError(f"{column.table}: expected one row with {wanted}, found {len(found)}")
+        figures.append(found[0].value)
     return Sweep(
         preset.title,
         tuple(point.settings(preset.groups) for point in preset.points),
-        tuple(_paper_value(preset.paper, point) for point in preset.points),
-        paper_column=preset.paper.rows.get("dataset", preset.paper.column),
+        tuple(figures),
+        paper_column=column.rows.get("dataset", column.column),
         shown=tuple(point.shown() for point in preset.points),
     )
 
 
 def _read_preset(name: str) -> _Preset:
-    return _Preset.model_validate(yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
+    return _Preset.model_validate(yaml.safe_load(_FOLDER.joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
 
 
 def as_suite(
@@ -267,11 +277,12 @@ def as_suite(
         axes = {"method": able[own_method].name} if methods != [CAR] else {}
         axes |= {"names": own_names} if len(name_sets) > 1 else {}
         # Values as JSON, which is YAML.
-        whole = merged(settings, parse_settings([f"{key}={json.dumps(value)}" for key, value in point.items()]))
+        varied = {key: parse_settings([f"{key}={json.dumps(value)}"]) for key, value in point.items()}
+        whole = functools.reduce(merged, varied.values(), settings)
         if len(methods) > 1:  # a method without the field that varies runs once
             whole = settings_by_method(whole, outside)[able[own_method].name]
-            fields = able[own_method].fields
-            point, shown = ({k: v for k, v in each.items() if k.partition(".")[0] in fields} for each in (point, shown))
+            own = {key for key, value in varied.items() if able[own_method].own(value)}
+            point, shown = ({k: v for k, v in each.items() if k in own} for each in (point, shown))
         own_profile = (profile or sweep.profile) if own_method == CAR or len(methods) == 1 else None
         config, _ = able[own_method].resolve(known, task, own_profile, whole)
         first = seen.setdefault((own_method, own_names, config.model_dump_json()), full := {**axes, **point})
@@ -305,8 +316,19 @@ def as_suite(
     of_all = {**({"names": Path(names).name} if len(name_sets) == 1 and names != OWN_NAMES else {}), **settings}
     title = f"{title}; all with {_text(of_all)}" if of_all else title
     name = name or f"sweep-{known.name}-{identity_of({'points': digests})[:8]}"
+    # The name ends with the limit, and with a digest of all else that changes figures.
     given = {"profile": profile, "settings": settings, "method": method, "names": names, **request}
-    return Suite(name=name + _suffix(given), title=title, runs=tuple(runs))
+    defaults = {each.name: each.default for each in fields(RunOptions) if sets_figures(each.name)}
+    changed = {key: given[key] for key in defaults if given.get(key) and given[key] != defaults[key]}
+    if limit := changed.pop("limit", None):
+        name += f"-limit{limit}"
+    if "data_root" in changed:
+        changed["data_root"] = str(resolved(changed["data_root"]))
+    if "weights" in changed:
+        changed["weights"] = {role: weights for role, weights in changed["weights"].items() if weights}
+    if digest := {key: value for key, value in changed.items() if value}:
+        name += f"-{identity_of(digest)[:8]}"
+    return Suite(name=name, title=title, runs=tuple(runs))
 
 
 def _listed(field: str, text: str) -> list[str]:
@@ -315,19 +337,6 @@ def _listed(field: str, text: str) -> list[str]:
     if not all(found) or len({*found}) < len(found):
         raise BenchmarkError(f"{field}: expected different names, separated by commas, found {text!r}")
     return found
-
-
-def _suffix(request: Mapping[str, Any]) -> str:
-    """End of a suite's name: the limit, and a digest of all else that changes figures; empty for the defaults."""
-    defaults = {each.name: each.default for each in fields(RunOptions) if sets_figures(each.name)}
-    changed = {key: request[key] for key in defaults if request.get(key) and request[key] != defaults[key]}
-    limit = changed.pop("limit", None)
-    if "data_root" in changed:
-        changed["data_root"] = str(resolved(changed["data_root"]))
-    if "weights" in changed:
-        changed["weights"] = {role: name for role, name in changed["weights"].items() if name}
-    digest = {key: value for key, value in changed.items() if value}
-    return (f"-limit{limit}" if limit else "") + (f"-{identity_of(digest)[:8]}" if digest else "")
 
 
 def _text(settings: Mapping[str, Any]) -> str:
@@ -339,17 +348,3 @@ def _text(settings: Mapping[str, Any]) -> str:
         else:
             parts.append(f"{key}={'+'.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
     return ",".join(filter(None, parts))
-
-
-def _paper_value(column: _PaperColumn, point: _PresetPoint) -> float | None:
-    """The figure of the paper's row with these cells. Raises BenchmarkError unless there is one such row."""
-    row = {key: str(value) for key, value in point.set.items()} if point.row is None else point.row
-    wanted = {**column.rows, **row}
-    found = [entry for entry in paper_rows(column.table, column.column) if wanted.items() <= entry.cells.items()]
-    if len(found) != 1:
-        raise BenchmarkError(f"{column.table}: expected one row with {wanted}, found {len(found)}")
-    return found[0].value
-
-
-def _folder() -> Any:
-    return resources.files("evaluation") / "sweeps"

@@ -27,9 +27,9 @@ from car_core.models.weights import WeightsRecord
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, LabelSpace, Sample, SampleError
 from dataset_adapters.base.semantic import replace_values
+from dataset_adapters.formats.annotation_json import as_integer
 from dataset_adapters.formats.coco_masks import decode_segmentation
 from dataset_adapters.formats.images import ImageFileError, read_any_label_map
-from dataset_adapters.formats.json_fields import as_integer
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import Predictions, PredictionValues
 from evaluation.request.predicted import PredictedConfig

@@ -127,6 +127,8 @@ class Scorer:
 
     def sample_figures(self, records: Sequence[SampleRecord]) -> Float64Array:
         """One figure per sample in 0..1, float64 [n]; NaN where it is undefined."""
+        if self._task.sample_figures:
+            return self._task.sample_figures(records, self.label_space, self.scoring)
         return sample_figures(records, self.accumulator)
 
     def resampler(self, records: Sequence[SampleRecord]) -> Resampler:

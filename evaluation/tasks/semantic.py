@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +28,6 @@ Triple = Sequence[int]
 
 # Counts above this are no longer exact in float64, so a ratio of them would depend on how they were summed.
 MAX_PIXELS = 2**53
-_BATCH = 65_536
 
 REDUCTIONS = {
     "miou": (
@@ -127,26 +125,22 @@ def add_confusion(matrix: Int64Array, triples: Iterable[Triple], n_pixels: float
         ValueError: an entry is not three integers, a label is out of range, a count is negative, or the
             counts add up to more than 2**53 pixels (no longer exact in float64).
     """
-    triples = iter(triples)
-    # Bounded batches: the triples of a million records must not be in memory at once.
-    while batch := list(islice(triples, _BATCH)):
-        try:
-            rows = np.asarray(batch)
-        except (ValueError, OverflowError) as error:
-            raise ValueError("confusion counts: expected [target, prediction, count] triples") from error
-        if rows.ndim != 2 or rows.shape[1] != 3 or rows.dtype.kind != "i":
+    n_labels = len(matrix)
+    for triple in triples:  # a dozen for an image: arrays take ten times as long
+        if not (len(triple) == 3 and all(type(value) is int for value in triple)):
             raise ValueError(
-                "confusion counts: expected [target, prediction, count] triples of integers, "
-                f"found an array of shape {rows.shape} and type {rows.dtype}"
+                f"confusion counts: expected [target, prediction, count] triples of integers, found {triple}"
             )
-        rows = rows.astype(np.int64, copy=False)
-        _require_range(rows[:, :2], len(matrix), "confusion counts")
-        if rows[:, 2].min() < 0:
-            raise ValueError(f"confusion counts: negative count {rows[:, 2].min()}")
-        n_pixels += float(rows[:, 2].sum(dtype=np.float64))
+        target, prediction, count = triple
+        if not (0 <= target < n_labels and 0 <= prediction < n_labels):
+            label = prediction if 0 <= target < n_labels else target
+            raise ValueError(f"confusion counts: label {label} is outside 0..{n_labels - 1}")
+        if count < 0:
+            raise ValueError(f"confusion counts: negative count {count}")
+        n_pixels += count
         if n_pixels > MAX_PIXELS:
             raise ValueError(f"confusion counts add up to {n_pixels:.3g} pixels, more than {MAX_PIXELS}")
-        np.add.at(matrix, (rows[:, 0], rows[:, 1]), rows[:, 2])
+        matrix[target, prediction] += count
     return n_pixels
 
 
@@ -308,13 +302,8 @@ def miou_resampler(records: Sequence[Record], labels: Sequence[str], scored_labe
         records: one per id; those without counts add nothing.
         labels, scored_labels: as for `SemanticAccumulator`.
     """
-    # int64 [n, 3, C]: pixels of each scored class in both, in the target and in the prediction.
-    pixels: Int64Array = np.zeros((len(records), 3, len(labels)), np.int64)
-    for row, record in enumerate(records):
-        matrix = sum_confusion(record.counts.get("confusion", ()), len(labels))
-        pixels[row] = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
     # In float64 these sums of integers are exact (see MAX_PIXELS), and a matrix product is fast only there.
-    values = pixels[:, :, list(scored_labels)].reshape(len(records), -1).astype(np.float64)
+    values = _class_pixels(records, labels, scored_labels).reshape(len(records), -1)
 
     def resampled(weights: Float64Array) -> Float64Array:
         both, target, prediction = (weights @ values).reshape(len(weights), 3, -1).swapaxes(0, 1)
@@ -325,6 +314,33 @@ def miou_resampler(records: Sequence[Record], labels: Sequence[str], scored_labe
         return means
 
     return resampled
+
+
+def sample_figures(records: Sequence[Record], labels: Sequence[str], scored_labels: Sequence[int]) -> Float64Array:
+    """`SemanticAccumulator.running_figure` of each record alone, to the bit, float64 [n]; NaN where it is None."""
+    both, target, prediction = _class_pixels(records, labels, scored_labels).swapaxes(0, 1)
+    union = target + prediction - both
+    ious = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
+    present = (union > 0).sum(axis=1)
+    figures = [math.fsum(row) / n if n else math.nan for row, n in zip(ious.tolist(), present.tolist(), strict=True)]
+    return np.array(figures, np.float64)
+
+
+def _class_pixels(records: Sequence[Record], labels: Sequence[str], scored_labels: Sequence[int]) -> Float64Array:
+    """Pixels of each scored class in both, in the target and in the prediction, float64 [n, 3, C].
+
+    The counts are those that an accumulator has taken.
+    """
+    pixels = np.zeros((3, len(records), len(labels)))
+    confusions = [record.counts.get("confusion", ()) for record in records]
+    triples = np.array([triple for own in confusions for triple in own], np.int64).reshape(-1, 3)
+    owner = np.repeat(np.arange(len(records)), [len(own) for own in confusions])
+    target, prediction, count = triples.T
+    right = target == prediction
+    np.add.at(pixels[0], (owner[right], target[right]), count[right])
+    np.add.at(pixels[1], (owner, target), count)
+    np.add.at(pixels[2], (owner, prediction), count)
+    return pixels[:, :, list(scored_labels)].swapaxes(0, 1)
 
 
 def _class_iou(label: int, name: str, target: int, predicted: int, intersection: int) -> ClassIoU:
@@ -372,6 +388,7 @@ register(
             target, prediction, len(space.labels), space.ignore_label
         ),
         accumulator=lambda space, options: SemanticAccumulator(space.labels, space.scored_labels),
+        sample_figures=lambda records, space, options: sample_figures(records, space.labels, space.scored_labels),
         resample=lambda records, space, options: miou_resampler(records, space.labels, space.scored_labels),
         names=_class_names,
     )

@@ -189,6 +189,8 @@ class Task:
     count: target and prediction -> the `counts` of the sample's record, JSON-ready integers.
     accumulator: an empty one.
     choices: the scoring options with their values, the default first.
+    sample_figures: the running figure of each of n records alone, float64 [n], where it is had sooner than by an
+    accumulator each.
     resample: n records -> their `Resampler`; None where samples are not independent draws. `resampled_means` serves
     means over samples.
     empty: an empty prediction for a target. target_labels: a target as the labels of a prediction of it, [H, W].
@@ -203,6 +205,7 @@ class Task:
     count: Callable[[Target, Target, LabelSpace, Options], dict[str, Any]]
     accumulator: Callable[[LabelSpace, Options], Accumulator]
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sample_figures: Callable[[Sequence[Record], LabelSpace, Options], Float64Array] | None = None
     resample: Callable[[Sequence[Record], LabelSpace, Options], Resampler] | None = None
     empty: Callable[[Target], Target] = np.zeros_like
     target_labels: Callable[[Target], Target] = np.asarray

@@ -20,6 +20,7 @@ import numpy as np
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
+from dataset_adapters.base.sample import annotation_sets
 from evaluation.tasks.semantic import relabeled
 from evaluation.tasks.task import Accumulator, Options, Record, Target, Task, mean, register
 from results.tables.task_words import VIDEO
@@ -368,9 +369,7 @@ register(
         words=VIDEO,
         prediction=predicted_objects,
         count=lambda target, prediction, space, options: count_sample(target, prediction, **options),
-        accumulator=lambda space, options: VideoAccumulator(
-            **options, sets=() if space.name == "mevis" else ANNOTATION_SETS
-        ),
+        accumulator=lambda space, options: VideoAccumulator(**options, sets=annotation_sets(space)),
         choices={"davis_task": tuple(DAVIS_TASKS)},
         resample=None,  # the frames of a video depend on each other
         empty=lambda target: np.zeros(target.shape[1:], np.int32),

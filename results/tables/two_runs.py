@@ -230,8 +230,8 @@ def _samples(comparison: RunComparison, percents: tuple[Column, ...], most: int 
         return ", ".join([*lost, *gained]) or "the same"
 
     columns = (Column("id", "sample", "word"), *percents, Column("moved", "classes lost (-) and gained (+) in B"))
-    rows = [{"id": change.name, **_figures(change), "moved": moved(change)} for change in comparison.samples]
-    return _cut("Samples that changed most", columns, rows, most, len(rows))
+    rows = [{"id": change.name, **_figures(change), "moved": moved(change)} for change in comparison.samples[:most]]
+    return _cut("Samples that changed most", columns, rows, most, len(comparison.samples))
 
 
 def _figures(change: Change) -> dict[str, float | None]:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from support.arrays import RGBArray
 from support.drawing.palette import INK, RULE, TRACK, WHITE, Color, mix
 
-# Pillow's own font has ASCII only. For other letters the first of these that the system has.
+# Pillow's own font has only ASCII. For other letters, the first of these fonts that the system has.
 _WIDE_FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "arialuni.ttf", "msgothic.ttc")
 
 
@@ -24,7 +24,7 @@ class Canvas:
         self._draw = ImageDraw.Draw(self._image)
 
     def picture(self) -> RGBArray:
-        """What was drawn, uint8 [height, width, 3]."""
+        """The drawn picture, uint8 [height, width, 3]."""
         return np.asarray(self._image)
 
     def paste(self, picture: RGBArray, x: int, y: int) -> None:

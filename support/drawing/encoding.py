@@ -45,7 +45,7 @@ def encode(picture: npt.NDArray[np.uint8], file_format: str, **options: int) -> 
 def save_picture(picture: RGBArray, path: Path) -> None:
     """Write uint8 [H, W, 3] in the format of the path's ending; as `write_output`.
 
-    Raises ValueError for an ending that is no picture format's, OSError if the file cannot be written.
+    Raises ValueError for an ending of no picture format, OSError if the file cannot be written.
     """
     file_format = Image.registered_extensions().get(path.suffix.lower())
     if file_format is None:

@@ -1,4 +1,4 @@
-"""What is laid over an image: label maps and heat maps. Pure: arrays in, a new uint8 [H, W, 3] out."""
+"""Overlays of an image: label maps and heat maps. Pure: arrays in, a new uint8 [H, W, 3] out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def draw_overlay(
         image: uint8 [H, W, 3].
         labels: integers [h, w]; resized to the image where its size differs.
         colors: by label; a label without a color is not drawn.
-        ignored: label whose pixels become white, as no metric counts them.
+        ignored: label whose pixels become white, because no metric counts them.
     """
     present = set(np.unique(labels).tolist())
     areas = {label: _area(labels == label, image) for label in colors if label in present}

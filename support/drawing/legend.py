@@ -1,4 +1,4 @@
-"""Legends: colored chips with a name and a note each, wrapped into rows; and what they say of a query."""
+"""Legends: colored chips with a name and a note each, wrapped into rows; and the outcome of a query."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LegendEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class QueryOutcome:
-    """What became of a query. color: of its mask. area: share of the image, in 0..1. outcome: in words."""
+    """The outcome of a query. color: of its mask. area: share of the image, in 0..1. outcome: in words."""
 
     query: str
     color: Color

@@ -13,8 +13,8 @@ import torch
 from sklearn.cluster import DBSCAN
 from torch import Tensor
 
-from car_core.baselines.config import DenseConfig
 from car_core.baselines.corrclip import CorrCLIPConfig
+from car_core.baselines.dense import DenseConfig
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 DINO_MEAN, DINO_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

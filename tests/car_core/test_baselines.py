@@ -98,7 +98,7 @@ def test_proxyclip_pads_windows_on_all_sides_to_multiples_of_56(patch: int) -> N
     features, grid = made.patch_features(whole)
     assert grid == (112 // patch, 112 // patch)
     maps = F.interpolate((features @ words.T).mT.unflatten(-1, grid), size=(112, 112), mode="bilinear")
-    torch.testing.assert_close(made._window_cosines(windows, words), maps[..., 8:104, 25:86])
+    torch.testing.assert_close(made.window_cosines(windows, words), maps[..., 8:104, 25:86])
 
 
 def test_windows_that_are_no_whole_patches_are_cut_or_padded_as_the_authors_do() -> None:
@@ -110,12 +110,12 @@ def test_windows_that_are_no_whole_patches_are_cut_or_padded_as_the_authors_do()
         features, grid = made.patch_features_for(windows[..., :32], windows, words)
         assert grid == (4, 2)
         maps = F.interpolate((features @ words.T).mT.unflatten(-1, grid), size=(64, 45), mode="bilinear")
-        torch.testing.assert_close(made._window_cosines(windows, words), maps)
+        torch.testing.assert_close(made.window_cosines(windows, words), maps)
     made, whole = segmenter("clearclip"), torch.zeros(2, 3, 64, 48)
     whole[..., 1:46] = windows
     features, grid = made.patch_features(whole)
     maps = F.interpolate((features @ words.T).mT.unflatten(-1, grid), size=(64, 48), mode="bilinear")
-    torch.testing.assert_close(made._window_cosines(windows, words), maps[..., 1:46])
+    torch.testing.assert_close(made.window_cosines(windows, words), maps[..., 1:46])
 
 
 @pytest.mark.parametrize("patch", [8, 16])
@@ -218,6 +218,7 @@ def test_a_published_trunk_is_read_without_its_classifier(tmp_path: Path, monkey
         ("vit_tiny_patch16_22", "random:1", "dino_model: .*did you mean .*vit_tiny_patch16_224"),
         ("resnet18", "random:1", "dino_model: resnet18: expected a ViT"),
         ("vit_tiny_patch16_224", "random:x", "whole number"),
+        ("vit_tiny_patch16_224", f"random:{2**63}", r"dino_weights: .* below 2\*\*63"),
         ("vit_tiny_patch16_224", "/nowhere/dino.pth", "none at /nowhere/dino.pth"),
         ("vit_tiny_patch16_224", __file__, "expected weights of vit_tiny_patch16_224"),
     ],

@@ -15,6 +15,7 @@ from car_core import CaR, CaRConfig, ImageError, QueryError
 from car_core.car import as_rgb
 from car_core.models.clip import SimpleTokenizer, open_clip
 from car_core.models.text_encoder import TextEncoder, least_tokens
+from car_core.proposal.generator import ProposalGenerator
 from car_core.proposal.trunk import proposal_size
 from support.text import clip_words
 
@@ -345,7 +346,7 @@ def test_grid_that_does_not_fit_is_shrunk() -> None:
 
 @pytest.mark.parametrize("position", [0, 2])
 def test_batch_names_the_position_before_any_work(car: CaR, position: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CaR, "_encode", lambda *_, **__: pytest.fail("work has begun"))
+    monkeypatch.setattr(ProposalGenerator, "encode", lambda *_, **__: pytest.fail("work has begun"))
     images: list[Any] = [photo(20, 20)] * 3
     queries: list[Any] = [["cat"], ["dog"], ["car"]]
     with pytest.raises(QueryError, match=f"image {position}: .*blank"):

@@ -88,6 +88,6 @@ def test_the_check_finds_other_scores_other_masks_and_missing_operations(monkeyp
 
 def test_what_was_not_compared_says_why_it_takes_the_cpu(machine: Callable[..., None]) -> None:
     machine(mps=True)
-    said = "cpu (mps left out: it is compared with the CPU for CaR without SAM alone)"
+    said = "cpu (mps left out: it is compared with the CPU only for CaR without SAM)"
     assert device.auto_described(device.as_devices("auto", compared=False)[0]) == said
     assert device.as_devices("mps", compared=False) == ["mps"]  # by name

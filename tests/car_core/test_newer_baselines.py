@@ -15,7 +15,7 @@ from tiny_clip import tiny_clip
 
 from car_core.baselines import BASELINES
 from car_core.baselines.dino import DinoTrunk, load_dino
-from car_core.baselines.lposs import LPOSSConfig, LPOSSSegmenter, _lab, patch_graph, pixel_graph, spread
+from car_core.baselines.lposs import LPOSSConfig, LPOSSSegmenter, patch_graph, pixel_graph, spread, to_lab
 from car_core.baselines.resclip import same_class
 from car_core.baselines.sc_clip import fill, find_outliers
 from car_core.errors import ModelError
@@ -123,7 +123,7 @@ def test_patches_are_joined_by_likeness_and_distance() -> None:
 def test_lab_of_the_primaries() -> None:
     colors = np.array([[[255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]]], np.uint8)
     expected = [[100, 0, 0], [53.24, 80.09, 67.20], [87.73, -86.18, 83.18], [32.30, 79.19, -107.86], [0, 0, 0]]
-    np.testing.assert_allclose(_lab(colors)[0], expected, atol=0.02)
+    np.testing.assert_allclose(to_lab(colors)[0], expected, atol=0.02)
 
 
 def test_pixels_are_joined_by_color_within_the_radius() -> None:
@@ -131,7 +131,7 @@ def test_pixels_are_joined_by_color_within_the_radius() -> None:
     weights = np.zeros((12, 12))
     for (i, (y, x)), (j, (v, u)) in itertools.product(enumerate(itertools.product(range(4), range(3))), repeat=2):
         if i != j and max(abs(y - v), abs(x - u)) <= 2:
-            difference = (_lab(image)[y, x] - _lab(image)[v, u]) / np.array([100, 128, 128])
+            difference = (to_lab(image)[y, x] - to_lab(image)[v, u]) / np.array([100, 128, 128])
             weights[i, j] = math.exp(-np.linalg.norm(difference) / 0.05)
     scale = 1 / np.sqrt(weights.sum(axis=1))
     found = pixel_graph(image, 2, 0.05).toarray()

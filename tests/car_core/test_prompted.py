@@ -15,7 +15,7 @@ from car_core.classifier.visual_prompts import PROMPTS, PromptCanvas
 from car_core.engine import pillow_resize as resize
 from car_core.engine import prompt_rendering as prompted
 from car_core.engine.prompt_rendering import render_on_cpu, render_on_gpu
-from car_core.images import as_channels, binarize, upsample
+from car_core.images import as_channels, binarize_all, upsample
 
 SUBSETS = [names for n in range(len(PROMPTS) + 1) for names in itertools.combinations(PROMPTS, n)]
 
@@ -79,7 +79,8 @@ def test_binarized_is_what_an_upsampled_proposal_is_above() -> None:
     proposal = torch.rand(5, 7, generator=torch.Generator().manual_seed(0))
     for threshold in (0.0, 0.4, float(np.float32(0.4)), 1.0):
         expected = upsample(proposal, (52, 76)) > threshold
-        np.testing.assert_array_equal(binarize(proposal, (52, 76), threshold), expected)
+        [found] = binarize_all(proposal[None], (52, 76), threshold)
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_channels_come_first() -> None:

@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from car_core.baselines import BASELINES, corrclip
 from car_core.baselines.dense import class_probabilities, label_pixels
 from car_core.baselines.dino import DinoTrunk
-from car_core.baselines.lposs import LPOSSConfig, LPOSSSegmenter, _centers, patch_graph, spread
+from car_core.baselines.lposs import LPOSSConfig, LPOSSSegmenter, patch_centers, patch_graph, spread
 from car_core.baselines.resclip import same_class
 from car_core.baselines.sc_clip import find_outliers
 from car_core.models.clip import open_clip
@@ -131,12 +131,12 @@ def test_lposs_stage_by_stage(name: str) -> None:
     with torch.inference_mode():
         pixels, slices = made.windows(arrays["image"])
         windows = torch.stack([pixels[:, rows, columns] for rows, columns in slices])
-        cosines, values, grid = made._nodes(windows, words)
+        cosines, values, grid = made.nodes(windows, words)
         corners = [[rows.start, rows.stop, columns.start, columns.stop] for rows, columns in slices]
         assert corners == arrays["window_y1y2x1x2"].tolist()
         np.testing.assert_allclose(values[:196], arrays["w0_dino_features"], rtol=0, atol=1e-5)
         np.testing.assert_allclose(cosines[:196], arrays["w0_node_scores_in"], rtol=0, atol=1e-5)
-        graph = patch_graph(values, _centers(slices, grid, made.patch), config)
+        graph = patch_graph(values, patch_centers(slices, grid, made.patch), config)
         # Neighbors that are nearly equal at place 400 may be exchanged: a few of two million entries, and their scores.
         assert graph.nnz + graph.shape[0] == pytest.approx(int(arrays["graph_nnz"]), rel=1e-4)
         scores = spread(graph, cosines.double().numpy(), config.alpha)

@@ -19,9 +19,8 @@ from tiny_clip import photo, tiny_clip
 from car_core import CaR, CaRConfig, ConfigError, ModelError, SAMConfig
 from car_core.baselines.corrclip import RegionsConfig
 from car_core.models.torchvision_guard import declare_missing_ops
-from car_core.refine.boxes import boxes_of_masks, non_maximum_suppression
-from car_core.refine.mask_source import CachedMasks
 from car_core.refine.matching import intersection_over_minimum, match_masks
+from car_core.refine.sam import CachedMasks, boxes_of_masks, non_maximum_suppression
 from car_core.segmentation import paint_labels
 
 Masks = npt.NDArray[np.bool_]
@@ -390,9 +389,9 @@ def test_a_sam_whose_weights_are_not_all_in_its_file_is_refused(
 @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 1\n"])
 def test_a_sam_that_was_not_downloaded_is_named(content: bytes, tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="needs the extra sam")
-    from car_core.refine.sam import _random, load_sam
+    from car_core.refine.sam import load_sam, random_sam
 
-    _random("random:0").save_pretrained(tmp_path)
+    random_sam(0).save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match=r"an empty file \(0 bytes\)|a git-lfs pointer"):
         load_sam(config(model=str(tmp_path)))
@@ -402,9 +401,9 @@ def test_loading_a_sam_says_nothing_and_leaves_transformers_as_it_was(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     transformers = pytest.importorskip("transformers", reason="needs the extra sam")
-    from car_core.refine.sam import _random, load_sam
+    from car_core.refine.sam import load_sam, random_sam
 
-    _random("random:0").save_pretrained(tmp_path)
+    random_sam(0).save_pretrained(tmp_path)
     capfd.readouterr()
     before = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
     load_sam(config(model=str(tmp_path)))
@@ -417,9 +416,9 @@ def test_loading_a_sam_says_nothing_and_leaves_transformers_as_it_was(
 )
 def test_a_sam_of_the_callers_is_checked(dtype: torch.dtype | None, said: str) -> None:
     pytest.importorskip("transformers", reason="needs the extra sam")
-    from car_core.refine.sam import SAMMasks, _random
+    from car_core.refine.sam import SAMMasks, random_sam
 
-    model = _random("random:0")
+    model = random_sam(0)
     if dtype:
         model.to(dtype)
     else:

@@ -219,10 +219,10 @@ def test_an_image_and_a_text_are_encoded_once(model: Any, monkeypatch: pytest.Mo
 
 
 def test_the_image_is_what_transformers_makes_of_it(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    got = []
-    monkeypatch.setattr(model, "get_vision_features", lambda pixels: got.append(pixels))
+    got, real = [], model.get_vision_features
+    monkeypatch.setattr(model, "get_vision_features", lambda pixels: (got.append(pixels), real(pixels))[1])
     for image in (photo(300, 200), photo(31, 99), photo(1, 1)):
-        segmenter(model)._image_features(image)
+        next(segmenter(model).find(image, ["cat"], {}))
         np.testing.assert_allclose(got[-1], seen(image), rtol=0, atol=2 / 255 + 1e-6)  # a level of 8 bits
         assert float((got[-1] - seen(image)).abs().mean()) < 1e-3
 
@@ -300,12 +300,13 @@ def refused(name: str, said: str) -> None:
 
 
 def test_another_model_and_none_are_refused(tmp_path: Path) -> None:
-    from car_core.refine.sam import _random
+    from car_core.refine.sam import random_sam
 
-    _random("random:0").save_pretrained(tmp_path)
+    random_sam(0).save_pretrained(tmp_path)
     refused(str(tmp_path), "expected a SAM 3 of transformers .* found: a model of the type sam$")
     refused("/nowhere/sam3", "found: no such folder")
     refused("random:x", "sam3: expected random:SEED with a whole number")
+    refused(f"random:{2**63}", r"sam3: expected random:SEED with a whole number below 2\*\*63")
     for settings in ({"score_threshold": 2}, {"background": ("a", "a")}, {"synonyms": {"cat": ()}}, {"models": "a"}):
         with pytest.raises(ConfigError, match=f"^{next(iter(settings))}: "):
             SAM3Config(**settings)  # type: ignore[arg-type]

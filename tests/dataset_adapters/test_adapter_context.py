@@ -104,6 +104,7 @@ def test_detail_annotations_hold_the_splits_too(context: Any, monkeypatch: pytes
         (("images", 1, "image_id"), 2008000000, "expected each id and file name once, found id 2008000000 again, of "),
         (("images", 1, "file_name"), "2008_000000.jpg", "found 2008_000000.jpg again, of ids 2008000000 and "),
         (("images", 1, "file_name"), "../a.jpg", r"image \d+ \(../a.jpg\): file_name: expected a name without folders"),
+        (("images", 1, "file_name"), "..", r"image \d+ \(..\): file_name: expected a name without folders, found '..'"),
         (("images", 1, "file_name"), "a.jpg", "images: expected every image of the split, found none with the file"),
         (("images", 1, "width"), 10**7, r"image \d+ \(.*\): expected height and width in 1..67108864 pixels"),
         (("annos_segmentation",), None, "the file: annos_segmentation: expected list, found NoneType"),

@@ -16,13 +16,13 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
+import pyarrow
 import pytest
 
 from dataset_adapters import DatasetError, SampleError, load
 from dataset_adapters.base import file_hashes as contents
-from dataset_adapters.base import index_cache as index
+from dataset_adapters.base import index
 from dataset_adapters.prepare import check, find_preparation
 
 IDS = tuple(f"2007_{number:06d}" for number in (33, 61, 129, 42, 7, 500, 1))
@@ -225,24 +225,28 @@ def test_fingerprint_follows_data_set_split_and_sizes(voc) -> None:
 
 @pytest.fixture
 def saves(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The folders that indexes are written to, in order."""
+    """The indexes that are written, in order."""
     written: list[Path] = []
-    save = index._save
+    build = index._build
 
-    def record(path: Path, columns: index.Columns) -> None:
+    def record(path: Path, *arguments: Any) -> Any:
         written.append(path)
-        save(path, columns)
+        return build(path, *arguments)
 
-    monkeypatch.setattr(index, "_save", record)
+    monkeypatch.setattr(index, "_build", record)
     return written
+
+
+def files_of(dataset: Any) -> list[str]:
+    return sorted(path.name for path in dataset.index_path.parent.iterdir())
 
 
 def test_index_is_built_once(voc, saves: list[Path]) -> None:
     first = voc.load()
     assert voc.load() == first
-    assert len(saves) == 1
-    assert first.index_path == voc.cache / "indexes" / first.fingerprint
-    assert [path.name for path in first.index_path.parent.iterdir()] == [first.fingerprint]
+    assert saves == [first.index_path]
+    assert first.index_path.parent == voc.cache / "indexes"
+    assert files_of(first) == [first.index_path.name, f"{first.index_path.stem}.json"]
 
 
 def test_index_is_rebuilt_when_a_size_or_the_split_changes(voc, saves: list[Path]) -> None:
@@ -257,46 +261,86 @@ def test_index_is_rebuilt_when_a_size_or_the_split_changes(voc, saves: list[Path
 
 def test_index_is_memory_mapped_with_relative_paths(voc) -> None:
     dataset = voc.load()
+    index.open_index.cache_clear()
+    before = pyarrow.total_allocated_bytes()
     opened = index.open_index(dataset.index_path)
-    assert isinstance(opened, datasets.Dataset)
+    assert pyarrow.total_allocated_bytes() == before  # the texts stay in the file
     assert opened.column_names == ["id", "image", "mask"]
-    assert opened[0] == {
+    assert index.row_of(dataset.index_path, 0) == {
         "id": IDS[0],
         "image": f"JPEGImages/{IDS[0]}.jpg",
         "mask": f"SegmentationClass/{IDS[0]}.png",
     }
-    assert {Path(file["filename"]).parent for file in opened.cache_files} == {dataset.index_path}
-    assert isinstance(opened.data, datasets.table.MemoryMappedTable)
+    assert opened.num_rows == len(IDS)
+    assert str(dataset.index_path) in Path("/proc/self/maps").read_text()
     assert index.open_index(pickle.loads(pickle.dumps(dataset[2:])).index_path) is opened
 
 
-def damage_truncate(folder: Path) -> None:
-    (arrow,) = folder.glob("*.arrow")
-    arrow.write_bytes(arrow.read_bytes()[:-100])
+def test_parts_of_an_index_are_one(voc, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = voc.load()
+    monkeypatch.setattr(index, "_STEP", 3)
+    parts = load("voc21", voc.root, cache_dir=voc.parent / "other")
+    assert [len(batch) for batch in index.open_index(parts.index_path).to_batches()] == [3, 3, 1]
+    assert (parts.fingerprint, parts.ids, parts.images) == (whole.fingerprint, whole.ids, whole.images)
+    assert [parts[n].id for n in range(-7, 7)] == [*IDS, *IDS]
 
 
-def damage_contents(folder: Path) -> None:
-    (arrow,) = folder.glob("*.arrow")
-    content = arrow.read_bytes()
+def test_trees_of_other_names_of_folders_have_indexes_of_their_own(coco: Any) -> None:
+    coco.write_maps()
+    before = coco.load()
+    (coco.root / "images").mkdir()
+    (coco.root / "val2017").rename(coco.root / "images/val2017")
+    after = coco.load()
+    assert (before.fingerprint, before.ids) == (after.fingerprint, after.ids)
+    assert [Path(path).parent.as_posix() for path in (before.images[0], after.images[0])] == [
+        "val2017",
+        "images/val2017",
+    ]
+    assert after[0].id == before.ids[0]
+
+
+def damage_truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def damage_contents(path: Path) -> None:
+    content = path.read_bytes()
     assert content.count(b"2007_000061") >= 1
-    arrow.write_bytes(content.replace(b"2007_000061", b"2007_000062"))
+    path.write_bytes(content.replace(b"2007_000061", b"2007_000062"))
 
 
-def damage_state(folder: Path) -> None:
-    (folder / "state.json").write_text("{")
+def damage_seal(path: Path) -> None:
+    path.with_suffix(".json").write_text("{")
 
 
-def damage_file(folder: Path) -> None:
-    shutil.rmtree(folder)
-    folder.write_text("a file where a folder belongs")
+def damage_other_seal(path: Path) -> None:
+    path.with_suffix(".json").write_text("[1]")
 
 
-def damage_emptied(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.unlink()
+def damage_lost_seal(path: Path) -> None:
+    path.with_suffix(".json").unlink()
 
 
-@pytest.mark.parametrize("damage", [damage_truncate, damage_contents, damage_state, damage_file, damage_emptied])
+def damage_lost(path: Path) -> None:
+    path.unlink()
+
+
+def damage_emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_truncate,
+        damage_contents,
+        damage_seal,
+        damage_other_seal,
+        damage_lost_seal,
+        damage_lost,
+        damage_emptied,
+    ],
+)
 def test_damaged_index_is_rebuilt(voc, saves: list[Path], damage) -> None:
     dataset = voc.load()
     assert dataset.ids == IDS
@@ -305,42 +349,30 @@ def test_damaged_index_is_rebuilt(voc, saves: list[Path], damage) -> None:
     assert len(saves) == 2
     assert again.ids == IDS
     assert again[1].id == IDS[1]
-    assert [path.name for path in dataset.index_path.parent.iterdir()] == [dataset.fingerprint]
+    assert files_of(again) == [dataset.index_path.name, f"{dataset.index_path.stem}.json"]
 
 
 def test_failed_build_leaves_nothing_behind(voc, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: Path, columns: index.Columns) -> None:
-        path.mkdir()
-        (path / "half.arrow").touch()
+    def fail(path: Path) -> str:
+        assert path.stat().st_size
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(index, "_save", fail)
+        patch.setattr(index, "sha256_of", fail)
         with pytest.raises(KeyboardInterrupt):
             voc.load()
     assert list((voc.cache / "indexes").iterdir()) == []
     assert voc.load().ids == IDS
 
 
-def test_index_built_meanwhile_by_another_process_is_used(voc, monkeypatch: pytest.MonkeyPatch) -> None:
-    save = index._save
-    target = voc.cache / "indexes" / voc.load().fingerprint
-    shutil.rmtree(target)
-    rename = Path.rename
-
-    def overtaken(path: Path, to: Path) -> Path:
-        if path.name == "fresh":
-            save(target, {"id": IDS, **columns})
-            (target / "theirs").touch()
-        return rename(path, to)
-
-    columns = {
-        "image": [f"JPEGImages/{sample_id}.jpg" for sample_id in IDS],
-        "mask": [f"SegmentationClass/{sample_id}.png" for sample_id in IDS],
-    }
-    monkeypatch.setattr(Path, "rename", overtaken)
-    assert voc.load().ids == IDS
-    assert (target / "theirs").exists()
+def test_an_index_that_another_process_replaces_meanwhile_is_read_on(voc, saves: list[Path]) -> None:
+    dataset = voc.load()
+    opened = index.open_index(dataset.index_path)
+    dataset.index_path.with_suffix(".json").unlink()
+    content = dataset.index_path.read_bytes()
+    assert voc.load() == dataset
+    assert (len(saves), dataset.index_path.read_bytes()) == (2, content)
+    assert opened.column("id").to_pylist() == list(IDS)
 
 
 def test_cache_that_cannot_be_written(voc, tmp_path: Path) -> None:
@@ -357,10 +389,8 @@ def test_default_cache_folder(voc, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert load("voc21", voc.root).index_path.parent == tmp_path / "home/.cache/car-eval/indexes"
 
 
-def test_building_prints_nothing_and_leaves_the_progress_setting(voc, capfd) -> None:
-    before = datasets.utils.are_progress_bars_disabled()
+def test_building_prints_nothing(voc, capfd) -> None:
     voc.load()
-    assert datasets.utils.are_progress_bars_disabled() == before
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
 

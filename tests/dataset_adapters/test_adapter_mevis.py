@@ -166,10 +166,21 @@ def test_missing_files_and_other_splits(tree: MevisTree, tmp_path: Path) -> None
         load("mevis", tmp_path / "cache", cache_dir=tmp_path / "cache")
 
 
-def test_a_video_without_any_mask_is_refused(tree: MevisTree) -> None:
+def test_a_video_without_any_mask_has_empty_targets_of_the_size_of_its_frames(tree: MevisTree) -> None:
+    before = tree.load()
     tree.stored["11"] = [None] * 3
-    assert "size of the masks of 1b2c: expected a height and width" in refused(tree.save())
-    assert json.loads((tree.split / "mask_dict.json").read_text())["11"] == [None] * 3
+    assert json.loads((tree.save().split / "mask_dict.json").read_text())["11"] == [None] * 3
+    dataset = tree.load()
+    assert dataset.ids == before.ids
+    positions = [n for n, sequence in enumerate(dataset.sequences) if sequence.startswith("1b2c/")]
+    assert len(positions) == 2 * 3
+    for n in positions:
+        assert (dataset[n].target.shape, dataset[n].target.any()) == ((1, 34, 28), False)
+    for n in {*range(len(dataset))} - {*positions}:
+        np.testing.assert_array_equal(dataset[n].target, before[n].target)
+    tree.image_path("1b2c", 1).write_bytes(b"no image")
+    with pytest.raises(SampleError, match=r"00005\.jpg: expected an image file, found an unknown format"):
+        tree.load()[positions[1]]
 
 
 def test_check_counts_videos_and_frames(tree: MevisTree) -> None:

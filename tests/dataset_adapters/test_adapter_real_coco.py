@@ -50,10 +50,10 @@ def test_both_sources_agree_in_every_pixel(tmp_path: Path) -> None:
 
 
 def test_ids_labels_and_areas_of_the_instances(tmp_path: Path, official: COCO) -> None:
-    from dataset_adapters.base.index_cache import open_index
+    from dataset_adapters.base.index import open_index
 
     dataset = load("coco-object", ROOT, source="instances", cache_dir=tmp_path)
-    rows = open_index(dataset.index_path)
+    rows = open_index(dataset.index_path).to_pylist()
     assert [int(sample_id) for sample_id in dataset.ids] == sorted(official.imgs)
     found = [
         (

@@ -406,9 +406,9 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     paths: list[Path] = []
     original = refer.read_references
 
-    def record(path: Path, *arguments: Any) -> list[refer.Reference]:
+    def record(path: Path, *arguments: Any, **options: Any) -> list[refer.Reference]:
         paths.append(path)
-        return original(path, *arguments)
+        return original(path, *arguments, **options)
 
     monkeypatch.setattr(refer, "read_references", record)
     return paths
@@ -436,17 +436,16 @@ def test_changed_files_are_noticed(tree: ReferTree, parsed: list[Path]) -> None:
     assert len(parsed) == 3  # an image's size changes the fingerprint, not the index
 
 
-@pytest.mark.parametrize("damage", ["arrow", "state", "seal", "emptied"])
+@pytest.mark.parametrize("damage", ["arrow", "seal", "lost"])
 def test_a_damaged_index_is_built_again(tree: ReferTree, parsed: list[Path], damage: str) -> None:
     dataset = tree.load()
-    (arrow,) = dataset.index_path.glob("*.arrow")
+    arrow = dataset.index_path
     if damage == "arrow":
         arrow.write_bytes(arrow.read_bytes().replace(b"dog on the left", b"dog on the ceil"))
-    elif damage == "emptied":
-        shutil.rmtree(dataset.index_path)
-        dataset.index_path.mkdir()
+    elif damage == "lost":
+        arrow.unlink()
     else:
-        (dataset.index_path / {"state": "state.json", "seal": "sha256"}[damage]).write_text("{")
+        arrow.with_suffix(".json").write_text("{")
     again = tree.load()
     assert len(parsed) == 2
     assert again[0].queries == ("The left dog", "dog on the left")

@@ -11,7 +11,6 @@ from dataset_adapters import DatasetError
 from dataset_adapters.user_data.classes import (
     MAX_BYTES,
     labels_of_values,
-    own_label_space,
     read_class_list,
 )
 
@@ -132,7 +131,7 @@ def test_the_ignored_value_is_that_of_the_option_or_255_unless_it_is_a_class(
     assert [listed.value for listed in found.classes] == kept
     assert found.ignored == ignored
     assert [notice in line for line in found.notices] == [True] if notice else not found.notices
-    space = own_label_space("own", found)
+    space = found.label_space("own")
     labels = labels_of_values(found.columns, space.ignore_label)
     assert {value for value, label in labels.items() if label == space.ignore_label} == {ignored} - {None}
     assert all(space.labels[labels[listed.value]] == listed.names[0] for listed in found.classes)
@@ -141,7 +140,7 @@ def test_the_ignored_value_is_that_of_the_option_or_255_unless_it_is_a_class(
 
 def test_nothing_is_saved_as_a_value_that_no_class_has(tmp_path: Path) -> None:
     found = read_class_list(write(tmp_path, "254: cat\n255: dog\n"))
-    assert own_label_space("own", found).mask_values == (253, 254, 255)
+    assert found.label_space("own").mask_values == (253, 254, 255)
 
 
 @pytest.mark.parametrize("text", ["256", "-1", "x", "", "1.0", "9" * 5000, "²"])
@@ -257,7 +256,7 @@ def test_a_missing_list_is_named(tmp_path: Path) -> None:
 
 def test_background_is_label_0_without_a_query_but_with_its_synonyms(tmp_path: Path) -> None:
     classes = read_class_list(write(tmp_path, "cat; kitten\nbackground; sky\ndog\n"))
-    space = own_label_space("own", classes)
+    space = classes.label_space("own")
     assert space.labels == ("background", "cat", "dog")
     assert list(zip(space.queries, space.query_labels, strict=True)) == [
         ("sky", 0), ("cat", 1), ("kitten", 1), ("dog", 2),
@@ -269,7 +268,7 @@ def test_background_is_label_0_without_a_query_but_with_its_synonyms(tmp_path: P
 
 def test_without_background_the_first_class_is_not_what_nothing_means(tmp_path: Path) -> None:
     classes = read_class_list(write(tmp_path, "road\ncar\n"))
-    space = own_label_space("own", classes)
+    space = classes.label_space("own")
     assert space.labels == ("background", "road", "car")
     assert space.scored_labels == (1, 2)
     assert space.mask_values == (255, 0, 1)
@@ -280,5 +279,5 @@ def test_255_classes_leave_room_for_the_ignore_label(tmp_path: Path) -> None:
     lines = [f"class {i}" for i in range(255)]
     classes = read_class_list(write(tmp_path, "\n".join([*lines, "void"])))
     assert classes.classes == read_class_list(write(tmp_path, "\n".join(lines))).classes
-    space = own_label_space("own", classes)
+    space = classes.label_space("own")
     assert labels_of_values(classes.columns, space.ignore_label) == {**{i: i + 1 for i in range(255)}, 255: 65535}

@@ -18,11 +18,12 @@ import pytest
 from loopback import Loopback, serve
 from made_trees import ContextTree
 from PIL import Image
+from pydantic import ValidationError
 from typer.testing import CliRunner, Result
 
 from dataset_adapters import DatasetError, load
 from dataset_adapters.base.sample import find_sources
-from dataset_adapters.prepare import all_preparations, find_preparation, prepare
+from dataset_adapters.prepare import all_preparations, find_preparation, preparation, prepare
 from dataset_adapters.prepare.integrity import spread
 from dataset_adapters.prepare.preparation import Preparation
 from dataset_adapters.prepare.unpack import unpack
@@ -430,13 +431,7 @@ def small_voc(monkeypatch: pytest.MonkeyPatch) -> None:
     """The entry of VOC, whose val split has seven images here."""
     entry = find_preparation("voc")
     splits = (replace(entry.splits[0], expected=(7,)),)
-    monkeypatch.setitem(_registry(), "voc", replace(entry, splits=splits))
-
-
-def _registry() -> dict[str, Preparation]:
-    from dataset_adapters.prepare import preparation
-
-    return preparation._PREPARATIONS
+    monkeypatch.setitem(preparation._preparations(), "voc", replace(entry, splits=splits))
 
 
 def car(*arguments: str) -> Result:
@@ -517,7 +512,7 @@ def test_check_of_an_empty_folder_is_one_fault_a_split(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small_voc")
 def test_prepare_and_list_on_the_command_line(voc_server: Loopback, tmp_path: Path) -> None:
-    _registry()["voc"] = served(voc_server, "voc")
+    preparation._preparations()["voc"] = served(voc_server, "voc")
     root = tmp_path / "root"
     assert "0 of 17125" in car("list", "voc", f"--root={root}").stdout
     result = car("prepare", "voc21", f"--root={root}")
@@ -533,6 +528,26 @@ def test_prepare_and_list_on_the_command_line(voc_server: Loopback, tmp_path: Pa
     failed = car("prepare", "voc", f"--root={root}")
     assert failed.exit_code == 2
     assert failed.stderr.strip().splitlines()[-1].startswith("error: 404")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("megabytes: 970", "megabyte: 970", "ade150.downloads.0.megabyte"),
+        ("expected: [1449]", "expected: 1449", "voc.splits.0.expected"),
+        ("title: gRefCOCO", "title: 7", "grefcoco.title"),
+    ],
+)
+def test_a_mistake_in_the_file_of_sources_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, where: str
+) -> None:
+    text = (Path(preparation.__file__).parent / "sources.yaml").read_text()
+    assert text.count(old) == 1
+    (tmp_path / "sources.yaml").write_text(text.replace(old, new))
+    monkeypatch.setattr(preparation, "files", lambda package: tmp_path)
+    with pytest.raises(ValidationError) as caught:
+        preparation._preparations.__wrapped__()
+    assert where in str(caught.value)
 
 
 def test_every_entry_is_whole() -> None:

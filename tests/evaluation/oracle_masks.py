@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from car_core import CaR, CaRConfig, SAMConfig
 from car_core.models.weights import load_clip
-from car_core.refine.mask_source import image_hash
+from car_core.refine.sam import image_hash
 from dataset_adapters import Dataset, Sample, embedded_root, load
 from evaluation.request.benchmark import load_benchmark, resolve_config
 from evaluation.tasks.scorer import Scorer

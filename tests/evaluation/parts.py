@@ -1,4 +1,4 @@
-"""Stand-ins for a part of a suite, in a module of their own that a spawned process can import."""
+"""Stand-ins for the work of child processes, in a module of their own that those can import."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.engines.signals import stop_request
-from evaluation.suites import runner as suite
-from evaluation.suites.index_writer import RunEvent
+import torch
+
+from evaluation.engines.children import Send
+from evaluation.engines.signals import FORWARDED, stop_request
+from evaluation.suites.index_writer import EventHandler, RunEvent
 from results import StoreError
 
 
-def slow_or_failing(tasks: Sequence[Any]) -> list[Any]:
+def slow_or_failing(handle: EventHandler, tasks: Sequence[Any]) -> list[Any]:
     """The part with eta 0.4 ends when it is asked to and the file `end` is there; any other fails once that has begun.
 
     Files lie in the folder of the suite: `begun`, `asked` and `ended` say how far the slow part is; with `deaf` it
@@ -31,7 +33,7 @@ def slow_or_failing(tasks: Sequence[Any]) -> list[Any]:
         (folder / "begun").touch()
         _until(lambda: stop.asked)
         if (folder / "deaf").exists():
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+            signal.signal(FORWARDED, signal.SIG_IGN)
         (folder / "asked").touch()
         _until((folder / "end").exists)
         (folder / "ended").touch()
@@ -39,14 +41,20 @@ def slow_or_failing(tasks: Sequence[Any]) -> list[Any]:
     return []
 
 
-def telling(tasks: Sequence[Any]) -> list[Any]:
-    """A part that tells of its start and ends when it is asked to; `ended` beside its folder says so."""
+def telling(handle: EventHandler, tasks: Sequence[Any]) -> list[Any]:
+    """A part that tells of its start and ends when it is asked to; `ended` next to its folder says so."""
     [(entry, options)] = tasks
     with stop_request() as stop:
-        suite._tell_parent(RunEvent(entry.name, options.out))
+        handle(RunEvent(entry.name, options.out))
         _until(lambda: stop.asked)
         options.out.with_name("ended").touch()
         stop.raise_if_asked()
+    return []
+
+
+def killed(handle: EventHandler, tasks: Sequence[Any]) -> list[Any]:
+    """A part that is killed, as by the kernel for its memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
     return []
 
 
@@ -62,3 +70,28 @@ def equipment_that_fails() -> Any:
     """As a library ends a process."""
     print("no such luck\n", file=sys.stderr, flush=True)
     os._exit(7)
+
+
+class UnsendableError(Exception):
+    """Made of two texts, but pickled with one."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first}: {second}")
+
+
+def about_itself(send: Send, given: str) -> tuple[Any, ...]:
+    os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C at a terminal sends it to every process
+    send(given)
+    return os.getpgid(0), torch.get_num_threads(), sys.path, sys.stdin.read()
+
+
+def raises(send: Send, kind: type[Exception], *arguments: str) -> None:
+    raise kind(*arguments)
+
+
+def stays(send: Send, deaf: bool = False) -> None:
+    """Work that never ends by itself; deaf: nor when it is asked to."""
+    if deaf:
+        signal.signal(FORWARDED, signal.SIG_IGN)
+    send("begun")
+    time.sleep(600)

@@ -22,13 +22,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import pandas  # noqa: F401  before a fork, so that no program loads it anew
 import pytest
 import torch
-from parts import slow_or_failing, telling
+from parts import killed, slow_or_failing, telling
 from PIL import Image
 from tqdm import tqdm
-from waiting import is_running, wait_until
+from waiting import children_of, is_running, wait_until
 
 from car_core import CaR
 from car_core.classifier.tower import ClassifierTower
@@ -36,9 +35,8 @@ from car_core.proposal.generator import ProposalGenerator
 from dataset_adapters import Dataset, DatasetError
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
-from evaluation.engines import signals as interrupts
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
-from evaluation.engines.signals import Interrupted, stop_request
+from evaluation.engines.signals import FORWARDED, Interrupted, stop_request
 from evaluation.suites import runner as suite_module
 from evaluation.suites.definitions import Suite, SuiteRun
 from evaluation.suites.index_writer import RunEvent
@@ -229,10 +227,6 @@ def test_no_process_outlives_a_killed_run(tiny_run: Any, program: Any, gate: Pat
     wait_until(lambda: not any(is_running(child) for child in children))
 
 
-def children_of(pid: int) -> list[int]:
-    return [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
-
-
 def test_a_decoder_that_dies_or_hangs_costs_its_sample_alone(
     tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -354,7 +348,7 @@ def test_a_device_out_of_memory_runs_smaller_passes_and_the_run_says_so(
     with monkeypatch.context() as patch:
         patch.setattr(ClassifierTower, "encode", encode_few)
         run = evaluate(options)
-    noted = ["classifier: 2 images a pass where 16 did not fit"]
+    noted = ["classifier: 2 images per pass where 16 did not fit"]
     assert (straight.memory.smaller_passes, run.header.memory.smaller_passes) == ([], noted)
     assert json.loads((run.path / "run.json").read_text())["memory"]["smaller_passes"] == noted
     assert run.header.metrics == straight.metrics
@@ -588,7 +582,7 @@ def imports_torch(pid: int) -> bool:
 def test_ctrl_c_while_the_processes_of_a_suite_start(
     tmp_path: Path, program: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evaluation.suites.runner._run_group", slow_or_failing)
+    monkeypatch.setattr("evaluation.suites.runner.run_group", slow_or_failing)
     (tmp_path / "all").mkdir()
     (tmp_path / "all" / "end").touch()
     run = program(car, ["sweep", "mini-voc", "eta=0.4,0.5", "--jobs=2", f"--out={tmp_path / 'all'}"])
@@ -602,7 +596,7 @@ def test_ctrl_c_while_the_processes_of_a_suite_start(
 @pytest.fixture
 def failing_suite(tmp_path: Path, program: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A sweep of two parts in two processes, the second of which fails while the first is at work."""
-    monkeypatch.setattr("evaluation.suites.runner._run_group", slow_or_failing)
+    monkeypatch.setattr("evaluation.suites.runner.run_group", slow_or_failing)
     (tmp_path / "all").mkdir()
 
     def start(*files: str) -> Any:
@@ -649,7 +643,7 @@ def test_a_signal_ends_what_goes_on_after_a_part_failed(
 def test_a_suite_whose_index_cannot_be_written_ends_after_the_samples_at_hand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suite_module, "_run_group", telling)
+    monkeypatch.setattr(suite_module, "run_group", telling)
     taken = []
 
     def take(news: RunEvent) -> None:
@@ -658,21 +652,29 @@ def test_a_suite_whose_index_cannot_be_written_ends_after_the_samples_at_hand(
 
     task = SuiteRun(benchmark="mini-voc"), RunOptions("mini-voc", out=tmp_path / "run")
     with pytest.raises(OSError, match="no space, 1"):
-        suite_module._run_in_processes([[task]], 1, take)
+        suite_module.run_in_children([[task]], 1, take)
     assert (tmp_path / "ended").exists()
     assert taken == [RunEvent("mini-voc", tmp_path / "run")]
 
 
-def test_a_process_of_a_pool_stops_at_once_only_when_its_parent_says_so_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scheduler's own signal comes besides the one that the parent passes on."""
-    monkeypatch.setattr(interrupts, "_pool_process", True)
-    monkeypatch.setattr(interrupts, "_asked_before", None)
-    with stop_request() as stop:
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGTERM):
+def test_a_killed_process_of_a_suite_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite_module, "run_group", killed)
+    with pytest.raises(
+        WorkerError, match=r"^jobs: a process of the suite was killed by SIGKILL; finished samples are "
+    ):
+        suite_module.run_in_children([[]], 1, lambda event: None)
+
+
+def test_a_child_stops_at_once_only_when_its_parent_says_so_twice() -> None:
+    """A scheduler's own signal comes in addition to the one that the parent forwards."""
+    with stop_request(of_child=True), stop_request() as stop:  # that of a run within the child
+        for number in (signal.SIGTERM, FORWARDED, signal.SIGTERM):
             os.kill(os.getpid(), number)
             assert stop.asked
         with pytest.raises(Interrupted):
-            os.kill(os.getpid(), signal.SIGUSR1)
+            os.kill(os.getpid(), FORWARDED)
+    with stop_request() as stop:
+        assert not stop.asked
 
 
 def test_a_signal_during_the_pictures_of_a_sheet_ends_the_suite(

@@ -23,7 +23,8 @@ from typer.testing import CliRunner
 
 from car_core import CaRConfig
 from dataset_adapters import DatasetError
-from dataset_adapters.benchmarks.coco_instances import paint_instances, read_instances
+from dataset_adapters.benchmarks.coco import read_instances
+from dataset_adapters.formats.coco_masks import paint_segments
 from dataset_adapters.formats.images import read_image, read_label_map
 from evaluation import evaluate
 from evaluation.cli.app import app
@@ -197,7 +198,7 @@ def test_annotations_give_label_maps_or_one_line(tmp_path: Path, document: Any, 
     found, error = outcome(lambda: read_instances(file, {1: 1, 7: 2}, ("cat", "dog")), DatasetError)
     assert error is None or str(file) in str(error)
     for row in (found[0] if found else {}).values():
-        target = paint_instances(row)
+        target = paint_segments({"id": "made", "mask": str(file), **row}, row["instances"])
         assert target.shape == (int(row["height"]), int(row["width"]))
         assert set(np.unique(target)) <= {0, 1, 2}
 

@@ -20,7 +20,7 @@ from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark
 from evaluation.request.inputs import find_weights
-from evaluation.request.methods import METHODS, find_method, settings_by_method
+from evaluation.request.methods import METHODS, able_methods, find_method, settings_by_method
 from evaluation.request.resolve import resolve
 from evaluation.request.vocabulary import find_vocabulary
 from evaluation.run.rerun import asked
@@ -340,16 +340,38 @@ def test_settings_go_to_the_methods_that_have_them() -> None:
         settings_by_method({"nothing": 1})
 
 
+def test_settings_inside_another_go_to_the_methods_that_have_them() -> None:
+    """SAM refines CaR's masks and gives CorrCLIP's regions: only the former has thresholds of IoM and IoU."""
+    sam = {"model": "random:0", "points_per_side": 4}
+    by = settings_by_method(
+        {"sam": {**sam, "iom_threshold": 0.5}, "crf": {"iterations": 3}, "synonyms": {"cat": ["a"]}}
+    )
+    assert by["car"] == {"sam": {**sam, "iom_threshold": 0.5}, "crf": {"iterations": 3}}
+    assert by["corrclip"] == {"sam": sam, "synonyms": {"cat": ["a"]}}
+    assert by["clip-es"] == {"crf": {"iterations": 3}}
+    assert settings_by_method({"sam": {"iom_threshold": 0.5}})["corrclip"] == {}
+    assert settings_by_method({"sam": None})["corrclip"] == {"sam": None}
+    with pytest.raises(BenchmarkError, match=r"sam\.nothing: expected a field"):
+        settings_by_method({"sam": {"model": "random:0", "nothing": 1}})
+
+
+def test_all_includes_corrclip_only_with_the_model_of_sam() -> None:
+    trunk = {"dino_weights": "random:0"}
+    assert "corrclip" in able_methods("all", "semantic", {**trunk, "sam": {"model": "random:0", "iom_threshold": 0.5}})
+    for sam in (None, {}, {"iom_threshold": 0.5}):
+        assert "corrclip" not in able_methods("all", "semantic", {**trunk, "sam": sam})
+
+
 def test_a_process_of_its_own_gives_the_same_figures(options: Any, tmp_path: Path) -> None:
     asked = options("clip", out=tmp_path / "own")
-    run, _ = suite._in_own_process((suite.SuiteRun(benchmark="voc21"), asked))
+    [[(run, _)]] = suite.run_in_children([[(suite.SuiteRun(benchmark="voc21"), asked)]], 1, lambda event: None)
     here = evaluate(replace(asked, out=tmp_path / "here")).header
     assert (run.header.identity, run.header.metrics) == (here.identity, here.metrics)
 
 
 def test_all_methods_end_in_one_table(tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Seven processes would only import for minutes.
-    monkeypatch.setattr(suite, "_in_own_process", lambda job, handle: suite._run_group([job], handle=handle)[0])
+    monkeypatch.setattr(suite, "run_in_children", lambda groups, jobs, handle: [suite.run_group(handle, *groups)])
     out = tmp_path / "all"
     settings = {**FAST, "proposal_model": str(tiny_run.model), "classifier_model": str(tiny_run.model), "crf": None}
     del settings["prob_threshold"]

@@ -511,7 +511,7 @@ def test_ours_and_theirs_in_one_table(
     }
     ours = [name for name in METHODS if name not in ("proxyclip", "lposs", "corrclip", "sam3")]
     assert list(suite.options_by_method(replace(asked, method="all,bright"))) == [*ours, "bright"]
-    monkeypatch.setattr(suite, "_in_own_process", lambda job, handle: suite._run_group([job], handle=handle)[0])
+    monkeypatch.setattr(suite, "run_in_children", lambda groups, jobs, handle: [suite.run_group(handle, *groups)])
     both = options("bright,car", weights="miniature", settings={"crf": None}, out=tmp_path / "both", limit=1)
     done = suite.run_methods(both)
     rows = list(csv.DictReader((done.path / "table.csv").open()))

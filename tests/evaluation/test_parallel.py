@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from parts import equipment_that_fails
+from waiting import children_of, wait_until
 
 from car_core import ModelError
 from car_core.engine.device import as_devices
 from dataset_adapters import embedded_root, load
 from evaluation import evaluate
-from evaluation.engines import parallel
+from evaluation.engines.local import Job
 from evaluation.engines.parallel import run_parallel
 from evaluation.engines.processes import WorkerError
-from evaluation.engines.ray import Job
 from evaluation.engines.signals import Interrupted
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.tasks.artifacts import Saving
 from results import RunDirectory
+from support.errors import UserError
 
 FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
 TIMES = {"created_at", "updated_at", "timings", "memory"}
@@ -41,17 +42,18 @@ def test_processes_that_die_and_signals_leave_the_run_of_one(
     tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = tiny_run.options(settings=FAST, saving=Saving("png"), workers=0, batch_size=1, processes=2)
-    original = parallel._records
+    started = set(children_of(os.getpid()))
 
-    def one_killed(workers: Any, *more: Any) -> Any:
-        workers[1].process.kill()
-        return original(workers, *more)
+    def kill_the_second() -> None:
+        wait_until(lambda: len(set(children_of(os.getpid())) - started) == 2)
+        os.kill(max(set(children_of(os.getpid())) - started), signal.SIGKILL)
 
+    killer = threading.Thread(target=kill_the_second)
+    killer.start()
     died = "process 2 of 2 (cpu): its process was killed by SIGKILL"
-    with monkeypatch.context() as patch:
-        patch.setattr(parallel, "_records", one_killed)
-        with pytest.raises(WorkerError, match=r"2 of 2 \(cpu\).*SIGKILL; finished samples are kept, the same command"):
-            evaluate(options)
+    with pytest.raises(WorkerError, match=r"2 of 2 \(cpu\).*SIGKILL; finished samples are kept, the same command"):
+        evaluate(options)
+    killer.join()
     assert f"error: {died}; the others go on\n" in capsys.readouterr().err
     header = RunDirectory(tiny_run.out).read_header()
     assert (header.status, header.counts.n_total) == ("incomplete", 4)  # every other one of seven
@@ -66,7 +68,7 @@ def test_processes_that_die_and_signals_leave_the_run_of_one(
         patch.setattr(RunDirectory, "append", append_and_ask)
         with pytest.raises(Interrupted):
             evaluate(options)
-    assert not multiprocessing.active_children()
+    assert set(children_of(os.getpid())) == started
     assert RunDirectory(tiny_run.out).read_header().counts.n_total > 4
     evaluate(options)
     straight = tiny_run.options(settings=FAST, saving=Saving("png"), out=tmp_path / "straight")
@@ -88,9 +90,9 @@ def test_what_a_process_said_last_is_told(tmp_path: Path) -> None:
     log.rename(victim)
     log.symlink_to(victim)
     before = victim.read_text()
-    with pytest.raises(WorkerError):
+    with pytest.raises(UserError, match=r"process-1\.log: expected a file, found a link"):
         list(run_parallel([job], ["cuda:3"], dataset, [0], logs=tmp_path))
-    assert victim.read_text() == before  # a link is not followed
+    assert victim.read_text() == before
     assert not list(run_parallel([job], ["cuda:3"], dataset, []))  # as where only run.json was not written
 
 

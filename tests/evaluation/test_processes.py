@@ -1,4 +1,4 @@
-"""Processes beside the model: how they end."""
+"""Processes next to the model: how they end."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 from waiting import is_running, wait_until
 
-from evaluation.engines import processes as module
-from evaluation.engines.processes import Processes
+from evaluation.engines.processes import Processes, how_it_ended
 from evaluation.engines.signals import Interrupted
 
 FAST = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
@@ -47,50 +46,56 @@ def test_a_suite_in_several_processes_leaves_nothing_to_clean_up(tiny_run: Any, 
     assert "Sweep directory:" in done.stderr
 
 
-def test_all_are_started_before_one_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_are_started_before_one_is_waited_for(tmp_path: Path) -> None:
     """Where processes are spawned each imports torch, which takes seconds."""
-    calls: list[str] = []
-    for name in ("launch", "ready"):
-        monkeypatch.setattr(module._Process, name, lambda _, name=name: calls.append(name))
+    code = (
+        "import multiprocessing, os, sys, time\n"
+        "from pathlib import Path\n"
+        "from evaluation.engines.processes import Processes\n"
+        "if __name__ != '__main__':\n"
+        "    Path(sys.argv[1], str(os.getpid())).touch()\n"
+        "    for _ in range(6000):\n"
+        "        if len(list(Path(sys.argv[1]).iterdir())) == 2:\n"
+        "            break\n"
+        "        time.sleep(0.01)\n"
+        "    else:\n"
+        "        sys.exit(1)\n"
+        "else:\n"
+        "    multiprocessing.set_start_method('spawn')\n"
+        "    processes = Processes(abs, 2)\n"
+        "    processes.start()\n"
+        "    print(processes.submit(-7).result())\n"
+        "    processes.close()\n"
+    )
+    (tmp_path / "script.py").write_text(code)
+    (tmp_path / "started").mkdir()
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, tmp_path / "script.py", tmp_path / "started"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("7\n", "")
+
+
+def test_processes_that_are_closed_end_by_themselves() -> None:
     processes: Processes[float, int] = Processes(pid_after, 2)
     processes.start()
-    processes.close()
-    assert calls == ["launch", "launch", "ready", "ready"]
-
-
-def test_processes_that_are_closed_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LEAVE_SECONDS", PATIENT)
-    ended: list[int | None] = []
-    original = multiprocessing.Process.join
-
-    def join(process: Any, timeout: float | None = None) -> None:
-        original(process, timeout)
-        ended.append(process.exitcode)
-
-    processes: Processes[float, int] = Processes(pid_after, 2)
-    monkeypatch.setattr(multiprocessing.Process, "join", join)
-    processes.start()
+    children = multiprocessing.active_children()
     processes.submit(0).result()
-    processes.close()
-    assert set(ended) == {0}
+    processes.close(patience=PATIENT)
+    assert [child.exitcode for child in children] == [0, 0]
 
 
-def test_the_task_at_hand_is_finished_and_what_waits_never_begins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_LEAVE_SECONDS", PATIENT)
+def test_the_task_at_hand_is_finished_and_what_waits_never_begins(tmp_path: Path) -> None:
     processes: Processes[Path, int] = Processes(pid_after_a_while, 1)
     at_hand, waiting = (processes.submit(tmp_path / name) for name in ("at-hand", "waiting"))
     wait_until((tmp_path / "at-hand").exists)
-    processes.close()
+    processes.close(patience=PATIENT)
     assert not is_running(at_hand.result())
     assert waiting.cancelled()
     assert not (tmp_path / "waiting").exists()
 
 
 @pytest.mark.parametrize("stuck", ["busy", "stopped"])
-def test_what_does_not_go_is_killed(monkeypatch: pytest.MonkeyPatch, stuck: str) -> None:
-    monkeypatch.setattr(module, "_LEAVE_SECONDS", 0.1)
+def test_what_does_not_go_is_killed(stuck: str) -> None:
     processes: Processes[float, int] = Processes(pid_after, 1)
     pid = processes.submit(0).result()
     hanging: Future[int] | None = None
@@ -99,40 +104,35 @@ def test_what_does_not_go_is_killed(monkeypatch: pytest.MonkeyPatch, stuck: str)
         wait_until(hanging.running)
     else:
         os.kill(pid, signal.SIGSTOP)
-    processes.close()
+    processes.close(patience=0.1)
     assert not is_running(pid)
     assert hanging is None or hanging.exception()
 
 
-def test_a_signal_while_processes_end_kills_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LEAVE_SECONDS", PATIENT)
-    original, processes = multiprocessing.Process.join, Processes[float, int](pid_after, 3)
+def test_a_signal_while_processes_end_kills_all_of_them() -> None:
+    processes: Processes[float, int] = Processes(pid_after, 3)
     processes.start()
     children = multiprocessing.active_children()
     hanging = [processes.submit(NEVER) for _ in children]
     wait_until(lambda: all(future.running() for future in hanging))
-    signals: list[int] = []
 
-    def join(process: Any, timeout: float | None = None) -> None:
-        if threading.current_thread() is threading.main_thread() and not signals:
-            signals.append(signal.SIGINT)
-            raise Interrupted(signal.SIGINT)
-        original(process, timeout)
+    def interrupt(number: int, frame: Any) -> None:
+        raise Interrupted(number)
 
+    before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        with monkeypatch.context() as patch:
-            patch.setattr(multiprocessing.Process, "join", join)
-            with pytest.raises(Interrupted):
-                processes.close()
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(Interrupted):
+            processes.close(patience=NEVER)
         assert not any(is_running(child.pid or 0) for child in children)
         assert all(future.done() for future in hanging)
     finally:
+        signal.signal(signal.SIGALRM, before)
         for child in children:
             child.kill()
 
 
-def test_what_hangs_is_not_asked_but_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LEAVE_SECONDS", NEVER)
+def test_what_hangs_is_not_asked_but_killed() -> None:
     processes: Processes[float, int] = Processes(pid_after, 1, time_limit=0.2)
     pid = processes.submit(0).result()
     assert str(processes.submit(NEVER).exception()) == "took longer than 0.2 seconds"
@@ -148,19 +148,38 @@ def test_a_signal_to_every_process_costs_no_task(tmp_path: Path, number: signal.
     try:
         answer = processes.submit(tmp_path / "first")
         wait_until((tmp_path / "first").exists)
-        process = processes._processes[0]._running[0].pid  # type: ignore[index]
-        os.kill(process, number)
-        assert answer.result() == process
-        if number == signal.SIGINT:
-            return
-        wait_until(lambda: not is_running(process))
-        assert processes.submit(tmp_path / "second").result() != process  # started again, as the parent went on
-        idle = processes._processes[0]._running[0].pid  # type: ignore[index]
-        os.kill(idle, number)
-        wait_until(lambda: not is_running(idle))
-        assert processes.submit(tmp_path / "third").result() != idle
+        [process] = multiprocessing.active_children()
+        os.kill(process.pid or 0, number)
+        assert answer.result() == process.pid
+        os.kill(process.pid or 0, number)  # between two tasks
+        time.sleep(0.2)
+        assert processes.submit(tmp_path / "second").result()
     finally:
         processes.close()
+
+
+def test_a_process_that_dies_between_two_tasks_costs_none() -> None:
+    processes: Processes[float, int] = Processes(pid_after, 1)
+    pid = processes.submit(0).result()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not is_running(pid))
+    assert processes.submit(0).result() != pid
+    processes.close()
+
+
+def answer_of(size: int) -> bytes:
+    if size > 1000:  # killed by the kernel, say, while the answer is on its way
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    return bytes(size)
+
+
+def test_a_process_that_dies_while_it_answers_costs_its_task_and_no_other() -> None:
+    processes: Processes[int, bytes] = Processes(answer_of, 2)
+    lost = processes.submit(2**28)
+    others = [processes.submit(size) for size in range(10)]
+    assert [len(other.result()) for other in others] == list(range(10))
+    assert str(lost.exception()) == "its process was killed by SIGKILL"
+    processes.close()
 
 
 def test_time_in_which_the_program_was_stopped_is_not_over_the_limit(tmp_path: Path) -> None:
@@ -191,6 +210,6 @@ def test_time_in_which_the_program_was_stopped_is_not_over_the_limit(tmp_path: P
 
 
 def test_how_a_process_ended_is_said_of_every_signal() -> None:
-    assert module.how_it_ended(-9) == "its process was killed by SIGKILL"
-    assert module.how_it_ended(-40) == "its process was killed by signal 40"  # a real-time signal has no name
-    assert module.how_it_ended(3) == "its process ended with status 3"
+    assert how_it_ended(-9) == "its process was killed by SIGKILL"
+    assert how_it_ended(-40) == "its process was killed by signal 40"  # a real-time signal has no name
+    assert how_it_ended(3) == "its process ended with status 3"

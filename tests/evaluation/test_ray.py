@@ -29,9 +29,10 @@ from dataset_adapters import Dataset
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.engines import ray as engine
-from evaluation.engines.ray import Equipment, Job, run_ray
+from evaluation.engines.local import Equipment, Job
+from evaluation.engines.ray import run_ray
 from evaluation.request.cluster import Cluster, ClusterError
-from evaluation.run.dispatch import _equip
+from evaluation.run.dispatch import equip as equip_of
 from evaluation.run.prepare import prepare
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
@@ -76,8 +77,8 @@ def nodes(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Iterator[Any]
 @pytest.fixture
 def lost(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the engine is told of every actor that it loses."""
-    original, told = engine._Dispatcher._lose, list[str]()
-    monkeypatch.setattr(engine._Dispatcher, "_lose", lambda *a: (told.append(str(a[-1])), original(*a))[1])
+    original, told = engine.Dispatcher.lose, list[str]()
+    monkeypatch.setattr(engine.Dispatcher, "lose", lambda *a: (told.append(str(a[-1])), original(*a))[1])
     return told
 
 
@@ -95,7 +96,7 @@ def at_record(monkeypatch: pytest.MonkeyPatch, faults: dict[int, Callable[[], No
 
 def when_all_are_at_work(monkeypatch: pytest.MonkeyPatch, records: int, node: Any, fault: Callable[[], None]) -> None:
     """Let the fault happen once, after so many records, when no actor is idle and the node has one."""
-    original, taken, happened = engine._Dispatcher._hand_out, engine._Dispatcher._finish, list[bool]()
+    original, taken, happened = engine.Dispatcher.hand_out, engine.Dispatcher.finish, list[bool]()
     finished: list[int] = []
 
     def count(dispatcher: Any, chain: Any, answer: Any) -> Any:
@@ -108,20 +109,20 @@ def when_all_are_at_work(monkeypatch: pytest.MonkeyPatch, records: int, node: An
             happened.append(True)
             fault()
 
-    monkeypatch.setattr(engine._Dispatcher, "_finish", count)
-    monkeypatch.setattr(engine._Dispatcher, "_hand_out", hand_out)
+    monkeypatch.setattr(engine.Dispatcher, "finish", count)
+    monkeypatch.setattr(engine.Dispatcher, "hand_out", hand_out)
 
 
 def begin_when_ready(monkeypatch: pytest.MonkeyPatch, actors: int) -> None:
     """Give out no sample before so many actors are there: samples are quick, and the first would do them all."""
-    original, begun = engine._Dispatcher._hand_out, list[bool]()
+    original, begun = engine.Dispatcher.hand_out, list[bool]()
 
     def hand_out(dispatcher: Any) -> None:
         if begun or len(dispatcher.idle) == actors:
             begun.append(True)
             original(dispatcher)
 
-    monkeypatch.setattr(engine._Dispatcher, "_hand_out", hand_out)
+    monkeypatch.setattr(engine.Dispatcher, "hand_out", hand_out)
 
 
 def raylet(node: Any) -> int:
@@ -137,7 +138,7 @@ def actors_of(node: Any) -> list[int]:
             command = (status.parent / "cmdline").read_text()
         except OSError:  # ended meanwhile
             continue
-        if parent == raylet(node) and command.startswith("ray::_Actor"):
+        if parent == raylet(node) and command.startswith("ray::Actor"):
             found.append(int(status.parent.name))
     return found
 
@@ -352,17 +353,17 @@ def test_a_node_without_the_file_or_with_another_one_is_named(
 
     def ready() -> Any:
         options = replace(tiny_run.options(), settings={}, weights=None, method="./node.py:Own")
-        equip = partial(_equip, options, None)
-        return engine._Actor(Job(equip, fields, ".", batch_size=1, workers=0, sample_timeout=None)).set_up()
+        equip = partial(equip_of, options, None)
+        return engine.Actor(Job(equip, fields, ".", batch_size=1, workers=0, sample_timeout=None)).set_up()
 
-    assert ready() == engine._Ready(host, "./node.py:Own: expected a file ./node.py, found none")
+    assert ready() == f"node {host}: ./node.py:Own: expected a file ./node.py, found none"
     Path("node.py").write_text(OWN)
     options = replace(tiny_run.options(), settings={}, weights=None, method="./node.py:Own")
     fields |= prepare(options).identity_fields
-    assert ready() == engine._Ready(host)
+    assert ready() is None
     fields["plugins"] = {"methods": {"own": {**fields["plugins"]["methods"]["own"], "source": "0" * 64}}}
-    assert ready().problem.startswith(
-        "expected what the run was started with, found that plugins.methods.own.source is"
+    assert ready().startswith(
+        f"node {host}: expected what the run was started with, found that plugins.methods.own.source is"
     )
 
 
@@ -435,7 +436,7 @@ def test_what_a_node_lacks_is_named_with_it(small: tuple[Dataset, Scorer]) -> No
         raise ValueError("data:\nnot here")
 
     job = Job(equip, {}, "nowhere", batch_size=1, workers=0, sample_timeout=None)
-    assert engine._Actor(job).set_up() == engine._Ready(os.uname().nodename, "data: not here")
+    assert engine.Actor(job).set_up() == f"node {os.uname().nodename}: data: not here"
 
 
 @pytest.mark.parametrize(

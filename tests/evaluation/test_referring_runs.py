@@ -212,7 +212,7 @@ def test_what_differs_from_the_papers_figures_is_remarked(run: Runner) -> None:
         ({"protocol": {"resolution": "512x512"}}, "^protocol: resolution: expected one of original, 480x480, found"),
         ({"protocol": {"size": "1"}}, "^protocol: size: expected an option of overlaps, resolution"),
         ({"protocol": {"sentences": "single"}}, "this is a switch of the configuration; use --set sentences=single"),
-        ({"settings": {"mode": "semantic"}}, "mode: expected a benchmark of that mode"),
+        ({"settings": {"mode": "semantic"}}, "settings: expected a benchmark of that mode"),
         (
             {"benchmark": "voc21", "protocol": {"overlaps": "lost"}},
             "expected none, as this benchmark has no such options",

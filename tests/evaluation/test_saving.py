@@ -23,7 +23,7 @@ from dataset_adapters import load
 from dataset_adapters.base.sample import find_sources
 from evaluation import evaluate
 from evaluation.cli.app import app
-from evaluation.engines.ray import _Chain, _Dispatcher, _Finished
+from evaluation.engines.ray import Chain, Dispatcher, Finished
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.run.merge import merge
 from evaluation.run.prepare import prepare
@@ -145,7 +145,7 @@ def test_a_write_that_ends_early_leaves_no_torn_file(
     dispatcher: Any = SimpleNamespace(
         lost_in_a_row=0, shrunk=set(), scorer=SimpleNamespace(folder=tmp_path), carrier=None, _go_on=lambda chain: None
     )
-    sent = _Finished([], {"predictions/a.png": b"other"}, ())
+    sent = Finished([], {"predictions/a.png": b"other"}, ())
 
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -154,7 +154,7 @@ def test_a_write_that_ends_early_leaves_no_torn_file(
     for write in (
         lambda: saving.save(tmp_path, "a", 2 * prediction, None),
         lambda: write_label_map(label_map, 2 * prediction),
-        lambda: list(_Dispatcher._finish(dispatcher, _Chain(deque([(0,)])), sent)),
+        lambda: list(Dispatcher.finish(dispatcher, Chain(deque([(0,)])), sent)),
     ):
         with pytest.raises(OSError, match="No space left"):
             write()

@@ -50,7 +50,7 @@ def car(*arguments: object) -> Result:
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
-def group_that_traces(group: Any) -> list[Any]:
+def group_that_traces(handle: Any, group: Any) -> list[Any]:
     """What a process of a suite does, as far as the test below is concerned."""
     TRACES.debug("a traceback")
     return []
@@ -60,10 +60,10 @@ def group_that_traces(group: Any) -> list[Any]:
 def test_processes_of_a_suite_show_tracebacks_where_they_are_asked_for(
     wanted: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(suite_module, "_run_group", group_that_traces)
+    monkeypatch.setattr(suite_module, "run_group", group_that_traces)
     show_traces(wanted)
     try:
-        assert suite_module._run_in_processes([[]], 1, lambda event: None) == [[]]
+        assert suite_module.run_in_children([[]], 1, lambda event: None) == [[]]
     finally:
         show_traces(False)
     assert ("a traceback" in capfd.readouterr().err) is wanted

@@ -365,9 +365,9 @@ def test_points_side_by_side_are_straight_runs_and_compute_nothing_twice(
 
     # That processes find the same is shown in test_suite_runs; here their parts go one after the other.
     def in_parts(groups: Any, jobs: int, handle: Any) -> list[Any]:
-        return [suite_module._run_group(group, handle=handle) for group in groups]
+        return [suite_module.run_group(handle, group) for group in groups]
 
-    monkeypatch.setattr(suite_module, "_run_in_processes", in_parts)
+    monkeypatch.setattr(suite_module, "run_in_children", in_parts)
     again = run_suite(suite, out=tmp_path / "parts", jobs=2, **common)
     for name, run in again.runs.items():
         assert counts(run.path) == counts(together.runs[name].path)

@@ -315,7 +315,7 @@ def official_f(target: np.ndarray, prediction: np.ndarray, void: np.ndarray | No
 def test_void_is_left_out_as_by_the_official_evaluator(davis_task: str) -> None:
     """Unsupervised: of J and F. Semi-supervised: that evaluator is given no void, so it is background."""
     rng = np.random.default_rng(7)
-    scorer = Scorer("video", LabelSpace.of_objects("davis"), {"davis_task": davis_task})
+    scorer = Scorer("video", LabelSpace.of_objects("ref-davis17/text"), {"davis_task": davis_task})
     records, expected, values = [], {}, set()
     for t, (labels, prediction) in enumerate(video(5, frames=4, objects=2, size=(22, 31))):
         void = blobs(70 + t, labels.shape, 2) == 2

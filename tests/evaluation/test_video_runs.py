@@ -19,8 +19,8 @@ from dataset_adapters import load
 from evaluation import Run, RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, load_benchmark, resolve_config
+from evaluation.run.dispatch import pending_frames
 from evaluation.run.merge import merge
-from evaluation.run.resume import pending_frames
 from evaluation.tasks.video import count_sample
 from results import RunDirectory, SampleRecord
 

@@ -420,8 +420,8 @@ def test_a_sweep_over_names_ends_in_one_table(tiny_run: Any, write: Callable[...
     runs, table = read_runs(tiny_run.out), read_suite_table(tiny_run.out)
     assert len(runs) == 4
     assert table.title.startswith("method, names; all with proposal_model=")
-    assert list(table.frame["set.method"]) == ["SCLIP", "CaR"]
-    for (_, row), method in zip(table.frame.iterrows(), ("sclip", "car"), strict=True):
+    assert table.values("set.method") == ["SCLIP", "CaR"]
+    for row, method in zip(table.rows, ("sclip", "car"), strict=True):
         own = {
             header.benchmark.names.name: 100 * header.metrics["miou"]
             for header in runs.values()
@@ -460,6 +460,14 @@ def test_sweeps_of_all_methods_and_of_settings() -> None:
     assert [run.point for run in suite.runs] == [
         *({"method": "car", "eta": eta} for eta in (0.3, 0.4)),
         {"method": "sclip"},
+    ]
+    points = Sweep("", ({"sam.iom_threshold": 0.3, "lambda": 0.2}, {"sam.iom_threshold": 0.4, "lambda": 0.3}))
+    sam = {"sam": {"model": "random:0"}, "dino_weights": "random:0"}
+    suite = as_suite(points, "voc21", profile=None, settings=sam, method="car,clip-es,corrclip")
+    assert [run.point for run in suite.runs] == [
+        *({"method": "car", **point} for point in points.points),
+        *({"method": "clip-es", "lambda": value} for value in (0.2, 0.3)),
+        {"method": "corrclip"},
     ]
 
 

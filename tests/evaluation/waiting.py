@@ -15,6 +15,10 @@ def wait_until(true: Callable[[], bool]) -> None:
     raise AssertionError("waited for nothing")
 
 
+def children_of(pid: int) -> list[int]:
+    return [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
+
+
 def is_running(pid: int) -> bool:
     # Without an init that collects them, dead orphans stay in the list of processes.
     try:
