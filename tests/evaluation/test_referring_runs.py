@@ -201,7 +201,7 @@ def test_what_differs_from_the_papers_figures_is_remarked(run: Runner) -> None:
     marked = run(split="testA", protocol={"resolution": "480x480", "overlaps": "lost"})
     page = (marked.path / "table.md").read_text()
     assert "Read with care:** untrained weights, not comparable; split testA; changed: " in page
-    assert "classifier_model, resolution=480x480 " in page
+    assert "classifier_model, resolution=480x480.\n" in page
     single = run("single", split="val", settings={"sentences": "single"}).header
     assert (single.benchmark.paper_samples, single.benchmark.protocol_changed) == (10834, [])
 
