@@ -38,7 +38,7 @@ _LAZY = {"CaR": "car_core.car", "Segmentation": "car_core.segmentation", "Step":
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__
 
 
 def __getattr__(name: str) -> Any:

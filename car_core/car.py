@@ -119,6 +119,9 @@ class CaR:
         same = classifier_clip is proposal_clip
         self._classifier_text = self._proposal_text if same else TextEncoder(classifier_clip, role="classifier_clip")
 
+    def __repr__(self) -> str:
+        return f"CaR({', '.join(f'{each.role} {each.name}' for each in self.weights)}, {self.device}, {self.config!r})"
+
     @classmethod
     def from_config(
         cls,

@@ -222,6 +222,8 @@ class CaRConfig(Config):
 
     >>> CaRConfig(profile="paper").keep_best, CaRConfig(profile="paper", keep_best=True).keep_best
     (False, True)
+    >>> CaRConfig(theta=0.3)
+    CaRConfig(profile='released', mode='semantic', theta=0.3)
     """
 
     if TYPE_CHECKING:  # the signature from the fields would require those that a profile fills in
@@ -300,6 +302,13 @@ class CaRConfig(Config):
         ge=1,
         description="largest patch grid of f; a larger image is shrunk for f only (neither source has a limit)",
     )
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """The profile, the mode, and what differs from their values, of over 30 fields."""
+        usual = type(self)(profile=self.profile, mode=self.mode)
+        for name, value in super().__repr_args__():
+            if name in ("profile", "mode") or value != getattr(usual, str(name)):
+                yield name, value
 
     @model_validator(mode="before")
     @classmethod

@@ -27,7 +27,7 @@ _HOMES = {"RunOptions": "evaluation.request.options", "OwnMethod": "evaluation.r
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__
 
 
 def __getattr__(name: str) -> Any:

@@ -77,14 +77,16 @@ def mebibytes(size: float) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """ "; did you mean a, b or c?" with the known names that begin with ``name`` or are similar, ignoring case.
 
-    If one differs only in case, only that one. Empty if there are none.
+    If one differs only in case, only that one. Hyphens at the start do not count. Empty if there are none.
 
     >>> did_you_mean("VOC20", ["voc20", "voc21"]), did_you_mean("vco21", ["voc20", "voc21"])
     ('; did you mean voc20?', '; did you mean voc21 or voc20?')
+    >>> did_you_mean("--quiet", ["--set", "--out"])
+    ''
     """
-    wanted, by_folded = name.casefold(), dict[str, str]()
+    wanted, by_folded = name.casefold().lstrip("-"), dict[str, str]()
     for each in known:
-        by_folded.setdefault(each.casefold(), each)
+        by_folded.setdefault(each.casefold().lstrip("-"), each)
     begun = [folded for folded in by_folded if wanted and folded.startswith(wanted)]
     found = [wanted] if wanted in by_folded else [*begun, *difflib.get_close_matches(wanted, by_folded)]
     *others, last = [by_folded[folded] for folded in dict.fromkeys(found)][:3] or [""]

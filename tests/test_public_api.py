@@ -16,6 +16,12 @@ from tools.release import faults
 ROOT = Path(__file__).parents[1]
 
 
+def test_dir_lists_the_public_names_only() -> None:
+    for package in ("car_core", "evaluation"):
+        module = import_module(package)
+        assert dir(module) == sorted(module.__all__)
+
+
 def test_public_api_is_the_stored_one() -> None:
     # On a difference that is meant: python -m tools.public_api, and an entry in CHANGELOG.md.
     assert public_api().splitlines() == STORED.read_text(encoding="utf-8").splitlines()

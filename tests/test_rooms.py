@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,11 @@ def test_imports_go_down_only(room: str) -> None:
         if (foreign := (imported_packages(file) & MAY_IMPORT.keys()) - MAY_IMPORT[room])
     }
     assert not crossing
+
+
+def test_errors_outside_the_command_line_name_fields_not_options() -> None:
+    """`car` adds the dashes: who calls from Python gave a field."""
+    files = [file for room in MAY_IMPORT for file in (ROOT / room).rglob("*.py") if file.parent.name != "cli"]
+    option_first = re.compile(r"""(Error|unknown_name)\(\s*f?["']--""")
+    assert option_first.search('raise BenchmarkError(\n    f"--shard: expected')
+    assert [str(file) for file in files if option_first.search(file.read_text(encoding="utf-8"))] == []

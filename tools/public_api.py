@@ -41,7 +41,12 @@ def lines_of(name: str, value: Any) -> Iterator[str]:
     fields = getattr(value, "model_fields", None) or (
         [each.name for each in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else ()
     )
-    members = {key: vars(base)[key] for base in reversed(ours) for key in vars(base) if not key.startswith("_")}
+    members = {
+        key: vars(base)[key]
+        for base in reversed(ours)
+        for key in vars(base)
+        if not key.startswith("_") and key != "model_config"
+    }
     for key in sorted({*fields, *members}):
         member = getattr(members.get(key), "__func__", members.get(key))
         yield f"    {name}.{key}" + (parameters_of(member) if inspect.isfunction(member) else "")

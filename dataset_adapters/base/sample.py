@@ -378,8 +378,9 @@ def configured(adapter: Adapter, options: Mapping[str, str]) -> Adapter:
     """Return the adapter with these options. Raises DatasetError for an unknown option or value."""
     for option, value in options.items():
         if option not in (*adapter.choices, *adapter.locations):
-            known = ", ".join((*adapter.choices, *adapter.locations)) or "none"
-            raise DatasetError(f"{adapter.name}: expected an option of {known}, found {option!r}")
+            known = ", ".join((*adapter.choices, *adapter.locations))
+            expected = f"an option of {known}" if known else "no option"
+            raise DatasetError(f"{adapter.name}: expected {expected}, found {option!r}")
         if value not in adapter.choices.get(option, (value,)):
             expected = ", ".join(adapter.choices[option])
             raise DatasetError(f"{adapter.name}: {option}: expected one of {expected}, found {value!r}")

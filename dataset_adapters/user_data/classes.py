@@ -159,7 +159,7 @@ def parse_ignore_value(text: str) -> int | None:
     if text == _NONE:
         return None
     if not (text.isascii() and text.isdigit() and int(text[:9]) <= MAX_VALUE):
-        raise DatasetError(f"ignore-value: expected a mask value in 0..{MAX_VALUE}, or none, found {text[:60]!r}")
+        raise DatasetError(f"ignore_value: expected a mask value in 0..{MAX_VALUE}, or none, found {text[:60]!r}")
     return int(text)
 
 

@@ -72,8 +72,8 @@ class OwnHfAdapter(UserDataAdapter):
         and a split without rows.
         """
         dataset = open_hf(self.hf, self.hf_config, str(split))
-        image = _column(dataset, "image-column", self.image_column, IMAGE_COLUMNS)
-        mask = _column(dataset, "mask-column", self.mask_column, MASK_COLUMNS)
+        image = _column(dataset, "image_column", self.image_column, IMAGE_COLUMNS)
+        mask = _column(dataset, "mask_column", self.mask_column, MASK_COLUMNS)
         encoded = _encoded(dataset, image, mask)
         contents, paths = _contents_and_paths(encoded, image, mask)
         if not paths:
@@ -138,20 +138,20 @@ def open_hf(name: str, config: str, split: str) -> datasets.Dataset:
     return splits[split]
 
 
-def _column(dataset: datasets.Dataset, option: str, given: str, usual: Sequence[str]) -> str:
+def _column(dataset: datasets.Dataset, field: str, given: str, usual: Sequence[str]) -> str:
     """The column named by the user, else the first with a usual name that holds images, or else could."""
     if given in dataset.column_names:
         return given
     if given:
         found = ", ".join(dataset.column_names)
-        raise DatasetError(f"{option}: expected the column {given!r}, found the columns {found}")
+        raise DatasetError(f"{field}: expected the column {given!r}, found the columns {found}")
     kinds = {name: _kind(dataset.features[name]) for name in usual if name in dataset.features}
     candidates = [name for name in kinds if kinds[name]]
     if not candidates:
         types = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in dataset.features.items())
         raise DatasetError(
-            f"{option}: expected a column of images, one of {', '.join(usual)}; name it with --{option}, found the "
-            f"columns {types[:300]}; for two folders of files see --images and --masks"
+            f"{field}: expected a column of images, named or one of {', '.join(usual)}, found the columns "
+            f"{types[:300]}; for two folders of files see --images and --masks"
         )
     return min(candidates, key=lambda name: kinds[name])
 
@@ -174,8 +174,8 @@ def _encoded(dataset: datasets.Dataset, image: str, mask: str) -> datasets.Datas
         for column in (image, mask):
             chosen = chosen.cast_column(column, datasets.Image(decode=False))
     except Exception as error:  # arrow raises errors of several types
-        option, found = "image-column" if column == image else "mask-column", str(dataset.features[column])[:100]
-        raise DatasetError(f"{option}: column {column}: expected encoded images, found {found}") from error
+        field, found = "image_column" if column == image else "mask_column", str(dataset.features[column])[:100]
+        raise DatasetError(f"{field}: column {column}: expected encoded images, found {found}") from error
     return chosen
 
 

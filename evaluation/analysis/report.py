@@ -236,7 +236,7 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
         weights = {}
     for role, weight in weights.items():
         if not given.get(role) and Path(weight).suffix and not Path(weight).exists():
-            raise BenchmarkError(f"--weights: expected the file {weight} that the run was made with, found none given")
+            raise BenchmarkError(f"weights: expected the file {weight} that the run was made with, found none given")
     request = replace(
         asked(header),
         data_root=Path() if options.places else options.data_root,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -95,14 +96,17 @@ def one_line_errors(ctx: Any = None) -> Iterator[None]:
 
 def _as_given(message: str, ctx: Any) -> str:
     """A message of the library that begins with the field of an option: with the option, or the file that gave it."""
-    field, colon, rest = message.removeprefix("--").partition(": ")
+    field, colon, rest = message.partition(": ")
     if not colon:
         return message
     key, file = field.rstrip("_"), ctx.meta.get(WORDS_FILE)
-    if any(text.partition("=")[0].strip() == key for text in ctx.params.get("set_") or ()):
-        return f"--set {key}: {rest}"
-    if any(key in each for each in ctx.meta.get(WORDS_LISTS, {}).get("set_", ()) if isinstance(each, dict)):
-        return f"{file}: set: {key}: {rest}"
+    for given, where in (
+        (ctx.params.get("set_"), "--set "),
+        (ctx.meta.get(WORDS_LISTS, {}).get("set_"), f"{file}: set: "),
+    ):
+        keys = (each if isinstance(each, dict) else [each.partition("=")[0]] for each in given or ())
+        if {key, key.partition(".")[0]} & {each.strip().rstrip("_") for each in itertools.chain(*keys)}:
+            return f"{where}{key}: {rest}"
     for option in ctx.command.params:
         if option.name.rstrip("_") == field and option.opts[0].startswith("-"):
             source = ctx.get_parameter_source(option.name)

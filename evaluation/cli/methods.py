@@ -49,7 +49,7 @@ def list_methods() -> list[dict[str, Any]]:
         for plugin in brought:
             method, error = None, None
             try:
-                find_plugin("methods", name, METHODS, "--method")  # refuses what several packages bring
+                find_plugin("methods", name, METHODS, "method")  # refuses what several packages bring
                 method = check_own_method(plugin)
             except UserError as found:
                 error = str(found)

@@ -232,9 +232,9 @@ class VideoOutputs:
         if label_maps:
             label_maps = expanded(label_maps)
             if label_maps.exists() and (not label_maps.is_dir() or any(label_maps.iterdir())):
-                raise SegmentError(f"--label-maps: expected an empty or new folder, found {label_maps}")
+                raise SegmentError(f"label_maps: expected an empty or new folder, found {label_maps}")
             if len(queries) > 255:
-                raise SegmentError(f"--label-maps: expected at most 255 phrases, found {len(queries)}")
+                raise SegmentError(f"label_maps: expected at most 255 phrases, found {len(queries)}")
         return cls(clip, queries, video, json, label_maps, one_object)
 
     def paths(self) -> list[str]:

@@ -191,8 +191,9 @@ def _checked(fields: Mapping[str, Any], where: str) -> Benchmark:
 
 
 def _fields_of_file(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        raise BenchmarkError(f"{path}: expected a benchmark's file, found a folder; --data-root names a folder of data")
+    if path.is_dir() or not path.exists():
+        found = "a folder; --data-root names a folder of data" if path.is_dir() else "nothing"
+        raise BenchmarkError(f"benchmark: {path}: expected a file, found {found}")
     fields = strict_yaml.read_fields(path, "a benchmark's file", "the fields of a benchmark", BenchmarkError)
     adapter = fields.get("adapter")
     if isinstance(adapter, str) and ".py:" in adapter:  # from the file's folder
@@ -288,7 +289,7 @@ def parse_settings(assignments: Sequence[str | Mapping[str, Any]]) -> dict[str, 
     for key, value in (pair for given in assignments for pair in _assigned(given)):
         outer, dot, inner = key.strip().partition(".")
         if dot and outer not in ("crf", "sam"):
-            raise BenchmarkError(f"--set {key.strip()}: expected a field, crf.<field> or sam.<field>")
+            raise BenchmarkError(f"set: {key.strip()}: expected a field, crf.<field> or sam.<field>")
         field = "lambda_" if outer == "lambda" else outer
         settings = merged(settings, {field: {inner: value} if dot else value})
     return settings
@@ -299,13 +300,13 @@ def _assigned(given: str | Mapping[str, Any]) -> list[tuple[str, Any]]:
         return list(given.items())
     key, equals, text = given.partition("=")
     if not equals or not key.strip():
-        raise BenchmarkError(f"--set: expected key=value, found {given!r}")
+        raise BenchmarkError(f"set: expected key=value, found {given!r}")
     if near := broken_text(key):
-        raise BenchmarkError(f"--set: expected text, found {near}")
+        raise BenchmarkError(f"set: expected text, found {near}")
     try:
         return [(key, strict_yaml.loads(text))]
     except ValueError as error:
-        raise BenchmarkError(f"--set {shortened(given)}: expected a YAML value, found {error}") from None
+        raise BenchmarkError(f"set: {shortened(given)}: expected a YAML value, found {error}") from None
 
 
 def parse_protocol(assignments: Sequence[str | Mapping[str, Any]]) -> dict[str, str]:
@@ -314,7 +315,7 @@ def parse_protocol(assignments: Sequence[str | Mapping[str, Any]]) -> dict[str, 
     for given in assignments:
         for key, value in [given.partition("=")[::2]] if isinstance(given, str) else given.items():
             if not (key.strip() and str(value).strip()) or type(value) not in (str, int):
-                raise BenchmarkError(f"--protocol: expected key=value, found {given!r}")
+                raise BenchmarkError(f"protocol: expected key=value, found {given!r}")
             options[key.strip()] = str(value).strip()
     return options
 

@@ -75,9 +75,10 @@ def find_weights(
     """
     named = {role: weights_by_role(weights).get(role) or (MINIATURE if embedded else None) for role in roles}
     if unnamed := [role for role, name in named.items() if not name]:
-        option = "--weights" if len(unnamed) == len(named) else f"--{unnamed[0]}-weights"
+        field = "weights" if len(unnamed) == len(named) else f"{unnamed[0]}_weights"
+        option = f"--{field.replace('_', '-')}"
         raise UnnamedInputError(
-            f"{option}: expected the weights of CLIP, found none named",
+            f"{field}: expected the weights of CLIP, found none named",
             {
                 f"{option} openai": "those of the paper, downloaded once; or a file of yours",
                 f"{option} {MINIATURE}": f"a small model that knows emoji, not photos; {_EMOJI_FIGURES}",

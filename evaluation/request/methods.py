@@ -79,9 +79,9 @@ class Method:
         """Raise BenchmarkError for a task that the method does not do, and for a profile where it has none."""
         if task not in self.tasks:
             able = " or ".join(sorted(self.tasks))
-            raise BenchmarkError(f"--method: expected a benchmark of the task {able} for {self.name}, found {task}")
+            raise BenchmarkError(f"method: expected a benchmark of the task {able} for {self.name}, found {task}")
         if profile and self.name != CAR:
-            raise BenchmarkError(f"--profile: expected none, since {self.name} has no profiles, found {profile!r}")
+            raise BenchmarkError(f"profile: expected none, since {self.name} has no profiles, found {profile!r}")
 
     def resolve(
         self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
@@ -103,7 +103,7 @@ class Method:
     def check_precision(self, precision: Precision) -> None:
         """Raise BenchmarkError for a precision that the method does not have."""
         if self.name != CAR and precision != "float32":
-            raise BenchmarkError(f"--precision: expected float32 with --method {self.name}, found {precision!r}")
+            raise BenchmarkError(f"precision: expected float32 with --method {self.name}, found {precision!r}")
 
     def build(
         self,
@@ -162,7 +162,7 @@ def able_methods(names: str, task: str, settings: Mapping[str, Any]) -> dict[str
         if name in named or (task in method.tasks and all(each & given for each in asks)):
             found[name] = method
     if len({method.name for method in found.values()}) < len(found):
-        raise BenchmarkError(f"--method: expected methods of different names, found {names}")
+        raise BenchmarkError(f"method: expected methods of different names, found {names}")
     return found
 
 

@@ -229,7 +229,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not (is_number and len(part) < 19 and 1 <= int(part) <= int(count)):
         from evaluation.request.benchmark import BenchmarkError
 
-        raise BenchmarkError(f"--shard: expected I/N with 1 <= I <= N, found {shortened(text)!r}")
+        raise BenchmarkError(f"shard: expected I/N with 1 <= I <= N, found {shortened(text)!r}")
     return int(part), int(count)
 
 

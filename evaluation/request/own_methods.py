@@ -192,7 +192,7 @@ def find_own_method(name: str) -> PluggedMethod:
 
     Raises PluginError, naming class and field, unless it is a class that has what a method needs.
     """
-    return check_own_method(find_plugin("methods", name, METHODS, "--method"))
+    return check_own_method(find_plugin("methods", name, METHODS, "method"))
 
 
 def check_own_method(plugin: Plugin) -> PluggedMethod:

@@ -39,12 +39,12 @@ class PredictedMethod(Method):
         """The method by the name that was given, or by that of the folder or file. Raises BenchmarkError."""
         path = expanded(asked.path)
         if not path.exists():
-            raise BenchmarkError(f"--predictions: expected a folder, or a file (.json, .npz), found nothing: {path}")
+            raise BenchmarkError(f"predictions: expected a folder, or a file (.json, .npz), found nothing: {path}")
         whole = path.resolve()
         name = asked.name or (whole.name if whole.is_dir() else whole.stem)
         if not 0 < len(name) <= _LONGEST or "/" in name or name != visible(name) or name.startswith("."):
             expected = f"a name of at most {_LONGEST} characters without slashes that does not begin with a dot"
-            raise BenchmarkError(f"--name: expected {expected}, found {shortened(visible(name))!r}")
+            raise BenchmarkError(f"name: expected {expected}, found {shortened(visible(name))!r}")
         return cls(name)
 
     @property

@@ -38,7 +38,7 @@ def resolve_protocol(benchmark: Benchmark, task: str, config: Config, given: Map
     defaults = {name: str(of_car.get(name, values[0])) for name, values in choices.items()}
     chosen = {**defaults, **own, **given}
     for name, value in chosen.items():
-        where = f"--protocol {name}" if name in given else f"benchmark {benchmark.name}: protocol.{name}"
+        where = f"protocol: {name}" if name in given else f"benchmark {benchmark.name}: protocol.{name}"
         if name in switches:
             raise BenchmarkError(f"{where}: this is a switch of the configuration; use --set {name}={value}")
         if name not in choices:

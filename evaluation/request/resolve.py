@@ -21,7 +21,7 @@ from dataset_adapters.base.sample import (
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, refuse_fields
 from evaluation.request.inputs import Inputs, find_data, find_weights, inputs_of, weights_by_role, with_own_models
 from evaluation.request.methods import Method, find_method
-from evaluation.request.options import ALL, DEFAULT_RUNS, OWN_NAMES, CarOptions, Range, RunOptions, marks
+from evaluation.request.options import ALL, DEFAULT_RUNS, OWN_NAMES, CarOptions, Range, RunOptions, marks, parse_shard
 from evaluation.request.predicted import PredictedMethod
 from evaluation.request.protocol import Protocol, resolve_protocol
 from evaluation.request.vocabulary import NoTextsError, Vocabulary, find_vocabulary
@@ -68,6 +68,8 @@ def resolve(options: RunOptions) -> ResolvedRun:
     check_out(options.out or DEFAULT_RUNS)
     check_ranges(options)
     device_names(options.device)
+    if options.shard:  # from Python, unchecked; the data set counts parts from 0
+        parse_shard("/".join(map(str, options.shard)))
     if options.engine == "ray":
         options.cluster.check(options.device)
         if options.processes is not None:
@@ -80,7 +82,7 @@ def resolve(options: RunOptions) -> ResolvedRun:
     metrics = find_metrics(options.metrics, sources[0].task)
     if options.shard and (of_file := [each.name for each in metrics if each.plugin and not each.plugin.package]):
         raise BenchmarkError(
-            f"--shard: expected metrics of installed packages, which car merge computes again, found {of_file[0]}"
+            f"shard: expected metrics of installed packages, which car merge computes again, found {of_file[0]}"
         )
     method.check_precision(options.precision)
     names, of_names = _names(options.names, method, benchmark, configured(sources[0], options.places))
@@ -88,7 +90,7 @@ def resolve(options: RunOptions) -> ResolvedRun:
     set_by |= {field: "names" for field in of_names if field not in options.settings}
     protocol = resolve_protocol(benchmark, sources[0].task, config, options.protocol)
     if not method.roles and (named := next(filter(None, weights_by_role(options.weights).values()), None)):
-        raise BenchmarkError(f"--weights: expected none, since {method.name} names its own (--set), found {named!r}")
+        raise BenchmarkError(f"weights: expected none, since {method.name} names its own (--set), found {named!r}")
     data_root = find_data(benchmark, options.data_root)
     adapters = [configured(adapter, {**protocol.data, **options.places}) for adapter in sources]
     _check_data(adapters, expanded(data_root).absolute(), None if options.places else options.split)

@@ -89,7 +89,7 @@ def find_vocabulary(name: str, adapter: Adapter) -> Vocabulary:
     classes = [space.labels[label] for label in _classes_of(space)]
     if not classes:
         expected = f"{' or '.join(get_args(NameSet))} for {data_set}, whose samples bring their own texts"
-        raise NoTextsError(f"--names: expected {expected}, found {name!r}")
+        raise NoTextsError(f"names: expected {expected}, found {name!r}")
     scores_background = BACKGROUND in space.scored_labels and space.labels[BACKGROUND] not in classes
     if name == PLAIN:
         plain = {each: (each,) for each in classes}
@@ -99,9 +99,9 @@ def find_vocabulary(name: str, adapter: Adapter) -> Vocabulary:
     elif Path(name).suffix or os.sep in name or expanded(name).exists():
         path = expanded(name)
     elif "," in name:
-        raise BenchmarkError(f"--names: expected one family or file, found {name!r}; several: car sweep --names")
+        raise BenchmarkError(f"names: expected one family or file, found {name!r}; several: car sweep --names")
     else:
-        raise BenchmarkError(unknown_name("--names", name, [OWN_NAMES, *get_args(NameSet), *family_names()]))
+        raise BenchmarkError(unknown_name("names", name, [OWN_NAMES, *get_args(NameSet), *family_names()]))
     stored = _part(path, name, data_set)
     if stored in family_names():
         return replace(find_vocabulary(stored, adapter), name=Path(name).name)
@@ -135,7 +135,7 @@ def _part(path: Path, name: str, data_set: str) -> Any:
         if len(own) != 1:
             found = f"{len(own)} such parts" if own else f"texts for {', '.join(' '.join(stored).split())}"
             error = DatasetError if own else NoTextsError
-            raise error(f"--names {name}: expected texts for {data_set}, found {shortened(found, 200)}")
+            raise error(f"names: {name}: expected texts for {data_set}, found {shortened(found, 200)}")
         return own[0]
     return stored
 

@@ -87,7 +87,7 @@ def by_parameter(model: type, words: Mapping[str, Any], where: str, *, kept: boo
     try:
         fields_of(model, values)
     except BenchmarkError as error:
-        raise BenchmarkError(f"{where}: {str(error).removeprefix('--')}") from None
+        raise BenchmarkError(f"{where}: {error}") from None
     return values
 
 

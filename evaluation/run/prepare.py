@@ -122,7 +122,7 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
         devices = as_devices(options.device, compared=compared)
         count = options.processes or len(devices)
         if count < len(devices):
-            raise BenchmarkError(f"processes: expected at least one a device, {len(devices)}, found {count}")
+            raise BenchmarkError(f"processes: expected at least one per device, {len(devices)}, found {count}")
         devices = [devices[n % len(devices)] for n in range(count)]
         dtype_of(options.precision, torch.device(devices[0]))
     set_max_pixels(options.max_pixels or max_pixels())

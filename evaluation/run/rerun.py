@@ -132,7 +132,7 @@ def require_data(header: RunHeader, prepared: Prepared) -> None:
     is_other = prepared.dataset.fingerprint != header.benchmark.dataset.fingerprint
     if is_other and not (prepared.options.data_root or prepared.options.places):
         raise DatasetError(
-            f"--data-root: expected the data of the run, found none given and other data in {prepared.inputs.data_root}"
+            f"data_root: expected the data of the run, found none given and other data in {prepared.inputs.data_root}"
         )
 
 

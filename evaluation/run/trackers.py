@@ -137,12 +137,12 @@ def find_tracker(name: str) -> Callable[[], Tracker]:
     if name in BUILT_IN:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:  # a folder of that name, such as the runs of wandb, is not the library
-            raise BenchmarkError(f"--track: expected {name} to be installed (pip install {name}), found none")
+            raise BenchmarkError(f"track: expected {name} to be installed (pip install {name}), found none")
         return BUILT_IN[name]
-    made: Any = find_plugin("trackers", name, BUILT_IN, "--track").value
+    made: Any = find_plugin("trackers", name, BUILT_IN, "track").value
     for hook in _HOOKS:
         if not callable(getattr(made, hook, None)):
-            raise BenchmarkError(f"--track {name}: expected a class with {', '.join(_HOOKS)}, found no {hook}")
+            raise BenchmarkError(f"track: {name}: expected a class with {', '.join(_HOOKS)}, found no {hook}")
     return made  # type: ignore[no-any-return]
 
 
@@ -213,7 +213,7 @@ class _Feed:
     def _give_up(self, reason: str) -> None:
         self._is_over = True
         self._done.set()
-        tell(f"notice: --track {self._name}: {reason}; the run goes on without it")
+        tell(f"notice: --track {self._name}: {reason}; the run continues without it")
 
     def _work(self) -> None:
         hook, next_time = "", 0.0

@@ -118,7 +118,7 @@ class Suite(BaseModel):
         found = tuple(run for run in self.runs if run.benchmark not in absent)
         if not found:
             raise DatasetError(
-                f"--data-root: expected a data set of the suite {self.name} in {root}, found none; `car data list "
+                f"data_root: expected a data set of the suite {self.name} in {root}, found none; `car data list "
                 f"--data-root {root}` says what each needs"
             )
         lines = []

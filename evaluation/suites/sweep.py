@@ -261,11 +261,11 @@ def as_suite(
         raise BenchmarkError(f"sweep: expected profile {sweep.profile}, where its points start, found {profile}")
     known = load_benchmark(benchmark)
     task = find_sources(known.adapter)[0].task
-    able = able_methods(",".join(_listed("--method", method)), task, settings)
+    able = able_methods(",".join(_listed("method", method)), task, settings)
     methods = list(able)
-    name_sets = _listed("--names", names)
+    name_sets = _listed("names", names)
     if len({Path(each).name for each in name_sets}) < len(name_sets):  # they are columns of the table
-        raise BenchmarkError(f"--names: expected files of different names, found {names}")
+        raise BenchmarkError(f"names: expected files of different names, found {names}")
     # The paper's figures are of one benchmark, or of the one that an embedded benchmark is a small copy of.
     is_papers = sweep.paper_column == (known.paper.column if known.paper else known.adapter)
     papers = sweep.paper if sweep.paper and is_papers else (None,) * len(sweep.points)
@@ -331,11 +331,11 @@ def as_suite(
     return Suite(name=name, title=title, runs=tuple(runs))
 
 
-def _listed(option: str, text: str) -> list[str]:
+def _listed(field: str, text: str) -> list[str]:
     """The names in a text with commas. Raises BenchmarkError for a blank one and for one given twice."""
     found = [each.strip() for each in text.split(",")]
     if not all(found) or len({*found}) < len(found):
-        raise BenchmarkError(f"{option}: expected different names, separated by commas, found {text!r}")
+        raise BenchmarkError(f"{field}: expected different names, separated by commas, found {text!r}")
     return found
 
 

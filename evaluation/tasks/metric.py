@@ -157,21 +157,21 @@ def find_metrics(names: Sequence[str], task: str) -> tuple[NamedMetric, ...]:
     always |= {each.casefold(): each for each in (*words.variants, *words.companions)}
     for name in names:
         if computed := always.get(name.casefold()):
-            raise PluginError(f"--metrics: {computed} is always computed; expected a further one, {', '.join(METRICS)}")
+            raise PluginError(f"metrics: {computed} is always computed; expected a further one, {', '.join(METRICS)}")
     found = tuple(_find(name) for name in names)
     for position, each in enumerate(found):
         if task not in each.metric.tasks:
             tasks = ", ".join(each.metric.tasks)
-            raise PluginError(f"--metrics: expected a metric of the task {task}, found {each.name!r}, of {tasks}")
+            raise PluginError(f"metrics: expected a metric of the task {task}, found {each.name!r}, of {tasks}")
         if each.name in [earlier.name for earlier in found[:position]]:
-            raise PluginError(f"--metrics: expected each metric once, found {each.name!r} again")
+            raise PluginError(f"metrics: expected each metric once, found {each.name!r} again")
     return found
 
 
 def _find(name: str) -> NamedMetric:
     if name in METRICS and name not in plugins(COUNTS):
         return NamedMetric(METRICS[name])
-    plugin = find_plugin(COUNTS, name, METRICS, "--metrics")
+    plugin = find_plugin(COUNTS, name, METRICS, "metrics")
     metric = plugin.made()
 
     def require(holds: object, field: str, expected: str) -> None:

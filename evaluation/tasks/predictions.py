@@ -142,16 +142,16 @@ class _ResultsFile:
             entries = strict_json.loads(content)
         except (OSError, ValueError) as error:
             found = what_is_there(error) if isinstance(error, OSError) else f"other text: {error}"
-            raise BenchmarkError(f"--predictions: {path}: expected a list of COCO results, found {found}") from error
+            raise BenchmarkError(f"predictions: {path}: expected a list of COCO results, found {found}") from error
         if not isinstance(entries, list):
-            raise BenchmarkError(f"--predictions: {path}: expected a list of COCO results, found {_kind(entries)}")
+            raise BenchmarkError(f"predictions: {path}: expected a list of COCO results, found {_kind(entries)}")
         by_text = {str(int(id_)): id_ for id_ in ids if id_.isdecimal() and len(id_) < 19} | {id_: id_ for id_ in ids}
         self._path, self._results = path, defaultdict[str, Results](list)
         for number, entry in enumerate(entries, start=1):
             image_id = entry.get("image_id") if isinstance(entry, dict) else None
             if type(image_id) not in (int, str):
                 where, found = f"item {number}: image_id", _kind(image_id)
-                raise BenchmarkError(f"--predictions: {path}: {where}: expected a number or text, found {found}")
+                raise BenchmarkError(f"predictions: {path}: {where}: expected a number or text, found {found}")
             if (sample_id := by_text.get(str(image_id))) is not None:
                 self._results[sample_id].append(entry)
         self.digests = dict.fromkeys(self._results, hashlib.sha256(content).hexdigest())
@@ -172,7 +172,7 @@ class _ArraysFile:
             self._arrays = zipfile.ZipFile(io.BufferedReader(open_regular(path)))
         except (OSError, zipfile.BadZipFile) as error:
             found = what_is_there(error) if isinstance(error, OSError) else str(error)
-            raise BenchmarkError(f"--predictions: {path}: expected an npz file, found {found}") from error
+            raise BenchmarkError(f"predictions: {path}: expected an npz file, found {found}") from error
         self._members = Counter(self._arrays.namelist())
         self.digests = {sample_id: digest for sample_id in ids if f"{sample_id}.npy" in self._members}
 
@@ -249,7 +249,7 @@ def open_predictions(asked: Predictions, config: PredictedConfig, dataset: Datas
     elif path.suffix.lower() in (".json", ".npz"):
         source = _ResultsFile(path, ids) if path.suffix.lower() == ".json" else _ArraysFile(path, ids)
     else:
-        raise BenchmarkError(f"--predictions: expected a folder, or a file .json or .npz, found {path}")
+        raise BenchmarkError(f"predictions: expected a folder, or a file .json or .npz, found {path}")
     if not source.digests:
         names = (
             [name for name in sorted(os.listdir(path)) if not name.startswith(".")] if path.is_dir() else ["other ids"]
@@ -257,7 +257,7 @@ def open_predictions(asked: Predictions, config: PredictedConfig, dataset: Datas
         there = f"{', '.join(names[:3]) or 'nothing'}"
         within = f"; did you mean {path / 'predictions'}?" if "predictions" in names else ""
         raise BenchmarkError(
-            f"--predictions: {path}: expected predictions named after the samples, such as {saved_name(ids[0])}, "
+            f"predictions: {path}: expected predictions named after the samples, such as {saved_name(ids[0])}, "
             f"found none of {counted(len(ids), 'sample')}, but {there}{within}"
         )
     if missing := len(ids) - len(source.digests):
@@ -266,7 +266,7 @@ def open_predictions(asked: Predictions, config: PredictedConfig, dataset: Datas
     readings = _readings(dataset)
     if asked.values and (asked.values not in readings or (dataset.task != "semantic" and asked.values != "labels")):
         expected = " or ".join(readings if dataset.task == "semantic" else ["labels"])
-        raise BenchmarkError(f"--values: expected {expected} for {dataset.name}, found {asked.values}")
+        raise BenchmarkError(f"values: expected {expected} for {dataset.name}, found {asked.values}")
     values = asked.values or _values_of_run(path) or _find_values(source, dataset, readings)
     sha256 = strict_json.identity_of(source.digests)
     settings = config.model_copy(update={"values": values, "predictions_sha256": sha256})
@@ -322,7 +322,7 @@ def _find_values(
     fitting = {name: own for name, own in fitting.items() if not any(own < other for other in fitting.values())}
     if len(fitting) != 1:
         raise BenchmarkError(
-            f"--values: expected {' or '.join(readings)}, found none given, and {'several' if fitting else 'none'} of "
+            f"values: expected {' or '.join(readings)}, found none given, and {'several' if fitting else 'none'} of "
             f"these would fit the first predictions: {'; '.join(f'{name}: {_MEANINGS[name]}' for name in readings)}"
         )
     [values] = fitting

@@ -189,7 +189,7 @@ def comparison_of_figures(comparisons: list[Comparison], golden: str, *, details
             off_by = max(abs((item.found or 0.0) - (item.expected or 0.0)) for item in ok)
             row = {"figure": counted(len(ok), "figure"), "off_by": float(f"{off_by:.1e}"), "verdict": "ok"}
             rows.append({"run": run, **row, "tolerance": max(item.tolerance for item in ok)})
-    return make_table(f"Beside {golden}", columns, rows)
+    return make_table(f"Next to {golden}", columns, rows)
 
 
 def _origin(header: RunHeader) -> dict[str, Any]:

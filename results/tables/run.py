@@ -59,7 +59,7 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     if cell:
-        title = f"Beside the paper's Table {cell.table.removeprefix('table')}, column {cell.column}"
+        title = f"Next to the paper's Table {cell.table.removeprefix('table')}, column {cell.column}"
         metric = words.paper_heading or words.heading
         for row in _peers(cell):
             numbers = []

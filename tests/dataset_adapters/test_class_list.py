@@ -148,7 +148,7 @@ def test_another_ignored_value_is_refused(tmp_path: Path, text: str) -> None:
     if not text:
         assert read_class_list(write(tmp_path, "cat\n"), text).ignored == 255
         return
-    with pytest.raises(DatasetError, match=r"ignore-value: expected a mask value in 0\.\.255, or none, found"):
+    with pytest.raises(DatasetError, match=r"ignore_value: expected a mask value in 0\.\.255, or none, found"):
         read_class_list(write(tmp_path, "cat\n"), text)
 
 

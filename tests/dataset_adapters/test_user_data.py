@@ -437,10 +437,10 @@ def test_an_error_about_columns_names_the_option_and_the_types(tmp_path: Path) -
     (tmp_path / "classes.txt").write_text("cat\n")
     places = {"hf": str(tmp_path / "hf"), "classes": str(tmp_path / "classes.txt")}
     message = refused(lambda: load("own-hf", ".", options=places))
-    assert message.startswith("mask-column: expected a column of images, one of mask, label, annotation, ")
-    assert "name it with --mask-column, found the columns image (Image), label (ClassLabel)" in message
+    assert message.startswith("mask_column: expected a column of images, named or one of mask, label, annotation, ")
+    assert ", found the columns image (Image), label (ClassLabel)" in message
     message = refused(lambda: load("own-hf", ".", options={**places, "mask_column": "label"}))
-    assert message.startswith("mask-column: column label: expected encoded images, found ClassLabel")
+    assert message.startswith("mask_column: column label: expected encoded images, found ClassLabel")
 
 
 def test_a_folder_of_images_and_masks_given_as_one_data_set_is_told_of_the_options(tmp_path: Path) -> None:

@@ -136,8 +136,8 @@ def test_later_settings_win_field_by_field() -> None:
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
-        (["theta"], "--set: expected key=value, found 'theta'"),
-        (["=1"], "--set: expected key=value, found '=1'"),
+        (["theta"], "^set: expected key=value, found 'theta'"),
+        (["=1"], "^set: expected key=value, found '=1'"),
         (["prompts=[blur"], "expected a YAML value"),
         (["cam.points=3"], "expected a field, crf.<field> or sam.<field>"),
     ],

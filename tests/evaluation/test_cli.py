@@ -98,6 +98,8 @@ def test_failed_samples_set_the_exit_status(tiny_run: Any) -> None:
         (["--weights=random:one"], "error: --weights: expected random:SEED"),
         (["--set=eta=high"], "error: --set eta: expected a number, found 'high'"),
         (["--set=crf.iterations=x"], "error: --set crf.iterations: expected an integer"),
+        (["--set=lambda_=x"], "error: --set lambda: expected a number"),
+        (["--protocol=size=1"], "error: --protocol: size: expected none"),
         (["--limit=0"], "error: --limit: expected at least 1, found 0"),
         (["--batch-size=0"], "error: --batch-size: expected at least 1, found 0"),
         (["--device=tpu9"], "error: --device: expected auto"),
@@ -157,6 +159,9 @@ def test_an_option_from_a_file_is_named_with_the_file(tmp_path: Path) -> None:
         "benchmark: mini-voc\nshard: 3/2": "shard: expected I/N",
         "benchmark: mini-voc\nlimit: 0": "limit: expected at least 1",
         "benchmark: mini-voc\nset: {etaa: 1}": "set: etaa: no such field; did you mean",
+        "benchmark: mini-voc\nset: {crf: {iterations: x}}": "set: crf.iterations: expected an integer",
+        "benchmark: mini-voc\nset: [eta=x]": "set: eta: expected a number",
+        "benchmark: mini-voc\nmethod: naclipp": "method: expected a known name",
         "benchmark: mini-voc\nmetrics: mIoU": "metrics: miou is always computed",
     }.items():
         (tmp_path / "run.yaml").write_text(text)
@@ -309,7 +314,7 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
         (["eval", "voc21", "--data-root=/nowhere"], "/nowhere: expected a folder"),
         (["eval", "voc21", "--data-root=~nosuch"], "~nosuch: expected a path, found the home of a nonexistent user"),
         (["eval", "mini-voc", "--set=etaa=0.5"], "did you mean eta"),
-        (["eval", "mini-voc", "--protocol=overlaps=kept"], "--protocol overlaps"),
+        (["eval", "mini-voc", "--protocol=overlaps=kept"], "--protocol: overlaps: expected none"),
         (["eval", "mini-voc", "--weights=missing.pt"], "missing.pt"),
         (["eval", "mini-voc", "--limit=0"], "limit"),
         (
@@ -331,7 +336,7 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
         (["eval", "mini-voc", "--shard=9/8"], "--shard: expected I/N with 1 <= I <= N, found '9/8'"),
         (["sweep", "mini-vco", "eta=0.4"], "did you mean mini-voc"),
         (["sweep", "mini-voc", "etaa=0.4"], "did you mean eta"),
-        (["sweep", "mini-voc", "eta=0.4", "--protocol=overlaps=kept"], "--protocol overlaps"),
+        (["sweep", "mini-voc", "eta=0.4", "--protocol=overlaps=kept"], "--protocol: overlaps: expected none"),
         (["sweep", "mini-coco-object", "eta=0.4", "--source=panoptic"], "source: expected a label source"),
         (["sweep", "mini-refcoco", "eta=0.4", "--sam=random:0"], "sam: "),
         (["sweep", "mini-voc", "eta=0.4", "--device=npu"], "device: "),

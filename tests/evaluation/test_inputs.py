@@ -62,9 +62,9 @@ def test_the_default_place_is_data(elsewhere: Path) -> None:
 
 def test_the_miniature_never_stands_in_for_weights() -> None:
     assert inputs("voc21", Path("nowhere"), "openai").remark is None
-    with pytest.raises(UnnamedInputError, match=r"^--weights: .*: --weights openai or --weights miniature$"):
+    with pytest.raises(UnnamedInputError, match=r"^weights: .*: --weights openai or --weights miniature$"):
         inputs("voc21", Path("nowhere"))
-    with pytest.raises(UnnamedInputError, match=r"^--classifier-weights: .* --classifier-weights openai or "):
+    with pytest.raises(UnnamedInputError, match=r"^classifier_weights: .* --classifier-weights openai or "):
         inputs("voc21", Path("nowhere"), {"proposal": "openai", "classifier": None})
 
 

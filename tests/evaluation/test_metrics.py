@@ -347,13 +347,13 @@ def test_names_of_metrics(install: Install, monkeypatch: pytest.MonkeyPatch) -> 
     [given, presence] = find_metrics(["given", "presence"], "semantic")
     assert given.plugin is None
     assert presence.plugin is not None
-    with pytest.raises(PluginError, match="--metrics: expected each metric once, found 'given' again"):
+    with pytest.raises(PluginError, match=r"^metrics: expected each metric once, found 'given' again"):
         find_metrics(["given", "given"], "semantic")
     with pytest.raises(PluginError, match=r"found 'presences'; did you mean presence\?"):
         find_metrics(["presences"], "semantic")
     install("other", source=PRESENCE, points={"metrics": {"given": "other:Presence", "presence": "other:Presence"}})
     for name, packages in (("given", "car-eval and other"), ("presence", "other and fruitbox")):
-        with pytest.raises(PluginError, match=f"--metrics: expected one package with '{name}', found {packages}"):
+        with pytest.raises(PluginError, match=f"^metrics: expected one package with '{name}', found {packages}"):
             find_metrics([name], "semantic")
 
 

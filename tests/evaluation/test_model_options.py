@@ -106,8 +106,14 @@ def test_what_is_above_its_largest_value_is_refused(options: dict[str, Any], mes
 
 @pytest.mark.parametrize("text", ["1/" + "9" * 5000, "9" * 5000 + "/1", "2/1", "a/b", "1/²"])
 def test_a_shard_of_any_text_is_a_number_or_one_line(text: str) -> None:
-    with pytest.raises(BenchmarkError, match=r"^--shard: expected I/N with 1 <= I <= N, found .{1,90}$"):
+    with pytest.raises(BenchmarkError, match=r"^shard: expected I/N with 1 <= I <= N, found .{1,90}$"):
         parse_shard(text)
+
+
+@pytest.mark.parametrize("shard", [(3, 2), (0, 2), (1, 0)])
+def test_a_shard_from_python_is_counted_from_one(shard: tuple[int, int]) -> None:
+    with pytest.raises(BenchmarkError, match=f"^shard: expected I/N with 1 <= I <= N, found '{shard[0]}/{shard[1]}'$"):
+        resolve(RunOptions("mini-voc", shard=shard))
 
 
 @pytest.mark.parametrize("seed", ["9" * 5000, str(2**63), "-1", "x", ""])

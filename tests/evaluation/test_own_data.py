@@ -325,7 +325,7 @@ def test_the_check_of_own_data_counts_and_compares(own: OwnTree) -> None:
         ([], "benchmark: expected a name, or --images, --masks and --classes"),
         (["--images=x"], "--masks: expected --images and --masks and --classes together"),
         (["voc", "--ignore-value=3"], "--ignore-value: expected no data of your own with the benchmark voc"),
-        (["--hf=x", "--classes=c", "--ignore-value=x"], "ignore-value: expected a mask value in 0..255, or none"),
+        (["--hf=x", "--classes=c", "--ignore-value=x"], "--ignore-value: expected a mask value in 0..255, or none"),
     ],
 )
 def test_half_requests_of_a_check_are_named(arguments: list[str], message: str) -> None:
@@ -444,8 +444,8 @@ def test_images_and_masks_lie_apart(own: OwnTree) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mask_column": "truth"}, "mask-column: expected the column 'truth', found the columns id, image, mask"),
-        ({"mask_column": "number"}, "mask-column: expected the column 'number'"),
+        ({"mask_column": "truth"}, "mask_column: expected the column 'truth', found the columns id, image, mask"),
+        ({"mask_column": "number"}, "mask_column: expected the column 'number'"),
         ({"mask_column": "id"}, None),
         ({"hf": "someone/nothing-of-the-kind"}, "expected a data set that the library `datasets` loads"),
         ({"split": "test"}, "split: expected one of train, validation of .*, found 'test'"),

@@ -49,12 +49,12 @@ def test_precision_is_part_of_the_identity_and_in_the_header(tiny_run: Any, tmp_
 
 
 def test_another_method_has_float32_alone() -> None:
-    with pytest.raises(BenchmarkError, match="--precision: expected float32 with --method maskclip, found 'bfloat16'"):
+    with pytest.raises(BenchmarkError, match=r"^precision: expected float32 with --method maskclip, found 'bfloat16'"):
         prepare(RunOptions("mini-voc", method="maskclip", precision="bfloat16"))
 
 
 def test_all_methods_are_refused_before_the_first_runs(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match="--precision: expected float32 with --method"):
+    with pytest.raises(BenchmarkError, match=r"^precision: expected float32 with --method"):
         run_methods(RunOptions("mini-voc", method="all", precision="bfloat16", out=tmp_path / "all"))
     assert not (tmp_path / "all").exists()
 

@@ -189,7 +189,7 @@ def test_an_unreadable_image_counts_as_an_empty_prediction(run: Runner, tree: Re
 
 def test_the_table_stands_beside_the_papers(run: Runner) -> None:
     table = (run().path / "table.md").read_text()
-    assert "Beside the paper's Table 7, column refcoco_val" in table
+    assert "Next to the paper's Table 7, column refcoco_val" in table
     assert "| GL-CLIP (paper)" in table
     assert "33.6" in table
     assert "oiou_pooled" in table
@@ -201,7 +201,7 @@ def test_what_differs_from_the_papers_figures_is_remarked(run: Runner) -> None:
     marked = run(split="testA", protocol={"resolution": "480x480", "overlaps": "lost"})
     page = (marked.path / "table.md").read_text()
     assert "Read with care:** untrained weights, not comparable; split testA; changed: " in page
-    assert "classifier_model, resolution=480x480 " in page
+    assert "classifier_model, resolution=480x480.\n" in page
     single = run("single", split="val", settings={"sentences": "single"}).header
     assert (single.benchmark.paper_samples, single.benchmark.protocol_changed) == (10834, [])
 
@@ -209,10 +209,10 @@ def test_what_differs_from_the_papers_figures_is_remarked(run: Runner) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"protocol": {"resolution": "512x512"}}, "--protocol resolution: expected one of original, 480x480, found"),
-        ({"protocol": {"size": "1"}}, "--protocol size: expected an option of overlaps, resolution"),
+        ({"protocol": {"resolution": "512x512"}}, "^protocol: resolution: expected one of original, 480x480, found"),
+        ({"protocol": {"size": "1"}}, "^protocol: size: expected an option of overlaps, resolution"),
         ({"protocol": {"sentences": "single"}}, "this is a switch of the configuration; use --set sentences=single"),
-        ({"settings": {"mode": "semantic"}}, "mode: expected a benchmark of that mode"),
+        ({"settings": {"mode": "semantic"}}, "settings: expected a benchmark of that mode"),
         (
             {"benchmark": "voc21", "protocol": {"overlaps": "lost"}},
             "expected none, as this benchmark has no such options",
@@ -229,7 +229,7 @@ def test_set_up_mistakes(run: Runner, tmp_path: Path, changes: dict[str, Any], m
 def test_protocol_texts() -> None:
     assert parse_protocol(["resolution=480x480", " overlaps = lost"]) == {"resolution": "480x480", "overlaps": "lost"}
     for text in ("resolution", "=480x480", "resolution="):
-        with pytest.raises(BenchmarkError, match="--protocol: expected key=value"):
+        with pytest.raises(BenchmarkError, match=r"^protocol: expected key=value"):
             parse_protocol([text])
 
 

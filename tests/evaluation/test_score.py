@@ -386,8 +386,8 @@ def test_identity_is_that_of_the_files_and_the_name(scored: Scored, tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"path": "absent"}, r"--predictions: expected a folder, or a file \(.json, .npz\), found nothing"),
-        ({"path": "notes.txt"}, r"--predictions: expected a folder, or a file .json or .npz, found .*notes.txt"),
+        ({"path": "absent"}, r"^predictions: expected a folder, or a file \(.json, .npz\), found nothing"),
+        ({"path": "notes.txt"}, r"^predictions: expected a folder, or a file .json or .npz, found .*notes.txt"),
         ({"path": "empty"}, r"such as 2007_000000, found none of 4 samples, but nothing"),
         ({"path": "named"}, r"such as 2007_000000, found none of 4 samples, but a.png"),
         ({"path": "text.json"}, r"text.json: expected a list of COCO results, found other text"),
@@ -395,9 +395,9 @@ def test_identity_is_that_of_the_files_and_the_name(scored: Scored, tmp_path: Pa
         ({"path": "no-id.json"}, r"no-id.json: item 1: image_id: expected a number or text, found nothing"),
         ({"path": "others.json"}, r"others.json: expected predictions named after the samples.*but other ids"),
         ({"path": "text.npz"}, r"text.npz: expected an npz file, found File is not a zip file"),
-        ({"name": "a/b"}, r"--name: expected a name of at most 80 characters"),
-        ({"name": "a\nb"}, r"--name: expected a name of at most 80 characters"),
-        ({"name": "x" * 81}, r"--name: expected a name of at most 80 characters"),
+        ({"name": "a/b"}, r"^name: expected a name of at most 80 characters"),
+        ({"name": "a\nb"}, r"^name: expected a name of at most 80 characters"),
+        ({"name": "x" * 81}, r"^name: expected a name of at most 80 characters"),
     ],
 )  # fmt: skip
 def test_what_has_no_predictions_is_refused_in_one_line(
@@ -529,7 +529,7 @@ def test_class_ids_that_could_be_labels_are_asked_for(scored: Scored, largest: i
         replace(options, out=scored.out.with_name("labels"), predictions=Predictions(scored.folder, values="labels"))
     )
     assert figures(as_labels) == figures(as_classes)
-    with pytest.raises(BenchmarkError, match="--values: expected labels or dataset for voc21, found classes"):
+    with pytest.raises(BenchmarkError, match=r"^values: expected labels or dataset for voc21, found classes"):
         prepare(scored.options(values="classes"))
 
 
@@ -542,7 +542,7 @@ def test_values_that_a_run_here_saved_are_known(own: Callable[..., Result], tmp_
     again = evaluate(replace(asked, predictions=Predictions(first.path / "predictions"), out=tmp_path / "again"))
     assert (again.header.config["values"], figures(again)) == ("dataset", figures(first))
     (first.path / "run.json").write_text("{}")
-    with pytest.raises(BenchmarkError, match="--values: expected labels or dataset or classes"):
+    with pytest.raises(BenchmarkError, match=r"^values: expected labels or dataset or classes"):
         evaluate(replace(asked, predictions=Predictions(first.path / "predictions"), out=tmp_path / "third"))
 
 

@@ -93,8 +93,8 @@ def test_a_tracker_that_fails_or_hangs_costs_one_line(
     assert result.exit_code == 0, result.stderr
     header = json.loads(result.stdout)
     assert header["counts"] == {"n_total": 2, "n_scored": 2, "n_failed": 0}
-    notice = f"notice: --track {fake}:{name}: {reason}; the run goes on without it"
-    assert result.stderr.count("the run goes on without it") == result.stderr.count(notice) == 1
+    notice = f"notice: --track {fake}:{name}: {reason}; the run continues without it"
+    assert result.stderr.count("the run continues without it") == result.stderr.count(notice) == 1
     assert "finish" in [name for name, _ in calls()]  # the other one
 
 
@@ -104,14 +104,14 @@ def test_one_that_has_failed_is_not_waited_for(fake: str, capsys: pytest.Capture
     own.on_start(header)
     own.on_finish(header)
     assert time.monotonic() - start < trackers.PATIENCE / 2
-    assert capsys.readouterr().err.count("goes on without it") == 1
+    assert capsys.readouterr().err.count("continues without it") == 1
 
 
 def test_trackers_that_there_are_not(tiny_run: Any, fake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
     for name, message in {
-        "wandb": r"^--track: expected wandb to be installed \(pip install wandb\), found none$",
-        "wandbb": "^--track: expected a known name, found 'wandbb'; did you mean wandb",
+        "wandb": r"^track: expected wandb to be installed \(pip install wandb\), found none$",
+        "wandbb": "^track: expected a known name, found 'wandbb'; did you mean wandb",
         f"{fake}:Lacks": ":Lacks: expected a class with on_start, on_record, on_finish, found no on_record$",
         f"{fake}:None_": "expected None_ in .*, found none",
         "absent.module:X": "absent.module:X: expected a module that can be imported",

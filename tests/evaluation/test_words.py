@@ -99,7 +99,7 @@ def test_a_new_field_is_a_word() -> None:
         ("weights: ''", "FILE: weights: expected a value, found an empty one"),
         ("names: [a]", "FILE: names: expected"),
         ("set: 3", "FILE: set: expected fields, or a list of KEY=VALUE texts, found 3"),
-        ("set: {x.y: 1}", "FILE: set x.y: expected a field, crf.<field> or sam.<field>"),
+        ("set: {x.y: 1}", "FILE: set: x.y: expected a field, crf.<field> or sam.<field>"),
         ("protocol: {a: yes}", "FILE: protocol: expected key=value, found {'a': True}"),
         ("shard: 3/2", "FILE: shard: expected I/N with 1 <= I <= N, found '3/2'"),
         ("data-root: a\ndata_root: b", "FILE: data_root: expected each field once, found it again"),
