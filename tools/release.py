@@ -16,10 +16,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
+def version_of(root: Path = ROOT) -> str:
+    """The version in pyproject.toml."""
+    [found] = re.findall(r'^version = "(.+)"$', (root / "pyproject.toml").read_text(), re.MULTILINE)
+    return str(found)
+
+
 def faults(root: Path = ROOT) -> Iterator[str]:
     """What has to be done first, a line each."""
-    found = re.search(r'^version = "(.+)"$', (root / "pyproject.toml").read_text(), re.MULTILINE)
-    version = found.group(1) if found else ""
+    version = version_of(root)
     if not re.search(rf"^version: {re.escape(version)}$", (root / "CITATION.cff").read_text(), re.MULTILINE):
         yield f"CITATION.cff: expected version {version}"
     sections = re.split(r"^## ", (root / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1:]
@@ -54,4 +59,4 @@ def git(*arguments: str, root: Path) -> str:
 if __name__ == "__main__":
     if found := list(faults()):
         sys.exit("\n".join(found))
-    print("ready; next: git tag -a vVERSION && git push --tags, then upload dist/")
+    print(f"ready; next: git tag -a v{version_of()} && git push --tags, then upload dist/")
