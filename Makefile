@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
 VOC_ROOT ?= data/VOCdevkit
 COCO_ROOT ?= data/coco
 ADE_ROOT ?= data
@@ -26,19 +27,24 @@ LIMITED := $(if $(LIMIT),--limit $(LIMIT))
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-setup: $(STAMP)  ## make .venv and install everything; does nothing when it is up to date
+setup: $(DEV)  ## make .venv and install everything; does nothing when it is up to date
 
 # torch first and alone: the constraint keeps pip from choosing another build while it resolves the rest.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable .
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[crf]' || \
 	  echo "notice: pydensecrf2 could not be built (it needs a C++ compiler): torch's CRF runs in its place"
 	touch $@
 
+# What develops, documents, draws and serves; a run needs none of it.
+$(DEV): $(STAMP)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	touch $@
+
 # A file's tests stay in one process, since they share what is slow to make; the files go in order, not largest first.
-test: $(STAMP)  ## run the tests, in JOBS processes
+test: $(DEV)  ## run the tests, in JOBS processes
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Plugins of a folder of their own: installed in .venv, they would also reorder `make test`.
@@ -90,23 +96,23 @@ test-newest:  ## run the tests with the newest version of every dependency, pinn
 	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev,docs,crf]'
 	$(NEWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: $(STAMP)  ## check style, types, spelling, unused code and declared dependencies
+lint: $(DEV)  ## check style, types, spelling, unused code and declared dependencies
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/codespell
 	$(VENV)/bin/vulture && $(VENV)/bin/deptry --no-ansi .
 
-format: $(STAMP)  ## apply the style
+format: $(DEV)  ## apply the style
 	$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
 
-docs: $(STAMP)  ## build the documentation into site/, offline; a warning is an error
+docs: $(DEV)  ## build the documentation into site/, offline; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
 
-docs-generated: $(STAMP)  ## write the tables of docs/ that come from the code: switches, module map, schema
+docs-generated: $(DEV)  ## write the tables of docs/ that come from the code: switches, module map, schema
 	$(VENV)/bin/python -m tools.generated_docs
 
-docs-notebook: $(STAMP)  ## run the example notebook and store its outputs
+docs-notebook: $(DEV)  ## run the example notebook and store its outputs
 	$(VENV)/bin/python -m tools.notebook
 
-dist: $(STAMP)  ## build wheel and sdist into dist/
+dist: $(DEV)  ## build wheel and sdist into dist/
 	$(VENV)/bin/python -m build --outdir dist
 
 release: lint docs test regress  ## check that this version can be released, and say how to tag it
@@ -114,7 +120,7 @@ release: lint docs test regress  ## check that this version can be released, and
 	$(MAKE) --no-print-directory dist
 	$(VENV)/bin/python -m tools.release
 
-serve: $(STAMP)  ## the web demo on this machine: make serve [ARGS="--weights openai"]
+serve: $(DEV)  ## the web demo on this machine: make serve [ARGS="--weights openai"]
 	$(VENV)/bin/car serve --weights miniature $(ARGS)
 
 eval-mini: $(STAMP)  ## the embedded miniature, no download: all its benchmarks, one table, a contact sheet
@@ -127,13 +133,13 @@ regress: $(STAMP)  ## run the miniature and compare with results/golden; fails o
 	$(VENV)/bin/car check '$(REGRESS_OUT)' $(ARGS)
 
 # The other preset, table3, needs weights of two architectures.
-ablations: $(STAMP)  ## the paper's ablations on the miniature, tables and plots: make ablations [LIMIT=...] [PAGE=docs/ablations.md]
+ablations: $(DEV)  ## the paper's ablations on the miniature, tables and plots: make ablations [LIMIT=...] [PAGE=docs/ablations.md]
 	@for preset in $(ABLATIONS); do \
 	  $(VENV)/bin/car sweep mini-voc --preset "$$preset" --jobs $(JOBS) --device '$(DEVICE)' $(LIMITED) $(ARGS) || exit $$?; \
 	done
 	$(VENV)/bin/python -m tools.ablations_page '$(PAGE)' $(ABLATIONS:%=results/runs/suite-%-mini-voc$(LIMIT:%=-limit%))
 
-docs-tables: $(STAMP)  ## fill in the measured tables of docs/ from results/runs, after make ablations and car eval mini-voc --method all
+docs-tables: $(DEV)  ## fill in the measured tables of docs/ from results/runs, after make ablations and car eval mini-voc --method all
 	$(VENV)/bin/python -m tools.docs_tables docs/baselines.md docs/fidelity.md
 
 # $(call named,VARIABLE) fails where a folder was not named and its usual place is not there either.

@@ -1,6 +1,6 @@
 """Run directories, the paper's tables, and this run beside them.
 
-`RunDirectory` keeps a run; `results.tables.run` shows it (and loads pandas only then).
+`RunDirectory` keeps a run; `results.tables.run` shows it.
 """
 
 from results.paper.paper_tables import PaperRow, paper_rows

@@ -47,7 +47,7 @@ def _filled(old: re.Match[str], runs: Path) -> str:
     # The page has its own heading above the table.
     table = read_suite_table(runs / name)
     text = to_markdown(table).split("\n", 2)[2]
-    return f"{start}\n{text}\n{made_with(headers, len(table.frame))}\n{end}"
+    return f"{start}\n{text}\n{made_with(headers, len(table.rows))}\n{end}"
 
 
 def made_with(headers: Iterable[RunHeader], n_rows: int | None = None) -> str:

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from car_core.errors import ModelError
 from car_core.models.checkpoints import non_finite
+from car_core.models.late_imports import late_imports
 from car_core.models.torchvision_guard import declare_missing_ops
 
 declare_missing_ops()
 
-import open_clip as open_clip  # noqa: E402 (exported: others must import it after the guard)
+with late_imports():
+    import open_clip as open_clip  # exported: others must import it after the guard
 from open_clip import transformer as _parts  # noqa: E402
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME as HF_SAFE_WEIGHTS_NAME  # noqa: E402
 from open_clip.constants import HF_WEIGHTS_NAME as HF_WEIGHTS_NAME  # noqa: E402

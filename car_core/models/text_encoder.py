@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections import OrderedDict
@@ -25,8 +26,14 @@ TEXT_CACHE_SIZE = 16_384
 TEXT_BATCH = 64
 CONTEXT_LENGTH = 77
 """Tokens that CLIP reads."""
-# Cached: loading the BPE merges takes 0.25 s, and a process may hold many encoders.
-tokenizer_of = functools.cache(SimpleTokenizer)
+
+
+@functools.cache
+def tokenizer_of(context_length: int) -> SimpleTokenizer:
+    """CLIP's tokenizer with this context. All share the BPE merges that open_clip loads on import (0.25 s)."""
+    tokenizer = copy.copy(getattr(open_clip.tokenizer, "_tokenizer", None) or SimpleTokenizer())
+    tokenizer.context_length = context_length
+    return tokenizer
 
 
 class _TooLongError(ValueError):

@@ -20,8 +20,9 @@ _ROWS = "rows.sha256"
 """File in the index's folder that holds the hash of its rows, so that loading need not read them."""
 _NOTICES = "notices.json"
 """File in the index's folder that holds the notices of its rows."""
-_RULES = 2
-"""Raised whenever the same files give other rows, so that indexes of before are not found; no part of fingerprints."""
+_RULES = 3
+"""Raised whenever the same files give other rows, or another index file, so that older ones are not found; no part of
+fingerprints."""
 _SEAL = "sha256"
 """File in the index's folder that holds the hash of the others."""
 
@@ -57,7 +58,7 @@ def ensure_annotation_index(
         write_atomically(folder / _SEAL, _hash_files(_sealed_files(folder)), synced=False)
     sizes: dict[str, list[int]] = {}
     for column in adapter.file_columns:
-        index = open_index(folder).data
+        index = open_index(folder)
         first: dict[str, str] = {}  # samples may share a file: each is looked up once, as that of its first sample
         for sample_id, file in zip(index.column("id").to_pylist(), index.column(column).to_pylist(), strict=True):
             first.setdefault(file, sample_id)

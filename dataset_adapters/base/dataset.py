@@ -12,7 +12,7 @@ from typing import TypeVar, get_args, overload
 import numpy as np
 
 from dataset_adapters.base.annotation_index import ensure_annotation_index
-from dataset_adapters.base.index_cache import ensure_index, fingerprint, open_index
+from dataset_adapters.base.index_cache import ensure_index, fingerprint, open_index, row_of
 from dataset_adapters.base.layout import rows_of
 from dataset_adapters.base.sample import (
     Adapter,
@@ -97,7 +97,7 @@ class Dataset:
         index = open_index(self.index_path)
         if name not in index.column_names:
             return ()
-        values = index[name][:]
+        values = index.column(name).to_pylist()
         return tuple(values[n] for n in self.selection)
 
     def value_labels(self, *, categories: bool = False) -> Mapping[int, int]:
@@ -121,7 +121,7 @@ class Dataset:
         """The queries of a sample and, for videos, the object of each; nothing is decoded where that can be avoided."""
         adapter = find_adapter(self.name)
         if isinstance(adapter, QueryAdapter):
-            return adapter.queries(open_index(self.index_path)[self.selection[position]])
+            return adapter.queries(row_of(open_index(self.index_path), self.selection[position]))
         if self.label_space.queries:
             return self.label_space.queries, ()
         sample = self[position]
@@ -130,10 +130,9 @@ class Dataset:
     def file_states(self) -> Int64Array:
         """Size and modification time (ns) of the samples' files, int64 [kinds of files, n, 2]; -1 for an absent one."""
         columns = self.adapter.file_columns
-        table = open_index(self.index_path).data
         states = np.full((len(columns), len(self), 2), -1, np.int64)
         for n, column in enumerate(columns):
-            for i, file in enumerate(table.column(column).take(list(self.selection)).to_pylist()):
+            for i, file in enumerate(self._column(column)):
                 with suppress(OSError):
                     status = (self.root / file).stat()
                     states[n, i] = status.st_size, status.st_mtime_ns
@@ -171,7 +170,7 @@ class Dataset:
         """Decode one sample (raises SampleError, IndexError), or return a view."""
         if isinstance(item, slice):
             return replace(self, selection=self.selection[item])
-        row = open_index(self.index_path)[self.selection[item]]
+        row = row_of(open_index(self.index_path), self.selection[item])
         sample = self.adapter.read(self.root, row, self.label_space)
         if self.brought_by:
             _require_sample(sample, row["id"], self)

@@ -18,13 +18,14 @@ from dataset_adapters.base.file_hashes import content_hashes
 from dataset_adapters.base.layout import file_sizes
 from dataset_adapters.base.sample import Adapter, DatasetError, Row
 
-if TYPE_CHECKING:  # the library takes seconds to import, so functions import it when they need it
-    import datasets
+if TYPE_CHECKING:  # the library takes a while to import, so functions import it when they need it
+    import pyarrow
 
 Columns: TypeAlias = Mapping[str, Sequence[str]]
 
 _LABELS = "mask"
 """The column of label files."""
+_FILE = "index.arrow"
 
 
 def fingerprint(adapter: Adapter, root: Path, rows: Sequence[Row], cache: Path) -> str:
@@ -75,15 +76,21 @@ def ensure_index(path: Path, rows: Sequence[Row]) -> None:
 
 
 @lru_cache(maxsize=8)
-def open_index(path: Path) -> datasets.Dataset:
-    """Memory-map the index at `path`; once per process, however many views share it."""
+def open_index(path: Path) -> pyarrow.Table:
+    """Memory-map the index at `path`, a table of texts; once per process, however many views share it."""
     return _load(path)
 
 
-def _load(path: Path) -> datasets.Dataset:
-    import datasets
+def row_of(index: pyarrow.Table, position: int) -> Row:
+    """One row of an index."""
+    row: Row = index.slice(position, 1).to_pylist()[0]
+    return row
 
-    return datasets.Dataset.load_from_disk(str(path), keep_in_memory=False)
+
+def _load(path: Path) -> pyarrow.Table:
+    import pyarrow
+
+    return pyarrow.ipc.open_file(pyarrow.memory_map(str(path / _FILE))).read_all()
 
 
 def _holds(path: Path, columns: Columns) -> bool:
@@ -92,32 +99,25 @@ def _holds(path: Path, columns: Columns) -> bool:
         return False
     try:
         index = _load(path)
-        index.data.validate(full=True)
-        return bool(index.data.to_pydict() == columns)
+        index.validate(full=True)
+        return bool(index.to_pydict() == columns)
     except Exception:  # damage shows as errors of many types, and a cache can always be rebuilt
         return False
 
 
 def _save(path: Path, columns: Columns) -> None:
-    """Write the index with all its texts as Arrow strings, silently."""
-    import datasets
+    """Write the index with all its texts as Arrow strings."""
     import pyarrow
-    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    # Dataset.from_dict, and the fingerprint that a Dataset computes for itself, take several times the texts' memory.
-    # So does converting all texts at once: the converter's buffer may be twice as large as its contents.
-    step = 10_000
-    pieces = {
-        column: [pyarrow.array(texts[i : i + step], pyarrow.string()) for i in range(0, len(texts), step)]
-        for column, texts in columns.items()
-    }
-    table = pyarrow.table({column: pyarrow.chunked_array(parts) for column, parts in pieces.items()})
-    index = datasets.Dataset(table, fingerprint="index")  # never looked at: indexes are found by their folder
-    bars_shown = not are_progress_bars_disabled()
-    if bars_shown:
-        disable_progress_bars()
-    try:
-        index.save_to_disk(str(path))
-    finally:
-        if bars_shown:
-            enable_progress_bars()
+    # Converting all texts at once takes several times their memory: the converter's buffer may be twice as large as its
+    # contents.
+    schema = pyarrow.schema([(column, pyarrow.string()) for column in columns])
+    path.mkdir()
+    with pyarrow.ipc.new_file(str(path / _FILE), schema) as file:
+        n_rows, step = len(next(iter(columns.values()))), 10_000
+        for i in range(0, n_rows, step):
+            file.write_batch(
+                pyarrow.record_batch(
+                    [pyarrow.array(texts[i : i + step], pyarrow.string()) for texts in columns.values()], schema
+                )
+            )

@@ -52,9 +52,7 @@ def prove(dataset: Dataset) -> list[str]:
         counts, first = ({int(value): entry for value, entry in stored[key].items()} for key in ("n_masks", "first"))
         seen = _Seen(Counter(counts), first, n_fit=stored["n_fit"])
     if seen is None:
-        columns = index[list(chosen)]
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        seen = _look(adapter, listed, dataset.root, rows)
+        seen = _look(adapter, listed, dataset.root, index.take(list(chosen)).to_pylist())
         if not seen.broken:  # a later run may have another limit on pixels
             with suppress(OSError):
                 kept.parent.mkdir(parents=True, exist_ok=True)

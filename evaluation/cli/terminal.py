@@ -40,15 +40,15 @@ def show_tables(tables: Iterable[Table], *, whole: bool = False) -> None:
     from support.text import visible
 
     for table in tables:
-        if not len(table.frame):
+        if not table.rows:
             continue
         if not is_terminal(sys.stdout):
             typer.echo(to_markdown(table))
             continue
-        table, n_rows = with_shared_remarks(table), len(table.frame)
+        table, n_rows = with_shared_remarks(table), len(table.rows)
         if table.tail and not whole and n_rows > table.tail:
             title = f"{table.title} (the last {table.tail} of {n_rows}; all: car table ... --details)"
-            table = replace(table, title=title, frame=table.frame[-table.tail :], is_cut=True)
+            table = replace(table, title=title, rows=table.rows[-table.tail :], is_cut=True)
         Console(width=_TABLE_WIDTH, highlight=False).print(to_rich(table, _TABLE_WIDTH))
         console = Console(width=TERMINAL_WIDTH, highlight=False)
         for note in table.notes:

@@ -136,13 +136,18 @@ def code_digest(root: Path = Path(__file__).parents[2]) -> str:
 def _canonical(node: object) -> str:
     """A syntax tree as text, the same under every version of Python: without positions, docstrings and empty fields."""
     if isinstance(node, list):
-        return f"[{','.join(_canonical(item) for item in node if not _is_comment(item))}]"
+        return f"[{','.join([_canonical(item) for item in node if not _is_comment(item)])}]"
     if not isinstance(node, ast.AST):
         return repr(node)
-    fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
-    if _is_own_import(node):  # inside a function, or only for types
-        del fields["module"]
-    return f"{type(node).__name__}({','.join(f'{name}={_canonical(value)}' for name, value in fields.items())})"
+    fields = []
+    for name in node._fields:  # a hundred thousand nodes with every run: plain loops take half the time
+        value = getattr(node, name, None)
+        if value is None or value == []:
+            continue
+        if name == "module" and _is_own_import(node):  # inside a function, or only for types
+            continue
+        fields.append(f"{name}={_canonical(value)}")
+    return f"{type(node).__name__}({','.join(fields)})"
 
 
 def _is_own_import(node: ast.AST) -> bool:

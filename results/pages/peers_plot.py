@@ -28,30 +28,29 @@ def write_peers_plot(table: Table, path: Path) -> Path | None:
         from matplotlib.figure import Figure
     except ImportError:
         return None
-    is_ours = table.frame["ran_by"] == "here"
-    frame = table.frame[table.frame["mean"].notna() | is_ours]
+    rows = [row for row in table.rows if row["mean"] is not None or row["ran_by"] == "here"]
     columns = {**EIGHT, "mean": "mean"}
     left = sum(_TEXTS.values())
-    width, height = left + _CELL * len(columns) + 0.1, _ROW * (len(frame) + 2)
+    width, height = left + _CELL * len(columns) + 0.1, _ROW * (len(rows) + 2)
     figure = Figure(figsize=(width, height), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
     shades = colormaps["YlGnBu"]
     style: dict[str, Any] = {"fontsize": 7, "color": _INK, "va": "center"}
-    for row in range(-1, len(frame)):
+    for row in range(-1, len(rows)):
         x, y = 0.08, _ROW * (row + 2)
-        is_own = row >= 0 and frame["ran_by"].iloc[row] == "here"
+        is_own = row >= 0 and rows[row]["ran_by"] == "here"
         own = {**style, "weight": "bold" if row < 0 or is_own else "normal", "color": _OURS if is_own else _INK}
         for name, inches in _TEXTS.items():
-            text = name.replace("_", " ") if row < 0 else str(frame[name].iloc[row])
+            text = name.replace("_", " ") if row < 0 else str(rows[row][name])
             axes.text(x, y, visible(text, limit=int(inches * 19)), **own)
             x += inches
         for name, heading in columns.items():
-            values = frame[name]
             text = heading
-            if row >= 0 and (value := values.iloc[row]) == value:  # else NaN
-                text, share = f"{value:.1f}", (value - values.min()) / max(values.max() - values.min(), 1e-9)
+            if row >= 0 and (value := rows[row][name]) is not None:
+                known = [own[name] for own in rows if own[name] is not None]
+                text, share = f"{value:.1f}", (value - min(known)) / max(max(known) - min(known), 1e-9)
                 place = [x, x + _CELL], y - _ROW / 2, y + _ROW / 2
                 axes.fill_between(*place, color=shades(0.55 * share), linewidth=0, antialiased=False)
             elif row >= 0:

@@ -164,7 +164,7 @@ def report_html(
     script = _source(environment, "report.js")
     headline = words_of(header.benchmark.task).headline
     comparison = comparison_table(header, cell=header.benchmark.paper)
-    difference = comparison.frame.loc[comparison.frame["metric"] == headline, "difference"]
+    differences = [row["difference"] for row in comparison.rows if row["metric"] == headline]
     switches = [
         {"name": name, "value": dumps(value), "source": header.config_sources[name]}
         for name, value in header.config.items()
@@ -198,7 +198,7 @@ def report_html(
         header=header,
         headline=headline,
         figure=header.metrics.get(headline),
-        difference=None if difference.isna().all() else float(difference.iloc[-1]),
+        difference=differences[-1] if differences else None,
         cautions=[*filter(None, [remarks(header), failures(header), cuts and f"shown are {', '.join(cuts)}"])],
         comparison=_html_table(comparison),
         metrics=_html_table(metrics_table(header)),

@@ -23,23 +23,23 @@ def write_sweep_plot(path: Path) -> Path | None:
     except ImportError:
         return None
     table = read_suite_table(path)
-    frame, labels = table.frame, point_labels(table)
-    panels = {"mean over names" if "worst" in frame else "ours": (frame["percent"], _OURS)}
-    if any(column.key == "paper" for column in table.columns):
-        panels["paper"] = (frame["paper"], _PAPER)
+    keys, labels = {column.key for column in table.columns}, point_labels(table)
+    panels = {"mean over names" if "worst" in keys else "ours": (table.values("percent"), _OURS)}
+    if "paper" in keys:
+        panels["paper"] = (table.values("paper"), _PAPER)
     figure = Figure(figsize=(3 + 3.2 * len(panels), 1.4 + 0.28 * len(labels)), layout="constrained", dpi=110)
     for axes, (name, (values, color)) in zip(
         figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items(), strict=True
     ):
         positions = range(len(labels))
-        bars = axes.barh(positions, values.fillna(0), color=color, height=0.7)
-        axes.bar_label(bars, ["-" if value != value else f"{value:.1f}" for value in values], padding=3, fontsize=8)
+        bars = axes.barh(positions, [value or 0 for value in values], color=color, height=0.7)
+        axes.bar_label(bars, ["-" if value is None else f"{value:.1f}" for value in values], padding=3, fontsize=8)
         axes.set_yticks(positions, labels, fontsize=8)
         axes.tick_params(axis="x", labelsize=8)
         axes.yaxis.set_inverted(True)  # the first point at the top
         axes.margins(x=0.15)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(f"{visible(str(frame['metric'].iloc[0]))} %, {name}", fontsize=9, color=_INK)
+        axes.set_title(f"{visible(str(table.rows[0]['metric']))} %, {name}", fontsize=9, color=_INK)
     figure.suptitle(visible(table.title), fontsize=11, color=_INK)
     figure.savefig(path / PLOT_FILE)
     return path / PLOT_FILE
@@ -49,7 +49,7 @@ def point_labels(table: Table) -> list[str]:
     """What each row of a sweep's table sets, in words: only values where all rows set the same single key."""
     columns = [column for column in table.columns if column.key.startswith("set.")]
     labels = []
-    for _, row in table.frame.iterrows():
+    for row in table.rows:
         given = [(column.heading, row[column.key]) for column in columns if isinstance(row[column.key], str)]
         words = [value if len(columns) == 1 else f"{heading} {value}" for heading, value in given]
         labels.append(visible(", ".join(words), limit=60) or _BASELINE)

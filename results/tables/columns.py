@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from results.run_directory.schema import RunHeader
@@ -20,7 +20,7 @@ N_FAILED = Column("n_failed", "n_failed", "count")
 PACE = Column("pace", "samples/s", "rate", spare=1)
 REMARKS = Column("remarks", "remarks")
 
-_DTYPES = {"text": "object", "word": "object", "count": "Int64"}
+_TYPES: dict[str, Callable[[Any], Any]] = {"text": lambda cell: cell, "word": lambda cell: cell, "count": int}
 
 
 def make_table(
@@ -30,12 +30,13 @@ def make_table(
     notes: Iterable[str] = (),
     difference_rows: Iterable[int] = (),
 ) -> Table:
-    """A table of the rows' cells in these columns, typed by kind. Missing cells are blank, further keys ignored."""
-    import pandas as pd
+    """A table of the rows' cells in these columns, typed by kind; None if missing or NaN. Other keys are ignored."""
 
-    frame = pd.DataFrame(rows, columns=[column.key for column in columns])
-    typed = frame.astype({column.key: _DTYPES.get(column.kind, "float64") for column in columns})
-    return Table(title, columns, typed, tuple(notes), tuple(difference_rows))
+    def typed(cell: Any, kind: str) -> Any:
+        return None if cell is None or cell != cell else _TYPES.get(kind, float)(cell)
+
+    cells = tuple({column.key: typed(row.get(column.key), column.kind) for column in columns} for row in rows)
+    return Table(title, columns, cells, tuple(notes), tuple(difference_rows))
 
 
 def run_cells(header: RunHeader, metric: str | None = None) -> dict[str, Any]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from support.text import MAX_TEXT, display_width, visible
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import RenderableType
 
 _LONGEST_WORD = 33  # frequency_weighted_iou_gt_classes; longer ones, such as paths, may be folded
@@ -22,9 +25,9 @@ _GAP = "   "  # between the values of a block
 
 @dataclass(frozen=True)
 class Column:
-    """How one column of a frame is shown.
+    """How one column of a table is shown.
 
-    key: its name in the frame and in CSV. heading: its name for readers.
+    key: its name in the rows and in CSV. heading: its name for readers.
     kind: "text", "count" (integer), "percent" (one decimal), "difference" (percent points, signed, one decimal),
     "rate" (two decimals), "figure" (ten digits), "tolerance" (as short as it can be) or "word" (text that never wraps).
     missing: what is printed where there is no value.
@@ -40,7 +43,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A frame with unrounded values, its columns in order, its notes.
+    """Rows of unrounded values by column key, None where there is none; the columns in order; notes.
 
     difference_rows: positions of the rows whose percentages are differences of such. is_cut: at a terminal a row is one
     line, with text that is too long cut. tail: at a terminal only so many rows, the last, unless all are asked for.
@@ -48,30 +51,35 @@ class Table:
 
     title: str
     columns: tuple[Column, ...]
-    frame: pd.DataFrame
+    rows: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...] = ()
     difference_rows: tuple[int, ...] = ()
     is_cut: bool = False
     tail: int | None = None
 
+    def values(self, key: str) -> list[Any]:
+        """A column from top to bottom."""
+        return [row[key] for row in self.rows]
+
 
 def without_empty_columns(table: Table) -> Table:
     """The table with the columns that show a value in at least one row; all of them where there is no row."""
-    if not len(table.frame):
+    if not table.rows:
         return table
     return replace(table, columns=tuple(column for column in table.columns if any(_column_texts(table, column))))
 
 
 def with_shared_remarks(table: Table) -> Table:
     """The table with what all of several rows remark said once, in a note."""
-    if len(table.frame) < 2 or all(column.key != "remarks" for column in table.columns):
+    if len(table.rows) < 2 or all(column.key != "remarks" for column in table.columns):
         return table
-    rows = [text.split("; ") for text in table.frame["remarks"].fillna("")]
+    rows = [(text or "").split("; ") for text in table.values("remarks")]
     shared = [remark for remark in rows[0] if remark and all(remark in row for row in rows)]
     if not shared:
         return table
     own = ["; ".join(remark for remark in row if remark not in shared) for row in rows]
-    return replace(table, frame=table.frame.assign(remarks=own), notes=(*table.notes, f"all rows: {'; '.join(shared)}"))
+    changed = tuple({**row, "remarks": remarks} for row, remarks in zip(table.rows, own, strict=True))
+    return replace(table, rows=changed, notes=(*table.notes, f"all rows: {'; '.join(shared)}"))
 
 
 def to_markdown(table: Table) -> str:
@@ -124,13 +132,21 @@ def to_csv(table: Table) -> str:
 
     Text that a spreadsheet would run as a formula gets a leading apostrophe.
     """
-    # Ten decimals hide the noise of 100 * x and keep every digit that means something.
-    frame = table.frame[[column.key for column in table.columns]].round(10)
+    columns = []
     for column in table.columns:
+        cells = table.values(column.key)
         if column.kind in _TEXTS:
-            cells = [visible(_shown(cell, "text")) for cell in frame[column.key]]
-            frame[column.key] = [f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell for cell in cells]
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+            cells = [visible(_shown(cell, "text")) for cell in cells]
+            cells = [f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell for cell in cells]
+        elif column.kind != "count":
+            # Ten decimals hide the noise of 100 * x and keep every digit that means something.
+            cells = [cell if cell is None else float(np.round(cell, 10)) for cell in cells]
+        columns.append(cells)
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([column.key for column in table.columns])
+    writer.writerows(zip(*columns, strict=True))
+    return file.getvalue()
 
 
 def to_latex(table: Table) -> str:
@@ -192,7 +208,7 @@ def _cells(table: Table, escape: Callable[[str], str]) -> list[list[str]]:
 
 def _column_texts(table: Table, column: Column) -> list[str]:
     """A column's cells from top to bottom, neither escaped nor cut."""
-    values = table.frame[column.key].tolist()
+    values = table.values(column.key)
     is_percent, differences = column.kind == "percent", set(table.difference_rows)
     kinds = ["difference" if is_percent and row in differences else column.kind for row in range(len(values))]
     return [_shown(value, kind, column.missing) for value, kind in zip(values, kinds, strict=True)]
@@ -260,6 +276,4 @@ def _word_width(cells: list[str]) -> int:
 
 
 def _shown(value: Any, kind: str, missing: str = "") -> str:
-    import pandas as pd
-
-    return missing if pd.isna(value) else _FORMATS[kind](value)
+    return missing if value is None else _FORMATS[kind](value)

@@ -1,4 +1,4 @@
-"""Tables of one run (next to the paper's rows, its metrics, its classes) and of several; pandas loads on first use."""
+"""Tables of one run (next to the paper's rows, its metrics, its classes) and of several."""
 
 from __future__ import annotations
 
@@ -174,11 +174,11 @@ def run_tables(header: RunHeader) -> list[Table]:
     They go below `caveats_of` the run, and the metrics' table says what each averages over: the first leaves out both.
     """
     first = comparison_table(header, cell=header.benchmark.paper)
-    said = reduction_notes(header, [{"metric": name} for name in first.frame["metric"]])
-    frame = first.frame.replace({"remarks": {remarks(header): ""}})
-    first = replace(first, frame=frame, notes=tuple(note for note in first.notes if note not in said))
+    said = reduction_notes(header, first.rows)
+    rows = tuple({**row, "remarks": ""} if row["remarks"] == remarks(header) else row for row in first.rows)
+    first = replace(first, rows=rows, notes=tuple(note for note in first.notes if note not in said))
     tables = [first, metrics_table(header), per_class_table(header), failed_table(header)]
-    return [table for table in tables if len(table.frame)]
+    return [table for table in tables if table.rows]
 
 
 def caveats_of(header: RunHeader) -> str:

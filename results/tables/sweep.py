@@ -133,11 +133,13 @@ def _names_table(title: str, headers: Mapping[str, RunHeader], points: Mapping[s
 
 def _rank_correlation(table: Table) -> list[str]:
     """The note on Spearman's rank correlation of the runs' figures with the paper's; none for fewer than three."""
-    both = table.frame[["percent", "paper"]].dropna()
+    both = [pair for row in table.rows if None not in (pair := (row["percent"], row["paper"]))]
     if len(both) < 3:
         return []
-    ranks = both.rank()
-    if not ranks.std().all():
+    ours, papers = zip(*both, strict=True)
+    if 1 in (len({*ours}), len({*papers})):
         return ["No rank correlation with the paper's figures: all points have the same figure."]
-    value = ranks["percent"].corr(ranks["paper"])
+    from scipy.stats import spearmanr  # takes a second to import
+
+    value = spearmanr(ours, papers).statistic
     return [f"Spearman's rank correlation with the paper's figures, over {len(both)} points: {value:+.2f}."]

@@ -53,7 +53,7 @@ def test_ids_labels_and_areas_of_the_instances(tmp_path: Path, official: COCO) -
     from dataset_adapters.base.index_cache import open_index
 
     dataset = load("coco-object", ROOT, source="instances", cache_dir=tmp_path)
-    rows = open_index(dataset.index_path)
+    rows = open_index(dataset.index_path).to_pylist()
     assert [int(sample_id) for sample_id in dataset.ids] == sorted(official.imgs)
     found = [
         (

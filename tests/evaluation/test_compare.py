@@ -100,11 +100,11 @@ def test_what_one_run_alone_was_asked_for_is_shown() -> None:
         interval=None,
     )
     table, *_ = comparison_tables(made, most=5)
-    assert list(table.frame["name"]) == [*alone, "query texts"]
-    assert {len(value) for value in table.frame["value_a"]} == {len("absent"), 80}
+    assert table.values("name") == [*alone, "query texts"]
+    assert {len(value) for value in table.values("value_a")} == {len("absent"), 80}
     assert "(5 of 6)" in table.title
     whole, *_ = comparison_tables(made, most=None)
-    assert ["query texts", "x" * 500, "y" * 500] in whole.frame.values.tolist()
+    assert ["query texts", "x" * 500, "y" * 500] in [list(row.values()) for row in whole.rows]
 
 
 def header_of(request: dict[str, Any] | None = None, **config: Any) -> Any:
@@ -129,12 +129,12 @@ def test_metrics_that_were_asked_for_are_never_cut_and_headings_say_what_was_set
         interval=None,
     )
     _, table, *_ = comparison_tables(made, most=3)
-    assert list(table.frame["name"]) == ["miou", "own/x", "own/y", "a"]
+    assert table.values("name") == ["miou", "own/x", "own/y", "a"]
     assert table.title == "Metrics (4 of 9)"
     assert [column.heading for column in table.columns] == ["metric", "A %", "B %", "B - A"]  # eta, metrics: too long
     made.headers = (header_of({"limit": 4}), header_of({"limit": 4}, eta=0.3))
     _, table, *_ = comparison_tables(made, most=1)
-    assert list(table.frame["name"]) == ["miou", "own/x", "own/y"]
+    assert table.values("name") == ["miou", "own/x", "own/y"]
     assert table.columns[2].heading == "B eta=0.3 %"
 
 
@@ -231,7 +231,7 @@ def test_samples_show_the_classes_that_were_lost_and_gained() -> None:
         SampleChange("z", 0.1, 0.0, kept_a=("cat",), status_b="failed"),
     )
     table = _samples(SimpleNamespace(headers=(header, header), samples=samples), (), None)  # type: ignore[arg-type]
-    assert table.frame["moved"].tolist() == ["-person, +cat", "the same", "failed in B"]
+    assert table.values("moved") == ["-person, +cat", "the same", "failed in B"]
 
 
 def by_exit_status(a: Path, b: Path) -> None:

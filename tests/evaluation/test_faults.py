@@ -22,7 +22,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import pandas  # noqa: F401  before a fork, so that no program loads it anew
 import pytest
 import torch
 from parts import slow_or_failing, telling

@@ -420,8 +420,8 @@ def test_a_sweep_over_names_ends_in_one_table(tiny_run: Any, write: Callable[...
     runs, table = read_runs(tiny_run.out), read_suite_table(tiny_run.out)
     assert len(runs) == 4
     assert table.title.startswith("method, names; all with proposal_model=")
-    assert list(table.frame["set.method"]) == ["SCLIP", "CaR"]
-    for (_, row), method in zip(table.frame.iterrows(), ("sclip", "car"), strict=True):
+    assert table.values("set.method") == ["SCLIP", "CaR"]
+    for row, method in zip(table.rows, ("sclip", "car"), strict=True):
         own = {
             header.benchmark.names.name: 100 * header.metrics["miou"]
             for header in runs.values()

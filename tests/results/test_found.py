@@ -139,8 +139,8 @@ def test_the_overview_says_each_remark_once_and_compares_what_may_be(tmp_path: P
     weights = [{"role": role, "name": "random:0", "sha256": None, "trained": False} for role in ("f", "g")]
     headers = {"a": make_header(), "b": make_header(weights=weights), "c": make_header(weights=weights)}
     table = overview_of([FoundRun(tmp_path / name, header) for name, header in headers.items()])
-    assert table.frame["run"].tolist() == ["a", "b", "c"]
-    assert [None if value != value else round(value, 3) for value in table.frame["difference"]] == [-2.151, None, None]
+    assert table.values("run") == ["a", "b", "c"]
+    assert [value and round(value, 3) for value in table.values("difference")] == [-2.151, None, None]
     assert table.notes == ("%: miou (semantic)", "b, c: untrained weights, not comparable")
 
 

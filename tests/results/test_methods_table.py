@@ -135,7 +135,7 @@ def test_other_benchmarks_have_tables_of_their_own(make_header: Any) -> None:
     other = header.model_copy(update={"benchmark": header.benchmark.model_copy(update={"name": "pc459"})})
     tables = peer_tables([header, other])
     assert list(tables) == ["peers", "peers-pc459"]
-    assert "mean" not in tables["peers-pc459"].frame
+    assert "mean" not in tables["peers-pc459"].rows[0]
     assert peer_tables([other]).keys() == {"peers-pc459"}
 
 
