@@ -18,7 +18,7 @@ from support.text import counted, unwrapped
 if TYPE_CHECKING:
     from evaluation.run.runner import Run
 
-# Besides 0 and the shell's own.
+# In addition to 0 and the shell's own.
 RUN_ERROR = 1
 SETUP_ERROR = 2
 SAMPLES_FAILED = 3
@@ -53,7 +53,8 @@ def one_line_errors(ctx: Any = None) -> Iterator[None]:
     except Exception as error:  # those without an exit status are raised again
         from support.plugins import blamed  # only now: `car --help` waits for imports
 
-        out_of_memory = _is_out_of_memory(error)
+        kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+        out_of_memory = bool(kinds & OUT_OF_MEMORY)
         is_run_error = out_of_memory or isinstance(error, (OSError, RunError, UnicodeError))
         foreign = None if is_run_error or isinstance(error, UserError) else blamed(error)
         if not (is_run_error or isinstance(error, UserError) or foreign) or SHOW_TRACEBACKS.get():
@@ -119,7 +120,3 @@ def exit_if_failed(runs: Iterable[Run], *, allow: bool) -> None:
         tell(f"{failed} of {total} samples failed; see the section Failed samples of each run's table")
         all_of_one = any(count.n_failed and not count.n_scored for count in counts)
         raise typer.Exit(0 if allow and not all_of_one else SAMPLES_FAILED)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return any(f"{kind.__module__}.{kind.__qualname__}" in OUT_OF_MEMORY for kind in type(error).__mro__)

@@ -18,7 +18,6 @@ from results.tables.columns import (
     PERCENT,
     REMARKS,
     make_table,
-    minus,
     reduction_notes,
     run_cells,
 )
@@ -76,14 +75,13 @@ def methods_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
         rows.append({"method": label, "metric": "mIoU", "percent": row.figures[benchmark], "remarks": text})
     notes: list[str] = []
     for header in headers.values():
-        cells, memory = run_cells(header), header.memory.peak_rss_mib
-        own = [row for row in peers if row.runs_as == cells["method"]]
+        name, memory = method_name(header), header.memory.peak_rss_mib
+        own = [row for row in peers if row.runs_as == name]
         figure = next((row.figures[benchmark] for row in own if _is_as_published(row, header)), None)
-        figure = of_paper.get(cells["method"]) if figure is None and not own else figure
-        difference = minus(cells["percent"], figure) if is_comparable(header) else None
+        figure = of_paper.get(name) if figure is None and not own else figure
         peak = None if memory is None else round(memory)
-        rows.append({**cells, "published": figure, "difference": difference, "memory": peak})
-        notes += reduction_notes(header, [cells])
+        rows.append({**run_cells(header, reference=figure), "published": figure, "memory": peak})
+        notes += reduction_notes(header, rows[-1:])
     columns = (
         METHOD,
         METRIC,
@@ -94,7 +92,7 @@ def methods_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
         N_FAILED,
         REMARKS,
     )
-    return make_table(title, columns, rows, (*dict.fromkeys(notes), *([_GRADES] if peers else [])))
+    return make_table(title, columns, rows, (*notes, *([_GRADES] if peers else [])))
 
 
 def _is_as_published(row: PeerRow, header: RunHeader) -> bool:
@@ -144,13 +142,10 @@ def peers_table(title: str, headers: Iterable[RunHeader], benchmarks: Mapping[st
     rows = [{**row._asdict(), **row.figures, "mean": mean_of_eight(row.figures), "remarks": row.notes} for row in peers]
     of_runs = _rows_of_runs(own)
     spare = {"backbone": 1, "names": 2, "supervision": 3, "ran_by": 4}
-    texts = [
-        Column(name, name.replace("_", " "), spare=spare[name])
-        for name in ("backbone", "supervision", "names", "ran_by")
-    ]
+    texts = [Column(name, spare=spare[name]) for name in ("backbone", "supervision", "names", "ran_by")]
     figures = [Column(name, heading, "percent") for name, heading in benchmarks.items()]
-    details = [Column(name, name, spare=5) for name in ("remarks", "year", "venue", "grade", "source")]
-    mean = [Column("mean", "mean", "percent")] if benchmarks is EIGHT else []
+    details = [Column(name, spare=5) for name in ("remarks", "year", "venue", "grade", "source")]
+    mean = [Column("mean", kind="percent")] if benchmarks is EIGHT else []
     notes = [*_LEGEND, _GRADES]
     if ours := {name: whose for name, whose in _OURS.items() for h in own if is_car(h) and h.benchmark.name == name}:
         whose = ", ".join(f"{name} (those of {other})" for name, other in ours.items())

@@ -27,7 +27,7 @@ _GAP = "   "  # between the values of a block
 class Column:
     """How one column of a table is shown.
 
-    key: its name in the rows and in CSV. heading: its name for readers.
+    key: its name in the rows and in CSV. heading: its name for readers; by default the key with blanks.
     kind: "text", "count" (integer), "percent" (one decimal), "difference" (percent points, signed, one decimal),
     "rate" (two decimals), "figure" (ten digits), "tolerance" (as short as it can be) or "word" (text that never wraps).
     missing: what is printed where there is no value.
@@ -35,10 +35,13 @@ class Column:
     """
 
     key: str
-    heading: str
+    heading: str = ""
     kind: str = "text"
     missing: str = ""
     spare: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heading", self.heading or self.key.replace("_", " "))
 
 
 @dataclass(frozen=True)

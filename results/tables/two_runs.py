@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from results.run_directory.schema import RunHeader
-from results.tables.columns import make_table, to_percent
+from results.tables.columns import DIFFERENCE, make_table, to_percent
 from results.tables.overview import asked_of
 from results.tables.render import Column, Table
 from results.tables.run_notes import failures, method_label, remarks
@@ -151,7 +151,7 @@ def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> lis
     percents = (
         Column("a", " ".join(filter(None, ["A", a, "%"])), "percent"),
         Column("b", " ".join(filter(None, ["B", b, "%"])), "percent"),
-        Column("difference", "B - A", "difference"),
+        replace(DIFFERENCE, heading="B - A"),
     )
     classes = [change for change in comparison.classes if change.difference]
     columns = (Column("name", "setting"), Column("value_a", "A"), Column("value_b", "B"))

@@ -189,7 +189,7 @@ def test_an_unreadable_image_counts_as_an_empty_prediction(run: Runner, tree: Re
 
 def test_the_table_stands_beside_the_papers(run: Runner) -> None:
     table = (run().path / "table.md").read_text()
-    assert "Beside the paper's Table 7, column refcoco_val" in table
+    assert "Next to the paper's Table 7, column refcoco_val" in table
     assert "| GL-CLIP (paper)" in table
     assert "33.6" in table
     assert "oiou_pooled" in table

@@ -132,7 +132,7 @@ def test_palette_and_layout(run: Runner, tree: DavisTree) -> None:
 def test_table_and_options(run: Runner) -> None:
     done = run()
     table = (done.path / "table.md").read_text()
-    assert "Beside the paper's Table 8, column j_and_f" in table
+    assert "Next to the paper's Table 8, column j_and_f" in table
     assert re.search(r"\| CaR \(paper\) +\| J\\&F +\| 30.3 \|", table)
     assert re.search(r"\| CaR, released profile, random:1 +\| j_and_f +\|", table)
     metrics = done.header.metrics
