@@ -130,7 +130,7 @@ def segment_command(
     # Among photos an animated GIF is one of them.
     videos = [image for image in images if is_video(image) and (len(images) == 1 or image.suffix.lower() != ".gif")]
     if videos and (len(images) > 1 or fps is not None):
-        raise SegmentError(f"{videos[0]}: expected a video alone and without --fps, found {' '.join(images_at)}")
+        raise SegmentError(f"{videos[0]}: expected a single video, without --fps, found {' '.join(images_at)}")
     if fps is not None and len(images) == 1:
         raise SegmentError(f"--fps: expected several images, the frames of a video, found one, {images[0]}")
     is_clip = bool(videos) or fps is not None
@@ -184,7 +184,7 @@ def _segment_images(
         check_document("--json", Path(json), images)
     resolved = resolve_car(options)
     if not (out or steps or json):
-        pictures = OutputPaths.beside(images, many=many)
+        pictures = OutputPaths.next_to(images, many=many)
     results: Iterable[FileResult] = unreadable(images)  # if no image can be read, no model is loaded
     if not results:
         car = load_car(resolved)

@@ -55,7 +55,7 @@ class OutputPaths:
         return cls(_planned("-o", masks, images, many, "masks"), _planned("--steps", steps, images, many, "steps"))
 
     @classmethod
-    def beside(cls, images: Sequence[Path], *, many: bool) -> OutputPaths:
+    def next_to(cls, images: Sequence[Path], *, many: bool) -> OutputPaths:
         """New files next to the images: ``<stem>-masks.png``, or in a folder ``car-masks`` for several."""
         masks: dict[Path, Path] = {}
         for image in images:

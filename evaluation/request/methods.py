@@ -106,7 +106,7 @@ class Method:
     ) -> ConfiguredSegmenter:
         """The segmenter on its models, for a task. Raises ModelError.
 
-        time_limit: seconds an image, for a method from outside. make_car: builds CaR in place of `CaR.from_config`.
+        time_limit: seconds per image, for a method from outside. make_car: builds CaR in place of `CaR.from_config`.
         """
         if isinstance(config, CaRConfig):
             from car_core import CaR

@@ -448,7 +448,7 @@ class RunOptions:
     track: Annotated[
         tuple[str, ...],
         FromOptions(_track, lambda names: {"track": list(names)}),
-        NotInIdentity("who is told of the figures"),
+        NotInIdentity("who receives the figures"),
     ] = ()
     saving: Annotated[
         "Saving",
@@ -534,7 +534,7 @@ def options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:
 
 
 def info_of(option: inspect.Parameter) -> ParameterInfo:
-    """What typer is told of an option."""
+    """Typer's description of an option."""
     info: ParameterInfo = next(mark for mark in option.annotation.__metadata__ if isinstance(mark, ParameterInfo))
     return info
 

@@ -35,7 +35,7 @@ from support.text import counted, visible
 
 MAX_BYTES = 10_000_000
 INLINE_BYTES = 5_000_000
-"""Pictures of more are files beside the page."""
+"""Above this size, pictures are files next to the page."""
 _OWN_FILE = re.compile(r"[0-9a-f]{16}\.webp|steps-\d+\.html")
 _TABLE_BYTES = 4_000_000  # of the samples' table: that of 5,000 images takes about 0.5 MB
 _MOST_ROWS = 2000  # of a list: more than any benchmark has classes
@@ -100,7 +100,7 @@ def write_report(
     if (n_bytes := inline_bytes(details.gallery)) > INLINE_BYTES:
         if path.exists() and not path.is_file():
             size = megabytes(n_bytes)
-            raise UserError(f"--out: {path}: expected a file with room beside it for {size} of pictures, found none")
+            raise UserError(f"--out: {path}: expected a file with room next to it for {size} of pictures, found none")
         files = PictureFiles(folder.name)
     try:
         page = report_html(
@@ -112,7 +112,7 @@ def write_report(
     (write_output if out else write_atomically)(path, page)
     if files:
         what = f"{counted(len(details.gallery), 'sample')}, {megabytes(files.n_bytes)}"
-        tell(f"notice: the pictures of {what}, are in {folder}; keep it beside the page")
+        tell(f"notice: the pictures of {what}, are in {folder}; keep it next to the page")
     return path
 
 
@@ -178,7 +178,7 @@ def report_html(
     gallery, gallery_note = details.gallery, details.gallery_note
     if gallery:
         n_bytes = megabytes(inline_bytes(gallery))
-        place = f"in {files.folder}/ beside this page: keep the two together" if files else "in this page"
+        place = f"in {files.folder}/ next to this page: keep the two together" if files else "in this page"
         gallery_note += f" Their pictures, {n_bytes}, are {place}."
     if n_left_out := n_chosen - len(gallery):
         gallery_note += f" {counted(n_left_out, 'sample')} left out to keep this page below {MAX_BYTES // 10**6} MB."

@@ -127,7 +127,7 @@ def user_settings(header: RunHeader) -> list[str]:
 
 
 def label_of(header: RunHeader) -> str:
-    """Benchmark, method unless it is CaR, names and settings: what tells the runs of a suite or sweep apart."""
+    """Benchmark, method unless it is CaR, names and settings: what distinguishes the runs of a suite or sweep."""
     names = [header.benchmark.names.name] if header.benchmark.names else []
     method = [] if is_car(header) else [str(header.config["method"])]
     return visible(" ".join([header.benchmark.name, *method, *names, *user_settings(header)]), limit=32)

@@ -133,12 +133,12 @@ def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> lis
     most: rows of each, and one more metric; None for all. Metrics that the runs were asked for are always there.
     """
 
-    # What was asked for says most, then what both methods have; other settings of one method alone come with its name.
+    # What was asked for says most, then what both methods have; settings that only one method has come with its name.
     def is_asked(change: SwitchChange) -> bool:
         return "(user)" in change.value_a + change.value_b or change.name.startswith(_ASKED)
 
     both = [own for own in comparison.switches if is_asked(own) or "absent" not in (own.value_a, own.value_b)]
-    alone = [change for change in comparison.switches if change not in both]
+    of_one = [change for change in comparison.switches if change not in both]
     both.sort(key=lambda change: (change.name != "method", not is_asked(change)))
     headline = comparison.headline_change
     metrics = list(comparison.metrics)
@@ -156,7 +156,7 @@ def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> lis
     classes = [change for change in comparison.classes if change.difference]
     columns = (Column("name", "setting"), Column("value_a", "A"), Column("value_b", "B"))
     width = sys.maxsize if most is None else 80  # characters of a value
-    switches = [{key: shortened(text, width) for key, text in asdict(own).items()} for own in both + alone]
+    switches = [{key: shortened(text, width) for key, text in asdict(own).items()} for own in both + of_one]
     figures = _changes("Metrics", "metric", percents, metrics, None, len(comparison.metrics))
     return [
         _cut("What differs", columns, switches, most and min(most, len(both)), len(switches)),

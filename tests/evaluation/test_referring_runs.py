@@ -201,7 +201,7 @@ def test_what_differs_from_the_papers_figures_is_remarked(run: Runner) -> None:
     marked = run(split="testA", protocol={"resolution": "480x480", "overlaps": "lost"})
     page = (marked.path / "table.md").read_text()
     assert "Read with care:** untrained weights, not comparable; split testA; changed: " in page
-    assert "classifier_model, resolution=480x480 " in page
+    assert "classifier_model, resolution=480x480.\n" in page
     single = run("single", split="val", settings={"sentences": "single"}).header
     assert (single.benchmark.paper_samples, single.benchmark.protocol_changed) == (10834, [])
 
@@ -212,10 +212,10 @@ def test_what_differs_from_the_papers_figures_is_remarked(run: Runner) -> None:
         ({"protocol": {"resolution": "512x512"}}, "--protocol resolution: expected one of original, 480x480, found"),
         ({"protocol": {"size": "1"}}, "--protocol size: expected an option of overlaps, resolution"),
         ({"protocol": {"sentences": "single"}}, "this is a switch of the configuration; use --set sentences=single"),
-        ({"settings": {"mode": "semantic"}}, "mode: expected a benchmark of that mode"),
+        ({"settings": {"mode": "semantic"}}, "settings: expected a benchmark of that mode"),
         (
             {"benchmark": "voc21", "protocol": {"overlaps": "lost"}},
-            "expected none, as this benchmark has no such options",
+            "has no protocol options",
         ),
     ],
     ids=str,

@@ -261,8 +261,8 @@ def test_pictures_are_files_where_there_are_many(
     )
     page = write_report(tmp_path / "run", details(), records=records(), out=tmp_path / "a b#c.html").read_text()
     assert "data:image" not in page
-    assert f"of 3 samples, 0.1 MB, are in {folder}; keep it beside the page" in capsys.readouterr().err
-    assert "are in a b#c_files/ beside this page: keep the two together." in page
+    assert f"of 3 samples, 0.1 MB, are in {folder}; keep it next to the page" in capsys.readouterr().err
+    assert "are in a b#c_files/ next to this page: keep the two together." in page
     named = {unquote(name) for name in re.findall(r'a%20b%23c_files/([^")]+)', page)}
     steps = {f"steps-{place}.html" for place in range(3)}
     assert steps <= named
@@ -285,5 +285,5 @@ def test_pictures_in_files_need_a_place(
     with RunDirectory(tmp_path / "run") as store:
         store.create(make_header())
     monkeypatch.setattr("results.pages.report.INLINE_BYTES", 0)
-    with pytest.raises(UserError, match=r"--out: /dev/null: expected a file with room beside it for 0\.0 MB"):
+    with pytest.raises(UserError, match=r"--out: /dev/null: expected a file with room next to it for 0\.0 MB"):
         write_report(tmp_path / "run", details(), records=records(), out=Path("/dev/null"))

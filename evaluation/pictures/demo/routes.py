@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -115,10 +114,3 @@ def _size_of(folder: Path) -> int:
         with suppress(FileNotFoundError):  # deleted meanwhile, as too old
             total += path.lstat().st_size
     return total
-
-
-def middleware(
-    hosts: Collection[str] | None, uploads: Path, *, upload_bytes: int, total_bytes: int
-) -> list[Middleware]:
-    """The server's middleware; arguments as for `PageOnly`."""
-    return [Middleware(PageOnly, hosts=hosts, uploads=uploads, upload_bytes=upload_bytes, total_bytes=total_bytes)]
