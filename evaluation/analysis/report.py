@@ -1,4 +1,4 @@
-"""``car report``: what the page of a run needs in addition to its directory."""
+"""``car report``: everything that the page of a run needs in addition to its directory."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.run.rerun import asked, outside_code
 from evaluation.tasks import semantic
 from results import RunDirectory, RunHeader, SampleRecord, StoreError, differences
-from results.pages import MISSED, WRONG, Confusion, Matrix, ReportDetails, SampleShown, write_report
+from results.pages.embedded import MISSED, WRONG, Matrix
+from results.pages.gallery import SampleShown
 from results.pages.index import index_html, page_names
+from results.pages.report import Confusion, ReportDetails, write_report
 from results.run_directory.found import find_runs
 from results.tables.run_notes import is_scored
 from support.arrays import Int64Array
@@ -46,7 +48,7 @@ _IGNORED_IDENTITY_KEYS = ("samples", "mask_values", "metrics")
 
 @dataclass(frozen=True)
 class GalleryOptions:
-    """Where the gallery's images and models come from.
+    """The sources of the gallery's images and models.
 
     data_root, weights (by role, None: as the run names them), split (None: the run's), device. count: samples per group
     (best, worst, random); 0 for no gallery. places: where user data are, see `request.user_data`.

@@ -33,7 +33,7 @@ AllowFailures = Annotated[bool, typer.Option(help="Exit with 0 even if samples f
 OUT_OF_MEMORY = frozenset({"torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"})
 
 WORDS_FILE, WORDS_LISTS = "car.words-file", "car.words-lists"
-"""Where a command's context keeps the file that options are from, and its repeatable ones (`model_options.preset`)."""
+"""Keys in a command's context: the file that options come from, and its repeatable options (`model_options.preset`)."""
 
 # Set by `car --debug`.
 SHOW_TRACEBACKS = ContextVar("SHOW_TRACEBACKS", default=False)
@@ -48,7 +48,7 @@ def one_line_errors(ctx: Any = None) -> Iterator[None]:
     """
     try:
         yield
-    except BrokenPipeError:  # nobody reads on: typer ends without a word
+    except BrokenPipeError:  # the reader has gone: typer ends silently
         raise
     except Exception as error:  # those without an exit status are raised again
         from support.plugins import blamed  # only now: `car --help` waits for imports

@@ -57,7 +57,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "car data check --images photos --masks labels --classes classes.txt",
     ),
 }
-"""By command, calls as they are typed."""
+"""Example calls by command."""
 
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
@@ -66,7 +66,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "Look": ("runs", "table", "compare", "report", "check", "push"),
     "What there is": ("benchmarks", "methods", "data"),
 }
-"""By panel, the commands of `car`; others come last."""
+"""The commands of `car` by panel."""
 
 
 class HelpfulCommand(TyperCommand):
@@ -97,7 +97,7 @@ class HelpfulCommand(TyperCommand):
 
 
 def complete(names: Callable[[], Iterable[str]] | str) -> Callable[[str], list[str]]:
-    """What a shell offers for a text that names may follow, after the last comma.
+    """Shell completion for a text of names with commas between them: completes the last one.
 
     names: as "module:function" that function, imported when a shell asks.
     """
@@ -125,7 +125,7 @@ def method_names() -> list[str]:
 
 
 def set_keys() -> list[str]:
-    """Of CaR; the baselines' need torch, which takes seconds."""
+    """Keys of CaR; those of the baselines need torch, which takes seconds."""
     from car_core.config import CaRConfig, CRFConfig
     from evaluation.request.benchmark import NOT_SETTINGS
 

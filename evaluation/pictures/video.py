@@ -185,7 +185,7 @@ class VideoWriter:
 
 @dataclass(frozen=True)
 class VideoOutputs:
-    """What is written of a video. video: of the masks, with a legend below. json: of COCO's masks, or - for standard
+    """The outputs for a video. video: of the masks, with a legend below. json: COCO's masks, or - for standard
     output. label_maps: folder of palette PNGs. one_object: whether all queries are of one, as in referring mode."""
 
     clip: Clip
@@ -232,7 +232,7 @@ class VideoOutputs:
         return cls(clip, queries, video, json, label_maps, one_object)
 
     def paths(self) -> list[str]:
-        """What was written."""
+        """The outputs that were written."""
         return [str(each) for each in (self.video, self.json, self.label_maps) if each and each != "-"]
 
     @contextmanager

@@ -15,7 +15,7 @@ from car_core import CaRConfig, ConfigError
 from car_core.config import PROFILES, Profile
 from support import strict_yaml
 from support.errors import UserError, mistakes
-from support.files import expanded, read_regular
+from support.files import expanded, read_regular, what_is_there
 from support.plugins import Plugin, find_plugin, plugins
 from support.text import broken_text, shortened, unknown_name
 
@@ -190,16 +190,18 @@ def _checked(fields: Mapping[str, Any], where: str) -> Benchmark:
     return benchmark
 
 
-def _fields_of_file(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, expected: str) -> Any:
+    """The contents of a YAML file. Raises BenchmarkError naming the file. expected: for errors."""
     try:
-        fields = strict_yaml.loads(read_regular(path, most=2**24).decode("utf-8"))
+        return strict_yaml.loads(read_regular(path, most=2**24).decode("utf-8"))
     except OSError as error:
-        found = error.strerror or error
-        raise BenchmarkError(
-            f"{path}: expected a benchmark's file, found: {found}; a folder of data is named by --data-root"
-        ) from None
+        raise BenchmarkError(f"{path}: expected {expected}, found {what_is_there(error)}") from None
     except ValueError as error:
         raise BenchmarkError(f"{path}: expected YAML, found {error}") from None
+
+
+def _fields_of_file(path: Path) -> dict[str, Any]:
+    fields = read_yaml(path, "the file of a benchmark (a folder of data is named by --data-root)")
     if not isinstance(fields, dict):
         raise BenchmarkError(f"{path}: expected the fields of a benchmark, found {shortened(repr(fields))}")
     adapter = fields.get("adapter")

@@ -122,11 +122,11 @@ METHODS: Mapping[str, Method] = {name: Method(name) for name in METHOD_TITLES} |
     CAR: Method(CAR, ROLES),
     "sam3": Method("sam3", ()),
 }
-"""Ours."""
+"""The methods of car-eval."""
 
 
 def find_method(name: str) -> Method:
-    """Ours of that name, or one from outside: an entry point, ``module:Class`` or ``file.py:Class``.
+    """A method of car-eval, or one from outside: an entry point, ``module:Class`` or ``file.py:Class``.
 
     Raises PluginError for an unknown one, with near matches, and for one that cannot be used.
     """

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from evaluation.tasks.segmenter import ConfiguredSegmenter
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
-_RESERVED = ("method", "version")  # keys of run.json's `config` besides the settings
+_RESERVED = ("method", "version")  # keys of run.json's `config` in addition to the settings
 
 
 class OwnMethod(Protocol):
-    """What `car eval --method` runs besides CaR and the baselines: a class with a name, a version, and `segment`.
+    """A method for `car eval --method` other than CaR and the baselines: a class with a name, a version, and `segment`.
 
     `segment_batch(images, queries_per_image)` may stand in place of `segment`. Optional: `tasks`, names of tasks
     ({"semantic"}); `Settings`, a pydantic model or a dataclass; `weights`, files or names by role, or a function of the
@@ -76,7 +76,7 @@ class OwnConfig(Config):
         return {"method": self.method, "version": self.version, **self.values}
 
     def of_identity(self) -> dict[str, Any]:
-        """What the identity hashes: the sha256 of weights stands for where they are."""
+        """The fields that the identity hashes: without files of weights, which their sha256 represents."""
         return {key: value for key, value in self.model_dump().items() if key not in self.files}
 
 
@@ -166,8 +166,8 @@ class PluggedMethod(Method):
             try:
                 named = named(settings)
             except Exception as error:  # of the class
-                found = f"{type(error).__name__}: {error}"
-                raise self._wrong("weights", "a function of the settings", found) from error
+                what = f"{type(error).__name__}: {error}"
+                raise self._wrong("weights", "a function of the settings", what) from error
         if not isinstance(named, Mapping):
             raise self._wrong("weights", "a mapping of roles to files or names", named)
         found = {role: value for role, value in named.items() if value is not None}
@@ -238,16 +238,16 @@ def check_own_method(plugin: Plugin) -> PluggedMethod:
 
 _ATTRIBUTES: Mapping[str, Any] = {"name": None, "version": None, "tasks": ("semantic",)}
 _SEGMENTS: Mapping[str, int] = {"segment": 2, "segment_batch": 2, "segment_things_and_stuff": 3}
-"""What a class may segment with, and the number of arguments besides `self`."""
+"""Methods that a class may segment with, and their number of arguments in addition to `self`."""
 
 
 def constructor_arguments(made_by: type[Any], **offered: Any) -> dict[str, Any]:
-    """Those of the offered arguments that the class's constructor takes."""
+    """The offered arguments that the class's constructor takes."""
     return {name: offered[name] for name in (each.name for each in _parameters(made_by)) if name in offered}
 
 
 def _parameters(made_by: type[Any]) -> list[inspect.Parameter]:
-    """Of the constructor, those with a name; empty for a class without one."""
+    """The named parameters of the constructor; empty for a class without one."""
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     try:
         return [each for each in inspect.signature(made_by).parameters.values() if each.kind not in variable]

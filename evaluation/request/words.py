@@ -15,7 +15,7 @@ from typing import Any, get_args
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
-from evaluation.request.benchmark import BenchmarkError
+from evaluation.request.benchmark import BenchmarkError, read_yaml
 from evaluation.request.options import (
     FromOptions,
     Range,
@@ -25,9 +25,7 @@ from evaluation.request.options import (
     marks,
     options_by_field,
 )
-from support import strict_yaml
 from support.errors import mistakes, shown
-from support.files import read_regular, what_is_there
 from support.text import counted, shortened, unknown_name
 
 _ASSIGNMENTS = "KEY=VALUE"
@@ -35,9 +33,10 @@ _STRICT = ConfigDict(strict=True)
 
 
 def words_of(options: RunOptions, *, kept: bool = False) -> dict[str, Any]:
-    """What is asked for other than by default, as JSON values by word; the inverse of `request_of`.
+    """The requested values that differ from the defaults, as JSON values by word; the inverse of `request_of`.
 
-    kept: only what run.json keeps: what figures depend on but where files are, folders cut off names of files.
+    kept: only what run.json keeps: everything that figures depend on except where files are; names of files lose their
+    folders.
     """
     joined = marks(type(options), FromOptions)
     words: dict[str, Any] = {}
@@ -61,12 +60,7 @@ def request_of(words: Mapping[str, Any], where: str, *, kept: bool = False) -> R
 
 def read_words(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, unchecked. Raises BenchmarkError, naming the file, for anything else."""
-    try:
-        found = strict_yaml.loads(read_regular(path, most=2**24).decode("utf-8"))
-    except OSError as error:
-        raise BenchmarkError(f"{path}: expected a YAML file, found {what_is_there(error)}") from None
-    except ValueError as error:
-        raise BenchmarkError(f"{path}: expected YAML, found {error}") from None
+    found = read_yaml(path, "a YAML file")
     if not isinstance(found, dict) or not found:
         kind = "nothing" if not found else counted(len(found), "item") if isinstance(found, list) else repr(found)
         raise BenchmarkError(f"{path}: expected fields such as benchmark: voc21, found {shortened(kind)}")
@@ -76,7 +70,7 @@ def read_words(path: Path) -> dict[str, Any]:
 def by_parameter(model: type, words: Mapping[str, Any], where: str, *, kept: bool = False) -> dict[str, Any]:
     """The values of words by the parameters of a model's options, each checked; a repeatable option's as a list.
 
-    Words with hyphens are the same as with underscores; null is as good as no word. where: the file, for errors. kept:
+    Words with hyphens are the same as with underscores; null counts as absent. where: the file, for errors. kept:
     whether only words that a run.json keeps are known, for it may be a stranger's: none that writes or connects.
     Raises BenchmarkError: FILE: FIELD, what was expected and found.
     """

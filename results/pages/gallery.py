@@ -130,5 +130,5 @@ class PictureFiles:
 
 
 def inline_bytes(samples: Iterable[SampleShown]) -> int:
-    """What all pictures of samples would take in a page."""
+    """Size of all pictures of samples if inlined in a page."""
     return sum(picture.n_bytes for sample in samples for picture in sample.pictures)

@@ -104,7 +104,7 @@ def write_sweep_plot(path: Path) -> Path | None:
 
 
 def point_labels(table: Table) -> list[str]:
-    """What each row of a sweep's table sets, in words: only values where all rows set the same single key."""
+    """A label per row of a sweep's table, from its settings: only values if all rows set the same single key."""
     columns = [column for column in table.columns if column.key.startswith("set.")]
     labels = []
     for row in table.rows:

@@ -55,11 +55,11 @@ class Confusion:
 
 @dataclass(frozen=True)
 class ReportDetails:
-    """What the report needs in addition to the run directory.
+    """Everything that the report needs in addition to the run directory.
 
     figures: each sample's own headline figure, None where undefined. figure_words: what it is, in words. classes: of
     each sample, see `embedded.sample_columns`. confusions: the most frequent ones first. matrix: all of them, None for
-    a task without. gallery: samples to show. gallery_note: why there is none, or how it was made.
+    a task without a confusion matrix. gallery: samples to show. gallery_note: why there is none, or how it was made.
     """
 
     figures: Sequence[float | None]

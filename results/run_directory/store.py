@@ -21,7 +21,7 @@ from results.run_directory.schema import LISTED, SCHEMA_VERSION, RunHeader, Samp
 from support import strict_json
 from support.errors import UserError, mistakes
 from support.files import expanded, kind_of, named_errors, open_regular, read_regular, write_atomically
-from support.text import did_you_mean
+from support.text import did_you_mean, shortened
 
 
 class StoreError(UserError):
@@ -391,7 +391,7 @@ def _scan(path: Path) -> tuple[list[SampleRecord], int, dict[int, str]]:
 
 
 def one_line(error: Exception) -> str:
-    """What is wrong with a file's contents, on one line: field and message of each fault."""
+    """The faults of a file's contents on one line: field and message of each."""
     if isinstance(error, ValidationError):
         return mistakes(error)
     if isinstance(error, OSError) and error.strerror:  # the caller names the file
@@ -411,15 +411,11 @@ _MEANINGS = {
     "dataset.fingerprint": "files of the data set changed",
     "dataset.samples": "other samples",
 }
-"""What is meant by another hash."""
+"""What a changed hash means, by field."""
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Each dotted key whose JSON differs, with both values: "key is old there, new now"."""
-
-    def shortened(text: str) -> str:
-        return text if len(text) <= 80 else f"{text[:77]}..."
-
     before, now = json_by_dotted_key(old), json_by_dotted_key(new)
     pairs = {key: (before.get(key, "absent"), now.get(key, "absent")) for key in {**before, **now}}
     return [

@@ -62,7 +62,7 @@ def run_cells(header: RunHeader, metric: str | None = None, *, reference: float 
 
 
 def reduction_notes(header: RunHeader, rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What each metric of the rows averages over, one sentence each."""
+    """One sentence per metric of the rows: what it averages over."""
     reductions = header.metrics.get("reductions", {})
     return [f"{row['metric']}: {reductions[row['metric']]}." for row in rows if row["metric"] in reductions]
 

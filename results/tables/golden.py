@@ -28,7 +28,7 @@ MINIATURE = Path(__file__).parents[1] / "golden" / "mini.json"
 ROUNDING = 1e-13
 """Relative rounding of a sum over up to 847 classes, half an ulp per term: earlier versions rounded after every term,
 but not on Python 3.12 and newer. Every metric is at most 1, and a pixel changes more."""
-# Figures of a run that are not metrics: the numbers of samples.
+# The figures of a run that are not metrics: numbers of samples.
 _COUNTS = ("n_total", "n_failed")
 
 

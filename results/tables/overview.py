@@ -1,4 +1,4 @@
-"""Runs as a list: what was run and set, its figure, when, how far it is. For many runs, whose pages nobody reads."""
+"""A list of runs: what was run and set, its figure, its date and progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OWN_COLUMNS = {"benchmark", "method", "set", "protocol", "device"}
 
 
 def facts_of(run: FoundRun) -> dict[str, Any]:
-    """What run.json says, as JSON values. figure: the headline figure in 0..1; null where no sample is scored."""
+    """The facts of run.json, as JSON values. figure: the headline figure in 0..1; null if no sample is scored."""
     header = run.header
     try:
         metric: str | None = words_of(header.benchmark.task).headline
@@ -43,7 +43,7 @@ def facts_of(run: FoundRun) -> dict[str, Any]:
 
 
 def asked_of(header: RunHeader) -> list[str]:
-    """What a run was asked for besides benchmark, method and device, as on a command line: "eta=0.3", "limit=4"."""
+    """The request of a run except benchmark, method and device, as on a command line: "eta=0.3", "limit=4"."""
 
     def typed(name: str, value: Any) -> str:
         return f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
@@ -59,7 +59,7 @@ def asked_of(header: RunHeader) -> list[str]:
 
 
 def progress_of(run: FoundRun) -> dict[str, Any]:
-    """How far a run is, and its size in bytes; looks at its files."""
+    """The progress of a run, and its size in bytes; reads its files."""
     return {"done": run.n_done, "wanted": run.n_wanted, "bytes": run.n_bytes}
 
 

@@ -160,7 +160,8 @@ def suite_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
 def run_tables(header: RunHeader) -> list[Table]:
     """All tables of a run, those without a row left out.
 
-    They go below `caveats_of` the run, and the metrics' table says what each averages over: the first leaves out both.
+    They are shown below `caveats_of` the run, and the metrics' table says what each averages over, so the first table
+    repeats neither.
     """
     first = comparison_table(header, cell=header.benchmark.paper)
     said = reduction_notes(header, first.rows)
@@ -171,7 +172,7 @@ def run_tables(header: RunHeader) -> list[Table]:
 
 
 def caveats_of(header: RunHeader) -> str:
-    """What figures have to be read with; empty for a whole, trained run without failures or changes."""
+    """Caveats that the figures have to be read with; empty for a whole, trained run without failures or changes."""
     return "; ".join(filter(None, [remarks(header), failures(header)]))
 
 

@@ -1,4 +1,4 @@
-"""What two runs differ in, as data and as tables. Figures are in 0..1, unrounded; a difference is B minus A."""
+"""The differences of two runs, as data and as tables. Figures are in 0..1, unrounded; a difference is B minus A."""
 
 from __future__ import annotations
 
@@ -124,16 +124,16 @@ _LONGEST_HEADING = 16  # characters of what was set, in the heading of a run's f
 
 
 _ASKED = ("names", "protocol ", "metric ", "weights, ")
-"""Beginnings of what only a request gives a run, so that it says much even where the other run has none of it."""
+"""Prefixes of switches that come only from a request: they matter even if the other run does not have them."""
 
 
 def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> list[Table]:
     """The comparison for readers: what differs in the request, metrics, classes, samples; empty where nothing differs.
 
-    most: rows of each, and one more metric; None for all. Metrics that the runs were asked for are always there.
+    most: rows of each, and one more metric; None for all. Requested metrics are always included.
     """
 
-    # What was asked for says most, then what both methods have; settings that only one method has come with its name.
+    # Requested switches come first, then those of both methods; settings of only one method follow from its name.
     def is_asked(change: SwitchChange) -> bool:
         return "(user)" in change.value_a + change.value_b or change.name.startswith(_ASKED)
 
@@ -167,7 +167,7 @@ def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> lis
 
 
 def comparison_head(comparison: RunComparison) -> list[str]:
-    """The lines above the tables: both runs with what only one was asked for, their caveats, how much they share."""
+    """The lines above the tables: both runs with their own settings, their caveats, and how many samples they share."""
     a, b = ({*filter(None, [*remarks(own, changes=False).split("; "), failures(own)])} for own in comparison.headers)
     lines, sides = [], zip("AB", comparison.names, comparison.headers, _own_settings(comparison), strict=True)
     for (side, name, header, own), said in zip(sides, (a - b, b - a), strict=True):
@@ -182,7 +182,7 @@ def comparison_head(comparison: RunComparison) -> list[str]:
 
 
 def _own_settings(comparison: RunComparison) -> tuple[list[str], list[str]]:
-    """What each run was asked for and the other was not."""
+    """Settings that were requested for only one of the runs: of A, of B."""
     a, b = map(asked_of, comparison.headers)
     return [own for own in a if own not in b], [own for own in b if own not in a]
 

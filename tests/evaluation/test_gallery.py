@@ -19,7 +19,7 @@ from evaluation.analysis.report import GalleryOptions, _classes, _prepared, conf
 from evaluation.cli.app import app
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
-from results.pages import Matrix
+from results.pages.embedded import Matrix
 from support.strict_json import identity_of
 
 

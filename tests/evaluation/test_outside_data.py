@@ -428,9 +428,9 @@ def test_a_file_has_a_name_of_its_own(install: Install, tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_or_no_file(tmp_path: Path) -> None:
     assert car("eval", "./no.yaml").stderr.startswith(
-        "error: no.yaml: expected a benchmark's file, found: No such file"
+        "error: no.yaml: expected the file of a benchmark (a folder of data is named by --data-root), found nothing"
     )
-    assert "expected a file, found a folder" in car("eval", f"{tmp_path}{os.sep}").stderr
+    assert "found a folder" in car("eval", f"{tmp_path}{os.sep}").stderr
 
 
 def test_a_copy_of_a_benchmark_is_not_compared_with_the_paper(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from starlette.middleware import Middleware
 from dataset_adapters import embedded_root
 from evaluation.pictures.demo.backend import THRESHOLDS, Demo
 from evaluation.pictures.demo.routes import PageOnly
-from results.pages import segmentation_css
+from results.pages.report import segmentation_css
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MAX_WAITING = 16  # requests
