@@ -1,4 +1,4 @@
-"""Run directories, the paper's tables, and this run beside them.
+"""Run directories, the paper's tables, and a run next to them.
 
 `RunDirectory` keeps a run; `results.tables.run` shows it.
 """

@@ -161,7 +161,7 @@ def test_home_in_the_paths_of_commands_and_the_library(
     assert (options.data_root, options.out, options.weights) == (tmp_path / "data", Path("run"), "file.pt")
     assert RunDirectory("~/run").header_path == tmp_path / "run/run.json"
     found = CliRunner().invoke(app, ["table", "~/run"])
-    assert f"{tmp_path}/run/run.json: no such file" in found.stderr
+    assert f"{tmp_path}/run: not a run directory (no run.json)" in found.stderr
     for arguments in (
         ["table", "x", "--out=~nosuch/t"],
         ["bench", "--out=~nosuch/b"],

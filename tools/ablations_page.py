@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from results.pages.sweep_plot import PLOT_FILE
+from results.pages.plots import PLOT_FILE
 from results.run_directory.suite import read_runs, read_suite_table, require_finished
 from results.tables.render import to_markdown
 from support.files import write_atomically

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from car_core.config import MODES, PROFILES, CaRConfig, CRFConfig
 from results.bench_schema import BenchDocument
-from results.pages.peers_plot import write_peers_plot
+from results.pages.plots import write_peers_plot
 from results.paper.paper_tables import EIGHT, mean_of_eight, peer_rows
 from results.run_directory.schema import SCHEMA_VERSION, RunHeader, SampleRecord
 from results.run_directory.suite import SuiteIndex

@@ -1,1 +1,1 @@
-"""What runs say: comparison, report, gallery, agreement with released results."""
+"""Analysis of runs: comparison, report, gallery, agreement with released results."""

@@ -24,8 +24,8 @@ from evaluation.tasks.coco_json import CocoDocument
 from evaluation.tasks.metric import COUNTS
 from evaluation.tasks.segmenter import segment_samples
 from results import SampleRecord
-from results.pages import LabelShown, MaskShown, QueryShown, SampleShown, SegmentationShown, StepShown
 from results.pages.contact_sheet import Example
+from results.pages.gallery import LabelShown, MaskShown, QueryShown, SampleShown, SegmentationShown, StepShown
 from results.run_directory.label_maps import encode_label_map
 from support.arrays import Int32Array, RGBArray
 from support.drawing import (

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from car_core import CaR, CaRConfig, ConfigError
 from car_core.segmentation import Segmentation
-from evaluation.analysis.reference_entries import Array, check_entries, is_known
 from evaluation.request.benchmark import load_benchmark, merged, resolve_config
+from results.tables.columns import make_table
+from results.tables.render import Column, Table
 from support import strict_json
 from support.arrays import read_npz
 from support.errors import UserError
 from support.text import unwrapped
+
+Array = npt.NDArray[Any]
 
 # Benchmarks with the released hyperparameters, by the value of a file's `config`.
 CONFIGS = {"voc": "voc21", "coco": "coco-object", "refcoco": "refcoco-val", "context": "context60", "ade": "ade150"}
@@ -26,6 +31,36 @@ _NEEDED = ("image", "texts", "n_steps")
 # Differences of float32 between processors stay below these.
 VALUE_TOLERANCE = 1e-4
 PIXEL_TOLERANCE = 1e-3
+
+# numpy's characters of the dtypes that each name stands for.
+_INTEGERS, _FLOATS = np.typecodes["AllInteger"], np.typecodes["Float"]
+_DTYPES = {
+    "uint8": "B",
+    "text": "U",
+    "integers": _INTEGERS,
+    "numbers": _INTEGERS + _FLOATS,
+    "numbers or booleans": _INTEGERS + _FLOATS + "?",
+}
+# The arrays of a file, see docs/reference.md: dtype, then each permitted shape, with names for sizes that several
+# arrays share: capital letters in the whole file, small letters within a step. Arrays that define sizes come first.
+_ENTRIES: Mapping[str, tuple[str, ...]] = {
+    "image": ("uint8", "H W 3"),
+    "texts": ("text", "N"),
+    "n_steps": ("integers", ""),
+    **dict.fromkeys(("config", "settings", "proposal_model", "classifier_model"), ("text", "")),
+    **dict.fromkeys(("proposal_weights", "classifier_weights"), ("text", "")),
+    "final_masks": ("numbers or booleans", "N H W"),
+    "final_scores": ("numbers", "N"),
+    "label_pred": ("integers", "H W"),
+    "merged_mask": ("numbers or booleans", "H W", "1 H W"),
+}
+# By the part of the name after ``stepK_``.
+_STEP_ENTRIES: Mapping[str, tuple[str, ...]] = {
+    "mask_proposals": ("numbers", "n H W"),
+    "prompted_images": ("uint8", "m H W 3"),
+    "mask_scores": ("numbers", "n"),
+    "surviving_idx": ("integers", "k"),
+}
 
 
 class ReferenceFileError(UserError, ValueError):
@@ -64,7 +99,7 @@ class ReleasedResults:
         if not path.is_file():
             raise ReferenceFileError(f"{path}: expected a file, found none")
         try:
-            self._arrays = read_npz(path, is_known)
+            self._arrays = read_npz(path, _is_known)
         except Exception as error:  # readers of damaged files raise many types; each means the same to the caller
             reason = unwrapped(error)
             raise ReferenceFileError(f"{path}: expected an .npz of plain arrays, found: {reason}") from None
@@ -74,7 +109,7 @@ class ReleasedResults:
                 raise ReferenceFileError(f"{path}: {name}: expected uint16, found {array.dtype} {list(array.shape)}")
             self._arrays[name.removesuffix("_u16")] = np.asarray(array / 65535)
         try:
-            check_entries(self._arrays)
+            _check_entries(self._arrays)
         except ValueError as error:
             raise ReferenceFileError(f"{path}: {error}") from None
         for name in _NEEDED:
@@ -143,6 +178,39 @@ class ReleasedResults:
         """A text that may be the name of a file next to this one."""
         text = self.text(name)
         return str(self.path.parent / text) if text and (self.path.parent / text).is_file() else text
+
+
+def _is_known(name: str) -> bool:
+    """Whether an array of this name in a file is one of those above, or such a one as 16-bit integers."""
+    name = name.removesuffix("_u16")
+    return name in _ENTRIES or re.sub(r"^step[0-9]+_", "", name) in _STEP_ENTRIES
+
+
+def _check_entries(arrays: Mapping[str, Array]) -> None:
+    """Raise ValueError, in one line, for an array that does not fit its entry; arrays without an entry are ignored.
+
+    Sizes that several arrays share (of the image, of the texts, of a step's queries) must be the same in all of them.
+    """
+    steps = dict.fromkeys(found[0] for name in arrays if (found := re.match(r"step\d+_", name)))
+    of_file: dict[str, int] = {}
+    for prefix, entries in {"": _ENTRIES, **dict.fromkeys(steps, _STEP_ENTRIES)}.items():
+        sizes = {**of_file} if prefix else of_file
+        for name, (dtype, *shapes) in ((f"{prefix}{key}", entry) for key, entry in entries.items()):
+            if name not in arrays:
+                continue
+            array = arrays[name]
+            # By the shape's names, a number for each known size.
+            expected = {shape: [sizes.get(side, side) for side in shape.split()] for shape in shapes}
+            fitting = [
+                shape
+                for shape, sides in expected.items()
+                if array.ndim == len(sides)
+                and all(str(side).isalpha() or int(side) == n for side, n in zip(sides, array.shape, strict=True))
+            ]
+            if not fitting or array.dtype.char not in _DTYPES[dtype]:
+                known = " or ".join(f"[{', '.join(map(str, sides))}]" for sides in expected.values())
+                raise ValueError(f"{name}: expected {dtype} {known}, found {array.dtype} {list(array.shape)}")
+            sizes.update(zip(fitting[0].split(), array.shape, strict=True))
 
 
 def check_reference(
@@ -214,3 +282,22 @@ def _same(quantity: str, expected: Array, found: Array) -> Difference:
 
 def _shapes(expected: Array, found: Array) -> str:
     return f"shape {list(expected.shape)} there, {list(found.shape)} here"
+
+
+def reference_table(name: str, differences: Sequence[Difference]) -> Table:
+    """One row per quantity of a reference file: how it was compared, difference, tolerance, ok or DIFFERENT, remark."""
+    measures = {"value": "largest difference", "share": "share that differs"}
+    rows = [
+        {**vars(each), "measure": measures[each.kind], "verdict": "ok" if each.agrees else "DIFFERENT"}
+        for each in differences
+    ]
+    columns = (
+        Column("quantity"),
+        Column("measure"),
+        Column("difference", kind="figure"),
+        Column("tolerance", kind="tolerance"),
+        Column("verdict"),
+        Column("remark"),
+    )
+    note = "A pixel that rounding carries over eta changes its prompted image and, through it, a score."
+    return make_table(f"Compared with {name}", columns, rows, [note])

@@ -1,4 +1,4 @@
-"""``car report``: what the page of a run needs in addition to its directory."""
+"""``car report``: everything that the page of a run needs in addition to its directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from car_core.models.names import MINIATURE, ROLES
 from dataset_adapters import LabelSpace
 from evaluation.analysis.gallery import choose, draw_sample
-from evaluation.request.benchmark import BenchmarkError, benchmark_names, built_in
+from evaluation.request.benchmark import BenchmarkError, benchmark_names
 from evaluation.request.methods import METHODS
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
 from evaluation.run.identity import identity_fields
@@ -24,8 +24,10 @@ from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.run.rerun import asked, outside_code
 from evaluation.tasks import semantic
 from results import RunDirectory, RunHeader, SampleRecord, StoreError, differences
-from results.pages import MISSED, WRONG, Confusion, Matrix, ReportDetails, SampleShown, write_report
+from results.pages.embedded import MISSED, WRONG, Matrix
+from results.pages.gallery import SampleShown
 from results.pages.index import index_html, page_names
+from results.pages.report import Confusion, ReportDetails, write_report
 from results.run_directory.found import find_runs
 from results.tables.run_notes import is_scored
 from support.arrays import Int64Array
@@ -46,7 +48,7 @@ _IGNORED_IDENTITY_KEYS = ("samples", "mask_values", "metrics")
 
 @dataclass(frozen=True)
 class GalleryOptions:
-    """Where the gallery's images and models come from.
+    """The sources of the gallery's images and models.
 
     data_root, weights (by role, None: as the run names them), split (None: the run's), device. count: samples per group
     (best, worst, random); 0 for no gallery. places: where user data are, see `request.user_data`.
@@ -101,7 +103,7 @@ def report_folder(
     """Write an index of all runs in and below a folder, and the report of each, into one folder; returns the index.
 
     gallery_of: what to show samples of a run with. out: that folder, by default ``report`` in the runs'. A run that
-    cannot be shown is named in the index, and one whose pictures cannot be made is shown without, which is told.
+    cannot be shown is named in the index, and one whose pictures cannot be made is shown without, which is reported.
     Raises StoreError where there is no run, OSError where files cannot be written.
     """
     target = folder / "report" if out is None else expanded(out)
@@ -131,23 +133,11 @@ def report_folder(
     return target / "index.html"
 
 
-def benchmark_of(run_dir: str | os.PathLike[str]) -> str:
-    """Name of the run's benchmark. Raises StoreError for a damaged run."""
-    return RunDirectory(run_dir).read_header().benchmark.name
+def names_models(header: RunHeader, weights: Mapping[str, str | None] | None) -> str:
+    """The models other than the miniature, and the code, that only run.json names; empty without any.
 
-
-def is_embedded_run(run_dir: str | os.PathLike[str]) -> bool:
-    """Whether the run's data are embedded, so that no data root need be named. Raises StoreError for a damaged run."""
-    known = built_in(benchmark_of(run_dir))
-    return known is not None and known.embedded
-
-
-def names_models(run_dir: str | os.PathLike[str], weights: Mapping[str, str | None] | None) -> str:
-    """The models besides the miniature, and the code, that only run.json names, a stranger's any; empty without any.
-
-    weights: by role, those that the user named.
+    A stranger's run.json may name any. weights: by role, those that the user named.
     """
-    header = RunDirectory(run_dir).read_header()
     found = [entry.name for entry in header.weights if not (weights or {}).get(entry.role)]
     sam = header.config.get("sam")
     models = [value for name, value in header.config.items() if name.endswith("_model")]
@@ -264,13 +254,10 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
         "weights": "see --weights, or leave out --data-root",
     }
     for key in _REQUIRED_IDENTITY_KEYS:
-        both = ({key: _comparable(fields.get(key))} for fields in (header.identity_fields, found))
+        both = [{key: fields.get(key)} for fields in (header.identity_fields, found)]
+        for fields in both:
+            if isinstance(own := fields[key], dict):
+                fields[key] = {name: own[name] for name in own if name not in _IGNORED_IDENTITY_KEYS} or None
         if changed := differences(*both):
             raise BenchmarkError(f"{key}: expected that of the run, found another one; {hints.get(key, changed[0])}")
     return prepared
-
-
-def _comparable(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {key: item for key, item in value.items() if key not in _IGNORED_IDENTITY_KEYS} or None

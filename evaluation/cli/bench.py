@@ -65,7 +65,7 @@ def bench_command(
         from importlib.util import find_spec
 
         if find_spec("matplotlib") is None:  # before hours of measuring, not after
-            raise BenchmarkError("plot: expected matplotlib, found none; install car-eval[plot]")
+            raise BenchmarkError("--plot needs matplotlib: pip install 'car-eval[plot]'")
     request = BenchRequest(
         size=sizes,
         device=given["device"],

@@ -10,6 +10,8 @@ import typer
 from evaluation.cli.help import COMPLETERS
 from evaluation.cli.terminal import show_tables
 
+_KEYS = ("name", "title", "task", "data_set", "package")
+
 
 def benchmarks_command(
     names: Annotated[
@@ -26,7 +28,8 @@ def benchmarks_command(
     ] = False,
 ) -> None:
     """List benchmarks: name, title, task, data set, and the package of those that are not ours."""
-    from evaluation.request.benchmark import benchmark_names, benchmark_schema
+    from dataset_adapters.base.sample import find_sources
+    from evaluation.request.benchmark import benchmark_names, benchmark_schema, load_benchmark
     from results.tables.columns import make_table
     from results.tables.render import Column
     from support.plugins import plugins
@@ -34,7 +37,12 @@ def benchmarks_command(
     if schema:
         typer.echo(json.dumps(benchmark_schema(), indent=1))
         return
-    rows = [_described(name) for name in names or benchmark_names()]
+    rows: list[dict[str, Any]] = []
+    for benchmark in map(load_benchmark, names or benchmark_names()):
+        adapter, plugin = find_sources(benchmark.adapter)[0], benchmark.brought_by
+        package = f"{plugin.package} {plugin.version}" if plugin and plugin.package else None
+        values = (benchmark.name, benchmark.title, adapter.task, adapter.name.partition("/")[0], package)
+        rows.append(dict(zip(_KEYS, values, strict=True)))
     for own in () if names else plugins("benchmarks").values():  # not imported unless named
         rows += [
             {**dict.fromkeys(_KEYS), "name": each.name, "package": f"{each.package} {each.version}"} for each in own
@@ -42,18 +50,4 @@ def benchmarks_command(
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
     else:
-        show_tables([make_table("Benchmarks", tuple(Column(key, key.replace("_", " ")) for key in _KEYS), rows)])
-
-
-_KEYS = ("name", "title", "task", "data_set", "package")
-
-
-def _described(name: str) -> dict[str, Any]:
-    from dataset_adapters.base.sample import find_sources
-    from evaluation.request.benchmark import load_benchmark
-
-    benchmark = load_benchmark(name)
-    adapter, plugin = find_sources(benchmark.adapter)[0], benchmark.brought_by
-    package = f"{plugin.package} {plugin.version}" if plugin and plugin.package else None
-    values = (benchmark.name, benchmark.title, adapter.task, adapter.name.partition("/")[0], package)
-    return dict(zip(_KEYS, values, strict=True))
+        show_tables([make_table("Benchmarks", tuple(map(Column, _KEYS)), rows)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,20 +52,26 @@ def check_command(
     weights differ from those of the golden file, or a suite is unfinished (its finished runs are still compared).
     """
     if reference:
-        _check_reference(reference, **given)
-    elif run is None:
+        from car_core.models.names import check_device_name
+        from evaluation.request.resolve import check_weights
+
+        check_device_name(given["device"])
+        check_weights(given["weights"])
+        from evaluation.analysis.reference import check_reference, reference_table  # torch: seconds
+
+        found = check_reference(reference, **given)
+        differing = sum(not each.agrees for each in found)
+        show_tables([reference_table(reference.name, found)])
+        tell(f"{differing} of {len(found)} quantities differ")
+        if differing:
+            raise typer.Exit(FIGURES_CHANGED)
+        return
+    if run is None:
         raise typer.BadParameter("expected RUN or --reference FILE")
-    elif update and golden is None:
+    if update and golden is None:
         raise typer.BadParameter(
             "--update: expected --golden FILE too, because the package's own file is not written to"
         )
-    else:
-        _check_golden(run, golden, update=update, tolerance=tolerance, exact=exact, details=details)
-
-
-def _check_golden(
-    run: Path, golden: Path | None, *, update: bool, tolerance: float | None, exact: bool, details: bool
-) -> None:
     from evaluation.run.recompute import recompute
     from results import is_suite, missing_runs, require_finished, run_paths
     from results.tables.golden import (
@@ -81,8 +86,9 @@ def _check_golden(
     golden = golden or MINIATURE
     if update:
         require_finished(run)
-    found = {name: recompute(path) for name, path in run_paths(run).items()}  # run.json's own figures prove nothing
-    headers = found if is_suite(run) else {header.benchmark.name: header for header in found.values()}
+    headers = {name: recompute(path) for name, path in run_paths(run).items()}  # run.json's own figures prove nothing
+    if not is_suite(run):
+        headers = {header.benchmark.name: header for header in headers.values()}
     expected = write_golden(golden, headers, tolerance=tolerance) if update else read_golden(golden)
     if not (update or is_suite(run)):
         expected, headers = of_one_run(expected, next(iter(headers.values())), resolved(run).name)
@@ -92,23 +98,4 @@ def _check_golden(
     changed = sum(item.changed for item in compared)
     tell(f"{changed} of {len(compared)} figures changed")
     if changed:
-        raise typer.Exit(FIGURES_CHANGED)
-
-
-def _check_reference(
-    path: Path, *, weights: Mapping[str, str | None], settings: Mapping[str, Any], device: str
-) -> None:
-    from car_core.models.names import check_device_name
-    from evaluation.request.resolve import check_weights
-
-    check_device_name(device)
-    check_weights(weights)
-    from evaluation.analysis.reference import check_reference  # torch: seconds
-    from results.tables.released import reference_table
-
-    found = check_reference(path, weights=weights, settings=settings, device=device)
-    show_tables([reference_table(path.name, [vars(each) | {"agrees": each.agrees} for each in found])])
-    differing = sum(not each.agrees for each in found)
-    tell(f"{differing} of {len(found)} quantities differ")
-    if differing:
         raise typer.Exit(FIGURES_CHANGED)

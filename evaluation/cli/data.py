@@ -44,16 +44,11 @@ def list_command(
     from support.plugins import plugins
 
     if name:
-        for line in _describe(_find(name), root):
+        for line in _description(_find(name), root):
             show(line)
         return
-    columns = (
-        Column("name", "name", "word"),
-        Column("title", "title"),
-        Column("benchmarks", "benchmarks", "word"),
-        Column("download", "download", "word"),
-        Column("here", "here", "word"),
-    )
+    names = ("name", "title", "benchmarks", "download", "here")
+    columns = tuple(Column(name, kind="text" if name == "title" else "word") for name in names)
     rows = []
     for preparation in all_preparations():
         counts, (first, *others) = _counts(preparation, root), preparation.benchmarks
@@ -91,7 +86,7 @@ def _counts(preparation: Preparation, root: Path) -> list[tuple[Any, int]]:
     return [(count, len(count.files(start))) for count in preparation.layout]
 
 
-def _describe(preparation: Preparation, root: Path) -> list[str]:
+def _description(preparation: Preparation, root: Path) -> list[str]:
     sources = [url for download in preparation.downloads for url in download.urls]
     counts = _counts(preparation, root)
     complete = all(count.accepts(found) for count, found in counts)

@@ -19,7 +19,7 @@ from support.text import counted, unwrapped
 if TYPE_CHECKING:
     from evaluation.run.runner import Run
 
-# Besides 0 and the shell's own.
+# In addition to 0 and the shell's own.
 RUN_ERROR = 1
 SETUP_ERROR = 2
 SAMPLES_FAILED = 3
@@ -34,7 +34,7 @@ AllowFailures = Annotated[bool, typer.Option(help="Exit with 0 even if samples f
 OUT_OF_MEMORY = frozenset({"torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"})
 
 WORDS_FILE, WORDS_LISTS = "car.words-file", "car.words-lists"
-"""Where a command's context keeps the file that options are from, and its repeatable ones (`model_options.preset`)."""
+"""Keys in a command's context: the file that options come from, and its repeatable options (`model_options.preset`)."""
 
 # Set by `car --debug`.
 SHOW_TRACEBACKS = ContextVar("SHOW_TRACEBACKS", default=False)
@@ -49,12 +49,13 @@ def one_line_errors(ctx: Any = None) -> Iterator[None]:
     """
     try:
         yield
-    except BrokenPipeError:  # nobody reads on: typer ends without a word
+    except BrokenPipeError:  # the reader has gone: typer ends silently
         raise
     except Exception as error:  # those without an exit status are raised again
         from support.plugins import blamed  # only now: `car --help` waits for imports
 
-        out_of_memory = _is_out_of_memory(error)
+        kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+        out_of_memory = bool(kinds & OUT_OF_MEMORY)
         is_run_error = out_of_memory or isinstance(error, (OSError, RunError, UnicodeError))
         foreign = None if is_run_error or isinstance(error, UserError) else blamed(error)
         if not (is_run_error or isinstance(error, UserError) or foreign) or SHOW_TRACEBACKS.get():
@@ -123,7 +124,3 @@ def exit_if_failed(runs: Iterable[Run], *, allow: bool) -> None:
         tell(f"{failed} of {total} samples failed; see the section Failed samples of each run's table")
         all_of_one = any(count.n_failed and not count.n_scored for count in counts)
         raise typer.Exit(0 if allow and not all_of_one else SAMPLES_FAILED)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return any(f"{kind.__module__}.{kind.__qualname__}" in OUT_OF_MEMORY for kind in type(error).__mro__)

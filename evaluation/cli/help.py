@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pkgutil import resolve_name
 from typing import Any
 
 from typer.core import TyperCommand
@@ -56,7 +57,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "car data check --images photos --masks labels --classes classes.txt",
     ),
 }
-"""By command, calls as they are typed."""
+"""Example calls by command."""
 
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
@@ -65,7 +66,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "Look": ("runs", "table", "compare", "report", "check", "push"),
     "What there is": ("benchmarks", "methods", "data"),
 }
-"""By panel, the commands of `car`; others come last."""
+"""The commands of `car` by panel."""
 
 
 class HelpfulCommand(TyperCommand):
@@ -95,12 +96,16 @@ class HelpfulCommand(TyperCommand):
                     formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
 
-def complete(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """What a shell offers for a text that names may follow, after the last comma."""
+def complete(names: Callable[[], Iterable[str]] | str) -> Callable[[str], list[str]]:
+    """Shell completion for a text of names with commas between them: completes the last one.
+
+    names: as "module:function" that function, imported when a shell asks.
+    """
 
     def offered(incomplete: str) -> list[str]:
         before, comma, begun = incomplete.rpartition(",")
-        return [before + comma + name for name in names() if name.startswith(begun)]
+        known = resolve_name(names)() if isinstance(names, str) else names()
+        return [before + comma + name for name in known if name.startswith(begun)]
 
     return offered
 
@@ -120,7 +125,7 @@ def method_names() -> list[str]:
 
 
 def set_keys() -> list[str]:
-    """Of CaR; the baselines' need torch, which takes seconds."""
+    """Keys of CaR; those of the baselines need torch, which takes seconds."""
     from car_core.config import CaRConfig, CRFConfig
     from evaluation.request.benchmark import NOT_SETTINGS
 
@@ -138,18 +143,6 @@ def data_set_names() -> list[str]:
     from dataset_adapters.prepare import all_preparations
 
     return [*dict.fromkeys(name for own in all_preparations() for name in (own.name, *own.benchmarks))]
-
-
-def preset_names() -> list[str]:
-    from evaluation.suites.sweep import preset_names
-
-    return preset_names()
-
-
-def suite_names() -> list[str]:
-    from evaluation.suites.definitions import suite_names
-
-    return suite_names()
 
 
 COMPLETERS: Mapping[str, Callable[[str], list[str]]] = {

@@ -1,4 +1,4 @@
-"""What all commands of ``car`` have: any text can be printed, ``~`` is home, a usage error is one line with a hint."""
+"""Shared by all commands of ``car``: any text can be printed, ``~`` is home, a usage error is one line with a hint."""
 
 from __future__ import annotations
 

@@ -104,9 +104,9 @@ def rerun_command(
     prepared = build(resolved)
     if options.engine == "local":
         tell_device(options.device, prepared.devices[0])
-    if prepared.folder.resolve() == run.resolve():  # the run as it is now: its records stay, and are made anew beside
-        beside = run.resolve().with_name(f"{run.resolve().name}-rerun")
-        prepared = replace(prepared, options=replace(prepared.options, out=beside))
+    if prepared.folder.resolve() == run.resolve():  # the run's own folder: its records stay, new ones go next to it
+        other = run.resolve().with_name(f"{run.resolve().name}-rerun")
+        prepared = replace(prepared, options=replace(prepared.options, out=other))
     require_data(ctx.obj, prepared)
     for change in changes(ctx.obj, header_of(prepared)):
         tell(f"notice: differs: {change}")

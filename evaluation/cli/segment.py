@@ -22,6 +22,7 @@ from support.strict_json import dumps
 from support.text import counted, duration
 
 if TYPE_CHECKING:
+    from car_core import CaR
     from evaluation.pictures.image_files import FileResult
     from evaluation.pictures.video import Clip
     from evaluation.request.resolve import ResolvedCar
@@ -129,7 +130,7 @@ def segment_command(
     # Among photos an animated GIF is one of them.
     videos = [image for image in images if is_video(image) and (len(images) == 1 or image.suffix.lower() != ".gif")]
     if videos and (len(images) > 1 or fps is not None):
-        raise SegmentError(f"{videos[0]}: expected a video alone and without --fps, found {' '.join(images_at)}")
+        raise SegmentError(f"{videos[0]}: expected a single video, without --fps, found {' '.join(images_at)}")
     if fps is not None and len(images) == 1:
         raise SegmentError(f"--fps: expected several images, the frames of a video, found one, {images[0]}")
     is_clip = bool(videos) or fps is not None
@@ -169,10 +170,11 @@ def _segment_images(
     many: bool,
     options: CarOptions,
 ) -> None:
+    from rich.console import Console
     from tqdm import tqdm
 
-    from evaluation.pictures.explain import LONE_PHRASE
-    from evaluation.pictures.image_files import OutputPaths, check_document, unreadable
+    from evaluation.pictures.explain import LONE_PHRASE, explained, explained_text, summary_line
+    from evaluation.pictures.image_files import FileResult, OutputPaths, check_document, read_file, unreadable
     from evaluation.request.resolve import resolve_car
     from evaluation.tasks.coco_json import CocoDocument
     from support.files import write_output
@@ -182,14 +184,15 @@ def _segment_images(
         check_document("--json", Path(json), images)
     resolved = resolve_car(options)
     if not (out or steps or json):
-        pictures = OutputPaths.beside(images, many=many)
+        pictures = OutputPaths.next_to(images, many=many)
     results: Iterable[FileResult] = unreadable(images)  # if no image can be read, no model is loaded
     if not results:
-        from evaluation.pictures.segment import load_car, segment_files  # torch: seconds
-
         car = load_car(resolved)
-        tell_device(resolved.device, str(car.device))
-        results = segment_files(car, images, queries, trace=steps is not None)
+        checked = car.check_queries(queries)
+        results = (
+            image if isinstance(image, FileResult) else FileResult(path, car.segment(image, checked, trace=bool(steps)))
+            for path, image in zip(images, map(read_file, images), strict=True)
+        )
     document, n_failed = CocoDocument(queries), 0
     try:
         hidden = len(images) < 2 or not is_terminal(sys.stderr)
@@ -199,7 +202,12 @@ def _segment_images(
                 tell(f"error: {found.error}")
                 continue
             if json != "-":
-                _show(found, explain=explain)
+                if not explain:
+                    typer.echo(summary_line(found.path, found.segmentation))
+                elif is_terminal(sys.stdout):
+                    Console(width=TERMINAL_WIDTH, highlight=False).print(explained(found.path, found.segmentation))
+                else:
+                    typer.echo(explained_text(found.path, found.segmentation), nl=False)
             for path in pictures.write(found.segmentation, found.path):
                 tell(f"written: {path}")
             document.add(found.path, found.segmentation)
@@ -238,10 +246,7 @@ def _segment_clip(
     )
     if outputs.video:
         import_av()
-    from evaluation.pictures.segment import load_car  # torch: seconds
-
     car = load_car(resolved)
-    tell_device(resolved.device, str(car.device))
     times: deque[Fraction] = deque()
 
     def images() -> Iterator[RGBArray]:
@@ -284,16 +289,15 @@ def _segment_clip(
         raise typer.Exit(SAMPLES_FAILED)
 
 
-def _show(found: FileResult, *, explain: bool) -> None:
-    """Print what was found in an image."""
-    from rich.console import Console
+def load_car(resolved: ResolvedCar) -> CaR:
+    """CaR for user-supplied images; prints which device was chosen. Raises ModelError."""
+    from car_core import CaR  # torch: seconds
+    from car_core.engine.device import as_devices
+    from car_core.models.names import AUTO
 
-    from evaluation.pictures.explain import explained, explained_text, summary_line
-
-    assert found.segmentation is not None
-    if not explain:
-        typer.echo(summary_line(found.path, found.segmentation))
-    elif is_terminal(sys.stdout):
-        Console(width=TERMINAL_WIDTH, highlight=False).print(explained(found.path, found.segmentation))
-    else:
-        typer.echo(explained_text(found.path, found.segmentation), nl=False)
+    device = resolved.device
+    if device == AUTO:
+        [device] = as_devices(device, compared=resolved.config.sam is None)
+    car = CaR.from_config(resolved.config, weights=resolved.weights, device=device)
+    tell_device(resolved.device, str(car.device))
+    return car

@@ -13,8 +13,7 @@ import typer
 
 from evaluation.cli.exit_status import INTERRUPTED
 from evaluation.cli.model_options import takes
-from evaluation.cli.segment import CAR_WEIGHTS
-from evaluation.cli.terminal import tell_device
+from evaluation.cli.segment import CAR_WEIGHTS, load_car
 from evaluation.request.options import CarOptions
 from support.console import tell
 from support.text import shortened
@@ -50,10 +49,7 @@ def serve_command(
         where = shortened(repr(host)) + (f" with port {port}" if is_taken else "")
         reason = getattr(error, "strerror", "no host is called that")
         raise SegmentError(f"host: expected {expected}, found {where} ({reason})") from None
-    from evaluation.pictures.segment import load_car
-
     car = load_car(resolved)
-    tell_device(resolved.device, str(car.device))
     from evaluation.pictures.demo.backend import Demo
 
     if host not in page.LOOPBACK:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed
-from evaluation.cli.help import complete, suite_names
+from evaluation.cli.help import complete
 from evaluation.cli.model_options import takes
 from evaluation.cli.terminal import show_run, tell_device
 from evaluation.request.options import RunOptions
@@ -16,6 +15,7 @@ from support.console import show, tell
 
 if TYPE_CHECKING:
     from evaluation.suites.definitions import Suite
+    from evaluation.suites.runner import FinishedSuite
 
 Jobs = Annotated[int, typer.Option(min=1, help="Processes that share the runs and the cores.")]
 DryRun = Annotated[
@@ -43,7 +43,7 @@ def suite_command(
         str,
         typer.Argument(
             help="mini: the embedded miniature. eight: the eight usual benchmarks, those found in --data-root.",
-            autocompletion=complete(suite_names),
+            autocompletion=complete("evaluation.suites.definitions:suite_names"),
         ),
     ] = "mini",
     given: dict[str, Any],
@@ -57,7 +57,6 @@ def suite_command(
     for eval. The same command resumes an unfinished suite.
     """
     from evaluation.request.inputs import DEFAULT_DATA
-    from evaluation.request.resolve import resolve
     from evaluation.suites.definitions import load_suite
 
     suite = load_suite(name)
@@ -67,20 +66,13 @@ def suite_command(
         for line in missing:
             tell(line)
     suite = suite.of_methods(given.pop("method"), given.pop("settings"))
-    runs = suite.options(jobs=jobs, **given)
-    for options in runs:
-        resolve(options)
-    from evaluation.suites.runner import CONTACT_SHEET, run_suite  # torch: seconds
-    from results.pages.peers_plot import write_peers_plot
-    from results.pages.sweep_plot import PLOT_FILE
+    finished = run_or_plan(suite, given, jobs=jobs, dry_run=dry_run)
+    if finished is None:
+        return
+    from evaluation.suites.runner import CONTACT_SHEET
+    from results.pages.plots import PLOT_FILE, write_peers_plot
     from results.run_directory.suite import read_suite_table
 
-    tell_device(given["device"])
-    if dry_run:
-        show_plan(suite, runs)
-        return
-    finished = run_suite(suite, jobs=jobs, **given)
-    show_run(finished.path)
     tell(f"Suite directory: {finished.path}")
     if suite.kind == "eight" and (plot := write_peers_plot(read_suite_table(finished.path), finished.path / PLOT_FILE)):
         tell(f"Plot: {plot}")
@@ -89,13 +81,24 @@ def suite_command(
     exit_if_failed(finished.all_runs, allow=allow_failures)
 
 
-def show_plan(suite: Suite, runs: Iterable[RunOptions]) -> None:
-    """Print what the runs of a suite, in its order, would do."""
-    from evaluation.run.dry_run import suite_plan_lines
-    from evaluation.suites.runner import Models
+def run_or_plan(suite: Suite, given: dict[str, Any], *, jobs: int, dry_run: bool) -> FinishedSuite | None:
+    """Run a suite and print its table; with dry_run print what its runs, in its order, would do, and return None."""
+    from evaluation.request.resolve import resolve
 
+    runs = suite.options(jobs=jobs, **given)
+    for options in runs:
+        resolve(options)
+    from evaluation.run.dry_run import suite_plan_lines
+    from evaluation.suites.runner import Models, run_suite  # torch: seconds
+
+    tell_device(given["device"])
+    if not dry_run:
+        finished = run_suite(suite, jobs=jobs, **given)
+        show_run(finished.path)
+        return finished
     models = Models()
     models.remember = False  # benchmarks of the same images would be measured on what is cached
     names = (run.name for run in suite.runs)
     for line in suite_plan_lines(dict(zip(names, runs, strict=True)), models.make):
         show(line)
+    return None

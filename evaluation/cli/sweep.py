@@ -8,10 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from evaluation.cli.exit_status import AllowFailures, exit_if_failed
-from evaluation.cli.help import COMPLETERS, complete, preset_names
+from evaluation.cli.help import COMPLETERS, complete
 from evaluation.cli.model_options import takes
-from evaluation.cli.suite import SUITE_OUT, DryRun, Jobs, show_plan
-from evaluation.cli.terminal import show_run, tell_device
+from evaluation.cli.suite import SUITE_OUT, DryRun, Jobs, run_or_plan
 from evaluation.request.options import ALL, USER_DATA, RunOptions
 from support.console import tell
 
@@ -43,7 +42,7 @@ def sweep_command(
         str | None,
         typer.Option(
             help="Points of the paper's ablations: table2 .. table6; or fidelity.",
-            autocompletion=complete(preset_names),
+            autocompletion=complete("evaluation.suites.sweep:preset_names"),
         ),
     ] = None,
     file: Annotated[
@@ -65,7 +64,6 @@ def sweep_command(
     mean, standard deviation and worst. Exit status as for eval.
     """
     from evaluation.request.benchmark import BenchmarkError, is_file
-    from evaluation.request.resolve import resolve
     from evaluation.suites.definitions import SuiteRun
     from evaluation.suites.sweep import as_suite, sweep_of
 
@@ -79,18 +77,11 @@ def sweep_command(
     given |= {"profile": given["profile"] or sweep.profile}
     for field in ("settings", "method", "names"):  # each run has its own
         del given[field]
-    runs = suite.options(jobs=jobs, **given)
-    for options in runs:
-        resolve(options)
-    from evaluation.suites.runner import run_suite  # torch: seconds
-    from results.pages.sweep_plot import write_sweep_plot
-
-    tell_device(given["device"])
-    if dry_run:
-        show_plan(suite, runs)
+    finished = run_or_plan(suite, given, jobs=jobs, dry_run=dry_run)
+    if finished is None:
         return
-    finished = run_suite(suite, jobs=jobs, **given)
-    show_run(finished.path)
+    from results.pages.plots import write_sweep_plot
+
     plot = write_sweep_plot(finished.path)
     tell(f"Sweep directory: {finished.path}")
     tell(f"Plot: {plot}" if plot else "notice: no plot without matplotlib: pip install 'car-eval[plot]'")

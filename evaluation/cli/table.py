@@ -13,7 +13,6 @@ from support.console import tell
 from support.files import resolved
 
 if TYPE_CHECKING:
-    from results import RunHeader
     from results.tables.render import Table
 
 
@@ -56,18 +55,31 @@ def table_command(
     if out:
         check_out(out)
     from evaluation.analysis.summary import ALL_RUNS, tables_over_runs
-    from results.pages.peers_plot import write_peers_plot
+    from evaluation.run.recompute import recompute
+    from results import is_suite, missing_runs, run_paths, write_suite_tables
+    from results.pages.plots import write_peers_plot
     from results.run_directory.found import FoundRun
     from results.tables.methods import PEERS, peer_tables
     from results.tables.overview import overview_of
     from results.tables.render import to_csv, to_latex, to_markdown
+    from results.tables.run import write_tables
     from support.files import write_atomically
 
     folders = list({resolved(run): run for run in runs or ()}.values())
     has_pages = format_ is None and (details or len(folders) == 1)
     found: dict[Path, FoundRun] = {}
     for folder in folders:
-        for path, header in _recomputed(folder, shown=has_pages, whole=details).items():
+        recomputed = {path: recompute(path) for path in run_paths(folder).values()}
+        if is_suite(folder):
+            if missing := missing_runs(folder):
+                tell(f"notice: {folder} is unfinished: {len(missing)} runs are missing, {', '.join(missing)}")
+            write_suite_tables(folder)
+        else:
+            write_tables(folder, recomputed[folder])
+        if has_pages:
+            show_run(folder, recomputed.get(folder), whole=details)
+            typer.echo()
+        for path, header in recomputed.items():
             found.setdefault(resolved(path), FoundRun(path, header))
     if not (format_ or out or peers or len(folders) > 1):
         return
@@ -91,22 +103,3 @@ def table_command(
     if not details:
         tables = {ALL_RUNS: overview_of(list(found.values()))} | {k: v for k, v in tables.items() if k != ALL_RUNS}
     show_tables(tables.values(), whole=details)
-
-
-def _recomputed(run: Path, *, shown: bool, whole: bool) -> dict[Path, RunHeader]:
-    """The headers of a run, or of a suite's, by folder, with their tables rewritten, and printed if `shown`."""
-    from evaluation.run.recompute import recompute
-    from results import is_suite, missing_runs, run_paths, write_suite_tables
-    from results.tables.run import write_tables
-
-    headers = {path: recompute(path) for path in run_paths(run).values()}
-    if is_suite(run):
-        if missing := missing_runs(run):
-            tell(f"notice: {run} is unfinished: {len(missing)} runs are missing, {', '.join(missing)}")
-        write_suite_tables(run)
-    else:
-        write_tables(run, headers[run])
-    if shown:
-        show_run(run, None if is_suite(run) else headers[run], whole=whole)
-        typer.echo()
-    return headers

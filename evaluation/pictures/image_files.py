@@ -39,14 +39,14 @@ class FileResult:
 
 @dataclass(frozen=True)
 class OutputPaths:
-    """The files that the pictures of each image go to; none for an image that is not among them."""
+    """The output files of each image; none for an image that is not among the keys."""
 
     masks: Mapping[Path, Path]
     steps: Mapping[Path, Path]
 
     @classmethod
     def planned(cls, images: Sequence[Path], *, masks: str | None, steps: str | None, many: bool) -> OutputPaths:
-        """Where pictures go: a file, or ``<stem>.png`` in a folder; in an image's own, new ``<stem>-masks.png``.
+        """Plan outputs: a file, or ``<stem>.png`` in a folder; in an image's own folder, new ``<stem>-masks.png``.
 
         A path is a folder if it is one, ends with a slash, or is for several images. many: whether several images were
         asked for, however many there are. Raises SegmentError before any work if a picture could not be written or
@@ -55,7 +55,7 @@ class OutputPaths:
         return cls(_planned("-o", masks, images, many, "masks"), _planned("--steps", steps, images, many, "steps"))
 
     @classmethod
-    def beside(cls, images: Sequence[Path], *, many: bool) -> OutputPaths:
+    def next_to(cls, images: Sequence[Path], *, many: bool) -> OutputPaths:
         """New files next to the images: ``<stem>-masks.png``, or in a folder ``car-masks`` for several."""
         masks: dict[Path, Path] = {}
         for image in images:
@@ -98,7 +98,7 @@ def _planned(option: str, text: str | None, images: Sequence[Path], many: bool, 
 
 
 def path_in(folder: Path, name: str, kind: str, inputs: Iterable[Path], taken: Collection[Path] = ()) -> Path:
-    """A file in a folder: of this name, or in an input's own folder, where it may be another's, new ``<stem>-<kind>``.
+    """A file of this name in a folder; in an input's own folder, where that name may be taken, new ``<stem>-<kind>``.
 
     Raises SegmentError as `unused`.
     """
@@ -109,7 +109,7 @@ def path_in(folder: Path, name: str, kind: str, inputs: Iterable[Path], taken: C
 
 
 def unused(path: Path, taken: Collection[Path] = ()) -> Path:
-    """The path, or with a number after its stem, so that it is neither there, also not as a link to nothing, nor taken.
+    """The path, or with a number after its stem, so that it neither exists, even as a dangling link, nor is taken.
 
     Raises SegmentError where its folder cannot be written to.
     """

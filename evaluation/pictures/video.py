@@ -1,4 +1,4 @@
-"""Videos of your own: frames of a file or of a folder in; a video of the masks, COCO's JSON and label maps out."""
+"""Your own videos: frames of a file or of a folder in; a video of the masks, COCO's JSON and label maps out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
@@ -66,7 +65,8 @@ class Clip:
         without frames and where a frame has another size than the first.
         """
         size, n_read = None, 0
-        for frame in self._of_images() if self.images else self._of_file():
+        images = (Frame(i / self.fps, read_image(path, apply_exif=True)) for i, path in enumerate(self.images))
+        for frame in images if self.images else self._of_file():
             size = size or frame.image.shape[:2]
             if frame.image.shape[:2] != size:
                 expected, found = (f"{width} x {height}" for height, width in (size, frame.image.shape[:2]))
@@ -75,10 +75,6 @@ class Clip:
             yield frame
         if not n_read:
             raise SegmentError(f"{self.path}: expected a video with frames, found none")
-
-    def _of_images(self) -> Iterator[Frame]:
-        for number, path in enumerate(self.images):
-            yield Frame(number / self.fps, read_image(path, apply_exif=True))
 
     def _of_file(self) -> Iterator[Frame]:
         with _opened(self.path) as (container, stream):
@@ -180,9 +176,7 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._container is not None:
             with self._named():  # also after an interrupt: what there is can be played
                 self._encode()
@@ -191,7 +185,7 @@ class VideoWriter:
 
 @dataclass(frozen=True)
 class VideoOutputs:
-    """What is written of a video. video: of the masks, with a legend below. json: of COCO's masks, or - for standard
+    """The outputs for a video. video: of the masks, with a legend below. json: COCO's masks, or - for standard
     output. label_maps: folder of palette PNGs. one_object: whether all queries are of one, as in referring mode."""
 
     clip: Clip
@@ -212,7 +206,7 @@ class VideoOutputs:
         label_maps: Path | None,
         one_object: bool,
     ) -> VideoOutputs:
-        """Where it goes; without a word about it the video is written beside the clip, to a new file.
+        """Where outputs go; if none is asked for, the video is written next to the clip, to a new file.
 
         Raises SegmentError before any work for what could not be written or would replace an input.
         """
@@ -238,7 +232,7 @@ class VideoOutputs:
         return cls(clip, queries, video, json, label_maps, one_object)
 
     def paths(self) -> list[str]:
-        """What was written."""
+        """The outputs that were written."""
         return [str(each) for each in (self.video, self.json, self.label_maps) if each and each != "-"]
 
     @contextmanager

@@ -1,1 +1,1 @@
-"""What is asked for, checked without importing torch: options, benchmarks, methods, inputs."""
+"""Requests, checked without importing torch: options, benchmarks, methods, inputs."""

@@ -15,7 +15,7 @@ class ClusterError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where actors run and what each takes.
+    """The nodes that actors run on, and what each takes.
 
     address: of a running cluster, "auto" for the one of this machine; None: $RAY_ADDRESS, else a new Ray on this
     machine. actors: how many (pending ones make an autoscaler start nodes); None: as many as the nodes have room for
@@ -44,13 +44,13 @@ class Cluster:
 
     @property
     def resources(self) -> dict[str, float]:
-        """What an actor takes, by Ray's names."""
+        """The resources of an actor, by Ray's names."""
         return {name: amount for name, amount in (("CPU", self.cpus), ("GPU", self.gpus)) if amount}
 
 
 def import_ray() -> Any:
     """The module `ray`. Raises ClusterError where it is not installed."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # an evaluation reports to nobody
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     try:
         import ray
     except ImportError:

@@ -1,4 +1,4 @@
-"""Where a run's data and weights come from; the embedded miniature stands in for none unless a benchmark says so."""
+"""The data and weights of a run; the embedded miniature is used only where a benchmark says so."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dataset_adapters import embedded_root, holds, is_embedded
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, benchmark_names, built_in
 
 DEFAULT_DATA = Path("data")
-"""Where data sets are looked for when no data root is given: VOCdevkit, coco, refer below it."""
+"""The folder that is searched for data sets without a data root: VOCdevkit, coco, refer in it."""
 ConfigT = TypeVar("ConfigT", bound=Config)
 NOT_COMPARABLE = "miniature: not comparable with the paper"
 _EMOJI_FIGURES = "figures not comparable with the paper's"
 
 
 class UnnamedInputError(BenchmarkError):
-    """Data or weights that were not named and that nothing stands in for.
+    """Data or weights that were not named and have no default.
 
     problem: one line. ways: what to add or run instead, with what it means; each works.
     """
@@ -88,7 +88,7 @@ def find_weights(
 
 
 def inputs_of(benchmark: Benchmark, root: Path, weights: Mapping[str, str]) -> Inputs:
-    """Data and weights, with the remark that they deserve."""
+    """Data and weights, with the remark that applies to them."""
     foreign = benchmark.embedded or MINIATURE in weights.values() or is_embedded(root)
     return Inputs(root, weights, NOT_COMPARABLE if foreign else None)
 

@@ -118,7 +118,7 @@ class Method:
     ) -> ConfiguredSegmenter:
         """The segmenter on its models, for a task. Raises ModelError.
 
-        time_limit: seconds an image, for a method from outside. make_car: builds CaR in place of `CaR.from_config`.
+        time_limit: seconds per image, for a method from outside. make_car: builds CaR in place of `CaR.from_config`.
         """
         if isinstance(config, CaRConfig):
             from car_core import CaR
@@ -134,11 +134,11 @@ METHODS: Mapping[str, Method] = {name: Method(name) for name in METHOD_TITLES} |
     CAR: Method(CAR, ROLES),
     "sam3": Method("sam3", ()),
 }
-"""Ours."""
+"""The methods of car-eval."""
 
 
 def find_method(name: str) -> Method:
-    """Ours of that name, or one from outside: an entry point, ``module:Class`` or ``file.py:Class``.
+    """A method of car-eval, or one from outside: an entry point, ``module:Class`` or ``file.py:Class``.
 
     Raises PluginError for an unknown one, with near matches, and for one that cannot be used.
     """

@@ -1,4 +1,4 @@
-"""What a run can be asked for: each option once, with its type, default, help text, check and place in the identity.
+"""The options of a run: each once, with its type, default, help text, check and place in the identity.
 
 `car eval` and the commands that share its options are generated from these fields (`evaluation.cli.model_options`),
 `resolve` checks their values, and a run's identity leaves out those that give a reason. Annotations are evaluated here,
@@ -35,7 +35,7 @@ OWN_NAMES = "own"
 """Stands for the texts that a method brings, where it has some of the data set, else for the released ones."""
 DEFAULT_RUNS = Path("results/runs")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
-# What a run.json keeps besides what figures depend on: where it ran, and which images it could not read.
+# Fields that run.json keeps although no figure depends on them: where it ran, and which images it could not read.
 _KEPT = {"device", "max_pixels"}
 
 
@@ -317,7 +317,7 @@ _MaxPixels = Annotated[
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Everything that a run can be asked for.
+    """The request of a run.
 
     benchmark: what `load_benchmark` takes. data_root: None for `data/`, for mini-* the miniature's. weights: for
     both models or by role; None only for mini-*. profile, split: None for the benchmark's. settings:
@@ -448,7 +448,7 @@ class RunOptions:
     track: Annotated[
         tuple[str, ...],
         FromOptions(_track, lambda names: {"track": list(names)}),
-        NotInIdentity("who is told of the figures"),
+        NotInIdentity("who receives the figures"),
     ] = ()
     saving: Annotated[
         "Saving",
@@ -534,7 +534,7 @@ def options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:
 
 
 def info_of(option: inspect.Parameter) -> ParameterInfo:
-    """What typer is told of an option."""
+    """Typer's description of an option."""
     info: ParameterInfo = next(mark for mark in option.annotation.__metadata__ if isinstance(mark, ParameterInfo))
     return info
 

@@ -30,15 +30,14 @@ from support.strict_json import identity_of, require_json
 from support.text import did_you_mean, shortened, unwrapped
 
 if TYPE_CHECKING:
-    from car_core.models.weights import WeightsRecord
     from evaluation.tasks.segmenter import ConfiguredSegmenter
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
-_RESERVED = ("method", "version")  # keys of run.json's `config` besides the settings
+_RESERVED = ("method", "version")  # keys of run.json's `config` in addition to the settings
 
 
 class OwnMethod(Protocol):
-    """What `car eval --method` runs besides CaR and the baselines: a class with a name, a version, and `segment`.
+    """A method for `car eval --method` other than CaR and the baselines: a class with a name, a version, and `segment`.
 
     `segment_batch(images, queries_per_image)` may stand in place of `segment`. Optional: `tasks`, names of tasks
     ({"semantic"}); `Settings`, a pydantic model or a dataclass; `weights`, files or names by role, or a function of the
@@ -77,13 +76,13 @@ class OwnConfig(Config):
         return {"method": self.method, "version": self.version, **self.values}
 
     def of_identity(self) -> dict[str, Any]:
-        """What the identity hashes: the sha256 of weights stands for where they are."""
+        """The fields that the identity hashes: without files of weights, which their sha256 represents."""
         return {key: value for key, value in self.model_dump().items() if key not in self.files}
 
 
 @dataclass(frozen=True)
 class PluggedMethod(Method):
-    """A class from outside, in the place of CaR. Its fields are checked by `find_own_method`."""
+    """A class from outside, in place of CaR. Its fields are checked by `find_own_method`."""
 
     @property
     def made_by(self) -> type[Any]:
@@ -116,7 +115,7 @@ class PluggedMethod(Method):
             raise self._wrong("Settings", "types with a JSON schema", error) from None
         try:
             defaults: dict[str, Any] = self._settings.dump_python(self._settings.validate_python({}), mode="json")
-        except Exception:  # of the class, which `resolve` tells
+        except Exception:  # of the class; `resolve` reports it
             defaults = {}
         return schema, defaults
 
@@ -148,11 +147,16 @@ class PluggedMethod(Method):
 
     def build(self, config: Config, *, device: str, task: str, time_limit: float | None = None, **_: Any) -> Any:
         assert isinstance(config, OwnConfig)
+        from car_core.models.weights import WeightsRecord
         from evaluation.tasks.own_method import OwnSegmenter
 
-        source = str(self.plugin.record()["source"]) if self.plugin else ""
-        weights = tuple(self._record(source, *item) for item in self._named_weights(config.settings).items())
-        made: ConfiguredSegmenter = OwnSegmenter(self.made_by, config, weights, device, task, time_limit)
+        source = str(self.plugin.record()["source"]) if self.plugin else ""  # stands for the architecture
+        weights = []
+        for role, value in self._named_weights(config.settings).items():
+            name, sha256 = str(value), _hash_of(expanded(value)) if _is_file(value) else None
+            shown = expanded(value).resolve().name if sha256 else name
+            weights.append(WeightsRecord(role, self.name, source, shown, sha256, trained=True))
+        made: ConfiguredSegmenter = OwnSegmenter(self.made_by, config, tuple(weights), device, task, time_limit)
         return made
 
     def _named_weights(self, settings: Any) -> dict[str, str | Path]:
@@ -162,8 +166,8 @@ class PluggedMethod(Method):
             try:
                 named = named(settings)
             except Exception as error:  # of the class
-                told = f"{type(error).__name__}: {error}"
-                raise self._wrong("weights", "a function of the settings", told) from error
+                what = f"{type(error).__name__}: {error}"
+                raise self._wrong("weights", "a function of the settings", what) from error
         if not isinstance(named, Mapping):
             raise self._wrong("weights", "a mapping of roles to files or names", named)
         found = {role: value for role, value in named.items() if value is not None}
@@ -173,14 +177,6 @@ class PluggedMethod(Method):
             if (isinstance(value, Path) or value.endswith(SUFFIXES)) and not expanded(value).exists():
                 raise self._wrong(f"weights[{role!r}]", f"a file at {value}", "none")
         return found
-
-    def _record(self, source: str, role: str, value: str | Path) -> WeightsRecord:
-        """source: sha256 of the class's sources, which stand for the architecture."""
-        from car_core.models.weights import WeightsRecord
-
-        name, sha256 = str(value), _hash_of(expanded(value)) if _is_file(value) else None
-        shown = expanded(value).resolve().name if sha256 else name
-        return WeightsRecord(role, self.name, source, shown, sha256, trained=True)
 
     def _wrong(self, field: str, expected: str, found: object) -> PluginError:
         assert self.plugin
@@ -220,7 +216,15 @@ def check_own_method(plugin: Plugin) -> PluggedMethod:
     if not {"segment", "segment_batch"} & {*methods}:
         raise wrong("segment", "a method segment(image, queries) or segment_batch(images, queries_per_image)", "none")
     for key in methods:
-        _check_takes(wrong, key, getattr(made_by, key), _SEGMENTS[key])
+        function, count = getattr(made_by, key), _SEGMENTS[key]
+        if not callable(function):
+            raise wrong(key, "a method", function)
+        try:
+            inspect.signature(function).bind(*range(count + 1))
+        except TypeError as error:
+            raise wrong(key, f"{count} arguments besides self", error) from None
+        except ValueError:  # built in
+            continue
     _check_settings(wrong, getattr(made_by, "Settings", None))
     for parameter in _parameters(made_by):
         if parameter.default is inspect.Parameter.empty and parameter.name not in ("settings", "device", "task"):
@@ -234,32 +238,21 @@ def check_own_method(plugin: Plugin) -> PluggedMethod:
 
 _ATTRIBUTES: Mapping[str, Any] = {"name": None, "version": None, "tasks": ("semantic",)}
 _SEGMENTS: Mapping[str, int] = {"segment": 2, "segment_batch": 2, "segment_things_and_stuff": 3}
-"""What a class may segment with, and the number of arguments besides `self`."""
+"""Methods that a class may segment with, and their number of arguments in addition to `self`."""
 
 
 def constructor_arguments(made_by: type[Any], **offered: Any) -> dict[str, Any]:
-    """Those of the offered arguments that the class's constructor takes."""
+    """The offered arguments that the class's constructor takes."""
     return {name: offered[name] for name in (each.name for each in _parameters(made_by)) if name in offered}
 
 
 def _parameters(made_by: type[Any]) -> list[inspect.Parameter]:
-    """Of the constructor, those with a name; empty for a class without one."""
+    """The named parameters of the constructor; empty for a class without one."""
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     try:
         return [each for each in inspect.signature(made_by).parameters.values() if each.kind not in variable]
     except ValueError:  # built in
         return []
-
-
-def _check_takes(wrong: Any, key: str, function: Any, count: int) -> None:
-    if not callable(function):
-        raise wrong(key, "a method", function)
-    try:
-        inspect.signature(function).bind(*range(count + 1))
-    except TypeError as error:
-        raise wrong(key, f"{count} arguments besides self", error) from None
-    except ValueError:  # built in
-        return
 
 
 def _check_settings(wrong: Any, settings: Any) -> None:
@@ -289,9 +282,9 @@ def _fields(settings: Any) -> tuple[str, ...]:
 def _wrong(plugin: Plugin, field: str, expected: str, found: object) -> PluginError:
     if isinstance(found, (bool, int, float, list, tuple, set, frozenset, type(None))):
         found = repr(found)
-    told = unwrapped(found) if isinstance(found, (str, Exception)) else f"a {type(found).__name__}"
+    shown = unwrapped(found) if isinstance(found, (str, Exception)) else f"a {type(found).__name__}"
     where = f"{plugin.target}: {field}" if field else plugin.target
-    return PluginError(f"{where}: expected {expected}, found {shortened(told, 200)}")
+    return PluginError(f"{where}: expected {expected}, found {shortened(shown, 200)}")
 
 
 def _is_file(value: str | Path) -> bool:

@@ -1,4 +1,4 @@
-"""A method of which only the predictions are here: its name and settings."""
+"""A method that ran elsewhere, of which only the predictions exist here: its name and settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST = 80
 
 
 class PredictedConfig(Config):
-    """What makes two scored folders the same: the settings of a method that ran elsewhere."""
+    """The settings of a method that ran elsewhere: equal ones make two scored folders the same."""
 
     method: str = Field(description="name of what made the predictions")
     values: PredictionValues = Field(default="labels", description="what pixels hold")

@@ -41,9 +41,10 @@ def resolve_protocol(benchmark: Benchmark, task: str, config: Config, given: Map
         where = f"protocol: {name}" if name in given else f"benchmark {benchmark.name}: protocol.{name}"
         if name in switches:
             raise BenchmarkError(f"{where}: this is a switch of the configuration; use --set {name}={value}")
+        if not choices:
+            raise BenchmarkError(f"{where}: {benchmark.name} has no protocol options")
         if name not in choices:
-            known = f"an option of {', '.join(choices)}" if choices else "none, as this benchmark has no such options"
-            raise BenchmarkError(f"{where}: expected {known}")
+            raise BenchmarkError(f"{where}: expected an option of {', '.join(choices)}")
         if value not in choices[name]:
             raise BenchmarkError(f"{where}: expected one of {', '.join(choices[name])}, found {value!r}")
     return Protocol(

@@ -1,4 +1,4 @@
-"""Settles what a request means, as far as no model is needed: user errors are reported before torch is imported."""
+"""Resolves a request as far as possible without a model: user errors are reported before torch is imported."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ResolvedRun:
     """A run of which everything is known except the contents of its files.
 
     set_by: who set each field of `config`. options: with the vocabulary in place of its name, also of a method's own.
-    metrics: besides the task's. plugins: what other packages and files contribute.
+    metrics: in addition to the task's. plugins: what other packages and files contribute.
     """
 
     options: RunOptions
@@ -111,7 +111,7 @@ def resolve(options: RunOptions) -> ResolvedRun:
 def _names(
     asked: str | Vocabulary, method: Method, benchmark: Benchmark, adapter: Adapter
 ) -> tuple[str | Vocabulary, dict[str, Any]]:
-    """The vocabulary that names ask for, or what they are, and the method's fields that it sets.
+    """The vocabulary that names ask for, or the names themselves, and the method's fields that it sets.
 
     A method's own give way to fields of the benchmark. Its background words are also those of other query texts, which
     say none. Raises as `find_vocabulary`.

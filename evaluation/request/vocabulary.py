@@ -123,7 +123,7 @@ def find_vocabulary(name: str, adapter: Adapter) -> Vocabulary:
 
 
 def _part(path: Path, name: str, data_set: str) -> Any:
-    """What a file says of a data set: texts by class, or the name of a family. name: as the user gave it.
+    """A file's part for a data set: texts by class, or the name of a family. name: as the user gave it.
 
     Raises DatasetError and NoTextsError as `find_vocabulary`.
     """

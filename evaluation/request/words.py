@@ -34,9 +34,10 @@ _STRICT = ConfigDict(strict=True)
 
 
 def words_of(options: RunOptions, *, kept: bool = False) -> dict[str, Any]:
-    """What is asked for other than by default, as JSON values by word; the inverse of `request_of`.
+    """The requested values that differ from the defaults, as JSON values by word; the inverse of `request_of`.
 
-    kept: only what run.json keeps: what figures depend on but where files are, folders cut off names of files.
+    kept: only what run.json keeps: everything that figures depend on except where files are; names of files lose their
+    folders.
     """
     joined = marks(type(options), FromOptions)
     words: dict[str, Any] = {}
@@ -66,7 +67,7 @@ def read_words(path: Path) -> dict[str, Any]:
 def by_parameter(model: type, words: Mapping[str, Any], where: str, *, kept: bool = False) -> dict[str, Any]:
     """The values of words by the parameters of a model's options, each checked; a repeatable option's as a list.
 
-    Words with hyphens are the same as with underscores; null is as good as no word. where: the file, for errors. kept:
+    Words with hyphens are the same as with underscores; null counts as absent. where: the file, for errors. kept:
     whether only words that a run.json keeps are known, for it may be a stranger's: none that writes or connects.
     Raises BenchmarkError: FILE: FIELD, what was expected and found.
     """

@@ -1,7 +1,7 @@
 """What a task is made of, and the registry of tasks.
 
-A task is one module, as `semantic`, that ends in `register(Task(...))`. Tables, reports, the progress line and
-comparisons then know it.
+Each task is one module, such as `semantic`, that ends with `register(Task(...))`; tables, reports, the progress line
+and comparisons then support it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the script of a page works on: the samples and the confusion matrix of a run as compact JSON."""
+"""Data for a page's script: the samples and the confusion matrix of a run as compact JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.text import visible
 
 MISSED, WRONG = "missed", "wrong"
 STATES = ("", MISSED, WRONG)
-"""Of a class in a sample: in target and prediction, only in the target, only in the prediction."""
+"""States of a class in a sample: in target and prediction, only in the target, only in the prediction."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Samples of the gallery as encoded pictures and texts, and pictures as files beside a page."""
+"""Samples of the gallery as encoded pictures and texts, and pictures as files next to a page."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class SegmentationShown:
 
 @dataclass
 class PictureFiles:
-    """Pictures and pages that lie in a folder beside a page. contents: by their names in it."""
+    """Pictures and pages that lie in a folder next to a page. contents: by their names in it."""
 
     folder: str
     contents: dict[str, bytes] = field(default_factory=dict)
@@ -130,5 +130,5 @@ class PictureFiles:
 
 
 def inline_bytes(samples: Iterable[SampleShown]) -> int:
-    """What all pictures of samples would take in a page."""
+    """Size of all pictures of samples if inlined in a page."""
     return sum(picture.n_bytes for sample in samples for picture in sample.pictures)

@@ -35,7 +35,7 @@ from support.text import counted, visible
 
 MAX_BYTES = 10_000_000
 INLINE_BYTES = 5_000_000
-"""Pictures of more are files beside the page."""
+"""Above this size, pictures are files next to the page."""
 _OWN_FILE = re.compile(r"[0-9a-f]{16}\.webp|steps-\d+\.html")
 _TABLE_BYTES = 4_000_000  # of the samples' table: that of 5,000 images takes about 0.5 MB
 _MOST_ROWS = 2000  # of a list: more than any benchmark has classes
@@ -55,11 +55,11 @@ class Confusion:
 
 @dataclass(frozen=True)
 class ReportDetails:
-    """What the report needs in addition to the run directory.
+    """Everything that the report needs in addition to the run directory.
 
     figures: each sample's own headline figure, None where undefined. figure_words: what it is, in words. classes: of
     each sample, see `embedded.sample_columns`. confusions: the most frequent ones first. matrix: all of them, None for
-    a task without. gallery: samples to show. gallery_note: why there is none, or how it was made.
+    a task without a confusion matrix. gallery: samples to show. gallery_note: why there is none, or how it was made.
     """
 
     figures: Sequence[float | None]

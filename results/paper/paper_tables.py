@@ -90,7 +90,7 @@ _COLUMNS = {"context60": "pc60", "context59": "pc59", "coco-object": "coco_objec
 class PeerRow(NamedTuple):
     """One published row: mIoU of a method in percent, by benchmark. results/paper/README.md describes the fields.
 
-    runs_as: the method, as tables name it, whose runs are compared with the row; else empty. figures: what there is.
+    runs_as: the method, as tables name it, whose runs are compared with the row; else empty. figures: those published.
     """
 
     method: str
@@ -108,7 +108,7 @@ class PeerRow(NamedTuple):
 
 
 def peer_rows(benchmarks: Collection[str]) -> list[PeerRow]:
-    """What is published on any of these benchmarks: CaR's own rows, then those of peers.csv in its order."""
+    """Published rows on any of these benchmarks: CaR's own, then those of peers.csv in its order."""
     rows = [row for row in _read_csv(_FOLDER / "peers.csv") if row["metric"] == "mIoU"]
     own = {"year": "2024", "venue": "CVPR", "backbone": "OpenAI CLIP ViT-B/16 + ViT-L/14", "names": "own"}
     own |= {"ran_by": "authors", "runs_as": "", "grade": "V", "notes": "", "source": "arXiv 2312.07661 Table 1"}

@@ -49,7 +49,7 @@ class FoundRun:
 
 
 def bytes_in(folder: Path) -> int:
-    """Size of all files in a folder, but for those that are gone meanwhile; links are not followed."""
+    """Size of all files in a folder, except those deleted meanwhile; links are not followed."""
     return sum(entry.stat(follow_symlinks=False).st_size for entry in _files(folder))
 
 
@@ -84,7 +84,7 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[FoundRun], list[str]]:
 
 
 def _scanned(folder: Path) -> Iterator[os.DirEntry[str]]:
-    with suppress(OSError), os.scandir(folder) as entries:  # gone meanwhile, or not ours to read
+    with suppress(OSError), os.scandir(folder) as entries:  # deleted meanwhile, or not readable
         yield from entries
 
 

@@ -31,13 +31,14 @@ class FolderLock:
     """The lock of one folder, on its file `LOCK_FILE`, which stays there and names the last holder.
 
     The system releases it with its process, so nothing is left to clean up after a kill. Without effect where the file
-    system or the platform has no such locks.
+    system or the platform has no such locks; `filelock` refuses to work on some of these, so it is not used here.
+    identity: of the run that the folder holds, as its last writer noted it; empty if none did.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / LOCK_FILE
         self._stream: TextIO | None = None
-        self._identity = ""
+        self.identity = ""
 
     def acquire(self) -> None:
         """Take the lock; does nothing if this object holds it already.
@@ -57,8 +58,11 @@ class FolderLock:
                     fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno in _HELD_ELSEWHERE:
-                    raise LockedError(f"{self._path.parent} is in use by {_holder(stream)}") from None
-            self._identity = str(_note(stream).get("identity", ""))
+                    note, holder = _note(stream), "another process"  # which has not written its note yet
+                    if note.keys() >= {"pid", "host", "since"}:
+                        holder = "process {pid} on host {host} since {since}".format(**note)
+                    raise LockedError(f"{self._path.parent} is in use by {holder}") from None
+            self.identity = str(_note(stream).get("identity", ""))
             self._write_note(stream)
         except BaseException:  # whatever ends this, Ctrl-C included: the lock must not outlive the failure
             stream.close()
@@ -66,19 +70,14 @@ class FolderLock:
         self._stream = stream
         _held.add(self._key)
 
-    @property
-    def identity(self) -> str:
-        """Of the run that the folder holds, as its last writer noted it; empty if none did."""
-        return self._identity
-
-    @identity.setter
-    def identity(self, value: str) -> None:
-        self._identity = value
-        if self._stream:
-            self._write_note(self._stream)
+    def note_identity(self, identity: str) -> None:
+        """Note the identity of the run that the folder holds now; the lock must be held."""
+        assert self._stream
+        self.identity = identity
+        self._write_note(self._stream)
 
     def _write_note(self, stream: TextIO) -> None:
-        note = {"pid": os.getpid(), "host": socket.gethostname(), "since": utc_now(), "identity": self._identity}
+        note = {"pid": os.getpid(), "host": socket.gethostname(), "since": utc_now(), "identity": self.identity}
         stream.truncate(0)
         stream.write(strict_json.dumps(note))
 
@@ -94,15 +93,8 @@ class FolderLock:
         return os.path.realpath(self._path)
 
 
-def _holder(stream: TextIO) -> str:
-    try:
-        return "process {pid} on host {host} since {since}".format(**_note(stream))
-    except KeyError:  # it has not written them yet
-        return "another process"
-
-
 def _note(stream: TextIO) -> dict[str, Any]:
-    """What the last holder wrote; empty where that is nothing readable."""
+    """What the last holder wrote; empty if it cannot be read."""
     stream.seek(0)
     try:
         found = strict_json.loads(stream.read(4096))

@@ -109,7 +109,7 @@ class WeightsInfo(StrictModel):
 
 class PluginInfo(StrictModel):
     kind: str
-    """What was brought: methods, datasets, metrics, prompts, benchmarks."""
+    """Kind of plugin: methods, datasets, metrics, prompts, benchmarks."""
     name: str
     """The name that it was asked for by."""
     target: str
@@ -140,7 +140,7 @@ class Environment(StrictModel):
     threads: Count
     """Threads of the tensor library."""
     seed: int | None
-    """Seed of every random choice; null where there is none."""
+    """Seed of every random choice; null without any."""
 
 
 class SampleCounts(StrictModel):

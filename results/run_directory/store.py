@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,7 +21,7 @@ from results.run_directory.schema import LISTED, SCHEMA_VERSION, RunHeader, Samp
 from support import strict_json
 from support.errors import UserError, mistakes
 from support.files import expanded, kind_of, named_errors, open_regular, read_regular, write_atomically
-from support.text import did_you_mean
+from support.text import did_you_mean, shortened
 
 
 class StoreError(UserError):
@@ -64,7 +63,7 @@ class RunDirectory:
 
         An existing run.json stays as it is until `go_on`; one that is gone is written again if the lock's file proves
         that the records are of this run. With `fresh`, an existing run is set aside first (see `set_aside`). The folder
-        is locked until `close`. `repairs` then says, a line each, what was mended.
+        is locked until `close`. Afterwards, `repairs` has one line per repair.
 
         Raises:
             StoreError: another process works here, or another identity or unreadable files are here, or other files
@@ -85,7 +84,7 @@ class RunDirectory:
         if not self.header_path.exists():
             if not self.samples_path.exists():
                 self.create(header)
-                self._lock.identity = header.identity
+                self._lock.note_identity(header.identity)
                 return {}
             if self._lock.identity != header.identity:
                 raise StoreError(
@@ -95,7 +94,7 @@ class RunDirectory:
             self.write_header(header)
             self.repairs.append(f"{self.path.name}: run.json was gone and is written again; the records are this run's")
         finished = self.open_for_resume(header.identity_fields, header.request)
-        self._lock.identity = header.identity
+        self._lock.note_identity(header.identity)
         return finished
 
     def require_plain(self) -> None:
@@ -170,10 +169,19 @@ class RunDirectory:
         self.require_same(identity_fields, request)
         records, end, damaged = _scan(self.samples_path)
         self._cut_samples(end)
-        if damaged:
-            self._drop_lines(damaged)
+        if damaged:  # a new file without these lines
+            self._close_samples()
+            lines = read_regular(self.samples_path, follow=False, most=sys.maxsize).splitlines(keepends=True)
+            kept = self.samples_path.rename(f"{self.samples_path}.{_unused_stamp([self.samples_path])}")
+            whole = (line for number, line in enumerate(lines, start=1) if number not in damaged)
+            write_atomically(self.samples_path, b"".join(whole))
+            self.repairs += [
+                f"{self.samples_path}, line {number}: {reason}; its sample is done again, the old file kept as "
+                f"{kept.name}"
+                for number, reason in damaged.items()
+            ]
         self._is_whole = True
-        self.records = _last_wins(records)
+        self.records = {record.id: record for record in records}  # the last wins
         line = {record.id: number for number, record in enumerate(records)}
         winners = sorted(self.records.values(), key=lambda record: line[record.id])
         return {record.id: record for record in winners if record.status == "ok"}
@@ -268,9 +276,9 @@ class RunDirectory:
                 )
             return RunHeader.model_validate(fields, context=LISTED if listed else None)
         except FileNotFoundError as error:
-            beside = [path.parent.name for path in self.path.parent.glob("*/run.json")]
-            near = did_you_mean(self.path.name, beside) if beside else ""
-            raise StoreError(f"{self.header_path}: no such file, so no run is here{near}") from error
+            known = [path.parent.name for path in self.path.parent.glob("*/run.json")]
+            near = did_you_mean(self.path.name, known) if known else ""
+            raise StoreError(f"{self.path}: not a run directory (no run.json){near}") from error
         except NotADirectoryError:
             raise StoreError(f"{self.path}: expected the folder of a run, found a file") from None
         except ValueError as error:
@@ -287,7 +295,7 @@ class RunDirectory:
             raise StoreError(
                 f"{self.samples_path}, line {number}: {reason}; the command that made the run does its sample again"
             )
-        return list(_last_wins(records).values())
+        return list({record.id: record for record in records}.values())
 
     def set_aside(self) -> list[Path]:
         """Rename every file and folder of the run by adding the time; returns the new paths. Nothing is deleted."""
@@ -319,31 +327,13 @@ class RunDirectory:
     def __enter__(self) -> RunDirectory:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _cut_samples(self, end: int) -> None:
         if self.samples_path.exists() and self.samples_path.stat().st_size > end:
             with open_regular(self.samples_path, "rb+", follow=False) as stream:
                 stream.truncate(end)
-
-    def _drop_lines(self, damaged: Mapping[int, str]) -> None:
-        """Replace samples.jsonl by a file without these lines, the old one kept."""
-        self._close_samples()
-        lines = read_regular(self.samples_path, follow=False, most=sys.maxsize).splitlines(keepends=True)
-        kept = self.samples_path.rename(f"{self.samples_path}.{_unused_stamp([self.samples_path])}")
-        write_atomically(
-            self.samples_path, b"".join(line for number, line in enumerate(lines, start=1) if number not in damaged)
-        )
-        self.repairs += [
-            f"{self.samples_path}, line {number}: {reason}; its sample is done again, the old file kept as {kept.name}"
-            for number, reason in damaged.items()
-        ]
 
     def _is_in_place(self, stream: io.FileIO) -> bool:
         try:
@@ -400,12 +390,8 @@ def _scan(path: Path) -> tuple[list[SampleRecord], int, dict[int, str]]:
     return records, end, damaged
 
 
-def _last_wins(records: list[SampleRecord]) -> dict[str, SampleRecord]:
-    return {record.id: record for record in records}
-
-
 def one_line(error: Exception) -> str:
-    """What is wrong with a file's contents, on one line: field and message of each fault."""
+    """The faults of a file's contents on one line: field and message of each."""
     if isinstance(error, ValidationError):
         return mistakes(error)
     if isinstance(error, OSError) and error.strerror:  # the caller names the file
@@ -425,15 +411,11 @@ _MEANINGS = {
     "dataset.fingerprint": "files of the data set changed",
     "dataset.samples": "other samples",
 }
-"""What is meant by another hash."""
+"""What a changed hash means, by field."""
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Each dotted key whose JSON differs, with both values: "key is old there, new now"."""
-
-    def shortened(text: str) -> str:
-        return text if len(text) <= 80 else f"{text[:77]}..."
-
     before, now = json_by_dotted_key(old), json_by_dotted_key(new)
     pairs = {key: (before.get(key, "absent"), now.get(key, "absent")) for key in {**before, **now}}
     return [

@@ -7,18 +7,18 @@ from typing import Any
 
 from results.run_directory.schema import RunHeader
 from results.tables.render import Column, Table
-from results.tables.run_notes import method_name, remarks
+from results.tables.run_notes import is_comparable, method_name, remarks
 from results.tables.task_words import words_of
 
-METHOD = Column("method", "method")
-METRIC = Column("metric", "metric")
+METHOD = Column("method")
+METRIC = Column("metric")
 PERCENT = Column("percent", "%", "percent")
-DIFFERENCE = Column("difference", "difference", "difference")
+DIFFERENCE = Column("difference", kind="difference")
 N_TOTAL = Column("n_total", "n_total", "count")
 N_SCORED = Column("n_scored", "n_scored", "count")
 N_FAILED = Column("n_failed", "n_failed", "count")
 PACE = Column("pace", "samples/s", "rate", spare=1)
-REMARKS = Column("remarks", "remarks")
+REMARKS = Column("remarks")
 
 _TYPES: dict[str, Callable[[Any], Any]] = {"text": lambda cell: cell, "word": lambda cell: cell, "count": int}
 
@@ -30,23 +30,31 @@ def make_table(
     notes: Iterable[str] = (),
     difference_rows: Iterable[int] = (),
 ) -> Table:
-    """A table of the rows' cells in these columns, typed by kind; None if missing or NaN. Other keys are ignored."""
+    """A table of the rows' cells in these columns, typed by kind; None if missing or NaN. Other keys are ignored.
+
+    notes: those that repeat an earlier one are dropped.
+    """
 
     def typed(cell: Any, kind: str) -> Any:
         return None if cell is None or cell != cell else _TYPES.get(kind, float)(cell)
 
     cells = tuple({column.key: typed(row.get(column.key), column.kind) for column in columns} for row in rows)
-    return Table(title, columns, cells, tuple(notes), tuple(difference_rows))
+    return Table(title, columns, cells, tuple(dict.fromkeys(notes)), tuple(difference_rows))
 
 
-def run_cells(header: RunHeader, metric: str | None = None) -> dict[str, Any]:
-    """The cells of a run in the shared columns, except the difference. metric: None for the task's headline figure."""
+def run_cells(header: RunHeader, metric: str | None = None, *, reference: float | None = None) -> dict[str, Any]:
+    """The cells of a run in the shared columns.
+
+    metric: None for the task's headline figure. reference: percent, which only a comparable run's figure has a
+    difference from.
+    """
     metric = metric or words_of(header.benchmark.task).headline
-    seconds = header.timings.wall_seconds
+    percent, seconds = to_percent(header.metrics.get(metric)), header.timings.wall_seconds
     return {
         "method": method_name(header),
         "metric": metric,
-        "percent": to_percent(header.metrics.get(metric)),
+        "percent": percent,
+        "difference": minus(percent, reference) if is_comparable(header) else None,
         **header.counts.model_dump(),
         "pace": header.counts.n_total / seconds if seconds else None,
         "remarks": remarks(header),
@@ -54,7 +62,7 @@ def run_cells(header: RunHeader, metric: str | None = None) -> dict[str, Any]:
 
 
 def reduction_notes(header: RunHeader, rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What each metric of the rows averages over, one sentence each."""
+    """One sentence per metric of the rows: what it averages over."""
     reductions = header.metrics.get("reductions", {})
     return [f"{row['metric']}: {reductions[row['metric']]}." for row in rows if row["metric"] in reductions]
 

@@ -1,6 +1,7 @@
 """Golden files: the figures that runs are expected to give, and how far each may lie from them.
 
-A golden names the weights, data and settings behind its figures, so that others are an error, not a change.
+A golden file names the weights, data and settings that its figures are of: with others, a comparison is an error,
+not a change.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ MINIATURE = Path(__file__).parents[1] / "golden" / "mini.json"
 """The expected figures of the suite `mini`, shipped with the package like the miniature."""
 
 ROUNDING = 1e-13
-"""Relative rounding of a sum over up to 847 classes, half an ulp a term: earlier versions rounded after every term, but
-not on Python 3.12 and newer. Every metric is at most 1, and a pixel changes more."""
-# Figures of a run that are not metrics: the numbers of samples.
+"""Relative rounding of a sum over up to 847 classes, half an ulp per term: earlier versions rounded after every term,
+but not on Python 3.12 and newer. Every metric is at most 1, and a pixel changes more."""
+# The figures of a run that are not metrics: numbers of samples.
 _COUNTS = ("n_total", "n_failed")
 
 
@@ -50,14 +51,6 @@ class GoldenRun(StrictModel):
     figures: dict[str, Figure] = Field(min_length=1)
     """Every metric of the run, and the counts of samples."""
 
-    def exact(self) -> GoldenRun:
-        """A copy without tolerances, but for the rounding of sums."""
-        figures = {
-            name: Figure(expected=figure.expected, tolerance=0.0 if name in _COUNTS else ROUNDING)
-            for name, figure in self.figures.items()
-        }
-        return self.model_copy(update={"figures": figures})
-
 
 class Golden(StrictModel):
     """A golden file: the expected runs by name."""
@@ -66,8 +59,15 @@ class Golden(StrictModel):
     runs: dict[str, GoldenRun] = Field(min_length=1)
 
     def exact(self) -> Golden:
-        """A copy without tolerances, for the machine that made the figures."""
-        return self.model_copy(update={"runs": {name: run.exact() for name, run in self.runs.items()}})
+        """A copy without tolerances but for the rounding of sums, for the machine that made the figures."""
+        runs = {}
+        for name, run in self.runs.items():
+            figures = {
+                figure: Figure(expected=known.expected, tolerance=0.0 if figure in _COUNTS else ROUNDING)
+                for figure, known in run.figures.items()
+            }
+            runs[name] = run.model_copy(update={"figures": figures})
+        return self.model_copy(update={"runs": runs})
 
     def without(self, names: Collection[str]) -> Golden:
         """A copy without these runs."""
@@ -172,13 +172,13 @@ def comparison_of_figures(comparisons: list[Comparison], golden: str, *, details
     details: else the figures of a run that are ok are one row, with the largest difference found.
     """
     columns = (
-        Column("run", "run"),
-        Column("figure", "figure"),
-        Column("expected", "expected", "figure"),
-        Column("found", "found", "figure"),
+        Column("run"),
+        Column("figure"),
+        Column("expected", kind="figure"),
+        Column("found", kind="figure"),
         Column("off_by", "off by at most", "tolerance"),
-        Column("tolerance", "tolerance", "tolerance"),
-        Column("verdict", "verdict"),
+        Column("tolerance", kind="tolerance"),
+        Column("verdict"),
     )
     rows: list[dict[str, Any]] = []
     for run in dict.fromkeys(item.run for item in comparisons):
@@ -189,7 +189,7 @@ def comparison_of_figures(comparisons: list[Comparison], golden: str, *, details
             off_by = max(abs((item.found or 0.0) - (item.expected or 0.0)) for item in ok)
             row = {"figure": counted(len(ok), "figure"), "off_by": float(f"{off_by:.1e}"), "verdict": "ok"}
             rows.append({"run": run, **row, "tolerance": max(item.tolerance for item in ok)})
-    return make_table(f"Next to {golden}", columns, rows)
+    return make_table(f"Compared with {golden}", columns, rows)
 
 
 def _origin(header: RunHeader) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Methods side by side: runs of one benchmark or of the eight usual ones, and what is published of others."""
+"""Methods side by side: runs of one benchmark or of the eight usual ones, and published figures of other methods."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from results.tables.columns import (
     PERCENT,
     REMARKS,
     make_table,
-    minus,
     reduction_notes,
     run_cells,
 )
@@ -36,7 +35,7 @@ from results.tables.run_notes import (
 PEERS = "peers"
 """The name of the table of the eight benchmarks."""
 _SCREEN = 16
-"""Published rows that a terminal shows unless all are asked for."""
+"""Published rows that a terminal shows unless all are requested."""
 _GRADES = (
     "grade of a published figure: V, the source reports it as a result of its own; I, the source quotes it or does not "
     "say who ran it."
@@ -76,14 +75,13 @@ def methods_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
         rows.append({"method": label, "metric": "mIoU", "percent": row.figures[benchmark], "remarks": text})
     notes: list[str] = []
     for header in headers.values():
-        cells, memory = run_cells(header), header.memory.peak_rss_mib
-        own = [row for row in peers if row.runs_as == cells["method"]]
+        name, memory = method_name(header), header.memory.peak_rss_mib
+        own = [row for row in peers if row.runs_as == name]
         figure = next((row.figures[benchmark] for row in own if _is_as_published(row, header)), None)
-        figure = of_paper.get(cells["method"]) if figure is None and not own else figure
-        difference = minus(cells["percent"], figure) if is_comparable(header) else None
+        figure = of_paper.get(name) if figure is None and not own else figure
         peak = None if memory is None else round(memory)
-        rows.append({**cells, "published": figure, "difference": difference, "memory": peak})
-        notes += reduction_notes(header, [cells])
+        rows.append({**run_cells(header, reference=figure), "published": figure, "memory": peak})
+        notes += reduction_notes(header, rows[-1:])
     columns = (
         METHOD,
         METRIC,
@@ -94,7 +92,7 @@ def methods_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
         N_FAILED,
         REMARKS,
     )
-    return make_table(title, columns, rows, (*dict.fromkeys(notes), *([_GRADES] if peers else [])))
+    return make_table(title, columns, rows, (*notes, *([_GRADES] if peers else [])))
 
 
 def _is_as_published(row: PeerRow, header: RunHeader) -> bool:
@@ -113,7 +111,7 @@ def _is_as_published(row: PeerRow, header: RunHeader) -> bool:
 
 
 def peer_tables(headers: Collection[RunHeader]) -> dict[str, Table]:
-    """What is published on the benchmarks of runs, and the runs below it; without runs, on the eight usual ones.
+    """Published figures on the benchmarks of runs, with the runs below them; without runs, on the usual eight.
 
     Keys: "peers" for the eight, as `peers_table` shows them, and "peers-pc459" and the like for another benchmark.
     Benchmarks without a published figure are left out.
@@ -129,13 +127,13 @@ def peer_tables(headers: Collection[RunHeader]) -> dict[str, Table]:
 
 
 def peers_table(title: str, headers: Iterable[RunHeader], benchmarks: Mapping[str, str] = EIGHT) -> Table:
-    """What is published on benchmarks in rising order, then a row of ours for all runs that belong together.
+    """Published figures on benchmarks in rising order, then one row of ours for all runs that belong together.
 
     benchmarks: with the headings of their columns. Rows are sorted by the mean over the columns that the runs have.
 
     Columns: method, backbone, supervision, names, who ran it, one per benchmark (mIoU, percent), the mean of the eight,
     as details remarks, year, venue, grade and source. The mean is blank unless all eight are there and, of runs,
-    finished and over all samples; a remark, which is a note, too, says where it cannot be compared with published ones.
+    finished and over all samples; a remark, also shown as a note, says if it cannot be compared with published ones.
     """
     own = [header for header in headers if header.benchmark.name in benchmarks]
     there = [name for name in benchmarks if name in {header.benchmark.name for header in own}] or list(benchmarks)
@@ -144,13 +142,10 @@ def peers_table(title: str, headers: Iterable[RunHeader], benchmarks: Mapping[st
     rows = [{**row._asdict(), **row.figures, "mean": mean_of_eight(row.figures), "remarks": row.notes} for row in peers]
     of_runs = _rows_of_runs(own)
     spare = {"backbone": 1, "names": 2, "supervision": 3, "ran_by": 4}
-    texts = [
-        Column(name, name.replace("_", " "), spare=spare[name])
-        for name in ("backbone", "supervision", "names", "ran_by")
-    ]
+    texts = [Column(name, spare=spare[name]) for name in ("backbone", "supervision", "names", "ran_by")]
     figures = [Column(name, heading, "percent") for name, heading in benchmarks.items()]
-    details = [Column(name, name, spare=5) for name in ("remarks", "year", "venue", "grade", "source")]
-    mean = [Column("mean", "mean", "percent")] if benchmarks is EIGHT else []
+    details = [Column(name, spare=5) for name in ("remarks", "year", "venue", "grade", "source")]
+    mean = [Column("mean", kind="percent")] if benchmarks is EIGHT else []
     notes = [*_LEGEND, _GRADES]
     if ours := {name: whose for name, whose in _OURS.items() for h in own if is_car(h) and h.benchmark.name == name}:
         whose = ", ".join(f"{name} (those of {other})" for name, other in ours.items())
@@ -203,6 +198,6 @@ def _rows_of_runs(headers: Collection[RunHeader]) -> list[dict[str, Any]]:
 
 
 def _is_whole(header: RunHeader) -> bool:
-    """Whether a run is finished and took all samples of the data set that is there."""
+    """Whether a run is finished and took all samples of its data set."""
     is_complete = header.status == "complete" and header.metrics.get("miou") is not None
     return is_complete and header.counts.n_total == header.benchmark.dataset.n_samples

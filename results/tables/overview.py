@@ -1,4 +1,4 @@
-"""Runs as a list: what was run and set, its figure, when, how far it is. For many runs, whose pages nobody reads."""
+"""A list of runs: what was run and set, its figure, its date and progress."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from results.run_directory.found import FoundRun
 from results.run_directory.schema import RunHeader
-from results.tables.columns import make_table, minus, to_percent
+from results.tables.columns import DIFFERENCE, PERCENT, make_table, minus, to_percent
 from results.tables.render import Column, Table
 from results.tables.run import reference_row
 from results.tables.run_notes import failures, is_comparable, remarks
@@ -21,7 +21,7 @@ _OWN_COLUMNS = {"benchmark", "method", "set", "protocol", "device"}
 
 
 def facts_of(run: FoundRun) -> dict[str, Any]:
-    """What run.json says, as JSON values. figure: the headline figure in 0..1; null where no sample is scored."""
+    """The facts of run.json, as JSON values. figure: the headline figure in 0..1; null if no sample is scored."""
     header = run.header
     try:
         metric: str | None = words_of(header.benchmark.task).headline
@@ -43,7 +43,7 @@ def facts_of(run: FoundRun) -> dict[str, Any]:
 
 
 def asked_of(header: RunHeader) -> list[str]:
-    """What a run was asked for besides benchmark, method and device, as on a command line: "eta=0.3", "limit=4"."""
+    """The request of a run except benchmark, method and device, as on a command line: "eta=0.3", "limit=4"."""
 
     def typed(name: str, value: Any) -> str:
         return f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
@@ -59,7 +59,7 @@ def asked_of(header: RunHeader) -> list[str]:
 
 
 def progress_of(run: FoundRun) -> dict[str, Any]:
-    """How far a run is, and its size in bytes; looks at its files."""
+    """The progress of a run, and its size in bytes; reads its files."""
     return {"done": run.n_done, "wanted": run.n_wanted, "bytes": run.n_bytes}
 
 
@@ -68,7 +68,7 @@ def overview_of(runs: Sequence[FoundRun]) -> Table:
     rows, noted = [], dict[str, list[str]]()
     for run in runs:
         header = run.header
-        paper = reference_row(header, header.benchmark.paper) if header.benchmark.paper else None
+        paper = reference_row(header, header.benchmark.paper)
         facts = facts_of(run) | progress_of(run)
         value = paper.value if paper and is_comparable(header) else None
         rows.append({**facts, "difference": minus(to_percent(facts["figure"]), value)})
@@ -94,34 +94,31 @@ def overview(rows: Sequence[Mapping[str, Any]]) -> Table:
     folders = [os.path.dirname(row["path"]) for row in rows]
     is_one_kind = len({os.path.isabs(folder) for folder in folders}) == 1
     top = os.path.commonpath(folders) if is_one_kind else ""
-    cells = [
-        {
-            **row,
-            "run": os.path.relpath(row["path"], top) if top else row["path"],
-            "what": " ".join([row["method"], *row["set"]]),
-            "percent": to_percent(row["figure"]),
-            "done": _done(row),
-            "date": row["updated_at"][:10],
-            "time": row["updated_at"][11:16],
-            "size": mebibytes(row["bytes"]),
-        }
-        for row in rows
-    ]
+    cells = []
+    for row in rows:
+        of_all = f"/{'?' if row['wanted'] is None else row['wanted']} {row['status']}"
+        failed = f", {row['failed']} failed" if row["failed"] else ""
+        cells.append(
+            {
+                **row,
+                "run": os.path.relpath(row["path"], top) if top else row["path"],
+                "what": " ".join([row["method"], *row["set"]]),
+                "percent": to_percent(row["figure"]),
+                "done": f"{row['done']}{'' if row['status'] == 'complete' else of_all}{failed}",
+                "date": row["updated_at"][:10],
+                "time": row["updated_at"][11:16],
+                "size": mebibytes(row["bytes"]),
+            }
+        )
     columns = (
-        Column("run", "run", "word"),
-        Column("benchmark", "benchmark", spare=1),
+        Column("run", kind="word"),
+        Column("benchmark", spare=1),
         Column("what", "method and settings"),
-        Column("percent", "%", "percent"),
-        *([Column("difference", "vs. paper", "difference")] if any(row.get("difference") for row in rows) else []),
-        Column("done", "done"),
-        Column("date", "date", "word", spare=2),
+        PERCENT,
+        *([replace(DIFFERENCE, heading="vs. paper")] if any(row.get("difference") for row in rows) else []),
+        Column("done"),
+        Column("date", kind="word", spare=2),
         Column("time", "UTC", "word", spare=3),
-        Column("size", "size", "word", spare=4),
+        Column("size", kind="word", spare=4),
     )
     return make_table(f"Runs in {top}" if top else "Runs", columns, cells)
-
-
-def _done(row: Mapping[str, Any]) -> str:
-    of_all = f"/{'?' if row['wanted'] is None else row['wanted']} {row['status']}"
-    failed = f", {row['failed']} failed" if row["failed"] else ""
-    return f"{row['done']}{'' if row['status'] == 'complete' else of_all}{failed}"

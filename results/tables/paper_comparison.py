@@ -100,10 +100,10 @@ def _comparison(table: str, runs: Sequence[PlacedRun]) -> Table:
             difference_rows.append(len(rows))
             label = f"difference from {' or '.join(methods) or 'CaR'} (paper)"
             rows.append({"method": label, **differences, "remarks": ""})
-    figures = (Column(name, name.replace("_", " "), "percent", missing=DASH) for name in car_columns(table))
+    figures = (Column(name, kind="percent", missing=DASH) for name in car_columns(table))
     left_out = [f"Left out: {run.header.benchmark.name}: {reason}." for run in runs if (reason := _unfit(run.header))]
     title = f"The paper's Table {table.removeprefix('table')} and these runs"
-    return make_table(title, (METHOD, *figures, REMARKS), rows, (*notes, *dict.fromkeys(left_out)), difference_rows)
+    return make_table(title, (METHOD, *figures, REMARKS), rows, (*notes, *left_out), difference_rows)
 
 
 def _paper_rows(table: str) -> tuple[list[dict[str, Any]], list[str]]:

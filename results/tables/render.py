@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _LONGEST_WORD = 33  # frequency_weighted_iou_gt_classes; longer ones, such as paths, may be folded
-_TEXT_WIDTH = 11  # terminal columns that longer text gets at least: narrower, it is a tower of words
+_TEXT_WIDTH = 11  # least terminal columns of longer text: narrower, it is a tower of words
 _GRID_GAPS = 2, 1  # terminal columns between those of a table, the second where else it would not fit; one at its sides
 _TEXTS = ("text", "word")
 _GAP = "   "  # between the values of a block
@@ -27,26 +27,29 @@ _GAP = "   "  # between the values of a block
 class Column:
     """How one column of a table is shown.
 
-    key: its name in the rows and in CSV. heading: its name for readers.
+    key: its name in the rows and in CSV. heading: its name for readers; by default the key with blanks.
     kind: "text", "count" (integer), "percent" (one decimal), "difference" (percent points, signed, one decimal),
     "rate" (two decimals), "figure" (ten digits), "tolerance" (as short as it can be) or "word" (text that never wraps).
-    missing: what is printed where there is no value.
-    spare: a terminal that is too narrow for all columns goes without those above 0, the largest first.
+    missing: printed in place of a missing value.
+    spare: a terminal that is too narrow for all columns leaves out those above 0, the largest first.
     """
 
     key: str
-    heading: str
+    heading: str = ""
     kind: str = "text"
     missing: str = ""
     spare: int = 0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heading", self.heading or self.key.replace("_", " "))
+
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of unrounded values by column key, None where there is none; the columns in order; notes.
+    """Rows of unrounded values by column key, None for a missing one; the columns in order; notes.
 
-    difference_rows: positions of the rows whose percentages are differences of such. is_cut: at a terminal a row is one
-    line, with text that is too long cut. tail: at a terminal only so many rows, the last, unless all are asked for.
+    difference_rows: positions of the rows whose percentages are differences of such. is_cut: at a terminal each
+    row is one line, and longer text is cut. tail: at a terminal only the last rows, unless all are requested.
     """
 
     title: str
@@ -70,7 +73,7 @@ def without_empty_columns(table: Table) -> Table:
 
 
 def with_shared_remarks(table: Table) -> Table:
-    """The table with what all of several rows remark said once, in a note."""
+    """The table with remarks that all rows share moved to a note."""
     if len(table.rows) < 2 or all(column.key != "remarks" for column in table.columns):
         return table
     rows = [(text or "").split("; ") for text in table.values("remarks")]
@@ -107,8 +110,8 @@ def to_markdown(table: Table) -> str:
 def to_rich(table: Table, width: int) -> RenderableType:
     """The table for a terminal of `width` columns, without the notes: text wraps, figures and usual words never do.
 
-    A column without any value is left out. Where the others do not fit, those that are spare are, too; where that does
-    not help, each row is a block of `heading: value`.
+    Columns without any value are left out. If the others do not fit, spare ones are left out too; if that does not
+    help, each row becomes a block of `heading: value`.
     """
     shown = without_empty_columns(table)
     texts = [[visible(cell) for cell in _column_texts(shown, column)] for column in shown.columns]

@@ -28,7 +28,7 @@ from results.tables.columns import (
     to_percent,
 )
 from results.tables.render import Column, Table, escape_markdown, to_csv, to_markdown
-from results.tables.run_notes import facts_markdown, failures, is_comparable, method_label, remarks
+from results.tables.run_notes import facts_markdown, failures, method_label, remarks
 from results.tables.task_words import words_of
 from support.files import write_atomically
 
@@ -54,7 +54,7 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
     """
     words = words_of(header.benchmark.task)
     title = "This run"
-    reference = reference_row(header, cell) if cell else None
+    reference = reference_row(header, cell)
     paper = reference.value if reference else None
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
@@ -68,12 +68,9 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
                 numbers.append(f"note {len(notes)}")
             cells = {"method": f"{row.method} (paper)", "metric": metric, "percent": row.value}
             rows.append({**cells, "difference": minus(row.value, paper), "remarks": ", ".join(numbers)})
-    for own in _run_rows(header):
-        is_compared = is_comparable(header) and own["metric"] in (words.headline, *words.variants)
-        rows.append({**own, "difference": minus(own["percent"], paper) if is_compared else None})
-    versus = f"vs. {reference.method} (paper)" if reference else "difference"
-    difference_column = Column("difference", versus, "difference")
-    columns = (METHOD, METRIC, PERCENT, difference_column, N_TOTAL, N_SCORED, N_FAILED, REMARKS)
+    rows += _run_rows(header, paper)
+    difference = replace(DIFFERENCE, heading=f"vs. {reference.method} (paper)") if reference else DIFFERENCE
+    columns = (METHOD, METRIC, PERCENT, difference, N_TOTAL, N_SCORED, N_FAILED, REMARKS)
     return make_table(title, columns, rows, (*reduction_notes(header, rows), *notes))
 
 
@@ -87,25 +84,17 @@ def summary_table(headers: Sequence[RunHeader]) -> Table:
     Raises:
         ValueError: a run names a table or column that the paper's data does not have, or a task that is not registered.
     """
-    benchmark, profile, status = (Column(key, key) for key in ("benchmark", "profile", "status"))
-    paper_column = Column("paper", "CaR (paper)", "percent")
-    figures = (METRIC, PERCENT, paper_column, DIFFERENCE, N_TOTAL, N_SCORED, N_FAILED)
-    rows, notes = [], []
+    rows: list[dict[str, Any]] = []
+    notes: list[str] = []
     for header in headers:
-        reference = reference_row(header, header.benchmark.paper) if header.benchmark.paper else None
-        paper, cells = reference.value if reference else None, run_cells(header)
-        rows.append(
-            {
-                **cells,
-                "benchmark": header.benchmark.name,
-                "profile": header.config.get("profile", ""),
-                "paper": paper,
-                "difference": minus(cells["percent"], paper) if is_comparable(header) else None,
-                "status": header.status,
-            }
-        )
-        notes += reduction_notes(header, [cells])
-    return make_table("All runs", (benchmark, METHOD, profile, *figures, status, REMARKS), rows, dict.fromkeys(notes))
+        reference = reference_row(header, header.benchmark.paper)
+        paper = reference.value if reference else None
+        about = {"benchmark": header.benchmark.name, "profile": header.config.get("profile", "")}
+        rows.append({**about, **run_cells(header, reference=paper), "paper": paper, "status": header.status})
+        notes += reduction_notes(header, rows[-1:])
+    figures = (METRIC, PERCENT, Column("paper", "CaR (paper)", "percent"), DIFFERENCE, N_TOTAL, N_SCORED, N_FAILED)
+    columns = (Column("benchmark"), METHOD, Column("profile"), *figures, Column("status"), REMARKS)
+    return make_table("All runs", columns, rows, notes)
 
 
 def metrics_table(header: RunHeader) -> Table:
@@ -127,11 +116,11 @@ def metrics_table(header: RunHeader) -> Table:
 def per_class_table(header: RunHeader) -> Table:
     """IoU of every scored class in the order of the label space, with its pixel counts."""
     columns = (
-        Column("label", "label", "count"),
+        Column("label", kind="count"),
         Column("name", "class"),
-        Column("percent", "IoU %", "percent"),
-        Column("target_pixels", "target pixels", "count"),
-        Column("predicted_pixels", "predicted pixels", "count"),
+        replace(PERCENT, heading="IoU %"),
+        Column("target_pixels", kind="count"),
+        Column("predicted_pixels", kind="count"),
         Column("intersection_pixels", "pixels in both", "count"),
         Column("reason", "remarks"),
     )
@@ -153,7 +142,7 @@ def failed_table(header: RunHeader) -> Table:
         for entry in failed[:_MAX_FAILED_ROWS]
     ]
     n_more = len(failed) - len(rows)
-    columns = (Column("id", "id"), Column("error", "error"), Column("counted", "counted as"))
+    columns = (Column("id"), Column("error"), Column("counted", "counted as"))
     return make_table("Failed samples", columns, rows, [f"and {n_more} more in samples.jsonl"] if n_more else [])
 
 
@@ -164,14 +153,15 @@ def suite_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
     remarks.
     """
     rows = [{**row, "run": name} for name, header in headers.items() for row in _run_rows(header)]
-    notes = dict.fromkeys(note for header in headers.values() for note in reduction_notes(header, rows))
-    return make_table(title, (Column("run", "run"), METRIC, PERCENT, N_TOTAL, N_FAILED, PACE, REMARKS), rows, notes)
+    notes = (note for header in headers.values() for note in reduction_notes(header, rows))
+    return make_table(title, (Column("run"), METRIC, PERCENT, N_TOTAL, N_FAILED, PACE, REMARKS), rows, notes)
 
 
 def run_tables(header: RunHeader) -> list[Table]:
     """All tables of a run, those without a row left out.
 
-    They go below `caveats_of` the run, and the metrics' table says what each averages over: the first leaves out both.
+    They are shown below `caveats_of` the run, and the metrics' table says what each averages over, so the first table
+    repeats neither.
     """
     first = comparison_table(header, cell=header.benchmark.paper)
     said, caveat = reduction_notes(header, first.rows), remarks(header)
@@ -182,7 +172,7 @@ def run_tables(header: RunHeader) -> list[Table]:
 
 
 def caveats_of(header: RunHeader) -> str:
-    """What figures have to be read with; empty for a whole, trained run without failures or changes."""
+    """Caveats that the figures have to be read with; empty for a whole, trained run without failures or changes."""
     return "; ".join(filter(None, [remarks(header), failures(header)]))
 
 
@@ -217,12 +207,13 @@ def write_tables(run_dir: str | os.PathLike[str], header: RunHeader | None = Non
     return markdown, csv
 
 
-def reference_row(header: RunHeader, cell: PaperCell) -> PaperRow | None:
-    """The paper's row to measure a run against: CaR's, or that of CaR+SAM for a run with SAM where there is one.
+def reference_row(header: RunHeader, cell: PaperCell | None) -> PaperRow | None:
+    """The paper's row to compare a run with: CaR's, or that of CaR+SAM for a run with SAM if it exists.
 
-    None in an ablation, whose rows are all CaR. Raises ValueError if the paper's data has no such table or column.
+    None without a cell, and in an ablation, whose rows are all CaR. Raises ValueError if the paper's data has no such
+    table or column.
     """
-    rows = _peers(cell)
+    rows = _peers(cell) if cell else []
     with_sam = [row for row in rows if row.method == "CaR+SAM" and header.config.get("sam")]
     candidates = with_sam or [row for row in rows if row.method == "CaR"]
     return candidates[0] if len(candidates) == 1 else None
@@ -239,14 +230,16 @@ def _peers(cell: PaperCell) -> list[PaperRow]:
     return sorted(rows, key=lambda row: ours.index(row.method) if row.method in ours else -1)
 
 
-def _run_rows(header: RunHeader) -> list[dict[str, Any]]:
+def _run_rows(header: RunHeader, reference: float | None = None) -> list[dict[str, Any]]:
     """The run's headline figure, its other reductions where they differ, and the figures that go with it.
 
-    Those of further metrics, "NAME/FIGURE", come last.
+    Those of further metrics, "NAME/FIGURE", come last. reference: percent, for the headline figure and its reductions.
     """
     words, metrics = words_of(header.benchmark.task), header.metrics
     variants = [name for name in words.variants if name in metrics and metrics[name] != metrics.get(words.headline)]
     companions = [name for name in words.companions if name in metrics]
     further = [name for name in metrics.get("reductions", {}) if "/" in name]
-    names = (words.headline, *variants, *companions, *further)
-    return [{**run_cells(header, name), "method": method_label(header)} for name in names]
+    references = dict.fromkeys((words.headline, *variants), reference)
+    names = (*references, *companions, *further)
+    label = method_label(header)
+    return [{**run_cells(header, name, reference=references.get(name)), "method": label} for name in names]

@@ -1,4 +1,4 @@
-"""What a reader needs to know about a run besides its figures, in words."""
+"""Notes on a run: everything that a reader needs to know in addition to its figures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SUPERVISION: Mapping[str, str] = {
     "corrclip": "SAM masks",
     "sam3": "trained on masks",
 }
-"""What our methods learned from besides CLIP and self-supervised trunks, in the words of results/paper/peers.csv."""
+"""Training data of our methods in addition to CLIP and self-supervised trunks, as worded in results/paper/peers.csv."""
 _MODEL_FIELDS = ("proposal_model", "classifier_model")
 
 
@@ -41,7 +41,7 @@ def method_label(header: RunHeader) -> str:
     if is_scored(header):
         return method_name(header)
     profile = [f"{header.config.get('profile', 'unknown')} profile"] if is_car(header) else []
-    # Long file names would push the figures off the screen; the Run section shows them in full.
+    # Long file names would push the figures off the screen; the section Run shows them in full.
     names = dict.fromkeys(entry.name for entry in header.weights)
     weights = " + ".join(name if len(name) <= 24 else f"{name[:23]}…" for name in names)
     if not weights and not any(brought.kind == "methods" for brought in header.plugins):  # which may have none
@@ -97,7 +97,7 @@ def is_trained(header: RunHeader) -> bool:
 
 
 def shortcomings(header: RunHeader) -> list[str]:
-    """What a run lacks compared with the paper's split of its data set, in words; empty for a whole one."""
+    """Phrases for all that a run lacks compared with the paper's split of its data set; empty for a whole run."""
     dataset, n_total = header.benchmark.dataset, header.counts.n_total
     applicable = {
         "run not finished": header.status != "complete",
@@ -127,7 +127,7 @@ def user_settings(header: RunHeader) -> list[str]:
 
 
 def label_of(header: RunHeader) -> str:
-    """Benchmark, method unless it is CaR, names and settings: what tells the runs of a suite or sweep apart."""
+    """Benchmark, method unless it is CaR, names and settings: what distinguishes the runs of a suite or sweep."""
     names = [header.benchmark.names.name] if header.benchmark.names else []
     method = [] if is_car(header) else [str(header.config["method"])]
     return visible(" ".join([header.benchmark.name, *method, *names, *user_settings(header)]), limit=32)
@@ -158,7 +158,7 @@ def _noun(header: RunHeader) -> str:
 
 
 def outside_facts(header: RunHeader) -> dict[str, str]:
-    """Where each thing from outside of car-eval comes from, by its kind and name."""
+    """The origin of everything that comes from outside car-eval, by kind and name."""
     return {
         f"{each.kind} {each.name}": f"{each.target} of {' '.join(filter(None, (each.package, each.version)))}, "
         f"sources {each.source[:12]}".replace(" of ,", ",")
@@ -167,13 +167,13 @@ def outside_facts(header: RunHeader) -> dict[str, str]:
 
 
 def names_of(header: RunHeader) -> str:
-    """What stands for the classes: a vocabulary and its hash, or the data set's names if asked for; else empty."""
+    """The class texts of a run: a vocabulary and its hash, or the data set's names if requested; else empty."""
     names = header.benchmark.names
     return f"{names.name} {names.sha256[:8]}" if names else str(header.request.get("names", ""))
 
 
 def names_note(header: RunHeader) -> str:
-    """The same, with a vocabulary's size and hash."""
+    """`names_of`, with the size of a vocabulary."""
     if (names := header.benchmark.names) is None:
         return names_of(header)
     n_texts, background = sum(map(len, names.classes.values())), names.background

@@ -39,15 +39,13 @@ def sweep_table(
     baseline = run_cells(headers[first])["percent"] if first in headers else None
     rows = []
     for name, header in headers.items():
-        settings, cells = points.get(name, {}), run_cells(header)
-        shown = {f"set.{key}": v if isinstance(v, str) else json.dumps(v) for key, v in settings.items()}
+        cells = run_cells(header, reference=paper.get(name))
         rows.append(
             {
-                **shown,
+                **_setting_cells(points.get(name, {})),
                 **cells,
                 "change": None if name == first else minus(cells["percent"], baseline),
                 "paper": paper.get(name),
-                "difference": minus(cells["percent"], paper.get(name)) if is_comparable(header) else None,
                 # The points say what they change; a run shared with another sweep would name that one's settings.
                 "remarks": remarks(header, changes=False),
             }
@@ -68,6 +66,10 @@ def sweep_table(
     table = make_table(title, columns, rows)
     notes = [*_rank_correlation(table), *([] if comparable else [_NOT_COMPARABLE])] if paper else []
     return replace(table, notes=tuple(notes))
+
+
+def _setting_cells(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {f"set.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
 
 
 def _names_table(title: str, headers: Mapping[str, RunHeader], points: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -96,7 +98,7 @@ def _names_table(title: str, headers: Mapping[str, RunHeader], points: Mapping[s
         rows.append(
             {
                 **next(iter(cells.values())),
-                **{f"set.{key}": v if isinstance(v, str) else json.dumps(v) for key, v in settings[row].items()},
+                **_setting_cells(settings[row]),
                 "set.method": next(iter(cells.values()))["method"],
                 **{f"percent.{name}": figure for name, figure in figures.items()},
                 **{f"change.{name}": minus(figures[name], figures[first]) for name in others},

@@ -1,4 +1,4 @@
-"""What two runs differ in, as data and as tables. Figures are in 0..1, unrounded; a difference is B minus A."""
+"""The differences of two runs, as data and as tables. Figures are in 0..1, unrounded; a difference is B minus A."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from results.run_directory.schema import RunHeader
-from results.tables.columns import make_table, to_percent
+from results.tables.columns import DIFFERENCE, make_table, to_percent
 from results.tables.overview import asked_of
 from results.tables.render import Column, Table
 from results.tables.run_notes import failures, method_label, remarks
@@ -124,21 +124,21 @@ _LONGEST_HEADING = 16  # characters of what was set, in the heading of a run's f
 
 
 _ASKED = ("names", "protocol ", "metric ", "weights, ")
-"""Beginnings of what only a request gives a run, so that it says much even where the other run has none of it."""
+"""Prefixes of switches that come only from a request: they matter even if the other run does not have them."""
 
 
 def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> list[Table]:
     """The comparison for readers: what differs in the request, metrics, classes, samples; empty where nothing differs.
 
-    most: rows of each, and one more metric; None for all. Metrics that the runs were asked for are always there.
+    most: rows of each, and one more metric; None for all. Requested metrics are always included.
     """
 
-    # What was asked for says most, then what both methods have; other settings of one method alone come with its name.
+    # Requested switches come first, then those of both methods; settings of only one method follow from its name.
     def is_asked(change: SwitchChange) -> bool:
         return "(user)" in change.value_a + change.value_b or change.name.startswith(_ASKED)
 
     both = [own for own in comparison.switches if is_asked(own) or "absent" not in (own.value_a, own.value_b)]
-    alone = [change for change in comparison.switches if change not in both]
+    of_one = [change for change in comparison.switches if change not in both]
     both.sort(key=lambda change: (change.name != "method", not is_asked(change)))
     headline = comparison.headline_change
     metrics = list(comparison.metrics)
@@ -151,12 +151,12 @@ def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> lis
     percents = (
         Column("a", " ".join(filter(None, ["A", a, "%"])), "percent"),
         Column("b", " ".join(filter(None, ["B", b, "%"])), "percent"),
-        Column("difference", "B - A", "difference"),
+        replace(DIFFERENCE, heading="B - A"),
     )
     classes = [change for change in comparison.classes if change.difference]
     columns = (Column("name", "setting"), Column("value_a", "A"), Column("value_b", "B"))
     width = sys.maxsize if most is None else 80  # characters of a value
-    switches = [{key: shortened(text, width) for key, text in asdict(own).items()} for own in both + alone]
+    switches = [{key: shortened(text, width) for key, text in asdict(own).items()} for own in both + of_one]
     figures = _changes("Metrics", "metric", percents, metrics, None, len(comparison.metrics))
     return [
         _cut("What differs", columns, switches, most and min(most, len(both)), len(switches)),
@@ -167,7 +167,7 @@ def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> lis
 
 
 def comparison_head(comparison: RunComparison) -> list[str]:
-    """The lines above the tables: both runs with what only one was asked for, their caveats, how much they share."""
+    """The lines above the tables: both runs with their own settings, their caveats, and how many samples they share."""
     a, b = ({*filter(None, [*remarks(own, changes=False).split("; "), failures(own)])} for own in comparison.headers)
     lines, sides = [], zip("AB", comparison.names, comparison.headers, _own_settings(comparison), strict=True)
     for (side, name, header, own), said in zip(sides, (a - b, b - a), strict=True):
@@ -182,7 +182,7 @@ def comparison_head(comparison: RunComparison) -> list[str]:
 
 
 def _own_settings(comparison: RunComparison) -> tuple[list[str], list[str]]:
-    """What each run was asked for and the other was not."""
+    """Settings that were requested for only one of the runs: of A, of B."""
     a, b = map(asked_of, comparison.headers)
     return [own for own in a if own not in b], [own for own in b if own not in a]
 

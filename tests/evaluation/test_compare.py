@@ -281,7 +281,7 @@ def test_runs_that_cannot_be_compared(two_runs: tuple[Path, Path], tmp_path: Pat
     a, b = two_runs
     nowhere = car("compare", a, tmp_path / "nowhere")
     assert nowhere.exit_code == 2
-    assert "no run is here" in nowhere.stderr
+    assert "not a run directory" in nowhere.stderr
     lines = (b / "samples.jsonl").read_text().splitlines()
     (b / "samples.jsonl").write_text("".join(line.replace("2007_", "2008_") + "\n" for line in lines))
     apart = car("compare", a, b)

@@ -239,7 +239,7 @@ def test_bodies_and_the_sum_of_uploads_are_bounded(address: str, demo: Demo, mon
     assert requests.post(join, data=iter([b"x" * 100]), timeout=30).status_code == 411  # chunks have no length
     several = [("files", (f"{number}.png", bytes(4 * 2**20))) for number in range(3)]
     assert requests.post(f"{address}/gradio_api/upload", files=several, timeout=60).status_code == 413
-    monkeypatch.setattr("evaluation.pictures.demo.routes._size_of", lambda folder: demo.limits.total_bytes)
+    monkeypatch.setattr("evaluation.pictures.demo.routes.bytes_in", lambda folder: demo.limits.total_bytes)
     upload = requests.post(f"{address}/gradio_api/upload", files={"files": ("a.png", b"x")}, timeout=30)
     assert upload.status_code == 507
 

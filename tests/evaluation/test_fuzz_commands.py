@@ -227,7 +227,7 @@ def run(tiny_run: Any) -> Path:
 @pytest.fixture
 def no_models(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands end where they would load a model."""
-    from evaluation.pictures import segment
+    from evaluation.cli import segment, serve
     from evaluation.run import prepare
     from evaluation.suites import runner
 
@@ -236,6 +236,7 @@ def no_models(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(prepare, "build", end)
     monkeypatch.setattr(segment, "load_car", end)
+    monkeypatch.setattr(serve, "load_car", end)
     for name in ("run_suite", "run_methods"):
         monkeypatch.setattr(runner, name, end)
 

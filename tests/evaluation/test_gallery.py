@@ -19,7 +19,7 @@ from evaluation.analysis.report import GalleryOptions, _classes, _prepared, conf
 from evaluation.cli.app import app
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
-from results.pages import Matrix
+from results.pages.embedded import Matrix
 from support.strict_json import identity_of
 
 
@@ -170,14 +170,14 @@ def test_a_report_names_the_models_that_it_would_load(run: Any) -> None:
     header["config"]["sam"] = {"model": "a-stranger/sam"}
     path.write_text(json.dumps(header))
     expected = ["proposal.safetensors", "classifier.safetensors", *dict.fromkeys(models), "a-stranger/sam"]
-    assert names_models(run.out, None) == ", ".join(expected)
-    assert names_models(run.out, {"proposal": "mine.pt"}) == ", ".join(expected[1:])
+    assert names_models(RunDirectory(run.out).read_header(), None) == ", ".join(expected)
+    assert names_models(RunDirectory(run.out).read_header(), {"proposal": "mine.pt"}) == ", ".join(expected[1:])
     for entry in header["weights"]:
         entry["name"] = "miniature"
     header["config"] |= {"sam": None, "proposal_model": "ViT-B-16", "classifier_model": "miniature"}
     header["request"] = {}
     path.write_text(json.dumps(header))
-    assert names_models(run.out, None) == ""
+    assert names_models(RunDirectory(run.out).read_header(), None) == ""
 
 
 def a_sample_is_what_its_record_says(run: Any) -> None:

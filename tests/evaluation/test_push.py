@@ -181,5 +181,5 @@ def test_what_goes_wrong_is_one_line_and_what_to_do(run: Path, hub: Hub, monkeyp
     (run / "table.md").symlink_to("/etc/passwd")
     assert refused() == (2, f"error: {run / 'table.md'}: expected a file, found a link")
     (run / "run.json").unlink()
-    assert "no such file, so no run is here" in refused()[1]
+    assert "not a run directory (no run.json)" in refused()[1]
     assert hub.commits == []

@@ -215,7 +215,7 @@ def test_what_differs_from_the_papers_figures_is_remarked(run: Runner) -> None:
         ({"settings": {"mode": "semantic"}}, "settings: expected a benchmark of that mode"),
         (
             {"benchmark": "voc21", "protocol": {"overlaps": "lost"}},
-            "expected none, as this benchmark has no such options",
+            "has no protocol options",
         ),
     ],
     ids=str,

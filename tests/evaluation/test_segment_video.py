@@ -241,8 +241,8 @@ def test_frames_of_different_sizes_end_the_video(segment: Any, tmp_path: Path) -
         (["cat", "-o", "clip.mp4"], "the image's own"),
         (["cat", "--steps", "s.png"], "--steps: expected images, found clip.mp4"),
         (["cat", "--explain"], "--explain: expected images"),
-        (["cat", "--fps=5"], "clip.mp4: expected a video alone and without --fps"),
-        (["other.mp4", "-p", "cat"], "clip.mp4: expected a video alone"),
+        (["cat", "--fps=5"], "clip.mp4: expected a single video, without --fps"),
+        (["other.mp4", "-p", "cat"], "clip.mp4: expected a single video"),
         (["cat", "--label-maps", "."], "--label-maps: expected an empty or new folder"),
     ],
 )

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from evaluation import evaluate
 from evaluation.analysis.report import names_models
 from evaluation.cli.app import app
+from results import RunDirectory
 from support.strict_json import identity_of
 
 EVIL = "from pathlib import Path\nPath('ran').touch()\nclass M: pass\n"
@@ -63,7 +64,7 @@ def test_a_report_without_gallery_loads_nothing_that_the_request_names(
     forged: Callable[..., Path], request_: dict[str, Any], named: str, tiny_run: Any
 ) -> None:
     run = forged(request=request_)
-    assert named in names_models(run, {"proposal": "random:1", "classifier": "random:1"})
+    assert named in names_models(RunDirectory(run).read_header(), {"proposal": "random:1", "classifier": "random:1"})
     result = car("report", run, f"--data-root={tiny_run.data_root}", "--weights=random:1")
     assert result.exit_code == 0, result.output
     assert "--gallery" in result.stderr

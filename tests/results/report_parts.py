@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image
 
 from results import SampleRecord
-from results.pages import Confusion, LabelShown, Matrix, QueryShown, ReportDetails, SampleShown, StepShown
+from results.pages.embedded import Matrix
+from results.pages.gallery import LabelShown, QueryShown, SampleShown, StepShown
+from results.pages.report import Confusion, ReportDetails
 from support.drawing import EncodedImage
 
 HOSTILE = (

@@ -258,7 +258,7 @@ def test_check_without_a_golden_or_run_says_what_is_missing(make_header: Make, g
     result = check(run, "--golden", tmp_path / "none.json")
     assert (result.exit_code, "found none; --update writes one" in result.stderr) == (2, True)
     result = check(tmp_path / "nowhere", "--golden", golden)
-    assert (result.exit_code, "no run is here" in result.stderr) == (2, True)
+    assert (result.exit_code, "not a run directory" in result.stderr) == (2, True)
 
 
 def test_a_suite_is_checked_as_a_whole(make_header: Make, make_metrics: Make, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ import pytest
 from report_parts import HOSTILE, details, gallery, picture, records, sample
 
 from results import RunDirectory, RunHeader, SampleRecord, StoreError
-from results.pages import Confusion, Matrix, report_html, write_report
-from results.pages.report import MAX_BYTES, _count_bars, _figure_bars
+from results.pages.embedded import Matrix
+from results.pages.report import MAX_BYTES, Confusion, _count_bars, _figure_bars, report_html, write_report
 from support.errors import UserError
 from support.text import visible
 

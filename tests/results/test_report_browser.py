@@ -11,8 +11,8 @@ from browser import chromium, needs_chromium
 from report_parts import HOSTILE, details, picture, records, sample
 
 from results import RunDirectory, RunHeader
-from results.pages import report_html, write_report
 from results.pages.gallery import PictureFiles
+from results.pages.report import report_html, write_report
 from support.text import visible
 
 pytestmark = needs_chromium

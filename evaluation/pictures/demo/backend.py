@@ -1,4 +1,4 @@
-"""What the demo computes for a picture and phrases; knows nothing of web frameworks."""
+"""The computation behind the demo: a picture and phrases in, HTML out; independent of web frameworks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from car_core.models.names import MINIATURE
 from dataset_adapters.formats.images import ImageFileError, open_picture, read_image
 from evaluation.analysis.gallery import draw_segmentation
 from evaluation.pictures.explain import COMMA, LONE_PHRASE
-from results.pages import segmentation_html
+from results.pages.report import segmentation_html
 from support.arrays import RGBArray
 from support.drawing import resize_image
 from support.text import counted, visible
@@ -37,7 +37,7 @@ _STAGES = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What a visitor may send.
+    """Limits of a visitor's input.
 
     file_bytes: of an upload. total_bytes: of all uploads that are kept. pixels: of a picture, checked before it is
     decoded. side: longer side in pixels to which larger pictures are shrunk. phrases: how many. characters: per phrase.
@@ -88,7 +88,7 @@ class Demo:
                 segmentation = self._car.with_config(config).segment(image, queries, trace=True)
                 computed = self._cache.computed - before
         except (ImageFileError, QueryError, ConfigError) as error:
-            # Without the path of the upload, which is nobody's business.
+            # Without the path of the upload, which must not be shown.
             reason = error.reason if isinstance(error, ImageFileError) else str(error)
             return DemoResult("", str(escape(visible(reason, limit=300))))
         seconds = time.perf_counter() - start

@@ -16,11 +16,12 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from dataset_adapters import embedded_root
 from evaluation.pictures.demo.backend import THRESHOLDS, Demo
-from evaluation.pictures.demo.routes import middleware
-from results.pages import segmentation_css
+from evaluation.pictures.demo.routes import PageOnly
+from results.pages.report import segmentation_css
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MAX_WAITING = 16  # requests
@@ -118,12 +119,15 @@ def serving(demo: Demo, *, host: str = "127.0.0.1", port: int | None = None) -> 
             css=_CSS + segmentation_css(),
             head=f"<script>{_SCRIPT.read_text(encoding='utf-8')}</script>",
             app_kwargs={
-                "middleware": middleware(
-                    LOOPBACK if host in LOOPBACK else None,
-                    Path(uploads),
-                    upload_bytes=demo.limits.file_bytes,
-                    total_bytes=demo.limits.total_bytes,
-                )
+                "middleware": [
+                    Middleware(
+                        PageOnly,
+                        hosts=LOOPBACK if host in LOOPBACK else None,
+                        uploads=Path(uploads),
+                        upload_bytes=demo.limits.file_bytes,
+                        total_bytes=demo.limits.total_bytes,
+                    )
+                ]
             },
         )
         try:

@@ -1,17 +1,17 @@
-"""What the demo's server lets in: its page's routes, from its own pages, in bounded size; plus security headers."""
+"""Allow-list of the demo's server: its page's routes, from its own pages, in bounded size; plus security headers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from results.run_directory.found import bytes_in
 
 # Gradio serves more: proxies, monitoring, an editor of the app's code, programming interfaces.
 _ALLOWED = re.compile(
@@ -97,7 +97,7 @@ class PageOnly:
         is_upload = path.rstrip("/") == _UPLOAD
         if int(length) > (self._upload_bytes if is_upload else 0) + _OVERHEAD:
             return 413, "too large"
-        if is_upload and int(length) + _size_of(self._uploads) > self._total_bytes:
+        if is_upload and int(length) + bytes_in(self._uploads) > self._total_bytes:
             return 507, "the uploads of this server take all of their room; try again in an hour"
         return 0, ""
 
@@ -107,18 +107,3 @@ def _host_name(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:
         return None
-
-
-def _size_of(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # deleted meanwhile, as too old
-            total += path.lstat().st_size
-    return total
-
-
-def middleware(
-    hosts: Collection[str] | None, uploads: Path, *, upload_bytes: int, total_bytes: int
-) -> list[Middleware]:
-    """The server's middleware; arguments as for `PageOnly`."""
-    return [Middleware(PageOnly, hosts=hosts, uploads=uploads, upload_bytes=upload_bytes, total_bytes=total_bytes)]
