@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from car_core.config import MODES, PROFILES, CaRConfig, CRFConfig
-from results.bench_schema import BenchDocument
+from evaluation.bench.schema import BenchDocument
 from results.pages.plots import write_peers_plot
 from results.paper.paper_tables import EIGHT, mean_of_eight, peer_rows
 from results.run_directory.schema import SCHEMA_VERSION, RunHeader, SampleRecord

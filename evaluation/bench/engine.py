@@ -13,11 +13,11 @@ from PIL import Image
 from dataset_adapters import load
 from dataset_adapters.formats.images import read_image
 from evaluation.bench.measure import BenchFixture
+from evaluation.bench.schema import BenchEngine
 from evaluation.engines.local import run_local
 from evaluation.engines.refining import Refiner, default_workers
 from evaluation.request.user_data import FOLDERS
 from evaluation.tasks.scorer import Scorer
-from results.bench_schema import BenchEngine
 
 WORKERS = 2
 """Decoding processes, the default of `car eval`."""

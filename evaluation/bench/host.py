@@ -14,8 +14,8 @@ from car_core.engine import device
 from car_core.models.clip import open_clip
 from dataset_adapters import LabelSpace, Sample
 from evaluation.bench.measure import BenchFixture, decoded
+from evaluation.bench.schema import BenchHost
 from evaluation.tasks.scorer import Scorer
-from results.bench_schema import BenchHost
 
 SURVIVORS = 5
 _ENCODERS = ("trunk", "cam", "texts", "classifier")

@@ -28,9 +28,16 @@ from car_core.models.weights import load_clip
 from dataset_adapters.formats.images import read_image
 from evaluation.bench.machine import matrix_product, operations, peak_device_mib, run_timed, timings
 from evaluation.bench.released_order import ReleasedOrder
+from evaluation.bench.schema import (
+    BenchCRF,
+    BenchEncoder,
+    BenchLaterSteps,
+    BenchMemory,
+    BenchPipeline,
+    BenchReleasedOrder,
+)
 from evaluation.run.identity import peak_rss_mib
 from evaluation.tasks.semantic import count_sample
-from results.bench_schema import BenchCRF, BenchEncoder, BenchLaterSteps, BenchMemory, BenchPipeline, BenchReleasedOrder
 from support.arrays import RGBArray
 
 # Architectures and weights of the two models by size: timing needs no trained weights.

@@ -10,8 +10,8 @@ import torch
 from evaluation.bench import measure
 from evaluation.bench.engine import whole_engine
 from evaluation.bench.host import host_costs
+from evaluation.bench.schema import BenchDocument, BenchOptionsInfo, BenchScaling
 from evaluation.run.identity import environment
-from results.bench_schema import BenchDocument, BenchOptionsInfo, BenchScaling
 
 
 def bench(request: measure.BenchRequest) -> BenchDocument:

@@ -10,8 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from evaluation.bench import machine
+from evaluation.bench.schema import BenchDocument
 from evaluation.cli.app import app
-from results.bench_schema import BenchDocument
 
 STAGES = {
     *("decode", "trunk", "cam", "affinity", "prompts", "texts", "classifier", "refine", "counting", "waiting"),
