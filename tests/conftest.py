@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer.testing
-from made_trees import CocoTree, ContextTree, make_coco, make_context
+from helpers.made_trees import CocoTree, ContextTree, make_coco, make_context
+from helpers.plugin_package import install as install  # a fixture
 from PIL import Image
-from plugin_package import install as install  # a fixture
 
 from dataset_adapters import Dataset, load
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import typer
-from plugin_package import Install, example_of
+from helpers.plugin_package import Install, example_of
 from typer.testing import CliRunner
 
 from evaluation import RunOptions, evaluate
@@ -306,7 +306,8 @@ def test_restatements_that_the_method_page_names_are_in_the_tests() -> None:
     named = re.findall(r"`(literal_\w+|test_\w+)\.(\w+)`", (ROOT / "docs/method.md").read_text(encoding="utf-8"))
     assert len(named) > 10
     for module, name in named:
-        code = (ROOT / f"tests/car_core/{module}.py").read_text(encoding="utf-8")
+        folder = "oracles" if module.startswith("literal") else "car_core"
+        code = (ROOT / "tests" / folder / f"{module}.py").read_text(encoding="utf-8")
         assert re.search(rf"def {name}\(", code), (module, name)
 
 

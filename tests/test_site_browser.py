@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from browser import chromium, needs_chromium
+from helpers.browser import chromium, needs_chromium
 
 pytest.importorskip("mkdocs", reason="MkDocs is not installed (make setup)")
 pytestmark = needs_chromium

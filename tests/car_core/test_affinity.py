@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from literal_car import affinity_of, box_of, in_double, spread_cam, trunk_of
+from helpers.tiny_clip import photo, tiny_clip
+from oracles.literal_car import affinity_of, box_of, in_double, spread_cam, trunk_of
 from scipy import ndimage
-from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig
 from car_core.proposal.affinity import box_mask, propagate, sinkhorn_normalize

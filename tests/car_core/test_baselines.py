@@ -7,13 +7,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-import literal_baselines as literal
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from helpers.tiny_clip import photo, tiny_clip
+from oracles import literal_baselines as literal
 from safetensors.torch import save_file
-from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ConfigError, ImageError, ModelError, QueryError
 from car_core.baselines import BASELINES, load_baseline

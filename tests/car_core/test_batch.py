@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_clip import photo, tiny_clip
+from helpers.tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, Segmentation
 from car_core.engine.batching import MicroBatcher

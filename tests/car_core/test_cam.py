@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from literal_car import (
+from helpers.tiny_clip import photo, tiny_clip
+from oracles.literal_car import (
     cam_of,
     gradient_weights,
     in_double,
@@ -19,7 +20,6 @@ from literal_car import (
     trunk_of,
     unnormalized_cam,
 )
-from tiny_clip import photo, tiny_clip
 from torch import Tensor
 
 from car_core.proposal.cam import grad_cams, patch_mean_gradients, text_patch_scores, unnormalized_cams

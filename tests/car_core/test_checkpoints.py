@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.tiny_clip import clip_config, tiny_clip
 from safetensors.torch import save_file
-from tiny_clip import clip_config, tiny_clip
 
 from car_core import ModelError
 from car_core.models.clip import open_clip

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from literal_car import class_feature, in_double, query_score
+from helpers.tiny_clip import clip_config, photo, tiny_clip
+from oracles.literal_car import class_feature, in_double, query_score
 from PIL import Image
-from tiny_clip import clip_config, photo, tiny_clip
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
 from car_core import CaR, CaRConfig, Segmentation

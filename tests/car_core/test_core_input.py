@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.tiny_clip import photo, tiny_clip
 from PIL import Image
-from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ImageError, QueryError
 from car_core.car import as_rgb

@@ -6,12 +6,12 @@ import math
 from collections import Counter
 from typing import Any
 
-import literal_baselines as literal
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_clip import photo, tiny_clip
+from oracles import literal_baselines as literal
 from test_baselines import tiny_dino
-from tiny_clip import photo, tiny_clip
 
 from car_core.baselines.corrclip import (
     CorrCLIPConfig,

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from helpers.tiny_clip import photo, tiny_clip
 from PIL import Image
 from scipy import ndimage
-from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ConfigError, CRFConfig
 from car_core.refine import lattice

@@ -11,8 +11,8 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+from helpers.loopback import Loopback, serve
 from huggingface_hub.errors import EntryNotFoundError
-from loopback import Loopback, serve
 
 from car_core import ModelError
 from car_core.models import downloads

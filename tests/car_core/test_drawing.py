@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.tiny_clip import photo, tiny_clip
 from PIL import Image
-from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, Segmentation
 from car_core.classifier.visual_prompts import draw_prompts

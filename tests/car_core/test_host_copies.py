@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_clip import photo, tiny_clip
+from helpers.tiny_clip import photo, tiny_clip
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from car_core import CaR, CaRConfig

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_clip import clip_config, photo, tiny_clip
 from safetensors.torch import save_file
-from tiny_clip import clip_config, photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ModelError
 from car_core.baselines import BASELINES, load_baseline

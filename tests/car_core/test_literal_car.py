@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from literal_car import LiteralCaR, LiteralStep
-from tiny_clip import photo, tiny_clip
+from helpers.tiny_clip import photo, tiny_clip
+from oracles.literal_car import LiteralCaR, LiteralStep
 
 from car_core import CaR, CaRConfig, Segmentation, Step
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_clip import photo, tiny_clip
 from test_batch import WORDS, car
-from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ConfigError, Segmentation
 from car_core.engine.stage_cache import StageCache

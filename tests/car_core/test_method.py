@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_clip import photo
 from test_batch import WORDS, car
-from tiny_clip import photo
 
 from car_core import CaR, Segmentation
 from car_core.classifier.similarity import similarity_matrix

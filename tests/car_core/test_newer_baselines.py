@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import scipy.sparse.linalg
 import torch
+from helpers.tiny_clip import tiny_clip
 from sklearn.neighbors import LocalOutlierFactor
-from tiny_clip import tiny_clip
 
 from car_core.baselines import BASELINES
 from car_core.baselines.dino import DinoTrunk, load_dino

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from helpers.tiny_clip import photo, tiny_clip
 from test_batch import WORDS
-from tiny_clip import photo, tiny_clip
 from torch import nn
 
 from car_core import CaR, CaRConfig, ModelError

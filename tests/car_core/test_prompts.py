@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from literal_prompts import (
+from oracles.literal_prompts import (
     blurred,
     contour_pixels,
     drawn,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_clip import photo, tiny_clip
+from helpers.tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig
 from car_core.classifier.tower import ClassifierTower

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_clip import photo
 from PIL import Image
-from tiny_clip import photo
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from car_core.engine.pillow_resize import Crop, bicubic, by_pillow, center_crop, resize, whole

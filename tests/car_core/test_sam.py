@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from helpers.tiny_clip import photo, tiny_clip
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ConfigError, ModelError, SAMConfig
 from car_core.baselines.corrclip import RegionsConfig

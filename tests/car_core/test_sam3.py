@@ -14,9 +14,9 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_clip import photo
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_clip import photo
 
 from car_core import ConfigError, ModelError, QueryError
 from car_core.baselines import load_baseline, sam3

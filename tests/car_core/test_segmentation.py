@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 import pytest
-from literal_car import merged_by_loop
+from oracles.literal_car import merged_by_loop
 
 from car_core.segmentation import merge_masks, paint_labels
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from tiny_clip import photo, tiny_clip
+from helpers.tiny_clip import photo, tiny_clip
 from torch import Tensor, nn
 from torch.nn.utils import prune
 

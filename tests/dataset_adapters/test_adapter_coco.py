@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_trees import COCO_IDS, COCO_NAMES, UNUSED_COCO_IDS, write_png
+from helpers.made_trees import COCO_IDS, COCO_NAMES, UNUSED_COCO_IDS, write_png
 from PIL import Image
 from pycocotools import mask as coco_mask
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.io
-from made_trees import CONTEXT_CLASSES, write_png
+from helpers.made_trees import CONTEXT_CLASSES, write_png
 from PIL import Image
 from pycocotools import mask as coco_mask
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_trees import write_noise
+from helpers.made_trees import write_noise
 from PIL import Image
 
 from dataset_adapters import Dataset, DatasetError, SampleError, load

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from refer_tree import ReferTree, grefer_tree
+from helpers.refer_tree import ReferTree, grefer_tree
 
 from dataset_adapters import DatasetError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_referring import MevisTree, mevis_tree, rle
+from helpers.made_referring import MevisTree, mevis_tree, rle
 from PIL import Image
 from pycocotools import mask as coco_mask
 

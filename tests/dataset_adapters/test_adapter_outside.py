@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.plugin_package import Install, write_fruit
 from PIL import Image
-from plugin_package import Install, write_fruit
 
 from dataset_adapters import DatasetError, load, option_choices
 from dataset_adapters.base.sample import Adapter, LabelSpace, annotation_sets, find_sources

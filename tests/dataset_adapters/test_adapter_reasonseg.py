@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from made_referring import add_reasoning, box, random_shapes, reasonseg_path, shape
+from helpers.made_referring import add_reasoning, box, random_shapes, reasonseg_path, shape
 from PIL import Image
 
 from dataset_adapters import Dataset, DatasetError, SampleError, load

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from davis_tree import TEXT_FILES, DavisTree, davis_tree
+from helpers.davis_tree import TEXT_FILES, DavisTree, davis_tree
 from PIL import Image
 
 from dataset_adapters import DatasetError, SampleError

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.refer_tree import IMAGES, ReferTree, refer_tree
 from PIL import Image
-from refer_tree import IMAGES, ReferTree, refer_tree
 
 from dataset_adapters import DatasetError, SampleError, load, option_choices
 from dataset_adapters.benchmarks import refcoco as refer

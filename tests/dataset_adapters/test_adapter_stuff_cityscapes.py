@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_trees import write_noise, write_png
+from helpers.made_trees import write_noise, write_png
 
 from dataset_adapters import Dataset, DatasetError, LabelSpace, SampleError, load
 from dataset_adapters.base.sample import find_sources

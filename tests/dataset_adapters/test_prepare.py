@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from loopback import Loopback, serve
-from made_trees import ContextTree
+from helpers.loopback import Loopback, serve
+from helpers.made_trees import ContextTree
 from PIL import Image
 from pydantic import ValidationError
 from typer.testing import CliRunner, Result

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from davis_tree import davis_tree
-from made_trees import ContextTree
+from helpers.davis_tree import davis_tree
+from helpers.made_trees import ContextTree
+from helpers.refer_tree import grefer_tree
 from PIL import Image
 from pycocotools.coco import COCO
-from refer_tree import grefer_tree
 from typer.testing import CliRunner
 
 from dataset_adapters import embedded_root, load

@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-from made_trees import write_noise, write_png
+from helpers.made_trees import write_noise, write_png
 from PIL import ExifTags, Image
 
 from dataset_adapters import Dataset, DatasetError, SampleError, load

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parts import UnsendableError, about_itself, raises, stays
-from waiting import children_of, is_running, wait_until
+from helpers.parts import UnsendableError, about_itself, raises, stays
+from helpers.waiting import children_of, is_running, wait_until
 
 from evaluation.engines.children import Child, messages
 from results import StoreError

@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
-from browser import chromium, needs_chromium
+from helpers.browser import chromium, needs_chromium
+from helpers.waiting import wait_until
 from PIL import Image
-from waiting import wait_until
 
 from car_core import CaR, CaRConfig
 from evaluation.pictures.demo.backend import Demo

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_trees import make_eight
+from helpers.made_trees import make_eight
 from PIL import Image
 from typer.testing import CliRunner, Result
 

@@ -24,10 +24,10 @@ from typing import Any
 
 import pytest
 import torch
-from parts import killed, slow_or_failing, telling
+from helpers.parts import killed, slow_or_failing, telling
+from helpers.waiting import children_of, is_running, wait_until
 from PIL import Image
 from tqdm import tqdm
-from waiting import children_of, is_running, wait_until
 
 from car_core import CaR
 from car_core.classifier.tower import ClassifierTower

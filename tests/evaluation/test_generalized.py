@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_record import FakeRecord
+from helpers.fake_record import FakeRecord
 
 from evaluation.tasks.generalized import (
     NO_SAMPLE,

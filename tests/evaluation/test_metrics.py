@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.plugin_package import Install
 from PIL import Image
-from plugin_package import Install
 from typer.testing import CliRunner, Result
 
 from car_core.segmentation import Segmentation

@@ -16,7 +16,7 @@ import jsonschema
 import numpy as np
 import pytest
 import yaml
-from plugin_package import ENTRY_POINTS, FRUIT, Install, write_fruit
+from helpers.plugin_package import ENTRY_POINTS, FRUIT, Install, write_fruit
 from typer.testing import CliRunner
 
 from car_core import CaRConfig

@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-from made_trees import write_noise, write_png
+from helpers.made_trees import write_noise, write_png
 from PIL import Image
 from pycocotools import mask as coco_mask
 from sklearn.metrics import confusion_matrix

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from davis_tree import davis_tree
+from helpers.davis_tree import davis_tree
 from typer.testing import CliRunner, Result
 
 from car_core import Segmentation

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from parts import equipment_that_fails
-from waiting import children_of, wait_until
+from helpers.parts import equipment_that_fails
+from helpers.waiting import children_of, wait_until
 
 from car_core import ModelError
 from car_core.engine.device import as_devices

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import is_running, wait_until
+from helpers.waiting import is_running, wait_until
 
 from evaluation.engines.processes import Processes, how_it_ended
 from evaluation.engines.signals import Interrupted

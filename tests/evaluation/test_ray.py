@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from davis_tree import davis_tree
+from helpers.davis_tree import davis_tree
+from helpers.plugin_package import example_of, write_fruit
+from helpers.waiting import is_running, wait_until
 from PIL import Image
-from plugin_package import example_of, write_fruit
 from typer.testing import CliRunner
-from waiting import is_running, wait_until
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset

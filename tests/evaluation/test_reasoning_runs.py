@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_referring import MevisTree, add_reasoning, box, mevis_tree, random_shapes, reasonseg_path
+from helpers.made_referring import MevisTree, add_reasoning, box, mevis_tree, random_shapes, reasonseg_path
 from PIL import Image
 from scipy.ndimage import binary_dilation
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from refer_tree import grefer_tree, refer_tree
+from helpers.refer_tree import grefer_tree, refer_tree
 from typer.testing import CliRunner, Result
 
 from evaluation import RunOptions, evaluate

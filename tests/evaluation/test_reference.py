@@ -29,8 +29,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with model.json, model.safetensors and reference.npz, the latter by the literal path in float64."""
     sys.path.insert(0, str(CORE_TESTS))
     try:
-        from literal_car import LiteralCaR
-        from tiny_clip import clip_config, photo, tiny_clip
+        from helpers.tiny_clip import clip_config, photo, tiny_clip
+        from oracles.literal_car import LiteralCaR
     finally:
         sys.path.remove(str(CORE_TESTS))
     from evaluation.request.benchmark import load_benchmark, resolve_config

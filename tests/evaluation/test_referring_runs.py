@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from refer_tree import ReferTree, grefer_tree, refer_tree
+from helpers.refer_tree import ReferTree, grefer_tree, refer_tree
 from typer.testing import CliRunner
 
 from car_core import CaR

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from oracle_masks import compare
+from oracles.oracle_masks import compare
 from typer.testing import CliRunner
 
 from evaluation.cli.app import app

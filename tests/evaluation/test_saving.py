@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from davis_tree import davis_tree
+from helpers.davis_tree import davis_tree
+from helpers.refer_tree import grefer_tree, refer_tree
 from PIL import Image
 from pycocotools import mask as coco_mask
-from refer_tree import grefer_tree, refer_tree
 from typer.testing import CliRunner
 
 from car_core.segmentation import Segmentation

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from davis_tree import davis_tree
-from made_trees import run_lengths
+from helpers.davis_tree import davis_tree
+from helpers.made_trees import run_lengths
+from helpers.refer_tree import grefer_tree
 from PIL import Image, JpegImagePlugin
 from pycocotools import mask as coco_mask
-from refer_tree import grefer_tree
 from typer.testing import CliRunner, Result
 
 from dataset_adapters import Dataset

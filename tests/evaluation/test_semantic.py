@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_record import FakeRecord
+from helpers.fake_record import FakeRecord
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
 from dataset_adapters import LabelSpace

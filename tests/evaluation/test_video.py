@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_record import FakeRecord
+from helpers.fake_record import FakeRecord
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 
 from dataset_adapters import LabelSpace, Sample

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from made_trees import write_noise, write_png
+from helpers.made_trees import write_noise, write_png
 from typer.testing import CliRunner, Result
 
 from car_core.errors import QueryError

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import chromium, needs_chromium
-from report_parts import HOSTILE
+from helpers.browser import chromium, needs_chromium
+from helpers.report_parts import HOSTILE
 
 from results import RunHeader
 from results.pages.index import index_html, page_names

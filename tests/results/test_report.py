@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
-from report_parts import HOSTILE, details, gallery, picture, records, sample
+from helpers.report_parts import HOSTILE, details, gallery, picture, records, sample
 
 from results import RunDirectory, RunHeader, SampleRecord, StoreError
 from results.pages.embedded import Matrix

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import chromium, needs_chromium
-from report_parts import HOSTILE, details, picture, records, sample
+from helpers.browser import chromium, needs_chromium
+from helpers.report_parts import HOSTILE, details, picture, records, sample
 
 from results import RunDirectory, RunHeader
 from results.pages.gallery import PictureFiles

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from literal_prompts import drawn
+from oracles.literal_prompts import drawn
 from PIL import Image as PILImage
 from scipy import ndimage
 from torch import Tensor

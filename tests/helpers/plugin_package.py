@@ -111,7 +111,7 @@ def write_package(
 
 def example_of(page: str, words: str) -> str:
     """The Python example of a page below the root that has these words."""
-    text = (Path(__file__).parents[1] / page).read_text()
+    text = (Path(__file__).parents[2] / page).read_text()
     [example] = [block for block in re.findall(r"^```\w+.*?\n(.*?)^```", text, re.M | re.S) if words in block]
     return str(example)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from made_trees import run_lengths, write_noise
+from helpers.made_trees import run_lengths, write_noise
 from PIL import Image
 from pycocotools import mask as coco_mask
 

@@ -1,6 +1,6 @@
 """An oracle in SAM's place: the true masks of an image's objects among distractors.
 
-    python tests/evaluation/oracle_masks.py [LIMIT]
+    python tests/oracles/oracle_masks.py [LIMIT]
 
 prints the mIoU of mini-voc without and with it.
 """
