@@ -29,4 +29,4 @@ def reference_table(name: str, differences: Sequence[Mapping[str, Any]]) -> Tabl
         for each in differences
     ]
     note = "A pixel that rounding carries over eta changes its prompted image and, through it, a score."
-    return make_table(f"Beside {name}", columns, rows, [note])
+    return make_table(f"Compared with {name}", columns, rows, [note])
