@@ -70,10 +70,13 @@ def list_command(
 
 def _find(name: str) -> Preparation:
     """A data set by its name, or by that of a benchmark that reads it, of a package or in a file, too."""
+    from dataset_adapters import DatasetError
     from dataset_adapters.prepare import find_preparation
-    from evaluation.request.benchmark import is_file, load_benchmark
+    from evaluation.request.benchmark import built_in, is_file, load_benchmark
     from support.plugins import plugins
 
+    if (known := built_in(name)) and known.embedded:
+        raise DatasetError(f"{name}: inside this package, so there is nothing to download or to check: car eval {name}")
     is_outside = (is_file(name) and ":" not in name) or name in plugins("benchmarks")
     return find_preparation(load_benchmark(name).adapter if is_outside else name)
 
