@@ -123,7 +123,7 @@ def test_where_a_table_does_not_fit_each_row_is_a_block() -> None:
     console = Console(width=78, file=io.StringIO(), color_system=None)
     console.print(to_rich(comparison_of_figures(figures, "mini.json"), 78))
     assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
-        "Beside mini.json",
+        "Compared with mini.json",
         "",
         "run: mini-voc   figure: frequency_weighted_iou_gt_classes",
         "  expected: 0.7133896598   found: 0.7125   tolerance: 0   verdict: CHANGED",
@@ -342,6 +342,7 @@ def test_a_very_long_name_is_cut(make_header: MakeHeader) -> None:
 )
 def test_escaping(text: str, markdown: str, latex: str) -> None:
     assert escape_markdown(text) == markdown
+    assert escape_markdown(text, starts_line=False) == re.sub(r"^\\(?=[#-])", "", markdown)  # nothing in a cell
     assert escape_latex(text) == latex
 
 
