@@ -64,7 +64,7 @@ def list_command(
         rows.append({**row, "here": "complete" if n_whole == len(counts) else part})
     for own in plugins("datasets").values():  # not imported unless named
         rows += [{"name": each.name, "title": f"of {each.package} {each.version}"} for each in own]
-    notes = [f"here: in {root}", f"of one: car data list {rows[0]['name']}"]
+    notes = [f"here: found in {root}", f"details of one: car data list {rows[0]['name']}"]
     show_tables([replace(make_table("Data sets", columns, rows, notes), is_cut=True)])
 
 

@@ -300,7 +300,7 @@ def _saving(
 _Weights = Annotated[str | Mapping[str, str | None] | None, FromOptions(_weights, _weights_by_option)]
 _Settings = Annotated[Mapping[str, Any], FromOptions(_settings, lambda settings: {"set": settings})]
 _Profile = Annotated[
-    Profile | None, Option(help="Source of the switches' values. [default: released, for mini-*: paper]")
+    Profile | None, Option(help="Preset of all switches. [default: released, for mini-*: paper]")
 ]
 _Device = Annotated[
     str,
@@ -343,7 +343,7 @@ class RunOptions:
         str,
         Option(
             help="car, a baseline or an installed method (car methods lists them), package.module:Class or "
-            "file.py:Class; several with commas, or all of ours with all: in one table."
+            "file.py:Class; separate several with commas, or use all for every built-in one; results share one table."
         ),
     ] = CAR
     profile: _Profile = None
@@ -473,7 +473,7 @@ class CarOptions:
 
     weights: _Weights = None
     profile: Annotated[
-        Profile | None, Option(help="Source of the switches' values. [default: released, with the miniature: paper]")
+        Profile | None, Option(help="Preset of all switches. [default: released, with the miniature: paper]")
     ] = None
     settings: _Settings = field(default_factory=dict)
     mode: Annotated[Mode, Option(help="semantic: one label per pixel. referring: all phrases describe one object.")] = (
