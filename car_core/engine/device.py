@@ -38,6 +38,8 @@ def as_device(name: str | torch.device) -> torch.device:
         if isinstance(name, str) and (fault := mps_fault()):
             raise ModelError(f"device: mps: expected what the CPU gives, found {fault}; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        if not torch.cuda.device_count():
+            raise ModelError("device: expected a CUDA GPU, found none; use --device cpu")
         raise ModelError(
             f"device: expected one that is available here, found {str(name)!r} with {torch.cuda.device_count()} GPUs"
         )

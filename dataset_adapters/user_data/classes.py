@@ -180,7 +180,7 @@ def read_class_list(path: Path, ignore_value: str = "") -> ClassList:
         # labelme numbers from -1, which its 8-bit masks store as 255.
         form, entries = f"labels of labelme ({_LABELME_IGNORED} for {IGNORED})", entries[1:]
     in_order = any(entry.value is None for entry in entries)
-    form += ", the first for value 0" if in_order else ""
+    form += ", numbered from 0" if in_order else ""
     classes, colors = [], {}
     where_of: dict[tuple[str, str], str] = {}
     for place, (where, value, written, color) in enumerate(entries):

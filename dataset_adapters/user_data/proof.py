@@ -109,8 +109,12 @@ def _judge(listed: ClassList, seen: _Seen, n_read: int, n_all: int, *, whole: bo
     if least == 1 and 0 in names and listed.in_order and len(names) == len(foreground):
         hint = "; if the first class is 1 in the masks, list background before it"
     if least == 0 and len(names) == len(foreground) and (listed.in_order or 0 in unlisted):
-        instead = "list background first" if listed.in_order else "list `0: background`, or pass --ignore-value 0"
-        hint = f"; if 0 is the rest in the masks, {instead}"
+        instead = (
+            "put `background` on the first line"
+            if listed.in_order
+            else "list `0: background`, or pass --ignore-value 0"
+        )
+        hint = f"; if 0 means background, {instead}"
     if whole and n_read == n_all:
         if len(seen.broken) == n_all:
             raise DatasetError(
@@ -121,10 +125,10 @@ def _judge(listed: ClassList, seen: _Seen, n_read: int, n_all: int, *, whole: bo
         base = "".join(f"`{each.value}: {each.names[0]}`, " for each in listed.classes if each.is_background)
         advice = "" if stray is None else f"; to score {stray}, write the list with values: {base}`{stray}: {name}`"
         if not seen.n_fit:
-            raise DatasetError(
-                f"{listed.path}: expected a mask with only values of classes, found none in {scope}: the values "
-                f"{shown}{hint or advice}"
-            )
+            n_seen = n_all - len(seen.broken)
+            where = f"all {n_seen} masks" if n_seen > 1 else "the only mask"
+            where += " that can be read" if seen.broken else ""
+            raise DatasetError(f"{listed.path}: values that no class has are in {where}: {shown}{hint or advice}")
         if not foreground & {*found}:
             raise DatasetError(
                 f"{listed.path}: expected masks with a pixel of a class, such as {name}, found only the values {shown} "

@@ -43,12 +43,9 @@ def compare(
     a, b = (run.read_header() for run in runs)
     if a.benchmark.task != b.benchmark.task:
         raise ComparisonError(f"task: expected two runs of one task, found {a.benchmark.task} and {b.benchmark.task}")
-    for field in ("labels", "scored_labels"):
+    for field, words in (("labels", "classes"), ("scored_labels", "scored classes")):
         if a.benchmark.label_space.get(field) != b.benchmark.label_space.get(field):
-            raise ComparisonError(
-                f"label_space.{field}: expected the same in both runs, found those of {a.benchmark.name} "
-                f"and {b.benchmark.name}"
-            )
+            raise ComparisonError(f"cannot compare runs of different {words}: {a.benchmark.name}, {b.benchmark.name}")
     made_by: list[dict[str, tuple[str, str | None]]] = []
     for header in (a, b):
         sources = {own.name: own.source for own in header.plugins if own.kind == "metrics"}

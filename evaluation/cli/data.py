@@ -59,16 +59,19 @@ def list_command(
         rows.append({**row, "here": "complete" if n_whole == len(counts) else part})
     for own in plugins("datasets").values():  # not imported unless named
         rows += [{"name": each.name, "title": f"of {each.package} {each.version}"} for each in own]
-    notes = [f"here: in {root}", f"of one: car data list {rows[0]['name']}"]
+    notes = [f"here: found in {root}", f"details of one: car data list {rows[0]['name']}"]
     show_tables([replace(make_table("Data sets", columns, rows, notes), is_cut=True)])
 
 
 def _find(name: str) -> Preparation:
     """A data set by its name, or by that of a benchmark that reads it, of a package or in a file, too."""
+    from dataset_adapters import DatasetError
     from dataset_adapters.prepare import find_preparation
-    from evaluation.request.benchmark import is_file, load_benchmark
+    from evaluation.request.benchmark import built_in, is_file, load_benchmark
     from support.plugins import plugins
 
+    if (known := built_in(name)) and known.embedded:
+        raise DatasetError(f"{name}: inside this package, so there is nothing to download or to check: car eval {name}")
     is_outside = (is_file(name) and ":" not in name) or name in plugins("benchmarks")
     return find_preparation(load_benchmark(name).adapter if is_outside else name)
 

@@ -90,7 +90,9 @@ def one_line_errors(ctx: Any = None) -> Iterator[None]:
             else RUN_ERROR
         ) from None
     except KeyboardInterrupt as interrupt:
-        tell("interrupted; finished work is kept, the same command resumes it")
+        is_dry = ctx and ctx.params.get("dry_run")
+        kept = "nothing was written" if is_dry else "finished work is kept, the same command resumes it"
+        tell(f"interrupted; {kept}")
         number = getattr(interrupt, "number", None)
         raise typer.Exit(128 + number if number else INTERRUPTED) from None
 

@@ -19,17 +19,15 @@ SAMPLES = ("benchmark", "data_root", *USER_DATA, "split", "source", "protocol", 
 def export_command(
     *,
     given: dict[str, Any],
-    queries: Annotated[bool, typer.Option("--queries", help="Samples, queries and label ids.")] = False,
+    queries: Annotated[bool, typer.Option("--queries", help="Samples, queries and label ids; the default.")] = True,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="File to write. [default: standard output]")
     ] = None,
 ) -> None:
     """Write a benchmark as JSON lines: the labels and queries, then one line per sample.
 
-    `car score` reads the predictions that another program makes from it.
+    `car score` scores what another program predicts for it.
     """
-    if not queries:
-        raise typer.BadParameter("expected --queries")
     from evaluation.request.user_data import resolve_data
 
     options = RunOptions(**given | resolve_data(given["benchmark"], given["data_root"], given["places"]))

@@ -109,6 +109,11 @@ def _usage(error: Any, kinds: set[str], given: list[str]) -> str:
             parameter.opts[0] if parameter.opts[0].startswith("-") else (parameter.metavar or parameter.name).strip(".")
         )
     if "MissingParameter" in kinds:
+        wanted = [
+            each.metavar for each in error.ctx.command.params if each.required and each.param_type_name == "argument"
+        ]
+        if len(wanted) > 1 and all(wanted):
+            return f"expected {' and '.join(wanted)}, found no {name}: {error.ctx.command_path} {' '.join(wanted)}"
         return f"{name}: expected a value, found none"
     if "BadOptionUsage" in kinds and "requires an argument" in error.message:
         return f"{error.option_name}: expected a value, found none"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 CAR_WEIGHTS = (
-    "CLIP weights of both models, always named: an open_clip tag such as openai, a file, miniature (knows emoji only), "
+    "CLIP weights of both models, required: an open_clip tag such as openai, a file, miniature (knows emoji only), "
     "or random:SEED for trials."
 )
 _OUTPUTS = "Where it goes"
@@ -83,7 +83,7 @@ def segment_command(
         typer.Option(
             metavar="DIR",
             rich_help_panel=_OUTPUTS,
-            help="Of a video: folder of one palette PNG per frame, as in DAVIS.",
+            help="For videos: folder of one palette PNG per frame, as in DAVIS.",
         ),
     ] = None,
     fps: Annotated[
@@ -97,7 +97,7 @@ def segment_command(
     ] = None,
     carry: Annotated[
         bool,
-        typer.Option("--carry", help="Of a video: start each frame with the phrases that survived the one before."),
+        typer.Option("--carry", help="For videos: start each frame with the phrases that survived the one before."),
     ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print every step: scores, theta, dropped queries.")

@@ -28,11 +28,11 @@ SUITE_OUT = "Folder of the {kind} and its runs. [default: results/runs/suite-NAM
     RunOptions,
     *("data_root", "weights", "method", "set_", "limit", "device", "precision", "out", "batch_size", "workers"),
     *("refine_workers", "fresh", "track", "save_predictions"),
-    data_root=typer.Option(help="Folder that the data sets are in or below, for a suite that does not bring them."),
+    data_root=typer.Option(help="Folder that the data sets are in or below, for suites without data of their own."),
     weights=typer.Option(help="CLIP weights, as for eval. [default for mini-*: miniature]"),
     limit=typer.Option(help="Evaluate only the first N samples of each benchmark."),
     method=typer.Option(
-        help="Method, as for eval, several with commas, or all; runs that set a switch of CaR are left out for others."
+        help="Method, as for eval, several with commas, or all; other methods skip runs that set CaR switches."
     ),
     out=typer.Option(help=SUITE_OUT.format(kind="suite")),
     workers=0,
@@ -53,8 +53,8 @@ def suite_command(
 ) -> None:
     """Run a suite of benchmarks and print one table; selected samples are drawn on a contact sheet.
 
-    The table of the suite eight has the published figures, too, and a mean where all eight are there. Exit status as
-    for eval. The same command resumes an unfinished suite.
+    The table of `eight` also shows published figures, and a mean if all eight ran. Exit status as for eval. The same
+    command resumes an unfinished suite.
     """
     from evaluation.request.inputs import DEFAULT_DATA
     from evaluation.suites.definitions import load_suite

@@ -49,7 +49,11 @@ def explained(path: Path, segmentation: Segmentation, *, longest_query: int | No
                 tick = round(theta * _BAR)
                 bar = f"{bar[:tick]}|{bar[tick:]}"
             kept = index in step.kept
-            cells = (visible(segmentation.queries[index]), f"{score:.3f}", bar, "kept" if kept else "dropped")
+            # One that seems to equal theta has as many digits as tell it from theta.
+            digits = 3
+            while theta is not None and digits < 9 and float(f"{score:.{digits}f}") == theta != score:
+                digits += 1
+            cells = (visible(segmentation.queries[index]), f"{score:.{digits}f}", bar, "kept" if kept else "dropped")
             table.add_row(*(Text(cell, style="" if kept else "dim") for cell in cells))
         tables.append(table)
     end = f"stable after {counted(len(segmentation.steps), 'step')}" if segmentation.kept else "no query survived"

@@ -151,7 +151,7 @@ def find_images(pattern: str) -> list[Path]:
 def split_places(places: Sequence[str], phrases: Sequence[str]) -> tuple[list[str], list[str]]:
     """Images and phrases of a command line: with phrases by option, all places are images, else only the first is.
 
-    Raises SegmentError for no phrase, and for one that is a file: an unquoted pattern would silently become phrases.
+    Raises SegmentError for no phrase, and without that option for a file: an unquoted pattern would become phrases.
     """
     found = list(places), list(phrases)
     if not phrases:
@@ -161,7 +161,7 @@ def split_places(places: Sequence[str], phrases: Sequence[str]) -> tuple[list[st
     if not phrases and not os.path.exists(expanded(places[0])) and os.path.isfile(expanded(places[-1])):
         again = f"car segment {places[-1]} {places[0]} ..."
         raise SegmentError(f"image: expected the picture first, found it last: {again}")
-    for phrase in found[1]:
+    for phrase in [] if phrases else found[1]:
         if os.path.isfile(expanded(phrase)):
             raise SegmentError(
                 f"phrase: expected a text to look for, found the file {phrase!r}; several images are segmented with "

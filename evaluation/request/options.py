@@ -299,9 +299,7 @@ def _saving(
 # Fields that several models have.
 _Weights = Annotated[str | Mapping[str, str | None] | None, FromOptions(_weights, _weights_by_option)]
 _Settings = Annotated[Mapping[str, Any], FromOptions(_settings, lambda settings: {"set": settings})]
-_Profile = Annotated[
-    Profile | None, Option(help="Source of the switches' values. [default: released, for mini-*: paper]")
-]
+_Profile = Annotated[Profile | None, Option(help="Preset of all switches. [default: released, for mini-*: paper]")]
 _Device = Annotated[
     str,
     Option(help="auto (cuda, else mps where it gives what the CPU gives, else cpu), cpu, cuda, cuda:1, ..., mps."),
@@ -343,7 +341,7 @@ class RunOptions:
         str,
         Option(
             help="car, a baseline or an installed method (car methods lists them), package.module:Class or "
-            "file.py:Class; several with commas, or all of ours with all: in one table."
+            "file.py:Class; separate several with commas, or use all for every built-in one; results share one table."
         ),
     ] = CAR
     profile: _Profile = None
@@ -473,7 +471,7 @@ class CarOptions:
 
     weights: _Weights = None
     profile: Annotated[
-        Profile | None, Option(help="Source of the switches' values. [default: released, with the miniature: paper]")
+        Profile | None, Option(help="Preset of all switches. [default: released, with the miniature: paper]")
     ] = None
     settings: _Settings = field(default_factory=dict)
     mode: Annotated[Mode, Option(help="semantic: one label per pixel. referring: all phrases describe one object.")] = (

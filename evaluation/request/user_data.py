@@ -42,8 +42,8 @@ def resolve_data(benchmark: str | None, data_root: Path | None, places: Mapping[
             raise BenchmarkError(f"{name}: expected the options {expected} only, found {places[name]!r}")
     for name in _REQUIRED[kind]:
         if not places.get(name):
-            needed = " and ".join(map(_flag, _REQUIRED[kind]))
-            raise BenchmarkError(f"{name}: expected {needed} together, found no {_flag(name)}")
+            *others, last = map(_flag, _REQUIRED[kind])
+            raise BenchmarkError(f"{name}: missing; {', '.join(others)} and {last} go together")
     return {"benchmark": kind, "data_root": Path(), "places": places}
 
 

@@ -55,10 +55,14 @@ def run_prepared(prepared: Prepared) -> Run:
     [run] = run_side_by_side([prepared])
     counts = run.header.counts
     if counts.n_failed and not counts.n_scored:
-        told = "; ".join(f"{each['id']}: {each['error']}" for each in run.header.metrics["failed"][:3])
-        raise AllFailedError(
-            f"{run.path}: all samples failed, {counts.n_failed} in all, the first {told}; the same command tries again"
+        first_of = dict[str, str]()  # by reason, so that each is said once
+        for each in run.header.metrics["failed"]:
+            first_of.setdefault(each["error"], each["id"])
+        told = "; ".join(f"{id_}: {error}" for error, id_ in [*first_of.items()][:3])
+        all_of_them = (
+            f"all {counts.n_failed} samples failed, the first" if counts.n_failed > 1 else "the only sample failed,"
         )
+        raise AllFailedError(f"{run.path}: {all_of_them} {told}; run the same command to retry")
     return run
 
 

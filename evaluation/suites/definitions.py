@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from dataset_adapters import DatasetError, load
 from dataset_adapters.base.sample import DataMissingError, find_sources
 from dataset_adapters.prepare import find_preparation
 from evaluation.request.benchmark import BenchmarkError, is_file, load_benchmark, merged
-from evaluation.request.methods import able_methods, find_method, is_several, settings_by_method
+from evaluation.request.methods import Method, able_methods, find_method, is_several, settings_by_method
 from evaluation.request.options import ALL, CAR, RunOptions
 from results.run_directory.suite import SuiteKind
+from support.console import tell
 from support.strict_json import identity_of
 from support.text import unknown_name
 
@@ -81,27 +82,33 @@ class Suite(BaseModel):
     def of_methods(self, methods: str, settings: Mapping[str, Any]) -> Suite:
         """The runs with each method of names as `able_methods` takes them, and with settings that it has fields for.
 
-        Raises BenchmarkError for a setting of none, and as `able_methods`.
+        Runs of a task that a named method cannot do are left out, and a notice names their benchmarks. Raises
+        BenchmarkError where a method can do none of them, for a setting of none, and as `able_methods`.
         """
         if not is_several(methods):
-            suite = self.of_method(find_method(methods).name)
-            changes = ({"method": methods, "settings": merged(run.settings, settings)} for run in suite.runs)
-            runs = tuple(run.model_copy(update=own) for run, own in zip(suite.runs, changes, strict=True))
+            method = find_method(methods)
+            suite = self.of_method(method.name)
+            able = _able_runs(suite.runs, method)
+            changes = ({"method": methods, "settings": merged(run.settings, settings)} for run in able)
+            runs = tuple(run.model_copy(update=own) for run, own in zip(able, changes, strict=True))
             return suite.model_copy(update={"runs": runs})
-        found: dict[str, list[SuiteRun]] = {}
+        found: dict[str, Method] = {}
+        wanted: dict[str, list[SuiteRun]] = {}
         for run in self.runs:
-            task = find_sources(load_benchmark(run.benchmark).adapter)[0].task
-            able = able_methods(methods, task, settings)
-            own = settings_by_method(settings, (each for each in able.values() if each.plugin))
-            for asked, method in able.items():
+            for asked, method in able_methods(methods, _task_of(run), settings).items():
+                found[asked] = method
                 if method.name == CAR or not run.settings:
-                    variant = "-".join(filter(None, [run.variant, method.name]))
-                    given = {"settings": merged(run.settings, own[method.name]), "weights": bool(method.roles)}
-                    given |= {"method": asked, "variant": variant}
-                    found.setdefault(asked, []).append(run.model_copy(update=given))
-        suffix = ALL if methods == ALL else identity_of(dict.fromkeys(found))[:8]
-        every = tuple(run for runs_of_one in found.values() for run in runs_of_one)
-        return self.model_copy(update={"name": f"{self.name}-{suffix}", "runs": every})
+                    wanted.setdefault(asked, []).append(run)
+        own = settings_by_method(settings, (each for each in found.values() if each.plugin))
+        every: list[SuiteRun] = []
+        for asked, runs_of_one in wanted.items():
+            method = found[asked]
+            for run in _able_runs(runs_of_one, method):
+                variant = "-".join(filter(None, [run.variant, method.name]))
+                given = {"settings": merged(run.settings, own[method.name]), "weights": bool(method.roles)}
+                every.append(run.model_copy(update={**given, "method": asked, "variant": variant}))
+        suffix = ALL if methods == ALL else identity_of(dict.fromkeys(wanted))[:8]
+        return self.model_copy(update={"name": f"{self.name}-{suffix}", "runs": tuple(every)})
 
     def found_in(self, root: Path) -> tuple[Suite, list[str]]:
         """The runs whose data are below a folder, and for each data set that is not there a line: what to put where.
@@ -146,6 +153,20 @@ class Suite(BaseModel):
                 own["weights"] = None
             found.append(RunOptions(run.benchmark, **{**common, **own}))
         return found
+
+
+def _task_of(run: SuiteRun) -> str:
+    return find_sources(load_benchmark(run.benchmark).adapter)[0].task
+
+
+def _able_runs(runs: Sequence[SuiteRun], method: Method) -> list[SuiteRun]:
+    """The runs whose task a method can do; a notice names the others. Raises BenchmarkError where there is none."""
+    able = [run for run in runs if _task_of(run) in method.tasks]
+    if not able:
+        method.check_task(_task_of(runs[0]), None)
+    if left_out := list(dict.fromkeys(run.benchmark for run in runs if run not in able)):
+        tell(f"notice: {', '.join(left_out)} left out: {method.name} is for {' or '.join(sorted(method.tasks))}")
+    return able
 
 
 def suite_names() -> list[str]:

@@ -97,7 +97,7 @@ def write_sweep_plot(path: Path) -> Path | None:
         axes.yaxis.set_inverted(True)  # the first point at the top
         axes.margins(x=0.15)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(f"{visible(str(table.rows[0]['metric']))} %, {name}", fontsize=9, color=_INK)
+        axes.set_title(f"{visible(str(table.rows[0]['metric']))}, % ({name})", fontsize=9, color=_INK)
     figure.suptitle(visible(table.title), fontsize=11, color=_INK)
     figure.savefig(path / PLOT_FILE)
     return path / PLOT_FILE

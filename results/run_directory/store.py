@@ -21,7 +21,7 @@ from results.run_directory.schema import LISTED, SCHEMA_VERSION, RunHeader, Samp
 from support import strict_json
 from support.errors import UserError, mistakes
 from support.files import expanded, kind_of, named_errors, open_regular, read_regular, write_atomically
-from support.text import did_you_mean, shortened
+from support.text import counted, did_you_mean, shortened
 
 
 class StoreError(UserError):
@@ -276,6 +276,11 @@ class RunDirectory:
                 )
             return RunHeader.model_validate(fields, context=LISTED if listed else None)
         except FileNotFoundError as error:
+            if n_runs := len([*self.path.glob("*/run.json")]):
+                raise StoreError(
+                    f"{self.path}: expected a run, found a folder of {counted(n_runs, 'run')}; `car runs {self.path}` "
+                    f"lists them, `car table {self.path}/*/` shows their tables"
+                ) from error
             known = [path.parent.name for path in self.path.parent.glob("*/run.json")]
             near = did_you_mean(self.path.name, known) if known else ""
             raise StoreError(f"{self.path}: not a run directory (no run.json){near}") from error

@@ -132,7 +132,7 @@ def compare(golden: Golden, headers: Mapping[str, RunHeader]) -> list[Comparison
     """Every figure of the golden file and of the runs, side by side.
 
     Raises StoreError, naming run and field, unless the runs are those of the golden file, finished, of the same
-    benchmark, data, weights and settings.
+    benchmark, data, weights and settings, and for a run of fewer samples.
     """
     if golden.runs.keys() != headers.keys():
         expected, found = (", ".join(names) for names in (golden.runs, headers))
@@ -146,6 +146,12 @@ def compare(golden: Golden, headers: Mapping[str, RunHeader]) -> list[Comparison
                 raise StoreError(
                     f"{name}: {field}: expected {expected} as in the golden file, found {found} in the run"
                 )
+        n_samples = golden.runs[name].figures.get("n_total", Figure(expected=None)).expected
+        if n_samples and header.counts.n_total < n_samples <= header.benchmark.dataset.n_samples:
+            raise StoreError(
+                f"{name}: expected {n_samples:.0f} samples as in the golden file, found {header.counts.n_total} of "
+                f"{header.benchmark.dataset.n_samples} in the run"
+            )
     comparisons = []
     for name, header in headers.items():
         expected_figures, found_figures = golden.runs[name].figures, _figures(header)

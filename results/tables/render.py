@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,7 +92,8 @@ def to_markdown(table: Table) -> str:
     A column without any value is left out.
     """
     table = without_empty_columns(table)
-    rows = [[escape_markdown(column.heading) for column in table.columns], *_cells(table, escape_markdown)]
+    in_cell = partial(escape_markdown, starts_line=False)
+    rows = [[in_cell(column.heading) for column in table.columns], *_cells(table, in_cell)]
     is_text = [column.kind in _TEXTS for column in table.columns]
     widths = [max(3, *map(display_width, texts)) for texts in zip(*rows, strict=True)]
 
@@ -163,12 +165,15 @@ def to_latex(table: Table) -> str:
     return "\n".join([*start, *tabular, r"\end{tabular}", *notes, r"\end{table}", ""])
 
 
-def escape_markdown(text: str, limit: int = MAX_TEXT) -> str:
-    """`visible`, then escape what GitHub-flavoured Markdown gives a meaning, pipes and HTML included."""
+def escape_markdown(text: str, limit: int = MAX_TEXT, *, starts_line: bool = True) -> str:
+    """`visible`, then escape what GitHub-flavoured Markdown gives a meaning, pipes and HTML included.
+
+    starts_line: whether it may, where + and - begin a list.
+    """
     escaped = re.sub(r"([\\`*\[\]<>|&$~])", r"\\\1", visible(text, limit))
     # An underscore inside a word is plain text, and escaping it would only make names hard to read.
     escaped = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", escaped)
-    return re.sub(r"^[#+=-]", r"\\\g<0>", escaped)
+    return re.sub(r"^[#+=-]", r"\\\g<0>", escaped) if starts_line else escaped
 
 
 def escape_latex(text: str) -> str:

@@ -120,6 +120,7 @@ class RunComparison:
         }
 
 
+_FEW_SAMPLES = 10  # resamples of fewer say little of what others would give; the interval stays in the JSON
 _LONGEST_HEADING = 16  # characters of what was set, in the heading of a run's figures
 
 
@@ -191,6 +192,8 @@ def _interval_note(comparison: RunComparison) -> str:
     interval = comparison.interval
     if interval is None:
         return f"{comparison.headline}: no interval (fewer than two samples, or samples that depend on each other)"
+    if comparison.n_common < _FEW_SAMPLES:
+        return f"{comparison.headline}: {counted(comparison.n_common, 'sample')}, too few for an interval"
     verdict = "contains 0" if interval.contains_zero else "does not contain 0"
     return (
         f"{comparison.headline}, B - A: {100 * interval.level:.0f} % interval "

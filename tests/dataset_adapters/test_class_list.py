@@ -95,9 +95,9 @@ def test_a_list_with_colors_is_recognized_and_gives_them(tmp_path: Path, text: s
 
 
 def test_names_alone_say_that_the_first_has_value_0(tmp_path: Path) -> None:
-    assert read_class_list(write(tmp_path, "cat\ndog\n")).form == "names, the first for value 0"
+    assert read_class_list(write(tmp_path, "cat\ndog\n")).form == "names, numbered from 0"
     commented = read_class_list(write(tmp_path, "cat\n# dog\nbird\n"))
-    assert commented.form == "names (1 line with # left out), the first for value 0"
+    assert commented.form == "names (1 line with # left out), numbered from 0"
     assert read_class_list(write(tmp_path, "cat\ndog\n")).columns == {"values": "- 0 1"}
 
 

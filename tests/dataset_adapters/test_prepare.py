@@ -490,6 +490,7 @@ def test_check_counts_files_and_decodes_samples(tmp_path: Path, coco: Any) -> No
     ("arguments", "message"),
     [
         (["check", "voc9", "--root=."], "data set: expected a known name, found 'voc9'; did you mean voc"),
+        (["check", "mini-voc"], "mini-voc: inside this package, so there is nothing to download or to check"),
         (["check", "voc", "--root=/nowhere"], "/nowhere: expected a folder, found nothing"),
         (
             ["prepare", "coco"],

@@ -310,7 +310,7 @@ def test_the_comparison_names_what_does_not_fit(tmp_path: Path) -> None:
     write_pair(tmp_path, np.array([[0, 4], [5, 255]]), "b")
     write_pair(tmp_path, np.array([[4, 4], [4, 4]]), "c")
     assert prove(own(tmp_path, "cat\nbackground\ndog\n")) == [
-        f"{tmp_path / 'classes.txt'}: read as names, the first for value 0: 3 classes",
+        f"{tmp_path / 'classes.txt'}: read as names, numbered from 0: 3 classes",
         "values in the 3 masks: 0 cat, 1 background, 4 unlisted, 5 unlisted, 255 ignored",
         "no pixel of dog (2) in the 3 masks; in miou such a class counts as 0 if it is predicted anywhere",
         "no class has the value 4 (2 masks, first b), 5 (1 mask, first b): such a mask is a failed sample",
@@ -338,13 +338,18 @@ def test_an_ignored_value_that_no_mask_has_and_broken_masks_are_said(tmp_path: P
         ),
         ([0, 0], "background\ncat\n", "", "such as cat, found only the values 0 background in the only mask"),
         ([0, 1], "background\ncat\ndog\n", "1", "such as dog, found only the values 0 background, 1 ignored"),
-        ([0, 2], "cat\ndog\n", "", "found none in the only mask: the values 0 cat, 2 unlisted; if 0 is the rest"),
+        (
+            [0, 2],
+            "cat\ndog\n",
+            "",
+            "values that no class has are in the only mask: 0 cat, 2 unlisted; if 0 means background",
+        ),
         ([0, 255], "background\ncat\n", "none", "255 unlisted; to score 255, write the list with values: `0: backgr"),
         (
             [0, 1],
             "1: cat\n2: dog\n",
             "",
-            "1 cat; if 0 is the rest in the masks, list `0: background`, or pass --ignore",
+            "1 cat; if 0 means background, list `0: background`, or pass --ignore",
         ),
         (
             [1, 2],
@@ -352,7 +357,7 @@ def test_an_ignored_value_that_no_mask_has_and_broken_masks_are_said(tmp_path: P
             "",
             "1 dog, 2 unlisted; if the first class is 1 in the masks, list background before it",
         ),
-        ([0, 255], "cat\ndog\n", "none", "found none in the only mask: the values 0 cat, 255 unlisted"),
+        ([0, 255], "cat\ndog\n", "none", "values that no class has are in the only mask: 0 cat, 255 unlisted"),
     ],
 )
 def test_lists_by_which_nothing_could_be_scored_are_refused(
@@ -374,7 +379,7 @@ def test_masks_of_which_none_can_be_read_are_refused(tmp_path: Path) -> None:
 def test_a_list_in_order_without_background_says_what_0_means(tmp_path: Path) -> None:
     write_pair(tmp_path, np.array([[0, 1]]))
     said = "values in the only mask: 0 cat, 1 dog"
-    assert prove(own(tmp_path, "cat\ndog\n"))[1] == f"{said}; if 0 is the rest in the masks, list background first"
+    assert prove(own(tmp_path, "cat\ndog\n"))[1] == f"{said}; if 0 means background, put `background` on the first line"
     assert prove(own(tmp_path, "0: cat\n1: dog\n"))[1] == said
 
 

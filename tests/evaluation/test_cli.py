@@ -472,6 +472,7 @@ def test_other_unknown_options_are_not(arguments: list[str]) -> None:
         (["eval", "voc21", "--limit=" + "9" * 5000], "--limit: expected an integer, found '99"),
         (["eval", "voc21", "--engine=x"], "--engine: expected 'local', 'ray', found 'x'; see `car eval --help`"),
         (["eval", "voc21", "--out"], "--out: expected a value, found none; see `car eval --help`"),
+        (["compare", "runs/a"], "expected A and B, found no B: car compare A B; see `car compare --help`"),
         (["eval", "voc21", "a", "b"], "got unexpected extra argument"),
         (["data", "check", "voc", "--decode=-1"], "--decode: expected "),
         (["table"], "expected the directory of a run or a suite, or --peers; see `car table --help`"),

@@ -19,7 +19,15 @@ from evaluation.cli import terminal
 from evaluation.cli.app import app
 from evaluation.tasks.scorer import Scorer
 from results import SampleRecord
-from results.tables.two_runs import Change, SampleChange, SwitchChange, _samples, comparison_tables
+from results.tables.two_runs import (
+    Change,
+    Interval,
+    SampleChange,
+    SwitchChange,
+    _interval_note,
+    _samples,
+    comparison_tables,
+)
 
 SPACE = LabelSpace("made", ("background", "a", "b", "c"), ("a", "b", "c"), (1, 2, 3), 255, (0, 1, 2, 3))
 
@@ -229,7 +237,7 @@ def as_tables(a: Path, b: Path) -> None:
     text = car("compare", a, b).stdout
     assert "left out: 1 sample of A only" in text
     assert "eta=0.5, theta=0.051, limit=3; partial" in text.splitlines()[1]
-    assert "95 % interval" in text
+    assert "miou: 3 samples, too few for an interval" in text
     assert text.index("| theta") < text.index("## Metrics")
     assert "0.051 (user)" in text
     everything = car("compare", a, b, "--all").stdout
@@ -259,6 +267,15 @@ def test_samples_show_the_classes_that_were_lost_and_gained() -> None:
     assert table.values("moved") == ["-person, +cat", "the same", "failed in B"]
 
 
+@pytest.mark.parametrize(
+    ("n_common", "said"), [(9, "9 samples, too few"), (10, "95 % interval -1.00 to +2.00, contains 0")]
+)
+def test_few_samples_have_no_interval_in_words(n_common: int, said: str) -> None:
+    interval = Interval(-0.01, 0.02, 0.95, 100, 0)
+    found = SimpleNamespace(headline="miou", n_common=n_common, interval=interval)
+    assert said in _interval_note(found)  # type: ignore[arg-type]
+
+
 def by_exit_status(a: Path, b: Path) -> None:
     difference = 100 * (compare(a, b).headline_change.difference or 0)
     assert car("compare", a, b, f"--fail-below={difference - 0.01}").exit_code == 0
@@ -282,6 +299,8 @@ def test_runs_that_cannot_be_compared(two_runs: tuple[Path, Path], tmp_path: Pat
     nowhere = car("compare", a, tmp_path / "nowhere")
     assert nowhere.exit_code == 2
     assert "not a run directory" in nowhere.stderr
+    assert f"{tmp_path}: expected a run, found a folder of 2 runs; `car runs" in car("compare", a, tmp_path).stderr
+    assert car("table", tmp_path).stderr.startswith(f"error: {tmp_path}: expected a run, found a folder of 2 runs; ")
     lines = (b / "samples.jsonl").read_text().splitlines()
     (b / "samples.jsonl").write_text("".join(line.replace("2007_", "2008_") + "\n" for line in lines))
     apart = car("compare", a, b)
@@ -290,4 +309,4 @@ def test_runs_that_cannot_be_compared(two_runs: tuple[Path, Path], tmp_path: Pat
     header = json.loads((b / "run.json").read_text())
     header["benchmark"]["label_space"]["scored_labels"].pop()
     (b / "run.json").write_text(json.dumps(header))
-    assert "label_space.scored_labels" in car("compare", a, b).stderr
+    assert "cannot compare runs of different scored classes: voc21, voc21" in car("compare", a, b).stderr

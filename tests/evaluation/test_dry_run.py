@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from evaluation.cli.app import app
+from evaluation.engines.signals import Interrupted
 from evaluation.run import dispatch, dry_run
 
 FAST = ["--set=templates=[]", "--set=background=[grass]", "--workers=0", "--device=cpu"]
@@ -37,6 +38,20 @@ def test_it_says_what_would_be_run_and_writes_no_run(tmp_path: Path, monkeypatch
     assert refused.exit_code == 2
     assert refused.stderr.startswith("error: other holds a run of another identity; choose another folder")
     assert {path: path.read_bytes() for path in Path("other").iterdir()} == before
+
+
+def test_an_interrupted_one_says_that_nothing_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def interrupted(prepared: object) -> None:
+        raise Interrupted(15)
+
+    monkeypatch.setattr(dry_run, "_measured", interrupted)
+    for command in ("eval", "suite"):
+        name = {"eval": "mini-voc", "suite": "mini"}[command]
+        plan = car(command, name, "--limit=1", "--dry-run", "--device=cpu")
+        assert (plan.exit_code, list(tmp_path.iterdir())) == (143, [])
+        assert plan.stderr.splitlines()[-1] == "interrupted; nothing was written"
 
 
 def test_several_processes_are_measured_in_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ from typer.testing import CliRunner, Result
 
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError
-from evaluation.suites.definitions import load_suite
+from evaluation.request.methods import Method
+from evaluation.suites.definitions import _able_runs, load_suite
 from results.paper.paper_tables import EIGHT
 
 N_CLASSES = {
@@ -124,7 +125,7 @@ def test_nothing_found_and_broken_data_are_errors(asked: list[str], tmp_path: Pa
     assert "expected the image of ADE_val_" in broken.stderr
 
 
-def test_methods_of_a_suite_and_settings_that_each_takes() -> None:
+def test_methods_of_a_suite_and_settings_that_each_takes(capsys: pytest.CaptureFixture[str]) -> None:
     suite = load_suite("eight")
     settings: dict[str, Any] = {"eta": 0.3, "templates": ["{}"]}
     every = suite.of_methods("all", settings)
@@ -141,5 +142,13 @@ def test_methods_of_a_suite_and_settings_that_each_takes() -> None:
     assert [run.name for run in mini.runs if run.method == "naclip"] == [
         f"{name}-naclip" for name in ("mini-voc", "mini-coco-object", "mini-context", "mini-refcoco")
     ]
+    only = Method("own", tasks=frozenset({"semantic"}))
+    runs = load_suite("mini").of_method("own").runs
+    assert [run.name for run in _able_runs(runs, only)] == ["mini-voc", "mini-coco-object", "mini-context"]
+    assert capsys.readouterr().err == "notice: mini-refcoco left out: own is for semantic\n"
+    assert _able_runs(suite.runs, only) == [*suite.runs]
+    with pytest.raises(BenchmarkError, match="the task semantic for own, found referring"):
+        _able_runs(runs[-1:], only)
+    assert capsys.readouterr().err == ""
     with pytest.raises(BenchmarkError, match="nothing: expected a field"):
         suite.of_methods("all", {"nothing": 1})

@@ -315,7 +315,7 @@ def test_the_check_of_own_data_counts_and_compares(own: OwnTree) -> None:
     assert result.exit_code == 5
     faults = [line for line in result.stdout.splitlines() if line.startswith("fault: ")]
     assert "images/c.*: expected the image, found nothing" in faults[0]
-    assert "found none in the 2 masks: the values 0 unlisted, 3 unlisted, 9 unlisted, 255 unlisted" in faults[1]
+    assert "values that no class has are in all 2 masks: 0 unlisted, 3 unlisted, 9 unlisted, 255 unlisted" in faults[1]
     assert len(faults) == 4  # and both samples
 
 
@@ -323,7 +323,7 @@ def test_the_check_of_own_data_counts_and_compares(own: OwnTree) -> None:
     ("arguments", "message"),
     [
         ([], "benchmark: expected a name, or --images, --masks and --classes"),
-        (["--images=x"], "--masks: expected --images and --masks and --classes together"),
+        (["--images=x"], "--masks: missing; --images, --masks and --classes go together"),
         (["voc", "--ignore-value=3"], "--ignore-value: expected no data of your own with the benchmark voc"),
         (["--hf=x", "--classes=c", "--ignore-value=x"], "--ignore-value: expected a mask value in 0..255, or none"),
     ],
@@ -470,13 +470,13 @@ def test_bad_hf_requests_are_one_line(own: OwnTree, options: dict[str, Any], mes
     ("arguments", "message"),
     [
         ([], "benchmark: expected a name, or --images, --masks and --classes, or --hf; found nothing"),
-        (["--images=x"], "--masks: expected --images and --masks and --classes together, found no --masks"),
-        (["--hf=x"], "--classes: expected --hf and --classes together"),
+        (["--images=x"], "--masks: missing; --images, --masks and --classes go together"),
+        (["--hf=x"], "--classes: missing; --hf and --classes go together"),
         (["--hf=x", "--classes=c", "--masks=m"], "--masks: expected the options --hf, --hf-config"),
         (["voc21", "--data-root=.", "--classes=c"], "--classes: expected no data of your own with the benchmark voc21"),
         (["--images=i", "--masks=m", "--classes=c", "--data-root=."], "--data-root: expected no data root"),
         (["own-folders", "--data-root=."], "--data-root: expected no data root"),
-        (["own-folders"], "--images: expected --images and --masks"),
+        (["own-folders"], "--images: missing; --images, --masks and --classes go together"),
     ],
 )
 def test_half_requests_are_named(own: OwnTree, arguments: list[str], message: str) -> None:

@@ -118,7 +118,7 @@ def test_devices_are_looked_for(monkeypatch: pytest.MonkeyPatch, tiny_run: Any) 
     with pytest.raises(BenchmarkError, match="processes: expected at least one per device, 2, found 1"):
         evaluate(tiny_run.options(device="cuda:all", processes=1))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    with pytest.raises(ModelError, match="found 'cuda' with 0 GPUs"):
+    with pytest.raises(ModelError, match="expected a CUDA GPU, found none; use --device cpu"):
         as_devices("cuda:all")
 
 

@@ -349,7 +349,7 @@ def test_a_run_whose_every_sample_failed_is_an_error(tiny_run: Any, tmp_path: Pa
     """Never a complete run, alone or in a sweep, whatever is allowed."""
     for image in (tiny_run.data_root / "JPEGImages").iterdir():
         image.write_bytes(b"not a picture")
-    with pytest.raises(AllFailedError, match=r"all samples failed, 7 in all, the first 2007_000000: .*JPEGImages"):
+    with pytest.raises(AllFailedError, match=r"all 7 samples failed, the first 2007_000000: .*JPEGImages"):
         evaluate(tiny_run.options())
     header = RunDirectory(tiny_run.out).read_header()
     assert (header.status, header.counts.n_failed, header.counts.n_scored) == ("incomplete", 7, 0)

@@ -165,7 +165,7 @@ def test_a_write_that_ends_early_leaves_no_torn_file(
 
 def test_a_failed_sample_with_a_target_is_saved_as_nothing(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("car_core.CaR.segment_batch", lambda *_, **__: 1 / 0)
-    with pytest.raises(AllFailedError, match="all samples failed, 1 in all, the first 2007_000000: segmentation"):
+    with pytest.raises(AllFailedError, match="the only sample failed, 2007_000000: segmentation"):
         evaluate(tiny_run.options(settings=FAST, limit=1, saving=BOTH))
     with Image.open(tiny_run.out / "predictions" / "2007_000000.png") as image:
         assert not np.asarray(image).any()

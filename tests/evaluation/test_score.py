@@ -607,7 +607,7 @@ def test_an_export_of_own_data_names_values_and_upright_sizes(own: Callable[...,
 
 def test_an_export_is_written_to_a_file_and_says_what_it_expects(tmp_path: Path) -> None:
     file = tmp_path / "queries.jsonl"
-    done = CliRunner().invoke(app, ["export", "mini-coco-object", "--queries", "--limit=1", "-o", str(file)])
+    done = CliRunner().invoke(app, ["export", "mini-coco-object", "--limit=1", "-o", str(file)])
     assert (done.exit_code, done.stdout) == (0, "")
     assert done.stderr == f"Written to {file}: labels and queries, 1 sample\n"
     head, sample = map(json.loads, file.read_text().splitlines())

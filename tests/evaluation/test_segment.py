@@ -17,7 +17,7 @@ from car_core import CaR, CaRConfig
 from car_core.segmentation import Segmentation, Step
 from evaluation.cli.app import app
 from evaluation.pictures.explain import explained_text, summary_line
-from evaluation.pictures.image_files import OutputPaths, find_images, unused
+from evaluation.pictures.image_files import OutputPaths, find_images, split_places, unused
 
 QUERIES = ["Pepsi", "Coca Cola", "[red]<b>odd</b>"]
 
@@ -157,6 +157,22 @@ def test_a_phrase_that_is_kept_without_a_pixel_says_so(photos: Path) -> None:
     assert explained_text(Path("a.png"), found).splitlines()[-2] == f"stable after 1 step: {expected}"
 
 
+def test_a_score_just_below_theta_is_told_from_it() -> None:
+    step = Step((0, 1, 2), np.array([0.59996, 0.6, 0.5999], np.float32), (1,))
+    masks = np.zeros((3, 4, 5), np.bool_)
+    found = Segmentation(
+        ("near", "equal", "far"),
+        masks,
+        step.scores,
+        (1,),
+        np.zeros((4, 5), np.int32),
+        (step,),
+        config=CaRConfig(theta=0.6),
+    )
+    lines = dict(line.split()[:2] for line in explained_text(Path("a.png"), found).splitlines() if "|" in line)
+    assert (lines["near"], lines["far"]) == ("0.59996", "0.5999")
+
+
 @pytest.mark.parametrize("mode", ["semantic", "referring"])
 def test_one_phrase_alone_is_told_what_its_score_is_worth(tiny_model: Path, photos: Path, mode: str) -> None:
     models = [f"--set={role}_model={tiny_model}" for role in ("proposal", "classifier")]
@@ -246,6 +262,7 @@ def test_an_unquoted_pattern_is_no_list_of_phrases(run: Any, photos: Path) -> No
         f"error: phrase: expected a text to look for, found the file '{photos / 'two.png'}'; several images are "
         "segmented with car segment IMAGES... -p PHRASE -p PHRASE\n"
     )
+    assert split_places(["a.jpg"], [str(photos / "two.png")]) == (["a.jpg"], [str(photos / "two.png")])  # as said by -p
     alone = run(photos / "one.jpg")
     assert (alone.exit_code, alone.stderr.count("\n")) == (2, 1)
     assert "phrase: expected at least one" in alone.stderr

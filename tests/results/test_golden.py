@@ -245,6 +245,13 @@ def test_the_miniature_needs_no_golden(make_header: Make, make_metrics: Make, tm
     header["metrics"]["miou"] += 0.01
     changed_run = write_run(tmp_path / "changed", make_header(**header))
     assert check(changed_run).exit_code == 4
+    few = {"counts": {"n_total": 2, "n_scored": 2, "n_failed": 0}}
+    few["benchmark"] = {**header["benchmark"], "dataset": {**header["benchmark"]["dataset"], "n_samples": n_total}}
+    limited = check(write_run(tmp_path / "few", make_header(**header | few)))
+    assert (limited.exit_code, limited.stdout) == (2, "")
+    assert (
+        f"mini-voc: expected {n_total} samples as in the golden file, found 2 of {n_total} in the run" in limited.stderr
+    )
     before = MINIATURE.read_bytes()
     refused = check(changed_run, "--update")
     assert (refused.exit_code, "--update: expected --golden FILE" in refused.stderr) == (2, True)

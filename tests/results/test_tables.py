@@ -342,6 +342,7 @@ def test_a_very_long_name_is_cut(make_header: MakeHeader) -> None:
 )
 def test_escaping(text: str, markdown: str, latex: str) -> None:
     assert escape_markdown(text) == markdown
+    assert escape_markdown(text, starts_line=False) == re.sub(r"^\\(?=[#-])", "", markdown)  # nothing in a cell
     assert escape_latex(text) == latex
 
 

@@ -41,9 +41,12 @@
     if (!byId("list")) return null;
     const CHUNK = 100;
     const recurs = data.steps.some((steps) => steps > 0);
-    const states = ["", " missed", " wrong"];
+    const states = ["correct", "missed", "wrong"];
     const statusOf = (i) => (i in data.errors ? "failed" : "ok");
-    const classesOf = data.classes.map((codes) => codes.map((code) => data.names[Math.floor(code / 3)] + states[code % 3]).join(", "));
+    const namesOf = (codes, state) => codes.filter((code) => code % 3 === state).map((code) => data.names[Math.floor(code / 3)]);
+    const classesOf = data.classes.map((codes) =>
+      states.map((word, state) => [word, namesOf(codes, state)]).filter(([, names]) => names.length)
+        .map(([word, names]) => `${word}: ${names.join(", ")}`).join(" · "));
     const texts = data.ids.map((id, i) => `${id}\n${classesOf[i]}\n${data.errors[i] ?? ""}`.toLowerCase());
     const columns = [
       { key: "id", value: (i) => data.ids[i], show: (i) => make("a", { href: linkOf(data.ids[i]), textContent: data.ids[i] }) },
