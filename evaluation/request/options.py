@@ -299,9 +299,7 @@ def _saving(
 # Fields that several models have.
 _Weights = Annotated[str | Mapping[str, str | None] | None, FromOptions(_weights, _weights_by_option)]
 _Settings = Annotated[Mapping[str, Any], FromOptions(_settings, lambda settings: {"set": settings})]
-_Profile = Annotated[
-    Profile | None, Option(help="Preset of all switches. [default: released, for mini-*: paper]")
-]
+_Profile = Annotated[Profile | None, Option(help="Preset of all switches. [default: released, for mini-*: paper]")]
 _Device = Annotated[
     str,
     Option(help="auto (cuda, else mps where it gives what the CPU gives, else cpu), cpu, cuda, cuda:1, ..., mps."),
