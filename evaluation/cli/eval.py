@@ -53,6 +53,7 @@ def eval_command(
     Exit status: 0; 1 if the run was cut short (e.g. the disk is full); 2 for a user error; 3 if samples failed; 130 or
     143 if interrupted. The same command resumes an unfinished run.
     """
+    from car_core.models.names import MINIATURE, random_seed
     from evaluation.request.methods import is_several
     from evaluation.request.resolve import resolve
     from evaluation.request.user_data import resolve_data
@@ -63,6 +64,11 @@ def eval_command(
         run_all = is_several(options.method)
         # What depends on a method's settings is resolved for each of them, after torch has been imported.
         resolved = resolve(replace(options, method=CAR, settings={}) if run_all else options)
+        fields = [f"{role}_model" for role, name in resolved.inputs.weights.items() if random_seed(name) is not None]
+        if resolved.benchmark.embedded and (large := [own for own in fields if own not in options.settings]):
+            models = " and ".join(getattr(resolved.config, own) for own in large)
+            small = " ".join(f"--set {own}={MINIATURE}" for own in large)
+            tell(f"notice: random weights of {models}; of the miniature's size: {small}")
         from evaluation.run.dry_run import plan_lines
         from evaluation.run.prepare import build, prepare
         from evaluation.run.runner import run_prepared

@@ -53,7 +53,7 @@ def suite_plan_lines(runs: Mapping[str, RunOptions], make_car: CarMaker | None =
     for name, options in runs.items():
         prepared = prepare(options, make_car=make_car)
         n_samples, n_done = len(prepared.selected), _n_done(prepared)
-        yield f"run      {name}: {n_samples} samples, folder {prepared.folder}{_in_words(n_done)}"
+        yield f"run      {name}: {counted(n_samples, 'sample')}, folder {prepared.folder}{_in_words(n_done)}"
         key = (prepared.benchmark.name, options.method)
         if n_done < n_samples and key not in measured:
             measured[key] = _measured(prepared)

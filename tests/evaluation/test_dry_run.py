@@ -52,6 +52,12 @@ def test_an_interrupted_one_says_that_nothing_was_written(tmp_path: Path, monkey
         plan = car(command, name, "--limit=1", "--dry-run", "--device=cpu")
         assert (plan.exit_code, list(tmp_path.iterdir())) == (143, [])
         assert plan.stderr.splitlines()[-1] == "interrupted; nothing was written"
+    monkeypatch.setattr("evaluation.run.prepare.build", interrupted)  # before models are loaded
+    asked = ("eval", "mini-voc", "--dry-run", "--device=cpu", "--weights=random:0", "--set=proposal_model=miniature")
+    assert car(*asked).stderr.splitlines() == [
+        "notice: random weights of ViT-L-14; of the miniature's size: --set classifier_model=miniature",
+        "interrupted; nothing was written",
+    ]
 
 
 def test_several_processes_are_measured_in_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
