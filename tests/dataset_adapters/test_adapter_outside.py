@@ -67,7 +67,7 @@ def test_an_adapter_with_four_functions_has_our_defaults(install: Install, tmp_p
     assert (adapter.version, adapter.default_split, adapter.file_columns) == (1, "all", ("image", "mask"))
     assert (adapter.choices, adapter.locations, adapter.relabel, adapter.queries({})) == ({}, (), {}, None)
     assert adapter.annotation_files(tmp_path, "all") == ()
-    with pytest.raises(DatasetError, match="fruit: expected an option of none, found 'kind'"):
+    with pytest.raises(DatasetError, match="fruit: expected no option, found 'kind'"):
         load("fruit", tmp_path, options={"kind": "pear"})
     dataset = load("fruit", write_fruit(tmp_path / "data"), cache_dir=tmp_path / "c")
     assert dataset.value_labels() == {0: 0, 1: 1, 2: 2}

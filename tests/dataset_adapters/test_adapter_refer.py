@@ -196,7 +196,7 @@ def test_unknown_options(tree: ReferTree) -> None:
     assert "expected an option of sentences, overlaps, found 'overlap'" in refused(
         lambda: tree.load(options={"overlap": "lost"})
     )
-    assert "voc21: expected an option of none" in refused(lambda: load("voc21", tree.root, options=SINGLE))
+    assert "voc21: expected no option" in refused(lambda: load("voc21", tree.root, options=SINGLE))
 
 
 @pytest.mark.parametrize(

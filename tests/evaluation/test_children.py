@@ -49,14 +49,14 @@ def test_what_a_child_gets_sends_returns_and_raises(tmp_path: Path, monkeypatch:
         "its process ended with status 1",
     )
     assert "in raises" in str(refused[0].__cause__)  # where it happened
-    assert (type(strange[0]), str(strange[0])) == (RuntimeError, "parts.UnsendableError: no: such luck")
+    assert (type(strange[0]), str(strange[0])) == (RuntimeError, "helpers.parts.UnsendableError: no: such luck")
     assert "UnsendableError: no: such luck" in log.read_text().splitlines()[-1]
 
 
 def test_a_child_ends_with_its_parent_whatever_ended_that() -> None:
     code = (
         "import time\n"
-        "from parts import stays\n"
+        "from helpers.parts import stays\n"
         "from evaluation.engines.children import Child\n"
         "child = Child(stays, threads=1)\n"
         "print('started', flush=True)\n"
