@@ -11,6 +11,7 @@ import torch
 
 from car_core import CaR, CaRConfig
 from car_core.engine import device
+from car_core.engine.refinement import refine_masks
 from car_core.models.clip import open_clip
 from dataset_adapters import LabelSpace, Sample
 from evaluation.bench.measure import BenchFixture, decoded
@@ -22,7 +23,7 @@ _ENCODERS = ("trunk", "cam", "texts", "classifier")
 
 
 def host_costs(fixture: BenchFixture, threads: Sequence[int], *, repeats: int) -> list[BenchHost]:
-    """Measure the processor time of each stage outside the encoders, per image, with so many threads.
+    """Measure the processor time of each stage outside the encoders, per image, with each number of threads.
 
     Models of one or two narrow layers take the place of the fixture's, on the CPU; theta is set so that
     about `SURVIVORS` queries survive. The main process does all but decoding and refinement.
@@ -71,7 +72,7 @@ def _stages(car: CaR, fixture: BenchFixture, scorer: Scorer) -> tuple[dict[str, 
         [coarse] = car.segment_coarse_batch([image], [fixture.queries])
         spent = time.process_time() - start
         start = time.process_time()
-        segmentation = car._refine(coarse)
+        segmentation = coarse.segmentation([refine_masks(request) for request in coarse.requests])
         stages["refine"] += time.process_time() - start
         for stage, seconds in coarse.passes[0].seconds.items():
             stages[stage] += seconds

@@ -1,4 +1,4 @@
-"""Parts of the work in child processes: Python started anew, so that each has a device, threads and memory of its own.
+"""Parts of the work in child processes, each a new Python with its own device, threads and memory.
 
 A child never gets SIGINT, so Ctrl-C at a terminal reaches only the parent, which decides when its children stop; Ctrl-Z
 stops all of them. A child ends with its parent, whatever ended that.
@@ -108,7 +108,7 @@ def main() -> None:
     with stop_request(of_child=True):
         try:
             pipe.send(work(pipe.send, *arguments))
-        except BaseException as error:
+        except BaseException as error:  # whatever ends the work, the parent has to learn of it
             if has_log and not isinstance(error, (OSError, RunError, UserError, KeyboardInterrupt)):
                 traceback.print_exc()
             try:

@@ -42,10 +42,10 @@ def decoded(
         return
     losses = LossCounter(STAGE)
     pending: deque[tuple[int, Future[Decoded]]] = deque()
-    todo = iter(positions)
+    remaining = iter(positions)
     with closing(Processes(partial(_read, dataset), min(workers, len(positions)), time_limit)) as processes:
         while True:
-            for position in islice(todo, ahead + 1 - len(pending)):
+            for position in islice(remaining, ahead + 1 - len(pending)):
                 pending.append((position, processes.submit(position)))
             if not pending:
                 return

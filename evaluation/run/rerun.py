@@ -109,7 +109,7 @@ def words_of_run(header: RunHeader) -> dict[str, Any]:
 
 
 def require_places(header: RunHeader, options: RunOptions) -> None:
-    """Raise BenchmarkError, naming all in one line, where files of the run are not at hand and were not named."""
+    """Raise BenchmarkError, naming all in one line, where files of the run are missing and were not named."""
     benchmark = load_benchmark(options.benchmark)
     named = weights_by_role(options.weights)
     files = (name for name in named.values() if name and Path(name).suffix.lower() in SUFFIXES)

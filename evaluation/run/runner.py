@@ -58,11 +58,11 @@ def run_prepared(prepared: Prepared) -> Run:
         first_of = dict[str, str]()  # by reason, so that each is said once
         for each in run.header.metrics["failed"]:
             first_of.setdefault(each["error"], each["id"])
-        told = "; ".join(f"{id_}: {error}" for error, id_ in [*first_of.items()][:3])
+        reasons = "; ".join(f"{id_}: {error}" for error, id_ in [*first_of.items()][:3])
         all_of_them = (
             f"all {counts.n_failed} samples failed, the first" if counts.n_failed > 1 else "the only sample failed,"
         )
-        raise AllFailedError(f"{run.path}: {all_of_them} {told}; run the same command to retry")
+        raise AllFailedError(f"{run.path}: {all_of_them} {reasons}; run the same command to retry")
     return run
 
 

@@ -147,7 +147,7 @@ def find_tracker(name: str) -> Callable[[], Tracker]:
 
 
 def facts(header: RunHeader) -> dict[str, Any]:
-    """What a tracker is told of a run at its start: JSON values, folders cut off the names of files."""
+    """What a tracker gets at the start of a run: JSON values, file names without their folders."""
     known = header.model_dump(include={"request", "config", "identity", "weights", "environment"})
     benchmark = {"benchmark": header.benchmark.name, "dataset": header.benchmark.dataset.model_dump()}
     found: dict[str, Any] = _without_folders({**benchmark, "method": method_label(header), **known})
