@@ -40,7 +40,8 @@ def runs_command(
     from results.run_directory.found import find_runs
     from results.tables.overview import facts_of, overview, progress_of
 
-    runs, damaged = find_runs(folders or [DEFAULT_RUNS])
+    # Before the first run there is no such folder.
+    runs, damaged = find_runs(folders or [DEFAULT_RUNS] * DEFAULT_RUNS.exists())
     wanted = {"benchmark": benchmark, "method": method, "status": status}
     named = {name: value for name, value in wanted.items() if value is not None}
     found = [(run, facts_of(run)) for run in runs]

@@ -290,7 +290,7 @@ def _segment_clip(
 
 
 def load_car(resolved: ResolvedCar) -> CaR:
-    """CaR for user-supplied images; prints which device was chosen. Raises ModelError."""
+    """CaR for user-supplied images; prints the device if it was chosen, and the profile. Raises ModelError."""
     from car_core import CaR  # torch: seconds
     from car_core.engine.device import as_devices
     from car_core.models.names import AUTO
@@ -300,4 +300,5 @@ def load_car(resolved: ResolvedCar) -> CaR:
         [device] = as_devices(device, compared=resolved.config.sam is None)
     car = CaR.from_config(resolved.config, weights=resolved.weights, device=device)
     tell_device(resolved.device, str(car.device))
+    tell(f"profile: {resolved.config.profile}")
     return car
