@@ -26,20 +26,8 @@ SUITE_OUT = "Folder of the {kind} and its runs. [default: results/runs/suite-NAM
 
 @takes(
     RunOptions,
-    *(
-        "data_root",
-        "weights",
-        "method",
-        "profile",
-        "set_",
-        "limit",
-        "device",
-        "precision",
-        "out",
-        "batch_size",
-        "workers",
-    ),
-    *("refine_workers", "fresh", "track", "save_predictions"),
+    *("data_root", "weights", "method", "profile", "set_", "limit", "device", "precision", "out", "batch_size"),
+    *("workers", "refine_workers", "fresh", "track", "save_predictions"),
     data_root=typer.Option(help="Folder that the data sets are in or below, for suites without data of their own."),
     weights=typer.Option(help="CLIP weights, as for eval. [default for mini-*: miniature]"),
     limit=typer.Option(help="Evaluate only the first N samples of each benchmark."),

@@ -65,7 +65,7 @@ def suite_plan_lines(runs: Mapping[str, RunOptions], make_car: CarMaker | None =
     yield f"all      {counted(len(runs), 'run')}, {counted(n_left, 'sample')} to do"
     yield f"device   {', '.join(devices)}"
     yield (
-        f"time     about {duration(seconds)}, as measured on the first run of each benchmark and method after its start; "
+        f"time     about {duration(seconds)}, measured on the first run of each benchmark and method, after its start; "
         "less where runs share work"
     )
     yield f"size     about {mebibytes(n_bytes)} of records"

@@ -69,7 +69,7 @@ def test_the_start_is_in_no_samples_time(tmp_path: Path, monkeypatch: pytest.Mon
     clock = iter([0.0, 100, 102])  # the first sample ends after 100 s, a second one 2 s later
     monkeypatch.setattr(dry_run, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     plan = car("sweep", "mini-voc", "eta=0.3,0.5", "--limit=1", "--dry-run", *FAST)
-    assert "time     about 4 s, as measured on the first run of each" in plan.stdout
+    assert "time     about 4 s, measured on the first run of each" in plan.stdout
 
 
 def test_several_processes_are_measured_in_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
