@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from evaluation.bench import measure
-from evaluation.bench.engine import whole_engine
 from evaluation.bench.host import host_costs
 from evaluation.bench.schema import BenchDocument, BenchOptionsInfo, BenchScaling
 from evaluation.run.identity import environment
@@ -45,7 +44,7 @@ def bench(request: measure.BenchRequest) -> BenchDocument:
             options=BenchOptionsInfo(**options),
             environment=environment([request.device], precision=request.precision),
             scaling=scaling,
-            engine=whole_engine(fixture, repeats=repeats, batch_size=batch_size),
+            engine=measure.whole_engine(fixture, repeats=repeats, batch_size=batch_size),
             crf=measure.crf_speeds(fixture, repeats=repeats),
             load_seconds=fixture.load_seconds,
             memory=measure.memory(request, batch_size=batch_size),

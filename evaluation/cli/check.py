@@ -35,8 +35,7 @@ def check_command(
     exact: Annotated[
         bool,
         typer.Option(
-            "--exact",
-            help="No tolerance but for rounding: for the machine and packages that produced the figures.",
+            "--exact", help="No tolerance but for rounding: for the machine and packages that produced the figures."
         ),
     ] = False,
     details: Annotated[bool, typer.Option("--details", help="Show every figure, not only changed ones.")] = False,
@@ -74,14 +73,7 @@ def check_command(
         )
     from evaluation.run.recompute import recompute
     from results import is_suite, missing_runs, require_finished, run_paths
-    from results.tables.golden import (
-        MINIATURE,
-        compare,
-        comparison_of_figures,
-        of_one_run,
-        read_golden,
-        write_golden,
-    )
+    from results.tables.golden import MINIATURE, compare, comparison_of_figures, of_one_run, read_golden, write_golden
 
     golden = golden or MINIATURE
     if update:

@@ -30,7 +30,7 @@ from support.strict_json import identity_of, require_json
 from support.text import did_you_mean, shortened, unwrapped
 
 if TYPE_CHECKING:
-    from evaluation.tasks.segmenter import ConfiguredSegmenter
+    from evaluation.tasks.segmenter import Segmenter
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
 _RESERVED = ("method", "version")  # keys of run.json's `config` in addition to the settings
@@ -156,7 +156,7 @@ class PluggedMethod(Method):
             name, sha256 = str(value), _hash_of(expanded(value)) if _is_file(value) else None
             shown = expanded(value).resolve().name if sha256 else name
             weights.append(WeightsRecord(role, self.name, source, shown, sha256, trained=True))
-        made: ConfiguredSegmenter = OwnSegmenter(self.made_by, config, tuple(weights), device, task, time_limit)
+        made: Segmenter = OwnSegmenter(self.made_by, config, tuple(weights), device, task, time_limit)
         return made
 
     def _named_weights(self, settings: Any) -> dict[str, str | Path]:

@@ -23,6 +23,7 @@ from support.text import clip_words, counted, did_you_mean, find_twins, shortene
 PLAIN = "plain"
 """The family made from the data set itself: its plain names, and "background" where the background is scored."""
 _BACKGROUND_KEY = "background"
+_FOLDER = resources.files("evaluation") / "vocabularies"
 
 
 class NoTextsError(DatasetError, BenchmarkError):
@@ -70,7 +71,7 @@ class Vocabulary:
 
 def family_names() -> list[str]:
     """All families, by name."""
-    files = (entry.name for entry in _folder().iterdir())
+    files = (entry.name for entry in _FOLDER.iterdir())
     return sorted([PLAIN, *(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))])
 
 
@@ -95,7 +96,7 @@ def find_vocabulary(name: str, adapter: Adapter) -> Vocabulary:
         plain = {each: (each,) for each in classes}
         return Vocabulary(name, plain, (_BACKGROUND_KEY,) if scores_background else None)
     if name in family_names():
-        path = Path(str(_folder().joinpath(f"{name}.yaml")))
+        path = Path(str(_FOLDER.joinpath(f"{name}.yaml")))
     elif Path(name).suffix or os.sep in name or expanded(name).exists():
         path = expanded(name)
     elif "," in name:
@@ -182,7 +183,3 @@ def _classes_of(space: LabelSpace) -> list[int]:
     """The labels that queries stand for, in order, without the background."""
     has_background = bool(space.labels) and space.labels[BACKGROUND] == _BACKGROUND_KEY
     return [label for label in dict.fromkeys(space.query_labels) if not (has_background and label == BACKGROUND)]
-
-
-def _folder() -> Any:
-    return resources.files("evaluation") / "vocabularies"

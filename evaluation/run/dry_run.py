@@ -13,7 +13,7 @@ from evaluation.request.methods import CarMaker
 from evaluation.request.options import RunOptions
 from evaluation.request.words import words_of
 from evaluation.run.dispatch import Work, plan_resume, shared_resources
-from evaluation.run.prepare import Prepared, build_segmenter, carries_queries, prepare
+from evaluation.run.prepare import Prepared, build_segmenter, prepare
 from results import RunDirectory
 from support.text import counted, duration, mebibytes
 
@@ -92,7 +92,7 @@ def _measured(prepared: Prepared) -> tuple[float, float]:
         car = build_segmenter(prepared, prepared.dataset, devices[0], options.precision)
     options = replace(options, batch_size=1, workers=0, engine="local")
     alone = replace(prepared, options=options, devices=devices, car=car)
-    plan = plan_resume(prepared.selected, {}, carried=carries_queries(prepared.car.config))
+    plan = plan_resume(prepared, {})
     times, sizes = [time.perf_counter()], []
     with shared_resources() as shared:
         work = Work(alone, prepared.scorer, plan, shared)

@@ -145,7 +145,7 @@ def options_by_method(options: RunOptions) -> dict[str, RunOptions]:
     able = able_methods(options.method, task, options.settings)
     if len(able) < 2:
         raise BenchmarkError(f"method: {options.method}: expected a benchmark of a task that two can do, found {task}")
-    settings, runs = settings_by_method(options.settings, (each for each in able.values() if each.plugin)), {}
+    settings, runs = settings_by_method(options.settings, able.values()), {}
     for asked, method in able.items():
         profile = options.profile if method.name == CAR else None
         config, _ = method.resolve(benchmark, task, profile, settings[method.name])

@@ -79,7 +79,16 @@ class Saving:
         if self.predictions:
             write_sample_file(next(paths), _WRITERS[self.predictions][1](sample_id, prediction, mask_values))
         if self.proposals:
-            write_sample_file(next(paths), _steps_as_npz(segmentation))
+            # queries: all texts. Of step t, 1 first: queries_t (indices of texts), scores_t, proposals_t.
+            arrays: dict[str, Any] = {"queries": np.array(segmentation.queries if segmentation else (), np.str_)}
+            for number, step in enumerate(segmentation.steps if segmentation else (), start=1):
+                assert step.proposals is not None
+                arrays[f"queries_{number}"] = np.array(step.queries, np.int32)
+                arrays[f"scores_{number}"] = step.scores
+                arrays[f"proposals_{number}"] = step.proposals.astype(np.float16)
+            content = io.BytesIO()
+            np.savez_compressed(content, **arrays)
+            write_sample_file(next(paths), content.getvalue())
 
     def announcement(self, dataset: Dataset, folder: Path) -> str | None:
         """The disk use of the files, estimated from a few samples, and the free space; None where none are kept."""
@@ -101,7 +110,7 @@ class Saving:
         if self.proposals:
             values = [np.prod(sample.image.shape[:2]) * len(sample.queries) for sample in samples]
             parts.append(
-                f"proposals at most {mebibytes(2 * float(np.mean(values)) * len(dataset))} a step before compression"
+                f"proposals at most {mebibytes(2 * float(np.mean(values)) * len(dataset))} per step before compression"
             )
         free = shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
         return f"saved files of {counted(len(dataset), 'sample')}: {', '.join(parts)}; free: {mebibytes(free)}"
@@ -129,19 +138,6 @@ _WRITERS: Mapping[PredictionFormat, tuple[str, Callable[[str, Prediction, Sequen
     "png": (".png", _as_png),
     "rle": (".json", _as_rle),
 }
-
-
-def _steps_as_npz(segmentation: Segmentation | None) -> bytes:
-    """queries: all texts. Of step t, 1 first: queries_t (indices of texts), scores_t, proposals_t float16 [n, H, W]."""
-    arrays: dict[str, npt.NDArray[Any]] = {"queries": np.array(segmentation.queries if segmentation else (), np.str_)}
-    for number, step in enumerate(segmentation.steps if segmentation else (), start=1):
-        assert step.proposals is not None
-        arrays[f"queries_{number}"] = np.array(step.queries, np.int32)
-        arrays[f"scores_{number}"] = step.scores
-        arrays[f"proposals_{number}"] = step.proposals.astype(np.float16)
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
-    return content.getvalue()
 
 
 def saved_name(sample_id: str) -> str:

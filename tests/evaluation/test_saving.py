@@ -143,7 +143,11 @@ def test_a_write_that_ends_early_leaves_no_torn_file(
     whole, label_map = path.read_bytes(), tmp_path / "map.png"
     write_label_map(label_map, prediction)
     dispatcher: Any = SimpleNamespace(
-        lost_in_a_row=0, shrunk=set(), scorer=SimpleNamespace(folder=tmp_path), carrier=None, _go_on=lambda chain: None
+        lost_in_a_row=0,
+        shrunk=set(),
+        scorer=SimpleNamespace(folder=tmp_path),
+        survivors=None,
+        _go_on=lambda chain: None,
     )
     sent = Finished([], {"predictions/a.png": b"other"}, ())
 
