@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from car_core.models.names import MINIATURE, ROLES
+from car_core.names import MINIATURE, ROLES
 from dataset_adapters import LabelSpace
 from evaluation.analysis.gallery import choose, draw_sample
 from evaluation.request.benchmark import BenchmarkError, benchmark_names

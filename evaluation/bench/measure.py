@@ -22,10 +22,10 @@ import torch
 from PIL import Image
 
 from car_core import CaR, CaRConfig
-from car_core.config import HAS_PYDENSECRF, CRFConfig, Precision, Profile
+from car_core.config import HAS_PYDENSECRF, CRFConfig
 from car_core.engine.precision import dtype_of
-from car_core.engine.refinement import refine_masks
 from car_core.models.weights import load_clip
+from car_core.refinement import refine_masks
 from dataset_adapters import load
 from dataset_adapters.formats.images import read_image
 from evaluation.bench.machine import matrix_product, operations, peak_device_mib, run_timed, timings
@@ -46,6 +46,7 @@ from evaluation.run.identity import peak_rss_mib
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.semantic import confusion_counts
 from support.arrays import RGBArray
+from support.choices import Precision, Profile
 
 # Architectures and weights of the two models by size: timing needs no trained weights.
 SIZES: Mapping[str, tuple[str, str, str]] = {

@@ -50,7 +50,7 @@ def bench_command(
 
     Stages are measured in one process, one after the other; a run decodes and refines in parallel with the model.
     """
-    from car_core.models.names import check_device_name
+    from car_core.names import check_device_name
     from evaluation.request.benchmark import BenchmarkError
     from evaluation.request.resolve import check_out
 

@@ -51,7 +51,7 @@ def check_command(
     weights differ from those of the golden file, or a suite is unfinished (its finished runs are still compared).
     """
     if reference:
-        from car_core.models.names import check_device_name
+        from car_core.names import check_device_name
         from evaluation.request.resolve import check_weights
 
         check_device_name(given["device"])

@@ -298,7 +298,7 @@ def load_car(resolved: ResolvedCar) -> CaR:
     """CaR for user-supplied images; prints which device was chosen. Raises ModelError."""
     from car_core import CaR  # torch: seconds
     from car_core.engine.device import as_devices
-    from car_core.models.names import AUTO
+    from car_core.names import AUTO
 
     device = resolved.device
     if device == AUTO:

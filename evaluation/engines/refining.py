@@ -15,10 +15,10 @@ from typing import TypeAlias
 
 import torch
 
-from car_core.engine.refinement import CoarseSegmentation, RefineRequest, RefineResult, refine_masks
 from car_core.engine.stage_cache import StageCache
 from car_core.images import size_of
 from car_core.refine.crf import KernelCache
+from car_core.refinement import CoarseSegmentation, RefineRequest, RefineResult, refine_masks
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from evaluation.engines.decoding import described

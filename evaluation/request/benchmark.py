@@ -12,8 +12,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from car_core import CaRConfig, ConfigError
-from car_core.config import PROFILES, Profile
+from car_core.config import PROFILES
 from support import strict_yaml
+from support.choices import Profile
 from support.errors import UserError, mistakes
 from support.files import expanded
 from support.plugins import Plugin, find_plugin, plugins

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from car_core.config import CaRConfig, Config, Precision, Profile, field_names
+from car_core.config import CaRConfig, Config, field_names
 from car_core.errors import ConfigError
-from car_core.models.names import ROLES
+from car_core.names import ROLES
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, resolve_config
 from evaluation.request.options import ALL, CAR
 from evaluation.tasks.task import TASKS, find_task
 from results.tables.run_notes import METHOD_TITLES
+from support.choices import Precision, Profile
 from support.plugins import Plugin
 
 if TYPE_CHECKING:

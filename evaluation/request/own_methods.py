@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, model_serializer
 
-from car_core.config import Config, Profile
-from car_core.models.names import SUFFIXES
+from car_core.config import Config
+from car_core.names import SUFFIXES
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source
 from evaluation.request.methods import METHODS, Method
 from evaluation.request.options import ALL
@@ -23,6 +23,7 @@ from evaluation.request.vocabulary import family_names
 from evaluation.tasks.task import TASKS
 from results.tables.run_notes import METHOD_TITLES
 from support.arrays import RGBArray
+from support.choices import Profile
 from support.errors import mistakes
 from support.files import expanded, sha256_of
 from support.plugins import Plugin, PluginError, find_plugin

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from car_core.config import PROMPT_PLUGINS, CaRConfig, Config
-from car_core.models.names import MINIATURE, check_device_name, device_names, random_seed, weights_file
+from car_core.names import MINIATURE, check_device_name, device_names, random_seed, weights_file
 from dataset_adapters import Dataset, DatasetError, load, option_choices
-from dataset_adapters.base.sample import Adapter, LabelSourceMissingError, configured, data_set_plugin, find_sources
+from dataset_adapters.base.adapter import Adapter, configured, data_set_plugin, find_sources
+from dataset_adapters.errors import LabelSourceMissingError
 from evaluation.request.benchmark import (
     Benchmark,
     BenchmarkError,

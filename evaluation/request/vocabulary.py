@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from dataset_adapters import DatasetError, LabelSpace
+from dataset_adapters.base.adapter import Adapter
 from dataset_adapters.base.class_names import BACKGROUND
-from dataset_adapters.base.sample import Adapter
 from dataset_adapters.user_data.classes import parse_list, read_list, split_texts
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import OWN_NAMES

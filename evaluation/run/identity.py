@@ -14,12 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from car_core.config import Config, Precision
+from car_core.config import Config
 from car_core.models.weights import WeightsRecord
 from dataset_adapters import Dataset
 from evaluation.request.options import NotInIdentity, RunOptions, marks
 from evaluation.request.own_methods import OwnConfig
 from results import Environment
+from support.choices import Precision
 
 # Left out of the identity, each with its reason: options of a run and fields of a configuration. A test pins this list.
 EXCLUDED = {name: mark.reason for name, mark in marks(RunOptions, NotInIdentity).items()} | {

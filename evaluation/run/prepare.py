@@ -15,7 +15,7 @@ from car_core.config import Config
 from car_core.engine.device import as_devices
 from car_core.engine.precision import dtype_of
 from car_core.engine.stage_cache import StageCache
-from car_core.models.names import AUTO
+from car_core.names import AUTO
 from dataset_adapters import Dataset, DatasetError, is_embedded
 from dataset_adapters.formats.images import max_pixels, set_max_pixels
 from dataset_adapters.user_data.proof import prove

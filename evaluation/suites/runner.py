@@ -20,10 +20,9 @@ import torch
 
 from car_core import CaR, CaRConfig
 from car_core.car import MODEL_FIELDS
-from car_core.config import Precision
 from car_core.engine.stage_cache import StageCache
 from car_core.models.weights import load_clip
-from dataset_adapters.base.sample import find_sources
+from dataset_adapters.base.adapter import find_sources
 from evaluation.analysis.gallery import previews
 from evaluation.engines.children import Child, messages
 from evaluation.engines.processes import JOIN_SECONDS, WorkerError, end_if_starting
@@ -38,6 +37,7 @@ from evaluation.suites.definitions import Suite, SuiteRun
 from evaluation.suites.index_writer import EventHandler, IndexWriter, RunEvent, finished_event
 from results import SuiteIndex, identity_of
 from results.pages.contact_sheet import Example, contact_sheet
+from support.choices import Precision
 from support.console import tell
 from support.drawing import save_picture
 from support.files import expanded

@@ -17,14 +17,15 @@ from typing import Any, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from car_core.config import PROFILES, Profile
-from dataset_adapters.base.sample import find_sources
+from car_core.config import PROFILES
+from dataset_adapters.base.adapter import find_sources
 from evaluation.request.benchmark import BenchmarkError, load_benchmark, merged, parse_settings
 from evaluation.request.methods import able_methods, settings_by_method
 from evaluation.request.options import CAR, OWN_NAMES, RunOptions, sets_figures
 from evaluation.suites.definitions import Suite, SuiteRun
 from results import identity_of, paper_rows
 from support import strict_yaml
+from support.choices import Profile
 from support.errors import mistakes
 from support.files import resolved
 from support.text import shortened, unknown_name

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from car_core.config import Config
-from car_core.engine.refinement import CoarseSegmentation
 from car_core.models.weights import WeightsRecord
+from car_core.refinement import CoarseSegmentation
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
-from dataset_adapters.base.sample import annotation_sets
+from dataset_adapters.base.adapter import annotation_sets
 from evaluation.tasks.semantic import relabeled
 from evaluation.tasks.task import Accumulator, Options, Task, mean, register
 from results import SampleRecord

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_adapters import load
-from dataset_adapters.base.sample import Adapter, register
+from dataset_adapters.base.adapter import Adapter, register
 
 OBJECTS, IMAGES, SENTENCES = 36_000, 17_000, 140_000
 COCO_IMAGES = 5_000

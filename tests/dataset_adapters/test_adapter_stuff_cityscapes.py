@@ -10,7 +10,7 @@ import pytest
 from helpers.made_trees import write_noise, write_png
 
 from dataset_adapters import Dataset, DatasetError, LabelSpace, SampleError, load
-from dataset_adapters.base.sample import find_sources
+from dataset_adapters.base.adapter import find_sources
 from dataset_adapters.prepare import find_preparation
 
 # By hand from labels.txt of COCO-Stuff: the ids that no pixel has.

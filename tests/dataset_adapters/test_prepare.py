@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner, Result
 
 from dataset_adapters import DatasetError, load
-from dataset_adapters.base.sample import find_sources
+from dataset_adapters.base.adapter import find_sources
 from dataset_adapters.prepare import all_preparations, find_preparation, preparation, prepare
 from dataset_adapters.prepare.integrity import spread
 from dataset_adapters.prepare.preparation import Preparation

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from car_core.config import PROFILES
-from dataset_adapters.base.sample import find_sources
+from dataset_adapters.base.adapter import find_sources
 from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark, parse_settings, resolve_config
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
 from evaluation.tasks import video

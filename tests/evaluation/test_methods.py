@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from car_core.baselines import BASELINES, load_baseline
 from dataset_adapters import embedded_root, load
-from dataset_adapters.base.sample import find_sources
+from dataset_adapters.base.adapter import find_sources
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from car_core import ModelError
-from car_core.models.names import random_seed
+from car_core.names import random_seed
 from evaluation.cli.help import HelpfulCommand
 from evaluation.cli.model_options import takes
 from evaluation.request.benchmark import BenchmarkError

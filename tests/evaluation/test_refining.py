@@ -14,7 +14,7 @@ import pytest
 from test_faults import Program, children_of, comparable, counts, is_running, lines, records, wait_until
 
 from car_core import CaR
-from car_core.engine.refinement import refine_masks
+from car_core.refinement import refine_masks
 from evaluation import RunOptions, evaluate
 from evaluation.engines import refining
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, LossCounter, WorkerError

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import load
-from dataset_adapters.base.sample import find_sources
+from dataset_adapters.base.adapter import find_sources
 from evaluation import evaluate
 from evaluation.cli.app import app
 from evaluation.engines.ray import Chain, Dispatcher, Finished

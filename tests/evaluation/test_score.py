@@ -21,7 +21,7 @@ from pycocotools import mask as coco_mask
 from typer.testing import CliRunner, Result
 
 from dataset_adapters import Dataset
-from dataset_adapters.base.sample import find_adapter
+from dataset_adapters.base.adapter import find_adapter
 from evaluation import Run, RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError

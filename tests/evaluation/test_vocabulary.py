@@ -18,8 +18,8 @@ from typer.testing import CliRunner, Result
 
 from car_core.errors import QueryError
 from dataset_adapters import DatasetError
+from dataset_adapters.base.adapter import find_sources
 from dataset_adapters.base.class_names import read_class_names
-from dataset_adapters.base.sample import find_sources
 from evaluation import evaluate
 from evaluation.analysis.compare import compare
 from evaluation.analysis.report import GalleryOptions, _prepared
@@ -31,8 +31,8 @@ from evaluation.request.vocabulary import NoTextsError, Vocabulary, family_names
 from evaluation.run.prepare import prepare
 from evaluation.suites.sweep import Sweep, as_suite
 from results import read_runs
-from results.run_directory.suite import read_suite_table
 from results.tables.run_notes import remarks, run_facts
+from results.tables.suite import read_suite_table
 
 VOC = read_class_names("voc20").dataset
 EIGHT = ["voc21", "voc20", "coco-object", "context60", "context59", "ade150", "coco-stuff", "cityscapes"]

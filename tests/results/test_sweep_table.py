@@ -10,7 +10,7 @@ import pytest
 
 from results import RunDirectory, RunHeader, SuiteIndex, write_suite
 from results.pages.plots import point_labels, write_sweep_plot
-from results.run_directory.suite import read_suite_table
+from results.tables.suite import read_suite_table
 from results.tables.sweep import sweep_table
 from tools.ablations_page import write_page
 

@@ -14,7 +14,7 @@ from markupsafe import escape
 
 from car_core import CaR, CaRConfig, ConfigError, QueryError
 from car_core.engine.stage_cache import StageCache
-from car_core.models.names import MINIATURE
+from car_core.names import MINIATURE
 from dataset_adapters.formats.images import ImageFileError, open_picture, read_image
 from evaluation.analysis.gallery import draw_segmentation
 from evaluation.pictures.explain import COMMA, LONE_PHRASE
