@@ -38,6 +38,7 @@ from evaluation.bench.schema import (
     BenchMemory,
     BenchPipeline,
     BenchReleasedOrder,
+    BenchRequest,
 )
 from evaluation.engines.local import run_local
 from evaluation.engines.refining import Refiner, default_workers
@@ -46,7 +47,6 @@ from evaluation.run.identity import peak_rss_mib
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.semantic import confusion_counts
 from support.arrays import RGBArray
-from support.choices import Precision, Profile
 
 # Architectures and weights of the two models by size: timing needs no trained weights.
 SIZES: Mapping[str, tuple[str, str, str]] = {
@@ -65,32 +65,6 @@ SYNTHETIC_SIZE = (375, 500)  # height, width: a common one in Pascal VOC
 
 
 @dataclass(frozen=True)
-class BenchRequest:
-    """What to measure.
-
-    size: models, a key of `SIZES`. images: files; if empty, ``n_images`` synthetic images. n_queries: the first ones of
-    `QUERIES`. later_steps: also the cost of the steps after the first. baseline: also the released order of work, in
-    float32. baseline_templates: text templates of that comparison; None for all. host: also the work
-    outside the encoders.
-    """
-
-    size: str = "mini"
-    device: str = "cpu"
-    precision: Precision = "float32"
-    images: Sequence[Path] = ()
-    n_images: int = 4
-    n_queries: int = 20
-    profile: Profile = "released"
-    repeats: int = 3
-    batch_sizes: Sequence[int] = (1, 4)
-    threads: Sequence[int] = (1, 2)
-    later_steps: bool = True
-    baseline: bool = True
-    baseline_templates: int | None = None
-    host: bool = False
-
-
-@dataclass(frozen=True)
 class BenchFixture:
     """What is measured: models, encoded images (JPEG or PNG) and queries. models: arguments of CaR."""
 
@@ -104,7 +78,7 @@ class BenchFixture:
 def load_fixture(request: BenchRequest) -> BenchFixture:
     """Load models and images. Raises ImageError for a file that is not an image, ModelError for a missing device."""
     files = []
-    for path in request.images[: request.n_images]:
+    for path in map(Path, request.images[: request.n_images]):
         read_image(path)  # raises before the models are loaded
         files.append(path.read_bytes())
     files = files or [_synthetic_image(seed) for seed in range(request.n_images)]

@@ -36,7 +36,7 @@ class Equipment:
 class Job:
     """A run as another process, or an actor on another node, gets it.
 
-    equip: makes the equipment there; raises for what a user can mend. identity_fields: what it must come to. folder:
+    equip: makes the equipment there; raises for what a user can fix. identity_fields: what it must come to. folder:
     where relative paths start, if that node has it. The rest as for `run_local`.
     """
 
@@ -109,7 +109,8 @@ def run_local(
                 else:
                     queue.submit([replace(item, sample=frame) if frame else item])
                     [record] = queue.drain()
-                if frame and frame.sequence and record.status == "ok":  # a failed one hands on what it started with
+                # A failed frame hands on the queries that it started with.
+                if frame and frame.sequence is not None and record.status == "ok":
                     survivors[frame.sequence] = tuple(record.queries_kept)
                 yield record
         yield from queue.drain()

@@ -33,7 +33,7 @@ from support.console import tell
 from support.text import unwrapped
 
 MAX_LOSSES = 3
-"""Actors that may be lost at work on one sample alone before it is a failed one."""
+"""Actors that may be lost at work on a single sample before it is a failed one."""
 _POLL_SECONDS = 1.0  # between two looks at the nodes, and at whether to stop
 HEAD_SECONDS = 10.0
 """A head that takes no connection for so long is gone: it may be restarted in the meantime."""
@@ -130,7 +130,6 @@ class Actor:
         return None
 
     def segment(self, positions: Sequence[int], survivors: Survivors | None) -> Finished:
-        """The records of one batch."""
         with tempfile.TemporaryDirectory(prefix="car-eval-") as name:
             folder = Path(name)
             here = replace(self._equipment, scorer=replace(self._equipment.scorer, folder=folder))
@@ -142,7 +141,7 @@ class Actor:
 
 @dataclass
 class Chain:
-    """Batches that are done one after the other: the frames of a video, or one batch alone."""
+    """Batches that are done one after the other: the frames of a video, or a single batch."""
 
     batches: deque[tuple[int, ...]]
     sequence: str | None = None
@@ -167,22 +166,23 @@ class Dispatcher:
     idle: list[Any] = field(default_factory=list)  # actors
     # Actors and what they do, None while they are set up, by the reference of what they will answer.
     busy: dict[Any, tuple[Any, Chain | None]] = field(default_factory=dict)
-    losses: Counter[int] = field(default_factory=Counter)  # actors lost at work on a sample alone
+    losses: Counter[int] = field(default_factory=Counter)  # actors lost at work on a single sample
     lost_in_a_row: int = 0
     most_actors: int = 0
     looked_at: float = -_POLL_SECONDS
-    told: bool = False
+    is_announced: bool = False
     head_seen: float | None = None  # when Ray's head last answered
 
     def records(self, positions: Sequence[int], should_stop: Callable[[], bool]) -> Iterator[SampleRecord]:
         """The records of these samples, until none is left or `should_stop` says so."""
         parts: dict[str | None, list[int]] = defaultdict(list)  # of one video each, or all
+        sequences = self.dataset.sequences if self.survivors is not None else None
         for position in positions:
-            parts[self.dataset.sequences[position] if self.survivors is not None else None].append(position)
+            parts[sequences[position] if sequences else None].append(position)
         for sequence, own in parts.items():
             size = self.job.batch_size
             batches = [tuple(own[start : start + size]) for start in range(0, len(own), size)]
-            chains = [batches] if sequence else [[batch] for batch in batches]
+            chains = [batches] if sequence is not None else [[batch] for batch in batches]
             self.waiting.extend(Chain(deque(each), sequence) for each in chains)
         try:
             while True:
@@ -229,8 +229,8 @@ class Dispatcher:
         places = sum(
             int(min((node.get(name, 0.0) / amount for name, amount in needed.items()), default=1)) for node in nodes
         )
-        if not places and not self.told:
-            self.told = True
+        if not places and not self.is_announced:
+            self.is_announced = True
             amounts = ", ".join(f"{name} {amount:g}" for name, amount in needed.items())
             tell(f"notice: no node of the Ray cluster has {amounts} for an actor; waiting for one")
         # One is asked for also where there is no place: an autoscaler starts a node for it.
@@ -246,9 +246,9 @@ class Dispatcher:
         """Give every idle actor a batch, while there are any."""
         while self.waiting and self.idle:
             actor, chain = self.idle.pop(), self.waiting.popleft()
-            own = self.survivors  # only of the chain's video
-            if own is not None and chain.sequence:
-                own = {chain.sequence: own[chain.sequence]} if chain.sequence in own else {}
+            own = self.survivors
+            if own is not None:  # only those of the chain's video
+                own = {name: kept for name, kept in own.items() if name == chain.sequence}
             self.busy[actor.segment.remote(chain.batches[0], own)] = actor, chain
 
     def _take(self, reference: Any) -> Iterator[SampleRecord]:
@@ -280,7 +280,7 @@ class Dispatcher:
             assert self.scorer.folder is not None
             write_sample_file(self.scorer.folder / name, content)
         for record in finished.records:
-            if self.survivors is not None and chain.sequence and record.status == "ok":
+            if self.survivors is not None and chain.sequence is not None and record.status == "ok":
                 self.survivors[chain.sequence] = tuple(record.queries_kept)
             yield record
 

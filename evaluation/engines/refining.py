@@ -122,7 +122,7 @@ class Refiner:
 
 
 def default_workers(processes: int = 1) -> int:
-    """Refining processes alongside a model: all cores but one, of the share of each of so many processes."""
+    """Refining processes alongside a model: all cores but one, of the share of each of that many processes."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(0, cores // processes - 1)
 

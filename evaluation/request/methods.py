@@ -45,7 +45,6 @@ class Method:
 
     @property
     def config(self) -> type[Config]:
-        """The class of its settings."""
         return self.baseline.config if self.baseline else CaRConfig
 
     @property

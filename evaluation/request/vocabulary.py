@@ -103,8 +103,17 @@ def find_vocabulary(name: str, adapter: Adapter) -> Vocabulary:
         raise BenchmarkError(f"names: expected one family or file, found {name!r}; several: car sweep --names")
     else:
         raise BenchmarkError(unknown_name("names", name, [OWN_NAMES, *get_args(NameSet), *family_names()]))
-    stored = _part(path, name, data_set)
-    if stored in family_names():
+    stored, families = parse_list(path, read_list(path), "YAML"), family_names()
+    parts = stored.values() if isinstance(stored, dict) else ()
+    grouped = [isinstance(part, dict) for part in parts]
+    if any(grouped) and all(is_group or part in families for is_group, part in zip(grouped, parts, strict=True)):
+        own = [value for key, value in stored.items() if data_set in str(key).split()]
+        if len(own) != 1:
+            texts = f"{len(own)} such parts" if own else f"texts for {', '.join(' '.join(stored).split())}"
+            error = DatasetError if own else NoTextsError
+            raise error(f"names: {name}: expected texts for {data_set}, found {shortened(texts, 200)}")
+        [stored] = own
+    if stored in families:
         return replace(find_vocabulary(stored, adapter), name=Path(name).name)
     released = adapter.label_space("released")
     known = {
@@ -121,24 +130,6 @@ def find_vocabulary(name: str, adapter: Adapter) -> Vocabulary:
     return Vocabulary(
         Path(name).name, {each: found[each] for each in classes}, background if scores_background else None
     )
-
-
-def _part(path: Path, name: str, data_set: str) -> Any:
-    """A file's part for a data set: texts by class, or the name of a family. name: as the user gave it.
-
-    Raises DatasetError and NoTextsError as `find_vocabulary`.
-    """
-    stored = parse_list(path, read_list(path), "YAML")
-    parts, families = stored.values() if isinstance(stored, dict) else (), family_names()
-    grouped = [isinstance(part, dict) for part in parts]
-    if any(grouped) and all(is_group or part in families for is_group, part in zip(grouped, parts, strict=True)):
-        own = [value for key, value in stored.items() if data_set in str(key).split()]
-        if len(own) != 1:
-            found = f"{len(own)} such parts" if own else f"texts for {', '.join(' '.join(stored).split())}"
-            error = DatasetError if own else NoTextsError
-            raise error(f"names: {name}: expected texts for {data_set}, found {shortened(found, 200)}")
-        return own[0]
-    return stored
 
 
 def _texts(stored: Any, path: Path, data_set: str, known: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

@@ -150,7 +150,7 @@ def _job(prepared: Prepared, folder: Path | None = None, **changes: Any) -> Job:
 
 def equip(options: RunOptions, folder: Path | None) -> Equipment:
     """What a process or actor works with, built where it is; raises as `prepare`. folder: as for `Work`'s scorer."""
-    # It writes no run directory, needs no cluster, and tells no tracker.
+    # It writes no run directory, needs no cluster, and reports to no tracker.
     prepared = prepare(replace(options, engine="local", track=(), out=Path(tempfile.gettempdir())))
     scorer = replace(prepared.scorer, folder=folder, saving=options.saving)
     return Equipment(prepared.selected, prepared.car, scorer, prepared.identity_fields)

@@ -58,11 +58,12 @@ def export_queries(options: RunOptions) -> Iterator[str]:
         header["ignore_label"], header["labels"] = space.ignore_label, labels
         header["queries"] = [{"text": text, "label": label, "stuff": is_stuff} for text, label, is_stuff in queries]
     yield f"{strict_json.dumps(header)}\n"
+    images = selected.images  # read once: it is a column of the index
     for position, sample_id in enumerate(selected.ids):
         asked: dict[str, Any] = {"kind": "sample", "id": sample_id, "image": None, "height": None, "width": None}
         try:
-            if selected.images:
-                asked["image"] = selected.images[position]
+            if images:
+                asked["image"] = images[position]
                 upright = bool(space.mask_values)  # as user data are read
                 asked["height"], asked["width"] = image_shape(selected.root / asked["image"], apply_exif=upright)
             else:

@@ -45,7 +45,7 @@ class Prepared(ResolvedRun):
     """A resolved run with everything that segments and scores its samples.
 
     dataset: the whole split. selected: the samples that the run takes. car: the segmenter, whose configuration counts.
-    devices: of each process that segments; one alone is this process. file_states: of `selected` at the start.
+    devices: of each process that segments; a single one is this process. file_states: of `selected` at the start.
     """
 
     dataset: Dataset
@@ -87,7 +87,7 @@ class Prepared(ResolvedRun):
 
     @cached_property
     def identity(self) -> str:
-        """What tells the run from others: 64 hex digits."""
+        """What distinguishes the run from others: 64 hex digits."""
         return identity_of(self.identity_fields)
 
     @property
@@ -182,7 +182,7 @@ def require_unchanged(prepared: Prepared) -> None:
     """Raise DatasetError if the data set is not the one of the start any more: records of the two would be mixed."""
     try:
         is_changed = prepared.load_data().fingerprint != prepared.dataset.fingerprint
-    except DatasetError:  # a file is gone: its sample has a record, of before or failed; the others are compared alone
+    except DatasetError:  # a file is gone: its sample has a record, of before or failed; only the others are compared
         before, now = prepared.file_states, prepared.selected.file_states()
         is_there = (before >= 0).all(axis=2) & (now >= 0).all(axis=2)
         is_changed = bool(((before != now).any(axis=2) & is_there).any())

@@ -81,7 +81,7 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int = 1, **c
         "paper": {entry.name: entry.paper for entry in suite.runs if entry.paper is not None},
     }
     # CaR's runs of one benchmark go side by side, in as many groups as there are jobs; those of baselines, which share
-    # nothing, go alone.
+    # nothing, run by themselves.
     indices: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, entry in enumerate(suite.runs):
         indices[(entry.benchmark,) if runs[i].method == CAR else (entry.name, runs[i].method)].append(i)

@@ -61,7 +61,6 @@ class CocoVideoWriter:
             self._n_annotations += 1
 
     def close(self) -> None:
-        """End the document."""
         self._stream.write(f'], "images": {dumps(self._images)}}}\n')
 
 

@@ -269,7 +269,7 @@ def miou_resampler(records: Sequence[SampleRecord], labels: Sequence[str], score
 def sample_figures(
     records: Sequence[SampleRecord], labels: Sequence[str], scored_labels: Sequence[int]
 ) -> Float64Array:
-    """`SemanticAccumulator.running_figure` of each record alone, to the bit, float64 [n]; NaN where it is None."""
+    """`SemanticAccumulator.running_figure` of each single record, to the bit, float64 [n]; NaN where it is None."""
     both, target, prediction = _class_pixels(records, labels, scored_labels).swapaxes(0, 1)
     union = target + prediction - both
     ious = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)

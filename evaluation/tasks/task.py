@@ -129,15 +129,15 @@ class Accumulator(ABC):
 
 
 def sample_figures(records: Sequence[SampleRecord], empty: Callable[[], Accumulator]) -> Float64Array:
-    """The running figure of each record alone, float64 [n]; NaN where it is undefined."""
+    """The running figure of each single record, float64 [n]; NaN where it is undefined."""
 
-    def figure_of(record: SampleRecord) -> float:
-        alone = empty()
-        alone.add(record)
-        figure = alone.running_figure()
-        return math.nan if figure is None else figure
-
-    return np.array([figure_of(record) for record in records], np.float64)
+    figures = []
+    for record in records:
+        single = empty()
+        single.add(record)
+        figure = single.running_figure()
+        figures.append(math.nan if figure is None else figure)
+    return np.array(figures, np.float64)
 
 
 def objects_of_pair(target: Target, prediction: Target, label_space: LabelSpace) -> dict[int, str]:
@@ -160,7 +160,7 @@ class Task:
     count: target and prediction -> the `counts` of the sample's record, JSON-ready integers.
     accumulator: an empty one.
     choices: the scoring options with their values, the default first.
-    sample_figures: the running figure of each of n records alone, float64 [n], where it is had sooner than by an
+    sample_figures: the running figure of each of n single records, float64 [n], where that is faster than by an
     accumulator each.
     resample: n records -> their `Resampler`; None where samples are not independent draws. `resampled_means` serves
     means over samples.
