@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from car_core.names import MINIATURE, ROLES
 from dataset_adapters import LabelSpace
-from evaluation.analysis.gallery import choose, draw_sample
+from evaluation.analysis.drawn_samples import choose, draw_sample
 from evaluation.request.benchmark import BenchmarkError, benchmark_names
 from evaluation.request.methods import METHODS
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE

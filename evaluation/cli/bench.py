@@ -56,7 +56,7 @@ def bench_command(
 
     check_out(out)
     check_device_name(given["device"])
-    from evaluation.bench.report import as_markdown, bench, save_figure
+    from evaluation.bench.document import as_markdown, bench, save_figure
     from evaluation.bench.schema import BenchRequest
     from support.files import write_atomically
     from support.strict_json import dumps

@@ -56,12 +56,8 @@ class Job:
 
     def records(self, own: Equipment, positions: Sequence[int], **how: Any) -> Generator[SampleRecord, None, None]:
         """`run_local` with the equipment."""
-        pace: dict[str, Any] = {
-            "batch_size": self.batch_size,
-            "workers": self.workers,
-            "sample_timeout": self.sample_timeout,
-        }
-        return run_local(own.dataset, positions, own.segmenter, own.scorer, **pace, **how)
+        how |= {"batch_size": self.batch_size, "workers": self.workers, "sample_timeout": self.sample_timeout}
+        return run_local(own.dataset, positions, own.segmenter, own.scorer, **how)
 
 
 def run_local(
@@ -82,9 +78,9 @@ def run_local(
     workers: decoding processes; 0 decodes in this process. sample_timeout: seconds that decoding a sample may take, in
     a decoding process; None for no limit. survivors: given where a frame of a video starts with the queries that
     survived the one before, and kept up to date; frames of a video must then come in order, and are segmented and
-    refined one by one. refiner: where samples are refined; None
-    for this process. should_stop: asked before each batch; if true, only the samples in flight still get records. A
-    sample that cannot be read, segmented or refined gives a failed record, and the run continues.
+    refined one by one. refiner: where samples are refined; None for this process. should_stop: asked before each batch;
+    if true, only the samples in flight still get records. A sample that cannot be read, segmented or refined gives a
+    failed record, and the run continues.
     """
     refiner = refiner or Refiner()
     queue = _SampleQueue(segmenter, scorer, refiner, most=2 * (refiner.workers + batch_size))

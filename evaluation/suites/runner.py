@@ -23,7 +23,7 @@ from car_core.car import MODEL_FIELDS
 from car_core.engine.stage_cache import StageCache
 from car_core.models.weights import load_clip
 from dataset_adapters.base.adapter import find_sources
-from evaluation.analysis.gallery import previews
+from evaluation.analysis.drawn_samples import previews
 from evaluation.engines.children import Child, messages
 from evaluation.engines.processes import JOIN_SECONDS, WorkerError, end_if_starting
 from evaluation.engines.signals import Interrupted, stop_request
