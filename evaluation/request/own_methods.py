@@ -149,7 +149,7 @@ class PluggedMethod(Method):
     def build(self, config: Config, *, device: str, task: str, time_limit: float | None = None, **_: Any) -> Any:
         assert isinstance(config, OwnConfig)
         from car_core.models.weights import WeightsRecord
-        from evaluation.tasks.own_method import OwnSegmenter
+        from evaluation.request.own_segmenter import OwnSegmenter
 
         source = str(self.plugin.record()["source"]) if self.plugin else ""  # stands for the architecture
         weights = []

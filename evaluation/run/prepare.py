@@ -27,8 +27,8 @@ from evaluation.request.resolve import ResolvedRun, resolve
 from evaluation.request.vocabulary import Vocabulary
 from evaluation.run.identity import identity_fields
 from evaluation.run.merge import SHARD
+from evaluation.run.predictions import open_predictions
 from evaluation.run.trackers import find_tracker
-from evaluation.tasks.predictions import open_predictions
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Segmenter
 from results import identity_of

@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, SampleError
-from evaluation.request.benchmark import BenchmarkError
 from evaluation.tasks.coco_json import run_lengths
 from evaluation.tasks.task import find_task
 from results.run_directory import label_maps
 from results.run_directory.sample_files import PREDICTIONS, PROPOSALS, is_whole, write_sample_file
+from support.errors import UserError
 from support.text import counted, mebibytes
 
 PredictionFormat = Literal["png", "rle"]
@@ -46,12 +46,10 @@ class Saving:
     proposals: bool = False
 
     def check(self, dataset: Dataset) -> None:
-        """Raise BenchmarkError for labels that the format cannot hold."""
+        """Raise UserError for labels that the format cannot hold."""
         n_labels = len(dataset.label_space.labels)
         if self.predictions == "png" and n_labels > _PALETTE:
-            raise BenchmarkError(
-                f"save_predictions: expected rle for {n_labels} labels, found png: it holds {_PALETTE}"
-            )
+            raise UserError(f"save_predictions: expected rle for {n_labels} labels, found png: it holds {_PALETTE}")
 
     def paths(self, folder: Path, sample_id: str) -> list[Path]:
         """The files of a sample."""
