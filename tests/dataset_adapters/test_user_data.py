@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
+from helpers.every_tree import refused
 from helpers.made_trees import write_noise, write_png
 from PIL import ExifTags, Image
 
@@ -64,13 +65,6 @@ def own_hf(root: Path, classes: str = "background\ncat\ndog\n", **columns: Any) 
         features[name] = datasets.Image() if is_image else datasets.Value("string")
     datasets.Dataset.from_dict(cells, features=datasets.Features(features)).save_to_disk(root / "hf")
     return load("own-hf", ".", options={"hf": str(root / "hf"), "classes": str(root / "classes.txt")})
-
-
-def refused(call: Any) -> str:
-    with pytest.raises(DatasetError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
