@@ -20,8 +20,10 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+from typer.testing import CliRunner
 
 from car_core import CaR, CaRConfig, QueryError
+from evaluation.cli.app import app
 from evaluation.pictures.demo.backend import Demo, Limits, read_picture, split_phrases
 from evaluation.tasks.coco_json import CocoDocument
 from support.errors import ImageError
@@ -289,15 +291,10 @@ def test_a_port_that_is_taken_and_a_host_of_another_machine_are_refused() -> Non
 
 
 def test_a_host_that_is_none_is_one_line() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "evaluation", "serve", "--weights=miniature", "--host=no.such.host.invalid"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert (
-        done.stderr.strip().splitlines()[-1].startswith("error: --host: expected an address of this machine, found 'no")
-    )
+    done = CliRunner().invoke(app, ["serve", "--weights=miniature", "--host=no.such.host.invalid"])
+    assert done.exit_code == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: --host: expected an address of this machine, found 'no")
 
 
 def events_of(address: str, place: str) -> str:

@@ -338,11 +338,11 @@ def test_real_photos_give_the_same_figures_in_any_batch(tiny_model: Path, tmp_pa
         pytest.skip("the real photos are not here")
     tiny_model.write_text(tiny_model.read_text().replace('"patch_size": 8', '"patch_size": 16'))
     settings = {"proposal_model": str(tiny_model), "classifier_model": str(tiny_model), "theta": 0.05}
-    for batch_size in (1, 3):
-        options = RunOptions("voc21", root, "random:3", settings=settings, limit=3, batch_size=batch_size, quiet=True)
+    for batch_size in (1, 2):
+        options = RunOptions("voc21", root, "random:3", settings=settings, limit=2, batch_size=batch_size, quiet=True)
         evaluate(replace(options, out=tmp_path / str(batch_size)))
-    assert figures(tmp_path / "1") == figures(tmp_path / "3")
-    assert records(tmp_path / "1") == records(tmp_path / "3")
+    assert figures(tmp_path / "1") == figures(tmp_path / "2")
+    assert records(tmp_path / "1") == records(tmp_path / "2")
 
 
 def test_a_run_whose_every_sample_failed_is_an_error(tiny_run: Any, tmp_path: Path) -> None:
