@@ -302,7 +302,7 @@ def test_the_site_is_not_built_with_a_stale_table(monkeypatch: pytest.MonkeyPatc
         hook["on_config"](None)
 
 
-def test_restatements_that_the_method_page_names_are_in_the_tests() -> None:
+def test_restatements_of_the_method_page_are_in_the_tests() -> None:
     named = re.findall(r"`(literal_\w+|test_\w+)\.(\w+)`", (ROOT / "docs/method.md").read_text(encoding="utf-8"))
     assert len(named) > 10
     for module, name in named:

@@ -134,7 +134,7 @@ def test_query_that_is_also_a_background_text(car: CaR) -> None:
 
 
 @pytest.mark.parametrize("background", ["sky", ["sky", ""], ["sky", "sky"], ["red " * 80]], ids=str)
-def test_impossible_background_is_refused_as_the_configurations_is(car: CaR, background: Any) -> None:
+def test_impossible_background_is_refused_at_the_call(car: CaR, background: Any) -> None:
     """A text would otherwise be taken letter by letter."""
     with pytest.raises(QueryError):
         car.segment(photo(20, 20), ["cat"], background=background)

@@ -77,7 +77,7 @@ def test_blank_expressions_and_expressions_of_nothing(tree: MevisTree) -> None:
     assert not any(sample.target.any() for sample in dataset if sample.sequence == "0f3a/2")
 
 
-def test_ids_may_be_text_and_more_masks_than_frames_are_left_alone(tree: MevisTree) -> None:
+def test_mevis_ids_as_text_and_surplus_masks_are_accepted(tree: MevisTree) -> None:
     before = [sample.target for sample in tree.load()]
     tree.meta["0f3a"]["expressions"]["0"]["anno_id"] = ["3"]
     tree.stored["11"].append(None)
@@ -148,7 +148,7 @@ def test_other_splits(tree: MevisTree) -> None:
     assert "expected a file, found nothing" in refused(lambda: tree.load(split="train"))
 
 
-def test_a_video_without_any_mask_has_empty_targets_of_the_size_of_its_frames(tree: MevisTree) -> None:
+def test_video_without_masks_has_empty_targets_of_frame_size(tree: MevisTree) -> None:
     before = tree.load()
     tree.stored["11"] = [None] * 3
     assert json.loads((tree.save().split / "mask_dict.json").read_text())["11"] == [None] * 3

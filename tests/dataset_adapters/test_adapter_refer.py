@@ -122,7 +122,7 @@ def test_numbers_as_text_or_with_a_zero_fraction(tree: ReferTree) -> None:
         assert tree.load().fingerprint == before.fingerprint
 
 
-def test_polygons_of_fewer_than_three_points_are_left_out_and_counted(tree: ReferTree) -> None:
+def test_refer_polygons_of_under_three_points_are_counted(tree: ReferTree) -> None:
     before = tree.load()
     first = tree.instances["annotations"][0]
     first["segmentation"] = [*first["segmentation"], [], [1, 2, 3, 4]]

@@ -57,7 +57,7 @@ def test_names_and_things() -> None:
     assert {"window-other", "desk-stuff", "mirror-stuff", "door-stuff"} <= set(stuff_space.stuff)
 
 
-def test_train_ids_that_are_there_are_read_and_never_mapped_again(tmp_path: Path) -> None:
+def test_cityscapes_train_ids_are_never_mapped_again(tmp_path: Path) -> None:
     for source in SOURCES["cityscapes"]:
         write_city(tmp_path / "data", source)
     assert opened(tmp_path, "cityscapes").name == "cityscapes/labelTrainIds"

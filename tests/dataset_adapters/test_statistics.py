@@ -62,7 +62,7 @@ def painted(coco: COCO, image_id: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("root", ROOTS)
-def test_coco_object_covers_what_pycocotools_and_the_label_maps_say(root: Path, tmp_path: Path) -> None:
+def test_coco_object_statistics_equal_pycocotools(root: Path, tmp_path: Path) -> None:
     coco = COCO(str(root / "coco/annotations/instances_val2017.json"))
     instances = [painted(coco, image_id) for image_id in coco.imgs]
     agrees(statistics_of("coco-object", root, tmp_path, source="instances"), instances)

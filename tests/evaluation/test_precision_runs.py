@@ -18,7 +18,7 @@ from results import RunDirectory
 N_PICTURES = 4
 
 
-def test_half_precision_finds_what_float32_finds_on_the_miniature() -> None:
+def test_half_precision_equals_float32_on_the_miniature() -> None:
     """Stated tolerance: first proposals within 0.03 on average, 3/4 of the images with equal survivors, 90 % of the
     pixels with equal labels."""
     exact, half = (

@@ -125,7 +125,7 @@ def test_presets_hold_valid_points_beside_figures_of_the_paper() -> None:
         load_preset("table55")
 
 
-def test_groups_of_background_queries_are_named_in_tables_and_joined_in_runs() -> None:
+def test_background_groups_are_named_in_tables_joined_in_runs() -> None:
     runs = as_suite(load_preset("table6"), "voc21", profile=None, settings={}).runs
     texts = [run.settings["background"] for run in runs]
     assert [len(each) for each in texts] == [0, 32, 44, 36, 76, 80, 68, 112]
@@ -165,7 +165,7 @@ def test_fields_of_crf_and_sam_are_kept_beside_those_of_a_point(
 @pytest.mark.parametrize(
     ("benchmark", "beside"), [("voc21", True), ("mini-voc", True), ("voc20", False), ("pc459", False)]
 )
-def test_figures_of_the_paper_stand_beside_their_own_benchmark_alone(benchmark: str, beside: bool) -> None:
+def test_paper_figures_stand_next_to_their_own_benchmark_only(benchmark: str, beside: bool) -> None:
     runs = as_suite(load_preset("table4"), benchmark, profile=None, settings={}).runs
     assert [run.paper is not None for run in runs] == [beside] * len(runs)
 
@@ -341,7 +341,7 @@ def test_the_finished_runs_of_an_unfinished_suite_are_checked(sweep: Any, tmp_pa
     assert checked.stderr.strip() == f"error: {folder}: expected a finished suite, found none of its runs {last}"
 
 
-def test_points_side_by_side_are_straight_runs_and_compute_nothing_twice(
+def test_sweep_points_equal_single_runs_and_share_work(
     tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Points as Table 5 has them: the same records to the bit, from one pass of the trunk per image."""
@@ -394,7 +394,7 @@ def test_a_point_that_is_behind_goes_first(tiny_run: Any, tmp_path: Path) -> Non
         assert comparable(run.path) == comparable(whole.runs[name].path)
 
 
-def test_points_share_the_processes_that_refine_and_their_answers(
+def test_sweep_points_share_refining_processes_and_answers(
     tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One pool for all points; what two of them would refine alike is refined once, and takes the second no time."""
