@@ -112,6 +112,7 @@ def _without_excluded(fields: Mapping[str, Any], prefix: str = "") -> dict[str, 
     }
 
 
+@functools.cache  # what a process computes with is what it found at its start
 def code_digest(root: Path = Path(__file__).parents[2]) -> str:
     """sha256 over what the sources that turn files into counts compute, so that records of other code are not reused.
 
@@ -139,7 +140,7 @@ def _canonical(node: object) -> str:
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = []
-    for name in node._fields:  # a hundred thousand nodes with every run: plain loops take half the time
+    for name in node._fields:  # a hundred thousand nodes: plain loops take half the time
         value = getattr(node, name, None)
         if value is None or value == []:
             continue
