@@ -302,6 +302,13 @@ def test_the_site_is_not_built_with_a_stale_table(monkeypatch: pytest.MonkeyPatc
         hook["on_config"](None)
 
 
+def test_an_option_is_never_broken_at_its_hyphens() -> None:
+    pytest.importorskip("mkdocs", reason="MkDocs is not installed (make setup)")
+    page = runpy.run_path(str(ROOT / "docs/site_pages.py"))["on_page_content"]
+    kept = '<code>car eval <span class="whole">--limit</span> 2</code> a--b <pre><code><span>x --y</span></code></pre>'
+    assert page("<code>car eval --limit 2</code> a--b <pre><code><span>x --y</span></code></pre>") == kept
+
+
 def test_restatements_of_the_method_page_are_in_the_tests() -> None:
     named = re.findall(r"`(literal_\w+|test_\w+)\.(\w+)`", (ROOT / "docs/method.md").read_text(encoding="utf-8"))
     assert len(named) > 10

@@ -86,7 +86,7 @@ def identity_fields(
         "dataset": {
             "adapter": dataset.name,
             "fingerprint": dataset.fingerprint,
-            "samples": hashlib.sha256("\n".join(dataset.ids).encode("utf-8", "surrogateescape")).hexdigest(),
+            "samples": ids_digest(dataset.ids),
         },
         "protocol": dict(protocol),
         "label_space": dataset.label_space.as_dict(),
@@ -102,6 +102,11 @@ def identity_fields(
         "code": code_digest(),
         **({"plugins": brought} if brought else {}),
     }
+
+
+def ids_digest(ids: Sequence[str]) -> str:
+    """sha256 of the ids of a run's samples, in order."""
+    return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _without_excluded(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -60,11 +60,11 @@ def index_of(folder: Path) -> Any:
 
 
 def test_a_sweep_that_is_refused_leaves_the_one_that_is_there() -> None:
-    assert sweep("0.4,0.5", 1).exit_code == 0
+    assert sweep("0.4,0.5", 2).exit_code == 0
     files = [Path("all", name) for name in ("suite.json", "table.md", "table.csv")]
     before = [file.read_bytes() for file in files]
     for values in ("0.4,0.6", "0.7,0.5"):  # the first is refused, and the last
-        refused = sweep(values, 2)
+        refused = sweep(values, 1)
         assert (refused.exit_code, "another identity" in refused.stderr) == (2, True)
         assert [file.read_bytes() for file in files] == before
     assert not Path("all/mini-voc-eta=0.7/samples.jsonl").exists()  # refused before any sample

@@ -69,6 +69,13 @@ def test_suite_in_processes_shows_tracebacks_when_asked(
     assert ("a traceback" in capfd.readouterr().err) is wanted
 
 
+def test_a_suite_takes_a_profile_which_only_car_has() -> None:
+    suite = load_suite("mini")
+    assert {run.profile for run in suite.options(profile="released")} == {"released"}
+    assert {run.profile for run in suite.of_methods("sclip", {}).options(profile="released")} == {None}
+    assert car("suite", "mini", "--profile=Released").stderr.count("did you mean released?") == 1
+
+
 def test_mini_suite_has_every_embedded_benchmark() -> None:
     suite = load_suite("mini")
     assert {run.benchmark for run in suite.runs} == {name for name in benchmark_names() if name.startswith("mini-")}

@@ -143,13 +143,17 @@ def test_overview_says_each_remark_once(tmp_path: Path, make_header: MakeHeader)
     assert table.notes == ("%: miou (semantic)", "b, c: untrained weights, not comparable")
 
 
-def test_no_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_folder_is_one_line_and_no_runs_are_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    result = car_runs()
+    result = car_runs("elsewhere")
     assert (result.exit_code, result.stderr) == (
         2,
-        "error: results/runs: expected a folder of runs, found nothing; `car runs DIR` looks elsewhere\n",
+        "error: elsewhere: expected a folder of runs, found nothing; `car runs DIR` looks elsewhere\n",
     )
+    result = car_runs()  # before the first run
+    assert (result.exit_code, result.stderr) == (0, "no runs in results/runs\n")
     (tmp_path / "results/runs").mkdir(parents=True)
     assert car_runs().stderr == "no runs in results/runs\n"
 
