@@ -15,8 +15,8 @@ from helpers.made_trees import Tree
 from PIL import Image
 
 from dataset_adapters import Dataset, load
-from dataset_adapters.base.index import row_of
 from dataset_adapters.base.adapter import data_set_names, find_adapter, find_sources
+from dataset_adapters.base.index import row_of
 
 # The images and masks of own-hf are cells of a table: see test_user_data and test_own_data.
 ADAPTERS = [adapter.name for name in data_set_names() if name != "own-hf" for adapter in find_sources(name)]

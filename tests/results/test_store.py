@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from results import RunDirectory, RunHeader, SampleRecord, StoreError, identity_of
 from results.run_directory.sample_files import FOLDERS, write_sample_file
+from support import strict_json
 from support.errors import UserError
 from support.files import write_atomically
 
@@ -160,6 +162,31 @@ def test_a_line_of_another_schema_is_named_wherever_it_stands(run: RunDirectory,
     run.samples_path.write_text(line + "\n")
     with pytest.raises(StoreError, match=rf"samples\.jsonl, line 1: .*{message}"):
         run.read_records()
+
+
+_ODD = (
+    *("1", "-0", "1e999", "1E+400", "1e-400", "-1e5", "0.0012345678901234567", "NaN", "-Infinity", '{"a": 1, "a": 2}'),
+    *("9" * 19, "-" + "9" * 19, "[1,\t" + "9" * 20 + "]", "9" * 400 + ".5", "[" * 300 + "]" * 300),
+    *('"NaN"', '"\\ud800"', '"1e5"'),
+)
+
+
+@pytest.mark.parametrize("value", _ODD)
+@pytest.mark.parametrize("field", ["counts", "steps", "seconds", "id"])
+def test_a_record_is_read_as_by_the_strict_reader_whatever_it_holds(run: RunDirectory, field: str, value: str) -> None:
+    # Lines without odd numbers are read by another parser.
+    fields = {"id": '"a"', "status": '"ok"', "counts": '{"a": 1}', "steps": "1", "seconds": '{"a": 0.5}'}
+    fields[field] = value if field in ("steps", "id") else f'{{"a": {value}}}'
+    line = "{" + ", ".join(f'"{name}": {text}' for name, text in fields.items()) + "}\n"
+    run.samples_path.write_text(line + '{"id": "b", "status": "ok"}\n')
+    try:
+        expected = SampleRecord.model_validate(strict_json.loads(line))
+    except ValueError as error:
+        with pytest.raises(StoreError, match=re.escape(str(error) if "JSON" in str(error) else "line 1: ")):
+            run.read_records()
+    else:
+        found = run.read_records()[0]
+        assert (found, repr(found)) == (expected, repr(expected))
 
 
 def test_another_identity_is_refused_with_the_differing_fields(run: RunDirectory, make_header: MakeHeader) -> None:
