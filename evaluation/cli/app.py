@@ -34,7 +34,7 @@ def car(
     ] = False,
     debug: Annotated[
         bool,
-        typer.Option("--debug", help="Show the full traceback of an error, also of your own code."),
+        typer.Option("--debug", help="Show the full traceback of errors, including those in your own code."),
     ] = False,
 ) -> None:
     """CaR ("CLIP as RNN"): training-free segmentation of any phrase, and its benchmarks."""

@@ -35,13 +35,14 @@ def check_command(
     exact: Annotated[
         bool,
         typer.Option(
-            "--exact", help="No tolerance but for rounding: for the machine and packages that produced the figures."
+            "--exact",
+            help="Allow no difference but rounding; for the machine and packages that produced the figures.",
         ),
     ] = False,
     details: Annotated[bool, typer.Option("--details", help="Show every figure, not only changed ones.")] = False,
     given: dict[str, Any],
 ) -> None:
-    """Compare a run's figures with a golden file: what changed, and how far the others are off.
+    """Compare a run's figures with expected ones (a golden file), or profile released with reference results.
 
     Without --golden the expected figures are those of `car suite mini`, which come with the package. A single run is
     compared with the golden file's run of the same folder name or benchmark.

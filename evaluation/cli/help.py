@@ -67,7 +67,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "Try": ("segment", "serve"),
     "Run": ("eval", "suite", "sweep", "rerun", "merge", "export", "score", "bench"),
     "Look": ("runs", "table", "compare", "report", "check", "push"),
-    "What there is": ("benchmarks", "methods", "data"),
+    "List": ("benchmarks", "methods", "data"),
 }
 """The commands of `car` by panel."""
 

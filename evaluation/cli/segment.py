@@ -43,8 +43,8 @@ def segment_command(
         list[str],
         typer.Argument(
             metavar="IMAGE|QUERY",
-            help="First an image file, a folder of images, a quoted pattern such as 'a/*.jpg', or a video (mp4, webm, "
-            "gif, ...), then phrases to look for; with -p all are images.",
+            help="An image, a folder of images, a quoted pattern such as 'a/*.jpg', or a video (mp4, webm, gif, ...), "
+            "followed by phrases to look for. With -p all arguments are images.",
         ),
     ],
     phrases: Annotated[
@@ -57,8 +57,8 @@ def segment_command(
             "-o",
             metavar="PATH",
             rich_help_panel=_OUTPUTS,
-            help="Picture of the masks, for a video .mp4; a folder for several images. [default: next to the image, if "
-            "nothing else is asked for]",
+            help="Picture of the masks (video: .mp4); a folder for several images. [default: next to the image, unless "
+            "another output is given]",
         ),
     ] = None,
     steps: Annotated[
@@ -74,7 +74,7 @@ def segment_command(
         typer.Option(
             metavar="FILE",
             rich_help_panel=_OUTPUTS,
-            help="Masks in COCO's JSON format (run-length encoded); - for stdout.",
+            help="Masks in COCO's JSON format (run-length encoded); - for standard output.",
         ),
     ] = None,
     label_maps: Annotated[
@@ -82,7 +82,7 @@ def segment_command(
         typer.Option(
             metavar="DIR",
             rich_help_panel=_OUTPUTS,
-            help="For videos: folder of one palette PNG per frame, as in DAVIS.",
+            help="Folder for a palette PNG per frame, as in DAVIS (videos only).",
         ),
     ] = None,
     fps: Annotated[
@@ -91,22 +91,22 @@ def segment_command(
             metavar="N",
             min=0.001,
             max=1000,
-            help="Take the images, by name, as the frames of a video, N per second.",
+            help="Treat the images, sorted by name, as frames of a video, N per second.",
         ),
     ] = None,
     carry: Annotated[
         bool,
-        typer.Option("--carry", help="For videos: start each frame with the phrases that survived the one before."),
+        typer.Option("--carry", help="Start each frame with the phrases that survived the previous one (videos only)."),
     ] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Print every step: scores, theta, dropped queries.")
+        bool, typer.Option("--explain", help="Print every step: scores, theta, dropped phrases.")
     ] = False,
     given: dict[str, Any],
 ) -> None:
-    """Segment phrases in pictures, or in a video.
+    """Segment phrases in pictures or a video.
 
-    Several images: car segment IMAGES... -p PHRASE -p PHRASE. Exit status: 0; 2 for a user error (nothing was done); 3
-    if an image or a part of a video could not be read (the others were segmented).
+    Exit status: 0; 2 for a user error (nothing was done); 3 if an image or part of a video could not be read (the rest
+    was segmented).
     """
     from car_core.queries import check_texts, require_any
     from dataset_adapters.formats.images import set_max_pixels
@@ -295,7 +295,7 @@ def _segment_clip(
 
 
 def load_car(resolved: ResolvedCar) -> CaR:
-    """CaR for user-supplied images; prints which device was chosen. Raises ModelError."""
+    """CaR for user-supplied images; prints the device if it was chosen, and the profile. Raises ModelError."""
     from car_core import CaR  # torch: seconds
     from car_core.engine.device import as_devices
     from car_core.names import AUTO
@@ -305,4 +305,5 @@ def load_car(resolved: ResolvedCar) -> CaR:
         [device] = as_devices(device, compared=resolved.config.sam is None)
     car = CaR.from_config(resolved.config, weights=resolved.weights, device=device)
     tell_device(resolved.device, str(car.device))
+    tell(f"profile: {resolved.config.profile}")
     return car

@@ -25,7 +25,7 @@ from evaluation.request.options import CAR, DEFAULT_RUNS, RunOptions
 from evaluation.request.predicted import PredictedConfig
 from evaluation.request.resolve import ResolvedRun, resolve
 from evaluation.request.vocabulary import Vocabulary
-from evaluation.run.identity import identity_fields
+from evaluation.run.identity import identity_fields, ids_digest
 from evaluation.run.merge import SHARD
 from evaluation.run.predictions import open_predictions
 from evaluation.run.trackers import find_tracker
@@ -84,6 +84,13 @@ class Prepared(ResolvedRun):
         if options.shard:
             fields[SHARD] = "{}/{}".format(*options.shard)
         return fields
+
+    def fields_of_first(self, n: int) -> dict[str, Any]:
+        """The identity fields of the same run with ``--limit n``: its records are the first of this one's."""
+        fields, n = self.identity_fields, min(n, self.options.limit or n)
+        if self.options.shard:  # a shard of fewer samples holds others
+            return fields
+        return {**fields, "dataset": {**fields["dataset"], "samples": ids_digest(self.dataset.ids[:n])}}
 
     @cached_property
     def identity(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -274,7 +275,8 @@ def sample_figures(
     union = target + prediction - both
     ious = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
     present = (union > 0).sum(axis=1)
-    figures = [math.fsum(row) / n if n else math.nan for row, n in zip(ious.tolist(), present.tolist(), strict=True)]
+    sums = [math.fsum(row.tolist()) for row in ious]
+    figures = [total / n if n else math.nan for total, n in zip(sums, present.tolist(), strict=True)]
     return np.array(figures, np.float64)
 
 
@@ -285,7 +287,7 @@ def _class_pixels(records: Sequence[SampleRecord], labels: Sequence[str], scored
     """
     pixels = np.zeros((3, len(records), len(labels)))
     confusions = [record.counts.get("confusion", ()) for record in records]
-    triples = np.array([triple for own in confusions for triple in own], np.int64).reshape(-1, 3)
+    triples = np.fromiter(chain.from_iterable(chain.from_iterable(confusions)), np.int64).reshape(-1, 3)
     owner = np.repeat(np.arange(len(records)), [len(own) for own in confusions])
     target, prediction, count = triples.T
     right = target == prediction

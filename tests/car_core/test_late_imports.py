@@ -63,7 +63,7 @@ for name in ("timm", "transformers", "torch._dynamo.utils"):
 """)
 
 
-def test_a_package_that_is_imported_meanwhile_gets_its_own_modules() -> None:
+def test_package_imported_meanwhile_gets_its_own_modules() -> None:
     run("""
 import sys
 from car_core.models.late_imports import late_imports

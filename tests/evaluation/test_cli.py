@@ -376,7 +376,7 @@ def test_a_mistake_is_told_before_torch_is_imported(
     assert expected in lines[0]
 
 
-def test_files_that_are_no_pictures_are_told_before_torch_is_imported(
+def test_files_that_are_no_pictures_are_named_before_torch(
     tmp_path: Path, status_and_torch_of: Callable[[list[str]], Any]
 ) -> None:
     for name in ("one.png", "two.png"):
@@ -649,7 +649,7 @@ def test_check_takes_a_single_run(tiny_run: Any, tmp_path: Path) -> None:
     assert car(["check", str(tiny_run.out), f"--golden={golden}"]).exit_code == 4
 
 
-def test_check_compares_what_the_records_say_and_not_what_run_json_does(tiny_run: Any, tmp_path: Path) -> None:
+def test_check_compares_the_records_not_run_json(tiny_run: Any, tmp_path: Path) -> None:
     assert car(tiny_run.arguments("--limit=1")).exit_code == 0
     golden, path = tmp_path / "golden.json", tiny_run.out / "run.json"
     assert car(["check", str(tiny_run.out), f"--golden={golden}", "--update"]).exit_code == 0
@@ -689,7 +689,7 @@ LONG = "n" * 300
     ],
     ids=lambda arguments: f"{arguments[0]} {arguments[-1][:10]}",
 )
-def test_a_name_longer_than_files_have_is_one_line_that_names_the_path(
+def test_name_longer_than_file_names_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -184,7 +184,7 @@ app()
 
 
 @pytest.mark.usefixtures("install")  # forgets what is imported
-def test_a_package_of_the_pages_brings_a_method_a_data_set_and_a_metric(
+def test_ray_plugin_package_equals_one_process(
     nodes: Any, site: Path, lost: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Installed by pip; a killed and resumed run, shards, and two nodes give the bytes of one process."""
@@ -260,7 +260,7 @@ def test_a_package_of_the_pages_brings_a_method_a_data_set_and_a_metric(
     assert "presence/accuracy" in page
 
 
-def test_an_actor_and_a_node_killed_on_the_way_change_no_bit(
+def test_ray_killed_actor_and_node_change_no_byte(
     nodes: Any,
     on_the_cluster: dict[str, Any],
     tiny_run: Any,
@@ -289,7 +289,7 @@ def test_an_actor_and_a_node_killed_on_the_way_change_no_bit(
     assert not ray.is_initialized()
 
 
-def test_queries_carried_through_videos_and_their_label_maps_are_those_of_one_process(
+def test_ray_video_with_killed_actor_equals_one_process(
     nodes: Any,
     on_the_cluster: dict[str, Any],
     tiny_model: Path,
@@ -333,7 +333,7 @@ class Own:
 """
 
 
-def test_a_method_in_a_file_is_imported_on_each_node(
+def test_ray_method_file_is_imported_on_each_node(
     on_the_cluster: dict[str, Any], tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -345,7 +345,7 @@ def test_a_method_in_a_file_is_imported_on_each_node(
     assert comparable(tiny_run.out) == comparable(tmp_path / "straight")
 
 
-def test_a_node_without_the_file_or_with_another_one_is_named(
+def test_ray_node_without_the_method_file_is_named(
     tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -404,7 +404,7 @@ def _by_value() -> Iterator[None]:
     cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
-def test_a_sample_that_no_actor_survives_is_a_failed_record(
+def test_ray_sample_that_no_actor_survives_is_a_failed_record(
     nodes: Any, small: tuple[Dataset, Scorer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "MAX_LOSSES", 2)
@@ -424,14 +424,14 @@ def test_a_sample_that_no_actor_survives_is_a_failed_record(
     assert np.array(empty["confusion"]).size
 
 
-def test_a_node_that_would_give_other_figures_is_refused(nodes: Any, small: tuple[Dataset, Scorer]) -> None:
+def test_ray_node_with_other_code_is_refused(nodes: Any, small: tuple[Dataset, Scorer]) -> None:
     dataset, scorer = small
     message = f"node {os.uname().nodename}: expected what the run was started with, found that code is 7 there, absent"
     with pytest.raises(ClusterError, match=message):
         list(run_ray(job_of(*small, code=7), Cluster(nodes.address), dataset, range(7), scorer))
 
 
-def test_what_a_node_lacks_is_named_with_it(small: tuple[Dataset, Scorer]) -> None:
+def test_ray_node_without_data_is_named(small: tuple[Dataset, Scorer]) -> None:
     def equip() -> Equipment:
         raise ValueError("data:\nnot here")
 
@@ -459,7 +459,7 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         Cluster().check("cpu")
 
 
-def test_a_head_that_is_killed_ends_the_run_with_one_line(tmp_path: Path) -> None:
+def test_ray_killed_head_ends_the_run_with_one_line(tmp_path: Path) -> None:
     psutil = pytest.importorskip("psutil")
     run = tmp_path / "run"
     script = (
