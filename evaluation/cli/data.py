@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evaluation.cli.exit_status import DATA_FAULTS
-from evaluation.cli.help import HelpfulCommand, complete
+from evaluation.cli.help import HelpfulCommand, complete, data_set_names
 from evaluation.cli.model_options import takes
 from evaluation.cli.option_hints import home_paths
 from evaluation.cli.terminal import show_tables
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, prepare and check data sets.")
 
-_COMPLETE = complete("evaluation.cli.help:data_set_names")
+_COMPLETE = complete(data_set_names)
 _Name = Annotated[str, typer.Argument(help="Data set, or a benchmark that reads it.", autocompletion=_COMPLETE)]
 _Root = Annotated[Path, typer.Option("--data-root", "--root", help="Folder of the data set in its official layout.")]
 

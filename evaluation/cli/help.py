@@ -100,19 +100,19 @@ class HelpfulCommand(TyperCommand):
 
 
 def complete(
-    source: str | None = None, *, names: Iterable[str] = (), packages: Kind | None = None
+    source: str | Callable[[], Iterable[str]] = tuple, *, names: Iterable[str] = (), packages: Kind | None = None
 ) -> Callable[[str], list[str]]:
     """Shell completion for a text of names with commas between them: completes the last one.
 
-    names: known ones. source: more, as "module:name" of a collection or a function; imported when a shell asks.
-    packages: also those of installed packages, of this kind.
+    names: known ones. source: a function that gives more, or "module:name" of one or of a collection, imported when a
+    shell asks. packages: also those of installed packages, of this kind.
     """
 
     def offered(incomplete: str) -> list[str]:
         from support.plugins import plugins
 
         before, comma, begun = incomplete.rpartition(",")
-        found = resolve_name(source) if source else ()
+        found = resolve_name(source) if isinstance(source, str) else source
         known = [*names, *(found() if callable(found) else found), *(plugins(packages) if packages else ())]
         return [before + comma + name for name in known if name.startswith(begun)]
 
@@ -138,7 +138,7 @@ def data_set_names() -> list[str]:
 COMPLETERS: Mapping[str, Callable[[str], list[str]]] = {
     "benchmark": complete("evaluation.request.benchmark:benchmark_names", packages="benchmarks"),
     "method": complete("results.tables.run_notes:METHOD_TITLES", packages="methods"),
-    "set_": complete("evaluation.cli.help:set_keys"),
+    "set_": complete(set_keys),
     "names": complete("evaluation.request.vocabulary:family_names", names=("released", "dataset")),
     "weights": complete(names=("miniature", "openai", "random:0")),
 }
