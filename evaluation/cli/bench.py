@@ -60,8 +60,8 @@ def bench_command(
 
     check_out(out)
     check_device_name(given["device"])
-    from evaluation.bench.measure import BenchRequest
-    from evaluation.bench.report import as_markdown, bench, save_figure
+    from evaluation.bench.document import as_markdown, bench, save_figure
+    from evaluation.bench.schema import BenchRequest
     from support.files import write_atomically
     from support.strict_json import dumps
 
@@ -72,15 +72,14 @@ def bench_command(
             raise BenchmarkError("--plot needs matplotlib: pip install 'car-eval[plot]'")
     request = BenchRequest(
         size=sizes,
-        device=given["device"],
-        precision=given["precision"],
-        images=images or (),
+        **given,
+        images=[str(image) for image in images or ()],
         n_images=n_images,
         n_queries=queries,
         profile=profile,
         repeats=repeats,
-        batch_sizes=batch_size or (1, 4),
-        threads=threads or (1, 2),
+        batch_sizes=batch_size or [1, 4],
+        threads=threads or [1, 2],
         later_steps=later_steps,
         baseline=baseline,
         baseline_templates=baseline_templates,

@@ -74,14 +74,7 @@ def check_command(
         )
     from evaluation.run.recompute import recompute
     from results import is_suite, missing_runs, require_finished, run_paths
-    from results.tables.golden import (
-        MINIATURE,
-        compare,
-        comparison_of_figures,
-        of_one_run,
-        read_golden,
-        write_golden,
-    )
+    from results.tables.golden import MINIATURE, compare, comparison_of_figures, of_one_run, read_golden, write_golden
 
     golden = golden or MINIATURE
     if update:

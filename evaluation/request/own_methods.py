@@ -31,7 +31,7 @@ from support.strict_json import identity_of, require_json
 from support.text import did_you_mean, shortened, unwrapped
 
 if TYPE_CHECKING:
-    from evaluation.tasks.segmenter import ConfiguredSegmenter
+    from evaluation.tasks.segmenter import Segmenter
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
 _RESERVED = ("method", "version")  # keys of run.json's `config` in addition to the settings
@@ -149,7 +149,7 @@ class PluggedMethod(Method):
     def build(self, config: Config, *, device: str, task: str, time_limit: float | None = None, **_: Any) -> Any:
         assert isinstance(config, OwnConfig)
         from car_core.models.weights import WeightsRecord
-        from evaluation.tasks.own_method import OwnSegmenter
+        from evaluation.request.own_segmenter import OwnSegmenter
 
         source = str(self.plugin.record()["source"]) if self.plugin else ""  # stands for the architecture
         weights = []
@@ -157,7 +157,7 @@ class PluggedMethod(Method):
             name, sha256 = str(value), _hash_of(expanded(value)) if _is_file(value) else None
             shown = expanded(value).resolve().name if sha256 else name
             weights.append(WeightsRecord(role, self.name, source, shown, sha256, trained=True))
-        made: ConfiguredSegmenter = OwnSegmenter(self.made_by, config, tuple(weights), device, task, time_limit)
+        made: Segmenter = OwnSegmenter(self.made_by, config, tuple(weights), device, task, time_limit)
         return made
 
     def _named_weights(self, settings: Any) -> dict[str, str | Path]:

@@ -54,7 +54,6 @@ class PredictedMethod(Method):
 
     @property
     def config(self) -> type[Config]:
-        """The class of its settings."""
         return PredictedConfig
 
     def resolve(

@@ -100,7 +100,7 @@ class Suite(BaseModel):
                 found[asked] = method
                 if method.name == CAR or not run.settings:
                     wanted.setdefault(asked, []).append(run)
-        own = settings_by_method(settings, (each for each in found.values() if each.plugin))
+        own = settings_by_method(settings, found.values())
         every: list[SuiteRun] = []
         for asked, runs_of_one in wanted.items():
             method = found[asked]

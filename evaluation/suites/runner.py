@@ -23,7 +23,7 @@ from car_core.car import MODEL_FIELDS
 from car_core.engine.stage_cache import StageCache
 from car_core.models.weights import load_clip
 from dataset_adapters.base.adapter import find_sources
-from evaluation.analysis.gallery import previews
+from evaluation.analysis.drawn_samples import previews
 from evaluation.engines.children import Child, messages
 from evaluation.engines.processes import JOIN_SECONDS, WorkerError, end_if_starting
 from evaluation.engines.signals import Interrupted, stop_request
@@ -81,7 +81,7 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int = 1, **c
         "paper": {entry.name: entry.paper for entry in suite.runs if entry.paper is not None},
     }
     # CaR's runs of one benchmark go side by side, in as many groups as there are jobs; those of baselines, which share
-    # nothing, go alone.
+    # nothing, run by themselves.
     indices: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, entry in enumerate(suite.runs):
         indices[(entry.benchmark,) if runs[i].method == CAR else (entry.name, runs[i].method)].append(i)
@@ -145,7 +145,7 @@ def options_by_method(options: RunOptions) -> dict[str, RunOptions]:
     able = able_methods(options.method, task, options.settings)
     if len(able) < 2:
         raise BenchmarkError(f"method: {options.method}: expected a benchmark of a task that two can do, found {task}")
-    settings, runs = settings_by_method(options.settings, (each for each in able.values() if each.plugin)), {}
+    settings, runs = settings_by_method(options.settings, able.values()), {}
     for asked, method in able.items():
         profile = options.profile if method.name == CAR else None
         config, _ = method.resolve(benchmark, task, profile, settings[method.name])

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from dataset_adapters import LabelSpace
 from evaluation import evaluate
-from evaluation.analysis.gallery import choose, draw_sample
+from evaluation.analysis.drawn_samples import choose, draw_sample
 from evaluation.analysis.report import GalleryOptions, _classes, _prepared, confusions, matrix, names_models, report
 from evaluation.cli.app import app
 from evaluation.tasks.scorer import Scorer

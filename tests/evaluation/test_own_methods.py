@@ -23,12 +23,12 @@ from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.methods import METHODS
 from evaluation.request.own_methods import OwnConfig
+from evaluation.request.own_segmenter import OwnMethodError, OwnSegmenter
 from evaluation.request.resolve import resolve
 from evaluation.run.merge import merge
 from evaluation.run.rerun import asked
 from evaluation.suites import runner as suite
 from evaluation.suites.definitions import load_suite
-from evaluation.tasks.own_method import OwnMethodError, OwnSegmenter
 from evaluation.tasks.video import Pair
 from results import RunDirectory
 from support.errors import AllFailedError

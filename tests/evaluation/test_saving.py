@@ -24,14 +24,13 @@ from dataset_adapters.base.adapter import find_sources
 from evaluation import evaluate
 from evaluation.cli.app import app
 from evaluation.engines.ray import Chain, Dispatcher, Finished
-from evaluation.request.benchmark import BenchmarkError
 from evaluation.run.merge import merge
 from evaluation.run.prepare import prepare
 from evaluation.tasks.artifacts import Saving
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import segment_samples
 from results import RunDirectory, write_label_map
-from support.errors import AllFailedError
+from support.errors import AllFailedError, UserError
 
 FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "theta": 0.0}
 BOTH = Saving("png", proposals=True)
@@ -144,7 +143,11 @@ def test_a_write_that_ends_early_leaves_no_torn_file(
     whole, label_map = path.read_bytes(), tmp_path / "map.png"
     write_label_map(label_map, prediction)
     dispatcher: Any = SimpleNamespace(
-        lost_in_a_row=0, shrunk=set(), scorer=SimpleNamespace(folder=tmp_path), carrier=None, _go_on=lambda chain: None
+        lost_in_a_row=0,
+        shrunk=set(),
+        scorer=SimpleNamespace(folder=tmp_path),
+        survivors=None,
+        _go_on=lambda chain: None,
     )
     sent = Finished([], {"predictions/a.png": b"other"}, ())
 
@@ -189,9 +192,7 @@ def test_no_id_leads_out_of_the_folder(tmp_path: Path, sample_id: str) -> None:
 def test_more_labels_than_a_palette_holds_are_refused(tiny_run: Any) -> None:
     dataset = load("voc21", tiny_run.data_root)
     many = replace(dataset, label_space=find_sources("ade847")[0].label_space("released"))
-    with pytest.raises(
-        BenchmarkError, match=r"save_predictions: expected rle for 84\d labels, found png: it holds 256"
-    ):
+    with pytest.raises(UserError, match=r"save_predictions: expected rle for 84\d labels, found png: it holds 256"):
         Saving("png").check(many)
     Saving("rle").check(many)
 

@@ -27,11 +27,10 @@ from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import Predictions
 from evaluation.request.resolve import resolve
-from evaluation.run.data import load_data
 from evaluation.run.merge import merge
+from evaluation.run.predictions import PredictionError
 from evaluation.run.prepare import Prepared, prepare
 from evaluation.tasks.artifacts import Saving
-from evaluation.tasks.predictions import PredictionError
 from results import RunDirectory
 
 IDS = [f"2007_{number:06d}" for number in range(4)]
@@ -568,7 +567,7 @@ def test_an_export_says_what_the_samples_ask(tmp_path: Path, monkeypatch: pytest
     for benchmark in ("mini-voc", "mini-context", "mini-refcoco", "grefcoco-val", "ref-davis17"):
         root = [f"--data-root={roots[benchmark]}"] if benchmark in roots else []
         asked = replace(RunOptions(benchmark, roots.get(benchmark)), predictions=Predictions(tmp_path), limit=3)
-        dataset = load_data(resolve(asked))[:3]
+        dataset = resolve(asked).load_data()[:3]
         expected = [dataset[position] for position in range(3)]
         with monkeypatch.context() as patch:
             patch.setattr(JpegImagePlugin.JpegImageFile, "load", None)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from car_core import CaR, CaRConfig
 from car_core.config import PROFILES
 from evaluation import RunOptions, evaluate
-from evaluation.analysis.gallery import previews
+from evaluation.analysis.drawn_samples import previews
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, benchmark_names
 from evaluation.run.prepare import prepare
