@@ -13,10 +13,8 @@ import numpy as np
 from helpers.waiting import wait_until
 
 from dataset_adapters import LabelSpace, Sample
-from dataset_adapters.base.sample import find_adapter, register
+from dataset_adapters.base.adapter import find_adapter, register
 from dataset_adapters.benchmarks.voc import VocAdapter
-
-FAULTY = "helpers.faults:Faulty"
 
 
 class Faulty:
@@ -45,6 +43,9 @@ class Faulty:
             if self._settings.fault == "interrupt":
                 raise KeyboardInterrupt
         return image[..., 0] // 128
+
+
+FAULTY = f"helpers.faults:{Faulty.__name__}"
 
 
 def at_the_gate(gate: Path) -> list[int]:
