@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from results.pages.plots import PLOT_FILE
-from results.run_directory.suite import read_runs, read_suite_table, require_finished
+from results.run_directory.suite import read_runs, require_finished
 from results.tables.render import to_markdown
+from results.tables.suite import read_suite_table
 from support.files import write_atomically
 from tools.docs_tables import made_with
 

@@ -52,7 +52,6 @@ for _name in itertools.chain(*COMMANDS.values()):  # each in a module of its nam
 
 
 def main() -> None:
-    """Entry point of ``car``."""
     gc.set_threshold(10_000)  # imports make many objects and no garbage: looking for it took a tenth of their time
     app(prog_name="car", windows_expand_args=False)
 

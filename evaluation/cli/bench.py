@@ -54,14 +54,14 @@ def bench_command(
     Measures each stage, the encoders relative to plain matrix products, and the released code's order of work. Stages
     run one after the other here; a run of `car eval` decodes and refines alongside the model.
     """
-    from car_core.models.names import check_device_name
+    from car_core.names import check_device_name
     from evaluation.request.benchmark import BenchmarkError
     from evaluation.request.resolve import check_out
 
     check_out(out)
     check_device_name(given["device"])
-    from evaluation.bench.measure import BenchRequest
-    from evaluation.bench.report import as_markdown, bench, save_figure
+    from evaluation.bench.document import as_markdown, bench, save_figure
+    from evaluation.bench.schema import BenchRequest
     from support.files import write_atomically
     from support.strict_json import dumps
 
@@ -72,15 +72,14 @@ def bench_command(
             raise BenchmarkError("--plot needs matplotlib: pip install 'car-eval[plot]'")
     request = BenchRequest(
         size=sizes,
-        device=given["device"],
-        precision=given["precision"],
-        images=images or (),
+        **given,
+        images=[str(image) for image in images or ()],
         n_images=n_images,
         n_queries=queries,
         profile=profile,
         repeats=repeats,
-        batch_sizes=batch_size or (1, 4),
-        threads=threads or (1, 2),
+        batch_sizes=batch_size or [1, 4],
+        threads=threads or [1, 2],
         later_steps=later_steps,
         baseline=baseline,
         baseline_templates=baseline_templates,

@@ -28,7 +28,7 @@ def benchmarks_command(
     ] = False,
 ) -> None:
     """List benchmarks: name, title, task, data set, and the package they are from."""
-    from dataset_adapters.base.sample import find_sources
+    from dataset_adapters.base.adapter import find_sources
     from evaluation.request.benchmark import benchmark_names, benchmark_schema, load_benchmark
     from results.tables.columns import make_table
     from results.tables.render import Column

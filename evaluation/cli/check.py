@@ -52,7 +52,7 @@ def check_command(
     weights differ from those of the golden file, or a suite is unfinished (its finished runs are still compared).
     """
     if reference:
-        from car_core.models.names import check_device_name
+        from car_core.names import check_device_name
         from evaluation.request.resolve import check_weights
 
         check_device_name(given["device"])
@@ -74,14 +74,7 @@ def check_command(
         )
     from evaluation.run.recompute import recompute
     from results import is_suite, missing_runs, require_finished, run_paths
-    from results.tables.golden import (
-        MINIATURE,
-        compare,
-        comparison_of_figures,
-        of_one_run,
-        read_golden,
-        write_golden,
-    )
+    from results.tables.golden import MINIATURE, compare, comparison_of_figures, of_one_run, read_golden, write_golden
 
     golden = golden or MINIATURE
     if update:

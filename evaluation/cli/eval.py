@@ -53,7 +53,7 @@ def eval_command(
     The same command resumes an unfinished run; a larger --limit extends it. Exit status: 0; 1 if the run was cut short
     (e.g. the disk is full); 2 for a user error; 3 if samples failed; 130 or 143 if interrupted.
     """
-    from car_core.models.names import MINIATURE, random_seed
+    from car_core.names import MINIATURE, random_seed
     from evaluation.request.methods import is_several
     from evaluation.request.resolve import resolve
     from evaluation.request.user_data import resolve_data

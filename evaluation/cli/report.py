@@ -45,7 +45,7 @@ def report_command(
     your own data, and --gallery or --weights: by itself a report loads nothing but the miniature. Of a folder with many
     runs: an index with figures and trends, and a report of each, with samples only if --gallery is given.
     """
-    from car_core.models.names import check_device_name
+    from car_core.names import check_device_name
     from evaluation.request.user_data import resolve_data
     from results.run_directory.suite import read_run
 

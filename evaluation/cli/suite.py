@@ -70,7 +70,7 @@ def suite_command(
         return
     from evaluation.suites.runner import CONTACT_SHEET
     from results.pages.plots import PLOT_FILE, write_peers_plot
-    from results.run_directory.suite import read_suite_table
+    from results.tables.suite import read_suite_table
 
     tell(f"Suite directory: {finished.path}")
     if suite.kind == "eight" and (plot := write_peers_plot(read_suite_table(finished.path), finished.path / PLOT_FILE)):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from evaluation.tasks.artifacts import Saving
 
 EngineName = Literal["local", "ray"]
+PredictionValues = Literal["labels", "dataset", "classes"]
 CAR = "car"
 """The default method; `evaluation.request.methods` has them all."""
 ALL = "all"
@@ -37,9 +38,6 @@ DEFAULT_RUNS = Path("results/runs")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 # Fields that run.json keeps although no figure depends on them: where it ran, and which images it could not read.
 _KEPT = {"device", "max_pixels"}
-
-
-PredictionValues = Literal["labels", "dataset", "classes"]
 
 
 @dataclass(frozen=True)
@@ -257,15 +255,6 @@ def _cluster(
     return Cluster(address, actors, actor_cpus, float(device == "cuda") if actor_gpus is None else actor_gpus)
 
 
-def _cluster_by_option(cluster: Cluster) -> dict[str, Any]:
-    return {
-        "address": cluster.address,
-        "actors": cluster.actors,
-        "actor_cpus": cluster.cpus,
-        "actor_gpus": cluster.gpus,
-    }
-
-
 def _track(
     track: Annotated[
         list[str] | None,
@@ -317,7 +306,7 @@ class RunOptions:
     benchmark: what `load_benchmark` takes. data_root: None for `data/`, for mini-* the miniature's. weights: for
     both models or by role; None only for mini-*. profile, split: None for the benchmark's. settings:
     configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
-    None for the first label source that is there. protocol: see `evaluation.request.protocol`. names: `OWN_NAMES`, a
+    None for the first label source that is there. protocol: see `resolve.Protocol`. names: `OWN_NAMES`, a
     `NameSet`, or what `find_vocabulary` takes. metrics: further ones, see `evaluation.tasks.metric`. limit: only the
     first samples. shard: (i, n) for part i of n, counted from 1. predictions: scored in place of what a method
     segments. out: run directory; None for `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for
@@ -437,7 +426,10 @@ class RunOptions:
     ] = "local"
     cluster: Annotated[
         Cluster,
-        FromOptions(_cluster, _cluster_by_option),
+        FromOptions(
+            _cluster,
+            lambda own: {"address": own.address, "actors": own.actors, "actor_cpus": own.cpus, "actor_gpus": own.gpus},
+        ),
         NotInIdentity("where actors run; each must arrive at the same identity on its node"),
     ] = field(default_factory=Cluster)
     track: Annotated[

@@ -13,7 +13,7 @@ from evaluation.request.methods import CarMaker
 from evaluation.request.options import RunOptions
 from evaluation.request.words import words_of
 from evaluation.run.dispatch import Work, plan_resume, shared_resources
-from evaluation.run.prepare import Prepared, build_segmenter, carries_queries, prepare
+from evaluation.run.prepare import Prepared, build_segmenter, prepare
 from results import RunDirectory
 from support.text import counted, duration, mebibytes
 
@@ -94,7 +94,7 @@ def _measured(prepared: Prepared) -> tuple[float, float]:
     # The first sample warms up (texts, refining processes) and is left out, so a run of a single one borrows a second.
     selected = prepared.selected if len(prepared.selected) > 1 else prepared.dataset[:2]
     alone = replace(prepared, options=options, devices=devices, car=car, selected=selected)
-    plan = plan_resume(selected, {}, carried=carries_queries(prepared.car.config))
+    plan = plan_resume(alone, {})
     times, sizes = [time.perf_counter()], []
     with shared_resources() as shared:
         work = Work(alone, prepared.scorer, plan, shared)

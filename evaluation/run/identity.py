@@ -14,12 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from car_core.config import Config, Precision
+from car_core.config import Config
 from car_core.models.weights import WeightsRecord
 from dataset_adapters import Dataset
 from evaluation.request.options import NotInIdentity, RunOptions, marks
 from evaluation.request.own_methods import OwnConfig
 from results import Environment
+from support.choices import Precision
 
 # Left out of the identity, each with its reason: options of a run and fields of a configuration. A test pins this list.
 EXCLUDED = {name: mark.reason for name, mark in marks(RunOptions, NotInIdentity).items()} | {
@@ -51,6 +52,8 @@ _NUMERIC_SOURCES = (
     "dataset_adapters",
     "evaluation/tasks",
     "evaluation/engines",
+    "evaluation/request/own_segmenter.py",
+    "evaluation/run/predictions.py",
 )
 _ROOMS = ("support", "car_core", "dataset_adapters", "evaluation", "results")
 # Drawings, saved files, downloads of files whose fingerprint counts, comparisons before work, and re-exported names.
@@ -116,6 +119,7 @@ def _without_excluded(fields: Mapping[str, Any], prefix: str = "") -> dict[str, 
     }
 
 
+@functools.cache  # what a process computes with is what it found at its start
 def code_digest(root: Path = Path(__file__).parents[2]) -> str:
     """sha256 over what the sources that turn files into counts compute, so that records of other code are not reused.
 
@@ -143,7 +147,7 @@ def _canonical(node: object) -> str:
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = []
-    for name in node._fields:  # a hundred thousand nodes with every run: plain loops take half the time
+    for name in node._fields:  # a hundred thousand nodes: plain loops take half the time
         value = getattr(node, name, None)
         if value is None or value == []:
             continue

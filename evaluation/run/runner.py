@@ -14,7 +14,7 @@ from evaluation.request.options import RunOptions
 from evaluation.run.dispatch import SharedResources, Work, plan_resume, shared_resources
 from evaluation.run.header import header_of
 from evaluation.run.identity import peak_rss_mib
-from evaluation.run.prepare import Prepared, carries_queries, prepare, require_unchanged
+from evaluation.run.prepare import Prepared, prepare, require_unchanged
 from evaluation.run.progress import Progress
 from evaluation.run.recompute import figures_of, require_unedited
 from evaluation.run.trackers import Trackers
@@ -112,7 +112,7 @@ def _steps(prepared: Prepared, shared: SharedResources) -> Generator[int, None, 
         require_unedited(store, scorer, ids)
         # A sample without the files that are wanted now is done again.
         finished = {id_: record for id_, record in finished.items() if scorer.is_kept(id_)}
-        plan = plan_resume(prepared.selected, finished, carried=carries_queries(prepared.car.config))
+        plan = plan_resume(prepared, finished)
         notices = store.repairs
         if plan.positions:
             n_lost = len(ids) - len(store.records)

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ from results.run_directory.schema import LISTED, SCHEMA_VERSION, RunHeader, Samp
 from support import strict_json
 from support.errors import UserError, mistakes
 from support.files import expanded, kind_of, named_errors, open_regular, read_regular, write_atomically
+from support.garbage import uncollected
 from support.text import counted, did_you_mean, shortened
 
 FieldsOfFirst: TypeAlias = Callable[[int], Mapping[str, Any]]
@@ -390,24 +392,28 @@ def _scan(path: Path) -> tuple[list[SampleRecord], int, dict[int, str]]:
         stream = io.BufferedReader(open_regular(path, follow=False))
     except FileNotFoundError:
         return records, end, damaged
-    with stream:
+    with stream, uncollected():
         for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), b""), start=1):
             try:
                 # The newline is written last, so a line without it was cut short even where it happens to be JSON.
                 if not line.endswith(b"\n"):
                     raise ValueError("no end of line")
-                fields = strict_json.loads(line)
+                records.append(_record(line))
+            except ValidationError as error:  # no damage, but what no run writes
+                raise StoreError(f"{path}, line {number}: {one_line(error)}") from error
             except ValueError as error:
                 if not stream.peek(1):  # the torn last line of a killed process
                     break
                 damaged[number] = f"damaged ({error})"
-            else:
-                try:
-                    records.append(SampleRecord.model_validate(fields))
-                except ValidationError as error:  # no damage, but what no run writes
-                    raise StoreError(f"{path}, line {number}: {one_line(error)}") from error
             end += len(line)
     return records, end, damaged
+
+
+def _record(line: bytes) -> SampleRecord:
+    if strict_json.is_plain(line):
+        with suppress(ValidationError):  # what is wrong is said in the words of `strict_json`
+            return SampleRecord.model_validate_json(line)  # in a quarter of the time
+    return SampleRecord.model_validate(strict_json.loads(line))
 
 
 def one_line(error: Exception) -> str:

@@ -125,9 +125,7 @@ def test_the_table_fits_a_terminal(
         assert text in shown
 
 
-def test_a_narrow_terminal_goes_without_the_date_before_the_benchmark(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_narrow_terminal_drops_the_date_before_the_benchmark(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
     monkeypatch.setattr(terminal, "_TABLE_WIDTH", 58)
     shown = car_runs(folder).stdout
@@ -135,7 +133,8 @@ def test_a_narrow_terminal_goes_without_the_date_before_the_benchmark(
     assert "2026-01-03" not in shown
 
 
-def test_the_overview_says_each_remark_once_and_compares_what_may_be(tmp_path: Path, make_header: MakeHeader) -> None:
+def test_overview_says_each_remark_once(tmp_path: Path, make_header: MakeHeader) -> None:
+    """It compares only what may be compared."""
     weights = [{"role": role, "name": "random:0", "sha256": None, "trained": False} for role in ("f", "g")]
     headers = {"a": make_header(), "b": make_header(weights=weights), "c": make_header(weights=weights)}
     table = overview_of([FoundRun(tmp_path / name, header) for name, header in headers.items()])
