@@ -36,7 +36,7 @@ def as_device(name: str | torch.device) -> torch.device:
         if not torch.backends.mps.is_available():
             raise ModelError("device: expected one that is available here, found 'mps' without an Apple GPU")
         if isinstance(name, str) and (fault := mps_fault()):
-            raise ModelError(f"device: mps: expected what the CPU gives, found {fault}; use --device cpu")
+            raise ModelError(f"device: mps: expected the CPU's results, found {fault}; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         if not torch.cuda.device_count():
             raise ModelError("device: expected a CUDA GPU, found none; use --device cpu")

@@ -55,7 +55,7 @@ def load_weights(model: nn.Module, path: Path, *, ignored: Collection[str] = ())
     except (OSError, ValueError):
         raise
     except zipfile.BadZipFile:
-        raise ValueError("a damaged ZIP archive, as a download that broke off leaves it") from None
+        raise ValueError("a damaged ZIP archive, e.g. of an interrupted download") from None
     except Exception as error:  # readers of damaged files raise many types, which all mean the same to the caller
         raise ValueError(" ".join(str(error).split())[:300] or type(error).__name__) from None
     found = {name for name in state if name in ignored}

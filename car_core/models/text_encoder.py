@@ -93,7 +93,7 @@ class TextEncoder:
         """
         if state_token(self._modules) != self._state:
             raise ModelError(
-                f"{self._role}: expected the model as it was when the segmenter was built, found it changed since; "
+                f"{self._role}: expected an unchanged model, found one that changed after the segmenter was built; "
                 "build the segmenter again"
             )
 

@@ -119,7 +119,7 @@ def read_ids(path: Path, known: Container[str] = (), key: Callable[[str], str] =
         else:
             continue
         raise DatasetError(
-            f"{path}: line {number}: expected one id a line, without folder and suffix, found {found}: {line[:80]!r}"
+            f"{path}: line {number}: expected one id per line, without folder and suffix, found {found}: {line[:80]!r}"
         )
     ids = [line.strip() for line in lines if line.strip()]
     if not ids:

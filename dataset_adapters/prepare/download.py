@@ -105,7 +105,7 @@ class ResumingDownloader:
                     continue
                 reason, size = " ".join(str(error).split()), self._size()
                 kept = f"; {size} bytes are kept, the same command resumes from them" if size else ""
-                raise requests.ConnectionError(f"{url}: the transfer broke off: {reason}{kept}") from error
+                raise requests.ConnectionError(f"{url}: the transfer was interrupted: {reason}{kept}") from error
         self._part.replace(output_file)
         self._origin.unlink(missing_ok=True)
 

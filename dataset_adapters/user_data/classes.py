@@ -218,7 +218,9 @@ def read_class_list(path: Path, ignore_value: str = "") -> ClassList:
         )
     elif listed:
         name = listed.names[0]
-        notices.append(f"{path}: {name} has the ignored value {ignored}: it is no query, and its pixels do not count")
+        notices.append(
+            f"{path}: {name} has the ignored value {ignored}: it is not a query, and its pixels do not count"
+        )
     if len(kept) > MAX_VALUE:
         raise DatasetError(f"{path}: expected at most {MAX_VALUE} classes, found {len(kept)}")
     if all(listed.is_background for listed in kept):
@@ -312,12 +314,12 @@ def _read_entries(path: Path, text: str) -> tuple[str, list[_Entry]]:
         if all_begin_with_digits or _AMBIGUOUS.match(line):
             raise DatasetError(f"{path}: {where}: expected a name, or `value: name` in every line, found {line[:60]!r}")
     if len(filled) == 1 and "," in first:
-        raise DatasetError(f"{path}: {filled[0][0]}: expected one class a line, found commas in {first[:60]!r}")
+        raise DatasetError(f"{path}: {filled[0][0]}: expected one class per line, found commas in {first[:60]!r}")
     behind = [_NAME_AND_NUMBER.fullmatch(line) for _, line in filled]
     if len(behind) > 1 and all(behind) and len({match[1] for match in behind if match}) == len(behind):
         where, line = filled[0]
         raise DatasetError(
-            f"{path}: {where}: expected `value: name`, found a number behind the name in every line: {line[:60]!r}"
+            f"{path}: {where}: expected `value: name`, found a number after the name in every line: {line[:60]!r}"
         )
     n_comments = len(written) - len(lines)
     left_out = f" ({counted(n_comments, 'line')} with # left out)" if n_comments else ""

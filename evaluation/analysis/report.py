@@ -106,7 +106,7 @@ def report_folder(
     target = folder / "report" if out is None else expanded(out)
     found, damaged = find_runs([folder])
     if not found:
-        raise StoreError(damaged[0] if damaged else f"{folder}: no run is here or below")
+        raise StoreError(damaged[0] if damaged else f"{folder}: no runs in or below it")
     target.mkdir(parents=True, exist_ok=True)
     shown = []
     progress = tqdm(page_names(found, folder), unit="run", disable=not is_terminal(sys.stderr), dynamic_ncols=True)
@@ -223,7 +223,7 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
         weights = {}
     for role, weight in weights.items():
         if not given.get(role) and Path(weight).suffix and not Path(weight).exists():
-            raise BenchmarkError(f"weights: expected the file {weight} that the run was made with, found none given")
+            raise BenchmarkError(f"weights: expected the file {weight} that the run was made with, found none")
     request = replace(
         asked(header),
         data_root=Path() if options.places else options.data_root,

@@ -214,7 +214,7 @@ def whole_engine(fixture: BenchFixture, *, repeats: int, batch_size: int) -> Ben
         seconds = time.perf_counter() - start
     failed = [record.error for record in records if record.status == "failed"]
     if failed:
-        raise RuntimeError(f"{len(failed)} of {len(records)} images failed, the first with: {failed[0]}")
+        raise RuntimeError(f"{len(failed)} of {len(records)} images failed, first: {failed[0]}")
     return BenchEngine(
         images_per_second=len(records) / seconds,
         images=len(records),

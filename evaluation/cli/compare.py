@@ -48,7 +48,7 @@ def compare_command(
             show(line)
         show_tables(comparison_tables(comparison, most=None if all_ else 3))
         if not all_:
-            tell("everything that differs: --all")
+            tell("--all shows every difference")
     if fail_below is not None and comparison.is_below(fail_below):
         change = comparison.headline_change.difference
         found = "undefined" if change is None else f"{100 * change:+.2f}"

@@ -71,7 +71,7 @@ def _find(name: str) -> Preparation:
     from support.plugins import plugins
 
     if (known := built_in(name)) and known.embedded:
-        raise DatasetError(f"{name}: inside this package, so there is nothing to download or to check: car eval {name}")
+        raise DatasetError(f"{name}: part of this package, nothing to download or check: car eval {name}")
     is_outside = (is_file(name) and ":" not in name) or name in plugins("benchmarks")
     return find_preparation(load_benchmark(name).adapter if is_outside else name)
 

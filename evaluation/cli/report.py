@@ -64,9 +64,9 @@ def report_command(
         if is_named:
             options["places"] = resolve_data(name, given["data_root"], given["places"])["places"]
         if samples and not (is_named or ((known := built_in(name)) and known.embedded)):
-            tell("notice: no samples are shown, as the data of the run was not named; the page says by which options")
+            tell("notice: no samples are shown, because the run's data was not given; the page lists the options")
         elif samples and (models := names_models(header, given["weights"])) and not gallery:
-            tell(f"notice: no samples are shown, as that loads what the run names, {models}; --gallery does so")
+            tell(f"notice: no samples are shown, because that would load what the run names, {models}; use --gallery")
         elif samples:
             return GalleryOptions(**options, count=samples)
         return None

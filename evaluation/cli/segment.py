@@ -122,7 +122,7 @@ def segment_command(
         if "," in query:
             tell(f"notice: {COMMA.format(query=query, parts='arguments, as in cat dog')}")
     if {query.lower() for query in queries} & _PARTS_OF_PHRASES:
-        tell(f"notice: {counted(len(queries), 'phrase')}: {' | '.join(queries)}; one of several words has to be quoted")
+        tell(f"notice: {counted(len(queries), 'phrase')}: {' | '.join(queries)}; quote a phrase of several words")
     if given["max_pixels"] is not None:
         set_max_pixels(given["max_pixels"])
     images = list(dict.fromkeys(image for place in images_at for image in find_images(place)))

@@ -90,13 +90,13 @@ def run_parallel(
                             if last := text.strip().rpartition("\n")[2].strip():
                                 how += f"; its last line: {last}"
                             lost.append(f"{part.name}: {part.error or how}")
-                            tell(f"error: {lost[-1]}{'; the others go on' if running else ''}")
+                            tell(f"error: {lost[-1]}{'; the others continue' if running else ''}")
         finally:
             for child in running:
                 child.end()
     if lost:
         more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
-        raise WorkerError(f"processes: {lost[0]}{more}; finished samples are kept, the same command does the rest")
+        raise WorkerError(f"processes: {lost[0]}{more}; finished samples are kept; the same command resumes")
 
 
 def _work(send: Send, job: Job, positions: Sequence[int], survivors: Survivors | None, refine_workers: int) -> None:

@@ -105,7 +105,7 @@ def unused(path: Path, taken: Collection[Path] = ()) -> Path:
     existing = next(folder for folder in (path.absolute().parent, *path.absolute().parents) if folder.exists())
     if not os.access(existing, os.W_OK):
         raise SegmentError(
-            f"{existing}: expected a folder that can be written to, found one that cannot; name another by -o"
+            f"{existing}: expected a folder that can be written to, found one that cannot; choose another with -o"
         )
     numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
     return next(each for each in itertools.chain([path], numbered) if not os.path.lexists(each) and each not in taken)

@@ -98,7 +98,7 @@ class Clip:
             missing = (whole or 0) - (last - (first or 0)) - gap * 3 / 2
             if number >= 0 and number + 1 < (stream.frames or math.inf) and missing > (0 if stream.frames else 1):
                 raise SegmentError(
-                    f"{self.path}: expected {float(whole or 0):.2f} s, found {float(last):.2f} s: the file is cut short"
+                    f"{self.path}: expected {float(whole or 0):.2f} s, found {float(last):.2f} s: the file is truncated"
                 )
 
 

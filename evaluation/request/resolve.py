@@ -125,7 +125,7 @@ def resolve(options: RunOptions) -> ResolvedRun:
     metrics = find_metrics(options.metrics, sources[0].task)
     if options.shard and (of_file := [each.name for each in metrics if each.plugin and not each.plugin.package]):
         raise BenchmarkError(
-            f"shard: expected metrics of installed packages, which car merge computes again, found {of_file[0]}"
+            f"shard: expected metrics of installed packages, which car merge recomputes, found {of_file[0]}"
         )
     method.check_precision(options.precision)
     names, of_names = _names(options.names, method, benchmark, configured(sources[0], options.places))

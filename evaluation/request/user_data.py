@@ -33,9 +33,9 @@ def resolve_data(benchmark: str | None, data_root: Path | None, places: Mapping[
         return {"benchmark": benchmark, "data_root": data_root, "places": {}}
     kind = benchmark or (HUGGING_FACE if "hf" in places else FOLDERS)
     if kind not in _OPTIONS:
-        raise BenchmarkError(f"{next(iter(places))}: expected no data of your own with the benchmark {kind}")
+        raise BenchmarkError(f"{next(iter(places))}: expected no data options with the benchmark {kind}")
     if data_root is not None:
-        raise BenchmarkError(f"data_root: expected no data root with data of your own, found {data_root}")
+        raise BenchmarkError(f"data_root: expected no data root with your own data, found {data_root}")
     for name in places:
         if name not in _OPTIONS[kind]:
             expected = ", ".join(map(_flag, _OPTIONS[kind]))

@@ -82,7 +82,7 @@ def _n_done(prepared: Prepared) -> int:
 
 
 def _in_words(n_done: int) -> str:
-    return f" ({counted(n_done, 'sample')} done already)" if n_done else ""
+    return f" ({counted(n_done, 'sample')} already done)" if n_done else ""
 
 
 def _measured(prepared: Prepared) -> tuple[float, float]:

@@ -99,7 +99,7 @@ class _Folder:
         most = _BYTES_PER_PIXEL * shape[0] * shape[1] + _SPARE_BYTES
         try:
             if hashlib.sha256(content).hexdigest() != self.digests.get(sample_id):
-                raise PredictionError("expected the file that was there at the start, found another one")
+                raise PredictionError("expected the file as it was at the start, found it changed")
             if len(content) > most:
                 sizes = f"{most} bytes for {shape[1]} x {shape[0]} pixels, found {len(content)}"
                 raise PredictionError(f"expected at most {sizes}")
@@ -126,7 +126,7 @@ class _Folder:
         try:
             path = (self._root / name).resolve()
             if not path.is_relative_to(self._root):
-                raise PredictionError(f"{name}: expected a file of the folder, found a link that leads out of it")
+                raise PredictionError(f"{name}: expected a file of the folder, found a link out of it")
             return name, read_regular(path, follow=False, most=_MOST_BYTES)
         except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
             reason = error.strerror if isinstance(error, OSError) else "links in a circle"
@@ -322,7 +322,7 @@ def _find_values(
     fitting = {name: own for name, own in fitting.items() if not any(own < other for other in fitting.values())}
     if len(fitting) != 1:
         raise BenchmarkError(
-            f"values: expected {' or '.join(readings)}, found none given, and {'several' if fitting else 'none'} of "
+            f"values: expected {' or '.join(readings)}, found none, and {'several' if fitting else 'none'} of "
             f"these would fit the first predictions: {'; '.join(f'{name}: {_MEANINGS[name]}' for name in readings)}"
         )
     [values] = fitting

@@ -150,12 +150,12 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
             car.check_queries(texts)
     names = options.names
     if isinstance(names, Vocabulary) and names.background is not None and "background" not in run.set_by:
-        tell(f"notice: names {names.name}: {options.method} has no field background; the words for it are left out")
+        tell(f"notice: names {names.name}: {options.method} has no field background; its background words are ignored")
     if isinstance(names, Vocabulary) and names.settings["synonyms"] and "synonyms" not in run.set_by:
         n_unused = sum(len(texts) - 1 for texts in names.classes.values())
         tell(
-            f"notice: names {names.name}: {options.method} reads the first text of each class; {n_unused} more, which "
-            "methods with synonyms read, are left out"
+            f"notice: names {names.name}: {options.method} reads only the first text of each class; {n_unused} "
+            "synonyms are ignored"
         )
     return Prepared(
         **vars(run), dataset=dataset, selected=selected, car=car, devices=devices, file_states=selected.file_states()
@@ -195,7 +195,7 @@ def require_unchanged(prepared: Prepared) -> None:
         is_changed = bool(((before != now).any(axis=2) & is_there).any())
     if is_changed:
         raise DatasetError(
-            f"{prepared.dataset.root}: expected the files that were there at the start, found that files changed "
+            f"{prepared.dataset.root}: expected the files as they were at the start, found that files changed "
             "during the run; --fresh evaluates them as they are now"
         )
 

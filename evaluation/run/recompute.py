@@ -63,7 +63,7 @@ def scorer_of(store: RunDirectory, header: RunHeader) -> Scorer:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise StoreError(f"{store.header_path}: benchmark: {reason}") from error
     for name, reason in scorer.missing.items():
-        tell(f"notice: {store.path}: the figures of the metric {name} are not computed again, since {reason}")
+        tell(f"notice: {store.path}: the figures of the metric {name} are not recomputed, because {reason}")
     return scorer
 
 

@@ -124,7 +124,7 @@ def require_places(header: RunHeader, options: RunOptions) -> None:
     if missing:
         raise BenchmarkError(
             f"{' and '.join(missing)}: expected the files of the run, which run.json names without their folders, "
-            "found none given"
+            "found none"
         )
 
 
@@ -133,7 +133,7 @@ def require_data(header: RunHeader, prepared: Prepared) -> None:
     is_other = prepared.dataset.fingerprint != header.benchmark.dataset.fingerprint
     if is_other and not (prepared.options.data_root or prepared.options.places):
         raise DatasetError(
-            f"data_root: expected the data of the run, found none given and other data in {prepared.inputs.data_root}"
+            f"data_root: expected the data of the run, found none and other data in {prepared.inputs.data_root}"
         )
 
 

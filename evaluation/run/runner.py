@@ -119,13 +119,13 @@ def _steps(prepared: Prepared, shared: SharedResources) -> Generator[int, None, 
             if n_lost and store.header.status == "complete":
                 # Whether the rest was edited cannot be known.
                 kept, n = store.keep_header(), counted(n_lost, "record")
-                notices.append(f"this finished run has lost {n}: done again, its run.json kept as {kept.name}")
+                notices.append(f"this finished run has lost {n}: redone, its run.json kept as {kept.name}")
             store.go_on(header)
         if plan.kept and plan.positions:
             whole = counted(len(prepared.selected), "sample")
-            notices.append(f"{path.name}: {len(plan.kept)} of {whole} are done already; resuming with the rest")
+            notices.append(f"{path.name}: {len(plan.kept)} of {whole} are already done; resuming with the rest")
         elif plan.kept:
-            notices.append(f"{path.name}: all samples are done already; none is run again")
+            notices.append(f"{path.name}: all samples are already done")
         notices += filter(None, (options.saving.announcement(prepared.selected, path), partial_data(header)))
         for notice in notices:
             tell(f"notice: {notice}")
@@ -215,5 +215,5 @@ def _close(store: RunDirectory, work: Work, status: str, seconds: float) -> None
     if lost:
         raise StoreError(
             f"{store.samples_path}: expected a record of every sample, found none of {len(lost)}, first {lost[0]!r}: "
-            "another program changed the file; the same command does them again"
+            "another program changed the file; the same command redoes them"
         )

@@ -156,7 +156,9 @@ def find_metrics(names: Sequence[str], task: str) -> tuple[NamedMetric, ...]:
     always |= {each.casefold(): each for each in (*words.variants, *words.companions)}
     for name in names:
         if computed := always.get(name.casefold()):
-            raise PluginError(f"metrics: {computed} is always computed; expected a further one, {', '.join(METRICS)}")
+            raise PluginError(
+                f"metrics: {computed} is always computed; expected an additional one, {', '.join(METRICS)}"
+            )
     found = tuple(_find(name) for name in names)
     for position, each in enumerate(found):
         if task not in each.metric.tasks:
@@ -219,7 +221,7 @@ def recorded_metrics(
         except PluginError:  # which changed since it was imported
             source = ""
         if here.metric.version != version or source != (recorded or {}).get("source"):
-            missing[name] = f"the metric installed here is another than version {version} of the run"
+            missing[name] = f"the installed metric is not version {version} of the run"
         else:
             found.append(here)
     return tuple(found), missing

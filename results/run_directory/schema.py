@@ -68,20 +68,20 @@ class NamesInfo(StrictModel):
     classes: dict[str, list[str]]
     """Texts of each class; the first is the query, the others count for methods with synonyms."""
     background: list[str] | None
-    """Background words of all methods; null where the benchmark's stay."""
+    """Background words of all methods; null if the benchmark's are used."""
 
 
 class BenchmarkInfo(StrictModel):
     name: str
     """Name of the benchmark, as given on the command line."""
     fields: dict[str, Any] | None = None
-    """All fields of a benchmark's YAML file, with those of its base; null for a benchmark that has a name here."""
+    """All fields of a benchmark's YAML file, with those of its base; null for one that is found by name."""
     task: str
     """Name of the metrics family: semantic, referring, ..."""
     label_space: dict[str, Any]
-    """Labels, scored labels, ignore label and query texts, as the adapter states them; mask values of own data."""
+    """Labels, scored labels, ignore label and query texts, as stated by the adapter; mask values of your own data."""
     names: NamesInfo | None = None
-    """The vocabulary in place of the released or the data set's query texts, also a method's own; null without one."""
+    """The vocabulary that replaces the released query texts, including a method's own; null without one."""
     dataset: DatasetInfo
     """What was read."""
     protocol_changed: list[str] = []
@@ -111,7 +111,7 @@ class PluginInfo(StrictModel):
     kind: str
     """Kind of plugin: methods, datasets, metrics, prompts, benchmarks."""
     name: str
-    """The name that it was asked for by."""
+    """The name that the user gave."""
     target: str
     """Where it is defined: package.module:Class or file.py:Class."""
     package: str | None
@@ -178,8 +178,8 @@ class RunHeader(StrictModel):
     schema_version: Literal[1] = 1
     """Version of this schema; a newer file is refused."""
     status: Literal["running", "complete", "incomplete"]
-    """running: at work, or killed. complete: every selected sample has a record. incomplete: interrupted, or ended by
-    an error that was reported; the same command resumes."""
+    """running: in progress, or killed. complete: every selected sample has a record. incomplete: interrupted, or ended
+    by an error that was reported; the same command resumes."""
     benchmark: BenchmarkInfo
     """Data set, labels and protocol."""
     config: dict[str, Any]
@@ -188,8 +188,8 @@ class RunHeader(StrictModel):
     """Who set each value of `config`: the program's default, the profile, the benchmark file, the vocabulary (names) or
     the user."""
     request: dict[str, Any] = {}
-    """What was asked for other than by default, in the words of a configuration file (`car eval --config`): what
-    figures depend on and the device, but not where files are; empty in runs of older versions."""
+    """The options that the user gave, as in a configuration file (`car eval --config`): those that figures depend on
+    and the device, but no paths of data and weights; empty in runs of older versions."""
     identity: Sha256
     """sha256 over the canonical JSON of `identity_fields`."""
     identity_fields: dict[str, Any]
@@ -197,7 +197,7 @@ class RunHeader(StrictModel):
     weights: list[WeightsInfo]
     """One entry per model."""
     plugins: list[PluginInfo] = []
-    """What came from outside of car-eval; it is part of the identity."""
+    """Code from outside car-eval; part of the identity."""
     environment: Environment
     """Where and with what it ran: the last start that added records, or the first of merged shards."""
     other_environments: list[Environment] = []

@@ -83,7 +83,7 @@ class RunDirectory:
         try:
             self._lock.acquire()
         except LockedError as error:
-            raise StoreError(f"{error}: wait for it, end it, or choose another folder") from None
+            raise StoreError(f"{error}: wait for it, stop it, or choose another folder") from None
         self._forget()
         if fresh:
             self.set_aside()
@@ -94,11 +94,11 @@ class RunDirectory:
                 return {}
             if self._lock.identity != header.identity:
                 raise StoreError(
-                    f"{self.header_path}: expected the run of {self.samples_path.name}, found nothing that says which "
-                    "run it is of: put run.json back, or --fresh, which sets the records aside"
+                    f"{self.header_path}: expected the run of {self.samples_path.name}, found no "
+                    "run.json: restore it, or use --fresh, which sets the records aside"
                 )
             self.write_header(header)
-            self.repairs.append(f"{self.path.name}: run.json was gone and is written again; the records are this run's")
+            self.repairs.append(f"{self.path.name}: run.json was missing and is rewritten; the records are this run's")
         finished = self.open_for_resume(header.identity_fields, header.request, fields_of_first)
         self._lock.note_identity(header.identity)
         return finished
@@ -185,7 +185,7 @@ class RunDirectory:
             whole = (line for number, line in enumerate(lines, start=1) if number not in damaged)
             write_atomically(self.samples_path, b"".join(whole))
             self.repairs += [
-                f"{self.samples_path}, line {number}: {reason}; its sample is done again, the old file kept as "
+                f"{self.samples_path}, line {number}: {reason}; its sample is redone, the old file is kept as "
                 f"{kept.name}"
                 for number, reason in damaged.items()
             ]
@@ -249,7 +249,7 @@ class RunDirectory:
         elif not self._is_in_place(self._stream):
             raise StoreError(
                 f"{self.samples_path}: expected the file that this run writes, found that another program removed or "
-                "replaced it; the same command does the lost samples again"
+                "replaced it; the same command redoes the lost samples"
             )
         end, rest = self._stream.seek(0, os.SEEK_END), memoryview(line.encode("ascii"))
         try:
@@ -315,7 +315,7 @@ class RunDirectory:
         records, _, damaged = _scan(self.samples_path)
         for number, reason in damaged.items():
             raise StoreError(
-                f"{self.samples_path}, line {number}: {reason}; the command that made the run does its sample again"
+                f"{self.samples_path}, line {number}: {reason}; the command that made the run redoes its sample"
             )
         return list({record.id: record for record in records}.values())
 
@@ -445,7 +445,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     before, now = json_by_dotted_key(old), json_by_dotted_key(new)
     pairs = {key: (before.get(key, "absent"), now.get(key, "absent")) for key in {**before, **now}}
     return [
-        f"{key} is another now{f' ({_MEANINGS[key]})' if key in _MEANINGS else ''}"
+        f"{key} has changed{f' ({_MEANINGS[key]})' if key in _MEANINGS else ''}"
         if _is_hash(there) and _is_hash(here)
         else f"{key} is {shortened(there)} there, {shortened(here)} now"
         for key, (there, here) in pairs.items()

@@ -51,7 +51,7 @@ def test_mps_by_name_is_refused_where_it_is_not_there_or_differs(machine: Callab
     with pytest.raises(ModelError, match="found 'mps' without an Apple GPU"):
         device.as_device("mps")
     machine(mps=True, fault="no float64")
-    with pytest.raises(ModelError, match=r"^device: mps: expected what the CPU gives, found no float64; use"):
+    with pytest.raises(ModelError, match=r"^device: mps: expected the CPU's results, found no float64; use"):
         device.as_device("mps")
     machine(mps=True)
     assert device.as_device("mps") == torch.device("mps")

@@ -216,7 +216,7 @@ def test_bad_meta_expressions_are_named(tree: DavisTree, key: str, entry: Any, m
 @pytest.mark.parametrize("name", ["../goat", "a/b"])
 def test_names_that_leave_their_folder(tree: DavisTree, name: str) -> None:
     (tree.root / "DAVIS/ImageSets/2017/val.txt").write_text(f"goat\n{name}\n")
-    assert f"val.txt: line 2: expected one id a line, without folder and suffix, found a path: {name!r}" in refused(
+    assert f"val.txt: line 2: expected one id per line, without folder and suffix, found a path: {name!r}" in refused(
         tree.load
     )
     tree.convert()

@@ -177,7 +177,7 @@ BLOCK = 2**16  # a part of this is what a broken transfer may lose
 def test_a_broken_transfer_goes_on_where_it_stopped(voc_server: Loopback, tmp_path: Path, said: list[str]) -> None:
     root = tmp_path / "root"
     voc_server.cuts = [BLOCK + 1000, 10, 2 * BLOCK]
-    with pytest.raises(DatasetError, match=r"the transfer broke off.*196608 bytes are kept, the same command resumes"):
+    with pytest.raises(DatasetError, match=r"was interrupted.*196608 bytes are kept, the same command resumes"):
         prepare(served(voc_server, "voc", hashes=True), root, said.append)
     assert outside_downloads(root) == set()
     voc_server.cuts = [BLOCK]
@@ -219,7 +219,7 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, said: list[str]) ->
     with serve() as state:
         state.files[VOC_TAR] = b""
         entry = served(state, "voc")
-    with pytest.raises(DatasetError, match=rf"{VOC_TAR}: the transfer broke off: .*Connection"):
+    with pytest.raises(DatasetError, match=rf"{VOC_TAR}: the transfer was interrupted: .*Connection"):
         prepare(entry, tmp_path, said.append)
 
 
@@ -485,7 +485,7 @@ def test_check_counts_files_and_decodes_samples(tmp_path: Path, coco: Any) -> No
     ("arguments", "message"),
     [
         (["check", "voc9", "--root=."], "data set: expected a known name, found 'voc9'; did you mean voc"),
-        (["check", "mini-voc"], "mini-voc: inside this package, so there is nothing to download or to check"),
+        (["check", "mini-voc"], "mini-voc: part of this package, nothing to download or check"),
         (["check", "voc", "--root=/nowhere"], "/nowhere: expected a folder, found nothing"),
         (
             ["prepare", "coco"],

@@ -159,7 +159,7 @@ def test_a_split_with_columns_paths_or_suffixes_is_named(voc: Any, tmp_path: Pat
     write_png(tmp_path / "masks" / "a.png", LABELS)
     (tmp_path / "ids.txt").write_text(f"a\n\n{line}\n")
     message = refused(lambda: own(tmp_path, split=str(tmp_path / "ids.txt")))
-    expected = f"line 3: expected one id a line, without folder and suffix, found {found}: {line!r}"
+    expected = f"line 3: expected one id per line, without folder and suffix, found {found}: {line!r}"
     assert message == f"{tmp_path / 'ids.txt'}: {expected}"
     voc.write_split(f"{voc.load().ids[0]}\n\n{line}\n")
     assert refused(voc.load).endswith(f"val.txt: {expected}")

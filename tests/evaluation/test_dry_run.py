@@ -34,9 +34,9 @@ def test_it_says_what_would_be_run_and_writes_no_run(tmp_path: Path, monkeypatch
     before = {path: path.read_bytes() for path in Path("other").iterdir()}
     # The folder that it names is the one that a run takes; there, what is done is counted, and another run is refused.
     one = car("eval", "mini-voc", "--limit=1", "--out=other", "--dry-run", *FAST)
-    assert "folder   other (1 sample done already)" in one.stdout
+    assert "folder   other (1 sample already done)" in one.stdout
     more = car("eval", "mini-voc", "--limit=3", "--out=other", "--dry-run", *FAST)
-    assert "folder   other (1 sample done already)" in more.stdout
+    assert "folder   other (1 sample already done)" in more.stdout
     refused = car("eval", "mini-voc", "--limit=1", "--out=other", "--dry-run", "--set=eta=0.9", *FAST)
     assert refused.exit_code == 2
     assert refused.stderr.startswith("error: other holds a run of another identity; choose another folder")
@@ -93,7 +93,7 @@ def test_a_sweep_lists_its_runs_and_adds_up_what_is_left(tmp_path: Path, monkeyp
     assert plan.exit_code == 0, plan.stderr
     assert sorted(tmp_path.rglob("*")) == before
     runs = [line for line in plan.stdout.splitlines() if line.startswith("run ")]
-    assert "3 samples, folder s/mini-voc-eta=0.3 (3 samples done already)" in runs[0]
+    assert "3 samples, folder s/mini-voc-eta=0.3 (3 samples already done)" in runs[0]
     assert [line.endswith(f"s/mini-voc-eta={eta}") for line, eta in zip(runs[1:], (0.5, 0.6), strict=True)] == [
         True,
         True,

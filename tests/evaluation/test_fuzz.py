@@ -131,7 +131,7 @@ def shown(run: Path, header: Any, lines: list[str]) -> None:
         assert not result.exception or isinstance(result.exception, SystemExit)
         if result.exit_code:
             assert result.stderr.startswith("error: ")
-        told = [line for line in result.stderr.splitlines() if line != "everything that differs: --all"]
+        told = [line for line in result.stderr.splitlines() if line != "--all shows every difference"]
         assert len(told) == bool(result.exit_code)
         assert not unsafe(result.stdout)
     created = {path for path in run.parent.rglob("*") if path.is_file()} - before

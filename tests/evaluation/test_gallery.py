@@ -121,7 +121,7 @@ def test_the_report_of_data_of_ones_own(tiny_model: Path, tmp_path: Path, monkey
     older = Path(car("report", run, "--gallery", *own).stdout.strip()).read_text()
     assert older.count('<article class="sample"') == 2
     assert "by --images, --masks and --classes and --gallery" in Path(car("report", run).stdout.strip()).read_text()
-    assert "no data root with data of your own" in car("report", run, f"--data-root={tmp_path}").stderr
+    assert "no data root with your own data" in car("report", run, f"--data-root={tmp_path}").stderr
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(photos / "three.png")
     other = car("report", run, "--gallery", *own)
     assert other.exit_code == 2
@@ -135,7 +135,7 @@ def test_the_report_of_a_run(run: Any) -> None:
     assert "notice: no samples are shown" in bare.stderr
     assert "notice: no samples" not in car("report", run.out, "--samples=0").stderr
     by_itself = car("report", run.out, "--data-root", run.data_root)
-    assert "notice: no samples are shown, as that loads what the run names, random:" in by_itself.stderr
+    assert "notice: no samples are shown, because that would load what the run names, random:" in by_itself.stderr
     assert by_itself.exit_code == 0
     with_gallery = car("report", run.out, "--data-root", run.data_root, "--gallery", "--samples=1")
     html = Path(with_gallery.stdout.strip()).read_text()
@@ -257,4 +257,4 @@ def test_a_folder_of_runs_has_an_index_and_a_page_of_each(run: Any, tmp_path: Pa
     assert "notice: one: no samples are shown: " in other.stderr
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert car("report", empty).stderr == f"error: {empty}: no run is here or below\n"
+    assert car("report", empty).stderr == f"error: {empty}: no runs in or below it\n"

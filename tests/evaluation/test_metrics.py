@@ -109,10 +109,10 @@ def test_a_package_brings_a_metric(install: Install, tiny_run: Any, tmp_path: Pa
     # The package is gone, or another one: what it made of the records is shown as recorded.
     before = json.loads((run.path / "run.json").read_text())["metrics"]
     (folder / "fruitbox.py").write_text(PRESENCE + "\nOTHER = 1\n")
-    said = "the metric installed here is another than version 1 of the run"
+    said = "the installed metric is not version 1 of the run"
     for reason in (said, "fruitbox is not installed"):
         shown = car("table", run.path)
-        line = f"notice: {run.path}: the figures of the metric presence are not computed again, since {reason}\n"
+        line = f"notice: {run.path}: the figures of the metric presence are not recomputed, because {reason}\n"
         assert (shown.exit_code, shown.stderr) == (0, line)
         [row] = [
             text for text in shown.output.splitlines() if "| recorded, not computed again" in text and "/acc" in text
@@ -156,7 +156,7 @@ def test_a_metric_of_a_file(tiny_run: Any, tmp_path: Path, install: Install) -> 
     run = evaluate(tiny_run.options(settings=FAST, metrics=(f"{tmp_path}/own.py:Presence",), limit=2))
     assert run.header.metrics["here/accuracy"] is not None
     assert run.header.plugins[0].target.endswith(":Presence")
-    assert "since its file is not installed" in car("table", run.path).stderr
+    assert "because its file is not installed" in car("table", run.path).stderr
 
 
 def test_a_metric_of_saved_predictions_is_that_of_their_run(tiny_run: Any, tmp_path: Path, install: Install) -> None:
@@ -364,4 +364,4 @@ def test_a_run_with_a_built_in_metric_is_read_back(tiny_run: Any, monkeypatch: p
     assert run.header.plugins == []
     assert Scorer.of_run(RunDirectory(run.path).read_header()).missing == {}
     monkeypatch.setitem(metrics.METRICS, "given", Given(version="2"))
-    assert "another than version 1 of the run" in Scorer.of_run(run.header).missing["given"]
+    assert "not version 1 of the run" in Scorer.of_run(run.header).missing["given"]

@@ -324,7 +324,7 @@ def test_the_check_of_own_data_counts_and_compares(own: OwnTree) -> None:
     [
         ([], "benchmark: expected a name, or --images, --masks and --classes"),
         (["--images=x"], "--masks: missing; --images, --masks and --classes go together"),
-        (["voc", "--ignore-value=3"], "--ignore-value: expected no data of your own with the benchmark voc"),
+        (["voc", "--ignore-value=3"], "--ignore-value: expected no data options with the benchmark voc"),
         (["--hf=x", "--classes=c", "--ignore-value=x"], "--ignore-value: expected a mask value in 0..255, or none"),
     ],
 )
@@ -473,7 +473,7 @@ def test_bad_hf_requests_are_one_line(own: OwnTree, options: dict[str, Any], mes
         (["--images=x"], "--masks: missing; --images, --masks and --classes go together"),
         (["--hf=x"], "--classes: missing; --hf and --classes go together"),
         (["--hf=x", "--classes=c", "--masks=m"], "--masks: expected the options --hf, --hf-config"),
-        (["voc21", "--data-root=.", "--classes=c"], "--classes: expected no data of your own with the benchmark voc21"),
+        (["voc21", "--data-root=.", "--classes=c"], "--classes: expected no data options with the benchmark voc21"),
         (["--images=i", "--masks=m", "--classes=c", "--data-root=."], "--data-root: expected no data root"),
         (["own-folders", "--data-root=."], "--data-root: expected no data root"),
         (["own-folders"], "--images: missing; --images, --masks and --classes go together"),

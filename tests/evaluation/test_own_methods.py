@@ -588,7 +588,7 @@ def test_report_of_own_method_segments_again_only_when_asked(installed: Any, opt
     name = installed(BRIGHT)
     run, root = evaluate(options("bright", limit=2)), f"--data-root={tiny_run.data_root}"
     told = car("report", run.path, root).stderr
-    assert f"no samples are shown, as that loads what the run names, {name}:Bright" in told
+    assert f"no samples are shown, because that would load what the run names, {name}:Bright" in told
     result = car("report", run.path, root, "--gallery", "--samples=1")
     assert result.exit_code == 0, result.output
     assert Path(result.stdout.strip()).read_text().count('<article class="sample"') == 2

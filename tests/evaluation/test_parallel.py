@@ -51,10 +51,10 @@ def test_processes_that_die_and_signals_leave_the_run_of_one(
     killer = threading.Thread(target=kill_the_second)
     killer.start()
     died = "process 2 of 2 (cpu): its process was killed by SIGKILL"
-    with pytest.raises(WorkerError, match=r"2 of 2 \(cpu\).*SIGKILL; finished samples are kept, the same command"):
+    with pytest.raises(WorkerError, match=r"2 of 2 \(cpu\).*SIGKILL; finished samples are kept; the same command"):
         evaluate(options)
     killer.join()
-    assert f"error: {died}; the others go on\n" in capsys.readouterr().err
+    assert f"error: {died}; the others continue\n" in capsys.readouterr().err
     header = RunDirectory(tiny_run.out).read_header()
     assert (header.status, header.counts.n_total) == ("incomplete", 4)  # every other one of seven
 

@@ -132,7 +132,7 @@ def test_a_removed_record_is_found_out_and_redone(run: Path, tiny_run: Any, caps
     assert evaluate(tiny_run.options(settings=FAST)).header.metrics == header.metrics
     [kept] = run.glob("run.json.*")
     assert kept.read_bytes() == text
-    said = f"this finished run has lost 1 record: done again, its run.json kept as {kept.name}"
+    said = f"this finished run has lost 1 record: redone, its run.json kept as {kept.name}"
     assert said in capsys.readouterr().err
     evaluate(tiny_run.options(settings=FAST))  # its failed sample again, and none is gone
     assert [*run.glob("run.json.*")] == [kept]

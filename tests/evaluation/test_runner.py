@@ -125,7 +125,7 @@ def test_an_interrupted_run_goes_on_and_equals_a_straight_one(
     segmenting.error, segmenting.images = None, 0
     evaluate(tiny_run.options(batch_size=2))
     assert segmenting.images == 3
-    assert "run: 4 of 7 samples are done already; resuming with the rest" in capsys.readouterr().err
+    assert "run: 4 of 7 samples are already done; resuming with the rest" in capsys.readouterr().err
     evaluate(tiny_run.options(out=tmp_path / "straight"))
     assert figures(tiny_run.out) == figures(tmp_path / "straight")
     assert records(tiny_run.out) == records(tmp_path / "straight")
@@ -135,9 +135,9 @@ def test_a_finished_run_is_not_run_again_unless_fresh(
     tiny_run: Any, segmenting: Segmenting, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = evaluate(tiny_run.options(limit=2)).header
-    assert "done already" not in capsys.readouterr().err
+    assert "already done" not in capsys.readouterr().err
     again = evaluate(tiny_run.options(limit=2)).header
-    assert "run: all samples are done already; none is run again" in capsys.readouterr().err
+    assert "run: all samples are already done" in capsys.readouterr().err
     assert segmenting.images == 2
     assert again == first
     assert first.timings.wall_seconds > sum(again.timings.seconds_by_stage.values()) / 2

@@ -275,7 +275,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "huge": (huge, "expected a file of at most 256 MiB, found 8192 MiB"),
     "fifo": (fifo, "found a FIFO"),
     "folder": (lambda path: (path.unlink(), path.mkdir()), "expected a file, found a folder"),
-    "link out": (lambda path: link(path, Path("/etc/passwd")), "a link that leads out of it"),
+    "link out": (lambda path: link(path, Path("/etc/passwd")), "a link out of it"),
     "link round": (lambda path: link(path, path), "levels of symbolic links|links in a circle"),
     "pickle": (lambda path: npz(path, np.array([{}], object)), r"expected integers or bool \[10, 13\], found object"),
     "floats": (lambda path: npz(path, np.zeros((10, 13))), r"found float64 \[10, 13\]"),
@@ -317,7 +317,7 @@ def test_links_inside_the_folder_are_followed(scored: Scored) -> None:
 def test_prediction_changed_after_the_start_is_failed_sample(scored: Scored) -> None:
     prepared = scored.prepared()
     scored.write(IDS[1], np.zeros((10, 13)))
-    with pytest.raises(PredictionError, match="expected the file that was there at the start"):
+    with pytest.raises(PredictionError, match="expected the file as it was at the start"):
         predicted(prepared, 1)
 
 
@@ -346,7 +346,7 @@ def test_scored_run_is_not_done_again_and_works_in_all_commands(scored: Scored, 
     assert scored.car().exit_code == 0
     before = (scored.out / "samples.jsonl").read_bytes()
     again = scored.car()
-    assert "all samples are done already" in again.stderr
+    assert "all samples are already done" in again.stderr
     assert (scored.out / "samples.jsonl").read_bytes() == before
     golden = str(tmp_path / "golden.json")
     for command in (
@@ -500,8 +500,7 @@ def test_values_that_could_be_both_are_asked_for(own: Callable[..., Result]) -> 
     refused = own(classes, values)
     assert refused.exit_code == 2
     assert (
-        "--values: expected labels or dataset or classes, found none given, and several of these would fit"
-        in refused.stderr
+        "--values: expected labels or dataset or classes, found none, and several of these would fit" in refused.stderr
     )
     # As mask values: sky 2 of 2, cat 2 of 4, dog 0 of 2. As labels: nothing is predicted on sky, and sky elsewhere.
     assert miou(own(classes, values, "--values=dataset")) == pytest.approx((1 + 1 / 2 + 0) / 3)

@@ -277,7 +277,7 @@ def test_what_shells_make_of_phrases_is_told(run: Any, photos: Path) -> None:
     )
     assert run(first, "", "cat").stderr == "error: argument 2: expected a value, found an empty one\n"
     told = run(first, "a", "cat", "--json", photos / "found.json").stderr
-    assert "notice: 2 phrases: a | cat; one of several words has to be quoted\n" in told
+    assert "notice: 2 phrases: a | cat; quote a phrase of several words\n" in told
 
 
 @pytest.mark.parametrize("place", ["*.jpg", "one.jpg"])

@@ -301,7 +301,7 @@ def test_methods_without_synonyms_read_the_first_text(
 ) -> None:
     path = write(background="sky; wall", person="person; a man; a woman")
     run = evaluate(options(method, path, out=tiny_run.out.with_name("named")))
-    notice = f"names mine.yaml: {method} reads the first text of each class; 2 more"
+    notice = f"names mine.yaml: {method} reads only the first text of each class; 2 synonyms are ignored"
     assert notice in capsys.readouterr().err
     plain = evaluate(options(method, "dataset", settings={"background": ["sky", "wall"]}))
     assert records(run) == records(plain)

@@ -161,7 +161,7 @@ def test_the_command_line_wins_over_the_file_and_adds_settings(tiny_run: Any, tm
     }
     other = write(tmp_path / "other.yaml", {**words, "benchmark": "voc99", "limit": 1})
     named = car("eval", "voc21", "--config", other, "--set=eta=0.3")
-    assert "all samples are done already" in named.stderr
+    assert "all samples are already done" in named.stderr
     stale = car(*tiny_run.arguments("--limit=1"))  # nothing of the file is left
     assert "config.eta is 0.3 there, 0.4 now" in stale.stderr
 
@@ -233,7 +233,7 @@ def test_a_run_again_says_what_is_not_at_hand(tiny_run: Any, tmp_path: Path, mon
         assert (result.exit_code, result.stderr.count("error: ")) == (2, 1), result.stderr
         return result.stderr.splitlines()[-1]
 
-    expected = "expected the files of the run, which run.json names without their folders, found none given"
+    expected = "expected the files of the run, which run.json names without their folders, found none"
     assert refused() == f"error: --data-root: {expected}"
     edit(tiny_run.out, request={**header.request, "weights": "ViT.pt"})
     assert refused() == f"error: --weights (ViT.pt) and --data-root: {expected}"

@@ -134,7 +134,7 @@ def test_a_damaged_line_elsewhere_costs_its_sample_and_no_other(run: RunDirector
     lines[1] = damage
     edited = b"\n".join(lines)
     run.samples_path.write_bytes(edited)
-    with pytest.raises(StoreError, match=r"samples\.jsonl, line 2: damaged .* does its sample again"):
+    with pytest.raises(StoreError, match=r"samples\.jsonl, line 2: damaged .* redoes its sample"):
         run.read_records()
     assert run.samples_path.read_bytes() == edited
     assert run.open_for_resume(run.read_header().identity_fields).keys() == {"a", "c"}
@@ -219,7 +219,7 @@ def test_hashes_are_named_in_words(run: RunDirectory, make_header: MakeHeader) -
     for text in (
         "limit is 5 there, 10 now",
         "sources that compute figures changed",
-        "weights.proposal.weights is another",
+        "weights.proposal.weights has changed",
     ):
         assert text in message
     assert [text for text in ("aaaa", "bbbb", "device", "dataset.samples") if text in message] == []
@@ -239,7 +239,7 @@ def test_difference_names_no_equal_or_unkept_values(
         StoreError, match=r"identity; choose another folder .* aside: config\.eta is 0\.4 there, 0\.3 now$"
     ):
         run.start(make_header(identity_fields=fields(0.3, "a"), request=now))
-    said = "weights is absent there" if before else "weights.proposal.weights is another now"
+    said = "weights is absent there" if before else "weights.proposal.weights has changed"
     with pytest.raises(StoreError, match=f"identity; choose another folder .* aside: {said}[^;]*$"):
         run.start(make_header(identity_fields=fields(0.4, "b"), request=now))
 
@@ -323,15 +323,15 @@ def test_lost_header_is_written_again_for_its_own_run_only(tmp_path: Path, make_
         run.start(other)  # a refused start must not claim the records
     run.header_path.unlink()
     for header in (other, make_header(identity_fields={})):
-        with pytest.raises(StoreError, match=r"run\.json: .* put run\.json back, or --fresh"), run:
+        with pytest.raises(StoreError, match=r"run\.json: .* restore it, or use --fresh"), run:
             run.start(header)
     with RunDirectory(tmp_path) as run:
         assert run.start(mine).keys() == {"a"}
         assert run.header.identity == mine.identity
-        assert "run.json was gone" in run.repairs[0]
+        assert "run.json was missing" in run.repairs[0]
     run.header_path.unlink()
     (tmp_path / ".lock").unlink()
-    with pytest.raises(StoreError, match="nothing that says which run"), run:
+    with pytest.raises(StoreError, match=r"found no run\.json"), run:
         run.start(mine)
     with run:
         assert run.start(mine, fresh=True) == {}
