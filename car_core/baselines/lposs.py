@@ -24,6 +24,7 @@ from car_core.baselines.windows import mean_of_windows, padded
 from car_core.config import Positive, Unit
 from car_core.errors import ModelError
 from car_core.images import resize_maps, size_of
+from car_core.models.clip import normalize
 from car_core.models.vit_blocks import finish_block
 from support.arrays import Float64Array, RGBArray
 
@@ -71,7 +72,10 @@ class LPOSSSegmenter(WindowSegmenter[LPOSSConfig]):
     def class_maps(self, image: RGBArray, words: Tensor, sizes: Sequence[int]) -> Tensor:
         pixels, slices = self.windows(image)
         windows = torch.stack([pixels[:, rows, columns] for rows, columns in slices])
-        cosines, values, grid = self.nodes(padded(windows, self.patch), words)
+        whole, black = padded(windows, self.patch), normalize(windows.new_zeros(3, 1, 1), self.normalization)
+        whole[:, :, windows.shape[2] :] = black  # its authors pad images before they normalize them
+        whole[:, :, :, windows.shape[3] :] = black
+        cosines, values, grid = self.nodes(whole, words)
         matrix = patch_graph(values.cpu(), patch_centers(slices, grid, self.patch), self.config)
         scores = spread(matrix, cosines.double().cpu().numpy(), self.config.alpha)
         maps = torch.from_numpy(scores).float().to(self.device).unflatten(0, (len(slices), -1)).mT.unflatten(-1, grid)

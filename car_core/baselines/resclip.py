@@ -20,7 +20,6 @@ from car_core.config import Positive, Unit
 from car_core.images import resize_maps
 
 _FIRST_PASS_PAMR = 10  # steps
-_FIRST_PASS_SCALE = 40.0  # of the cosines before the softmax
 
 
 class ResCLIPConfig(DenseConfig):
@@ -62,7 +61,7 @@ class ResCLIPSegmenter(DenseSegmenter[ResCLIPConfig]):
     def _labels(self, maps: Tensor, window: Tensor, grid: tuple[int, int]) -> Tensor:
         """The most frequent word of each patch, int64 [h, w], from cosines [words, H, W] of a window [3, H, W]."""
         refined = refine_maps(maps, window, _FIRST_PASS_PAMR)
-        best, words = (refined * _FIRST_PASS_SCALE).softmax(dim=0).max(dim=0)
+        best, words = (refined * self.config.logit_scale).softmax(dim=0).max(dim=0)
         words = torch.where(best < self.config.first_threshold, 0, words)
         height, width = self.visual.patch_size
         cut = words[: grid[0] * height, : grid[1] * width]
@@ -105,10 +104,10 @@ def same_class(labels: Tensor, std: float) -> Tensor:
     ys, xs = ys.to(labels.device), xs.to(labels.device)
     steps = torch.maximum((ys[:, None] - ys).abs(), (xs[:, None] - xs).abs())
     leaves = torch.zeros(len(flat), len(flat), dtype=torch.bool, device=labels.device)
-    # As in the release, lines are cut in as many parts for near pairs as for far ones, and near ones end early.
-    for part in range(1, most + 1):
-        share = torch.tensor(part / most, dtype=torch.float32)
-        row, column = ((own[:, None] + (own - own[:, None]) * share).round().long() for own in (ys, xs))
+    # As in the release, lines are cut in as many parts for near pairs as for far ones, and near ones end early. Points
+    # halfway between two patches go to the one that float32 says, so the order of these operations matters.
+    for part, share in enumerate(torch.linspace(0, 1, most + 1, device=labels.device)):
+        row, column = ((own[:, None] * (1 - share) + own * share).round().long() for own in (ys, xs))
         leaves |= (labels[row, column] != flat[:, None]) & (steps >= part)
     same = (flat[:, None] == flat).float()
     same = torch.where(leaves, same * torch.exp(-steps / max(most, 1)), same)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 import typer
+from helpers.faults import FAULTY
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -196,12 +197,9 @@ def test_a_run_folder_of_another_identity_is_refused(tiny_run: Any) -> None:
     assert "config.eta is 0.4 there, 0.9 now" in result.stderr
 
 
-def test_an_interrupt_says_how_to_go_on(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("car_core.CaR.segment_batch", interrupt)
-    result = car(tiny_run.arguments("--limit=1"))
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+    faulty = [f"--method={FAULTY}", "--set=fault=interrupt", f"--out={tmp_path / 'run'}"]
+    result = car(["eval", "mini-voc", "--limit=1", "--workers=0", *faulty])
     assert result.exit_code == 130
     assert "the same command resumes it" in result.stderr
 

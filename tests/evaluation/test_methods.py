@@ -64,40 +64,68 @@ def test_every_method_has_title_and_benchmark_settings() -> None:
                 assert sources.keys() == type(config).model_fields.keys()
 
 
+# By hand from the configurations of the authors: per method and field a value for each of the eight, or one for all.
+EIGHT = ("voc21", "voc20", "coco-object", "context60", "context59", "ade150", "coco-stuff", "cityscapes")
+NO_BACKGROUND = [0] * 4  # the last four
+WHOLE_ON_VOC = [0, 0, *[224] * 6]
+WIDE = {"short_side": [*[336] * 5, 448, 336, 448], "crop": [*[336] * 7, 224], "stride": 112}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "sclip": {
+        "short_side": [*[336] * 6, 448, 560], "crop": 224, "stride": 112, "logit_scale": [65, 40, 50, 50, *[40] * 4],
+        "prob_threshold": [0.1, 0, 0.1, 0.1, *NO_BACKGROUND], "area_threshold": [0.1, *[0] * 7], "pamr_steps": 0,
+    },
+    "clearclip": {
+        "short_side": 448, "crop": [*[448] * 7, 224], "stride": 224, "logit_scale": 50,
+        "prob_threshold": [0.5, 0, 0.4, 0.15, *NO_BACKGROUND], "area_threshold": 0, "pamr_steps": 0,
+    },
+    "naclip": {
+        "short_side": [*[336] * 7, 560], "crop": WHOLE_ON_VOC, "logit_scale": 40,
+        "prob_threshold": [0.1, 0, 0.1, 0.1, *NO_BACKGROUND], "area_threshold": 0, "gaussian_std": 5,
+    },
+    "resclip": {
+        "short_side": [*[336] * 7, 560], "crop": WHOLE_ON_VOC, "logit_scale": 40,
+        "prob_threshold": [0.1, 0, 0.1, 0.1, *NO_BACKGROUND], "area_threshold": 0, "pamr_steps": 0,
+        "cross_factor": 2, "cross_share": [0.3, 0.6, 0.4, 0.3, 0.4, 0.3, 0.4, 0.2],
+        "feedback_factor": [2.2, 2.1, 1.8, 1.8, 1.8, 2.1, 1.8, 2.1],
+        "feedback_share": [0.7, 0.6, *[0.7] * 5, 0.6],
+        "first_threshold": [0.5, 0.1, 0.11, 0.3, 0.25, 0.25, 0.11, 0.1],
+    },
+    "sc-clip": {
+        "short_side": [*[336] * 7, 560], "crop": 224, "stride": 112, "logit_scale": [50, 40, 55, *[40] * 5],
+        "prob_threshold": [0.15, 0, 0.35, 0.15, *NO_BACKGROUND], "area_threshold": [0.1, *[0] * 7], "pamr_steps": 0,
+    },
+    "proxyclip": {**WIDE, "logit_scale": 40, "prob_threshold": [0.2, 0, 0.25, 0.15, *NO_BACKGROUND], "beta": 1.2},
+    "corrclip": {**WIDE, "logit_scale": 40, "prob_threshold": [0.2, 0, 0.25, 0.15, *NO_BACKGROUND], "tau": 4},
+    "lposs": {"short_side": 448, "crop": 224, "stride": 112, "nearest": 400, "alpha": 0.95, "positions": "size"},
+    "sam3": {
+        "score_threshold": [0.5, 0.2, 0.5, 0.3, 0.3, 0.3, 0.2, 0.3],
+        "prob_threshold": [0.4, 0, 0.4, 0.1, *NO_BACKGROUND],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", SETTINGS)
+def test_benchmarks_have_the_authors_settings(method: str) -> None:
+    for i, name in enumerate(EIGHT):
+        config: Any = resolved(method, name)[0]
+        found = config.model_dump()
+        if "crop" in found:  # None: a multiple of the tower's 224 pixels
+            found["crop"] = int(config.CROP * 224) if config.crop is None else config.crop
+            found["stride"] = config.stride or found["crop"] // config.STRIDES
+            found["short_side"] = config.short_side or int(config.SHORT_SIDE * 224)
+        expected = {key: each[i] if isinstance(each, list) else each for key, each in SETTINGS[method].items()}
+        assert {key: found[key] for key in expected} == expected, name
+
+
 def test_benchmarks_have_the_protocols_values() -> None:
-    sclip, sources = resolved("sclip", "mini-voc")
-    assert (sclip.logit_scale, sclip.prob_threshold, sclip.area_threshold) == (65, 0.1, 0.1)
+    _, sources = resolved("sclip", "mini-voc")
     assert (sources["logit_scale"], sources["residual"]) == ("benchmark", "default")
-    assert resolved("naclip", "voc21")[0].logit_scale == 40
-    assert resolved("clearclip", "coco-object")[0].prob_threshold == 0.4
     assert resolved("naclip", "context60")[0].background == ("background",)
     for name in ("voc20", "context59", "ade150", "ade847", "pc459", "coco-stuff", "cityscapes"):
         config, _ = resolved("naclip", name)
         assert (config.background, config.prob_threshold) == ((), 0)
-    proxy = {name: resolved("proxyclip", name)[0] for name in ("voc21", "voc20", "coco-object", "ade847")}
-    assert [each.prob_threshold for each in proxy.values()] == [0.2, 0, 0.25, 0]
-    assert proxy["ade847"].short_side == 448
-    windows = {
-        method: [
-            (c.short_side, c.crop, c.stride) for c, _ in (resolved(method, n) for n in ("coco-stuff", "cityscapes"))
-        ]
-        for method in ("sclip", "naclip", "clearclip", "proxyclip", "corrclip")
-    }
-    assert windows == {  # None: the method's own, by the tower
-        "sclip": [(448, None, None), (560, None, None)],
-        "naclip": [(None, None, None), (560, None, None)],
-        "clearclip": [(None, None, None), (None, 224, 224)],
-        "proxyclip": [(None, None, None), (448, 224, 112)],
-        "corrclip": [(None, None, None), (448, 224, 112)],
-    }
-    eight = ("voc21", "voc20", "coco-object", "context60", "context59", "ade150", "coco-stuff", "cityscapes")
-    corr = {name: resolved("corrclip", name)[0] for name in eight}
-    assert [corr[name].short_side for name in eight] == [*[None] * 5, 448, None, 448]
-    assert {name: config.prob_threshold for name, config in corr.items() if config.prob_threshold} == {
-        "voc21": 0.2,
-        "coco-object": 0.25,
-        "context60": 0.15,
-    }
+    for name in ("ade847", "pc459"):
+        assert (resolved("proxyclip", name)[0].short_side, resolved("proxyclip", name)[0].prob_threshold) == (448, 0)
     user, sources = resolved("sclip", "voc21", logit_scale=30)
     assert (user.logit_scale, sources["logit_scale"]) == (30, "user")
 
