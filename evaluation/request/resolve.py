@@ -83,7 +83,7 @@ class ResolvedRun:
 
     def select(self, dataset: Dataset) -> Dataset:
         """The samples that the run takes of the whole split. Raises BenchmarkError for too many shards."""
-        selected = dataset[: self.options.limit]
+        selected = dataset if self.options.limit is None else dataset[: self.options.limit]
         if self.options.shard:
             part, count = self.options.shard
             pieces = {"sequences": selected.sequences, "images": selected.images_by_sample, "samples": selected.ids}

@@ -70,7 +70,7 @@ class Prepared(ResolvedRun):
         options = self.options
         fields = identity_fields(
             self.benchmark.name,
-            self.dataset[: options.limit],
+            self.dataset if options.limit is None else self.dataset[: options.limit],
             self.car.config,
             self.car.weights,
             self.protocol.as_dict(),
