@@ -31,19 +31,19 @@ Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor, tuple[int, int], Any], Ten
 `split_heads`, the grid h x w = P, and the configuration."""
 
 
-def split_heads(attn: Any, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Query and key, both scaled by d ** -0.25, and value, each [B, H, L, d], from ln_1's output [B, L, D].
+def split_heads(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Query and key, both scaled by d ** -0.25, and value, each [B, H, L, d], from a block's input [B, L, D].
 
     So any product of query and key, with each other or themselves, has attention's scale d ** -0.5.
     """
-    query, key, value = query_key_value(attn, normed)
+    query, key, value = query_key_value(block.attn, block.ln_1(tokens))
     scale = query.shape[-1] ** -0.25
     return query * scale, key * scale, value
 
 
-def join_heads(attn: Any, heads: Tensor) -> Tensor:
-    """The output projection of joined heads, [B, L, D] from [B, H, L, d]."""
-    output: Tensor = attn.out_proj(heads.transpose(1, 2).flatten(2))
+def join_heads(block: Any, heads: Tensor) -> Tensor:
+    """A block's output [B, L, D] without residual connection and feed-forward network, from its heads' [B, H, L, d]."""
+    output: Tensor = block.ls_1(block.attn.out_proj(heads.transpose(1, 2).flatten(2)))
     return output
 
 
@@ -72,11 +72,8 @@ class AttentionSegmenter(DenseSegmenter[AttentionConfig]):
         the grid h x w = P."""
         tokens, grid = self.tokens(pixels)
         block = self.visual.transformer.resblocks[-1]
-        attended = self._attend(*split_heads(block.attn, block.ln_1(tokens)), grid, self.config)
-        if self.config.residual:
-            output = finish_block(block, tokens, attended)
-        else:
-            output = block.ls_1(join_heads(block.attn, attended))
+        attended = self._attend(*split_heads(block, tokens), grid, self.config)
+        output = finish_block(block, tokens, attended) if self.config.residual else join_heads(block, attended)
         return self.embedded(output[:, 1:]), grid
 
 

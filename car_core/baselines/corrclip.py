@@ -20,10 +20,10 @@ from pydantic import Field
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from car_core.baselines.attention import join_heads, split_heads
+from car_core.baselines.attention import split_heads
 from car_core.baselines.dense import WindowConfig, WindowSegmenter, class_probabilities, label_pixels
 from car_core.baselines.dino import DinoTrunk, TrunkConfig, load_trunk
-from car_core.baselines.proxyclip import PADDED_TO, resized_values
+from car_core.baselines.proxyclip import PADDED_TO, spread_values
 from car_core.baselines.windows import mean_of_windows, padded_around
 from car_core.config import Positive, SAMMasksConfig, Unit
 from car_core.engine.device import timed
@@ -144,16 +144,13 @@ class CorrCLIPSegmenter(WindowSegmenter[CorrCLIPConfig]):
         alike: unit features [n, P, C]. regions: int64 [n, h, w].
         """
         hidden, own_grid = self.hidden(pixels)
-        weights = scope(alike @ alike.mT, regions.flatten(1), self.config.tau)[:, None]
+        weights = scope(alike @ alike.mT, regions.flatten(1), self.config.tau)
         depth, block = len(hidden), self.visual.transformer.resblocks[-1]
         count = _SPATIAL_BLOCKS.get(depth, max(depth - 4, 1))
         below = torch.stack(hidden[-1 - count : -1] or hidden).mean(dim=0)
-        found = []
-        for tokens in (hidden[-1], below):
-            value = split_heads(block.attn, block.ln_1(tokens))[2][:, :, 1:]
-            spread = weights @ resized_values(value, own_grid, (regions.shape[1], regions.shape[2]))
-            found.append(block.ls_1(join_heads(block.attn, spread)))
-        return found[0], found[1], self._semantic(hidden, regions, own_grid)
+        grid = regions.shape[1], regions.shape[2]
+        main, spatial = (spread_values(block, tokens, own_grid, weights, grid) for tokens in (hidden[-1], below))
+        return main, spatial, self._semantic(hidden, regions, own_grid)
 
     def _semantic(self, hidden: list[Tensor], regions: Tensor, own_grid: tuple[int, int]) -> Tensor:
         """[n, P, D]: for each patch its region's token: a class token that attended only to patches of this region.
@@ -165,8 +162,8 @@ class CorrCLIPSegmenter(WindowSegmenter[CorrCLIPConfig]):
         seen = F.pad(inside, (1, 0), value=True)[:, None]
         copies = hidden[0][:, :1].expand(-1, inside.shape[1], -1)
         for tokens, block in zip(hidden, self.visual.transformer.resblocks, strict=True):
-            query = split_heads(block.attn, block.ln_1(copies))[0]
-            _, key, value = split_heads(block.attn, block.ln_1(tokens))
+            query = split_heads(block, copies)[0]
+            _, key, value = split_heads(block, tokens)
             weights = (query @ key.mT).masked_fill(~seen, -math.inf).softmax(dim=-1)
             copies = finish_block(block, copies, weights @ value)
         fine = nearest(index, (regions.shape[1], regions.shape[2])).flatten(1)

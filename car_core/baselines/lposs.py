@@ -96,7 +96,7 @@ class LPOSSSegmenter(WindowSegmenter[LPOSSConfig]):
         block, cosines, values, grid = self.visual.transformer.resblocks[-1], list[Tensor](), list[Tensor](), (0, 0)
         for part in windows.split(self.chunk):
             tokens, grid = self.tokens(part)
-            tokens = finish_block(block, tokens, split_heads(block.attn, block.ln_1(tokens))[2])  # MaskCLIP's attention
+            tokens = finish_block(block, tokens, split_heads(block, tokens)[2])  # MaskCLIP's attention
             cosines.append((self.embedded(tokens[:, 1:]) @ words.T).flatten(0, 1))
             *_, value = self._dino.qkv(self._dino.normalized(part, self.normalization))
             values.append(F.normalize(value, dim=-1).flatten(0, 1))

@@ -51,20 +51,24 @@ class ProxyCLIPSegmenter(DenseSegmenter[ProxyCLIPConfig]):
         """
         tokens, own_grid = self.tokens(pixels)
         grid = pixels.shape[2] // self._dino.patch[0], pixels.shape[3] // self._dino.patch[1]
-        block = self.visual.transformer.resblocks[-1]
-        *_, value = split_heads(block.attn, block.ln_1(tokens))
-        spread = resized_values(value[:, :, 1:], own_grid, grid)
         height, width = (count * side for count, side in zip(grid, self._dino.patch, strict=True))
         seen = self._dino.normalized(pixels[..., :height, :width], normalization_of(self.visual))
         unit = F.normalize(self._dino.features(seen), dim=-1)
         weights = above_mean(unit @ unit.mT, self.config.beta, self.config.gamma)
-        return self.embedded(block.ls_1(join_heads(block.attn, weights[:, None] @ spread))), grid
+        output = spread_values(self.visual.transformer.resblocks[-1], tokens, own_grid, weights, grid)
+        return self.embedded(output), grid
 
 
-def resized_values(value: Tensor, old_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """Values [n, H, p, d] of ``old_grid``, resized bilinearly to [n, H, P, d] of ``grid``."""
-    if old_grid == grid:
-        return value
-    maps = value.mT.flatten(0, 1).unflatten(-1, old_grid)
-    joined: Tensor = resize_maps(maps, grid).flatten(2).mT.unflatten(0, value.shape[:2])
-    return joined
+def spread_values(
+    block: Any, tokens: Tensor, own_grid: tuple[int, int], weights: Tensor, grid: tuple[int, int]
+) -> Tensor:
+    """A block's output [n, P, D] without residual connection and feed-forward network, on another grid than its own.
+
+    tokens: its input [n, 1 + p, D], class token first, whose patches' values are resized bilinearly from ``own_grid``
+    to ``grid``. weights: of every patch's attention to every other there, [n, P, P].
+    """
+    value = split_heads(block, tokens)[2][:, :, 1:]
+    if own_grid != grid:
+        maps = value.mT.flatten(0, 1).unflatten(-1, own_grid)
+        value = resize_maps(maps, grid).flatten(2).mT.unflatten(0, value.shape[:2])
+    return join_heads(block, weights[:, None] @ value)

@@ -73,7 +73,7 @@ class ResCLIPSegmenter(DenseSegmenter[ResCLIPConfig]):
     def _features(self, hidden: list[Tensor], grid: tuple[int, int], feedback: Tensor | None) -> Tensor:
         """Unit features [n, P, E] of the last block; feedback: of the first pass, [n, P, P]."""
         config, block = self.config, self.visual.transformer.resblocks[-1]
-        _, key, value = split_heads(block.attn, block.ln_1(hidden[-1]))
+        _, key, value = split_heads(block, hidden[-1])
         logits, near = key @ key.mT, neighborhood(grid, config.gaussian_std).to(key)
         if feedback is not None:
             padded = F.pad(feedback, (1, 0, 1, 0))[:, None]
@@ -84,12 +84,11 @@ class ResCLIPSegmenter(DenseSegmenter[ResCLIPConfig]):
         first, last = (self.block_in_proportion(block, least=2) for block in config.cross_blocks)
         blocks = self.visual.transformer.resblocks[first - 1 : last]
         for earlier, tokens in zip(blocks, hidden[first - 1 : last], strict=True):
-            query, key, _ = split_heads(earlier.attn, earlier.ln_1(tokens))
+            query, key, _ = split_heads(earlier, tokens)
             cross.append((query @ key.mT).softmax(dim=-1))
         share = config.cross_share
         weights = config.cross_factor * ((1 - share) * weights + share * torch.stack(cross).mean(dim=0))
-        output: Tensor = block.ls_1(join_heads(block.attn, weights @ value))
-        return self.embedded(output[:, 1:])
+        return self.embedded(join_heads(block, weights @ value)[:, 1:])
 
 
 def same_class(labels: Tensor, std: float) -> Tensor:

@@ -57,11 +57,10 @@ class SCCLIPSegmenter(DenseSegmenter[SCCLIPConfig]):
     def _attend(self, patches: Tensor, class_token: Tensor, alike: Tensor) -> Tensor:
         """[n, P, D]: attention half by keys, half by similarity; plus a share of the class token [n, 1, D]."""
         block = self.visual.transformer.resblocks[-1]
-        _, key, value = split_heads(block.attn, block.ln_1(patches))
+        _, key, value = split_heads(block, patches)
         by_likeness = above_mean(alike, 1.0, self.config.gamma)[:, None]
         weights = (by_likeness + (key @ key.mT).softmax(dim=-1)) / 2
-        output: Tensor = block.ls_1(join_heads(block.attn, weights @ value))
-        return output + self.config.class_share * class_token
+        return join_heads(block, weights @ value) + self.config.class_share * class_token
 
 
 def find_outliers(patches: Tensor, neighbors: int, share: float) -> Tensor:

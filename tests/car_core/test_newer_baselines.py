@@ -11,6 +11,7 @@ import pytest
 import scipy.sparse.linalg
 import torch
 from helpers.tiny_clip import tiny_clip
+from oracles import literal_baselines as literal
 from sklearn.neighbors import LocalOutlierFactor
 
 from car_core.baselines import BASELINES
@@ -63,26 +64,34 @@ def test_outliers_are_filled_from_sound_neighbors_only() -> None:
 @pytest.mark.parametrize(("grid", "rare"), [((4, 5), 0.5), ((1, 3), 0.5), ((1, 1), 0.5), ((2, 29), 0.06)])
 def test_the_first_pass_of_resclip_by_loops(grid: tuple[int, int], rare: float) -> None:
     labels = (torch.rand(grid, generator=torch.Generator().manual_seed(0)) < rare).long()
-    (height, width), most = grid, max(grid) - 1
-    shares = torch.linspace(0, 1, most + 1).numpy()  # as the release has it; k / most differs in the last bit
-    places = list(itertools.product(range(height), range(width)))
-    weights = np.zeros((len(places), len(places)))
-    for (i, (y, x)), (j, (v, u)) in itertools.product(enumerate(places), repeat=2):
-        steps = max(abs(y - v), abs(x - u))
-        on_line = [
-            tuple(
-                round(float(here * (np.float32(1) - share) + there * share))
-                for here, there in ((np.float32(y), np.float32(v)), (np.float32(x), np.float32(u)))
-            )
-            for share in shares[1 : steps + 1]
-        ]
-        leaves = any(labels[point] != labels[y, x] for point in on_line)
-        weights[i, j] = float(labels[y, x] == labels[v, u]) * (math.exp(-steps / most) if leaves else 1)
-    size = min(len(places), 7) + (min(len(places), 7) % 2 == 0)
-    kernel = np.exp(-((np.arange(size) - size // 2) ** 2) / 2)
-    smoothed = np.array([np.convolve(row, kernel, "full")[size // 2 : size // 2 + len(places)] for row in weights])
-    smoothed /= smoothed.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(same_class(labels, 1.0), smoothed / smoothed.max(), rtol=1e-5)
+    np.testing.assert_allclose(same_class(labels, 1.0), literal.same_class(labels.numpy(), 1.0), rtol=1e-5)
+
+
+def tower_input(side: int = 64) -> torch.Tensor:
+    return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def test_features_of_sc_clip_equal_the_literal_restatement() -> None:
+    config = BASELINES["sc-clip"].config(templates=("{}",), neighbors=5, outliers=0.2)  # type: ignore[call-arg]
+    made = BASELINES["sc-clip"].segmenter(config, clip=tiny_clip())
+    with torch.inference_mode():
+        found, _ = made.patch_features(tower_input())
+        # Of four blocks, 9, 4 and 4 to 10 of twelve are the third, the first, and the first to the third.
+        expected = literal.sc_features(tiny_clip(), tower_input()[0], config, similar=3, low=1, levels=range(1, 4))
+    torch.testing.assert_close(found[0].double(), expected, rtol=0, atol=5e-5)
+
+
+def test_features_of_resclip_equal_the_literal_restatement() -> None:
+    clip, pixels = tiny_clip(image_size=32, patch=8), tower_input(32)
+    config = BASELINES["resclip"].config(templates=("{}",), first_threshold=0.3, cross_share=0.3)  # type: ignore[call-arg]
+    made = BASELINES["resclip"].segmenter(config, clip=clip)
+    with torch.inference_mode():
+        first, _ = made.patch_features(pixels)
+        words = torch.nn.functional.normalize(first[0, ::4] - first[0].mean(dim=0), dim=1)
+        found, _ = made.patch_features_for(pixels, pixels, words)
+        # Of four blocks, 6 to 9 of twelve are the second and the third.
+        expected = literal.res_features(clip, pixels[0], words, config, range(2, 4))
+    torch.testing.assert_close(found[0].double(), expected, rtol=0, atol=5e-5)
 
 
 def test_scores_are_spread_as_by_conjugate_gradients() -> None:

@@ -63,13 +63,158 @@ def patches_of(kernel: Tensor, pixels: Tensor) -> list[Tensor]:
     ]
 
 
+def hidden_states(visual: Any, pixels: Tensor) -> list[Tensor]:
+    """Input of each block, [1 + P, D], for an image of the tower's own size; visual: in float64."""
+    patches = patches_of(visual.conv1.weight, pixels)
+    states = [visual.ln_pre(torch.stack([visual.class_embedding, *patches]) + visual.positional_embedding)]
+    for block in list(visual.transformer.resblocks)[:-1]:
+        states.append(block(states[-1][None])[0])
+    return states
+
+
 def into_last_block(visual: Any, pixels: Tensor) -> Tensor:
     """Tokens [1 + P, D] of an image of the tower's own size; visual: in float64."""
-    patches = patches_of(visual.conv1.weight, pixels)
-    tokens = visual.ln_pre(torch.stack([visual.class_embedding, *patches]) + visual.positional_embedding)
-    for block in list(visual.transformer.resblocks)[:-1]:
-        tokens = block(tokens[None])[0]
-    return tokens  # type: ignore[no-any-return]
+    return hidden_states(visual, pixels)[-1]
+
+
+def per_head(block: Any, tokens: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Query, key and value [L, d] of each head of a block for its input [L, D]."""
+    attn = block.attn
+    joined = block.ln_1(tokens) @ attn.in_proj_weight.T + attn.in_proj_bias
+    parts = [part.chunk(attn.num_heads, dim=-1) for part in joined.chunk(3, dim=-1)]
+    return list(zip(*parts, strict=True))
+
+
+def unit(rows: Tensor) -> Tensor:
+    return torch.stack([row / row.norm() for row in rows])
+
+
+def sc_features(model: Any, pixels: Tensor, config: Any, similar: int, low: int, levels: range) -> Tensor:
+    """SC-CLIP's unit features, float64 [P, E], of an image of the tower's own size; blocks are counted from 1."""
+    visual = copy.deepcopy(model).double().visual
+    states, block = hidden_states(visual, pixels), visual.transformer.resblocks[-1]
+    patches, count = states[-1][1:], len(states[-1]) - 1
+    side = math.isqrt(count)
+
+    squared = [[float(((a - b) ** 2).sum()) for b in patches] for a in patches]
+    nearest = [sorted((j for j in range(count) if j != i), key=squared[i].__getitem__) for i in range(count)]
+    nearest = [own[: config.neighbors] for own in nearest]
+    reach = [squared[i][own[-1]] for i, own in enumerate(nearest)]
+    scores = [reach[i] * float(np.mean([1 / reach[j] for j in own])) for i, own in enumerate(nearest)]
+    outliers = {i for i in range(count) if scores[i] > np.quantile(scores, 1 - config.outliers)}
+    assert outliers
+
+    def filled(rows: Tensor) -> Tensor:
+        new = rows.clone()
+        for i in outliers:
+            near = [
+                j
+                for j in range(count)
+                if j not in outliers and max(abs(i // side - j // side), abs(i % side - j % side)) == 1
+            ]
+            if near:
+                new[i] = sum(rows[j] for j in near) / len(near)  # type: ignore[assignment]
+        return new
+
+    def averaged(rows: Tensor, alike: Tensor) -> Tensor:
+        kept = torch.where(alike < config.similarity_threshold, 0.0, alike)
+        return torch.stack(
+            [sum(w * row for w, row in zip(own, rows, strict=True)) / (own.sum() + 1e-6) for own in kept]
+        )
+
+    def attended(rows: Tensor, class_token: Tensor, alike: Tensor) -> Tensor:
+        above = config.gamma * (alike - alike.mean())
+        outputs = []
+        for _, key, value in per_head(block, rows):
+            by_key = [(key @ one / math.sqrt(len(one))).softmax(0) for one in key]
+            by_likeness = [torch.where(one < 0, -math.inf, one).softmax(0) for one in above]
+            outputs.append(torch.stack([(a + b) / 2 @ value for a, b in zip(by_key, by_likeness, strict=True)]))
+        joined = torch.cat(outputs, dim=-1) @ block.attn.out_proj.weight.T + block.attn.out_proj.bias
+        return joined + config.class_share * class_token  # type: ignore[no-any-return]
+
+    def cosines(rows: Tensor) -> Tensor:
+        return unit(rows) @ unit(rows).T
+
+    alike, smooth = cosines(filled(states[similar][1:])), cosines(states[low][1:])
+    output = averaged(attended(averaged(filled(patches), alike), states[-1][0], alike), smooth)
+    total = sum(states[k] for k in levels)
+    output = output + averaged(attended(total[1:], total[0], alike), smooth)  # type: ignore[index]
+    return unit(visual.ln_post(output) @ visual.proj)
+
+
+def same_class(labels: npt.NDArray[np.int64], std: float) -> Array:
+    """ResCLIP's first pass as attention, [P, P], from the labels of patches [h, w]."""
+    (height, width), most = labels.shape, max(labels.shape) - 1
+    shares = torch.linspace(0, 1, most + 1).numpy()  # as the release has it; k / most differs in the last bit
+    places = [(y, x) for y in range(height) for x in range(width)]
+    weights = np.zeros((len(places), len(places)))
+    for i, (y, x) in enumerate(places):
+        for j, (v, u) in enumerate(places):
+            steps = max(abs(y - v), abs(x - u))
+            on_line = [
+                tuple(
+                    round(float(here * (np.float32(1) - share) + there * share))
+                    for here, there in ((np.float32(y), np.float32(v)), (np.float32(x), np.float32(u)))
+                )
+                for share in shares[1 : steps + 1]
+            ]
+            leaves = any(labels[point] != labels[y, x] for point in on_line)
+            weights[i, j] = float(labels[y, x] == labels[v, u]) * (math.exp(-steps / most) if leaves else 1)
+    size = min(len(places), int(6 * std) + 1)
+    size += size % 2 == 0
+    kernel = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * std**2))
+    smoothed = np.array([np.convolve(row, kernel, "full")[size // 2 : size // 2 + len(places)] for row in weights])
+    smoothed /= smoothed.sum(axis=1, keepdims=True)
+    return np.asarray(smoothed / smoothed.max())
+
+
+def res_features(model: Any, pixels: Tensor, words: Tensor, config: Any, blocks: range) -> Tensor:
+    """ResCLIP's unit features after both passes, float64 [P, E], of an image of the tower's own size.
+
+    words: unit features [words, E]. blocks: those whose attention is mixed in, counted from 1.
+    """
+    visual = copy.deepcopy(model).double().visual
+    states, last = hidden_states(visual, pixels), visual.transformer.resblocks[-1]
+    (height, width), side = visual.patch_size, math.isqrt(len(states[-1]) - 1)
+    earlier = [
+        [
+            (q @ k.T / math.sqrt(q.shape[1])).softmax(-1)
+            for q, k, _ in per_head(visual.transformer.resblocks[b - 1], states[b - 1])
+        ]
+        for b in blocks
+    ]
+
+    def once(feedback: Array | None) -> Tensor:
+        outputs = []
+        for head, (_, key, value) in enumerate(per_head(last, states[-1])):
+            logits = key @ key.T / math.sqrt(key.shape[1])
+            if feedback is not None:
+                padded = torch.zeros_like(logits)
+                padded[1:, 1:] = torch.from_numpy(feedback)
+                mixed = (1 - config.feedback_share) * logits + config.feedback_share * padded
+                logits = config.feedback_factor * mixed
+            for i in range(1, len(logits)):
+                for j in range(1, len(logits)):
+                    (y, x), (v, u) = divmod(i - 1, side), divmod(j - 1, side)
+                    logits[i, j] += math.exp(-((y - v) ** 2 + (x - u) ** 2) / (2 * config.gaussian_std**2))
+            cross = sum(own[head] for own in earlier) / len(earlier)
+            weights = (1 - config.cross_share) * logits.softmax(-1) + config.cross_share * cross
+            outputs.append(config.cross_factor * weights @ value)
+        joined = torch.cat(outputs, dim=-1) @ last.attn.out_proj.weight.T + last.attn.out_proj.bias
+        return unit((visual.ln_post(joined) @ visual.proj)[1:])
+
+    maps = (once(None) @ words.double().T).T.reshape(1, len(words), side, side)
+    maps = torch.nn.functional.interpolate(maps, size=pixels.shape[1:], mode="bilinear", align_corners=False)
+    refined = torch.from_numpy(pamr(maps[0].numpy(), pixels.double().numpy(), 10))
+    chances = (config.logit_scale * refined).softmax(0).numpy()
+    found = np.where(chances.max(axis=0) < config.first_threshold, 0, chances.argmax(axis=0))
+    patches = np.zeros((side, side), np.int64)
+    for y in range(side):
+        for x in range(side):
+            own = found[y * height : (y + 1) * height, x * width : (x + 1) * width]
+            patches[y, x] = np.bincount(own.ravel()).argmax()
+    assert len(np.unique(patches)) > 1
+    return once(same_class(patches, config.gaussian_std))
 
 
 def features(method: str, model: Any, pixels: Tensor, std: float = 5.0) -> Tensor:
