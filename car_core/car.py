@@ -21,7 +21,7 @@ from car_core.classifier.tower import ClassifierTower
 from car_core.classifier.visual_prompts import PromptCanvas
 from car_core.config import CaRConfig, Precision
 from car_core.engine.batching import MicroBatcher, cpu_batch_size
-from car_core.engine.device import StageTimes, as_device, timed
+from car_core.engine.device import StageTimes, as_device, gpu_times_at_end, timed
 from car_core.engine.precision import dtype_of, fresh_torch
 from car_core.engine.prompt_rendering import renderer_for
 from car_core.engine.refinement import CoarsePass, CoarseSegmentation, RefineRequest, RefineResult, refine_masks
@@ -303,6 +303,7 @@ class CaR:
         return checked
 
     @fresh_torch()
+    @gpu_times_at_end()
     def _segment_coarse(
         self, images: Sequence[RGBArray], passes_per_image: Sequence[Sequence[_Pass]], trace: bool
     ) -> list[CoarseSegmentation]:
