@@ -22,7 +22,7 @@ from car_core.classifier.tower import ClassifierTower
 from car_core.classifier.visual_prompts import PromptCanvas
 from car_core.config import CaRConfig
 from car_core.engine.batching import MicroBatcher, cpu_batch_size
-from car_core.engine.device import StageTimes, as_device, timed
+from car_core.engine.device import StageTimes, as_device, gpu_times_at_end, timed
 from car_core.engine.precision import dtype_of, fresh_torch
 from car_core.engine.stage_cache import Result, StageCache, model_token
 from car_core.errors import ConfigError, ModelError
@@ -304,6 +304,7 @@ class CaR:
         return checked
 
     @fresh_torch()
+    @gpu_times_at_end()
     def _segment_coarse(
         self, images: Sequence[RGBArray], passes_per_image: Sequence[Sequence[_Pass]], trace: bool
     ) -> list[CoarseSegmentation]:

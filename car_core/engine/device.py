@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -103,16 +104,46 @@ clock = time.perf_counter
 
 @contextmanager
 def timed(stage: str, device: torch.device, *times: StageTimes) -> Iterator[None]:
-    """Add the block's wall time to ``stage`` of each of ``times``, in equal parts."""
-    start = clock()
+    """Add the block's wall time to ``stage`` of each of ``times``, in equal parts; see `gpu_times_at_end`."""
+    spans = getattr(_gpu_clock, "spans", None) if is_gpu(device) else None
+    start = _gpu_mark(device) if spans is not None else clock()
     try:
         yield
     finally:
-        if is_gpu(device):
-            torch.cuda.synchronize(device)
-        share = (clock() - start) / len(times)
-        for each in times:
-            each[stage] = each.get(stage, 0.0) + share
+        if spans is not None:
+            spans.append((start, _gpu_mark(device), stage, times))
+        else:
+            if is_gpu(device):
+                torch.cuda.synchronize(device)
+            _add_time(clock() - start, stage, times)
+
+
+@contextmanager
+def gpu_times_at_end() -> Iterator[None]:
+    """Within, `timed` does not wait for a GPU, which notes the times itself; they are added when this ends."""
+    spans: list[tuple[Any, Any, str, Sequence[StageTimes]]] = []
+    _gpu_clock.spans = spans
+    try:
+        yield
+    finally:
+        _gpu_clock.spans = None
+    for start, end, stage, times in spans:
+        end.synchronize()
+        _add_time(start.elapsed_time(end) / 1000, stage, times)
+
+
+_gpu_clock = threading.local()
+
+
+def _gpu_mark(device: torch.device) -> Any:
+    mark = torch.cuda.Event(enable_timing=True)
+    mark.record(torch.cuda.current_stream(device))
+    return mark
+
+
+def _add_time(seconds: float, stage: str, times: Sequence[StageTimes]) -> None:
+    for each in times:
+        each[stage] = each.get(stage, 0.0) + seconds / len(times)
 
 
 def gpu_name(name: str) -> str:

@@ -50,4 +50,4 @@ def save_picture(picture: RGBArray, path: Path) -> None:
     file_format = Image.registered_extensions().get(path.suffix.lower())
     if file_format is None:
         raise ValueError(f"{path}: expected the ending of a picture file, found {path.suffix!r}")
-    write_output(path, encode(picture, file_format, optimize=True).data)
+    write_output(path, encode(picture, file_format).data)  # optimizing takes 7 times as long to save 6 % of the bytes

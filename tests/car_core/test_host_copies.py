@@ -10,6 +10,7 @@ from helpers.tiny_clip import photo, tiny_clip
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from car_core import CaR, CaRConfig
+from car_core.engine import device
 
 WORDS = ["cat", "dog", "sky", "sea", "car", "bus", "boat", "tree", "sofa", "chair", "table", "horse"]
 READS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "unique_dim", "_unique2", "equal"}
@@ -61,3 +62,42 @@ def test_gpu_is_waited_for_a_few_times_per_step(monkeypatch: pytest.MonkeyPatch,
     # An image: is its trunk finite, the survivors' proposals. A step: are proposals and scores finite, is a CAM empty,
     # CAMs for their boxes, masks, scores.
     assert many <= 2 + 6 * steps
+
+
+class Mark:
+    """A CUDA event on the CPU: the n-th is reached n milliseconds after the first."""
+
+    recorded = 0
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self, stream: object) -> None:
+        self.at, Mark.recorded = Mark.recorded, Mark.recorded + 1
+
+    def synchronize(self) -> None:
+        pass
+
+    def elapsed_time(self, end: Mark) -> float:
+        return float(end.at - self.at)
+
+
+def test_times_make_no_gpu_wait_and_name_the_same_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = CaRConfig(templates=("a photo of a {}.",), background=("land",), crf=None, theta=0.0)
+    car = CaR(config, proposal_clip=tiny_clip(5, logit_scale=10.0), classifier_clip=tiny_clip(2, layers=2))
+    images, queries = [photo(60, 90), photo(50, 40)], [WORDS[:2], WORDS[:3]]
+    expected = [set(each.seconds) for each in car.segment_batch(images, queries)]
+    waited = []
+    monkeypatch.setattr(device, "is_gpu", lambda _: True)  # only to time: the rest has its own reference
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "Event", Mark)
+    found = car.segment_coarse_batch(images, queries)
+    times = [each.passes[0].seconds for each in found]
+    assert [{*own, "refine"} for own in times] == expected
+    assert Mark.recorded > 20
+    assert sum(sum(own.values()) for own in times) * 1000 == pytest.approx(Mark.recorded / 2)  # blocks of 1 ms
+    assert not waited
+    with device.timed("alone", torch.device("cpu"), times[0]):  # outside of an engine's call the host waits
+        pass
+    assert waited == [torch.device("cpu")]
