@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -85,6 +85,14 @@ def as_devices(text: str, *, compared: bool = True) -> list[str]:
     for name in names:
         as_device(name)
     return names
+
+
+def device_of_each(devices: Sequence[str], count: int | None, option: str) -> list[str]:
+    """The device of each of so many processes, by default one per device. Raises ModelError, naming the option."""
+    count = len(devices) if count is None else count
+    if count < len(devices):
+        raise ModelError(f"{option}: expected at least one per device, {len(devices)}, found {count}")
+    return [devices[n % len(devices)] for n in range(count)]
 
 
 def is_gpu(device: torch.device) -> bool:

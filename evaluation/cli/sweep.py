@@ -53,7 +53,7 @@ def sweep_command(
         bool, typer.Option("--one-at-a-time", help="Vary one key at a time around the first values. [default: grid]")
     ] = False,
     given: dict[str, Any],
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     dry_run: DryRun = False,
     allow_failures: AllowFailures = False,
 ) -> None:

@@ -652,7 +652,7 @@ def test_a_suite_whose_index_cannot_be_written_ends_after_the_samples_at_hand(
 
     task = SuiteRun(benchmark="mini-voc"), RunOptions("mini-voc", out=tmp_path / "run")
     with pytest.raises(OSError, match="no space, 1"):
-        suite_module.run_in_children([[task]], 1, take)
+        suite_module.run_in_children([[task]], ["cpu"], take)
     assert (tmp_path / "ended").exists()
     assert taken == [RunEvent("mini-voc", tmp_path / "run")]
 
@@ -662,7 +662,7 @@ def test_a_killed_process_of_a_suite_is_one_line(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(
         WorkerError, match=r"^jobs: a process of the suite was killed by SIGKILL; finished samples are "
     ):
-        suite_module.run_in_children([[]], 1, lambda event: None)
+        suite_module.run_in_children([[]], ["cpu"], lambda event: None)
 
 
 def test_a_child_stops_at_once_only_when_its_parent_says_so_twice() -> None:
