@@ -325,16 +325,14 @@ class CaRConfig(Config):
     @field_validator("prompts", "stuff_prompts")
     @classmethod
     def _known_prompts(cls, prompts: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        brought = plugins("prompts")
-        known = {*PROMPTS, *brought}
+        known = {*PROMPTS, *plugins("prompts")}
         if unknown := [name for name in prompts or () if name not in known and ":" not in name]:
             raise ValueError(f"expected visual prompts of {', '.join(sorted(known))}, found {sorted(unknown)}")
         names = []
         for name in prompts or ():
-            if name not in PROMPT_PLUGINS and (name not in PROMPTS or name in brought):
+            if name not in PROMPT_PLUGINS and (plugin := find_plugin("prompts", name, PROMPTS, "visual prompt")):
                 from car_core.classifier.visual_prompts import bring_prompt
 
-                plugin = find_plugin("prompts", name, PROMPTS, "visual prompt")
                 bring_prompt(plugin)
                 name = plugin.name
             names.append(name)

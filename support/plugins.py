@@ -143,8 +143,8 @@ def _installed(kind: Kind, path: tuple[str, ...]) -> Mapping[str, tuple[Plugin, 
     return {name: tuple(found[name]) for name in sorted(found)}
 
 
-def find_plugin(kind: Kind, name: str, built_in: Iterable[str], field: str) -> Plugin:
-    """The contribution that a name refers to: an entry point, or ``module:Class`` and ``file.py:Class``.
+def find_plugin(kind: Kind, name: str, built_in: Iterable[str], field: str) -> Plugin | None:
+    """The contribution that a name refers to: an entry point, or ``module:Class`` and ``file.py:Class``; None for ours.
 
     Raises PluginError for an unknown name, with near matches, and for one that several packages, or we, have.
     """
@@ -155,6 +155,8 @@ def find_plugin(kind: Kind, name: str, built_in: Iterable[str], field: str) -> P
         return Plugin(kind, attribute, name)
     brought, own = plugins(kind), list(built_in)
     if name not in brought:
+        if name in own:
+            return None
         where, dot, attribute = name.rpartition(".")
         if dot and (attribute == "py" or attribute[:1].isupper()):
             meant = f"{name}:CLASS" if attribute == "py" else f"{where}:{attribute}"

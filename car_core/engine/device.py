@@ -88,6 +88,14 @@ def as_devices(text: str, *, compared: bool = True) -> list[str]:
     return names
 
 
+def device_of_each(devices: Sequence[str], count: int | None, option: str) -> list[str]:
+    """The device of each of so many processes, by default one per device. Raises ModelError, naming the option."""
+    count = len(devices) if count is None else count
+    if count < len(devices):
+        raise ModelError(f"{option}: expected at least one per device, {len(devices)}, found {count}")
+    return [devices[n % len(devices)] for n in range(count)]
+
+
 def is_gpu(device: torch.device) -> bool:
     """Whether the device is massively parallel, so that work is done in few large pieces."""
     return device.type == "cuda"

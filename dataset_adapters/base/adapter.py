@@ -153,8 +153,8 @@ def find_sources(name: str, source: str | None = None) -> list[Adapter]:
     own = {key.partition("/")[0] for key in _ADAPTERS}
     if ":" not in name and name not in data_set_names():
         raise _unknown(name)
-    if name not in _BROUGHT and (name not in own or name in plugins("datasets")):
-        name = _bring(find_plugin("datasets", name, sorted(own - _BROUGHT.keys()), "data set"))
+    if name not in _BROUGHT and (plugin := find_plugin("datasets", name, own - _BROUGHT.keys(), "data set")):
+        name = _bring(plugin)
     by_source = {key.partition("/")[2]: key for key in _ADAPTERS if key == name or key.startswith(f"{name}/")}
     if source is None:
         return [_ADAPTERS[key] for key in by_source.values()]

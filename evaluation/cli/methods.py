@@ -35,7 +35,8 @@ def methods_command(
         name = " ".join(filter(None, (row["name"], row["version"])))
         say(f"{name}{origin and f' ({origin})'}: {row['error'] or ', '.join(row['tasks'])}")
         for own in row.get("settings", ()):
-            default = shortened(dumps(own["default"])) if "default" in own else "by profile"
+            missing = "by profile" if row["version"] is None else "no default"
+            default = shortened(dumps(own["default"])) if "default" in own else missing
             say("; ".join(filter(None, (f"  {own['name']}: {own['type']} [{default}]", own["meaning"]))))
 
 

@@ -54,16 +54,16 @@ def report_command(
         read_run(run)
     check_device_name(given["device"])
     from evaluation.analysis.report import GalleryOptions, names_models, report, report_folder  # torch
-    from evaluation.request.benchmark import built_in
+    from evaluation.run.rerun import is_embedded
 
     is_named = given["data_root"] is not None or any(given["places"].values())
 
     def shown_of(run: Path) -> GalleryOptions | None:
         options, header = dict(given), read_run(run)
-        name = header.benchmark.name
         if is_named:
-            options["places"] = resolve_data(name, given["data_root"], given["places"])["places"]
-        if samples and not (is_named or ((known := built_in(name)) and known.embedded)):
+            data = resolve_data(header.benchmark.name, given["data_root"], given["places"])
+            options["places"] = data["places"]
+        if samples and not (is_named or is_embedded(header)):
             tell("notice: no samples are shown, because the run's data was not given; the page lists the options")
         elif samples and (models := names_models(header, given["weights"])) and not gallery:
             tell(f"notice: no samples are shown, because that would load what the run names, {models}; use --gallery")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import cycle
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
     from evaluation.suites.definitions import Suite
     from evaluation.suites.runner import FinishedSuite
 
-Jobs = Annotated[int, typer.Option(min=1, help="Processes that share the runs and the cores.")]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Processes that share the runs and the cores. [default: one per device]")
+]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Check data, weights and options, list the runs, estimate time and size, and stop."),
@@ -46,7 +50,7 @@ def suite_command(
         ),
     ] = "mini",
     given: dict[str, Any],
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     dry_run: DryRun = False,
     allow_failures: AllowFailures = False,
 ) -> None:
@@ -80,15 +84,15 @@ def suite_command(
     exit_if_failed(finished.all_runs, allow=allow_failures)
 
 
-def run_or_plan(suite: Suite, given: dict[str, Any], *, jobs: int, dry_run: bool) -> FinishedSuite | None:
+def run_or_plan(suite: Suite, given: dict[str, Any], *, jobs: int | None, dry_run: bool) -> FinishedSuite | None:
     """Run a suite and print its table; with dry_run print what its runs, in its order, would do, and return None."""
     from evaluation.request.resolve import resolve
 
-    runs = suite.options(jobs=jobs, **given)
+    runs = suite.options(**given)
     for options in runs:
         resolve(options)
     from evaluation.run.dry_run import suite_plan_lines
-    from evaluation.suites.runner import Models, run_suite  # torch: seconds
+    from evaluation.suites.runner import Models, devices_of, run_suite  # torch: seconds
 
     tell_device(given["device"])
     if not dry_run:
@@ -97,7 +101,8 @@ def run_or_plan(suite: Suite, given: dict[str, Any], *, jobs: int, dry_run: bool
         return finished
     models = Models()
     models.remember = False  # benchmarks of the same images would be measured on what is cached
-    names = (run.name for run in suite.runs)
-    for line in suite_plan_lines(dict(zip(names, runs, strict=True)), models.make):
+    each = zip(suite.runs, runs, cycle(devices_of(given["device"], jobs)), strict=False)
+    plan = {run.name: replace(options, device=device) for run, options, device in each}
+    for line in suite_plan_lines(plan, models.make):
         show(line)
     return None

@@ -56,7 +56,7 @@ def sweep_command(
         ),
     ] = False,
     given: dict[str, Any],
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     dry_run: DryRun = False,
     allow_failures: AllowFailures = False,
 ) -> None:

@@ -142,14 +142,14 @@ def load_benchmark(name: str | Benchmark) -> Benchmark:
     own, brought = benchmark_names(), plugins("benchmarks")
     if is_file(name):
         benchmark = of_file(_fields_of_file(expanded(name)), name)
-        for plugin in brought.get(benchmark.name, ()):
-            raise BenchmarkError(f"{name}: name: expected one of its own, found {plugin}")
+        for other in brought.get(benchmark.name, ()):
+            raise BenchmarkError(f"{name}: name: expected one of its own, found {other}")
         return benchmark
     if ":" not in name and name not in {*own, *brought}:
         raise BenchmarkError(unknown_name("benchmark", name, [*own, *brought], "car benchmarks"))
-    if name not in brought and (found := built_in(name)):
-        return found
     plugin = find_plugin("benchmarks", name, own, "benchmark")
+    if plugin is None:
+        return Benchmark.model_validate(_read(name))
     value = plugin.value
     if isinstance(value, Benchmark):
         fields = value.model_dump(exclude_unset=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +16,7 @@ from evaluation.request.options import ALL, CAR
 from evaluation.tasks.task import TASKS, find_task
 from results.tables.run_notes import METHOD_TITLES
 from support.choices import Precision, Profile
-from support.plugins import Plugin
+from support.plugins import Plugin, find_plugin
 
 if TYPE_CHECKING:
     from car_core import CaR
@@ -142,11 +143,12 @@ def find_method(name: str) -> Method:
 
     Raises PluginError for an unknown one, with near matches, and for one that cannot be used.
     """
-    if name in METHODS:
+    plugin = find_plugin("methods", name, METHODS, "method")
+    if plugin is None:
         return METHODS[name]
-    from evaluation.request.own_methods import find_own_method
+    from evaluation.request.own_methods import check_own_method
 
-    return find_own_method(name)
+    return check_own_method(plugin)
 
 
 def able_methods(names: str, task: str, settings: Mapping[str, Any]) -> dict[str, Method]:
@@ -161,8 +163,10 @@ def able_methods(names: str, task: str, settings: Mapping[str, Any]) -> dict[str
         asks = method.baseline.extra_model_settings if method.baseline else ()
         if name in named or (task in method.tasks and all(each & given for each in asks)):
             found[name] = method
-    if len({method.name for method in found.values()}) < len(found):
-        raise BenchmarkError(f"method: expected methods of different names, found {names}")
+    for name, times in Counter(method.name for method in found.values()).items():
+        if times > 1:
+            both = " and ".join(asked for asked, method in found.items() if method.name == name)
+            raise BenchmarkError(f"method: expected methods of different names, found {name!r} in {both}")
     return found
 
 

@@ -7,17 +7,19 @@ import functools
 import inspect
 import os
 import re
+import warnings
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, model_serializer
+from pydantic_core import PydanticSerializationError
 
 from car_core.config import Config
 from car_core.names import SUFFIXES
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source
-from evaluation.request.methods import METHODS, Method
+from evaluation.request.methods import Method
 from evaluation.request.options import ALL
 from evaluation.request.vocabulary import family_names
 from evaluation.tasks.task import TASKS
@@ -26,7 +28,7 @@ from support.arrays import RGBArray
 from support.choices import Profile
 from support.errors import mistakes
 from support.files import expanded, sha256_of
-from support.plugins import Plugin, PluginError, find_plugin
+from support.plugins import Plugin, PluginError
 from support.strict_json import identity_of, require_json
 from support.text import did_you_mean, shortened, unwrapped
 
@@ -83,7 +85,7 @@ class OwnConfig(Config):
 
 @dataclass(frozen=True)
 class PluggedMethod(Method):
-    """A class from outside, in place of CaR. Its fields are checked by `find_own_method`."""
+    """A class from outside, in place of CaR. Its fields are checked by `check_own_method`."""
 
     @property
     def made_by(self) -> type[Any]:
@@ -111,35 +113,46 @@ class PluggedMethod(Method):
         if self._settings is None:
             return {}, {}
         try:
-            schema = self._settings.json_schema()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about a default that is not JSON
+                schema = self._settings.json_schema()
         except Exception as error:  # of pydantic or of a type
             raise self._wrong("Settings", "types with a JSON schema", error) from None
         try:
-            defaults: dict[str, Any] = self._settings.dump_python(self._settings.validate_python({}), mode="json")
+            return schema, self._made({})[1]
         except Exception:  # of the class; `resolve` reports it
-            defaults = {}
-        return schema, defaults
+            return schema, {}
+
+    def _made(self, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The settings and their values as JSON. Raises ValueError for other values, and what the class raises."""
+        if self._settings is None:
+            return None, {}
+        made = self._settings.validate_python(given)
+        try:
+            values = self._settings.dump_python(made, mode="json", warnings="error")
+        except PydanticSerializationError:  # defaults are not validated: one may be of another type
+            made = self._settings.validate_python({field: getattr(made, field) for field in self.fields})
+            values = self._settings.dump_python(made, mode="json", warnings="error")
+        require_json(values)
+        if missing := sorted(set(self.fields) - values.keys()):
+            raise ValueError(f"no {missing[0]} among them")
+        return made, values
 
     def resolve(
         self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
     ) -> tuple[OwnConfig, dict[str, Source]]:
         self.check_task(task, profile)
         of_benchmark = benchmark.baselines.get(self.name, {})
-        given, made, values = {**of_benchmark, **settings}, None, dict[str, Any]()
+        given = {**of_benchmark, **settings}
         for field in given:
             if field not in self.fields:
                 raise BenchmarkError(f"{field}: no such field of {self.name}{did_you_mean(field, self.fields)}")
-        if self._settings:
-            try:
-                made = self._settings.validate_python(given)
-                values = self._settings.dump_python(made, mode="json")
-                require_json(values)
-                if missing := sorted(set(self.fields) - values.keys()):
-                    raise ValueError(f"no {missing[0]} among them")
-            except ValidationError as error:
-                raise BenchmarkError(f"{self.name}: {mistakes(error, self.fields)}") from None
-            except Exception as error:  # of the class
-                raise self._wrong("Settings", "all values as JSON", f"{type(error).__name__}: {error}") from error
+        try:
+            made, values = self._made(given)
+        except ValidationError as error:
+            raise BenchmarkError(f"{self.name}: {mistakes(error, self.fields)}") from None
+        except Exception as error:  # of the class
+            raise self._wrong("Settings", "all values as JSON", f"{type(error).__name__}: {error}") from error
         paths = {str(value) for value in self._named_weights(made).values() if _is_file(value)}
         files = frozenset(key for key, value in values.items() if isinstance(value, str) and value in paths)
         config = OwnConfig(method=self.name, version=self.made_by.version, settings=made, values=values, files=files)
@@ -184,16 +197,11 @@ class PluggedMethod(Method):
         return _wrong(self.plugin, field, expected, found)
 
 
-def find_own_method(name: str) -> PluggedMethod:
-    """The method of an entry point ``car_eval.methods``, of ``module:Class`` or ``file.py:Class``.
+def check_own_method(plugin: Plugin) -> PluggedMethod:
+    """The method that a plugin brings, which is imported.
 
     Raises PluginError, naming class and field, unless it is a class that has what a method needs.
     """
-    return check_own_method(find_plugin("methods", name, METHODS, "method"))
-
-
-def check_own_method(plugin: Plugin) -> PluggedMethod:
-    """The method that a plugin brings; imports it. Raises as `find_own_method`."""
     wrong, made_by = functools.partial(_wrong, plugin), plugin.value
     if not inspect.isclass(made_by):
         raise wrong("", "a class", made_by)

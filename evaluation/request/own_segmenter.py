@@ -170,6 +170,7 @@ def _contained() -> Iterator[None]:
         stack.callback(os.chdir, folder)
         stack.callback(random.setstate, states[0])
         stack.callback(np.random.set_state, states[1])
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(fresh_torch(inference=False))
         stack.enter_context(np.errstate())

@@ -113,8 +113,7 @@ class Work:
             asked = options.refine_workers
             refine_workers = default_workers(len(devices)) if asked is None else asked
         if len(devices) > 1:
-            # The author of a method wants to see what it prints.
-            logs = self.scorer.folder if any(plugin.kind == "methods" for plugin in prepared.plugins) else None
+            logs = self.scorer.folder if prepared.plugins else None  # their authors want to see what they print
             jobs = [_job(prepared, folder=self.scorer.folder, device=name, processes=1) for name in devices]
             how |= {"refine_workers": refine_workers, "shrunk": self.shrunk, "logs": logs}
             try:

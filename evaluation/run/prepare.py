@@ -12,7 +12,7 @@ import torch
 
 from car_core import CaR, CaRConfig
 from car_core.config import Config
-from car_core.engine.device import as_devices
+from car_core.engine.device import as_devices, device_of_each
 from car_core.engine.precision import dtype_of
 from car_core.engine.stage_cache import StageCache
 from car_core.names import AUTO
@@ -125,10 +125,7 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     if local:
         compared = options.method == CAR and not getattr(run.config, "sam", None)
         devices = as_devices(options.device, compared=compared)
-        count = options.processes or len(devices)
-        if count < len(devices):
-            raise BenchmarkError(f"processes: expected at least one per device, {len(devices)}, found {count}")
-        devices = [devices[n % len(devices)] for n in range(count)]
+        devices = device_of_each(devices, options.processes, "processes")
         dtype_of(options.precision, torch.device(devices[0]))
     set_max_pixels(options.max_pixels or max_pixels())
     dataset = run.load_data()

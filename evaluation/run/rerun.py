@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from car_core.config import CaRConfig
 from car_core.names import MINIATURE, ROLES, SUFFIXES
@@ -22,6 +22,7 @@ from results import RunHeader, differences
 from results.tables.run_notes import is_car, is_scored
 from support.choices import NameSet
 from support.files import expanded
+from support.plugins import Kind, plugins
 
 if TYPE_CHECKING:
     from evaluation.run.prepare import Prepared
@@ -69,6 +70,12 @@ def benchmark_of(header: RunHeader) -> Benchmark | None:
     return of_file(fields, file)
 
 
+def is_embedded(header: RunHeader) -> bool:
+    """Whether its benchmark has the miniature's data unless others are named."""
+    known = built_in(header.benchmark.name)
+    return known.embedded if known else (header.benchmark.fields or {}).get("embedded") is True
+
+
 def vocabulary_of(header: RunHeader) -> Vocabulary | None:
     """The texts of the run's own, which need no file; None where the data set's were asked for."""
     if (names := header.benchmark.names) is None:
@@ -92,16 +99,22 @@ def outside_code(words: Mapping[str, Any]) -> list[str]:
 
 
 def words_of_run(header: RunHeader) -> dict[str, Any]:
-    """`asked` as words of the command line, with the benchmark among them."""
+    """`asked` as words of the command line, with the benchmark among them. Raises BenchmarkError."""
     if is_scored(header):
         raise BenchmarkError("RUN: expected a run of a method, found predictions that were scored; see car score")
+    for own in header.plugins:
+        if own.package and own.name not in plugins(cast("Kind", own.kind)):
+            raise BenchmarkError(
+                f"run.json: plugins: expected {own.package} {own.version}, which brought {own.name!r} ({own.kind}), to "
+                "be installed, found none"
+            )
     words = header.request or words_of(asked(header), kept=True)
     if not is_car(header) and header.benchmark.names is None:  # older versions gave all methods the released texts
         words = {"names": "released", **words}
     name = words.get("benchmark") or header.benchmark.name
     # Older versions took the miniature's weights where none were named, for any benchmark.
     is_miniature = {entry.name for entry in header.weights if entry.role in ROLES} == {MINIATURE}
-    if is_miniature and not ((known := built_in(name)) and known.embedded):
+    if is_miniature and not is_embedded(header):
         words = {"weights": MINIATURE, **words}
     # A request without a device meant cpu in older versions, and whatever was there since; a GPU is known by its model.
     if header.environment.device in ("cpu", "mps"):

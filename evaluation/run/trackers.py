@@ -134,12 +134,13 @@ _HOOKS = ("on_start", "on_record", "on_finish")
 
 def find_tracker(name: str) -> Callable[[], Tracker]:
     """The class of a tracker. Raises PluginError, and BenchmarkError for one not installed or without a method."""
-    if name in BUILT_IN:
+    plugin = find_plugin("trackers", name, BUILT_IN, "track")
+    if plugin is None:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:  # a folder of that name, such as the runs of wandb, is not the library
             raise BenchmarkError(f"track: expected {name} to be installed (pip install {name}), found none")
         return BUILT_IN[name]
-    made: Any = find_plugin("trackers", name, BUILT_IN, "track").value
+    made: Any = plugin.value
     for hook in _HOOKS:
         if not callable(getattr(made, hook, None)):
             raise BenchmarkError(f"track: {name}: expected a class with {', '.join(_HOOKS)}, found no {hook}")

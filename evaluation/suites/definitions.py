@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from car_core.names import check_device_name
 from dataset_adapters import DatasetError, load
 from dataset_adapters.base.adapter import find_sources
 from dataset_adapters.errors import DataMissingError
@@ -141,7 +140,6 @@ class Suite(BaseModel):
 
     def options(self, *, out: Path | None = None, jobs: int = 1, **common: Any) -> list[RunOptions]:
         """The options of each run. out: the suite's folder. common: other fields of `RunOptions`, the same for all."""
-        check_device_name(common.get("device", "cpu"))  # one: with several, `jobs` would have to share them
         if jobs > 1:  # live lines of several processes would overwrite each other, and the cores are taken
             common |= {"live": False, "refine_workers": common.get("refine_workers") or 0}
         found = []

@@ -20,8 +20,10 @@ import torch
 
 from car_core import CaR, CaRConfig
 from car_core.car import MODEL_FIELDS
+from car_core.engine.device import as_devices, device_of_each
 from car_core.engine.stage_cache import StageCache
 from car_core.models.weights import load_clip
+from car_core.names import AUTO
 from dataset_adapters.base.adapter import find_sources
 from evaluation.analysis.drawn_samples import previews
 from evaluation.engines.children import Child, messages
@@ -62,14 +64,16 @@ Job: TypeAlias = tuple[SuiteRun, RunOptions]
 Finished: TypeAlias = tuple[Run, list[Example]]
 
 
-def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int = 1, **common: Any) -> FinishedSuite:
+def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int | None = None, **common: Any) -> FinishedSuite:
     """Run every benchmark of a suite, or resume what is unfinished, and write its table and contact sheet.
 
     out: the suite's folder, with the runs in it by name; None: `results/runs/suite-<name>`, with the runs where
-    `car eval` puts them. jobs: processes that share the runs, and the processor's cores. common: further fields of
-    `RunOptions`, the same for all runs. Raises as `evaluate`.
+    `car eval` puts them. jobs: processes that share the runs, and the processor's cores; None for one per device.
+    common: further fields of `RunOptions`, the same for all runs. Raises as `evaluate`.
     """
     end_if_starting()
+    devices = devices_of(common.get("device", RunOptions.device), jobs)
+    jobs = len(devices)
     out = None if out is None else expanded(out)
     path = out or DEFAULT_RUNS / f"suite-{suite.name}"
     names, runs = [entry.name for entry in suite.runs], suite.options(out=out, jobs=jobs, **common)
@@ -92,13 +96,18 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int = 1, **c
             models = Models()
             results = [run_group(writer.handle, group, models) for group in groups]
         else:
-            results = run_in_children(groups, jobs, writer.handle)
+            results = run_in_children(groups, devices, writer.handle)
     by_index = dict(zip(itertools.chain(*order), itertools.chain(*results), strict=True))
     finished = {name: by_index[i] for i, name in enumerate(names)}
     sections = {name: examples for name, (_, examples) in finished.items() if examples}
     if sections:
         save_picture(contact_sheet(sections), path / CONTACT_SHEET)
     return FinishedSuite(path, {name: run for name, (run, _) in finished.items()})
+
+
+def devices_of(device: str, jobs: int | None) -> list[str]:
+    """The device of each process that shares the runs of a suite. Raises ModelError."""
+    return device_of_each([device] if device == AUTO else as_devices(device), jobs, "jobs")
 
 
 def run_methods(options: RunOptions) -> FinishedSuite:
@@ -120,7 +129,7 @@ def run_methods(options: RunOptions) -> FinishedSuite:
     with _index_writer(path, runs, has_lines=False, **about) as writer:
         for method, own in runs.items():
             job = SuiteRun(benchmark=benchmark.file or benchmark.name, variant=method), own
-            [[(finished[method], _)]] = run_in_children([[job]], 1, writer.handler_for(method))
+            [[(finished[method], _)]] = run_in_children([[job]], [own.device], writer.handler_for(method))
     return FinishedSuite(path, finished)
 
 
@@ -158,15 +167,17 @@ def options_by_method(options: RunOptions) -> dict[str, RunOptions]:
     return runs
 
 
-def run_in_children(groups: Sequence[Sequence[Job]], jobs: int, handle: EventHandler) -> list[list[Finished]]:
-    """The results of each group, in order; each has a child process, and as many as `jobs` are at work at a time.
+def run_in_children(
+    groups: Sequence[Sequence[Job]], devices: Sequence[str], handle: EventHandler
+) -> list[list[Finished]]:
+    """The results of each group, in order; each has a child process, and one per entry of `devices` is at work there.
 
     A failing group, or a signal, ends the others after their current samples; a second signal at once, and a third one
     kills them. handle: gets the events of the runs; if it fails, they end as well. Raises the first failure, or
     Interrupted.
     """
-    threads = max(1, torch.get_num_threads() // jobs)
-    waiting, running = deque(enumerate(groups)), dict[Child, int]()
+    threads = max(1, torch.get_num_threads() // len(devices))
+    waiting, running, idle = deque(enumerate(groups)), dict[Child, tuple[int, str]](), deque(devices)
     results, failures = dict[int, list[Finished]](), list[BaseException]()
 
     def listen() -> None:
@@ -179,9 +190,11 @@ def run_in_children(groups: Sequence[Sequence[Job]], jobs: int, handle: EventHan
             elif isinstance(message, BaseException):
                 failures.append(message)
             elif message is not None:
-                results[running[child]] = message
+                results[running[child][0]] = message
             else:
-                how, index = child.end(patience=JOIN_SECONDS).removeprefix("its process "), running.pop(child)
+                how = child.end(patience=JOIN_SECONDS).removeprefix("its process ")
+                index, device = running.pop(child)
+                idle.append(device)
                 if index not in results:
                     failures.append(WorkerError(f"jobs: a process of the suite {how}; finished samples are kept"))
 
@@ -189,9 +202,10 @@ def run_in_children(groups: Sequence[Sequence[Job]], jobs: int, handle: EventHan
         try:
             with suppress(Interrupted):
                 while (waiting or running) and not (failures or stop.asked):
-                    while waiting and len(running) < jobs:
-                        index, group = waiting.popleft()
-                        running[Child(run_group, group, threads=threads)] = index
+                    while waiting and idle:
+                        (index, group), device = waiting.popleft(), idle.popleft()
+                        there = [(entry, replace(options, device=device)) for entry, options in group]
+                        running[Child(run_group, there, threads=threads)] = index, device
                     listen()
             for ask in (Child.ask_to_stop, Child.ask_to_stop, lambda child: child.process.kill()):
                 with suppress(Interrupted):

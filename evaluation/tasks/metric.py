@@ -170,9 +170,9 @@ def find_metrics(names: Sequence[str], task: str) -> tuple[NamedMetric, ...]:
 
 
 def _find(name: str) -> NamedMetric:
-    if name in METRICS and name not in plugins(COUNTS):
-        return NamedMetric(METRICS[name])
     plugin = find_plugin(COUNTS, name, METRICS, "metrics")
+    if plugin is None:
+        return NamedMetric(METRICS[name])
     metric = plugin.made()
 
     def require(holds: object, field: str, expected: str) -> None:

@@ -623,7 +623,7 @@ def test_suite_with_unwritable_index_ends_after_current_samples(
 
     task = SuiteRun(benchmark="mini-voc"), RunOptions("mini-voc", out=tmp_path / "run")
     with pytest.raises(OSError, match="no space, 1"):
-        suite_module.run_in_children([[task]], 1, take)
+        suite_module.run_in_children([[task]], ["cpu"], take)
     assert (tmp_path / "ended").exists()
     assert taken == [RunEvent("mini-voc", tmp_path / "run")]
 
@@ -633,7 +633,7 @@ def test_a_killed_process_of_a_suite_is_one_line(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(
         WorkerError, match=r"^jobs: a process of the suite was killed by SIGKILL; finished samples are "
     ):
-        suite_module.run_in_children([[]], 1, lambda event: None)
+        suite_module.run_in_children([[]], ["cpu"], lambda event: None)
 
 
 def test_child_stops_at_once_when_asked_twice_by_its_parent() -> None:

@@ -390,14 +390,14 @@ def test_all_includes_corrclip_only_with_the_model_of_sam() -> None:
 
 def test_a_process_of_its_own_gives_the_same_figures(options: Any, tmp_path: Path) -> None:
     asked = options("clip", out=tmp_path / "own")
-    [[(run, _)]] = suite.run_in_children([[(suite.SuiteRun(benchmark="voc21"), asked)]], 1, lambda event: None)
+    [[(run, _)]] = suite.run_in_children([[(suite.SuiteRun(benchmark="voc21"), asked)]], ["cpu"], lambda event: None)
     here = evaluate(replace(asked, out=tmp_path / "here")).header
     assert (run.header.identity, run.header.metrics) == (here.identity, here.metrics)
 
 
 def test_all_methods_end_in_one_table(tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Seven processes would only import for minutes.
-    monkeypatch.setattr(suite, "run_in_children", lambda groups, jobs, handle: [suite.run_group(handle, *groups)])
+    monkeypatch.setattr(suite, "run_in_children", lambda groups, devices, handle: [suite.run_group(handle, *groups)])
     out = tmp_path / "all"
     settings = {**FAST, "proposal_model": str(tiny_run.model), "classifier_model": str(tiny_run.model), "crf": None}
     del settings["prob_threshold"]

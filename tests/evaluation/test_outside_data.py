@@ -26,7 +26,10 @@ from dataset_adapters.base import adapter as registry
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import Benchmark, BenchmarkError, benchmark_schema, load_benchmark
+from evaluation.request.methods import find_method
 from evaluation.run.merge import merge
+from evaluation.run.trackers import find_tracker
+from evaluation.tasks.metric import find_metrics
 from support import plugins
 from support.plugins import PluginError
 
@@ -149,6 +152,15 @@ def test_json_is_json_whatever_an_adapter_prints(install: Install, tmp_path: Pat
     assert json.loads(ran.stdout)["counts"]["n_scored"] == 1
 
 
+def test_what_an_adapter_prints_in_several_processes_is_kept(
+    install: Install, options: Callable[..., RunOptions], tmp_path: Path
+) -> None:
+    install(source=FRUIT.replace("        return read", "        print('read', row['id'])\n        return read"))
+    run = evaluate(options(out=tmp_path / "run", processes=2))
+    logs = "".join(log.read_text() for log in sorted(run.path.glob("process-*.log")))
+    assert sorted(re.findall("read [0-9]", logs)) == [f"read {number}" for number in range(5)]
+
+
 def test_data_check_reads_a_package_s_data_set(install: Install, tmp_path: Path) -> None:
     install()
     root = write_fruit(tmp_path / "data")
@@ -251,7 +263,18 @@ SOURCES = (FruitAdapter(name="fruit/instances", file_columns=("image", "polygons
 
 def test_names_that_clash_are_told_with_their_packages(install: Install) -> None:
     install()
-    install("other", points={"datasets": {"fruit": "other:X", "voc21": "other:X"}, "benchmarks": {"voc21": "other:X"}})
+    taken = {"methods": "clip", "metrics": "boundary_iou", "trackers": "wandb", "prompts": "circle"}
+    others = {kind: {name: "other:X"} for kind, name in {**taken, "benchmarks": "voc21"}.items()}
+    install("other", points={**others, "datasets": {"fruit": "other:X", "voc21": "other:X"}})
+    find = {
+        "methods": find_method,
+        "metrics": lambda name: find_metrics([name], "semantic"),
+        "trackers": find_tracker,
+        "prompts": lambda name: CaRConfig(prompts=[name]),
+    }
+    for kind, name in taken.items():
+        with pytest.raises(ValueError, match=f"expected one package with '{name}', found car-eval and other"):
+            find[kind](name)
     with pytest.raises(PluginError, match=r"data set: expected one package with 'fruit', found other and fruitbox"):
         load("fruit", ".")
     with pytest.raises(PluginError, match=r"data set: expected one package with 'voc21', found car-eval and other"):
@@ -437,6 +460,24 @@ def test_a_copy_of_a_benchmark_is_not_compared_with_the_paper(tmp_path: Path) ->
     assert copy.paper is None
     assert {**copy.config, "theta": 0.6} == voc21.config
     assert copy.baselines == voc21.baselines
+
+
+def test_a_file_with_the_miniature_s_data_is_shown_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Install
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    Path("own.py").write_text(
+        "import numpy as np\nclass Own:\n    name, version = 'own', '1'\n"
+        "    def segment(self, image, queries):\n        return np.zeros(image.shape[:2], int)\n"
+    )
+    path = written(tmp_path / "mine.yaml", {"name": "mine", "base": "mini-voc"})
+    run = evaluate(RunOptions(path, method="own.py:Own", limit=1, workers=0, out=tmp_path / "run"))
+    Path(path).unlink()
+    shown = car("report", str(run.path), "--gallery")
+    assert shown.exit_code == 0, shown.output
+    assert Path(shown.stdout.strip()).read_text().count('<article class="sample"') == 1
+    assert "loads what the run names" in car("report", str(run.path)).stderr  # without being asked, no code is imported
 
 
 def test_a_sweep_of_a_file(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -205,6 +206,7 @@ def test_a_batch_gives_what_single_images_give(file: Any, options: Any, tmp_path
             "expected all values as JSON, found ValueError",
         ),
         (("threshold: float = 0.5", "threshold: float"), "threshold: expected a value, found none"),
+        (("= 0.5", "= 0.5\n        size: int = 'high'"), "size: expected an integer, found 'high'"),
         (("threshold: float = 0.5", "threshold: 'Nothing' = 0.5"), "Settings: expected types that pydantic knows"),
         (("    stop_at = None", "    weights = 7"), "weights: expected a mapping of roles to files or names"),
         (("    stop_at = None", "    weights = {'a': 7}"), "weights['a']: expected a file or a name, found 7"),
@@ -301,15 +303,21 @@ def test_a_class_changes_nothing_for_what_follows(file: Any, options: Any, tmp_p
     """Image, torch, numpy, random, folder and standard output: each sample is as the first, as in single runs."""
     changes = """self.seen += 1
         noise = random.random(), np.random.rand(), float(torch.rand(())), torch.get_default_dtype(), os.getcwd()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(threads + 1)
         image[:] = 255 * (len(set(map(str, noise))) and noise[0] > 0.5)
         torch.set_default_dtype(torch.float64), torch.set_grad_enabled(False), np.seterr(all="raise"), os.chdir("/")
         print(noise, image.mean())
-        return torch.from_numpy(image[..., 0] > 0).int() * (1 + int(100 * sum(noise[:3])) % 20)"""
+        return torch.from_numpy(image[..., 0] > 0).int() * (1 + int(100 * sum(noise[:3]) + threads) % 20)"""
     text = "import os, random, torch\n" + BRIGHT.replace("self.seen += 1", changes)
     method = f"{file(text)}:Bright"
-    before = torch.get_default_dtype(), torch.is_grad_enabled(), np.geterr(), Path.cwd()
+
+    def state() -> tuple[Any, ...]:
+        return torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), np.geterr(), Path.cwd()
+
+    before = state()
     runs = [evaluate(options(method, out=tmp_path / str(size), batch_size=size)) for size in (1, 4)]
-    assert (torch.get_default_dtype(), torch.is_grad_enabled(), np.geterr(), Path.cwd()) == before
+    assert state() == before
     assert records(runs[0].path) == records(runs[1].path)
     assert runs[0].header.counts.n_failed == 0
 
@@ -511,7 +519,7 @@ def test_ours_and_theirs_in_one_table(
     }
     ours = [name for name in METHODS if name not in ("proxyclip", "lposs", "corrclip", "sam3")]
     assert list(suite.options_by_method(replace(asked, method="all,bright"))) == [*ours, "bright"]
-    monkeypatch.setattr(suite, "run_in_children", lambda groups, jobs, handle: [suite.run_group(handle, *groups)])
+    monkeypatch.setattr(suite, "run_in_children", lambda groups, devices, handle: [suite.run_group(handle, *groups)])
     both = options("bright,car", weights="miniature", settings={"crf": None}, out=tmp_path / "both", limit=1)
     done = suite.run_methods(both)
     rows = list(csv.DictReader((done.path / "table.csv").open()))
@@ -580,8 +588,24 @@ def test_a_named_method_is_listed_with_its_settings(file: Any) -> None:
     assert "default" not in next(each for each in ours[0]["settings"] if each["name"] == "theta")
     assert "method" not in {each["name"] for each in ours[1]["settings"]}
     assert "Bryte in" in one_line(car("methods", method.replace(":Bright", ":Bryte")))
+    for default, shown in (("lambda: [1]", "[[1.0]]"), ("lambda: (float('inf'),)", "[no default]")):
+        own = f"= 0.5\n        sizes: tuple[float, ...] = dataclasses.field(default_factory={default})"
+        listed = car("methods", f"{file(BRIGHT.replace('= 0.5', own))}:Bright").stdout
+        assert listed.endswith(f"  sizes: list of number {shown}\n")
     no_settings = BRIGHT[: cut[0]] + BRIGHT[cut[1] :]
     assert len(car("methods", f"{file(no_settings)}:Bright").stdout.splitlines()) == 1
+
+
+def test_what_is_not_installed_is_named_with_its_package(
+    installed: Any, options: Any, tiny_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, root = installed(BRIGHT), f"--data-root={tiny_run.data_root}"
+    run = evaluate(options("bright", limit=1))
+    monkeypatch.setattr("sys.path", [path for path in sys.path if name not in path])
+    for command in (["rerun", run.path, root], ["report", run.path, root, "--gallery"]):
+        told = one_line(car(*command))
+        assert f"plugins: expected {name} 0.3, which brought 'bright' (methods), to be installed, found none" in told
+    assert car("table", run.path).exit_code == 0
 
 
 def test_report_of_own_method_segments_again_only_when_asked(installed: Any, options: Any, tiny_run: Any) -> None:

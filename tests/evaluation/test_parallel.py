@@ -115,7 +115,7 @@ def test_devices_are_looked_for(monkeypatch: pytest.MonkeyPatch, tiny_run: Any) 
     assert as_devices("cuda:1,0") == ["cuda:1", "cuda:0"]
     with pytest.raises(ModelError, match="found 'cuda:2' with 2 GPUs"):
         as_devices("cuda:0,2")
-    with pytest.raises(BenchmarkError, match="processes: expected at least one per device, 2, found 1"):
+    with pytest.raises(ModelError, match="processes: expected at least one per device, 2, found 1"):
         evaluate(tiny_run.options(device="cuda:all", processes=1))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     with pytest.raises(ModelError, match="expected a CUDA GPU, found none; use --device cpu"):

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from car_core import CaR, CaRConfig
 from car_core.config import PROFILES
+from car_core.errors import ModelError
 from evaluation import RunOptions, evaluate
 from evaluation.analysis.drawn_samples import previews
 from evaluation.cli.app import app
@@ -63,7 +64,7 @@ def test_suite_in_processes_shows_tracebacks_when_asked(
     monkeypatch.setattr(suite_module, "run_group", group_that_traces)
     show_traces(wanted)
     try:
-        assert suite_module.run_in_children([[]], 1, lambda event: None) == [[]]
+        assert suite_module.run_in_children([[]], ["cpu"], lambda event: None) == [[]]
     finally:
         show_traces(False)
     assert ("a traceback" in capfd.readouterr().err) is wanted
@@ -155,6 +156,27 @@ def test_suite_in_processes_finds_the_same_and_reports_each_run(
     assert found[0] == found[1]
     sheets = [(finished.path / "contact-sheet.png").read_bytes() for finished in (one, two)]
     assert sheets[0] == sheets[1]
+
+
+def test_each_process_of_a_suite_has_its_device(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Any] = []
+
+    def seen(groups: Any, devices: Any, handle: Any) -> Any:
+        found.append(devices)
+        return [suite_module.run_group(handle, group) for group in groups]
+
+    suite = Suite.model_validate({**SMALL, "runs": SMALL["runs"][1:]})
+    task = [(run, RunOptions(run.benchmark, out=small / "out")) for run in suite.runs[:1]]
+    with pytest.raises(ModelError, match=r"^device: expected a CUDA GPU, found none"):  # in the process of the second
+        suite_module.run_in_children([[], task], ["cpu", "cuda:0"], lambda event: None)
+    monkeypatch.setattr(suite_module, "run_in_children", seen)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr(suite_module, "run_group", lambda handle, group: [(None, []) for _ in group])
+    for device, jobs in (("cuda:all", None), ("cuda:0,1", 3), ("cpu", 2), ("auto", 2)):
+        run_suite(suite, out=small / "all", device=device, jobs=jobs)
+    assert found == [["cuda:0", "cuda:1"], ["cuda:0", "cuda:1", "cuda:0"], ["cpu"] * 2, ["auto"] * 2]
+    with pytest.raises(ModelError, match="jobs: expected at least one per device, 2, found 1"):
+        run_suite(suite, out=small / "all", device="cuda:all", jobs=1)
 
 
 def test_previews_show_what_a_run_finds(small: Path) -> None:

@@ -368,7 +368,7 @@ def test_sweep_points_equal_single_runs_and_share_work(
     assert sum(asked) - once[1] > 1.3 * once[1]
 
     # That processes find the same is shown in test_suite_runs; here their parts go one after the other.
-    def in_parts(groups: Any, jobs: int, handle: Any) -> list[Any]:
+    def in_parts(groups: Any, devices: Any, handle: Any) -> list[Any]:
         return [suite_module.run_group(handle, group) for group in groups]
 
     monkeypatch.setattr(suite_module, "run_in_children", in_parts)
