@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.command import FAST, comparable
 from helpers.davis_tree import davis_tree
 from helpers.faults import FAULTY, at_the_gate
 from helpers.plugin_package import example_of, write_fruit
@@ -41,8 +42,6 @@ from results import RunDirectory
 
 ray = pytest.importorskip("ray", reason="needs the extra distributed")
 
-FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
-TIMES = {"created_at", "updated_at", "timings", "memory"}
 # A dead node is found out within two seconds.
 PROMPT = {
     "health_check_initial_delay_ms": 500,
@@ -104,13 +103,6 @@ def kill_node(nodes: Any, node: Any) -> None:
     actors = actors_of(node)
     nodes.remove_node(node, allow_graceful=False)
     wait_until(lambda: not any(is_running(actor) for actor in actors))
-
-
-def comparable(path: Path) -> tuple[str, dict[str, Any]]:
-    """run.json as text and the records by id, but for times and memory."""
-    header = RunDirectory(path).read_header().model_dump(exclude=TIMES)
-    records = {record.id: record.model_dump(exclude={"seconds"}) for record in RunDirectory(path).read_records()}
-    return json.dumps(header), dict(sorted(records.items()))
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from helpers.command import car
 from helpers.made_trees import write_noise, write_png
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from car_core.errors import QueryError
 from dataset_adapters import DatasetError
@@ -23,7 +24,6 @@ from dataset_adapters.base.sample import find_sources
 from evaluation import evaluate
 from evaluation.analysis.compare import compare
 from evaluation.analysis.report import GalleryOptions, _prepared
-from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import RunOptions
 from evaluation.request.resolve import resolve
@@ -37,10 +37,6 @@ from results.tables.run_notes import remarks, run_facts
 VOC = read_class_names("voc20").dataset
 EIGHT = ["voc21", "voc20", "coco-object", "context60", "context59", "ade150", "coco-stuff", "cityscapes"]
 FAST = {"templates": ["{}"]}
-
-
-def car(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 def find(name: str, data_set: str = "voc21") -> Vocabulary:
