@@ -21,7 +21,7 @@ import pytest
 import torch
 from helpers.command import FAST, comparable
 from helpers.davis_tree import davis_tree
-from helpers.faults import FAULTY, at_the_gate
+from helpers.faults import at_the_gate, faulty
 from helpers.plugin_package import example_of, write_fruit
 from helpers.waiting import is_running, wait_until
 from PIL import Image
@@ -207,8 +207,7 @@ def test_ray_killed_actor_and_node_change_no_byte(
     (tiny_run.data_root / "JPEGImages" / "2007_000002.jpg").write_bytes(b"not a picture")
     gate = tmp_path / "gate"
     gate.mkdir()
-    faulty = {"method": FAULTY, "weights": None, "settings": {"gate": str(gate), "rows": 36}}  # the first three pass
-    options = replace(tiny_run.options(batch_size=1, workers=1), **faulty)
+    options = faulty(tiny_run.options(batch_size=1, workers=1), gate=str(gate), rows=36)  # the first three pass
     handler = signal.getsignal(signal.SIGTERM)
     second = nodes.worker_nodes.copy().pop()
     its_raylet = raylet(second)
