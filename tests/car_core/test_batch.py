@@ -26,6 +26,7 @@ def car(**fields: Any) -> CaR:
 
 
 def assert_equal(found: Segmentation, expected: Segmentation) -> None:
+    __tracebackhide__ = True
     assert found.queries == expected.queries
     assert found.kept == expected.kept
     assert [(step.queries, step.kept) for step in found.steps] == [(step.queries, step.kept) for step in expected.steps]

@@ -78,6 +78,7 @@ def logit_gradient(model: Any, tokens: Tensor, text: Tensor) -> Tensor:
 
 
 def assert_close_to_largest(found: Tensor, expected: Tensor, relative: float) -> None:
+    __tracebackhide__ = True
     scale = float(expected.abs().max())
     assert float((found.double() - expected.double()).abs().max()) <= relative * scale
 

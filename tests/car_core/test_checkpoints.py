@@ -39,6 +39,7 @@ def load(model: str, weights: Path) -> Any:
 
 
 def refused(model: str, weights: Path) -> str:
+    __tracebackhide__ = True
     with pytest.raises(ModelError) as refusal:
         load(model, weights)
     assert "\n" not in str(refusal.value)

@@ -32,6 +32,7 @@ def changed(made: CaR, **fields: Any) -> CaRConfig:
 
 def assert_alike(found: Segmentation, expected: Segmentation) -> None:
     """Equal but for rounding: texts that f is asked for together are multiplied together."""
+    __tracebackhide__ = True
     assert [(step.queries, step.kept) for step in found.steps] == [(step.queries, step.kept) for step in expected.steps]
     np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=1e-4)
     for step, other in zip(found.steps, expected.steps, strict=True):

@@ -42,6 +42,7 @@ def segment_plainly(
 
 
 def assert_same_bits(found: Segmentation, expected: Segmentation) -> None:
+    __tracebackhide__ = True
     assert (found.queries, found.kept, len(found.steps)) == (expected.queries, expected.kept, len(expected.steps))
     pairs = [
         (getattr(found, name), getattr(expected, name)) for name in ("masks", "scores", "label_map", "merged_mask")

@@ -294,6 +294,7 @@ def test_weights_that_are_not_all_in_the_file_are_refused(change: Any, said: str
 
 
 def refused(name: str, said: str) -> None:
+    __tracebackhide__ = True
     with pytest.raises(ModelError, match=said) as refusal:
         load_sam3(SAM3Config(model=name))
     assert "\n" not in str(refusal.value)

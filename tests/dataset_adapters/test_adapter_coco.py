@@ -145,13 +145,6 @@ def test_several_polygons_are_one_instance(coco: Any) -> None:
     assert np.argwhere(target == 5).tolist() == [[y, x] for o in (0, 10) for y in (o, o + 1) for x in (o, o + 1)]
 
 
-def test_a_sample_needs_the_json_no_more(coco: Any) -> None:
-    coco.write_json()
-    dataset = coco.load()
-    coco.json_path.unlink()
-    np.testing.assert_array_equal(dataset[0].target, coco.target(139))
-
-
 def test_fingerprint_follows_the_annotations(coco: Any) -> None:
     coco.write_json()
     before = coco.load().fingerprint

@@ -17,7 +17,7 @@ from helpers.made_trees import CONTEXT_CLASSES
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from dataset_adapters import DatasetError, load
+from dataset_adapters import DatasetError
 from dataset_adapters.formats.matlab import read_matlab_labels
 from support.errors import ImageError
 
@@ -197,11 +197,6 @@ def test_names_are_the_released_ones() -> None:
         ]
         own = {"context59": list(CONTEXT_CLASSES)}.get(stem, stored["dataset_names"])
         assert stored["dataset_names"] == released.get("dataset_names", own)
-
-
-@pytest.mark.parametrize("below", [".", "VOCdevkit", "VOCdevkit/VOC2010"])
-def test_root_or_a_parent_of_it(both: Any, below: str) -> None:
-    assert load("context60", both.parent / below, cache_dir=both.cache).root == both.root
 
 
 def test_splits(both: Any, tmp_path: Path) -> None:

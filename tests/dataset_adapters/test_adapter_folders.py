@@ -87,7 +87,6 @@ def test_splits_and_parents(tree: FolderTree, tmp_path: Path) -> None:
     assert tree.load(split="train").ids == IDS[1:]
     (tmp_path / "mine.txt").write_text(f"{IDS[2]}\n{IDS[0]}\n")
     assert tree.load(split=tmp_path / "mine.txt").ids == (IDS[2], IDS[0])
-    assert load(tree.layout.name, tree.root, cache_dir=tmp_path).root == tree.root
 
 
 def test_first_source_of_ade150_is_the_official_one(tmp_path: Path) -> None:

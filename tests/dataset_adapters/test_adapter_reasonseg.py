@@ -24,6 +24,7 @@ def opened(tmp_path: Path, **options: Any) -> Dataset:
 
 def one(tmp_path: Path, *shapes: Any) -> tuple[np.ndarray, np.ndarray]:
     """Target [n, H, W] and void of one image of 20 x 30."""
+    __tracebackhide__ = True
     add_reasoning(tmp_path / "data", "val/a", list(shapes))
     sample = opened(tmp_path)[0]
     assert (sample.task, sample.target.dtype, sample.void.dtype) == ("generalized", bool, bool)

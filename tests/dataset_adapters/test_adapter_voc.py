@@ -10,7 +10,7 @@ import pytest
 from helpers.every_tree import failed, refused
 from PIL import Image
 
-from dataset_adapters import LabelSpace, load
+from dataset_adapters import LabelSpace
 
 # fmt: off
 CLASSES = [
@@ -97,13 +97,6 @@ def test_contradictory_label_space(change: dict, message: str) -> None:
     }
     with pytest.raises(ValueError, match=message):
         LabelSpace(**{**fields, **change})
-
-
-@pytest.mark.parametrize("below", [".", "VOCdevkit", "VOCdevkit/VOC2012"])
-def test_root_or_a_parent_of_it(voc, below: str) -> None:
-    dataset = load("voc21", str(voc.parent / below), cache_dir=voc.cache)
-    assert dataset.root == voc.root
-    assert len(dataset) == 7
 
 
 def test_split_by_name_or_by_path(voc, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def write(path: Path, content: bytes) -> Path:
 
 
 def refused(path: Path) -> str:
+    __tracebackhide__ = True
     with pytest.raises(DatasetError) as caught:
         read_plain_pickle(path)
     message = str(caught.value)

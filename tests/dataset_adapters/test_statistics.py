@@ -37,6 +37,7 @@ def statistics_of(name: str, root: Path, cache: Path, **options: object) -> Targ
 
 def agrees(statistics: TargetStatistics, expected: Masks) -> None:
     """Compare with label maps [H, W], whose values are counted."""
+    __tracebackhide__ = True
     pixels: Counter[int] = Counter()
     samples: Counter[int] = Counter()
     for labels in expected:

@@ -6,17 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from typer.testing import CliRunner, Result
+from helpers.command import car
 
-from evaluation.cli.app import app
 from evaluation.engines.signals import Interrupted
 from evaluation.run import dispatch, dry_run
 
 FAST = ["--set=templates=[]", "--set=background=[grass]", "--workers=0", "--device=cpu"]
-
-
-def car(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
 
 
 def test_it_says_what_would_be_run_and_writes_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

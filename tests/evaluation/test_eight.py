@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.command import car
 from helpers.made_trees import make_eight
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.methods import Method
 from evaluation.suites.definitions import _able_runs, load_suite
@@ -30,10 +29,6 @@ N_CLASSES = {
     "ade150": 150,
 }
 WITH_BACKGROUND = {"voc21", "context60", "coco-object"}
-
-
-def car(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 def brute_force(name: str, targets: dict[str, np.ndarray], folder: Path) -> float:

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.faults import FAULTY, at_the_gate, faulty_reading
+from helpers.faults import FAULTY, at_the_gate, faulty, faulty_reading
 from helpers.parts import killed, slow_or_failing, telling
 from helpers.waiting import children_of, is_running, wait_until
 from PIL import Image
@@ -136,8 +136,7 @@ def gate(tmp_path: Path) -> Path:
 
 def gated(tiny_run: Any, gate: Path, **changes: Any) -> RunOptions:
     """Options of a run whose first two samples pass; with the third it waits at the gate."""
-    settings = {"gate": str(gate), "rows": 32}
-    return replace(tiny_run.options(**changes), method=FAULTY, weights=None, settings=settings)
+    return faulty(tiny_run.options(**changes), gate=str(gate), rows=32)
 
 
 def gated_arguments(tiny_run: Any, gate: Path, *more: str) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.command import FAST
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -33,7 +34,6 @@ from evaluation.suites.sweep import as_suite, sweep_of
 from results import identity_of
 from support.errors import ImageError
 
-FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
 # Markup of Markdown, HTML, LaTeX and spreadsheets, terminal control, direction marks, half a surrogate, much text.
 HOSTILE = [
     "",
@@ -118,6 +118,7 @@ def run(tiny_run: Any) -> Path:
 
 def shown(run: Path, header: Any, lines: list[str]) -> None:
     """A run of this header and these lines in a table, on a page and beside itself: figures or one line."""
+    __tracebackhide__ = True
     for file, text in (("run.json", json.dumps(header)), ("samples.jsonl", "\n".join([*lines, ""]))):
         (run / file).write_text(text, encoding="utf-8", errors="surrogatepass")
     before = {path for path in run.parent.rglob("*") if path.is_file()}

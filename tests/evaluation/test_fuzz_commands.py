@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.command import FAST
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -26,7 +27,6 @@ from support.errors import UserError
 
 N_CASES = 800
 SECONDS = 20  # for one case; the slowest takes a fraction of one
-FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
 
 COMMANDS = [
     "{value}",

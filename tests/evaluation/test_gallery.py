@@ -9,22 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.command import car
 from PIL import Image
-from typer.testing import CliRunner, Result
 
 from dataset_adapters import LabelSpace
 from evaluation import evaluate
 from evaluation.analysis.drawn_samples import choose, draw_sample
 from evaluation.analysis.report import GalleryOptions, _classes, _prepared, confusions, matrix, names_models, report
-from evaluation.cli.app import app
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
 from results.pages.embedded import Matrix
 from support.strict_json import identity_of
-
-
-def car(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def record(number: int, status: str = "ok", **counts: Any) -> SampleRecord:

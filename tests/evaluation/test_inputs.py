@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from helpers.command import car
 
 from dataset_adapters import embedded_root
 from evaluation import RunOptions, evaluate
-from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, load_benchmark, resolve_config
 from evaluation.request.inputs import (
     NOT_COMPARABLE,
@@ -44,10 +43,6 @@ def inputs(name: str, data_root: Path | None = None, weights: Any = None) -> Inp
     benchmark = load_benchmark(name)
     root = find_data(benchmark, data_root)
     return inputs_of(benchmark, root, find_weights(weights, embedded=benchmark.embedded))
-
-
-def car(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
 
 
 def test_the_default_place_is_data(elsewhere: Path) -> None:

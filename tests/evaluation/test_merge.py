@@ -8,19 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from helpers.command import FAST, TIMES, car
 
 from evaluation import evaluate
-from evaluation.cli.app import app
 from evaluation.run.merge import MergeError, merge
 from results import RunDirectory, StoreError
-
-FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
-TIMES = {"created_at", "updated_at", "timings", "memory"}
-
-
-def car(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 @pytest.fixture

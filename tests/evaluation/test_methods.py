@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from helpers.command import car
 
 from car_core.baselines import BASELINES, load_baseline
 from dataset_adapters import embedded_root, load
 from dataset_adapters.base.adapter import find_sources
 from evaluation import RunOptions, evaluate
-from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark
 from evaluation.request.inputs import find_weights
 from evaluation.request.methods import METHODS, able_methods, find_method, settings_by_method
@@ -31,10 +30,6 @@ FAST = {"templates": ["{}"], "background": ["sky"], "synonyms": {}, "prob_thresh
 
 # Methods with a further model, which `all` includes where a setting names it.
 FURTHER = {"proxyclip", "lposs", "corrclip", "sam3"}
-
-
-def car(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 def resolved(method: str, benchmark: str, **settings: Any) -> tuple[Any, Any]:

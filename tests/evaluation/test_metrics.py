@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.command import FAST, car
 from helpers.plugin_package import Install
 from PIL import Image
-from typer.testing import CliRunner, Result
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from evaluation import evaluate
-from evaluation.cli.app import app
 from evaluation.run.merge import MergeError, merge
 from evaluation.tasks import metric as metrics
 from evaluation.tasks.artifacts import Saving
@@ -28,7 +27,6 @@ from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
 from support.plugins import PluginError
 
-FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
 SPACE = LabelSpace("fruit", ("background", "apple", "pear"), ("apple", "pear"), (1, 2), 255, (0, 1, 2))
 PRESENCE = '''
 class Presence:
@@ -54,10 +52,6 @@ class Presence:
         return {"accuracy": pooled, "mean": sum(shares) / len(shares)}
 '''
 POINTS = {"metrics": {"presence": "fruitbox:Presence"}}
-
-
-def car(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 def test_a_package_brings_a_metric(install: Install, tiny_run: Any, tmp_path: Path) -> None:

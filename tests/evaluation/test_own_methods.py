@@ -129,6 +129,7 @@ def records(path: Path) -> list[dict[str, Any]]:
 
 def one_line(result: Result) -> str:
     """The one line of a user error."""
+    __tracebackhide__ = True
     assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1), result.output
     return result.stderr.strip()
 

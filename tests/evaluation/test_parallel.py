@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers.command import FAST, comparable
 from helpers.parts import equipment_that_fails
 from helpers.waiting import children_of, wait_until
 
@@ -25,17 +26,6 @@ from evaluation.request.benchmark import BenchmarkError
 from evaluation.tasks.artifacts import Saving
 from results import RunDirectory
 from support.errors import UserError
-
-FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
-TIMES = {"created_at", "updated_at", "timings", "memory"}
-
-
-def comparable(path: Path) -> tuple[Any, ...]:
-    """What is in a run folder, but for times, memory and the order of the records."""
-    store = RunDirectory(path)
-    records = {record.id: record.model_dump_json(exclude={"seconds"}) for record in store.read_records()}
-    pictures = {file.name: file.read_bytes() for file in (path / "predictions").rglob("*.png")}
-    return store.read_header().model_dump_json(exclude=TIMES), dict(sorted(records.items())), pictures
 
 
 def test_processes_that_die_and_signals_leave_the_run_of_one(

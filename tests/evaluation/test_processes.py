@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.command import FAST
 from helpers.waiting import is_running, wait_until
 
 from evaluation.engines.processes import Processes, how_it_ended
 from evaluation.engines.signals import Interrupted
 
-FAST = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
 NEVER = 600
 PATIENT = 30  # longer than any process takes to end by itself, so that one that was killed is a failure
 

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.command import FAST, comparable
 from helpers.davis_tree import davis_tree
-from helpers.faults import FAULTY, at_the_gate
+from helpers.faults import at_the_gate, faulty
 from helpers.plugin_package import example_of, write_fruit
 from helpers.waiting import is_running, wait_until
 from PIL import Image
@@ -41,8 +42,6 @@ from results import RunDirectory
 
 ray = pytest.importorskip("ray", reason="needs the extra distributed")
 
-FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
-TIMES = {"created_at", "updated_at", "timings", "memory"}
 # A dead node is found out within two seconds.
 PROMPT = {
     "health_check_initial_delay_ms": 500,
@@ -104,13 +103,6 @@ def kill_node(nodes: Any, node: Any) -> None:
     actors = actors_of(node)
     nodes.remove_node(node, allow_graceful=False)
     wait_until(lambda: not any(is_running(actor) for actor in actors))
-
-
-def comparable(path: Path) -> tuple[str, dict[str, Any]]:
-    """run.json as text and the records by id, but for times and memory."""
-    header = RunDirectory(path).read_header().model_dump(exclude=TIMES)
-    records = {record.id: record.model_dump(exclude={"seconds"}) for record in RunDirectory(path).read_records()}
-    return json.dumps(header), dict(sorted(records.items()))
 
 
 @pytest.fixture
@@ -215,8 +207,7 @@ def test_ray_killed_actor_and_node_change_no_byte(
     (tiny_run.data_root / "JPEGImages" / "2007_000002.jpg").write_bytes(b"not a picture")
     gate = tmp_path / "gate"
     gate.mkdir()
-    faulty = {"method": FAULTY, "weights": None, "settings": {"gate": str(gate), "rows": 36}}  # the first three pass
-    options = replace(tiny_run.options(batch_size=1, workers=1), **faulty)
+    options = faulty(tiny_run.options(batch_size=1, workers=1), gate=str(gate), rows=36)  # the first three pass
     handler = signal.getsignal(signal.SIGTERM)
     second = nodes.worker_nodes.copy().pop()
     its_raylet = raylet(second)

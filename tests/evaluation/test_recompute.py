@@ -8,19 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.command import FAST, car
 from helpers.refer_tree import grefer_tree, refer_tree
-from typer.testing import CliRunner, Result
 
 from evaluation import RunOptions, evaluate
-from evaluation.cli.app import app
 from evaluation.run.recompute import recompute
 from results import RunDirectory, StoreError, SuiteIndex, write_suite
-
-FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
-
-
-def car(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.faults import faulty
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 from typer.testing import CliRunner
@@ -26,29 +27,6 @@ from evaluation.request.benchmark import BenchmarkError, load_benchmark, resolve
 from evaluation.run.identity import environment
 from results import RunDirectory, StoreError
 from support.errors import AllFailedError
-
-
-class Segmenting:
-    """Counts images, and fails on request before a given one."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.images = 0
-        self.error: BaseException | None = None
-        self.stop_at: int | None = None
-        original = CaR.segment_batch
-
-        def segment_batch(car: CaR, images: Sequence[Any], queries: Sequence[Sequence[str]], **options: Any) -> Any:
-            if self.error and self.stop_at is not None and self.images + len(images) > self.stop_at:
-                raise self.error
-            self.images += len(images)
-            return original(car, images, queries, **options)
-
-        monkeypatch.setattr(CaR, "segment_batch", segment_batch)
-
-
-@pytest.fixture
-def segmenting(monkeypatch: pytest.MonkeyPatch) -> Segmenting:
-    return Segmenting(monkeypatch)
 
 
 def figures(path: Path) -> dict[str, Any]:
@@ -113,36 +91,33 @@ def test_the_run_directory_holds_what_is_needed(tiny_run: Any) -> None:
 
 
 def test_an_interrupted_run_goes_on_and_equals_a_straight_one(
-    tiny_run: Any, tmp_path: Path, segmenting: Segmenting, capsys: pytest.CaptureFixture[str]
+    tiny_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    segmenting.error, segmenting.stop_at = KeyboardInterrupt(), 4
+    options = faulty(tiny_run.options(batch_size=2), rows=40, gate=str(tmp_path), fault="interrupt")
     with pytest.raises(KeyboardInterrupt):
-        evaluate(tiny_run.options(batch_size=2))
+        evaluate(options)
     assert figures(tiny_run.out)["status"] == "incomplete"
     assert len(records(tiny_run.out)) == 4
     with (tiny_run.out / "samples.jsonl").open("a") as file:
         file.write('{"id": "2007_000004", "status": "o')  # torn by a kill in the middle of a write
-    segmenting.error, segmenting.images = None, 0
-    evaluate(tiny_run.options(batch_size=2))
-    assert segmenting.images == 3
+    (tmp_path / "open").touch()
+    evaluate(options)
     assert "run: 4 of 7 samples are already done; resuming with the rest" in capsys.readouterr().err
-    evaluate(tiny_run.options(out=tmp_path / "straight"))
+    evaluate(replace(options, out=tmp_path / "straight"))
     assert figures(tiny_run.out) == figures(tmp_path / "straight")
     assert records(tiny_run.out) == records(tmp_path / "straight")
 
 
-def test_a_finished_run_is_not_run_again_unless_fresh(
-    tiny_run: Any, segmenting: Segmenting, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_finished_run_is_not_run_again_unless_fresh(tiny_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     first = evaluate(tiny_run.options(limit=2)).header
+    lines = (tiny_run.out / "samples.jsonl").read_bytes()
     assert "already done" not in capsys.readouterr().err
     again = evaluate(tiny_run.options(limit=2)).header
     assert "run: all samples are already done" in capsys.readouterr().err
-    assert segmenting.images == 2
+    assert (tiny_run.out / "samples.jsonl").read_bytes() == lines
     assert again == first
     assert first.timings.wall_seconds > sum(again.timings.seconds_by_stage.values()) / 2
     evaluate(tiny_run.options(limit=2, fresh=True))
-    assert segmenting.images == 4
     assert len(list(tiny_run.out.glob("samples.jsonl*"))) == 2
 
 
@@ -209,14 +184,15 @@ def test_a_finished_run_stays_that_of_its_machine(tiny_run: Any, monkeypatch: py
 
 
 def test_a_run_that_goes_on_elsewhere_names_all_its_machines(
-    tiny_run: Any, segmenting: Segmenting, monkeypatch: pytest.MonkeyPatch
+    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    segmenting.error, limit = KeyboardInterrupt(), 3
-    for number in range(limit):
-        on_device(monkeypatch, f"device{number // 2}")  # 0, 0, 1
-        segmenting.images, segmenting.stop_at = 0, 1 if number < limit - 1 else None
+    options = faulty(tiny_run.options(batch_size=1, limit=3), rows=28, gate=str(tmp_path), fault="interrupt")
+    for device in ("device0", "device0", "device1"):
+        on_device(monkeypatch, device)
+        if device == "device1":
+            (tmp_path / "open").touch()
         with suppress(KeyboardInterrupt):
-            evaluate(tiny_run.options(batch_size=1, limit=limit))
+            evaluate(options)
     header = RunDirectory(tiny_run.out).read_header()
     assert (header.status, header.environment.device) == ("complete", "device1")
     [other] = header.other_environments
@@ -288,13 +264,13 @@ def test_unreadable_samples_are_failed_records(tiny_run: Any, tmp_path: Path) ->
     assert run.header.metrics["miou"] != straight.metrics["miou"]
 
 
-def test_a_mended_sample_is_redone(tiny_run: Any, segmenting: Segmenting) -> None:
-    segmenting.error, segmenting.stop_at = RuntimeError("out of luck"), 6
-    failed = evaluate(tiny_run.options(batch_size=1)).header
+def test_a_mended_sample_is_redone(tiny_run: Any, tmp_path: Path) -> None:
+    options = faulty(tiny_run.options(batch_size=1), rows=48, gate=str(tmp_path), fault="raise")
+    failed = evaluate(options).header
     assert failed.counts.n_failed == 1
-    assert records(tiny_run.out)["2007_000006"]["error"] == "segmentation: RuntimeError: out of luck"
-    segmenting.error = None
-    assert evaluate(tiny_run.options(batch_size=1)).header.counts.n_failed == 0
+    assert "Faulty.segment: ValueError: no such luck" in records(tiny_run.out)["2007_000006"]["error"]
+    (tmp_path / "open").touch()
+    assert evaluate(options).header.counts.n_failed == 0
 
 
 def test_one_bad_image_does_not_fail_its_batch(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from helpers.command import car
 
 from car_core.baselines import load_baseline
 from dataset_adapters import embedded_root, load
-from evaluation.cli.app import app
 from evaluation.request.benchmark import load_benchmark
 from evaluation.request.methods import METHODS, find_method
 from evaluation.request.options import RunOptions
@@ -22,10 +21,6 @@ from evaluation.tasks.task import find_task
 pytest.importorskip("transformers", minversion="5.0", reason="needs the extra sam")
 
 SETTINGS = {"model": "random:0", "score_threshold": 0.2, "prob_threshold": 0.2}
-
-
-def car(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 def evaluated(benchmark: str, out: Path, *more: object, **settings: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.davis_tree import davis_tree
-from helpers.faults import FAULTY
+from helpers.faults import faulty
 from helpers.refer_tree import grefer_tree, refer_tree
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -169,9 +169,8 @@ def test_a_write_that_ends_early_leaves_no_torn_file(
 
 
 def test_a_failed_sample_with_a_target_is_saved_as_nothing(tiny_run: Any) -> None:
-    options = tiny_run.options(limit=1, saving=Saving("png"))
     with pytest.raises(AllFailedError, match="the only sample failed, 2007_000000: segmentation"):
-        evaluate(replace(options, method=FAULTY, weights=None, settings={"fault": "raise"}))
+        evaluate(faulty(tiny_run.options(limit=1, saving=Saving("png")), fault="raise"))
     with Image.open(tiny_run.out / "predictions" / "2007_000000.png") as image:
         assert not np.asarray(image).any()
 

@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from helpers.command import car
 
 from evaluation import evaluate
 from evaluation.analysis.report import names_models
-from evaluation.cli.app import app
 from results import RunDirectory
 from support.strict_json import identity_of
 
 EVIL = "from pathlib import Path\nPath('ran').touch()\nclass M: pass\n"
-
-
-def car(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.command import FAST
 from typer.testing import CliRunner, Result
 
 from car_core import CaR
@@ -16,7 +17,6 @@ from evaluation.suites.index_writer import IndexWriter, RunEvent
 from evaluation.suites.runner import FinishedSuite, run_suite
 from results import SuiteIndex, missing_runs
 
-FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
 TWO = Suite.model_validate(
     {
         "name": "two",

@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.command import car
 from PIL import Image
 from pydantic import ValidationError
-from typer.testing import CliRunner, Result
 
 from car_core import CaR, CaRConfig
 from car_core.config import PROFILES
 from car_core.errors import ModelError
 from evaluation import RunOptions, evaluate
 from evaluation.analysis.drawn_samples import previews
-from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, benchmark_names
 from evaluation.run.prepare import prepare
 from evaluation.suites import runner as suite_module
@@ -45,10 +44,6 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("evaluation.suites.definitions.load_suite", lambda name: Suite.model_validate(SMALL))
     return tmp_path
-
-
-def car(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 def group_that_traces(handle: Any, group: Any) -> list[Any]:

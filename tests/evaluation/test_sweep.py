@@ -9,28 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.command import FAST, car
 from PIL import Image
 from test_faults import comparable, counts
-from typer.testing import CliRunner, Result
 
 from car_core.classifier.tower import ClassifierTower
 from car_core.config import PROFILES
 from car_core.proposal.generator import ProposalGenerator
 from dataset_adapters.formats.images import MAX_PIXELS_VARIABLE
 from evaluation import RunOptions, evaluate
-from evaluation.cli.app import app
 from evaluation.engines.processes import Processes
 from evaluation.request.benchmark import BenchmarkError, load_benchmark, parse_settings, resolve_config
 from evaluation.suites import runner as suite_module
 from evaluation.suites.runner import run_suite
 from evaluation.suites.sweep import as_suite, grid, load_preset, one_at_a_time, parse_axes, preset_names, sweep_of
 from results import RunDirectory
-
-FAST = {"templates": [], "background": ["grass"], "crf": None, "recurrence": "none"}
-
-
-def car(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 def test_axes_are_yaml_and_a_grid_has_every_combination() -> None:

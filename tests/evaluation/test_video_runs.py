@@ -90,6 +90,7 @@ def video_and_frame(sample_id: str) -> tuple[str, int]:
 
 
 def check(done: Run, expected: dict[str, Any]) -> None:
+    __tracebackhide__ = True
     found = records(done)
     assert found.keys() == expected.keys()
     for sample_id, (labels, kept, counts) in expected.items():

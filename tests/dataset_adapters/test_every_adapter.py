@@ -1,9 +1,13 @@
-"""What every adapter refuses in the same way: broken, missing and foreign files, other sizes and values, no ids."""
+"""What holds for every adapter: where it finds its data, what its samples need, and what it refuses in the same way.
+
+Refused are broken, missing and foreign files, other sizes and values, and splits without ids.
+"""
 
 from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +46,26 @@ def second(tree: Tree) -> tuple[Dataset, dict[str, Any], Path, Path]:
     dataset = tree.load()
     row = row_of(dataset.index_path, 1)
     return dataset, row, dataset.root / row["image"], dataset.root / row.get("mask", f"{tree.name}/instances.json")
+
+
+@of(ADAPTERS, "own-folders")  # has no root
+def test_root_parent_and_copy_give_the_same_data(tree: Tree) -> None:
+    dataset = tree.load()
+    for root in (dataset.root, shutil.copytree(dataset.root, tree.parent / "elsewhere" / dataset.root.name)):
+        again = load(tree.name, root, source=tree.source, cache_dir=tree.cache)
+        assert (again.root, again.fingerprint, again.ids) == (root, dataset.fingerprint, dataset.ids)
+        assert again.index_path == dataset.index_path
+        np.testing.assert_array_equal(again[1].target, dataset[1].target)
+
+
+@of(JSON)
+def test_samples_need_no_annotations_once_they_are_indexed(tree: Tree) -> None:
+    dataset = tree.load()
+    targets = [sample.target for sample in dataset]
+    for path in [*json_files(tree), *dataset.root.rglob("*.p")]:
+        path.unlink()
+    for sample, target in zip(dataset, targets, strict=True):
+        np.testing.assert_array_equal(sample.target, target)
 
 
 @of(ADAPTERS)
