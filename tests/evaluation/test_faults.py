@@ -455,7 +455,7 @@ def test_a_change_is_found_out_where_another_file_vanished(tiny_run: Any) -> Non
 @pytest.mark.parametrize("at", [3, 6])
 def test_records_that_are_taken_away_leave_no_complete_run(tiny_run: Any, tmp_path: Path, at: int) -> None:
     fault = {f"2007_{at:06d}": (tiny_run.out / "samples.jsonl").unlink}
-    said = r"samples\.jsonl: expected .*the same command does"
+    said = r"samples\.jsonl: expected .*the same command redoes"
     with faulty_reading(fault), pytest.raises(StoreError, match=said):
         evaluate(tiny_run.options(settings=FAST, batch_size=1, workers=0))
     assert RunDirectory(tiny_run.out).read_header().status == "incomplete"
