@@ -100,6 +100,7 @@ test-newest:  ## run the tests with the newest version of every dependency, pinn
 lint: $(DEV)  ## check style, types, spelling, unused code and declared dependencies
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/codespell
 	$(VENV)/bin/vulture && $(VENV)/bin/deptry --no-ansi .
+	$(VENV)/bin/python -m pytest tests/test_docs.py -k typed_example  # with mypy's cache of the line above
 
 format: $(DEV)  ## apply the style
 	$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .

@@ -16,31 +16,32 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from car_core.classifier.prompt_rendering import renderer_for
 from car_core.classifier.similarity import similarity_matrix
 from car_core.classifier.tower import ClassifierTower
 from car_core.classifier.visual_prompts import PromptCanvas
-from car_core.config import CaRConfig, Precision
+from car_core.config import CaRConfig
 from car_core.engine.batching import MicroBatcher, cpu_batch_size
 from car_core.engine.device import StageTimes, as_device, timed
 from car_core.engine.precision import dtype_of, fresh_torch
-from car_core.engine.prompt_rendering import renderer_for
-from car_core.engine.refinement import CoarsePass, CoarseSegmentation, RefineRequest, RefineResult, refine_masks
 from car_core.engine.stage_cache import Result, StageCache, model_token
 from car_core.errors import ConfigError, ModelError
 from car_core.images import ImageLike, as_rgb, check_batch
 from car_core.method import Models, Recurrence, RecurrenceOutput, recurrence
 from car_core.models.clip import check_vision_tower
-from car_core.models.names import ROLES, model_of
 from car_core.models.text_encoder import TextEncoder
 from car_core.models.weights import WeightsRecord, load_clip
+from car_core.names import ROLES, model_of
 from car_core.proposal.generator import EncodedImage, ProposalGenerator
 from car_core.proposal.trunk import ProposalTower
 from car_core.queries import check_texts, require_any
 from car_core.refine.crf import prepare_crf
 from car_core.refine.sam import MaskSource, load_sam
+from car_core.refinement import CoarsePass, CoarseSegmentation, RefineRequest, RefineResult, refine_masks
 from car_core.segmentation import Segmentation
 from car_core.step_texts import no_template
 from support.arrays import PackedBits, RGBArray
+from support.choices import Precision
 
 MODEL_FIELDS = ("proposal_model", "classifier_model", "sam")
 """Fields of the configuration that name models."""

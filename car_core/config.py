@@ -24,9 +24,7 @@ from pydantic import (
 )
 
 from car_core.errors import ConfigError
-from support.choices import Mode as Mode
-from support.choices import Precision as Precision
-from support.choices import Profile as Profile
+from support.choices import Mode, Profile
 from support.errors import mistakes
 from support.plugins import Plugin, find_plugin, plugins
 from support.text import clip_words, find_twins

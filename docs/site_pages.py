@@ -90,6 +90,15 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     return relinked(markdown, page.file.src_uri)
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Keep each option in one piece: browsers break lines after the hyphens of `--option`."""
+
+    def whole(code: re.Match[str]) -> str:
+        return re.sub(r"\S*--\S+", r'<span class="whole">\g<0></span>', code[0])
+
+    return re.sub(r"(?<=<code>)[^<]+(?=</code>)", whole, html)
+
+
 def made_pages() -> dict[str, str]:
     """The text of all pages that are not files of docs/, by name."""
     return {

@@ -30,10 +30,9 @@ from results.run_directory.suite import (
     read_suite_index,
     require_finished,
     run_paths,
-    write_suite,
     write_suite_index,
-    write_suite_tables,
 )
+from results.tables.suite import write_suite, write_suite_tables
 from support import strict_json
 from support.files import write_atomically
 from support.strict_json import identity_of

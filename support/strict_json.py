@@ -37,6 +37,12 @@ def loads(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
+def is_plain(text: bytes) -> bool:
+    """Whether an object in UTF-8 surely has no constant or number that `loads` refuses: any reader may take it."""
+    shape = text.translate(_SHAPE)  # 0 for each digit, so that a long integer and a large exponent are plain strings
+    return not (_LONG_SHAPE in shape or b"0e0" in shape or b"NaN" in shape or b"Infinity" in shape)
+
+
 def identity_of(fields: Mapping[str, Any]) -> str:
     """sha256 (64 hex digits) over the canonical JSON of `fields`: sorted keys, no spaces, ASCII.
 
@@ -96,5 +102,7 @@ def _short_int(text: str) -> int:
 
 # Created only once: a run has a million lines.
 _LONG = re.compile(r"(?<![0-9.])[0-9]{19}")  # not those of a fraction, as of a millisecond
+_SHAPE = bytes.maketrans(b"123456789+E:,[-\t\n\r", b"0000000000e       ")
+_LONG_SHAPE = b" " + b"0" * 19
 _QUICK = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_float)
 _CAREFUL = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_float, parse_int=_short_int)

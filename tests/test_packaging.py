@@ -133,7 +133,7 @@ def test_the_citation_is_of_this_version_and_names_the_paper() -> None:
     assert paper["url"] == project()["urls"]["Paper"]
 
 
-def test_the_conda_recipe_is_of_this_version_and_asks_for_the_same() -> None:
+def test_conda_recipe_has_this_version_and_requirements() -> None:
     """The same dependencies in the same order, under the names of conda-forge."""
     recipe, here = yaml.safe_load((ROOT / "conda/recipe.yaml").read_text()), project()
     conda_names = {"torch": "pytorch", "opencv-python-headless": "py-opencv"}

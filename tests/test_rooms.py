@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -18,14 +19,23 @@ MAY_IMPORT = {
 }
 
 
-def imported_packages(file: Path) -> set[str]:
+UPWARD = {
+    # A configuration that names a prompt of another package registers it.
+    ("car_core.config", "car_core.classifier"),
+    # Whether Apple's GPU computes what the CPU does is found out by running CaR on both.
+    ("car_core.engine", "car_core.car"),
+}
+"""Imports inside functions that go up, each with its reason."""
+
+
+def imported_modules(file: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: expected absolute imports"
-            names.add(str(node.module).split(".")[0])
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
@@ -36,9 +46,21 @@ def test_imports_go_down_only(room: str) -> None:
     crossing = {
         str(file.relative_to(ROOT)): foreign
         for file in files
-        if (foreign := (imported_packages(file) & MAY_IMPORT.keys()) - MAY_IMPORT[room])
+        if (foreign := ({name.split(".")[0] for name in imported_modules(file)} & MAY_IMPORT.keys()) - MAY_IMPORT[room])
     }
     assert not crossing
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_parts_of_a_room_do_not_import_each_other_in_a_circle(room: str) -> None:
+    """A part is a folder or a file directly in the room; imports inside functions count."""
+    parts = {f"{room}.{path.stem}" for path in (ROOT / room).iterdir() if path.stem != "__init__"}
+    below: dict[str, set[str]] = {}
+    for file in (ROOT / room).rglob("*.py"):
+        part = f"{room}.{file.relative_to(ROOT / room).parts[0].removesuffix('.py')}"
+        imported = {".".join(name.split(".")[:2]) for name in imported_modules(file)} & parts - {part}
+        below.setdefault(part, set()).update(each for each in imported if (part, each) not in UPWARD)
+    assert list(TopologicalSorter(below).static_order())  # CycleError names the circle
 
 
 def test_errors_outside_the_command_line_name_fields_not_options() -> None:

@@ -199,7 +199,7 @@ def test_modules_can_be_imported_again() -> None:
     assert importlib.reload(torchvision_guard).declare_missing_ops() == ()
 
 
-def test_a_machine_that_lacks_what_is_optional_gives_the_same_figures(tmp_path: Path) -> None:
+def test_machine_without_optional_packages_gives_same_figures(tmp_path: Path) -> None:
     """No pydensecrf; Windows has no SIGUSR1, signal masks, fcntl, resource, pwd and affinity."""
     pytest.importorskip("torch")
     pytest.importorskip("pydensecrf")

@@ -8,23 +8,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from results.pages.plots import PLOT_FILE
-from results.run_directory.suite import read_runs, read_suite_table, require_finished
+from results.run_directory.suite import read_runs, require_finished
 from results.tables.render import to_markdown
+from results.tables.suite import read_suite_table
 from support.files import write_atomically
 from tools.docs_tables import made_with
 
 _HEAD = """\
 # Ablations
 
-The paper's ablations, and the switches in which the paper and the released code differ, on the miniature's Pascal VOC.
-The miniature is a small, weak CLIP on emoji scenes: its figures say nothing about CLIP and are not comparable with the
-paper's. Only the order of the points can be compared, and this page shows what each sweep prints. Points use the
-settings of the paper's rows, including the thresholds of Pascal VOC, which are not those tuned for the miniature. On
-the real data set: `car sweep voc21 --preset table5 --data-root /data/VOCdevkit --weights openai`.
+The paper's ablations, and the switches that differ between the paper and the released code, on the miniature's Pascal
+VOC. The miniature is a small, weak CLIP on emoji scenes: its figures say nothing about CLIP and are not comparable with
+the paper's. Only the order of the points can be compared; this page mainly shows what each sweep prints. Points use the
+settings of the paper's rows, including the thresholds of Pascal VOC, which are not tuned for the miniature. On the real
+data set: `car sweep voc21 --preset table5 --data-root /data/VOCdevkit --weights openai`.
 
-`make ablations PAGE=docs/ablations.md` runs the sweeps and writes this page. The preset `table3` (backbones) is not
-included: it uses ViT-B/16 and ViT-L/14 in turn as f and g, and the miniature has weights of only one architecture. To
-run it: `car sweep voc21 --preset table3 --data-root /data/VOCdevkit --weights openai`.
+`make ablations PAGE=docs/ablations.md` runs the sweeps and writes this page. The preset `table3` (backbones) is
+missing: it uses ViT-B/16 and ViT-L/14 in turn as f and g, and the miniature has only one architecture. To run it: `car
+sweep voc21 --preset table3 --data-root /data/VOCdevkit --weights openai`.
 """
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from results.run_directory.schema import RunHeader
 from results.run_directory.store import StoreError
-from results.run_directory.suite import read_runs, read_suite_table, require_finished
+from results.run_directory.suite import read_runs, require_finished
 from results.tables.render import escape_markdown, to_markdown
 from results.tables.run_notes import run_facts
+from results.tables.suite import read_suite_table
 from support.files import write_atomically
 
 _TABLE = re.compile(r"(<!-- table of (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)

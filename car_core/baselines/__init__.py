@@ -28,8 +28,8 @@ from car_core.baselines.resclip import ResCLIPConfig, ResCLIPSegmenter
 from car_core.baselines.sam3 import SAM3Config, load_sam3
 from car_core.baselines.sc_clip import SCCLIPConfig, SCCLIPSegmenter
 from car_core.config import Config
-from car_core.models.names import model_of
 from car_core.models.weights import load_clip
+from car_core.names import model_of
 
 __all__ = ["BASELINES", "Baseline", "BaselineConfig", "BaselineSegmenter", "load_baseline"]
 

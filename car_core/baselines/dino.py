@@ -24,8 +24,8 @@ from car_core.errors import ModelError
 from car_core.models.checkpoints import load_weights, non_finite
 from car_core.models.clip import open_clip  # noqa: F401  its guard lets timm import torchvision
 from car_core.models.downloads import fetch_file
-from car_core.models.names import random_seed
 from car_core.models.weights import WeightsRecord, build_seeded, state_hash
+from car_core.names import random_seed
 from support.files import expanded
 from support.text import did_you_mean
 

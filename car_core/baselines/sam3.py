@@ -23,10 +23,10 @@ from car_core.engine.device import timed
 from car_core.engine.precision import fresh_torch
 from car_core.images import as_channels, resize_maps, size_of
 from car_core.models.clip import normalize
-from car_core.models.names import random_seed
 from car_core.models.text_encoder import check_text, tokenizer_of
 from car_core.models.transformers_models import check_finite, pretrained, record_of, transformers_with
 from car_core.models.weights import build_seeded
+from car_core.names import random_seed
 from car_core.refine.sam import image_hash
 from car_core.segmentation import Segmentation, paint_labels
 from support.arrays import RGBArray

@@ -1,1 +1,1 @@
-"""v and g: visual prompts, image features, the similarity matrix P."""
+"""v and g: visual prompts and their rendering, image features, the similarity matrix P."""

@@ -1,1 +1,1 @@
-"""What makes the method fast on many images: batches, a cache, timers, rendering."""
+"""What makes the method fast on many images: devices, precision, batches, a cache, timers."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from car_core.errors import ModelError
-from car_core.models.names import ALL_DEVICES, AUTO, MINIATURE, check_device_name, device_names
+from car_core.names import ALL_DEVICES, AUTO, MINIATURE, check_device_name, device_names
 from support.text import unwrapped
 
 StageTimes: TypeAlias = dict[str, float]

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from car_core.config import Precision
 from car_core.engine.device import is_gpu
 from car_core.errors import ModelError
+from support.choices import Precision
 
 DTYPES: Mapping[Precision, torch.dtype] = {
     "float32": torch.float32,

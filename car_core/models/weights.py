@@ -24,7 +24,7 @@ from car_core.errors import ModelError
 from car_core.models.checkpoints import load_weights
 from car_core.models.clip import open_clip  # imported there, after the torchvision guard
 from car_core.models.downloads import fetch, source_of
-from car_core.models.names import MINIATURE, MINIATURE_FOLDER, SUFFIXES, model_of, random_seed, weights_file
+from car_core.names import MINIATURE, MINIATURE_FOLDER, SUFFIXES, model_of, random_seed, weights_file
 from support import strict_json
 from support.files import expanded, read_regular, resolved, sha256_of
 from support.text import did_you_mean, shortened

@@ -28,9 +28,9 @@ from car_core.engine.precision import fresh_torch
 from car_core.errors import ModelError
 from car_core.images import as_channels, resize_maps, size_of
 from car_core.models.clip import normalize
-from car_core.models.names import random_seed
 from car_core.models.transformers_models import check_finite, pretrained, record_of, transformers_with
 from car_core.models.weights import WeightsRecord, build_seeded
+from car_core.names import random_seed
 from support.arrays import BoolArray, Float64Array, RGBArray, read_npz, unpacked
 from support.files import cache_folder, sha256_of, write_atomically
 

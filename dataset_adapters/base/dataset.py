@@ -11,21 +11,19 @@ from typing import TypeVar, get_args, overload
 
 import numpy as np
 
-from dataset_adapters.base.index import ensure_index, open_index, row_of
-from dataset_adapters.base.sample import (
+from dataset_adapters.base.adapter import (
     Adapter,
-    DatasetError,
-    LabelSpace,
-    NameSet,
-    Sample,
-    SampleError,
     configured,
     data_set_plugin,
     find_adapter,
     find_sources,
     first_present,
 )
+from dataset_adapters.base.index import ensure_index, open_index, row_of
+from dataset_adapters.base.sample import LabelSpace, Sample
+from dataset_adapters.errors import DatasetError, SampleError
 from support.arrays import Int64Array
+from support.choices import NameSet
 from support.files import cache_folder, expanded
 from support.plugins import Plugin
 

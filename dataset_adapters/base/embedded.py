@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from dataset_adapters.base.sample import DatasetError, find_sources
+from dataset_adapters.base.adapter import find_sources
+from dataset_adapters.errors import DatasetError
 from support.files import expanded, resolved
 
 _FOLDER = Path(__file__).parents[1] / "miniature"

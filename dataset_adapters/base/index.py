@@ -16,9 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataset_adapters.base.adapter import Adapter, Row, Rows
 from dataset_adapters.base.file_hashes import content_hashes
 from dataset_adapters.base.layout import require_distinct
-from dataset_adapters.base.sample import Adapter, DatasetError, Row, Rows
+from dataset_adapters.errors import DatasetError
 from support.files import sha256_of, what_is_there, write_atomically
 from support.text import broken_text
 

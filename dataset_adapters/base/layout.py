@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 
-from dataset_adapters.base.sample import Adapter, DatasetError
+from dataset_adapters.base.adapter import Adapter
+from dataset_adapters.errors import DatasetError
 from support.files import expanded, read_regular
 
 

@@ -8,19 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from dataset_adapters.base.adapter import Row
 from dataset_adapters.base.class_names import BACKGROUND, read_class_names
 from dataset_adapters.base.layout import LayoutAdapter, find_image_folder, stems
-from dataset_adapters.base.sample import (
-    DatasetError,
-    LabelSourceMissingError,
-    LabelSpace,
-    NameSet,
-    Row,
-    Sample,
-    SampleError,
-)
+from dataset_adapters.base.sample import LabelSpace, Sample
+from dataset_adapters.errors import DatasetError, LabelSourceMissingError, SampleError
 from dataset_adapters.formats.images import ImageFileError, exif_orientation, read_image, read_label_map
 from support.arrays import BoolArray, Int32Array, RGBArray
+from support.choices import NameSet
 
 _FOLDERS = {"val": "validation", "train": "training"}
 

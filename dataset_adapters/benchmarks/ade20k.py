@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from dataset_adapters.base.sample import register
+from dataset_adapters.base.adapter import register
 from dataset_adapters.base.semantic import FolderAdapter, class_ids
 from dataset_adapters.formats.images import read_label_map16
 

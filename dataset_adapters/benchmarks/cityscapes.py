@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataset_adapters.base.adapter import Row, register
 from dataset_adapters.base.layout import find_image_folder
-from dataset_adapters.base.sample import DatasetError, LabelSourceMissingError, Row, register
 from dataset_adapters.base.semantic import SemanticAdapter, class_ids
+from dataset_adapters.errors import DatasetError, LabelSourceMissingError
 
 IGNORED = 255
 IMAGES, LABELS = "leftImg8bit", "gtFine"

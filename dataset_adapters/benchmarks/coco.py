@@ -6,18 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dataset_adapters.base.adapter import Row, Rows, register
 from dataset_adapters.base.class_names import BACKGROUND, read_class_names
 from dataset_adapters.base.layout import find_image_folder, stems
-from dataset_adapters.base.sample import (
-    DatasetError,
-    LabelSourceMissingError,
-    LabelSpace,
-    Row,
-    Rows,
-    Sample,
-    register,
-)
+from dataset_adapters.base.sample import LabelSpace, Sample
 from dataset_adapters.base.semantic import SemanticAdapter, add_image, class_ids
+from dataset_adapters.errors import DatasetError, LabelSourceMissingError
 from dataset_adapters.formats.annotation_json import read_field, read_images, read_integer, read_json
 from dataset_adapters.formats.coco_masks import paint_segments, read_segments
 from support.files import expanded

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from dataset_adapters.base.adapter import Row, Rows, register
 from dataset_adapters.base.layout import LayoutAdapter
-from dataset_adapters.base.sample import DatasetError, LabelSpace, Row, Rows, Sample, SampleError, register
+from dataset_adapters.base.sample import LabelSpace, Sample
 from dataset_adapters.base.semantic import read_matching_image
+from dataset_adapters.errors import DatasetError, SampleError
 from dataset_adapters.formats.annotation_json import as_integer, file_name, read_field, read_json
 from dataset_adapters.formats.coco_masks import decode_segmentation
 from dataset_adapters.formats.images import ImageFileError, image_shape, max_pixels

@@ -8,18 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from dataset_adapters.base.adapter import Row, Rows, register
 from dataset_adapters.base.class_names import BACKGROUND
 from dataset_adapters.base.layout import find_split, read_ids
-from dataset_adapters.base.sample import (
-    DatasetError,
-    LabelSourceMissingError,
-    LabelSpace,
-    Row,
-    Rows,
-    Sample,
-    register,
-)
+from dataset_adapters.base.sample import LabelSpace, Sample
 from dataset_adapters.base.semantic import FolderAdapter, SemanticAdapter, add_image, class_ids
+from dataset_adapters.errors import DatasetError, LabelSourceMissingError
 from dataset_adapters.formats.annotation_json import read_field, read_images, read_json
 from dataset_adapters.formats.coco_masks import paint_segments, read_segments
 from dataset_adapters.formats.images import read_label_map16

@@ -10,8 +10,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from dataset_adapters.base.adapter import Row, Rows, register
 from dataset_adapters.base.layout import LayoutAdapter, find_image_folder, stems
-from dataset_adapters.base.sample import DatasetError, LabelSpace, Row, Rows, Sample, SampleError, register
+from dataset_adapters.base.sample import LabelSpace, Sample
+from dataset_adapters.errors import DatasetError, SampleError
 from dataset_adapters.formats.annotation_json import read_field, read_json
 from dataset_adapters.formats.images import ImageFileError, read_image
 from support.files import what_is_there

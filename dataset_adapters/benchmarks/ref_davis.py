@@ -13,18 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dataset_adapters.base.adapter import Row, Rows, register
 from dataset_adapters.base.layout import LayoutAdapter, find_split, read_ids
-from dataset_adapters.base.sample import (
-    DatasetError,
-    LabelSourceMissingError,
-    LabelSpace,
-    Row,
-    Rows,
-    Sample,
-    SampleError,
-    register,
-)
+from dataset_adapters.base.sample import LabelSpace, Sample
 from dataset_adapters.base.semantic import read_matching_image
+from dataset_adapters.errors import DatasetError, LabelSourceMissingError, SampleError
 from dataset_adapters.formats.annotation_json import file_name, read_field, read_integer, read_json
 from dataset_adapters.formats.images import ImageFileError, read_label_map
 from support.files import read_regular, what_is_there

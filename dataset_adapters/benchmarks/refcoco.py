@@ -10,9 +10,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
+from dataset_adapters.base.adapter import Adapter, Row, Rows, register
 from dataset_adapters.base.layout import find_root, require_distinct
-from dataset_adapters.base.sample import Adapter, DatasetError, LabelSpace, Row, Rows, Sample, SampleError, register
+from dataset_adapters.base.sample import LabelSpace, Sample
 from dataset_adapters.base.semantic import read_matching_image
+from dataset_adapters.errors import DatasetError, SampleError
 from dataset_adapters.formats.annotation_json import as_integer, read_field, read_image, read_integer, read_json
 from dataset_adapters.formats.coco_masks import Overlaps, decode_segmentation, stubs_notices, without_stubs
 from dataset_adapters.formats.plain_pickle import read_plain_pickle

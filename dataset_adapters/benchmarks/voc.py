@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataset_adapters.base.adapter import Row, register
 from dataset_adapters.base.layout import find_split, read_ids
-from dataset_adapters.base.sample import Row, register
 from dataset_adapters.base.semantic import SemanticAdapter
 
 BORDER = 255  # the unlabeled outline of every object, ignored by the official evaluation

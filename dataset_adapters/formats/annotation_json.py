@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dataset_adapters.base.sample import DatasetError
+from dataset_adapters.errors import DatasetError
 from dataset_adapters.formats.images import max_pixels
 from support.files import read_regular
 from support.text import visible

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from dataset_adapters.base.sample import DatasetError, Row, SampleError
+from dataset_adapters.errors import DatasetError, SampleError
 from dataset_adapters.formats.annotation_json import StoredImage, as_integer, read_field, read_integer
 from support.arrays import BoolArray, Int32Array
 from support.text import counted, visible
@@ -181,7 +181,7 @@ def read_segments(
     return texts, stubs_notices(path, masks)
 
 
-def paint_segments(row: Row, segments: str) -> Int32Array:
+def paint_segments(row: Mapping[str, str], segments: str) -> Int32Array:
     """Return the label map of an image's segments, int32 [H, W]; 0 where there is none.
 
     row: "id", "mask", "height" and "width". segments: a JSON list of [label, counts] in painting order; counts is a

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile as PillowFile
 
-from dataset_adapters.base.sample import DatasetError
+from dataset_adapters.errors import DatasetError
 from support.arrays import Int32Array, RGBArray
 from support.errors import ImageError
 from support.files import open_regular

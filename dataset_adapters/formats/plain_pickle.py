@@ -7,7 +7,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-from dataset_adapters.base.sample import DatasetError
+from dataset_adapters.errors import DatasetError
 from support.files import open_regular, what_is_there
 from support.text import unwrapped
 

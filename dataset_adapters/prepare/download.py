@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dataset_adapters.base.sample import DatasetError
+from dataset_adapters.errors import DatasetError
 from dataset_adapters.prepare.preparation import Download
 from support.console import quiet_log
 from support.files import sha256_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dataset_adapters.base.sample import DatasetError
+from dataset_adapters.errors import DatasetError
 from dataset_adapters.prepare.download import Report, fetch, record, set_aside
 from dataset_adapters.prepare.preparation import Download, Preparation
 from dataset_adapters.prepare.unpack import unpack

@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dataset_adapters.base.adapter import Adapter, Row, Rows, configured, find_adapter, find_sources, first_present
 from dataset_adapters.base.index import rows_of
-from dataset_adapters.base.sample import (
-    Adapter,
-    DatasetError,
-    Row,
-    Rows,
-    SampleError,
-    configured,
-    find_adapter,
-    find_sources,
-    first_present,
-)
+from dataset_adapters.errors import DatasetError, SampleError
 from dataset_adapters.prepare.download import Report
 from dataset_adapters.prepare.preparation import Preparation, SplitCount
 from dataset_adapters.statistics import TargetStatistics, describe, describe_labels

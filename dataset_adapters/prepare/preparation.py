@@ -12,7 +12,8 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from dataset_adapters.base.sample import DatasetError, data_set_plugin, find_sources
+from dataset_adapters.base.adapter import data_set_plugin, find_sources
+from dataset_adapters.errors import DatasetError
 from support import strict_yaml
 from support.plugins import plugins
 from support.text import unknown_name

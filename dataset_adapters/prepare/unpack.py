@@ -15,7 +15,7 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from dataset_adapters.base.sample import DatasetError
+from dataset_adapters.errors import DatasetError
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -12,7 +12,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from dataset_adapters.base.sample import DatasetError, LabelSpace, Row
+from dataset_adapters.base.adapter import Row
+from dataset_adapters.base.sample import LabelSpace
+from dataset_adapters.errors import DatasetError
 from support import strict_yaml
 from support.files import open_regular, what_is_there
 from support.text import counted, unwrapped

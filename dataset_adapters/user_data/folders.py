@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from dataset_adapters.base.adapter import Adapter, Row, register
 from dataset_adapters.base.layout import read_ids
-from dataset_adapters.base.sample import Adapter, DatasetError, Row, register
+from dataset_adapters.errors import DatasetError
 from dataset_adapters.user_data.masks import OpenFile, UserDataAdapter
 from support.files import expanded
 

@@ -12,7 +12,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dataset_adapters.base.sample import DatasetError, Row, register
+from dataset_adapters.base.adapter import Row, register
+from dataset_adapters.errors import DatasetError
 from dataset_adapters.formats.images import ImageFileError
 from dataset_adapters.user_data.masks import OpenFile, UserDataAdapter
 from support.files import expanded, read_regular

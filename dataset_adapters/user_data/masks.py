@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps
 
-from dataset_adapters.base.sample import Adapter, LabelSpace, NameSet, Row, Sample
+from dataset_adapters.base.adapter import Adapter, Row
+from dataset_adapters.base.sample import LabelSpace, Sample
 from dataset_adapters.base.semantic import read_semantic_sample
 from dataset_adapters.formats.images import ImageFile, ImageFileError, exif_orientation, read_image, read_label_map
 from dataset_adapters.user_data.classes import ClassList, ignored_value, labels_of_values, read_class_list
 from support.arrays import Int32Array
+from support.choices import NameSet
 from support.files import expanded
 
 OpenFile = Callable[[], ImageFile]

@@ -12,9 +12,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from dataset_adapters.base.adapter import Row
 from dataset_adapters.base.dataset import Dataset
 from dataset_adapters.base.index import open_index
-from dataset_adapters.base.sample import DatasetError, Row
+from dataset_adapters.errors import DatasetError
 from dataset_adapters.formats.images import ImageFileError
 from dataset_adapters.user_data.classes import ClassList
 from dataset_adapters.user_data.masks import UserDataAdapter

@@ -19,6 +19,7 @@ from results import RunDirectory, RunHeader, SampleRecord
 from results.tables.run_notes import names_note, outside_facts
 from results.tables.two_runs import Change, Interval, RunComparison, SampleChange, SwitchChange
 from support.errors import UserError
+from support.garbage import uncollected
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -29,6 +30,7 @@ class ComparisonError(UserError, ValueError):
     """Two runs that cannot be compared. One line: what was expected, what was found."""
 
 
+@uncollected()
 def compare(
     path_a: str | os.PathLike[str], path_b: str | os.PathLike[str], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> RunComparison:
@@ -96,9 +98,9 @@ def _sample_changes(scorer: Scorer, a: Sequence[SampleRecord], b: Sequence[Sampl
             status_b=other.status,
         )
         for record, other, x, y in zip(a, b, scorer.sample_figures(a), scorer.sample_figures(b), strict=True)
+        if x != y and not (np.isnan(x) and np.isnan(y))
     ]
-    changed = [change for change in changes if change.figure_a != change.figure_b]
-    return tuple(sorted(changed, key=lambda change: (-abs(change.difference or 0.0), change.name)))
+    return tuple(sorted(changes, key=lambda change: (-abs(change.difference or 0.0), change.name)))
 
 
 def _known(value: float) -> float | None:

@@ -90,6 +90,7 @@ class Difference:
 class ReleasedResults:
     """Results of the released code from a file: arrays by name, those stored as ``<name>_u16`` (value * 65535) decoded.
 
+    get: an array, None if it is not in the file. image, queries, n_steps: what every file has.
     Raises ReferenceFileError for a file that cannot be read, and for arrays whose dtypes or shapes are not those of
     docs/reference.md.
     """
@@ -113,36 +114,19 @@ class ReleasedResults:
         except ValueError as error:
             raise ReferenceFileError(f"{path}: {error}") from None
         for name in _NEEDED:
-            self.array(name)
+            if name not in self._arrays:
+                known = ", ".join(self._arrays) or "none"
+                raise ReferenceFileError(f"{path}: {name}: expected this array, found {known}")
+        self.get = self._arrays.get
+        self.image, self.queries = self._arrays["image"], [str(text) for text in self._arrays["texts"]]
+        self.n_steps = int(self._arrays["n_steps"])
         if self.n_steps < 1:
             raise ReferenceFileError(f"{path}: n_steps: expected at least 1, found {self.n_steps}")
-
-    def get(self, name: str) -> Array | None:
-        """An array by name, None if it is not in the file."""
-        return self._arrays.get(name)
-
-    def array(self, name: str) -> Array:
-        """A required array. Raises ReferenceFileError if it is missing."""
-        found = self.get(name)
-        if found is None:
-            known = ", ".join(self._arrays) or "none"
-            raise ReferenceFileError(f"{self.path}: {name}: expected this array, found {known}")
-        return found
 
     def text(self, name: str) -> str | None:
         """A text by name, None if it is not in the file."""
         found = self.get(name)
         return None if found is None else str(found)
-
-    @property
-    def queries(self) -> list[str]:
-        """The texts, in order."""
-        return [str(text) for text in self.array("texts")]
-
-    @property
-    def n_steps(self) -> int:
-        """Number of steps of the recurrence in the file."""
-        return int(self.array("n_steps"))
 
     def configuration(self, settings: Mapping[str, Any]) -> CaRConfig:
         """Profile `released` with the file's hyperparameters, then its settings, then ``settings``."""
@@ -224,7 +208,7 @@ def check_reference(
     released = ReleasedResults(path)
     config = released.configuration(settings)
     car = CaR.from_config(config, weights=released.weights(weights), device=device)
-    ours = car.segment(released.array("image"), released.queries, trace=True)
+    ours = car.segment(released.image, released.queries, trace=True)
     return list(_differences(released, ours, config.eta))
 
 
@@ -237,51 +221,46 @@ def _differences(released: ReleasedResults, ours: Segmentation, eta: float) -> I
             for key in ("mask_proposals", "prompted_images", "mask_scores", "surviving_idx")
         )
         if proposals is not None and step.proposals is not None:
-            yield _values(f"{name}, proposals", proposals, step.proposals)
+            yield _compared("value", f"{name}, proposals", proposals, step.proposals)
             if proposals.shape == step.proposals.shape:
                 # A rounding error at eta moves a pixel in or out of the mask, and with it the prompt and the score.
                 crossed = int(((proposals > eta) != (step.proposals > eta)).sum())
                 remark = f"{crossed} pixels on the other side of eta" if crossed else ""
         if prompted is not None and step.prompted is not None:
-            yield _share(f"{name}, prompted images", prompted, step.prompted[: len(prompted)], remark)
+            yield _compared("share", f"{name}, prompted images", prompted, step.prompted[: len(prompted)], remark)
         if scores is not None:
-            yield _values(f"{name}, scores", scores, step.scores, remark)
+            yield _compared("value", f"{name}, scores", scores, step.scores, remark)
         if kept is not None:
             yield _same(f"{name}, survivors", kept, np.array(step.kept))
     masks, scores, labels, merged_mask = (
         released.get(name) for name in ("final_masks", "final_scores", "label_pred", "merged_mask")
     )
     if masks is not None:
-        yield _share("final masks", masks > 0.5, ours.masks)
+        yield _compared("share", "final masks", masks > 0.5, ours.masks)
     if scores is not None:
-        yield _values("final scores", scores, ours.scores)
+        yield _compared("value", "final scores", scores, ours.scores)
     if labels is not None:
-        yield _share("label map", labels, ours.label_map)
+        yield _compared("share", "label map", labels, ours.label_map)
     if merged_mask is not None and ours.merged_mask is not None:
-        yield _share("merged mask", merged_mask.reshape(ours.merged_mask.shape) > 0.5, ours.merged_mask)
+        yield _compared("share", "merged mask", merged_mask.reshape(ours.merged_mask.shape) > 0.5, ours.merged_mask)
 
 
-def _values(quantity: str, expected: Array, found: Array, remark: str = "") -> Difference:
+def _compared(kind: str, quantity: str, expected: Array, found: Array, remark: str = "") -> Difference:
+    tolerance = VALUE_TOLERANCE if kind == "value" else PIXEL_TOLERANCE
     if expected.shape != found.shape:
-        return Difference(quantity, "value", None, VALUE_TOLERANCE, _shapes(expected, found))
-    difference = float(np.abs(expected - found.astype(np.float64)).max(initial=0))
-    return Difference(quantity, "value", difference, VALUE_TOLERANCE, remark)
-
-
-def _share(quantity: str, expected: Array, found: Array, remark: str = "") -> Difference:
-    if expected.shape != found.shape:
-        return Difference(quantity, "share", None, PIXEL_TOLERANCE, _shapes(expected, found))
-    return Difference(quantity, "share", float((expected != found).mean()), PIXEL_TOLERANCE, remark)
+        shapes = f"shape {list(expected.shape)} there, {list(found.shape)} here"
+        return Difference(quantity, kind, None, tolerance, shapes)
+    if kind == "value":
+        difference = np.abs(expected - found.astype(np.float64)).max(initial=0)
+    else:
+        difference = (expected != found).mean()
+    return Difference(quantity, kind, float(difference), tolerance, remark)
 
 
 def _same(quantity: str, expected: Array, found: Array) -> Difference:
     same = expected.shape == found.shape and bool((expected == found).all())
     remark = "" if same else f"{expected.tolist()} there, {found.tolist()} here"
     return Difference(quantity, "share", 0.0 if same else 1.0, 0.0, remark)
-
-
-def _shapes(expected: Array, found: Array) -> str:
-    return f"shape {list(expected.shape)} there, {list(found.shape)} here"
 
 
 def reference_table(name: str, differences: Sequence[Difference]) -> Table:

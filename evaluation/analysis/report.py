@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from car_core.models.names import MINIATURE, ROLES
+from car_core.names import MINIATURE, ROLES
 from dataset_adapters import LabelSpace
-from evaluation.analysis.gallery import choose, draw_sample
+from evaluation.analysis.drawn_samples import choose, draw_sample
 from evaluation.request.benchmark import BenchmarkError, benchmark_names
 from evaluation.request.methods import METHODS
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
@@ -63,10 +63,7 @@ class GalleryOptions:
 
 
 def report(
-    run_dir: str | os.PathLike[str],
-    gallery: GalleryOptions | None = None,
-    *,
-    out: str | os.PathLike[str] | None = None,
+    run_dir: str | os.PathLike[str], gallery: GalleryOptions | None = None, *, out: str | os.PathLike[str] | None = None
 ) -> Path:
     """Write the report of a run; returns its path.
 
@@ -242,12 +239,7 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
     prepared = prepare(request)
     car = prepared.car
     found = identity_fields(
-        name,
-        prepared.dataset,
-        car.config,
-        car.weights,
-        prepared.protocol.as_dict(),
-        plugins=prepared.plugin_records,
+        name, prepared.dataset, car.config, car.weights, prepared.protocol.as_dict(), plugins=prepared.plugin_records
     )
     hints = {
         "dataset": "see --data-root (or the options of your own data) and --split",

@@ -11,8 +11,8 @@ import torch
 
 from car_core import CaR, CaRConfig
 from car_core.engine import device
-from car_core.engine.refinement import refine_masks
 from car_core.models.clip import open_clip
+from car_core.refinement import refine_masks
 from dataset_adapters import LabelSpace, Sample
 from evaluation.bench.measure import BenchFixture, decoded
 from evaluation.bench.schema import BenchHost

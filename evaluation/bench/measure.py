@@ -6,6 +6,7 @@ import io
 import math
 import multiprocessing
 import statistics
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,23 +22,30 @@ import torch
 from PIL import Image
 
 from car_core import CaR, CaRConfig
-from car_core.config import HAS_PYDENSECRF, CRFConfig, Precision, Profile
+from car_core.config import HAS_PYDENSECRF, CRFConfig
 from car_core.engine.precision import dtype_of
-from car_core.engine.refinement import refine_masks
 from car_core.models.weights import load_clip
+from car_core.refinement import refine_masks
+from dataset_adapters import load
 from dataset_adapters.formats.images import read_image
 from evaluation.bench.machine import matrix_product, operations, peak_device_mib, run_timed, timings
 from evaluation.bench.released_order import ReleasedOrder
 from evaluation.bench.schema import (
     BenchCRF,
     BenchEncoder,
+    BenchEngine,
     BenchLaterSteps,
     BenchMemory,
     BenchPipeline,
     BenchReleasedOrder,
+    BenchRequest,
 )
+from evaluation.engines.local import run_local
+from evaluation.engines.refining import Refiner, default_workers
+from evaluation.request.user_data import FOLDERS
 from evaluation.run.identity import peak_rss_mib
-from evaluation.tasks.semantic import count_sample
+from evaluation.tasks.scorer import Scorer
+from evaluation.tasks.semantic import confusion_counts
 from support.arrays import RGBArray
 
 # Architectures and weights of the two models by size: timing needs no trained weights.
@@ -51,33 +59,9 @@ QUERIES = (
 )  # fmt: skip
 CRF_QUERIES = 3
 """About as many as survive on a photograph."""
+WORKERS = 2
+"""Decoding processes, the default of `car eval`."""
 SYNTHETIC_SIZE = (375, 500)  # height, width: a common one in Pascal VOC
-
-
-@dataclass(frozen=True)
-class BenchRequest:
-    """What to measure.
-
-    size: models, a key of `SIZES`. images: files; if empty, ``n_images`` synthetic images. n_queries: the first ones of
-    `QUERIES`. later_steps: also the cost of the steps after the first. baseline: also the released order of work, in
-    float32. baseline_templates: text templates of that comparison; None for all. host: also the work
-    outside the encoders.
-    """
-
-    size: str = "mini"
-    device: str = "cpu"
-    precision: Precision = "float32"
-    images: Sequence[Path] = ()
-    n_images: int = 4
-    n_queries: int = 20
-    profile: Profile = "released"
-    repeats: int = 3
-    batch_sizes: Sequence[int] = (1, 4)
-    threads: Sequence[int] = (1, 2)
-    later_steps: bool = True
-    baseline: bool = True
-    baseline_templates: int | None = None
-    host: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +78,7 @@ class BenchFixture:
 def load_fixture(request: BenchRequest) -> BenchFixture:
     """Load models and images. Raises ImageError for a file that is not an image, ModelError for a missing device."""
     files = []
-    for path in request.images[: request.n_images]:
+    for path in map(Path, request.images[: request.n_images]):
         read_image(path)  # raises before the models are loaded
         files.append(path.read_bytes())
     files = files or [_synthetic_image(seed) for seed in range(request.n_images)]
@@ -104,23 +88,17 @@ def load_fixture(request: BenchRequest) -> BenchFixture:
     loaded: dict[str, Any] = {name: load_clip(name, weights, role="bench", device=request.device)[0] for name in names}
     load_seconds = time.perf_counter() - start
     if weights.startswith("random"):
-        for model in loaded.values():
-            _spread_random_attention(model)
+        # An untrained model embeds all texts alike and attends to all patches alike: its maps would show only rounding.
+        # Larger token embeddings, queries and keys have no effect on time.
+        with torch.no_grad():
+            for model in loaded.values():
+                model.token_embedding.weight *= 50
+                for block in model.visual.transformer.resblocks:
+                    block.attn.in_proj_weight[: -block.attn.embed_dim] *= 4
     models = {"proposal_clip": loaded[proposal], "classifier_clip": loaded[classifier]}
     settings: dict[str, Any] = {"profile": request.profile, "proposal_model": proposal, "classifier_model": classifier}
     car = CaR(CaRConfig(**settings), **models, device=request.device, precision=request.precision)
     return BenchFixture(car, models, files, QUERIES[: request.n_queries], load_seconds)
-
-
-def _spread_random_attention(model: Any) -> None:
-    """Enlarge token embeddings, queries and keys of random weights, without effect on time.
-
-    An untrained model embeds all texts alike and attends to all patches alike: its maps would show only rounding.
-    """
-    with torch.no_grad():
-        model.token_embedding.weight *= 50
-        for block in model.visual.transformer.resblocks:
-            block.attn.in_proj_weight[: -block.attn.embed_dim] *= 4
 
 
 def _synthetic_image(seed: int) -> bytes:
@@ -169,7 +147,7 @@ def _run_once(fixture: BenchFixture, batch_size: int) -> dict[str, float]:
         began = time.perf_counter()
         for segmentation in segmentations:
             labels = segmentation.label_map
-            count_sample(labels, labels, len(fixture.queries) + 1, 255)
+            confusion_counts(labels, labels, len(fixture.queries) + 1, 255)
         stages["counting"] += time.perf_counter() - began
     stages["waiting"] = max(0.0, time.perf_counter() - start - math.fsum(stages.values()))
     return dict(stages)
@@ -208,6 +186,42 @@ def encoder_speeds(fixture: BenchFixture, *, repeats: int) -> tuple[float, list[
             )
         )
     return peak, speeds
+
+
+def whole_engine(fixture: BenchFixture, *, repeats: int, batch_size: int) -> BenchEngine:
+    """Measure `car eval`'s engine, with decoding and refinement in separate processes alongside the model.
+
+    The images run through it one after the other, all of them ``repeats`` times in one run, whose start is counted.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        images, masks, classes = (Path(folder, name) for name in ("images", "masks", "classes.txt"))
+        images.mkdir()
+        masks.mkdir()
+        classes.write_text("".join(f"{name}\n" for name in fixture.queries))
+        for number, file in enumerate(fixture.files):
+            (images / f"{number}.png").write_bytes(file)  # decoded by its content, whatever its name says
+            empty = np.zeros(read_image(io.BytesIO(file)).shape[:2], np.uint8)  # masks have no effect on time
+            Image.fromarray(empty).save(masks / f"{number}.png")
+        options = {"images": str(images), "masks": str(masks), "classes": str(classes)}
+        dataset = load(FOLDERS, folder, options=options, cache_dir=Path(folder, "cache"))
+        scorer, indices = Scorer(dataset.task, dataset.label_space), [*range(len(dataset))] * repeats
+        start = time.perf_counter()
+        with Refiner(default_workers()) as refiner:
+            work = run_local(
+                dataset, indices, fixture.car, scorer, batch_size=batch_size, workers=WORKERS, refiner=refiner
+            )
+            records = list(work)
+        seconds = time.perf_counter() - start
+    failed = [record.error for record in records if record.status == "failed"]
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {len(records)} images failed, the first with: {failed[0]}")
+    return BenchEngine(
+        images_per_second=len(records) / seconds,
+        images=len(records),
+        batch_size=batch_size,
+        decoding_processes=WORKERS,
+        refining_processes=default_workers(),
+    )
 
 
 def later_steps(fixture: BenchFixture, *, repeats: int) -> BenchLaterSteps:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from results.run_directory.schema import Count, Environment, Seconds, StrictModel
+from support.choices import Precision
 
 
 class BenchEncoder(StrictModel):
@@ -132,12 +133,12 @@ class BenchHost(StrictModel):
     """Queries per image that survived."""
 
 
-class BenchOptionsInfo(StrictModel):
+class BenchRequest(StrictModel):
     size: str
     """Size of the models: mini or full."""
     device: str
     """Device they ran on."""
-    precision: str
+    precision: Precision
     """Precision of the image encoders' products."""
     images: list[str]
     """File names of the images; empty for synthetic ones."""
@@ -168,7 +169,7 @@ class BenchDocument(StrictModel):
 
     schema_version: Literal[2]
     """Version of this document."""
-    options: BenchOptionsInfo
+    options: BenchRequest
     """The request."""
     environment: Environment
     """Where it ran."""

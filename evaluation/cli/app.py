@@ -34,7 +34,7 @@ def car(
     ] = False,
     debug: Annotated[
         bool,
-        typer.Option("--debug", help="Show the full traceback of an error, also of your own code."),
+        typer.Option("--debug", help="Show the full traceback of errors, including those in your own code."),
     ] = False,
 ) -> None:
     """CaR ("CLIP as RNN"): training-free segmentation of any phrase, and its benchmarks."""
@@ -52,7 +52,6 @@ for _name in itertools.chain(*COMMANDS.values()):  # each in a module of its nam
 
 
 def main() -> None:
-    """Entry point of ``car``."""
     gc.set_threshold(10_000)  # imports make many objects and no garbage: looking for it took a tenth of their time
     app(prog_name="car", windows_expand_args=False)
 

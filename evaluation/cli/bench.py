@@ -24,40 +24,44 @@ def bench_command(
         Literal["mini", "full"],
         typer.Option(help="mini: the embedded models. full: ViT-B/16 and ViT-L/14 with random weights."),
     ] = "mini",
-    n_images: Annotated[int, typer.Option(min=1, help="Images per run, at most those named.")] = 4,
+    n_images: Annotated[int, typer.Option(min=1, help="Images per run, at most the given ones.")] = 4,
     queries: Annotated[int, typer.Option(min=1, max=20, help="Queries per image.")] = 20,
-    profile: Annotated[Profile, typer.Option(help="Source of the switches' values.")] = "released",
-    repeats: Annotated[
-        int, typer.Option(min=1, help="Runs of each measurement, after a first one that does not count.")
-    ] = 3,
-    batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Repeatable. [default: 1 and 4]")] = None,
-    threads: Annotated[list[int] | None, typer.Option(min=1, help="Repeatable. [default: 1 and 2]")] = None,
+    profile: Annotated[Profile, typer.Option(help="Preset of all switches.")] = "released",
+    repeats: Annotated[int, typer.Option(min=1, help="Timed repeats of each measurement, after one warm-up.")] = 3,
+    batch_size: Annotated[
+        list[int] | None, typer.Option(min=1, help="Batch size. Repeatable. [default: 1 and 4]")
+    ] = None,
+    threads: Annotated[
+        list[int] | None, typer.Option(min=1, help="Number of threads. Repeatable. [default: 1 and 2]")
+    ] = None,
     later_steps: Annotated[bool, typer.Option(help="Also measure the steps after the first.")] = True,
     baseline: Annotated[
-        bool, typer.Option(help="Also run the released code's order of work, many times slower; only float32.")
+        bool,
+        typer.Option(help="Also measure the released code's order of work, which is many times slower (float32 only)."),
     ] = True,
     baseline_templates: Annotated[
         int | None, typer.Option(min=1, help="Templates of that comparison. [default: all]")
     ] = None,
     host: Annotated[
-        bool, typer.Option("--host", help="Also measure what an image costs besides the encoders, in processor time.")
+        bool, typer.Option("--host", help="Also measure the processor time of an image outside the encoders.")
     ] = False,
     given: dict[str, Any],
-    out: Annotated[Path, typer.Option(help="Folder of bench.json and bench.md.")] = Path("results/bench"),
-    plot: Annotated[bool, typer.Option("--plot", help="Also bench.png; needs car-eval[plot].")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for bench.json and bench.md.")] = Path("results/bench"),
+    plot: Annotated[bool, typer.Option("--plot", help="Also write bench.png; needs car-eval[plot].")] = False,
 ) -> None:
-    """Measure stages, encoders against the machine's own matrix products, memory, and the released order of work.
+    """Measure the speed and memory of the method on this machine.
 
-    Stages are measured in one process, one after the other; a run decodes and refines in parallel with the model.
+    Measures each stage, the encoders relative to plain matrix products, and the released code's order of work. Stages
+    run one after the other here; a run of `car eval` decodes and refines alongside the model.
     """
-    from car_core.models.names import check_device_name
+    from car_core.names import check_device_name
     from evaluation.request.benchmark import BenchmarkError
     from evaluation.request.resolve import check_out
 
     check_out(out)
     check_device_name(given["device"])
-    from evaluation.bench.measure import BenchRequest
-    from evaluation.bench.report import as_markdown, bench, save_figure
+    from evaluation.bench.document import as_markdown, bench, save_figure
+    from evaluation.bench.schema import BenchRequest
     from support.files import write_atomically
     from support.strict_json import dumps
 
@@ -68,15 +72,14 @@ def bench_command(
             raise BenchmarkError("--plot needs matplotlib: pip install 'car-eval[plot]'")
     request = BenchRequest(
         size=sizes,
-        device=given["device"],
-        precision=given["precision"],
-        images=images or (),
+        **given,
+        images=[str(image) for image in images or ()],
         n_images=n_images,
         n_queries=queries,
         profile=profile,
         repeats=repeats,
-        batch_sizes=batch_size or (1, 4),
-        threads=threads or (1, 2),
+        batch_sizes=batch_size or [1, 4],
+        threads=threads or [1, 2],
         later_steps=later_steps,
         baseline=baseline,
         baseline_templates=baseline_templates,

@@ -18,7 +18,7 @@ def benchmarks_command(
         list[str] | None,
         typer.Argument(
             metavar="[NAME|FILE]...",
-            help="Only these; those of packages are imported.",
+            help="Only these; imports those of packages.",
             autocompletion=COMPLETERS["benchmark"],
         ),
     ] = None,
@@ -27,8 +27,8 @@ def benchmarks_command(
         bool, typer.Option("--schema", help="Print the JSON schema of a benchmark's YAML file, for editors.")
     ] = False,
 ) -> None:
-    """List benchmarks: name, title, task, data set, and the package of those that are not ours."""
-    from dataset_adapters.base.sample import find_sources
+    """List benchmarks: name, title, task, data set, and the package they are from."""
+    from dataset_adapters.base.adapter import find_sources
     from evaluation.request.benchmark import benchmark_names, benchmark_schema, load_benchmark
     from results.tables.columns import make_table
     from results.tables.render import Column

@@ -36,13 +36,13 @@ def check_command(
         bool,
         typer.Option(
             "--exact",
-            help="No tolerance but for rounding: for the machine and packages that produced the figures.",
+            help="Allow no difference but rounding; for the machine and packages that produced the figures.",
         ),
     ] = False,
     details: Annotated[bool, typer.Option("--details", help="Show every figure, not only changed ones.")] = False,
     given: dict[str, Any],
 ) -> None:
-    """Compare a run's figures with a golden file: what changed, and how far the others are off.
+    """Compare a run's figures with expected ones (a golden file), or profile released with reference results.
 
     Without --golden the expected figures are those of `car suite mini`, which come with the package. A single run is
     compared with the golden file's run of the same folder name or benchmark.
@@ -52,7 +52,7 @@ def check_command(
     weights differ from those of the golden file, or a suite is unfinished (its finished runs are still compared).
     """
     if reference:
-        from car_core.models.names import check_device_name
+        from car_core.names import check_device_name
         from evaluation.request.resolve import check_weights
 
         check_device_name(given["device"])
@@ -74,14 +74,7 @@ def check_command(
         )
     from evaluation.run.recompute import recompute
     from results import is_suite, missing_runs, require_finished, run_paths
-    from results.tables.golden import (
-        MINIATURE,
-        compare,
-        comparison_of_figures,
-        of_one_run,
-        read_golden,
-        write_golden,
-    )
+    from results.tables.golden import MINIATURE, compare, comparison_of_figures, of_one_run, read_golden, write_golden
 
     golden = golden or MINIATURE
     if update:

@@ -25,13 +25,14 @@ def compare_command(
     resamples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap interval.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
     all_: Annotated[
-        bool, typer.Option("--all", help="Show every setting, metric, class and sample that differs.")
+        bool,
+        typer.Option(
+            "--all", help="Show every setting, metric, class and sample that differs, not only the largest differences."
+        ),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of the tables.")] = False,
 ) -> None:
-    """Show what differs between two runs: settings, metrics with an interval, classes, samples.
-
-    The largest differences of each, on one screen; --all shows the rest.
+    """Show the differences of two runs: settings, metrics with an interval, classes, samples.
 
     Exit status: 0; 2 for runs that cannot be compared; 4 if B is worse than --fail-below allows.
     """

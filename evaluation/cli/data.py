@@ -23,20 +23,20 @@ data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, 
 
 _COMPLETE = complete(data_set_names)
 _Name = Annotated[str, typer.Argument(help="Data set, or a benchmark that reads it.", autocompletion=_COMPLETE)]
-_Root = Annotated[Path, typer.Option("--data-root", "--root", help="Folder in which the official layout starts.")]
+_Root = Annotated[Path, typer.Option("--data-root", "--root", help="Folder of the data set in its official layout.")]
 
 
 @data_app.command("list", cls=HelpfulCommand)
 @home_paths
 def list_command(
     name: Annotated[
-        str | None, typer.Argument(help="One data set only, or a benchmark that reads it.", autocompletion=_COMPLETE)
+        str | None, typer.Argument(help="Only this data set, or a benchmark that reads it.", autocompletion=_COMPLETE)
     ] = None,
     root: _Root = Path("data"),
 ) -> None:
-    """List data sets: benchmarks, size of the download, and how much of each is in the data root.
+    """List data sets: benchmarks, download size, and which files exist.
 
-    Of one data set also the license, sources, and the files it needs.
+    For a named data set also its license, sources and files.
     """
     from dataset_adapters.prepare import all_preparations
     from results.tables.columns import make_table
@@ -132,13 +132,13 @@ def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
 
 @data_app.command("check", cls=HelpfulCommand)
 @home_paths
-@takes(RunOptions, *USER_DATA, "split", split=typer.Option(help="Of your own data: the split, or a file of ids."))
+@takes(RunOptions, *USER_DATA, "split", split=typer.Option(help="Split of your own data, or a file of ids."))
 def check_command(
     *,
     name: Annotated[
         str | None,
         typer.Argument(
-            help="Data set, or a benchmark that reads it; leave it out for your own data.", autocompletion=_COMPLETE
+            help="Data set, or a benchmark that reads it; omit it for your own data.", autocompletion=_COMPLETE
         ),
     ] = None,
     root: _Root = Path("data"),
@@ -148,15 +148,13 @@ def check_command(
     source: Annotated[
         str | None, typer.Option(help="Label source of a data set that has several. [default: the first one found]")
     ] = None,
-    labels: Annotated[
-        bool, typer.Option("--labels", help="Show samples, pixels and mean area of each label, one per line.")
-    ] = False,
+    labels: Annotated[bool, typer.Option("--labels", help="Show samples, pixels and mean area of each label.")] = False,
 ) -> None:
-    """Count files and samples, list every missing or broken file, and show sizes and labels of decoded samples.
+    """Count files and samples, list missing and broken files, and show sizes and labels of decoded samples.
 
-    Of your own data (--images, --masks and --classes, or --hf) also how the list of classes was read and whether it
-    fits the masks. Exit status: 0 if there are no faults; 5 if there are; 2 for an unknown data set, a missing folder
-    or a list of classes that cannot be read.
+    For your own data (--images, --masks and --classes, or --hf) also show how the list of classes was read and whether
+    it fits the masks. Exit status: 0 without faults; 5 with faults; 2 for an unknown data set, a missing folder or an
+    unreadable list of classes.
     """
     from dataset_adapters.prepare import check, check_user_data
     from evaluation.request.user_data import resolve_data

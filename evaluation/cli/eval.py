@@ -36,24 +36,24 @@ def eval_command(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="YAML file of these options by name (benchmark: voc21, set: {eta: 0.3}); those given here win.",
+            help="YAML file of these options by name (benchmark: voc21, set: {eta: 0.3}); the command line wins.",
             is_eager=True,
             callback=_read_config,
         ),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Check data, weights and options, say what would be run and how long; stop."),
+        typer.Option("--dry-run", help="Check data, weights and options, estimate time and size, and stop."),
     ] = False,
     allow_failures: AllowFailures = False,
     json: Annotated[bool, typer.Option("--json", help="Print run.json instead of the tables.")] = False,
 ) -> None:
     """Run a benchmark and print its figures next to the paper's.
 
-    Exit status: 0; 1 if the run was cut short (e.g. the disk is full); 2 for a user error; 3 if samples failed; 130 or
-    143 if interrupted. The same command resumes an unfinished run.
+    The same command resumes an unfinished run; a larger --limit extends it. Exit status: 0; 1 if the run was cut short
+    (e.g. the disk is full); 2 for a user error; 3 if samples failed; 130 or 143 if interrupted.
     """
-    from car_core.models.names import MINIATURE, random_seed
+    from car_core.names import MINIATURE, random_seed
     from evaluation.request.methods import is_several
     from evaluation.request.resolve import resolve
     from evaluation.request.user_data import resolve_data

@@ -24,9 +24,9 @@ def export_command(
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="File to write. [default: standard output]")
     ] = None,
 ) -> None:
-    """Write a benchmark as JSON lines: the labels and queries, then one line per sample.
+    """Write a benchmark's labels, queries and samples as JSON lines, for programs that predict elsewhere.
 
-    `car score` scores what another program predicts for it.
+    `car score` scores their predictions.
     """
     from evaluation.request.user_data import resolve_data
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pkgutil import resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand
 
 from evaluation.cli.exit_status import one_line_errors
 from evaluation.request.options import PANELS
+
+if TYPE_CHECKING:
+    from support.plugins import Kind
 
 _RUN, _OTHER = "results/runs/A", "results/runs/B"
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
@@ -64,7 +67,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "Try": ("segment", "serve"),
     "Run": ("eval", "suite", "sweep", "rerun", "merge", "export", "score", "bench"),
     "Look": ("runs", "table", "compare", "report", "check", "push"),
-    "What there is": ("benchmarks", "methods", "data"),
+    "List": ("benchmarks", "methods", "data"),
 }
 """The commands of `car` by panel."""
 
@@ -96,32 +99,24 @@ class HelpfulCommand(TyperCommand):
                     formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
 
-def complete(names: Callable[[], Iterable[str]] | str) -> Callable[[str], list[str]]:
+def complete(
+    source: str | Callable[[], Iterable[str]] = tuple, *, names: Iterable[str] = (), packages: Kind | None = None
+) -> Callable[[str], list[str]]:
     """Shell completion for a text of names with commas between them: completes the last one.
 
-    names: as "module:function" that function, imported when a shell asks.
+    names: known ones. source: a function that gives more, or "module:name" of one or of a collection, imported when a
+    shell asks. packages: also those of installed packages, of this kind.
     """
 
     def offered(incomplete: str) -> list[str]:
+        from support.plugins import plugins
+
         before, comma, begun = incomplete.rpartition(",")
-        known = resolve_name(names)() if isinstance(names, str) else names()
+        found = resolve_name(source) if isinstance(source, str) else source
+        known = [*names, *(found() if callable(found) else found), *(plugins(packages) if packages else ())]
         return [before + comma + name for name in known if name.startswith(begun)]
 
     return offered
-
-
-def benchmark_names() -> list[str]:
-    from evaluation.request.benchmark import benchmark_names
-    from support.plugins import plugins
-
-    return [*benchmark_names(), *plugins("benchmarks")]
-
-
-def method_names() -> list[str]:
-    from results.tables.run_notes import METHOD_TITLES
-    from support.plugins import plugins
-
-    return [*METHOD_TITLES, *plugins("methods")]
 
 
 def set_keys() -> list[str]:
@@ -133,23 +128,18 @@ def set_keys() -> list[str]:
     return [f"{key}=" for key in (*own, *(f"crf.{name}" for name in CRFConfig.model_fields), "sam.model")]
 
 
-def vocabulary_names() -> list[str]:
-    from evaluation.request.vocabulary import family_names
-
-    return ["released", "dataset", *family_names()]
-
-
 def data_set_names() -> list[str]:
+    """Data sets, and the benchmarks that read them."""
     from dataset_adapters.prepare import all_preparations
 
     return [*dict.fromkeys(name for own in all_preparations() for name in (own.name, *own.benchmarks))]
 
 
 COMPLETERS: Mapping[str, Callable[[str], list[str]]] = {
-    "benchmark": complete(benchmark_names),
-    "method": complete(method_names),
+    "benchmark": complete("evaluation.request.benchmark:benchmark_names", packages="benchmarks"),
+    "method": complete("results.tables.run_notes:METHOD_TITLES", packages="methods"),
     "set_": complete(set_keys),
-    "names": complete(vocabulary_names),
-    "weights": complete(lambda: ["miniature", "openai", "random:0"]),
+    "names": complete("evaluation.request.vocabulary:family_names", names=("released", "dataset")),
+    "weights": complete(names=("miniature", "openai", "random:0")),
 }
 """For options of runs, by parameter."""

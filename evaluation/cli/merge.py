@@ -15,7 +15,7 @@ def merge_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories of all shards of a run.")],
     out: Annotated[Path, typer.Option(help="Run directory of the joined run.")],
 ) -> None:
-    """Join the shards made by `car eval --shard I/N`; the figures are those of one run, bit for bit."""
+    """Join the shards of `car eval --shard I/N` into the run that one process would have made."""
     from evaluation.run.merge import merge
 
     merge(runs, out)

@@ -16,13 +16,15 @@ from support.text import shortened
 def methods_command(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Only these, or module:Class and file.py:Class, with their settings."),
+        typer.Argument(
+            metavar="[NAME]...", help="Only these, with their settings; also module:Class and file.py:Class."
+        ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of the table.")] = False,
 ) -> None:
-    """List what --method takes: CaR, the baselines, and methods of installed packages, which are imported for it.
+    """List what --method takes: CaR, the baselines, and methods of installed packages (which are imported).
 
-    A method that cannot be used is a line that says why. Those named are listed with their settings: type and default.
+    Methods that cannot be used are listed with the reason. For named methods, their settings are listed, too.
     """
     rows = [describe_method(name) for name in names] if names else list_methods()
     if json:

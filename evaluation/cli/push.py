@@ -14,19 +14,19 @@ from support.text import counted
 def push_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")],
     repository: Annotated[
-        str, typer.Argument(metavar="HUB_REPO", help="Data set repository, USER/NAME; made if it does not exist.")
+        str, typer.Argument(metavar="HUB_REPO", help="Data set repository, USER/NAME; created if it does not exist.")
     ],
     public: Annotated[
         bool, typer.Option("--public", help="Allow a public repository, and make a new one public. [default: private]")
     ] = False,
     with_predictions: Annotated[
-        bool, typer.Option("--with-predictions", help="Also the saved predictions and label maps.")
+        bool, typer.Option("--with-predictions", help="Also upload the saved predictions and label maps.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be uploaded.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be uploaded.")] = False,
 ) -> None:
-    """Upload a run to a data set repository, in a folder of its own: run.json, records, tables, report.
+    """Upload a run to a data set repository of the Hugging Face Hub: run.json, records, tables, report.
 
-    The token is that of the Hub's own tools (HF_TOKEN, or `hf auth login`).
+    Uses the token of the Hub's own tools (HF_TOKEN, or `hf auth login`).
     """
     from evaluation.run.push import push, upload_of
     from results.tables.run_notes import shortcomings

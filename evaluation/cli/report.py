@@ -22,27 +22,30 @@ from support.console import say, tell
 )
 def report_command(
     *,
-    run: Annotated[Path, typer.Argument(metavar="RUN|DIR", help="Run directory, or a folder with many.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN|DIR", help="Run directory, or a folder of many.")],
     given: dict[str, Any],
-    samples: Annotated[
-        int, typer.Option(min=0, help="How many of the best, worst and random samples to show, each.")
-    ] = 4,
+    samples: Annotated[int, typer.Option(min=0, help="Number of best, of worst and of random samples to show.")] = 4,
     gallery: Annotated[
         bool,
-        typer.Option("--gallery", help="Load the models and code that the run names, a stranger's too, for samples."),
+        typer.Option(
+            "--gallery",
+            help="Show samples; loads the models and code that the run names, even if the run is not yours.",
+        ),
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="HTML file; of many runs a folder. [default: RUN/report.html, DIR/report]"),
+        typer.Option(
+            "--out", "-o", help="HTML file, or a folder for many runs. [default: RUN/report.html, DIR/report]"
+        ),
     ] = None,
 ) -> None:
-    """Write one HTML file that shows a run: figures, classes, confusions, time, switches, samples.
+    """Write one HTML page of a run: figures, classes, confusions, time, switches, samples.
 
     The gallery's samples are segmented again and compared with their records. It needs --data-root, or the options for
     your own data, and --gallery or --weights: by itself a report loads nothing but the miniature. Of a folder with many
     runs: an index with figures and trends, and a report of each, with samples only if --gallery is given.
     """
-    from car_core.models.names import check_device_name
+    from car_core.names import check_device_name
     from evaluation.request.user_data import resolve_data
     from results.run_directory.suite import read_run
 

@@ -48,17 +48,18 @@ def rerun_command(
     ctx: typer.Context,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", is_eager=True, callback=_read_run)],
     given: dict[str, Any],
-    print_: Annotated[
-        bool, typer.Option("--print", help="Print what `car eval --config` takes for the same run; run nothing.")
-    ] = False,
+    print_: Annotated[bool, typer.Option("--print", help="Print the file for `car eval --config` and stop.")] = False,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Import code that run.json names by file or module; a stranger's, too.")
+        bool,
+        typer.Option(
+            "--trust", help="Import code that run.json names by file or module, even if the run is not yours."
+        ),
     ] = False,
     allow_failures: AllowFailures = False,
 ) -> None:
-    """Repeat a run in another folder, after reporting what differs here.
+    """Repeat a run in another folder, after reporting what has changed since.
 
-    A run directory does not say where data and weights are: name them if they are not where `car eval` looks. Options
+    Name data and weights if they are not where `car eval` looks: a run directory does not hold their paths. Options
     override the run's. Exit status as for eval.
     """
     from evaluation.request.benchmark import BenchmarkError

@@ -19,7 +19,7 @@ Status = Literal["running", "complete", "incomplete"]
 def runs_command(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[DIR]...", help=f"Folders, searched with all below them. [default: {DEFAULT_RUNS}]"),
+        typer.Argument(metavar="[DIR]...", help=f"Folders to search, with all below them. [default: {DEFAULT_RUNS}]"),
     ] = None,
     benchmark: Annotated[
         str | None, typer.Option(help="Only runs of this benchmark.", autocompletion=COMPLETERS["benchmark"])
@@ -32,15 +32,16 @@ def runs_command(
     limit_rows: Annotated[int | None, typer.Option("--limit-rows", "-n", min=1, help="Only the newest N.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
 ) -> None:
-    """List runs, the newest first: what was run and set, its figure, how far it is, its size.
+    """List runs, newest first: settings, figure, progress, size.
 
-    running: at work, or killed. Figures are those of each run.json; `car table` recomputes them.
+    A run that was killed still counts as running. Figures are read from run.json; `car table` recomputes them.
     """
     from results import strict_json
     from results.run_directory.found import find_runs
     from results.tables.overview import facts_of, overview, progress_of
 
-    runs, damaged = find_runs(folders or [DEFAULT_RUNS])
+    # Before the first run there is no such folder.
+    runs, damaged = find_runs(folders or [DEFAULT_RUNS] * DEFAULT_RUNS.exists())
     wanted = {"benchmark": benchmark, "method": method, "status": status}
     named = {name: value for name, value in wanted.items() if value is not None}
     found = [(run, facts_of(run)) for run in runs]

@@ -53,9 +53,9 @@ def score_command(
     allow_failures: AllowFailures = False,
     json: Annotated[bool, typer.Option("--json", help="Print run.json instead of the tables.")] = False,
 ) -> None:
-    """Score predictions that were made elsewhere; the result is a run directory like that of `car eval`.
+    """Score predictions made elsewhere into a run directory like that of `car eval`.
 
-    A file that is missing, has another size or holds what is no label is a failed sample. Exit status: as `car eval`.
+    A missing file, or one with another size or values that are not labels, is a failed sample. Exit status as for eval.
     """
     from evaluation.request.resolve import resolve
     from evaluation.request.user_data import resolve_data

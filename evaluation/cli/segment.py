@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +23,6 @@ from support.text import counted, duration
 
 if TYPE_CHECKING:
     from car_core import CaR
-    from evaluation.pictures.image_files import FileResult
     from evaluation.pictures.video import Clip
     from evaluation.request.resolve import ResolvedCar
     from support.arrays import RGBArray
@@ -44,8 +43,8 @@ def segment_command(
         list[str],
         typer.Argument(
             metavar="IMAGE|QUERY",
-            help="First an image file, a folder of images, a quoted pattern such as 'a/*.jpg', or a video (mp4, webm, "
-            "gif, ...), then phrases to look for; with -p all are images.",
+            help="An image, a folder of images, a quoted pattern such as 'a/*.jpg', or a video (mp4, webm, gif, ...), "
+            "followed by phrases to look for. With -p all arguments are images.",
         ),
     ],
     phrases: Annotated[
@@ -58,8 +57,8 @@ def segment_command(
             "-o",
             metavar="PATH",
             rich_help_panel=_OUTPUTS,
-            help="Picture of the masks, for a video .mp4; a folder for several images. [default: next to the image, if "
-            "nothing else is asked for]",
+            help="Picture of the masks (video: .mp4); a folder for several images. [default: next to the image, unless "
+            "another output is given]",
         ),
     ] = None,
     steps: Annotated[
@@ -75,7 +74,7 @@ def segment_command(
         typer.Option(
             metavar="FILE",
             rich_help_panel=_OUTPUTS,
-            help="Masks in COCO's JSON format (run-length encoded); - for stdout.",
+            help="Masks in COCO's JSON format (run-length encoded); - for standard output.",
         ),
     ] = None,
     label_maps: Annotated[
@@ -83,7 +82,7 @@ def segment_command(
         typer.Option(
             metavar="DIR",
             rich_help_panel=_OUTPUTS,
-            help="For videos: folder of one palette PNG per frame, as in DAVIS.",
+            help="Folder for a palette PNG per frame, as in DAVIS (videos only).",
         ),
     ] = None,
     fps: Annotated[
@@ -92,22 +91,22 @@ def segment_command(
             metavar="N",
             min=0.001,
             max=1000,
-            help="Take the images, by name, as the frames of a video, N per second.",
+            help="Treat the images, sorted by name, as frames of a video, N per second.",
         ),
     ] = None,
     carry: Annotated[
         bool,
-        typer.Option("--carry", help="For videos: start each frame with the phrases that survived the one before."),
+        typer.Option("--carry", help="Start each frame with the phrases that survived the previous one (videos only)."),
     ] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Print every step: scores, theta, dropped queries.")
+        bool, typer.Option("--explain", help="Print every step: scores, theta, dropped phrases.")
     ] = False,
     given: dict[str, Any],
 ) -> None:
-    """Segment phrases in pictures, or in a video.
+    """Segment phrases in pictures or a video.
 
-    Several images: car segment IMAGES... -p PHRASE -p PHRASE. Exit status: 0; 2 for a user error (nothing was done); 3
-    if an image or a part of a video could not be read (the others were segmented).
+    Exit status: 0; 2 for a user error (nothing was done); 3 if an image or part of a video could not be read (the rest
+    was segmented).
     """
     from car_core.queries import check_texts, require_any
     from dataset_adapters.formats.images import set_max_pixels
@@ -173,8 +172,9 @@ def _segment_images(
     from rich.console import Console
     from tqdm import tqdm
 
+    from dataset_adapters.formats.images import read_image
     from evaluation.pictures.explain import LONE_PHRASE, explained, explained_text, summary_line
-    from evaluation.pictures.image_files import FileResult, OutputPaths, check_document, read_file, unreadable
+    from evaluation.pictures.image_files import OutputPaths, check_document
     from evaluation.request.resolve import resolve_car
     from evaluation.tasks.coco_json import CocoDocument
     from support.files import write_output
@@ -185,32 +185,37 @@ def _segment_images(
     resolved = resolve_car(options)
     if not (out or steps or json):
         pictures = OutputPaths.next_to(images, many=many)
-    results: Iterable[FileResult] = unreadable(images)  # if no image can be read, no model is loaded
-    if not results:
-        car = load_car(resolved)
-        checked = car.check_queries(queries)
-        results = (
-            image if isinstance(image, FileResult) else FileResult(path, car.segment(image, checked, trace=bool(steps)))
-            for path, image in zip(images, map(read_file, images), strict=True)
-        )
-    document, n_failed = CocoDocument(queries), 0
+    errors: dict[Path, ImageError] = {}
+
+    def read(path: Path) -> RGBArray | None:
+        try:
+            return read_image(path, apply_exif=True)
+        except ImageError as error:
+            errors[path] = error
+            return None
+
+    # If no image can be read, no model is loaded.
+    car = load_car(resolved) if any(read(path) is not None for path in images) else None
+    checked = car.check_queries(queries) if car else ()
+    document = CocoDocument(queries)
     try:
         hidden = len(images) < 2 or not is_terminal(sys.stderr)
-        for found in tqdm(results, total=len(images), unit="image", disable=hidden, dynamic_ncols=True):
-            if found.segmentation is None:
-                n_failed += 1
-                tell(f"error: {found.error}")
+        for path in tqdm(images, unit="image", disable=hidden, dynamic_ncols=True):
+            image = read(path)
+            if car is None or image is None:
+                tell(f"error: {errors[path]}")
                 continue
+            found = car.segment(image, checked, trace=bool(steps))
             if json != "-":
                 if not explain:
-                    typer.echo(summary_line(found.path, found.segmentation))
+                    typer.echo(summary_line(path, found))
                 elif is_terminal(sys.stdout):
-                    Console(width=TERMINAL_WIDTH, highlight=False).print(explained(found.path, found.segmentation))
+                    Console(width=TERMINAL_WIDTH, highlight=False).print(explained(path, found))
                 else:
-                    typer.echo(explained_text(found.path, found.segmentation), nl=False)
-            for path in pictures.write(found.segmentation, found.path):
-                tell(f"written: {path}")
-            document.add(found.path, found.segmentation)
+                    typer.echo(explained_text(path, found), nl=False)
+            for written in pictures.write(found, path):
+                tell(f"written: {written}")
+            document.add(path, found)
     finally:  # also what was found before an interrupt
         text = dumps(document.as_dict()) + "\n"
         if json == "-":
@@ -219,9 +224,9 @@ def _segment_images(
             Path(json).parent.mkdir(parents=True, exist_ok=True)
             write_output(Path(json), text)
             tell(f"written: {json}")
-    if len(queries) == 1 and n_failed < len(images):
+    if len(queries) == 1 and len(errors) < len(images):
         tell(f"notice: {LONE_PHRASE}")
-    if n_failed:
+    if errors:
         raise typer.Exit(SAMPLES_FAILED)
 
 
@@ -290,14 +295,15 @@ def _segment_clip(
 
 
 def load_car(resolved: ResolvedCar) -> CaR:
-    """CaR for user-supplied images; prints which device was chosen. Raises ModelError."""
+    """CaR for user-supplied images; prints the device if it was chosen, and the profile. Raises ModelError."""
     from car_core import CaR  # torch: seconds
     from car_core.engine.device import as_devices
-    from car_core.models.names import AUTO
+    from car_core.names import AUTO
 
     device = resolved.device
     if device == AUTO:
         [device] = as_devices(device, compared=resolved.config.sam is None)
     car = CaR.from_config(resolved.config, weights=resolved.weights, device=device)
     tell_device(resolved.device, str(car.device))
+    tell(f"profile: {resolved.config.profile}")
     return car

@@ -23,15 +23,15 @@ from support.text import shortened
 def serve_command(
     *,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; any but the loopback address admits other machines.")
+        str, typer.Option(help="Address to listen on; any but the loopback address exposes the page to other machines.")
     ] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="[default: the first free one from 7860]")] = None,
     given: dict[str, Any],
 ) -> None:
-    """Serve a web page that segments pictures; needs the extra `serve`.
+    """Serve a web demo on this machine; needs the extra `serve`.
 
-    It takes a picture and phrases and shows masks, scores and the unrolled recurrence, with sliders for the thresholds.
-    Nothing is sent to or loaded from any other machine.
+    The page takes a picture and phrases and shows masks, scores and the unrolled recurrence, with sliders for the
+    thresholds. It contacts no other machine.
     """
     from evaluation.pictures.image_files import SegmentError
     from evaluation.request.resolve import resolve_car

@@ -19,21 +19,20 @@ if TYPE_CHECKING:
 
 Jobs = Annotated[int, typer.Option(min=1, help="Processes that share the runs and the cores.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Check data, weights and options, list the runs, say how long; stop.")
+    bool,
+    typer.Option("--dry-run", help="Check data, weights and options, list the runs, estimate time and size, and stop."),
 ]
 SUITE_OUT = "Folder of the {kind} and its runs. [default: results/runs/suite-NAME, with the runs next to it]"
 
 
 @takes(
     RunOptions,
-    *("data_root", "weights", "method", "set_", "limit", "device", "precision", "out", "batch_size", "workers"),
-    *("refine_workers", "fresh", "track", "save_predictions"),
-    data_root=typer.Option(help="Folder that the data sets are in or below, for suites without data of their own."),
-    weights=typer.Option(help="CLIP weights, as for eval. [default for mini-*: miniature]"),
+    *("data_root", "weights", "method", "profile", "set_", "limit", "device", "precision", "out", "batch_size"),
+    *("workers", "refine_workers", "fresh", "track", "save_predictions"),
+    data_root=typer.Option(help="Folder with the data sets in or below it. [default: data; unused by mini]"),
+    weights=typer.Option(help="CLIP weights of both models, as for eval. [default for mini-*: miniature]"),
     limit=typer.Option(help="Evaluate only the first N samples of each benchmark."),
-    method=typer.Option(
-        help="Method, as for eval, several with commas, or all; other methods skip runs that set CaR switches."
-    ),
+    method=typer.Option(help="Method, as for eval; methods other than car skip runs that set CaR's switches."),
     out=typer.Option(help=SUITE_OUT.format(kind="suite")),
     workers=0,
 )
@@ -42,7 +41,7 @@ def suite_command(
     name: Annotated[
         str,
         typer.Argument(
-            help="mini: the embedded miniature. eight: the eight usual benchmarks, those found in --data-root.",
+            help="mini: the embedded miniature. eight: those of the eight usual benchmarks found in --data-root.",
             autocompletion=complete("evaluation.suites.definitions:suite_names"),
         ),
     ] = "mini",
@@ -51,10 +50,10 @@ def suite_command(
     dry_run: DryRun = False,
     allow_failures: AllowFailures = False,
 ) -> None:
-    """Run a suite of benchmarks and print one table; selected samples are drawn on a contact sheet.
+    """Run a suite of benchmarks; print one table and draw a contact sheet.
 
-    The table of `eight` also shows published figures, and a mean if all eight ran. Exit status as for eval. The same
-    command resumes an unfinished suite.
+    The table of `eight` also shows published figures, and a mean if all eight ran. The same command resumes an
+    unfinished suite. Exit status as for eval.
     """
     from evaluation.request.inputs import DEFAULT_DATA
     from evaluation.suites.definitions import load_suite
@@ -71,7 +70,7 @@ def suite_command(
         return
     from evaluation.suites.runner import CONTACT_SHEET
     from results.pages.plots import PLOT_FILE, write_peers_plot
-    from results.run_directory.suite import read_suite_table
+    from results.tables.suite import read_suite_table
 
     tell(f"Suite directory: {finished.path}")
     if suite.kind == "eight" and (plot := write_peers_plot(read_suite_table(finished.path), finished.path / PLOT_FILE)):

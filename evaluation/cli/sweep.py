@@ -23,9 +23,9 @@ from support.console import tell
         *("engine", "address", "actors", "actor_cpus", "actor_gpus", "save_predictions", "save_proposals"),
     },
     data_root=typer.Option(help="Folder of the data set, as for eval."),
-    method=typer.Option(help="Method, as for eval; several separated by commas are swept; all: every one."),
+    method=typer.Option(help="Method, as for eval; several separated by commas, or all, are swept."),
     names=typer.Option(
-        metavar="FILE|NAME,...", help="Texts of the classes, as for eval; several separated by commas are swept."
+        metavar="FILE|NAME,...", help="Class texts, as for eval; several separated by commas are swept."
     ),
     out=typer.Option(help=SUITE_OUT.format(kind="sweep")),
     workers=0,
@@ -47,10 +47,13 @@ def sweep_command(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(help="YAML file of a sweep: points (a list of settings), grid or one_at_a_time (values by key)."),
+        typer.Option(help="YAML file with points (a list of settings), or grid or one_at_a_time (values by key)."),
     ] = None,
     one_at_a_time: Annotated[
-        bool, typer.Option("--one-at-a-time", help="Vary one key at a time around the first values. [default: grid]")
+        bool,
+        typer.Option(
+            "--one-at-a-time", help="Vary one key at a time around the first values. [default: every combination]"
+        ),
     ] = False,
     given: dict[str, Any],
     jobs: Jobs = 1,
@@ -59,9 +62,9 @@ def sweep_command(
 ) -> None:
     """Run a benchmark once for each point and print one table of all points.
 
-    Each point is a run like any other: the same command resumes what is unfinished, and a point that has been run
-    before is listed without another run. Over several --names, each method has one row with its figure for each, their
-    mean, standard deviation and worst. Exit status as for eval.
+    Each point is an ordinary run: the same command resumes unfinished points and does not repeat finished ones. Over
+    several --names, each method has one row: its figure for each, their mean, standard deviation and worst. Exit status
+    as for eval.
     """
     from evaluation.request.benchmark import BenchmarkError, is_file
     from evaluation.suites.definitions import SuiteRun

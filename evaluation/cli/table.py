@@ -23,28 +23,28 @@ _SUFFIXES: Mapping[Language, str] = {"md": ".md", "csv": ".csv", "latex": ".tex"
 def table_command(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RUN...", help="Directories of runs or suites; with --peers also none."),
+        typer.Argument(metavar="RUN...", help="Directories of runs or suites; optional with --peers."),
     ] = None,
     details: Annotated[
-        bool, typer.Option("--details", help="Of several runs also the tables of each; all rows of --peers.")
+        bool, typer.Option("--details", help="Also print the tables of each run, and all rows of --peers.")
     ] = False,
     format_: Annotated[
-        Language | None, typer.Option("--format", help="Print only the tables over all runs, in this language.")
+        Language | None, typer.Option("--format", help="Print only the tables over all runs, in this format.")
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Write the tables over all runs there, in every language; the peers' also as a picture."
+            metavar="DIR", help="Folder for the tables over all runs in every format, and for the picture of --peers."
         ),
     ] = None,
     peers: Annotated[
         bool,
-        typer.Option("--peers", help="Also show published figures of other methods, on the eight usual benchmarks."),
+        typer.Option("--peers", help="Also show published figures of other methods on the eight usual benchmarks."),
     ] = False,
 ) -> None:
-    """Print the tables of a run, recomputed; of several runs one list, and the paper's tables with them.
+    """Print tables of runs, recomputed from their records, and the paper's tables with several runs in them.
 
-    The list has a row per run: what was set, its figure, the difference from the paper's. The paper's tables have a row
+    Several runs are listed first: settings, figure, difference from the paper's. The paper's tables have a row
     for runs of the same method, weights and settings and the differences from CaR's. Figures are computed only from
     samples.jsonl; a finished run whose run.json disagrees with them by more than the rounding of a sum is refused.
     """

@@ -68,9 +68,10 @@ def show_run(path: Path, header: RunHeader | None = None, *, whole: bool = False
     from rich.text import Text
 
     from results import RunDirectory
-    from results.run_directory.suite import is_suite, read_suite_table
+    from results.run_directory.suite import is_suite
     from results.tables.run import caveats_of, run_tables
     from results.tables.run_notes import method_label
+    from results.tables.suite import read_suite_table
     from support.text import visible
 
     if is_suite(path):

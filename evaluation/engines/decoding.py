@@ -33,7 +33,7 @@ def decoded(
 ) -> Generator[Decoded, None, None]:
     """The samples at ``positions``, in order, up to ``ahead`` of them decoded before they are asked for.
 
-    workers: processes; 0 decodes in this one, without a time limit. time_limit: seconds a sample; None for no limit.
+    workers: processes; 0 decodes in this one, without a time limit. time_limit: seconds per sample; None for no limit.
     A sample that cannot be read, takes longer, or ends its process is an item with its reason. Close the iterator to
     end the processes. Raises WorkerError after `MAX_LOST_IN_A_ROW` processes were lost with nothing read in between.
     """

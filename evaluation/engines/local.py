@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, Sample, SampleError
@@ -16,8 +16,10 @@ from evaluation.engines.processes import LossCounter, ProcessLost, WorkerError
 from evaluation.engines.refining import STAGE, PendingSegmentation, Refiner
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Segmenter
-from evaluation.tasks.video_state import QueryCarrier
 from results import SampleRecord, differences
+
+Survivors: TypeAlias = dict[str, Sequence[str]]
+"""By sequence, the queries that survived its last segmented frame; where none did, the rest of it stays empty."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Equipment:
 class Job:
     """A run as another process, or an actor on another node, gets it.
 
-    equip: makes the equipment there; raises for what a user can mend. identity_fields: what it must come to. folder:
+    equip: makes the equipment there; raises for what a user can fix. identity_fields: what it must come to. folder:
     where relative paths start, if that node has it. The rest as for `run_local`.
     """
 
@@ -52,6 +54,11 @@ class Job:
             raise WorkerError(f"expected what the run was started with, found that {changed[0]}")
         return equipment
 
+    def records(self, own: Equipment, positions: Sequence[int], **how: Any) -> Generator[SampleRecord, None, None]:
+        """`run_local` with the equipment."""
+        how |= {"batch_size": self.batch_size, "workers": self.workers, "sample_timeout": self.sample_timeout}
+        return run_local(own.dataset, positions, own.segmenter, own.scorer, **how)
+
 
 def run_local(
     dataset: Dataset,
@@ -62,17 +69,18 @@ def run_local(
     batch_size: int,
     workers: int,
     sample_timeout: float | None = None,
-    carrier: QueryCarrier | None = None,
+    survivors: Survivors | None = None,
     refiner: Refiner | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Generator[SampleRecord, None, None]:
     """Records of the samples at ``positions``, in order, as they finish.
 
     workers: decoding processes; 0 decodes in this process. sample_timeout: seconds that decoding a sample may take, in
-    a decoding process; None for no limit. carrier: given where a frame of a video starts with the queries that
-    survived the one before; frames are then segmented and refined one by one. refiner: where samples are refined; None
-    for this process. should_stop: asked before each batch; if true, only the samples in flight still get records. A
-    sample that cannot be read, segmented or refined gives a failed record, and the run continues.
+    a decoding process; None for no limit. survivors: given where a frame of a video starts with the queries that
+    survived the one before, and kept up to date; frames of a video must then come in order, and are segmented and
+    refined one by one. refiner: where samples are refined; None for this process. should_stop: asked before each batch;
+    if true, only the samples in flight still get records. A sample that cannot be read, segmented or refined gives a
+    failed record, and the run continues.
     """
     refiner = refiner or Refiner()
     queue = _SampleQueue(segmenter, scorer, refiner, most=2 * (refiner.workers + batch_size))
@@ -81,20 +89,25 @@ def run_local(
         while batch := list(islice(items, batch_size)):
             if should_stop():
                 break
-            if carrier is None:
+            if survivors is None:
                 queue.submit(batch)
                 yield from queue.drain(wait=False)
                 continue
             for item in batch:
-                frame = carrier.start(item.sample) if isinstance(item.sample, Sample) else None
+                frame = item.sample if isinstance(item.sample, Sample) else None
+                if frame and frame.sequence is None:
+                    raise ValueError(f"sample {frame.id!r}: expected a frame of a sequence, found a sample without one")
+                if frame and frame.sequence in survivors:
+                    frame = frame.with_queries(survivors[frame.sequence])
                 if frame and not frame.queries:
                     nothing = Segmentation.of_nothing(*frame.image.shape[:2])
                     record = scorer.scored(frame, nothing, item.seconds)
                 else:
                     queue.submit([replace(item, sample=frame) if frame else item])
                     [record] = queue.drain()
-                if frame:
-                    carrier.take(frame, record)
+                # A failed frame hands on the queries that it started with.
+                if frame and frame.sequence is not None and record.status == "ok":
+                    survivors[frame.sequence] = tuple(record.queries_kept)
                 yield record
         yield from queue.drain()
 
@@ -134,24 +147,20 @@ class _SampleQueue:
             if is_pending and not wait and len(self._in_flight) <= self._most:
                 return
             self._in_flight.popleft()
-            if isinstance(found, PendingSegmentation):
-                found = self._await(found, item)
             sample = item.sample
+            if isinstance(found, PendingSegmentation):
+                try:
+                    result = found.result()
+                except ProcessLost as loss:
+                    found = f"{STAGE}: {loss}"
+                    self._losses.count(True, f"{sample.id}: {found}")
+                except Exception as error:  # raised while the masks are merged: a failure of the sample, not of the run
+                    found = f"segmentation: {described(error)}"
+                else:
+                    found = f"segmentation: {result}" if isinstance(result, str) else result
+                    if not isinstance(result, str):
+                        self._losses.count(False, "")
             if isinstance(found, str) or isinstance(sample, SampleError):
                 yield self._scorer.failed(sample.id, str(found), sample.target)
             else:
                 yield self._scorer.scored(sample, found, item.seconds)
-
-    def _await(self, found: PendingSegmentation, item: Decoded) -> Segmentation | str:
-        try:
-            result = found.result()
-        except ProcessLost as loss:
-            reason = f"{STAGE}: {loss}"
-            self._losses.count(True, f"{item.sample.id}: {reason}")
-            return reason
-        except Exception as error:  # raised while the masks are merged: a failure of the sample, not of the run
-            result = described(error)
-        if isinstance(result, str):
-            return f"segmentation: {result}"
-        self._losses.count(False, "")
-        return result

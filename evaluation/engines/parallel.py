@@ -15,12 +15,11 @@ import torch
 
 from dataset_adapters import Dataset
 from evaluation.engines.children import Child, Send, messages
-from evaluation.engines.local import Job, run_local
+from evaluation.engines.local import Job, Survivors
 from evaluation.engines.processes import JOIN_SECONDS, WorkerError
 from evaluation.engines.refining import Refiner
 from evaluation.engines.signals import Interrupted, stop_request
 from evaluation.tasks.segmenter import smaller_passes
-from evaluation.tasks.video_state import QueryCarrier
 from results import SampleRecord
 from support.console import tell
 from support.errors import RunError, UserError
@@ -44,7 +43,7 @@ def run_parallel(
     positions: Sequence[int],
     *,
     refine_workers: int = 0,
-    carrier: QueryCarrier | None = None,
+    survivors: Survivors | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     shrunk: set[str] | None = None,
     logs: Path | None = None,
@@ -66,7 +65,7 @@ def run_parallel(
             for number, (job, share, name) in enumerate(zip(jobs, shares, names, strict=False), start=1):
                 log = (logs or Path(folder)) / f"process-{number}.log"
                 part = _Part(f"process {number} of {len(shares)} ({name})", len(share), log)
-                running[Child(_work, job, share, carrier, refine_workers, threads=threads, log=log)] = part
+                running[Child(_work, job, share, survivors, refine_workers, threads=threads, log=log)] = part
             while running:
                 if not is_asked and should_stop():
                     is_asked = True
@@ -100,22 +99,12 @@ def run_parallel(
         raise WorkerError(f"processes: {lost[0]}{more}; finished samples are kept, the same command does the rest")
 
 
-def _work(send: Send, job: Job, positions: Sequence[int], carrier: QueryCarrier | None, refine_workers: int) -> None:
+def _work(send: Send, job: Job, positions: Sequence[int], survivors: Survivors | None, refine_workers: int) -> None:
     """Send the records of a part, then what ran in smaller passes."""
     equipment = job.equipped()
     with stop_request() as stop, Refiner(refine_workers, time_limit=job.sample_timeout) as refiner:
-        for record in run_local(
-            equipment.dataset,
-            positions,
-            equipment.segmenter,
-            equipment.scorer,
-            batch_size=job.batch_size,
-            workers=job.workers,
-            sample_timeout=job.sample_timeout,
-            carrier=carrier,
-            refiner=refiner,
-            should_stop=lambda: stop.asked,
-        ):
+        how = {"survivors": survivors, "refiner": refiner, "should_stop": lambda: stop.asked}
+        for record in job.records(equipment, positions, **how):
             send(record)
     send(smaller_passes(equipment.segmenter))
     stop.raise_if_asked()

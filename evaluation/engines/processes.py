@@ -1,7 +1,7 @@
 """Work in processes of their own: one that dies or hangs costs its current task, not the run.
 
-Pools of the standard library and torch's DataLoader end with their first dead worker and know no time limit a task, so
-each process here has its own pipe and is started again alone.
+Pools of the standard library and torch's DataLoader end with their first dead worker and have no time limit per task,
+so each process here has its own pipe and is restarted by itself.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ class LossCounter:
 class Processes(Generic[Task, Answer]):
     """A number of processes that each do one task at a time.
 
-    work: a task's answer; it must not raise. time_limit: seconds a task; None for no limit. Processes start with their
-    first task, or all at once with `start`, and end with `close`. Raises WorkerError, from `start` or a task, where one
-    ends before it is ready: it could not import the main module.
+    work: a task's answer; it must not raise. time_limit: seconds per task; None for no limit. Processes start with
+    their first task, or all at once with `start`, and end with `close`. Raises WorkerError, from `start` or a task,
+    where one ends before it is ready: it could not import the main module.
     """
 
     def __init__(self, work: Callable[[Task], Answer], count: int, time_limit: float | None = None) -> None:

@@ -22,19 +22,18 @@ from typing import Any
 
 from dataset_adapters import Dataset, Sample
 from evaluation.engines.decoding import decoded
-from evaluation.engines.local import Job, run_local
+from evaluation.engines.local import Job, Survivors
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.request.cluster import Cluster, ClusterError, import_ray
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import smaller_passes
-from evaluation.tasks.video_state import QueryCarrier
 from results import SampleRecord
 from results.run_directory.sample_files import write_sample_file
 from support.console import tell
 from support.text import unwrapped
 
 MAX_LOSSES = 3
-"""Actors that may be lost at work on one sample alone before it is a failed one."""
+"""Actors that may be lost at work on a single sample before it is a failed one."""
 _POLL_SECONDS = 1.0  # between two looks at the nodes, and at whether to stop
 HEAD_SECONDS = 10.0
 """A head that takes no connection for so long is gone: it may be restarted in the meantime."""
@@ -48,11 +47,11 @@ def run_ray(
     positions: Sequence[int],
     scorer: Scorer,
     *,
-    carrier: QueryCarrier | None = None,
+    survivors: Survivors | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     shrunk: set[str] | None = None,
 ) -> Generator[SampleRecord, None, None]:
-    """Records of the samples at ``positions`` as they finish; with a carrier those of one video in order.
+    """Records of the samples at ``positions`` as they finish; with survivors those of one video in order.
 
     Nodes may come and go: a batch whose actor is lost is done again, sample by sample, and a sample that has lost
     `MAX_LOSSES` actors by itself is a failed record. An actor has one batch at a time. should_stop: asked about once
@@ -63,7 +62,7 @@ def run_ray(
     """
     ray = import_ray()
     with _connected(ray, cluster):
-        dispatcher = Dispatcher(ray, job, cluster, dataset, scorer, carrier, set() if shrunk is None else shrunk)
+        dispatcher = Dispatcher(ray, job, cluster, dataset, scorer, survivors, set() if shrunk is None else shrunk)
         yield from dispatcher.records(positions, should_stop)
 
 
@@ -130,32 +129,19 @@ class Actor:
             return f"node {socket.gethostname()}: {unwrapped(error) or type(error).__name__}"
         return None
 
-    def segment(self, positions: Sequence[int], carrier: QueryCarrier | None) -> Finished:
-        """The records of one batch."""
+    def segment(self, positions: Sequence[int], survivors: Survivors | None) -> Finished:
         with tempfile.TemporaryDirectory(prefix="car-eval-") as name:
             folder = Path(name)
-            records = run_local(
-                self._equipment.dataset,
-                positions,
-                self._equipment.segmenter,
-                replace(self._equipment.scorer, folder=folder),
-                batch_size=self._job.batch_size,
-                workers=self._job.workers,
-                sample_timeout=self._job.sample_timeout,
-                carrier=carrier,
-            )
-            found = list(records)
-            files = {
-                path.relative_to(folder).as_posix(): path.read_bytes()
-                for path in sorted(folder.rglob("*"))
-                if path.is_file()
-            }
-            return Finished(found, files, smaller_passes(self._equipment.segmenter))
+            here = replace(self._equipment, scorer=replace(self._equipment.scorer, folder=folder))
+            records = list(self._job.records(here, positions, survivors=survivors))
+            paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+            files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+            return Finished(records, files, smaller_passes(here.segmenter))
 
 
 @dataclass
 class Chain:
-    """Batches that are done one after the other: the frames of a video, or one batch alone."""
+    """Batches that are done one after the other: the frames of a video, or a single batch."""
 
     batches: deque[tuple[int, ...]]
     sequence: str | None = None
@@ -174,28 +160,29 @@ class Dispatcher:
     cluster: Cluster
     dataset: Dataset
     scorer: Scorer
-    carrier: QueryCarrier | None
+    survivors: Survivors | None
     shrunk: set[str]
     waiting: deque[Chain] = field(default_factory=deque)
     idle: list[Any] = field(default_factory=list)  # actors
     # Actors and what they do, None while they are set up, by the reference of what they will answer.
     busy: dict[Any, tuple[Any, Chain | None]] = field(default_factory=dict)
-    losses: Counter[int] = field(default_factory=Counter)  # actors lost at work on a sample alone
+    losses: Counter[int] = field(default_factory=Counter)  # actors lost at work on a single sample
     lost_in_a_row: int = 0
     most_actors: int = 0
     looked_at: float = -_POLL_SECONDS
-    told: bool = False
+    is_announced: bool = False
     head_seen: float | None = None  # when Ray's head last answered
 
     def records(self, positions: Sequence[int], should_stop: Callable[[], bool]) -> Iterator[SampleRecord]:
         """The records of these samples, until none is left or `should_stop` says so."""
         parts: dict[str | None, list[int]] = defaultdict(list)  # of one video each, or all
+        sequences = self.dataset.sequences if self.survivors is not None else None
         for position in positions:
-            parts[self.dataset.sequences[position] if self.carrier else None].append(position)
+            parts[sequences[position] if sequences else None].append(position)
         for sequence, own in parts.items():
             size = self.job.batch_size
             batches = [tuple(own[start : start + size]) for start in range(0, len(own), size)]
-            chains = [batches] if self.carrier else [[batch] for batch in batches]
+            chains = [batches] if sequence is not None else [[batch] for batch in batches]
             self.waiting.extend(Chain(deque(each), sequence) for each in chains)
         try:
             while True:
@@ -242,8 +229,8 @@ class Dispatcher:
         places = sum(
             int(min((node.get(name, 0.0) / amount for name, amount in needed.items()), default=1)) for node in nodes
         )
-        if not places and not self.told:
-            self.told = True
+        if not places and not self.is_announced:
+            self.is_announced = True
             amounts = ", ".join(f"{name} {amount:g}" for name, amount in needed.items())
             tell(f"notice: no node of the Ray cluster has {amounts} for an actor; waiting for one")
         # One is asked for also where there is no place: an autoscaler starts a node for it.
@@ -259,8 +246,10 @@ class Dispatcher:
         """Give every idle actor a batch, while there are any."""
         while self.waiting and self.idle:
             actor, chain = self.idle.pop(), self.waiting.popleft()
-            carrier = self.carrier.for_sequence(chain.sequence) if self.carrier and chain.sequence else None
-            self.busy[actor.segment.remote(chain.batches[0], carrier)] = actor, chain
+            own = self.survivors
+            if own is not None:  # only those of the chain's video
+                own = {name: kept for name, kept in own.items() if name == chain.sequence}
+            self.busy[actor.segment.remote(chain.batches[0], own)] = actor, chain
 
     def _take(self, reference: Any) -> Iterator[SampleRecord]:
         """What an answer gives: an actor that is ready, records, or the loss of an actor."""
@@ -291,8 +280,8 @@ class Dispatcher:
             assert self.scorer.folder is not None
             write_sample_file(self.scorer.folder / name, content)
         for record in finished.records:
-            if self.carrier and chain.sequence:
-                self.carrier.keep(chain.sequence, record)
+            if self.survivors is not None and chain.sequence is not None and record.status == "ok":
+                self.survivors[chain.sequence] = tuple(record.queries_kept)
             yield record
 
     def lose(self, chain: Chain | None, error: Exception) -> Iterator[SampleRecord]:

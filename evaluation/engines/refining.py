@@ -15,15 +15,15 @@ from typing import TypeAlias
 
 import torch
 
-from car_core.engine.refinement import CoarseSegmentation, RefineRequest, RefineResult, refine_masks
 from car_core.engine.stage_cache import StageCache
 from car_core.images import size_of
 from car_core.refine.crf import KernelCache
+from car_core.refinement import CoarseSegmentation, RefineRequest, RefineResult, refine_masks
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from evaluation.engines.decoding import described
 from evaluation.engines.processes import Processes
-from evaluation.tasks.segmenter import CoarseSegmenter, Segmenter, segment_samples, segment_samples_coarse
+from evaluation.tasks.segmenter import CoarseSegmenter, Segmenter, segment_samples
 
 STAGE = "refinement"
 """Named in the error of a sample whose process was lost."""
@@ -100,9 +100,13 @@ class Refiner:
         """
         if self._processes is None or not isinstance(segmenter, CoarseSegmenter):
             return segment_samples(samples, segmenter, label_space, trace=trace)
-        coarse = segment_samples_coarse(samples, segmenter, label_space, trace=trace)
+        images, things, stuff = [sample.image for sample in samples], label_space.things, label_space.stuff
+        if stuff:
+            found = segmenter.segment_coarse_two_pass_batch(images, things, stuff, trace=trace)
+        else:
+            found = segmenter.segment_coarse_batch(images, [sample.queries for sample in samples], trace=trace)
         cache = getattr(segmenter, "cache", None)
-        return [self._submit(each, self._processes, cache) for each in coarse]
+        return [self._submit(coarse, self._processes, cache) for coarse in found]
 
     def _submit(
         self, coarse: CoarseSegmentation, processes: Processes[Requests, Answer], cache: StageCache | None
@@ -118,7 +122,7 @@ class Refiner:
 
 
 def default_workers(processes: int = 1) -> int:
-    """Refining processes alongside a model: all cores but one, of the share of each of so many processes."""
+    """Refining processes alongside a model: all cores but one, of the share of each of that many processes."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(0, cores // processes - 1)
 

@@ -13,10 +13,8 @@ import numpy as np
 from PIL import Image
 
 from car_core.segmentation import Segmentation
-from dataset_adapters.formats.images import read_image
-from support.arrays import RGBArray
 from support.drawing import encode, save_picture
-from support.errors import ImageError, UserError
+from support.errors import UserError
 from support.files import expanded, resolved
 from support.text import counted, did_you_mean
 
@@ -26,15 +24,6 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 
 class SegmentError(UserError, ValueError):
     """No image at the given path, or an output that cannot be written. One line."""
-
-
-@dataclass(frozen=True)
-class FileResult:
-    """One image file with its segmentation, or with the reason why it could not be read."""
-
-    path: Path
-    segmentation: Segmentation | None
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -168,25 +157,6 @@ def split_places(places: Sequence[str], phrases: Sequence[str]) -> tuple[list[st
                 "car segment IMAGES... -p PHRASE -p PHRASE"
             )
     return found
-
-
-def unreadable(images: Sequence[Path]) -> list[FileResult]:
-    """Each image with its error if none can be read; empty as soon as one can, since then models are needed."""
-    failures = []
-    for path in images:
-        result = read_file(path)
-        if not isinstance(result, FileResult):
-            return []
-        failures.append(result)
-    return failures
-
-
-def read_file(path: Path) -> RGBArray | FileResult:
-    """The image uint8 [H, W, 3], or the result that says why it cannot be read."""
-    try:
-        return read_image(path, apply_exif=True)
-    except ImageError as error:
-        return FileResult(path, None, str(error))
 
 
 def _can_be_picture(path: Path) -> bool:

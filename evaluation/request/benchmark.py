@@ -12,14 +12,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from car_core import CaRConfig, ConfigError
-from car_core.config import PROFILES, Profile
+from car_core.config import PROFILES
 from support import strict_yaml
+from support.choices import Profile
 from support.errors import UserError, mistakes
 from support.files import expanded
 from support.plugins import Plugin, find_plugin, plugins
 from support.text import broken_text, shortened, unknown_name
 
 Source = Literal["default", "profile", "benchmark", "names", "user"]
+_FOLDER = resources.files("evaluation") / "benchmarks"
 
 NOT_SETTINGS = {"profile": "the option --profile", "mode": "a benchmark of that mode"}
 """Fields with a dedicated option: ``--set`` would bypass the values that depend on them."""
@@ -77,8 +79,8 @@ class PaperColumn(BaseModel):
 class Benchmark(BaseModel):
     """Data set, protocol and values of one benchmark.
 
-    split: the split of the data set; None for its usual one. protocol: options of ``evaluation.request.protocol``,
-    and profile_protocols what differs in them between the two sources. profiles: what differs in the configuration;
+    split: the split of the data set; None for its usual one. protocol: options as of `resolve.Protocol`, and
+    profile_protocols what differs in them between the two sources. profiles: what differs in the configuration;
     a field of `sam` counts only where SAM is used. baselines: fields of all of them (`all`) and of one by its name.
     profile: the default one. embedded: whether data and weights are the miniature's unless others are named; then no
     figures are comparable with the paper's. A file may name another benchmark as its `base` and then holds only what
@@ -121,7 +123,7 @@ class Benchmark(BaseModel):
 
 def benchmark_names() -> list[str]:
     """Our own benchmarks, by name."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
+    return sorted(entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml"))
 
 
 def is_file(benchmark: str) -> bool:
@@ -148,7 +150,18 @@ def load_benchmark(name: str | Benchmark) -> Benchmark:
     if name not in brought and (found := built_in(name)):
         return found
     plugin = find_plugin("benchmarks", name, own, "benchmark")
-    fields = _fields_of_plugin(plugin)
+    value = plugin.value
+    if isinstance(value, Benchmark):
+        fields = value.model_dump(exclude_unset=True)
+    elif isinstance(value, Mapping):
+        fields = dict(value)
+    elif isinstance(value, (str, os.PathLike)):
+        fields = _fields_of_file(Path(value))
+    else:
+        kind = type(value).__name__
+        raise BenchmarkError(
+            f"{plugin.target}: expected the fields of a benchmark or the path of its file, found a {kind}"
+        )
     if plugin.package and fields.get("name", name) != name:
         raise BenchmarkError(f"{plugin.target}: name: expected {name!r}, found {fields['name']!r}")
     benchmark = _checked(fields, plugin.target)
@@ -201,23 +214,9 @@ def _fields_of_file(path: Path) -> dict[str, Any]:
     return fields
 
 
-def _fields_of_plugin(plugin: Plugin) -> dict[str, Any]:
-    value = plugin.value
-    if isinstance(value, Benchmark):
-        return value.model_dump(exclude_unset=True)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, (str, os.PathLike)):
-        return _fields_of_file(Path(value))
-    found = type(value).__name__
-    raise BenchmarkError(
-        f"{plugin.target}: expected the fields of a benchmark or the path of its file, found a {found}"
-    )
-
-
 def _read(name: str) -> dict[str, Any]:
     """The fields of a benchmark of ours, including those of its base."""
-    own = yaml.safe_load(_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
+    own = yaml.safe_load(_FOLDER.joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
     base = own.pop("base", None)
     return own if base is None else merged(_read(base), own)
 
@@ -286,27 +285,25 @@ def parse_settings(assignments: Sequence[str | Mapping[str, Any]]) -> dict[str, 
     BenchmarkError for text that is not an assignment or not YAML.
     """
     settings: dict[str, Any] = {}
-    for key, value in (pair for given in assignments for pair in _assigned(given)):
-        outer, dot, inner = key.strip().partition(".")
-        if dot and outer not in ("crf", "sam"):
-            raise BenchmarkError(f"set: {key.strip()}: expected a field, crf.<field> or sam.<field>")
-        field = "lambda_" if outer == "lambda" else outer
-        settings = merged(settings, {field: {inner: value} if dot else value})
+    for given in assignments:
+        pairs = {} if isinstance(given, str) else given
+        if isinstance(given, str):
+            key, equals, text = given.partition("=")
+            if not equals or not key.strip():
+                raise BenchmarkError(f"set: expected key=value, found {given!r}")
+            if near := broken_text(key):
+                raise BenchmarkError(f"set: expected text, found {near}")
+            try:
+                pairs = {key: strict_yaml.loads(text)}
+            except ValueError as error:
+                raise BenchmarkError(f"set: {shortened(given)}: expected a YAML value, found {error}") from None
+        for key, value in pairs.items():
+            outer, dot, inner = key.strip().partition(".")
+            if dot and outer not in ("crf", "sam"):
+                raise BenchmarkError(f"set: {key.strip()}: expected a field, crf.<field> or sam.<field>")
+            field = "lambda_" if outer == "lambda" else outer
+            settings = merged(settings, {field: {inner: value} if dot else value})
     return settings
-
-
-def _assigned(given: str | Mapping[str, Any]) -> list[tuple[str, Any]]:
-    if not isinstance(given, str):
-        return list(given.items())
-    key, equals, text = given.partition("=")
-    if not equals or not key.strip():
-        raise BenchmarkError(f"set: expected key=value, found {given!r}")
-    if near := broken_text(key):
-        raise BenchmarkError(f"set: expected text, found {near}")
-    try:
-        return [(key, strict_yaml.loads(text))]
-    except ValueError as error:
-        raise BenchmarkError(f"set: {shortened(given)}: expected a YAML value, found {error}") from None
 
 
 def parse_protocol(assignments: Sequence[str | Mapping[str, Any]]) -> dict[str, str]:
@@ -318,7 +315,3 @@ def parse_protocol(assignments: Sequence[str | Mapping[str, Any]]) -> dict[str, 
                 raise BenchmarkError(f"protocol: expected key=value, found {given!r}")
             options[key.strip()] = str(value).strip()
     return options
-
-
-def _folder() -> Any:
-    return resources.files("evaluation") / "benchmarks"

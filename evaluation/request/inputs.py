@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from car_core.config import Config
-from car_core.models.names import MINIATURE, ROLES, model_of
+from car_core.names import MINIATURE, ROLES, model_of
 from dataset_adapters import embedded_root, holds, is_embedded
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, benchmark_names, built_in
 

@@ -7,19 +7,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from car_core.config import CaRConfig, Config, Precision, Profile, field_names
+from car_core.config import CaRConfig, Config, field_names
 from car_core.errors import ConfigError
-from car_core.models.names import ROLES
+from car_core.names import ROLES
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, resolve_config
 from evaluation.request.options import ALL, CAR
 from evaluation.tasks.task import TASKS, find_task
 from results.tables.run_notes import METHOD_TITLES
+from support.choices import Precision, Profile
 from support.plugins import Plugin
 
 if TYPE_CHECKING:
     from car_core import CaR
     from car_core.baselines import Baseline
-    from evaluation.tasks.segmenter import ConfiguredSegmenter
+    from evaluation.tasks.segmenter import Segmenter
 
 CarMaker = Callable[..., "CaR"]  # with the signature of CaR.from_config
 
@@ -44,7 +45,6 @@ class Method:
 
     @property
     def config(self) -> type[Config]:
-        """The class of its settings."""
         return self.baseline.config if self.baseline else CaRConfig
 
     @property
@@ -115,7 +115,7 @@ class Method:
         precision: Precision = "float32",
         time_limit: float | None = None,
         make_car: CarMaker | None = None,
-    ) -> ConfiguredSegmenter:
+    ) -> Segmenter:
         """The segmenter on its models, for a task. Raises ModelError.
 
         time_limit: seconds per image, for a method from outside. make_car: builds CaR in place of `CaR.from_config`.
@@ -171,12 +171,12 @@ def is_several(names: str) -> bool:
     return names == ALL or "," in names
 
 
-def settings_by_method(settings: Mapping[str, Any], outside: Iterable[Method] = ()) -> dict[str, dict[str, Any]]:
-    """For every method of ours, and these, the settings that it has a field for.
+def settings_by_method(settings: Mapping[str, Any], others: Iterable[Method] = ()) -> dict[str, dict[str, Any]]:
+    """For every method of ours, and these others, the settings that it has a field for.
 
     Raises BenchmarkError for one that none has.
     """
-    found = {method.name: method.own(settings) for method in (*METHODS.values(), *outside)}
+    found = {method.name: method.own(settings) for method in (*METHODS.values(), *others)}
     taken = {path for own in found.values() for path in _paths(own)}
     if unknown := next((path for path in _paths(settings) if path not in taken), None):
         raise BenchmarkError(f"{unknown}: expected a field of a method, found one of none")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from evaluation.tasks.artifacts import Saving
 
 EngineName = Literal["local", "ray"]
+PredictionValues = Literal["labels", "dataset", "classes"]
 CAR = "car"
 """The default method; `evaluation.request.methods` has them all."""
 ALL = "all"
@@ -37,9 +38,6 @@ DEFAULT_RUNS = Path("results/runs")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 # Fields that run.json keeps although no figure depends on them: where it ran, and which images it could not read.
 _KEPT = {"device", "max_pixels"}
-
-
-PredictionValues = Literal["labels", "dataset", "classes"]
 
 
 @dataclass(frozen=True)
@@ -96,15 +94,13 @@ class FromOptions:
 
 
 def _user_data(
-    images: Annotated[str | None, Option(help="Your own data: folder of images.")] = None,
-    masks: Annotated[
-        str | None, Option(help="Folder of label maps: one PNG per image, with the same file name stem.")
-    ] = None,
+    images: Annotated[str | None, Option(help="Folder of images.")] = None,
+    masks: Annotated[str | None, Option(help="Folder of label maps: one PNG per image, with the same stem.")] = None,
     classes: Annotated[
         str | None,
         Option(
-            help="File of class names, one per line, or `value: name`, or in a form of CVAT, Roboflow, labelme, JSON "
-            "or YAML; synonyms after semicolons."
+            help="File of class names: one per line, `value: name`, or as CVAT, Roboflow, labelme, JSON or YAML; "
+            "synonyms after semicolons."
         ),
     ] = None,
     ignore_value: Annotated[
@@ -115,11 +111,11 @@ def _user_data(
         ),
     ] = None,
     hf: Annotated[
-        str | None, Option(metavar="NAME|PATH", help="Your own data: a Hugging Face data set; needs --classes.")
+        str | None, Option(metavar="NAME|PATH", help="Hugging Face data set, in place of --images and --masks.")
     ] = None,
-    hf_config: Annotated[str | None, Option(help="Configuration of that data set.")] = None,
-    image_column: Annotated[str | None, Option(help="Its column of images. [default: the usual names]")] = None,
-    mask_column: Annotated[str | None, Option(help="Its column of label maps. [default: the usual names]")] = None,
+    hf_config: Annotated[str | None, Option(help="Configuration of the Hugging Face data set.")] = None,
+    image_column: Annotated[str | None, Option(help="Column of images. [default: the usual names]")] = None,
+    mask_column: Annotated[str | None, Option(help="Column of label maps. [default: the usual names]")] = None,
 ) -> dict[str, str]:
     return {name: value for name, value in locals().items() if value is not None}
 
@@ -133,11 +129,11 @@ def _weights(
         str | None,
         Option(
             help="CLIP weights of both models: an open_clip tag such as openai, a file, miniature, or random:SEED for "
-            "trials. [default: none; for mini-*: miniature]"
+            "trials. [default for mini-*: miniature]"
         ),
     ] = None,
-    proposal_weights: Annotated[str | None, Option(help="Weights of the proposal generator only.")] = None,
-    classifier_weights: Annotated[str | None, Option(help="Weights of the mask classifier only.")] = None,
+    proposal_weights: Annotated[str | None, Option(help="CLIP weights of the proposal generator only.")] = None,
+    classifier_weights: Annotated[str | None, Option(help="CLIP weights of the mask classifier only.")] = None,
 ) -> dict[str, str | None]:
     return {"proposal": proposal_weights or weights, "classifier": classifier_weights or weights}
 
@@ -153,12 +149,11 @@ def _settings(
         str | None,
         Option(
             metavar="NAME|PATH",
-            help="Refine masks with SAM, HQ-SAM or SAM 2 from transformers (corrclip: its regions): a hub name, a "
-            "folder, or random:SEED.",
+            help="Refine masks with SAM, HQ-SAM or SAM 2 (corrclip: its regions): a hub name, folder or random:SEED.",
         ),
     ] = None,
     set_: Annotated[
-        list[str] | None, Option("--set", metavar="KEY=VALUE", help="Change a switch or threshold. Repeatable.")
+        list[str] | None, Option("--set", metavar="KEY=VALUE", help="Set a switch or threshold. Repeatable.")
     ] = None,
 ) -> dict[str, Any]:
     from evaluation.request.benchmark import parse_settings
@@ -169,7 +164,7 @@ def _settings(
 def _protocol(
     protocol: Annotated[
         list[str] | None,
-        Option(metavar="KEY=VALUE", help="Change how targets are built or how predictions are scored. Repeatable."),
+        Option(metavar="KEY=VALUE", help="Set how targets are built or predictions scored. Repeatable."),
     ] = None,
 ) -> dict[str, str]:
     from evaluation.request.benchmark import parse_protocol
@@ -179,7 +174,8 @@ def _protocol(
 
 def _benchmark(
     benchmark: Annotated[
-        str, Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val, or its YAML file; none for your own data.")
+        str,
+        Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val, or its YAML file; omit it for your own data."),
     ],
 ) -> str:
     return benchmark
@@ -190,9 +186,8 @@ def _names(
         str,
         Option(
             metavar="FILE|NAME",
-            help="Texts of the classes: own, those of the method's authors (CaR's: released); released or dataset "
-            "(plain names) for the queries; a family (plain, sclip, proxyclip, ...) or a YAML file for queries, "
-            "synonyms and background words.",
+            help="Class texts: own (the method's authors'; for CaR released), released, dataset (plain names), a "
+            "family with synonyms and background words (plain, sclip, proxyclip, ...), or a YAML file.",
         ),
     ] = OWN_NAMES,
 ) -> str:
@@ -203,7 +198,7 @@ def _metrics(
     metrics: Annotated[
         str | None,
         Option(
-            metavar="NAME[,NAME]", help="Further metrics: boundary_iou, those of installed packages, or file.py:Class."
+            metavar="NAME[,NAME]", help="Additional metrics: boundary_iou, of installed packages, or file.py:Class."
         ),
     ] = None,
 ) -> tuple[str, ...]:
@@ -212,7 +207,7 @@ def _metrics(
 
 def _shard(
     shard: Annotated[
-        str | None, Option(metavar="I/N", help="Evaluate only part I of N; `car merge` joins the parts.")
+        str | None, Option(metavar="I/N", help="Evaluate only part I of N; join the parts with `car merge`.")
     ] = None,
 ) -> tuple[int, int] | None:
     return parse_shard(shard) if shard else None
@@ -236,7 +231,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 def _sample_timeout(
     sample_timeout: Annotated[
         float,
-        Option(help="Seconds to decode or refine one image, or to segment it with your own method; 0: none."),
+        Option(help="Seconds to decode or refine an image, or to segment it with your own method; 0: no limit."),
     ] = 300.0,
 ) -> float | None:
     return sample_timeout or None
@@ -250,9 +245,9 @@ def _cluster(
     ] = None,
     actors: Annotated[
         int | None,
-        Option(help="Number of actors, each with models of its own. [default: as many as the nodes have room for]"),
+        Option(help="Number of actors, each with its own models. [default: as many as fit on the nodes]"),
     ] = None,
-    actor_cpus: Annotated[float, Option(help="CPUs per actor, which are also its threads.")] = 1.0,
+    actor_cpus: Annotated[float, Option(help="CPUs and threads per actor.")] = 1.0,
     actor_gpus: Annotated[
         float | None, Option(help="GPUs per actor, e.g. 0.5 to share one. [default: 1 with --device cuda]")
     ] = None,
@@ -260,21 +255,12 @@ def _cluster(
     return Cluster(address, actors, actor_cpus, float(device == "cuda") if actor_gpus is None else actor_gpus)
 
 
-def _cluster_by_option(cluster: Cluster) -> dict[str, Any]:
-    return {
-        "address": cluster.address,
-        "actors": cluster.actors,
-        "actor_cpus": cluster.cpus,
-        "actor_gpus": cluster.gpus,
-    }
-
-
 def _track(
     track: Annotated[
         list[str] | None,
         Option(
             metavar="NAME",
-            help="Send figures to wandb, trackio, mlflow, or your own class, package.module:Class. Repeatable.",
+            help="Send figures to wandb, trackio, mlflow, or your own package.module:Class. Repeatable.",
         ),
     ] = None,
 ) -> tuple[str, ...]:
@@ -285,10 +271,10 @@ def _track(
 def _saving(
     save_predictions: Annotated[
         Literal["png", "rle"] | None,
-        Option(help="Save each prediction as a palette PNG, or as COCO results with run-length encoding (JSON)."),
+        Option(help="Save predictions as palette PNGs, or as COCO results with run-length encoding (JSON)."),
     ] = None,
     save_proposals: Annotated[
-        bool, Option("--save-proposals", help="Save the proposals of every step as npz.")
+        bool, Option("--save-proposals", help="Save the proposals of every step as npz files.")
     ] = False,
 ) -> "Saving":
     from evaluation.tasks.artifacts import Saving
@@ -299,15 +285,15 @@ def _saving(
 # Fields that several models have.
 _Weights = Annotated[str | Mapping[str, str | None] | None, FromOptions(_weights, _weights_by_option)]
 _Settings = Annotated[Mapping[str, Any], FromOptions(_settings, lambda settings: {"set": settings})]
-_Profile = Annotated[Profile | None, Option(help="Preset of all switches. [default: released, for mini-*: paper]")]
+_Profile = Annotated[Profile | None, Option(help="Preset of all switches. [default: released; for mini-*: paper]")]
 _Device = Annotated[
     str,
-    Option(help="auto (cuda, else mps where it gives what the CPU gives, else cpu), cpu, cuda, cuda:1, ..., mps."),
+    Option(help="auto (cuda, else mps if it agrees with the CPU, else cpu), cpu, cuda, cuda:1, ..., mps."),
     NotInIdentity("results agree across devices up to rounding; the header records it"),
 ]
 _MaxPixels = Annotated[
     int | None,
-    Option(help="Size limit of images and masks, in pixels. [default: $CAR_MAX_PIXELS, else 67108864]"),
+    Option(help="Largest image or mask, in pixels. [default: $CAR_MAX_PIXELS, else 67108864]"),
     Range(1),
     NotInIdentity("an image over it is a failed record, which the next start tries again"),
 ]
@@ -320,7 +306,7 @@ class RunOptions:
     benchmark: what `load_benchmark` takes. data_root: None for `data/`, for mini-* the miniature's. weights: for
     both models or by role; None only for mini-*. profile, split: None for the benchmark's. settings:
     configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
-    None for the first label source that is there. protocol: see `evaluation.request.protocol`. names: `OWN_NAMES`, a
+    None for the first label source that is there. protocol: see `resolve.Protocol`. names: `OWN_NAMES`, a
     `NameSet`, or what `find_vocabulary` takes. metrics: further ones, see `evaluation.tasks.metric`. limit: only the
     first samples. shard: (i, n) for part i of n, counted from 1. predictions: scored in place of what a method
     segments. out: run directory; None for `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for
@@ -340,8 +326,8 @@ class RunOptions:
     method: Annotated[
         str,
         Option(
-            help="car, a baseline or an installed method (car methods lists them), package.module:Class or "
-            "file.py:Class; separate several with commas, or use all for every built-in one; results share one table."
+            help="car, a baseline or an installed method (see `car methods`), package.module:Class or file.py:Class; "
+            "several separated by commas, or all for every built-in one, share one table."
         ),
     ] = CAR
     profile: _Profile = None
@@ -365,7 +351,7 @@ class RunOptions:
     metrics: Annotated[tuple[str, ...], FromOptions(_metrics, lambda names: {"metrics": ",".join(names)})] = ()
     precision: Annotated[
         Precision,
-        Option(help="Number format of the image encoders; float16 only on GPUs. Figures depend on it."),
+        Option(help="Number format of the image encoders (float16: only on GPUs). Changes the figures."),
     ] = "float32"
     limit: Annotated[int | None, Option(help="Evaluate only the first N samples."), Range(1)] = None
     shard: Annotated[tuple[int, int] | None, FromOptions(_shard, lambda shard: {"shard": "{}/{}".format(*shard)})] = (
@@ -379,15 +365,15 @@ class RunOptions:
     device: Annotated[
         str,
         Option(
-            help="auto (cuda, else mps where it gives what the CPU gives, else cpu), cpu, cuda, cuda:1, mps; several "
-            "GPUs as cuda:0,1 or cuda:all, with a process on each."
+            help="auto (cuda, else mps if it agrees with the CPU, else cpu), cpu, cuda, cuda:1, mps; several GPUs, "
+            "with a process on each: cuda:0,1 or cuda:all."
         ),
         NotInIdentity("results agree across devices up to rounding; the header records it"),
     ] = "auto"
     processes: Annotated[
         int | None,
         Option(
-            help="Processes that share the samples, each with models, --workers and --refine-workers of its own. "
+            help="Processes that share the samples, each with its own models, --workers and --refine-workers. "
             "[default: one per device]"
         ),
         Range(1, 1024),
@@ -400,7 +386,7 @@ class RunOptions:
     ] = None
     batch_size: Annotated[
         int,
-        Option(help="Images segmented together; figures do not depend on it."),
+        Option(help="Images segmented together. Does not change the figures."),
         Range(1),
         NotInIdentity("an image's result does not depend on the others"),
     ] = 4
@@ -413,8 +399,8 @@ class RunOptions:
     refine_workers: Annotated[
         int | None,
         Option(
-            help="Processes that refine masks (CRF) while the model runs; 0: none. [default: all cores but one, of "
-            "the share of each process; none with --jobs; with --engine ray the actors refine]"
+            help="Processes that refine masks (CRF) while the model runs; 0: none. [default: all cores but one, "
+            "divided among --processes; 0 with --jobs; unused with --engine ray]"
         ),
         Range(0),
         NotInIdentity("where a sample is refined does not reach its record"),
@@ -428,19 +414,22 @@ class RunOptions:
     max_pixels: _MaxPixels = None
     fresh: Annotated[
         bool,
-        Option("--fresh/--resume", help="Start again and set finished records aside, or resume from them."),
+        Option("--fresh/--resume", help="Set finished records aside and start again, or resume."),
         NotInIdentity("decides whether finished records are used, not what they hold"),
     ] = False
     quiet: Annotated[bool, NotInIdentity("progress lines")] = False
     live: Annotated[bool, NotInIdentity("progress lines")] = True
     engine: Annotated[
         EngineName,
-        Option(help="local: this process. ray: actors on a Ray cluster."),
+        Option(help="local: this machine. ray: actors on a Ray cluster."),
         NotInIdentity("engines run the same stages"),
     ] = "local"
     cluster: Annotated[
         Cluster,
-        FromOptions(_cluster, _cluster_by_option),
+        FromOptions(
+            _cluster,
+            lambda own: {"address": own.address, "actors": own.actors, "actor_cpus": own.cpus, "actor_gpus": own.gpus},
+        ),
         NotInIdentity("where actors run; each must arrive at the same identity on its node"),
     ] = field(default_factory=Cluster)
     track: Annotated[
@@ -471,7 +460,7 @@ class CarOptions:
 
     weights: _Weights = None
     profile: Annotated[
-        Profile | None, Option(help="Preset of all switches. [default: released, with the miniature: paper]")
+        Profile | None, Option(help="Preset of all switches. [default: released; with the miniature: paper]")
     ] = None
     settings: _Settings = field(default_factory=dict)
     mode: Annotated[Mode, Option(help="semantic: one label per pixel. referring: all phrases describe one object.")] = (

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, model_serializer
 
-from car_core.config import Config, Profile
-from car_core.models.names import SUFFIXES
+from car_core.config import Config
+from car_core.names import SUFFIXES
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source
 from evaluation.request.methods import METHODS, Method
 from evaluation.request.options import ALL
@@ -23,6 +23,7 @@ from evaluation.request.vocabulary import family_names
 from evaluation.tasks.task import TASKS
 from results.tables.run_notes import METHOD_TITLES
 from support.arrays import RGBArray
+from support.choices import Profile
 from support.errors import mistakes
 from support.files import expanded, sha256_of
 from support.plugins import Plugin, PluginError, find_plugin
@@ -30,7 +31,7 @@ from support.strict_json import identity_of, require_json
 from support.text import did_you_mean, shortened, unwrapped
 
 if TYPE_CHECKING:
-    from evaluation.tasks.segmenter import ConfiguredSegmenter
+    from evaluation.tasks.segmenter import Segmenter
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
 _RESERVED = ("method", "version")  # keys of run.json's `config` in addition to the settings
@@ -148,7 +149,7 @@ class PluggedMethod(Method):
     def build(self, config: Config, *, device: str, task: str, time_limit: float | None = None, **_: Any) -> Any:
         assert isinstance(config, OwnConfig)
         from car_core.models.weights import WeightsRecord
-        from evaluation.tasks.own_method import OwnSegmenter
+        from evaluation.request.own_segmenter import OwnSegmenter
 
         source = str(self.plugin.record()["source"]) if self.plugin else ""  # stands for the architecture
         weights = []
@@ -156,7 +157,7 @@ class PluggedMethod(Method):
             name, sha256 = str(value), _hash_of(expanded(value)) if _is_file(value) else None
             shown = expanded(value).resolve().name if sha256 else name
             weights.append(WeightsRecord(role, self.name, source, shown, sha256, trained=True))
-        made: ConfiguredSegmenter = OwnSegmenter(self.made_by, config, tuple(weights), device, task, time_limit)
+        made: Segmenter = OwnSegmenter(self.made_by, config, tuple(weights), device, task, time_limit)
         return made
 
     def _named_weights(self, settings: Any) -> dict[str, str | Path]:

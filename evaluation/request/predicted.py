@@ -8,11 +8,12 @@ from typing import Any
 
 from pydantic import Field
 
-from car_core.config import Config, Profile
+from car_core.config import Config
 from evaluation.request.benchmark import Benchmark, BenchmarkError, Source
 from evaluation.request.methods import Method
 from evaluation.request.options import Predictions, PredictionValues
 from evaluation.tasks.task import TASKS
+from support.choices import Profile
 from support.files import expanded
 from support.text import shortened, visible
 
@@ -53,7 +54,6 @@ class PredictedMethod(Method):
 
     @property
     def config(self) -> type[Config]:
-        """The class of its settings."""
         return PredictedConfig
 
     def resolve(

@@ -9,28 +9,44 @@ from pathlib import Path
 from typing import Any, get_args
 
 from car_core.config import PROMPT_PLUGINS, CaRConfig, Config
-from car_core.models.names import MINIATURE, check_device_name, device_names, random_seed, weights_file
-from dataset_adapters import DatasetError
-from dataset_adapters.base.sample import (
-    Adapter,
-    LabelSourceMissingError,
-    configured,
-    data_set_plugin,
-    find_sources,
+from car_core.names import MINIATURE, check_device_name, device_names, random_seed, weights_file
+from dataset_adapters import Dataset, DatasetError, load, option_choices
+from dataset_adapters.base.adapter import Adapter, configured, data_set_plugin, find_sources
+from dataset_adapters.errors import LabelSourceMissingError
+from evaluation.request.benchmark import (
+    Benchmark,
+    BenchmarkError,
+    Source,
+    load_benchmark,
+    refuse_fields,
+    resolve_config,
 )
-from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, load_benchmark, refuse_fields
 from evaluation.request.inputs import Inputs, find_data, find_weights, inputs_of, weights_by_role, with_own_models
 from evaluation.request.methods import Method, find_method
 from evaluation.request.options import ALL, DEFAULT_RUNS, OWN_NAMES, CarOptions, Range, RunOptions, marks, parse_shard
 from evaluation.request.predicted import PredictedMethod
-from evaluation.request.protocol import Protocol, resolve_protocol
 from evaluation.request.vocabulary import NoTextsError, Vocabulary, find_vocabulary
 from evaluation.tasks.metric import NamedMetric, find_metrics
-from evaluation.tasks.task import TASKS
+from evaluation.tasks.task import TASKS, find_task
 from support.choices import NameSet
 from support.files import expanded
 from support.plugins import Plugin
 from support.text import unknown_name
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How targets are built, and where masks are compared; both are part of a run's identity.
+
+    data: options of the adapter. scoring: options of the task's metrics.
+    """
+
+    data: Mapping[str, str]
+    scoring: Mapping[str, str]
+
+    def as_dict(self) -> dict[str, str]:
+        """Both in one mapping; their names never collide."""
+        return {**self.data, **self.scoring}
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,33 @@ class ResolvedRun:
     inputs: Inputs
     metrics: tuple[NamedMetric, ...]
     plugins: tuple[Plugin, ...]
+
+    def load_data(self) -> Dataset:
+        """The whole split, without its samples. Raises DatasetError."""
+        names = self.options.names
+        dataset = load(
+            self.benchmark.adapter,
+            self.inputs.data_root,
+            split=self.options.split or self.benchmark.split,
+            source=self.options.source,
+            names="dataset" if names == "dataset" else "released",
+            options={**self.protocol.data, **self.options.places},
+        )
+        if isinstance(names, Vocabulary):
+            return replace(dataset, label_space=names.label_space(dataset.label_space))
+        return dataset
+
+    def select(self, dataset: Dataset) -> Dataset:
+        """The samples that the run takes of the whole split. Raises BenchmarkError for too many shards."""
+        selected = dataset[: self.options.limit]
+        if self.options.shard:
+            part, count = self.options.shard
+            pieces = {"sequences": selected.sequences, "images": selected.images_by_sample, "samples": selected.ids}
+            noun, most = next((noun, len(set(own))) for noun, own in pieces.items() if own)
+            if count > most:
+                raise BenchmarkError(f"shard: expected at most as many shards as {noun}, {most}, found {part}/{count}")
+            selected = selected.shard(part - 1, count)
+        return selected
 
 
 @dataclass(frozen=True)
@@ -106,6 +149,35 @@ def resolve(options: RunOptions) -> ResolvedRun:
     data = [benchmark.brought_by, data_set_plugin(sources[0].name)]
     brought = tuple(filter(None, [method.plugin, *data, *prompts, *(each.plugin for each in metrics)]))
     return ResolvedRun(replace(options, names=names), benchmark, config, set_by, protocol, inputs, metrics, brought)
+
+
+def resolve_protocol(benchmark: Benchmark, task: str, config: Config, given: Mapping[str, str]) -> Protocol:
+    """The protocol of a run: the defaults, updated with the benchmark's values, then with the user's ``given``.
+
+    An option of the data set that has the name of a configuration field takes that field's value; for a method without
+    that field, CaR's value in this benchmark is the default, so that all methods have the same samples. Raises
+    BenchmarkError for an unknown option or value, and for such a field in ``given``.
+    """
+    data, scoring = option_choices(benchmark.adapter), find_task(task).choices
+    switches = {name: str(getattr(config, name)) for name in data if name in type(config).model_fields}
+    choices = {name: values for name, values in {**data, **scoring}.items() if name not in switches}
+    own = benchmark.protocol_of(getattr(config, "profile", None))
+    of_car = vars(resolve_config(benchmark, benchmark.profile, {})[0])
+    defaults = {name: str(of_car.get(name, values[0])) for name, values in choices.items()}
+    chosen = {**defaults, **own, **given}
+    for name, value in chosen.items():
+        where = f"protocol: {name}" if name in given else f"benchmark {benchmark.name}: protocol.{name}"
+        if name in switches:
+            raise BenchmarkError(f"{where}: this is a switch of the configuration; use --set {name}={value}")
+        if not choices:
+            raise BenchmarkError(f"{where}: {benchmark.name} has no protocol options")
+        if name not in choices:
+            raise BenchmarkError(f"{where}: expected an option of {', '.join(choices)}")
+        if value not in choices[name]:
+            raise BenchmarkError(f"{where}: expected one of {', '.join(choices[name])}, found {value!r}")
+    return Protocol(
+        data={name: {**chosen, **switches}[name] for name in data}, scoring={name: chosen[name] for name in scoring}
+    )
 
 
 def _names(

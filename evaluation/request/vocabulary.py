@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from dataset_adapters import DatasetError, LabelSpace
+from dataset_adapters.base.adapter import Adapter
 from dataset_adapters.base.class_names import BACKGROUND
-from dataset_adapters.base.sample import Adapter
 from dataset_adapters.user_data.classes import parse_list, read_list, split_texts
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import OWN_NAMES
@@ -23,6 +23,7 @@ from support.text import clip_words, counted, did_you_mean, find_twins, shortene
 PLAIN = "plain"
 """The family made from the data set itself: its plain names, and "background" where the background is scored."""
 _BACKGROUND_KEY = "background"
+_FOLDER = resources.files("evaluation") / "vocabularies"
 
 
 class NoTextsError(DatasetError, BenchmarkError):
@@ -70,7 +71,7 @@ class Vocabulary:
 
 def family_names() -> list[str]:
     """All families, by name."""
-    files = (entry.name for entry in _folder().iterdir())
+    files = (entry.name for entry in _FOLDER.iterdir())
     return sorted([PLAIN, *(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))])
 
 
@@ -95,15 +96,24 @@ def find_vocabulary(name: str, adapter: Adapter) -> Vocabulary:
         plain = {each: (each,) for each in classes}
         return Vocabulary(name, plain, (_BACKGROUND_KEY,) if scores_background else None)
     if name in family_names():
-        path = Path(str(_folder().joinpath(f"{name}.yaml")))
+        path = Path(str(_FOLDER.joinpath(f"{name}.yaml")))
     elif Path(name).suffix or os.sep in name or expanded(name).exists():
         path = expanded(name)
     elif "," in name:
         raise BenchmarkError(f"names: expected one family or file, found {name!r}; several: car sweep --names")
     else:
         raise BenchmarkError(unknown_name("names", name, [OWN_NAMES, *get_args(NameSet), *family_names()]))
-    stored = _part(path, name, data_set)
-    if stored in family_names():
+    stored, families = parse_list(path, read_list(path), "YAML"), family_names()
+    parts = stored.values() if isinstance(stored, dict) else ()
+    grouped = [isinstance(part, dict) for part in parts]
+    if any(grouped) and all(is_group or part in families for is_group, part in zip(grouped, parts, strict=True)):
+        own = [value for key, value in stored.items() if data_set in str(key).split()]
+        if len(own) != 1:
+            texts = f"{len(own)} such parts" if own else f"texts for {', '.join(' '.join(stored).split())}"
+            error = DatasetError if own else NoTextsError
+            raise error(f"names: {name}: expected texts for {data_set}, found {shortened(texts, 200)}")
+        [stored] = own
+    if stored in families:
         return replace(find_vocabulary(stored, adapter), name=Path(name).name)
     released = adapter.label_space("released")
     known = {
@@ -120,24 +130,6 @@ def find_vocabulary(name: str, adapter: Adapter) -> Vocabulary:
     return Vocabulary(
         Path(name).name, {each: found[each] for each in classes}, background if scores_background else None
     )
-
-
-def _part(path: Path, name: str, data_set: str) -> Any:
-    """A file's part for a data set: texts by class, or the name of a family. name: as the user gave it.
-
-    Raises DatasetError and NoTextsError as `find_vocabulary`.
-    """
-    stored = parse_list(path, read_list(path), "YAML")
-    parts, families = stored.values() if isinstance(stored, dict) else (), family_names()
-    grouped = [isinstance(part, dict) for part in parts]
-    if any(grouped) and all(is_group or part in families for is_group, part in zip(grouped, parts, strict=True)):
-        own = [value for key, value in stored.items() if data_set in str(key).split()]
-        if len(own) != 1:
-            found = f"{len(own)} such parts" if own else f"texts for {', '.join(' '.join(stored).split())}"
-            error = DatasetError if own else NoTextsError
-            raise error(f"names: {name}: expected texts for {data_set}, found {shortened(found, 200)}")
-        return own[0]
-    return stored
 
 
 def _texts(stored: Any, path: Path, data_set: str, known: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
@@ -182,7 +174,3 @@ def _classes_of(space: LabelSpace) -> list[int]:
     """The labels that queries stand for, in order, without the background."""
     has_background = bool(space.labels) and space.labels[BACKGROUND] == _BACKGROUND_KEY
     return [label for label in dict.fromkeys(space.query_labels) if not (has_background and label == BACKGROUND)]
-
-
-def _folder() -> Any:
-    return resources.files("evaluation") / "vocabularies"

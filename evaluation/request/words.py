@@ -16,15 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from evaluation.request.benchmark import BenchmarkError
-from evaluation.request.options import (
-    FromOptions,
-    Range,
-    RunOptions,
-    fields_of,
-    is_kept,
-    marks,
-    options_by_field,
-)
+from evaluation.request.options import FromOptions, Range, RunOptions, fields_of, is_kept, marks, options_by_field
 from support import strict_yaml
 from support.errors import mistakes, shown
 from support.text import unknown_name

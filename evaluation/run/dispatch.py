@@ -11,18 +11,16 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from dataset_adapters import Dataset
 from dataset_adapters.formats.images import max_pixels
-from evaluation.engines.local import Equipment, Job, run_local
+from evaluation.engines.local import Equipment, Job, Survivors, run_local
 from evaluation.engines.parallel import run_parallel
 from evaluation.engines.ray import run_ray
 from evaluation.engines.refining import Refiner, default_workers
 from evaluation.engines.signals import StopRequest, stop_request
 from evaluation.request.options import RunOptions
-from evaluation.run.prepare import Prepared, prepare
+from evaluation.run.prepare import Prepared, carries_queries, prepare
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import CoarseSegmenter, smaller_passes
-from evaluation.tasks.video_state import QueryCarrier
 from results import SampleRecord
 from support.console import tell
 
@@ -31,28 +29,28 @@ from support.console import tell
 class ResumePlan:
     """What a start has to do.
 
-    positions: of the samples that need a record. kept: the records that stay. carrier: the state after those; None
-    where no queries are carried.
+    positions: of the samples that need a record. kept: the records that stay. survivors: after those;
+    None where no queries are carried.
     """
 
     positions: Sequence[int]
     kept: Sequence[SampleRecord]
-    carrier: QueryCarrier | None
+    survivors: Survivors | None
 
 
-def plan_resume(dataset: Dataset, finished: Mapping[str, SampleRecord], *, carried: bool) -> ResumePlan:
+def plan_resume(prepared: Prepared, finished: Mapping[str, SampleRecord]) -> ResumePlan:
     """The samples without a record, and those to be done again. finished: as for `pending_frames`."""
-    ids, carrier = dataset.ids, None
+    ids, survivors = prepared.selected.ids, None
     positions = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
-    if carried:
-        positions, carrier = pending_frames(ids, dataset.sequences, finished)
+    if carries_queries(prepared.car.config):
+        positions, survivors = pending_frames(ids, prepared.selected.sequences, finished)
     pending = {ids[position] for position in positions}
-    return ResumePlan(positions, [record for id_, record in finished.items() if id_ not in pending], carrier)
+    return ResumePlan(positions, [record for id_, record in finished.items() if id_ not in pending], survivors)
 
 
 def pending_frames(
     ids: Sequence[str], sequences: Sequence[str], finished: Mapping[str, SampleRecord]
-) -> tuple[list[int], QueryCarrier]:
+) -> tuple[list[int], Survivors]:
     """The positions of the frames to segment, and the state after the frames before them.
 
     ids, sequences: of every frame, in order. finished: records by id in the order of writing. A record counts only if
@@ -62,7 +60,7 @@ def pending_frames(
     written = {sample_id: number for number, sample_id in enumerate(finished)}
     pending: list[int] = []
     last: dict[str, int] = {}  # of each sequence: when the record of its last valid frame was written
-    survivors: dict[str, Sequence[str]] = {}
+    survivors: Survivors = {}
     broken: set[str] = set()
     for position, (sample_id, sequence) in enumerate(zip(ids, sequences, strict=True)):
         if sequence in broken or written.get(sample_id, -1) <= last.get(sequence, -1):
@@ -71,7 +69,7 @@ def pending_frames(
             continue
         last[sequence] = written[sample_id]
         survivors[sequence] = finished[sample_id].queries_kept
-    return pending, QueryCarrier(survivors)
+    return pending, survivors
 
 
 @dataclass(frozen=True)
@@ -104,14 +102,11 @@ class Work:
     shared: SharedResources
     shrunk: set[str] = field(default_factory=set)
 
-    def should_stop(self) -> bool:
-        """Whether a signal has asked to stop."""
-        return self.shared.stop.asked
-
     def records(self) -> Generator[SampleRecord, None, None]:
         """One record per remaining sample, as it comes; fewer where a stop is requested."""
         prepared, options, devices = self.prepared, self.prepared.options, self.prepared.devices
-        positions, carrier = self.plan.positions, self.plan.carrier
+        selected, positions = prepared.selected, self.plan.positions
+        how: dict[str, Any] = {"survivors": self.plan.survivors, "should_stop": lambda: self.shared.stop.asked}
         # Refining processes: none where refinement takes no time or runs on the device.
         crf, refine_workers = getattr(prepared.car.config, "crf", None), 0
         if crf and crf.implementation == "pydensecrf" and isinstance(prepared.car, CoarseSegmenter):
@@ -120,46 +115,22 @@ class Work:
         if len(devices) > 1:
             # The author of a method wants to see what it prints.
             logs = self.scorer.folder if any(plugin.kind == "methods" for plugin in prepared.plugins) else None
+            jobs = [_job(prepared, folder=self.scorer.folder, device=name, processes=1) for name in devices]
+            how |= {"refine_workers": refine_workers, "shrunk": self.shrunk, "logs": logs}
             try:
-                yield from run_parallel(
-                    [_job(prepared, folder=self.scorer.folder, device=name, processes=1) for name in devices],
-                    devices,
-                    prepared.selected,
-                    positions,
-                    refine_workers=refine_workers,
-                    carrier=carrier,
-                    should_stop=self.should_stop,
-                    shrunk=self.shrunk,
-                    logs=logs,
-                )
+                yield from run_parallel(jobs, devices, selected, positions, **how)
             finally:
                 if logs and any(log.stat().st_size for log in logs.glob("process-*.log")):
                     tell(f"notice: {logs}: what the processes printed is in process-*.log")
         elif options.engine == "ray":
-            yield from run_ray(
-                _job(prepared, device=devices[0]),
-                options.cluster,
-                prepared.selected,
-                positions,
-                self.scorer,
-                carrier=carrier,
-                should_stop=self.should_stop,
-                shrunk=self.shrunk,
-            )
+            job = _job(prepared, device=devices[0])
+            yield from run_ray(job, options.cluster, selected, positions, self.scorer, shrunk=self.shrunk, **how)
         else:
+            how |= {"batch_size": options.batch_size, "workers": options.workers}
+            how |= {"sample_timeout": options.sample_timeout}
+            how |= {"refiner": self.shared.refiner(refine_workers, options.sample_timeout)}
             try:
-                yield from run_local(
-                    prepared.selected,
-                    positions,
-                    prepared.car,
-                    self.scorer,
-                    batch_size=options.batch_size,
-                    workers=options.workers,
-                    sample_timeout=options.sample_timeout,
-                    carrier=carrier,
-                    refiner=self.shared.refiner(refine_workers, options.sample_timeout),
-                    should_stop=self.should_stop,
-                )
+                yield from run_local(selected, positions, prepared.car, self.scorer, **how)
             finally:
                 self.shrunk.update(smaller_passes(prepared.car))
 
@@ -179,7 +150,7 @@ def _job(prepared: Prepared, folder: Path | None = None, **changes: Any) -> Job:
 
 def equip(options: RunOptions, folder: Path | None) -> Equipment:
     """What a process or actor works with, built where it is; raises as `prepare`. folder: as for `Work`'s scorer."""
-    # It writes no run directory, needs no cluster, and tells no tracker.
+    # It writes no run directory, needs no cluster, and reports to no tracker.
     prepared = prepare(replace(options, engine="local", track=(), out=Path(tempfile.gettempdir())))
     scorer = replace(prepared.scorer, folder=folder, saving=options.saving)
     return Equipment(prepared.selected, prepared.car, scorer, prepared.identity_fields)

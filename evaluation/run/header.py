@@ -27,6 +27,18 @@ def header_of(prepared: Prepared) -> RunHeader:
             classes={name: list(texts) for name, texts in asked.classes.items()},
             background=None if asked.background is None else list(asked.background),
         )
+    # The paper's column to compare with, or why there is none.
+    paper, sentences = benchmark.paper, getattr(car.config, "sentences", prepared.protocol.data.get("sentences"))
+    compared: dict[str, Any] = {"not_comparable": prepared.inputs.remark}
+    if not is_embedded(prepared.inputs.data_root):
+        if paper:
+            n_samples = paper.n_samples(sentences or "single", len(dataset))
+            compared |= {"paper_split": paper.split, "paper_samples": n_samples}
+        elif benchmark.samples:
+            compared |= {"paper_split": benchmark.split or dataset.adapter.default_split}
+            compared |= {"paper_samples": benchmark.samples}
+        if paper and not prepared.inputs.remark:
+            compared["paper"] = PaperCell(table=paper.table, column=paper.column)
     return RunHeader(
         status="running",
         benchmark=BenchmarkInfo(
@@ -36,13 +48,10 @@ def header_of(prepared: Prepared) -> RunHeader:
             label_space=dataset.label_space.as_dict(),
             names=names,
             dataset=DatasetInfo(
-                name=dataset.name,
-                split=dataset.split,
-                fingerprint=dataset.fingerprint,
-                n_samples=len(dataset),
+                name=dataset.name, split=dataset.split, fingerprint=dataset.fingerprint, n_samples=len(dataset)
             ),
             protocol_changed=[f"{k}={v}" for k, v in options.protocol.items() if own_protocol.get(k) != v],
-            **_paper_fields(prepared),
+            **compared,
         ),
         config=car.config.model_dump(mode="json"),
         config_sources=dict(prepared.set_by),
@@ -57,19 +66,3 @@ def header_of(prepared: Prepared) -> RunHeader:
             prepared.devices, car.weights, precision=options.precision, at_hand=options.engine == "local"
         ),
     )
-
-
-def _paper_fields(prepared: Prepared) -> dict[str, Any]:
-    """The paper's column to compare with, or why there is none."""
-    paper, remark = prepared.benchmark.paper, prepared.inputs.remark
-    if is_embedded(prepared.inputs.data_root):
-        return {"not_comparable": remark}
-    if paper is None:
-        split = prepared.benchmark.split or prepared.dataset.adapter.default_split
-        size = {"paper_split": split, "paper_samples": samples} if (samples := prepared.benchmark.samples) else {}
-        return {"not_comparable": remark, **size}
-    sentences = getattr(prepared.car.config, "sentences", prepared.protocol.data.get("sentences", "single"))
-    size = {"paper_split": paper.split, "paper_samples": paper.n_samples(sentences, len(prepared.dataset))}
-    if remark:
-        return {"not_comparable": remark, **size}
-    return {"paper": PaperCell(table=paper.table, column=paper.column), **size}

@@ -14,12 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from car_core.config import Config, Precision
+from car_core.config import Config
 from car_core.models.weights import WeightsRecord
 from dataset_adapters import Dataset
 from evaluation.request.options import NotInIdentity, RunOptions, marks
 from evaluation.request.own_methods import OwnConfig
 from results import Environment
+from support.choices import Precision
 
 # Left out of the identity, each with its reason: options of a run and fields of a configuration. A test pins this list.
 EXCLUDED = {name: mark.reason for name, mark in marks(RunOptions, NotInIdentity).items()} | {
@@ -51,6 +52,8 @@ _NUMERIC_SOURCES = (
     "dataset_adapters",
     "evaluation/tasks",
     "evaluation/engines",
+    "evaluation/request/own_segmenter.py",
+    "evaluation/run/predictions.py",
 )
 _ROOMS = ("support", "car_core", "dataset_adapters", "evaluation", "results")
 # Drawings, saved files, downloads of files whose fingerprint counts, comparisons before work, and re-exported names.
@@ -85,7 +88,7 @@ def identity_fields(
         "dataset": {
             "adapter": dataset.name,
             "fingerprint": dataset.fingerprint,
-            "samples": hashlib.sha256("\n".join(dataset.ids).encode("utf-8", "surrogateescape")).hexdigest(),
+            "samples": ids_digest(dataset.ids),
         },
         "protocol": dict(protocol),
         "label_space": dataset.label_space.as_dict(),
@@ -103,6 +106,11 @@ def identity_fields(
     }
 
 
+def ids_digest(ids: Sequence[str]) -> str:
+    """sha256 of the ids of a run's samples, in order."""
+    return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogateescape")).hexdigest()
+
+
 def _without_excluded(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return {
         key: _without_excluded(value, f"{prefix}{key}.") if isinstance(value, dict) else value
@@ -111,6 +119,7 @@ def _without_excluded(fields: Mapping[str, Any], prefix: str = "") -> dict[str, 
     }
 
 
+@functools.cache  # what a process computes with is what it found at its start
 def code_digest(root: Path = Path(__file__).parents[2]) -> str:
     """sha256 over what the sources that turn files into counts compute, so that records of other code are not reused.
 
@@ -138,7 +147,7 @@ def _canonical(node: object) -> str:
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = []
-    for name in node._fields:  # a hundred thousand nodes with every run: plain loops take half the time
+    for name in node._fields:  # a hundred thousand nodes: plain loops take half the time
         value = getattr(node, name, None)
         if value is None or value == []:
             continue

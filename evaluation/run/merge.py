@@ -43,9 +43,27 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> RunHeader:
     all shards of one run, each once and finished; StoreError for damaged ones, and for another run in `out`.
     """
     out = expanded(out)
-    parts = sorted((_read_part(expanded(path)) for path in paths), key=lambda part: part.shard)
+    parts: list[_Part] = []
+    for path in map(expanded, paths):
+        header, part_store = recompute(path), RunDirectory(path)  # a shard that was edited is refused here
+        part_store.require_plain()
+        shard = header.identity_fields.get(SHARD)
+        if shard is None:
+            raise MergeError(f"{path}: expected a shard (car eval --shard I/N), found a run of its own")
+        if header.status != "complete":
+            raise MergeError(f"{path}: expected a finished shard, found one that is {header.status}")
+        parts.append(_Part(part_store, header, parse_shard(str(shard))))
+    parts.sort(key=lambda part: part.shard)
     _require_all_of_one(parts)
-    records, header = _joined_records(parts), _whole_header([part.header for part in parts])
+    records: dict[str, SampleRecord] = {}  # those of the first shard first
+    seen: dict[str, Path] = {}
+    for part in parts:
+        for record in part.store.read_records():
+            other = seen.setdefault(record.id, part.store.path)
+            if other != part.store.path:
+                raise MergeError(f"{part.store.path}: expected samples of its own, found {record.id!r} of {other} too")
+            records[record.id] = record
+    header = _whole_header([part.header for part in parts])
     with RunDirectory(out) as store:
         scorer = scorer_of(store, header)
         for name, reason in scorer.missing.items():
@@ -72,17 +90,6 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> RunHeader:
         header = store.header
     write_tables(out, header)
     return header
-
-
-def _read_part(path: Path) -> _Part:
-    header, store = recompute(path), RunDirectory(path)  # a shard that was edited is refused here
-    store.require_plain()
-    shard = header.identity_fields.get(SHARD)
-    if shard is None:
-        raise MergeError(f"{path}: expected a shard (car eval --shard I/N), found a run of its own")
-    if header.status != "complete":
-        raise MergeError(f"{path}: expected a finished shard, found one that is {header.status}")
-    return _Part(store, header, parse_shard(str(shard)))
 
 
 def _require_all_of_one(parts: Sequence[_Part]) -> None:
@@ -132,16 +139,3 @@ def _whole_header(headers: Sequence[RunHeader]) -> RunHeader:
             "other_environments": others(headers[0].environment, environments),
         }
     )
-
-
-def _joined_records(parts: Sequence[_Part]) -> dict[str, SampleRecord]:
-    """The records of all shards by id, those of the first shard first."""
-    records: dict[str, SampleRecord] = {}
-    seen: dict[str, Path] = {}
-    for part in parts:
-        for record in part.store.read_records():
-            other = seen.setdefault(record.id, part.store.path)
-            if other != part.store.path:
-                raise MergeError(f"{part.store.path}: expected samples of its own, found {record.id!r} of {other} too")
-            records[record.id] = record
-    return records

@@ -15,7 +15,7 @@ from car_core.config import Config
 from car_core.engine.device import as_devices
 from car_core.engine.precision import dtype_of
 from car_core.engine.stage_cache import StageCache
-from car_core.models.names import AUTO
+from car_core.names import AUTO
 from dataset_adapters import Dataset, DatasetError, is_embedded
 from dataset_adapters.formats.images import max_pixels, set_max_pixels
 from dataset_adapters.user_data.proof import prove
@@ -25,13 +25,12 @@ from evaluation.request.options import CAR, DEFAULT_RUNS, RunOptions
 from evaluation.request.predicted import PredictedConfig
 from evaluation.request.resolve import ResolvedRun, resolve
 from evaluation.request.vocabulary import Vocabulary
-from evaluation.run.data import load_data, select
-from evaluation.run.identity import identity_fields
+from evaluation.run.identity import identity_fields, ids_digest
 from evaluation.run.merge import SHARD
+from evaluation.run.predictions import open_predictions
 from evaluation.run.trackers import find_tracker
-from evaluation.tasks.predictions import open_predictions
 from evaluation.tasks.scorer import Scorer
-from evaluation.tasks.segmenter import ConfiguredSegmenter
+from evaluation.tasks.segmenter import Segmenter
 from results import identity_of
 from support.arrays import Int64Array
 from support.choices import Precision
@@ -46,12 +45,12 @@ class Prepared(ResolvedRun):
     """A resolved run with everything that segments and scores its samples.
 
     dataset: the whole split. selected: the samples that the run takes. car: the segmenter, whose configuration counts.
-    devices: of each process that segments; one alone is this process. file_states: of `selected` at the start.
+    devices: of each process that segments; a single one is this process. file_states: of `selected` at the start.
     """
 
     dataset: Dataset
     selected: Dataset
-    car: ConfiguredSegmenter
+    car: Segmenter
     devices: Sequence[str]
     file_states: Int64Array = field(repr=False, compare=False)
 
@@ -69,10 +68,9 @@ class Prepared(ResolvedRun):
     def identity_fields(self) -> dict[str, Any]:
         """What the identity of the run hashes."""
         options = self.options
-        whole = self.dataset if options.limit is None else self.dataset[: options.limit]
         fields = identity_fields(
             self.benchmark.name,
-            whole,
+            self.dataset[: options.limit],
             self.car.config,
             self.car.weights,
             self.protocol.as_dict(),
@@ -87,9 +85,16 @@ class Prepared(ResolvedRun):
             fields[SHARD] = "{}/{}".format(*options.shard)
         return fields
 
+    def fields_of_first(self, n: int) -> dict[str, Any]:
+        """The identity fields of the same run with ``--limit n``: its records are the first of this one's."""
+        fields, n = self.identity_fields, min(n, self.options.limit or n)
+        if self.options.shard:  # a shard of fewer samples holds others
+            return fields
+        return {**fields, "dataset": {**fields["dataset"], "samples": ids_digest(self.dataset.ids[:n])}}
+
     @cached_property
     def identity(self) -> str:
-        """What tells the run from others: 64 hex digits."""
+        """What distinguishes the run from others: 64 hex digits."""
         return identity_of(self.identity_fields)
 
     @property
@@ -126,7 +131,7 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
         devices = [devices[n % len(devices)] for n in range(count)]
         dtype_of(options.precision, torch.device(devices[0]))
     set_max_pixels(options.max_pixels or max_pixels())
-    dataset = load_data(run)
+    dataset = run.load_data()
     for notice in dataset.notices:
         tell(f"notice: {notice}")
     if carries_queries(run.config) and not dataset.sequences:
@@ -134,7 +139,7 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     for metric in run.metrics:
         metric.try_out(dataset.task, dataset.label_space)
     options.saving.check(dataset)
-    selected = select(dataset, options)
+    selected = run.select(dataset)
     for notice in prove(dataset):  # all of it: a trial of a few samples would hide a list that does not fit
         tell(f"notice: {notice}")
     # Next to actors and processes, this one only needs to know what the models are.
@@ -159,7 +164,7 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
 
 def build_segmenter(
     run: ResolvedRun, dataset: Dataset, device: str, precision: Precision, *, make_car: CarMaker | None = None
-) -> ConfiguredSegmenter:
+) -> Segmenter:
     """What segments the samples of a data set, on a device. Raises as `build`."""
     options = run.options
     if options.predictions:
@@ -183,8 +188,8 @@ def build_segmenter(
 def require_unchanged(prepared: Prepared) -> None:
     """Raise DatasetError if the data set is not the one of the start any more: records of the two would be mixed."""
     try:
-        is_changed = load_data(prepared).fingerprint != prepared.dataset.fingerprint
-    except DatasetError:  # a file is gone: its sample has a record, of before or failed; the others are compared alone
+        is_changed = prepared.load_data().fingerprint != prepared.dataset.fingerprint
+    except DatasetError:  # a file is gone: its sample has a record, of before or failed; only the others are compared
         before, now = prepared.file_states, prepared.selected.file_states()
         is_there = (before >= 0).all(axis=2) & (now >= 0).all(axis=2)
         is_changed = bool(((before != now).any(axis=2) & is_there).any())

@@ -24,10 +24,9 @@ class Progress:
     """A live line on standard error; where that is not a terminal, as in a job's log, one plain line per minute.
 
     name: of the run, shown before each plain line, because a sweep has several. label: what it does, shown before the
-    live line. quiet: neither. live: whether a
-    terminal has the live line; it too has plain ones where several processes would write over each other's. Where the
-    environment variable CI is set there are no plain lines. A run that will take more than a minute says so once, with
-    the size of its folder. clock: seconds that only grow.
+    live line. quiet: neither. live: whether a terminal has the live line; it too has plain ones where several processes
+    would write over each other's. Where the environment variable CI is set there are no plain lines. A run that will
+    take more than a minute says so once, with the size of its folder. clock: seconds that only grow.
     """
 
     def __init__(
@@ -56,12 +55,7 @@ class Progress:
         self._folder, self._is_forecast = scorer.folder, quiet or bool(os.environ.get("CI"))
         self._has_lines = not (quiet or is_live or os.environ.get("CI"))
         self._bar = tqdm(
-            total=total,
-            initial=len(done),
-            desc=label,
-            unit="image",
-            disable=quiet or not is_live,
-            dynamic_ncols=True,
+            total=total, initial=len(done), desc=label, unit="image", disable=quiet or not is_live, dynamic_ncols=True
         )
 
     def add(self, record: SampleRecord) -> None:
@@ -77,34 +71,29 @@ class Progress:
         failed = {"failed": self._failed} if self._failed else {}
         self._bar.set_postfix({self._words.heading: shown, **failed}, refresh=False)
         self._bar.update()
-        self._forecast()
-        if self._has_lines and self._clock() - self._last_line >= _SECONDS_BETWEEN_LINES:
-            self._last_line = self._clock()
-            done, pace = self._finished + self._added, self._added / (self._last_line - self._start)
-            left = tqdm.format_interval((self._total - done) / pace)
-            tell(
-                f"{self._name}: {done}/{self._total} images, {pace:.3g} images/s, ETA {left}, "
-                f"{self._words.heading} {shown}, {self._failed} failed"
-            )
-
-    def _forecast(self) -> None:
-        """Say once how long the run will take and how large its folder will be, from the samples after the first ones:
-        those also wait for the texts."""
+        # Once: how long the run will take and how large its folder will be, from the samples after the first ones:
+        # those also wait for the texts.
         now, done = self._clock(), self._finished + self._added
         if self._first is None or now - self._first[0] < 1:
             self._first = (self._first[0] if self._first else now, self._added)  # a batch arrives at once
         seconds, n_measured = now - self._first[0], self._added - self._first[1]
-        if self._is_forecast or seconds < _SECONDS_MEASURED:
-            return
-        self._is_forecast = True
-        if (left := seconds / n_measured * (self._total - done)) <= _SECONDS_BETWEEN_LINES:
-            return
-        size = bytes_in(self._folder) * self._total / done if self._folder else 0
-        self._bar.clear()
-        tell(
-            f"{self._name}: about {duration(left)} for {self._total - done} images, {mebibytes(size)} on disk"
-            + (f"; --limit {_TRIAL} for a trial" if self._total > 2 * _TRIAL else "")
-        )
+        if not self._is_forecast and seconds >= _SECONDS_MEASURED:
+            self._is_forecast = True
+            if (left := seconds / n_measured * (self._total - done)) > _SECONDS_BETWEEN_LINES:
+                size = bytes_in(self._folder) * self._total / done if self._folder else 0
+                self._bar.clear()
+                tell(
+                    f"{self._name}: about {duration(left)} for {self._total - done} images, {mebibytes(size)} on disk"
+                    + (f"; --limit {_TRIAL} for a trial" if self._total > 2 * _TRIAL else "")
+                )
+        if self._has_lines and self._clock() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = self._clock()
+            pace = self._added / (self._last_line - self._start)
+            eta = tqdm.format_interval((self._total - done) / pace)
+            tell(
+                f"{self._name}: {done}/{self._total} images, {pace:.3g} images/s, ETA {eta}, "
+                f"{self._words.heading} {shown}, {self._failed} failed"
+            )
 
     def __enter__(self) -> Progress:
         return self

@@ -1,4 +1,4 @@
-"""The figures of a run from its records alone: no model, no data."""
+"""The figures of a run only from its records: no model, no data."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from car_core.config import CaRConfig
-from car_core.models.names import MINIATURE, ROLES, SUFFIXES
+from car_core.names import MINIATURE, ROLES, SUFFIXES
 from dataset_adapters import DatasetError, holds
-from dataset_adapters.base.sample import NameSet, find_sources
+from dataset_adapters.base.adapter import find_sources
 from evaluation.request.benchmark import Benchmark, BenchmarkError, built_in, is_file, load_benchmark, of_file
 from evaluation.request.inputs import DEFAULT_DATA, weights_by_role
 from evaluation.request.options import CAR, OWN_NAMES, RunOptions, parse_shard
@@ -20,6 +20,7 @@ from evaluation.request.words import request_of, words_of
 from evaluation.run.merge import SHARD
 from results import RunHeader, differences
 from results.tables.run_notes import is_car, is_scored
+from support.choices import NameSet
 from support.files import expanded
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from evaluation.request.options import RunOptions
 from evaluation.run.dispatch import SharedResources, Work, plan_resume, shared_resources
 from evaluation.run.header import header_of
 from evaluation.run.identity import peak_rss_mib
-from evaluation.run.prepare import Prepared, carries_queries, prepare, require_unchanged
+from evaluation.run.prepare import Prepared, prepare, require_unchanged
 from evaluation.run.progress import Progress
 from evaluation.run.recompute import figures_of, require_unedited
 from evaluation.run.trackers import Trackers
@@ -105,14 +105,17 @@ def _steps(prepared: Prepared, shared: SharedResources) -> Generator[int, None, 
     options, path, header = prepared.options, prepared.folder, header_of(prepared)
     scorer = replace(prepared.scorer, folder=path, saving=options.saving)
     with RunDirectory(path) as store:
-        finished = store.start(header, fresh=options.fresh)
-        require_unedited(store, scorer, prepared.selected.ids)
+        finished = store.start(header, fresh=options.fresh, fields_of_first=prepared.fields_of_first)
+        ids = prepared.selected.ids
+        if store.header.identity != prepared.identity:  # the same run with a smaller --limit, which this one extends
+            ids = ids[: store.header.request["limit"]]
+        require_unedited(store, scorer, ids)
         # A sample without the files that are wanted now is done again.
         finished = {id_: record for id_, record in finished.items() if scorer.is_kept(id_)}
-        plan = plan_resume(prepared.selected, finished, carried=carries_queries(prepared.car.config))
+        plan = plan_resume(prepared, finished)
         notices = store.repairs
         if plan.positions:
-            n_lost = len(prepared.selected) - len(store.records)
+            n_lost = len(ids) - len(store.records)
             if n_lost and store.header.status == "complete":
                 # Whether the rest was edited cannot be known.
                 kept, n = store.keep_header(), counted(n_lost, "record")

@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from car_core.models.names import check_device_name
+from car_core.names import check_device_name
 from dataset_adapters import DatasetError, load
-from dataset_adapters.base.sample import DataMissingError, find_sources
+from dataset_adapters.base.adapter import find_sources
+from dataset_adapters.errors import DataMissingError
 from dataset_adapters.prepare import find_preparation
 from evaluation.request.benchmark import BenchmarkError, is_file, load_benchmark, merged
 from evaluation.request.methods import Method, able_methods, find_method, is_several, settings_by_method
@@ -99,7 +100,7 @@ class Suite(BaseModel):
                 found[asked] = method
                 if method.name == CAR or not run.settings:
                     wanted.setdefault(asked, []).append(run)
-        own = settings_by_method(settings, (each for each in found.values() if each.plugin))
+        own = settings_by_method(settings, found.values())
         every: list[SuiteRun] = []
         for asked, runs_of_one in wanted.items():
             method = found[asked]

@@ -20,11 +20,10 @@ import torch
 
 from car_core import CaR, CaRConfig
 from car_core.car import MODEL_FIELDS
-from car_core.config import Precision
 from car_core.engine.stage_cache import StageCache
 from car_core.models.weights import load_clip
-from dataset_adapters.base.sample import find_sources
-from evaluation.analysis.gallery import previews
+from dataset_adapters.base.adapter import find_sources
+from evaluation.analysis.drawn_samples import previews
 from evaluation.engines.children import Child, messages
 from evaluation.engines.processes import JOIN_SECONDS, WorkerError, end_if_starting
 from evaluation.engines.signals import Interrupted, stop_request
@@ -38,6 +37,7 @@ from evaluation.suites.definitions import Suite, SuiteRun
 from evaluation.suites.index_writer import EventHandler, IndexWriter, RunEvent, finished_event
 from results import SuiteIndex, identity_of
 from results.pages.contact_sheet import Example, contact_sheet
+from support.choices import Precision
 from support.console import tell
 from support.drawing import save_picture
 from support.files import expanded
@@ -81,7 +81,7 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int = 1, **c
         "paper": {entry.name: entry.paper for entry in suite.runs if entry.paper is not None},
     }
     # CaR's runs of one benchmark go side by side, in as many groups as there are jobs; those of baselines, which share
-    # nothing, go alone.
+    # nothing, run by themselves.
     indices: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, entry in enumerate(suite.runs):
         indices[(entry.benchmark,) if runs[i].method == CAR else (entry.name, runs[i].method)].append(i)
@@ -145,7 +145,7 @@ def options_by_method(options: RunOptions) -> dict[str, RunOptions]:
     able = able_methods(options.method, task, options.settings)
     if len(able) < 2:
         raise BenchmarkError(f"method: {options.method}: expected a benchmark of a task that two can do, found {task}")
-    settings, runs = settings_by_method(options.settings, (each for each in able.values() if each.plugin)), {}
+    settings, runs = settings_by_method(options.settings, able.values()), {}
     for asked, method in able.items():
         profile = options.profile if method.name == CAR else None
         config, _ = method.resolve(benchmark, task, profile, settings[method.name])

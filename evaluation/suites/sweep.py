@@ -15,19 +15,20 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from car_core.config import PROFILES, Profile
-from dataset_adapters.base.sample import find_sources
+from car_core.config import PROFILES
+from dataset_adapters.base.adapter import find_sources
 from evaluation.request.benchmark import BenchmarkError, load_benchmark, merged, parse_settings
 from evaluation.request.methods import able_methods, settings_by_method
 from evaluation.request.options import CAR, OWN_NAMES, RunOptions, sets_figures
 from evaluation.suites.definitions import Suite, SuiteRun
 from results import identity_of, paper_rows
-from results.run_directory.store import one_line
 from support import strict_yaml
-from support.files import read_regular, resolved
-from support.text import shortened, unknown_name, unwrapped
+from support.choices import Profile
+from support.errors import mistakes
+from support.files import resolved
+from support.text import shortened, unknown_name
 
 Point: TypeAlias = Mapping[str, Any]  # settings as --set names them
 MOST_POINTS = 10_000
@@ -51,42 +52,6 @@ class Sweep:
     paper_column: str | None = None
     profile: Profile | None = None
     shown: tuple[Point, ...] = ()
-
-
-class _PaperColumn(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    table: str
-    column: str
-    rows: Mapping[str, str] = {}  # cells that all rows of the sweep share unless a point says otherwise
-
-
-class _PresetPoint(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    set: Mapping[str, Any] = {}
-    background: tuple[str, ...] | None = None  # groups of the preset that make up the background queries
-    row: Mapping[str, str] | None = None  # cells of the paper's row; None: the settings as text
-
-    def settings(self, groups: Mapping[str, Sequence[str]]) -> Point:
-        """The settings of the point, groups by their texts."""
-        if self.background is None:
-            return self.set
-        return {**self.set, "background": [text for name in self.background for text in groups[name]]}
-
-    def shown(self) -> Point:
-        """The settings as a table shows them, groups by their names."""
-        groups = {} if self.background is None else {"background": " + ".join(self.background) or "none"}
-        return {**self.set, **groups}
-
-
-class _Preset(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    title: str
-    paper: _PaperColumn
-    groups: Mapping[str, tuple[str, ...]] = {}
-    points: tuple[_PresetPoint, ...] = Field(min_length=1)
 
 
 def parse_axes(assignments: Sequence[str]) -> dict[str, list[Any]]:
@@ -170,12 +135,11 @@ def read_sweep(path: Path) -> Sweep:
 
     Raises BenchmarkError, naming the file, if it cannot be read or says something else.
     """
+    fields = strict_yaml.read_fields(path, "a sweep's file", "points, grid or one_at_a_time", BenchmarkError)
     try:
-        text = read_regular(path, most=2**24).decode("utf-8")
-        found = _SweepFile.model_validate(strict_yaml.loads(text))
-    except (OSError, ValueError) as error:
-        reason = unwrapped(one_line(error))
-        raise BenchmarkError(f"sweep: {path}: expected a sweep file, found: {reason}") from None
+        found = _SweepFile.model_validate(fields)
+    except ValidationError as error:
+        raise BenchmarkError(f"{path}: {mistakes(error, _SweepFile.model_fields)}") from None
     points = found.points or (grid(found.grid) if found.grid else one_at_a_time(found.one_at_a_time))
     return Sweep(found.title or path.stem, points)
 
@@ -186,15 +150,9 @@ def fidelity() -> Sweep:
     Then the background queries of the paper's best row of Table 6 (all groups), which no profile sets: only them, and
     with all switches.
     """
-    paper, groups = PROFILES["paper"], _read_preset("table6").groups
-    background = _PresetPoint(background=tuple(groups)).settings(groups)
-    points = (
-        {},
-        *({switch: value} for switch, value in paper.items()),
-        dict(paper),
-        background,
-        {**paper, **background},
-    )
+    paper, groups = PROFILES["paper"], _stored("table6")["groups"]
+    background = {"background": [*itertools.chain(*groups.values())]}
+    points = ({}, *({switch: value} for switch, value in paper.items()), {**paper}, background, {**paper, **background})
     switches = (_text({switch: value}) for switch, value in paper.items())
     words = ("none", *switches, "all", "background of table6", "all, background of table6")
     shown = tuple({"switch": word} for word in words)
@@ -214,26 +172,28 @@ def load_preset(name: str) -> Sweep:
         raise BenchmarkError(unknown_name("preset", name, names))
     if name == FIDELITY:
         return fidelity()
-    preset = _read_preset(name)
-    column, figures = preset.paper, []
-    for point in preset.points:
-        row = {key: str(value) for key, value in point.set.items()} if point.row is None else point.row
-        wanted = {**column.rows, **row}
-        found = [entry for entry in paper_rows(column.table, column.column) if wanted.items() <= entry.cells.items()]
+    preset = _stored(name)
+    paper, points, shown, figures = preset["paper"], list[Point](), list[Point](), list[float | None]()
+    for point in preset["points"]:
+        own, groups = point.get("set", {}), point.get("background")
+        # The cells of the paper's row, in addition to those that all rows of the preset share.
+        row = point.get("row", {key: str(value) for key, value in own.items()})
+        wanted = {**paper.get("rows", {}), **row}
+        rows = paper_rows(paper["table"], paper["column"])
+        found = [entry for entry in rows if wanted.items() <= entry.cells.items()]
         if len(found) != 1:
-            raise BenchmarkError(f"{column.table}: expected one row with {wanted}, found {len(found)}")
+            raise BenchmarkError(f"{paper['table']}: expected one row with {wanted}, found {len(found)}")
         figures.append(found[0].value)
-    return Sweep(
-        preset.title,
-        tuple(point.settings(preset.groups) for point in preset.points),
-        tuple(figures),
-        paper_column=column.rows.get("dataset", column.column),
-        shown=tuple(point.shown() for point in preset.points),
-    )
+        # Background queries by the names of their groups, as the table shows them.
+        texts = {} if groups is None else {"background": [text for each in groups for text in preset["groups"][each]]}
+        points.append({**own, **texts})
+        shown.append({**own, **({} if groups is None else {"background": " + ".join(groups) or "none"})})
+    column = paper.get("rows", {}).get("dataset", paper["column"])
+    return Sweep(preset["title"], tuple(points), tuple(figures), paper_column=column, shown=tuple(shown))
 
 
-def _read_preset(name: str) -> _Preset:
-    return _Preset.model_validate(yaml.safe_load(_FOLDER.joinpath(f"{name}.yaml").read_text(encoding="utf-8")))
+def _stored(name: str) -> Any:
+    return yaml.safe_load(_FOLDER.joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def as_suite(
@@ -270,7 +230,6 @@ def as_suite(
     is_papers = sweep.paper_column == (known.paper.column if known.paper else known.adapter)
     papers = sweep.paper if sweep.paper and is_papers else (None,) * len(sweep.points)
     points = tuple(zip(sweep.points, sweep.shown or sweep.points, papers, strict=True))
-    outside = [each for each in able.values() if each.plugin]
     found: list[tuple[Point, Point, SuiteRun]] = []
     seen: dict[tuple[str, ...], Point] = {}
     for own_method, own_names, (point, shown, figure) in itertools.product(methods, name_sets, points):
@@ -280,7 +239,7 @@ def as_suite(
         varied = {key: parse_settings([f"{key}={json.dumps(value)}"]) for key, value in point.items()}
         whole = functools.reduce(merged, varied.values(), settings)
         if len(methods) > 1:  # a method without the field that varies runs once
-            whole = settings_by_method(whole, outside)[able[own_method].name]
+            whole = settings_by_method(whole, able.values())[able[own_method].name]
             own = {key for key, value in varied.items() if able[own_method].own(value)}
             point, shown = ({k: v for k, v in each.items() if k in own} for each in (point, shown))
         own_profile = (profile or sweep.profile) if own_method == CAR or len(methods) == 1 else None

@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, SampleError
-from evaluation.request.benchmark import BenchmarkError
 from evaluation.tasks.coco_json import run_lengths
 from evaluation.tasks.task import find_task
 from results.run_directory import label_maps
 from results.run_directory.sample_files import PREDICTIONS, PROPOSALS, is_whole, write_sample_file
+from support.errors import UserError
 from support.text import counted, mebibytes
 
 PredictionFormat = Literal["png", "rle"]
@@ -46,12 +46,10 @@ class Saving:
     proposals: bool = False
 
     def check(self, dataset: Dataset) -> None:
-        """Raise BenchmarkError for labels that the format cannot hold."""
+        """Raise UserError for labels that the format cannot hold."""
         n_labels = len(dataset.label_space.labels)
         if self.predictions == "png" and n_labels > _PALETTE:
-            raise BenchmarkError(
-                f"save_predictions: expected rle for {n_labels} labels, found png: it holds {_PALETTE}"
-            )
+            raise UserError(f"save_predictions: expected rle for {n_labels} labels, found png: it holds {_PALETTE}")
 
     def paths(self, folder: Path, sample_id: str) -> list[Path]:
         """The files of a sample."""
@@ -79,7 +77,16 @@ class Saving:
         if self.predictions:
             write_sample_file(next(paths), _WRITERS[self.predictions][1](sample_id, prediction, mask_values))
         if self.proposals:
-            write_sample_file(next(paths), _steps_as_npz(segmentation))
+            # queries: all texts. Of step t, 1 first: queries_t (indices of texts), scores_t, proposals_t.
+            arrays: dict[str, Any] = {"queries": np.array(segmentation.queries if segmentation else (), np.str_)}
+            for number, step in enumerate(segmentation.steps if segmentation else (), start=1):
+                assert step.proposals is not None
+                arrays[f"queries_{number}"] = np.array(step.queries, np.int32)
+                arrays[f"scores_{number}"] = step.scores
+                arrays[f"proposals_{number}"] = step.proposals.astype(np.float16)
+            content = io.BytesIO()
+            np.savez_compressed(content, **arrays)
+            write_sample_file(next(paths), content.getvalue())
 
     def announcement(self, dataset: Dataset, folder: Path) -> str | None:
         """The disk use of the files, estimated from a few samples, and the free space; None where none are kept."""
@@ -101,7 +108,7 @@ class Saving:
         if self.proposals:
             values = [np.prod(sample.image.shape[:2]) * len(sample.queries) for sample in samples]
             parts.append(
-                f"proposals at most {mebibytes(2 * float(np.mean(values)) * len(dataset))} a step before compression"
+                f"proposals at most {mebibytes(2 * float(np.mean(values)) * len(dataset))} per step before compression"
             )
         free = shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
         return f"saved files of {counted(len(dataset), 'sample')}: {', '.join(parts)}; free: {mebibytes(free)}"
@@ -129,19 +136,6 @@ _WRITERS: Mapping[PredictionFormat, tuple[str, Callable[[str, Prediction, Sequen
     "png": (".png", _as_png),
     "rle": (".json", _as_rle),
 }
-
-
-def _steps_as_npz(segmentation: Segmentation | None) -> bytes:
-    """queries: all texts. Of step t, 1 first: queries_t (indices of texts), scores_t, proposals_t float16 [n, H, W]."""
-    arrays: dict[str, npt.NDArray[Any]] = {"queries": np.array(segmentation.queries if segmentation else (), np.str_)}
-    for number, step in enumerate(segmentation.steps if segmentation else (), start=1):
-        assert step.proposals is not None
-        arrays[f"queries_{number}"] = np.array(step.queries, np.int32)
-        arrays[f"scores_{number}"] = step.scores
-        arrays[f"proposals_{number}"] = step.proposals.astype(np.float16)
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
-    return content.getvalue()
 
 
 def saved_name(sample_id: str) -> str:

@@ -61,18 +61,18 @@ class CocoVideoWriter:
             self._n_annotations += 1
 
     def close(self) -> None:
-        """End the document."""
         self._stream.write(f'], "images": {dumps(self._images)}}}\n')
 
 
 def annotations_of(found: Segmentation, image_id: int, first_id: int) -> list[dict[str, Any]]:
     """The annotations of one image: one for each query that was kept."""
-    return [
-        {"id": number, "image_id": image_id, "category_id": index + 1}
-        | _region(found.masks[index])
-        | {"iscrowd": 0, "score": float(found.scores[index])}
-        for number, index in enumerate(found.kept, start=first_id)
-    ]
+    annotations = []
+    for number, index in enumerate(found.kept, start=first_id):
+        mask, encoded = found.masks[index], run_lengths(found.masks[index])
+        own = {"id": number, "image_id": image_id, "category_id": index + 1, "segmentation": encoded}
+        own |= {"area": int(mask.sum()), "bbox": [float(side) for side in coco_mask.toBbox(encoded)]}
+        annotations.append(own | {"iscrowd": 0, "score": float(found.scores[index])})
+    return annotations
 
 
 def run_lengths(mask: BoolArray) -> dict[str, Any]:
@@ -83,12 +83,6 @@ def run_lengths(mask: BoolArray) -> dict[str, Any]:
 
 def _categories(queries: Sequence[str]) -> list[dict[str, Any]]:
     return [{"id": number, "name": query, "supercategory": "query"} for number, query in enumerate(queries, start=1)]
-
-
-def _region(mask: BoolArray) -> dict[str, Any]:
-    encoded = run_lengths(mask)
-    box = [float(side) for side in coco_mask.toBbox(encoded)]
-    return {"segmentation": encoded, "area": int(mask.sum()), "bbox": box}
 
 
 def _image(number: int, path: Path, found: Segmentation) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from dataset_adapters import LabelSpace
 from evaluation.tasks import referring
 from evaluation.tasks.referring import RESOLUTIONS, PixelCounts, compared_at, merged_mask, precision
-from evaluation.tasks.task import Accumulator, Options, Record, Target, Task, register, resampled_means
+from evaluation.tasks.task import Accumulator, Task, register, resampled_means
+from results import SampleRecord
 from results.tables.task_words import GENERALIZED
 from support.arrays import BoolArray
 
@@ -83,10 +83,12 @@ class GeneralizedAccumulator(Accumulator):
 
     def __init__(self, resolution: str = "original", no_target_below: str = "50", objects: str = "all") -> None:
         described = reductions(resolution, no_target_below, objects)
-        super().__init__(described, {**dict.fromkeys(described, NO_SAMPLE), **_REASONS})
+        reasons = dict.fromkeys(["t_acc", *map(precision, THRESHOLDS)], NO_TARGETS)
+        reasons |= {"ciou_pooled": NO_UNION, "n_acc": ONLY_TARGETS}
+        super().__init__(described, {**dict.fromkeys(described, NO_SAMPLE), **reasons})
         self._least = NO_TARGET_BELOW[no_target_below]
 
-    def count(self, record: Record) -> None:
+    def count(self, record: SampleRecord) -> None:
         failed = record.status == "failed"
         if failed and not record.counts:
             return
@@ -151,21 +153,6 @@ def reductions(resolution: str, no_target_below: str, objects: str = "all") -> d
     }
 
 
-_REASONS = {
-    "ciou_pooled": NO_UNION,
-    "n_acc": ONLY_TARGETS,
-    **dict.fromkeys(["t_acc", *(precision(t) for t in THRESHOLDS)], NO_TARGETS),
-}
-
-
-def _union(target: Target) -> BoolArray:
-    return np.asarray(target.any(axis=0))
-
-
-def _accumulator(space: LabelSpace, options: Options) -> GeneralizedAccumulator:
-    return GeneralizedAccumulator(**options)
-
-
 register(
     Task(
         name="generalized",
@@ -173,11 +160,11 @@ register(
         prediction=merged_mask,
         one_mask=True,
         count=lambda target, prediction, space, options: count_sample(target, prediction, **options),
-        accumulator=_accumulator,
+        accumulator=lambda space, options: GeneralizedAccumulator(**options),
         choices={"resolution": tuple(RESOLUTIONS), "no_target_below": tuple(NO_TARGET_BELOW), "objects": OBJECTS},
-        resample=resampled_means(_accumulator),
+        resample=resampled_means(lambda space, options: GeneralizedAccumulator(**options)),
         empty=lambda target: np.zeros(target.shape[1:], np.bool_),
-        target_labels=_union,
+        target_labels=lambda target: np.asarray(target.any(axis=0)),
         scored=lambda prediction, sample, options: prediction if sample.void is None else prediction & ~sample.void,
     )
 )

@@ -79,7 +79,6 @@ class NamedMetric:
 
     @property
     def name(self) -> str:
-        """Its name."""
         return self.metric.name
 
     def count(self, target: Target, prediction: Target, space: LabelSpace) -> dict[str, int]:

@@ -15,7 +15,8 @@ from PIL import Image
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
-from evaluation.tasks.task import Accumulator, Options, Record, Task, register, resampled_means
+from evaluation.tasks.task import Accumulator, Task, register, resampled_means
+from results import SampleRecord
 from results.tables.task_words import REFERRING
 from support.arrays import BoolArray
 
@@ -55,7 +56,10 @@ def count_sample(target: BoolArray, prediction: BoolArray, resolution: str = "or
         raise ValueError(f"target has shape {target.shape}, prediction has shape {prediction.shape}")
     if resolution not in RESOLUTIONS:
         raise ValueError(f"resolution: expected one of {', '.join(RESOLUTIONS)}, found {resolution!r}")
-    target, prediction = (_resized(mask, RESOLUTIONS[resolution]) for mask in (target, prediction))
+    if (side := RESOLUTIONS[resolution]) and target.size:
+        pictures = (Image.fromarray(mask.astype(np.uint8)) for mask in (target, prediction))
+        resized = (picture.resize((side, side), Image.Resampling.NEAREST) for picture in pictures)
+        target, prediction = (np.asarray(picture).astype(np.bool_) for picture in resized)
     return {
         "intersection": int((target & prediction).sum()),
         "union": int((target | prediction).sum()),
@@ -75,7 +79,7 @@ class ReferringAccumulator(Accumulator):
         described = reductions(resolution)
         super().__init__(described, {**dict.fromkeys(described, NO_SAMPLE), "oiou_pooled": NO_UNION})
 
-    def count(self, record: Record) -> None:
+    def count(self, record: SampleRecord) -> None:
         if record.status == "failed" and not record.counts:
             return
         counts = PixelCounts.of(record)
@@ -122,7 +126,7 @@ class PixelCounts:
     prediction: int
 
     @classmethod
-    def of(cls, record: Record) -> PixelCounts:
+    def of(cls, record: SampleRecord) -> PixelCounts:
         """Read them from `record.counts`. Raises ValueError for missing or impossible ones."""
         values = [record.counts.get(name) for name in _COUNTS]
         if any(type(value) is not int or value < 0 for value in values):
@@ -143,22 +147,11 @@ def precision(threshold: float) -> str:
     return f"precision_at_{threshold}"
 
 
-def _resized(mask: BoolArray, side: int | None) -> BoolArray:
-    if side is None or not mask.size:
-        return mask
-    image = Image.fromarray(mask.astype(np.uint8)).resize((side, side), Image.Resampling.NEAREST)
-    return np.asarray(image).astype(np.bool_)
-
-
 def merged_mask(segmentation: Segmentation, sample: Sample, space: LabelSpace) -> BoolArray:
     """The one mask of all sentences, bool [H, W]. Raises ValueError for a segmentation of another mode."""
     if segmentation.merged_mask is None:
         raise ValueError("mode: expected a segmentation in referring mode, found one without a merged mask")
     return segmentation.merged_mask
-
-
-def _accumulator(space: LabelSpace, options: Options) -> ReferringAccumulator:
-    return ReferringAccumulator(**options)
 
 
 register(
@@ -168,8 +161,8 @@ register(
         prediction=merged_mask,
         one_mask=True,
         count=lambda target, prediction, space, options: count_sample(target, prediction, **options),
-        accumulator=_accumulator,
+        accumulator=lambda space, options: ReferringAccumulator(**options),
         choices={"resolution": tuple(RESOLUTIONS)},
-        resample=resampled_means(_accumulator),
+        resample=resampled_means(lambda space, options: ReferringAccumulator(**options)),
     )
 )

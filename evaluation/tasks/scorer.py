@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from evaluation.tasks.artifacts import Saving
@@ -18,7 +16,7 @@ from evaluation.tasks.task import Accumulator, Predicted, Resampler, Target, Tas
 from results import RunHeader, SampleRecord, write_label_map
 from results.run_directory.sample_files import LABEL_MAPS, is_whole
 from results.tables.task_words import TaskWords
-from support.arrays import Float64Array, Int32Array
+from support.arrays import Float64Array
 
 
 @dataclass(frozen=True)
@@ -97,17 +95,6 @@ class Scorer:
         if isinstance(segmentation, Predicted):
             return segmentation.prediction
         return self._task.prediction(segmentation, sample, self.label_space)
-
-    def labels(self, target: Target) -> Int32Array:
-        """The target as the labels of a prediction of it, int32 [H, W]."""
-        return np.asarray(self._task.target_labels(target), np.int32)
-
-    def labels_in(self, target: Target, prediction: Target) -> dict[int, str]:
-        """Names by label of what a picture of a sample shows: the labels in either, background and ignored left out.
-
-        target, prediction: int32 [H, W], as `labels` and `prediction` give them.
-        """
-        return self._task.names(target, prediction, self.label_space)
 
     def accumulator(self) -> Accumulator:
         """The figures of no record yet."""

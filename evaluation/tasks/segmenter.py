@@ -6,14 +6,23 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from car_core.config import Config
-from car_core.engine.refinement import CoarseSegmentation
 from car_core.models.weights import WeightsRecord
+from car_core.refinement import CoarseSegmentation
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 
 
 class Segmenter(Protocol):
-    """CaR, or another method under the same protocol."""
+    """CaR, or another method under the same protocol, with its settings and models."""
+
+    weights: tuple[WeightsRecord, ...]
+
+    @property
+    def config(self) -> Config: ...
+
+    def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
+        """The queries as a tuple. Raises QueryError for texts that it cannot segment."""
+        ...
 
     def segment_batch(
         self, images: Sequence[Any], queries_per_image: Sequence[Sequence[str]], *, trace: bool = ...
@@ -25,21 +34,6 @@ class Segmenter(Protocol):
         self, images: Sequence[Any], things: Sequence[str], stuff: Sequence[str], *, trace: bool = ...
     ) -> list[Segmentation]:
         """One segmentation per image, things and stuff segmented apart; its queries are the things, then the stuff."""
-        ...
-
-
-class ConfiguredSegmenter(Segmenter, Protocol):
-    """A segmenter that reports its settings and models."""
-
-    weights: tuple[WeightsRecord, ...]
-
-    @property
-    def config(self) -> Config:
-        """Its settings."""
-        ...
-
-    def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
-        """The queries as a tuple. Raises QueryError for texts that it cannot segment."""
         ...
 
 
@@ -88,13 +82,3 @@ def segment_samples(
     if label_space.stuff:
         return segmenter.segment_two_pass_batch(images, label_space.things, label_space.stuff, **extra)
     return segmenter.segment_batch(images, [sample.queries for sample in samples], **extra)
-
-
-def segment_samples_coarse(
-    samples: Sequence[Sample], segmenter: CoarseSegmenter, label_space: LabelSpace, *, trace: bool = False
-) -> list[CoarseSegmentation]:
-    """`segment_samples` up to the refinement."""
-    images = [sample.image for sample in samples]
-    if label_space.stuff:
-        return segmenter.segment_coarse_two_pass_batch(images, label_space.things, label_space.stuff, trace=trace)
-    return segmenter.segment_coarse_batch(images, [sample.queries for sample in samples], trace=trace)

@@ -10,19 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
-from evaluation.tasks.task import Accumulator, Record, Resampler, Target, Task, labels_in_either, mean, ratio, register
+from evaluation.tasks.task import Accumulator, Resampler, Task, labels_in_either, mean, ratio, register
+from results import SampleRecord
 from results.tables.task_words import SEMANTIC
 from support.arrays import Float64Array, Int32Array, Int64Array
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 Triple = Sequence[int]
 
@@ -59,10 +58,7 @@ _REASONS = {
 
 
 def confusion_counts(
-    target: npt.NDArray[np.integer[Any]],
-    prediction: npt.NDArray[np.integer[Any]],
-    n_labels: int,
-    ignore_label: int,
+    target: npt.NDArray[np.integer[Any]], prediction: npt.NDArray[np.integer[Any]], n_labels: int, ignore_label: int
 ) -> list[list[int]]:
     """Count the (target, prediction) pairs of one image.
 
@@ -81,8 +77,9 @@ def confusion_counts(
     Raises:
         ValueError: the shapes differ, an array is not an integer [H, W] array, or a label is out of range.
     """
-    _require_label_map(target, "target")
-    _require_label_map(prediction, "prediction")
+    for name, array in (("target", target), ("prediction", prediction)):
+        if array.ndim != 2 or array.dtype.kind not in "iu":
+            raise ValueError(f"{name} must be an integer [H, W] array, found {array.dtype} {list(array.shape)}")
     if target.shape != prediction.shape:
         raise ValueError(f"target has shape {target.shape}, prediction has shape {prediction.shape}")
     counted = target != ignore_label
@@ -92,16 +89,6 @@ def confusion_counts(
     codes = target[counted].astype(np.int64) * n_labels + prediction[counted]
     counts = np.bincount(codes)
     return [[int(c) // n_labels, int(c) % n_labels, int(counts[c])] for c in np.flatnonzero(counts)]
-
-
-def count_sample(
-    target: npt.NDArray[np.integer[Any]],
-    prediction: npt.NDArray[np.integer[Any]],
-    n_labels: int,
-    ignore_label: int,
-) -> dict[str, Any]:
-    """The `counts` of one sample's record: {"confusion": `confusion_counts(...)`}; the same errors."""
-    return {"confusion": confusion_counts(target, prediction, n_labels, ignore_label)}
 
 
 def sum_confusion(triples: Iterable[Triple], n_labels: int) -> Int64Array:
@@ -161,66 +148,31 @@ class ClassIoU:
         return self.target_pixels + self.predicted_pixels - self.intersection_pixels
 
 
-@dataclass(frozen=True)
-class SemanticMetrics:
-    """Figures of one confusion matrix, in 0..1 and unrounded; None where the denominator is zero.
+def class_ious(matrix: Int64Array, labels: Sequence[str], scored_labels: Sequence[int]) -> list[ClassIoU]:
+    """The scored classes of a confusion matrix int64 [n, n], rows targets, with `labels` the n names.
 
-    `REDUCTIONS` says what each figure averages over. A pixel whose target is a label that is not scored
-    is only a false positive of the class predicted there; a prediction of such a label (background in voc20)
-    is only a miss of the target's class.
+    A pixel whose target is a label that is not scored is only a false positive of the class predicted there; a
+    prediction of such a label (background in voc20) is only a miss of the target's class.
+
+    Raises:
+        ValueError: a scored label is out of range or given twice.
     """
+    if len(set(scored_labels)) != len(scored_labels):
+        raise ValueError(f"scored_labels has a label twice: {list(scored_labels)}")
+    _require_range(np.asarray(scored_labels, dtype=np.int64), len(labels), "scored_labels")
+    sums = [counts.tolist() for counts in (matrix.sum(axis=1), matrix.sum(axis=0), matrix.diagonal())]
+    classes = []
+    for label in scored_labels:
+        target, predicted, both = (counts[label] for counts in sums)
+        union = target + predicted - both
+        reason = None if union else "no pixel of this class in the ground truth or the predictions"
+        classes.append(ClassIoU(label, labels[label], ratio(both, union), reason, target, predicted, both))
+    return classes
 
-    classes: tuple[ClassIoU, ...]
 
-    @classmethod
-    def from_confusion(cls, matrix: Int64Array, labels: Sequence[str], scored_labels: Sequence[int]) -> SemanticMetrics:
-        """Read the scored classes from int64 [n, n] (rows targets), with `labels` the n names.
-
-        Raises:
-            ValueError: the matrix does not fit the labels, a scored label is out of range or given twice.
-        """
-        expected = (len(labels), len(labels))
-        if matrix.shape != expected:
-            raise ValueError(f"confusion matrix has shape {matrix.shape}, {expected} expected for the labels")
-        if len(set(scored_labels)) != len(scored_labels):
-            raise ValueError(f"scored_labels has a label twice: {list(scored_labels)}")
-        _require_range(np.asarray(scored_labels, dtype=np.int64), len(labels), "scored_labels")
-        rows, columns, diagonal = matrix.sum(axis=1), matrix.sum(axis=0), matrix.diagonal()
-        return cls(
-            tuple(
-                _class_iou(label, labels[label], int(rows[label]), int(columns[label]), int(diagonal[label]))
-                for label in scored_labels
-            )
-        )
-
-    @property
-    def miou(self) -> float | None:
-        return mean([c.iou for c in self.classes if c.iou is not None])
-
-    @property
-    def miou_gt_classes(self) -> float | None:
-        return mean([c.iou for c in self._in_ground_truth if c.iou is not None])
-
-    @property
-    def pixel_accuracy_pooled(self) -> float | None:
-        return ratio(sum(c.intersection_pixels for c in self.classes), self._n_target_pixels)
-
-    @property
-    def mean_accuracy_gt_classes(self) -> float | None:
-        return mean([c.intersection_pixels / c.target_pixels for c in self._in_ground_truth])
-
-    @property
-    def frequency_weighted_iou_gt_classes(self) -> float | None:
-        weighted = math.fsum(c.target_pixels * c.intersection_pixels / c.union_pixels for c in self._in_ground_truth)
-        return ratio(weighted, self._n_target_pixels)
-
-    @property
-    def _in_ground_truth(self) -> tuple[ClassIoU, ...]:
-        return tuple(c for c in self.classes if c.target_pixels)
-
-    @property
-    def _n_target_pixels(self) -> int:
-        return sum(c.target_pixels for c in self.classes)
+def mean_iou(classes: Iterable[ClassIoU]) -> float | None:
+    """Mean IoU of the classes that have one, in 0..1 and unrounded; None without any."""
+    return mean([c.iou for c in classes if c.iou is not None])
 
 
 class SemanticAccumulator(Accumulator):
@@ -243,21 +195,14 @@ class SemanticAccumulator(Accumulator):
         self._matrices: dict[str, Int64Array] = {}  # by status, those that have a record
         self._n_pixels = 0.0
 
-    def merge(self, other: Self) -> None:
-        """As `Accumulator.merge`; the labels must be the same."""
-        super().merge(other)
-        self._n_pixels += other._n_pixels
-        for status, matrix in other._matrices.items():
-            self._matrices[status] = self._matrices[status] + matrix if status in self._matrices else matrix.copy()
-
     def running_figure(self) -> float | None:
-        """`miou`, to the bit, in less time than `SemanticMetrics` takes: it is asked for every sample."""
+        """`miou`, to the bit, in less time than `class_ious` takes: it is asked for every sample."""
         matrix, scored = self._sum_of("ok", "failed"), list(self._scored_labels)
         both = matrix.diagonal()[scored]
         union = (matrix.sum(axis=0) + matrix.sum(axis=1))[scored] - both
         return mean((both[union > 0] / union[union > 0]).tolist())
 
-    def count(self, record: Record) -> None:
+    def count(self, record: SampleRecord) -> None:
         if record.status == "ok" and "confusion" not in record.counts:
             raise ValueError(f"record {record.id!r}: counts have no 'confusion'")
         if record.status not in self._matrices:
@@ -267,23 +212,27 @@ class SemanticAccumulator(Accumulator):
 
     def values(self) -> dict[str, float | None]:
         matrix = self._sum_of("ok", "failed")
-        metrics = self._metrics(matrix)
+        classes = self._classes(matrix)
+        in_target = [c for c in classes if c.target_pixels]
+        n_pixels = sum(c.target_pixels for c in classes)
+        weighted = math.fsum(c.target_pixels * c.intersection_pixels / c.union_pixels for c in in_target)
         values = {
-            "miou": metrics.miou,
-            "miou_gt_classes": metrics.miou_gt_classes,
-            "miou_scored_only": self._metrics(self._sum_of("ok")).miou,
-            "pixel_accuracy_pooled": metrics.pixel_accuracy_pooled,
-            "mean_accuracy_gt_classes": metrics.mean_accuracy_gt_classes,
-            "frequency_weighted_iou_gt_classes": metrics.frequency_weighted_iou_gt_classes,
+            "miou": mean_iou(classes),
+            "miou_gt_classes": mean_iou(in_target),
+            "miou_scored_only": mean_iou(self._classes(self._sum_of("ok"))),
+            "pixel_accuracy_pooled": ratio(sum(c.intersection_pixels for c in classes), n_pixels),
+            "mean_accuracy_gt_classes": mean([c.intersection_pixels / c.target_pixels for c in in_target]),
+            "frequency_weighted_iou_gt_classes": ratio(weighted, n_pixels),
         }
         if len(self._scored_labels) < len(self._labels):
             foreground, scored = np.zeros_like(matrix), np.ix_(self._scored_labels, self._scored_labels)
             foreground[scored] = matrix[scored]
-            values["miou_gt_classes_foreground"] = self._metrics(foreground).miou_gt_classes
+            in_target = [c for c in self._classes(foreground) if c.target_pixels]
+            values["miou_gt_classes_foreground"] = mean_iou(in_target)
         return values
 
     def details(self) -> dict[str, Any]:
-        return {"per_class": [vars(c).copy() for c in self._metrics(self._sum_of("ok", "failed")).classes]}
+        return {"per_class": [vars(c).copy() for c in self._classes(self._sum_of("ok", "failed"))]}
 
     def _sum_of(self, *statuses: str) -> Int64Array:
         matrices = [self._matrices[status] for status in statuses if status in self._matrices]
@@ -291,11 +240,11 @@ class SemanticAccumulator(Accumulator):
             return np.zeros((len(self._labels), len(self._labels)), np.int64)
         return matrices[0] if len(matrices) == 1 else matrices[0] + matrices[1]
 
-    def _metrics(self, matrix: Int64Array) -> SemanticMetrics:
-        return SemanticMetrics.from_confusion(matrix, self._labels, self._scored_labels)
+    def _classes(self, matrix: Int64Array) -> list[ClassIoU]:
+        return class_ious(matrix, self._labels, self._scored_labels)
 
 
-def miou_resampler(records: Sequence[Record], labels: Sequence[str], scored_labels: Sequence[int]) -> Resampler:
+def miou_resampler(records: Sequence[SampleRecord], labels: Sequence[str], scored_labels: Sequence[int]) -> Resampler:
     """`miou` of resamples of the records, NaN where no class has a pixel.
 
     Args:
@@ -318,24 +267,27 @@ def miou_resampler(records: Sequence[Record], labels: Sequence[str], scored_labe
     return resampled
 
 
-def sample_figures(records: Sequence[Record], labels: Sequence[str], scored_labels: Sequence[int]) -> Float64Array:
-    """`SemanticAccumulator.running_figure` of each record alone, to the bit, float64 [n]; NaN where it is None."""
+def sample_figures(
+    records: Sequence[SampleRecord], labels: Sequence[str], scored_labels: Sequence[int]
+) -> Float64Array:
+    """`SemanticAccumulator.running_figure` of each single record, to the bit, float64 [n]; NaN where it is None."""
     both, target, prediction = _class_pixels(records, labels, scored_labels).swapaxes(0, 1)
     union = target + prediction - both
     ious = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
     present = (union > 0).sum(axis=1)
-    figures = [math.fsum(row) / n if n else math.nan for row, n in zip(ious.tolist(), present.tolist(), strict=True)]
+    sums = [math.fsum(row.tolist()) for row in ious]
+    figures = [total / n if n else math.nan for total, n in zip(sums, present.tolist(), strict=True)]
     return np.array(figures, np.float64)
 
 
-def _class_pixels(records: Sequence[Record], labels: Sequence[str], scored_labels: Sequence[int]) -> Float64Array:
+def _class_pixels(records: Sequence[SampleRecord], labels: Sequence[str], scored_labels: Sequence[int]) -> Float64Array:
     """Pixels of each scored class in both, in the target and in the prediction, float64 [n, 3, C].
 
     The counts are those that an accumulator has taken.
     """
     pixels = np.zeros((3, len(records), len(labels)))
     confusions = [record.counts.get("confusion", ()) for record in records]
-    triples = np.array([triple for own in confusions for triple in own], np.int64).reshape(-1, 3)
+    triples = np.fromiter(chain.from_iterable(chain.from_iterable(confusions)), np.int64).reshape(-1, 3)
     owner = np.repeat(np.arange(len(records)), [len(own) for own in confusions])
     target, prediction, count = triples.T
     right = target == prediction
@@ -343,17 +295,6 @@ def _class_pixels(records: Sequence[Record], labels: Sequence[str], scored_label
     np.add.at(pixels[1], (owner, target), count)
     np.add.at(pixels[2], (owner, prediction), count)
     return pixels[:, :, list(scored_labels)].swapaxes(0, 1)
-
-
-def _class_iou(label: int, name: str, target: int, predicted: int, intersection: int) -> ClassIoU:
-    union = target + predicted - intersection
-    reason = None if union else "no pixel of this class in the ground truth or the predictions"
-    return ClassIoU(label, name, ratio(intersection, union), reason, target, predicted, intersection)
-
-
-def _require_label_map(array: npt.NDArray[np.integer[Any]], name: str) -> None:
-    if array.ndim != 2 or array.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be an integer [H, W] array, found {array.dtype} {list(array.shape)}")
 
 
 def _require_range(labels: npt.NDArray[np.integer[Any]], n_labels: int, name: str) -> None:
@@ -376,22 +317,19 @@ def relabeled(segmentation: Segmentation, queries: Sequence[str], labels: Sequen
     return np.asarray(lookup[segmentation.label_map], np.int32)
 
 
-def _class_names(target: Target, prediction: Target, space: LabelSpace) -> dict[int, str]:
-    found = labels_in_either(target, prediction)
-    return {label: space.labels[label] for label in found if label != space.ignore_label}
-
-
 register(
     Task(
         name="semantic",
         words=SEMANTIC,
         prediction=predicted_labels,
-        count=lambda target, prediction, space, options: count_sample(
-            target, prediction, len(space.labels), space.ignore_label
-        ),
+        count=lambda target, prediction, space, options: {
+            "confusion": confusion_counts(target, prediction, len(space.labels), space.ignore_label)
+        },
         accumulator=lambda space, options: SemanticAccumulator(space.labels, space.scored_labels),
         sample_figures=lambda records, space, options: sample_figures(records, space.labels, space.scored_labels),
         resample=lambda records, space, options: miou_resampler(records, space.labels, space.scored_labels),
-        names=_class_names,
+        names=lambda target, prediction, space: {
+            label: space.labels[label] for label in labels_in_either(target, prediction) if label != space.ignore_label
+        },
     )
 )

@@ -12,18 +12,16 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
+from results import SampleRecord
 from results.tables.task_words import TaskWords, register_words
 from support.arrays import Float64Array
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 Target: TypeAlias = npt.NDArray[Any]
 """int32 labels or bool [H, W], or bool [n, H, W], by task."""
@@ -41,21 +39,8 @@ class Predicted(Segmentation):
     prediction: Target = field(kw_only=True)
 
 
-class Record(Protocol):
-    """What an accumulator reads of one sample's record."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def error(self) -> str | None: ...
-    @property
-    def counts(self) -> dict[str, Any]: ...
-
-
 class ExactSums:
-    """Named sums, exact until the division at the end: the same bits in any order and any grouping."""
+    """Named sums, exact until the division at the end: the same bits in any order."""
 
     def __init__(self) -> None:
         self._sums: dict[str, int | Fraction] = defaultdict(int)
@@ -64,11 +49,6 @@ class ExactSums:
         """Add a finite number to each of these sums."""
         for name, term in terms.items():
             self._sums[name] += Fraction(term) if isinstance(term, float) else term
-
-    def merge(self, other: ExactSums) -> None:
-        """Add the sums of another."""
-        for name, value in other._sums.items():
-            self._sums[name] += value
 
     def count(self, name: str) -> int:
         """The sum of a name to which only integers were added."""
@@ -84,8 +64,7 @@ class Accumulator(ABC):
     """The counts of records so far, and the figures that they give.
 
     The state is exact, so that any order and any sharding of the records gives the same bits. Subclasses define `count`
-    and `values` (and `details`, `running_figure` where they need others); they keep their state in `sums`, or extend
-    `merge` for what they keep elsewhere.
+    and `values`, and `details` and `running_figure` where they need others.
 
     Args:
         reductions: by metric, what it averages over, in words.
@@ -98,7 +77,7 @@ class Accumulator(ABC):
         self._ids: set[str] = set()
         self._failed: list[dict[str, Any]] = []
 
-    def add(self, record: Record) -> None:
+    def add(self, record: SampleRecord) -> None:
         """Add one record.
 
         A failed sample whose target is known carries the counts of an empty prediction, any other one carries none.
@@ -112,14 +91,6 @@ class Accumulator(ABC):
         if record.status == "failed":
             self._failed.append({"id": record.id, "error": record.error, "counted_as_empty": bool(record.counts)})
         self.count(record)
-
-    def merge(self, other: Self) -> None:
-        """Add the records of another accumulator of the same task and options. Raises ValueError for a repeated id."""
-        if repeated := self._ids & other._ids:
-            raise ValueError(f"two records have the id {min(repeated)!r}")
-        self._ids |= other._ids
-        self._failed += other._failed
-        self.sums.merge(other.sums)
 
     def figures(self) -> dict[str, Any]:
         """The metrics so far, JSON-ready.
@@ -145,7 +116,7 @@ class Accumulator(ABC):
         return next(iter(self.values().values()))
 
     @abstractmethod
-    def count(self, record: Record) -> None:
+    def count(self, record: SampleRecord) -> None:
         """Add the counts of a record that `add` has checked. Raises ValueError for missing or impossible ones."""
 
     @abstractmethod
@@ -157,16 +128,16 @@ class Accumulator(ABC):
         return {}
 
 
-def sample_figures(records: Sequence[Record], empty: Callable[[], Accumulator]) -> Float64Array:
-    """The running figure of each record alone, float64 [n]; NaN where it is undefined."""
+def sample_figures(records: Sequence[SampleRecord], empty: Callable[[], Accumulator]) -> Float64Array:
+    """The running figure of each single record, float64 [n]; NaN where it is undefined."""
 
-    def figure_of(record: Record) -> float:
-        alone = empty()
-        alone.add(record)
-        figure = alone.running_figure()
-        return math.nan if figure is None else figure
-
-    return np.array([figure_of(record) for record in records], np.float64)
+    figures = []
+    for record in records:
+        single = empty()
+        single.add(record)
+        figure = single.running_figure()
+        figures.append(math.nan if figure is None else figure)
+    return np.array(figures, np.float64)
 
 
 def objects_of_pair(target: Target, prediction: Target, label_space: LabelSpace) -> dict[int, str]:
@@ -189,7 +160,7 @@ class Task:
     count: target and prediction -> the `counts` of the sample's record, JSON-ready integers.
     accumulator: an empty one.
     choices: the scoring options with their values, the default first.
-    sample_figures: the running figure of each of n records alone, float64 [n], where it is had sooner than by an
+    sample_figures: the running figure of each of n single records, float64 [n], where that is faster than by an
     accumulator each.
     resample: n records -> their `Resampler`; None where samples are not independent draws. `resampled_means` serves
     means over samples.
@@ -205,8 +176,8 @@ class Task:
     count: Callable[[Target, Target, LabelSpace, Options], dict[str, Any]]
     accumulator: Callable[[LabelSpace, Options], Accumulator]
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    sample_figures: Callable[[Sequence[Record], LabelSpace, Options], Float64Array] | None = None
-    resample: Callable[[Sequence[Record], LabelSpace, Options], Resampler] | None = None
+    sample_figures: Callable[[Sequence[SampleRecord], LabelSpace, Options], Float64Array] | None = None
+    resample: Callable[[Sequence[SampleRecord], LabelSpace, Options], Resampler] | None = None
     empty: Callable[[Target], Target] = np.zeros_like
     target_labels: Callable[[Target], Target] = np.asarray
     names: Callable[[Target, Target, LabelSpace], dict[int, str]] = objects_of_pair
@@ -217,10 +188,10 @@ class Task:
 
 def resampled_means(
     accumulator: Callable[[LabelSpace, Options], Accumulator],
-) -> Callable[[Sequence[Record], LabelSpace, Options], Resampler]:
+) -> Callable[[Sequence[SampleRecord], LabelSpace, Options], Resampler]:
     """`Task.resample` for a headline figure that is the mean of the samples' running figures."""
 
-    def resampler(records: Sequence[Record], space: LabelSpace, options: Options) -> Resampler:
+    def resampler(records: Sequence[SampleRecord], space: LabelSpace, options: Options) -> Resampler:
         figures = sample_figures(records, lambda: accumulator(space, options))
         known = ~np.isnan(figures)
 

@@ -14,20 +14,18 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
-from dataset_adapters.base.sample import annotation_sets
+from dataset_adapters.base.adapter import annotation_sets
 from evaluation.tasks.semantic import relabeled
-from evaluation.tasks.task import Accumulator, Options, Record, Target, Task, mean, register
+from evaluation.tasks.task import Accumulator, Options, Task, mean, register
+from results import SampleRecord
 from results.tables.task_words import VIDEO
 from support.arrays import BoolArray, Int32Array
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 # Greatest distance of two matched contour pixels, as a share of the image's diagonal; rounded up to whole pixels.
 BOUND = 0.008
@@ -113,19 +111,12 @@ def count_sample(target: BoolArray, prediction: Int32Array, davis_task: str = "u
         )
     if target.shape[1:] != prediction.shape:
         raise ValueError(f"target has shape {target.shape}, prediction has shape {prediction.shape}")
-    targets = [_Outlined.of(mask) for mask in target]
-    predictions = [_Outlined.of(prediction == label) for label in range(1, len(target) + 1)]
+    targets = [_outlined(mask) for mask in target]
+    predictions = [_outlined(prediction == label) for label in range(1, len(target) + 1)]
     pairs = []
-    for t, one in enumerate(targets, start=1):
-        for p, other in enumerate(predictions, start=1):
-            counted = (
-                one.mask & other.mask,
-                one.mask | other.mask,
-                one.contour,
-                other.contour,
-                one.contour & other.near,
-                other.contour & one.near,
-            )
+    for t, (mask, edge, near) in enumerate(targets, start=1):
+        for p, (other, other_edge, other_near) in enumerate(predictions, start=1):
+            counted = (mask & other, mask | other, edge, other_edge, edge & other_near, other_edge & near)
             pairs.append([t, p, *(int(pixels.sum()) for pixels in counted)])
     return {"pairs": pairs}
 
@@ -149,22 +140,14 @@ def bound_pixels(height: int, width: int) -> int:
     return math.ceil(BOUND * math.hypot(height, width))
 
 
-@dataclass(frozen=True)
-class _Outlined:
+def _outlined(mask: BoolArray) -> tuple[BoolArray, BoolArray, BoolArray]:
     """A mask, its contour, and the pixels within the bound of the contour; bool [H, W] each."""
+    import cv2  # only to score: user errors are reported before it is loaded
 
-    mask: BoolArray
-    contour: BoolArray
-    near: BoolArray
-
-    @classmethod
-    def of(cls, mask: BoolArray) -> _Outlined:
-        edge, radius = contour(mask), bound_pixels(*mask.shape)
-        offsets = np.arange(-radius, radius + 1)
-        disk = (offsets[:, np.newaxis] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
-        import cv2  # only to score: user errors are reported before it is loaded
-
-        return cls(mask, edge, np.asarray(cv2.dilate(edge.astype(np.uint8), disk), np.bool_))
+    edge, radius = contour(mask), bound_pixels(*mask.shape)
+    offsets = np.arange(-radius, radius + 1)
+    disk = (offsets[:, np.newaxis] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
+    return mask, edge, np.asarray(cv2.dilate(edge.astype(np.uint8), disk), np.bool_)
 
 
 class VideoAccumulator(Accumulator):
@@ -187,17 +170,11 @@ class VideoAccumulator(Accumulator):
         self._task, self._sets = DAVIS_TASKS[davis_task], sets
         self._frames: dict[tuple[str, str], list[_Frame]] = defaultdict(list)  # by annotation set and video
 
-    def merge(self, other: Self) -> None:
-        """As `Accumulator.merge`."""
-        super().merge(other)
-        for key, frames in other._frames.items():
-            self._frames[key] += frames
-
     def running_figure(self) -> float | None:
         """The mean of the objects' J and F over the frames, predicted objects as named."""
         return self.sums.ratio("j_and_f", "known")
 
-    def count(self, record: Record) -> None:
+    def count(self, record: SampleRecord) -> None:
         parts = record.id.split("/")
         if len(parts) != 3 or (self._sets and parts[0] not in self._sets):
             sets = f"<{self._sets[0]}..{self._sets[-1]}>/<video>" if self._sets else "<video>/<expression>"
@@ -228,9 +205,25 @@ class VideoAccumulator(Accumulator):
             # The end frames go first: a frame that failed must not make its neighbor one.
             inner = in_order if self._task.end_frames else in_order[1:-1]
             counted = [frame.pairs for frame in inner if frame.pairs is not None and frame.status in statuses]
-            table = _mean_table(counted, f"{annotation_set}/{video}")
-            ids = list(range(1, math.isqrt(len(table)) + 1))
-            assigned = _best_assignment(ids, table) if self._task.matches else ids
+            if len(numbers := {len(pairs) for pairs in counted}) > 1:
+                raise ValueError(
+                    f"records of {annotation_set}/{video}: expected the same objects in all frames, found "
+                    f"{sorted(numbers)} pairs"
+                )
+            # Mean J and F over the frames by target and predicted object; each frame has the same pairs in order.
+            table = {
+                (same[0].target, same[0].prediction): (
+                    math.fsum(pair.j for pair in same) / len(same),
+                    math.fsum(pair.f for pair in same) / len(same),
+                )
+                for same in zip(*counted, strict=True)
+            }
+            assigned = ids = list(range(1, math.isqrt(len(table)) + 1))
+            if self._task.matches and ids:  # so that the mean J&F is greatest (Hungarian algorithm)
+                from scipy.optimize import linear_sum_assignment
+
+                gains = np.array([[math.fsum(table[target, predicted]) / 2 for predicted in ids] for target in ids])
+                assigned = [ids[column] for column in linear_sum_assignment(gains, maximize=True)[1]]
             objects += [
                 _Object(annotation_set, video, target, predicted, *table[target, predicted])
                 for target, predicted in zip(ids, assigned, strict=True)
@@ -278,31 +271,6 @@ class _Object:
     f: float
 
 
-def _mean_table(frames: Sequence[list[Pair]], video: str) -> dict[tuple[int, int], tuple[float, float]]:
-    """Mean J and F over the frames by target and predicted object."""
-    numbers = {len(pairs) for pairs in frames}
-    if len(numbers) > 1:
-        raise ValueError(f"records of {video}: expected the same objects in all frames, found {sorted(numbers)} pairs")
-    by_pair: dict[tuple[int, int], list[Pair]] = defaultdict(list)
-    for pairs in frames:
-        for pair in pairs:
-            by_pair[pair.target, pair.prediction].append(pair)
-    return {
-        key: (math.fsum(p.j for p in pairs) / len(pairs), math.fsum(p.f for p in pairs) / len(pairs))
-        for key, pairs in by_pair.items()
-    }
-
-
-def _best_assignment(ids: Sequence[int], table: Mapping[tuple[int, int], tuple[float, float]]) -> list[int]:
-    """The predicted object for each target, so that the mean J&F is greatest (Hungarian algorithm)."""
-    from scipy.optimize import linear_sum_assignment
-
-    if not ids:
-        return []
-    gains = np.array([[math.fsum(table[target, predicted]) / 2 for predicted in ids] for target in ids])
-    return [ids[column] for column in linear_sum_assignment(gains, maximize=True)[1]]
-
-
 def _means(objects: Sequence[_Object], sets: Sequence[str]) -> dict[str, float | None]:
     """J&F, J and F over objects, then over annotation sets with a frame, if there are sets; J&F of each set."""
     by_set = {name: [each for each in objects if not sets or each.annotation_set == name] for name in sets or ("all",)}
@@ -321,7 +289,7 @@ def _middle(j: float | None, f: float | None) -> float | None:
     return None if j is None or f is None else (j + f) / 2
 
 
-def _pairs(record: Record) -> list[Pair]:
+def _pairs(record: SampleRecord) -> list[Pair]:
     stored = record.counts.get("pairs")
     if not isinstance(stored, list) or any(
         not isinstance(row, list) or len(row) != len(Pair._fields) or any(type(n) is not int or n < 0 for n in row)
@@ -357,12 +325,6 @@ def without_void(prediction: Int32Array, sample: Sample, options: Options) -> In
     return np.where(sample.void, 0, prediction)
 
 
-def _object_labels(target: Target) -> Int32Array:
-    """The object of each pixel, int32 [H, W], from masks bool [n, H, W] that do not overlap."""
-    numbers = np.arange(1, len(target) + 1, dtype=np.int32)
-    return np.asarray(np.tensordot(numbers, target.astype(np.int32), axes=1), np.int32)
-
-
 register(
     Task(
         name="video",
@@ -373,7 +335,8 @@ register(
         choices={"davis_task": tuple(DAVIS_TASKS)},
         resample=None,  # the frames of a video depend on each other
         empty=lambda target: np.zeros(target.shape[1:], np.int32),
-        target_labels=_object_labels,
+        # The object of each pixel: masks bool [n, H, W] of one frame do not overlap.
+        target_labels=lambda target: np.tensordot(np.arange(1, len(target) + 1), target.astype(np.int32), axes=1),
         keeps_label_maps=True,
         scored=without_void,
     )

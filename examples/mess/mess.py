@@ -16,10 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from dataset_adapters import LabelSpace
+from dataset_adapters.base.adapter import Row
 from dataset_adapters.base.layout import LayoutAdapter, read_ids
-from dataset_adapters.base.sample import DatasetError, LabelSourceMissingError, NameSet, Row, Sample
+from dataset_adapters.base.sample import Sample
 from dataset_adapters.base.semantic import class_ids, read_semantic_sample
+from dataset_adapters.errors import DatasetError, LabelSourceMissingError
 from support.arrays import Int32Array
+from support.choices import NameSet
 
 IGNORED = 255
 

@@ -9,8 +9,8 @@ from typing import Any
 from PIL import Image
 
 from results.paper.paper_tables import EIGHT
-from results.run_directory.suite import read_suite_table
 from results.tables.render import Table
+from results.tables.suite import read_suite_table
 from support.files import write_atomically
 from support.text import visible
 

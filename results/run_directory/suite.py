@@ -1,8 +1,7 @@
-"""A suite's folder: suite.json says which runs belong together, table.md and table.csv show their figures."""
+"""A suite's folder: suite.json says which runs belong together."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -10,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from results.run_directory.schema import RunHeader
 from results.run_directory.store import RunDirectory, StoreError, one_line
-from results.tables.render import Table, to_csv, to_markdown
 from support import strict_json
 from support.files import read_regular, write_atomically
 
@@ -44,51 +42,10 @@ class SuiteIndex(BaseModel):
     """Hash of the request and the code: a start with the same hash resumes the runs named here."""
 
 
-def write_suite(path: Path, index: SuiteIndex) -> tuple[Path, Path]:
-    """Write suite.json, table.md and table.csv; returns the paths of the tables.
-
-    Raises:
-        StoreError: a run is unreadable, or one of a complete suite is missing.
-    """
-    write_suite_index(path, index)
-    return write_suite_tables(path)
-
-
 def write_suite_index(path: Path, index: SuiteIndex) -> None:
     """Write suite.json only."""
     path.mkdir(parents=True, exist_ok=True)
     write_atomically(path / SUITE_FILE, strict_json.dumps(index.model_dump(), indent=1) + "\n")
-
-
-def write_suite_tables(path: Path) -> tuple[Path, Path]:
-    """Rewrite table.md and table.csv from suite.json and the runs; returns both paths. Raises StoreError."""
-    table = read_suite_table(path)
-    pages = {path / "table.md": to_markdown(table), path / "table.csv": to_csv(table)}
-    for page, text in pages.items():
-        write_atomically(page, text)
-    markdown, csv = pages
-    return markdown, csv
-
-
-def read_suite_table(path: Path) -> Table:
-    """The figures of a suite's finished runs, with a note on those that are missing. Raises StoreError."""
-    from results.tables.methods import methods_table, peers_table
-    from results.tables.run import suite_table
-    from results.tables.sweep import sweep_table
-
-    index, headers = read_suite_index(path), read_runs(path)
-    if index.kind == "eight":
-        table = peers_table(index.title, headers.values())
-    elif index.points:
-        table = sweep_table(index.title, headers, index.points, index.paper)
-    else:
-        table = (methods_table if index.kind == "methods" else suite_table)(index.title, headers)
-    missing = [name for name in index.runs if name not in headers]
-    if not missing:
-        return table
-    # "Unfinished" comes first because long titles are cut.
-    title = f"Unfinished, {len(index.runs) - len(missing)} of {len(index.runs)} runs: {table.title}"
-    return replace(table, title=title, notes=(*table.notes, f"Missing: {', '.join(missing)}."))
 
 
 def is_suite(path: Path) -> bool:

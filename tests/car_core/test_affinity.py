@@ -157,7 +157,7 @@ def test_very_faint_cam_ends(lambda_: float) -> None:
     assert not box_mask(cam / 2, lambda_).any()
 
 
-def test_heads_in_groups_and_images_together_give_the_same_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_in_groups_of_heads_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """One head at a time or all, one image or several: the same but for rounding."""
     model = tiny_clip(5, layers=10)
     tower = ProposalTower(model, positional_half=False, affinity_blocks=8)

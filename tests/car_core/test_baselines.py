@@ -101,7 +101,7 @@ def test_proxyclip_pads_windows_on_all_sides_to_multiples_of_56(patch: int) -> N
     torch.testing.assert_close(made.window_cosines(windows, words), maps[..., 8:104, 25:86])
 
 
-def test_windows_that_are_no_whole_patches_are_cut_or_padded_as_the_authors_do() -> None:
+def test_windows_of_partial_patches_are_cut_or_padded() -> None:
     """SCLIP's and NACLIP's code does not see the rest and stretches its map; ClearCLIP's has zeros all around."""
     windows = torch.randn(2, 3, 64, 45, generator=torch.Generator().manual_seed(0))
     words = F.normalize(torch.randn(3, 32, generator=torch.Generator().manual_seed(1)), dim=-1)
@@ -316,7 +316,8 @@ def test_windows_cover_everything_and_their_mean_is_exact() -> None:
         torch.testing.assert_close(mean_of_windows(parts, places, size), field, rtol=0, atol=1e-12)
 
 
-def test_positions_of_another_grid_keep_the_class_and_the_own_grid_is_left_alone() -> None:
+def test_positions_of_another_grid_are_resized() -> None:
+    """The class token keeps its own, and the model's own grid stays as it is."""
     positions = torch.randn(17, 8)
     assert resized_positions(positions, (4, 4), (4, 4), by="size") is positions
     wide = resized_positions(positions, (4, 4), (4, 9), by="size")
@@ -357,7 +358,7 @@ def test_pamr_equals_the_literal_loop() -> None:
     torch.testing.assert_close(affinity(torch.tensor(image)).sum(dim=0), torch.ones(20, 23).double())
 
 
-def test_pamr_of_a_constant_image_is_finite_and_its_option_changes_labels() -> None:
+def test_pamr_of_constant_image_is_finite_and_option_counts() -> None:
     flat = refine_maps(torch.rand(2, 9, 9), torch.zeros(3, 9, 9), 10)
     assert torch.isfinite(flat).all()
     image, settings = photo(50, 60), {"templates": ("{}",), "background": ("sky",), "prob_threshold": 0.0}

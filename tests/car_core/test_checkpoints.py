@@ -312,7 +312,7 @@ def test_a_clip_of_hugging_face_gives_its_own_features(activation: str, form: st
         torch.testing.assert_close(ours.encode_text(tokens), features_of(texts), rtol=1e-4, atol=1e-4)
 
 
-def test_another_activation_or_number_of_heads_in_the_folder_is_refused(tmp_path: Path) -> None:
+def test_checkpoint_of_other_activation_or_heads_is_refused(tmp_path: Path) -> None:
     """Neither shows in the shapes of the weights."""
     theirs, model, folder = hugging_face("gelu"), tmp_path / "tiny.json", tmp_path / "hf"
     theirs.save_pretrained(folder)

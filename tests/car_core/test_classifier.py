@@ -80,7 +80,7 @@ def test_last_block_feature_is_encode_image(name: str, size: tuple[int, int]) ->
 
 
 @pytest.mark.parametrize("name", TOWERS)
-def test_before_last_block_feature_is_a_loop_over_the_other_blocks(name: str) -> None:
+def test_feature_before_last_block_is_a_loop_over_blocks(name: str) -> None:
     model, image = tiny_clip(4, **TOWERS[name]), photo(60, 80)
     tower = ClassifierTower(model, feature="before_last_block")
     cropped = tower.preprocess(image)[None]

@@ -104,7 +104,7 @@ def test_no_text_that_fits_is_refused_by_its_length() -> None:
         for _ in range(500)
     ]
     long = [widest * count for count in range(1, 90)]
-    for text in [*words, *mixed, *long, "Ã©tude", "\ud800", "\x1c \x85\u2028|", "   ", ""]:
+    for text in [*words[::10], *mixed, *long, "Ã©tude", "\ud800", "\x1c \x85\u2028|", "   ", ""]:
         assert least_tokens(tokenizer, text) <= len(tokenizer.encode(text)), text
     assert least_tokens(tokenizer, widest * 75) == 75  # as many as can be: longer texts cannot fit
     assert least_tokens(tokenizer, widest * 75 + "a") == 76
@@ -134,7 +134,7 @@ def test_query_that_is_also_a_background_text(car: CaR) -> None:
 
 
 @pytest.mark.parametrize("background", ["sky", ["sky", ""], ["sky", "sky"], ["red " * 80]], ids=str)
-def test_impossible_background_is_refused_as_the_configurations_is(car: CaR, background: Any) -> None:
+def test_impossible_background_is_refused_at_the_call(car: CaR, background: Any) -> None:
     """A text would otherwise be taken letter by letter."""
     with pytest.raises(QueryError):
         car.segment(photo(20, 20), ["cat"], background=background)
@@ -290,20 +290,20 @@ def test_very_small_and_very_thin_images(profile: Any, mode: Any, size: tuple[in
 
 
 def test_very_large_image() -> None:
-    """24 million pixels: the patch grid, and with it the attention, stays bounded; the result has the image's size."""
+    """6 million pixels: the patch grid, and with it the attention, stays bounded; the result has the image's size."""
     config = CaRConfig(
         recurrence="once", keep_best=True, crf=None, background=("sky",), prompts=("circle",), max_patches=1500
     )
     model = tiny_clip(5, layers=2, logit_scale=10.0)
     car = CaR(config, proposal_clip=model, classifier_clip=model)
-    image = np.tile(photo(500, 750), (8, 8, 1))
+    image = np.tile(photo(500, 750), (4, 4, 1))
     [encoded] = car._proposal.encode([image], [{}])
     assert encoded.grid[0] * encoded.grid[1] <= 1500
     assert encoded.affinity_root is not None
     assert max(encoded.affinity_root.shape) <= 1500
     result = car.segment(image, ["cat"])
-    assert result.masks.shape == (1, 4000, 6000)
-    assert result.label_map.shape == (4000, 6000)
+    assert result.masks.shape == (1, 2000, 3000)
+    assert result.label_map.shape == (2000, 3000)
 
 
 @pytest.mark.parametrize(

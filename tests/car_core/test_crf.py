@@ -312,7 +312,7 @@ def test_energies_are_pydensecrfs() -> None:
     np.testing.assert_array_equal(unary_energies(probabilities), unary_from_softmax(probabilities))
 
 
-def test_without_pydensecrf_it_cannot_be_chosen_and_torchs_is_announced_once(
+def test_without_pydensecrf_torch_crf_is_announced_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("car_core.config.HAS_PYDENSECRF", False)
@@ -327,7 +327,7 @@ def test_without_pydensecrf_it_cannot_be_chosen_and_torchs_is_announced_once(
     prepare_crf.cache_clear()
 
 
-def test_a_pydensecrf_that_does_not_load_is_an_error_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_pydensecrf_is_an_error_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
     prepare_crf.cache_clear()
     with pytest.raises(ConfigError, match=r"crf.implementation: expected torch, since pydensecrf cannot be loaded"):

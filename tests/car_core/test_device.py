@@ -57,7 +57,7 @@ def test_mps_by_name_is_refused_where_it_is_not_there_or_differs(machine: Callab
     assert device.as_device("mps") == torch.device("mps")
 
 
-def test_the_check_finds_other_scores_other_masks_and_missing_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_check_finds_other_scores_masks_and_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     check = device.mps_fault.__wrapped__
     assert check("cpu") is None
     segment = CaR.segment

@@ -55,7 +55,7 @@ def test_labels_of_another_size_are_resized_to_the_image() -> None:
     assert (drawn[5, 5] < 128).all()
 
 
-def test_a_heat_map_is_brighter_where_the_proposal_is_and_lined_at_the_threshold() -> None:
+def test_heat_map_is_bright_at_proposals_and_lined() -> None:
     image = np.full((32, 32, 3), 128, np.uint8)
     proposal = np.tile(np.linspace(0, 1, 32, dtype=np.float32), (32, 1))
     plain, lined = draw_heat_map(image, proposal), draw_heat_map(image, proposal, 0.5)

@@ -54,9 +54,7 @@ def test_reading_is_counted() -> None:
 
 
 @pytest.mark.parametrize("recurrence", ["none", "full"])
-def test_a_gpu_is_waited_for_a_few_times_a_step_whatever_the_queries(
-    monkeypatch: pytest.MonkeyPatch, recurrence: str
-) -> None:
+def test_gpu_is_waited_for_a_few_times_per_step(monkeypatch: pytest.MonkeyPatch, recurrence: str) -> None:
     few, steps_of_few = waits(monkeypatch, 2, recurrence=recurrence, theta=0.0)
     many, steps = waits(monkeypatch, 12, recurrence=recurrence, theta=0.0)
     assert (many, steps) == (few, steps_of_few)

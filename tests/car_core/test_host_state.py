@@ -212,7 +212,7 @@ def test_what_is_guarded_would_reach_figures() -> None:
                 assert digest(compute()) == right, name
 
 
-def test_threads_that_overlap_share_the_settings_until_the_last_has_ended() -> None:
+def test_host_state_of_overlapping_threads_lasts_until_the_last() -> None:
     entered, left = threading.Event(), threading.Event()
 
     def other() -> None:

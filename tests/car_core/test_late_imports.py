@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
+from helpers.fresh import run_fresh
 
 if not find_spec("transformers"):
     pytest.skip("transformers is not installed", allow_module_level=True)
-ROOT = Path(__file__).parents[2]
 LATE = "('timm', 'transformers', 'torch._dynamo', 'sympy', 'pandas', 'datasets')"
-
-
-def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def test_a_command_does_not_wait_for_what_it_does_not_use() -> None:
     modules = "car_core.models.clip, evaluation.run.runner, evaluation.run.dry_run"
-    assert run(f"import sys, {modules}; print([name for name in {LATE} if name in sys.modules])") == "[]"
+    assert run_fresh(f"import sys, {modules}; print([name for name in {LATE} if name in sys.modules])") == "[]"
 
 
 def test_the_other_towers_of_open_clip_work_as_before() -> None:
     """One of timm, one of transformers, torchvision's operators and torch's compiler; nothing stays a stand-in."""
-    run("""
+    run_fresh("""
 import sys
 from car_core.models.clip import open_clip
 import torch, torchvision
@@ -63,8 +54,8 @@ for name in ("timm", "transformers", "torch._dynamo.utils"):
 """)
 
 
-def test_a_package_that_is_imported_meanwhile_gets_its_own_modules() -> None:
-    run("""
+def test_package_imported_meanwhile_gets_its_own_modules() -> None:
+    run_fresh("""
 import sys
 from car_core.models.late_imports import late_imports
 with late_imports():
@@ -78,7 +69,7 @@ torch.compile(lambda x: x + 1, backend="eager")(torch.zeros(1))
 
 
 def test_what_is_imported_already_is_left_as_it_is() -> None:
-    run("""
+    run_fresh("""
 import sys, types
 sys.modules["transformers"] = mine = types.ModuleType("transformers")
 from car_core.models.late_imports import late_imports

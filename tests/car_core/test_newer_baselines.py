@@ -167,8 +167,7 @@ def trunk(name: str = "vit_tiny_patch16_224") -> DinoTrunk:
     return load_dino(name, "random:1")[0]
 
 
-@pytest.mark.parametrize("pixels", [False, True])
-@pytest.mark.parametrize("background", [(), ("grass",)])
+@pytest.mark.parametrize(("pixels", "background"), [(False, ()), (False, ("grass",)), (True, ("grass",))])
 def test_lposs_whole(pixels: bool, background: tuple[str, ...]) -> None:
     config = LPOSSConfig(templates=("{}",), pixels=pixels, background=background, nearest=20)
     made = LPOSSSegmenter(config, clip=tiny_clip(), dino=trunk())

@@ -10,11 +10,11 @@ import torch
 from helpers.tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig
+from car_core.classifier import prompt_rendering as prompted
+from car_core.classifier.prompt_rendering import render_on_cpu, render_on_gpu
 from car_core.classifier.tower import ClassifierTower
 from car_core.classifier.visual_prompts import PROMPTS, PromptCanvas
 from car_core.engine import pillow_resize as resize
-from car_core.engine import prompt_rendering as prompted
-from car_core.engine.prompt_rendering import render_on_cpu, render_on_gpu
 from car_core.images import as_channels, binarize_all, upsample
 
 SUBSETS = [names for n in range(len(PROMPTS) + 1) for names in itertools.combinations(PROMPTS, n)]

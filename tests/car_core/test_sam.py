@@ -397,9 +397,7 @@ def test_a_sam_that_was_not_downloaded_is_named(content: bytes, tmp_path: Path) 
         load_sam(config(model=str(tmp_path)))
 
 
-def test_loading_a_sam_says_nothing_and_leaves_transformers_as_it_was(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sam_loading_is_silent_and_leaves_transformers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     transformers = pytest.importorskip("transformers", reason="needs the extra sam")
     from car_core.refine.sam import load_sam, random_sam
 

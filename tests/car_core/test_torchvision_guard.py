@@ -1,15 +1,15 @@
-"""Declaring torchvision's missing operators, each case in a fresh interpreter."""
+"""Declaring torchvision's missing operators, each case in an interpreter that has not imported torchvision."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from helpers.fresh import run_fresh
 
 DECLARE = """
     import json, sys
@@ -21,17 +21,10 @@ DECLARE = """
 """
 
 
-def run(code: str, *arguments: str) -> str:
-    command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip().splitlines()[-1]
-
-
 def declared(torchvision_parent: Path) -> dict[str, list[str]]:
     """What two calls declare, and which ops exist then, with another torchvision first on the path."""
     code = f"import sys; sys.path.insert(0, {str(torchvision_parent)!r})\n" + textwrap.dedent(DECLARE)
-    result: dict[str, list[str]] = json.loads(run(code))
+    result: dict[str, list[str]] = json.loads(run_fresh(code))
     return result
 
 
@@ -76,7 +69,7 @@ def test_import_of_the_installed_torchvision_works() -> None:
         assert hasattr(torch.ops.torchvision, "nms")
         print("ok")
     """
-    assert run(code) == "ok"
+    assert run_fresh(code) == "ok"
 
 
 def test_loadable_ops_declare_nothing(tmp_path: Path, loadable: Path) -> None:
@@ -101,7 +94,7 @@ def test_absent_torchvision_declares_nothing() -> None:
         found = importlib.util.find_spec
         importlib.util.find_spec = lambda name, *rest: None if name == "torchvision" else found(name, *rest)
     """
-    result = json.loads(run(textwrap.dedent(code) + textwrap.dedent(DECLARE)))
+    result = json.loads(run_fresh(textwrap.dedent(code) + textwrap.dedent(DECLARE)))
     assert result == {"first": [], "second": [], "ops": []}
 
 
@@ -117,6 +110,6 @@ def test_declared_ops_let_fake_kernels_register(tmp_path: Path) -> None:
     folder = torchvision_with(tmp_path, "not a library")
     path = f"import sys; sys.path.insert(0, {str(folder)!r})\n"
     declare = "from car_core.models.torchvision_guard import declare_missing_ops\ndeclare_missing_ops()\n"
-    assert run(path + declare + textwrap.dedent(register)) == "registered"
+    assert run_fresh(path + declare + textwrap.dedent(register)) == "registered"
     with pytest.raises(AssertionError, match="nms"):
-        run(path + textwrap.dedent(register))
+        run_fresh(path + textwrap.dedent(register))

@@ -245,7 +245,7 @@ def set_through_data(model: Any) -> None:
 @pytest.mark.parametrize(
     "change", [lambda model: model.load_state_dict(tiny_clip(2, layers=2).state_dict()), set_through_data]
 )
-def test_a_shared_cache_does_not_mistake_a_changed_model_for_the_old(change: Callable[[Any], object]) -> None:
+def test_shared_cache_tells_a_changed_model_apart(change: Callable[[Any], object]) -> None:
     model, cache, results = own(), StageCache(), []
     for _ in range(2):
         car = CaR(CONFIG, proposal_clip=model, classifier_clip=model)

@@ -230,7 +230,7 @@ def test_preprocessing_that_is_not_clips_is_refused(tmp_path: Path) -> None:
         load(path, "random:0")
 
 
-def test_openai_weights_in_a_file_need_an_architecture_with_quick_gelu(tmp_path: Path) -> None:
+def test_openai_weights_file_needs_quick_gelu_architecture(tmp_path: Path) -> None:
     path, weights = tmp_path / "openai.pt", tmp_path / "plain.json"
     torch.save({**state(), "input_resolution": torch.tensor(64)}, path)
     weights.write_text(json.dumps({**CONFIG, "quick_gelu": False}))

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.every_tree import refused
 from helpers.made_trees import COCO_IDS, COCO_NAMES, UNUSED_COCO_IDS, write_png
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from dataset_adapters import DatasetError, SampleError, load
+from dataset_adapters import DatasetError, load
 
 SOURCES = ["stuffthingmaps", "instanceTrainIds", "instances"]
 IDS = ("000000000139", "000000000285", "000000000632", "000000581781")
@@ -192,31 +193,22 @@ def test_what_decides_the_rows_is_noticed_after_a_cached_load(coco: Any, tmp_pat
     assert "found none with the file name 000000000286.jpg" in refused(coco.load)
 
 
-def test_index_of_a_set_as_large_as_val2017(coco: Any) -> None:
+def test_index_of_a_fifth_of_val2017_takes_seconds(coco: Any) -> None:
     image = coco.image_path(139).read_bytes()
-    for image_id in range(1_000_000, 1_005_000):
+    for image_id in range(1_000_000, 1_001_000):
         coco.image_path(image_id).write_bytes(image)
         coco.sizes[image_id] = (24, 36)
     template = coco.annotations[:4]
     outline = [1.5, 1, 9, 1, 12, 2, 20, 2, 20, 9, 18, 11, 12, 12, 8, 14, 2, 15, 1, 9]
-    for number in range(36_000):
-        own = {**template[number % 4], "image_id": 1_000_000 + number % 5000, "segmentation": [outline]}
+    for number in range(7_200):
+        own = {**template[number % 4], "image_id": 1_000_000 + number % 1000, "segmentation": [outline]}
         coco.annotations.append(own)
     coco.write_json()
     start = time.process_time()
     dataset = coco.load()
-    assert time.process_time() - start < 20
-    assert len(dataset) == 5004
+    assert time.process_time() - start < 4
+    assert len(dataset) == 1004
     assert dataset[-1].target.any()
-
-
-def refused(call: Callable[[], object]) -> str:
-    """Return the message of the DatasetError, which must be one line."""
-    with pytest.raises(DatasetError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def test_no_source_is_there(coco: Any) -> None:
@@ -234,28 +226,8 @@ def test_unknown_source(coco: Any, voc: Any) -> None:
     assert "did you mean coco-object?" in refused(lambda: load("coco-objects", coco.root))
 
 
-def test_bad_root_and_split(coco: Any, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    assert "expected one of the folders images, val2017" in refused(lambda: load("coco-object", tmp_path / "empty"))
-    message = refused(lambda: coco.load(split="test2017"))
-    assert f"{coco.root}/images/test2017" in message
-    assert message.endswith("found 'test2017'")
-
-
-@pytest.mark.parametrize("source", SOURCES[:2])
-def test_an_image_without_labels_or_labels_without_an_image(every_source: Any, source: str) -> None:
-    every_source.image_path(285).unlink()
-    assert "expected the image of 000000000285, found nothing" in refused(lambda: every_source.load(source=source))
-    every_source.add_image(286, 5, 5)
-    every_source.image_path(285).write_bytes(b"")
-    assert "expected the mask of 000000000286, found nothing" in refused(lambda: every_source.load(source=source))
-
-
-def test_an_image_without_annotations_or_annotations_without_an_image(coco: Any) -> None:
+def test_image_without_annotations_is_named(coco: Any) -> None:
     coco.write_json()
-    coco.image_path(285).unlink()
-    assert "expected the image of 000000000285, found nothing" in refused(coco.load)
-    coco.add_image(285, 40, 20)
     coco.add_image(286, 5, 5)
     assert "found none with the file name 000000000286.jpg (1 of 5 images absent)" in refused(coco.load)
 
@@ -408,53 +380,3 @@ def test_other_spellings_of_the_same_annotations(coco: Any, change: Callable[[An
         assert dataset.notices == ((STUBS,) if change is add_stubs else ())
     for sample in dataset:
         np.testing.assert_array_equal(sample.target, coco.target(int(sample.id)))
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
-def test_a_file_that_is_no_such_json(coco: Any, text: str) -> None:
-    coco.json_path.parent.mkdir()
-    coco.json_path.write_text(text, "latin-1")
-    kind = "the file: expected a dict, found list" if text == "[]" else "expected JSON, found other text: "
-    assert refused(coco.load).startswith(f"{coco.json_path}: {kind}")
-
-
-def failed(tree: Any, source: str) -> SampleError:
-    dataset = tree.load(source=source)
-    with pytest.raises(SampleError) as caught:
-        dataset[0]
-    assert dataset[1].id == IDS[1]
-    return caught.value
-
-
-@pytest.mark.parametrize("source", SOURCES)
-def test_broken_image_still_gives_the_target(every_source: Any, source: str) -> None:
-    every_source.image_path(139).write_bytes(b"no image")
-    error = failed(every_source, source)
-    assert str(every_source.image_path(139)).endswith(f"/{error.path}")
-    np.testing.assert_array_equal(error.target, every_source.target(139))
-
-
-@pytest.mark.parametrize("source", SOURCES)
-def test_image_of_another_size(every_source: Any, source: str) -> None:
-    Image.new("RGB", (24, 36)).save(every_source.image_path(139))
-    error = failed(every_source, source)
-    assert error.reason == "expected the size of its image, 24 x 36, found 36 x 24"
-    assert ("instances_val2017.json" in error.path) == (source == "instances")
-
-
-@pytest.mark.parametrize(
-    ("source", "folder", "name", "value", "known"),
-    [
-        ("stuffthingmaps", "stuffthingmaps", "000000000139.png", 11, "0..10, 12..24, "),
-        ("instanceTrainIds", "annotations", "000000000139_instanceTrainIds.png", 255, "0..80,"),
-    ],
-)
-def test_unknown_values_are_named(
-    every_source: Any, source: str, folder: str, name: str, value: int, known: str
-) -> None:
-    path = every_source.root / folder / "val2017" / name
-    write_png(path, np.full((24, 36), value))
-    error = failed(every_source, source)
-    assert str(path).endswith(f"/{error.path}")
-    assert error.reason.startswith(f"expected labels {known}")
-    assert error.reason.endswith(f"found {value}")

@@ -6,19 +6,18 @@ import json
 import shutil
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.io
-from helpers.made_trees import CONTEXT_CLASSES, write_png
+from helpers.every_tree import failed, refused
+from helpers.made_trees import CONTEXT_CLASSES
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from dataset_adapters import DatasetError, SampleError, load
-from dataset_adapters.formats.images import MAX_PIXELS
+from dataset_adapters import DatasetError, load
 from dataset_adapters.formats.matlab import read_matlab_labels
 from support.errors import ImageError
 
@@ -132,13 +131,6 @@ def test_bad_detail_annotations(context: Any, place: tuple[Any, ...], value: Any
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
-def test_a_file_that_is_no_detail_json(context: Any, text: str) -> None:
-    context.json_path.write_text(text, "latin-1")
-    kind = "the file: expected a dict, found list" if text == "[]" else "expected JSON, found other text: "
-    assert refused(context.load).startswith(f"{context.json_path}: {kind}")
-
-
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_other_spellings_of_the_same_detail_annotations(context: Any, encoding: str) -> None:
     """Runs as numbers, sides and ids as text, masks as lists; polygons without area are left out."""
@@ -167,7 +159,7 @@ def test_a_damaged_mask_fails_its_sample_alone(context: Any, counts: str) -> Non
     stored = context.detail()
     stored["annos_segmentation"][0]["segmentation"]["counts"] = counts
     context.write_json(stored)
-    error = failed(context, "json")
+    error = failed(context.load(source="json"))
     assert (error.path, error.target) == ("trainval_merged.json", None)
     assert error.reason.startswith("segmentation: expected RLE counts")
 
@@ -219,13 +211,6 @@ def test_splits(both: Any, tmp_path: Path) -> None:
     assert both.load(split=tmp_path / "mine.txt", source="mat").ids == IDS[2:]
 
 
-def refused(call: Callable[[], object]) -> str:
-    with pytest.raises(DatasetError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def test_set_up_mistakes(context: Any) -> None:
     message = refused(context.load)
     assert message == (
@@ -240,47 +225,31 @@ def test_set_up_mistakes(context: Any) -> None:
     assert f"{context.mat_path(IDS[1])}: expected the mask of {IDS[1]}" in refused(context.load)
 
 
-def failed(tree: Any, source: str) -> SampleError:
-    dataset = tree.load(source=source)
-    with pytest.raises(SampleError) as caught:
-        dataset[0]
-    assert dataset[1].id == IDS[1]
-    assert "\n" not in str(caught.value)
-    return caught.value
-
-
-@pytest.mark.parametrize("name", ["context60", "context59"])
-def test_label_maps_hold_no_other_values(both: Any, name: str) -> None:
-    labels = np.zeros((20, 30))
-    labels[3, 4], labels[5, 6] = 60, 255
-    write_png(both.png_path(IDS[0]), labels)
-    with pytest.raises(SampleError, match=r"expected labels 0\.\.59, found 60, 255"):
-        both.load(name)[0]
-
-
 @pytest.mark.parametrize(
     ("variables", "reason"),
     [
         ({"labels": np.ones((20, 30))}, "LabelMap: expected a matrix of that name, found 'labels'"),
         ({}, "LabelMap: expected a matrix of that name, found none"),
-        ({"LabelMap": np.ones((20, 30, 3))}, f"LabelMap: expected 1 to {MAX_PIXELS} pixels in two dimensions"),
-        ({"LabelMap": np.ones((0, 30))}, f"LabelMap: expected 1 to {MAX_PIXELS} pixels"),
-        ({"LabelMap": np.ones((1, MAX_PIXELS + 1), np.uint8)}, f"LabelMap: expected 1 to {MAX_PIXELS} pixels"),
+        ({"LabelMap": np.ones((20, 30, 3))}, "LabelMap: expected 1 to 10000 pixels in two dimensions"),
+        ({"LabelMap": np.ones((0, 30))}, "LabelMap: expected 1 to 10000 pixels"),
+        ({"LabelMap": np.ones((1, 10_001), np.uint8)}, "LabelMap: expected 1 to 10000 pixels"),
         ({"LabelMap": np.full((20, 30), 1.5)}, "LabelMap: expected whole numbers, found fractions"),
         ({"LabelMap": np.full((20, 30), np.nan)}, "LabelMap: expected whole numbers"),
         ({"LabelMap": np.ones((20, 30), complex)}, "LabelMap: expected a matrix of real numbers"),
         ({"LabelMap": np.full((20, 30), -1)}, "LabelMap: expected 0..65535, found -1..-1"),
         ({"LabelMap": np.full((20, 30), 1e18)}, "LabelMap: expected 0..65535"),
-        ({"LabelMap": np.full((20, 30), 460)}, "expected labels 0..459, found 460"),
         ({"LabelMap": "text"}, "LabelMap: expected a matrix of real numbers"),
         ({"LabelMap": {"a": 1}}, "LabelMap: expected a matrix of real numbers"),
     ],
     ids=str,
 )
-def test_matlab_files_without_a_label_map(context: Any, variables: dict[str, Any], reason: str) -> None:
+def test_matlab_files_without_a_label_map(
+    context: Any, variables: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAR_MAX_PIXELS", "10000")
     context.write_mats()
     context.write_mat(IDS[0], **variables)
-    error = failed(context, "mat")
+    error = failed(context.load(source="mat"))
     assert str(context.mat_path(IDS[0])).endswith(f"/{error.path}")
     assert error.reason.startswith(reason)
     assert error.target is None
@@ -304,7 +273,7 @@ def test_damaged_bytes_raise_nothing_but_image_errors(tmp_path: Path, packed: bo
     scipy.io.savemat(path, {"LabelMap": generator.integers(0, 460, (9, 8)).astype(np.uint16)}, do_compression=packed)
     content = np.frombuffer(path.read_bytes(), np.uint8)
     outcomes = set()
-    for _ in range(500):
+    for _ in range(200):
         damaged = content.copy()
         damaged[generator.integers(116, len(content), 3)] = generator.integers(0, 256, 3)
         path.write_bytes(damaged[: generator.integers(100, 2 * len(content))].tobytes())
@@ -316,36 +285,25 @@ def test_damaged_bytes_raise_nothing_but_image_errors(tmp_path: Path, packed: bo
     assert outcomes <= {"int32", "ImageError"}
 
 
-def test_a_packed_file_is_never_unpacked_beyond_what_a_label_map_takes(tmp_path: Path) -> None:
-    bomb = zlib.compress(bytes(3 * MAX_PIXELS))
+def test_packed_file_beyond_the_limit_is_never_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAR_MAX_PIXELS", "10000")
+    bomb = zlib.compress(bytes(30_000))
     header = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"
     (tmp_path / "a.mat").write_bytes(header + struct.pack("<II", 15, len(bomb)) + bomb)
-    with pytest.raises(ImageError, match=rf"expected at most {MAX_PIXELS} pixels \(--max-pixels\), found many more"):
+    with pytest.raises(ImageError, match=r"expected at most 10000 pixels \(--max-pixels\), found many more"):
         read_matlab_labels(tmp_path / "a.mat")
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "flipped", "hdf5"])
+@pytest.mark.parametrize("damage", ["flipped", "hdf5"])
 def test_damaged_matlab_files(context: Any, damage: str) -> None:
     context.write_mats()
     path = context.mat_path(IDS[0])
     content = path.read_bytes()
     changed = {
-        "empty": b"",
-        "text": b"no labels here" * 20,
-        "truncated": content[:-60],
         "flipped": content[:200] + bytes(255 - byte for byte in content[200:]),
         "hdf5": b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n" + bytes(100),
     }
     path.write_bytes(changed[damage])
-    error = failed(context, "mat")
+    error = failed(context.load(source="mat"))
     assert str(path).endswith(f"/{error.path}")
     assert error.target is None
-
-
-@pytest.mark.parametrize("source", ["png", "json", "mat"])
-def test_broken_image_still_gives_the_target(both: Any, source: str) -> None:
-    both.write_json()
-    both.image_path(IDS[0]).write_bytes(b"no image")
-    np.testing.assert_array_equal(failed(both, source).target, both.target(IDS[0]))
-    Image.new("RGB", (20, 30)).save(both.image_path(IDS[0]))
-    assert failed(both, source).reason == "expected the size of its image, 20 x 30, found 30 x 20"

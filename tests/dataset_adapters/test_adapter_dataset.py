@@ -134,7 +134,7 @@ def test_worker_process_decodes_the_same(voc, method: str) -> None:
     assert caught.value.target is not None
 
 
-def test_fingerprint_is_of_name_version_ids_image_sizes_and_label_contents(voc) -> None:
+def test_fingerprint_covers_name_version_ids_sizes_and_labels(voc) -> None:
     contents = [
         {
             "id": i,
@@ -147,9 +147,7 @@ def test_fingerprint_is_of_name_version_ids_image_sizes_and_label_contents(voc) 
     assert voc.load().fingerprint == expected
 
 
-def test_labels_of_the_same_size_change_the_fingerprint_also_from_the_cache(
-    voc, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_labels_of_same_size_change_fingerprint_despite_cache(voc, monkeypatch: pytest.MonkeyPatch) -> None:
     long_ago = time.time() - 3600
     for i in IDS:
         os.utime(voc.mask_path(i), (long_ago, long_ago))
@@ -189,7 +187,7 @@ def test_damaged_hashes_are_made_again(voc, monkeypatch: pytest.MonkeyPatch, dam
     assert len(json.loads(kept.read_text())) == len(IDS)
 
 
-def test_a_label_file_that_cannot_be_read_is_a_failed_sample_and_no_error_of_the_set(voc) -> None:
+def test_label_file_unreadable_fails_only_its_sample(voc) -> None:
     voc.mask_path(IDS[1]).unlink()
     voc.mask_path(IDS[1]).mkdir()
     dataset = voc.load()
@@ -285,7 +283,7 @@ def test_parts_of_an_index_are_one(voc, monkeypatch: pytest.MonkeyPatch) -> None
     assert [parts[n].id for n in range(-7, 7)] == [*IDS, *IDS]
 
 
-def test_trees_of_other_names_of_folders_have_indexes_of_their_own(coco: Any) -> None:
+def test_trees_with_other_folder_names_have_own_indexes(coco: Any) -> None:
     coco.write_maps()
     before = coco.load()
     (coco.root / "images").mkdir()
@@ -365,7 +363,7 @@ def test_failed_build_leaves_nothing_behind(voc, monkeypatch: pytest.MonkeyPatch
     assert voc.load().ids == IDS
 
 
-def test_an_index_that_another_process_replaces_meanwhile_is_read_on(voc, saves: list[Path]) -> None:
+def test_index_replaced_by_another_process_stays_readable(voc, saves: list[Path]) -> None:
     dataset = voc.load()
     opened = index.open_index(dataset.index_path)
     dataset.index_path.with_suffix(".json").unlink()

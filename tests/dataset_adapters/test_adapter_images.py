@@ -167,7 +167,7 @@ def test_exif_orientation_only_on_request(tmp_path: Path, orientation: int, suff
     np.testing.assert_array_equal(read_image(path, apply_exif=True), ORIENTED[orientation](stored))
 
 
-@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 7), (6000, 4000)])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 7), (1500, 1000)])
 def test_sizes(tmp_path: Path, width: int, height: int) -> None:
     Image.new("RGB", (width, height), (10, 20, 30)).save(tmp_path / "a.png")
     image = read_image(tmp_path / "a.png")

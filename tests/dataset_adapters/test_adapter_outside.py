@@ -11,14 +11,15 @@ from helpers.plugin_package import Install, write_fruit
 from PIL import Image
 
 from dataset_adapters import DatasetError, load, option_choices
-from dataset_adapters.base.sample import Adapter, LabelSpace, annotation_sets, find_sources
+from dataset_adapters.base.adapter import Adapter, annotation_sets, find_sources
+from dataset_adapters.base.sample import LabelSpace
 
 PARTS = """
 import json
 from dataclasses import dataclass, replace
 
 from dataset_adapters import LabelSpace, Sample, read_image
-from dataset_adapters.base.sample import Adapter
+from dataset_adapters.base.adapter import Adapter
 
 
 @dataclass(frozen=True)

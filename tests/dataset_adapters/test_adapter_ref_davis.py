@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.davis_tree import TEXT_FILES, DavisTree, davis_tree
+from helpers.every_tree import refused
 from PIL import Image
 
-from dataset_adapters import DatasetError, SampleError
 from dataset_adapters.base.dataset import balanced_cuts
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> DavisTree:
     return davis_tree(tmp_path)
-
-
-def refused(call: Callable[[], object]) -> str:
-    with pytest.raises(DatasetError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_frames_of_four_sets_in_order(tree: DavisTree) -> None:
@@ -127,8 +119,6 @@ def test_missing_files_are_named(tree: DavisTree) -> None:
     path.unlink()
     assert refused(tree.load) == f"{path}: expected a file of expressions, found nothing"
     tree.save()
-    tree.mask_path("goat", 2).unlink()
-    assert refused(tree.load).startswith(f"{tree.mask_path('goat', 2)}: expected the mask of anno_0/goat/00002")
     tree.mask_path("goat", 0).unlink()
     assert "expected the annotation of the first frame of goat, found nothing" in refused(tree.load)
     for path in tree.image_path("goat", 0).parent.iterdir():
@@ -240,18 +230,3 @@ def test_first_annotations_without_or_with_too_many_objects(tree: DavisTree) -> 
     for value, found in ((0, 0), (255, 0), (21, 21), (254, 254)):
         Image.fromarray(np.full((24, 40), value, np.uint8)).save(tree.mask_path("goat", 0))
         assert f"expected objects 1..20 at most, found {found}" in refused(tree.load)
-
-
-def test_unreadable_frames_fail_with_their_target(tree: DavisTree) -> None:
-    dataset = tree.load()
-    Image.new("L", (8, 8)).save(tree.mask_path("goat", 1))
-    with pytest.raises(SampleError, match="expected the size of its image, 40 x 24, found 8 x 8"):
-        dataset[1]
-    tree.mask_path("goat", 2).write_bytes(b"no image")
-    with pytest.raises(SampleError) as caught:
-        dataset[2]
-    assert caught.value.target is None
-    tree.image_path("goat", 3).write_bytes(b"no image")
-    with pytest.raises(SampleError) as caught:
-        dataset[3]
-    np.testing.assert_array_equal(caught.value.target[0], tree.labels["goat"][3] == 1)

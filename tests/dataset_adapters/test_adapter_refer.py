@@ -6,16 +6,16 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers.refer_tree import IMAGES, ReferTree, refer_tree
+from helpers.every_tree import failed, refused
+from helpers.refer_tree import ReferTree, refer_tree
 from PIL import Image
 
-from dataset_adapters import DatasetError, SampleError, load, option_choices
+from dataset_adapters import load, option_choices
 from dataset_adapters.benchmarks import refcoco as refer
 from dataset_adapters.prepare import check, find_preparation
 
@@ -26,14 +26,6 @@ IMAGE = "image 7 (COCO_train2014_000000000007.jpg)"
 @pytest.fixture
 def tree(tmp_path: Path) -> ReferTree:
     return refer_tree(tmp_path)
-
-
-def refused(call: Callable[[], object]) -> str:
-    with pytest.raises(DatasetError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def test_joint_sample_is_a_reference_with_its_sentences(tree: ReferTree) -> None:
@@ -130,7 +122,7 @@ def test_numbers_as_text_or_with_a_zero_fraction(tree: ReferTree) -> None:
         assert tree.load().fingerprint == before.fingerprint
 
 
-def test_polygons_of_fewer_than_three_points_are_left_out_and_counted(tree: ReferTree) -> None:
+def test_refer_polygons_of_under_three_points_are_counted(tree: ReferTree) -> None:
     before = tree.load()
     first = tree.instances["annotations"][0]
     first["segmentation"] = [*first["segmentation"], [], [1, 2, 3, 4]]
@@ -239,9 +231,7 @@ def test_data_sets_and_their_splits(tmp_path: Path, name: str, split_by: str, sp
 
 
 def test_unknown_splits_and_empty_ones(tree: ReferTree) -> None:
-    assert refused(lambda: tree.load(split="test")) == (
-        "split: expected one of val, testA, testB, train for refcoco, found 'test'"
-    )
+    assert "expected one of val, testA, testB, train for refcoco, " in refused(lambda: tree.load(split="test"))
     assert refused(lambda: tree.load(split="train")) == (
         f"{tree.refs_path}: expected references of the split train, found testA, testB, val"
     )
@@ -350,12 +340,9 @@ def test_bad_instances_are_named(tree: ReferTree, keys: tuple[Any, ...], value: 
     assert refused(tree.load) == f"{tree.instances_path}: {message}"
 
 
-def test_files_of_another_kind(tree: ReferTree) -> None:
+def test_pickle_of_another_kind_is_named(tree: ReferTree) -> None:
     tree.refs_path.write_bytes(pickle.dumps({"refs": []}))
     assert refused(tree.load) == f"{tree.refs_path}: expected a list of references, found dict"
-    tree.save()
-    tree.instances_path.write_text("<html>")
-    assert refused(tree.load).startswith(f"{tree.instances_path}: expected JSON, found other text: ")
 
 
 def test_absent_images_are_counted_once(tree: ReferTree) -> None:
@@ -372,26 +359,13 @@ def test_a_name_that_no_file_can_have_is_an_absent_image(tree: ReferTree) -> Non
     assert "expected the image of ref0, found nothing" in refused(tree.load)
 
 
-def test_unreadable_images_fail_with_their_target(tree: ReferTree) -> None:
-    dataset = tree.load()
-    Image.new("RGB", (8, 8)).save(tree.image_path(7))
-    with pytest.raises(SampleError, match=r"size of its image, 8 x 8, found 32 x 24") as caught:
-        dataset[0]
-    assert caught.value.target.sum() == 12 * 16
-    tree.image_path(7).write_bytes(b"no image")
-    with pytest.raises(SampleError) as caught:
-        dataset[0]
-    assert (caught.value.id, caught.value.path) == ("ref0", f"{IMAGES}/{tree.image_path(7).name}")
-    assert caught.value.target.dtype == np.bool_
-
-
 def test_a_bad_segmentation_fails_its_sample_without_a_target(tree: ReferTree) -> None:
     edit(tree, "instances", "annotations", 0, "segmentation", value=[[1, 2, 3, 4]])
     dataset = tree.load()
-    with pytest.raises(SampleError, match="at least one polygon of 3 or more points") as caught:
-        dataset[0]
-    assert (caught.value.path, caught.value.target) == ("refcoco/instances.json", None)
-    assert caught.value.reason.startswith("COCO_train2014_000000000007.jpg: ")
+    error = failed(dataset)
+    assert "at least one polygon of 3 or more points" in error.reason
+    assert (error.path, error.target) == ("refcoco/instances.json", None)
+    assert error.reason.startswith("COCO_train2014_000000000007.jpg: ")
     assert dataset[2].target.sum() == 24
 
 

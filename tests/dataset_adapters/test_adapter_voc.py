@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.every_tree import failed, refused
 from PIL import Image
 
-from dataset_adapters import DatasetError, LabelSpace, SampleError, load
+from dataset_adapters import LabelSpace, load
 
 # fmt: off
 CLASSES = [
@@ -116,34 +115,10 @@ def test_split_by_name_or_by_path(voc, tmp_path: Path) -> None:
     assert voc.load(split=str(tmp_path / "mine.txt")).ids == ("2007_000061", "2007_000007")
 
 
-def refused(call: Callable[[], object]) -> str:
-    """Return the message of the DatasetError, which must be one line."""
-    with pytest.raises(DatasetError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
 def test_unknown_name(voc) -> None:
     assert "did you mean voc20 or voc21?" in refused(lambda: voc.load("voc2"))
     assert "found 'imagenet'" in refused(lambda: voc.load("imagenet"))
     assert "expected one of released, dataset, found 'clean'" in refused(lambda: voc.load(names="clean"))
-
-
-def test_missing_root(tmp_path: Path) -> None:
-    absent = tmp_path / "absent"
-    assert refused(lambda: load("voc21", absent)) == f"{absent}: expected a folder, found nothing"
-    (tmp_path / "file").touch()
-    assert refused(lambda: load("voc21", tmp_path / "file")).endswith("expected a folder, found a file")
-
-
-def test_root_without_the_layout(tmp_path: Path) -> None:
-    assert refused(lambda: load("voc21", tmp_path)).endswith("found an empty folder")
-    (tmp_path / "JPEGImages").mkdir()
-    message = refused(lambda: load("voc21", tmp_path))
-    assert "expected the folders JPEGImages, SegmentationClass" in message
-    assert message.endswith("found no SegmentationClass")
 
 
 def test_missing_split_lists_the_splits(voc) -> None:
@@ -154,91 +129,24 @@ def test_missing_split_lists_the_splits(voc) -> None:
     assert "found '/no/such/ids.txt'" in refused(lambda: voc.load(split="/no/such/ids.txt"))
 
 
-@pytest.mark.parametrize("text", ["", "\n  \n"])
-def test_empty_split(voc, text: str) -> None:
-    voc.write_split(text)
-    assert refused(voc.load).endswith("val.txt: expected at least one id, found none")
-
-
-def test_split_that_is_no_text(voc) -> None:
-    message = refused(lambda: voc.load(split=voc.image_path("2007_000033")))
-    assert "2007_000033.jpg: expected a UTF-8 text file of ids" in message
-
-
 def test_repeated_ids(voc) -> None:
     voc.write_split("2007_000033\n2007_000061\n2007_000061\n2007_000033\n2007_000033\n")
     assert refused(voc.load).endswith("expected each id once, found 2 repeated, first 2007_000033")
 
 
-@pytest.mark.parametrize("column", ["image", "mask"])
-def test_absent_files(voc, column: str) -> None:
-    paths = [getattr(voc, f"{column}_path")(sample_id) for sample_id in ("2007_000129", "2007_000007")]
-    for path in paths:
-        path.unlink()
-    assert refused(voc.load) == (
-        f"{paths[0]}: expected the {column} of 2007_000129, found nothing (2 of 7 {column} files absent)"
-    )
-
-
-def failed(voc, name: str = "voc21") -> SampleError:
-    """Return the first sample's error after a pickling round trip; the next sample must still be readable."""
-    dataset = voc.load(name)
-    with pytest.raises(SampleError) as caught:
-        dataset[0]
-    assert dataset[1].id == "2007_000061"
-    error = pickle.loads(pickle.dumps(caught.value))
-    assert type(error) is SampleError
-    assert error.id == "2007_000033"
-    assert str(error) == str(caught.value) == f"{error.id}: {error.path}: {error.reason}"
-    return error
-
-
-@pytest.mark.parametrize("name", ["voc21", "voc20"])
-@pytest.mark.parametrize("damage", ["truncated", "text"])
-def test_broken_image_still_gives_the_target(voc, name: str, damage: str) -> None:
-    expected = voc.load(name)[0].target
-    path = voc.image_path("2007_000033")
-    path.write_bytes(path.read_bytes()[:-40] if damage == "truncated" else b"no image")
-    error = failed(voc, name)
-    assert error.path == path.relative_to(voc.root).as_posix()
-    np.testing.assert_array_equal(error.target, expected)
-
-
-@pytest.mark.parametrize("damage", ["truncated", "text"])
-def test_broken_mask_gives_no_target(voc, damage: str) -> None:
-    path = voc.mask_path("2007_000033")
-    path.write_bytes(path.read_bytes()[:-30] if damage == "truncated" else b"no image")
-    error = failed(voc)
-    assert error.path == path.relative_to(voc.root).as_posix()
-    assert error.target is None
-
-
-def test_mask_of_another_size(voc) -> None:
-    voc.write_mask("2007_000033", np.ones((9, 6)))
-    error = failed(voc)
-    assert error.path == "SegmentationClass/2007_000033.png"
-    assert error.reason == "expected the size of its image, 9 x 6, found 6 x 9"
-    assert error.target is not None
-    assert error.target.shape == (9, 6)
-
-
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
 def test_mask_that_holds_no_labels(voc, mode: str) -> None:
     Image.new(mode, (9, 6)).save(voc.mask_path("2007_000033"))
-    error = failed(voc)
+    error = failed(voc.load())
     assert error.reason == f"expected a palette or single-channel mask of 1 to 8 bits, found mode {mode}"
     assert error.target is None
 
 
-@pytest.mark.parametrize("name", ["voc21", "voc20"])
-def test_unknown_labels_are_named(voc, name: str) -> None:
+def test_unknown_labels_are_named(voc) -> None:
     labels = np.zeros((6, 9))
     labels[1, 2], labels[3, 4], labels[5, 6] = 254, 21, 20
     voc.write_mask("2007_000033", labels)
-    error = failed(voc, name)
-    assert error.path == "SegmentationClass/2007_000033.png"
-    assert error.reason == "expected labels 0..20, 255, found 21, 254"
-    assert error.target is None
+    assert failed(voc.load()).reason == "expected labels 0..20, 255, found 21, 254"
 
 
 def test_exif_orientation_is_ignored(voc) -> None:
@@ -256,7 +164,7 @@ def test_jpegs_that_are_not_rgb(voc, mode: str) -> None:
     assert voc.load()[0].image.shape == (6, 9, 3)
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (4000, 6000)])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1000, 1500)])
 def test_extreme_sizes(voc, height: int, width: int) -> None:
     Image.new("RGB", (width, height), (9, 9, 9)).save(voc.image_path("2007_000033"))
     voc.write_mask("2007_000033", np.full((height, width), 15, np.uint8))

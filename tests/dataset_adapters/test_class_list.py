@@ -124,7 +124,7 @@ def test_utf_16_with_its_mark_is_read(tmp_path: Path) -> None:
         ("background\ncat\nvoid\n", "", [0, 1, 2], 255, "void is a query like any other; --ignore-value 2"),
     ],
 )
-def test_the_ignored_value_is_that_of_the_option_or_255_unless_it_is_a_class(
+def test_ignored_value_is_the_option_or_255_unless_a_class(
     tmp_path: Path, text: str, option: str, kept: list[int], ignored: int | None, notice: str | None
 ) -> None:
     found = read_class_list(write(tmp_path, text), option)
@@ -254,7 +254,7 @@ def test_a_missing_list_is_named(tmp_path: Path) -> None:
         read_class_list(tmp_path / "gone.txt")
 
 
-def test_background_is_label_0_without_a_query_but_with_its_synonyms(tmp_path: Path) -> None:
+def test_background_is_label_0_with_synonyms_and_no_query(tmp_path: Path) -> None:
     classes = read_class_list(write(tmp_path, "cat; kitten\nbackground; sky\ndog\n"))
     space = classes.label_space("own")
     assert space.labels == ("background", "cat", "dog")
@@ -266,7 +266,8 @@ def test_background_is_label_0_without_a_query_but_with_its_synonyms(tmp_path: P
     assert labels_of_values(classes.columns, space.ignore_label) == {1: 0, 0: 1, 2: 2, 255: 255}
 
 
-def test_without_background_the_first_class_is_not_what_nothing_means(tmp_path: Path) -> None:
+def test_class_list_without_background_has_no_class_for_nothing(tmp_path: Path) -> None:
+    """The first class is not what nothing means."""
     classes = read_class_list(write(tmp_path, "road\ncar\n"))
     space = classes.label_space("own")
     assert space.labels == ("background", "road", "car")

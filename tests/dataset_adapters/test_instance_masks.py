@@ -126,14 +126,14 @@ def test_bad_segmentations_never_reach_the_decoder(segmentation: Any, message: s
 
 
 def test_parts_without_number_take_the_memory_of_one() -> None:
-    """All at once, 20,000 parts of this size would take 6 GB, which pycocotools does not check that it gets."""
+    """All at once, the parts would take 92 MB (20,000 of them 6 GB), and pycocotools does not check that it gets it."""
     tracemalloc.start()
-    mask = decode_segmentation([A] * 2000, 480, 640)
+    mask = decode_segmentation([A] * 300, 480, 640)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     np.testing.assert_array_equal(mask, of_pycocotools([float(value) for value in A], 480, 640))
     assert peak < 30_000_000
-    assert not decode_segmentation([A] * 2000, 480, 640, "lost").any()
+    assert not decode_segmentation([A] * 300, 480, 640, "lost").any()
 
 
 def test_a_run_of_endless_digits_is_no_run() -> None:

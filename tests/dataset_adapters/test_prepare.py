@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner, Result
 
 from dataset_adapters import DatasetError, load
-from dataset_adapters.base.sample import find_sources
+from dataset_adapters.base.adapter import find_sources
 from dataset_adapters.prepare import all_preparations, find_preparation, preparation, prepare
 from dataset_adapters.prepare.integrity import spread
 from dataset_adapters.prepare.preparation import Preparation
@@ -89,9 +89,8 @@ def outside_downloads(root: Path) -> set[str]:
     return {name for name in names_below(root) if not name.startswith("downloads/")}
 
 
-def test_an_archive_becomes_the_layout_and_the_second_time_nothing_happens(
-    voc_server: Loopback, voc: Any, tmp_path: Path, said: list[str]
-) -> None:
+def test_prepare_unpacks_archive_once(voc_server: Loopback, voc: Any, tmp_path: Path, said: list[str]) -> None:
+    """The second time nothing happens."""
     root, entry = tmp_path / "root", served(voc_server, "voc", hashes=True)
     assert prepare(entry, root, said.append) == root
     assert outside_downloads(root) == names_below(voc.parent)
@@ -106,7 +105,7 @@ def test_an_archive_becomes_the_layout_and_the_second_time_nothing_happens(
     assert said[-1] == f"{VOC_TAR}: unpacked before, nothing to do"
 
 
-def test_a_lost_or_damaged_file_is_unpacked_again_without_a_download(
+def test_prepare_unpacks_lost_file_again_without_download(
     voc_server: Loopback, voc: Any, tmp_path: Path, said: list[str]
 ) -> None:
     root, entry = tmp_path / "root", served(voc_server, "voc")
@@ -121,9 +120,7 @@ def test_a_lost_or_damaged_file_is_unpacked_again_without_a_download(
     assert len(voc_server.requests) == 1
 
 
-def test_files_that_are_there_in_the_known_numbers_are_not_downloaded(
-    server: Loopback, tmp_path: Path, said: list[str]
-) -> None:
+def test_prepare_downloads_no_files_that_are_complete(server: Loopback, tmp_path: Path, said: list[str]) -> None:
     server.files |= {"val2017.zip": b"", "stuffthingmaps_trainval2017.zip": b""}
     for number in range(5000):
         for name in (f"val2017/{number}.jpg", f"stuffthingmaps/val2017/{number}.png"):
@@ -137,7 +134,7 @@ def test_files_that_are_there_in_the_known_numbers_are_not_downloaded(
     assert server.requests == [("val2017.zip", None)]
 
 
-def test_a_wrong_hash_is_refused_and_the_right_file_taken_next_time(
+def test_download_of_wrong_hash_is_refused_and_done_again(
     voc_server: Loopback, tmp_path: Path, said: list[str]
 ) -> None:
     entry, right = served(voc_server, "voc", hashes=True), voc_server.files[VOC_TAR]
@@ -238,9 +235,7 @@ def test_a_page_in_place_of_an_archive_is_not_taken_for_it(
     assert outside_downloads(tmp_path)
 
 
-def test_a_stream_without_end_is_cut_off_and_the_right_file_taken_next_time(
-    voc_server: Loopback, tmp_path: Path, said: list[str]
-) -> None:
+def test_download_without_end_is_cut_off_and_done_again(voc_server: Loopback, tmp_path: Path, said: list[str]) -> None:
     own = served(voc_server, "voc")
     small = replace(own, downloads=tuple(replace(download, megabytes=1) for download in own.downloads))
     voc_server.endless = True
@@ -461,7 +456,7 @@ def test_check_names_every_missing_and_broken_file(voc: Any) -> None:
     assert result.stdout.splitlines()[-1] == "voc: 4 faults"
 
 
-def test_check_compares_with_the_known_number_and_shows_the_labels(voc: Any) -> None:
+def test_data_check_compares_counts_and_shows_labels(voc: Any) -> None:
     result = car("check", "voc", f"--root={voc.parent}", "--all")
     assert result.exit_code == 5
     assert "fault: voc21, split val: expected 1449 images, found 7" in result.stdout

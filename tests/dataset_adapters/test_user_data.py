@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
+from helpers.every_tree import refused
 from helpers.made_trees import write_noise, write_png
 from PIL import ExifTags, Image
 
@@ -64,13 +65,6 @@ def own_hf(root: Path, classes: str = "background\ncat\ndog\n", **columns: Any) 
         features[name] = datasets.Image() if is_image else datasets.Value("string")
     datasets.Dataset.from_dict(cells, features=datasets.Features(features)).save_to_disk(root / "hf")
     return load("own-hf", ".", options={"hf": str(root / "hf"), "classes": str(root / "classes.txt")})
-
-
-def refused(call: Any) -> str:
-    with pytest.raises(DatasetError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
@@ -194,7 +188,7 @@ def write_pair(root: Path, labels: np.ndarray, stem: str = "a") -> None:
         ("0: background\n1: cat\n2: dog\n", "none", {0: "background", 1: "cat", 2: "dog", 255: "unlisted"}),
     ],
 )
-def test_ignored_values_are_the_ignore_label_and_others_their_class(
+def test_ignored_values_are_the_ignore_label(
     tmp_path: Path, classes: str, option: str, meaning: dict[int, str | None]
 ) -> None:
     write_pair(tmp_path, LABELS)
@@ -248,7 +242,7 @@ def test_masks_are_read_by_the_colors_of_the_list(tmp_path: Path, kind: str) -> 
     np.testing.assert_array_equal(own(tmp_path, COLORS)[0].target, labels)
 
 
-def test_colors_that_are_not_listed_and_colors_without_a_list_are_named(tmp_path: Path) -> None:
+def test_mask_colors_unlisted_or_without_list_are_named(tmp_path: Path) -> None:
     pixels = PALETTE[np.zeros((5, 6), int)]
     pixels[2, 3] = 1, 2, 3
     write_pair(tmp_path, np.zeros((5, 6)))
@@ -259,7 +253,7 @@ def test_colors_that_are_not_listed_and_colors_without_a_list_are_named(tmp_path
         own(tmp_path)[0]
 
 
-def test_a_palette_in_another_order_with_a_color_that_is_not_listed_is_refused(tmp_path: Path) -> None:
+def test_palette_reordered_with_unlisted_color_is_refused(tmp_path: Path) -> None:
     write_pair(tmp_path, np.zeros((1, 3)))
     image = Image.fromarray(np.array([[1, 2, 9]], np.uint8))  # cat and dog by color; dog and no class by value
     image.putpalette(PALETTE[[0, 2, 1]].tobytes() + bytes([1, 2, 3] * 7))
@@ -272,7 +266,7 @@ def test_a_palette_in_another_order_with_a_color_that_is_not_listed_is_refused(t
         own(tmp_path, COLORS)[0]
 
 
-def test_an_ignored_value_of_a_palette_stays_ignored_whatever_its_color(tmp_path: Path) -> None:
+def test_palette_ignored_value_stays_ignored_in_any_color(tmp_path: Path) -> None:
     write_pair(tmp_path, np.zeros((1, 4)))
     image = Image.fromarray(np.array([[0, 1, 2, 255]], np.uint8))
     image.putpalette(PALETTE.tobytes() + bytes(759))  # the rest is black, as is background
@@ -317,7 +311,7 @@ def test_the_comparison_names_what_does_not_fit(tmp_path: Path) -> None:
     ]
 
 
-def test_an_ignored_value_that_no_mask_has_and_broken_masks_are_said(tmp_path: Path) -> None:
+def test_proof_names_unused_ignored_value_and_broken_masks(tmp_path: Path) -> None:
     write_pair(tmp_path, np.array([[0, 1]]), "a")
     write_pair(tmp_path, np.array([[0, 1]]), "b")
     (tmp_path / "masks" / "b.png").write_bytes(b"no picture")
@@ -391,9 +385,7 @@ def test_a_part_of_the_data_need_not_have_a_class(tmp_path: Path) -> None:
     assert prove(dataset[1:])[1] == "values in the only mask: 0 background, 1 cat"
 
 
-def test_of_many_masks_as_many_as_the_limit_are_read_and_only_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_proof_reads_masks_up_to_the_limit_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(7):
         write_pair(tmp_path, np.array([[0, n % 3]]), str(n))
     monkeypatch.setattr(proof, "MOST_MASKS", 3)
@@ -448,7 +440,7 @@ def test_an_error_about_columns_names_the_option_and_the_types(tmp_path: Path) -
     assert message.startswith("mask_column: column label: expected encoded images, found ClassLabel")
 
 
-def test_a_folder_of_images_and_masks_given_as_one_data_set_is_told_of_the_options(tmp_path: Path) -> None:
+def test_hf_given_two_folders_names_the_options(tmp_path: Path) -> None:
     files(tmp_path / "both")
     (tmp_path / "classes.txt").write_text("cat\n")
     places = {"hf": str(tmp_path / "both"), "classes": str(tmp_path / "classes.txt")}

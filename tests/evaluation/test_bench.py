@@ -92,9 +92,7 @@ def test_in_half_precision_there_is_no_comparison(tmp_path: Path, image: str) ->
     assert "matrix product in bfloat16" in result.output
 
 
-def test_what_cannot_be_measured_is_told_before_models_are_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bench_refuses_before_models_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evaluation.bench.measure.load_clip", lambda *_, **__: pytest.fail("models were loaded"))
     monkeypatch.setenv("CAR_MAX_PIXELS", "600")
     bomb, text = tmp_path / "bomb.png", tmp_path / "text.png"

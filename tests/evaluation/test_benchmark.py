@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from car_core.config import PROFILES
-from dataset_adapters.base.sample import find_sources
+from dataset_adapters.base.adapter import find_sources
 from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark, parse_settings, resolve_config
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
 from evaluation.tasks import video
@@ -25,7 +25,7 @@ NOT_IN_THE_PAPER = {
 
 @pytest.mark.parametrize("name", benchmark_names())
 @pytest.mark.parametrize("profile", PROFILES)
-def test_every_benchmark_makes_a_configuration_and_has_its_paper_column(name: str, profile: str) -> None:
+def test_every_benchmark_has_configuration_and_paper_column(name: str, profile: str) -> None:
     benchmark = load_benchmark(name)
     config, sources = resolve_config(benchmark, profile, {})  # type: ignore[arg-type]
     assert benchmark.name == name
@@ -108,7 +108,7 @@ def test_settings_are_yaml_and_reach_into_the_crf() -> None:
         *[(name, 0.7) for name in ("coco-object", FOLDERS)],
     ],
 )
-def test_the_threshold_of_sam_is_that_of_the_released_configuration(benchmark: str, released: float) -> None:
+def test_sam_threshold_is_that_of_the_released_configuration(benchmark: str, released: float) -> None:
     known, with_sam = load_benchmark(benchmark), parse_settings(["sam.model=random:0"])
     for profile, expected in (("released", released), ("paper", 0.7)):
         config, set_by = resolve_config(known, profile, with_sam)

@@ -102,7 +102,7 @@ def test_by_hand() -> None:
         assert edge == shape[0] * shape[1] - (shape[0] - 4) * (shape[1] - 4)
 
 
-def test_figures_pool_counts_and_failed_samples_are_empty_predictions() -> None:
+def test_boundary_iou_pools_counts_and_failed_are_empty() -> None:
     of = space(5)  # class 4 occurs nowhere
     scorer = Scorer("semantic", of, metrics=(METRIC,))
     records, sums = {}, {label: np.zeros(2) for label in range(5)}

@@ -31,7 +31,7 @@ def until_its_end(*children: Child) -> list[list[Any]]:
     return list(found.values())
 
 
-def test_what_a_child_gets_sends_returns_and_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_gets_sends_returns_and_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("signal.py").write_text("raise SystemExit('a file of the working folder was imported')\n")
     log = tmp_path / "log"
@@ -53,7 +53,7 @@ def test_what_a_child_gets_sends_returns_and_raises(tmp_path: Path, monkeypatch:
     assert "UnsendableError: no: such luck" in log.read_text().splitlines()[-1]
 
 
-def test_a_child_ends_with_its_parent_whatever_ended_that() -> None:
+def test_child_ends_with_its_killed_parent() -> None:
     code = (
         "import time\n"
         "from helpers.parts import stays\n"
@@ -72,7 +72,7 @@ def test_a_child_ends_with_its_parent_whatever_ended_that() -> None:
         wait_until(lambda: not is_running(child))
 
 
-def test_a_child_that_is_asked_twice_stops_at_once_and_one_that_hears_nothing_is_killed() -> None:
+def test_child_asked_twice_stops_and_deaf_child_is_killed() -> None:
     asked, deaf = Child(stays, threads=1), Child(stays, True, threads=1)
     begun = {asked: False, deaf: False}
     while not all(begun.values()):

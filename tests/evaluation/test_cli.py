@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 import typer
+from helpers.faults import FAULTY
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -196,12 +197,9 @@ def test_a_run_folder_of_another_identity_is_refused(tiny_run: Any) -> None:
     assert "config.eta is 0.4 there, 0.9 now" in result.stderr
 
 
-def test_an_interrupt_says_how_to_go_on(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("car_core.CaR.segment_batch", interrupt)
-    result = car(tiny_run.arguments("--limit=1"))
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+    faulty = [f"--method={FAULTY}", "--set=fault=interrupt", f"--out={tmp_path / 'run'}"]
+    result = car(["eval", "mini-voc", "--limit=1", "--workers=0", *faulty])
     assert result.exit_code == 130
     assert "the same command resumes it" in result.stderr
 
@@ -376,7 +374,7 @@ def test_a_mistake_is_told_before_torch_is_imported(
     assert expected in lines[0]
 
 
-def test_files_that_are_no_pictures_are_told_before_torch_is_imported(
+def test_files_that_are_no_pictures_are_named_before_torch(
     tmp_path: Path, status_and_torch_of: Callable[[list[str]], Any]
 ) -> None:
     for name in ("one.png", "two.png"):
@@ -649,7 +647,7 @@ def test_check_takes_a_single_run(tiny_run: Any, tmp_path: Path) -> None:
     assert car(["check", str(tiny_run.out), f"--golden={golden}"]).exit_code == 4
 
 
-def test_check_compares_what_the_records_say_and_not_what_run_json_does(tiny_run: Any, tmp_path: Path) -> None:
+def test_check_compares_the_records_not_run_json(tiny_run: Any, tmp_path: Path) -> None:
     assert car(tiny_run.arguments("--limit=1")).exit_code == 0
     golden, path = tmp_path / "golden.json", tiny_run.out / "run.json"
     assert car(["check", str(tiny_run.out), f"--golden={golden}", "--update"]).exit_code == 0
@@ -689,7 +687,7 @@ LONG = "n" * 300
     ],
     ids=lambda arguments: f"{arguments[0]} {arguments[-1][:10]}",
 )
-def test_a_name_longer_than_files_have_is_one_line_that_names_the_path(
+def test_name_longer_than_file_names_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

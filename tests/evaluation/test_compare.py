@@ -126,7 +126,7 @@ def header_of(request: dict[str, Any] | None = None, **config: Any) -> Any:
     )
 
 
-def test_metrics_that_were_asked_for_are_never_cut_and_headings_say_what_was_set() -> None:
+def test_compare_keeps_asked_metrics_and_heads_settings() -> None:
     metrics = tuple(Change(name, 0.1, 0.1 + i / 10) for i, name in enumerate(("miou", *"abcdef", "own/x", "own/y")))
     made: Any = SimpleNamespace(
         headline="miou",
@@ -153,7 +153,7 @@ def test_nothing_to_average_is_undefined() -> None:
         assert np.isnan(scorer.sample_figures(failed)).all()
 
 
-def test_figures_of_many_samples_at_once_have_the_bits_of_each_alone() -> None:
+def test_figures_of_many_samples_equal_each_alone() -> None:
     scorer = CASES[0][0]
     records = [*semantic_records(300, seed=6), record(301, {"confusion": []}), record(302, {"confusion": [[0, 0, 0]]})]
     alone = []

@@ -20,8 +20,10 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+from typer.testing import CliRunner
 
 from car_core import CaR, CaRConfig, QueryError
+from evaluation.cli.app import app
 from evaluation.pictures.demo.backend import Demo, Limits, read_picture, split_phrases
 from evaluation.tasks.coco_json import CocoDocument
 from support.errors import ImageError
@@ -77,7 +79,7 @@ def test_a_picture_is_shrunk_and_a_larger_one_refused(photo: Path) -> None:
         read_picture(photo, Limits(pixels=100))
 
 
-def test_the_answer_is_what_car_finds_and_thresholds_run_only_what_they_change(demo: Demo, photo: Path) -> None:
+def test_demo_answer_is_cars_and_thresholds_reuse_features(demo: Demo, photo: Path) -> None:
     first = demo.segment(photo, "cat\n<b>dog</b>", THRESHOLDS)
     assert "Reused" not in first.status
     assert "&lt;b&gt;dog" in first.html
@@ -98,7 +100,8 @@ def test_one_phrase_alone_is_told_what_its_score_is_worth(demo: Demo, photo: Pat
     assert told not in demo.segment(photo, "cat\ndog", THRESHOLDS).status
 
 
-def test_a_comma_is_part_of_its_phrase_and_is_told_as_car_segment_does(demo: Demo, photo: Path) -> None:
+def test_demo_comma_is_part_of_its_phrase(demo: Demo, photo: Path) -> None:
+    """It is reported as `car segment` does."""
     told = demo.segment(photo, "<i>red</i>, small\ncat", THRESHOLDS).status
     assert "<i>" not in told
     assert "'<i>red</i>, small' is one phrase; separate phrases are separate lines." in unescape(told)
@@ -127,7 +130,7 @@ def test_downloads_are_the_masks_as_car_segment_writes_them(demo: Demo, photo: P
     assert np.array_equal(labels, expected)
 
 
-def test_an_address_gives_phrases_and_thresholds_and_nothing_else(demo: Demo) -> None:
+def test_demo_address_gives_only_phrases_and_thresholds(demo: Demo) -> None:
     assert demo.asked(
         [("phrase", "a cat, left"), ("theta", "0.25"), ("phrase", "<b>"), ("lambda", "1"), ("x", "y")]
     ) == (
@@ -244,7 +247,7 @@ def test_bodies_and_the_sum_of_uploads_are_bounded(address: str, demo: Demo, mon
     assert upload.status_code == 507
 
 
-def test_what_a_visitor_sends_writes_no_traceback_to_the_terminal(address: str, capfd: Any) -> None:
+def test_demo_visitor_writes_no_traceback_to_the_terminal(address: str, capfd: Any) -> None:
     for body in (b"{", b"[" * 9999, b'{"data": "\x1b[31m"}', b""):
         answer = requests.post(f"{address}/gradio_api/queue/join", data=body, timeout=30)
         assert 400 <= answer.status_code <= 500
@@ -254,7 +257,7 @@ def test_what_a_visitor_sends_writes_no_traceback_to_the_terminal(address: str, 
     assert "\x1b" not in captured.out + captured.err
 
 
-def test_uploads_go_with_the_server_however_it_is_ended(tmp_path: Path) -> None:
+def test_demo_uploads_go_with_the_server(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "evaluation", "serve", "--weights=miniature", "--host=::1"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
@@ -275,7 +278,7 @@ def test_uploads_go_with_the_server_however_it_is_ended(tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
-def test_a_port_that_is_taken_and_a_host_of_another_machine_are_refused() -> None:
+def test_demo_port_taken_or_foreign_host_is_refused() -> None:
     from evaluation.pictures.demo.page import require_address
 
     with socket.socket() as taken:
@@ -288,16 +291,11 @@ def test_a_port_that_is_taken_and_a_host_of_another_machine_are_refused() -> Non
     require_address("::1", None)
 
 
-def test_a_host_that_is_none_is_one_line() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "evaluation", "serve", "--weights=miniature", "--host=no.such.host.invalid"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert (
-        done.stderr.strip().splitlines()[-1].startswith("error: --host: expected an address of this machine, found 'no")
-    )
+def test_demo_unknown_host_is_one_line() -> None:
+    done = CliRunner().invoke(app, ["serve", "--weights=miniature", "--host=no.such.host.invalid"])
+    assert done.exit_code == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: --host: expected an address of this machine, found 'no")
 
 
 def events_of(address: str, place: str) -> str:

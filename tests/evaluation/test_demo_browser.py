@@ -114,7 +114,7 @@ def test_upload_type_and_see_masks(open_demo: Any, tmp_path: Path) -> None:
 
 def test_masks_are_shown_hidden_and_saved_as_shown(open_demo: Any, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
-    pixels = np.random.default_rng(0).integers(0, 256, (640, 640, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (240, 240, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(photo)
     page = open_demo(1200)
     upload(page, photo)
@@ -134,7 +134,7 @@ def test_masks_are_shown_hidden_and_saved_as_shown(open_demo: Any, tmp_path: Pat
 
     share("0")
     bare = saved()
-    assert bare.shape == (640, 640, 3)
+    assert bare.shape == (640, 640, 3)  # smaller pictures are shown larger
     share("100")
     full = saved()
     assert np.abs(full - bare).max() > 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -34,7 +35,9 @@ def test_it_says_what_would_be_run_and_writes_no_run(tmp_path: Path, monkeypatch
     # The folder that it names is the one that a run takes; there, what is done is counted, and another run is refused.
     one = car("eval", "mini-voc", "--limit=1", "--out=other", "--dry-run", *FAST)
     assert "folder   other (1 sample done already)" in one.stdout
-    refused = car("eval", "mini-voc", "--limit=2", "--out=other", "--dry-run", *FAST)
+    more = car("eval", "mini-voc", "--limit=3", "--out=other", "--dry-run", *FAST)
+    assert "folder   other (1 sample done already)" in more.stdout
+    refused = car("eval", "mini-voc", "--limit=1", "--out=other", "--dry-run", "--set=eta=0.9", *FAST)
     assert refused.exit_code == 2
     assert refused.stderr.startswith("error: other holds a run of another identity; choose another folder")
     assert {path: path.read_bytes() for path in Path("other").iterdir()} == before
@@ -60,6 +63,15 @@ def test_an_interrupted_one_says_that_nothing_was_written(tmp_path: Path, monkey
     ]
 
 
+def test_the_start_is_in_no_samples_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    clock = iter([0.0, 100, 102])  # the first sample ends after 100 s, a second one 2 s later
+    monkeypatch.setattr(dry_run, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    plan = car("sweep", "mini-voc", "eta=0.3,0.5", "--limit=1", "--dry-run", *FAST)
+    assert "time     about 4 s, measured on the first run of each" in plan.stdout
+
+
 def test_several_processes_are_measured_in_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(dispatch, "run_parallel", None)
@@ -67,7 +79,7 @@ def test_several_processes_are_measured_in_this_one(tmp_path: Path, monkeypatch:
     plan = car("eval", "mini-voc", "--limit=60", "--processes=2", "--dry-run", f"--out={tmp_path / 'new'}", *FAST)
     assert plan.exit_code == 0, plan.stderr
     # Both processes share the CPU: 48 samples of 2 s.
-    assert "time     about 96 s, as measured: 2 s per sample" in plan.stdout
+    assert "time     about 96 s, as measured: 2 s per sample after the start" in plan.stdout
 
 
 def test_a_sweep_lists_its_runs_and_adds_up_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

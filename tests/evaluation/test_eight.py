@@ -64,7 +64,7 @@ def rows_of_runs(folder: Path) -> list[dict[str, str]]:
     return [row for row in csv.DictReader((folder / "table.csv").open()) if row["ran_by"] == "here"]
 
 
-def test_figures_and_mean_are_those_counted_by_brute_force(asked: list[str], tmp_path: Path) -> None:
+def test_suite_eight_equals_brute_force(asked: list[str], tmp_path: Path) -> None:
     targets = make_eight(tmp_path / "data")
     assert list(EIGHT) == [run.benchmark for run in load_suite("eight").runs]
     assert targets.keys() == EIGHT.keys()
@@ -89,7 +89,7 @@ def test_figures_and_mean_are_those_counted_by_brute_force(asked: list[str], tmp
     assert table.strip() == result.stdout.strip()
 
 
-def test_what_is_missing_is_listed_and_limits_have_no_mean(asked: list[str], tmp_path: Path) -> None:
+def test_suite_eight_lists_missing_data_and_means_no_limits(asked: list[str], tmp_path: Path) -> None:
     make_eight(tmp_path / "data")
     root = tmp_path / "data"
     (root / "cityscapes").rename(root / "elsewhere")
@@ -112,7 +112,7 @@ def test_what_is_missing_is_listed_and_limits_have_no_mean(asked: list[str], tmp
     assert "No run on voc21, context60, coco-object, voc20, context59, coco-stuff, cityscapes" in result.stdout
 
 
-def test_nothing_found_and_broken_data_are_errors(asked: list[str], tmp_path: Path) -> None:
+def test_suite_eight_without_or_with_broken_data_is_an_error(asked: list[str], tmp_path: Path) -> None:
     root = tmp_path / "data"
     root.mkdir()
     nothing = car(*asked, "--method=clip")

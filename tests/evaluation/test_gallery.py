@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from dataset_adapters import LabelSpace
 from evaluation import evaluate
-from evaluation.analysis.gallery import choose, draw_sample
+from evaluation.analysis.drawn_samples import choose, draw_sample
 from evaluation.analysis.report import GalleryOptions, _classes, _prepared, confusions, matrix, names_models, report
 from evaluation.cli.app import app
 from evaluation.tasks.scorer import Scorer
@@ -213,7 +213,7 @@ def test_a_report_goes_where_a_text_says(run: Any, monkeypatch: pytest.MonkeyPat
     assert "</html>" in (run.out.parent / "page.html").read_text()
 
 
-def test_the_matrix_and_the_classes_of_a_sample_are_those_of_its_counts() -> None:
+def test_gallery_matrix_and_classes_are_those_of_the_counts() -> None:
     space = LabelSpace("made", ("background", "a", "b", "c"), ("a", "b"), (1, 2), 255, (0, 1, 2))
     one = record(0, confusion=[[0, 0, 9], [1, 0, 3], [2, 2, 4], [0, 3, 1]])
     two = record(1, confusion=[[0, 1, 5], [2, 2, 6]])

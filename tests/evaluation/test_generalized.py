@@ -97,7 +97,7 @@ def test_metrics_equal_a_literal_loop(option: str, least: int) -> None:
     assert running.running_figure() == pytest.approx(expected["giou_mean_over_samples"], abs=1e-12)
 
 
-def test_the_released_protocol_is_the_plain_iou_with_the_first_object() -> None:
+def test_released_generalized_protocol_is_iou_of_first_object() -> None:
     ious, intersections, unions, accumulator = [], 0, 0, GeneralizedAccumulator(no_target_below="0", objects="first")
     for seed in range(60):
         target, prediction = pair(seed)

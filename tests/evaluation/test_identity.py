@@ -17,6 +17,7 @@ from car_core.models.weights import WeightsRecord, load_clip
 from evaluation import RunOptions, evaluate
 from evaluation.run import identity
 from evaluation.run.identity import peak_rss_mib
+from evaluation.run.prepare import prepare
 from results import identity_of
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +67,7 @@ def test_the_hash_of_given_fields_is_pinned() -> None:
     assert identity_of(given) == "4e725372243d22c5005ad269dbb770403f7e28d21b054b11e80a972bfc6a1f64"
 
 
-def test_what_is_excluded_changes_neither_identity_nor_figures(tiny_run: Any, tmp_path: Path) -> None:
+def test_excluded_options_change_neither_identity_nor_figures(tiny_run: Any, tmp_path: Path) -> None:
     base = tiny_run.options(limit=3)
     moved = shutil.copytree(tiny_run.data_root, tmp_path / "elsewhere" / "VOC2012")
     renamed = shutil.copy(tiny_run.model, tmp_path / "renamed.json")
@@ -89,10 +90,8 @@ def test_what_is_excluded_changes_neither_identity_nor_figures(tiny_run: Any, tm
     ],
     ids=str,
 )
-def test_what_changes_figures_changes_the_identity(tiny_run: Any, tmp_path: Path, change: dict[str, Any]) -> None:
-    first, _ = identity_and_metrics(tiny_run.options(limit=2), tmp_path / "a")
-    second, _ = identity_and_metrics(tiny_run.options(**{"limit": 2, **change}), tmp_path / "b")
-    assert first != second
+def test_option_that_changes_figures_changes_the_identity(tiny_run: Any, change: dict[str, Any]) -> None:
+    assert prepare(tiny_run.options(**{"limit": 2, **change})).identity != prepare(tiny_run.options(limit=2)).identity
 
 
 def test_packages_that_a_run_does_not_use_are_not_its_identity() -> None:
@@ -101,11 +100,11 @@ def test_packages_that_a_run_does_not_use_are_not_its_identity() -> None:
     assert set(beside) - set(alone) == {"transformers"}
 
 
-def test_a_changed_mask_changes_the_identity(tiny_run: Any, tmp_path: Path) -> None:
-    first, _ = identity_and_metrics(tiny_run.options(limit=1), tmp_path / "a")
+def test_a_changed_mask_changes_the_identity(tiny_run: Any) -> None:
+    first = prepare(tiny_run.options(limit=1)).identity
     mask = tiny_run.data_root / "SegmentationClass" / "2007_000006.png"
     mask.write_bytes(mask.read_bytes() + b"\0")
-    assert identity_and_metrics(tiny_run.options(limit=1), tmp_path / "b")[0] != first
+    assert prepare(tiny_run.options(limit=1)).identity != first
 
 
 def test_weights_count_by_content_not_by_name(tiny_run: Any, tmp_path: Path) -> None:
@@ -168,7 +167,7 @@ def test_code_digest_survives_moves_comments_and_docstrings(source_copy: Path) -
     assert identity.code_digest(source_copy) == identity.code_digest(ROOT)
 
 
-def test_code_digest_survives_a_function_that_moves_to_another_file(source_copy: Path) -> None:
+def test_code_digest_survives_a_function_moved_to_another_file(source_copy: Path) -> None:
     texts, method = source_copy / "car_core/step_texts.py", source_copy / "car_core/method.py"
     code = texts.read_text()
     start = code.index("def ensemble_name(")

@@ -73,7 +73,7 @@ def test_the_miniatures_data_are_known_by_their_place(root: Path) -> None:
     assert inputs("voc21", root, "openai").remark == NOT_COMPARABLE
 
 
-def test_an_embedded_benchmark_says_nothing_and_is_never_comparable() -> None:
+def test_embedded_benchmark_is_silent_and_never_comparable() -> None:
     assert inputs("mini-voc") == Inputs(embedded_root(), BOTH, NOT_COMPARABLE)
     assert inputs("mini-voc", Path("nowhere"), "openai").remark == NOT_COMPARABLE
 

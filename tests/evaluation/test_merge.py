@@ -84,9 +84,7 @@ def test_merging_does_not_cover_up_an_edited_record(shards: list[Path], tmp_path
     assert (tmp_path / "all" / "run.json").read_bytes() == before
 
 
-def test_files_that_are_no_samples_are_not_copied_and_links_refused(
-    shards: list[Path], tiny_run: Any, tmp_path: Path
-) -> None:
+def test_merge_copies_only_sample_files_and_refuses_links(shards: list[Path], tiny_run: Any, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.mkdir()
     (victim / "keys").write_text("the user's own")
@@ -134,7 +132,7 @@ def test_shards_of_several_machines_are_all_named(shards: list[Path], tmp_path: 
     assert merge(shards, tmp_path / "all") == merged
 
 
-def test_what_is_not_the_shards_of_one_run_is_refused(shards: list[Path], tiny_run: Any, tmp_path: Path) -> None:
+def test_merge_of_other_than_shards_of_one_run_is_refused(shards: list[Path], tiny_run: Any, tmp_path: Path) -> None:
     other, whole, out = tmp_path / "other", tmp_path / "whole", tmp_path / "all"
     evaluate(tiny_run.options(settings={**FAST, "eta": 0.7}, out=other, shard=(2, 3)))
     evaluate(tiny_run.options(settings=FAST, out=whole))

@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dataset_adapters import DatasetError, SampleError, load
-from dataset_adapters.base.sample import find_sources
+from dataset_adapters.base.adapter import find_sources
 from evaluation.cli.app import app
 from evaluation.request.benchmark import load_benchmark
 

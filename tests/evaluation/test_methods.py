@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from car_core.baselines import BASELINES, load_baseline
 from dataset_adapters import embedded_root, load
-from dataset_adapters.base.sample import find_sources
+from dataset_adapters.base.adapter import find_sources
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, benchmark_names, load_benchmark
@@ -53,7 +53,7 @@ def options(tiny_run: Any) -> Any:
     return make
 
 
-def test_every_method_has_a_title_and_semantic_benchmarks_settings_for_all() -> None:
+def test_every_method_has_title_and_benchmark_settings() -> None:
     assert METHOD_TITLES.keys() == METHODS.keys()
     for name in benchmark_names():
         benchmark = load_benchmark(name)
@@ -130,7 +130,7 @@ def test_benchmarks_have_the_protocols_values() -> None:
     assert (user.logit_scale, sources["logit_scale"]) == (30, "user")
 
 
-def test_a_method_reads_its_authors_texts_unless_others_are_asked_for(tiny_run: Any) -> None:
+def test_method_reads_its_authors_texts_by_default(tiny_run: Any) -> None:
     def texts(method: str, names: str = "own", benchmark: str = "voc21", **more: Any) -> tuple[Any, Any, Any]:
         weights, more = ("random:1", more) if method != "sam3" else (None, {"model": "random:1", **more})
         asked = RunOptions(benchmark, method=method, names=names, weights=weights, settings=more)
@@ -222,9 +222,7 @@ def test_mistakes_are_one_line_before_any_work(tiny_run: Any, arguments: tuple[s
 
 
 @pytest.mark.parametrize("method", ["naclip", "clip-es"])
-def test_in_referring_benchmarks_the_mask_is_where_any_phrase_beats_the_background(
-    tiny_model: Path, tmp_path: Path, method: str
-) -> None:
+def test_referring_mask_is_where_a_phrase_beats_the_background(tiny_model: Path, tmp_path: Path, method: str) -> None:
     settings = {"proposal_model": str(tiny_model), "background": ["sky", "grass"]}
     settings |= {"templates": ["{}"], "prob_threshold": 0.3} if method == "naclip" else {"crf": None}
     given: dict[str, Any] = {"weights": "random:1", "settings": settings, "out": tmp_path / "run"}
@@ -316,7 +314,7 @@ def test_a_run_within_sams_masks_names_both_further_models(
     assert "CorrCLIP" in (tmp_path / "0" / "table.md").read_text()
 
 
-def test_all_methods_are_with_those_whose_further_models_are_named(options: Any) -> None:
+def test_all_methods_include_those_whose_models_are_named(options: Any) -> None:
     dino = {"dino_weights": "random:1", "dino_model": "vit_tiny_patch16_224"}
     sam = {"sam": {"model": "random:0", "points_per_side": 1}}
     for settings, absent in (
@@ -368,7 +366,7 @@ def test_settings_go_to_the_methods_that_have_them() -> None:
         settings_by_method({"nothing": 1})
 
 
-def test_settings_inside_another_go_to_the_methods_that_have_them() -> None:
+def test_nested_settings_go_to_the_methods_that_have_them() -> None:
     """SAM refines CaR's masks and gives CorrCLIP's regions: only the former has thresholds of IoM and IoU."""
     sam = {"model": "random:0", "points_per_side": 4}
     by = settings_by_method(

@@ -219,7 +219,7 @@ def test_a_sample_that_a_metric_cannot_count_is_a_failed_one(answer: Any, error:
     assert scorer.summarize({"a": record})["given/x"] == 0.5
 
 
-def test_a_failed_sample_is_an_empty_prediction_for_every_metric_that_can_count_it() -> None:
+def test_failed_sample_is_empty_prediction_for_every_metric() -> None:
     """By hand: of sample a's pixels two are right, one where nothing is predicted; of b's, which failed, all four."""
 
     def right(target: Any, prediction: Any) -> dict[str, int]:
@@ -264,7 +264,7 @@ def test_a_failed_sample_is_an_empty_prediction_for_every_metric_that_can_count_
     assert figures["reductions"]["m0/x"] == "a mean"
 
 
-def test_counts_are_plain_integers_and_figures_in_the_order_of_ids() -> None:
+def test_metric_counts_are_integers_and_figures_in_id_order() -> None:
     """Sums of floats depend on their order: 0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1."""
     counted = NamedMetric(Given({"n": np.uint8(3), "b": np.bool_(True)})).count(TARGET, TARGET, SPACE)
     assert counted == {"n": 3, "b": 1}

@@ -78,7 +78,7 @@ def test_the_embedded_model_is_one_for_both_roles_and_traceable() -> None:
     import hashlib
 
     from car_core import CaRConfig
-    from car_core.models.names import MINIATURE_FOLDER
+    from car_core.names import MINIATURE_FOLDER
 
     car = CaR.from_config(CaRConfig(), weights="miniature")
     proposal, classifier = car.weights

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from car_core import ModelError
-from car_core.models.names import random_seed
+from car_core.names import random_seed
 from evaluation.cli.help import HelpfulCommand
 from evaluation.cli.model_options import takes
 from evaluation.request.benchmark import BenchmarkError
@@ -122,7 +122,7 @@ def test_a_seed_of_any_text_is_a_number_or_one_line(seed: str) -> None:
         random_seed(f"random:{seed}")
 
 
-def test_a_new_field_of_a_run_is_an_option_a_check_and_an_entry_of_the_identity() -> None:
+def test_new_run_field_is_option_check_and_identity_entry() -> None:
     """Nothing but the field is written: the command, the check and the identity read it."""
     seed = Annotated[int, typer.Option(help="Seed of it."), Range(0), NotInIdentity("only for show")]
     longer = make_dataclass("Longer", [("seed", seed, 7)], bases=(RunOptions,), frozen=True)

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from car_core import CaRConfig
 from car_core.classifier.visual_prompts import draw_prompts
 from dataset_adapters import DatasetError, SampleError, load
-from dataset_adapters.base import sample as registry
+from dataset_adapters.base import adapter as registry
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import Benchmark, BenchmarkError, benchmark_schema, load_benchmark

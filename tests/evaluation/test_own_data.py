@@ -125,7 +125,7 @@ def test_folders_are_a_run_like_any_other(own: OwnTree) -> None:
     assert "| 1 | cat " in " ".join(result.stdout.split())
 
 
-def test_saved_and_parquet_data_sets_have_the_figures_of_the_folders(own: OwnTree) -> None:
+def test_saved_and_parquet_data_equal_folders(own: OwnTree) -> None:
     own.car_on_folders(out="folders")
     saved, parquet = own.root / "saved", own.root / "part.parquet"
     datasets.DatasetDict({"validation": own.to_hf()}).save_to_disk(saved)

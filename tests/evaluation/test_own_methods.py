@@ -23,12 +23,12 @@ from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.methods import METHODS
 from evaluation.request.own_methods import OwnConfig
+from evaluation.request.own_segmenter import OwnMethodError, OwnSegmenter
 from evaluation.request.resolve import resolve
 from evaluation.run.merge import merge
 from evaluation.run.rerun import asked
 from evaluation.suites import runner as suite
 from evaluation.suites.definitions import load_suite
-from evaluation.tasks.own_method import OwnMethodError, OwnSegmenter
 from evaluation.tasks.video import Pair
 from results import RunDirectory
 from support.errors import AllFailedError
@@ -150,7 +150,7 @@ def test_a_run_counts_what_the_class_finds(file: Any, options: Any, tiny_run: An
     assert "unknown weights" not in (run.path / "table.md").read_text()
 
 
-def test_interrupted_resumed_sharded_and_merged_records_are_the_same(
+def test_own_method_resumed_and_merged_records_are_the_same(
     installed: Any, options: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = pytest.importorskip(installed(BRIGHT))
@@ -321,7 +321,7 @@ def test_json_on_standard_output_is_json_whatever_a_class_prints(file: Any, tiny
     assert json.loads(result.stdout)["config"]["method"] == "bright"
 
 
-def test_where_a_class_raised_is_shown_on_demand_and_in_the_logs_of_processes(file: Any, tiny_run: Any) -> None:
+def test_own_method_traceback_is_shown_on_demand_and_in_logs(file: Any, tiny_run: Any) -> None:
     """One sample fails; prints and traceback of a process stay in its log."""
     path = file(BRIGHT.replace("self.seen += 1", "print('seen'); {}['x'] if image.shape[1] == 40 else 0"))
     root, method = f"--data-root={tiny_run.data_root}", f"--method={path}:Bright"
@@ -337,7 +337,7 @@ def test_where_a_class_raised_is_shown_on_demand_and_in_the_logs_of_processes(fi
     assert (logs.count("seen\n"), where in logs) == (2, True)
 
 
-def test_identity_moves_with_sources_settings_version_and_weights_alone(options: Any, tmp_path: Path) -> None:
+def test_own_method_identity_is_of_source_settings_and_weights(options: Any, tmp_path: Path) -> None:
     with_file = BRIGHT.replace(
         "threshold: float = 0.5", "threshold: float = 0.5\n        checkpoint: str = ''"
     ).replace(
@@ -482,7 +482,7 @@ def test_a_vocabulary_reaches_the_fields_that_a_method_has(file: Any, tiny_run: 
         resolve(RunOptions("voc21", method=wrong, **asked))
 
 
-def test_a_method_s_own_texts_are_so_wherever_a_run_is_resolved_again(file: Any, tmp_path: Path) -> None:
+def test_own_method_texts_stay_when_a_run_is_resolved_again(file: Any, tmp_path: Path) -> None:
     """In another process and from run.json; the texts give way to a field of the benchmark there as well."""
     fields = ("background: tuple = ('nothing',)", "synonyms: dict = dataclasses.field(default_factory=dict)")
     source = BRIGHT.replace("threshold: float", "\n        ".join([*fields, "threshold: float"]))
@@ -584,9 +584,7 @@ def test_a_named_method_is_listed_with_its_settings(file: Any) -> None:
     assert len(car("methods", f"{file(no_settings)}:Bright").stdout.splitlines()) == 1
 
 
-def test_the_page_of_a_run_segments_again_only_where_that_is_asked_for(
-    installed: Any, options: Any, tiny_run: Any
-) -> None:
+def test_report_of_own_method_segments_again_only_when_asked(installed: Any, options: Any, tiny_run: Any) -> None:
     name = installed(BRIGHT)
     run, root = evaluate(options("bright", limit=2)), f"--data-root={tiny_run.data_root}"
     told = car("report", run.path, root).stderr

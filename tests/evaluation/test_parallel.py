@@ -77,7 +77,7 @@ def test_processes_that_die_and_signals_leave_the_run_of_one(
     assert len(comparable(tiny_run.out)[2]) == 7
 
 
-def test_what_a_process_said_last_is_told(tmp_path: Path) -> None:
+def test_last_line_of_a_dead_process_is_reported(tmp_path: Path) -> None:
     job = Job(equipment_that_fails, {}, str(tmp_path), batch_size=1, workers=0, sample_timeout=None)
     dataset: Any = SimpleNamespace(parts=lambda positions, count: [positions])
     expected = (

@@ -15,10 +15,10 @@ from evaluation.run.prepare import prepare
 from evaluation.suites.runner import run_methods
 from results import RunDirectory
 
-N_PICTURES = 8
+N_PICTURES = 4
 
 
-def test_half_precision_finds_what_float32_finds_on_the_miniature() -> None:
+def test_half_precision_equals_float32_on_the_miniature() -> None:
     """Stated tolerance: first proposals within 0.03 on average, 3/4 of the images with equal survivors, 90 % of the
     pixels with equal labels."""
     exact, half = (
@@ -63,7 +63,7 @@ def test_all_methods_are_refused_before_the_first_runs(tmp_path: Path) -> None:
 def test_threads_batches_and_workers_change_no_metric(benchmark: str, tmp_path: Path) -> None:
     """Two threads split sums otherwise, so that scores may differ in the last bits; counts do not."""
     settings = {"background": ["grass", "sky"], "templates": ["a photo of a {}."]}
-    ways = [(1, 4, 0, 0), (2, 4, 0, 0), (2, 1, 2, 1), (1, 3, 1, 2)]
+    ways = [(1, 4, 0, 0), (2, 1, 2, 1), (1, 3, 1, 2)]
     before, found = torch.get_num_threads(), []
     try:
         for number, (threads, batch_size, workers, refine_workers) in enumerate(ways):
@@ -72,7 +72,7 @@ def test_threads_batches_and_workers_change_no_metric(benchmark: str, tmp_path: 
                 RunOptions(
                     benchmark,
                     settings=settings,
-                    limit=6,
+                    limit=4,
                     batch_size=batch_size,
                     workers=workers,
                     refine_workers=refine_workers,

@@ -46,7 +46,7 @@ def test_a_suite_in_several_processes_leaves_nothing_to_clean_up(tiny_run: Any, 
     assert "Sweep directory:" in done.stderr
 
 
-def test_all_are_started_before_one_is_waited_for(tmp_path: Path) -> None:
+def test_processes_all_start_before_one_is_waited_for(tmp_path: Path) -> None:
     """Where processes are spawned each imports torch, which takes seconds."""
     code = (
         "import multiprocessing, os, sys, time\n"
@@ -75,7 +75,7 @@ def test_all_are_started_before_one_is_waited_for(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("7\n", "")
 
 
-def test_processes_that_are_closed_end_by_themselves() -> None:
+def test_closed_processes_end_by_themselves() -> None:
     processes: Processes[float, int] = Processes(pid_after, 2)
     processes.start()
     children = multiprocessing.active_children()
@@ -84,7 +84,7 @@ def test_processes_that_are_closed_end_by_themselves() -> None:
     assert [child.exitcode for child in children] == [0, 0]
 
 
-def test_the_task_at_hand_is_finished_and_what_waits_never_begins(tmp_path: Path) -> None:
+def test_closing_processes_finishes_the_current_task_only(tmp_path: Path) -> None:
     processes: Processes[Path, int] = Processes(pid_after_a_while, 1)
     at_hand, waiting = (processes.submit(tmp_path / name) for name in ("at-hand", "waiting"))
     wait_until((tmp_path / "at-hand").exists)
@@ -95,7 +95,7 @@ def test_the_task_at_hand_is_finished_and_what_waits_never_begins(tmp_path: Path
 
 
 @pytest.mark.parametrize("stuck", ["busy", "stopped"])
-def test_what_does_not_go_is_killed(stuck: str) -> None:
+def test_process_that_does_not_end_is_killed(stuck: str) -> None:
     processes: Processes[float, int] = Processes(pid_after, 1)
     pid = processes.submit(0).result()
     hanging: Future[int] | None = None
@@ -109,7 +109,7 @@ def test_what_does_not_go_is_killed(stuck: str) -> None:
     assert hanging is None or hanging.exception()
 
 
-def test_a_signal_while_processes_end_kills_all_of_them() -> None:
+def test_signal_while_processes_end_kills_all() -> None:
     processes: Processes[float, int] = Processes(pid_after, 3)
     processes.start()
     children = multiprocessing.active_children()
@@ -132,7 +132,7 @@ def test_a_signal_while_processes_end_kills_all_of_them() -> None:
             child.kill()
 
 
-def test_what_hangs_is_not_asked_but_killed() -> None:
+def test_process_over_its_time_limit_is_killed() -> None:
     processes: Processes[float, int] = Processes(pid_after, 1, time_limit=0.2)
     pid = processes.submit(0).result()
     assert str(processes.submit(NEVER).exception()) == "took longer than 0.2 seconds"
@@ -142,7 +142,7 @@ def test_what_hangs_is_not_asked_but_killed() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_to_every_process_costs_no_task(tmp_path: Path, number: signal.Signals) -> None:
+def test_signal_to_every_process_costs_no_task(tmp_path: Path, number: signal.Signals) -> None:
     """As schedulers and closed terminals send it: the parent decides what is still done."""
     processes: Processes[Path, int] = Processes(pid_after_a_while, 1)
     try:
@@ -158,7 +158,7 @@ def test_a_signal_to_every_process_costs_no_task(tmp_path: Path, number: signal.
         processes.close()
 
 
-def test_a_process_that_dies_between_two_tasks_costs_none() -> None:
+def test_process_killed_between_tasks_costs_none() -> None:
     processes: Processes[float, int] = Processes(pid_after, 1)
     pid = processes.submit(0).result()
     os.kill(pid, signal.SIGKILL)
@@ -173,7 +173,7 @@ def answer_of(size: int) -> bytes:
     return bytes(size)
 
 
-def test_a_process_that_dies_while_it_answers_costs_its_task_and_no_other() -> None:
+def test_process_killed_while_answering_costs_only_its_task() -> None:
     processes: Processes[int, bytes] = Processes(answer_of, 2)
     lost = processes.submit(2**28)
     others = [processes.submit(size) for size in range(10)]
@@ -182,7 +182,7 @@ def test_a_process_that_dies_while_it_answers_costs_its_task_and_no_other() -> N
     processes.close()
 
 
-def test_time_in_which_the_program_was_stopped_is_not_over_the_limit(tmp_path: Path) -> None:
+def test_time_while_stopped_is_not_over_the_limit(tmp_path: Path) -> None:
     code = (
         "import time, sys\n"
         "from pathlib import Path\n"
@@ -209,7 +209,7 @@ def test_time_in_which_the_program_was_stopped_is_not_over_the_limit(tmp_path: P
     assert (program.returncode, answer) == (0, "done\n")
 
 
-def test_how_a_process_ended_is_said_of_every_signal() -> None:
+def test_end_of_a_process_is_named_for_every_signal() -> None:
     assert how_it_ended(-9) == "its process was killed by SIGKILL"
     assert how_it_ended(-40) == "its process was killed by signal 40"  # a real-time signal has no name
     assert how_it_ended(3) == "its process ended with status 3"

@@ -154,7 +154,7 @@ def test_a_public_repository_is_asked_for(run: Path, hub: Hub) -> None:
     assert is_public(hub.created[-1])
 
 
-def test_what_goes_wrong_is_one_line_and_what_to_do(run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_push_failure_is_one_line_with_a_remedy(run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(repository: str = "me/runs") -> tuple[int, str]:
         result = push(run, repository)
         assert result.stderr.count("error: ") == 1, result.stderr

@@ -8,7 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.davis_tree import davis_tree
+from helpers.faults import FAULTY, at_the_gate
 from helpers.plugin_package import example_of, write_fruit
 from helpers.waiting import is_running, wait_until
 from PIL import Image
@@ -35,7 +37,7 @@ from evaluation.request.cluster import Cluster, ClusterError
 from evaluation.run.dispatch import equip as equip_of
 from evaluation.run.prepare import prepare
 from evaluation.tasks.scorer import Scorer
-from results import RunDirectory, SampleRecord
+from results import RunDirectory
 
 ray = pytest.importorskip("ray", reason="needs the extra distributed")
 
@@ -72,57 +74,6 @@ def nodes(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Iterator[Any]
         cluster.add_node(**SMALL)
         yield cluster
         cluster.shutdown()
-
-
-@pytest.fixture
-def lost(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the engine is told of every actor that it loses."""
-    original, told = engine.Dispatcher.lose, list[str]()
-    monkeypatch.setattr(engine.Dispatcher, "lose", lambda *a: (told.append(str(a[-1])), original(*a))[1])
-    return told
-
-
-def at_record(monkeypatch: pytest.MonkeyPatch, faults: dict[int, Callable[[], None]]) -> None:
-    """Let each fault happen once that many records are written."""
-    original, written = RunDirectory.append, list[SampleRecord]()
-
-    def append(store: RunDirectory, record: SampleRecord) -> None:
-        original(store, record)
-        written.append(record)
-        faults.get(len(written), lambda: None)()
-
-    monkeypatch.setattr(RunDirectory, "append", append)
-
-
-def when_all_are_at_work(monkeypatch: pytest.MonkeyPatch, records: int, node: Any, fault: Callable[[], None]) -> None:
-    """Let the fault happen once, after so many records, when no actor is idle and the node has one."""
-    original, taken, happened = engine.Dispatcher.hand_out, engine.Dispatcher.finish, list[bool]()
-    finished: list[int] = []
-
-    def count(dispatcher: Any, chain: Any, answer: Any) -> Any:
-        finished.extend(1 for _ in answer.records)
-        return taken(dispatcher, chain, answer)
-
-    def hand_out(dispatcher: Any) -> None:
-        original(dispatcher)
-        if len(finished) >= records and not happened and not dispatcher.idle and actors_of(node):
-            happened.append(True)
-            fault()
-
-    monkeypatch.setattr(engine.Dispatcher, "finish", count)
-    monkeypatch.setattr(engine.Dispatcher, "hand_out", hand_out)
-
-
-def begin_when_ready(monkeypatch: pytest.MonkeyPatch, actors: int) -> None:
-    """Give out no sample before so many actors are there: samples are quick, and the first would do them all."""
-    original, begun = engine.Dispatcher.hand_out, list[bool]()
-
-    def hand_out(dispatcher: Any) -> None:
-        if begun or len(dispatcher.idle) == actors:
-            begun.append(True)
-            original(dispatcher)
-
-    monkeypatch.setattr(engine.Dispatcher, "hand_out", hand_out)
 
 
 def raylet(node: Any) -> int:
@@ -184,10 +135,10 @@ app()
 
 
 @pytest.mark.usefixtures("install")  # forgets what is imported
-def test_a_package_of_the_pages_brings_a_method_a_data_set_and_a_metric(
-    nodes: Any, site: Path, lost: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_ray_plugin_package_equals_one_process(
+    nodes: Any, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Installed by pip; a killed and resumed run, shards, and two nodes give the bytes of one process."""
+    """Installed by pip; a killed and resumed run, shards, and a cluster give the bytes of one process."""
     if not (find_spec("pip") and find_spec("setuptools")):
         pytest.skip("pip and setuptools are not installed")
     monkeypatch.chdir(tmp_path)
@@ -223,10 +174,7 @@ def test_a_package_of_the_pages_brings_a_method_a_data_set_and_a_metric(
     car("merge", "part1", "part2", "--out=merged")
     if not nodes.worker_nodes:  # another test has ended it
         nodes.add_node(**SMALL)
-    with monkeypatch.context() as patch:
-        begin_when_ready(patch, 2)
-        car(*asked, "--engine=ray", f"--address={nodes.address}", "--out=ray")
-    assert not lost
+    car(*asked, "--engine=ray", f"--address={nodes.address}", "--out=ray")
     for run in ("cut", "merged", "ray"):
         assert comparable(Path(run)) == comparable(Path("whole")), run
 
@@ -260,26 +208,32 @@ def test_a_package_of_the_pages_brings_a_method_a_data_set_and_a_metric(
     assert "presence/accuracy" in page
 
 
-def test_an_actor_and_a_node_killed_on_the_way_change_no_bit(
-    nodes: Any,
-    on_the_cluster: dict[str, Any],
-    tiny_run: Any,
-    tmp_path: Path,
-    lost: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_ray_killed_actor_and_node_change_no_byte(
+    nodes: Any, on_the_cluster: dict[str, Any], tiny_run: Any, tmp_path: Path
 ) -> None:
+    """While both actors are at work, the head's is killed, and the other node once another is at work in its place."""
     (tiny_run.data_root / "JPEGImages" / "2007_000002.jpg").write_bytes(b"not a picture")
-    options = tiny_run.options(settings=FAST, batch_size=1, workers=1)
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    faulty = {"method": FAULTY, "weights": None, "settings": {"gate": str(gate), "rows": 36}}  # the first three pass
+    options = replace(tiny_run.options(batch_size=1, workers=1), **faulty)
     handler = signal.getsignal(signal.SIGTERM)
-    with monkeypatch.context() as patch:
-        # The head's actor is killed first, so that only the other node's is left when that goes, too.
-        second = nodes.worker_nodes.copy().pop()
-        its_raylet = raylet(second)
-        begin_when_ready(patch, 2)
-        at_record(patch, {2: lambda: kill_an_actor_of(nodes.head_node)})
-        when_all_are_at_work(patch, 3, second, lambda: kill_node(nodes, second))
+    second = nodes.worker_nodes.copy().pop()
+    its_raylet = raylet(second)
+
+    def kill() -> None:
+        try:
+            wait_until(lambda: len(at_the_gate(gate)) == 2)
+            kill_an_actor_of(nodes.head_node)
+            wait_until(lambda: len(at_the_gate(gate)) == 3)
+            kill_node(nodes, second)
+        finally:
+            (gate / "open").touch()
+
+    with ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill)
         found = evaluate(RunOptions(**{**vars(options), **on_the_cluster}))
-    assert len(lost) >= 2
+        killing.result()
     assert not is_running(its_raylet)  # the wording of what is lost depends on what Ray notices first
     assert found.header.counts.n_total == 7
     assert "2007_000002" in [record.id for record in RunDirectory(found.path).read_records() if record.error]
@@ -289,13 +243,8 @@ def test_an_actor_and_a_node_killed_on_the_way_change_no_bit(
     assert not ray.is_initialized()
 
 
-def test_queries_carried_through_videos_and_their_label_maps_are_those_of_one_process(
-    nodes: Any,
-    on_the_cluster: dict[str, Any],
-    tiny_model: Path,
-    tmp_path: Path,
-    lost: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_ray_video_with_killed_actor_equals_one_process(
+    nodes: Any, on_the_cluster: dict[str, Any], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
     models = {"proposal_model": str(tiny_model), "classifier_model": str(tiny_model)}
@@ -308,10 +257,16 @@ def test_queries_carried_through_videos_and_their_label_maps_are_those_of_one_pr
         "workers": 0,
         "batch_size": 2,
     }
-    with monkeypatch.context() as patch:
-        at_record(patch, {3: lambda: kill_an_actor_of(nodes.head_node)})
+    records = tmp_path / "ray" / "samples.jsonl"
+
+    def kill() -> None:
+        wait_until(lambda: records.exists() and records.read_bytes().count(b"\n") >= 3)
+        kill_an_actor_of(nodes.head_node)
+
+    with ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill)
         evaluate(RunOptions(out=tmp_path / "ray", **options, **on_the_cluster))
-    assert lost
+        killing.result()
     evaluate(RunOptions(out=tmp_path / "straight", **options))
     assert comparable(tmp_path / "ray") == comparable(tmp_path / "straight")
     maps = [
@@ -333,7 +288,7 @@ class Own:
 """
 
 
-def test_a_method_in_a_file_is_imported_on_each_node(
+def test_ray_method_file_is_imported_on_each_node(
     on_the_cluster: dict[str, Any], tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -345,7 +300,7 @@ def test_a_method_in_a_file_is_imported_on_each_node(
     assert comparable(tiny_run.out) == comparable(tmp_path / "straight")
 
 
-def test_a_node_without_the_file_or_with_another_one_is_named(
+def test_ray_node_without_the_method_file_is_named(
     tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -404,7 +359,7 @@ def _by_value() -> Iterator[None]:
     cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
-def test_a_sample_that_no_actor_survives_is_a_failed_record(
+def test_ray_sample_that_no_actor_survives_is_a_failed_record(
     nodes: Any, small: tuple[Dataset, Scorer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "MAX_LOSSES", 2)
@@ -424,14 +379,14 @@ def test_a_sample_that_no_actor_survives_is_a_failed_record(
     assert np.array(empty["confusion"]).size
 
 
-def test_a_node_that_would_give_other_figures_is_refused(nodes: Any, small: tuple[Dataset, Scorer]) -> None:
+def test_ray_node_with_other_code_is_refused(nodes: Any, small: tuple[Dataset, Scorer]) -> None:
     dataset, scorer = small
     message = f"node {os.uname().nodename}: expected what the run was started with, found that code is 7 there, absent"
     with pytest.raises(ClusterError, match=message):
         list(run_ray(job_of(*small, code=7), Cluster(nodes.address), dataset, range(7), scorer))
 
 
-def test_what_a_node_lacks_is_named_with_it(small: tuple[Dataset, Scorer]) -> None:
+def test_ray_node_without_data_is_named(small: tuple[Dataset, Scorer]) -> None:
     def equip() -> Equipment:
         raise ValueError("data:\nnot here")
 
@@ -459,7 +414,7 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         Cluster().check("cpu")
 
 
-def test_a_head_that_is_killed_ends_the_run_with_one_line(tmp_path: Path) -> None:
+def test_ray_killed_head_ends_the_run_with_one_line(tmp_path: Path) -> None:
     psutil = pytest.importorskip("psutil")
     run = tmp_path / "run"
     script = (

@@ -154,7 +154,7 @@ def test_a_removed_record_is_found_out_and_redone(run: Path, tiny_run: Any, caps
     ],
     ids=str,
 )
-def test_what_no_run_writes_stops_a_resume_before_any_work(
+def test_foreign_records_stop_a_resume_before_any_work(
     run: Path, tiny_run: Any, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
 ) -> None:
     edit(run, lambda records: records[0].update(change))

@@ -111,7 +111,7 @@ def test_a_switch_set_otherwise_shows(made: Path) -> None:
     assert "DIFFERENT" in result.stdout
 
 
-def test_fields_of_the_crf_in_the_file_stay_beside_those_that_are_given(made: Path) -> None:
+def test_reference_crf_fields_are_kept_next_to_given_ones(made: Path) -> None:
     file = changed(made, "crf.npz", settings=json.dumps({"crf": {"bg_factor": 2.0, "iterations": 4}}))
     crf = ReleasedResults(file).configuration({"crf": {"iterations": 3}}).crf
     assert crf is not None

@@ -122,7 +122,7 @@ def test_two_empty_masks_have_iou_0() -> None:
     assert summary["undefined"] == {"oiou_pooled": NO_UNION}
 
 
-def test_failed_samples_count_as_empty_predictions_where_the_target_is_known() -> None:
+def test_referring_failed_sample_counts_as_empty_prediction() -> None:
     target = np.ones((2, 3), bool)
     records = [
         record("good", target, target),

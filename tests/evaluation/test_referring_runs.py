@@ -277,11 +277,11 @@ def test_real_photos_give_the_same_figures_in_any_batch(tiny_model: Path, tmp_pa
     runs = [
         evaluate(
             RunOptions(
-                "refcoco-val", REAL, "random:3", settings=settings, limit=3, batch_size=size, quiet=True,
+                "refcoco-val", REAL, "random:3", settings=settings, limit=2, batch_size=size, quiet=True,
                 out=tmp_path / str(size),
             )
         )
-        for size in (1, 3)
+        for size in (1, 2)
     ]  # fmt: skip
     assert runs[0].header.metrics == runs[1].header.metrics
     assert runs[0].header.counts.n_failed == 0

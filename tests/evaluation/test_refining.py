@@ -14,7 +14,7 @@ import pytest
 from test_faults import Program, children_of, comparable, counts, is_running, lines, records, wait_until
 
 from car_core import CaR
-from car_core.engine.refinement import refine_masks
+from car_core.refinement import refine_masks
 from evaluation import RunOptions, evaluate
 from evaluation.engines import refining
 from evaluation.engines.processes import MAX_LOST_IN_A_ROW, LossCounter, WorkerError
@@ -63,7 +63,7 @@ def test_masks_come_back_whole_from_another_process() -> None:
         assert there.masks.dtype == np.bool_
 
 
-def test_a_refiner_that_dies_hangs_or_fails_costs_its_sample_alone(
+def test_refiner_that_dies_hangs_or_fails_costs_its_sample(
     tiny_run: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = tiny_run.options(settings=SMALL, refine_workers=2, sample_timeout=2.0)
@@ -97,7 +97,7 @@ def test_refiners_that_all_die_end_the_run() -> None:
         losses.count(True, "y")
 
 
-def test_a_signal_waits_for_what_is_being_refined_and_leaves_no_process(
+def test_signal_waits_for_refining_and_leaves_no_process(
     tiny_run: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = tiny_run.options(settings=SMALL, refine_workers=2, batch_size=1)

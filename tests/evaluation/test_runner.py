@@ -224,9 +224,7 @@ def test_a_run_that_goes_on_elsewhere_names_all_its_machines(
     assert "- also made with: device0, float32, " in (tiny_run.out / "table.md").read_text()
 
 
-def test_a_run_killed_behind_its_last_record_is_that_of_its_machine(
-    tiny_run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_killed_after_its_last_record_keeps_its_machine(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     done = evaluate(tiny_run.options(limit=2)).header
     with RunDirectory(tiny_run.out) as store:
         store.write_header(done.model_copy(update={"status": "running", "metrics": {}}))
@@ -242,7 +240,40 @@ def test_another_configuration_in_the_same_folder_is_refused(tiny_run: Any) -> N
         evaluate(tiny_run.options(limit=1, settings={"eta": 0.7}))
 
 
-def test_unreadable_samples_are_failed_records_and_the_run_goes_on(tiny_run: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_larger_limit_extends_the_run_in_the_folder(
+    tiny_run: Any, tmp_path: Path, segmenting: Segmenting, capsys: pytest.CaptureFixture[str], is_cut: bool
+) -> None:
+    straight = evaluate(tiny_run.options(out=tmp_path / "straight", limit=5)).path
+    first = evaluate(tiny_run.options(limit=3)).header
+    if is_cut:  # a record of the smaller run is lost
+        lines = (tiny_run.out / "samples.jsonl").read_text().splitlines(keepends=True)
+        (tiny_run.out / "samples.jsonl").write_text("".join(lines[:2]))
+    done = segmenting.images
+    capsys.readouterr()
+    extended = evaluate(tiny_run.options(limit=5)).header
+    assert segmenting.images - done == 3 if is_cut else 2
+    assert ("has lost 1 record" in capsys.readouterr().err) is is_cut
+    assert figures(tiny_run.out) == figures(straight)
+    assert [*records(tiny_run.out).items()] == [*records(straight).items()]
+    assert (extended.created_at, extended.request["limit"]) == (first.created_at, 5)
+    with pytest.raises(StoreError, match="limit is 5 there, 4 now"):
+        evaluate(tiny_run.options(limit=4))
+    with pytest.raises(StoreError, match=r"config\.eta is 0\.4 there, 0\.7 now"):
+        evaluate(tiny_run.options(limit=6, settings={"eta": 0.7}))
+    assert evaluate(tiny_run.options()).header.counts.n_total == 7
+
+
+def test_an_edited_run_is_not_extended(tiny_run: Any) -> None:
+    path = evaluate(tiny_run.options(limit=2)).path / "run.json"
+    header = json.loads(path.read_text())
+    header["metrics"]["miou"] = 0.99
+    path.write_text(json.dumps(header))
+    with pytest.raises(StoreError, match=r"expected the records behind run\.json, found other figures"):
+        evaluate(tiny_run.options(limit=3))
+
+
+def test_unreadable_samples_are_failed_records(tiny_run: Any, tmp_path: Path) -> None:
     straight = evaluate(tiny_run.options(out=tmp_path / "straight")).header
     image = tiny_run.data_root / "JPEGImages" / "2007_000002.jpg"
     image.write_bytes(image.read_bytes()[:-200])
@@ -338,11 +369,11 @@ def test_real_photos_give_the_same_figures_in_any_batch(tiny_model: Path, tmp_pa
         pytest.skip("the real photos are not here")
     tiny_model.write_text(tiny_model.read_text().replace('"patch_size": 8', '"patch_size": 16'))
     settings = {"proposal_model": str(tiny_model), "classifier_model": str(tiny_model), "theta": 0.05}
-    for batch_size in (1, 3):
-        options = RunOptions("voc21", root, "random:3", settings=settings, limit=3, batch_size=batch_size, quiet=True)
+    for batch_size in (1, 2):
+        options = RunOptions("voc21", root, "random:3", settings=settings, limit=2, batch_size=batch_size, quiet=True)
         evaluate(replace(options, out=tmp_path / str(batch_size)))
-    assert figures(tmp_path / "1") == figures(tmp_path / "3")
-    assert records(tmp_path / "1") == records(tmp_path / "3")
+    assert figures(tmp_path / "1") == figures(tmp_path / "2")
+    assert records(tmp_path / "1") == records(tmp_path / "2")
 
 
 def test_a_run_whose_every_sample_failed_is_an_error(tiny_run: Any, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.davis_tree import davis_tree
+from helpers.faults import FAULTY
 from helpers.refer_tree import grefer_tree, refer_tree
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -20,18 +21,17 @@ from typer.testing import CliRunner
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import load
-from dataset_adapters.base.sample import find_sources
+from dataset_adapters.base.adapter import find_sources
 from evaluation import evaluate
 from evaluation.cli.app import app
 from evaluation.engines.ray import Chain, Dispatcher, Finished
-from evaluation.request.benchmark import BenchmarkError
 from evaluation.run.merge import merge
 from evaluation.run.prepare import prepare
 from evaluation.tasks.artifacts import Saving
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import segment_samples
 from results import RunDirectory, write_label_map
-from support.errors import AllFailedError
+from support.errors import AllFailedError, UserError
 
 FAST: dict[str, Any] = {"templates": [], "background": ["grass"], "crf": None, "theta": 0.0}
 BOTH = Saving("png", proposals=True)
@@ -125,7 +125,8 @@ def test_a_file_cut_at_any_byte_is_made_again(tiny_run: Any, saving: Saving) -> 
     for path in saving.paths(tiny_run.out, "2007_000000"):
         whole = path.read_bytes()
         assert saving.is_saved(tiny_run.out, "2007_000000")
-        for end in range(len(whole)):
+        # Every byte near both ends, where headers and directories are, and many in between.
+        for end in {*range(64), *range(64, len(whole), 1 + len(whole) // 200), *range(len(whole) - 64, len(whole))}:
             path.write_bytes(whole[:end])
             assert not saving.is_saved(tiny_run.out, "2007_000000"), (path, end)
         evaluate(options)
@@ -143,7 +144,11 @@ def test_a_write_that_ends_early_leaves_no_torn_file(
     whole, label_map = path.read_bytes(), tmp_path / "map.png"
     write_label_map(label_map, prediction)
     dispatcher: Any = SimpleNamespace(
-        lost_in_a_row=0, shrunk=set(), scorer=SimpleNamespace(folder=tmp_path), carrier=None, _go_on=lambda chain: None
+        lost_in_a_row=0,
+        shrunk=set(),
+        scorer=SimpleNamespace(folder=tmp_path),
+        survivors=None,
+        _go_on=lambda chain: None,
     )
     sent = Finished([], {"predictions/a.png": b"other"}, ())
 
@@ -163,10 +168,10 @@ def test_a_write_that_ends_early_leaves_no_torn_file(
     assert [file.name for file in path.parent.iterdir()] == ["a.png"]
 
 
-def test_a_failed_sample_with_a_target_is_saved_as_nothing(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("car_core.CaR.segment_batch", lambda *_, **__: 1 / 0)
+def test_a_failed_sample_with_a_target_is_saved_as_nothing(tiny_run: Any) -> None:
+    options = tiny_run.options(limit=1, saving=Saving("png"))
     with pytest.raises(AllFailedError, match="the only sample failed, 2007_000000: segmentation"):
-        evaluate(tiny_run.options(settings=FAST, limit=1, saving=BOTH))
+        evaluate(replace(options, method=FAULTY, weights=None, settings={"fault": "raise"}))
     with Image.open(tiny_run.out / "predictions" / "2007_000000.png") as image:
         assert not np.asarray(image).any()
 
@@ -188,9 +193,7 @@ def test_no_id_leads_out_of_the_folder(tmp_path: Path, sample_id: str) -> None:
 def test_more_labels_than_a_palette_holds_are_refused(tiny_run: Any) -> None:
     dataset = load("voc21", tiny_run.data_root)
     many = replace(dataset, label_space=find_sources("ade847")[0].label_space("released"))
-    with pytest.raises(
-        BenchmarkError, match=r"save_predictions: expected rle for 84\d labels, found png: it holds 256"
-    ):
+    with pytest.raises(UserError, match=r"save_predictions: expected rle for 84\d labels, found png: it holds 256"):
         Saving("png").check(many)
     Saving("rle").check(many)
 

@@ -102,7 +102,7 @@ def test_the_rayjob_has_the_fields_of_its_resource() -> None:
         assert all({"name", "image"} <= set(each) <= CONTAINER for each in group["template"]["spec"]["containers"])
 
 
-def test_the_rayjob_asks_for_as_many_actors_as_its_workers_have_gpus() -> None:
+def test_rayjob_asks_for_an_actor_per_gpu() -> None:
     job = yaml.safe_load(block("yaml", "apiVersion"))["spec"]
     options = parsed(job["entrypoint"])
     [workers] = job["rayClusterSpec"]["workerGroupSpecs"]

@@ -21,17 +21,16 @@ from pycocotools import mask as coco_mask
 from typer.testing import CliRunner, Result
 
 from dataset_adapters import Dataset
-from dataset_adapters.base.sample import find_adapter
+from dataset_adapters.base.adapter import find_adapter
 from evaluation import Run, RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import Predictions
 from evaluation.request.resolve import resolve
-from evaluation.run.data import load_data
 from evaluation.run.merge import merge
+from evaluation.run.predictions import PredictionError
 from evaluation.run.prepare import Prepared, prepare
 from evaluation.tasks.artifacts import Saving
-from evaluation.tasks.predictions import PredictionError
 from results import RunDirectory
 
 IDS = [f"2007_{number:06d}" for number in range(4)]
@@ -315,7 +314,7 @@ def test_links_inside_the_folder_are_followed(scored: Scored) -> None:
     assert np.array_equal(predicted(scored.prepared(), 1), scored.predicted[IDS[1]])
 
 
-def test_a_prediction_that_changes_after_the_start_is_a_failed_sample(scored: Scored) -> None:
+def test_prediction_changed_after_the_start_is_failed_sample(scored: Scored) -> None:
     prepared = scored.prepared()
     scored.write(IDS[1], np.zeros((10, 13)))
     with pytest.raises(PredictionError, match="expected the file that was there at the start"):
@@ -343,7 +342,7 @@ def test_failed_samples_are_counted_named_and_listed(scored: Scored) -> None:
     assert "config.predictions_sha256" in refused.stderr
 
 
-def test_a_finished_run_is_not_done_again_and_works_in_all_commands(scored: Scored, tmp_path: Path) -> None:
+def test_scored_run_is_not_done_again_and_works_in_all_commands(scored: Scored, tmp_path: Path) -> None:
     assert scored.car().exit_code == 0
     before = (scored.out / "samples.jsonl").read_bytes()
     again = scored.car()
@@ -435,7 +434,7 @@ def data_set(adapter: str) -> Dataset:
     return Dataset(adapter, "val", Path(), "0", find_adapter(adapter).label_space("released"), Path(), range(0))
 
 
-def test_values_of_the_data_sets_own_masks_stand_for_the_labels_of_their_documents() -> None:
+def test_score_values_of_the_data_set_stand_for_labels() -> None:
     """By hand: bird is class 3 of VOC, category 16 of COCO, raw class 25 of Context; wall is class 1 of ADE20K."""
     names = {name: data_set(name).label_space.labels for name in ("voc21", "coco-object/instances", "context59/mat")}
     assert [labels.index("bird") for labels in names.values()] == [3, 15, 7]
@@ -568,7 +567,7 @@ def test_an_export_says_what_the_samples_ask(tmp_path: Path, monkeypatch: pytest
     for benchmark in ("mini-voc", "mini-context", "mini-refcoco", "grefcoco-val", "ref-davis17"):
         root = [f"--data-root={roots[benchmark]}"] if benchmark in roots else []
         asked = replace(RunOptions(benchmark, roots.get(benchmark)), predictions=Predictions(tmp_path), limit=3)
-        dataset = load_data(resolve(asked))[:3]
+        dataset = resolve(asked).load_data()[:3]
         expected = [dataset[position] for position in range(3)]
         with monkeypatch.context() as patch:
             patch.setattr(JpegImagePlugin.JpegImageFile, "load", None)
@@ -672,9 +671,7 @@ def test_one_mask_a_sentence_in_every_format(pointed: Callable[..., Run], tmp_pa
         assert counts(runs[0].path)[name]["prediction"] == mask.sum()
 
 
-def test_nothing_is_said_by_an_empty_list_and_two_masks_are_one_too_many(
-    pointed: Callable[..., Run], tmp_path: Path
-) -> None:
+def test_score_of_empty_list_is_nothing_and_of_two_masks_refused(pointed: Callable[..., Run], tmp_path: Path) -> None:
     folder, masks = tmp_path / "theirs", meant(tmp_path)
     folder.mkdir()
     for name in masks:
@@ -689,9 +686,7 @@ def test_nothing_is_said_by_an_empty_list_and_two_masks_are_one_too_many(
     assert (failed["id"], failed["error"].endswith("expected one mask, found 2")) == (first, True)
 
 
-def test_the_layout_of_davis_is_read_and_an_object_too_many_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_score_of_davis_layout_fails_on_a_surplus_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
     tree = davis_tree(tmp_path)
     for number in range(4):

@@ -16,12 +16,9 @@ from pycocotools.coco import COCO
 from typer.testing import CliRunner, Result
 
 from car_core import CaR, CaRConfig
-from dataset_adapters import Sample
 from evaluation.cli.app import app
 from evaluation.pictures.image_files import SegmentError
 from evaluation.pictures.video import Clip, VideoOutputs, VideoWriter, is_video
-from evaluation.tasks.video_state import QueryCarrier
-from results import SampleRecord
 from support.drawing import draw_overlay, label_color
 
 av = pytest.importorskip("av")
@@ -106,14 +103,9 @@ def test_a_video_is_segmented_frame_by_frame(segment: Any, car: CaR, tmp_path: P
 
 def test_the_state_is_carried_as_in_the_temporal_benchmark(segment: Any, car: CaR, tmp_path: Path) -> None:
     images = pictures(6)
-    carrier, expected = QueryCarrier({}), []
-    for number, image in enumerate(images):
-        sample = Sample(
-            str(number), image, tuple(QUERIES), "video", np.zeros((3, 48, 64), bool), (1, 2, 3), sequence="a"
-        )
-        queries = carrier.start(sample).queries
-        kept = [queries[i] for i in car.segment(image, queries).kept] if queries else []
-        carrier.take(sample, SampleRecord(id=str(number), status="ok", queries_kept=kept))
+    kept, expected = list(QUERIES), []
+    for image in images:
+        kept = [kept[i] for i in car.segment(image, kept).kept] if kept else []
         expected.append(kept)
     found = list(car.segment_frames(images, QUERIES, carry=True))
     assert [[each.queries[i] for i in each.kept] for each in found] == expected

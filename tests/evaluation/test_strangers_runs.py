@@ -60,7 +60,7 @@ def test_a_metric_that_run_json_names_by_file_is_not_imported(forged: Callable[.
         ({"set": {"dino_weights": "stranger/dino"}}, "stranger/dino"),
     ],
 )
-def test_a_report_without_gallery_loads_nothing_that_the_request_names(
+def test_report_without_gallery_loads_nothing_of_the_request(
     forged: Callable[..., Path], request_: dict[str, Any], named: str, tiny_run: Any
 ) -> None:
     run = forged(request=request_)
@@ -72,9 +72,7 @@ def test_a_report_without_gallery_loads_nothing_that_the_request_names(
 
 
 @pytest.mark.parametrize("benchmark", ["evil.yaml", "voc21"])
-def test_the_fields_of_a_benchmark_s_file_load_nothing_by_themselves(
-    forged: Callable[..., Path], benchmark: str, tiny_run: Any
-) -> None:
+def test_benchmark_file_fields_load_nothing(forged: Callable[..., Path], benchmark: str, tiny_run: Any) -> None:
     fields = {"name": "voc21", "title": "VOC", "adapter": "evil.py:M", "config": {"prompts": ["evil.py:M"]}}
     run = forged(request={"benchmark": benchmark}, benchmark={"fields": fields})
     data = f"--data-root={tiny_run.data_root}"
@@ -101,7 +99,7 @@ def test_a_run_again_imports_code_of_files_only_on_trust(
 
 
 @pytest.mark.parametrize("fields", [{"base": "evil:M"}, {"base": "evil.py:M"}, {"config": {"prompts": ["evil.py:M"]}}])
-def test_a_printed_request_imports_nothing_that_the_benchmark_s_fields_name(
+def test_printed_request_imports_nothing_of_the_benchmark(
     forged: Callable[..., Path], fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = {"name": "own", "title": "Own", "adapter": "voc21", **fields}

@@ -60,18 +60,18 @@ def index_of(folder: Path) -> Any:
 
 
 def test_a_sweep_that_is_refused_leaves_the_one_that_is_there() -> None:
-    assert sweep("0.4,0.5", 1).exit_code == 0
+    assert sweep("0.4,0.5", 2).exit_code == 0
     files = [Path("all", name) for name in ("suite.json", "table.md", "table.csv")]
     before = [file.read_bytes() for file in files]
     for values in ("0.4,0.6", "0.7,0.5"):  # the first is refused, and the last
-        refused = sweep(values, 2)
+        refused = sweep(values, 1)
         assert (refused.exit_code, "another identity" in refused.stderr) == (2, True)
         assert [file.read_bytes() for file in files] == before
     assert not Path("all/mini-voc-eta=0.7/samples.jsonl").exists()  # refused before any sample
 
 
 @pytest.mark.parametrize("may_be_refused", [True, False])
-def test_another_suite_gives_way_once_all_runs_have_begun_where_they_may_be_refused(may_be_refused: bool) -> None:
+def test_suite_book_gives_way_when_runs_may_be_refused(may_be_refused: bool) -> None:
     """Runs in processes of their own begin one by one."""
     folder = Path("all")
     one = SuiteIndex(suite="s", title="One", runs={"a": None}, request="1")
@@ -85,9 +85,7 @@ def test_another_suite_gives_way_once_all_runs_have_begun_where_they_may_be_refu
 
 
 @pytest.mark.parametrize("out", [Path("all"), None], ids=["out", "default"])
-def test_an_interrupted_repeat_knows_the_runs_that_it_has_not_reached(
-    out: Path | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_suite_book_of_interrupted_repeat_knows_missing_runs(out: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
     finished = run_two(out)
     finished.runs[FIRST].path.joinpath("samples.jsonl").write_text("")
     interrupt_two(out, monkeypatch)
@@ -95,7 +93,7 @@ def test_an_interrupted_repeat_knows_the_runs_that_it_has_not_reached(
     assert missing_runs(finished.path) == [FIRST]
 
 
-def test_runs_of_another_request_are_not_those_of_an_interrupted_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suite_book_separates_runs_of_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     finished = run_two(None)
     interrupt_two(None, monkeypatch, limit=1)
     assert missing_runs(finished.path) == [FIRST, SECOND]

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from car_core import CaR, CaRConfig
 from car_core.config import PROFILES
 from evaluation import RunOptions, evaluate
-from evaluation.analysis.gallery import previews
+from evaluation.analysis.drawn_samples import previews
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, benchmark_names
 from evaluation.run.prepare import prepare
@@ -57,7 +57,7 @@ def group_that_traces(handle: Any, group: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_processes_of_a_suite_show_tracebacks_where_they_are_asked_for(
+def test_suite_in_processes_shows_tracebacks_when_asked(
     wanted: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(suite_module, "run_group", group_that_traces)
@@ -69,7 +69,14 @@ def test_processes_of_a_suite_show_tracebacks_where_they_are_asked_for(
     assert ("a traceback" in capfd.readouterr().err) is wanted
 
 
-def test_the_mini_suite_has_every_embedded_benchmark_and_the_ablations() -> None:
+def test_a_suite_takes_a_profile_which_only_car_has() -> None:
+    suite = load_suite("mini")
+    assert {run.profile for run in suite.options(profile="released")} == {"released"}
+    assert {run.profile for run in suite.of_methods("sclip", {}).options(profile="released")} == {None}
+    assert car("suite", "mini", "--profile=Released").stderr.count("did you mean released?") == 1
+
+
+def test_mini_suite_has_every_embedded_benchmark() -> None:
     suite = load_suite("mini")
     assert {run.benchmark for run in suite.runs} == {name for name in benchmark_names() if name.startswith("mini-")}
     ablations = {run.variant: run.settings for run in suite.runs if run.benchmark == "mini-voc"}
@@ -130,7 +137,7 @@ def test_without_out_the_runs_lie_where_eval_puts_them(small: Path, monkeypatch:
     assert car("table", "results/runs/suite-small").exit_code == 0
 
 
-def test_several_processes_find_the_same_and_tell_of_each_finished_run(
+def test_suite_in_processes_finds_the_same_and_reports_each_run(
     small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("CI", raising=False)

@@ -125,7 +125,7 @@ def test_presets_hold_valid_points_beside_figures_of_the_paper() -> None:
         load_preset("table55")
 
 
-def test_groups_of_background_queries_are_named_in_tables_and_joined_in_runs() -> None:
+def test_background_groups_are_named_in_tables_joined_in_runs() -> None:
     runs = as_suite(load_preset("table6"), "voc21", profile=None, settings={}).runs
     texts = [run.settings["background"] for run in runs]
     assert [len(each) for each in texts] == [0, 32, 44, 36, 76, 80, 68, 112]
@@ -165,7 +165,7 @@ def test_fields_of_crf_and_sam_are_kept_beside_those_of_a_point(
 @pytest.mark.parametrize(
     ("benchmark", "beside"), [("voc21", True), ("mini-voc", True), ("voc20", False), ("pc459", False)]
 )
-def test_figures_of_the_paper_stand_beside_their_own_benchmark_alone(benchmark: str, beside: bool) -> None:
+def test_paper_figures_stand_next_to_their_own_benchmark_only(benchmark: str, beside: bool) -> None:
     runs = as_suite(load_preset("table4"), benchmark, profile=None, settings={}).runs
     assert [run.paper is not None for run in runs] == [beside] * len(runs)
 
@@ -262,9 +262,13 @@ def test_options_of_eval_reach_every_point(
         assert there.config["sam"]["points_per_side"] == 2
 
 
-def test_source_and_protocol_of_a_sweep_are_those_of_eval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_and_protocol_of_a_sweep_are_those_of_eval(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
-    fast = ["--set=crf=null", "--set=recurrence=none", "--limit=1", "--workers=0"]
+    settings = {**FAST, "proposal_model": str(tiny_model), "classifier_model": str(tiny_model)}
+    fast = [f"--set={key}={json.dumps(value)}" for key, value in settings.items()]
+    fast += ["--limit=1", "--workers=0", "--weights=random:1"]
     for benchmark, option in (("mini-coco-object", "--source=instances"), ("mini-refcoco", "--protocol=overlaps=lost")):
         swept = car("sweep", benchmark, "eta=0.4", *fast, option, f"--out={tmp_path / benchmark}")
         assert swept.exit_code == 0, swept.stderr
@@ -337,16 +341,16 @@ def test_the_finished_runs_of_an_unfinished_suite_are_checked(sweep: Any, tmp_pa
     assert checked.stderr.strip() == f"error: {folder}: expected a finished suite, found none of its runs {last}"
 
 
-def test_points_side_by_side_are_straight_runs_and_compute_nothing_twice(
+def test_sweep_points_equal_single_runs_and_share_work(
     tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Seven points as Table 5 has them: the same records to the bit, from one pass of the trunk an image."""
+    """Points as Table 5 has them: the same records to the bit, from one pass of the trunk per image."""
     encoded, asked = [], []
     encode, classify = ProposalGenerator.encode, ClassifierTower.encode
     monkeypatch.setattr(ProposalGenerator, "encode", lambda *a: (encoded.extend(a[1]), encode(*a))[1])
     monkeypatch.setattr(ClassifierTower, "encode", lambda *a, **o: (asked.append(len(a[1])), classify(*a, **o))[1])
     settings = {**FAST, "crf": {"iterations": 1}, "recurrence": "full"}
-    points = ["eta=0.4,0.3,0.5", "theta=0.049,0.048,0.05", "lambda=0.4,0.3,0.5"]
+    points = ["eta=0.4,0.3", "theta=0.049,0.048", "lambda=0.4,0.3"]
     suite = as_suite(
         sweep_of(points, one_by_one=True), "voc21", profile=None, settings=tiny_run.options(settings=settings).settings
     )
@@ -354,13 +358,13 @@ def test_points_side_by_side_are_straight_runs_and_compute_nothing_twice(
     common["quiet"] = True
     together = run_suite(suite, out=tmp_path / "all", **common)
     once = (len(encoded), sum(asked))
-    assert len(together.runs) == 7
+    assert len(together.runs) == 4
     assert once[0] == 3
     for entry in suite.runs:
         straight = evaluate(RunOptions("voc21", settings=entry.settings, out=tmp_path / entry.name, **common))
         assert comparable(together.runs[entry.name].path) == comparable(straight.path)
         assert counts(together.runs[entry.name].path) == counts(straight.path)
-    assert len(encoded) - once[0] == 7 * 3
+    assert len(encoded) - once[0] == 4 * 3
     assert sum(asked) - once[1] > 1.3 * once[1]
 
     # That processes find the same is shown in test_suite_runs; here their parts go one after the other.
@@ -390,7 +394,7 @@ def test_a_point_that_is_behind_goes_first(tiny_run: Any, tmp_path: Path) -> Non
         assert comparable(run.path) == comparable(whole.runs[name].path)
 
 
-def test_points_share_the_processes_that_refine_and_their_answers(
+def test_sweep_points_share_refining_processes_and_answers(
     tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One pool for all points; what two of them would refine alike is refined once, and takes the second no time."""

@@ -18,8 +18,8 @@ from typer.testing import CliRunner, Result
 
 from car_core.errors import QueryError
 from dataset_adapters import DatasetError
+from dataset_adapters.base.adapter import find_sources
 from dataset_adapters.base.class_names import read_class_names
-from dataset_adapters.base.sample import find_sources
 from evaluation import evaluate
 from evaluation.analysis.compare import compare
 from evaluation.analysis.report import GalleryOptions, _prepared
@@ -31,8 +31,8 @@ from evaluation.request.vocabulary import NoTextsError, Vocabulary, family_names
 from evaluation.run.prepare import prepare
 from evaluation.suites.sweep import Sweep, as_suite
 from results import read_runs
-from results.run_directory.suite import read_suite_table
 from results.tables.run_notes import remarks, run_facts
+from results.tables.suite import read_suite_table
 
 VOC = read_class_names("voc20").dataset
 EIGHT = ["voc21", "voc20", "coco-object", "context60", "context59", "ade150", "coco-stuff", "cityscapes"]
@@ -99,7 +99,7 @@ def test_a_file_names_the_texts_of_each_class(write: Callable[..., Path]) -> Non
     assert find(str(path)) == found
 
 
-def test_background_words_count_only_where_the_background_is_scored(write: Callable[..., Path]) -> None:
+def test_background_words_count_only_if_background_is_scored(write: Callable[..., Path]) -> None:
     path = write(background="sky")
     assert find(str(path), "voc20").background is None
     path.write_text(path.read_text().replace("background: sky", "background: []"))
@@ -181,7 +181,8 @@ def test_a_file_of_another_kind_is_one_line(tmp_path: Path, content: bytes, mess
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_unknown_names_have_near_matches_and_samples_with_texts_have_no_vocabulary(tmp_path: Path) -> None:
+def test_unknown_vocabulary_is_refused_with_near_matches(tmp_path: Path) -> None:
+    """Samples with texts of their own have no vocabulary."""
     with pytest.raises(BenchmarkError, match="found 'scilp'; did you mean sclip"):
         find("scilp")
     with pytest.raises(DatasetError, match=r"none\.yaml: expected a file of class names"):

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from helpers.made_trees import Tree
 from PIL import Image
-
-from dataset_adapters import Dataset, load
 
 TEXT_FILES = {
     "Davis17_annot1.txt": "utf-8",
@@ -23,10 +22,10 @@ SPELLED = {"dogs-scale": "dog-scale"}  # as the text files misspell it
 
 
 @dataclass
-class DavisTree:
+class DavisTree(Tree):
     """<parent>/ref-davis; label maps are known by video, texts by video and annotation set."""
 
-    parent: Path
+    name: str = "ref-davis17"
     labels: dict[str, np.ndarray] = field(default_factory=dict)  # uint8 [frames, H, W]
     texts: dict[str, list[list[str]]] = field(default_factory=dict)  # [set][object]
 
@@ -101,9 +100,6 @@ class DavisTree:
     @property
     def meta_path(self) -> Path:
         return self.root / "meta_expressions/valid/meta_expressions.json"
-
-    def load(self, **options: Any) -> Dataset:
-        return load("ref-davis17", self.root, cache_dir=self.parent / "cache", **options)
 
 
 def davis_tree(parent: Path) -> DavisTree:

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from helpers.made_trees import run_lengths, write_noise
+from helpers.made_trees import Tree, run_lengths, write_noise
 from PIL import Image
 from pycocotools import mask as coco_mask
-
-from dataset_adapters import Dataset, load
 
 
 def shape(points: list[list[float]], label: str = "target") -> dict[str, Any]:
@@ -52,10 +50,10 @@ def rle(mask: np.ndarray, compressed: bool = True) -> dict[str, Any]:
 
 
 @dataclass
-class MevisTree:
+class MevisTree(Tree):
     """<parent>/mevis/valid_u; masks bool [frames, H, W] by object, expressions by video as (text, objects)."""
 
-    parent: Path
+    name: str = "mevis"
     masks: dict[int, np.ndarray] = field(default_factory=dict)
     stored: dict[str, Any] = field(default_factory=dict)  # mask_dict.json
     meta: dict[str, Any] = field(default_factory=dict)  # videos of meta_expressions.json
@@ -101,9 +99,6 @@ class MevisTree:
         (self.split / "mask_dict.json").write_text(json.dumps(self.stored))
         (self.split / "meta_expressions.json").write_text(json.dumps({"videos": self.meta}))
         return self
-
-    def load(self, **options: Any) -> Dataset:
-        return load("mevis", self.parent, cache_dir=self.parent / "cache", **options)
 
 
 def mevis_tree(parent: Path) -> MevisTree:

@@ -1,4 +1,4 @@
-"""Small COCO and Pascal Context trees whose label maps are known without the code under test."""
+"""Small trees of data sets in their official layouts, whose label maps are known without the code under test."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ from pycocotools import mask as coco_mask
 
 from dataset_adapters import Dataset, load
 
-CITY_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""Official ids of the 19 classes of Cityscapes, in the order of their train ids."""
+# By hand from helpers/labels.py of cityscapesScripts: the 19 classes in the order of their train ids, by official id.
+CITY = {
+    7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole", 19: "traffic light",
+    20: "traffic sign", 21: "vegetation", 22: "terrain", 23: "sky", 24: "person", 25: "rider", 26: "car", 27: "truck",
+    28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle",
+}  # fmt: skip
+# By hand from labels.txt of COCO-Stuff: the ids that no pixel has.
 UNUSED_COCO_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91}
 COCO_IDS = [category for category in range(1, 91) if category not in UNUSED_COCO_IDS]
+STUFF_IDS = [category for category in range(1, 183) if category not in UNUSED_COCO_IDS]  # in the order of train ids
 # fmt: off
 COCO_NAMES = [
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -70,11 +76,71 @@ def run_lengths(mask: np.ndarray) -> list[int]:
 
 
 @dataclass
-class CocoTree:
-    """coco/ below `parent`: instances are rectangles of whole pixels, so their masks are known."""
+class Tree:
+    """A data set below `parent`, with the cache of its loads; a subclass says the layout and writes it."""
 
     parent: Path
-    cache: Path
+    name: str
+    source: str | None = field(default=None, kw_only=True)
+
+    @property
+    def cache(self) -> Path:
+        return self.parent / "cache"
+
+    def load(self, name: str = "", **options: Any) -> Dataset:
+        return load(name or self.name, self.parent, cache_dir=self.cache, **{"source": self.source, **options})
+
+
+@dataclass
+class VocTree(Tree):
+    """VOCdevkit/VOC2012 below `parent`."""
+
+    name: str = "voc21"
+
+    @property
+    def root(self) -> Path:
+        return self.parent / "VOCdevkit" / "VOC2012"
+
+    def image_path(self, sample_id: str) -> Path:
+        return self.root / "JPEGImages" / f"{sample_id}.jpg"
+
+    def mask_path(self, sample_id: str) -> Path:
+        return self.root / "SegmentationClass" / f"{sample_id}.png"
+
+    def write_split(self, text: str, name: str = "val") -> None:
+        (self.root / "ImageSets" / "Segmentation" / f"{name}.txt").write_text(text)
+
+    def write_mask(self, sample_id: str, labels: np.ndarray) -> None:
+        """Write uint8 labels [H, W] as a palette PNG whose colors never equal their index."""
+        mask = Image.fromarray(labels.astype(np.uint8))
+        mask.putpalette([(7 * value + 100) % 256 for value in range(256) for _ in range(3)])
+        mask.save(self.mask_path(sample_id))
+
+    def add(self, sample_id: str, height: int = 6, width: int = 9) -> None:
+        """Write a random image and a mask of background, one class and border."""
+        generator = np.random.default_rng(sum(sample_id.encode()))
+        pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(self.image_path(sample_id))
+        labels = generator.choice([0, 1 + sum(sample_id.encode()) % 20, 255], (height, width))
+        self.write_mask(sample_id, labels)
+
+
+def make_voc(parent: Path, ids: Sequence[str]) -> VocTree:
+    """A tree with these ids as its val split."""
+    tree = VocTree(parent)
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (tree.root / folder).mkdir(parents=True)
+    for sample_id in ids:
+        tree.add(sample_id)
+    tree.write_split("".join(f"{sample_id}\n" for sample_id in ids))
+    return tree
+
+
+@dataclass
+class CocoTree(Tree):
+    """coco/ below `parent`: instances are rectangles of whole pixels, so their masks are known."""
+
+    name: str = "coco-object"
     sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
     annotations: list[dict[str, Any]] = field(default_factory=list)
     rectangles: list[tuple[int, int, tuple[int, int, int, int]]] = field(default_factory=list)
@@ -150,13 +216,10 @@ class CocoTree:
         for image_id in self.sizes:
             write_png(self.root / folder / f"{image_id:012d}_instanceTrainIds.png", self.target(image_id))
 
-    def load(self, **options: Any) -> Dataset:
-        return load("coco-object", self.root, cache_dir=self.cache, **options)
 
-
-def make_coco(parent: Path, cache: Path) -> CocoTree:
+def make_coco(parent: Path) -> CocoTree:
     """Four images, one of them without an instance, with overlaps, equal areas and a crowd; no labels written yet."""
-    tree = CocoTree(parent, cache)
+    tree = CocoTree(parent)
     for image_id, size in {139: (24, 36), 285: (40, 20), 632: (16, 16), 581781: (9, 30)}.items():
         tree.add_image(image_id, *size)
     tree.add(139, 1, (2, 2, 6, 8))
@@ -171,11 +234,10 @@ def make_coco(parent: Path, cache: Path) -> CocoTree:
 
 
 @dataclass
-class ContextTree:
+class ContextTree(Tree):
     """VOCdevkit/VOC2010 below `parent`; labels are kept as raw ids."""
 
-    parent: Path
-    cache: Path
+    name: str = "context60"
     raw: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -242,13 +304,10 @@ class ContextTree:
     def write_json(self, stored: Any = None) -> None:
         self.json_path.write_text(json.dumps(self.detail() if stored is None else stored))
 
-    def load(self, name: str = "context60", **options: Any) -> Dataset:
-        return load(name, self.parent, cache_dir=self.cache, **options)
 
-
-def make_context(parent: Path, cache: Path) -> ContextTree:
+def make_context(parent: Path) -> ContextTree:
     """Three images with things, stuff and other classes; no labels written yet."""
-    tree = ContextTree(parent, cache)
+    tree = ContextTree(parent)
     generator = np.random.default_rng(7)
     for number, size in enumerate([(20, 30), (33, 18), (10, 46)]):
         wanted = generator.choice(list(CONTEXT_CLASSES.values()), 6)
@@ -256,6 +315,112 @@ def make_context(parent: Path, cache: Path) -> ContextTree:
         raw = generator.choice([*wanted, *others, 0], size).repeat(1)
         tree.add(f"2008_{number:06d}", raw.reshape(size).astype(np.uint16))
     return tree
+
+
+ADE_SIZES = {"ADE_val_00000001": (12, 17), "ADE_val_00000002": (9, 30), "ADE_val_00000007": (20, 8)}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a source keeps its files, and how it writes class c (0, 1, ...) and what has no class."""
+
+    name: str
+    source: str | None
+    nesting: str
+    images: str
+    masks: str
+    suffix: str
+    first: int
+    nothing: int
+    n_classes: int
+    ignored: int
+
+    @property
+    def dtype(self) -> type:
+        return np.uint16 if self.suffix == ".tif" else np.uint8
+
+
+LAYOUTS = [
+    Layout("ade150", "annotations", "ADEChallengeData2016", "images", "annotations", ".png", 1, 0, 150, 255),
+    Layout(
+        "ade150", "annotations_detectron2", "ade/ADEChallengeData2016", "images", "annotations_detectron2", ".png",
+        0, 255, 150, 255,
+    ),
+    Layout(
+        "ade847", None, "ADE20K_2021_17_01", "images_detectron2", "annotations_detectron2", ".tif", 0, 65535, 847, 65535
+    ),
+    Layout("pc459", "tif", "pascal_ctx_d2", "images", "annotations_ctx459", ".tif", 0, 65535, 459, 65535),
+]  # fmt: skip
+
+
+@dataclass
+class FolderTree(Tree):
+    """<images>/<split>/<id>.jpg and <masks>/<split>/<id><suffix> of one of the `LAYOUTS`."""
+
+    name: str = field(init=False)
+    layout: Layout
+
+    def __post_init__(self) -> None:
+        self.name, self.source = self.layout.name, self.layout.source
+
+    @property
+    def root(self) -> Path:
+        return self.parent / self.layout.nesting
+
+    def image_path(self, sample_id: str, split: str = "validation") -> Path:
+        return self.root / self.layout.images / split / f"{sample_id}.jpg"
+
+    def mask_path(self, sample_id: str, split: str = "validation") -> Path:
+        return self.root / self.layout.masks / split / f"{sample_id}{self.layout.suffix}"
+
+    def classes(self, sample_id: str) -> np.ndarray:
+        """Class of every pixel, -1 for none; the first and the last class occur."""
+        generator = np.random.default_rng(sum(sample_id.encode()))
+        wanted = [-1, 0, self.layout.n_classes - 1, *generator.integers(0, self.layout.n_classes, 9)]
+        return generator.choice(wanted, ADE_SIZES[sample_id])
+
+    def stored(self, sample_id: str) -> np.ndarray:
+        classes = self.classes(sample_id)
+        return np.where(classes < 0, self.layout.nothing, classes + self.layout.first).astype(self.layout.dtype)
+
+    def write(self, split: str = "validation") -> None:
+        for sample_id, size in ADE_SIZES.items():
+            write_noise(self.image_path(sample_id, split), *size)
+            self.write_mask(sample_id, self.stored(sample_id), split)
+
+    def write_mask(self, sample_id: str, stored: np.ndarray, split: str = "validation", **options: Any) -> None:
+        self.mask_path(sample_id, split).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(stored).save(self.mask_path(sample_id, split), **options)
+
+
+def make_folders(parent: Path, layout: Layout) -> FolderTree:
+    tree = FolderTree(parent, layout)
+    tree.write()
+    return tree
+
+
+def write_stuff(parent: Path, source: str, values: np.ndarray | None = None, id_: str = "000000000139") -> None:
+    """COCO-Stuff: a label map of every class once and one pixel of none; the train id of column c is c."""
+    write_noise(parent / f"coco/val2017/{id_}.jpg", 1, 172)
+    own = [category - 1 for category in STUFF_IDS] if source == "stuffthingmaps" else list(range(171))
+    folder, suffix = {
+        "stuffthingmaps": ("stuffthingmaps", ".png"),
+        "labelTrainIds": ("annotations", "_labelTrainIds.png"),
+        "detectron2": ("stuffthingmaps_detectron2", ".png"),
+    }[source]
+    write_png(parent / f"coco/{folder}/val2017/{id_}{suffix}", np.array([[*own, 255]]) if values is None else values)
+
+
+def write_city(parent: Path, source: str, values: np.ndarray | None = None, id_: str = "lindau_000000_000019") -> None:
+    """Cityscapes, as `write_stuff`; column c has the official id c, those of no class included."""
+    where = id_.partition("_")[0]
+    write_noise(parent / f"cityscapes/leftImg8bit/val/{where}/{id_}_leftImg8bit.png", 1, 34)
+    order = list(CITY)
+    own = range(34) if source == "labelIds" else [order.index(id_) if id_ in CITY else 255 for id_ in range(34)]
+    write_png(
+        parent / f"cityscapes/gtFine/val/{where}/{id_}_gtFine_{source}.png",
+        np.array([list(own)]) if values is None else values,
+    )
 
 
 def make_eight(root: Path) -> dict[str, dict[str, np.ndarray]]:
@@ -288,7 +453,7 @@ def make_eight(root: Path) -> dict[str, dict[str, np.ndarray]]:
     (voc / "ImageSets/Segmentation").mkdir(parents=True)
     (voc / "ImageSets/Segmentation/val.txt").write_text("\n".join(ids))
 
-    context = ContextTree(root, root)
+    context = ContextTree(root)
     for number, size in enumerate(sizes):
         raw = patches([0, 1, *CONTEXT_CLASSES.values()], size)  # 0 and 1: no class of the 59
         id_ = f"2008_{number:06d}"
@@ -298,7 +463,7 @@ def make_eight(root: Path) -> dict[str, dict[str, np.ndarray]]:
         keep("context59", id_, np.where(labels == 0, -1, labels))
     context.write_mats()
 
-    stuff_values = [value for value in range(182) if value + 1 not in UNUSED_COCO_IDS]
+    stuff_values = [category - 1 for category in STUFF_IDS]
     for number, size in enumerate(sizes, start=1):
         raw, id_ = patches([*stuff_values, 255], size), f"{number:012d}"
         write_noise(root / f"coco/val2017/{id_}.jpg", *size)
@@ -313,7 +478,7 @@ def make_eight(root: Path) -> dict[str, dict[str, np.ndarray]]:
         raw = patches(range(34), size)
         write_noise(city / f"leftImg8bit/val/munster/{id_}_leftImg8bit.png", *size)
         write_png(city / f"gtFine/val/munster/{id_}_gtFine_labelIds.png", raw)
-        numbers = {id_: train + 1 for train, id_ in enumerate(CITY_IDS)}
+        numbers = {id_: train + 1 for train, id_ in enumerate(CITY)}
         keep("cityscapes", id_, np.vectorize(lambda value, labels=numbers: labels.get(value, -1))(raw))
 
     ade = root / "ADEChallengeData2016"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from car_core import config
 from car_core.classifier import visual_prompts
-from dataset_adapters.base import sample as registry
+from dataset_adapters.base import adapter as registry
 from support import plugins
 
 FRUIT = """

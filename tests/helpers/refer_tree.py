@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from helpers.made_trees import Tree
 from PIL import Image
-
-from dataset_adapters import Dataset, load
 
 IMAGES = "images/mscoco/images/train2014"
 SQUARE = [[4, 3, 20, 3, 20, 15, 4, 15]]
 
 
 @dataclass
-class ReferTree:
+class ReferTree(Tree):
     """<parent>/refer, written by `save`; refs and instances may be changed before."""
 
-    parent: Path
     name: str = "refcoco"
     split_by: str = "unc"
     refs: list[Any] = field(default_factory=list)
@@ -81,9 +79,6 @@ class ReferTree:
         self.refs_path.write_bytes(stored)
         self.instances_path.write_text(json.dumps(self.instances))
         return self
-
-    def load(self, **options: Any) -> Dataset:
-        return load(self.name, self.root, cache_dir=self.parent / "cache", **options)
 
 
 def refer_tree(parent: Path, name: str = "refcoco", split_by: str = "unc") -> ReferTree:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from results import RunDirectory, RunHeader, StoreError, SuiteIndex, write_suite
-from results.run_directory.suite import read_suite_table
 from results.tables.render import to_markdown
+from results.tables.suite import read_suite_table
 from tools.docs_tables import fill_page
 
 TEXT = "# Page\n\nBefore.\n\n<!-- table of suite-a -->\n{}<!-- end of table -->\n\nAfter.\n"

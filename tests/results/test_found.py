@@ -125,9 +125,7 @@ def test_the_table_fits_a_terminal(
         assert text in shown
 
 
-def test_a_narrow_terminal_goes_without_the_date_before_the_benchmark(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_narrow_terminal_drops_the_date_before_the_benchmark(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
     monkeypatch.setattr(terminal, "_TABLE_WIDTH", 58)
     shown = car_runs(folder).stdout
@@ -135,7 +133,8 @@ def test_a_narrow_terminal_goes_without_the_date_before_the_benchmark(
     assert "2026-01-03" not in shown
 
 
-def test_the_overview_says_each_remark_once_and_compares_what_may_be(tmp_path: Path, make_header: MakeHeader) -> None:
+def test_overview_says_each_remark_once(tmp_path: Path, make_header: MakeHeader) -> None:
+    """It compares only what may be compared."""
     weights = [{"role": role, "name": "random:0", "sha256": None, "trained": False} for role in ("f", "g")]
     headers = {"a": make_header(), "b": make_header(weights=weights), "c": make_header(weights=weights)}
     table = overview_of([FoundRun(tmp_path / name, header) for name, header in headers.items()])
@@ -144,13 +143,17 @@ def test_the_overview_says_each_remark_once_and_compares_what_may_be(tmp_path: P
     assert table.notes == ("%: miou (semantic)", "b, c: untrained weights, not comparable")
 
 
-def test_no_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_folder_is_one_line_and_no_runs_are_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    result = car_runs()
+    result = car_runs("elsewhere")
     assert (result.exit_code, result.stderr) == (
         2,
-        "error: results/runs: expected a folder of runs, found nothing; `car runs DIR` looks elsewhere\n",
+        "error: elsewhere: expected a folder of runs, found nothing; `car runs DIR` looks elsewhere\n",
     )
+    result = car_runs()  # before the first run
+    assert (result.exit_code, result.stderr) == (0, "no runs in results/runs\n")
     (tmp_path / "results/runs").mkdir(parents=True)
     assert car_runs().stderr == "no runs in results/runs\n"
 

@@ -36,7 +36,9 @@ def test_published_figures_stand_beside_runs(make_methods: dict[str, RunHeader])
     assert float(own["CaR"]["memory"]) == 2346
 
 
-def test_a_published_figure_stands_beside_runs_of_its_models_texts_and_settings_alone(make_header: Any) -> None:
+def test_published_figure_stands_next_to_comparable_runs_only(make_header: Any) -> None:
+    """Runs of its models, texts and settings."""
+
     def figure(method: str, weights: str = "openai", model: str = "ViT-B-16", names: str = "own", **more: Any) -> str:
         config = {"method": method, "proposal_model": model, **more}
         header = make_header(

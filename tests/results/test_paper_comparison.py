@@ -122,7 +122,7 @@ def test_settings_and_variants_make_rows_of_their_own(run: Any) -> None:
         ({"benchmark": {"paper_split": "test"}}, "split val"),
     ],
 )
-def test_what_is_not_whole_has_a_row_of_its_own_without_a_difference(run: Any, changes: Any, remark: str) -> None:
+def test_partial_run_has_own_row_without_difference(run: Any, changes: Any, remark: str) -> None:
     table = paper_comparisons([run("coco_object", 0.9, **changes), run("voc21", 0.65)])["table1"]
     whole, _, partial = own_rows(table)
     assert (whole["voc21"], whole["coco_object"]) == ("65.0", "")
@@ -152,7 +152,7 @@ def test_untrained_and_miniature_runs_are_kept_out(run: Any) -> None:
     assert paper_comparisons([]) == {}
 
 
-def test_the_last_run_of_the_same_data_is_shown_and_other_labels_beside_it(run: Any) -> None:
+def test_comparison_shows_last_run_and_other_labels_next_to_it(run: Any) -> None:
     def of(source: str, miou: float, day: int) -> PlacedRun:
         dataset = {"name": f"coco-object/{source}", "split": "val", "fingerprint": source, "n_samples": 11}
         made = {"identity_fields": {"day": day}, "created_at": f"2026-01-{day:02d}T00:00:00+00:00"}
@@ -180,7 +180,7 @@ def test_a_run_fills_all_its_places(run: Any, make_header: Make) -> None:
     assert [own_rows(table)[1]["voc20"] for table in paper_comparisons([both]).values()] == ["-1.4", "-1.4"]
 
 
-def test_a_run_with_sam_is_measured_against_car_with_sam_where_the_paper_has_it(run: Any) -> None:
+def test_paper_row_of_a_run_with_sam_is_that_with_sam(run: Any) -> None:
     config = {"sam": "vit_h"}
     runs = [run("voc21", 0.702, config=config), run("voc20", 0.914, config=config)]
     ours, difference = own_rows(paper_comparisons(runs)["table1"])

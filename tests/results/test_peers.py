@@ -93,7 +93,7 @@ def test_means_are_those_that_sources_print(key: tuple[str, str], mean: float) -
     assert abs(recomputed - mean) <= 0.05 + 1e-9
 
 
-def test_every_cell_is_a_percentage_of_a_known_benchmark_and_there_once() -> None:
+def test_peer_cells_are_percentages_of_known_benchmarks() -> None:
     assert set(BENCHMARKS) <= {*benchmark_names(), *OTHERS}
     assert BENCHMARKS[:8] == list(EIGHT)
     cells = [(row, name, float(row[name])) for row in ROWS for name in BENCHMARKS if row[name]]

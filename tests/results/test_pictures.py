@@ -43,7 +43,7 @@ def test_colors_are_distinct_also_for_many_labels() -> None:
     assert len({label_color(position) for position in range(30)}) == 30
 
 
-def test_the_sheet_has_a_row_for_two_examples_and_three_pictures_each() -> None:
+def test_sheet_has_two_examples_per_row_of_three_pictures() -> None:
     one, two, three = (contact_sheet({"mini-voc": [example()] * n}) for n in (1, 2, 3))
     assert one.dtype == np.uint8
     assert one.shape == two.shape

@@ -200,7 +200,7 @@ def test_the_matrix_is_made_when_it_is_opened(open_report: Callable[..., Any]) -
     assert page.locator("#matrix-column dt").all_text_contents() == [visible(HOSTILE), "bird"]
 
 
-def test_pictures_beside_the_page_are_loaded_when_they_are_looked_at(
+def test_pictures_next_to_the_page_load_when_looked_at(
     browser: Any, tmp_path: Path, make_header: Callable[..., RunHeader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("results.pages.report.INLINE_BYTES", 0)

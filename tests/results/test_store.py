@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from results import RunDirectory, RunHeader, SampleRecord, StoreError, identity_of
 from results.run_directory.sample_files import FOLDERS, write_sample_file
+from support import strict_json
 from support.errors import UserError
 from support.files import write_atomically
 
@@ -162,6 +164,31 @@ def test_a_line_of_another_schema_is_named_wherever_it_stands(run: RunDirectory,
         run.read_records()
 
 
+_ODD = (
+    *("1", "-0", "1e999", "1E+400", "1e-400", "-1e5", "0.0012345678901234567", "NaN", "-Infinity", '{"a": 1, "a": 2}'),
+    *("9" * 19, "-" + "9" * 19, "[1,\t" + "9" * 20 + "]", "9" * 400 + ".5", "[" * 300 + "]" * 300),
+    *('"NaN"', '"\\ud800"', '"1e5"'),
+)
+
+
+@pytest.mark.parametrize("value", _ODD)
+@pytest.mark.parametrize("field", ["counts", "steps", "seconds", "id"])
+def test_a_record_is_read_as_by_the_strict_reader_whatever_it_holds(run: RunDirectory, field: str, value: str) -> None:
+    # Lines without odd numbers are read by another parser.
+    fields = {"id": '"a"', "status": '"ok"', "counts": '{"a": 1}', "steps": "1", "seconds": '{"a": 0.5}'}
+    fields[field] = value if field in ("steps", "id") else f'{{"a": {value}}}'
+    line = "{" + ", ".join(f'"{name}": {text}' for name, text in fields.items()) + "}\n"
+    run.samples_path.write_text(line + '{"id": "b", "status": "ok"}\n')
+    try:
+        expected = SampleRecord.model_validate(strict_json.loads(line))
+    except ValueError as error:
+        with pytest.raises(StoreError, match=re.escape(str(error) if "JSON" in str(error) else "line 1: ")):
+            run.read_records()
+    else:
+        found = run.read_records()[0]
+        assert (found, repr(found)) == (expected, repr(expected))
+
+
 def test_another_identity_is_refused_with_the_differing_fields(run: RunDirectory, make_header: MakeHeader) -> None:
     run.append(ok("a"))
     before = run.samples_path.read_bytes()
@@ -199,7 +226,7 @@ def test_hashes_are_named_in_words(run: RunDirectory, make_header: MakeHeader) -
 
 
 @pytest.mark.parametrize("before", [{"benchmark": "mini-voc"}, {}])
-def test_words_that_mean_the_same_are_not_named_and_neither_are_those_that_no_run_kept(
+def test_difference_names_no_equal_or_unkept_values(
     run: RunDirectory, make_header: MakeHeader, before: dict[str, Any]
 ) -> None:
     def fields(eta: float, weights: str) -> dict[str, Any]:
@@ -228,9 +255,7 @@ def test_another_method_is_said_once_and_few_differences_are(run: RunDirectory, 
     run.require_same({"config": config})
 
 
-def test_a_difference_in_type_alone_is_named_and_long_values_are_cut(
-    run: RunDirectory, make_header: MakeHeader
-) -> None:
+def test_difference_names_types_and_cuts_long_values(run: RunDirectory, make_header: MakeHeader) -> None:
     run.write_header(make_header(identity_fields={"flag": 1, "queries": "q" * 100_000}))
     with pytest.raises(StoreError, match="flag is 1 there, true now") as caught:
         run.open_for_resume({"flag": True, "queries": "r" * 100_000})
@@ -289,9 +314,7 @@ def test_create_refuses_a_folder_that_is_in_use(run: RunDirectory, make_header: 
         run.create(make_header())
 
 
-def test_a_lost_header_is_written_again_only_for_the_run_that_wrote_the_records(
-    tmp_path: Path, make_header: MakeHeader
-) -> None:
+def test_lost_header_is_written_again_for_its_own_run_only(tmp_path: Path, make_header: MakeHeader) -> None:
     mine, other = make_header(status="running"), make_header(status="running", identity_fields={"eta": 0.9})
     with RunDirectory(tmp_path) as run:
         run.start(mine)
@@ -322,9 +345,10 @@ def test_a_lost_header_is_written_again_only_for_the_run_that_wrote_the_records(
         *("predictions", "predictions/x.png", "label_maps/a/b.png"),
     ],
 )
-def test_an_entry_that_is_no_file_of_the_folder_is_refused_and_what_it_leads_to_kept(
+def test_run_folder_entry_of_another_kind_is_refused(
     run: RunDirectory, make_header: MakeHeader, tmp_path: Path, name: str, kind: str
 ) -> None:
+    """What a link leads to is kept."""
     run.append(ok("a"))
     run.close()
     victim, entry = tmp_path / "victim", run.path / name
@@ -352,7 +376,7 @@ def test_an_entry_that_is_no_file_of_the_folder_is_refused_and_what_it_leads_to_
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_file_taken_away_while_it_is_written_is_noticed_at_the_next_record(run: RunDirectory, replaced: bool) -> None:
+def test_records_file_removed_is_noticed_at_the_next_record(run: RunDirectory, replaced: bool) -> None:
     run.append(ok("a"))
     if replaced:  # as editors and rsync do
         (run.path / "new").write_bytes(run.samples_path.read_bytes())
@@ -422,7 +446,7 @@ def test_a_failed_header_write_keeps_the_old_file(
     assert [path.name for path in run.path.iterdir()] == ["run.json"]
 
 
-def test_an_interrupt_during_a_header_write_leaves_no_temporary_file(
+def test_interrupted_header_write_leaves_no_temporary_file(
     run: RunDirectory, make_header: MakeHeader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -441,7 +465,7 @@ def test_a_text_that_is_not_unicode_is_written_with_code_points(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_in_the_middle_of_a_record_takes_the_half_line_back(tmp_path: Path) -> None:
+def test_full_disk_within_a_record_removes_the_half_line(tmp_path: Path) -> None:
     # A real limit on the file's size, in a process of its own: the third record does not fit.
     script = """
 import resource, signal, sys

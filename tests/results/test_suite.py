@@ -35,7 +35,7 @@ def suite(make_header: Make, make_metrics: Make, tmp_path: Path) -> Path:
     return tmp_path / "suite"
 
 
-def test_the_table_has_a_row_a_run_with_its_reduction_samples_and_pace(suite: Path) -> None:
+def test_suite_table_has_a_row_per_run(suite: Path) -> None:
     table = list(csv.DictReader((suite / "table.csv").open()))
     rows = {
         row["run"]: [row[key] for key in ("percent", "n_total", "pace")] for row in table if row["metric"] == "miou"
@@ -67,9 +67,7 @@ def test_a_single_run_goes_by_its_benchmark(suite: Path) -> None:
     assert list(read_runs(run)) == ["voc21"]
 
 
-def test_an_unfinished_suite_has_its_finished_runs_and_says_which_are_missing(
-    suite: Path, make_header: Make, make_metrics: Make
-) -> None:
+def test_unfinished_suite_lists_finished_and_missing_runs(suite: Path, make_header: Make, make_metrics: Make) -> None:
     runs = suite.parent / "runs"
     RunDirectory(runs / "begun").create(make_header(metrics=make_metrics(miou=0.4), status="incomplete"))
     folders = {"none": "../runs/none", "later": None, "begun": "../runs/begun", "empty": "../runs/empty"}

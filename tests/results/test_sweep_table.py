@@ -10,7 +10,7 @@ import pytest
 
 from results import RunDirectory, RunHeader, SuiteIndex, write_suite
 from results.pages.plots import point_labels, write_sweep_plot
-from results.run_directory.suite import read_suite_table
+from results.tables.suite import read_suite_table
 from results.tables.sweep import sweep_table
 from tools.ablations_page import write_page
 
@@ -44,7 +44,7 @@ def test_ranks_that_say_nothing_are_not_given(
     assert not any("+" in note for note in table.notes)
 
 
-def test_figures_of_other_weights_or_data_have_ranks_but_no_differences(make_header: Callable[..., RunHeader]) -> None:
+def test_sweep_of_other_weights_or_data_has_no_differences(make_header: Callable[..., RunHeader]) -> None:
     plain = make_header()
     embedded = {"benchmark": plain.benchmark.model_copy(update={"not_comparable": "miniature"})}
     untrained = {"weights": [entry.model_copy(update={"trained": False}) for entry in plain.weights]}

@@ -58,7 +58,7 @@ def cells_of(markdown: str) -> list[list[str]]:
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
-def test_the_run_stands_below_the_papers_rows_with_signed_differences(make_header: MakeHeader) -> None:
+def test_table_has_run_below_paper_with_signed_differences(make_header: MakeHeader) -> None:
     table = cells_of(to_markdown(comparison_table(make_header(), cell=VOC21)))
     assert [row[:4] for row in table[2:]] == [
         ["ReCo (paper)", "mIoU", "25.1", "-42.5"],
@@ -84,7 +84,7 @@ def test_a_terminal_gets_at_most_its_width_and_whole_figures(make_header: MakeHe
     assert lines[0][-2:] == lines[1][-2:] == ["70.2", "+2.6"]
 
 
-def test_a_terminal_keeps_words_whole_and_leaves_empty_columns_out(make_header: MakeHeader) -> None:
+def test_terminal_table_keeps_words_whole(make_header: MakeHeader) -> None:
     header = make_header(metrics=make_header().metrics | {"miou_gt_classes_foreground": 0.7})
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
     console.print(to_rich(comparison_table(header, cell=None), 100))
@@ -110,7 +110,7 @@ def test_a_terminal_of_any_width_gets_every_word(width: int, make_header: MakeHe
             assert not Counter(word.removesuffix(":") for word in cell.split()) - found
 
 
-def test_a_column_without_any_value_is_left_out_of_markdown_but_not_of_csv(make_header: MakeHeader) -> None:
+def test_empty_column_is_left_out_of_markdown_only(make_header: MakeHeader) -> None:
     alone = comparison_table(make_header(), cell=None)
     assert cells_of(to_markdown(alone))[0] == ["method", "metric", "%", "n_total", "n_scored", "n_failed", "remarks"]
     assert "difference" in rows_of(alone)[0]
@@ -153,7 +153,7 @@ def test_other_reductions_are_shown_when_they_differ(make_header: MakeHeader, ma
     assert "miou_gt_classes: as miou, over classes in the ground truth." in table.notes
 
 
-def test_another_split_or_number_of_images_than_the_papers_is_marked(make_header: MakeHeader) -> None:
+def test_split_or_image_count_unlike_the_papers_is_marked(make_header: MakeHeader) -> None:
     header = make_header()
     for split, n_paper, remark in (
         ("test", 1449, "split val; changed: eta"),
@@ -192,7 +192,7 @@ def test_untrained_and_partial_runs_are_marked(make_header: MakeHeader) -> None:
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_published_figures_are_subtracted_from_comparable_runs_alone(
+def test_published_figures_are_subtracted_from_comparable_runs(
     make_header: MakeHeader, changes: dict[str, Any]
 ) -> None:
     config = {"method": "sclip", "pamr_steps": 0, "proposal_model": "ViT-B-16"}
@@ -207,7 +207,7 @@ def test_published_figures_are_subtracted_from_comparable_runs_alone(
     assert [row["difference"] for row in theirs] == ["-42.5", "-28.8", "0.0", "2.6"]
 
 
-def test_one_untrained_model_marks_the_run_and_both_names_are_shown(make_header: MakeHeader) -> None:
+def test_one_untrained_model_marks_the_run(make_header: MakeHeader) -> None:
     trained = {"role": "classifier", "name": "openai", "sha256": "a" * 64, "trained": True}
     row = rows_of(comparison_table(make_header(weights=[untrained()[0], trained]), cell=VOC21))[-1]
     assert row["method"] == "CaR, released profile, random:0 + openai"

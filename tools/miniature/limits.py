@@ -20,7 +20,7 @@ from car_core import CaR
 from dataset_adapters import Dataset, Sample
 from evaluation import RunOptions
 from evaluation.run.prepare import prepare
-from evaluation.tasks.semantic import SemanticMetrics, confusion_counts, sum_confusion
+from evaluation.tasks.semantic import class_ious, confusion_counts, mean_iou, sum_confusion
 
 LabelMap = npt.NDArray[np.int32]
 
@@ -56,7 +56,7 @@ def _miou(dataset: Dataset, label_maps: list[LabelMap]) -> float | None:
         for sample, label_map in zip(dataset, label_maps, strict=True)
     ]
     matrix = sum_confusion((triple for each in counts for triple in each), len(space.labels))
-    miou = SemanticMetrics.from_confusion(matrix, space.labels, space.scored_labels).miou
+    miou = mean_iou(class_ious(matrix, space.labels, space.scored_labels))
     return None if miou is None else 100 * miou
 
 

@@ -14,9 +14,9 @@ from markupsafe import escape
 
 from car_core import CaR, CaRConfig, ConfigError, QueryError
 from car_core.engine.stage_cache import StageCache
-from car_core.models.names import MINIATURE
+from car_core.names import MINIATURE
 from dataset_adapters.formats.images import ImageFileError, open_picture, read_image
-from evaluation.analysis.gallery import draw_segmentation
+from evaluation.analysis.drawn_samples import draw_segmentation
 from evaluation.pictures.explain import COMMA, LONE_PHRASE
 from results.pages.report import segmentation_html
 from support.arrays import RGBArray

@@ -6,7 +6,7 @@ import functools
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,7 @@ _FIXED = ("ui-monospace", "Consolas", "monospace")
 _SLIDERS = {
     "theta": ("theta", "Score threshold: a phrase is kept if its score is higher."),
     "eta": ("eta", "Mask threshold: pixels above it count as the object when the picture is shown to g."),
-    "lambda_": (
-        "lambda",
-        "Box threshold: masks grow only in boxes around activations above this share of the peak.",
-    ),
+    "lambda_": ("lambda", "Box threshold: masks grow only in boxes around activations above this share of the peak."),
 }
 
 # Pictures of the miniature, with phrases to look for.
@@ -157,7 +154,15 @@ def build_page(demo: Demo) -> gr.Blocks:
                 )
                 # Replaced on the object, since a subclass would make Gradio write a stub file next to it.
                 mover = "async_move_resource_to_block_cache"
-                setattr(picture, mover, _local_only(getattr(picture, mover)))
+                move = getattr(picture, mover)
+
+                async def move_local(path: str | Path | None) -> str | None:
+                    if path is not None and "://" in str(path):  # which Gradio would download
+                        raise gr.Error("picture: expected an upload, found a URL", print_exception=False)
+                    moved: str | None = await move(path)
+                    return moved
+
+                setattr(picture, mover, move_local)
                 phrases = gr.Textbox(
                     label="Phrases",
                     info="One per line; Shift+Enter segments.",
@@ -230,15 +235,3 @@ def _theme() -> gr.themes.Base:
     theme.set(block_info_text_color="*body_text_color", block_info_text_color_dark="*body_text_color")
     states = ("", "_hover", "_dark", "_hover_dark")
     return theme.set(**{f"button_primary_background_fill{state}": "*primary_600" for state in states})
-
-
-def _local_only(move: Callable[..., Any]) -> Callable[..., Any]:
-    """Gradio's function that moves a component's files, but refusing URLs, which it would download."""
-
-    async def checked(path: str | Path | None) -> str | None:
-        if path is not None and "://" in str(path):
-            raise gr.Error("picture: expected an upload, found a URL", print_exception=False)
-        moved: str | None = await move(path)
-        return moved
-
-    return checked

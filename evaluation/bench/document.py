@@ -8,13 +8,12 @@ from pathlib import Path
 import torch
 
 from evaluation.bench import measure
-from evaluation.bench.engine import whole_engine
 from evaluation.bench.host import host_costs
-from evaluation.bench.schema import BenchDocument, BenchOptionsInfo, BenchScaling
+from evaluation.bench.schema import BenchDocument, BenchRequest, BenchScaling
 from evaluation.run.identity import environment
 
 
-def bench(request: measure.BenchRequest) -> BenchDocument:
+def bench(request: BenchRequest) -> BenchDocument:
     """Measure everything requested. Raises as `measure.load_fixture`.
 
     Only the scaling is measured for every value of `threads` and `batch_sizes`: the rest uses the last number of
@@ -34,18 +33,13 @@ def bench(request: measure.BenchRequest) -> BenchDocument:
                 BenchScaling(threads=threads, matrix_product_gflop_per_second=peak, encoders=encoders, batch_sizes=runs)
             )
         baseline = request.baseline and request.precision == "float32"
-        options = {
-            **vars(request),
-            "images": [path.name for path in request.images],
-            "batch_sizes": [*request.batch_sizes],
-            "threads": [*request.threads],
-        }
+        names = [Path(image).name for image in request.images]
         return BenchDocument(
             schema_version=2,
-            options=BenchOptionsInfo(**options),
+            options=request.model_copy(update={"images": names}),
             environment=environment([request.device], precision=request.precision),
             scaling=scaling,
-            engine=whole_engine(fixture, repeats=repeats, batch_size=batch_size),
+            engine=measure.whole_engine(fixture, repeats=repeats, batch_size=batch_size),
             crf=measure.crf_speeds(fixture, repeats=repeats),
             load_seconds=fixture.load_seconds,
             memory=measure.memory(request, batch_size=batch_size),

@@ -23,20 +23,13 @@ from evaluation.run.prepare import Prepared
 from evaluation.tasks.coco_json import CocoDocument
 from evaluation.tasks.metric import COUNTS
 from evaluation.tasks.segmenter import segment_samples
+from evaluation.tasks.task import find_task
 from results import SampleRecord
 from results.pages.contact_sheet import Example
 from results.pages.gallery import LabelShown, MaskShown, QueryShown, SampleShown, SegmentationShown, StepShown
 from results.run_directory.label_maps import encode_label_map
 from support.arrays import Int32Array, RGBArray
-from support.drawing import (
-    EncodedImage,
-    draw_heat_map,
-    draw_layer,
-    encode,
-    hex_color,
-    label_color,
-    resize_image,
-)
+from support.drawing import EncodedImage, draw_heat_map, draw_layer, encode, hex_color, label_color, resize_image
 from support.strict_json import dumps
 
 _WIDTH = 480  # of image, target and prediction, pixels
@@ -92,7 +85,7 @@ def draw_sample(choice: Choice, prepared: Prepared) -> SampleShown | None:
             "segmented again for this report, with other code, packages or device than the run: its counts are not "
             f"those of the record (here {'undefined' if np.isnan(figure) else f'{100 * figure:.1f} %'})"
         )
-    labels = scorer.labels_in(target, prediction)
+    labels = find_task(dataset.task).names(target, prediction, scorer.label_space)
     colors = {label: label_color(position) for position, label in enumerate(labels)}
     per_class = scorer.summarize({choice.record.id: choice.record}).get("per_class", ())
     ious = {entry["label"]: entry["iou"] for entry in per_class}
@@ -196,8 +189,8 @@ def _segment(
     except SampleError:
         return None
     [segmentation] = segment_samples([sample], prepared.car, prepared.dataset.label_space, trace=trace)
-    prediction = prepared.scorer.prediction(segmentation, sample).astype(np.int32)
-    return sample, segmentation, prepared.scorer.labels(sample.target), prediction
+    target = find_task(dataset.task).target_labels(sample.target).astype(np.int32)
+    return sample, segmentation, target, prepared.scorer.prediction(segmentation, sample).astype(np.int32)
 
 
 def _draw_steps(segmentation: Segmentation, eta: float) -> tuple[StepShown, ...]:

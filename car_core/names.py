@@ -16,7 +16,7 @@ ALL_DEVICES = "cuda:all"
 ROLES = ("proposal", "classifier")
 MINIATURE = "miniature"
 """Name of the embedded model, as weights and as architecture."""
-MINIATURE_FOLDER = Path(__file__).parents[1] / "miniature"
+MINIATURE_FOLDER = Path(__file__).parent / "miniature"
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 """Endings of names of weights files."""
 FOLDER_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
