@@ -217,7 +217,7 @@ importlib.metadata.version = without
 from evaluation.cli.app import main
 main()
 """
-    arguments = ["eval", "mini-voc", "--limit=1", "--workers=0"]
+    arguments = ["eval", "mini-voc", "--limit=1", "--workers=0", "--set=templates=[]", "--set=background=[grass]"]
     environ = {**os.environ, "CAR_CACHE": str(tmp_path / "cache")}
     bare = run_python(code, *arguments, f"--out={tmp_path / 'bare'}", env=environ)
     assert bare.returncode == 0, bare.stderr
