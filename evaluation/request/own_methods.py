@@ -234,7 +234,18 @@ def check_own_method(plugin: Plugin) -> PluggedMethod:
             raise wrong(key, f"{count} arguments besides self", error) from None
         except ValueError:  # built in
             continue
-    _check_settings(wrong, getattr(made_by, "Settings", None))
+    if (settings := getattr(made_by, "Settings", None)) is not None:
+        if not inspect.isclass(settings) or not (issubclass(settings, BaseModel) or dataclasses.is_dataclass(settings)):
+            raise wrong("Settings", "a pydantic model or a dataclass", settings)
+        try:
+            TypeAdapter(settings).validator.title  # noqa: B018  (one that is not fully defined has none)
+        except Exception as error:  # of pydantic or of a type
+            raise wrong("Settings", "types that pydantic knows", str(error).partition("\n")[0]) from None
+        for field in _fields(settings):
+            if field in _RESERVED:
+                raise wrong(f"Settings.{field}", "another name, as run.json has the method's own there", field)
+            if issubclass(settings, BaseModel) and (alias := settings.model_fields[field].validation_alias):
+                raise wrong(f"Settings.{field}", "a field without an alias", alias)
     for parameter in _parameters(made_by):
         if parameter.default is inspect.Parameter.empty and parameter.name not in ("settings", "device", "task"):
             raise wrong("__init__", "settings, device and task to be all that it needs", parameter.name)
@@ -262,22 +273,6 @@ def _parameters(made_by: type[Any]) -> list[inspect.Parameter]:
         return [each for each in inspect.signature(made_by).parameters.values() if each.kind not in variable]
     except ValueError:  # built in
         return []
-
-
-def _check_settings(wrong: Any, settings: Any) -> None:
-    if settings is None:
-        return
-    if not inspect.isclass(settings) or not (issubclass(settings, BaseModel) or dataclasses.is_dataclass(settings)):
-        raise wrong("Settings", "a pydantic model or a dataclass", settings)
-    try:
-        TypeAdapter(settings).validator.title  # noqa: B018  (one that is not fully defined has none)
-    except Exception as error:  # of pydantic or of a type
-        raise wrong("Settings", "types that pydantic knows", str(error).partition("\n")[0]) from None
-    for field in _fields(settings):
-        if field in _RESERVED:
-            raise wrong(f"Settings.{field}", "another name, as run.json has the method's own there", field)
-        if issubclass(settings, BaseModel) and settings.model_fields[field].validation_alias:
-            raise wrong(f"Settings.{field}", "a field without an alias", settings.model_fields[field].validation_alias)
 
 
 def _fields(settings: Any) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -104,4 +105,4 @@ def without_folders(value: Any) -> Any:
     """A text with the folders cut off absolute paths in it, which commas may separate."""
     if not isinstance(value, str):
         return value
-    return ",".join(Path(each).name if Path(each).expanduser().is_absolute() else each for each in value.split(","))
+    return ",".join(Path(each).name if os.path.isabs(os.path.expanduser(each)) else each for each in value.split(","))

@@ -38,7 +38,7 @@ from evaluation.tasks.task import Predicted, Target, find_task
 from results import RunDirectory, StoreError
 from results.run_directory.sample_files import FOLDERS
 from support import strict_json
-from support.arrays import BoolArray, Int32Array
+from support.arrays import Int32Array
 from support.console import tell
 from support.files import expanded, open_regular, read_regular, sha256_of, what_is_there
 from support.text import counted
@@ -116,7 +116,9 @@ class _Folder:
 
     def _content(self, sample_id: str) -> tuple[str, bytes]:
         """The name and the bytes of a sample's file. Raises PredictionError."""
-        stems = dict.fromkeys((*([sample_id] if _is_inside(sample_id) else []), saved_name(sample_id)))
+        path = PurePosixPath(sample_id)
+        is_below = not path.is_absolute() and ".." not in path.parts and "\0" not in sample_id
+        stems = dict.fromkeys((*([sample_id] if is_below else []), saved_name(sample_id)))
         names = [f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
         found = [name for name in names if os.path.lexists(self._root / name)]
         if len(found) != 1:
@@ -124,10 +126,10 @@ class _Folder:
             raise PredictionError(f"expected one file {names[0]} (or {', '.join(SUFFIXES[1:])}), found {there}")
         [name] = found
         try:
-            path = (self._root / name).resolve()
-            if not path.is_relative_to(self._root):
+            file = (self._root / name).resolve()
+            if not file.is_relative_to(self._root):
                 raise PredictionError(f"{name}: expected a file of the folder, found a link out of it")
-            return name, read_regular(path, follow=False, most=_MOST_BYTES)
+            return name, read_regular(file, follow=False, most=_MOST_BYTES)
         except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
             reason = error.strerror if isinstance(error, OSError) else "links in a circle"
             raise PredictionError(f"{name}: {reason}") from error
@@ -225,7 +227,11 @@ class PredictionReader:
 
     def _prediction(self, stored: Array | Results, sample: Sample, shape: Shape) -> Target:
         if find_task(sample.task).empty(sample.target).dtype == np.bool_:  # one mask
-            return stored != 0 if isinstance(stored, np.ndarray) else _only_mask(stored, shape)
+            if isinstance(stored, np.ndarray):
+                return stored.astype(np.bool_)
+            if len(stored) > 1:
+                raise ValueError(f"expected one mask, found {len(stored)}")
+            return decode_segmentation(stored[0].get("segmentation"), *shape) if stored else np.zeros(shape, np.bool_)
         label_of = self._value_labels
         if sample.task == "video":
             numbers = {number: number for number in range(len(sample.target) + 1)}
@@ -377,19 +383,6 @@ def _painted(results: Results, shape: Shape, of_categories: Mapping[int, int]) -
             raise ValueError(f"expected results that do not overlap, or of different scores, found two of {score}")
         labels[mask], scores[mask] = label, score
     return labels
-
-
-def _only_mask(results: Results, shape: Shape) -> BoolArray:
-    """The mask of the one result; empty without any."""
-    if len(results) > 1:
-        raise ValueError(f"expected one mask, found {len(results)}")
-    return decode_segmentation(results[0].get("segmentation"), *shape) if results else np.zeros(shape, np.bool_)
-
-
-def _is_inside(sample_id: str) -> bool:
-    """Whether an id is a path that stays below its folder."""
-    path = PurePosixPath(sample_id)
-    return not path.is_absolute() and ".." not in path.parts and "\0" not in sample_id
 
 
 def _shape(sample: Sample) -> Shape:

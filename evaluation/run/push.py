@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineMod
 from results import RunDirectory, RunHeader
 from results.run_directory.sample_files import LABEL_MAPS, PREDICTIONS
 from results.run_directory.suite import read_run
-from results.tables.run_notes import method_label
+from results.tables.run_notes import method_label, run_name
 from support.console import quiet_log
 from support.errors import RunError, UserError
 from support.files import open_regular
@@ -75,8 +75,7 @@ def upload_of(run: Path, *, predictions: bool = False) -> Upload:
     files |= dict(_files_in(run, ("report_files",)))
     if predictions:
         files |= dict(_files_in(run, (PREDICTIONS, LABEL_MAPS)))
-    variant = header.config.get("profile") or header.config.get("method")
-    return Upload(header, f"{header.benchmark.name}-{variant}-{header.identity[:12]}", files)
+    return Upload(header, run_name(header), files)
 
 
 def push(upload: Upload, repository: str, *, public: bool = False) -> str:

@@ -7,15 +7,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
-from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Any, Protocol
 
 from evaluation.request.benchmark import BenchmarkError
+from evaluation.request.words import without_folders
 from results import RunHeader, SampleRecord
 from results.run_directory.store import json_by_dotted_key
-from results.tables.run_notes import method_label, remarks
+from results.tables.run_notes import method_label, remarks, run_name
 from support.console import tell
 from support.plugins import find_plugin
 from support.text import unwrapped
@@ -56,7 +56,8 @@ class WandbTracker:
         quiet = {"silent": True, "console": "off", "disable_git": True, "disable_code": True, "save_code": False}
         hidden = {"x_disable_meta": True, "x_disable_stats": True, "x_disable_machine_info": True, "host": "-"}
         self._run = wandb.init(
-            **_named(header),
+            project=PROJECT,
+            name=run_name(header),
             id=header.identity[:16],
             resume="allow",
             reinit="create_new",  # several runs of a sweep are open side by side
@@ -82,7 +83,7 @@ class TrackioTracker:
         import trackio
 
         own: dict[str, Any] = {"auto_log_gpu": False, "auto_log_cpu": False, "embed": False, "resume": "allow"}
-        own |= {**_named(header), "config": {**facts(header), "notes": remarks(header)}}
+        own |= {"project": PROJECT, "name": run_name(header), "config": {**facts(header), "notes": remarks(header)}}
         with redirect_stdout(sys.stderr):  # it prints; standard output is for tables and JSON
             self._run = trackio.init(**own)
 
@@ -104,11 +105,11 @@ class MlflowTracker:
         from mlflow.entities import Param
         from mlflow.tracking import MlflowClient
 
-        self._client, names = MlflowClient(), _named(header)
-        known = self._client.get_experiment_by_name(names["project"])
-        experiment = known.experiment_id if known else self._client.create_experiment(names["project"])
+        self._client = MlflowClient()
+        known = self._client.get_experiment_by_name(PROJECT)
+        experiment = known.experiment_id if known else self._client.create_experiment(PROJECT)
         tags = {"mlflow.note.content": remarks(header), "identity": header.identity}
-        self._id = self._client.create_run(experiment, run_name=names["name"], tags=tags).info.run_id
+        self._id = self._client.create_run(experiment, run_name=run_name(header), tags=tags).info.run_id
         found = json_by_dotted_key(facts(header)).items()
         params = [Param(_mlflow_name(name), value[:_PARAMETER]) for name, value in found]
         for start in range(0, len(params), _BATCH):
@@ -235,11 +236,6 @@ class _Feed:
                 self._give_up(f"{type(error).__name__}: {unwrapped(error)}")
 
 
-def _named(header: RunHeader) -> dict[str, str]:
-    variant = header.config.get("profile") or header.config.get("method")
-    return {"project": PROJECT, "name": f"{header.benchmark.name}-{variant}-{header.identity[:12]}"}
-
-
 def _mlflow_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name)[:250]
 
@@ -249,6 +245,4 @@ def _without_folders(value: Any) -> Any:
         return {key: _without_folders(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_without_folders(each) for each in value]
-    if not isinstance(value, str):
-        return value
-    return ",".join(Path(each).name if each.startswith(("/", "~")) else each for each in value.split(","))
+    return without_folders(value)

@@ -126,6 +126,12 @@ def user_settings(header: RunHeader) -> list[str]:
     return [f"{key}={header.config[key]}" for key, source in header.config_sources.items() if source == "user"]
 
 
+def run_name(header: RunHeader) -> str:
+    """A name of its own for a run, fit for a folder: benchmark, profile or method, start of the identity."""
+    variant = header.config.get("profile") or header.config.get("method")
+    return f"{header.benchmark.name}-{variant}-{header.identity[:12]}"
+
+
 def label_of(header: RunHeader) -> str:
     """Benchmark, method unless it is CaR, names and settings: what distinguishes the runs of a suite or sweep."""
     names = [header.benchmark.names.name] if header.benchmark.names else []

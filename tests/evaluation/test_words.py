@@ -16,7 +16,7 @@ from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.cluster import Cluster
 from evaluation.request.options import FromOptions
-from evaluation.request.words import by_parameter, read_words, request_of, words_of
+from evaluation.request.words import by_parameter, read_words, request_of, without_folders, words_of
 from evaluation.run.rerun import asked
 from evaluation.tasks.artifacts import Saving
 from results import RunDirectory, identity_of
@@ -59,6 +59,7 @@ def test_what_run_json_keeps_names_no_folder() -> None:
     given = {"weights": "/home/me/w.pt", "split": "~/ids.txt", "places": {"images": "/home/me/i"}, "workers": 1}
     kept = words_of(RunOptions("voc21", "/home/me/data", out="/home/me/o", limit=2, device="cuda", **given), kept=True)
     assert kept == {"benchmark": "voc21", "weights": "w.pt", "split": "ids.txt", "limit": 2, "device": "cuda"}
+    assert without_folders("/a/b.pt,~/c.pt,~no-such-user/d,rel/e,voc21") == "b.pt,c.pt,~no-such-user/d,rel/e,voc21"
 
 
 def _pair(low: Annotated[int, typer.Option()] = 0, high: Annotated[int, typer.Option()] = 1) -> tuple[int, int]:
