@@ -232,7 +232,7 @@ def test_a_model_that_changed_since_is_refused(change: Callable[[Any], object]) 
         segmenter.segment(IMAGE, ["cat"])
     change(model)
     for segmenter in (car, baseline):
-        with pytest.raises(ModelError, match=r"clip: expected the model as it was .* build the segmenter again"):
+        with pytest.raises(ModelError, match=r"clip: expected an unchanged model, .* build the segmenter again"):
             segmenter.segment(IMAGE, ["cat"])
 
 
