@@ -172,7 +172,8 @@ def source_sha256(module: ModuleType) -> str:
     """sha256 over the Python files of a module's top-level package, or over its own file if it has no package."""
     top = sys.modules.get(module.__name__.partition(".")[0], module)
     owner = top if getattr(top, "__file__", None) else sys.modules.get(module.__package__ or "", module)
-    folders = [Path(folder) for folder in getattr(owner, "__path__", ())]
+    # A folder that sys.path has twice is twice in the path of a package without __init__.py.
+    folders = list(dict.fromkeys(Path(folder).resolve() for folder in getattr(owner, "__path__", ())))
     digest = hashlib.sha256()
     if not folders:
         file = Path(str(owner.__file__))

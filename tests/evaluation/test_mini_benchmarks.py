@@ -67,7 +67,7 @@ def test_a_base_gives_what_a_file_leaves_out(tmp_path: Path, monkeypatch: pytest
     }
     for name, fields in files.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(fields))
-    monkeypatch.setattr(benchmark_module, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(benchmark_module, "_FOLDER", tmp_path)
     child = load_benchmark("child")
     assert (child.name, child.title, child.adapter) == ("child", "C", "voc21")
     assert child.config == {"eta": 0.2, "prompts": ["gray", "circle"]}

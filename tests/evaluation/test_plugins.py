@@ -64,6 +64,14 @@ def test_a_record_names_no_folder_and_moves_with_the_sources(package: Path, caps
     assert file["source"] == hashlib.sha256((package / "good.py").read_bytes()).hexdigest()
 
 
+def test_sources_of_a_folder_on_the_path_twice_count_once(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (package / "__init__.py").unlink()
+    once = Plugin("methods", "own", f"{package.name}.good:Own").record()
+    monkeypatch.syspath_prepend(package.parent)
+    assert len(sys.modules[package.name].__path__) == 2
+    assert Plugin("methods", "own", f"{package.name}.good:Own").record() == once
+
+
 def test_runs_without_plugins_have_none_in_their_identity(tiny_run: Any) -> None:
     header = evaluate(tiny_run.options(limit=1)).header
     assert header.plugins == []

@@ -308,8 +308,8 @@ def test_ray_node_without_the_method_file_is_named(
     fields |= prepare(options).identity_fields
     assert ready() is None
     fields["plugins"] = {"methods": {"own": {**fields["plugins"]["methods"]["own"], "source": "0" * 64}}}
-    assert ready().startswith(
-        f"node {host}: expected what the run was started with, found that plugins.methods.own.source is"
+    assert ready() == (
+        f"node {host}: expected what the run was started with, found that plugins.methods.own.source has changed"
     )
 
 
