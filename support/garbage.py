@@ -9,7 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Without the collector: where millions of objects are made and none is garbage, it takes as long as the work."""
+    """Switch the collector off, and back on at the end if it was on.
+
+    Where millions of objects are made and none is garbage, collecting takes as long as the work.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:

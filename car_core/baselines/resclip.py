@@ -104,8 +104,9 @@ def same_class(labels: Tensor, std: float) -> Tensor:
     steps = torch.maximum((ys[:, None] - ys).abs(), (xs[:, None] - xs).abs())
     leaves = torch.zeros(len(flat), len(flat), dtype=torch.bool, device=labels.device)
     # As in the release, lines are cut in as many parts for near pairs as for far ones, and near ones end early. Points
-    # halfway between two patches go to the one that float32 says, so the order of these operations matters.
-    for part, share in enumerate(torch.linspace(0, 1, most + 1, device=labels.device)):
+    # halfway between two patches go to the one that float32 says, so the order of these operations matters, and the
+    # shares are the CPU's on any device.
+    for part, share in enumerate(torch.linspace(0, 1, most + 1).to(labels.device)):
         row, column = ((own[:, None] * (1 - share) + own * share).round().long() for own in (ys, xs))
         leaves |= (labels[row, column] != flat[:, None]) & (steps >= part)
     same = (flat[:, None] == flat).float()

@@ -89,7 +89,7 @@ def as_devices(text: str, *, compared: bool = True) -> list[str]:
 
 
 def device_of_each(devices: Sequence[str], count: int | None, option: str) -> list[str]:
-    """The device of each of so many processes, by default one per device. Raises ModelError, naming the option."""
+    """The device of each of `count` processes, by default one each. Raises ModelError, naming the option."""
     count = len(devices) if count is None else count
     if count < len(devices):
         raise ModelError(f"{option}: expected at least one per device, {len(devices)}, found {count}")

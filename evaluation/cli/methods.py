@@ -62,7 +62,7 @@ def list_methods() -> list[dict[str, Any]]:
 
 
 def describe_method(name: str) -> dict[str, Any]:
-    """A row as of `list_methods` for what --method takes, with `settings`: name, type and meaning in words, default.
+    """A row of `list_methods` for what --method takes, with `settings`: name, type and meaning in words, default.
 
     A default that depends on profile and mode is left out. Raises PluginError for a method that cannot be used.
     """

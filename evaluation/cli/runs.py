@@ -40,8 +40,9 @@ def runs_command(
     from results.run_directory.found import find_runs
     from results.tables.overview import facts_of, overview, progress_of
 
-    # Before the first run there is no such folder.
-    runs, damaged = find_runs(folders or [DEFAULT_RUNS] * DEFAULT_RUNS.exists())
+    if not folders and DEFAULT_RUNS.exists():  # there is no such folder before the first run
+        folders = [DEFAULT_RUNS]
+    runs, damaged = find_runs(folders or [])
     wanted = {"benchmark": benchmark, "method": method, "status": status}
     named = {name: value for name, value in wanted.items() if value is not None}
     found = [(run, facts_of(run)) for run in runs]

@@ -88,11 +88,10 @@ def run_or_plan(suite: Suite, given: dict[str, Any], *, jobs: int | None, dry_ru
     """Run a suite and print its table; with dry_run print what its runs, in its order, would do, and return None."""
     from evaluation.request.resolve import resolve
 
-    runs = suite.options(**given)
-    for options in runs:
+    for options in suite.options(**given):
         resolve(options)
     from evaluation.run.dry_run import suite_plan_lines
-    from evaluation.suites.runner import Models, devices_of, run_suite  # torch: seconds
+    from evaluation.suites.runner import Models, run_suite, shared_out  # torch: seconds
 
     tell_device(given["device"])
     if not dry_run:
@@ -101,7 +100,8 @@ def run_or_plan(suite: Suite, given: dict[str, Any], *, jobs: int | None, dry_ru
         return finished
     models = Models()
     models.remember = False  # benchmarks of the same images would be measured on what is cached
-    each = zip(suite.runs, runs, cycle(devices_of(given["device"], jobs)), strict=False)
+    devices, runs = shared_out(suite, jobs, **given)
+    each = zip(suite.runs, runs, cycle(devices), strict=False)
     plan = {run.name: replace(options, device=device) for run, options, device in each}
     for line in suite_plan_lines(plan, models.make):
         show(line)

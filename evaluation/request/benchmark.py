@@ -79,7 +79,7 @@ class PaperColumn(BaseModel):
 class Benchmark(BaseModel):
     """Data set, protocol and values of one benchmark.
 
-    split: the split of the data set; None for its usual one. protocol: options as of `resolve.Protocol`, and
+    split: the split of the data set; None for its usual one. protocol: options, see `resolve.Protocol`, and
     profile_protocols what differs in them between the two sources. profiles: what differs in the configuration;
     a field of `sam` counts only where SAM is used. baselines: fields of all of them (`all`) and of one by its name.
     profile: the default one. embedded: whether data and weights are the miniature's unless others are named; then no

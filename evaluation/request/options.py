@@ -400,7 +400,7 @@ class RunOptions:
         int | None,
         Option(
             help="Processes that refine masks (CRF) while the model runs; 0: none. [default: all cores but one, "
-            "divided among --processes; 0 with --jobs; unused with --engine ray]"
+            "divided among --processes or --jobs; unused with --engine ray]"
         ),
         Range(0),
         NotInIdentity("where a sample is refined does not reach its record"),

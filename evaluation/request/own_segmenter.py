@@ -41,7 +41,7 @@ class OwnMethodStartError(UserError):
 class OwnSegmenter:
     """A segmenter as engines run it, of an object with `segment` or `segment_batch` (docs/own-methods.md).
 
-    time_limit: seconds an image; None for none. Each call gets copies of the images and starts from torch's own
+    time_limit: seconds per image; None for no limit. Each call gets copies of the images and starts from torch's own
     settings and the same seeds of random, numpy and torch, so that no sample depends on those before it.
     """
 

@@ -18,7 +18,7 @@ from results import RunDirectory
 from support.text import counted, duration, mebibytes
 
 _MOST_MEASURED = 3
-_SECONDS = 20.0  # after which no sample but a second is measured
+_SECONDS = 20.0  # the measurement stops after this, with two samples at least
 
 
 def plan_lines(prepared: Prepared) -> Iterator[str]:
@@ -65,8 +65,8 @@ def suite_plan_lines(runs: Mapping[str, RunOptions], make_car: CarMaker | None =
     yield f"all      {counted(len(runs), 'run')}, {counted(n_left, 'sample')} to do"
     yield f"device   {', '.join(devices)}"
     yield (
-        f"time     about {duration(seconds)}, measured on the first run of each benchmark and method, after its start; "
-        "less where runs share work"
+        f"time     about {duration(seconds / len(devices))}, measured on the first run of each benchmark and method, "
+        "after its start; less where runs share work"
     )
     yield f"size     about {mebibytes(n_bytes)} of records"
 

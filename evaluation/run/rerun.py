@@ -146,7 +146,8 @@ def require_data(header: RunHeader, prepared: Prepared) -> None:
     is_other = prepared.dataset.fingerprint != header.benchmark.dataset.fingerprint
     if is_other and not (prepared.options.data_root or prepared.options.places):
         raise DatasetError(
-            f"data_root: expected the data of the run, found none and other data in {prepared.inputs.data_root}"
+            "data_root: expected the folder of the run's data, found none given, and other data in "
+            f"{prepared.inputs.data_root}"
         )
 
 

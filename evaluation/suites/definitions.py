@@ -138,10 +138,8 @@ class Suite(BaseModel):
             lines.append(f"missing: {', '.join(benchmarks)}: expected {files} in {places}; {steps}")
         return self.model_copy(update={"runs": found}), lines
 
-    def options(self, *, out: Path | None = None, jobs: int = 1, **common: Any) -> list[RunOptions]:
+    def options(self, *, out: Path | None = None, **common: Any) -> list[RunOptions]:
         """The options of each run. out: the suite's folder. common: other fields of `RunOptions`, the same for all."""
-        if jobs > 1:  # live lines of several processes would overwrite each other, and the cores are taken
-            common |= {"live": False, "refine_workers": common.get("refine_workers") or 0}
         found = []
         for run in self.runs:
             own: dict[str, Any] = {"settings": run.settings, "out": out / run.name if out else None}

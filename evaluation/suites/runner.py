@@ -28,6 +28,7 @@ from dataset_adapters.base.adapter import find_sources
 from evaluation.analysis.drawn_samples import previews
 from evaluation.engines.children import Child, messages
 from evaluation.engines.processes import JOIN_SECONDS, WorkerError, end_if_starting
+from evaluation.engines.refining import default_workers
 from evaluation.engines.signals import Interrupted, stop_request
 from evaluation.request.benchmark import BenchmarkError, load_benchmark
 from evaluation.request.methods import able_methods, settings_by_method
@@ -72,11 +73,10 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int | None =
     common: further fields of `RunOptions`, the same for all runs. Raises as `evaluate`.
     """
     end_if_starting()
-    devices = devices_of(common.get("device", RunOptions.device), jobs)
-    jobs = len(devices)
     out = None if out is None else expanded(out)
     path = out or DEFAULT_RUNS / f"suite-{suite.name}"
-    names, runs = [entry.name for entry in suite.runs], suite.options(out=out, jobs=jobs, **common)
+    devices, runs = shared_out(suite, jobs, out=out, **common)
+    names, jobs = [entry.name for entry in suite.runs], len(devices)
     about = {
         "suite": suite.name,
         "title": suite.title,
@@ -105,9 +105,18 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int | None =
     return FinishedSuite(path, {name: run for name, (run, _) in finished.items()})
 
 
-def devices_of(device: str, jobs: int | None) -> list[str]:
-    """The device of each process that shares the runs of a suite. Raises ModelError."""
-    return device_of_each([device] if device == AUTO else as_devices(device), jobs, "jobs")
+def shared_out(suite: Suite, jobs: int | None, **common: Any) -> tuple[list[str], list[RunOptions]]:
+    """The device of each process that shares the runs of a suite, and the options of the runs.
+
+    jobs, common: as for `run_suite`. Raises ModelError.
+    """
+    device = common.get("device", RunOptions.device)
+    devices = device_of_each([device] if device == AUTO else as_devices(device), jobs, "jobs")
+    if len(devices) > 1:
+        common["live"] = False  # lines of several processes would overwrite each other
+        if common.get("refine_workers") is None:
+            common["refine_workers"] = default_workers(len(devices))
+    return devices, suite.options(**common)
 
 
 def run_methods(options: RunOptions) -> FinishedSuite:

@@ -94,6 +94,8 @@ def test_a_sweep_lists_its_runs_and_adds_up_what_is_left(tmp_path: Path, monkeyp
         True,
     ]
     assert measured == ["s/mini-voc-eta=0.5"]  # stands for the other
+    both = car("sweep", "mini-voc", "eta=0.3,0.5,0.6", "--limit=3", "--out=s", "--dry-run", "--jobs=2", *FAST)
+    assert "time     about 12 s" in both.stdout  # on one CPU
     assert "all      3 runs, 6 samples to do" in plan.stdout
     assert "time     about 12 s" in plan.stdout
     assert "size     about 3.0 KiB" in plan.stdout

@@ -170,6 +170,10 @@ def test_each_process_of_a_suite_has_its_device(small: Path, monkeypatch: pytest
     for device, jobs in (("cuda:all", None), ("cuda:0,1", 3), ("cpu", 2), ("auto", 2)):
         run_suite(suite, out=small / "all", device=device, jobs=jobs)
     assert found == [["cuda:0", "cuda:1"], ["cuda:0", "cuda:1", "cuda:0"], ["cpu"] * 2, ["auto"] * 2]
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(16))
+    for jobs, asked, share in ((None, None, 7), (None, 3, 3), (4, None, 3)):
+        _, runs = suite_module.shared_out(suite, jobs, device="cuda:all", refine_workers=asked)
+        assert {(run.refine_workers, run.live) for run in runs} == {(share, False)}
     with pytest.raises(ModelError, match="jobs: expected at least one per device, 2, found 1"):
         run_suite(suite, out=small / "all", device="cuda:all", jobs=1)
 
