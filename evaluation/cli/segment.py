@@ -201,7 +201,7 @@ def _segment_images(
     try:
         hidden = len(images) < 2 or not is_terminal(sys.stderr)
         for path in tqdm(images, unit="image", disable=hidden, dynamic_ncols=True):
-            image = read(path)
+            image = None if path in errors else read(path)  # what failed above is not read again
             if car is None or image is None:
                 tell(f"error: {errors[path]}")
                 continue

@@ -200,6 +200,11 @@ class PredictionReader:
     def __init__(self, source: _Source, config: PredictedConfig, value_labels: ValueLabels) -> None:
         self.config, self._source, self._value_labels = config, source, value_labels
 
+    def sha256_of(self, ids: Sequence[str]) -> str:
+        """What `config` says of the predictions of a run over these samples only."""
+        digests = self._source.digests
+        return strict_json.identity_of({sample_id: digests[sample_id] for sample_id in ids if sample_id in digests})
+
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
         """Any: they were asked for elsewhere."""
         return tuple(queries)

@@ -27,7 +27,7 @@ from evaluation.request.resolve import ResolvedRun, resolve
 from evaluation.request.vocabulary import Vocabulary
 from evaluation.run.identity import identity_fields, ids_digest
 from evaluation.run.merge import SHARD
-from evaluation.run.predictions import open_predictions
+from evaluation.run.predictions import PredictionReader, open_predictions
 from evaluation.run.trackers import find_tracker
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Segmenter
@@ -90,7 +90,11 @@ class Prepared(ResolvedRun):
         fields, n = self.identity_fields, min(n, self.options.limit or n)
         if self.options.shard:  # a shard of fewer samples holds others
             return fields
-        return {**fields, "dataset": {**fields["dataset"], "samples": ids_digest(self.dataset.ids[:n])}}
+        ids = self.dataset.ids[:n]
+        first = {**fields, "dataset": {**fields["dataset"], "samples": ids_digest(ids)}}
+        if isinstance(self.car, PredictionReader):
+            first["config"] = {**fields["config"], "predictions_sha256": self.car.sha256_of(ids)}
+        return first
 
     @cached_property
     def identity(self) -> str:

@@ -212,7 +212,7 @@ class RunDirectory:
         same = [identity_fields, *([fields_of_first(limit)] if fields_of_first and isinstance(limit, int) else [])]
         if stored.identity in map(strict_json.identity_of, same):
             return
-        found = differences(stored.identity_fields, identity_fields)
+        found = differences(stored.identity_fields, same[-1])  # a larger limit is not a difference
         now = stored.request if request is None or not stored.request else request  # older runs have none
         a, b = ({"method": "car", **own} for own in (stored.request, now))
         # Words whose fields are as before mean the same, whatever they are.
@@ -428,7 +428,7 @@ def one_line(error: Exception) -> str:
 _MOST_SAID = 3  # differences in an error
 _SAID_BY = {
     "method": "config.",
-    **dict.fromkeys(("limit", "split", "shard"), "dataset.samples"),
+    **dict.fromkeys(("limit", "split"), "dataset.samples"),
     **dict.fromkeys(("weights", "proposal_weights", "classifier_weights"), "weights."),
 }
 """Words of a request, and the fields of an identity that they say in short: hashes, or all switches."""

@@ -8,8 +8,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -21,7 +22,7 @@ import pytest
 import torch
 from helpers.command import FAST, comparable
 from helpers.davis_tree import davis_tree
-from helpers.faults import at_the_gate, faulty
+from helpers.faults import at_the_gate, faulty, wait_at
 from helpers.plugin_package import example_of, write_fruit
 from helpers.waiting import is_running, wait_until
 from PIL import Image
@@ -107,7 +108,37 @@ def kill_node(nodes: Any, node: Any) -> None:
 
 @pytest.fixture
 def on_the_cluster(nodes: Any) -> dict[str, Any]:
+    """The options of a run on both nodes."""
+    if not nodes.worker_nodes:  # another test has ended it
+        nodes.add_node(**SMALL)
     return {"engine": "ray", "cluster": Cluster(nodes.address)}
+
+
+@contextmanager
+def while_both_work(gate: Path, act: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Act once two actors wait at the gate, a folder that is made here, then open it."""
+    gate.mkdir()
+
+    def wait_and_act() -> None:
+        try:
+            wait_until(lambda: len(at_the_gate(gate)) == 2)
+            act()
+        finally:
+            (gate / "open").touch()
+
+    with ThreadPoolExecutor(1) as pool:
+        acting = pool.submit(wait_and_act)
+        yield
+        acting.result()
+
+
+class Actor(engine.Actor):
+    """One that waits at the gate of its folder with whatever is not the beginning of a video."""
+
+    def segment(self, positions: Any, survivors: Any) -> engine.Finished:
+        if survivors != {}:
+            wait_at(Path("gate"))
+        return super().segment(positions, survivors)
 
 
 KILLED = """
@@ -128,9 +159,9 @@ app()
 
 @pytest.mark.usefixtures("install")  # forgets what is imported
 def test_ray_plugin_package_equals_one_process(
-    nodes: Any, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    on_the_cluster: dict[str, Any], site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Installed by pip; a killed and resumed run, shards, and a cluster give the bytes of one process."""
+    """Installed by pip; a killed and resumed run, shards, and two nodes give the bytes of one process."""
     if not (find_spec("pip") and find_spec("setuptools")):
         pytest.skip("pip and setuptools are not installed")
     monkeypatch.chdir(tmp_path)
@@ -164,9 +195,9 @@ def test_ray_plugin_package_equals_one_process(
     for part in ("1", "2"):
         car(*asked, f"--shard={part}/2", f"--out=part{part}")
     car("merge", "part1", "part2", "--out=merged")
-    if not nodes.worker_nodes:  # another test has ended it
-        nodes.add_node(**SMALL)
-    car(*asked, "--engine=ray", f"--address={nodes.address}", "--out=ray")
+    monkeypatch.setattr(engine, "Actor", Actor)
+    with while_both_work(Path("gate")):
+        car(*asked, "--engine=ray", f"--address={on_the_cluster['cluster'].address}", "--out=ray")
     for run in ("cut", "merged", "ray"):
         assert comparable(Path(run)) == comparable(Path("whole")), run
 
@@ -206,25 +237,18 @@ def test_ray_killed_actor_and_node_change_no_byte(
     """While both actors are at work, the head's is killed, and the other node once another is at work in its place."""
     (tiny_run.data_root / "JPEGImages" / "2007_000002.jpg").write_bytes(b"not a picture")
     gate = tmp_path / "gate"
-    gate.mkdir()
     options = faulty(tiny_run.options(batch_size=1, workers=1), gate=str(gate), rows=36)  # the first three pass
     handler = signal.getsignal(signal.SIGTERM)
     second = nodes.worker_nodes.copy().pop()
     its_raylet = raylet(second)
 
     def kill() -> None:
-        try:
-            wait_until(lambda: len(at_the_gate(gate)) == 2)
-            kill_an_actor_of(nodes.head_node)
-            wait_until(lambda: len(at_the_gate(gate)) == 3)
-            kill_node(nodes, second)
-        finally:
-            (gate / "open").touch()
+        kill_an_actor_of(nodes.head_node)
+        wait_until(lambda: len(at_the_gate(gate)) == 3)
+        kill_node(nodes, second)
 
-    with ThreadPoolExecutor(1) as pool:
-        killing = pool.submit(kill)
+    with while_both_work(gate, kill):
         found = evaluate(RunOptions(**{**vars(options), **on_the_cluster}))
-        killing.result()
     assert not is_running(its_raylet)  # the wording of what is lost depends on what Ray notices first
     assert found.header.counts.n_total == 7
     assert "2007_000002" in [record.id for record in RunDirectory(found.path).read_records() if record.error]
@@ -237,6 +261,7 @@ def test_ray_killed_actor_and_node_change_no_byte(
 def test_ray_video_with_killed_actor_equals_one_process(
     nodes: Any, on_the_cluster: dict[str, Any], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The head's actor is killed while both are at work in the middle of a video."""
     monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
     models = {"proposal_model": str(tiny_model), "classifier_model": str(tiny_model)}
     options: dict[str, Any] = {
@@ -248,16 +273,10 @@ def test_ray_video_with_killed_actor_equals_one_process(
         "workers": 0,
         "batch_size": 2,
     }
-    records = tmp_path / "ray" / "samples.jsonl"
-
-    def kill() -> None:
-        wait_until(lambda: records.exists() and records.read_bytes().count(b"\n") >= 3)
-        kill_an_actor_of(nodes.head_node)
-
-    with ThreadPoolExecutor(1) as pool:
-        killing = pool.submit(kill)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(engine, "Actor", Actor)
+    with while_both_work(tmp_path / "gate", lambda: kill_an_actor_of(nodes.head_node)):
         evaluate(RunOptions(out=tmp_path / "ray", **options, **on_the_cluster))
-        killing.result()
     evaluate(RunOptions(out=tmp_path / "straight", **options))
     assert comparable(tmp_path / "ray") == comparable(tmp_path / "straight")
     maps = [

@@ -31,7 +31,7 @@ from evaluation.run.merge import merge
 from evaluation.run.predictions import PredictionError
 from evaluation.run.prepare import Prepared, prepare
 from evaluation.tasks.artifacts import Saving
-from results import RunDirectory
+from results import RunDirectory, StoreError
 
 IDS = [f"2007_{number:06d}" for number in range(4)]
 FAST: dict[str, Any] = {"quiet": True, "workers": 0, "refine_workers": 0}
@@ -340,6 +340,23 @@ def test_failed_samples_are_counted_named_and_listed(scored: Scored) -> None:
     refused = scored.car("--name=Theirs")
     assert refused.exit_code == 2
     assert "config.predictions_sha256" in refused.stderr
+
+
+@pytest.mark.parametrize("write", [as_palette, as_one_array_file, as_one_results_file], ids=lambda f: f.__name__)
+def test_a_larger_limit_extends_a_scored_run(scored: Scored, tmp_path: Path, write: Callable[[Scored], Path]) -> None:
+    path = write(scored)
+    evaluate(scored.options(path, limit=2))
+    first = (scored.out / "samples.jsonl").read_bytes()
+    extended = evaluate(scored.options(path, limit=3))
+    straight = evaluate(scored.options(path, limit=3, out=tmp_path / "straight"))
+    assert (scored.out / "samples.jsonl").read_bytes().startswith(first)
+    assert (figures(extended), extended.header.identity) == (figures(straight), straight.header.identity)
+    # The prediction of the second sample changes.
+    scored.predicted[IDS[1]][0, 0] ^= 1
+    scored.write(IDS[1], scored.predicted[IDS[1]])
+    write(scored)
+    with pytest.raises(StoreError, match=r"aside: config\.predictions_sha256 has changed$"):
+        evaluate(scored.options(path))
 
 
 def test_scored_run_is_not_done_again_and_works_in_all_commands(scored: Scored, tmp_path: Path) -> None:

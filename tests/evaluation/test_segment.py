@@ -15,6 +15,8 @@ from typer.testing import CliRunner, Result
 
 from car_core import CaR, CaRConfig
 from car_core.segmentation import Segmentation, Step
+from dataset_adapters.formats import images
+from dataset_adapters.formats.images import ImageFileError, read_image
 from evaluation.cli.app import app
 from evaluation.pictures.explain import explained_text, summary_line
 from evaluation.pictures.image_files import OutputPaths, find_images, split_places, unused
@@ -88,6 +90,28 @@ def test_a_folder_goes_on_past_a_broken_image(segment: Any, photos: Path, tmp_pa
     assert "broken.jpg" in error
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.png", "two.png"]
     assert len(json.loads((tmp_path / "masks.json").read_text())["images"]) == 2
+
+
+def test_an_image_that_failed_once_is_not_read_again(
+    segment: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if it is whole by then: what is segmented and what the exit status says must not differ."""
+    asked: list[str] = []
+
+    def read(path: Path, **how: Any) -> Any:
+        asked.append(path.name)
+        if asked == ["one.jpg"]:
+            raise ImageFileError(path, "not yet whole")
+        return read_image(path, **how)
+
+    monkeypatch.setattr(images, "read_image", read)
+    result = segment(photos, "-o", str(tmp_path / "out"))
+    assert result.exit_code == 3
+    assert asked.count("one.jpg") == 1
+    assert [line for line in result.stderr.splitlines() if line.startswith("error: ")] == [
+        f"error: {photos / 'one.jpg'}: not yet whole"
+    ]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["two.png"]
 
 
 def test_patterns_and_folders(photos: Path) -> None:

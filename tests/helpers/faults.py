@@ -44,8 +44,7 @@ class Faulty:
             if self._settings.fault == "interrupt":
                 raise KeyboardInterrupt
             if gate:
-                (gate / str(os.getpid())).touch()
-                wait_until((gate / "open").exists)
+                wait_at(gate)
         return image[..., 0] // 128
 
 
@@ -55,6 +54,12 @@ FAULTY = f"helpers.faults:{Faulty.__name__}"
 def faulty(options: RunOptions, **settings: Any) -> RunOptions:
     """The same run with `Faulty`."""
     return replace(options, method=FAULTY, weights=None, settings=settings)
+
+
+def wait_at(gate: Path) -> None:
+    """Add a file of this process's number to a folder, and wait until that has one named open."""
+    (gate / str(os.getpid())).touch()
+    wait_until((gate / "open").exists)
 
 
 def at_the_gate(gate: Path) -> list[int]:

@@ -225,6 +225,41 @@ def test_hashes_are_named_in_words(run: RunDirectory, make_header: MakeHeader) -
     assert [text for text in ("aaaa", "bbbb", "device", "dataset.samples") if text in message] == []
 
 
+@pytest.mark.parametrize(
+    ("now", "first", "request_now", "said"),
+    [
+        (
+            {"eta": 0.3, "dataset.samples": "nine"},
+            {"eta": 0.3, "dataset.samples": "eight"},
+            {"limit": 9},
+            "eta is 0.4 there, 0.3 now",
+        ),
+        ({"eta": 0.4, "dataset.samples": "seven"}, None, {"limit": 7}, "limit is 8 there, 7 now"),
+        (
+            {"eta": 0.4, "dataset.samples": "nine", "shard": "1/2"},
+            None,
+            {"limit": 9, "shard": "1/2"},
+            'limit is 8 there, 9 now; shard is absent there, "1/2" now',
+        ),
+    ],
+    ids=["larger", "smaller", "shard"],
+)
+def test_a_larger_limit_is_not_a_difference(
+    run: RunDirectory,
+    make_header: MakeHeader,
+    now: dict[str, Any],
+    first: dict[str, Any] | None,
+    request_now: dict[str, Any],
+    said: str,
+) -> None:
+    """first: the fields of the same run over its first eight samples; None: its own, for a shorter one and a shard."""
+    before = {"eta": 0.4, "dataset.samples": "eight"}
+    run.write_header(make_header(identity_fields=before, request={"limit": 8}))
+    with pytest.raises(StoreError) as caught:
+        run.require_same(now, request_now, lambda n: first or now)
+    assert str(caught.value).partition("aside: ")[2] == said
+
+
 @pytest.mark.parametrize("before", [{"benchmark": "mini-voc"}, {}])
 def test_difference_names_no_equal_or_unkept_values(
     run: RunDirectory, make_header: MakeHeader, before: dict[str, Any]
