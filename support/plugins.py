@@ -153,19 +153,19 @@ def find_plugin(kind: Kind, name: str, built_in: Iterable[str], field: str) -> P
         if not where or not all(part.isidentifier() for part in attribute.split(".")):
             raise PluginError(f"{field}: expected package.module:Class or file.py:Class, found {shortened(name)!r}")
         return Plugin(kind, attribute, name)
-    brought, own = plugins(kind), list(built_in)
-    if name not in brought:
+    provided, own = plugins(kind), list(built_in)
+    if name not in provided:
         if name in own:
             return None
         where, dot, attribute = name.rpartition(".")
         if dot and (attribute == "py" or attribute[:1].isupper()):
             meant = f"{name}:CLASS" if attribute == "py" else f"{where}:{attribute}"
             raise PluginError(f"{field}: expected {meant} or the name of one, found {shortened(name)!r}")
-        raise PluginError(unknown_name(field, name, [*own, *brought]))
-    packages = [*(["car-eval"] if name in own else []), *(str(plugin.package) for plugin in brought[name])]
+        raise PluginError(unknown_name(field, name, [*own, *provided]))
+    packages = [*(["car-eval"] if name in own else []), *(str(plugin.package) for plugin in provided[name])]
     if len(packages) > 1:
         raise PluginError(f"{field}: expected one package with {name!r}, found {' and '.join(packages)}")
-    return brought[name][0]
+    return provided[name][0]
 
 
 def source_sha256(module: ModuleType) -> str:
@@ -186,11 +186,11 @@ def source_sha256(module: ModuleType) -> str:
 
 def blamed(error: BaseException) -> str | None:
     """One line for an exception that user-supplied code raised unexpectedly; None for any other."""
-    trace, brought = error.__traceback__, None
+    trace, plugin = error.__traceback__, None
     while trace:
         name = str(trace.tb_frame.f_globals.get("__name__"))
-        brought, trace = _IMPORTED.get(name.partition(".")[0], brought), trace.tb_next
-    return f"{brought.target}: {_said(error)}" if brought else None
+        plugin, trace = _IMPORTED.get(name.partition(".")[0], plugin), trace.tb_next
+    return f"{plugin.target}: {_said(error)}" if plugin else None
 
 
 def _said(error: BaseException) -> str:

@@ -89,7 +89,7 @@ def as_devices(text: str, *, compared: bool = True) -> list[str]:
 
 
 def device_of_each(devices: Sequence[str], count: int | None, option: str) -> list[str]:
-    """The device of each of so many processes, by default one per device. Raises ModelError, naming the option."""
+    """The device of each of that many processes, by default one per device. Raises ModelError, naming the option."""
     count = len(devices) if count is None else count
     if count < len(devices):
         raise ModelError(f"{option}: expected at least one per device, {len(devices)}, found {count}")
@@ -160,7 +160,7 @@ def gpu_name(name: str) -> str:
 
 
 def auto_described(name: str) -> str:
-    """The device that ``auto`` stands for, for people, and why it is no faster one."""
+    """The device that ``auto`` stands for, for people, and why it is not a faster one."""
     n_gpus = torch.cuda.device_count()
     if name == "cpu" and torch.backends.mps.is_available():
         return f"cpu (mps left out: {mps_fault() or 'it is compared with the CPU only for CaR without SAM'})"

@@ -109,7 +109,7 @@ def row_of(path: Path, position: int) -> Row:
 
 
 def rows_of(adapter: Adapter, root: Path, split: str | Path) -> Rows:
-    """Return `adapter.rows`. Iterating raises DatasetError for no rows, repeated ids and what is no text.
+    """Return `adapter.rows`. Iterating raises DatasetError for no rows, repeated ids and ids that are not text.
 
     Text that is not Unicode, as names of files may be, is none either.
     """

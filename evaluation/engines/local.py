@@ -36,7 +36,7 @@ class Equipment:
 class Job:
     """A run as another process, or an actor on another node, gets it.
 
-    equip: makes the equipment there; raises for what a user can fix. identity_fields: what it must come to. folder:
+    equip: makes the equipment there; raises for what a user can fix. identity_fields: what it must match. folder:
     where relative paths start, if that node has it. The rest as for `run_local`.
     """
 

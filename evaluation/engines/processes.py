@@ -107,7 +107,7 @@ class Processes(Generic[Task, Answer]):
     def close(self, patience: float = 2.0) -> None:
         """End the processes; tasks that have not begun never do.
 
-        They are asked first, and killed after so many seconds: one that is killed leaves behind what it shares with
+        They are asked first, and killed after `patience` seconds: one that is killed leaves behind what it shares with
         others by name, such as locks. A signal while they end has all of them killed.
         """
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -184,13 +184,13 @@ class _Process(Generic[Task, Answer]):
         return process, pipe
 
     def stop(self, *, patience: float = 0.0) -> None:
-        """End the process, if there is one, once it has had so many seconds to end by itself."""
+        """End the process, if there is one, once it has had `patience` seconds to end by itself."""
         if self._running:
             process, pipe = self._running
             self._running = None
             try:
                 process.join(patience)
-            finally:  # a signal comes here, too
+            finally:  # a signal can land here
                 process.kill()
                 process.join(JOIN_SECONDS)
                 pipe.close()

@@ -36,7 +36,7 @@ MAX_LOSSES = 3
 """Actors that may be lost at work on a single sample before it is a failed one."""
 _POLL_SECONDS = 1.0  # between two looks at the nodes, and at whether to stop
 HEAD_SECONDS = 10.0
-"""A head that takes no connection for so long is gone: it may be restarted in the meantime."""
+"""A head that takes no connection for this long is gone: it may be restarted in the meantime."""
 _OBJECT_STORE_BYTES = 100 * 2**20  # of a Ray of our own: records are small
 
 

@@ -27,13 +27,13 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass
 class StopRequest:
-    """Whether a signal has asked for an end, and which."""
+    """The signal that asked for an end, if any."""
 
     number: int | None = None
 
     @property
     def asked(self) -> bool:
-        """Whether one has."""
+        """Whether a signal has asked for an end."""
         return self.number is not None
 
     def raise_if_asked(self) -> None:

@@ -134,19 +134,19 @@ def is_file(benchmark: str) -> bool:
 def load_benchmark(name: str | Benchmark) -> Benchmark:
     """Read a benchmark: one of ours or of an installed package by name, or a YAML file by path; one as it is.
 
-    Raises BenchmarkError for an unknown name, with near matches, and naming file and field for what is no benchmark;
+    Raises BenchmarkError for an unknown name, with near matches, and naming file and field for what is not a benchmark;
     PluginError for a package that cannot be imported, or names that clash.
     """
     if isinstance(name, Benchmark):
         return name
-    own, brought = benchmark_names(), plugins("benchmarks")
+    own, provided = benchmark_names(), plugins("benchmarks")
     if is_file(name):
         benchmark = of_file(_fields_of_file(expanded(name)), name)
-        for other in brought.get(benchmark.name, ()):
-            raise BenchmarkError(f"{name}: name: expected one of its own, found {other}")
+        for other in provided.get(benchmark.name, ()):
+            raise BenchmarkError(f"{name}: name: expected an unused name, found {other}")
         return benchmark
-    if ":" not in name and name not in {*own, *brought}:
-        raise BenchmarkError(unknown_name("benchmark", name, [*own, *brought], "car benchmarks"))
+    if ":" not in name and name not in {*own, *provided}:
+        raise BenchmarkError(unknown_name("benchmark", name, [*own, *provided], "car benchmarks"))
     plugin = find_plugin("benchmarks", name, own, "benchmark")
     if plugin is None:
         return Benchmark.model_validate(_read(name))
@@ -193,7 +193,7 @@ def _checked(fields: Mapping[str, Any], where: str) -> Benchmark:
             own = merged({**load_benchmark(base).model_dump(exclude={"name", "paper"}, exclude_unset=True)}, own)
         benchmark = Benchmark.model_validate(own)
         if benchmark.name in benchmark_names():
-            raise BenchmarkError(f"name: expected one of its own, found {benchmark.name!r}, which is built in")
+            raise BenchmarkError(f"name: expected an unused name, found {benchmark.name!r}, which is built in")
         for profile in get_args(Profile):
             resolve_config(benchmark, profile, {})
     except ValidationError as error:

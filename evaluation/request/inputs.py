@@ -57,7 +57,7 @@ def find_data(benchmark: Benchmark, data_root: Path | None) -> Path:
     minis = {own.adapter: own.name for own in map(built_in, benchmark_names()) if own and own.embedded}
     mini = f"car eval {minis.get(benchmark.adapter, 'mini-voc')}"
     raise UnnamedInputError(
-        f"{benchmark.name}: expected its data, found no --data-root and nothing of {benchmark.adapter} in "
+        f"{benchmark.name}: expected its data, found no --data-root and no {benchmark.adapter} files in "
         f"{DEFAULT_DATA}/",
         {
             "--data-root DIR": "its folder in the official layout; `car data list` names what can be downloaded",

@@ -50,7 +50,7 @@ class Method:
 
     @property
     def names(self) -> str | None:
-        """The texts that it brings: what `find_vocabulary` takes."""
+        """The texts that it provides: what `find_vocabulary` takes."""
         return self.baseline.names if self.baseline else None
 
     @property
@@ -183,7 +183,7 @@ def settings_by_method(settings: Mapping[str, Any], others: Iterable[Method] = (
     found = {method.name: method.own(settings) for method in (*METHODS.values(), *others)}
     taken = {path for own in found.values() for path in _paths(own)}
     if unknown := next((path for path in _paths(settings) if path not in taken), None):
-        raise BenchmarkError(f"{unknown}: expected a field of a method, found one of none")
+        raise BenchmarkError(f"{unknown}: no method has this setting")
     return found
 
 

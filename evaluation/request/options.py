@@ -33,7 +33,7 @@ CAR = "car"
 ALL = "all"
 """Stands for every method on the command line, and for every baseline in a benchmark's file."""
 OWN_NAMES = "own"
-"""Stands for the texts that a method brings, where it has some of the data set, else for the released ones."""
+"""Stands for the texts that a method provides, where it has some of the data set, else for the released ones."""
 DEFAULT_RUNS = Path("results/runs")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 # Fields that run.json keeps although no figure depends on them: where it ran, and which images it could not read.
@@ -480,7 +480,7 @@ PANELS = {
         *("engine", "cluster"),
     ),
 }
-"""Under what a command's help has the options of each field."""
+"""Help panel for each field's options."""
 
 
 def marks(model: type, kind: type[Any]) -> dict[str, Any]:

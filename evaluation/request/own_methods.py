@@ -198,7 +198,7 @@ class PluggedMethod(Method):
 
 
 def check_own_method(plugin: Plugin) -> PluggedMethod:
-    """The method that a plugin brings, which is imported.
+    """The method that a plugin provides, which is imported.
 
     Raises PluginError, naming class and field, unless it is a class that has what a method needs.
     """

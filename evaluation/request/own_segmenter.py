@@ -163,7 +163,7 @@ def _told(error: BaseException) -> str:
 def _contained() -> Iterator[None]:
     """Torch as it comes and fixed seeds; afterwards settings, seeds and folder are as before.
 
-    What is printed goes to standard error: it is no result.
+    What is printed goes to standard error: it is not a result.
     """
     folder, states = os.getcwd(), (random.getstate(), np.random.get_state())  # noqa: NPY002 (of methods)
     with ExitStack() as stack:
@@ -186,7 +186,7 @@ class _TimeIsUpError(BaseException):
 
 @contextmanager
 def _alarm(seconds: float | None) -> Iterator[None]:
-    """Raise _TimeIsUpError in the code within after so many seconds, and again each second until it ends.
+    """Raise _TimeIsUpError in the code within after `seconds`, and again each second until it ends.
 
     Python sees it between two of its steps: a call that never comes back from native code cannot be ended from here.
     Only a main thread has alarms, and Windows none: there is no limit elsewhere.

@@ -147,8 +147,8 @@ def resolve(options: RunOptions) -> ResolvedRun:
         drawn = {*config.prompts, *(config.stuff_prompts or ())}
         prompts = [PROMPT_PLUGINS.get(name) for name in sorted(drawn)]
     data = [benchmark.brought_by, data_set_plugin(sources[0].name)]
-    brought = tuple(filter(None, [method.plugin, *data, *prompts, *(each.plugin for each in metrics)]))
-    return ResolvedRun(replace(options, names=names), benchmark, config, set_by, protocol, inputs, metrics, brought)
+    provided = tuple(filter(None, [method.plugin, *data, *prompts, *(each.plugin for each in metrics)]))
+    return ResolvedRun(replace(options, names=names), benchmark, config, set_by, protocol, inputs, metrics, provided)
 
 
 def resolve_protocol(benchmark: Benchmark, task: str, config: Config, given: Mapping[str, str]) -> Protocol:
@@ -230,7 +230,7 @@ def check_ranges(options: Any) -> None:
 
 
 def check_weights(weights: Mapping[str, str | None]) -> None:
-    """Raise ModelError for a weights file that does not exist, and for a seed that is no number."""
+    """Raise ModelError for a weights file that does not exist, and for a seed that is not a number."""
     for name in filter(None, weights.values()):
         if random_seed(name) is None:
             weights_file(name)
@@ -242,7 +242,7 @@ def check_out(path: Path) -> None:
         raise BenchmarkError(f"out: expected a folder, found the home of a nonexistent user, {path}")
     existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        found = f"{existing}, which is read-only" if existing.is_dir() else f"{existing}, which is no folder"
+        found = f"{existing}, which is read-only" if existing.is_dir() else f"{existing}, which is not a folder"
         raise BenchmarkError(f"out: expected a folder that can be written, found {found}")
 
 

@@ -44,7 +44,7 @@ NUMERIC_PACKAGES = (
     "pydensecrf2",
     "pycocotools",
 )
-# And those that only a model of a role brings.
+# And those that only a model of a role needs.
 PACKAGES_BY_ROLE = {"sam": ("transformers",), "sam3": ("transformers",), "dino": ("timm", "scipy")}
 # Sources whose change can change a figure, relative to the installation.
 _NUMERIC_SOURCES = (
@@ -79,10 +79,10 @@ def identity_fields(
     plugins: Sequence[Mapping[str, str | None]] = (),
 ) -> dict[str, Any]:
     """The JSON-ready fields that a run's identity hashes. plugins: records of what came from outside."""
-    brought: dict[str, dict[str, Any]] = {}  # by kind and name, so that what differs can be named
+    by_kind: dict[str, dict[str, Any]] = {}  # by kind and name, so that what differs can be named
     for record in plugins:
         entry = {key: value for key, value in record.items() if key not in ("kind", "name")}
-        brought.setdefault(str(record["kind"]), {})[str(record["name"])] = entry
+        by_kind.setdefault(str(record["kind"]), {})[str(record["name"])] = entry
     return {
         "benchmark": benchmark,
         "dataset": {
@@ -102,7 +102,7 @@ def identity_fields(
         "dtype": precision,
         "packages": package_versions(weights),
         "code": code_digest(),
-        **({"plugins": brought} if brought else {}),
+        **({"plugins": by_kind} if by_kind else {}),
     }
 
 
@@ -168,8 +168,8 @@ def _is_comment(node: object) -> bool:
 
 def package_versions(weights: Sequence[WeightsRecord] = ()) -> dict[str, str]:
     """Installed version of each package that can change a figure of a run with these models."""
-    brought = [name for record in weights for name in PACKAGES_BY_ROLE.get(record.role, ())]
-    found = {name: _version(name) for name in (*NUMERIC_PACKAGES, *dict.fromkeys(brought))}
+    needed = [name for record in weights for name in PACKAGES_BY_ROLE.get(record.role, ())]
+    found = {name: _version(name) for name in (*NUMERIC_PACKAGES, *dict.fromkeys(needed))}
     return {name: version for name, version in found.items() if version}
 
 

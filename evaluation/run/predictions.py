@@ -2,8 +2,8 @@
 
 In a folder each sample has a file: a label map (PNG), COCO results (JSON) or one array (npz). It is named after the
 sample's id, which may lead through folders, or as `--save-predictions` names it. A file of all samples is a list of
-COCO results, or an npz with an array for each id. Every file is hashed at the start; one that is another by the time it
-is read fails its sample, as does one that is missing, of another size, or holds what is no label.
+COCO results, or an npz with an array for each id. Every file is hashed at the start; a file that has since
+changed fails its sample, as does one that is missing, of another size, or holds what is not a label.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ def open_predictions(asked: Predictions, config: PredictedConfig, dataset: Datas
     elif path.suffix.lower() in (".json", ".npz"):
         source = _ResultsFile(path, ids) if path.suffix.lower() == ".json" else _ArraysFile(path, ids)
     else:
-        raise BenchmarkError(f"predictions: expected a folder, or a file .json or .npz, found {path}")
+        raise BenchmarkError(f"predictions: expected a folder, or a .json or .npz file, found {path}")
     if not source.digests:
         names = (
             [name for name in sorted(os.listdir(path)) if not name.startswith(".")] if path.is_dir() else ["other ids"]
@@ -280,7 +280,7 @@ def open_predictions(asked: Predictions, config: PredictedConfig, dataset: Datas
 
 
 def _readings(dataset: Dataset) -> dict[PredictionValues, ValueLabels]:
-    """What the values of predictions may stand for. Class ids count from 0 where background is no class."""
+    """What the values of predictions may stand for. Class ids count from 0 where background is not a class."""
     space = dataset.label_space
     of_labels = {label: label for label in range(len(space.labels))}
     of_classes = {label - 1: label for label in of_labels if label}

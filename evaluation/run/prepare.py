@@ -1,4 +1,4 @@
-"""From what a run is asked for to the data and models that do it."""
+"""Open the data and load the models for a resolved run."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
     device, precision = (devices[0], options.precision) if local and len(devices) == 1 else ("cpu", "float32")
     car = build_segmenter(run, dataset, device, precision, make_car=make_car)
     for texts in (dataset.label_space.queries, getattr(run.config, "background", ())):
-        if texts:  # else each sample brings its own, or there is no background
+        if texts:  # else each sample has its own, or there is no background
             car.check_queries(texts)
     names = options.names
     if isinstance(names, Vocabulary) and names.background is not None and "background" not in run.set_by:

@@ -1,4 +1,4 @@
-"""A run's files in a data set repository of the Hugging Face Hub, each run in a folder of its own."""
+"""A run's files in a data set repository of the Hugging Face Hub, each run in its own folder."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Upload:
 def upload_of(run: Path, *, predictions: bool = False) -> Upload:
     """The files of a run. predictions: also those of its samples.
 
-    Raises StoreError: there is no run, it is a suite, or something in the folder is no plain file.
+    Raises StoreError: there is no run, it is a suite, or something in the folder is not a plain file.
     """
     header = read_run(run)
     store = RunDirectory(run)
@@ -106,9 +106,9 @@ def push(upload: Upload, repository: str, *, public: bool = False) -> str:
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status >= 500:
-            raise RunError(f"{repository}: {api.endpoint} answers {status} ({HTTPStatus(status).phrase})") from None
+            raise RunError(f"{repository}: {api.endpoint} returned {status} ({HTTPStatus(status).phrase})") from None
         expected = "a user or organization that exists" if status == 404 else f"a {_TOKEN}"
-        found = f"the answer {status} ({HTTPStatus(status).phrase}) of {api.endpoint}"
+        found = f"status {status} ({HTTPStatus(status).phrase}) of {api.endpoint}"
         raise UserError(f"{repository}: expected {expected}, found {found}") from None
     except Exception as error:  # the hub's client lets through what its HTTP library raises
         reason = f"{type(error).__name__}: {unwrapped(error)}"

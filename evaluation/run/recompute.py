@@ -111,7 +111,7 @@ def _unless_rounding(recorded: Any, found: Any) -> Any:
 
 
 def _figures(header: RunHeader) -> dict[str, Any]:
-    # The words of the definitions are not figures: those of an older version are no sign of an edit.
+    # The words of the definitions are not figures: those of an older version are not a sign of an edit.
     metrics = {name: value for name, value in header.metrics.items() if name != "reductions"}
     fields = {"metrics": metrics, "counts": header.counts.model_dump()}
     # As read from a file: a tuple is a list there.

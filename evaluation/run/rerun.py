@@ -105,8 +105,8 @@ def words_of_run(header: RunHeader) -> dict[str, Any]:
     for own in header.plugins:
         if own.package and own.name not in plugins(cast("Kind", own.kind)):
             raise BenchmarkError(
-                f"run.json: plugins: expected {own.package} {own.version}, which brought {own.name!r} ({own.kind}), to "
-                "be installed, found none"
+                f"run.json: plugins: expected {own.package} {own.version}, which provided {own.name!r} ({own.kind}), "
+                "to be installed, found none"
             )
     words = header.request or words_of(asked(header), kept=True)
     if not is_car(header) and header.benchmark.names is None:  # older versions gave all methods the released texts

@@ -71,7 +71,7 @@ def run_side_by_side(
     on_finish: Callable[[int, Run], None] = lambda i, run: None,
     on_start: Callable[[int], None] = lambda i: None,
 ) -> list[Run]:
-    """These runs, each batch of samples in all of them before the next.
+    """Interleave runs: each batch goes through every run before the next starts.
 
     What their models cache of the samples in flight then serves the next run. on_start: called with each index once
     the folders of all runs are taken, before any sample. on_finish: called with the index of each finished run, and

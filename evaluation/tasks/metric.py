@@ -72,7 +72,7 @@ class MetricError(ValueError):
 
 @dataclass(frozen=True)
 class NamedMetric:
-    """A metric that a run computes. plugin: what brings it; None for one of ours. Its figures are "NAME/FIGURE"."""
+    """A metric that a run computes. plugin: what provides it; None for one of ours. Its figures are "NAME/FIGURE"."""
 
     metric: Metric
     plugin: Plugin | None = None
@@ -86,7 +86,7 @@ class NamedMetric:
         target, prediction = target.view(), prediction.view()
         target.flags.writeable = prediction.flags.writeable = False
         try:
-            with redirect_stdout(sys.stderr):  # what it prints is no result
+            with redirect_stdout(sys.stderr):  # what it prints is not a result
                 counts = dict(self.metric.count(target, prediction, space))
         except Exception as error:  # a failure of the sample, not of the run
             TRACES.debug("metric %s:", self.name, exc_info=error)
@@ -149,7 +149,7 @@ class NamedMetric:
 def find_metrics(names: Sequence[str], task: str) -> tuple[NamedMetric, ...]:
     """The metrics of these names, or of ``module:Class`` and ``file.py:Class``, which are imported.
 
-    Raises PluginError for one that is unknown, no metric, of another task, or named twice.
+    Raises PluginError for one that is unknown, not a metric, of another task, or named twice.
     """
     words = words_of(task)
     always = {each.casefold(): words.headline for each in (words.heading, words.headline)}
@@ -198,14 +198,14 @@ def _find(name: str) -> NamedMetric:
 
 
 def recorded_metrics(
-    versions: Mapping[str, str], brought: Sequence[Mapping[str, Any]]
+    versions: Mapping[str, str], records: Sequence[Mapping[str, Any]]
 ) -> tuple[tuple[NamedMetric, ...], dict[str, str]]:
     """The metrics of a run as they are here, and why others are not, by name.
 
-    versions: of the run's metrics, by name. brought: the run's `plugins`. Other sources would give other figures.
+    versions: of the run's metrics, by name. records: the run's `plugins`. Other sources would give other figures.
     """
     found, missing = [], {}
-    sources = {plugin.get("name"): plugin for plugin in brought if plugin.get("kind") == COUNTS}
+    sources = {plugin.get("name"): plugin for plugin in records if plugin.get("kind") == COUNTS}
     for name, version in versions.items():
         recorded = sources.get(name) if name not in METRICS else None
         try:

@@ -97,7 +97,7 @@ class Scorer:
         return self._task.prediction(segmentation, sample, self.label_space)
 
     def accumulator(self) -> Accumulator:
-        """The figures of no record yet."""
+        """An empty accumulator."""
         return self._task.accumulator(self.label_space, self.scoring)
 
     def summarize(self, records: Mapping[str, SampleRecord]) -> dict[str, Any]:

@@ -62,20 +62,15 @@ def confusion_counts(
 ) -> list[list[int]]:
     """Count the (target, prediction) pairs of one image.
 
-    Args:
-        target: integer [H, W], labels in 0..n_labels - 1, or `ignore_label` where the pixel is not counted.
-        prediction: integer [H, W], labels in 0..n_labels - 1.
-        n_labels: size of the label space, background included.
-        ignore_label: target value to leave out (255 or 65535).
-
-    Returns:
-        [target, prediction, count] triples of Python integers with count > 0, in ascending order.
+    target: integer [H, W], labels in 0..n_labels - 1, or `ignore_label` where the pixel is not counted. prediction:
+    integer [H, W], labels in 0..n_labels - 1. n_labels: size of the label space, background included. ignore_label:
+    target value to leave out (255 or 65535). Returns [target, prediction, count] triples of Python integers with count
+    > 0, in ascending order.
 
     >>> confusion_counts(np.array([[0, 1], [1, 255]]), np.array([[0, 1], [0, 1]]), n_labels=2, ignore_label=255)
     [[0, 0, 1], [1, 0, 1], [1, 1, 1]]
 
-    Raises:
-        ValueError: the shapes differ, an array is not an integer [H, W] array, or a label is out of range.
+    Raises ValueError: the shapes differ, an array is not an integer [H, W] array, or a label is out of range.
     """
     for name, array in (("target", target), ("prediction", prediction)):
         if array.ndim != 2 or array.dtype.kind not in "iu":
@@ -94,11 +89,7 @@ def confusion_counts(
 def sum_confusion(triples: Iterable[Triple], n_labels: int) -> Int64Array:
     """Add [target, prediction, count] triples of any number of samples, in any order.
 
-    Returns:
-        int64 [n_labels, n_labels], rows are targets, columns are predictions.
-
-    Raises:
-        ValueError: as `add_confusion`.
+    Returns int64 [n_labels, n_labels], rows are targets, columns are predictions. Raises ValueError as `add_confusion`.
     """
     matrix = np.zeros((n_labels, n_labels), dtype=np.int64)
     add_confusion(matrix, triples)
@@ -108,9 +99,8 @@ def sum_confusion(triples: Iterable[Triple], n_labels: int) -> Int64Array:
 def add_confusion(matrix: Int64Array, triples: Iterable[Triple], n_pixels: float = 0.0) -> float:
     """Add triples to a matrix that holds `n_pixels` pixels, in place; returns how many it holds then.
 
-    Raises:
-        ValueError: an entry is not three integers, a label is out of range, a count is negative, or the
-            counts add up to more than 2**53 pixels (no longer exact in float64).
+    Raises ValueError: an entry is not three integers, a label is out of range, a count is negative, or the counts add
+    up to more than 2**53 pixels (no longer exact in float64).
     """
     n_labels = len(matrix)
     for triple in triples:  # a dozen for an image: arrays take ten times as long
@@ -154,8 +144,7 @@ def class_ious(matrix: Int64Array, labels: Sequence[str], scored_labels: Sequenc
     A pixel whose target is a label that is not scored is only a false positive of the class predicted there; a
     prediction of such a label (background in voc20) is only a miss of the target's class.
 
-    Raises:
-        ValueError: a scored label is out of range or given twice.
+    Raises ValueError: a scored label is out of range or given twice.
     """
     if len(set(scored_labels)) != len(scored_labels):
         raise ValueError(f"scored_labels has a label twice: {list(scored_labels)}")
@@ -181,12 +170,8 @@ class SemanticAccumulator(Accumulator):
     `miou_gt_classes_foreground` is given only where a label is not scored: it is the released code's mIoU where that
     ignores the background. `per_class` has the fields of `ClassIoU` for each scored class.
 
-    Args:
-        labels: names of all labels, background included.
-        scored_labels: the labels that are averaged over.
-
-    Raises:
-        ValueError: a scored label is out of range or given twice.
+    labels: names of all labels, background included. scored_labels: the labels that are averaged over. Raises
+    ValueError: a scored label is out of range or given twice.
     """
 
     def __init__(self, labels: Sequence[str], scored_labels: Sequence[int]) -> None:
@@ -247,9 +232,7 @@ class SemanticAccumulator(Accumulator):
 def miou_resampler(records: Sequence[SampleRecord], labels: Sequence[str], scored_labels: Sequence[int]) -> Resampler:
     """`miou` of resamples of the records, NaN where no class has a pixel.
 
-    Args:
-        records: one per id; those without counts add nothing.
-        labels, scored_labels: as for `SemanticAccumulator`.
+    records: one per id; those without counts add nothing. labels, scored_labels: as for `SemanticAccumulator`.
     """
     from scipy.sparse import csr_array  # takes a while to import
 

@@ -34,7 +34,7 @@ record occurs, whole numbers."""
 
 @dataclass(frozen=True)
 class Predicted(Segmentation):
-    """A segmentation that says itself what a task scores. prediction: int32 labels or bool, [H, W]."""
+    """A segmentation that carries its own prediction to score. prediction: int32 labels or bool, [H, W]."""
 
     prediction: Target = field(kw_only=True)
 
@@ -66,9 +66,7 @@ class Accumulator(ABC):
     The state is exact, so that any order and any sharding of the records gives the same bits. Subclasses define `count`
     and `values`, and `details` and `running_figure` where they need others.
 
-    Args:
-        reductions: by metric, what it averages over, in words.
-        reasons: by metric, why it may be undefined, in words.
+    reductions: by metric, what it averages over, in words. reasons: by metric, why it may be undefined, in words.
     """
 
     def __init__(self, reductions: Mapping[str, str], reasons: Mapping[str, str]) -> None:

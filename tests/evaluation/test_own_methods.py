@@ -525,7 +525,7 @@ def test_ours_and_theirs_in_one_table(
     done = suite.run_methods(both)
     rows = list(csv.DictReader((done.path / "table.csv").open()))
     assert [row["method"] for row in rows if "published" not in row["method"]] == ["bright", "CaR"]
-    with pytest.raises(ValueError, match="thresh: expected a field of a method"):
+    with pytest.raises(ValueError, match="thresh: no method has this setting"):
         suite.options_by_method(options("clip,bright", settings={"thresh": 1}))
 
 
@@ -605,7 +605,7 @@ def test_what_is_not_installed_is_named_with_its_package(
     monkeypatch.setattr("sys.path", [path for path in sys.path if name not in path])
     for command in (["rerun", run.path, root], ["report", run.path, root, "--gallery"]):
         told = one_line(car(*command))
-        assert f"plugins: expected {name} 0.3, which brought 'bright' (methods), to be installed, found none" in told
+        assert f"plugins: expected {name} 0.3, which provided 'bright' (methods), to be installed, found none" in told
     assert car("table", run.path).exit_code == 0
 
 

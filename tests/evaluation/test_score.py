@@ -386,7 +386,7 @@ def test_identity_is_that_of_the_files_and_the_name(scored: Scored, tmp_path: Pa
     ("change", "message"),
     [
         ({"path": "absent"}, r"^predictions: expected a folder, or a file \(.json, .npz\), found nothing"),
-        ({"path": "notes.txt"}, r"^predictions: expected a folder, or a file .json or .npz, found .*notes.txt"),
+        ({"path": "notes.txt"}, r"^predictions: expected a folder, or a .json or .npz file, found .*notes.txt"),
         ({"path": "empty"}, r"such as 2007_000000, found none of 4 samples, but nothing"),
         ({"path": "named"}, r"such as 2007_000000, found none of 4 samples, but a.png"),
         ({"path": "text.json"}, r"text.json: expected a list of COCO results, found other text"),
