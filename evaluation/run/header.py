@@ -44,6 +44,7 @@ def header_of(prepared: Prepared) -> RunHeader:
         benchmark=BenchmarkInfo(
             name=benchmark.name,
             fields=own_fields,
+            on_miniature=prepared.on_miniature,
             task=dataset.task,
             label_space=dataset.label_space.as_dict(),
             names=names,

@@ -32,6 +32,7 @@ from evaluation.run.trackers import find_tracker
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Segmenter
 from results import identity_of
+from results.tables.run_notes import name_of_run
 from support.arrays import Int64Array
 from support.choices import Precision
 from support.console import tell
@@ -98,12 +99,16 @@ class Prepared(ResolvedRun):
         return identity_of(self.identity_fields)
 
     @property
+    def on_miniature(self) -> bool:
+        """Whether a benchmark of photos reads the miniature's scenes."""
+        return is_embedded(self.inputs.data_root) and not self.benchmark.embedded
+
+    @property
     def folder(self) -> Path:
         """Where the run is, or will be."""
-        setting = getattr(self.car.config, "profile", None) or getattr(self.car.config, "method", CAR)
-        # A folder that is named as if it held photos holds none of the miniature's scenes.
-        of_emoji = "miniature-" if is_embedded(self.inputs.data_root) and not self.benchmark.embedded else ""
-        return self.options.out or DEFAULT_RUNS / f"{of_emoji}{self.benchmark.name}-{setting}-{self.identity[:12]}"
+        variant = getattr(self.car.config, "profile", None) or getattr(self.car.config, "method", CAR)
+        name = name_of_run(self.benchmark.name, variant, self.identity, on_miniature=self.on_miniature)
+        return self.options.out or DEFAULT_RUNS / name
 
 
 def prepare(options: RunOptions, *, make_car: CarMaker | None = None) -> Prepared:

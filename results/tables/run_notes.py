@@ -127,9 +127,15 @@ def user_settings(header: RunHeader) -> list[str]:
 
 
 def run_name(header: RunHeader) -> str:
+    """`name_of_run` of a run with a header."""
+    variant, on_miniature = header.config.get("profile") or header.config.get("method"), header.benchmark.on_miniature
+    return name_of_run(header.benchmark.name, variant, header.identity, on_miniature=on_miniature)
+
+
+def name_of_run(benchmark: str, variant: str | None, identity: str, *, on_miniature: bool) -> str:
     """A unique name for a run, fit for a folder: benchmark, profile or method, start of the identity."""
-    variant = header.config.get("profile") or header.config.get("method")
-    return f"{header.benchmark.name}-{variant}-{header.identity[:12]}"
+    # One that is named as if it held photos holds none of the miniature's scenes.
+    return f"{'miniature-' if on_miniature else ''}{benchmark}-{variant}-{identity[:12]}"
 
 
 def label_of(header: RunHeader) -> str:

@@ -22,6 +22,8 @@ from evaluation.request.inputs import (
     with_own_models,
 )
 from evaluation.run.rerun import asked
+from results import RunDirectory
+from results.tables.run_notes import run_name
 
 BOTH = {"proposal": "miniature", "classifier": "miniature"}
 WEIGHTS = ["--weights openai", "--weights miniature"]
@@ -120,6 +122,7 @@ def test_named_miniature_inputs_work_and_are_marked_everywhere(elsewhere: Path) 
     assert "(paper)" not in result.stdout
     [run] = (elsewhere / "results/runs").iterdir()
     assert run.name.startswith("miniature-voc21-")  # a name that promises no photos
+    assert run_name(RunDirectory(run).read_header()) == run.name  # as on a Hub and at trackers
     header = json.loads((run / "run.json").read_text())
     assert header["benchmark"]["not_comparable"] == NOT_COMPARABLE
     assert header["benchmark"]["paper"] is None

@@ -477,7 +477,9 @@ def test_a_file_with_the_miniature_s_data_is_shown_from_anywhere(
     shown = car("report", str(run.path), "--gallery")
     assert shown.exit_code == 0, shown.output
     assert Path(shown.stdout.strip()).read_text().count('<article class="sample"') == 1
-    assert "would load what the run names" in car("report", str(run.path)).stderr  # without being asked, no code is imported
+    assert (
+        "would load what the run names" in car("report", str(run.path)).stderr
+    )  # without being asked, no code is imported
 
 
 def test_a_sweep_of_a_file(
