@@ -14,7 +14,7 @@ from itertools import islice
 from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.engines.processes import LossCounter, Processes, ProcessLost
 from support.console import TRACES
-from support.text import unwrapped
+from support.text import described
 
 STAGE = "decoding"
 """Stands in an error in place of the file where no file is to blame."""
@@ -71,8 +71,3 @@ def _read(dataset: Dataset, position: int) -> Decoded:
         TRACES.debug("%s:", dataset.ids[position], exc_info=error)
         sample = SampleError(dataset.ids[position], STAGE, described(error))
     return Decoded(sample, time.perf_counter() - start)
-
-
-def described(error: Exception) -> str:
-    """An exception on one line: its type, and its message if it has one."""
-    return ": ".join(filter(None, [type(error).__name__, unwrapped(error)]))

@@ -11,12 +11,13 @@ from typing import Any, TypeAlias
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, Sample, SampleError
-from evaluation.engines.decoding import Decoded, decoded, described
+from evaluation.engines.decoding import Decoded, decoded
 from evaluation.engines.processes import LossCounter, ProcessLost, WorkerError
 from evaluation.engines.refining import STAGE, PendingSegmentation, Refiner
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Segmenter
 from results import SampleRecord, differences
+from support.text import described
 
 Survivors: TypeAlias = dict[str, Sequence[str]]
 """By sequence, the queries that survived its last segmented frame; where none did, the rest of it stays empty."""

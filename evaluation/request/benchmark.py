@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -14,13 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from car_core import CaRConfig, ConfigError
 from car_core.config import PROFILES
 from support import strict_yaml
-from support.choices import Profile
+from support.choices import Profile, SetBy
 from support.errors import UserError, mistakes
 from support.files import expanded
 from support.plugins import Plugin, find_plugin, plugins
 from support.text import broken_text, shortened, unknown_name
 
-Source = Literal["default", "profile", "benchmark", "names", "user"]
 _FOLDER = resources.files("evaluation") / "benchmarks"
 
 NOT_SETTINGS = {"profile": "the option --profile", "mode": "a benchmark of that mode"}
@@ -246,7 +245,7 @@ def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 def resolve_config(
     benchmark: Benchmark, profile: Profile, settings: Mapping[str, Any]
-) -> tuple[CaRConfig, dict[str, Source]]:
+) -> tuple[CaRConfig, dict[str, SetBy]]:
     """The configuration of a run, and who set each field: default, profile, benchmark, or the user's ``settings``.
 
     A setting that changes nothing does not count as the user's. Raises BenchmarkError naming the field for an unknown
@@ -261,7 +260,7 @@ def resolve_config(
         config = CaRConfig(**merged({"profile": profile, **own, **sam}, settings))
     except ConfigError as error:
         raise BenchmarkError(str(error)) from None
-    set_by: dict[str, Source] = {
+    set_by: dict[str, SetBy] = {
         **dict.fromkeys(CaRConfig.model_fields, "default"),
         **dict.fromkeys(("profile", *PROFILES["paper"]), "profile"),
         **dict.fromkeys(own, "benchmark"),

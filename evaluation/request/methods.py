@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from car_core.config import CaRConfig, Config, field_names
 from car_core.errors import ConfigError
 from car_core.names import ROLES
-from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, resolve_config
+from evaluation.request.benchmark import Benchmark, BenchmarkError, resolve_config
 from evaluation.request.options import ALL, CAR
 from evaluation.tasks.task import TASKS, find_task
 from results.tables.run_notes import METHOD_TITLES
-from support.choices import Precision, Profile
+from support.choices import Precision, Profile, SetBy
 from support.plugins import Plugin, find_plugin
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Method:
 
     def resolve(
         self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
-    ) -> tuple[Config, dict[str, Source]]:
+    ) -> tuple[Config, dict[str, SetBy]]:
         """The configuration of a run, and who set each field. Raises BenchmarkError naming field or option."""
         self.check_task(task, profile)
         if self.name == CAR:
@@ -98,7 +98,7 @@ class Method:
             config = self.config(**{**own, **settings})
         except ConfigError as error:
             raise BenchmarkError(str(error)) from None
-        set_by: dict[str, Source] = {**dict.fromkeys(fields, "default"), **dict.fromkeys(own, "benchmark")}
+        set_by: dict[str, SetBy] = {**dict.fromkeys(fields, "default"), **dict.fromkeys(own, "benchmark")}
         return config, {**set_by, **dict.fromkeys(settings, "user")}
 
     def check_precision(self, precision: Precision) -> None:

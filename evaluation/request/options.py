@@ -285,12 +285,6 @@ def _saving(
 # Fields that several models have.
 _Weights = Annotated[str | Mapping[str, str | None] | None, FromOptions(_weights, _weights_by_option)]
 _Settings = Annotated[Mapping[str, Any], FromOptions(_settings, lambda settings: {"set": settings})]
-_Profile = Annotated[Profile | None, Option(help="Preset of all switches. [default: released; for mini-*: paper]")]
-_Device = Annotated[
-    str,
-    Option(help="auto (cuda, else mps if it agrees with the CPU, else cpu), cpu, cuda, cuda:1, ..., mps."),
-    NotInIdentity("results agree across devices up to rounding; the header records it"),
-]
 _MaxPixels = Annotated[
     int | None,
     Option(help="Largest image or mask, in pixels. [default: $CAR_MAX_PIXELS, else 67108864]"),
@@ -330,7 +324,9 @@ class RunOptions:
             "several separated by commas, or all for every built-in one, share one table."
         ),
     ] = CAR
-    profile: _Profile = None
+    profile: Annotated[
+        Profile | None, Option(help="Preset of all switches. [default: released; for mini-*: paper]")
+    ] = None
     settings: _Settings = field(default_factory=dict)
     split: Annotated[str | None, Option(help="Split of the data set, or a file of ids.")] = None
     places: Annotated[
@@ -466,7 +462,9 @@ class CarOptions:
     mode: Annotated[Mode, Option(help="semantic: one label per pixel. referring: all phrases describe one object.")] = (
         "semantic"
     )
-    device: _Device = "auto"
+    device: Annotated[
+        str, Option(help="auto (cuda, else mps if it agrees with the CPU, else cpu), cpu, cuda, cuda:1, ..., mps.")
+    ] = "auto"
     max_pixels: _MaxPixels = None
 
 

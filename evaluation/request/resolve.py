@@ -13,14 +13,7 @@ from car_core.names import MINIATURE, check_device_name, device_names, random_se
 from dataset_adapters import Dataset, DatasetError, load, option_choices
 from dataset_adapters.base.adapter import Adapter, configured, data_set_plugin, find_sources
 from dataset_adapters.errors import LabelSourceMissingError
-from evaluation.request.benchmark import (
-    Benchmark,
-    BenchmarkError,
-    Source,
-    load_benchmark,
-    refuse_fields,
-    resolve_config,
-)
+from evaluation.request.benchmark import Benchmark, BenchmarkError, load_benchmark, refuse_fields, resolve_config
 from evaluation.request.inputs import Inputs, find_data, find_weights, inputs_of, weights_by_role, with_own_models
 from evaluation.request.methods import Method, find_method
 from evaluation.request.options import ALL, DEFAULT_RUNS, OWN_NAMES, CarOptions, Range, RunOptions, marks, parse_shard
@@ -28,7 +21,7 @@ from evaluation.request.predicted import PredictedMethod
 from evaluation.request.vocabulary import NoTextsError, Vocabulary, find_vocabulary
 from evaluation.tasks.metric import NamedMetric, find_metrics
 from evaluation.tasks.task import TASKS, find_task
-from support.choices import NameSet
+from support.choices import NameSet, SetBy
 from support.files import expanded
 from support.plugins import Plugin
 from support.text import unknown_name
@@ -60,7 +53,7 @@ class ResolvedRun:
     options: RunOptions
     benchmark: Benchmark
     config: Config
-    set_by: Mapping[str, Source]
+    set_by: Mapping[str, SetBy]
     protocol: Protocol
     inputs: Inputs
     metrics: tuple[NamedMetric, ...]
@@ -217,7 +210,7 @@ def resolve_car(options: CarOptions) -> ResolvedCar:
     check_device_name(options.device)
     weights = find_weights(options.weights)
     check_weights(weights)
-    set_by: dict[str, Source] = {
+    set_by: dict[str, SetBy] = {
         name: "user" if name in options.settings else "default" for name in CaRConfig.model_fields
     }
     return ResolvedCar(with_own_models(config, set_by, weights)[0], weights, options.device)

@@ -20,7 +20,7 @@ from results.tables.run_notes import method_label, run_name
 from support.console import quiet_log
 from support.errors import RunError, UserError
 from support.files import open_regular
-from support.text import unwrapped
+from support.text import described, unwrapped
 
 _ALWAYS = ("run.json", "samples.jsonl")
 _IF_THERE = ("table.md", "table.csv", "report.html")
@@ -111,8 +111,7 @@ def push(upload: Upload, repository: str, *, public: bool = False) -> str:
         found = f"status {status} ({HTTPStatus(status).phrase}) of {api.endpoint}"
         raise UserError(f"{repository}: expected {expected}, found {found}") from None
     except Exception as error:  # the hub's client lets through what its HTTP library raises
-        reason = f"{type(error).__name__}: {unwrapped(error)}"
-        raise RunError(f"{repository}: no upload to {api.endpoint}: {reason}") from None
+        raise RunError(f"{repository}: no upload to {api.endpoint}: {described(error)}") from None
     return f"{api.endpoint}/datasets/{name}/tree/main/{upload.folder}"
 
 

@@ -18,7 +18,7 @@ from results.run_directory.store import json_by_dotted_key
 from results.tables.run_notes import method_label, remarks, run_name
 from support.console import tell
 from support.plugins import find_plugin
-from support.text import unwrapped
+from support.text import described
 
 PROJECT = "car-eval"
 PATIENCE = 60.0
@@ -233,7 +233,7 @@ class _Feed:
                     self._done.set()
         except BaseException as error:  # whatever it is, it is the tracker's
             if not self._is_over:
-                self._give_up(f"{type(error).__name__}: {unwrapped(error)}")
+                self._give_up(described(error))
 
 
 def _mlflow_name(name: str) -> str:

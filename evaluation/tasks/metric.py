@@ -21,7 +21,7 @@ from evaluation.tasks.task import Target, find_task
 from results.tables.task_words import words_of
 from support.console import TRACES
 from support.plugins import Kind, Plugin, PluginError, find_plugin, plugins
-from support.text import counted, unwrapped
+from support.text import counted, described
 
 COUNTS: Kind = "metrics"
 """The key of a record's counts that holds those of metrics, by their names."""
@@ -90,7 +90,7 @@ class NamedMetric:
                 counts = dict(self.metric.count(target, prediction, space))
         except Exception as error:  # a failure of the sample, not of the run
             TRACES.debug("metric %s:", self.name, exc_info=error)
-            raise MetricError(f"metric {self.name}: {type(error).__name__}: {unwrapped(error)}") from error
+            raise MetricError(f"metric {self.name}: {described(error)}") from error
         for key, value in counts.items():
             if not isinstance(key, str) or not isinstance(value, (int, np.integer, np.bool_)):
                 raise MetricError(f"metric {self.name}: expected whole numbers by name, found {key!r}: {value!r}")
@@ -111,7 +111,7 @@ class NamedMetric:
         try:
             values = self._figures([dict(each) for each in counts])
         except Exception as error:  # of the metric
-            reason = f"metric {self.name} raised {type(error).__name__}: {unwrapped(error)}"
+            reason = f"metric {self.name} raised {described(error)}"
             values, reasons = {}, dict.fromkeys(self.metric.reductions, reason)
         for name in self.metric.reductions:
             value: Any = values.get(name)
@@ -139,8 +139,8 @@ class NamedMetric:
             try:
                 found = {*self._figures(given)}
             except Exception as error:  # of the metric
-                raised = f"{type(error).__name__}: {unwrapped(error)}"
-                raise PluginError(f"{where}: figures: expected some of {len(given)} samples, found {raised}") from error
+                expected = f"some of {len(given)} samples"
+                raise PluginError(f"{where}: figures: expected {expected}, found {described(error)}") from error
             if found != {*self.metric.reductions}:
                 expected = ", ".join(self.metric.reductions)
                 raise PluginError(f"{where}: figures: expected those of reductions, {expected}, found {sorted(found)}")

@@ -183,9 +183,8 @@ class SemanticAccumulator(Accumulator):
     def running_figure(self) -> float | None:
         """`miou`, to the bit, in less time than `class_ious` takes: it is asked for every sample."""
         matrix, scored = self._sum_of("ok", "failed"), list(self._scored_labels)
-        both = matrix.diagonal()[scored]
-        union = (matrix.sum(axis=0) + matrix.sum(axis=1))[scored] - both
-        return mean((both[union > 0] / union[union > 0]).tolist())
+        ious, n_classes = _ious(matrix.diagonal()[scored], matrix.sum(axis=1)[scored], matrix.sum(axis=0)[scored])
+        return ratio(math.fsum(ious.tolist()), int(n_classes))
 
     def count(self, record: SampleRecord) -> None:
         if record.status == "ok" and "confusion" not in record.counts:
@@ -240,11 +239,9 @@ def miou_resampler(records: Sequence[SampleRecord], labels: Sequence[str], score
     values = csr_array(_class_pixels(records, labels, scored_labels).reshape(len(records), -1))
 
     def resampled(weights: Float64Array) -> Float64Array:
-        both, target, prediction = (weights @ values).reshape(len(weights), 3, -1).swapaxes(0, 1)
-        union = target + prediction - both
-        ious = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
-        present = (union > 0).sum(axis=1)
-        means: Float64Array = np.divide(ious.sum(axis=1), present, out=np.full(len(weights), np.nan), where=present > 0)
+        ious, n_classes = _ious(*(weights @ values).reshape(len(weights), 3, -1).swapaxes(0, 1))
+        sums, undefined = ious.sum(axis=1), np.full(len(weights), np.nan)
+        means: Float64Array = np.divide(sums, n_classes, out=undefined, where=n_classes > 0)
         return means
 
     return resampled
@@ -254,13 +251,17 @@ def sample_figures(
     records: Sequence[SampleRecord], labels: Sequence[str], scored_labels: Sequence[int]
 ) -> Float64Array:
     """`SemanticAccumulator.running_figure` of each single record, to the bit, float64 [n]; NaN where it is None."""
-    both, target, prediction = _class_pixels(records, labels, scored_labels).swapaxes(0, 1)
-    union = target + prediction - both
-    ious = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
-    present = (union > 0).sum(axis=1)
+    ious, n_classes = _ious(*_class_pixels(records, labels, scored_labels).swapaxes(0, 1))
     sums = [math.fsum(row.tolist()) for row in ious]
-    figures = [total / n if n else math.nan for total, n in zip(sums, present.tolist(), strict=True)]
+    figures = [total / n if n else math.nan for total, n in zip(sums, n_classes.tolist(), strict=True)]
     return np.array(figures, np.float64)
+
+
+def _ious(both: npt.NDArray[Any], target: npt.NDArray[Any], prediction: npt.NDArray[Any]) -> tuple[Float64Array, Any]:
+    """IoU by class from pixels [..., C], 0 for a class without any; and how many classes have some, [...]."""
+    union = target + prediction - both
+    ious: Float64Array = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
+    return ious, (union > 0).sum(axis=-1)
 
 
 def _class_pixels(records: Sequence[SampleRecord], labels: Sequence[str], scored_labels: Sequence[int]) -> Float64Array:
