@@ -55,10 +55,28 @@ class Job:
             raise WorkerError(f"expected what the run was started with, found that {changed[0]}")
         return equipment
 
-    def records(self, own: Equipment, positions: Sequence[int], **how: Any) -> Generator[SampleRecord, None, None]:
+    def records(
+        self,
+        own: Equipment,
+        positions: Sequence[int],
+        *,
+        survivors: Survivors | None,
+        refiner: Refiner | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Generator[SampleRecord, None, None]:
         """`run_local` with the equipment."""
-        how |= {"batch_size": self.batch_size, "workers": self.workers, "sample_timeout": self.sample_timeout}
-        return run_local(own.dataset, positions, own.segmenter, own.scorer, **how)
+        return run_local(
+            own.dataset,
+            positions,
+            own.segmenter,
+            own.scorer,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            sample_timeout=self.sample_timeout,
+            survivors=survivors,
+            refiner=refiner,
+            should_stop=should_stop,
+        )
 
 
 def run_local(

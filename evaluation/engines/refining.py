@@ -114,10 +114,11 @@ class Refiner:
         """cache: shared by the runs of this refiner; a request that failed for one run is repeated for the next."""
         requests = coarse.requests
         if cache is not None:
-            before, inputs = cache.computed[STAGE], tuple(item for request in requests for item in request.inputs)
+            inputs, n_computed = tuple(item for request in requests for item in request.inputs), cache.computed[STAGE]
             cached = cache.get_or_compute(STAGE, inputs, lambda: _CachedRequests(requests, processes.submit(requests)))
+            was_cached = cache.computed[STAGE] == n_computed
             if not cached.has_failed:
-                return PendingSegmentation(coarse, cached.answer, recalled=cache.computed[STAGE] == before)
+                return PendingSegmentation(coarse, cached.answer, recalled=was_cached)
         return PendingSegmentation(coarse, processes.submit(requests))
 
 

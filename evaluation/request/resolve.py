@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -178,26 +179,23 @@ def _names(
 ) -> tuple[str | Vocabulary, dict[str, Any]]:
     """The vocabulary that names ask for, or the names themselves, and the method's fields that it sets.
 
-    A method's own give way to fields of the benchmark. Its background words are also those of other query texts, which
-    say none. Raises as `find_vocabulary`.
+    What the method's own set gives way to fields of the benchmark. Raises as `find_vocabulary`.
     """
-    found: str | Vocabulary = asked
-    if isinstance(asked, str) and asked in (OWN_NAMES, *get_args(NameSet)):
-        try:
-            own = find_vocabulary(method.names, adapter) if method.names else None
-        except NoTextsError:
-            own = None
-        if own is None:
-            return OWN_NAMES if asked == "released" else asked, {}
-        found = replace(own, is_own=True) if asked == OWN_NAMES else asked
-        settings = own.settings if asked == OWN_NAMES else replace(own, classes={}).settings
-    else:
-        found = find_vocabulary(asked, adapter) if isinstance(asked, str) else asked
-        settings = found.settings
-    fixed: dict[str, Any] = {}
-    if isinstance(found, str) or found.is_own:
-        fixed = {**benchmark.baselines.get(ALL, {}), **benchmark.baselines.get(method.name, {})}
-    return found, {key: value for key, value in settings.items() if key in method.fields and key not in fixed}
+    if isinstance(asked, str) and asked not in (OWN_NAMES, *get_args(NameSet)):
+        asked = find_vocabulary(asked, adapter)
+    own, fixed = None, {**benchmark.baselines.get(ALL, {}), **benchmark.baselines.get(method.name, {})}
+    if isinstance(asked, str) and method.names:
+        with suppress(NoTextsError):
+            own = find_vocabulary(method.names, adapter)
+    if isinstance(asked, Vocabulary):
+        settings, fixed = asked.settings, fixed if asked.is_own else {}
+    elif own is None:
+        return OWN_NAMES if asked == "released" else asked, {}
+    elif asked == OWN_NAMES:
+        asked, settings = replace(own, is_own=True), own.settings
+    else:  # the data set's queries, which name no background words: the method's are used
+        settings = replace(own, classes={}).settings
+    return asked, {key: value for key, value in settings.items() if key in method.fields and key not in fixed}
 
 
 def resolve_car(options: CarOptions) -> ResolvedCar:

@@ -105,8 +105,11 @@ class Work:
     def records(self) -> Generator[SampleRecord, None, None]:
         """One record per remaining sample, as it comes; fewer where a stop is requested."""
         prepared, options, devices = self.prepared, self.prepared.options, self.prepared.devices
-        selected, positions = prepared.selected, self.plan.positions
-        how: dict[str, Any] = {"survivors": self.plan.survivors, "should_stop": lambda: self.shared.stop.asked}
+        selected, positions, survivors = prepared.selected, self.plan.positions, self.plan.survivors
+
+        def should_stop() -> bool:
+            return self.shared.stop.asked
+
         # Refining processes: none where refinement takes no time or runs on the device.
         crf, refine_workers = getattr(prepared.car.config, "crf", None), 0
         if crf and crf.implementation == "pydensecrf" and isinstance(prepared.car, CoarseSegmenter):
@@ -115,21 +118,47 @@ class Work:
         if len(devices) > 1:
             logs = self.scorer.folder if prepared.plugins else None  # their authors want to see what they print
             jobs = [_job(prepared, folder=self.scorer.folder, device=name, processes=1) for name in devices]
-            how |= {"refine_workers": refine_workers, "shrunk": self.shrunk, "logs": logs}
             try:
-                yield from run_parallel(jobs, devices, selected, positions, **how)
+                yield from run_parallel(
+                    jobs,
+                    devices,
+                    selected,
+                    positions,
+                    refine_workers=refine_workers,
+                    survivors=survivors,
+                    should_stop=should_stop,
+                    shrunk=self.shrunk,
+                    logs=logs,
+                )
             finally:
                 if logs and any(log.stat().st_size for log in logs.glob("process-*.log")):
                     tell(f"notice: {logs}: what the processes printed is in process-*.log")
         elif options.engine == "ray":
             job = _job(prepared, device=devices[0])
-            yield from run_ray(job, options.cluster, selected, positions, self.scorer, shrunk=self.shrunk, **how)
+            yield from run_ray(
+                job,
+                options.cluster,
+                selected,
+                positions,
+                self.scorer,
+                survivors=survivors,
+                should_stop=should_stop,
+                shrunk=self.shrunk,
+            )
         else:
-            how |= {"batch_size": options.batch_size, "workers": options.workers}
-            how |= {"sample_timeout": options.sample_timeout}
-            how |= {"refiner": self.shared.refiner(refine_workers, options.sample_timeout)}
             try:
-                yield from run_local(selected, positions, prepared.car, self.scorer, **how)
+                yield from run_local(
+                    selected,
+                    positions,
+                    prepared.car,
+                    self.scorer,
+                    batch_size=options.batch_size,
+                    workers=options.workers,
+                    sample_timeout=options.sample_timeout,
+                    survivors=survivors,
+                    refiner=self.shared.refiner(refine_workers, options.sample_timeout),
+                    should_stop=should_stop,
+                )
             finally:
                 self.shrunk.update(smaller_passes(prepared.car))
 

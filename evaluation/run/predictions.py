@@ -316,22 +316,22 @@ def _find_values(
             else:
                 found |= {("categories", as_integer(each.get("category_id"))) for each in stored}
     kinds = {kind for kind, _ in found} or ValueLabels._fields
-    labels_of = {
-        name: {(kind, value): label for kind in kinds for value, label in getattr(reading, kind).items()}.items()
-        for name, reading in readings.items()
-    }
-    distinct = {name: own for n, (name, own) in enumerate(labels_of.items()) if own not in [*labels_of.values()][:n]}
+    distinct: dict[PredictionValues, dict[tuple[str, int | None], int]] = {}  # readings that differ, the first of each
+    for name, reading in readings.items():
+        label_of = {(kind, value): label for kind in kinds for value, label in getattr(reading, kind).items()}
+        if label_of not in distinct.values():
+            distinct[name] = label_of
     if len(distinct) == 1:
         return "labels"
-    fitting = {name: own for name, own in distinct.items() if found <= dict(own).keys()}
+    fitting = {name: label_of.items() for name, label_of in distinct.items() if found <= label_of.keys()}
     # A reading that another one contains is the same for what it knows.
-    fitting = {name: own for name, own in fitting.items() if not any(own < other for other in fitting.values())}
-    if len(fitting) != 1:
+    widest = [name for name, own in fitting.items() if not any(own < other for other in fitting.values())]
+    if len(widest) != 1:
         raise BenchmarkError(
-            f"values: expected {' or '.join(readings)}, found none, and {'several' if fitting else 'none'} of "
+            f"values: expected {' or '.join(readings)}, found none, and {'several' if widest else 'none'} of "
             f"these would fit the first predictions: {'; '.join(f'{name}: {_MEANINGS[name]}' for name in readings)}"
         )
-    [values] = fitting
+    [values] = widest
     tell(f"notice: predictions are read as {_MEANINGS[values]} (--values {values}); nothing else fits the first ones")
     return values
 

@@ -86,16 +86,15 @@ def run_side_by_side(
 
     with shared_resources() as shared, ExitStack() as stack:
         active = [stack.enter_context(closing(finish(i, _steps(own, shared)))) for i, own in enumerate(prepared)]
-        batch_of = {steps: next(steps) for steps in active}
+        next_batch = {steps: next(steps) for steps in active}  # of each unfinished run
         for i in range(len(prepared)):
             on_start(i)
-        while batch_of:
-            last = min(batch_of, key=lambda steps: batch_of[steps])
-            batch = next(last, None)
-            if batch is None:
-                del batch_of[last]
+        while next_batch:
+            behind = min(next_batch, key=next_batch.__getitem__)  # the first of those at the earliest batch
+            if (batch := next(behind, None)) is None:
+                del next_batch[behind]
             else:
-                batch_of[last] = batch
+                next_batch[behind] = batch
         shared.stop.raise_if_asked()
     return [runs[i] for i in range(len(prepared))]
 

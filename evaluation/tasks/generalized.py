@@ -83,8 +83,9 @@ class GeneralizedAccumulator(Accumulator):
         counts, has_target = PixelCounts.of(record), record.counts.get("has_target")
         if has_target not in (0, 1) or has_target < (counts.target > 0):
             raise ValueError(f"record {record.id!r}: counts: expected has_target, 0 or 1, found {record.counts}")
+        says_target = counts.prediction >= self._least
         # A failed sample says nothing, so it is never right.
-        right = not failed and (counts.prediction < self._least) != has_target
+        right = not failed and says_target == bool(has_target)
         iou = (counts.iou if has_target else 1.0) if right else 0.0
         self.sums.add({"known": 1, "iou": iou})
         if not failed:
