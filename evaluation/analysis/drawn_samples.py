@@ -21,7 +21,7 @@ from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.run.prepare import Prepared
 from evaluation.tasks.coco_json import CocoDocument
-from evaluation.tasks.metric import COUNTS
+from evaluation.tasks.extra_metrics import COUNTS
 from evaluation.tasks.segmenter import segment_samples
 from evaluation.tasks.task import find_task
 from results import SampleRecord

@@ -22,8 +22,8 @@ from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-def
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from evaluation.engines.processes import JOIN_SECONDS, how_it_ended
 from evaluation.engines.signals import FORWARDED, stop_request
+from evaluation.engines.worker_pool import JOIN_SECONDS, how_it_ended
 from support.console import TRACES, show_traces, tell_log
 from support.errors import RunError, UserError
 from support.files import open_regular

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import islice
 
 from dataset_adapters import Dataset, Sample, SampleError
-from evaluation.engines.processes import LossCounter, Processes, ProcessLost
+from evaluation.engines.worker_pool import LossCounter, Processes, ProcessLost
 from support.console import TRACES
 from support.text import described
 

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.engines.decoding import Decoded, decoded
-from evaluation.engines.processes import LossCounter, ProcessLost, WorkerError
 from evaluation.engines.refining import STAGE, PendingSegmentation, Refiner
+from evaluation.engines.worker_pool import LossCounter, ProcessLost, WorkerError
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Segmenter
 from results import SampleRecord, differences

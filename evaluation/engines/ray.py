@@ -23,7 +23,7 @@ from typing import Any
 from dataset_adapters import Dataset, Sample
 from evaluation.engines.decoding import decoded
 from evaluation.engines.local import Job, Survivors
-from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
+from evaluation.engines.worker_pool import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.request.cluster import Cluster, ClusterError, import_ray
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import smaller_passes

@@ -21,7 +21,7 @@ from car_core.refine.crf import KernelCache
 from car_core.refinement import CoarseSegmentation, RefineRequest, RefineResult, refine_masks
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
-from evaluation.engines.processes import Processes
+from evaluation.engines.worker_pool import Processes
 from evaluation.tasks.segmenter import CoarseSegmenter, Segmenter, segment_samples
 from support.text import described
 

@@ -16,9 +16,9 @@ import torch
 from dataset_adapters import Dataset
 from evaluation.engines.children import Child, Send, messages
 from evaluation.engines.local import Job, Survivors
-from evaluation.engines.processes import JOIN_SECONDS, WorkerError
 from evaluation.engines.refining import Refiner
 from evaluation.engines.signals import Interrupted, stop_request
+from evaluation.engines.worker_pool import JOIN_SECONDS, WorkerError
 from evaluation.tasks.segmenter import smaller_passes
 from results import SampleRecord
 from support.console import tell

@@ -24,7 +24,7 @@ from support.text import shortened
 if TYPE_CHECKING:
     from evaluation.request.benchmark import Benchmark
     from evaluation.request.vocabulary import Vocabulary
-    from evaluation.tasks.artifacts import Saving
+    from evaluation.tasks.saving import Saving
 
 EngineName = Literal["local", "ray"]
 PredictionValues = Literal["labels", "dataset", "classes"]
@@ -277,7 +277,7 @@ def _saving(
         bool, Option("--save-proposals", help="Save the proposals of every step as npz files.")
     ] = False,
 ) -> "Saving":
-    from evaluation.tasks.artifacts import Saving
+    from evaluation.tasks.saving import Saving
 
     return Saving(save_predictions, save_proposals)
 
@@ -301,8 +301,8 @@ class RunOptions:
     both models or by role; None only for mini-*. profile, split: None for the benchmark's. settings:
     configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
     None for the first label source that is there. protocol: see `resolve.Protocol`. names: `OWN_NAMES`, a
-    `NameSet`, or what `find_vocabulary` takes. metrics: further ones, see `evaluation.tasks.metric`. limit: only the
-    first samples. shard: (i, n) for part i of n, counted from 1. predictions: scored in place of what a method
+    `NameSet`, or what `find_vocabulary` takes. metrics: see `evaluation.tasks.extra_metrics`. limit: only the first
+    samples. shard: (i, n) for part i of n, counted from 1. predictions: scored in place of what a method
     segments. out: run directory; None for `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for
     all cores but one. sample_timeout: in seconds; None for no limit. live: at a terminal, one line that is updated;
     else lines as in a log.

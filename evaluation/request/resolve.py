@@ -20,7 +20,7 @@ from evaluation.request.methods import Method, find_method
 from evaluation.request.options import ALL, DEFAULT_RUNS, OWN_NAMES, CarOptions, Range, RunOptions, marks, parse_shard
 from evaluation.request.predicted import PredictedMethod
 from evaluation.request.vocabulary import NoTextsError, Vocabulary, find_vocabulary
-from evaluation.tasks.metric import NamedMetric, find_metrics
+from evaluation.tasks.extra_metrics import NamedMetric, find_metrics
 from evaluation.tasks.task import TASKS, find_task
 from support.choices import NameSet, SetBy
 from support.files import expanded

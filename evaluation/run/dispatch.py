@@ -13,9 +13,9 @@ from typing import Any
 
 from dataset_adapters.formats.images import max_pixels
 from evaluation.engines.local import Equipment, Job, Survivors, run_local
-from evaluation.engines.parallel import run_parallel
 from evaluation.engines.ray import run_ray
 from evaluation.engines.refining import Refiner, default_workers
+from evaluation.engines.several_processes import run_parallel
 from evaluation.engines.signals import StopRequest, stop_request
 from evaluation.request.options import RunOptions
 from evaluation.run.prepare import Prepared, carries_queries, prepare

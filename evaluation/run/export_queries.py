@@ -11,7 +11,7 @@ from dataset_adapters import SampleError
 from dataset_adapters.formats.images import ImageFileError, image_shape
 from evaluation.request.options import Predictions, RunOptions
 from evaluation.request.resolve import resolve
-from evaluation.tasks.artifacts import saved_name
+from evaluation.tasks.saving import saved_name
 from support import strict_json
 from support.console import tell
 

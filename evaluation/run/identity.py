@@ -62,7 +62,7 @@ _NOT_NUMERIC = (
     "dataset_adapters/prepare/",
     "dataset_adapters/statistics.py",
     "dataset_adapters/user_data/proof.py",
-    "evaluation/tasks/artifacts.py",
+    "evaluation/tasks/saving.py",
     "evaluation/tasks/coco_json.py",
     "car_core/__init__.py",
     "dataset_adapters/__init__.py",

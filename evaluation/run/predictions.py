@@ -33,7 +33,7 @@ from dataset_adapters.formats.images import ImageFileError, read_any_label_map
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import Predictions, PredictionValues
 from evaluation.request.predicted import PredictedConfig
-from evaluation.tasks.artifacts import saved_name
+from evaluation.tasks.saving import saved_name
 from evaluation.tasks.task import Predicted, Target, find_task
 from results import RunDirectory, StoreError
 from results.run_directory.sample_files import FOLDERS

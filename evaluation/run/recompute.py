@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection
 from typing import Any
 
-from evaluation.tasks.metric import joined, recorded_figures
+from evaluation.tasks.extra_metrics import joined, recorded_figures
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, RunHeader, SampleCounts, SampleRecord, StoreError, differences
 from results.tables.golden import ROUNDING

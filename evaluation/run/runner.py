@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluation.engines.processes import end_if_starting
+from evaluation.engines.worker_pool import end_if_starting
 from evaluation.request.options import RunOptions
 from evaluation.run.dispatch import SharedResources, Work, plan_resume, shared_resources
 from evaluation.run.header import header_of

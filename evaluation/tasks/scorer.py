@@ -10,8 +10,8 @@ from typing import Any
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
-from evaluation.tasks.artifacts import Saving
-from evaluation.tasks.metric import COUNTS, MetricError, NamedMetric, joined, recorded_metrics
+from evaluation.tasks.extra_metrics import COUNTS, MetricError, NamedMetric, joined, recorded_metrics
+from evaluation.tasks.saving import Saving
 from evaluation.tasks.task import Accumulator, Predicted, Resampler, Target, Task, find_task, sample_figures
 from results import RunHeader, SampleRecord, write_label_map
 from results.run_directory.sample_files import LABEL_MAPS, is_whole

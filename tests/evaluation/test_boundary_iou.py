@@ -16,8 +16,8 @@ from dataset_adapters import LabelSpace
 from evaluation import evaluate
 from evaluation.cli.app import app
 from evaluation.run.merge import merge
-from evaluation.tasks.artifacts import Saving
-from evaluation.tasks.metric import find_metrics
+from evaluation.tasks.extra_metrics import find_metrics
+from evaluation.tasks.saving import Saving
 from evaluation.tasks.scorer import Scorer
 from results import SampleRecord
 from support.plugins import PluginError

@@ -20,9 +20,9 @@ from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from evaluation import evaluate
 from evaluation.run.merge import MergeError, merge
-from evaluation.tasks import metric as metrics
-from evaluation.tasks.artifacts import Saving
-from evaluation.tasks.metric import MetricError, NamedMetric, find_metrics
+from evaluation.tasks import extra_metrics as metrics
+from evaluation.tasks.extra_metrics import MetricError, NamedMetric, find_metrics
+from evaluation.tasks.saving import Saving
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
 from support.plugins import PluginError

@@ -29,7 +29,7 @@ from evaluation.request.benchmark import Benchmark, BenchmarkError, benchmark_sc
 from evaluation.request.methods import find_method
 from evaluation.run.merge import merge
 from evaluation.run.trackers import find_tracker
-from evaluation.tasks.metric import find_metrics
+from evaluation.tasks.extra_metrics import find_metrics
 from support import plugins
 from support.plugins import PluginError
 

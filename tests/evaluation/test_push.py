@@ -99,7 +99,7 @@ def push(*arguments: object) -> Result:
 
 @pytest.fixture
 def run(tiny_run: Any) -> Path:
-    from evaluation.tasks.artifacts import Saving
+    from evaluation.tasks.saving import Saving
 
     evaluate(tiny_run.options(limit=2, saving=Saving("png")))
     return Path(tiny_run.out)

@@ -27,7 +27,7 @@ from evaluation.cli.app import app
 from evaluation.engines.ray import Chain, Dispatcher, Finished
 from evaluation.run.merge import merge
 from evaluation.run.prepare import prepare
-from evaluation.tasks.artifacts import Saving
+from evaluation.tasks.saving import Saving
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import segment_samples
 from results import RunDirectory, write_label_map

@@ -30,7 +30,7 @@ from evaluation.request.resolve import resolve
 from evaluation.run.merge import merge
 from evaluation.run.predictions import PredictionError
 from evaluation.run.prepare import Prepared, prepare
-from evaluation.tasks.artifacts import Saving
+from evaluation.tasks.saving import Saving
 from results import RunDirectory
 
 IDS = [f"2007_{number:06d}" for number in range(4)]

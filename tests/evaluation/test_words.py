@@ -18,7 +18,7 @@ from evaluation.request.cluster import Cluster
 from evaluation.request.options import FromOptions
 from evaluation.request.words import by_parameter, read_words, request_of, without_folders, words_of
 from evaluation.run.rerun import asked
-from evaluation.tasks.artifacts import Saving
+from evaluation.tasks.saving import Saving
 from results import RunDirectory, identity_of
 from support import strict_yaml
 
