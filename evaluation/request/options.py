@@ -213,6 +213,10 @@ def _shard(
     return parse_shard(shard) if shard else None
 
 
+SHARD = "shard"
+"""The field of a shard's identity, "i/n", that the whole run's lacks."""
+
+
 def parse_shard(text: str) -> tuple[int, int]:
     """``i/n`` as (i, n), 1 <= i <= n. Raises BenchmarkError.
 

@@ -7,7 +7,7 @@ from typing import Any
 from dataset_adapters import is_embedded
 from evaluation.request.vocabulary import Vocabulary
 from evaluation.request.words import without_folders, words_of
-from evaluation.run.identity import environment
+from evaluation.run.environment import environment
 from evaluation.run.prepare import Prepared
 from results import BenchmarkInfo, DatasetInfo, NamesInfo, PaperCell, PluginInfo, RunHeader, WeightsInfo
 

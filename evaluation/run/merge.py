@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.request.options import parse_shard
+from evaluation.request.options import SHARD, parse_shard
 from evaluation.run.recompute import figures_of, recompute, require_unedited, scorer_of
 from results import Memory, RunDirectory, RunHeader, SampleRecord, Timings, differences, identity_of
 from results.run_directory.sample_files import write_sample_file
@@ -18,9 +18,6 @@ from results.run_directory.schema import others
 from results.tables.run import write_tables
 from support.errors import UserError
 from support.files import expanded, read_regular
-
-SHARD = "shard"
-"""The field of a shard's identity, "i/n", that the whole run's lacks."""
 
 
 class MergeError(UserError, ValueError):

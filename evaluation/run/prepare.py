@@ -26,7 +26,6 @@ from evaluation.request.predicted import PredictedConfig
 from evaluation.request.resolve import ResolvedRun, resolve
 from evaluation.request.vocabulary import Vocabulary
 from evaluation.run.identity import identity_fields, ids_digest
-from evaluation.run.merge import SHARD
 from evaluation.run.predictions import open_predictions
 from evaluation.run.trackers import find_tracker
 from evaluation.tasks.scorer import Scorer
@@ -68,8 +67,8 @@ class Prepared(ResolvedRun):
     @cached_property
     def identity_fields(self) -> dict[str, Any]:
         """What the identity of the run hashes."""
-        options = self.options
-        fields = identity_fields(
+        options, names = self.options, self.options.names
+        return identity_fields(
             self.benchmark.name,
             self.dataset if options.limit is None else self.dataset[: options.limit],
             self.car.config,
@@ -77,14 +76,10 @@ class Prepared(ResolvedRun):
             self.protocol.as_dict(),
             options.precision,
             self.plugin_records,
+            names=names.sha256 if isinstance(names, Vocabulary) else None,
+            metrics={each.name: each.metric.version for each in self.metrics},
+            shard=options.shard,
         )
-        if isinstance(options.names, Vocabulary):
-            fields["names"] = options.names.sha256
-        if self.metrics:
-            fields["metrics"] = {each.name: each.metric.version for each in self.metrics}
-        if options.shard:
-            fields[SHARD] = "{}/{}".format(*options.shard)
-        return fields
 
     def fields_of_first(self, n: int) -> dict[str, Any]:
         """The identity fields of the same run with ``--limit n``: its records are the first of this one's."""

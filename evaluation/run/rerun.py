@@ -13,11 +13,10 @@ from dataset_adapters import DatasetError, holds
 from dataset_adapters.base.adapter import find_sources
 from evaluation.request.benchmark import Benchmark, BenchmarkError, built_in, is_file, load_benchmark, of_file
 from evaluation.request.inputs import DEFAULT_DATA, weights_by_role
-from evaluation.request.options import CAR, OWN_NAMES, RunOptions, parse_shard
+from evaluation.request.options import CAR, OWN_NAMES, SHARD, RunOptions, parse_shard
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
 from evaluation.request.vocabulary import Vocabulary
 from evaluation.request.words import request_of, words_of
-from evaluation.run.merge import SHARD
 from results import RunHeader, differences
 from results.tables.run_notes import is_car, is_scored
 from support.choices import NameSet

@@ -12,8 +12,8 @@ from pathlib import Path
 from evaluation.engines.worker_pool import end_if_starting
 from evaluation.request.options import RunOptions
 from evaluation.run.dispatch import SharedResources, Work, plan_resume, shared_resources
+from evaluation.run.environment import peak_rss_mib
 from evaluation.run.header import header_of
-from evaluation.run.identity import peak_rss_mib
 from evaluation.run.prepare import Prepared, prepare, require_unchanged
 from evaluation.run.progress import Progress
 from evaluation.run.recompute import figures_of, require_unedited
