@@ -36,10 +36,12 @@ _Found = TypeVar("_Found")
 class Adapter:
     """The file layout and label rules of one data set. Stateless: root and split come with each call.
 
+    `base.semantic` has the two that most data sets start from: `SemanticAdapter`, and `FolderAdapter` for an image and
+    a label map per sample.
     An adapter of another package need not inherit: it gets the defaults of what is optional, from `choices` on.
 
     name: what is given to `load`; "<data set>/<source>" if the labels can come from several sources.
-    version: raised whenever the adapter's samples change for the same files; part of the fingerprint.
+    version: incremented whenever the adapter's samples change for the same files; part of the fingerprint.
     task: that of its samples. default_split: the split that is read when none is given.
     file_columns: the row columns that are file paths relative to the root.
     choices: the values of each option for how files become samples, the default first.

@@ -1,4 +1,4 @@
-"""``car eval``: one benchmark, or user-supplied data."""
+"""``car eval``: one benchmark, or user-supplied data. Its options are the fields of `request.options.RunOptions`."""
 
 from __future__ import annotations
 

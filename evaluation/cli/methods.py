@@ -70,7 +70,7 @@ def describe_method(name: str) -> dict[str, Any]:
     from evaluation.request.methods import find_method
 
     method = find_method(name)
-    schema, defaults = method.settings()
+    schema, defaults = method.settings_schema()
     return {
         **_row(method.name, method),
         "settings": [

@@ -314,4 +314,4 @@ class Dispatcher:
             [item] = decoded(self.dataset, [position], workers=1, ahead=0, time_limit=limit)
             target = item.sample.target if isinstance(item.sample, Sample) else None
             reason = f"segmentation: {MAX_LOSSES} actors were lost at work on it"
-            yield self.scorer.failed(self.dataset.ids[position], reason, target)
+            yield self.scorer.failed_record(self.dataset.ids[position], reason, target)

@@ -25,7 +25,7 @@ from evaluation.engines.worker_pool import Processes
 from evaluation.tasks.segmenter import CoarseSegmenter, Segmenter, segment_samples
 from support.text import described
 
-STAGE = "refinement"
+REFINEMENT = "refinement"
 """Named in the error of a sample whose process was lost."""
 
 Requests: TypeAlias = tuple[RefineRequest, ...]
@@ -114,9 +114,14 @@ class Refiner:
         """cache: shared by the runs of this refiner; a request that failed for one run is repeated for the next."""
         requests = coarse.requests
         if cache is not None:
-            inputs, n_computed = tuple(item for request in requests for item in request.inputs), cache.computed[STAGE]
-            cached = cache.get_or_compute(STAGE, inputs, lambda: _CachedRequests(requests, processes.submit(requests)))
-            was_cached = cache.computed[STAGE] == n_computed
+            inputs, n_computed = (
+                tuple(item for request in requests for item in request.inputs),
+                cache.computed[REFINEMENT],
+            )
+            cached = cache.get_or_compute(
+                REFINEMENT, inputs, lambda: _CachedRequests(requests, processes.submit(requests))
+            )
+            was_cached = cache.computed[REFINEMENT] == n_computed
             if not cached.has_failed:
                 return PendingSegmentation(coarse, cached.answer, recalled=was_cached)
         return PendingSegmentation(coarse, processes.submit(requests))

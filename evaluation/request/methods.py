@@ -58,7 +58,7 @@ class Method:
         """Names of its settings, including those inside others, such as ``sam.model``."""
         return tuple(field_names(self.config))
 
-    def own(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def accepted(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings that it has a field for; inside another, such as ``sam``, those that it has there."""
         own: dict[str, Any] = {}
         for key, value in settings.items():
@@ -70,7 +70,7 @@ class Method:
                 own[key] = value
         return own
 
-    def settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def settings_schema(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The JSON schema of its settings and their defaults, but for those that depend on profile and mode."""
         schema = self.config.model_json_schema()
         defaults = self.config().model_dump(mode="json")
@@ -180,7 +180,7 @@ def settings_by_method(settings: Mapping[str, Any], others: Iterable[Method] = (
 
     Raises BenchmarkError for one that none has.
     """
-    found = {method.name: method.own(settings) for method in (*METHODS.values(), *others)}
+    found = {method.name: method.accepted(settings) for method in (*METHODS.values(), *others)}
     taken = {path for own in found.values() for path in _paths(own)}
     if unknown := next((path for path in _paths(settings) if path not in taken), None):
         raise BenchmarkError(f"{unknown}: no method has this setting")

@@ -108,7 +108,7 @@ class PluggedMethod(Method):
         """As those of `Method`, with the errors of a class's own."""
         return _fields(getattr(self.made_by, "Settings", None))
 
-    def settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def settings_schema(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """As those of `Method`; of settings that have no default, none has one."""
         if self._settings is None:
             return {}, {}

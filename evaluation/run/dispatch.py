@@ -42,7 +42,7 @@ def plan_resume(prepared: Prepared, finished: Mapping[str, SampleRecord]) -> Res
     """The samples without a record, and those to be done again. finished: as for `pending_frames`."""
     ids, survivors = prepared.selected.ids, None
     positions = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
-    if carries_queries(prepared.car.config):
+    if carries_queries(prepared.segmenter.config):
         positions, survivors = pending_frames(ids, prepared.selected.sequences, finished)
     pending = {ids[position] for position in positions}
     return ResumePlan(positions, [record for id_, record in finished.items() if id_ not in pending], survivors)
@@ -111,8 +111,8 @@ class Work:
             return self.shared.stop.asked
 
         # Refining processes: none where refinement takes no time or runs on the device.
-        crf, refine_workers = getattr(prepared.car.config, "crf", None), 0
-        if crf and crf.implementation == "pydensecrf" and isinstance(prepared.car, CoarseSegmenter):
+        crf, refine_workers = getattr(prepared.segmenter.config, "crf", None), 0
+        if crf and crf.implementation == "pydensecrf" and isinstance(prepared.segmenter, CoarseSegmenter):
             asked = options.refine_workers
             refine_workers = default_workers(len(devices)) if asked is None else asked
         if len(devices) > 1:
@@ -150,7 +150,7 @@ class Work:
                 yield from run_local(
                     selected,
                     positions,
-                    prepared.car,
+                    prepared.segmenter,
                     self.scorer,
                     batch_size=options.batch_size,
                     workers=options.workers,
@@ -160,7 +160,7 @@ class Work:
                     should_stop=should_stop,
                 )
             finally:
-                self.shrunk.update(smaller_passes(prepared.car))
+                self.shrunk.update(smaller_passes(prepared.segmenter))
 
 
 def _job(prepared: Prepared, folder: Path | None = None, **changes: Any) -> Job:
@@ -181,4 +181,4 @@ def equip(options: RunOptions, folder: Path | None) -> Equipment:
     # It writes no run directory, needs no cluster, and reports to no tracker.
     prepared = prepare(replace(options, engine="local", track=(), out=Path(tempfile.gettempdir())))
     scorer = replace(prepared.scorer, folder=folder, saving=options.saving)
-    return Equipment(prepared.selected, prepared.car, scorer, prepared.identity_fields)
+    return Equipment(prepared.selected, prepared.segmenter, scorer, prepared.identity_fields)

@@ -44,13 +44,13 @@ _MEMORY_BYTES = 2**27
 class Prepared(ResolvedRun):
     """A resolved run with everything that segments and scores its samples.
 
-    dataset: the whole split. selected: the samples that the run takes. car: the segmenter, whose configuration counts.
+    dataset: the whole split. selected: the samples that the run takes. segmenter: its configuration counts.
     devices: of each process that segments; a single one is this process. file_states: of `selected` at the start.
     """
 
     dataset: Dataset
     selected: Dataset
-    car: Segmenter
+    segmenter: Segmenter
     devices: Sequence[str]
     file_states: Int64Array = field(repr=False, compare=False)
 
@@ -71,8 +71,8 @@ class Prepared(ResolvedRun):
         return identity_fields(
             self.benchmark.name,
             self.dataset if options.limit is None else self.dataset[: options.limit],
-            self.car.config,
-            self.car.weights,
+            self.segmenter.config,
+            self.segmenter.weights,
             self.protocol.as_dict(),
             options.precision,
             self.plugin_records,
@@ -101,7 +101,7 @@ class Prepared(ResolvedRun):
     @property
     def folder(self) -> Path:
         """Where the run is, or will be."""
-        variant = getattr(self.car.config, "profile", None) or getattr(self.car.config, "method", CAR)
+        variant = getattr(self.segmenter.config, "profile", None) or getattr(self.segmenter.config, "method", CAR)
         name = name_of_run(self.benchmark.name, variant, self.identity, on_miniature=self.on_miniature)
         return self.options.out or DEFAULT_RUNS / name
 
@@ -141,10 +141,10 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
         tell(f"notice: {notice}")
     # Next to actors and processes, this one only needs to know what the models are.
     device, precision = (devices[0], options.precision) if local and len(devices) == 1 else ("cpu", "float32")
-    car = build_segmenter(run, dataset, device, precision, make_car=make_car)
+    segmenter = build_segmenter(run, dataset, device, precision, make_car=make_car)
     for texts in (dataset.label_space.queries, getattr(run.config, "background", ())):
         if texts:  # else each sample has its own, or there is no background
-            car.check_queries(texts)
+            segmenter.check_queries(texts)
     names = options.names
     if isinstance(names, Vocabulary) and names.background is not None and "background" not in run.set_by:
         tell(f"notice: names {names.name}: {options.method} has no field background; its background words are ignored")
@@ -155,7 +155,12 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
             "synonyms are ignored"
         )
     return Prepared(
-        **vars(run), dataset=dataset, selected=selected, car=car, devices=devices, file_states=selected.file_states()
+        **vars(run),
+        dataset=dataset,
+        selected=selected,
+        segmenter=segmenter,
+        devices=devices,
+        file_states=selected.file_states(),
     )
 
 
@@ -168,7 +173,7 @@ def build_segmenter(
         assert isinstance(run.config, PredictedConfig)
         # Those of all shards: they are parts of one run.
         return open_predictions(options.predictions, run.config, dataset[: options.limit])
-    car = find_method(options.method).build(
+    segmenter = find_method(options.method).build(
         run.config,
         weights=run.inputs.weights,
         device=device,
@@ -177,9 +182,9 @@ def build_segmenter(
         precision=precision,
         make_car=make_car,
     )
-    if isinstance(car, CaR) and car.cache is None and dataset.images_by_sample:
-        car.cache = StageCache(_MEMORY_BYTES)
-    return car
+    if isinstance(segmenter, CaR) and segmenter.cache is None and dataset.images_by_sample:
+        segmenter.cache = StageCache(_MEMORY_BYTES)
+    return segmenter
 
 
 def require_unchanged(prepared: Prepared) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection
 from typing import Any
 
-from evaluation.tasks.extra_metrics import joined, recorded_figures
+from evaluation.tasks.extra_metrics import add_figures, recorded_figures
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, RunHeader, SampleCounts, SampleRecord, StoreError, differences
 from results.tables.golden import ROUNDING
@@ -30,7 +30,7 @@ def figures_of(
     try:
         metrics = scorer.summarize(records)
         if scorer.missing:
-            joined(metrics, recorded_figures(store.header.metrics, scorer.missing))
+            add_figures(metrics, recorded_figures(store.header.metrics, scorer.missing))
     except Exception as error:  # counts are free-form in the schema, so edited ones break sums in any way
         reason = " ".join(str(error).split())
         raise StoreError(f"{store.samples_path}: expected counts of the task {scorer.task}, found {reason}") from error

@@ -20,10 +20,10 @@ from dataset_adapters import LabelSpace
 from evaluation.tasks.task import Target, find_task
 from results.tables.task_words import words_of
 from support.console import TRACES
-from support.plugins import Kind, Plugin, PluginError, find_plugin, plugins
+from support.plugins import Plugin, PluginError, find_plugin, plugins
 from support.text import counted, described
 
-COUNTS: Kind = "metrics"
+COUNTS = "metrics"
 """The key of a record's counts that holds those of metrics, by their names."""
 
 
@@ -170,7 +170,7 @@ def find_metrics(names: Sequence[str], task: str) -> tuple[NamedMetric, ...]:
 
 
 def _find(name: str) -> NamedMetric:
-    plugin = find_plugin(COUNTS, name, METRICS, "metrics")
+    plugin = find_plugin("metrics", name, METRICS, "metrics")
     if plugin is None:
         return NamedMetric(METRICS[name])
     metric = plugin.made()
@@ -205,7 +205,7 @@ def recorded_metrics(
     versions: of the run's metrics, by name. records: the run's `plugins`. Other sources would give other figures.
     """
     found, missing = [], {}
-    sources = {plugin.get("name"): plugin for plugin in records if plugin.get("kind") == COUNTS}
+    sources = {plugin.get("name"): plugin for plugin in records if plugin.get("kind") == "metrics"}
     for name, version in versions.items():
         recorded = sources.get(name) if name not in METRICS else None
         try:
@@ -214,7 +214,7 @@ def recorded_metrics(
             here = _find(name)
         except PluginError as error:
             absent = f"{(recorded or {}).get('package') or 'its file'} is not installed"
-            missing[name] = str(error) if name in plugins(COUNTS) else absent
+            missing[name] = str(error) if name in plugins("metrics") else absent
             continue
         try:
             source = here.plugin.record()["source"] if here.plugin else None
@@ -241,7 +241,7 @@ def recorded_figures(metrics: Mapping[str, Any], missing: Mapping[str, str]) -> 
     }
 
 
-def joined(metrics: dict[str, Any], own: Mapping[str, Any]) -> None:
+def add_figures(metrics: dict[str, Any], own: Mapping[str, Any]) -> None:
     """Add the part of one metric to a run's `metrics`."""
     for key, value in own.items():
         metrics[key] = {**metrics[key], **value} if isinstance(value, dict) else value

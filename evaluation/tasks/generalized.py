@@ -154,6 +154,8 @@ register(
         resample=resampled_means(lambda space, options: GeneralizedAccumulator(**options)),
         empty=lambda target: np.zeros(target.shape[1:], np.bool_),
         target_labels=lambda target: np.asarray(target.any(axis=0)),
-        scored=lambda prediction, sample, options: prediction if sample.void is None else prediction & ~sample.void,
+        without_void=lambda prediction, sample, options: (
+            prediction if sample.void is None else prediction & ~sample.void
+        ),
     )
 )

@@ -154,7 +154,7 @@ class Task:
 
     words: its headline figure and what tables call it.
     prediction: what of a segmentation is compared with the target, int32 labels or bool, [H, W].
-    scored: that, for the sample, as it is counted: a task may leave out pixels of it.
+    without_void: the prediction as it is counted: a task may leave out the sample's void pixels.
     count: target and prediction -> the `counts` of the sample's record, JSON-ready integers.
     accumulator: an empty one.
     choices: the scoring options with their values, the default first.
@@ -181,7 +181,7 @@ class Task:
     names: Callable[[Target, Target, LabelSpace], dict[int, str]] = objects_of_pair
     one_mask: bool = False
     keeps_label_maps: bool = False
-    scored: Callable[[Target, Sample, Options], Target] = lambda prediction, sample, options: prediction
+    without_void: Callable[[Target, Sample, Options], Target] = lambda prediction, sample, options: prediction
 
 
 def resampled_means(

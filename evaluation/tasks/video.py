@@ -327,6 +327,6 @@ register(
         # The object of each pixel: masks bool [n, H, W] of one frame do not overlap.
         target_labels=lambda target: np.tensordot(np.arange(1, len(target) + 1), target.astype(np.int32), axes=1),
         keeps_label_maps=True,
-        scored=without_void,
+        without_void=without_void,
     )
 )

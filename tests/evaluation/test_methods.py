@@ -22,7 +22,7 @@ from evaluation.request.inputs import find_weights
 from evaluation.request.methods import METHODS, able_methods, find_method, settings_by_method
 from evaluation.request.resolve import resolve
 from evaluation.request.vocabulary import find_vocabulary
-from evaluation.run.rerun import asked
+from evaluation.run.rerun import request_of_run
 from evaluation.suites import runner as suite
 from results.tables.run_notes import METHOD_TITLES, method_label
 
@@ -190,8 +190,8 @@ def test_a_family_of_their_own_is_the_run_that_asks_for_it(options: Any, tmp_pat
             "benchmark": own.header.benchmark.model_copy(update={"names": None}),
         }
     )
-    assert asked(older).names == "released"
-    assert asked(own.header).names.sha256 == about.sha256  # type: ignore[union-attr]
+    assert request_of_run(older).names == "released"
+    assert request_of_run(own.header).names.sha256 == about.sha256  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

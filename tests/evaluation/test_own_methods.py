@@ -27,7 +27,7 @@ from evaluation.request.own_methods import OwnConfig
 from evaluation.request.own_segmenter import OwnMethodError, OwnSegmenter
 from evaluation.request.resolve import resolve
 from evaluation.run.merge import merge
-from evaluation.run.rerun import asked
+from evaluation.run.rerun import request_of_run
 from evaluation.suites import runner as suite
 from evaluation.suites.definitions import load_suite
 from evaluation.tasks.video import Pair
@@ -502,7 +502,7 @@ def test_own_method_texts_stay_when_a_run_is_resolved_again(file: Any, tmp_path:
     run = evaluate(asked_for)
     header = RunDirectory(run.path).read_header()
     assert header.request["names"] == "own"
-    for options in (first.options, replace(asked(header), method=method)):
+    for options in (first.options, replace(request_of_run(header), method=method)):
         again = resolve(options)
         assert (again.config, again.set_by) == (first.config, first.set_by)
         assert again.options.names == first.options.names

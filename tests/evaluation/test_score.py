@@ -214,7 +214,7 @@ def test_results_that_overlap_are_painted_by_their_score(scored: Scored) -> None
 
 def predicted(prepared: Prepared, position: int) -> Any:
     sample = prepared.selected[position]
-    [segmentation] = prepared.car.segment_samples([sample], prepared.dataset.label_space)  # type: ignore[attr-defined]
+    [segmentation] = prepared.segmenter.segment_samples([sample], prepared.dataset.label_space)  # type: ignore[attr-defined]
     return prepared.scorer.prediction(segmentation, sample)
 
 
@@ -516,7 +516,7 @@ def test_class_ids_that_could_be_labels_are_asked_for(scored: Scored, largest: i
         scored.write(sample_id, np.minimum(labels, largest))
     options = replace(scored.options(), benchmark="voc20")
     if fits:
-        assert prepare(options).car.config.values == fits  # type: ignore[attr-defined]
+        assert prepare(options).segmenter.config.values == fits  # type: ignore[attr-defined]
         return
     with pytest.raises(BenchmarkError, match=r"several of these would fit .*classes: class ids from 0"):
         prepare(options)
