@@ -331,9 +331,9 @@ class CaRConfig(Config):
         names = []
         for name in prompts or ():
             if name not in PROMPT_PLUGINS and (plugin := find_plugin("prompts", name, PROMPTS, "visual prompt")):
-                from car_core.classifier.visual_prompts import bring_prompt
+                from car_core.classifier.visual_prompts import register_prompt_plugin
 
-                bring_prompt(plugin)
+                register_prompt_plugin(plugin)
                 name = plugin.name
             names.append(name)
         if len(set(names)) != len(names):

@@ -12,3 +12,5 @@ Precision = Literal["float32", "bfloat16", "float16"]
 """Number format of the image encoders' matrix products."""
 NameSet = Literal["released", "dataset"]
 """Query texts of a data set's classes: those of the released code, or the plain class names."""
+SetBy = Literal["default", "profile", "benchmark", "names", "user"]
+"""Who set a field of a run's configuration."""

@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from support.errors import UserError
-from support.text import did_you_mean, shortened, unknown_name, unwrapped
+from support.text import described, did_you_mean, shortened, unknown_name
 
 Kind = Literal["methods", "datasets", "metrics", "prompts", "benchmarks", "trackers"]
 
@@ -69,7 +69,9 @@ class Plugin:
             hint = did_you_mean(attributes, classes)
             raise PluginError(f"{self.target}: expected {attributes} in {where}, found none{hint}") from None
         except Exception as error:  # of a package that imports its parts on demand
-            raise PluginError(f"{self.target}: expected a module that can be imported, found {_said(error)}") from error
+            raise PluginError(
+                f"{self.target}: expected a module that can be imported, found {described(error)}"
+            ) from error
 
     @cached_property
     def _module(self) -> ModuleType:
@@ -87,7 +89,9 @@ class Plugin:
                     module = importlib.import_module(where)
             vars(module).setdefault(_SOURCE, source_sha256(module))
         except (Exception, SystemExit) as error:  # whatever a module does on import
-            raise PluginError(f"{self.target}: expected a module that can be imported, found {_said(error)}") from error
+            raise PluginError(
+                f"{self.target}: expected a module that can be imported, found {described(error)}"
+            ) from error
         finally:
             os.chdir(folder)  # a module may have left it, and paths are relative
         if self.__dict__.get(_SOURCE) not in (None, vars(module)[_SOURCE]):  # as if a worker is restarted
@@ -103,7 +107,7 @@ class Plugin:
             return made if isinstance(self.value, tuple) else made[0]
         except Exception as error:  # of the class
             raise PluginError(
-                f"{self.target}: expected a class that takes no arguments, found {_said(error)}"
+                f"{self.target}: expected a class that takes no arguments, found {described(error)}"
             ) from error
 
     def record(self) -> dict[str, str | None]:
@@ -153,19 +157,19 @@ def find_plugin(kind: Kind, name: str, built_in: Iterable[str], field: str) -> P
         if not where or not all(part.isidentifier() for part in attribute.split(".")):
             raise PluginError(f"{field}: expected package.module:Class or file.py:Class, found {shortened(name)!r}")
         return Plugin(kind, attribute, name)
-    brought, own = plugins(kind), list(built_in)
-    if name not in brought:
+    provided, own = plugins(kind), list(built_in)
+    if name not in provided:
         if name in own:
             return None
         where, dot, attribute = name.rpartition(".")
         if dot and (attribute == "py" or attribute[:1].isupper()):
             meant = f"{name}:CLASS" if attribute == "py" else f"{where}:{attribute}"
             raise PluginError(f"{field}: expected {meant} or the name of one, found {shortened(name)!r}")
-        raise PluginError(unknown_name(field, name, [*own, *brought]))
-    packages = [*(["car-eval"] if name in own else []), *(str(plugin.package) for plugin in brought[name])]
+        raise PluginError(unknown_name(field, name, [*own, *provided]))
+    packages = [*(["car-eval"] if name in own else []), *(str(plugin.package) for plugin in provided[name])]
     if len(packages) > 1:
         raise PluginError(f"{field}: expected one package with {name!r}, found {' and '.join(packages)}")
-    return brought[name][0]
+    return provided[name][0]
 
 
 def source_sha256(module: ModuleType) -> str:
@@ -187,15 +191,11 @@ def source_sha256(module: ModuleType) -> str:
 
 def blamed(error: BaseException) -> str | None:
     """One line for an exception that user-supplied code raised unexpectedly; None for any other."""
-    trace, brought = error.__traceback__, None
+    trace, plugin = error.__traceback__, None
     while trace:
         name = str(trace.tb_frame.f_globals.get("__name__"))
-        brought, trace = _IMPORTED.get(name.partition(".")[0], brought), trace.tb_next
-    return f"{brought.target}: {_said(error)}" if brought else None
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {unwrapped(error)}".removesuffix(": ")
+        plugin, trace = _IMPORTED.get(name.partition(".")[0], plugin), trace.tb_next
+    return f"{plugin.target}: {described(error)}" if plugin else None
 
 
 def _import_file(path: Path) -> ModuleType:

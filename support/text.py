@@ -31,6 +31,11 @@ def unwrapped(text: object) -> str:
     return re.sub(r"\s*[\r\n]\s*", " ", str(text).strip())
 
 
+def described(error: BaseException) -> str:
+    """An exception on one line: its type, and its message if it has one."""
+    return ": ".join(filter(None, [type(error).__name__, unwrapped(error)]))
+
+
 def shortened(text: str, limit: int = 80) -> str:
     """The text, cut to `limit` characters, the last of them an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -79,7 +79,7 @@ def load_baseline(
 ) -> ImageSegmenter[Any]:
     """The segmenter of a key of `BASELINES`, or of its configuration, on ``config.proposal_model`` if it has one.
 
-    weights: CLIP's, a tag, file, miniature or random:SEED (see ``car_core.models.weights``); the miniature brings its
+    weights: CLIP's, a tag, file, miniature or random:SEED (see ``car_core.models.weights``); the miniature has its
     own architecture. one_mask: whether all queries mean one thing: their ``merged_mask`` is the pixels of any of them.
     Raises KeyError for an unknown method, ModelError if a model is not available.
     """

@@ -105,7 +105,7 @@ def register_prompt(name: str, *, surroundings: Surroundings | None = None, outl
     config.PROMPTS.add(name)
 
 
-def bring_prompt(plugin: Plugin) -> None:
+def register_prompt_plugin(plugin: Plugin) -> None:
     """Register the function of a package or a file: of (image, gray_weights), or of (image, mask).
 
     Raises PluginError for anything else, and for the name of another prompt.
@@ -119,7 +119,7 @@ def bring_prompt(plugin: Plugin) -> None:
         )
     if plugin.name in config.PROMPTS and config.PROMPT_PLUGINS.get(plugin.name) != plugin:
         other = config.PROMPT_PLUGINS.get(plugin.name) or "car-eval"
-        raise PluginError(f"{plugin.target}: expected a name of its own, found {plugin.name!r} of {other}")
+        raise PluginError(f"{plugin.target}: expected an unused name, found {plugin.name!r} of {other}")
     if plugin.name not in config.PROMPT_PLUGINS:
         register_prompt(plugin.name, **{kinds[names[1]]: draw})
         config.PROMPT_PLUGINS[plugin.name] = plugin

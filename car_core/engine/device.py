@@ -160,7 +160,7 @@ def gpu_name(name: str) -> str:
 
 
 def auto_described(name: str) -> str:
-    """The device that ``auto`` stands for, for people, and why it is no faster one."""
+    """The device that ``auto`` stands for, for people, and why it is not a faster one."""
     n_gpus = torch.cuda.device_count()
     if name == "cpu" and torch.backends.mps.is_available():
         return f"cpu (mps left out: {mps_fault() or 'it is compared with the CPU only for CaR without SAM'})"

@@ -96,7 +96,7 @@ def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
             reasons.append(f"{name} of the shape {list(value.shape)} in place of {list(expected[name].shape)}")
             break
         if name in expected and expected[name].is_floating_point() and value.dtype not in _FLOATS:
-            reasons.append(f"{name} in {value.dtype}, which is no plain floating-point type")
+            reasons.append(f"{name} in {value.dtype}, which is not a plain floating-point type")
             break
         if value.layout != torch.strided or value.is_meta:
             reasons.append(f"{name} sparse or without its numbers")

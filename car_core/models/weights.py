@@ -2,7 +2,7 @@
 
 Four forms of weights: a tag open_clip knows for the architecture (``openai``, ``laion2b_s34b_b88k``), downloaded once
 to open_clip's cache; a local file or folder (see `checkpoints`); ``miniature``, the small CLIP inside this package,
-which brings its own architecture; ``random:SEED`` for trials.
+which has its own architecture; ``random:SEED`` for trials.
 """
 
 from __future__ import annotations

@@ -36,10 +36,12 @@ _Found = TypeVar("_Found")
 class Adapter:
     """The file layout and label rules of one data set. Stateless: root and split come with each call.
 
+    `base.semantic` has the two that most data sets start from: `SemanticAdapter`, and `FolderAdapter` for an image and
+    a label map per sample.
     An adapter of another package need not inherit: it gets the defaults of what is optional, from `choices` on.
 
     name: what is given to `load`; "<data set>/<source>" if the labels can come from several sources.
-    version: raised whenever the adapter's samples change for the same files; part of the fingerprint.
+    version: incremented whenever the adapter's samples change for the same files; part of the fingerprint.
     task: that of its samples. default_split: the split that is read when none is given.
     file_columns: the row columns that are file paths relative to the root.
     choices: the values of each option for how files become samples, the default first.
@@ -108,7 +110,7 @@ class _Outside(Adapter):
 
 
 _ADAPTERS: dict[str, Adapter] = {}
-_BROUGHT: dict[str, Plugin] = {}  # by data set, what was imported for it
+_PROVIDED: dict[str, Plugin] = {}  # by data set, what was imported for it
 
 
 def register(adapters: Iterable[Adapter]) -> None:
@@ -122,7 +124,7 @@ def find_adapter(name: str, brought_by: Plugin | None = None) -> Adapter:
     brought_by: imported if this process does not know the name yet.
     """
     if name not in _ADAPTERS and brought_by:
-        _bring(brought_by)
+        _register_plugin(brought_by)
     if name in _ADAPTERS:
         return _ADAPTERS[name]
     raise _unknown(name)
@@ -139,8 +141,8 @@ def data_set_names() -> list[str]:
 
 
 def data_set_plugin(name: str) -> Plugin | None:
-    """What brings a data set, or an adapter of that name; None for one of our own."""
-    return _BROUGHT.get(name.partition("/")[0])
+    """What provides a data set, or an adapter of that name; None for one of our own."""
+    return _PROVIDED.get(name.partition("/")[0])
 
 
 def find_sources(name: str, source: str | None = None) -> list[Adapter]:
@@ -148,13 +150,13 @@ def find_sources(name: str, source: str | None = None) -> list[Adapter]:
 
     name: also the entry point of an installed package, ``module:Adapter`` or ``file.py:Adapter``, which are imported.
     source: return only this one. Raises DatasetError for an unknown data set, or a source that it does not have, and
-    PluginError for what cannot be imported, is no adapter, or has the name of another.
+    PluginError for what cannot be imported, is not an adapter, or has the name of another.
     """
     own = {key.partition("/")[0] for key in _ADAPTERS}
     if ":" not in name and name not in data_set_names():
         raise _unknown(name)
-    if name not in _BROUGHT and (plugin := find_plugin("datasets", name, own - _BROUGHT.keys(), "data set")):
-        name = _bring(plugin)
+    if name not in _PROVIDED and (plugin := find_plugin("datasets", name, own - _PROVIDED.keys(), "data set")):
+        name = _register_plugin(plugin)
     by_source = {key.partition("/")[2]: key for key in _ADAPTERS if key == name or key.startswith(f"{name}/")}
     if source is None:
         return [_ADAPTERS[key] for key in by_source.values()]
@@ -177,8 +179,8 @@ _PARTS: Mapping[str, tuple[Any, str]] = {
 """What an adapter must have: its kind, and the word for it."""
 
 
-def _bring(plugin: Plugin) -> str:
-    """Register the adapter, or the tuple of adapters, that a plugin brings; returns the name of their data set."""
+def _register_plugin(plugin: Plugin) -> str:
+    """Register the adapter, or the tuple of adapters, that a plugin provides; returns the name of their data set."""
     value = plugin.made()
     adapters = value if isinstance(value, tuple) else (value,)
     for adapter in adapters:
@@ -190,12 +192,12 @@ def _bring(plugin: Plugin) -> str:
         expected = repr(plugin.name) if plugin.package else "one data set"
         raise PluginError(f"{plugin.target}: name: expected adapters of {expected}, found {sorted(names)}")
     [name] = names
-    if any(key.partition("/")[0] == name for key in _ADAPTERS) and _BROUGHT.get(name) != plugin:
+    if any(key.partition("/")[0] == name for key in _ADAPTERS) and _PROVIDED.get(name) != plugin:
         raise PluginError(
-            f"{plugin.target}: name: expected a name of its own, found {name!r} of {_BROUGHT.get(name) or 'car-eval'}"
+            f"{plugin.target}: name: expected an unused name, found {name!r} of {_PROVIDED.get(name) or 'car-eval'}"
         )
     register(adapter if isinstance(adapter, Adapter) else _Outside(adapter) for adapter in adapters)
-    _BROUGHT[name] = plugin
+    _PROVIDED[name] = plugin
     return name
 
 

@@ -82,7 +82,7 @@ class Dataset:
 
     @property
     def images(self) -> tuple[str, ...]:
-        """The image file of each sample, in order, relative to `root`; empty if images are no files of their own."""
+        """The image file of each sample, in order, relative to `root`; empty if images are not separate files."""
         return self._column("image") if "image" in self.adapter.file_columns else ()
 
     def _column(self, name: str) -> tuple[str, ...]:

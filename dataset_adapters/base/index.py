@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # imported where it is needed: commands that only look at fil
     import pyarrow
 
 _RULES = 3
-"""Raised whenever the same files give other rows, so that indexes of before are not found; no part of fingerprints."""
+"""Incremented when the same files give other rows, so that earlier indexes are not found; no part of fingerprints."""
 _LABELS = "mask"
 """The column of label files."""
 _STEP = 10_000
@@ -109,7 +109,7 @@ def row_of(path: Path, position: int) -> Row:
 
 
 def rows_of(adapter: Adapter, root: Path, split: str | Path) -> Rows:
-    """Return `adapter.rows`. Iterating raises DatasetError for no rows, repeated ids and what is no text.
+    """Return `adapter.rows`. Iterating raises DatasetError for no rows, repeated ids and ids that are not text.
 
     Text that is not Unicode, as names of files may be, is none either.
     """

@@ -20,13 +20,13 @@ _of_150 = partial(
 
 register(
     [
-        # The official label maps: classes are 1..150, and 0 is no class, to be ignored rather than background.
+        # The official label maps: classes are 1..150, and 0 is not a class, to be ignored rather than background.
         _of_150(
             name="ade150/annotations",
             masks="annotations",
             relabel={0: IGNORED} | {label: label for label in range(1, 151)},
         ),
-        # Detectron2's copies: class ids 0..149, and 255 is no class. 0 is a class here.
+        # Detectron2's copies: class ids 0..149, and 255 is not a class. 0 is a class here.
         _of_150(
             name="ade150/annotations_detectron2",
             masks="annotations_detectron2",

@@ -160,7 +160,7 @@ register(
             relabel=class_ids(N_RAW, IGNORED16),
             ignored=IGNORED16,
         ),
-        # The original annotation, which the other was converted from: classes are 1..459, and 0 is no class.
+        # The original annotation, which the other was converted from: classes are 1..459, and 0 is not a class.
         _mats(
             name="pc459/mat",
             class_names="pc459",

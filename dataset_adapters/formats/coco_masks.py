@@ -124,7 +124,7 @@ def _decompressed(text: str) -> list[int] | None:
     value = shift = 0
     for character in text:
         bits = ord(character) - 48
-        if not 0 <= bits < 64 or shift > 60:  # no image has runs of so many digits
+        if not 0 <= bits < 64 or shift > 60:  # no image has runs of that many digits
             return None
         value |= (bits & 0x1F) << shift
         shift += 5
@@ -185,7 +185,7 @@ def paint_segments(row: Mapping[str, str], segments: str) -> Int32Array:
     """Return the label map of an image's segments, int32 [H, W]; 0 where there is none.
 
     row: "id", "mask", "height" and "width". segments: a JSON list of [label, counts] in painting order; counts is a
-    mask's compressed RLE. Raises SampleError for counts that are no mask of that size.
+    mask's compressed RLE. Raises SampleError for counts that are not a mask of that size.
     """
     height, width = size = [int(row["height"]), int(row["width"])]
     target = np.zeros(size, np.int32)

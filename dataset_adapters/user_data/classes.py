@@ -36,7 +36,7 @@ _NONE = "none"
 _BACKGROUND = "background"
 _LABELME_IGNORED = "__ignore__"
 _NOTHING = {_LABELME_IGNORED, "ignore", "ignored", "void", "unlabeled", "unlabelled"}
-"""Names of what is no class."""
+"""Names of what is not a class."""
 _MARKUP = re.compile(r'[<>{}\[\]|"\t]|[\s,;]#|^[#*:=.,/-]|^\(?\'|[,:=]$')
 
 # What stands in one line of a list; the first form that all lines have is taken.

@@ -21,7 +21,7 @@ from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.run.prepare import Prepared
 from evaluation.tasks.coco_json import CocoDocument
-from evaluation.tasks.metric import COUNTS
+from evaluation.tasks.extra_metrics import COUNTS
 from evaluation.tasks.segmenter import segment_samples
 from evaluation.tasks.task import find_task
 from results import SampleRecord
@@ -77,7 +77,7 @@ def draw_sample(choice: Choice, prepared: Prepared) -> SampleShown | None:
     if segmented is None:
         return None
     sample, segmentation, target, prediction = segmented
-    note, record = "", scorer.scored(sample, segmentation, 0.0)
+    note, record = "", scorer.record_of(sample, segmentation, 0.0)
     before, now = ({**each.counts, COUNTS: None} for each in (choice.record, record))  # metrics are not counted again
     if before != now:
         [figure] = scorer.sample_figures([record])
@@ -139,7 +139,7 @@ def previews(prepared: Prepared, count: int, *, before_each: Callable[[], None] 
         sample, segmentation, target, prediction = segmented
         caption = ""
         if not space.queries:  # the texts are the sample's: they say more than a legend
-            [figure] = scorer.sample_figures([scorer.scored(sample, segmentation, 0.0)])
+            [figure] = scorer.sample_figures([scorer.record_of(sample, segmentation, 0.0)])
             percent = "-" if np.isnan(figure) else f"{100 * figure:.1f}"
             # The figure comes first: captions are cut at the end.
             caption = f"{scorer.words.sample_figure} {percent}  {' / '.join(sample.queries)}"
@@ -188,7 +188,7 @@ def _segment(
         sample = dataset[index]
     except SampleError:
         return None
-    [segmentation] = segment_samples([sample], prepared.car, prepared.dataset.label_space, trace=trace)
+    [segmentation] = segment_samples([sample], prepared.segmenter, prepared.dataset.label_space, trace=trace)
     target = find_task(dataset.task).target_labels(sample.target).astype(np.int32)
     return sample, segmentation, target, prepared.scorer.prediction(segmentation, sample).astype(np.int32)
 

@@ -21,7 +21,7 @@ from evaluation.request.user_data import FOLDERS, HUGGING_FACE
 from evaluation.run.identity import identity_fields
 from evaluation.run.prepare import Prepared, prepare
 from evaluation.run.recompute import figures_of, scorer_of
-from evaluation.run.rerun import asked, outside_code
+from evaluation.run.rerun import outside_code, request_of_run
 from evaluation.tasks import semantic
 from results import RunDirectory, RunHeader, SampleRecord, StoreError, differences
 from results.pages.embedded import MISSED, WRONG, Matrix
@@ -225,7 +225,7 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
         if not given.get(role) and Path(weight).suffix and not Path(weight).exists():
             raise BenchmarkError(f"weights: expected the file {weight} that the run was made with, found none")
     request = replace(
-        asked(header),
+        request_of_run(header),
         data_root=Path() if options.places else options.data_root,
         places=options.places,
         weights=weights,
@@ -237,9 +237,13 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
         metrics=(),
     )
     prepared = prepare(request)
-    car = prepared.car
     found = identity_fields(
-        name, prepared.dataset, car.config, car.weights, prepared.protocol.as_dict(), plugins=prepared.plugin_records
+        name,
+        prepared.dataset,
+        prepared.segmenter.config,
+        prepared.segmenter.weights,
+        prepared.protocol.as_dict(),
+        plugins=prepared.plugin_records,
     )
     hints = {
         "dataset": "see --data-root (or the options of your own data) and --split",

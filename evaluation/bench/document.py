@@ -10,7 +10,7 @@ import torch
 from evaluation.bench import measure
 from evaluation.bench.host import host_costs
 from evaluation.bench.schema import BenchDocument, BenchRequest, BenchScaling
-from evaluation.run.identity import environment
+from evaluation.run.environment import environment
 
 
 def bench(request: BenchRequest) -> BenchDocument:

@@ -80,7 +80,7 @@ def _stages(car: CaR, fixture: BenchFixture, scorer: Scorer) -> tuple[dict[str, 
         survivors += len(segmentation.kept)
         start = time.process_time()
         sample = Sample("bench", image, tuple(fixture.queries), "semantic", segmentation.label_map)
-        json.dumps(scorer.scored(sample, segmentation, 0.0).model_dump())
+        json.dumps(scorer.record_of(sample, segmentation, 0.0).model_dump())
         stages["record"] += time.process_time() - start
     return dict(stages), survivors
 

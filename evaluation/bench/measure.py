@@ -43,7 +43,7 @@ from evaluation.bench.schema import (
 from evaluation.engines.local import run_local
 from evaluation.engines.refining import Refiner, default_workers
 from evaluation.request.user_data import FOLDERS
-from evaluation.run.identity import peak_rss_mib
+from evaluation.run.environment import peak_rss_mib
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.semantic import confusion_counts
 from support.arrays import RGBArray

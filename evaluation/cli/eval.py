@@ -1,4 +1,4 @@
-"""``car eval``: one benchmark, or user-supplied data."""
+"""``car eval``: one benchmark, or user-supplied data. Its options are the fields of `request.options.RunOptions`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def eval_command(
     from evaluation.request.resolve import resolve
     from evaluation.request.user_data import resolve_data
 
-    with redirect_stdout(sys.stderr):  # what code from outside prints is no result
+    with redirect_stdout(sys.stderr):  # what code from outside prints is not a result
         data = resolve_data(given["benchmark"], given["data_root"], given["places"])
         options = RunOptions(**given | data)
         run_all = is_several(options.method)

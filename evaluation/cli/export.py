@@ -31,7 +31,7 @@ def export_command(
     from evaluation.request.user_data import resolve_data
 
     options = RunOptions(**given | resolve_data(given["benchmark"], given["data_root"], given["places"]))
-    from evaluation.run.export import export_queries
+    from evaluation.run.export_queries import export_queries
     from support.console import tell
     from support.files import write_output
     from support.text import counted

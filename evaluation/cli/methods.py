@@ -48,11 +48,11 @@ def list_methods() -> list[dict[str, Any]]:
     from support.plugins import find_plugin, plugins
 
     rows = [_row(name, method) for name, method in METHODS.items()]
-    for name, brought in plugins("methods").items():
-        for plugin in brought:
+    for name, provided in plugins("methods").items():
+        for plugin in provided:
             method, error = None, None
             try:
-                find_plugin("methods", name, METHODS, "method")  # refuses what several packages bring
+                find_plugin("methods", name, METHODS, "method")  # refuses what several packages provide
                 method = check_own_method(plugin)
             except UserError as found:
                 error = str(found)
@@ -70,7 +70,7 @@ def describe_method(name: str) -> dict[str, Any]:
     from evaluation.request.methods import find_method
 
     method = find_method(name)
-    schema, defaults = method.settings()
+    schema, defaults = method.settings_schema()
     return {
         **_row(method.name, method),
         "settings": [

@@ -86,7 +86,7 @@ def _one_line_usage(given: list[str], named: Callable[[], str | None] = lambda: 
     """
     try:
         yield
-    except Exception as error:  # by name: typer brings a click of its own
+    except Exception as error:  # by name: typer has its own click
         kinds = {kind.__name__ for kind in type(error).__mro__}
         if "UsageError" not in kinds or "NoArgsIsHelpError" in kinds:  # the latter shows the help
             raise

@@ -54,7 +54,7 @@ def report_command(
         read_run(run)
     check_device_name(given["device"])
     from evaluation.analysis.report import GalleryOptions, names_models, report, report_folder  # torch
-    from evaluation.run.rerun import is_embedded
+    from evaluation.run.rerun import is_embedded_run
 
     is_named = given["data_root"] is not None or any(given["places"].values())
 
@@ -63,7 +63,7 @@ def report_command(
         if is_named:
             data = resolve_data(header.benchmark.name, given["data_root"], given["places"])
             options["places"] = data["places"]
-        if samples and not (is_named or is_embedded(header)):
+        if samples and not (is_named or is_embedded_run(header)):
             tell("notice: no samples are shown, because the run's data was not given; the page lists the options")
         elif samples and (models := names_models(header, given["weights"])) and not gallery:
             tell(f"notice: no samples are shown, because that would load what the run names, {models}; use --gallery")

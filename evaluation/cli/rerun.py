@@ -64,7 +64,7 @@ def rerun_command(
     """
     from evaluation.request.benchmark import BenchmarkError
     from evaluation.request.user_data import resolve_data
-    from evaluation.request.words import words_of
+    from evaluation.request.words import words_of_request
     from evaluation.run.rerun import (
         benchmark_of,
         changes,
@@ -92,7 +92,7 @@ def rerun_command(
     if print_:
         import yaml
 
-        typer.echo(yaml.safe_dump(words_of(options), sort_keys=False, allow_unicode=True, width=120), nl=False)
+        typer.echo(yaml.safe_dump(words_of_request(options), sort_keys=False, allow_unicode=True, width=120), nl=False)
         return
     require_places(ctx.obj, options)
     from evaluation.request.resolve import resolve

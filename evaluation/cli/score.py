@@ -47,7 +47,7 @@ def score_command(
         PredictionValues | None,
         typer.Option(
             help="What pixels and categories hold: label ids of `car export`, values of the data set's own masks, or "
-            "class ids from 0 where background is no class. [default: inferred if only one fits]"
+            "class ids from 0 where background is not a class. [default: inferred if only one fits]"
         ),
     ] = None,
     allow_failures: AllowFailures = False,
@@ -60,7 +60,7 @@ def score_command(
     from evaluation.request.resolve import resolve
     from evaluation.request.user_data import resolve_data
 
-    with redirect_stdout(sys.stderr):  # what code from outside prints is no result
+    with redirect_stdout(sys.stderr):  # what code from outside prints is not a result
         data = resolve_data(given["benchmark"], given["data_root"], given["places"])
         resolved = resolve(RunOptions(**given | data, predictions=Predictions(predictions, name, values)))
         from evaluation.run.prepare import build

@@ -22,8 +22,8 @@ from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-def
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from evaluation.engines.processes import JOIN_SECONDS, how_it_ended
 from evaluation.engines.signals import FORWARDED, stop_request
+from evaluation.engines.worker_pool import JOIN_SECONDS, how_it_ended
 from support.console import TRACES, show_traces, tell_log
 from support.errors import RunError, UserError
 from support.files import open_regular
@@ -38,7 +38,7 @@ class Child:
     """A process that calls ``work(send, *arguments)``.
 
     What it sends, and at last what it returns or raises, comes by `messages`. threads: of torch. log: gets what it
-    prints; None for the streams of this process. Raises FileKindError where the log is no regular file.
+    prints; None for the streams of this process. Raises FileKindError where the log is not a regular file.
     """
 
     def __init__(self, work: Callable[..., Any], *arguments: Any, threads: int, log: Path | None = None) -> None:
@@ -65,11 +65,11 @@ class Child:
         return None
 
     def end(self, *, patience: float = 0.0) -> str:
-        """Kill it unless it ends by itself within so many seconds; how it ended, in words."""
+        """Kill it unless it ends by itself within `patience` seconds; how it ended, in words."""
         try:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(patience)
-        finally:  # a signal comes here, too
+        finally:  # a signal can land here
             self.process.kill()
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(JOIN_SECONDS)

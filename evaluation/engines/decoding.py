@@ -12,11 +12,11 @@ from functools import partial
 from itertools import islice
 
 from dataset_adapters import Dataset, Sample, SampleError
-from evaluation.engines.processes import LossCounter, Processes, ProcessLost
+from evaluation.engines.worker_pool import LossCounter, Processes, ProcessLost
 from support.console import TRACES
-from support.text import unwrapped
+from support.text import described
 
-STAGE = "decoding"
+DECODING = "decoding"
 """Stands in an error in place of the file where no file is to blame."""
 
 
@@ -40,7 +40,7 @@ def decoded(
     if not workers:
         yield from (_read(dataset, position) for position in positions)
         return
-    losses = LossCounter(STAGE)
+    losses = LossCounter(DECODING)
     pending: deque[tuple[int, Future[Decoded]]] = deque()
     remaining = iter(positions)
     with closing(Processes(partial(_read, dataset), min(workers, len(positions)), time_limit)) as processes:
@@ -53,7 +53,7 @@ def decoded(
             try:
                 item = future.result()
             except ProcessLost as loss:
-                reason = SampleError(dataset.ids[position], STAGE, str(loss))
+                reason = SampleError(dataset.ids[position], DECODING, str(loss))
                 item = Decoded(reason, loss.seconds)
                 losses.count(True, reason)
             else:
@@ -69,10 +69,5 @@ def _read(dataset: Dataset, position: int) -> Decoded:
         sample = error
     except Exception as error:  # e.g. no memory for the pixels: the other samples must still be read
         TRACES.debug("%s:", dataset.ids[position], exc_info=error)
-        sample = SampleError(dataset.ids[position], STAGE, described(error))
+        sample = SampleError(dataset.ids[position], DECODING, described(error))
     return Decoded(sample, time.perf_counter() - start)
-
-
-def described(error: Exception) -> str:
-    """An exception on one line: its type, and its message if it has one."""
-    return ": ".join(filter(None, [type(error).__name__, unwrapped(error)]))

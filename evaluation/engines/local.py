@@ -11,12 +11,13 @@ from typing import Any, TypeAlias
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, Sample, SampleError
-from evaluation.engines.decoding import Decoded, decoded, described
-from evaluation.engines.processes import LossCounter, ProcessLost, WorkerError
-from evaluation.engines.refining import STAGE, PendingSegmentation, Refiner
+from evaluation.engines.decoding import Decoded, decoded
+from evaluation.engines.refining import REFINEMENT, PendingSegmentation, Refiner
+from evaluation.engines.worker_pool import LossCounter, ProcessLost, WorkerError
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Segmenter
 from results import SampleRecord, differences
+from support.text import described
 
 Survivors: TypeAlias = dict[str, Sequence[str]]
 """By sequence, the queries that survived its last segmented frame; where none did, the rest of it stays empty."""
@@ -36,7 +37,7 @@ class Equipment:
 class Job:
     """A run as another process, or an actor on another node, gets it.
 
-    equip: makes the equipment there; raises for what a user can fix. identity_fields: what it must come to. folder:
+    equip: makes the equipment there; raises for what a user can fix. identity_fields: what it must match. folder:
     where relative paths start, if that node has it. The rest as for `run_local`.
     """
 
@@ -54,10 +55,28 @@ class Job:
             raise WorkerError(f"expected what the run was started with, found that {changed[0]}")
         return equipment
 
-    def records(self, own: Equipment, positions: Sequence[int], **how: Any) -> Generator[SampleRecord, None, None]:
+    def records(
+        self,
+        own: Equipment,
+        positions: Sequence[int],
+        *,
+        survivors: Survivors | None,
+        refiner: Refiner | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Generator[SampleRecord, None, None]:
         """`run_local` with the equipment."""
-        how |= {"batch_size": self.batch_size, "workers": self.workers, "sample_timeout": self.sample_timeout}
-        return run_local(own.dataset, positions, own.segmenter, own.scorer, **how)
+        return run_local(
+            own.dataset,
+            positions,
+            own.segmenter,
+            own.scorer,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            sample_timeout=self.sample_timeout,
+            survivors=survivors,
+            refiner=refiner,
+            should_stop=should_stop,
+        )
 
 
 def run_local(
@@ -101,7 +120,7 @@ def run_local(
                     frame = frame.with_queries(survivors[frame.sequence])
                 if frame and not frame.queries:
                     nothing = Segmentation.of_nothing(*frame.image.shape[:2])
-                    record = scorer.scored(frame, nothing, item.seconds)
+                    record = scorer.record_of(frame, nothing, item.seconds)
                 else:
                     queue.submit([replace(item, sample=frame) if frame else item])
                     [record] = queue.drain()
@@ -119,7 +138,7 @@ class _SampleQueue:
         self._segmenter, self._scorer, self._refiner, self._most = segmenter, scorer, refiner, most
         # Each with its segmentation, done or pending, or why there is none.
         self._in_flight: deque[tuple[Decoded, PendingSegmentation | Segmentation | str]] = deque()
-        self._losses = LossCounter(STAGE)
+        self._losses = LossCounter(REFINEMENT)
 
     def submit(self, batch: Sequence[Decoded]) -> None:
         """Run the models on a batch."""
@@ -152,7 +171,7 @@ class _SampleQueue:
                 try:
                     result = found.result()
                 except ProcessLost as loss:
-                    found = f"{STAGE}: {loss}"
+                    found = f"{REFINEMENT}: {loss}"
                     self._losses.count(True, f"{sample.id}: {found}")
                 except Exception as error:  # raised while the masks are merged: a failure of the sample, not of the run
                     found = f"segmentation: {described(error)}"
@@ -161,6 +180,6 @@ class _SampleQueue:
                     if not isinstance(result, str):
                         self._losses.count(False, "")
             if isinstance(found, str) or isinstance(sample, SampleError):
-                yield self._scorer.failed(sample.id, str(found), sample.target)
+                yield self._scorer.failed_record(sample.id, str(found), sample.target)
             else:
-                yield self._scorer.scored(sample, found, item.seconds)
+                yield self._scorer.record_of(sample, found, item.seconds)

@@ -23,7 +23,7 @@ from typing import Any
 from dataset_adapters import Dataset, Sample
 from evaluation.engines.decoding import decoded
 from evaluation.engines.local import Job, Survivors
-from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
+from evaluation.engines.worker_pool import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.request.cluster import Cluster, ClusterError, import_ray
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import smaller_passes
@@ -36,7 +36,7 @@ MAX_LOSSES = 3
 """Actors that may be lost at work on a single sample before it is a failed one."""
 _POLL_SECONDS = 1.0  # between two looks at the nodes, and at whether to stop
 HEAD_SECONDS = 10.0
-"""A head that takes no connection for so long is gone: it may be restarted in the meantime."""
+"""A head that takes no connection for this long is gone: it may be restarted in the meantime."""
 _OBJECT_STORE_BYTES = 100 * 2**20  # of a Ray of our own: records are small
 
 
@@ -314,4 +314,4 @@ class Dispatcher:
             [item] = decoded(self.dataset, [position], workers=1, ahead=0, time_limit=limit)
             target = item.sample.target if isinstance(item.sample, Sample) else None
             reason = f"segmentation: {MAX_LOSSES} actors were lost at work on it"
-            yield self.scorer.failed(self.dataset.ids[position], reason, target)
+            yield self.scorer.failed_record(self.dataset.ids[position], reason, target)

@@ -21,11 +21,11 @@ from car_core.refine.crf import KernelCache
 from car_core.refinement import CoarseSegmentation, RefineRequest, RefineResult, refine_masks
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
-from evaluation.engines.decoding import described
-from evaluation.engines.processes import Processes
+from evaluation.engines.worker_pool import Processes
 from evaluation.tasks.segmenter import CoarseSegmenter, Segmenter, segment_samples
+from support.text import described
 
-STAGE = "refinement"
+REFINEMENT = "refinement"
 """Named in the error of a sample whose process was lost."""
 
 Requests: TypeAlias = tuple[RefineRequest, ...]
@@ -114,10 +114,16 @@ class Refiner:
         """cache: shared by the runs of this refiner; a request that failed for one run is repeated for the next."""
         requests = coarse.requests
         if cache is not None:
-            before, inputs = cache.computed[STAGE], tuple(item for request in requests for item in request.inputs)
-            cached = cache.get_or_compute(STAGE, inputs, lambda: _CachedRequests(requests, processes.submit(requests)))
+            inputs, n_computed = (
+                tuple(item for request in requests for item in request.inputs),
+                cache.computed[REFINEMENT],
+            )
+            cached = cache.get_or_compute(
+                REFINEMENT, inputs, lambda: _CachedRequests(requests, processes.submit(requests))
+            )
+            was_cached = cache.computed[REFINEMENT] == n_computed
             if not cached.has_failed:
-                return PendingSegmentation(coarse, cached.answer, recalled=cache.computed[STAGE] == before)
+                return PendingSegmentation(coarse, cached.answer, recalled=was_cached)
         return PendingSegmentation(coarse, processes.submit(requests))
 
 

@@ -27,13 +27,13 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass
 class StopRequest:
-    """Whether a signal has asked for an end, and which."""
+    """The signal that asked for an end, if any."""
 
     number: int | None = None
 
     @property
     def asked(self) -> bool:
-        """Whether one has."""
+        """Whether a signal has asked for an end."""
         return self.number is not None
 
     def raise_if_asked(self) -> None:
@@ -64,9 +64,10 @@ def stop_request(*, of_child: bool = False) -> Iterator[StopRequest]:
     counting = (FORWARDED,) if of_child else _SIGNALS
 
     def take(number: int, frame: FrameType | None) -> None:
-        if number in counting and request.number in counting:
+        had_one = request.number in counting
+        if had_one and number in counting:
             request.raise_if_asked()
-        if request.number not in counting:
+        if not had_one:  # also after one that does not count
             request.number = number
         if not of_child:
             with suppress(OSError):  # closed

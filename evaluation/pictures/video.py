@@ -54,7 +54,7 @@ class Clip:
 
     @classmethod
     def of_file(cls, path: Path) -> Clip:
-        """Raises SegmentError for what is no video, too large, or without PyAV."""
+        """Raises SegmentError for what is not a video, too large, or without PyAV."""
         with _opened(path) as (_, stream):
             return cls(path, stream.frames or None)
 
@@ -111,7 +111,7 @@ def is_video(path: Path) -> bool:
     try:
         with open_picture(path) as picture:
             return bool(getattr(picture, "is_animated", False))
-    except Exception:  # what is no picture is refused where it is read
+    except Exception:  # what is not a picture is refused where it is read
         return False
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -14,13 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from car_core import CaRConfig, ConfigError
 from car_core.config import PROFILES
 from support import strict_yaml
-from support.choices import Profile
+from support.choices import Profile, SetBy
 from support.errors import UserError, mistakes
 from support.files import expanded
 from support.plugins import Plugin, find_plugin, plugins
 from support.text import broken_text, shortened, unknown_name
 
-Source = Literal["default", "profile", "benchmark", "names", "user"]
 _FOLDER = resources.files("evaluation") / "benchmarks"
 
 NOT_SETTINGS = {"profile": "the option --profile", "mode": "a benchmark of that mode"}
@@ -134,19 +133,19 @@ def is_file(benchmark: str) -> bool:
 def load_benchmark(name: str | Benchmark) -> Benchmark:
     """Read a benchmark: one of ours or of an installed package by name, or a YAML file by path; one as it is.
 
-    Raises BenchmarkError for an unknown name, with near matches, and naming file and field for what is no benchmark;
+    Raises BenchmarkError for an unknown name, with near matches, and naming file and field for what is not a benchmark;
     PluginError for a package that cannot be imported, or names that clash.
     """
     if isinstance(name, Benchmark):
         return name
-    own, brought = benchmark_names(), plugins("benchmarks")
+    own, provided = benchmark_names(), plugins("benchmarks")
     if is_file(name):
         benchmark = of_file(_fields_of_file(expanded(name)), name)
-        for other in brought.get(benchmark.name, ()):
-            raise BenchmarkError(f"{name}: name: expected one of its own, found {other}")
+        for other in provided.get(benchmark.name, ()):
+            raise BenchmarkError(f"{name}: name: expected an unused name, found {other}")
         return benchmark
-    if ":" not in name and name not in {*own, *brought}:
-        raise BenchmarkError(unknown_name("benchmark", name, [*own, *brought], "car benchmarks"))
+    if ":" not in name and name not in {*own, *provided}:
+        raise BenchmarkError(unknown_name("benchmark", name, [*own, *provided], "car benchmarks"))
     plugin = find_plugin("benchmarks", name, own, "benchmark")
     if plugin is None:
         return Benchmark.model_validate(_read(name))
@@ -193,7 +192,7 @@ def _checked(fields: Mapping[str, Any], where: str) -> Benchmark:
             own = merged({**load_benchmark(base).model_dump(exclude={"name", "paper"}, exclude_unset=True)}, own)
         benchmark = Benchmark.model_validate(own)
         if benchmark.name in benchmark_names():
-            raise BenchmarkError(f"name: expected one of its own, found {benchmark.name!r}, which is built in")
+            raise BenchmarkError(f"name: expected an unused name, found {benchmark.name!r}, which is built in")
         for profile in get_args(Profile):
             resolve_config(benchmark, profile, {})
     except ValidationError as error:
@@ -246,7 +245,7 @@ def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 def resolve_config(
     benchmark: Benchmark, profile: Profile, settings: Mapping[str, Any]
-) -> tuple[CaRConfig, dict[str, Source]]:
+) -> tuple[CaRConfig, dict[str, SetBy]]:
     """The configuration of a run, and who set each field: default, profile, benchmark, or the user's ``settings``.
 
     A setting that changes nothing does not count as the user's. Raises BenchmarkError naming the field for an unknown
@@ -261,7 +260,7 @@ def resolve_config(
         config = CaRConfig(**merged({"profile": profile, **own, **sam}, settings))
     except ConfigError as error:
         raise BenchmarkError(str(error)) from None
-    set_by: dict[str, Source] = {
+    set_by: dict[str, SetBy] = {
         **dict.fromkeys(CaRConfig.model_fields, "default"),
         **dict.fromkeys(("profile", *PROFILES["paper"]), "profile"),
         **dict.fromkeys(own, "benchmark"),

@@ -10,7 +10,8 @@ from typing import TypeVar
 from car_core.config import Config
 from car_core.names import MINIATURE, ROLES, model_of
 from dataset_adapters import embedded_root, holds, is_embedded
-from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, benchmark_names, built_in
+from evaluation.request.benchmark import Benchmark, BenchmarkError, benchmark_names, built_in
+from support.choices import SetBy
 
 DEFAULT_DATA = Path("data")
 """The folder that is searched for data sets without a data root: VOCdevkit, coco, refer in it."""
@@ -57,7 +58,7 @@ def find_data(benchmark: Benchmark, data_root: Path | None) -> Path:
     minis = {own.adapter: own.name for own in map(built_in, benchmark_names()) if own and own.embedded}
     mini = f"car eval {minis.get(benchmark.adapter, 'mini-voc')}"
     raise UnnamedInputError(
-        f"{benchmark.name}: expected its data, found no --data-root and nothing of {benchmark.adapter} in "
+        f"{benchmark.name}: expected its data, found no --data-root and no {benchmark.adapter} files in "
         f"{DEFAULT_DATA}/",
         {
             "--data-root DIR": "its folder in the official layout; `car data list` names what can be downloaded",
@@ -99,8 +100,8 @@ def weights_by_role(weights: str | Mapping[str, str | None] | None) -> Mapping[s
 
 
 def with_own_models(
-    config: ConfigT, set_by: Mapping[str, Source], weights: Mapping[str, str]
-) -> tuple[ConfigT, dict[str, Source]]:
+    config: ConfigT, set_by: Mapping[str, SetBy], weights: Mapping[str, str]
+) -> tuple[ConfigT, dict[str, SetBy]]:
     """The configuration with the architectures that belong to the weights, and who set each field.
 
     Raises BenchmarkError if the user chose another architecture for such weights.

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from car_core.config import CaRConfig, Config, field_names
 from car_core.errors import ConfigError
 from car_core.names import ROLES
-from evaluation.request.benchmark import Benchmark, BenchmarkError, Source, resolve_config
+from evaluation.request.benchmark import Benchmark, BenchmarkError, resolve_config
 from evaluation.request.options import ALL, CAR
 from evaluation.tasks.task import TASKS, find_task
 from results.tables.run_notes import METHOD_TITLES
-from support.choices import Precision, Profile
+from support.choices import Precision, Profile, SetBy
 from support.plugins import Plugin, find_plugin
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Method:
 
     @property
     def names(self) -> str | None:
-        """The texts that it brings: what `find_vocabulary` takes."""
+        """The texts that it provides: what `find_vocabulary` takes."""
         return self.baseline.names if self.baseline else None
 
     @property
@@ -58,7 +58,7 @@ class Method:
         """Names of its settings, including those inside others, such as ``sam.model``."""
         return tuple(field_names(self.config))
 
-    def own(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def accepted(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings that it has a field for; inside another, such as ``sam``, those that it has there."""
         own: dict[str, Any] = {}
         for key, value in settings.items():
@@ -70,7 +70,7 @@ class Method:
                 own[key] = value
         return own
 
-    def settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def settings_schema(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The JSON schema of its settings and their defaults, but for those that depend on profile and mode."""
         schema = self.config.model_json_schema()
         defaults = self.config().model_dump(mode="json")
@@ -86,7 +86,7 @@ class Method:
 
     def resolve(
         self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
-    ) -> tuple[Config, dict[str, Source]]:
+    ) -> tuple[Config, dict[str, SetBy]]:
         """The configuration of a run, and who set each field. Raises BenchmarkError naming field or option."""
         self.check_task(task, profile)
         if self.name == CAR:
@@ -98,7 +98,7 @@ class Method:
             config = self.config(**{**own, **settings})
         except ConfigError as error:
             raise BenchmarkError(str(error)) from None
-        set_by: dict[str, Source] = {**dict.fromkeys(fields, "default"), **dict.fromkeys(own, "benchmark")}
+        set_by: dict[str, SetBy] = {**dict.fromkeys(fields, "default"), **dict.fromkeys(own, "benchmark")}
         return config, {**set_by, **dict.fromkeys(settings, "user")}
 
     def check_precision(self, precision: Precision) -> None:
@@ -180,10 +180,10 @@ def settings_by_method(settings: Mapping[str, Any], others: Iterable[Method] = (
 
     Raises BenchmarkError for one that none has.
     """
-    found = {method.name: method.own(settings) for method in (*METHODS.values(), *others)}
+    found = {method.name: method.accepted(settings) for method in (*METHODS.values(), *others)}
     taken = {path for own in found.values() for path in _paths(own)}
     if unknown := next((path for path in _paths(settings) if path not in taken), None):
-        raise BenchmarkError(f"{unknown}: expected a field of a method, found one of none")
+        raise BenchmarkError(f"{unknown}: no method has this setting")
     return found
 
 

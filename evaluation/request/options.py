@@ -24,7 +24,7 @@ from support.text import shortened
 if TYPE_CHECKING:
     from evaluation.request.benchmark import Benchmark
     from evaluation.request.vocabulary import Vocabulary
-    from evaluation.tasks.artifacts import Saving
+    from evaluation.tasks.saving import Saving
 
 EngineName = Literal["local", "ray"]
 PredictionValues = Literal["labels", "dataset", "classes"]
@@ -33,7 +33,7 @@ CAR = "car"
 ALL = "all"
 """Stands for every method on the command line, and for every baseline in a benchmark's file."""
 OWN_NAMES = "own"
-"""Stands for the texts that a method brings, where it has some of the data set, else for the released ones."""
+"""Stands for the texts that a method provides, where it has some of the data set, else for the released ones."""
 DEFAULT_RUNS = Path("results/runs")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 # Fields that run.json keeps although no figure depends on them: where it ran, and which images it could not read.
@@ -213,6 +213,10 @@ def _shard(
     return parse_shard(shard) if shard else None
 
 
+SHARD = "shard"
+"""The field of a shard's identity, "i/n", that the whole run's lacks."""
+
+
 def parse_shard(text: str) -> tuple[int, int]:
     """``i/n`` as (i, n), 1 <= i <= n. Raises BenchmarkError.
 
@@ -277,7 +281,7 @@ def _saving(
         bool, Option("--save-proposals", help="Save the proposals of every step as npz files.")
     ] = False,
 ) -> "Saving":
-    from evaluation.tasks.artifacts import Saving
+    from evaluation.tasks.saving import Saving
 
     return Saving(save_predictions, save_proposals)
 
@@ -285,12 +289,6 @@ def _saving(
 # Fields that several models have.
 _Weights = Annotated[str | Mapping[str, str | None] | None, FromOptions(_weights, _weights_by_option)]
 _Settings = Annotated[Mapping[str, Any], FromOptions(_settings, lambda settings: {"set": settings})]
-_Profile = Annotated[Profile | None, Option(help="Preset of all switches. [default: released; for mini-*: paper]")]
-_Device = Annotated[
-    str,
-    Option(help="auto (cuda, else mps if it agrees with the CPU, else cpu), cpu, cuda, cuda:1, ..., mps."),
-    NotInIdentity("results agree across devices up to rounding; the header records it"),
-]
 _MaxPixels = Annotated[
     int | None,
     Option(help="Largest image or mask, in pixels. [default: $CAR_MAX_PIXELS, else 67108864]"),
@@ -307,8 +305,8 @@ class RunOptions:
     both models or by role; None only for mini-*. profile, split: None for the benchmark's. settings:
     configuration fields. places: where user-supplied data are, by option (see `evaluation.request.user_data`). source:
     None for the first label source that is there. protocol: see `resolve.Protocol`. names: `OWN_NAMES`, a
-    `NameSet`, or what `find_vocabulary` takes. metrics: further ones, see `evaluation.tasks.metric`. limit: only the
-    first samples. shard: (i, n) for part i of n, counted from 1. predictions: scored in place of what a method
+    `NameSet`, or what `find_vocabulary` takes. metrics: see `evaluation.tasks.extra_metrics`. limit: only the first
+    samples. shard: (i, n) for part i of n, counted from 1. predictions: scored in place of what a method
     segments. out: run directory; None for `results/runs/<benchmark>-<profile>-<identity>`. refine_workers: None for
     all cores but one. sample_timeout: in seconds; None for no limit. live: at a terminal, one line that is updated;
     else lines as in a log.
@@ -330,7 +328,9 @@ class RunOptions:
             "several separated by commas, or all for every built-in one, share one table."
         ),
     ] = CAR
-    profile: _Profile = None
+    profile: Annotated[
+        Profile | None, Option(help="Preset of all switches. [default: released; for mini-*: paper]")
+    ] = None
     settings: _Settings = field(default_factory=dict)
     split: Annotated[str | None, Option(help="Split of the data set, or a file of ids.")] = None
     places: Annotated[
@@ -466,7 +466,9 @@ class CarOptions:
     mode: Annotated[Mode, Option(help="semantic: one label per pixel. referring: all phrases describe one object.")] = (
         "semantic"
     )
-    device: _Device = "auto"
+    device: Annotated[
+        str, Option(help="auto (cuda, else mps if it agrees with the CPU, else cpu), cpu, cuda, cuda:1, ..., mps.")
+    ] = "auto"
     max_pixels: _MaxPixels = None
 
 
@@ -480,7 +482,7 @@ PANELS = {
         *("engine", "cluster"),
     ),
 }
-"""Under what a command's help has the options of each field."""
+"""Help panel for each field's options."""
 
 
 def marks(model: type, kind: type[Any]) -> dict[str, Any]:

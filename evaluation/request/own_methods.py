@@ -18,19 +18,19 @@ from pydantic_core import PydanticSerializationError
 
 from car_core.config import Config
 from car_core.names import SUFFIXES
-from evaluation.request.benchmark import Benchmark, BenchmarkError, Source
+from evaluation.request.benchmark import Benchmark, BenchmarkError
 from evaluation.request.methods import Method
 from evaluation.request.options import ALL
 from evaluation.request.vocabulary import family_names
 from evaluation.tasks.task import TASKS
 from results.tables.run_notes import METHOD_TITLES
 from support.arrays import RGBArray
-from support.choices import Profile
+from support.choices import Profile, SetBy
 from support.errors import mistakes
 from support.files import expanded, sha256_of
 from support.plugins import Plugin, PluginError
 from support.strict_json import identity_of, require_json
-from support.text import did_you_mean, shortened, unwrapped
+from support.text import described, did_you_mean, shortened, unwrapped
 
 if TYPE_CHECKING:
     from evaluation.tasks.segmenter import Segmenter
@@ -108,7 +108,7 @@ class PluggedMethod(Method):
         """As those of `Method`, with the errors of a class's own."""
         return _fields(getattr(self.made_by, "Settings", None))
 
-    def settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def settings_schema(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """As those of `Method`; of settings that have no default, none has one."""
         if self._settings is None:
             return {}, {}
@@ -140,7 +140,7 @@ class PluggedMethod(Method):
 
     def resolve(
         self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
-    ) -> tuple[OwnConfig, dict[str, Source]]:
+    ) -> tuple[OwnConfig, dict[str, SetBy]]:
         self.check_task(task, profile)
         of_benchmark = benchmark.baselines.get(self.name, {})
         given = {**of_benchmark, **settings}
@@ -152,12 +152,12 @@ class PluggedMethod(Method):
         except ValidationError as error:
             raise BenchmarkError(f"{self.name}: {mistakes(error, self.fields)}") from None
         except Exception as error:  # of the class
-            raise self._wrong("Settings", "all values as JSON", f"{type(error).__name__}: {error}") from error
+            raise self._wrong("Settings", "all values as JSON", described(error)) from error
         paths = {str(value) for value in self._named_weights(made).values() if _is_file(value)}
         files = frozenset(key for key, value in values.items() if isinstance(value, str) and value in paths)
         config = OwnConfig(method=self.name, version=self.made_by.version, settings=made, values=values, files=files)
-        sources: dict[str, Source] = {**dict.fromkeys((*_RESERVED, *values), "default")}
-        return config, {**sources, **dict.fromkeys(of_benchmark, "benchmark"), **dict.fromkeys(settings, "user")}
+        set_by: dict[str, SetBy] = {**dict.fromkeys((*_RESERVED, *values), "default")}
+        return config, {**set_by, **dict.fromkeys(of_benchmark, "benchmark"), **dict.fromkeys(settings, "user")}
 
     def build(self, config: Config, *, device: str, task: str, time_limit: float | None = None, **_: Any) -> Any:
         assert isinstance(config, OwnConfig)
@@ -180,8 +180,7 @@ class PluggedMethod(Method):
             try:
                 named = named(settings)
             except Exception as error:  # of the class
-                what = f"{type(error).__name__}: {error}"
-                raise self._wrong("weights", "a function of the settings", what) from error
+                raise self._wrong("weights", "a function of the settings", described(error)) from error
         if not isinstance(named, Mapping):
             raise self._wrong("weights", "a mapping of roles to files or names", named)
         found = {role: value for role, value in named.items() if value is not None}
@@ -198,7 +197,7 @@ class PluggedMethod(Method):
 
 
 def check_own_method(plugin: Plugin) -> PluggedMethod:
-    """The method that a plugin brings, which is imported.
+    """The method that a plugin provides, which is imported.
 
     Raises PluginError, naming class and field, unless it is a class that has what a method needs.
     """

@@ -27,7 +27,7 @@ from evaluation.tasks.task import find_task
 from support.arrays import RGBArray
 from support.console import TRACES
 from support.errors import UserError
-from support.text import unwrapped
+from support.text import described
 
 
 class OwnMethodError(Exception):
@@ -62,7 +62,7 @@ class OwnSegmenter:
             with _contained():
                 self._own = made_by(**given)
         except (Exception, SystemExit) as error:  # of the method
-            raise OwnMethodStartError(f"{self._name}.__init__: {_told(error)}") from error
+            raise OwnMethodStartError(f"{self._name}.__init__: {_described(error)}") from error
 
     def check_queries(self, queries: Sequence[str]) -> tuple[str, ...]:
         """The queries as a tuple. Raises QueryError for none, and for a blank or repeated one."""
@@ -104,9 +104,10 @@ class OwnSegmenter:
             with _contained(), _alarm(limit):
                 found = getattr(self._own, method)(*arguments)
         except (Exception, SystemExit, _TimeIsUpError) as error:  # of the method
-            told = f"took longer than {limit:g} seconds" if isinstance(error, _TimeIsUpError) else _told(error)
+            is_late = isinstance(error, _TimeIsUpError)
+            reason = f"took longer than {limit:g} seconds" if is_late else _described(error)
             TRACES.debug("%s.%s:", self._name, method, exc_info=error)
-            raise OwnMethodError(f"{self._name}.{method}: {told}") from error
+            raise OwnMethodError(f"{self._name}.{method}: {reason}") from error
         return found, time.perf_counter() - start
 
     def _checked(
@@ -152,18 +153,18 @@ class OwnSegmenter:
         )
 
 
-def _told(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     """What was raised, and by which line."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if len(frames) > 1 else ""
-    return f"{type(error).__name__}: {unwrapped(error)}".removesuffix(": ") + where
+    return described(error) + where
 
 
 @contextmanager
 def _contained() -> Iterator[None]:
     """Torch as it comes and fixed seeds; afterwards settings, seeds and folder are as before.
 
-    What is printed goes to standard error: it is no result.
+    What is printed goes to standard error: it is not a result.
     """
     folder, states = os.getcwd(), (random.getstate(), np.random.get_state())  # noqa: NPY002 (of methods)
     with ExitStack() as stack:
@@ -186,7 +187,7 @@ class _TimeIsUpError(BaseException):
 
 @contextmanager
 def _alarm(seconds: float | None) -> Iterator[None]:
-    """Raise _TimeIsUpError in the code within after so many seconds, and again each second until it ends.
+    """Raise _TimeIsUpError in the code within after `seconds`, and again each second until it ends.
 
     Python sees it between two of its steps: a call that never comes back from native code cannot be ended from here.
     Only a main thread has alarms, and Windows none: there is no limit elsewhere.

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
 
 from car_core.config import Config
-from evaluation.request.benchmark import Benchmark, BenchmarkError, Source
+from evaluation.request.benchmark import Benchmark, BenchmarkError
 from evaluation.request.methods import Method
 from evaluation.request.options import Predictions, PredictionValues
-from evaluation.tasks.task import TASKS
-from support.choices import Profile
+from support.choices import Profile, SetBy
 from support.files import expanded
 from support.text import shortened, visible
 
@@ -33,7 +32,6 @@ class PredictedMethod(Method):
     """A method that ran elsewhere: it needs no weights and serves every task."""
 
     roles: tuple[str, ...] = ()
-    tasks: Set[str] = field(default_factory=TASKS.keys)
 
     @classmethod
     def of(cls, asked: Predictions) -> PredictedMethod:
@@ -58,6 +56,6 @@ class PredictedMethod(Method):
 
     def resolve(
         self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
-    ) -> tuple[Config, dict[str, Source]]:
+    ) -> tuple[Config, dict[str, SetBy]]:
         """Its settings before its files are read; none is the user's, since none changes what it predicted."""
         return PredictedConfig(method=self.name), dict.fromkeys(PredictedConfig.model_fields, "default")

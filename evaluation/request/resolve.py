@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,22 +14,15 @@ from car_core.names import MINIATURE, check_device_name, device_names, random_se
 from dataset_adapters import Dataset, DatasetError, load, option_choices
 from dataset_adapters.base.adapter import Adapter, configured, data_set_plugin, find_sources
 from dataset_adapters.errors import LabelSourceMissingError
-from evaluation.request.benchmark import (
-    Benchmark,
-    BenchmarkError,
-    Source,
-    load_benchmark,
-    refuse_fields,
-    resolve_config,
-)
+from evaluation.request.benchmark import Benchmark, BenchmarkError, load_benchmark, refuse_fields, resolve_config
 from evaluation.request.inputs import Inputs, find_data, find_weights, inputs_of, weights_by_role, with_own_models
 from evaluation.request.methods import Method, find_method
 from evaluation.request.options import ALL, DEFAULT_RUNS, OWN_NAMES, CarOptions, Range, RunOptions, marks, parse_shard
 from evaluation.request.predicted import PredictedMethod
 from evaluation.request.vocabulary import NoTextsError, Vocabulary, find_vocabulary
-from evaluation.tasks.metric import NamedMetric, find_metrics
+from evaluation.tasks.extra_metrics import NamedMetric, find_metrics
 from evaluation.tasks.task import TASKS, find_task
-from support.choices import NameSet
+from support.choices import NameSet, SetBy
 from support.files import expanded
 from support.plugins import Plugin
 from support.text import unknown_name
@@ -60,7 +54,7 @@ class ResolvedRun:
     options: RunOptions
     benchmark: Benchmark
     config: Config
-    set_by: Mapping[str, Source]
+    set_by: Mapping[str, SetBy]
     protocol: Protocol
     inputs: Inputs
     metrics: tuple[NamedMetric, ...]
@@ -147,8 +141,8 @@ def resolve(options: RunOptions) -> ResolvedRun:
         drawn = {*config.prompts, *(config.stuff_prompts or ())}
         prompts = [PROMPT_PLUGINS.get(name) for name in sorted(drawn)]
     data = [benchmark.brought_by, data_set_plugin(sources[0].name)]
-    brought = tuple(filter(None, [method.plugin, *data, *prompts, *(each.plugin for each in metrics)]))
-    return ResolvedRun(replace(options, names=names), benchmark, config, set_by, protocol, inputs, metrics, brought)
+    provided = tuple(filter(None, [method.plugin, *data, *prompts, *(each.plugin for each in metrics)]))
+    return ResolvedRun(replace(options, names=names), benchmark, config, set_by, protocol, inputs, metrics, provided)
 
 
 def resolve_protocol(benchmark: Benchmark, task: str, config: Config, given: Mapping[str, str]) -> Protocol:
@@ -185,26 +179,23 @@ def _names(
 ) -> tuple[str | Vocabulary, dict[str, Any]]:
     """The vocabulary that names ask for, or the names themselves, and the method's fields that it sets.
 
-    A method's own give way to fields of the benchmark. Its background words are also those of other query texts, which
-    say none. Raises as `find_vocabulary`.
+    What the method's own set gives way to fields of the benchmark. Raises as `find_vocabulary`.
     """
-    found: str | Vocabulary = asked
-    if isinstance(asked, str) and asked in (OWN_NAMES, *get_args(NameSet)):
-        try:
-            own = find_vocabulary(method.names, adapter) if method.names else None
-        except NoTextsError:
-            own = None
-        if own is None:
-            return OWN_NAMES if asked == "released" else asked, {}
-        found = replace(own, is_own=True) if asked == OWN_NAMES else asked
-        settings = own.settings if asked == OWN_NAMES else replace(own, classes={}).settings
-    else:
-        found = find_vocabulary(asked, adapter) if isinstance(asked, str) else asked
-        settings = found.settings
-    fixed: dict[str, Any] = {}
-    if isinstance(found, str) or found.is_own:
-        fixed = {**benchmark.baselines.get(ALL, {}), **benchmark.baselines.get(method.name, {})}
-    return found, {key: value for key, value in settings.items() if key in method.fields and key not in fixed}
+    if isinstance(asked, str) and asked not in (OWN_NAMES, *get_args(NameSet)):
+        asked = find_vocabulary(asked, adapter)
+    own, fixed = None, {**benchmark.baselines.get(ALL, {}), **benchmark.baselines.get(method.name, {})}
+    if isinstance(asked, str) and method.names:
+        with suppress(NoTextsError):
+            own = find_vocabulary(method.names, adapter)
+    if isinstance(asked, Vocabulary):
+        settings, fixed = asked.settings, fixed if asked.is_own else {}
+    elif own is None:
+        return OWN_NAMES if asked == "released" else asked, {}
+    elif asked == OWN_NAMES:
+        asked, settings = replace(own, is_own=True), own.settings
+    else:  # the data set's queries, which name no background words: the method's are used
+        settings = replace(own, classes={}).settings
+    return asked, {key: value for key, value in settings.items() if key in method.fields and key not in fixed}
 
 
 def resolve_car(options: CarOptions) -> ResolvedCar:
@@ -217,7 +208,7 @@ def resolve_car(options: CarOptions) -> ResolvedCar:
     check_device_name(options.device)
     weights = find_weights(options.weights)
     check_weights(weights)
-    set_by: dict[str, Source] = {
+    set_by: dict[str, SetBy] = {
         name: "user" if name in options.settings else "default" for name in CaRConfig.model_fields
     }
     return ResolvedCar(with_own_models(config, set_by, weights)[0], weights, options.device)
@@ -230,7 +221,7 @@ def check_ranges(options: Any) -> None:
 
 
 def check_weights(weights: Mapping[str, str | None]) -> None:
-    """Raise ModelError for a weights file that does not exist, and for a seed that is no number."""
+    """Raise ModelError for a weights file that does not exist, and for a seed that is not a number."""
     for name in filter(None, weights.values()):
         if random_seed(name) is None:
             weights_file(name)
@@ -242,7 +233,7 @@ def check_out(path: Path) -> None:
         raise BenchmarkError(f"out: expected a folder, found the home of a nonexistent user, {path}")
     existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        found = f"{existing}, which is read-only" if existing.is_dir() else f"{existing}, which is no folder"
+        found = f"{existing}, which is read-only" if existing.is_dir() else f"{existing}, which is not a folder"
         raise BenchmarkError(f"out: expected a folder that can be written, found {found}")
 
 

@@ -1,4 +1,4 @@
-"""User-supplied data on the command line: which benchmark they are, and where they are."""
+"""User-supplied data on the command line: its benchmark, and where it is."""
 
 from __future__ import annotations
 

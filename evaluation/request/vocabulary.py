@@ -36,7 +36,7 @@ class Vocabulary:
 
     name: the family's, or the file's without its folder. classes: the texts of each class by its name in the label
     space, the first of which is its query. background: the background words; None leaves those of the benchmark.
-    is_own: whether the method brought it, so that the benchmark's fields win over what it sets.
+    is_own: whether the method provides it, so that the benchmark's fields win over what it sets.
     """
 
     name: str
@@ -89,7 +89,7 @@ def find_vocabulary(name: str, adapter: Adapter) -> Vocabulary:
     space, data_set = adapter.label_space("dataset"), adapter.name.partition("/")[0]
     classes = [space.labels[label] for label in _classes_of(space)]
     if not classes:
-        expected = f"{' or '.join(get_args(NameSet))} for {data_set}, whose samples bring their own texts"
+        expected = f"{' or '.join(get_args(NameSet))} for {data_set}, whose samples have their own texts"
         raise NoTextsError(f"names: expected {expected}, found {name!r}")
     scores_background = BACKGROUND in space.scored_labels and space.labels[BACKGROUND] not in classes
     if name == PLAIN:

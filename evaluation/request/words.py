@@ -26,7 +26,7 @@ _ASSIGNMENTS = "KEY=VALUE"
 _STRICT = ConfigDict(strict=True)
 
 
-def words_of(options: RunOptions, *, kept: bool = False) -> dict[str, Any]:
+def words_of_request(options: RunOptions, *, kept: bool = False) -> dict[str, Any]:
     """The requested values that differ from the defaults, as JSON values by word; the inverse of `request_of`.
 
     kept: only what run.json keeps: everything that figures depend on except where files are; names of files lose their

@@ -13,9 +13,9 @@ from typing import Any
 
 from dataset_adapters.formats.images import max_pixels
 from evaluation.engines.local import Equipment, Job, Survivors, run_local
-from evaluation.engines.parallel import run_parallel
 from evaluation.engines.ray import run_ray
 from evaluation.engines.refining import Refiner, default_workers
+from evaluation.engines.several_processes import run_parallel
 from evaluation.engines.signals import StopRequest, stop_request
 from evaluation.request.options import RunOptions
 from evaluation.run.prepare import Prepared, carries_queries, prepare
@@ -42,7 +42,7 @@ def plan_resume(prepared: Prepared, finished: Mapping[str, SampleRecord]) -> Res
     """The samples without a record, and those to be done again. finished: as for `pending_frames`."""
     ids, survivors = prepared.selected.ids, None
     positions = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
-    if carries_queries(prepared.car.config):
+    if carries_queries(prepared.segmenter.config):
         positions, survivors = pending_frames(ids, prepared.selected.sequences, finished)
     pending = {ids[position] for position in positions}
     return ResumePlan(positions, [record for id_, record in finished.items() if id_ not in pending], survivors)
@@ -105,33 +105,62 @@ class Work:
     def records(self) -> Generator[SampleRecord, None, None]:
         """One record per remaining sample, as it comes; fewer where a stop is requested."""
         prepared, options, devices = self.prepared, self.prepared.options, self.prepared.devices
-        selected, positions = prepared.selected, self.plan.positions
-        how: dict[str, Any] = {"survivors": self.plan.survivors, "should_stop": lambda: self.shared.stop.asked}
+        selected, positions, survivors = prepared.selected, self.plan.positions, self.plan.survivors
+
+        def should_stop() -> bool:
+            return self.shared.stop.asked
+
         # Refining processes: none where refinement takes no time or runs on the device.
-        crf, refine_workers = getattr(prepared.car.config, "crf", None), 0
-        if crf and crf.implementation == "pydensecrf" and isinstance(prepared.car, CoarseSegmenter):
+        crf, refine_workers = getattr(prepared.segmenter.config, "crf", None), 0
+        if crf and crf.implementation == "pydensecrf" and isinstance(prepared.segmenter, CoarseSegmenter):
             asked = options.refine_workers
             refine_workers = default_workers(len(devices)) if asked is None else asked
         if len(devices) > 1:
             logs = self.scorer.folder if prepared.plugins else None  # their authors want to see what they print
             jobs = [_job(prepared, folder=self.scorer.folder, device=name, processes=1) for name in devices]
-            how |= {"refine_workers": refine_workers, "shrunk": self.shrunk, "logs": logs}
             try:
-                yield from run_parallel(jobs, devices, selected, positions, **how)
+                yield from run_parallel(
+                    jobs,
+                    devices,
+                    selected,
+                    positions,
+                    refine_workers=refine_workers,
+                    survivors=survivors,
+                    should_stop=should_stop,
+                    shrunk=self.shrunk,
+                    logs=logs,
+                )
             finally:
                 if logs and any(log.stat().st_size for log in logs.glob("process-*.log")):
                     tell(f"notice: {logs}: what the processes printed is in process-*.log")
         elif options.engine == "ray":
             job = _job(prepared, device=devices[0])
-            yield from run_ray(job, options.cluster, selected, positions, self.scorer, shrunk=self.shrunk, **how)
+            yield from run_ray(
+                job,
+                options.cluster,
+                selected,
+                positions,
+                self.scorer,
+                survivors=survivors,
+                should_stop=should_stop,
+                shrunk=self.shrunk,
+            )
         else:
-            how |= {"batch_size": options.batch_size, "workers": options.workers}
-            how |= {"sample_timeout": options.sample_timeout}
-            how |= {"refiner": self.shared.refiner(refine_workers, options.sample_timeout)}
             try:
-                yield from run_local(selected, positions, prepared.car, self.scorer, **how)
+                yield from run_local(
+                    selected,
+                    positions,
+                    prepared.segmenter,
+                    self.scorer,
+                    batch_size=options.batch_size,
+                    workers=options.workers,
+                    sample_timeout=options.sample_timeout,
+                    survivors=survivors,
+                    refiner=self.shared.refiner(refine_workers, options.sample_timeout),
+                    should_stop=should_stop,
+                )
             finally:
-                self.shrunk.update(smaller_passes(prepared.car))
+                self.shrunk.update(smaller_passes(prepared.segmenter))
 
 
 def _job(prepared: Prepared, folder: Path | None = None, **changes: Any) -> Job:
@@ -152,4 +181,4 @@ def equip(options: RunOptions, folder: Path | None) -> Equipment:
     # It writes no run directory, needs no cluster, and reports to no tracker.
     prepared = prepare(replace(options, engine="local", track=(), out=Path(tempfile.gettempdir())))
     scorer = replace(prepared.scorer, folder=folder, saving=options.saving)
-    return Equipment(prepared.selected, prepared.car, scorer, prepared.identity_fields)
+    return Equipment(prepared.selected, prepared.segmenter, scorer, prepared.identity_fields)

@@ -11,7 +11,7 @@ from itertools import islice
 from car_core.engine.device import gpu_name
 from evaluation.request.methods import CarMaker
 from evaluation.request.options import RunOptions
-from evaluation.request.words import words_of
+from evaluation.request.words import words_of_request
 from evaluation.run.dispatch import Work, plan_resume, shared_resources
 from evaluation.run.prepare import Prepared, build_segmenter, prepare
 from results import RunDirectory
@@ -29,7 +29,7 @@ def plan_lines(prepared: Prepared) -> Iterator[str]:
     options, selected, folder, n_done = prepared.options, prepared.selected, prepared.folder, _n_done(prepared)
     yield f"run      {prepared.benchmark.name}, {options.method}, {len(selected)} of {len(prepared.dataset)} samples"
     yield f"data     {prepared.dataset.root}, split {prepared.dataset.split}"
-    names = ", ".join(f"{each.role} {each.name}" for each in prepared.car.weights)
+    names = ", ".join(f"{each.role} {each.name}" for each in prepared.segmenter.weights)
     yield f"weights  {names or 'none'}"
     yield f"device   {', '.join(dict.fromkeys(map(gpu_name, prepared.devices)))}, {options.precision}"
     yield f"folder   {folder}{_in_words(n_done)}"
@@ -77,7 +77,7 @@ def _n_done(prepared: Prepared) -> int:
     if options.fresh or not (folder / "run.json").exists():
         return 0
     store = RunDirectory(folder)
-    store.require_same(prepared.identity_fields, words_of(options, kept=True), prepared.fields_of_first)
+    store.require_same(prepared.identity_fields, words_of_request(options, kept=True), prepared.fields_of_first)
     return len({record.id for record in store.read_records() if record.status == "ok"} & set(prepared.selected.ids))
 
 
@@ -87,13 +87,13 @@ def _in_words(n_done: int) -> str:
 
 def _measured(prepared: Prepared) -> tuple[float, float]:
     """Seconds and bytes of a record per sample, from the first few, in this process on the first device."""
-    options, devices, car = prepared.options, prepared.devices[:1], prepared.car
+    options, devices, segmenter = prepared.options, prepared.devices[:1], prepared.segmenter
     if len(prepared.devices) > 1:
-        car = build_segmenter(prepared, prepared.dataset, devices[0], options.precision)
+        segmenter = build_segmenter(prepared, prepared.dataset, devices[0], options.precision)
     options = replace(options, batch_size=1, workers=0, engine="local")
     # The first sample warms up (texts, refining processes) and is left out, so a run of a single one borrows a second.
     selected = prepared.selected if len(prepared.selected) > 1 else prepared.dataset[:2]
-    alone = replace(prepared, options=options, devices=devices, car=car, selected=selected)
+    alone = replace(prepared, options=options, devices=devices, segmenter=segmenter, selected=selected)
     plan = plan_resume(alone, {})
     times, sizes = [time.perf_counter()], []
     with shared_resources() as shared:

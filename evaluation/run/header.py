@@ -6,16 +6,17 @@ from typing import Any
 
 from dataset_adapters import is_embedded
 from evaluation.request.vocabulary import Vocabulary
-from evaluation.request.words import without_folders, words_of
-from evaluation.run.identity import environment
+from evaluation.request.words import without_folders, words_of_request
+from evaluation.run.environment import environment
 from evaluation.run.prepare import Prepared
 from results import BenchmarkInfo, DatasetInfo, NamesInfo, PaperCell, PluginInfo, RunHeader, WeightsInfo
 
 
 def header_of(prepared: Prepared) -> RunHeader:
     """The header of the run, which has no figures yet."""
-    options, benchmark, dataset, car = prepared.options, prepared.benchmark, prepared.dataset, prepared.car
-    own_protocol = benchmark.protocol_of(getattr(car.config, "profile", None))
+    options, benchmark, dataset = prepared.options, prepared.benchmark, prepared.dataset
+    config, weights = prepared.segmenter.config, prepared.segmenter.weights
+    own_protocol = benchmark.protocol_of(getattr(config, "profile", None))
     own_fields, names = None, None
     if benchmark.file:
         fields = benchmark.model_dump(mode="json", exclude_unset=True)
@@ -28,7 +29,7 @@ def header_of(prepared: Prepared) -> RunHeader:
             background=None if asked.background is None else list(asked.background),
         )
     # The paper's column to compare with, or why there is none.
-    paper, sentences = benchmark.paper, getattr(car.config, "sentences", prepared.protocol.data.get("sentences"))
+    paper, sentences = benchmark.paper, getattr(config, "sentences", prepared.protocol.data.get("sentences"))
     compared: dict[str, Any] = {"not_comparable": prepared.inputs.remark}
     if not is_embedded(prepared.inputs.data_root):
         if paper:
@@ -44,6 +45,7 @@ def header_of(prepared: Prepared) -> RunHeader:
         benchmark=BenchmarkInfo(
             name=benchmark.name,
             fields=own_fields,
+            on_miniature=prepared.on_miniature,
             task=dataset.task,
             label_space=dataset.label_space.as_dict(),
             names=names,
@@ -53,16 +55,16 @@ def header_of(prepared: Prepared) -> RunHeader:
             protocol_changed=[f"{k}={v}" for k, v in options.protocol.items() if own_protocol.get(k) != v],
             **compared,
         ),
-        config=car.config.model_dump(mode="json"),
+        config=config.model_dump(mode="json"),
         config_sources=dict(prepared.set_by),
-        request=words_of(options, kept=True),
+        request=words_of_request(options, kept=True),
         identity=prepared.identity,
         identity_fields=prepared.identity_fields,
         weights=[
-            WeightsInfo(**{name: getattr(record, name) for name in WeightsInfo.model_fields}) for record in car.weights
+            WeightsInfo(**{name: getattr(record, name) for name in WeightsInfo.model_fields}) for record in weights
         ],
         plugins=[PluginInfo.model_validate(record) for record in prepared.plugin_records],
         environment=environment(
-            prepared.devices, car.weights, precision=options.precision, at_hand=options.engine == "local"
+            prepared.devices, weights, precision=options.precision, at_hand=options.engine == "local"
         ),
     )

@@ -5,21 +5,16 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import importlib.metadata
-import platform
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from car_core.config import Config
 from car_core.models.weights import WeightsRecord
 from dataset_adapters import Dataset
-from evaluation.request.options import NotInIdentity, RunOptions, marks
+from evaluation.request.options import SHARD, NotInIdentity, RunOptions, marks
 from evaluation.request.own_methods import OwnConfig
-from results import Environment
+from evaluation.run.environment import package_versions
 from support.choices import Precision
 
 # Left out of the identity, each with its reason: options of a run and fields of a configuration. A test pins this list.
@@ -33,19 +28,6 @@ EXCLUDED = {name: mark.reason for name, mark in marks(RunOptions, NotInIdentity)
     "weights_name": "a name or path where a file's sha256 is known",
 }
 
-# Packages whose version can change a figure.
-NUMERIC_PACKAGES = (
-    "torch",
-    "torchvision",
-    "open_clip_torch",
-    "numpy",
-    "pillow",
-    "opencv-python-headless",
-    "pydensecrf2",
-    "pycocotools",
-)
-# And those that only a model of a role brings.
-PACKAGES_BY_ROLE = {"sam": ("transformers",), "sam3": ("transformers",), "dino": ("timm", "scipy")}
 # Sources whose change can change a figure, relative to the installation.
 _NUMERIC_SOURCES = (
     "car_core",
@@ -62,7 +44,7 @@ _NOT_NUMERIC = (
     "dataset_adapters/prepare/",
     "dataset_adapters/statistics.py",
     "dataset_adapters/user_data/proof.py",
-    "evaluation/tasks/artifacts.py",
+    "evaluation/tasks/saving.py",
     "evaluation/tasks/coco_json.py",
     "car_core/__init__.py",
     "dataset_adapters/__init__.py",
@@ -77,12 +59,20 @@ def identity_fields(
     protocol: Mapping[str, str],
     precision: Precision = "float32",
     plugins: Sequence[Mapping[str, str | None]] = (),
+    *,
+    names: str | None = None,
+    metrics: Mapping[str, str] | None = None,
+    shard: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
-    """The JSON-ready fields that a run's identity hashes. plugins: records of what came from outside."""
-    brought: dict[str, dict[str, Any]] = {}  # by kind and name, so that what differs can be named
+    """The JSON-ready fields that a run's identity hashes.
+
+    plugins: records of what came from outside. names: sha256 of a vocabulary. metrics: versions of further ones by
+    name. shard: (i, n) for part i of n.
+    """
+    by_kind: dict[str, dict[str, Any]] = {}  # by kind and name, so that what differs can be named
     for record in plugins:
         entry = {key: value for key, value in record.items() if key not in ("kind", "name")}
-        brought.setdefault(str(record["kind"]), {})[str(record["name"])] = entry
+        by_kind.setdefault(str(record["kind"]), {})[str(record["name"])] = entry
     return {
         "benchmark": benchmark,
         "dataset": {
@@ -102,7 +92,10 @@ def identity_fields(
         "dtype": precision,
         "packages": package_versions(weights),
         "code": code_digest(),
-        **({"plugins": brought} if brought else {}),
+        **({"plugins": by_kind} if by_kind else {}),
+        **({"names": names} if names else {}),
+        **({"metrics": dict(metrics)} if metrics else {}),
+        **({SHARD: "{}/{}".format(*shard)} if shard else {}),
     }
 
 
@@ -164,74 +157,3 @@ def _is_own_import(node: ast.AST) -> bool:
 def _is_comment(node: object) -> bool:
     """Whether a statement is only a text: a docstring."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def package_versions(weights: Sequence[WeightsRecord] = ()) -> dict[str, str]:
-    """Installed version of each package that can change a figure of a run with these models."""
-    brought = [name for record in weights for name in PACKAGES_BY_ROLE.get(record.role, ())]
-    found = {name: _version(name) for name in (*NUMERIC_PACKAGES, *dict.fromkeys(brought))}
-    return {name: version for name, version in found.items() if version}
-
-
-@functools.cache  # each look-up reads the package's whole description
-def _version(name: str) -> str | None:
-    """None for a package that is not installed, as pydensecrf2 may be, or under another name, as OpenCV is in conda."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def environment(
-    devices: Sequence[str],
-    weights: Sequence[WeightsRecord] = (),
-    *,
-    precision: Precision = "float32",
-    at_hand: bool = True,
-) -> Environment:
-    """Where and with what this process runs.
-
-    weights: of the models of the run. at_hand: whether devices are this machine's, so that their names can be read.
-    """
-    import torch
-
-    commit = _git("rev-parse", "HEAD")
-    names = (torch.cuda.get_device_name(name) if at_hand and name.startswith("cuda") else name for name in devices)
-    return Environment(
-        python=platform.python_version(),
-        platform=f"{platform.system()} {platform.machine()}",
-        packages={"car-eval": _version("car-eval") or "not installed", **package_versions(weights)},
-        git_commit=commit,
-        git_dirty=None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no")),
-        device=", ".join(dict.fromkeys(names)),
-        dtype=precision,
-        threads=torch.get_num_threads(),
-        seed=None,
-    )
-
-
-def _git(*arguments: str) -> str | None:
-    """Output of git about the checkout this code runs from; None outside a checkout of it."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        run = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return run.stdout.strip()
-
-
-def peak_rss_mib() -> float | None:
-    """Largest resident memory of this process so far, in MiB; None on systems that do not report it."""
-    # First Linux's file: its getrusage counts what the parent had when it started this process.
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 2**10
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

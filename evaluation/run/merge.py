@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.request.options import parse_shard
+from evaluation.request.options import SHARD, parse_shard
 from evaluation.run.recompute import figures_of, recompute, require_unedited, scorer_of
 from results import Memory, RunDirectory, RunHeader, SampleRecord, Timings, differences, identity_of
 from results.run_directory.sample_files import write_sample_file
@@ -18,9 +18,6 @@ from results.run_directory.schema import others
 from results.tables.run import write_tables
 from support.errors import UserError
 from support.files import expanded, read_regular
-
-SHARD = "shard"
-"""The field of a shard's identity, "i/n", that the whole run's lacks."""
 
 
 class MergeError(UserError, ValueError):
@@ -49,7 +46,7 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> RunHeader:
         part_store.require_plain()
         shard = header.identity_fields.get(SHARD)
         if shard is None:
-            raise MergeError(f"{path}: expected a shard (car eval --shard I/N), found a run of its own")
+            raise MergeError(f"{path}: expected a shard (car eval --shard I/N), found an unsharded run")
         if header.status != "complete":
             raise MergeError(f"{path}: expected a finished shard, found one that is {header.status}")
         parts.append(_Part(part_store, header, parse_shard(str(shard))))
@@ -61,7 +58,7 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> RunHeader:
         for record in part.store.read_records():
             other = seen.setdefault(record.id, part.store.path)
             if other != part.store.path:
-                raise MergeError(f"{part.store.path}: expected samples of its own, found {record.id!r} of {other} too")
+                raise MergeError(f"{part.store.path}: {record.id!r} is also in {other}")
             records[record.id] = record
     header = _whole_header([part.header for part in parts])
     with RunDirectory(out) as store:

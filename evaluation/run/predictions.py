@@ -2,8 +2,8 @@
 
 In a folder each sample has a file: a label map (PNG), COCO results (JSON) or one array (npz). It is named after the
 sample's id, which may lead through folders, or as `--save-predictions` names it. A file of all samples is a list of
-COCO results, or an npz with an array for each id. Every file is hashed at the start; one that is another by the time it
-is read fails its sample, as does one that is missing, of another size, or holds what is no label.
+COCO results, or an npz with an array for each id. Every file is hashed at the start; a file that has since
+changed fails its sample, as does one that is missing, of another size, or holds what is not a label.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dataset_adapters.formats.images import ImageFileError, read_any_label_map
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.options import Predictions, PredictionValues
 from evaluation.request.predicted import PredictedConfig
-from evaluation.tasks.artifacts import saved_name
+from evaluation.tasks.saving import saved_name
 from evaluation.tasks.task import Predicted, Target, find_task
 from results import RunDirectory, StoreError
 from results.run_directory.sample_files import FOLDERS
@@ -260,7 +260,7 @@ def open_predictions(asked: Predictions, config: PredictedConfig, dataset: Datas
     elif path.suffix.lower() in (".json", ".npz"):
         source = _ResultsFile(path, ids) if path.suffix.lower() == ".json" else _ArraysFile(path, ids)
     else:
-        raise BenchmarkError(f"predictions: expected a folder, or a file .json or .npz, found {path}")
+        raise BenchmarkError(f"predictions: expected a folder, or a .json or .npz file, found {path}")
     if not source.digests:
         names = (
             [name for name in sorted(os.listdir(path)) if not name.startswith(".")] if path.is_dir() else ["other ids"]
@@ -285,7 +285,7 @@ def open_predictions(asked: Predictions, config: PredictedConfig, dataset: Datas
 
 
 def _readings(dataset: Dataset) -> dict[PredictionValues, ValueLabels]:
-    """What the values of predictions may stand for. Class ids count from 0 where background is no class."""
+    """What the values of predictions may stand for. Class ids count from 0 where background is not a class."""
     space = dataset.label_space
     of_labels = {label: label for label in range(len(space.labels))}
     of_classes = {label - 1: label for label in of_labels if label}
@@ -321,22 +321,22 @@ def _find_values(
             else:
                 found |= {("categories", as_integer(each.get("category_id"))) for each in stored}
     kinds = {kind for kind, _ in found} or ValueLabels._fields
-    labels_of = {
-        name: {(kind, value): label for kind in kinds for value, label in getattr(reading, kind).items()}.items()
-        for name, reading in readings.items()
-    }
-    distinct = {name: own for n, (name, own) in enumerate(labels_of.items()) if own not in [*labels_of.values()][:n]}
+    distinct: dict[PredictionValues, dict[tuple[str, int | None], int]] = {}  # readings that differ, the first of each
+    for name, reading in readings.items():
+        label_of = {(kind, value): label for kind in kinds for value, label in getattr(reading, kind).items()}
+        if label_of not in distinct.values():
+            distinct[name] = label_of
     if len(distinct) == 1:
         return "labels"
-    fitting = {name: own for name, own in distinct.items() if found <= dict(own).keys()}
+    fitting = {name: label_of.items() for name, label_of in distinct.items() if found <= label_of.keys()}
     # A reading that another one contains is the same for what it knows.
-    fitting = {name: own for name, own in fitting.items() if not any(own < other for other in fitting.values())}
-    if len(fitting) != 1:
+    widest = [name for name, own in fitting.items() if not any(own < other for other in fitting.values())]
+    if len(widest) != 1:
         raise BenchmarkError(
-            f"values: expected {' or '.join(readings)}, found none, and {'several' if fitting else 'none'} of "
+            f"values: expected {' or '.join(readings)}, found none, and {'several' if widest else 'none'} of "
             f"these would fit the first predictions: {'; '.join(f'{name}: {_MEANINGS[name]}' for name in readings)}"
         )
-    [values] = fitting
+    [values] = widest
     tell(f"notice: predictions are read as {_MEANINGS[values]} (--values {values}); nothing else fits the first ones")
     return values
 

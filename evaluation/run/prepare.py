@@ -1,4 +1,4 @@
-"""From what a run is asked for to the data and models that do it."""
+"""Open the data and load the models for a resolved run."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from evaluation.request.predicted import PredictedConfig
 from evaluation.request.resolve import ResolvedRun, resolve
 from evaluation.request.vocabulary import Vocabulary
 from evaluation.run.identity import identity_fields, ids_digest
-from evaluation.run.merge import SHARD
 from evaluation.run.predictions import PredictionReader, open_predictions
 from evaluation.run.trackers import find_tracker
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import Segmenter
 from results import identity_of
+from results.tables.run_notes import name_of_run
 from support.arrays import Int64Array
 from support.choices import Precision
 from support.console import tell
@@ -44,13 +44,13 @@ _MEMORY_BYTES = 2**27
 class Prepared(ResolvedRun):
     """A resolved run with everything that segments and scores its samples.
 
-    dataset: the whole split. selected: the samples that the run takes. car: the segmenter, whose configuration counts.
+    dataset: the whole split. selected: the samples that the run takes. segmenter: its configuration counts.
     devices: of each process that segments; a single one is this process. file_states: of `selected` at the start.
     """
 
     dataset: Dataset
     selected: Dataset
-    car: Segmenter
+    segmenter: Segmenter
     devices: Sequence[str]
     file_states: Int64Array = field(repr=False, compare=False)
 
@@ -67,23 +67,19 @@ class Prepared(ResolvedRun):
     @cached_property
     def identity_fields(self) -> dict[str, Any]:
         """What the identity of the run hashes."""
-        options = self.options
-        fields = identity_fields(
+        options, names = self.options, self.options.names
+        return identity_fields(
             self.benchmark.name,
             self.dataset if options.limit is None else self.dataset[: options.limit],
-            self.car.config,
-            self.car.weights,
+            self.segmenter.config,
+            self.segmenter.weights,
             self.protocol.as_dict(),
             options.precision,
             self.plugin_records,
+            names=names.sha256 if isinstance(names, Vocabulary) else None,
+            metrics={each.name: each.metric.version for each in self.metrics},
+            shard=options.shard,
         )
-        if isinstance(options.names, Vocabulary):
-            fields["names"] = options.names.sha256
-        if self.metrics:
-            fields["metrics"] = {each.name: each.metric.version for each in self.metrics}
-        if options.shard:
-            fields[SHARD] = "{}/{}".format(*options.shard)
-        return fields
 
     def fields_of_first(self, n: int) -> dict[str, Any]:
         """The identity fields of the same run with ``--limit n``: its records are the first of this one's."""
@@ -92,8 +88,8 @@ class Prepared(ResolvedRun):
             return fields
         ids = self.dataset.ids[:n]
         first = {**fields, "dataset": {**fields["dataset"], "samples": ids_digest(ids)}}
-        if isinstance(self.car, PredictionReader):
-            first["config"] = {**fields["config"], "predictions_sha256": self.car.sha256_of(ids)}
+        if isinstance(self.segmenter, PredictionReader):
+            first["config"] = {**fields["config"], "predictions_sha256": self.segmenter.sha256_of(ids)}
         return first
 
     @cached_property
@@ -102,12 +98,16 @@ class Prepared(ResolvedRun):
         return identity_of(self.identity_fields)
 
     @property
+    def on_miniature(self) -> bool:
+        """Whether a benchmark of photos reads the miniature's scenes."""
+        return is_embedded(self.inputs.data_root) and not self.benchmark.embedded
+
+    @property
     def folder(self) -> Path:
         """Where the run is, or will be."""
-        setting = getattr(self.car.config, "profile", None) or getattr(self.car.config, "method", CAR)
-        # A folder that is named as if it held photos holds none of the miniature's scenes.
-        of_emoji = "miniature-" if is_embedded(self.inputs.data_root) and not self.benchmark.embedded else ""
-        return self.options.out or DEFAULT_RUNS / f"{of_emoji}{self.benchmark.name}-{setting}-{self.identity[:12]}"
+        variant = getattr(self.segmenter.config, "profile", None) or getattr(self.segmenter.config, "method", CAR)
+        name = name_of_run(self.benchmark.name, variant, self.identity, on_miniature=self.on_miniature)
+        return self.options.out or DEFAULT_RUNS / name
 
 
 def prepare(options: RunOptions, *, make_car: CarMaker | None = None) -> Prepared:
@@ -145,10 +145,10 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
         tell(f"notice: {notice}")
     # Next to actors and processes, this one only needs to know what the models are.
     device, precision = (devices[0], options.precision) if local and len(devices) == 1 else ("cpu", "float32")
-    car = build_segmenter(run, dataset, device, precision, make_car=make_car)
+    segmenter = build_segmenter(run, dataset, device, precision, make_car=make_car)
     for texts in (dataset.label_space.queries, getattr(run.config, "background", ())):
-        if texts:  # else each sample brings its own, or there is no background
-            car.check_queries(texts)
+        if texts:  # else each sample has its own, or there is no background
+            segmenter.check_queries(texts)
     names = options.names
     if isinstance(names, Vocabulary) and names.background is not None and "background" not in run.set_by:
         tell(f"notice: names {names.name}: {options.method} has no field background; its background words are ignored")
@@ -159,7 +159,12 @@ def build(run: ResolvedRun, *, make_car: CarMaker | None = None) -> Prepared:
             "synonyms are ignored"
         )
     return Prepared(
-        **vars(run), dataset=dataset, selected=selected, car=car, devices=devices, file_states=selected.file_states()
+        **vars(run),
+        dataset=dataset,
+        selected=selected,
+        segmenter=segmenter,
+        devices=devices,
+        file_states=selected.file_states(),
     )
 
 
@@ -172,7 +177,7 @@ def build_segmenter(
         assert isinstance(run.config, PredictedConfig)
         # Those of all shards: they are parts of one run.
         return open_predictions(options.predictions, run.config, dataset[: options.limit])
-    car = find_method(options.method).build(
+    segmenter = find_method(options.method).build(
         run.config,
         weights=run.inputs.weights,
         device=device,
@@ -181,9 +186,9 @@ def build_segmenter(
         precision=precision,
         make_car=make_car,
     )
-    if isinstance(car, CaR) and car.cache is None and dataset.images_by_sample:
-        car.cache = StageCache(_MEMORY_BYTES)
-    return car
+    if isinstance(segmenter, CaR) and segmenter.cache is None and dataset.images_by_sample:
+        segmenter.cache = StageCache(_MEMORY_BYTES)
+    return segmenter
 
 
 def require_unchanged(prepared: Prepared) -> None:

@@ -26,7 +26,7 @@ class Progress:
     name: of the run, shown before each plain line, because a sweep has several. label: what it does, shown before the
     live line. quiet: neither. live: whether a terminal has the live line; it too has plain ones where several processes
     would write over each other's. Where the environment variable CI is set there are no plain lines. A run that will
-    take more than a minute says so once, with the size of its folder. clock: seconds that only grow.
+    take more than a minute says so once, with the size of its folder. clock: monotonic seconds.
     """
 
     def __init__(

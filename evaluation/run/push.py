@@ -1,4 +1,4 @@
-"""A run's files in a data set repository of the Hugging Face Hub, each run in a folder of its own."""
+"""A run's files in a data set repository of the Hugging Face Hub, each run in its own folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from results.tables.run_notes import method_label, run_name
 from support.console import quiet_log
 from support.errors import RunError, UserError
 from support.files import open_regular
-from support.text import unwrapped
+from support.text import described, unwrapped
 
 _ALWAYS = ("run.json", "samples.jsonl")
 _IF_THERE = ("table.md", "table.csv", "report.html")
@@ -66,7 +66,7 @@ class Upload:
 def upload_of(run: Path, *, predictions: bool = False) -> Upload:
     """The files of a run. predictions: also those of its samples.
 
-    Raises StoreError: there is no run, it is a suite, or something in the folder is no plain file.
+    Raises StoreError: there is no run, it is a suite, or something in the folder is not a plain file.
     """
     header = read_run(run)
     store = RunDirectory(run)
@@ -106,13 +106,12 @@ def push(upload: Upload, repository: str, *, public: bool = False) -> str:
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status >= 500:
-            raise RunError(f"{repository}: {api.endpoint} answers {status} ({HTTPStatus(status).phrase})") from None
+            raise RunError(f"{repository}: {api.endpoint} returned {status} ({HTTPStatus(status).phrase})") from None
         expected = "a user or organization that exists" if status == 404 else f"a {_TOKEN}"
-        found = f"the answer {status} ({HTTPStatus(status).phrase}) of {api.endpoint}"
+        found = f"status {status} ({HTTPStatus(status).phrase}) of {api.endpoint}"
         raise UserError(f"{repository}: expected {expected}, found {found}") from None
     except Exception as error:  # the hub's client lets through what its HTTP library raises
-        reason = f"{type(error).__name__}: {unwrapped(error)}"
-        raise RunError(f"{repository}: no upload to {api.endpoint}: {reason}") from None
+        raise RunError(f"{repository}: no upload to {api.endpoint}: {described(error)}") from None
     return f"{api.endpoint}/datasets/{name}/tree/main/{upload.folder}"
 
 

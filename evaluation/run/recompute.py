@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection
 from typing import Any
 
-from evaluation.tasks.metric import joined, recorded_figures
+from evaluation.tasks.extra_metrics import add_figures, recorded_figures
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, RunHeader, SampleCounts, SampleRecord, StoreError, differences
 from results.tables.golden import ROUNDING
@@ -30,7 +30,7 @@ def figures_of(
     try:
         metrics = scorer.summarize(records)
         if scorer.missing:
-            joined(metrics, recorded_figures(store.header.metrics, scorer.missing))
+            add_figures(metrics, recorded_figures(store.header.metrics, scorer.missing))
     except Exception as error:  # counts are free-form in the schema, so edited ones break sums in any way
         reason = " ".join(str(error).split())
         raise StoreError(f"{store.samples_path}: expected counts of the task {scorer.task}, found {reason}") from error
@@ -111,7 +111,7 @@ def _unless_rounding(recorded: Any, found: Any) -> Any:
 
 
 def _figures(header: RunHeader) -> dict[str, Any]:
-    # The words of the definitions are not figures: those of an older version are no sign of an edit.
+    # The words of the definitions are not figures: those of an older version are not a sign of an edit.
     metrics = {name: value for name, value in header.metrics.items() if name != "reductions"}
     fields = {"metrics": metrics, "counts": header.counts.model_dump()}
     # As read from a file: a tuple is a list there.

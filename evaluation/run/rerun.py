@@ -13,11 +13,10 @@ from dataset_adapters import DatasetError, holds
 from dataset_adapters.base.adapter import find_sources
 from evaluation.request.benchmark import Benchmark, BenchmarkError, built_in, is_file, load_benchmark, of_file
 from evaluation.request.inputs import DEFAULT_DATA, weights_by_role
-from evaluation.request.options import CAR, OWN_NAMES, RunOptions, parse_shard
+from evaluation.request.options import CAR, OWN_NAMES, SHARD, RunOptions, parse_shard
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
 from evaluation.request.vocabulary import Vocabulary
-from evaluation.request.words import request_of, words_of
-from evaluation.run.merge import SHARD
+from evaluation.request.words import request_of, words_of_request
 from results import RunHeader, differences
 from results.tables.run_notes import is_car, is_scored
 from support.choices import NameSet
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from evaluation.run.prepare import Prepared
 
 
-def asked(header: RunHeader) -> RunOptions:
+def request_of_run(header: RunHeader) -> RunOptions:
     """What a run was asked for, without the places of its files, which run.json does not hold.
 
     Runs of older versions kept no request: theirs is inferred from configuration and identity. Raises BenchmarkError
@@ -70,7 +69,7 @@ def benchmark_of(header: RunHeader) -> Benchmark | None:
     return of_file(fields, file)
 
 
-def is_embedded(header: RunHeader) -> bool:
+def is_embedded_run(header: RunHeader) -> bool:
     """Whether its benchmark has the miniature's data unless others are named."""
     known = built_in(header.benchmark.name)
     return known.embedded if known else (header.benchmark.fields or {}).get("embedded") is True
@@ -99,22 +98,22 @@ def outside_code(words: Mapping[str, Any]) -> list[str]:
 
 
 def words_of_run(header: RunHeader) -> dict[str, Any]:
-    """`asked` as words of the command line, with the benchmark among them. Raises BenchmarkError."""
+    """`request_of_run` as words of the command line, with the benchmark among them. Raises BenchmarkError."""
     if is_scored(header):
         raise BenchmarkError("RUN: expected a run of a method, found predictions that were scored; see car score")
     for own in header.plugins:
         if own.package and own.name not in plugins(cast("Kind", own.kind)):
             raise BenchmarkError(
-                f"run.json: plugins: expected {own.package} {own.version}, which brought {own.name!r} ({own.kind}), to "
-                "be installed, found none"
+                f"run.json: plugins: expected {own.package} {own.version}, which provided {own.name!r} ({own.kind}), "
+                "to be installed, found none"
             )
-    words = header.request or words_of(asked(header), kept=True)
+    words = header.request or words_of_request(request_of_run(header), kept=True)
     if not is_car(header) and header.benchmark.names is None:  # older versions gave all methods the released texts
         words = {"names": "released", **words}
     name = words.get("benchmark") or header.benchmark.name
     # Older versions took the miniature's weights where none were named, for any benchmark.
     is_miniature = {entry.name for entry in header.weights if entry.role in ROLES} == {MINIATURE}
-    if is_miniature and not is_embedded(header):
+    if is_miniature and not is_embedded_run(header):
         words = {"weights": MINIATURE, **words}
     # A request without a device meant cpu in older versions, and whatever was there since; a GPU is known by its model.
     if header.environment.device in ("cpu", "mps"):

@@ -9,11 +9,11 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluation.engines.processes import end_if_starting
+from evaluation.engines.worker_pool import end_if_starting
 from evaluation.request.options import RunOptions
 from evaluation.run.dispatch import SharedResources, Work, plan_resume, shared_resources
+from evaluation.run.environment import peak_rss_mib
 from evaluation.run.header import header_of
-from evaluation.run.identity import peak_rss_mib
 from evaluation.run.prepare import Prepared, prepare, require_unchanged
 from evaluation.run.progress import Progress
 from evaluation.run.recompute import figures_of, require_unedited
@@ -71,7 +71,7 @@ def run_side_by_side(
     on_finish: Callable[[int, Run], None] = lambda i, run: None,
     on_start: Callable[[int], None] = lambda i: None,
 ) -> list[Run]:
-    """These runs, each batch of samples in all of them before the next.
+    """Interleave runs: each batch goes through every run before the next starts.
 
     What their models cache of the samples in flight then serves the next run. on_start: called with each index once
     the folders of all runs are taken, before any sample. on_finish: called with the index of each finished run, and
@@ -86,16 +86,15 @@ def run_side_by_side(
 
     with shared_resources() as shared, ExitStack() as stack:
         active = [stack.enter_context(closing(finish(i, _steps(own, shared)))) for i, own in enumerate(prepared)]
-        batch_of = {steps: next(steps) for steps in active}
+        next_batch = {steps: next(steps) for steps in active}  # of each unfinished run
         for i in range(len(prepared)):
             on_start(i)
-        while batch_of:
-            last = min(batch_of, key=lambda steps: batch_of[steps])
-            batch = next(last, None)
-            if batch is None:
-                del batch_of[last]
+        while next_batch:
+            behind = min(next_batch, key=next_batch.__getitem__)  # the first of those at the earliest batch
+            if (batch := next(behind, None)) is None:
+                del next_batch[behind]
             else:
-                batch_of[last] = batch
+                next_batch[behind] = batch
         shared.stop.raise_if_asked()
     return [runs[i] for i in range(len(prepared))]
 

@@ -18,13 +18,13 @@ from results.run_directory.store import json_by_dotted_key
 from results.tables.run_notes import method_label, remarks, run_name
 from support.console import tell
 from support.plugins import find_plugin
-from support.text import unwrapped
+from support.text import described
 
 PROJECT = "car-eval"
 PATIENCE = 60.0
 """Seconds that a run waits for a tracker, at its start and again at its end."""
 _MOST_WAITING = 10_000  # records that a slow tracker has not taken yet; it misses those that come then
-_PARAMETER, _BATCH = 500, 100  # MLflow takes so many characters of a value, and so many values at once
+_PARAMETER, _BATCH = 500, 100  # MLflow's most characters of a value, and values at once
 
 
 class Tracker(Protocol):
@@ -163,7 +163,7 @@ def figures(header: RunHeader) -> dict[str, float]:
 
 
 class Trackers:
-    """The trackers of one run. Each works in a thread of its own, and is given up once it raises or hangs."""
+    """The trackers of one run. Each works in its own thread, and is given up once it raises or hangs."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._feeds, self._stdout = [_Feed(name) for name in names], sys.stdout
@@ -193,7 +193,7 @@ class Trackers:
 class _Feed:
     def __init__(self, name: str) -> None:
         self._name, self._is_over, self._done = name, False, Event()
-        self._make = find_tracker(name)  # here: an import in a thread would exchange the streams of all
+        self._make = find_tracker(name)  # here: an import in a thread would redirect every thread's output
         self._events: Queue[tuple[str, tuple[Any, ...]]] = Queue(_MOST_WAITING)
         Thread(target=self._work, name=f"track {name}", daemon=True).start()
 
@@ -210,7 +210,7 @@ class _Feed:
 
     def wait(self, hook: str, seconds: float) -> None:
         if not self._done.wait(max(0.0, seconds)) and not self._is_over:
-            self._give_up(f"no end of {hook} within {PATIENCE:g} s")
+            self._give_up(f"{hook} did not finish within {PATIENCE:g} s")
 
     def _give_up(self, reason: str) -> None:
         self._is_over = True
@@ -233,7 +233,7 @@ class _Feed:
                     self._done.set()
         except BaseException as error:  # whatever it is, it is the tracker's
             if not self._is_over:
-                self._give_up(f"{type(error).__name__}: {unwrapped(error)}")
+                self._give_up(described(error))
 
 
 def _mlflow_name(name: str) -> str:

@@ -27,9 +27,9 @@ from car_core.names import AUTO
 from dataset_adapters.base.adapter import find_sources
 from evaluation.analysis.drawn_samples import previews
 from evaluation.engines.children import Child, messages
-from evaluation.engines.processes import JOIN_SECONDS, WorkerError, end_if_starting
 from evaluation.engines.refining import default_workers
 from evaluation.engines.signals import Interrupted, stop_request
+from evaluation.engines.worker_pool import JOIN_SECONDS, WorkerError, end_if_starting
 from evaluation.request.benchmark import BenchmarkError, load_benchmark
 from evaluation.request.methods import able_methods, settings_by_method
 from evaluation.request.options import ALL, CAR, DEFAULT_RUNS, RunOptions, sets_figures

@@ -240,7 +240,7 @@ def as_suite(
         whole = functools.reduce(merged, varied.values(), settings)
         if len(methods) > 1:  # a method without the field that varies runs once
             whole = settings_by_method(whole, able.values())[able[own_method].name]
-            own = {key for key, value in varied.items() if able[own_method].own(value)}
+            own = {key for key, value in varied.items() if able[own_method].accepted(value)}
             point, shown = ({k: v for k, v in each.items() if k in own} for each in (point, shown))
         own_profile = (profile or sweep.profile) if own_method == CAR or len(methods) == 1 else None
         config, _ = able[own_method].resolve(known, task, own_profile, whole)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dataset_adapters import LabelSpace
-from evaluation.tasks.metric import METRICS
+from evaluation.tasks.extra_metrics import METRICS
 from evaluation.tasks.task import Target, mean
 from support.arrays import BoolArray
 

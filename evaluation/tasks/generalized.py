@@ -45,20 +45,12 @@ def count_sample(
 ) -> dict[str, Any]:
     """The `counts` of one sample's record: those of `referring.count_sample`, with the same errors, and `has_target`.
 
-    Args:
-        target: bool [n, H, W], the masks of the objects that are meant. n says whether there is a target, as in the
-            annotation; pixels do not, because an object may have none.
-        prediction: bool [H, W].
-        resolution: a key of `referring.RESOLUTIONS`.
-        no_target_below: a key of `NO_TARGET_BELOW`; the counts do not depend on it.
-        objects: one of `OBJECTS`.
-
-    Returns:
-        {"intersection", "union", "target", "prediction"}: pixels, of the union of `objects`, as Python integers;
-        "has_target": 1 if there is an object, else 0.
-
-    Raises:
-        ValueError: the target is no bool [n, H, W] array; else as `referring.count_sample`.
+    target: bool [n, H, W], the masks of the objects that are meant. n says whether there is a target, as in the
+    annotation; pixels do not, because an object may have none. prediction: bool [H, W]. resolution: a key of
+    `referring.RESOLUTIONS`. no_target_below: a key of `NO_TARGET_BELOW`; the counts do not depend on it. objects: one
+    of `OBJECTS`. Returns {"intersection", "union", "target", "prediction"}: pixels, of the union of `objects`, as
+    Python integers; "has_target": 1 if there is an object, else 0. Raises ValueError: the target is not a bool [n, H,
+    W] array; else as `referring.count_sample`.
     """
     if target.ndim != 3 or target.dtype != np.bool_:
         raise ValueError(f"target must be a bool [n, H, W] array, found {target.dtype} {list(target.shape)}")
@@ -72,13 +64,9 @@ def count_sample(
 class GeneralizedAccumulator(Accumulator):
     """Pixel counts of the samples known to have a target or none; a failed one of unknown target is left out.
 
-    Args:
-        resolution: a key of `referring.RESOLUTIONS`, where the masks were compared, for the figures' description.
-        no_target_below: a key of `NO_TARGET_BELOW`: predictions of fewer pixels say "no target".
-        objects: one of `OBJECTS`, which the targets were made of, for the description.
-
-    Raises:
-        ValueError: an unknown option.
+    resolution: a key of `referring.RESOLUTIONS`, where the masks were compared, for the figures' description.
+    no_target_below: a key of `NO_TARGET_BELOW`: predictions of fewer pixels say "no target". objects: one of `OBJECTS`,
+    which the targets were made of, for the description. Raises ValueError: an unknown option.
     """
 
     def __init__(self, resolution: str = "original", no_target_below: str = "50", objects: str = "all") -> None:
@@ -95,8 +83,9 @@ class GeneralizedAccumulator(Accumulator):
         counts, has_target = PixelCounts.of(record), record.counts.get("has_target")
         if has_target not in (0, 1) or has_target < (counts.target > 0):
             raise ValueError(f"record {record.id!r}: counts: expected has_target, 0 or 1, found {record.counts}")
+        says_target = counts.prediction >= self._least
         # A failed sample says nothing, so it is never right.
-        right = not failed and (counts.prediction < self._least) != has_target
+        right = not failed and says_target == bool(has_target)
         iou = (counts.iou if has_target else 1.0) if right else 0.0
         self.sums.add({"known": 1, "iou": iou})
         if not failed:
@@ -165,6 +154,8 @@ register(
         resample=resampled_means(lambda space, options: GeneralizedAccumulator(**options)),
         empty=lambda target: np.zeros(target.shape[1:], np.bool_),
         target_labels=lambda target: np.asarray(target.any(axis=0)),
-        scored=lambda prediction, sample, options: prediction if sample.void is None else prediction & ~sample.void,
+        without_void=lambda prediction, sample, options: (
+            prediction if sample.void is None else prediction & ~sample.void
+        ),
     )
 )

@@ -34,20 +34,14 @@ _COUNTS = ("intersection", "union", "target", "prediction")
 def count_sample(target: BoolArray, prediction: BoolArray, resolution: str = "original") -> dict[str, Any]:
     """The `counts` of one sample's record.
 
-    Args:
-        target: bool [H, W].
-        prediction: bool [H, W].
-        resolution: a key of `RESOLUTIONS`. "480x480" resizes both masks to it (nearest neighbor) before counting;
-            LAVT does so with the target, and predicts at that size.
-
-    Returns:
-        {"intersection", "union", "target", "prediction"}: pixels, as Python integers.
+    target: bool [H, W]. prediction: bool [H, W]. resolution: a key of `RESOLUTIONS`. "480x480" resizes both masks to it
+    (nearest neighbor) before counting; LAVT does so with the target, and predicts at that size. Returns
+    {"intersection", "union", "target", "prediction"}: pixels, as Python integers.
 
     >>> count_sample(np.array([[True, True, False]]), np.array([[False, True, True]]))
     {'intersection': 1, 'union': 3, 'target': 2, 'prediction': 2}
 
-    Raises:
-        ValueError: the shapes differ, an array is not bool [H, W], or the resolution is unknown.
+    Raises ValueError: the shapes differ, an array is not bool [H, W], or the resolution is unknown.
     """
     for name, mask in (("target", target), ("prediction", prediction)):
         if mask.ndim != 2 or mask.dtype != np.bool_:
@@ -71,8 +65,7 @@ def count_sample(target: BoolArray, prediction: BoolArray, resolution: str = "or
 class ReferringAccumulator(Accumulator):
     """Pixel counts of the samples whose target is known; a failed one of unknown target is left out.
 
-    Args:
-        resolution: a key of `RESOLUTIONS`, where the masks were compared, for the description of the figures.
+    resolution: a key of `RESOLUTIONS`, where the masks were compared, for the description of the figures.
     """
 
     def __init__(self, resolution: str = "original") -> None:
@@ -138,7 +131,7 @@ class PixelCounts:
 
     @property
     def iou(self) -> float:
-        # As in LAVT. Every sentence names an object, so an empty pair is no success.
+        # As in LAVT. Every sentence names an object, so an empty pair is not a success.
         return self.intersection / self.union if self.union else 0.0
 
 

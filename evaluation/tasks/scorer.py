@@ -10,8 +10,8 @@ from typing import Any
 
 from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
-from evaluation.tasks.artifacts import Saving
-from evaluation.tasks.metric import COUNTS, MetricError, NamedMetric, joined, recorded_metrics
+from evaluation.tasks.extra_metrics import COUNTS, MetricError, NamedMetric, add_figures, recorded_metrics
+from evaluation.tasks.saving import Saving
 from evaluation.tasks.task import Accumulator, Predicted, Resampler, Target, Task, find_task, sample_figures
 from results import RunHeader, SampleRecord, write_label_map
 from results.run_directory.sample_files import LABEL_MAPS, is_whole
@@ -54,14 +54,13 @@ class Scorer:
         """The task's headline figure and what it is called."""
         return self._task.words
 
-    def scored(self, sample: Sample, segmentation: Segmentation, decode_seconds: float) -> SampleRecord:
+    def record_of(self, sample: Sample, segmentation: Segmentation, decode_seconds: float) -> SampleRecord:
         """The record of a segmented sample."""
         prediction = self.prediction(segmentation, sample)
-        scored = self._task.scored(prediction, sample, self.scoring)
         try:
-            counts = self._counts(sample.target, scored)
+            counts = self._counts(sample.target, self._task.without_void(prediction, sample, self.scoring))
         except MetricError as error:
-            return self.failed(sample.id, f"scoring: {error}", sample.target)
+            return self.failed_record(sample.id, f"scoring: {error}", sample.target)
         self._keep(sample.id, prediction, segmentation)
         return SampleRecord(
             id=sample.id,
@@ -72,7 +71,7 @@ class Scorer:
             seconds={"decode": decode_seconds, **segmentation.seconds},
         )
 
-    def failed(self, sample_id: str, error: str, target: Target | None) -> SampleRecord:
+    def failed_record(self, sample_id: str, error: str, target: Target | None) -> SampleRecord:
         """The record of a sample that could not be read, segmented or counted: an empty prediction of its target, for
         the task and each metric that can count it; without a target, no counts."""
         counts = {}
@@ -97,7 +96,7 @@ class Scorer:
         return self._task.prediction(segmentation, sample, self.label_space)
 
     def accumulator(self) -> Accumulator:
-        """The figures of no record yet."""
+        """An empty accumulator."""
         return self._task.accumulator(self.label_space, self.scoring)
 
     def summarize(self, records: Mapping[str, SampleRecord]) -> dict[str, Any]:
@@ -109,7 +108,7 @@ class Scorer:
         known = {sample_id: records[sample_id].counts for sample_id in sorted(records) if records[sample_id].counts}
         for metric in self.metrics:
             own = {key: kept[COUNTS][metric.name] for key, kept in known.items() if metric.name in kept.get(COUNTS, {})}
-            joined(figures, metric.figures([*own.values()], [key for key in known if key not in own]))
+            add_figures(figures, metric.figures([*own.values()], [key for key in known if key not in own]))
         return figures
 
     def sample_figures(self, records: Sequence[SampleRecord]) -> Float64Array:

@@ -62,20 +62,15 @@ def confusion_counts(
 ) -> list[list[int]]:
     """Count the (target, prediction) pairs of one image.
 
-    Args:
-        target: integer [H, W], labels in 0..n_labels - 1, or `ignore_label` where the pixel is not counted.
-        prediction: integer [H, W], labels in 0..n_labels - 1.
-        n_labels: size of the label space, background included.
-        ignore_label: target value to leave out (255 or 65535).
-
-    Returns:
-        [target, prediction, count] triples of Python integers with count > 0, in ascending order.
+    target: integer [H, W], labels in 0..n_labels - 1, or `ignore_label` where the pixel is not counted. prediction:
+    integer [H, W], labels in 0..n_labels - 1. n_labels: size of the label space, background included. ignore_label:
+    target value to leave out (255 or 65535). Returns [target, prediction, count] triples of Python integers with count
+    > 0, in ascending order.
 
     >>> confusion_counts(np.array([[0, 1], [1, 255]]), np.array([[0, 1], [0, 1]]), n_labels=2, ignore_label=255)
     [[0, 0, 1], [1, 0, 1], [1, 1, 1]]
 
-    Raises:
-        ValueError: the shapes differ, an array is not an integer [H, W] array, or a label is out of range.
+    Raises ValueError: the shapes differ, an array is not an integer [H, W] array, or a label is out of range.
     """
     for name, array in (("target", target), ("prediction", prediction)):
         if array.ndim != 2 or array.dtype.kind not in "iu":
@@ -94,11 +89,7 @@ def confusion_counts(
 def sum_confusion(triples: Iterable[Triple], n_labels: int) -> Int64Array:
     """Add [target, prediction, count] triples of any number of samples, in any order.
 
-    Returns:
-        int64 [n_labels, n_labels], rows are targets, columns are predictions.
-
-    Raises:
-        ValueError: as `add_confusion`.
+    Returns int64 [n_labels, n_labels], rows are targets, columns are predictions. Raises ValueError as `add_confusion`.
     """
     matrix = np.zeros((n_labels, n_labels), dtype=np.int64)
     add_confusion(matrix, triples)
@@ -108,9 +99,8 @@ def sum_confusion(triples: Iterable[Triple], n_labels: int) -> Int64Array:
 def add_confusion(matrix: Int64Array, triples: Iterable[Triple], n_pixels: float = 0.0) -> float:
     """Add triples to a matrix that holds `n_pixels` pixels, in place; returns how many it holds then.
 
-    Raises:
-        ValueError: an entry is not three integers, a label is out of range, a count is negative, or the
-            counts add up to more than 2**53 pixels (no longer exact in float64).
+    Raises ValueError: an entry is not three integers, a label is out of range, a count is negative, or the counts add
+    up to more than 2**53 pixels (no longer exact in float64).
     """
     n_labels = len(matrix)
     for triple in triples:  # a dozen for an image: arrays take ten times as long
@@ -154,8 +144,7 @@ def class_ious(matrix: Int64Array, labels: Sequence[str], scored_labels: Sequenc
     A pixel whose target is a label that is not scored is only a false positive of the class predicted there; a
     prediction of such a label (background in voc20) is only a miss of the target's class.
 
-    Raises:
-        ValueError: a scored label is out of range or given twice.
+    Raises ValueError: a scored label is out of range or given twice.
     """
     if len(set(scored_labels)) != len(scored_labels):
         raise ValueError(f"scored_labels has a label twice: {list(scored_labels)}")
@@ -181,12 +170,8 @@ class SemanticAccumulator(Accumulator):
     `miou_gt_classes_foreground` is given only where a label is not scored: it is the released code's mIoU where that
     ignores the background. `per_class` has the fields of `ClassIoU` for each scored class.
 
-    Args:
-        labels: names of all labels, background included.
-        scored_labels: the labels that are averaged over.
-
-    Raises:
-        ValueError: a scored label is out of range or given twice.
+    labels: names of all labels, background included. scored_labels: the labels that are averaged over. Raises
+    ValueError: a scored label is out of range or given twice.
     """
 
     def __init__(self, labels: Sequence[str], scored_labels: Sequence[int]) -> None:
@@ -198,9 +183,8 @@ class SemanticAccumulator(Accumulator):
     def running_figure(self) -> float | None:
         """`miou`, to the bit, in less time than `class_ious` takes: it is asked for every sample."""
         matrix, scored = self._sum_of("ok", "failed"), list(self._scored_labels)
-        both = matrix.diagonal()[scored]
-        union = (matrix.sum(axis=0) + matrix.sum(axis=1))[scored] - both
-        return mean((both[union > 0] / union[union > 0]).tolist())
+        ious, n_classes = _ious(matrix.diagonal()[scored], matrix.sum(axis=1)[scored], matrix.sum(axis=0)[scored])
+        return ratio(math.fsum(ious.tolist()), int(n_classes))
 
     def count(self, record: SampleRecord) -> None:
         if record.status == "ok" and "confusion" not in record.counts:
@@ -247,9 +231,7 @@ class SemanticAccumulator(Accumulator):
 def miou_resampler(records: Sequence[SampleRecord], labels: Sequence[str], scored_labels: Sequence[int]) -> Resampler:
     """`miou` of resamples of the records, NaN where no class has a pixel.
 
-    Args:
-        records: one per id; those without counts add nothing.
-        labels, scored_labels: as for `SemanticAccumulator`.
+    records: one per id; those without counts add nothing. labels, scored_labels: as for `SemanticAccumulator`.
     """
     from scipy.sparse import csr_array  # takes a while to import
 
@@ -257,11 +239,9 @@ def miou_resampler(records: Sequence[SampleRecord], labels: Sequence[str], score
     values = csr_array(_class_pixels(records, labels, scored_labels).reshape(len(records), -1))
 
     def resampled(weights: Float64Array) -> Float64Array:
-        both, target, prediction = (weights @ values).reshape(len(weights), 3, -1).swapaxes(0, 1)
-        union = target + prediction - both
-        ious = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
-        present = (union > 0).sum(axis=1)
-        means: Float64Array = np.divide(ious.sum(axis=1), present, out=np.full(len(weights), np.nan), where=present > 0)
+        ious, n_classes = _ious(*(weights @ values).reshape(len(weights), 3, -1).swapaxes(0, 1))
+        sums, undefined = ious.sum(axis=1), np.full(len(weights), np.nan)
+        means: Float64Array = np.divide(sums, n_classes, out=undefined, where=n_classes > 0)
         return means
 
     return resampled
@@ -271,13 +251,17 @@ def sample_figures(
     records: Sequence[SampleRecord], labels: Sequence[str], scored_labels: Sequence[int]
 ) -> Float64Array:
     """`SemanticAccumulator.running_figure` of each single record, to the bit, float64 [n]; NaN where it is None."""
-    both, target, prediction = _class_pixels(records, labels, scored_labels).swapaxes(0, 1)
-    union = target + prediction - both
-    ious = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
-    present = (union > 0).sum(axis=1)
+    ious, n_classes = _ious(*_class_pixels(records, labels, scored_labels).swapaxes(0, 1))
     sums = [math.fsum(row.tolist()) for row in ious]
-    figures = [total / n if n else math.nan for total, n in zip(sums, present.tolist(), strict=True)]
+    figures = [total / n if n else math.nan for total, n in zip(sums, n_classes.tolist(), strict=True)]
     return np.array(figures, np.float64)
+
+
+def _ious(both: npt.NDArray[Any], target: npt.NDArray[Any], prediction: npt.NDArray[Any]) -> tuple[Float64Array, Any]:
+    """IoU by class from pixels [..., C], 0 for a class without any; and how many classes have some, [...]."""
+    union = target + prediction - both
+    ious: Float64Array = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
+    return ious, (union > 0).sum(axis=-1)
 
 
 def _class_pixels(records: Sequence[SampleRecord], labels: Sequence[str], scored_labels: Sequence[int]) -> Float64Array:

@@ -34,7 +34,7 @@ record occurs, whole numbers."""
 
 @dataclass(frozen=True)
 class Predicted(Segmentation):
-    """A segmentation that says itself what a task scores. prediction: int32 labels or bool, [H, W]."""
+    """A segmentation that carries its own prediction to score. prediction: int32 labels or bool, [H, W]."""
 
     prediction: Target = field(kw_only=True)
 
@@ -66,9 +66,7 @@ class Accumulator(ABC):
     The state is exact, so that any order and any sharding of the records gives the same bits. Subclasses define `count`
     and `values`, and `details` and `running_figure` where they need others.
 
-    Args:
-        reductions: by metric, what it averages over, in words.
-        reasons: by metric, why it may be undefined, in words.
+    reductions: by metric, what it averages over, in words. reasons: by metric, why it may be undefined, in words.
     """
 
     def __init__(self, reductions: Mapping[str, str], reasons: Mapping[str, str]) -> None:
@@ -156,7 +154,7 @@ class Task:
 
     words: its headline figure and what tables call it.
     prediction: what of a segmentation is compared with the target, int32 labels or bool, [H, W].
-    scored: that, for the sample, as it is counted: a task may leave out pixels of it.
+    without_void: the prediction as it is counted: a task may leave out the sample's void pixels.
     count: target and prediction -> the `counts` of the sample's record, JSON-ready integers.
     accumulator: an empty one.
     choices: the scoring options with their values, the default first.
@@ -183,7 +181,7 @@ class Task:
     names: Callable[[Target, Target, LabelSpace], dict[int, str]] = objects_of_pair
     one_mask: bool = False
     keeps_label_maps: bool = False
-    scored: Callable[[Target, Sample, Options], Target] = lambda prediction, sample, options: prediction
+    without_void: Callable[[Target, Sample, Options], Target] = lambda prediction, sample, options: prediction
 
 
 def resampled_means(

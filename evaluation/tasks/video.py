@@ -92,16 +92,10 @@ class Pair(NamedTuple):
 def count_sample(target: BoolArray, prediction: Int32Array, davis_task: str = "unsupervised") -> dict[str, Any]:
     """The `counts` of one frame's record.
 
-    Args:
-        target: bool [n, H, W], the masks of the video's objects 1..n.
-        prediction: int32 [H, W], the object of each pixel, 0 for none; ids above n are none either. See `without_void`.
-        davis_task: a key of `DAVIS_TASKS`; the counts do not depend on it.
-
-    Returns:
-        {"pairs": the fields of a `Pair` as a list of integers for each target and predicted object, in their order}.
-
-    Raises:
-        ValueError: an array has another type or number of axes, or the sizes differ.
+    target: bool [n, H, W], the masks of the video's objects 1..n. prediction: int32 [H, W], the object of each pixel, 0
+    for none; ids above n are none either. See `without_void`. davis_task: a key of `DAVIS_TASKS`; the counts do not
+    depend on it. Returns {"pairs": the fields of a `Pair` as a list of integers for each target and predicted object,
+    in their order}. Raises ValueError: an array has another type or number of axes, or the sizes differ.
     """
     if target.ndim != 3 or target.dtype != np.bool_:
         raise ValueError(f"target must be a bool [n, H, W] array, found {target.dtype} {list(target.shape)}")
@@ -125,7 +119,7 @@ def contour(mask: BoolArray) -> BoolArray:
     """The pixels whose neighbor to the right, below, or right and below differs; bool [H, W] to bool [H, W].
 
     This is a contour one pixel wide, half a pixel towards the origin of the true one, as in davis2017-evaluation
-    (after Martin et al.'s segmentation benchmark). The image's border is no contour.
+    (after Martin et al.'s segmentation benchmark). The image's border is not a contour.
 
     >>> contour(np.array([[True, True, False], [True, True, False]])).astype(int)
     array([[0, 1, 0],
@@ -155,13 +149,8 @@ class VideoAccumulator(Accumulator):
 
     Without annotation sets, `annotation_set` is the video and `video` the expression.
 
-    Args:
-        davis_task: a key of `DAVIS_TASKS`.
-        sets: the annotation sets, or none.
-
-    Raises:
-        ValueError: an unknown option. `add` raises it also for an id of another form, `figures` where the frames of a
-            video differ in their objects.
+    davis_task: a key of `DAVIS_TASKS`. sets: the annotation sets, or none. Raises ValueError: an unknown option. `add`
+    raises it also for an id of another form, `figures` where the frames of a video differ in their objects.
     """
 
     def __init__(self, davis_task: str = "unsupervised", sets: Sequence[str] = ANNOTATION_SETS) -> None:
@@ -338,6 +327,6 @@ register(
         # The object of each pixel: masks bool [n, H, W] of one frame do not overlap.
         target_labels=lambda target: np.tensordot(np.arange(1, len(target) + 1), target.astype(np.int32), axes=1),
         keeps_label_maps=True,
-        scored=without_void,
+        without_void=without_void,
     )
 )

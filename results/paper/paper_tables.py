@@ -32,12 +32,8 @@ class PaperRow(NamedTuple):
 def paper_rows(table: str, column: str) -> list[PaperRow]:
     """All rows of a table at one column of figures, in the paper's order.
 
-    Args:
-        table: the paper's number, "table1" to "table8" or "tableJ".
-        column: a column that holds figures, such as "voc21".
-
-    Raises:
-        ValueError: no such table or column; the message lists those that exist.
+    table: the paper's number, "table1" to "table8" or "tableJ". column: a column that holds figures, such as "voc21".
+    Raises ValueError: no such table or column; the message lists those that exist.
     """
     rows = _read_csv(_table_file(table))
     texts = {name: [row[name] for row in rows if row[name]] for name in rows[0]}

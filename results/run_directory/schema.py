@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
+from support.choices import SetBy
 from support.strict_json import identity_of, require_json
 
 SCHEMA_VERSION = 1
@@ -22,7 +23,6 @@ LISTED = "listed"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
-Source = Literal["default", "profile", "benchmark", "names", "user"]
 
 
 def utc_now() -> str:
@@ -76,6 +76,8 @@ class BenchmarkInfo(StrictModel):
     """Name of the benchmark, as given on the command line."""
     fields: dict[str, Any] | None = None
     """All fields of a benchmark's YAML file, with those of its base; null for one that is found by name."""
+    on_miniature: bool = False
+    """Whether a benchmark of photos was run on the miniature's emoji scenes; the run's name then says so."""
     task: str
     """Name of the metrics family: semantic, referring, ..."""
     label_space: dict[str, Any]
@@ -184,7 +186,7 @@ class RunHeader(StrictModel):
     """Data set, labels and protocol."""
     config: dict[str, Any]
     """Every switch and threshold by field name."""
-    config_sources: dict[str, Source]
+    config_sources: dict[str, SetBy]
     """Who set each value of `config`: the program's default, the profile, the benchmark file, the vocabulary (names) or
     the user."""
     request: dict[str, Any] = {}

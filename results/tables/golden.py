@@ -36,7 +36,7 @@ class Figure(StrictModel):
     expected: float | None
     """The metric in 0..1 or the count; null where it is undefined."""
     tolerance: Annotated[float, Field(ge=0)] = 0.0
-    """Largest difference that is no change."""
+    """Largest difference that is not a change."""
 
 
 class GoldenRun(StrictModel):

@@ -45,12 +45,8 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
     each of that figure's other reductions that differs, and the figures that go with it, without a difference.
     Remarks mark untrained weights and partial runs, which have no difference either (`run_notes.is_comparable`).
 
-    Args:
-        header: the run; one without metrics yet gets a blank figure.
-        cell: the paper's table and column, or None to show only the run.
-
-    Raises:
-        ValueError: the paper's data has no such table or column, or the task is not registered.
+    header: the run; one without metrics yet gets a blank figure. cell: the paper's table and column, or None to show
+    only the run. Raises ValueError: the paper's data has no such table or column, or the task is not registered.
     """
     words = words_of(header.benchmark.task)
     title = "This run"
@@ -81,8 +77,8 @@ def summary_table(headers: Sequence[RunHeader]) -> Table:
     (of comparable runs), n_total, n_scored, n_failed, status, remarks (as in `comparison_table`). Notes say what each
     metric averages over.
 
-    Raises:
-        ValueError: a run names a table or column that the paper's data does not have, or a task that is not registered.
+    Raises ValueError: a run names a table or column that the paper's data does not have, or a task that is not
+    registered.
     """
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
@@ -188,9 +184,8 @@ def run_markdown(header: RunHeader) -> str:
 def write_tables(run_dir: str | os.PathLike[str], header: RunHeader | None = None) -> tuple[Path, Path]:
     """Write table.md (all tables) and table.csv (the comparison) from run.json or `header`; returns both paths.
 
-    Raises:
-        StoreError: run.json is missing or unreadable, or names a table or column that the paper's data does not have,
-            or a task that is not registered.
+    Raises StoreError: run.json is missing or unreadable, or names a table or column that the paper's data does not
+    have, or a task that is not registered.
     """
     run = RunDirectory(run_dir)
     header = header or run.read_header()

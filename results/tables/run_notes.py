@@ -44,7 +44,7 @@ def method_label(header: RunHeader) -> str:
     # Long file names would push the figures off the screen; the section Run shows them in full.
     names = dict.fromkeys(entry.name for entry in header.weights)
     weights = " + ".join(name if len(name) <= 24 else f"{name[:23]}…" for name in names)
-    if not weights and not any(brought.kind == "methods" for brought in header.plugins):  # which may have none
+    if not weights and not any(plugin.kind == "methods" for plugin in header.plugins):  # which may have none
         weights = "unknown weights"
     return ", ".join(filter(None, [method_name(header), *profile, weights]))
 
@@ -127,9 +127,15 @@ def user_settings(header: RunHeader) -> list[str]:
 
 
 def run_name(header: RunHeader) -> str:
-    """A name of its own for a run, fit for a folder: benchmark, profile or method, start of the identity."""
-    variant = header.config.get("profile") or header.config.get("method")
-    return f"{header.benchmark.name}-{variant}-{header.identity[:12]}"
+    """`name_of_run` of a run with a header."""
+    variant, on_miniature = header.config.get("profile") or header.config.get("method"), header.benchmark.on_miniature
+    return name_of_run(header.benchmark.name, variant, header.identity, on_miniature=on_miniature)
+
+
+def name_of_run(benchmark: str, variant: str | None, identity: str, *, on_miniature: bool) -> str:
+    """A unique name for a run, fit for a folder: benchmark, profile or method, start of the identity."""
+    # One that is named as if it held photos holds none of the miniature's scenes.
+    return f"{'miniature-' if on_miniature else ''}{benchmark}-{variant}-{identity[:12]}"
 
 
 def label_of(header: RunHeader) -> str:

@@ -30,11 +30,8 @@ def draw_overlay(
 ) -> RGBArray:
     """The labels' areas in their colors, each with a contour line, over the dimmed image.
 
-    Args:
-        image: uint8 [H, W, 3].
-        labels: integers [h, w]; resized to the image where its size differs.
-        colors: by label; a label without a color is not drawn.
-        ignored: label whose pixels become white, because no metric counts them.
+    image: uint8 [H, W, 3]. labels: integers [h, w]; resized to the image where its size differs. colors: by label; a
+    label without a color is not drawn. ignored: label whose pixels become white, because no metric counts them.
     """
     present = set(np.unique(labels).tolist())
     areas = {label: _area(labels == label, image) for label in colors if label in present}
@@ -69,10 +66,8 @@ def draw_layer(area: BoolArray, size: tuple[int, int], color: Color) -> npt.NDAr
 def draw_heat_map(image: RGBArray, proposal: Float32Array, threshold: float | None = None) -> RGBArray:
     """A soft mask as heat (inferno: dark to bright) over the gray image, with a line where it crosses the threshold.
 
-    Args:
-        image: uint8 [H, W, 3].
-        proposal: float [h, w] in 0..1; resized bilinearly to the image.
-        threshold: in 0..1; None for no line.
+    image: uint8 [H, W, 3]. proposal: float [h, w] in 0..1; resized bilinearly to the image. threshold: in 0..1; None
+    for no line.
     """
     height, width = image.shape[:2]
     values = cv2.resize(np.asarray(proposal, np.float32), (width, height), interpolation=cv2.INTER_LINEAR).clip(0, 1)

@@ -16,8 +16,8 @@ from dataset_adapters import LabelSpace
 from evaluation import evaluate
 from evaluation.cli.app import app
 from evaluation.run.merge import merge
-from evaluation.tasks.artifacts import Saving
-from evaluation.tasks.metric import find_metrics
+from evaluation.tasks.extra_metrics import find_metrics
+from evaluation.tasks.saving import Saving
 from evaluation.tasks.scorer import Scorer
 from results import SampleRecord
 from support.plugins import PluginError
@@ -108,7 +108,7 @@ def test_boundary_iou_pools_counts_and_failed_are_empty() -> None:
     records, sums = {}, {label: np.zeros(2) for label in range(5)}
     for seed in range(9):
         target, prediction = maps(seed, (20, 31), 4, 255)
-        record = scorer.failed(str(seed), "broken", target)
+        record = scorer.failed_record(str(seed), "broken", target)
         if seed % 4:
             record = SampleRecord(id=str(seed), status="ok", counts=scorer._counts(target, prediction))
         else:
@@ -117,7 +117,7 @@ def test_boundary_iou_pools_counts_and_failed_are_empty() -> None:
         for label in range(5):
             counts = restated(target, prediction, of)
             sums[label] += [counts.get(f"{kind}_{label}", 0) for kind in ("intersection", "union")]
-    records["unknown"] = scorer.failed("unknown", "broken", None)
+    records["unknown"] = scorer.failed_record("unknown", "broken", None)
     expected = np.mean([both / either for both, either in sums.values() if either])
     found = scorer.summarize(records)
     assert found["boundary_iou/miou"] == pytest.approx(expected, abs=1e-15)

@@ -25,7 +25,7 @@ from evaluation.cli import terminal
 from evaluation.cli.app import app
 from evaluation.cli.exit_status import one_line_errors
 from evaluation.cli.help import COMMANDS, EXAMPLES
-from evaluation.engines.processes import WorkerError
+from evaluation.engines.worker_pool import WorkerError
 from evaluation.request.benchmark import BenchmarkError
 from support.console import say, tell
 from support.errors import ImageError, UserError

@@ -145,5 +145,5 @@ def test_methods_of_a_suite_and_settings_that_each_takes(capsys: pytest.CaptureF
     with pytest.raises(BenchmarkError, match="the task semantic for own, found referring"):
         _able_runs(runs[-1:], only)
     assert capsys.readouterr().err == ""
-    with pytest.raises(BenchmarkError, match="nothing: expected a field"):
+    with pytest.raises(BenchmarkError, match="nothing: no method has this setting"):
         suite.of_methods("all", {"nothing": 1})

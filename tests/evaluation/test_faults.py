@@ -36,8 +36,8 @@ from car_core.proposal.generator import ProposalGenerator
 from dataset_adapters import DatasetError
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
-from evaluation.engines.processes import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.engines.signals import FORWARDED, Interrupted, stop_request
+from evaluation.engines.worker_pool import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.suites import runner as suite_module
 from evaluation.suites.definitions import Suite, SuiteRun
 from evaluation.suites.index_writer import RunEvent

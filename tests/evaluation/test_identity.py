@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from car_core.models.weights import WeightsRecord, load_clip
 from evaluation import RunOptions, evaluate
 from evaluation.run import identity
-from evaluation.run.identity import peak_rss_mib
+from evaluation.run.environment import package_versions, peak_rss_mib
 from evaluation.run.prepare import prepare
 from results import identity_of
 
@@ -96,7 +96,7 @@ def test_option_that_changes_figures_changes_the_identity(tiny_run: Any, change:
 
 def test_packages_that_a_run_does_not_use_are_not_its_identity() -> None:
     sam = WeightsRecord("sam", "SamModel", "0" * 64, "sam", "1" * 64, trained=True)
-    alone, beside = identity.package_versions(), identity.package_versions([sam])
+    alone, beside = package_versions(), package_versions([sam])
     assert set(beside) - set(alone) == {"transformers"}
 
 
@@ -186,7 +186,7 @@ def test_code_digest_leaves_out_what_computes_nothing(source_copy: Path) -> None
     for harmless in (
         "car_core/drawing/masks.py",
         "dataset_adapters/prepare/unpack.py",
-        "evaluation/tasks/artifacts.py",
+        "evaluation/tasks/saving.py",
     ):
         with (source_copy / harmless).open("a") as file:
             file.write("\nTHING = 1\n")
@@ -220,7 +220,7 @@ def test_peak_memory_is_the_processs_own(tmp_path: Path) -> None:
     """Not that of the process which started it, and it does not fall when memory is freed."""
     script = tmp_path / "child.py"
     script.write_text(
-        "from evaluation.run.identity import peak_rss_mib\n"
+        "from evaluation.run.environment import peak_rss_mib\n"
         "small = peak_rss_mib(); x = bytearray(120 * 2**20); del x; print(small, peak_rss_mib())"
     )
     held = np.ones(700 * 2**17)  # 700 MiB

@@ -21,7 +21,9 @@ from evaluation.request.inputs import (
     inputs_of,
     with_own_models,
 )
-from evaluation.run.rerun import asked
+from evaluation.run.rerun import request_of_run
+from results import RunDirectory
+from results.tables.run_notes import run_name
 
 BOTH = {"proposal": "miniature", "classifier": "miniature"}
 WEIGHTS = ["--weights openai", "--weights miniature"]
@@ -120,6 +122,7 @@ def test_named_miniature_inputs_work_and_are_marked_everywhere(elsewhere: Path) 
     assert "(paper)" not in result.stdout
     [run] = (elsewhere / "results/runs").iterdir()
     assert run.name.startswith("miniature-voc21-")  # a name that promises no photos
+    assert run_name(RunDirectory(run).read_header()) == run.name  # as on a Hub and at trackers
     header = json.loads((run / "run.json").read_text())
     assert header["benchmark"]["not_comparable"] == NOT_COMPARABLE
     assert header["benchmark"]["paper"] is None
@@ -132,8 +135,8 @@ def test_a_run_of_an_older_version_keeps_its_miniature_weights(tiny_run: Any) ->
     used = [entry.model_copy(update={"name": "miniature"}) for entry in header.weights]
     request = {word: value for word, value in header.request.items() if word != "weights"}
     older = header.model_copy(update={"weights": used, "request": request})
-    assert asked(older).weights == BOTH
-    assert asked(header).weights == {"proposal": "random:1", "classifier": "random:1"}
+    assert request_of_run(older).weights == BOTH
+    assert request_of_run(header).weights == {"proposal": "random:1", "classifier": "random:1"}
 
 
 def test_a_data_root_that_lacks_the_data_stays_an_error() -> None:

@@ -135,7 +135,7 @@ def test_merge_of_other_than_shards_of_one_run_is_refused(shards: list[Path], ti
         merge([*shards[:2], copy], out)
     with pytest.raises(MergeError, match=r"config\.eta is 0\.4 there, 0\.7 now"):
         merge([shards[0], other, shards[2]], out)
-    with pytest.raises(MergeError, match="found a run of its own"):
+    with pytest.raises(MergeError, match="found an unsharded run"):
         merge([*shards, whole], out)
     assert not out.exists()
     header = json.loads((shards[1] / "run.json").read_text())

@@ -22,7 +22,7 @@ from evaluation.request.inputs import find_weights
 from evaluation.request.methods import METHODS, able_methods, find_method, settings_by_method
 from evaluation.request.resolve import resolve
 from evaluation.request.vocabulary import find_vocabulary
-from evaluation.run.rerun import asked
+from evaluation.run.rerun import request_of_run
 from evaluation.suites import runner as suite
 from results.tables.run_notes import METHOD_TITLES, method_label
 
@@ -190,8 +190,8 @@ def test_a_family_of_their_own_is_the_run_that_asks_for_it(options: Any, tmp_pat
             "benchmark": own.header.benchmark.model_copy(update={"names": None}),
         }
     )
-    assert asked(older).names == "released"
-    assert asked(own.header).names.sha256 == about.sha256  # type: ignore[union-attr]
+    assert request_of_run(older).names == "released"
+    assert request_of_run(own.header).names.sha256 == about.sha256  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_family_of_their_own_is_the_run_that_asks_for_it(options: Any, tmp_pat
         (("--method", "naclipp"), "did you mean naclip"),
         (("--method", "naclip", "--profile", "paper"), "--profile: expected none"),
         (("--method", "naclip", "--set", "eta=0.3"), "eta: no such field"),
-        (("--method", "all", "--set", "etta=0.3"), "etta: expected a field of a method"),
+        (("--method", "all", "--set", "etta=0.3"), "etta: no method has this setting"),
         (("--method", "all", "--set", "stride=0"), "stride"),
         (("--method", "all", "--set", "dino_model=vit_tinny_patch16_224"), "dino_model: expected a model of timm"),
         (("--method", "corrclip", "--set", "dino_weights=random:1"), "sam: expected a SAM, whose masks are corrclip's"),
@@ -357,7 +357,7 @@ def test_settings_go_to_the_methods_that_have_them() -> None:
     assert by["car"] == {"eta": 0.3, "proposal_model": "ViT-B-32"}
     assert by["naclip"] == {"stride": 32, "proposal_model": "ViT-B-32"}
     assert by["clip-es"] == {"proposal_model": "ViT-B-32"}
-    with pytest.raises(BenchmarkError, match="nothing: expected a field"):
+    with pytest.raises(BenchmarkError, match="nothing: no method has this setting"):
         settings_by_method({"nothing": 1})
 
 
@@ -372,7 +372,7 @@ def test_nested_settings_go_to_the_methods_that_have_them() -> None:
     assert by["clip-es"] == {"crf": {"iterations": 3}}
     assert settings_by_method({"sam": {"iom_threshold": 0.5}})["corrclip"] == {}
     assert settings_by_method({"sam": None})["corrclip"] == {"sam": None}
-    with pytest.raises(BenchmarkError, match=r"sam\.nothing: expected a field"):
+    with pytest.raises(BenchmarkError, match=r"sam\.nothing: no method has this setting"):
         settings_by_method({"sam": {"model": "random:0", "nothing": 1}})
 
 

@@ -20,9 +20,9 @@ from car_core.segmentation import Segmentation
 from dataset_adapters import LabelSpace, Sample
 from evaluation import evaluate
 from evaluation.run.merge import MergeError, merge
-from evaluation.tasks import metric as metrics
-from evaluation.tasks.artifacts import Saving
-from evaluation.tasks.metric import MetricError, NamedMetric, find_metrics
+from evaluation.tasks import extra_metrics as metrics
+from evaluation.tasks.extra_metrics import MetricError, NamedMetric, find_metrics
+from evaluation.tasks.saving import Saving
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
 from support.plugins import PluginError
@@ -208,7 +208,7 @@ def test_a_sample_that_a_metric_cannot_count_is_a_failed_one(answer: Any, error:
     assert str(raised.value) == error
     assert (prediction == 0).all()
     scorer = Scorer("semantic", SPACE, metrics=(NamedMetric(Given(answer)),))
-    record = scorer.failed("a", error, TARGET)
+    record = scorer.failed_record("a", error, TARGET)
     assert record.counts == {"confusion": [[0, 0, 1], [1, 0, 1], [2, 0, 1]]}
     assert scorer.summarize({"a": record})["given/x"] == 0.5
 
@@ -233,8 +233,10 @@ def test_failed_sample_is_empty_prediction_for_every_metric() -> None:
         masks = np.stack([labels == 1, labels == 2])
         segmentation = Segmentation(("apple", "pear"), masks, scores, (0,), labels, (), None)
         sample = Sample("a", np.zeros((2, 2, 3), np.uint8), ("apple", "pear"), "semantic", TARGET)
-        record = scorer.scored(sample, segmentation, 0.0)
-        return record, scorer.summarize({"a": record, "b": scorer.failed("b", "no image", np.zeros_like(TARGET))})
+        record = scorer.record_of(sample, segmentation, 0.0)
+        return record, scorer.summarize(
+            {"a": record, "b": scorer.failed_record("b", "no image", np.zeros_like(TARGET))}
+        )
 
     record, figures = found(right)
     assert (record.status, record.counts["metrics"]) == ("ok", {"m0": {"n": 2}, "m1": {"n": 2}, "m2": {"n": 2}})
@@ -330,7 +332,7 @@ def test_a_metric_is_tried_out_on_what_its_task_has(task: str) -> None:
     NamedMetric(Given(count)).try_out(task, SPACE)
     targets = {"generalized": np.ones((2, 3, 5), bool), "video": np.ones((2, 3, 5), bool)}
     target = targets.get(task, np.ones((3, 5), np.int32 if task == "semantic" else bool))
-    Scorer(task, SPACE, metrics=(NamedMetric(Given(count)),)).failed("a", "x", target)
+    Scorer(task, SPACE, metrics=(NamedMetric(Given(count)),)).failed_record("a", "x", target)
     assert seen[0] == seen[1]
     assert {kinds[0][0] for kinds in seen} == {"int32" if task == "semantic" else "bool"}
 

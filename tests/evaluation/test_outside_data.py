@@ -29,7 +29,7 @@ from evaluation.request.benchmark import Benchmark, BenchmarkError, benchmark_sc
 from evaluation.request.methods import find_method
 from evaluation.run.merge import merge
 from evaluation.run.trackers import find_tracker
-from evaluation.tasks.metric import find_metrics
+from evaluation.tasks.extra_metrics import find_metrics
 from support import plugins
 from support.plugins import PluginError
 
@@ -95,7 +95,7 @@ def test_a_package_brings_data_and_benchmark(
     module.write_text(module.read_text() + "\nCHANGED = True\n")
     del sys.modules["fruitbox"]
     plugins._installed.cache_clear()
-    registry._BROUGHT.clear()
+    registry._PROVIDED.clear()
     del registry._ADAPTERS["fruit"]
     changed = evaluate(options(out=tmp_path / "changed"))
     assert changed.header.identity != whole.header.identity  # other sources may give other samples
@@ -359,7 +359,7 @@ def test_a_prompt_s_name_is_its_own(install: Install, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "def gray(image, gray_weights): pass\ndef haze(image, gray_weights): return image[:1]"
     )
-    with pytest.raises(ValueError, match="expected a name of its own, found 'gray' of car-eval"):
+    with pytest.raises(ValueError, match="expected an unused name, found 'gray' of car-eval"):
         CaRConfig(prompts=(f"{tmp_path}/own.py:gray",))
     assert CaRConfig(prompts=(f"{tmp_path}/own.py:haze",)).prompts == ("haze",)  # places are no part of it
     with pytest.raises(ValueError, match=r"prompt haze: expected uint8 \[4, 5, 3\], found uint8 \[1, 5, 3\]"):
@@ -389,7 +389,7 @@ def test_a_benchmark_is_a_file(
     (tmp_path / "own.py").rename(moved / "own.py")
     (tmp_path / "some.yaml").unlink()
     monkeypatch.chdir(moved)
-    registry._BROUGHT.clear()
+    registry._PROVIDED.clear()
     del registry._ADAPTERS["fruit"]
     again = evaluate(options(written(moved / "some.yaml", fields), out=tmp_path / "again"))
     assert again.header.identity == run.header.identity  # places are no part of it
@@ -398,7 +398,7 @@ def test_a_benchmark_is_a_file(
         found = car(command[0], str(run.path), *command[1:])
         assert found.exit_code == 0, found.output
     assert "mine" in car("table", str(run.path), str(again.path)).output
-    registry._BROUGHT.clear()
+    registry._PROVIDED.clear()
     del registry._ADAPTERS["fruit"]
     asked = (str(run.path), f"--data-root={tmp_path}/data", "--weights=random:1")
     pictures = car("report", *asked, "--gallery", "--samples=1")
@@ -409,7 +409,7 @@ def test_a_benchmark_is_a_file(
     rerun = json.loads((tmp_path / "rerun/run.json").read_text())
     assert (rerun["identity"], rerun["benchmark"]["fields"]) == (run.header.identity, fields)
     (moved / "own.py").unlink()
-    registry._BROUGHT.clear()
+    registry._PROVIDED.clear()
     gone = car("report", *asked, "--gallery")
     assert gone.stderr == "error: own.py:FruitAdapter: expected a file own.py, found none\n"
 
@@ -422,7 +422,7 @@ def test_a_benchmark_is_a_file(
         ({"name": "a", "title": "A"}, "adapter: expected a value, found none"),
         (
             {"name": "voc21", "title": "A", "adapter": "voc21"},
-            "name: expected one of its own, found 'voc21', which is built in",
+            "name: expected an unused name, found 'voc21', which is built in",
         ),
         ({"base": "voc21"}, "name: expected a value, found none"),
         ({"name": "a", "base": "voc"}, "benchmark: expected a known name, found 'voc'; did you mean voc20"),
@@ -445,7 +445,7 @@ def test_a_bad_file_is_one_line(fields: Any, error: str, tmp_path: Path) -> None
 def test_a_file_has_a_name_of_its_own(install: Install, tmp_path: Path) -> None:
     install()
     path = written(tmp_path / "b.yaml", {"name": "fruit-salad", "base": "voc21"})
-    expected = f"error: {path}: name: expected one of its own, found 'fruit-salad' of fruitbox\n"
+    expected = f"error: {path}: name: expected an unused name, found 'fruit-salad' of fruitbox\n"
     assert car("benchmarks", path).stderr == expected
 
 

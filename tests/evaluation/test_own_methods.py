@@ -27,7 +27,7 @@ from evaluation.request.own_methods import OwnConfig
 from evaluation.request.own_segmenter import OwnMethodError, OwnSegmenter
 from evaluation.request.resolve import resolve
 from evaluation.run.merge import merge
-from evaluation.run.rerun import asked
+from evaluation.run.rerun import request_of_run
 from evaluation.suites import runner as suite
 from evaluation.suites.definitions import load_suite
 from evaluation.tasks.video import Pair
@@ -502,7 +502,7 @@ def test_own_method_texts_stay_when_a_run_is_resolved_again(file: Any, tmp_path:
     run = evaluate(asked_for)
     header = RunDirectory(run.path).read_header()
     assert header.request["names"] == "own"
-    for options in (first.options, replace(asked(header), method=method)):
+    for options in (first.options, replace(request_of_run(header), method=method)):
         again = resolve(options)
         assert (again.config, again.set_by) == (first.config, first.set_by)
         assert again.options.names == first.options.names
@@ -525,7 +525,7 @@ def test_ours_and_theirs_in_one_table(
     done = suite.run_methods(both)
     rows = list(csv.DictReader((done.path / "table.csv").open()))
     assert [row["method"] for row in rows if "published" not in row["method"]] == ["bright", "CaR"]
-    with pytest.raises(ValueError, match="thresh: expected a field of a method"):
+    with pytest.raises(ValueError, match="thresh: no method has this setting"):
         suite.options_by_method(options("clip,bright", settings={"thresh": 1}))
 
 
@@ -605,7 +605,7 @@ def test_what_is_not_installed_is_named_with_its_package(
     monkeypatch.setattr("sys.path", [path for path in sys.path if name not in path])
     for command in (["rerun", run.path, root], ["report", run.path, root, "--gallery"]):
         told = one_line(car(*command))
-        assert f"plugins: expected {name} 0.3, which brought 'bright' (methods), to be installed, found none" in told
+        assert f"plugins: expected {name} 0.3, which provided 'bright' (methods), to be installed, found none" in told
     assert car("table", run.path).exit_code == 0
 
 

@@ -28,7 +28,11 @@ def test_half_precision_equals_float32_on_the_miniature() -> None:
     samples = [exact.dataset[i] for i in range(N_PICTURES)]
     asked = [sample.image for sample in samples], [sample.queries for sample in samples]
     pairs = list(
-        zip(exact.car.segment_batch(*asked, trace=True), half.car.segment_batch(*asked, trace=True), strict=True)
+        zip(
+            exact.segmenter.segment_batch(*asked, trace=True),
+            half.segmenter.segment_batch(*asked, trace=True),
+            strict=True,
+        )
     )
     assert any(one.kept for one, _ in pairs)
     for one, other in pairs:

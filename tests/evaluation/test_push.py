@@ -99,7 +99,7 @@ def push(*arguments: object) -> Result:
 
 @pytest.fixture
 def run(tiny_run: Any) -> Path:
-    from evaluation.tasks.artifacts import Saving
+    from evaluation.tasks.saving import Saving
 
     evaluate(tiny_run.options(limit=2, saving=Saving("png")))
     return Path(tiny_run.out)
@@ -163,12 +163,12 @@ def test_push_failure_is_one_line_with_a_remedy(run: Path, hub: Hub, monkeypatch
     expected = "token that may write there (HF_TOKEN, or hf auth login)"
     for status, phrase in ((401, "Unauthorized"), (403, "Forbidden")):
         hub.refuse = status
-        answer = f"the answer {status} ({phrase}) of {hub.url}"
+        answer = f"status {status} ({phrase}) of {hub.url}"
         assert refused() == (2, f"error: me/runs: expected a {expected}, found {answer}")
     hub.refuse = 404
-    assert "expected a user or organization that exists, found the answer 404" in refused()[1]
+    assert "expected a user or organization that exists, found status 404" in refused()[1]
     hub.refuse = 500
-    assert refused() == (1, f"error: me/runs: {hub.url} answers 500 (Internal Server Error)")
+    assert refused() == (1, f"error: me/runs: {hub.url} returned 500 (Internal Server Error)")
     hub.refuse = None
     code, line = refused("a/b/c")
     assert (code, line.startswith("error: a/b/c: expected NAME or USER/NAME, found ")) == (2, True)

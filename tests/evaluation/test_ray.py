@@ -384,7 +384,7 @@ def test_ray_sample_that_no_actor_survives_is_a_failed_record(
         1: "segmentation: ValueError: no such height",
         2: "segmentation: 2 actors were lost at work on it",
     }
-    empty = scorer.failed("2", "lost", dataset[2].target).counts
+    empty = scorer.failed_record("2", "lost", dataset[2].target).counts
     assert found[dataset.ids[2]].counts == empty  # a prediction of nothing
     assert np.array(empty["confusion"]).size
 

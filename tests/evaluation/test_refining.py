@@ -17,8 +17,8 @@ from car_core import CaR
 from car_core.refinement import refine_masks
 from evaluation import RunOptions, evaluate
 from evaluation.engines import refining
-from evaluation.engines.processes import MAX_LOST_IN_A_ROW, LossCounter, WorkerError
 from evaluation.engines.refining import default_workers
+from evaluation.engines.worker_pool import MAX_LOST_IN_A_ROW, LossCounter, WorkerError
 from results import RunDirectory
 
 SMALL: dict[str, Any] = {"templates": [], "background": ["grass"], "recurrence": "once", "crf": {"iterations": 2}}

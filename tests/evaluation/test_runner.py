@@ -24,7 +24,7 @@ from dataset_adapters import DatasetError, load
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, load_benchmark, resolve_config
-from evaluation.run.identity import environment
+from evaluation.run.environment import environment
 from results import RunDirectory, StoreError
 from support.errors import AllFailedError
 

@@ -29,7 +29,7 @@ from evaluation.cli.app import app
 from evaluation.engines.ray import Chain, Dispatcher, Finished
 from evaluation.run.merge import merge
 from evaluation.run.prepare import prepare
-from evaluation.tasks.artifacts import Saving
+from evaluation.tasks.saving import Saving
 from evaluation.tasks.scorer import Scorer
 from evaluation.tasks.segmenter import segment_samples
 from results import RunDirectory, write_label_map
@@ -54,7 +54,7 @@ def test_files_hold_what_was_predicted_and_proposed(tiny_run: Any, capsys: pytes
     assert re.search(notice, capsys.readouterr().err, re.MULTILINE)
     prepared = prepare(options)
     samples = [prepared.selected[position] for position in range(3)]
-    found = segment_samples(samples, prepared.car, prepared.dataset.label_space, trace=True)
+    found = segment_samples(samples, prepared.segmenter, prepared.dataset.label_space, trace=True)
     for sample, segmentation in zip(samples, found, strict=True):
         with Image.open(run.path / "predictions" / f"{sample.id}.png") as image:
             assert image.mode == "P"
@@ -225,8 +225,8 @@ def test_every_kind_of_sample_is_announced_and_saved(tmp_path: Path, data: str, 
         view = dataset[position : position + 1]
         assert "saved files of 1 sample: predictions about" in str(saving.announcement(view, tmp_path))
         for record in (
-            scorer.scored(sample, no_segmentation(sample), 0.0),
-            scorer.failed(sample.id, "broken", sample.target),
+            scorer.record_of(sample, no_segmentation(sample), 0.0),
+            scorer.failed_record(sample.id, "broken", sample.target),
         ):
             assert record.counts
             assert scorer.is_kept(sample.id)
@@ -238,7 +238,7 @@ def test_every_kind_of_sample_is_announced_and_saved(tmp_path: Path, data: str, 
                 assert json.loads(path.read_text()) == []
             with np.load(steps) as stored:
                 assert stored.files == ["queries"]
-    assert scorer.failed("unknown", "broken", None).counts == {}
+    assert scorer.failed_record("unknown", "broken", None).counts == {}
     assert not scorer.is_kept("unknown")
     for file in dataset.root.rglob("*.jpg"):
         file.write_bytes(b"no image")

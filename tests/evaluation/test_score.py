@@ -30,7 +30,7 @@ from evaluation.request.resolve import resolve
 from evaluation.run.merge import merge
 from evaluation.run.predictions import PredictionError
 from evaluation.run.prepare import Prepared, prepare
-from evaluation.tasks.artifacts import Saving
+from evaluation.tasks.saving import Saving
 from results import RunDirectory, StoreError
 
 IDS = [f"2007_{number:06d}" for number in range(4)]
@@ -214,7 +214,7 @@ def test_results_that_overlap_are_painted_by_their_score(scored: Scored) -> None
 
 def predicted(prepared: Prepared, position: int) -> Any:
     sample = prepared.selected[position]
-    [segmentation] = prepared.car.segment_samples([sample], prepared.dataset.label_space)  # type: ignore[attr-defined]
+    [segmentation] = prepared.segmenter.segment_samples([sample], prepared.dataset.label_space)  # type: ignore[attr-defined]
     return prepared.scorer.prediction(segmentation, sample)
 
 
@@ -403,7 +403,7 @@ def test_identity_is_that_of_the_files_and_the_name(scored: Scored, tmp_path: Pa
     ("change", "message"),
     [
         ({"path": "absent"}, r"^predictions: expected a folder, or a file \(.json, .npz\), found nothing"),
-        ({"path": "notes.txt"}, r"^predictions: expected a folder, or a file .json or .npz, found .*notes.txt"),
+        ({"path": "notes.txt"}, r"^predictions: expected a folder, or a .json or .npz file, found .*notes.txt"),
         ({"path": "empty"}, r"such as 2007_000000, found none of 4 samples, but nothing"),
         ({"path": "named"}, r"such as 2007_000000, found none of 4 samples, but a.png"),
         ({"path": "text.json"}, r"text.json: expected a list of COCO results, found other text"),
@@ -533,7 +533,7 @@ def test_class_ids_that_could_be_labels_are_asked_for(scored: Scored, largest: i
         scored.write(sample_id, np.minimum(labels, largest))
     options = replace(scored.options(), benchmark="voc20")
     if fits:
-        assert prepare(options).car.config.values == fits  # type: ignore[attr-defined]
+        assert prepare(options).segmenter.config.values == fits  # type: ignore[attr-defined]
         return
     with pytest.raises(BenchmarkError, match=r"several of these would fit .*classes: class ids from 0"):
         prepare(options)

@@ -18,7 +18,7 @@ from car_core.config import PROFILES
 from car_core.proposal.generator import ProposalGenerator
 from dataset_adapters.formats.images import MAX_PIXELS_VARIABLE
 from evaluation import RunOptions, evaluate
-from evaluation.engines.processes import Processes
+from evaluation.engines.worker_pool import Processes
 from evaluation.request.benchmark import BenchmarkError, load_benchmark, parse_settings, resolve_config
 from evaluation.suites import runner as suite_module
 from evaluation.suites.runner import run_suite

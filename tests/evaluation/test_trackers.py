@@ -79,9 +79,9 @@ def test_a_tracker_is_told_of_start_records_and_end(tiny_run: Any, fake: str) ->
         ("FailsAtStart", "ValueError: no network"),
         ("FailsLater", "SystemExit: 3"),
         ("FailsAtEnd", "OSError: gone"),
-        ("HangsAtStart", "no end of on_start within 2 s"),
-        ("HangsLater", "no end of on_finish within 2 s"),
-        ("HangsAtEnd", "no end of on_finish within 2 s"),
+        ("HangsAtStart", "on_start did not finish within 2 s"),
+        ("HangsLater", "on_finish did not finish within 2 s"),
+        ("HangsAtEnd", "on_finish did not finish within 2 s"),
     ],
 )
 def test_a_tracker_that_fails_or_hangs_costs_one_line(

@@ -320,7 +320,7 @@ def test_void_is_left_out_as_by_the_official_evaluator(davis_task: str) -> None:
             label_map=prediction.astype(np.int32), queries=("a", "b"), kept=(0, 1), steps=(), seconds={}
         )
         sample = replace(sample, sequence="anno_0/goat", void=void)
-        record = scorer.scored(sample, found, 0.0)
+        record = scorer.record_of(sample, found, 0.0)
         given = void if davis_task == "unsupervised" else None
         for row in record.counts["pairs"]:
             pair = Pair(*row)

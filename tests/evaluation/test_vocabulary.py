@@ -393,7 +393,7 @@ def test_user_data_take_a_vocabulary(tmp_path: Path, make_own: Callable[[], dict
         (1, 2),
         ("background", "cat", "dog"),
     )
-    config = prepared.car.config.model_dump()
+    config = prepared.segmenter.config.model_dump()
     assert (config["synonyms"], config["background"]) == ({"a cat": ("a cat", "kitten")}, ("wall",))
 
 

@@ -16,9 +16,9 @@ from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.cluster import Cluster
 from evaluation.request.options import FromOptions
-from evaluation.request.words import by_parameter, read_words, request_of, without_folders, words_of
-from evaluation.run.rerun import asked
-from evaluation.tasks.artifacts import Saving
+from evaluation.request.words import by_parameter, read_words, request_of, without_folders, words_of_request
+from evaluation.run.rerun import request_of_run
+from evaluation.tasks.saving import Saving
 from results import RunDirectory, identity_of
 from support import strict_yaml
 
@@ -47,17 +47,19 @@ def write(path: Path, words: object) -> Path:
     ids=range(8),
 )
 def test_words_in_a_file_are_the_same_request(options: RunOptions, tmp_path: Path) -> None:
-    words = words_of(options)
+    words = words_of_request(options)
     again = request_of(read_words(write(tmp_path / "run.yaml", words)), "run.yaml")
     # Weights of both models in one word are the same weights, and Ray's share of a GPU is the device's by default.
-    assert words_of(again) == words
+    assert words_of_request(again) == words
     if not isinstance(options.weights, str) and len(set((options.weights or {}).values())) != 1:
         assert again == options
 
 
 def test_what_run_json_keeps_names_no_folder() -> None:
     given = {"weights": "/home/me/w.pt", "split": "~/ids.txt", "places": {"images": "/home/me/i"}, "workers": 1}
-    kept = words_of(RunOptions("voc21", "/home/me/data", out="/home/me/o", limit=2, device="cuda", **given), kept=True)
+    kept = words_of_request(
+        RunOptions("voc21", "/home/me/data", out="/home/me/o", limit=2, device="cuda", **given), kept=True
+    )
     assert kept == {"benchmark": "voc21", "weights": "w.pt", "split": "ids.txt", "limit": 2, "device": "cuda"}
     assert without_folders("/a/b.pt,~/c.pt,~no-such-user/d,rel/e,voc21") == "b.pt,c.pt,~no-such-user/d,rel/e,voc21"
 
@@ -83,7 +85,7 @@ class Longer(RunOptions):
 
 
 def test_a_new_field_is_a_word() -> None:
-    words = words_of(Longer("x", metric=["a", "b"], files=["c"], pair=(0, 3)))
+    words = words_of_request(Longer("x", metric=["a", "b"], files=["c"], pair=(0, 3)))
     assert words == {"benchmark": "x", "metric": ["a", "b"], "files": ["c"], "low": 0, "high": 3}
     assert by_parameter(Longer, words, "f") == words
 
@@ -138,7 +140,7 @@ def test_numbers_are_what_they_look_like() -> None:
 
 
 def words_of_tiny(tiny_run: Any) -> dict[str, Any]:
-    return words_of(tiny_run.options(limit=2)) | {"out": str(tiny_run.out)}
+    return words_of_request(tiny_run.options(limit=2)) | {"out": str(tiny_run.out)}
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -261,9 +263,9 @@ def test_runs_of_older_versions_are_inferred(tiny_run: Any) -> None:
 
     options = tiny_run.options(limit=3, names="dataset", precision="bfloat16", profile="paper", shard=(1, 2))
     header = evaluate(options).header
-    whole = asked(header)
-    old = asked(header.model_copy(update={"request": {}}))
-    assert whole == asked(header)
+    whole = request_of_run(header)
+    old = request_of_run(header.model_copy(update={"request": {}}))
+    assert whole == request_of_run(header)
     for name in ("benchmark", "profile", "names", "precision", "shard", "settings"):
         assert getattr(old, name) == getattr(whole, name), name
     assert (set(old.weights.values()), old.split) == ({"random:1"}, "val")
@@ -276,4 +278,4 @@ def test_runs_of_older_versions_are_inferred(tiny_run: Any) -> None:
     ):
         there = header.environment.model_copy(update={"device": found})
         changes = {"environment": there, "request": {**unnamed, **request}}
-        assert asked(header.model_copy(update=changes)).device == device
+        assert request_of_run(header.model_copy(update=changes)).device == device

@@ -70,7 +70,7 @@ Install = Callable[..., Path]
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Put a package on the path, made as by `write_package`; what it registers is forgotten afterwards."""
     registries: tuple[dict[str, Any], ...] = (
-        *(registry._ADAPTERS, registry._BROUGHT),
+        *(registry._ADAPTERS, registry._PROVIDED),
         *(visual_prompts.SURROUNDINGS, visual_prompts.OUTLINES, config.PROMPT_PLUGINS, plugins._IMPORTED),
     )
     before = [dict(each) for each in registries]

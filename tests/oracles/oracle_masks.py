@@ -68,7 +68,7 @@ def miou(dataset: Dataset, config: CaRConfig, source: OracleMasks | None) -> flo
     records = {}
     for sample in dataset:
         [found] = segment_samples([sample], car, dataset.label_space)
-        records[sample.id] = scorer.scored(sample, found, 0.0)
+        records[sample.id] = scorer.record_of(sample, found, 0.0)
     return float(scorer.summarize(records)["miou"])
 
 

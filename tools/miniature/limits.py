@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("dataset_adapters/miniature/val"))
     data = parser.parse_args().data / "VOCdevkit"
     prepared = prepare(RunOptions("mini-voc", data_root=data, quiet=True))
-    figures, classes = limits(prepared.dataset, cast(CaR, prepared.car))
+    figures, classes = limits(prepared.dataset, cast(CaR, prepared.segmenter))
     for name, miou in figures.items():
         print(f"{name}: mIoU {miou:.1f} %")
     print(", ".join(f"{count} {name}" for name, count in classes.items()))

@@ -19,11 +19,11 @@ from car_core.engine.device import as_devices
 from dataset_adapters import embedded_root, load
 from evaluation import evaluate
 from evaluation.engines.local import Job
-from evaluation.engines.parallel import run_parallel
-from evaluation.engines.processes import WorkerError
+from evaluation.engines.several_processes import run_parallel
 from evaluation.engines.signals import Interrupted
+from evaluation.engines.worker_pool import WorkerError
 from evaluation.request.benchmark import BenchmarkError
-from evaluation.tasks.artifacts import Saving
+from evaluation.tasks.saving import Saving
 from results import RunDirectory
 from support.errors import UserError
 

@@ -16,9 +16,9 @@ import torch
 from dataset_adapters import Dataset
 from evaluation.engines.children import Child, Send, messages
 from evaluation.engines.local import Job, Survivors
-from evaluation.engines.processes import JOIN_SECONDS, WorkerError
 from evaluation.engines.refining import Refiner
 from evaluation.engines.signals import Interrupted, stop_request
+from evaluation.engines.worker_pool import JOIN_SECONDS, WorkerError
 from evaluation.tasks.segmenter import smaller_passes
 from results import SampleRecord
 from support.console import tell
@@ -34,6 +34,13 @@ class _Part:
     owes: int
     log: Path
     error: str = ""
+
+
+@dataclass(frozen=True)
+class _SmallerPasses:
+    """The last message of a child that did its part: what it ran in smaller passes."""
+
+    texts: tuple[str, ...]
 
 
 def run_parallel(
@@ -76,20 +83,20 @@ def run_parallel(
                     if isinstance(message, SampleRecord):
                         part.owes -= 1
                         yield message
-                    elif isinstance(message, tuple) and shrunk is not None:
-                        shrunk.update(message)
+                    elif isinstance(message, _SmallerPasses) and shrunk is not None:
+                        shrunk.update(message.texts)
                     elif isinstance(message, Interrupted):
                         part.error = f"it was asked to stop by {signal.Signals(message.number).name}"
                     elif isinstance(message, (OSError, RunError, UserError)):
                         part.error = unwrapped(message) or type(message).__name__
-                    elif message is None:
-                        how = child.end(patience=JOIN_SECONDS)
+                    elif message is None:  # it has ended
+                        ending = child.end(patience=JOIN_SECONDS)
                         del running[child]
                         if part.owes and not is_asked:
                             text = part.log.read_text(encoding="utf-8", errors="replace") if part.log.exists() else ""
                             if last := text.strip().rpartition("\n")[2].strip():
-                                how += f"; its last line: {last}"
-                            lost.append(f"{part.name}: {part.error or how}")
+                                ending += f"; its last line: {last}"
+                            lost.append(f"{part.name}: {part.error or ending}")
                             tell(f"error: {lost[-1]}{'; the others continue' if running else ''}")
         finally:
             for child in running:
@@ -103,8 +110,9 @@ def _work(send: Send, job: Job, positions: Sequence[int], survivors: Survivors |
     """Send the records of a part, then what ran in smaller passes."""
     equipment = job.equipped()
     with stop_request() as stop, Refiner(refine_workers, time_limit=job.sample_timeout) as refiner:
-        how = {"survivors": survivors, "refiner": refiner, "should_stop": lambda: stop.asked}
-        for record in job.records(equipment, positions, **how):
+        for record in job.records(
+            equipment, positions, survivors=survivors, refiner=refiner, should_stop=lambda: stop.asked
+        ):
             send(record)
-    send(smaller_passes(equipment.segmenter))
+    send(_SmallerPasses(smaller_passes(equipment.segmenter)))
     stop.raise_if_asked()

@@ -20,10 +20,10 @@ from dataset_adapters import LabelSpace
 from evaluation.tasks.task import Target, find_task
 from results.tables.task_words import words_of
 from support.console import TRACES
-from support.plugins import Kind, Plugin, PluginError, find_plugin, plugins
-from support.text import counted, unwrapped
+from support.plugins import Plugin, PluginError, find_plugin, plugins
+from support.text import counted, described
 
-COUNTS: Kind = "metrics"
+COUNTS = "metrics"
 """The key of a record's counts that holds those of metrics, by their names."""
 
 
@@ -72,7 +72,7 @@ class MetricError(ValueError):
 
 @dataclass(frozen=True)
 class NamedMetric:
-    """A metric that a run computes. plugin: what brings it; None for one of ours. Its figures are "NAME/FIGURE"."""
+    """A metric that a run computes. plugin: what provides it; None for one of ours. Its figures are "NAME/FIGURE"."""
 
     metric: Metric
     plugin: Plugin | None = None
@@ -86,11 +86,11 @@ class NamedMetric:
         target, prediction = target.view(), prediction.view()
         target.flags.writeable = prediction.flags.writeable = False
         try:
-            with redirect_stdout(sys.stderr):  # what it prints is no result
+            with redirect_stdout(sys.stderr):  # what it prints is not a result
                 counts = dict(self.metric.count(target, prediction, space))
         except Exception as error:  # a failure of the sample, not of the run
             TRACES.debug("metric %s:", self.name, exc_info=error)
-            raise MetricError(f"metric {self.name}: {type(error).__name__}: {unwrapped(error)}") from error
+            raise MetricError(f"metric {self.name}: {described(error)}") from error
         for key, value in counts.items():
             if not isinstance(key, str) or not isinstance(value, (int, np.integer, np.bool_)):
                 raise MetricError(f"metric {self.name}: expected whole numbers by name, found {key!r}: {value!r}")
@@ -111,7 +111,7 @@ class NamedMetric:
         try:
             values = self._figures([dict(each) for each in counts])
         except Exception as error:  # of the metric
-            reason = f"metric {self.name} raised {type(error).__name__}: {unwrapped(error)}"
+            reason = f"metric {self.name} raised {described(error)}"
             values, reasons = {}, dict.fromkeys(self.metric.reductions, reason)
         for name in self.metric.reductions:
             value: Any = values.get(name)
@@ -139,8 +139,8 @@ class NamedMetric:
             try:
                 found = {*self._figures(given)}
             except Exception as error:  # of the metric
-                raised = f"{type(error).__name__}: {unwrapped(error)}"
-                raise PluginError(f"{where}: figures: expected some of {len(given)} samples, found {raised}") from error
+                expected = f"some of {len(given)} samples"
+                raise PluginError(f"{where}: figures: expected {expected}, found {described(error)}") from error
             if found != {*self.metric.reductions}:
                 expected = ", ".join(self.metric.reductions)
                 raise PluginError(f"{where}: figures: expected those of reductions, {expected}, found {sorted(found)}")
@@ -149,7 +149,7 @@ class NamedMetric:
 def find_metrics(names: Sequence[str], task: str) -> tuple[NamedMetric, ...]:
     """The metrics of these names, or of ``module:Class`` and ``file.py:Class``, which are imported.
 
-    Raises PluginError for one that is unknown, no metric, of another task, or named twice.
+    Raises PluginError for one that is unknown, not a metric, of another task, or named twice.
     """
     words = words_of(task)
     always = {each.casefold(): words.headline for each in (words.heading, words.headline)}
@@ -170,7 +170,7 @@ def find_metrics(names: Sequence[str], task: str) -> tuple[NamedMetric, ...]:
 
 
 def _find(name: str) -> NamedMetric:
-    plugin = find_plugin(COUNTS, name, METRICS, "metrics")
+    plugin = find_plugin("metrics", name, METRICS, "metrics")
     if plugin is None:
         return NamedMetric(METRICS[name])
     metric = plugin.made()
@@ -198,14 +198,14 @@ def _find(name: str) -> NamedMetric:
 
 
 def recorded_metrics(
-    versions: Mapping[str, str], brought: Sequence[Mapping[str, Any]]
+    versions: Mapping[str, str], records: Sequence[Mapping[str, Any]]
 ) -> tuple[tuple[NamedMetric, ...], dict[str, str]]:
     """The metrics of a run as they are here, and why others are not, by name.
 
-    versions: of the run's metrics, by name. brought: the run's `plugins`. Other sources would give other figures.
+    versions: of the run's metrics, by name. records: the run's `plugins`. Other sources would give other figures.
     """
     found, missing = [], {}
-    sources = {plugin.get("name"): plugin for plugin in brought if plugin.get("kind") == COUNTS}
+    sources = {plugin.get("name"): plugin for plugin in records if plugin.get("kind") == "metrics"}
     for name, version in versions.items():
         recorded = sources.get(name) if name not in METRICS else None
         try:
@@ -214,7 +214,7 @@ def recorded_metrics(
             here = _find(name)
         except PluginError as error:
             absent = f"{(recorded or {}).get('package') or 'its file'} is not installed"
-            missing[name] = str(error) if name in plugins(COUNTS) else absent
+            missing[name] = str(error) if name in plugins("metrics") else absent
             continue
         try:
             source = here.plugin.record()["source"] if here.plugin else None
@@ -241,7 +241,7 @@ def recorded_figures(metrics: Mapping[str, Any], missing: Mapping[str, str]) -> 
     }
 
 
-def joined(metrics: dict[str, Any], own: Mapping[str, Any]) -> None:
+def add_figures(metrics: dict[str, Any], own: Mapping[str, Any]) -> None:
     """Add the part of one metric to a run's `metrics`."""
     for key, value in own.items():
         metrics[key] = {**metrics[key], **value} if isinstance(value, dict) else value

@@ -28,7 +28,7 @@ _MAIN_GUARD = (
     "; where processes are spawned they import the main module: a script must call this below if __name__ == '__main__'"
 )
 
-Task = TypeVar("Task")
+TaskT = TypeVar("TaskT")
 Answer = TypeVar("Answer")
 
 
@@ -66,7 +66,7 @@ class LossCounter:
             )
 
 
-class Processes(Generic[Task, Answer]):
+class Processes(Generic[TaskT, Answer]):
     """A number of processes that each do one task at a time.
 
     work: a task's answer; it must not raise. time_limit: seconds per task; None for no limit. Processes start with
@@ -74,12 +74,12 @@ class Processes(Generic[Task, Answer]):
     where one ends before it is ready: it could not import the main module.
     """
 
-    def __init__(self, work: Callable[[Task], Answer], count: int, time_limit: float | None = None) -> None:
+    def __init__(self, work: Callable[[TaskT], Answer], count: int, time_limit: float | None = None) -> None:
         # One byte in this pipe, which nobody takes out, asks them all to end. Closing a pipe would not do: a process
         # that was forked later holds the ends of the earlier ones' open.
         self._leave, self._ask = multiprocessing.Pipe(duplex=False)
         self._processes = [_Process(work, self._leave, time_limit) for _ in range(count)]
-        self._idle: SimpleQueue[_Process[Task, Answer]] = SimpleQueue()
+        self._idle: SimpleQueue[_Process[TaskT, Answer]] = SimpleQueue()
         for process in self._processes:
             self._idle.put(process)
         # The threads only wait for their processes.
@@ -90,9 +90,9 @@ class Processes(Generic[Task, Answer]):
         for process in self._processes:
             process.launch()
         for process in self._processes:
-            process.ready()
+            process.wait_until_ready()
 
-    def submit(self, task: Task) -> Future[Answer]:
+    def submit(self, task: TaskT) -> Future[Answer]:
         """The answer to come; it raises ProcessLost where its process died or took too long."""
 
         def do() -> Answer:
@@ -107,7 +107,7 @@ class Processes(Generic[Task, Answer]):
     def close(self, patience: float = 2.0) -> None:
         """End the processes; tasks that have not begun never do.
 
-        They are asked first, and killed after so many seconds: one that is killed leaves behind what it shares with
+        They are asked first, and killed after `patience` seconds: one that is killed leaves behind what it shares with
         others by name, such as locks. A signal while they end has all of them killed.
         """
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -124,21 +124,21 @@ class Processes(Generic[Task, Answer]):
             self._leave.close()
 
 
-class _Process(Generic[Task, Answer]):
+class _Process(Generic[TaskT, Answer]):
     """One process, started when it is first needed and again after it was lost."""
 
     # One start at a time: a process that inherits another's pipe would keep it open.
     _starting = threading.Lock()
 
-    def __init__(self, work: Callable[[Task], Answer], leave: Connection, time_limit: float | None) -> None:
+    def __init__(self, work: Callable[[TaskT], Answer], leave: Connection, time_limit: float | None) -> None:
         self._work, self._leave, self._time_limit = work, leave, time_limit
         self._running: tuple[multiprocessing.Process, Connection] | None = None
         self._is_ready = False
 
-    def do(self, task: Task) -> Answer:
+    def do(self, task: TaskT) -> Answer:
         """The answer to a task from there. Raises ProcessLost if the process dies or takes too long."""
         began = time.perf_counter()
-        process, pipe = self.ready()
+        process, pipe = self.wait_until_ready()
         is_late = False
         with suppress(OSError, EOFError):  # the process died
             pipe.send(task)
@@ -169,7 +169,7 @@ class _Process(Generic[Task, Answer]):
                 theirs.close()
             self._running, self._is_ready = (process, pipe), False
 
-    def ready(self) -> tuple[multiprocessing.Process, Connection]:
+    def wait_until_ready(self) -> tuple[multiprocessing.Process, Connection]:
         """The process and the pipe to it, which waits for tasks. Raises WorkerError if it ends before."""
         self.launch()
         assert self._running
@@ -184,19 +184,19 @@ class _Process(Generic[Task, Answer]):
         return process, pipe
 
     def stop(self, *, patience: float = 0.0) -> None:
-        """End the process, if there is one, once it has had so many seconds to end by itself."""
+        """End the process, if there is one, once it has had `patience` seconds to end by itself."""
         if self._running:
             process, pipe = self._running
             self._running = None
             try:
                 process.join(patience)
-            finally:  # a signal comes here, too
+            finally:  # a signal can land here
                 process.kill()
                 process.join(JOIN_SECONDS)
                 pipe.close()
 
 
-def _serve(pipe: Connection, leave: Connection, work: Callable[[Task], Answer]) -> None:
+def _serve(pipe: Connection, leave: Connection, work: Callable[[TaskT], Answer]) -> None:
     """Answer tasks until `leave` has something to read, or the other end or the parent is gone."""
     # A terminal and some schedulers signal every process of a program, and the parent decides when to stop. A handler,
     # unlike SIG_IGN, is not passed on to programs that the work starts.

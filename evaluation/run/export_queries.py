@@ -11,12 +11,12 @@ from dataset_adapters import SampleError
 from dataset_adapters.formats.images import ImageFileError, image_shape
 from evaluation.request.options import Predictions, RunOptions
 from evaluation.request.resolve import resolve
-from evaluation.tasks.artifacts import saved_name
+from evaluation.tasks.saving import saved_name
 from support import strict_json
 from support.console import tell
 
 FORMAT = 1
-"""Raised when a key of the lines is renamed or changes its meaning."""
+"""Incremented when a key of the lines is renamed or changes its meaning."""
 
 
 def export_queries(options: RunOptions) -> Iterator[str]:
@@ -24,7 +24,7 @@ def export_queries(options: RunOptions) -> Iterator[str]:
 
     The first has the label table and, where all samples have the same, the queries; the others the image, its size, own
     queries and the file name of a prediction, or an error where the sample cannot be read.
-    Images are not decoded, unless they are no files of their own. Raises as `resolve`, and DatasetError.
+    Images are not decoded, unless they are not separate files. Raises as `resolve`, and DatasetError.
     """
     # No model is asked for its weights; any path that is there will do.
     run = resolve(replace(options, predictions=Predictions(Path(), name="export")))

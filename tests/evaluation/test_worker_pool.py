@@ -18,8 +18,8 @@ import pytest
 from helpers.command import FAST
 from helpers.waiting import is_running, wait_until
 
-from evaluation.engines.processes import Processes, how_it_ended
 from evaluation.engines.signals import Interrupted
+from evaluation.engines.worker_pool import Processes, how_it_ended
 
 NEVER = 600
 PATIENT = 30  # longer than any process takes to end by itself, so that one that was killed is a failure
@@ -51,7 +51,7 @@ def test_processes_all_start_before_one_is_waited_for(tmp_path: Path) -> None:
     code = (
         "import multiprocessing, os, sys, time\n"
         "from pathlib import Path\n"
-        "from evaluation.engines.processes import Processes\n"
+        "from evaluation.engines.worker_pool import Processes\n"
         "if __name__ != '__main__':\n"
         "    Path(sys.argv[1], str(os.getpid())).touch()\n"
         "    for _ in range(6000):\n"
@@ -186,7 +186,7 @@ def test_time_while_stopped_is_not_over_the_limit(tmp_path: Path) -> None:
     code = (
         "import time, sys\n"
         "from pathlib import Path\n"
-        "from evaluation.engines.processes import Processes\n"
+        "from evaluation.engines.worker_pool import Processes\n"
         "def work(task):\n"
         "    time.sleep(0.5)\n"
         "    return task\n"
