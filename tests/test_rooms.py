@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from graphlib import TopologicalSorter
+from graphlib import CycleError
 from pathlib import Path
 
 import pytest
+
+from tools import rooms
+from tools.rooms import floors, imported_modules
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -17,26 +19,6 @@ MAY_IMPORT = {
     "results": {"results", "support"},
     "evaluation": {"car_core", "dataset_adapters", "evaluation", "results", "support"},
 }
-
-
-UPWARD = {
-    # A configuration that names a prompt of another package registers it.
-    ("car_core.config", "car_core.classifier"),
-    # Whether Apple's GPU computes what the CPU does is found out by running CaR on both.
-    ("car_core.engine", "car_core.car"),
-}
-"""Imports inside functions that go up, each with its reason."""
-
-
-def imported_modules(file: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: expected absolute imports"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
@@ -53,14 +35,21 @@ def test_imports_go_down_only(room: str) -> None:
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_parts_of_a_room_do_not_import_each_other_in_a_circle(room: str) -> None:
-    """A part is a folder or a file directly in the room; imports inside functions count."""
-    parts = {f"{room}.{path.stem}" for path in (ROOT / room).iterdir() if path.stem != "__init__"}
-    below: dict[str, set[str]] = {}
-    for file in (ROOT / room).rglob("*.py"):
-        part = f"{room}.{file.relative_to(ROOT / room).parts[0].removesuffix('.py')}"
-        imported = {".".join(name.split(".")[:2]) for name in imported_modules(file)} & parts - {part}
-        below.setdefault(part, set()).update(each for each in imported if (part, each) not in UPWARD)
-    assert list(TopologicalSorter(below).static_order())  # CycleError names the circle
+    assert len(floors(room)) > 2  # CycleError names a circle
+
+
+def test_floors_are_above_what_they_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "ROOT", tmp_path)
+    sources = {"low": "", "high": "from house import low", "top/deep": "def late():\n    import house.high.part"}
+    for name, source in sources.items():
+        file = tmp_path / "house" / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        (file.parent / "__init__.py").touch()
+        file.write_text(source)
+    assert floors("house") == [["low"], ["high"], ["top"]]
+    (tmp_path / "house" / "low.py").write_text("from house.top.deep import late")
+    with pytest.raises(CycleError, match=r"house\.low"):
+        floors("house")
 
 
 def test_errors_outside_the_command_line_name_fields_not_options() -> None:

@@ -23,6 +23,7 @@ from results.run_directory.schema import SCHEMA_VERSION, RunHeader, SampleRecord
 from results.run_directory.suite import SuiteIndex
 from results.tables.methods import PEERS, peer_tables
 from support.files import sha256_of, write_atomically
+from tools.rooms import floors
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = "make docs-generated"
@@ -50,7 +51,7 @@ def refreshed(text: str) -> str:
 
 
 def module_map() -> str:
-    """Every module with the first line of its docstring, by package and folder."""
+    """Every module with the first line of its docstring, by package and folder, below the package's floors."""
     parts = []
     for room in ROOMS:
         for package in sorted((ROOT / room).rglob("__init__.py")):
@@ -58,7 +59,10 @@ def module_map() -> str:
             modules = [path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
             rows = [[f"`{path.name}`", escaped(_summary(path))] for path in modules]
             heading = f"{'###' if folder == ROOT / room else '####'} {folder.relative_to(ROOT)}"
-            parts += [heading, escaped(_summary(package)), *([table(["module", "contents"], rows)] if rows else [])]
+            parts += [heading, escaped(_summary(package))]
+            if folder == ROOT / room:
+                parts.append(f"Floors, the lowest first: {' → '.join(', '.join(floor) for floor in floors(room))}.")
+            parts += [table(["module", "contents"], rows)] if rows else []
     return "\n\n".join(parts)
 
 
