@@ -237,13 +237,9 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
         metrics=(),
     )
     prepared = prepare(request)
+    segmenter, protocol = prepared.segmenter, prepared.protocol.as_dict()
     found = identity_fields(
-        name,
-        prepared.dataset,
-        prepared.segmenter.config,
-        prepared.segmenter.weights,
-        prepared.protocol.as_dict(),
-        plugins=prepared.plugin_records,
+        name, prepared.dataset, segmenter.config, segmenter.weights, protocol, plugins=prepared.plugin_records
     )
     hints = {
         "dataset": "see --data-root (or the options of your own data) and --split",

@@ -40,7 +40,7 @@ from evaluation.bench.schema import (
     BenchReleasedOrder,
     BenchRequest,
 )
-from evaluation.engines.local import run_local
+from evaluation.engines.local import Equipment, Pace, run_local
 from evaluation.engines.refining import Refiner, default_workers
 from evaluation.request.user_data import FOLDERS
 from evaluation.run.environment import peak_rss_mib
@@ -207,10 +207,8 @@ def whole_engine(fixture: BenchFixture, *, repeats: int, batch_size: int) -> Ben
         scorer, indices = Scorer(dataset.task, dataset.label_space), [*range(len(dataset))] * repeats
         start = time.perf_counter()
         with Refiner(default_workers()) as refiner:
-            work = run_local(
-                dataset, indices, fixture.car, scorer, batch_size=batch_size, workers=WORKERS, refiner=refiner
-            )
-            records = list(work)
+            own = Equipment(dataset, fixture.car, scorer, identity_fields={})
+            records = list(run_local(own, indices, Pace(batch_size, WORKERS), refiner=refiner))
         seconds = time.perf_counter() - start
     failed = [record.error for record in records if record.status == "failed"]
     if failed:

@@ -34,19 +34,30 @@ class Equipment:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How samples are read and segmented; no figure depends on it.
+
+    workers: decoding processes; 0 decodes in this process. sample_timeout: seconds that decoding a sample may take, in
+    a decoding process; None for no limit.
+    """
+
+    batch_size: int
+    workers: int
+    sample_timeout: float | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """A run as another process, or an actor on another node, gets it.
 
     equip: makes the equipment there; raises for what a user can fix. identity_fields: what it must match. folder:
-    where relative paths start, if that node has it. The rest as for `run_local`.
+    where relative paths start, if that node has it.
     """
 
     equip: Callable[[], Equipment]
     identity_fields: Mapping[str, Any]
     folder: str
-    batch_size: int
-    workers: int
-    sample_timeout: float | None
+    pace: Pace
 
     def equipped(self) -> Equipment:
         """The equipment. Raises WorkerError where it would give other figures than the run was started with."""
@@ -55,57 +66,30 @@ class Job:
             raise WorkerError(f"expected what the run was started with, found that {changed[0]}")
         return equipment
 
-    def records(
-        self,
-        own: Equipment,
-        positions: Sequence[int],
-        *,
-        survivors: Survivors | None,
-        refiner: Refiner | None = None,
-        should_stop: Callable[[], bool] = lambda: False,
-    ) -> Generator[SampleRecord, None, None]:
-        """`run_local` with the equipment."""
-        return run_local(
-            own.dataset,
-            positions,
-            own.segmenter,
-            own.scorer,
-            batch_size=self.batch_size,
-            workers=self.workers,
-            sample_timeout=self.sample_timeout,
-            survivors=survivors,
-            refiner=refiner,
-            should_stop=should_stop,
-        )
-
 
 def run_local(
-    dataset: Dataset,
+    own: Equipment,
     positions: Sequence[int],
-    segmenter: Segmenter,
-    scorer: Scorer,
+    pace: Pace,
     *,
-    batch_size: int,
-    workers: int,
-    sample_timeout: float | None = None,
     survivors: Survivors | None = None,
     refiner: Refiner | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Generator[SampleRecord, None, None]:
     """Records of the samples at ``positions``, in order, as they finish.
 
-    workers: decoding processes; 0 decodes in this process. sample_timeout: seconds that decoding a sample may take, in
-    a decoding process; None for no limit. survivors: given where a frame of a video starts with the queries that
-    survived the one before, and kept up to date; frames of a video must then come in order, and are segmented and
-    refined one by one. refiner: where samples are refined; None for this process. should_stop: asked before each batch;
-    if true, only the samples in flight still get records. A sample that cannot be read, segmented or refined gives a
-    failed record, and the run continues.
+    survivors: given where a frame of a video starts with the queries that survived the one before, and kept up to date;
+    frames of a video must then come in order, and are segmented and refined one by one. refiner: where samples are
+    refined; None for this process. should_stop: asked before each batch; if true, only the samples in flight still get
+    records. A sample that cannot be read, segmented or refined gives a failed record, and the run continues.
     """
     refiner = refiner or Refiner()
-    queue = _SampleQueue(segmenter, scorer, refiner, most=2 * (refiner.workers + batch_size))
-    ahead = 2 * (workers + batch_size)
-    with closing(decoded(dataset, positions, workers=workers, ahead=ahead, time_limit=sample_timeout)) as items:
-        while batch := list(islice(items, batch_size)):
+    queue = _SampleQueue(own.segmenter, own.scorer, refiner, most=2 * (refiner.workers + pace.batch_size))
+    workers, ahead = pace.workers, 2 * (pace.workers + pace.batch_size)
+    with closing(
+        decoded(own.dataset, positions, workers=workers, ahead=ahead, time_limit=pace.sample_timeout)
+    ) as items:
+        while batch := list(islice(items, pace.batch_size)):
             if should_stop():
                 break
             if survivors is None:
@@ -120,7 +104,7 @@ def run_local(
                     frame = frame.with_queries(survivors[frame.sequence])
                 if frame and not frame.queries:
                     nothing = Segmentation.of_nothing(*frame.image.shape[:2])
-                    record = scorer.record_of(frame, nothing, item.seconds)
+                    record = own.scorer.record_of(frame, nothing, item.seconds)
                 else:
                     queue.submit([replace(item, sample=frame) if frame else item])
                     [record] = queue.drain()

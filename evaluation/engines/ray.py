@@ -22,7 +22,7 @@ from typing import Any
 
 from dataset_adapters import Dataset, Sample
 from evaluation.engines.decoding import decoded
-from evaluation.engines.local import Job, Survivors
+from evaluation.engines.local import Job, Survivors, run_local
 from evaluation.engines.worker_pool import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.request.cluster import Cluster, ClusterError, import_ray
 from evaluation.tasks.scorer import Scorer
@@ -133,7 +133,7 @@ class Actor:
         with tempfile.TemporaryDirectory(prefix="car-eval-") as name:
             folder = Path(name)
             here = replace(self._equipment, scorer=replace(self._equipment.scorer, folder=folder))
-            records = list(self._job.records(here, positions, survivors=survivors))
+            records = list(run_local(here, positions, self._job.pace, survivors=survivors))
             paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
             files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
             return Finished(records, files, smaller_passes(here.segmenter))
@@ -180,7 +180,7 @@ class Dispatcher:
         for position in positions:
             parts[sequences[position] if sequences else None].append(position)
         for sequence, own in parts.items():
-            size = self.job.batch_size
+            size = self.job.pace.batch_size
             batches = [tuple(own[start : start + size]) for start in range(0, len(own), size)]
             chains = [batches] if sequence is not None else [[batch] for batch in batches]
             self.waiting.extend(Chain(deque(each), sequence) for each in chains)
@@ -310,7 +310,7 @@ class Dispatcher:
         if self.losses[position] == MAX_LOSSES:
             chain.batches.popleft()
             # Its target is read here, in a process of its own.
-            limit = self.job.sample_timeout
+            limit = self.job.pace.sample_timeout
             [item] = decoded(self.dataset, [position], workers=1, ahead=0, time_limit=limit)
             target = item.sample.target if isinstance(item.sample, Sample) else None
             reason = f"segmentation: {MAX_LOSSES} actors were lost at work on it"

@@ -15,7 +15,7 @@ import torch
 
 from dataset_adapters import Dataset
 from evaluation.engines.children import Child, Send, messages
-from evaluation.engines.local import Job, Survivors
+from evaluation.engines.local import Job, Survivors, run_local
 from evaluation.engines.refining import Refiner
 from evaluation.engines.signals import Interrupted, stop_request
 from evaluation.engines.worker_pool import JOIN_SECONDS, WorkerError
@@ -108,11 +108,11 @@ def run_parallel(
 
 def _work(send: Send, job: Job, positions: Sequence[int], survivors: Survivors | None, refine_workers: int) -> None:
     """Send the records of a part, then what ran in smaller passes."""
-    equipment = job.equipped()
-    with stop_request() as stop, Refiner(refine_workers, time_limit=job.sample_timeout) as refiner:
-        for record in job.records(
-            equipment, positions, survivors=survivors, refiner=refiner, should_stop=lambda: stop.asked
+    own = job.equipped()
+    with stop_request() as stop, Refiner(refine_workers, time_limit=job.pace.sample_timeout) as refiner:
+        for record in run_local(
+            own, positions, job.pace, survivors=survivors, refiner=refiner, should_stop=lambda: stop.asked
         ):
             send(record)
-    send(_SmallerPasses(smaller_passes(equipment.segmenter)))
+    send(_SmallerPasses(smaller_passes(own.segmenter)))
     stop.raise_if_asked()

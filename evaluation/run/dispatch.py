@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_adapters.formats.images import max_pixels
-from evaluation.engines.local import Equipment, Job, Survivors, run_local
+from evaluation.engines.local import Equipment, Job, Pace, Survivors, run_local
 from evaluation.engines.ray import run_ray
 from evaluation.engines.refining import Refiner, default_workers
 from evaluation.engines.several_processes import run_parallel
@@ -146,18 +146,11 @@ class Work:
                 shrunk=self.shrunk,
             )
         else:
+            own = Equipment(selected, prepared.segmenter, self.scorer, prepared.identity_fields)
+            pace, refiner = _pace(options), self.shared.refiner(refine_workers, options.sample_timeout)
             try:
                 yield from run_local(
-                    selected,
-                    positions,
-                    prepared.segmenter,
-                    self.scorer,
-                    batch_size=options.batch_size,
-                    workers=options.workers,
-                    sample_timeout=options.sample_timeout,
-                    survivors=survivors,
-                    refiner=self.shared.refiner(refine_workers, options.sample_timeout),
-                    should_stop=should_stop,
+                    own, positions, pace, survivors=survivors, refiner=refiner, should_stop=should_stop
                 )
             finally:
                 self.shrunk.update(smaller_passes(prepared.segmenter))
@@ -170,10 +163,12 @@ def _job(prepared: Prepared, folder: Path | None = None, **changes: Any) -> Job:
         partial(equip, replace(options, max_pixels=max_pixels(), **changes), folder),
         prepared.identity_fields,
         os.getcwd(),
-        batch_size=options.batch_size,
-        workers=options.workers,
-        sample_timeout=options.sample_timeout,
+        _pace(options),
     )
+
+
+def _pace(options: RunOptions) -> Pace:
+    return Pace(options.batch_size, options.workers, options.sample_timeout)
 
 
 def equip(options: RunOptions, folder: Path | None) -> Equipment:

@@ -33,7 +33,7 @@ from dataset_adapters import Dataset
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.engines import ray as engine
-from evaluation.engines.local import Equipment, Job
+from evaluation.engines.local import Equipment, Job, Pace
 from evaluation.engines.ray import run_ray
 from evaluation.request.cluster import Cluster, ClusterError
 from evaluation.run.dispatch import equip as equip_of
@@ -319,7 +319,7 @@ def test_ray_node_without_the_method_file_is_named(
     def ready() -> Any:
         options = replace(tiny_run.options(), settings={}, weights=None, method="./node.py:Own")
         equip = partial(equip_of, options, None)
-        return engine.Actor(Job(equip, fields, ".", batch_size=1, workers=0, sample_timeout=None)).set_up()
+        return engine.Actor(Job(equip, fields, ".", Pace(1, workers=0))).set_up()
 
     assert ready() == f"node {host}: ./node.py:Own: expected a file ./node.py, found none"
     Path("node.py").write_text(OWN)
@@ -348,7 +348,7 @@ def job_of(dataset: Dataset, scorer: Scorer, **expected: Any) -> Job:
     def equip() -> Equipment:
         return Equipment(dataset, Deadly(), scorer, {"files": 1})  # type: ignore[arg-type]
 
-    return Job(equip, {"files": 1, **expected}, os.getcwd(), batch_size=2, workers=0, sample_timeout=None)
+    return Job(equip, {"files": 1, **expected}, os.getcwd(), Pace(2, workers=0))
 
 
 @pytest.fixture
@@ -400,7 +400,7 @@ def test_ray_node_without_data_is_named(small: tuple[Dataset, Scorer]) -> None:
     def equip() -> Equipment:
         raise ValueError("data:\nnot here")
 
-    job = Job(equip, {}, "nowhere", batch_size=1, workers=0, sample_timeout=None)
+    job = Job(equip, {}, "nowhere", Pace(1, workers=0))
     assert engine.Actor(job).set_up() == f"node {os.uname().nodename}: data: not here"
 
 

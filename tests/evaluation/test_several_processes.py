@@ -18,7 +18,7 @@ from car_core import ModelError
 from car_core.engine.device import as_devices
 from dataset_adapters import embedded_root, load
 from evaluation import evaluate
-from evaluation.engines.local import Job
+from evaluation.engines.local import Job, Pace
 from evaluation.engines.several_processes import run_parallel
 from evaluation.engines.signals import Interrupted
 from evaluation.engines.worker_pool import WorkerError
@@ -68,7 +68,7 @@ def test_processes_that_die_and_signals_leave_the_run_of_one(
 
 
 def test_last_line_of_a_dead_process_is_reported(tmp_path: Path) -> None:
-    job = Job(equipment_that_fails, {}, str(tmp_path), batch_size=1, workers=0, sample_timeout=None)
+    job = Job(equipment_that_fails, {}, str(tmp_path), Pace(1, workers=0))
     dataset: Any = SimpleNamespace(parts=lambda positions, count: [positions])
     expected = (
         r"^processes: process 1 of 1 \(cuda:3\): its process ended with status 7; its last line: no such luck; fini"
