@@ -61,7 +61,7 @@ def load_clip(model: str, weights: str, *, role: str, device: str | torch.device
         if found := isinstance(architecture[part], dict) and architecture[part].get(key):
             raise ModelError(f"{role}: model {model}: expected CLIP's own towers, found {part}.{key} {found!r}")
     seed = random_seed(weights)
-    path, tag = _locate(model, weights) if seed is None else (None, {})
+    path, tag = _locate(model, weights, role) if seed is None else (None, {})
     if tag:
         # open_clip only warns if a tag was trained with the other GELU; the results would be silently wrong.
         settings = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if tag.get(key)}
@@ -140,7 +140,7 @@ def build_seeded(seed: int, build: Callable[[], Built]) -> Built:
         return build()
 
 
-def _locate(model: str, weights: str) -> tuple[Path, dict[str, Any]]:
+def _locate(model: str, weights: str, role: str) -> tuple[Path, dict[str, Any]]:
     """The weights file and, for an open_clip tag, the tag's settings (else empty)."""
     tags = open_clip.list_pretrained_tags_by_model(model)
     # Tags first: a folder may have the name of one. open_clip ignores case, but run folders and tables do not.
@@ -157,11 +157,11 @@ def _locate(model: str, weights: str) -> tuple[Path, dict[str, Any]]:
         return fetch(tag, f"{weights} weights of {model}"), tag
     except (OSError, RuntimeError) as error:
         # A file does not say which GELU it was trained with; the architecture's name must.
-        named = f", with the model {model}-quickgelu" if tag.get("quick_gelu") and "quickgelu" not in model else ""
+        named = f", with {role}_model={model}-quickgelu" if tag.get("quick_gelu") and "quickgelu" not in model else ""
         raise ModelError(
             f"weights: {model} {weights!r} is neither in open_clip's cache nor can it be downloaded from "
             f"{source_of(tag)} ({type(error).__name__}); fetch it on a connected machine and pass the "
-            f"file as weights{named}"
+            f"file as {role}_weights{named}"
         ) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def _group(runs: Sequence[RunLinked]) -> dict[str, Any]:
             {
                 "page": quote(row["run"].page),
                 "name": row["run"].name,
-                "what": " ".join([row["method"], *row["set"]]),
+                "what": _what(row),
                 "figure": row["figure"],
                 "to_best": minus(to_percent(row["figure"]), to_percent(best)),
                 "n_failed": row["failed"],
@@ -94,13 +95,20 @@ def _group(runs: Sequence[RunLinked]) -> dict[str, Any]:
     }
 
 
+def _what(row: Mapping[str, Any]) -> str:
+    return " ".join([row["method"], *row["set"]])
+
+
 def _date(row: Mapping[str, Any]) -> str:
     """Day and minute: many runs are of one day."""
     return str(row["updated_at"])[:16].replace("T", " ")
 
 
 def _trend(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The figures from the oldest run to the newest, as shares of a box; None for less than two."""
+    """The figures from the oldest run to the newest, as shares of a box; None for less than two.
+
+    A line connects the runs of one method with the same settings.
+    """
     if len(rows) < 2:
         return None
     figures = [row["figure"] for row in rows]
@@ -109,12 +117,15 @@ def _trend(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         {"x": 100 * place / (len(rows) - 1), "y": 100 * (row["figure"] - low) / (high - low), "row": row}
         for place, row in enumerate(rows)
     ]
+    lines = defaultdict[str, list[str]](list)
+    for point in points:
+        lines[_what(point["row"])].append(f"{point['x']:.2f},{100 - point['y']:.2f}")
     return {
         "low": min(figures),
         "high": max(figures),
         "first": _date(rows[0]),
         "last": _date(rows[-1]),
-        "line": " ".join(f"{point['x']:.2f},{100 - point['y']:.2f}" for point in points),
+        "lines": [" ".join(line) for line in lines.values() if len(line) > 1],
         "points": [
             {"x": point["x"], "y": point["y"], "row": point["row"], "page": quote(point["row"]["run"].page)}
             for point in points

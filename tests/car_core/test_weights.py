@@ -318,7 +318,12 @@ def test_tag_without_network(error: Exception, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ModelError) as refusal:
         load("ViT-B-16", "openai")
     message = str(refusal.value)
-    for said in ("ViT-B-16", "'openai'", "open_clip's cache", "pass the file as weights"):
+    for said in (
+        "ViT-B-16",
+        "'openai'",
+        "open_clip's cache",
+        "pass the file as proposal_weights, with proposal_model=",
+    ):
         assert said in message
 
 

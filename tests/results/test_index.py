@@ -37,6 +37,19 @@ def test_every_run_has_a_page_of_its_own(make_run: Callable[..., FoundRun]) -> N
     assert all(re.fullmatch(r"[A-Za-z0-9.=+_-]{1,110}\.html", page) and page[0] != "." for page in pages)
 
 
+def test_a_line_connects_runs_of_one_method_and_its_settings(make_run: Callable[..., FoundRun]) -> None:
+    naclip = {"config": {"method": "naclip"}, "config_sources": {"method": "default"}}
+    runs = [
+        make_run("a", 1, 0.5),
+        make_run("b", 2, 0.2, **naclip),
+        make_run("c", 3, 0.6),
+        make_run("d", 4, 0.1, **naclip),
+    ]
+    html = index_html("Runs", page_names(runs, Path("runs")), [])
+    assert [line.count(",") for line in re.findall('points="(.*?)"', html)] == [2, 2]
+    assert html.count('aria-label="') == 4
+
+
 def test_runs_over_the_same_samples_stand_together(make_run: Callable[..., FoundRun]) -> None:
     fewer = {"counts": {"n_total": 5, "n_scored": 5, "n_failed": 0}}
     runs = [
