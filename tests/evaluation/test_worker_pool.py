@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,13 @@ def pid_after(seconds: float) -> int:
 def pid_after_a_while(begun: Path) -> int:
     begun.touch()
     return pid_after(0.3)
+
+
+def started(work: Callable[[Any], int], count: int) -> tuple[Processes[Any, int], list[Any]]:
+    """Processes at work, and those alone: others of this session may not be gone yet."""
+    others, processes = multiprocessing.active_children(), Processes[Any, int](work, count)
+    processes.start()
+    return processes, [child for child in multiprocessing.active_children() if child not in others]
 
 
 def test_a_suite_in_several_processes_leaves_nothing_to_clean_up(tiny_run: Any, tmp_path: Path) -> None:
@@ -76,9 +84,7 @@ def test_processes_all_start_before_one_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_closed_processes_end_by_themselves() -> None:
-    processes: Processes[float, int] = Processes(pid_after, 2)
-    processes.start()
-    children = multiprocessing.active_children()
+    processes, children = started(pid_after, 2)
     processes.submit(0).result()
     processes.close(patience=PATIENT)
     assert [child.exitcode for child in children] == [0, 0]
@@ -110,9 +116,7 @@ def test_process_that_does_not_end_is_killed(stuck: str) -> None:
 
 
 def test_signal_while_processes_end_kills_all() -> None:
-    processes: Processes[float, int] = Processes(pid_after, 3)
-    processes.start()
-    children = multiprocessing.active_children()
+    processes, children = started(pid_after, 3)
     hanging = [processes.submit(NEVER) for _ in children]
     wait_until(lambda: all(future.running() for future in hanging))
 
@@ -144,11 +148,10 @@ def test_process_over_its_time_limit_is_killed() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signal_to_every_process_costs_no_task(tmp_path: Path, number: signal.Signals) -> None:
     """As schedulers and closed terminals send it: the parent decides what is still done."""
-    processes: Processes[Path, int] = Processes(pid_after_a_while, 1)
+    processes, [process] = started(pid_after_a_while, 1)
     try:
         answer = processes.submit(tmp_path / "first")
         wait_until((tmp_path / "first").exists)
-        [process] = multiprocessing.active_children()
         os.kill(process.pid or 0, number)
         assert answer.result() == process.pid
         os.kill(process.pid or 0, number)  # between two tasks
