@@ -101,9 +101,11 @@ def report_folder(
 
     gallery_of: what to show samples of a run with. out: that folder, by default ``report`` in the runs'. A run that
     cannot be shown is named in the index, and one whose pictures cannot be made is shown without, which is reported.
-    Raises StoreError where there is no run, OSError where files cannot be written.
+    Raises StoreError where there is no run, or `out` is one, OSError where files cannot be written.
     """
     target = folder / "report" if out is None else expanded(out)
+    if (target / "run.json").exists():
+        raise StoreError(f"{target}: expected a folder for pages, found the run.json of a run; --out names another")
     found, damaged = find_runs([folder])
     if not found:
         raise StoreError(damaged[0] if damaged else f"{folder}: no runs in or below it")

@@ -72,7 +72,7 @@ def eval_command(
         from evaluation.run.dry_run import plan_lines
         from evaluation.run.prepare import build, prepare
         from evaluation.run.runner import run_prepared
-        from evaluation.suites.runner import options_by_method, run_methods
+        from evaluation.suites.runner import methods_writer, options_by_method, run_methods
 
         prepared, runs = (None, options_by_method(options)) if run_all else (build(resolved), {})
         if options.engine == "local":
@@ -80,6 +80,8 @@ def eval_command(
         if not dry_run:
             done = run_prepared(prepared) if prepared else run_methods(options)
     if dry_run:
+        if run_all:
+            methods_writer(options, runs)  # refuses the folder of others
         for each in [prepared] if prepared else map(prepare, runs.values()):
             for line in plan_lines(each):
                 show(line)

@@ -91,7 +91,7 @@ def run_or_plan(suite: Suite, given: dict[str, Any], *, jobs: int | None, dry_ru
     for options in suite.options(**given):
         resolve(options)
     from evaluation.run.dry_run import suite_plan_lines
-    from evaluation.suites.runner import Models, run_suite, shared_out  # torch: seconds
+    from evaluation.suites.runner import Models, run_suite, shared_out, suite_writer  # torch: seconds
 
     tell_device(given["device"])
     if not dry_run:
@@ -101,6 +101,7 @@ def run_or_plan(suite: Suite, given: dict[str, Any], *, jobs: int | None, dry_ru
     models = Models()
     models.remember = False  # benchmarks of the same images would be measured on what is cached
     devices, runs = shared_out(suite, jobs, **given)
+    suite_writer(suite, runs, out=given["out"])  # refuses the folder of others
     each = zip(suite.runs, runs, cycle(devices), strict=False)
     plan = {run.name: replace(options, device=device) for run, options, device in each}
     for line in suite_plan_lines(plan, models.make):

@@ -74,9 +74,11 @@ def suite_plan_lines(runs: Mapping[str, RunOptions], make_car: CarMaker | None =
 def _n_done(prepared: Prepared) -> int:
     """How many of its samples a run has records of. Raises StoreError where its folder holds another run."""
     options, folder = prepared.options, prepared.folder
-    if options.fresh or not (folder / "run.json").exists():
-        return 0
     store = RunDirectory(folder)
+    if folder.is_dir():
+        store.require_plain()
+    if options.fresh or not store.header_path.exists():
+        return 0
     store.require_same(prepared.identity_fields, words_of_request(options, kept=True), prepared.fields_of_first)
     return len({record.id for record in store.read_records() if record.status == "ok"} & set(prepared.selected.ids))
 

@@ -12,8 +12,8 @@ from typing import TypeAlias
 from tqdm import tqdm
 
 from evaluation.run.runner import Run
-from results import StoreError, SuiteIndex, is_suite, read_suite_index, write_suite, write_suite_index
-from results.run_directory.suite import SuiteStatus
+from results import StoreError, SuiteIndex, write_suite, write_suite_index
+from results.run_directory.suite import SuiteStatus, find_suite_to_resume
 from results.tables.task_words import words_of
 from support.console import tell
 
@@ -47,18 +47,17 @@ class IndexWriter:
     index: suite.json before any run has begun; if the folder holds one of the same request, its runs are known from
     there. has_lines: whether to print a line for each run that finishes (never in CI). may_be_refused: whether runs may
     find other runs in their folders; suite.json of another request then stays until all have begun. Nothing is written
-    before a run has begun, so that a user error leaves no folder.
+    before a run has begun, so that a user error leaves no folder. Raises StoreError as `find_suite_to_resume`.
     """
 
     def __init__(self, path: Path, index: SuiteIndex, *, has_lines: bool, may_be_refused: bool = False) -> None:
         self.path, self._index = path, index
-        self._runs = dict.fromkeys(index.runs)
-        self._waits_for_all = may_be_refused and is_suite(path)
-        with suppress(StoreError):
-            existing = read_suite_index(path)
+        self._runs, self._waits_for_all = dict.fromkeys(index.runs), False
+        if existing := find_suite_to_resume(path, index):
             if existing.request == index.request:
                 self._runs = {name: existing.runs.get(name) for name in index.runs}
-                self._waits_for_all = False
+            else:
+                self._waits_for_all = may_be_refused
         self._has_lines = has_lines and not os.environ.get("CI")
         self._finished = 0
         self._begun: set[str] = set()

@@ -74,16 +74,8 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int | None =
     """
     end_if_starting()
     out = None if out is None else expanded(out)
-    path = out or DEFAULT_RUNS / f"suite-{suite.name}"
     devices, runs = shared_out(suite, jobs, out=out, **common)
-    names, jobs = [entry.name for entry in suite.runs], len(devices)
-    about = {
-        "suite": suite.name,
-        "title": suite.title,
-        "kind": suite.kind,
-        "points": {entry.name: dict(entry.point) for entry in suite.runs if entry.point is not None},
-        "paper": {entry.name: entry.paper for entry in suite.runs if entry.paper is not None},
-    }
+    jobs = len(devices)
     # CaR's runs of one benchmark go side by side, in as many groups as there are jobs; those of baselines, which share
     # nothing, run by themselves.
     indices: dict[tuple[str, ...], list[int]] = defaultdict(list)
@@ -91,18 +83,34 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int | None =
         indices[(entry.benchmark,) if runs[i].method == CAR else (entry.name, runs[i].method)].append(i)
     order = [part.tolist() for own in indices.values() for part in np.array_split(own, min(jobs, len(own)))]
     groups = [[(suite.runs[i], runs[i]) for i in group] for group in order]
-    with _index_writer(path, dict(zip(names, runs, strict=True)), has_lines=jobs > 1, **about) as writer:
+    with suite_writer(suite, runs, out=out, has_lines=jobs > 1) as writer:
         if jobs == 1:
             models = Models()
             results = [run_group(writer.handle, group, models) for group in groups]
         else:
             results = run_in_children(groups, devices, writer.handle)
     by_index = dict(zip(itertools.chain(*order), itertools.chain(*results), strict=True))
-    finished = {name: by_index[i] for i, name in enumerate(names)}
+    finished = {entry.name: by_index[i] for i, entry in enumerate(suite.runs)}
     sections = {name: examples for name, (_, examples) in finished.items() if examples}
     if sections:
-        save_picture(contact_sheet(sections), path / CONTACT_SHEET)
-    return FinishedSuite(path, {name: run for name, (run, _) in finished.items()})
+        save_picture(contact_sheet(sections), writer.path / CONTACT_SHEET)
+    return FinishedSuite(writer.path, {name: run for name, (run, _) in finished.items()})
+
+
+def suite_writer(
+    suite: Suite, runs: Sequence[RunOptions], *, out: str | Path | None, has_lines: bool = False
+) -> IndexWriter:
+    """The writer of a suite's folder. runs: the options of its runs. Raises StoreError for a folder of others."""
+    about = {
+        "suite": suite.name,
+        "title": suite.title,
+        "kind": suite.kind,
+        "points": {entry.name: dict(entry.point) for entry in suite.runs if entry.point is not None},
+        "paper": {entry.name: entry.paper for entry in suite.runs if entry.paper is not None},
+    }
+    by_name = {entry.name: options for entry, options in zip(suite.runs, runs, strict=True)}
+    path = expanded(out) if out else DEFAULT_RUNS / f"suite-{suite.name}"
+    return _index_writer(path, by_name, has_lines=has_lines, **about)
 
 
 def shared_out(suite: Suite, jobs: int | None, **common: Any) -> tuple[list[str], list[RunOptions]]:
@@ -129,17 +137,21 @@ def run_methods(options: RunOptions) -> FinishedSuite:
     memory is measured separately. Raises as `evaluate`.
     """
     end_if_starting()
-    benchmark, runs = load_benchmark(options.benchmark), options_by_method(options)
-    suffix = "" if options.method == ALL else f"-{identity_of(dict.fromkeys(runs))[:8]}"
-    name = f"methods-{benchmark.name}{suffix}"
-    path = options.out or DEFAULT_RUNS / name
-    about = {"suite": name, "title": f"Methods on {benchmark.name}", "kind": "methods"}
-    finished = {}
-    with _index_writer(path, runs, has_lines=False, **about) as writer:
+    benchmark, runs, finished = load_benchmark(options.benchmark), options_by_method(options), dict[str, Run]()
+    with methods_writer(options, runs) as writer:
         for method, own in runs.items():
             job = SuiteRun(benchmark=benchmark.file or benchmark.name, variant=method), own
             [[(finished[method], _)]] = run_in_children([[job]], [own.device], writer.handler_for(method))
-    return FinishedSuite(path, finished)
+    return FinishedSuite(writer.path, finished)
+
+
+def methods_writer(options: RunOptions, runs: Mapping[str, RunOptions]) -> IndexWriter:
+    """The writer of the folder of several methods. runs: as of `options_by_method`. Raises as `suite_writer`."""
+    benchmark = load_benchmark(options.benchmark).name
+    suffix = "" if options.method == ALL else f"-{identity_of(dict.fromkeys(runs))[:8]}"
+    name, title = f"methods-{benchmark}{suffix}", f"Methods on {benchmark}"
+    path = options.out or DEFAULT_RUNS / name
+    return _index_writer(path, runs, has_lines=False, suite=name, title=title, kind="methods")
 
 
 def _index_writer(path: Path, runs: Mapping[str, RunOptions], *, has_lines: bool, **about: Any) -> IndexWriter:

@@ -105,6 +105,31 @@ def require_finished(path: Path) -> None:
         raise StoreError(f"{path}: expected a finished suite, found none of its runs {', '.join(missing)}")
 
 
+def find_suite_to_resume(path: Path, asked: SuiteIndex) -> SuiteIndex | None:
+    """The suite in the folder that a suite is to be written to; None where it has yet to begin.
+
+    It may go on with other methods or limits, and a sweep with more points. Raises StoreError, naming what was found,
+    for a run, for another suite, and without suite.json for anything but folders of the asked runs and hidden files.
+    """
+    found = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith(".")) if path.is_dir() else []
+    run = RunDirectory(path)
+    for file in (run.header_path, run.samples_path):
+        if file.name in found:
+            raise StoreError(f"{path}: expected an empty folder or a suite, found the {file.name} of a run")
+    if SUITE_FILE not in found:
+        for name in found:
+            if name not in asked.runs or not (path / name).is_dir():
+                raise StoreError(f"{path}: expected an empty folder or a suite, found {name!r} and no {SUITE_FILE}")
+        return None
+    there = read_suite_index(path)
+    # Names of sweeps and of several methods have a hash of these; titles and names of points have the benchmark.
+    is_extended = there.points.keys() <= asked.points.keys() if there.points else there.title == asked.title
+    is_alike = (there.kind, bool(there.points)) == (asked.kind, bool(asked.points))
+    if there.suite != asked.suite and not (is_alike and is_extended):
+        raise StoreError(f"{path}: expected the suite {asked.suite}, found another one, {there.suite}")
+    return there
+
+
 def read_suite_index(path: Path) -> SuiteIndex:
     """suite.json of a suite's folder. Raises StoreError: there is none, or it is damaged."""
     file = path / SUITE_FILE

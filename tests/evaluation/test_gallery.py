@@ -250,6 +250,9 @@ def test_a_folder_of_runs_has_an_index_and_a_page_of_each(run: Any, tmp_path: Pa
     other = car("report", runs, "--data-root", tmp_path, "--gallery", "--out", tmp_path / "site")
     assert other.exit_code == 0, other.stderr
     assert "notice: one: no samples are shown: " in other.stderr
+    refused = car("report", runs, "--out", runs / "one")
+    assert refused.stderr.startswith(f"error: {runs / 'one'}: expected a folder for pages, found the run.json of a run")
+    assert not (runs / "one" / "index.html").exists()
     empty = tmp_path / "empty"
     empty.mkdir()
     assert car("report", empty).stderr == f"error: {empty}: no runs in or below it\n"

@@ -19,8 +19,10 @@ from results import (
     read_runs,
     require_finished,
     write_suite,
+    write_suite_index,
     write_suite_tables,
 )
+from results.run_directory.suite import find_suite_to_resume
 
 Make = Callable[..., Any]
 
@@ -88,6 +90,58 @@ def test_a_suite_without_a_finished_run_has_an_empty_table(suite: Path) -> None:
         page, _ = write_suite(suite, running.model_copy(update=more))
         assert "| metric |" in page.read_text()
         assert "Missing: a." in page.read_text()
+
+
+def test_a_suite_goes_on_in_its_own_folder(tmp_path: Path) -> None:
+    def asked(name: str, *runs: str, title: str = "T", is_sweep: bool = False, **more: Any) -> SuiteIndex:
+        points: Any = {run: {"eta": 0.5} for run in runs} if is_sweep else {}
+        return SuiteIndex(suite=name, title=title, runs=dict.fromkeys(runs), points=points, **more)
+
+    suite, sweep = asked("mini", "a", "b"), asked("sweep-1", "v-1", "v-2", is_sweep=True)
+    methods = asked("methods-1", "car", "clip", title="Methods on v", kind="methods")
+    goes_on = {
+        "suite": [suite, asked("mini", "a"), asked("mini-1", "a-car", "a-clip")],  # less data, other methods
+        "sweep": [
+            sweep,
+            asked("sweep-1-limit2", "v-1", "v-2", is_sweep=True),
+            asked("sweep-2", "v-1", "v-2", "v-3", title="Other", is_sweep=True),  # more points
+        ],
+        "methods": [methods, asked("methods-2", "clip", "sclip", title="Methods on v", kind="methods")],
+    }
+    others = {
+        "suite": [sweep, methods, asked("eight", "a", "b", title="Other"), asked("eight", "a", "b", kind="eight")],
+        "sweep": [suite, methods, asked("sweep-3", "v-1", "v-4", is_sweep=True), asked("sweep-4", "v-1", "v-2")],
+        "methods": [suite, sweep, asked("methods-3", "car", "clip", title="Methods on w", kind="methods")],
+    }
+    for there in (suite, sweep, methods):
+        path = tmp_path / there.title / there.suite
+        assert find_suite_to_resume(path, there) is None
+        write_suite_index(path, there)
+        for own in ("table.md", "plot.png", ".hidden"):
+            (path / own).write_text("")
+        name = next(key for key in goes_on if goes_on[key][0] is there)
+        assert [find_suite_to_resume(path, each) for each in goes_on[name]] == [there] * len(goes_on[name])
+        for each in others[name]:
+            with pytest.raises(StoreError, match=f"expected the suite {each.suite}, found another one, {there.suite}$"):
+                find_suite_to_resume(path, each)
+        (path / "samples.jsonl").write_text("")
+        with pytest.raises(StoreError, match=r"found the samples\.jsonl of a run$"):
+            find_suite_to_resume(path, there)
+
+
+def test_a_folder_without_an_index_holds_only_runs_of_the_suite(tmp_path: Path) -> None:
+    asked = SuiteIndex(suite="mini", title="T", runs={"a": None, "b": None})
+    (tmp_path / "a").mkdir()
+    (tmp_path / ".git").mkdir()
+    assert find_suite_to_resume(tmp_path, asked) is None
+    for name in ("c", "notes.txt", "b"):  # "b" is a file
+        (tmp_path / name).write_text("")
+        with pytest.raises(StoreError, match=f"expected an empty folder or a suite, found '{name}' and no suite.json"):
+            find_suite_to_resume(tmp_path, asked)
+        (tmp_path / name).unlink()
+    (tmp_path / "suite.json").write_text("{")
+    with pytest.raises(StoreError, match=r"suite\.json: "):
+        find_suite_to_resume(tmp_path, asked)
 
 
 @pytest.mark.parametrize(
