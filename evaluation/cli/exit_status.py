@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Annotated, Any
@@ -118,11 +118,21 @@ def _as_given(message: str, ctx: Any) -> str:
     return message
 
 
-def exit_if_failed(runs: Iterable[Run], *, allow: bool) -> None:
-    """If samples of the runs failed, report how many and exit with SAMPLES_FAILED; 0 if `allow` and not all did."""
+def exit_if_failed(runs: Sequence[Run], *, allow: bool) -> None:
+    """If samples of the runs failed, report how many and exit with SAMPLES_FAILED; 0 if `allow` and not all did.
+
+    Of runs whose samples all failed, each reason is reported once.
+    """
     counts = [run.header.counts for run in runs]
     failed, total = (sum(getattr(count, name) for count in counts) for name in ("n_failed", "n_total"))
     if failed:
         tell(f"{failed} of {total} samples failed; see the section Failed samples of each run's table")
-        all_of_one = any(count.n_failed and not count.n_scored for count in counts)
-        raise typer.Exit(0 if allow and not all_of_one else SAMPLES_FAILED)
+        from evaluation.run.runner import why_all_failed  # only now: torch
+
+        line_of = dict[str, str]()  # by reason
+        for run in runs:
+            if line := why_all_failed(run):
+                line_of.setdefault(run.header.metrics["failed"][0]["error"], line)
+        for line in line_of.values():
+            tell(f"error: {line}")
+        raise typer.Exit(0 if allow and not line_of else SAMPLES_FAILED)

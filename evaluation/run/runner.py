@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -20,7 +21,7 @@ from evaluation.run.recompute import figures_of, require_unedited
 from evaluation.run.trackers import Trackers
 from results import Memory, RunDirectory, RunHeader, StoreError, Timings
 from results.tables.run import write_tables
-from results.tables.run_notes import label_of, partial_data
+from results.tables.run_notes import all_failed, label_of, partial_data
 from support.console import tell
 from support.errors import AllFailedError
 from support.text import counted
@@ -53,17 +54,22 @@ def evaluate(options: RunOptions) -> Run:
 def run_prepared(prepared: Prepared) -> Run:
     """As `evaluate`, from where `prepare` ends."""
     [run] = run_side_by_side([prepared])
-    counts = run.header.counts
-    if counts.n_failed and not counts.n_scored:
-        first_of = dict[str, str]()  # by reason, so that each is said once
-        for each in run.header.metrics["failed"]:
-            first_of.setdefault(each["error"], each["id"])
-        reasons = "; ".join(f"{id_}: {error}" for error, id_ in [*first_of.items()][:3])
-        all_of_them = (
-            f"all {counts.n_failed} samples failed, the first" if counts.n_failed > 1 else "the only sample failed,"
-        )
-        raise AllFailedError(f"{run.path}: {all_of_them} {reasons}; run the same command to retry")
+    if reason := why_all_failed(run):
+        raise AllFailedError(reason)
     return run
+
+
+def why_all_failed(run: Run) -> str:
+    """That every sample of a run failed, and why the first one did, on one line; empty where one did not."""
+    if not (words := all_failed(run.header)):
+        return ""
+    first = run.header.metrics["failed"][0]
+    which = ", the first" if run.header.counts.n_failed > 1 else ","
+    # Only the words of a method or prediction from outside, without the name of our exception.
+    reason = re.sub("^segmentation: (OwnMethod|Prediction)Error: ", "", first["error"])
+    was_raised = re.match(r"segmentation: OwnMethodError: .* \([^()]+:\d+\)$", first["error"])  # by a line of code
+    traceback = "; car --debug shows the traceback" if was_raised else ""
+    return f"{run.path}: {words}{which} {first['id']}: {reason}; run the same command to retry{traceback}"
 
 
 def run_side_by_side(

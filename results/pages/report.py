@@ -24,7 +24,7 @@ from results.run_directory.schema import RunHeader, SampleRecord
 from results.run_directory.store import RunDirectory, StoreError
 from results.tables.render import Table, text_cells, without_empty_columns
 from results.tables.run import comparison_table, failed_table, metrics_table
-from results.tables.run_notes import failures, is_car, method_label, remarks, run_facts
+from results.tables.run_notes import failures, figure_of, is_car, method_label, remarks, run_facts
 from results.tables.task_words import words_of
 from support.console import tell
 from support.drawing import EncodedImage
@@ -169,7 +169,7 @@ def report_html(
         {"name": name, "value": dumps(value), "source": header.config_sources[name]}
         for name, value in header.config.items()
     ]
-    classes = header.metrics.get("per_class", ())
+    classes = header.metrics.get("per_class", ()) if header.counts.n_scored else ()
     with_iou = [entry for entry in classes if entry["iou"] is not None]
     absent = [entry["name"] for entry in classes if entry["iou"] is None]
     ok = [record for record in records if record.status == "ok"]
@@ -197,7 +197,7 @@ def report_html(
         title=f"{header.benchmark.name}: {method_label(header)}",
         header=header,
         headline=headline,
-        figure=header.metrics.get(headline),
+        figure=figure_of(header, headline),
         difference=differences[-1] if differences else None,
         cautions=[*filter(None, [remarks(header), failures(header), cuts and f"shown are {', '.join(cuts)}"])],
         comparison=_html_table(comparison),

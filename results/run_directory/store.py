@@ -364,7 +364,7 @@ class RunDirectory:
             return False
 
 
-_LONGEST_LINE = 2**26  # bytes
+LONGEST_LINE = 2**26  # bytes
 _LOG = re.compile(r"process-\d+\.log")  # what a process of several printed
 _RUN_FILES = {"run.json", "samples.jsonl", "table.md", "table.csv", "report.html", *FOLDERS}
 
@@ -393,7 +393,7 @@ def _scan(path: Path) -> tuple[list[SampleRecord], int, dict[int, str]]:
     except FileNotFoundError:
         return records, end, damaged
     with stream, uncollected():
-        for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), b""), start=1):
+        for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), start=1):
             try:
                 # The newline is written last, so a line without it was cut short even where it happens to be JSON.
                 if not line.endswith(b"\n"):

@@ -7,7 +7,7 @@ from typing import Any
 
 from results.run_directory.schema import RunHeader
 from results.tables.render import Column, Table
-from results.tables.run_notes import is_comparable, method_name, remarks
+from results.tables.run_notes import figure_of, is_comparable, method_name, remarks
 from results.tables.task_words import words_of
 
 METHOD = Column("method")
@@ -49,7 +49,7 @@ def run_cells(header: RunHeader, metric: str | None = None, *, reference: float 
     difference from.
     """
     metric = metric or words_of(header.benchmark.task).headline
-    percent, seconds = to_percent(header.metrics.get(metric)), header.timings.wall_seconds
+    percent, seconds = to_percent(figure_of(header, metric)), header.timings.wall_seconds
     return {
         "method": method_name(header),
         "metric": metric,

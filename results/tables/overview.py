@@ -13,7 +13,7 @@ from results.run_directory.schema import RunHeader
 from results.tables.columns import DIFFERENCE, PERCENT, make_table, minus, to_percent
 from results.tables.render import Column, Table
 from results.tables.run import reference_row
-from results.tables.run_notes import failures, is_comparable, remarks
+from results.tables.run_notes import failures, figure_of, is_comparable, remarks
 from results.tables.task_words import words_of
 from support.text import mebibytes, shortened
 
@@ -27,7 +27,7 @@ def facts_of(run: FoundRun) -> dict[str, Any]:
         metric: str | None = words_of(header.benchmark.task).headline
     except ValueError:  # a task of a module that is not loaded
         metric = None
-    figure = header.metrics.get(metric or "") if header.counts.n_scored else None
+    figure = figure_of(header, metric or "")
     return {
         "updated_at": header.updated_at,
         "benchmark": header.benchmark.name,

@@ -28,7 +28,7 @@ from results.tables.columns import (
     to_percent,
 )
 from results.tables.render import Column, Table, escape_markdown, to_csv, to_markdown
-from results.tables.run_notes import facts_markdown, failures, method_label, remarks
+from results.tables.run_notes import facts_markdown, failures, figure_of, method_label, remarks
 from results.tables.task_words import words_of
 from support.files import write_atomically
 
@@ -99,7 +99,7 @@ def metrics_table(header: RunHeader) -> Table:
     rows = [
         {
             "metric": name,
-            "percent": to_percent(header.metrics.get(name)),
+            "percent": to_percent(figure_of(header, name)),
             "reduction": f"undefined: {undefined[name]}" if name in undefined else words,
         }
         for name, words in header.metrics.get("reductions", {}).items()
@@ -110,7 +110,7 @@ def metrics_table(header: RunHeader) -> Table:
 
 
 def per_class_table(header: RunHeader) -> Table:
-    """IoU of every scored class in the order of the label space, with its pixel counts."""
+    """IoU of every scored class in the order of the label space, with its pixel counts; none if all samples failed."""
     columns = (
         Column("label", kind="count"),
         Column("name", "class"),
@@ -120,7 +120,7 @@ def per_class_table(header: RunHeader) -> Table:
         Column("intersection_pixels", "pixels in both", "count"),
         Column("reason", "remarks"),
     )
-    classes = header.metrics.get("per_class", [])
+    classes = header.metrics.get("per_class", []) if header.counts.n_scored else []
     # The reason is the same for every absent class: once below the table, not in every row.
     rows = [
         {**entry, "percent": to_percent(entry["iou"]), "reason": "absent" if entry["reason"] else ""}

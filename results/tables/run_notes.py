@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from results.run_directory.schema import Environment, RunHeader
 from results.tables.render import escape_markdown
@@ -100,7 +101,8 @@ def shortcomings(header: RunHeader) -> list[str]:
     """Phrases for all that a run lacks compared with the paper's split of its data set; empty for a whole run."""
     dataset, n_total = header.benchmark.dataset, header.counts.n_total
     applicable = {
-        "run not finished": header.status != "complete",
+        all_failed(header): True,
+        "run not finished": header.status != "complete" and not all_failed(header),
         f"partial run: {n_total} of {dataset.n_samples} {_noun(header)}": n_total != dataset.n_samples,
         partial_data(header): True,
         f"split {dataset.split}": _is_other_split(header),
@@ -160,9 +162,22 @@ def is_comparable(header: RunHeader) -> bool:
 
 
 def failures(header: RunHeader) -> str:
-    """How many samples failed; empty where none did."""
+    """How many samples failed; empty where none did, and where all did, which `remarks` say."""
     counts = header.counts
-    return f"{counts.n_failed} of {counts.n_total} {_noun(header)} failed" if counts.n_failed else ""
+    is_part = counts.n_failed and counts.n_scored
+    return f"{counts.n_failed} of {counts.n_total} {_noun(header)} failed" if is_part else ""
+
+
+def all_failed(header: RunHeader) -> str:
+    """That every sample failed, so that the figures, of empty predictions, mean nothing; empty where one did not."""
+    n_failed = header.counts.n_failed
+    words = f"all {n_failed} samples failed" if n_failed > 1 else "the only sample failed"
+    return words if n_failed and not header.counts.n_scored else ""
+
+
+def figure_of(header: RunHeader, metric: str) -> Any:
+    """A figure in run.json, in 0..1; None where it is undefined, and where no sample was scored."""
+    return header.metrics.get(metric) if header.counts.n_scored else None
 
 
 def _noun(header: RunHeader) -> str:

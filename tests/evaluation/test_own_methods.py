@@ -346,6 +346,33 @@ def test_own_method_traceback_is_shown_on_demand_and_in_logs(file: Any, tiny_run
     assert (logs.count("seen\n"), where in logs) == (2, True)
 
 
+def test_a_method_that_always_fails_has_no_figure_and_one_error(file: Any, tmp_path: Path) -> None:
+    crash, wrong = (
+        file(BRIGHT.replace("Bright", name).replace('"bright"', f'"{name}"').replace("self.seen += 1", text))
+        for name, text in (("Crash", "{}['x']"), ("Wrong", "return 1"))
+    )
+
+    def run(methods: str, out: Path) -> tuple[Result, str]:
+        done = car("eval", "mini-voc", f"--method={methods}", "--limit=2", "--workers=0", f"--out={out}")
+        assert done.exit_code == 3, done.output
+        [error] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        return done, error.removeprefix("error: ")
+
+    done, error = run(f"{file(BRIGHT)}:Bright,{crash}:Crash", tmp_path)
+    works, fails = [line.split("|") for line in done.stdout.splitlines() if "| miou" in line]
+    assert (works[3].strip() != "", fails[3].strip()) == (True, "")
+    assert "all 2 samples failed" in "|".join(fails)
+    assert "not finished" not in done.stdout
+    [number] = [n for n, line in enumerate(crash.read_text().splitlines(), start=1) if "{}['x']" in line]
+    failed, retry = "all 2 samples failed, the first 2026_000001: ", "; run the same command to retry"
+    reason = f"{failed}Crash.segment: KeyError: 'x' ({crash.name}:{number}){retry}; car --debug shows the traceback"
+    assert error == f"{tmp_path / 'Crash'}: {reason}"
+    assert run(f"{crash}:Crash", tmp_path / "c")[1] == f"{tmp_path / 'c'}: {reason}"
+    # What it returned has no traceback.
+    reason = f"{failed}Wrong.segment: expected an integer label map as an array or tensor, found int{retry}"
+    assert run(f"{wrong}:Wrong", tmp_path / "w")[1] == f"{tmp_path / 'w'}: {reason}"
+
+
 def test_own_method_identity_is_of_source_settings_and_weights(options: Any, tmp_path: Path) -> None:
     with_file = BRIGHT.replace(
         "threshold: float = 0.5", "threshold: float = 0.5\n        checkpoint: str = ''"

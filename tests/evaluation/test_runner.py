@@ -357,7 +357,8 @@ def test_a_run_whose_every_sample_failed_is_an_error(tiny_run: Any, tmp_path: Pa
     """Never a complete run, alone or in a sweep, whatever is allowed."""
     for image in (tiny_run.data_root / "JPEGImages").iterdir():
         image.write_bytes(b"not a picture")
-    with pytest.raises(AllFailedError, match=r"all 7 samples failed, the first 2007_000000: .*JPEGImages"):
+    message = r"^\S+: all 7 samples failed, the first 2007_000000: [^;]*JPEGImages[^;]*; run the same command to retry$"
+    with pytest.raises(AllFailedError, match=message):
         evaluate(tiny_run.options())
     header = RunDirectory(tiny_run.out).read_header()
     assert (header.status, header.counts.n_failed, header.counts.n_scored) == ("incomplete", 7, 0)
@@ -368,3 +369,4 @@ def test_a_run_whose_every_sample_failed_is_an_error(tiny_run: Any, tmp_path: Pa
     swept = CliRunner().invoke(app, [*sweep, "--limit=2", f"--out={tmp_path / 'sweep'}", "--allow-failures"])
     assert swept.exit_code == 3, swept.output
     assert "4 of 4 samples failed" in swept.stderr
+    assert swept.stderr.count("error: ") == swept.stderr.count(": all 2 samples failed, the first 2007_000000: ") == 1

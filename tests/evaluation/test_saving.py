@@ -171,7 +171,7 @@ def test_a_write_that_ends_early_leaves_no_torn_file(
 
 
 def test_a_failed_sample_with_a_target_is_saved_as_nothing(tiny_run: Any) -> None:
-    with pytest.raises(AllFailedError, match="the only sample failed, 2007_000000: segmentation"):
+    with pytest.raises(AllFailedError, match=r"the only sample failed, 2007_000000: Faulty\.segment: "):
         evaluate(faulty(tiny_run.options(limit=1, saving=Saving("png")), fault="raise"))
     with Image.open(tiny_run.out / "predictions" / "2007_000000.png") as image:
         assert not np.asarray(image).any()

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from evaluation.cli import terminal
 from evaluation.cli.app import app
-from results import RunHeader
+from results import RunDirectory, RunHeader, SampleRecord
 from results.run_directory.found import FoundRun
 from results.tables.overview import facts_of, overview_of
 from support.text import mebibytes
@@ -43,7 +43,8 @@ def folder(tmp_path: Path, make_header: MakeHeader) -> Path:
         header = make_header(updated_at=f"2026-01-{day:02d}T10:11:12+00:00", **changes)
         (top / path).mkdir(parents=True)
         (top / path / "run.json").write_text(json.dumps(header.model_dump()))
-        (top / path / "samples.jsonl").write_text("{}\n" * n_lines)
+        lines = (f'{{"id": "{i}", "status": "ok", "error": null}}\n' for i in range(n_lines))
+        (top / path / "samples.jsonl").write_text("".join(lines))
 
     write("a", 3, 11)
     config = {"method": "naclip"}
@@ -62,6 +63,21 @@ def test_runs_are_listed_newest_first(folder: Path) -> None:
     size = sum(file.stat().st_size for file in (folder / "a").iterdir())
     assert rows[0]["bytes"] == size
     assert listed(folder, folder / "a", folder) == rows  # each once
+
+
+def test_samples_tried_again_count_once(tmp_path: Path, make_header: MakeHeader) -> None:
+    """Ids of all kinds, as runs write them, and the torn line of a killed one."""
+    ids = ["a", "b", 'c", "status": "ok', "c", "status", "é\n", "\\"]
+    run = FoundRun(tmp_path, make_header(status="incomplete", metrics={}))
+    with RunDirectory(tmp_path) as store:
+        for _ in range(3):
+            for each in ids:
+                store.append(SampleRecord(id=each, status="failed", error='"status": x'))
+        store.append(SampleRecord(id="a", status="ok"))
+    assert run.n_done == len(ids)
+    with (tmp_path / "samples.jsonl").open("a") as stream:
+        stream.write('{"id": "torn", "status"')
+    assert run.n_done == len(ids)
 
 
 def test_filters(folder: Path) -> None:

@@ -245,6 +245,25 @@ def test_a_run_without_metrics_yet_has_a_blank_figure(make_header: MakeHeader) -
     assert "run not finished; partial run: 0 of 11 images" in run_markdown(header)
 
 
+def test_a_run_whose_samples_all_failed_has_no_figure(make_header: MakeHeader) -> None:
+    """Its run.json has that of empty predictions."""
+    failed = [{"id": str(i), "error": "segmentation: ValueError: x", "counted_as_empty": True} for i in range(11)]
+    counts = {"n_total": 11, "n_scored": 0, "n_failed": 11}
+    given = make_header().metrics | {"failed": failed}
+    header = make_header(status="incomplete", metrics=given, counts=counts)
+    tables = comparison_table(header, cell=VOC21), summary_table([header]), methods_table("m", {"a": header})
+    for table in tables:
+        row = rows_of(table)[-1]
+        assert (row["percent"], row.get("difference", ""), row["n_failed"]) == ("", "", "11")
+        assert row["remarks"].startswith("all 11 samples failed")
+    assert not any(metrics_table(header).values("percent"))
+    assert not per_class_table(header).rows
+    page = run_markdown(header)
+    assert "not finished" not in page
+    assert "of 11 images failed" not in page
+    assert "the only sample failed" in run_markdown(make_header(counts={"n_total": 1, "n_scored": 0, "n_failed": 1}))
+
+
 def test_an_unknown_cell_is_refused(make_header: MakeHeader) -> None:
     with pytest.raises(ValueError, match="voc99"):
         comparison_table(make_header(), cell=PaperCell(table="table1", column="voc99"))
