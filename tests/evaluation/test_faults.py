@@ -554,7 +554,7 @@ def test_ctrl_c_while_the_processes_of_a_suite_start(
 ) -> None:
     monkeypatch.setattr("evaluation.suites.runner.run_group", slow_or_failing)
     (tmp_path / "all").mkdir()
-    (tmp_path / "all" / "end").touch()
+    (tmp_path / "all" / ".end").touch()
     run = program(car, ["sweep", "mini-voc", "eta=0.4,0.5", "--jobs=2", f"--out={tmp_path / 'all'}"])
     wait_until(lambda: any(imports_torch(child) for child in children_of(run.process.pid)))
     for pid in [*children_of(run.process.pid), run.process.pid]:
@@ -581,7 +581,7 @@ def failing_suite(tmp_path: Path, program: Any, monkeypatch: pytest.MonkeyPatch)
 
 def test_failed_part_of_a_suite_ends_the_others(tmp_path: Path, failing_suite: Any) -> None:
     run, children = failing_suite()
-    (tmp_path / "all" / "end").touch()
+    (tmp_path / "all" / ".end").touch()
     assert run.wait() == 2
     assert (tmp_path / "all" / "ended").exists()
     assert run.errors.splitlines()[-1] == "error: no such luck"
@@ -589,7 +589,7 @@ def test_failed_part_of_a_suite_ends_the_others(tmp_path: Path, failing_suite: A
     wait_until(lambda: not any(is_running(child) for child in children))
 
 
-@pytest.mark.parametrize(("signals", "files"), [(1, []), (3, ["deaf"])], ids=["1", "3"])
+@pytest.mark.parametrize(("signals", "files"), [(1, []), (3, [".deaf"])], ids=["1", "3"])
 def test_a_signal_ends_what_goes_on_after_a_part_failed(
     tmp_path: Path, failing_suite: Any, signals: int, files: list[str]
 ) -> None:
@@ -598,7 +598,7 @@ def test_a_signal_ends_what_goes_on_after_a_part_failed(
     run.send(signal.SIGINT)
     wait_until(lambda: "stopping after the samples in progress" in run.errors)
     if signals == 1:
-        (tmp_path / "all" / "end").touch()
+        (tmp_path / "all" / ".end").touch()
     for _ in range(signals - 1):
         run.process.join(2)
         if run.process.is_alive():

@@ -358,7 +358,7 @@ def test_a_method_that_always_fails_has_no_figure_and_one_error(file: Any, tmp_p
         [error] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
         return done, error.removeprefix("error: ")
 
-    done, error = run(f"{file(BRIGHT)}:Bright,{crash}:Crash", tmp_path)
+    done, error = run(f"{file(BRIGHT)}:Bright,{crash}:Crash", tmp_path / "both")
     works, fails = [line.split("|") for line in done.stdout.splitlines() if "| miou" in line]
     assert (works[3].strip() != "", fails[3].strip()) == (True, "")
     assert "all 2 samples failed" in "|".join(fails)
@@ -366,7 +366,7 @@ def test_a_method_that_always_fails_has_no_figure_and_one_error(file: Any, tmp_p
     [number] = [n for n, line in enumerate(crash.read_text().splitlines(), start=1) if "{}['x']" in line]
     failed, retry = "all 2 samples failed, the first 2026_000001: ", "; run the same command to retry"
     reason = f"{failed}Crash.segment: KeyError: 'x' ({crash.name}:{number}){retry}; car --debug shows the traceback"
-    assert error == f"{tmp_path / 'Crash'}: {reason}"
+    assert error == f"{tmp_path / 'both' / 'Crash'}: {reason}"
     assert run(f"{crash}:Crash", tmp_path / "c")[1] == f"{tmp_path / 'c'}: {reason}"
     # What it returned has no traceback.
     reason = f"{failed}Wrong.segment: expected an integer label map as an array or tensor, found int{retry}"

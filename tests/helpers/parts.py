@@ -19,9 +19,9 @@ from results import StoreError
 
 
 def slow_or_failing(handle: EventHandler, tasks: Sequence[Any]) -> list[Any]:
-    """The part with eta 0.4 ends when it is asked to and the file `end` is there; any other fails once that has begun.
+    """The part with eta 0.4 ends when it is asked to and the file `.end` is there; any other fails once that has begun.
 
-    Files lie in the folder of the suite: `begun`, `asked` and `ended` say how far the slow part is; with `deaf` it
+    Files lie in the folder of the suite: `begun`, `asked` and `ended` say how far the slow part is; with `.deaf` it
     hears no signal from then on.
     """
     [(entry, options)] = tasks
@@ -32,10 +32,10 @@ def slow_or_failing(handle: EventHandler, tasks: Sequence[Any]) -> list[Any]:
     with stop_request() as stop:
         (folder / "begun").touch()
         _until(lambda: stop.asked)
-        if (folder / "deaf").exists():
+        if (folder / ".deaf").exists():
             signal.signal(FORWARDED, signal.SIG_IGN)
         (folder / "asked").touch()
-        _until((folder / "end").exists)
+        _until((folder / ".end").exists)
         (folder / "ended").touch()
         stop.raise_if_asked()
     return []
