@@ -114,10 +114,8 @@ class Refiner:
         """cache: shared by the runs of this refiner; a request that failed for one run is repeated for the next."""
         requests = coarse.requests
         if cache is not None:
-            inputs, n_computed = (
-                tuple(item for request in requests for item in request.inputs),
-                cache.computed[REFINEMENT],
-            )
+            inputs = tuple(item for request in requests for item in request.inputs)
+            n_computed = cache.computed[REFINEMENT]
             cached = cache.get_or_compute(
                 REFINEMENT, inputs, lambda: _CachedRequests(requests, processes.submit(requests))
             )
@@ -128,7 +126,7 @@ class Refiner:
 
 
 def default_workers(processes: int = 1) -> int:
-    """Refining processes alongside a model: all cores but one, of the share of each of that many processes."""
+    """Refining processes alongside a model: all cores but one, of each process's share of the cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(0, cores // processes - 1)
 
