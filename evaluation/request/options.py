@@ -478,16 +478,16 @@ def options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:
     typed, joined, found = marks(model, Typed), marks(model, FromOptions), {}
     panel_of = {name: panel for panel, names in PANELS.items() for name in names}
     for own in fields(model):
-        default = own.default if own.default_factory is MISSING else own.default_factory()
-        default = inspect.Parameter.empty if default is MISSING else default
-        parameters = [inspect.Parameter(own.name, _KEYWORD, default=default, annotation=own.type)]
         if own.name in joined:
             parameters = list(inspect.signature(joined[own.name].join).parameters.values())
-        elif mark := typed.get(own.name):
-            default = mark.split(default) if default else None
-            parameters = [
-                parameters[0].replace(default=default, annotation=Annotated[mark.kind, info_of(parameters[0])])
-            ]
+        else:
+            default = own.default if own.default_factory is MISSING else own.default_factory()
+            default = inspect.Parameter.empty if default is MISSING else default
+            option = inspect.Parameter(own.name, _KEYWORD, default=default, annotation=own.type)
+            if mark := typed.get(own.name):
+                default = mark.split(default) if default else None
+                option = option.replace(default=default, annotation=Annotated[mark.kind, info_of(option)])
+            parameters = [option]
         found[own.name] = {
             each.name: each.replace(kind=_KEYWORD)
             for each in parameters
