@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -88,14 +87,16 @@ def describe_method(name: str) -> dict[str, Any]:
 
 def _row(name: str, method: Any) -> dict[str, Any]:
     """method: None for one that cannot be used."""
+    from importlib.metadata import PackageNotFoundError, version  # `car --help` waits for imports
+
     plugin = method and method.plugin
     try:
-        ours = importlib.metadata.version("car-eval")
-    except importlib.metadata.PackageNotFoundError:
+        ours = version("car-eval")
+    except PackageNotFoundError:
         ours = None
     package = (plugin.package, plugin.version) if plugin else ("car-eval", ours)
-    version = method.made_by.version if plugin else None
-    values = (name, sorted(method.tasks) if method else [], version, *package, None)
+    own = method.made_by.version if plugin else None
+    values = (name, sorted(method.tasks) if method else [], own, *package, None)
     return dict(zip(("name", "tasks", "version", "package", "package_version", "error"), values, strict=True))
 
 

@@ -5,6 +5,7 @@
 so there is no `from __future__ import annotations`; imports are few, because `car --help` waits for them.
 """
 
+import functools
 import inspect
 import json
 import os
@@ -473,6 +474,7 @@ def is_kept(name: str) -> bool:
     return name in _KEPT or (sets_figures(name) and not (mark and mark.by_content))
 
 
+@functools.cache  # commands share their options
 def options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:
     """The options that each field of a model is made of, as typer takes them; none for a field of the library only."""
     typed, joined, found = marks(model, Typed), marks(model, FromOptions), {}

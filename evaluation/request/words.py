@@ -41,9 +41,10 @@ def words_of_request(options: RunOptions, *, kept: bool = False) -> dict[str, An
     kept: only what run.json keeps: everything that figures depend on except where files are; names of files lose their
     folders.
     """
-    joined, typed = marks(type(options), FromOptions), marks(type(options), Typed)
+    model: type = type(options)
+    joined, typed = marks(model, FromOptions), marks(model, Typed)
     words: dict[str, Any] = {}
-    for own, group in zip(fields(options), options_by_field(type(options)).values(), strict=True):
+    for own, group in zip(fields(options), options_by_field(model).values(), strict=True):
         value = getattr(options, own.name)
         default = own.default_factory() if own.default_factory is not MISSING else own.default
         if not group or value == default or (kept and not is_kept(own.name)):
