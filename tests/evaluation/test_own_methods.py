@@ -580,7 +580,9 @@ def test_the_list_has_a_line_for_each_and_for_what_is_broken(installed: Any, tin
     assert [cell.strip() for cell in own.split("|")[1:-1]] == ["bright", "", "", "", "all", f"{first} 0.3"]
     assert sum(line.startswith("| ") for line in lines) == len(METHODS) + 3  # with the heading and its rule
     assert sum("cannot be used: " in line for line in lines) == 5  # a name that two packages bring is a line for each
-    assert "known are" in one_line(car("eval", "voc21", f"--data-root={tiny_run.data_root}", "--method=bright2"))
+    assert "; your own: file.py:NAME" in one_line(
+        car("eval", "voc21", f"--data-root={tiny_run.data_root}", "--method=bright2")
+    )
 
 
 def test_a_named_method_is_listed_with_its_settings(file: Any) -> None:
