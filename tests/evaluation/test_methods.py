@@ -171,6 +171,12 @@ def test_a_benchmarks_own_fields_win_over_what_a_method_brings(tiny_run: Any, tm
     assert (len(named.config.background), len(named.config.synonyms)) == (26, 2)  # type: ignore[attr-defined]
 
 
+def test_a_setting_that_changes_nothing_is_not_the_users() -> None:
+    for value, by in ((0.1, "default"), (0.2, "user")):
+        config, set_by = resolved("naclip", "voc21", prob_threshold=value)
+        assert (config.prob_threshold, set_by["prob_threshold"]) == (value, by)
+
+
 def test_a_family_of_their_own_is_the_run_that_asks_for_it(options: Any, tmp_path: Path) -> None:
     own = evaluate(options("clearclip", out=tmp_path / "own"))
     named = evaluate(options("clearclip", names="clearclip", out=tmp_path / "named"))

@@ -134,6 +134,12 @@ def one_line(result: Result) -> str:
     return result.stderr.strip()
 
 
+@pytest.mark.parametrize(("default", "by"), [(" = 0.5", "default"), (" = 0.4", "user"), ("", "user")])
+def test_a_setting_that_changes_nothing_is_not_the_users(file: Any, default: str, by: str) -> None:
+    method = f"{file(BRIGHT.replace('threshold: float = 0.5', f'threshold: float{default}'))}:Bright"
+    assert resolve(RunOptions("mini-voc", method=method, settings={"threshold": 0.5})).set_by["threshold"] == by
+
+
 def test_a_run_counts_what_the_class_finds(file: Any, options: Any, tiny_run: Any) -> None:
     run = evaluate(options(f"{file(BRIGHT)}:Bright", settings={"threshold": 0.4}))
     for record, sample in zip(records(run.path), load("voc21", tiny_run.data_root), strict=True):
