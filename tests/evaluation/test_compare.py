@@ -248,8 +248,7 @@ def as_tables(a: Path, b: Path) -> None:
 
 def test_differences_fit_a_screen(two_runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
-    for name in ("_TABLE_WIDTH", "TERMINAL_WIDTH"):
-        monkeypatch.setattr(terminal, name, 80)
+    monkeypatch.setenv("COLUMNS", "80")
     lines = car("compare", *two_runs).stdout.splitlines()
     assert sum(1 + len(line) // 80 for line in lines) < 40
     assert max(map(len, lines[4:])) <= 80

@@ -133,7 +133,7 @@ def test_the_table_fits_a_terminal(
     folder: Path, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
-    monkeypatch.setattr(terminal, "_TABLE_WIDTH", width)
+    monkeypatch.setenv("COLUMNS", str(width))
     shown = car_runs(folder).stdout
     assert max(map(len, shown.splitlines())) <= width
     assert shown.count("\n") < 12  # a run is a line
@@ -143,7 +143,7 @@ def test_the_table_fits_a_terminal(
 
 def test_narrow_terminal_drops_the_date_before_the_benchmark(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
-    monkeypatch.setattr(terminal, "_TABLE_WIDTH", 58)
+    monkeypatch.setenv("COLUMNS", "58")
     shown = car_runs(folder).stdout
     assert "benchmark" in shown
     assert "2026-01-03" not in shown
