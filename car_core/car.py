@@ -354,9 +354,8 @@ class CaR:
     def _match(self, seconds: StageTimes, features: Tensor, rows: list[list[str]], ensemble: str) -> Tensor:
         """`Models.match`."""
         with timed("texts", self.device, seconds):
-            texts = self._classifier_text([text for row in rows for text in row])
+            texts = torch.stack(self._classifier_text(zip(*rows, strict=True)), dim=1)  # a query in all templates
         with timed("classifier", self.device, seconds):
-            texts = texts.view(len(rows), len(rows[0]), -1)
             matrix = similarity_matrix(features, texts, self.classifier_tower.logit_scale, ensemble)
             _require_finite("classifier", matrix)
         return matrix

@@ -154,7 +154,7 @@ class WindowSegmenter(BaselineSegmenter[WindowT]):
         words = self._words_of(queries)
         for word in words:
             if word not in self._words:
-                features = self.text([format_text(template, word) for template in self._templates()])
+                [features] = self.text([[format_text(template, word) for template in self._templates()]])
                 self._words[word] = F.normalize(features.mean(dim=0), dim=0)
         return torch.stack([self._words[word] for word in words])
 

@@ -93,7 +93,8 @@ class ProposalGenerator:
         times: for the stages texts, cam and affinity.
         """
         with timed("texts", self._device, times):
-            features = self._encode_text([*texts, *background])
+            groups = [*([text] for text in texts), *([background] if background else [])]
+            features = torch.cat(self._encode_text(groups))
         with timed("cam", self._device, times):
             scale = self.tower.logit_scale
             project_text = partial(text_patch_scores, encoded.last, logit_scale=scale)

@@ -165,24 +165,34 @@ def test_text_features_are_those_of_encode_text(custom_text: bool, cut: bool) ->
     blocks = getattr(model, "text", model).transformer.resblocks
     lengths: list[int] = []
     handle = blocks[0].ln_1.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
-    found = TextEncoder(model, role="g")(texts)
+    groups = TextEncoder(model, role="g")([texts[:1], texts[1:3], texts[3:]])
     handle.remove()
     expected = model.encode_text(open_clip.tokenize(texts), normalize=True)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-    assert lengths == ([3, 13, 76, 2] if cut else [77] * 4)
+    torch.testing.assert_close(torch.cat(groups), expected, rtol=0, atol=1e-6)
+    assert lengths == ([3, 76, 2] if cut else [77] * 3)
 
 
 def test_text_features_are_unit_and_cached() -> None:
     model = tiny_clip(4)
     with counted_texts(model) as count:
         encoder = TextEncoder(model, role="g")
-        first = encoder(["cat", "dog", "cat"])
-        again = encoder(["dog", "a fox", "cat"])
+        first = encoder([["cat"], ["dog"], ["cat"]])
+        again = encoder([["dog"], ["a fox"], ["cat"]])
     assert count == {"cat": 1, "dog": 1, "a fox": 1}
     expected = model.encode_text(open_clip.tokenize(["cat", "dog", "a fox"]), normalize=True)
-    torch.testing.assert_close(first, expected[[0, 1, 0]], rtol=0, atol=1e-6)
-    assert torch.equal(again[[2, 0]], first[:2]), "the same bits"
-    np.testing.assert_allclose(first.norm(dim=1), 1, atol=1e-6)
+    torch.testing.assert_close(torch.cat(first), expected[[0, 1, 0]], rtol=0, atol=1e-6)
+    assert torch.equal(torch.cat([again[2], again[0]]), torch.cat(first[:2])), "the same bits"
+    np.testing.assert_allclose(torch.cat(first).norm(dim=1), 1, atol=1e-6)
+
+
+def test_text_features_have_the_same_bits_whatever_else_is_encoded() -> None:
+    """In any order, with other groups, and when a text of a group was encoded in another."""
+    groups = [[f"a {kind} {name}" for kind in ("small", "very large old")] for name in ("cat", "dog", "red fox")]
+    encoder = TextEncoder(tiny_clip(4), role="g")
+    alone = [TextEncoder(tiny_clip(4), role="g")([group])[0] for group in groups]
+    encoder([[groups[0][1]], [*groups[2], *groups[1]]])
+    for found, expected in zip(encoder(groups[::-1]), alone[::-1], strict=True):
+        assert torch.equal(found, expected)
 
 
 def test_text_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,16 +201,17 @@ def test_text_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_clip(4)
     with counted_texts(model) as count:
         encoder = TextEncoder(model, role="g")
-        encoder(["a", "b", "c"])
-        encoder(["a"])
-        encoder(["d"])  # b goes
-        encoder(["a", "c", "d"])
+        encoder([["a", "b"], ["c"]])
+        encoder([["c"], ["a", "b"]])
+        encoder([["d"]])  # c goes
+        encoder([["a", "b"], ["d"]])
         assert count == {"a": 1, "b": 1, "c": 1, "d": 1}
-        encoder(["b"])
-        assert count["b"] == 2
-        many = encoder([f"text {i}" for i in range(70)])
+        encoder([["c"]])  # a and b go
+        encoder([["a", "b"]])
+        assert count == {"a": 2, "b": 2, "c": 2, "d": 1}
+        [many] = encoder([[f"text {i}" for i in range(70)]])
     assert many.shape == (70, 32)
-    assert len(encoder._cache) == 3
+    assert len(encoder._cache) == 0
 
 
 @contextmanager

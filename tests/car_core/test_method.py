@@ -29,7 +29,9 @@ def segment_plainly(
     [encoded] = generator.encode([image], [{}])
 
     def match(features: torch.Tensor, rows: list[list[str]], ensemble: str) -> torch.Tensor:
-        return similarity_matrix(features, torch.stack([texts_of_g(row) for row in rows]), tower.logit_scale, ensemble)
+        return similarity_matrix(
+            features, torch.stack(texts_of_g(zip(*rows, strict=True)), dim=1), tower.logit_scale, ensemble
+        )
 
     return segment(
         image,

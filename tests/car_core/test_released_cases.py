@@ -63,7 +63,7 @@ class Case:
         templates = ("a clean origami {}.",) if self.referring else TEMPLATES
         summed = torch.zeros(len(images), len(alive))
         for template in templates:
-            texts = encoder([format_text(template, self.queries[i]) for i in alive])
+            [texts] = encoder([[format_text(template, self.queries[i]) for i in alive]])
             summed += (tower.logit_scale * features @ texts.T).softmax(dim=-1)
         return summed if self.referring else summed.softmax(dim=-1)
 
