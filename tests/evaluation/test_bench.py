@@ -67,9 +67,11 @@ def test_command_writes_table_document_and_picture(tmp_path: Path, image: str) -
     assert "whole engine, as `car eval` runs it" in result.output
     assert document["later_steps"]["later_over_first"] < 1
     (host,) = document["host"]
-    assert set(host["stages"]) == {"decode", "affinity", "prompts", "other", "record", "refine"}
+    assert set(host["stages"]) == {"decode", "affinity", "prompts", "resize", "other", "record", "refine"}
     in_main = [seconds for stage, seconds in host["stages"].items() if stage not in ("decode", "refine")]
     assert host["main_seconds"] == pytest.approx(sum(in_main)) == pytest.approx(1 / host["images_per_second"])
+    assert host["gpu_main_seconds"] == pytest.approx(host["main_seconds"] - host["stages"]["resize"])
+    assert 0 < host["gpu_main_seconds"] < host["main_seconds"]
     assert (host["threads"], host["survivors"]) == (1, 1)
     assert "Besides the encoders, 1 threads" in result.output
     crf = document["crf"]
