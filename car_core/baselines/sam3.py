@@ -25,7 +25,7 @@ from car_core.images import as_channels, resize_maps, size_of
 from car_core.models.clip import normalize
 from car_core.models.text_encoder import check_text, tokenizer_of
 from car_core.models.transformers_models import check_finite, pretrained, record_of, transformers_with
-from car_core.models.weights import build_seeded
+from car_core.models.weights import WeightsRecord, build_seeded
 from car_core.names import random_seed
 from car_core.refine.sam import image_hash
 from car_core.segmentation import Segmentation, paint_labels
@@ -194,14 +194,15 @@ class SAM3Segmenter(ImageSegmenter[SAM3Config]):
 
 
 @fresh_torch(inference=False)
-def load_sam3(config: SAM3Config, *, device: str | torch.device = "cpu") -> SAM3Segmenter:
-    """The segmenter on ``config.model``. Raises ModelError if transformers or the model is not available."""
+def load_sam3(
+    config: SAM3Config, *, device: str | torch.device = "cpu"
+) -> tuple[dict[str, Any], tuple[WeightsRecord, ...]]:
+    """``config.model``, as ``model``, and the record of its weights. Raises ModelError if it, or transformers, is not
+    available."""
     library = transformers_with("sam3", *_CLASSES.values())
     seed = random_seed(config.model, "sam3")
     if seed is None:
         model = pretrained("sam3", config.model, _CLASSES, _EXPECTED)
     else:
         model = build_seeded(seed, lambda: library.Sam3Model(library.Sam3Config(**_TINY)))
-    made = SAM3Segmenter(config, model=model, device=device)
-    made.weights = (record_of("sam3", config.model, model, _PARTS),)
-    return made
+    return {"model": model}, (record_of("sam3", config.model, model, _PARTS),)

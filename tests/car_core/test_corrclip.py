@@ -16,7 +16,7 @@ from test_baselines import tiny_dino
 from car_core.baselines.corrclip import (
     CorrCLIPConfig,
     CorrCLIPSegmenter,
-    load_corrclip,
+    load_trunk_and_sam,
     merged,
     most_frequent,
     region_map,
@@ -178,8 +178,10 @@ def test_the_models_of_a_configuration_and_what_sam_is_asked_for(tmp_path: Any, 
     monkeypatch.setenv("CAR_CACHE", str(tmp_path))
     trunk: Any = {"dino_model": "vit_tiny_patch16_224", "dino_weights": "random:1"}
     sam = {"model": "random:0", "points_per_side": 2, "pred_iou_threshold": 0, "stability_threshold": 0}
-    made = load_corrclip(CorrCLIPConfig(templates=("{}",), sam=sam, **trunk), clip=tiny_clip())  # type: ignore[arg-type]
-    assert [record.role for record in made.weights] == ["dino", "sam"]
+    config = CorrCLIPConfig(templates=("{}",), sam=sam, **trunk)  # type: ignore[arg-type]
+    models, records = load_trunk_and_sam(config)
+    assert [record.role for record in records] == ["dino", "sam"]
+    made = CorrCLIPSegmenter(config, clip=tiny_clip(), **models)
     assert made.segment(photo(20, 30), QUERIES).label_map.shape == (20, 30)
     assert len(list((tmp_path / "sam").rglob("*.npz"))) == 1
     asked = CorrCLIPConfig(sam={"model": "random:0"}).sam  # type: ignore[arg-type]

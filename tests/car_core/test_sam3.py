@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from car_core import ConfigError, ModelError, QueryError
 from car_core.baselines import load_baseline, sam3
-from car_core.baselines.sam3 import _TINY, SAM3Config, SAM3Segmenter, load_sam3
+from car_core.baselines.sam3 import _TINY, SAM3Config, SAM3Segmenter
 from car_core.models.clip import open_clip
 
 transformers = pytest.importorskip("transformers", minversion="5.0", reason="needs the extra sam")
@@ -45,6 +45,10 @@ def segmenter(model: Any, *, one_mask: bool = False, **settings: Any) -> SAM3Seg
     made = SAM3Segmenter(SAM3Config(model="here", **settings), model=model)
     made.one_mask = one_mask
     return made
+
+
+def loaded(name: str, **settings: Any) -> Any:
+    return load_baseline(SAM3Config(model=name, **settings), weights="")
 
 
 def tokens_of(text: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -249,16 +253,16 @@ def test_a_long_sentence_is_cut_as_by_the_authors_tokenizer(model: Any) -> None:
 
 def test_a_folder_is_the_model_it_was_saved_from(model: Any, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "mine")
-    made = load_baseline(SAM3Config(model=str(tmp_path / "mine"), score_threshold=0.2), weights="")
+    made = loaded(str(tmp_path / "mine"), score_threshold=0.2)
     [record] = made.weights
     assert (record.role, record.model, record.name, record.trained) == ("sam3", "Sam3Model", "mine", True)
     image = photo(30, 40)
     expected = segmenter(model, score_threshold=0.2).segment(image, QUERIES)
     np.testing.assert_array_equal(made.segment(image, QUERIES).label_map, expected.label_map)
-    [one], [other] = (load_sam3(SAM3Config(model=f"random:{seed}")).weights for seed in (1, 2))
+    [one], [other] = (loaded(f"random:{seed}").weights for seed in (1, 2))
     assert (one.model_sha256, one.trained) == (other.model_sha256, False)
     assert one.sha256 != other.sha256
-    assert load_sam3(SAM3Config(model="random:1")).weights == (one,)
+    assert loaded("random:1").weights == (one,)
 
 
 def test_the_published_files_form_with_the_videos_tracker(model: Any, tmp_path: Path) -> None:
@@ -271,7 +275,7 @@ def test_the_published_files_form_with_the_videos_tracker(model: Any, tmp_path: 
     detector = json.loads((tmp_path / "config.json").read_text())
     video = {"model_type": "sam3_video", "detector_config": detector, "architectures": ["Sam3VideoModel"]}
     (tmp_path / "config.json").write_text(json.dumps(video))
-    made = load_sam3(SAM3Config(model=str(tmp_path)))
+    made = loaded(str(tmp_path))
     assert made.weights[0].model == "Sam3Model"
     [expected], [found] = (each.find(photo(20, 30), ["cat"], {}) for each in (segmenter(model), made))
     np.testing.assert_array_equal(found.masks, expected.masks)
@@ -296,7 +300,7 @@ def test_weights_that_are_not_all_in_the_file_are_refused(change: Any, said: str
 def refused(name: str, said: str) -> None:
     __tracebackhide__ = True
     with pytest.raises(ModelError, match=said) as refusal:
-        load_sam3(SAM3Config(model=name))
+        loaded(name)
     assert "\n" not in str(refusal.value)
 
 
