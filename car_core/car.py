@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from car_core.classifier.prompt_rendering import renderer_for
+from car_core.classifier.prompt_rendering import render_on_cpu, render_on_gpu
 from car_core.classifier.similarity import similarity_matrix
 from car_core.classifier.tower import ClassifierTower
 from car_core.classifier.visual_prompts import PromptCanvas
 from car_core.config import CaRConfig
 from car_core.engine.batching import MicroBatcher, cpu_batch_size
-from car_core.engine.device import StageTimes, as_device, gpu_times_at_end, timed
+from car_core.engine.device import StageTimes, as_device, gpu_times_at_end, is_gpu, timed
 from car_core.engine.precision import dtype_of, fresh_torch
 from car_core.engine.stage_cache import Result, StageCache, model_token
 from car_core.errors import ConfigError, ModelError
@@ -387,9 +387,9 @@ class CaR:
 
         def encode(indices: list[int]) -> list[Tensor]:
             chosen, prompted = [jobs[i] for i in indices], []
+            render = render_on_gpu if is_gpu(self.device) else render_on_cpu
             for job in chosen:
                 with timed("prompts", self.device, job.seconds):
-                    render = renderer_for(self.device)
                     prompted.append(render(job.canvas, list(job.new.values()), self.classifier_tower))
             with timed("classifier", self.device, *(job.seconds for job in chosen)):
                 rows = self.classifier_batcher.encode(self.classifier_tower.encode, prompted)

@@ -21,7 +21,7 @@ from car_core.config import Config, NameOrPath
 from car_core.engine.device import as_device
 from car_core.engine.precision import fresh_torch
 from car_core.errors import ModelError
-from car_core.models.checkpoints import load_weights, non_finite
+from car_core.models.checkpoints import load_weights, require_finite
 from car_core.models.clip import open_clip  # noqa: F401  its guard lets timm import torchvision
 from car_core.models.downloads import fetch_file
 from car_core.models.weights import WeightsRecord, build_seeded, state_hash
@@ -56,8 +56,7 @@ class DinoTrunk:
     """
 
     def __init__(self, model: Any, *, positions: str = "scale_factor", device: str | torch.device = "cpu") -> None:
-        if name := non_finite(model):
-            raise ModelError(f"dino: expected finite weights, found NaN or infinity in {name}")
+        require_finite(model, "dino")
         self._model = model.float().requires_grad_(False).to(as_device(device)).eval()
         self._positions = positions
         self.patch: tuple[int, int] = tuple(model.patch_embed.patch_size)

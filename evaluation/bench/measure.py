@@ -167,7 +167,7 @@ def encoder_speeds(fixture: BenchFixture, *, repeats: int) -> tuple[float, list[
     prompted = [torch.stack([classifier.preprocess(image)] * (crops or len(fixture.queries))).to(device)]
     product, product_operations = matrix_product(device, dtype_of(car.precision, device))
     work: dict[Literal["trunk", "classifier"], Callable[[], object]] = {
-        "trunk": lambda: car.trunk_batcher.encode(tower.trunk, pixels),
+        "trunk": lambda: car.trunk_batcher.encode(partial(tower.trunk, config=car.config), pixels),
         "classifier": lambda: car.classifier_batcher.encode(classifier.encode, prompted),
     }
     peak_timing, *measured = timings([product, *work.values()], repeats, device)

@@ -432,7 +432,7 @@ def test_a_batch_changes_nothing_and_input_is_checked(method: str) -> None:
         ("sclip", {"prob_treshold": 5}, "did you mean prob_threshold"),
         ("clip", {"templates": ("a photo",)}, "one {} for the query"),
         ("clip", {"templates": ()}, "at least one template"),
-        ("clip", {"background": ("a", "a")}, "found twice"),
+        ("clip", {"background": ("a", "a")}, "background: text 2: .* found 'a' again"),
         ("clip", {"synonyms": {"cat": ()}}, "for 'cat'"),
         ("clip-es", {"short_side": 336}, "short_side: no such field"),
         ("clip", {"method": "sclip"}, "method: "),

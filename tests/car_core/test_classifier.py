@@ -52,7 +52,7 @@ def test_probabilities_equal_a_loop_over_templates(ensemble: str, images: int, t
 
 def test_probabilities_without_templates() -> None:
     features, texts = unit(4, 16, seed=1), unit(1, 6, 16, seed=2)
-    found = similarity_matrix(features, texts, 30.0, "no_templates")
+    found = similarity_matrix(features, texts, 30.0, "mean_logits")
     for i in range(4):
         logits = [[30.0 * float(text.double() @ features[i].double()) for text in texts[0]]]
         for j in range(6):

@@ -130,11 +130,11 @@ def test_windows_are_padded_on_all_sides_and_cut_back() -> None:
     assert (whole.count_nonzero(), (numbers == 10_000).sum()) == (pixels.count_nonzero(), 112 * 112 - 96 * 60)
 
 
-def test_chunks_of_windows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    image, masks = photo(50, 130), Masks(7)
-    together = segmenter(masks).segment(image, QUERIES)
-    monkeypatch.setattr(CorrCLIPSegmenter, "chunk", 1)
-    alone = segmenter(masks).segment(image, QUERIES)
+def test_chunks_of_windows_change_nothing() -> None:
+    image, made = photo(50, 130), segmenter(Masks(7))
+    together = made.segment(image, QUERIES)
+    made.chunk = 1
+    alone = made.segment(image, QUERIES)
     np.testing.assert_array_equal(together.label_map, alone.label_map)
     np.testing.assert_allclose(together.scores, alone.scores, atol=1e-5)
 

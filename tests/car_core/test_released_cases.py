@@ -217,8 +217,8 @@ def test_final_answer(case: Case) -> None:
 
 def test_half_precision_positions_are_another_answer(case: Case) -> None:
     """The released code rounds the positional embedding: the switch moves proposals by more than the tolerance."""
-    towers = [ProposalTower(case.proposal_clip, positional_half=half, affinity_blocks=8) for half in (False, True)]
-    exact, rounded = (tower.positional_embedding((10, 13)) for tower in towers)
+    tower = ProposalTower(case.proposal_clip)
+    exact, rounded = (tower.positional_embedding((10, 13), half=half) for half in (False, True))
     assert exact.shape == rounded.shape == (131, case.proposal_clip.visual.conv1.out_channels)
     assert torch.equal(rounded, exact.half().float())
     assert not torch.equal(rounded, exact)

@@ -19,9 +19,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from car_core import ConfigError, ModelError, QueryError
-from car_core.baselines import load_baseline, sam3
+from car_core.baselines import load_baseline
 from car_core.baselines.sam3 import _TINY, SAM3Config, SAM3Segmenter
 from car_core.models.clip import open_clip
+from car_core.models.weights import build_seeded
+from car_core.refine.sam import tiny_sam
 
 transformers = pytest.importorskip("transformers", minversion="5.0", reason="needs the extra sam")
 
@@ -187,7 +189,7 @@ def test_no_instance_is_no_mask(model: Any) -> None:
 
 
 @pytest.mark.parametrize("one_mask", [False, True])
-def test_a_batch_changes_nothing(model: Any, one_mask: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_changes_nothing(model: Any, one_mask: bool) -> None:
     images = [photo(40, 60), photo(33, 20, 1), photo(40, 60)]
     settings: dict[str, Any] = {"one_mask": one_mask, "score_threshold": 0.2, "prob_threshold": 0.1}
     together = segmenter(model, **settings).segment_batch(images, [QUERIES, QUERIES[:1], QUERIES])
@@ -196,13 +198,14 @@ def test_a_batch_changes_nothing(model: Any, one_mask: bool, monkeypatch: pytest
         np.testing.assert_array_equal(one.label_map, alone.label_map)
         np.testing.assert_array_equal(one.scores, alone.scores)
     # How many texts are asked for at a time changes no more than rounding.
-    monkeypatch.setitem(sam3._TEXT_CHUNK, "cpu", 1)
-    for few, one in zip(segmenter(model).find(images[0], QUERIES, {}), QUERIES, strict=True):
+    one_by_one, few_at_once = segmenter(model, **settings), segmenter(model)
+    one_by_one.chunk = few_at_once.chunk = 1
+    for few, one in zip(few_at_once.find(images[0], QUERIES, {}), QUERIES, strict=True):
         [alone_masks] = (each.masks for each in segmenter(model).find(images[0], [one], {}))
         same(few.masks, alone_masks)
-    few_texts = segmenter(model, **settings).segment(images[0], QUERIES)
+    few_texts = one_by_one.segment(images[0], QUERIES)
     assert (few_texts.label_map == together[0].label_map).mean() > 0.999
-    [both] = segmenter(model, **settings).segment_two_pass_batch(images[:1], QUERIES[:1], QUERIES[1:])
+    [both] = one_by_one.segment_two_pass_batch(images[:1], QUERIES[:1], QUERIES[1:])
     assert (both.label_map == together[0].label_map).mean() > 0.999
 
 
@@ -305,9 +308,7 @@ def refused(name: str, said: str) -> None:
 
 
 def test_another_model_and_none_are_refused(tmp_path: Path) -> None:
-    from car_core.refine.sam import random_sam
-
-    random_sam(0).save_pretrained(tmp_path)
+    build_seeded(0, lambda: tiny_sam(transformers)).save_pretrained(tmp_path)
     refused(str(tmp_path), "expected a SAM 3 of transformers .* found: a model of the type sam$")
     refused("/nowhere/sam3", "found: no such folder")
     refused("random:x", "sam3: expected random:SEED with a whole number")
