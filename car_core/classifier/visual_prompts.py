@@ -161,11 +161,6 @@ class PromptCanvas:
         return _with_outlines(drawn, mask, self.prompts)
 
 
-def draw_prompts(image: RGBArray, mask: BoolArray, prompts: Sequence[str], gray_weights: str = "rgb") -> RGBArray:
-    """`PromptCanvas.draw` for a single mask."""
-    return PromptCanvas.from_image(image, prompts, gray_weights).draw(mask)
-
-
 def outlines(mask: BoolArray, prompts: Sequence[str]) -> npt.NDArray[np.uint8]:
     """Where `PromptCanvas.draw` draws in red for a mask of at least two pixels, uint8 [H, W], 0 elsewhere."""
     return _with_outlines(np.zeros(mask.shape, np.uint8), mask, prompts)

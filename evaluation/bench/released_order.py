@@ -48,7 +48,7 @@ class ReleasedOrder:
         self._f: Any = proposal_clip
         self._g: Any = classifier_clip
         self._trunk = ProposalTower(proposal_clip)
-        self._classifier = ClassifierTower(classifier_clip, feature=config.classifier_feature)
+        self._classifier = ClassifierTower(classifier_clip)
 
     def segment(self, image: RGBArray, queries: Sequence[str]) -> SlowResult:
         """The recurrence on uint8 [H, W, 3]."""
@@ -122,7 +122,7 @@ class ReleasedOrder:
         """Unit features [B, E]: every token goes through every block, as in CLIP's own forward pass."""
         tower = self._classifier
         tokens = embed(tower.visual, tower.pixels(images), tower.visual.positional_embedding)
-        for block in tower.blocks:
+        for block in tower.blocks(self._config.classifier_feature):
             tokens = block(tokens)
         return F.normalize(tower.visual.ln_post(tokens[:, 0]) @ tower.visual.proj, dim=-1)
 

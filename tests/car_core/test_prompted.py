@@ -34,7 +34,7 @@ def masks(height: int, width: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("gray_weights", ["rgb", "bgr"])
 def test_together_is_one_by_one(prompts: tuple[str, ...], gray_weights: str) -> None:
     tower, canvas = (
-        ClassifierTower(tiny_clip(4), feature="last_block"),
+        ClassifierTower(tiny_clip(4)),
         PromptCanvas.from_image(photo(70, 91), prompts, gray_weights),
     )
     expected, found = (way(canvas, masks(70, 91), tower) for way in (render_on_cpu, render_on_gpu))
@@ -46,7 +46,7 @@ def test_together_is_one_by_one(prompts: tuple[str, ...], gray_weights: str) -> 
 def test_together_is_one_by_one_at_any_size(size: tuple[int, int]) -> None:
     """And in pieces, where all at once would take too much memory."""
     tower, canvas = (
-        ClassifierTower(tiny_clip(4), feature="last_block"),
+        ClassifierTower(tiny_clip(4)),
         PromptCanvas.from_image(photo(*size), ("blur", "circle"), "rgb"),
     )
     expected = render_on_cpu(canvas, masks(*size), tower)
