@@ -165,10 +165,11 @@ def encoder_speeds(fixture: BenchFixture, *, repeats: int) -> tuple[float, list[
     trunks, crops = (batcher.size if batcher.shared else 0 for batcher in (car.trunk_batcher, car.classifier_batcher))
     pixels = [tower.preprocess(image, car.config.max_patches)[None]] * (trunks or 1)
     prompted = [torch.stack([classifier.preprocess(image)] * (crops or len(fixture.queries))).to(device)]
+    encode_crops = partial(classifier.encode, feature=car.config.classifier_feature)
     product, product_operations = matrix_product(device, dtype_of(car.precision, device))
     work: dict[Literal["trunk", "classifier"], Callable[[], object]] = {
-        "trunk": lambda: car.trunk_batcher.encode(tower.trunk, pixels),
-        "classifier": lambda: car.classifier_batcher.encode(classifier.encode, prompted),
+        "trunk": lambda: car.trunk_batcher.encode(partial(tower.trunk, config=car.config), pixels),
+        "classifier": lambda: car.classifier_batcher.encode(encode_crops, prompted),
     }
     peak_timing, *measured = timings([product, *work.values()], repeats, device)
     peak = product_operations / min(peak_timing.busy) / 1e9

@@ -180,8 +180,8 @@ def options_by_method(options: RunOptions) -> dict[str, RunOptions]:
         profile = options.profile if method.name == CAR else None
         config, _ = method.resolve(benchmark, task, profile, settings[method.name])
         method.check_precision(options.precision)
-        if method.baseline and method.baseline.load_extra_model:
-            method.baseline.load_extra_model(config)
+        if method.baseline:
+            method.baseline.load_extra_models(config)
         out = options.out / method.name if options.out else None
         own, weights = settings[method.name], options.weights if method.roles else None
         runs[method.name] = replace(options, method=asked, profile=profile, settings=own, weights=weights, out=out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ def segment_plainly(
 ) -> Segmentation:
     """The page with f and g called as they are: one image at a time, nothing kept."""
     config, tower = made.config, made.classifier_tower
+    encode = partial(tower.encode, feature=config.classifier_feature)
     texts_of_f, texts_of_g = (TextEncoder(models[f"{role}_clip"], role=role) for role in ("proposal", "classifier"))
     generator = ProposalGenerator(models["proposal_clip"], texts_of_f, config, made.device)
     [encoded] = generator.encode([image], [{}])
@@ -37,7 +39,7 @@ def segment_plainly(
         image,
         queries,
         Models(lambda texts, background: generator(encoded, texts, background, {}), match),
-        lambda prompted: torch.cat([tower.encode(tower.preprocess(each)[None]) for each in prompted]),
+        lambda prompted: torch.cat([encode(tower.preprocess(each)[None]) for each in prompted]),
         config,
         trace=trace,
     )
