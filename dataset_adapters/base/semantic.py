@@ -11,7 +11,7 @@ import numpy as np
 
 from dataset_adapters.base.adapter import Row
 from dataset_adapters.base.class_names import BACKGROUND, read_class_names
-from dataset_adapters.base.layout import LayoutAdapter, find_image_folder, stems
+from dataset_adapters.base.layout import LayoutAdapter, find_image_folder, find_split, read_ids, stems
 from dataset_adapters.base.sample import LabelSpace, Sample
 from dataset_adapters.errors import DatasetError, LabelSourceMissingError, SampleError
 from dataset_adapters.formats.images import ImageFile, ImageFileError, exif_orientation, read_image, read_label_map
@@ -91,6 +91,25 @@ class FolderAdapter(SemanticAdapter):
         if not ids:
             raise DatasetError(f"{root / images}: expected at least one image, found none")
         return [{"id": id, "image": f"{images}/{id}.jpg", "mask": f"{masks}/{id}{self.suffix}"} for id in ids]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFileAdapter(SemanticAdapter):
+    """JPEGImages/<id>.jpg and <masks>/<id><suffix>, for the ids of <splits>/<split>.txt, as of Pascal VOC."""
+
+    nestings: tuple[str, ...]
+    folders: tuple[str, ...]
+    splits: str
+    masks: str
+    suffix: str = ".png"
+
+    def rows(self, root: Path, split: str | Path) -> list[Row]:
+        """Return one row (id, image, mask) per id of the split. Raises DatasetError."""
+        pattern = f"*{self.suffix}"
+        if not any((root / self.masks).glob(pattern)):
+            raise LabelSourceMissingError(f"{self.masks}/{pattern}")
+        ids = read_ids(find_split(root / self.splits, split))
+        return [{"id": id, "image": f"JPEGImages/{id}.jpg", "mask": f"{self.masks}/{id}{self.suffix}"} for id in ids]
 
 
 def class_ids(n_classes: int, ignored: int) -> dict[int, int]:
