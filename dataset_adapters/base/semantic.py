@@ -14,7 +14,14 @@ from dataset_adapters.base.class_names import BACKGROUND, read_class_names
 from dataset_adapters.base.layout import LayoutAdapter, find_image_folder, find_split, read_ids, stems
 from dataset_adapters.base.sample import LabelSpace, Sample
 from dataset_adapters.errors import DatasetError, LabelSourceMissingError, SampleError
-from dataset_adapters.formats.images import ImageFile, ImageFileError, exif_orientation, read_image, read_label_map
+from dataset_adapters.formats.images import (
+    ImageFile,
+    ImageFileError,
+    exif_orientation,
+    read_image,
+    read_label_map,
+    sample_errors,
+)
 from support.arrays import BoolArray, Int32Array, RGBArray
 from support.choices import NameSet
 
@@ -132,14 +139,8 @@ def read_semantic_sample(
     open_own: as in `read_matching_image`.
     Raises SampleError if a file cannot be decoded, a mask value is not in `relabel`, or the two sizes differ.
     """
-    try:
-        stored = read_labels(root / row["mask"])
-    except ImageFileError as error:
-        raise SampleError(row["id"], row["mask"], error.reason) from error
-    try:
-        target = replace_values(stored, relabel)
-    except ValueError as error:
-        raise SampleError(row["id"], row["mask"], str(error)) from error
+    with sample_errors(row, "mask"):
+        target = replace_values(read_labels(root / row["mask"]), relabel)
     return add_image(root, row, label_space, target, open_own)
 
 

@@ -16,8 +16,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from dataset_adapters.errors import DatasetError, SampleError
+from dataset_adapters.errors import DatasetError
 from dataset_adapters.formats.annotation_json import as_integer, read_field, read_images, read_integer
+from dataset_adapters.formats.images import sample_errors
 from support.arrays import BoolArray, Int32Array
 from support.text import counted, visible
 
@@ -193,9 +194,7 @@ def paint_segments(row: Mapping[str, str], segments: str) -> Int32Array:
     """
     height, width = size = [int(row["height"]), int(row["width"])]
     target = np.zeros(size, np.int32)
-    try:
+    with sample_errors(row, "mask"):
         for label, counts in json.loads(segments):
             target[decode_segmentation({"size": size, "counts": counts}, height, width)] = label
-    except ValueError as error:
-        raise SampleError(row["id"], row["mask"], str(error)) from error
     return target

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,15 @@ _UNKNOWN_MEGABYTES = 2000  # at most, of an archive whose size no source says
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
-def fetch(download: Download, folder: Path, report: Report) -> Path:
-    """Return the archive `folder/<file>`, downloading it if it is missing or does not have the known hash.
+@contextmanager
+def fetched(download: Download, folder: Path, report: Report) -> Iterator[Path]:
+    """The archive `folder/<file>`, downloaded if it is missing or does not have the known hash.
 
-    The known hash is the published one, or else the one written by `record`. Raises DatasetError with the failure at
-    each address.
+    The known hash is the published one, or else that of the first archive that was unpacked inside without errors;
+    another is renamed, so that it is downloaded again next time. Raises DatasetError with the failure at each address.
     """
-    import pooch
-    import requests
-
     path = folder / download.file
-    lock, known_hash = _lock(path), download.hash
+    lock, known_hash = path.with_name(f"{path.name}.sha256"), download.hash
     if known_hash is None and lock.exists():
         digest = lock.read_text(encoding="utf-8", errors="replace").partition(" ")[0].strip()
         if not _SHA256.fullmatch(digest):
@@ -42,7 +41,24 @@ def fetch(download: Download, folder: Path, report: Report) -> Path:
         known_hash = f"sha256:{digest}"
     if known_hash is None and path.exists():
         report(f"{download.file}: found in {folder}, no hash is known for it")
-        return path
+    else:
+        _retrieve(download, path, known_hash, report)
+    try:
+        yield path
+    except DatasetError:
+        if known_hash is None:
+            path.replace(path.with_name(f"{path.name}.refused"))
+        raise
+    if known_hash is None:
+        digest = sha256_of(path)
+        lock.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
+        report(f"{path.name}: no hash is published for it; recorded sha256 {digest} in {lock}")
+
+
+def _retrieve(download: Download, path: Path, known_hash: str | None, report: Report) -> None:
+    import pooch
+    import requests
+
     failures = []
     for url in download.urls:
         # Half as much again as the archive's known size, which may grow with a new version.
@@ -51,32 +67,13 @@ def fetch(download: Download, folder: Path, report: Report) -> Path:
         try:
             with quiet_log("pooch"):
                 pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=downloader)
-            return path
+            return
         except requests.RequestException as error:
             failure = str(error) if url in str(error) else f"{url}: {error}"
         except ValueError as error:  # raised by pooch for a wrong hash
-            failure = f"{url}: {error}" + (f" (recorded in {lock})" if lock.exists() else "")
+            failure = f"{url}: {error}" + ("" if download.hash else f" (recorded in {path}.sha256)")
         failures.append(" ".join(failure.split()))
     raise DatasetError("; ".join(failures))
-
-
-def record(download: Download, path: Path, report: Report) -> None:
-    """Record the sha256 of an archive without a published one, after it was unpacked without errors."""
-    lock = _lock(path)
-    if download.hash is None and not lock.exists():
-        digest = sha256_of(path)
-        lock.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
-        report(f"{path.name}: no hash is published for it; recorded sha256 {digest} in {lock}")
-
-
-def set_aside(download: Download, path: Path) -> None:
-    """Rename a damaged archive for which no hash is known, so that it is downloaded again next time."""
-    if download.hash is None and not _lock(path).exists():
-        path.replace(path.with_name(f"{path.name}.refused"))
-
-
-def _lock(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
 
 
 @dataclass(frozen=True)
