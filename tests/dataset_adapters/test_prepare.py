@@ -358,6 +358,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         f"expected a sound archive, found: an extended header of {3 << 30} bytes",
     ),
     "truncated tar.gz": (lambda: tar_with("a" * 90, "w:gz")[:-20], "expected a sound archive, found: "),
+    "tar.gz of its first bytes": (lambda: tar_with("a" * 90, "w:gz")[:20], "expected a sound archive, found: "),
 }
 
 
@@ -369,6 +370,7 @@ def test_a_hostile_archive_leaves_nothing_behind(server: Loopback, tmp_path: Pat
     with pytest.raises(DatasetError, match=message) as caught:
         prepare(served(server, "voc"), root, said.append)
     assert "\n" not in str(caught.value)
+    assert str(caught.value).count("expected ") == 1
     assert names_below(tmp_path) == {f"a/root/downloads/{VOC_TAR}.refused"}
     assert not list(root.glob(".unpacking-*"))
     server.files[VOC_TAR] = tar_with("sound.txt")
