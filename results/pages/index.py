@@ -13,7 +13,7 @@ from urllib.parse import quote
 from results.pages.report import page_environment, static_style
 from results.run_directory.found import FoundRun
 from results.tables.columns import minus, to_percent
-from results.tables.overview import facts_of, progress_of
+from results.tables.overview import facts_of
 from results.tables.run_notes import remarks
 from results.tables.task_words import words_of
 
@@ -70,7 +70,7 @@ def index_html(title: str, runs: Sequence[RunLinked], damaged: Sequence[str]) ->
 def _group(runs: Sequence[RunLinked]) -> dict[str, Any]:
     """Runs over the same samples, the newest first."""
     header = runs[0].found.header
-    rows = [{**facts_of(run.found), **progress_of(run.found), "run": run} for run in runs]
+    rows = [{**facts_of(run.found), **run.found.progress(), "run": run} for run in runs]
     figures = [row["figure"] for row in rows if row["figure"] is not None and row["status"] == "complete"]
     best = max(figures, default=None)
     dataset, words = header.benchmark.dataset, words_of(header.benchmark.task)

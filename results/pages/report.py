@@ -57,13 +57,12 @@ class Confusion:
 class ReportDetails:
     """Everything that the report needs in addition to the run directory.
 
-    figures: each sample's own headline figure, None where undefined. figure_words: what it is, in words. classes: of
-    each sample, see `embedded.sample_columns`. confusions: the most frequent ones first. matrix: all of them, None for
-    a task without a confusion matrix. gallery: samples to show. gallery_note: why there is none, or how it was made.
+    figures: each sample's own headline figure, None where undefined. classes: of each sample, see
+    `embedded.sample_columns`. confusions: the most frequent ones first. matrix: all of them, None for a task without a
+    confusion matrix. gallery: samples to show. gallery_note: why there is none, or how it was made.
     """
 
     figures: Sequence[float | None]
-    figure_words: str
     classes: Sequence[Sequence[tuple[str, str]]] = ()
     confusions: Sequence[Confusion] = ()
     matrix: Matrix | None = None
@@ -162,8 +161,9 @@ def report_html(
         page_environment() if files is None else page_environment(lambda item: f"{folder}/{files.add(item)}", "lazy")
     )
     script = _source(environment, "report.js")
-    headline = words_of(header.benchmark.task).headline
-    comparison = comparison_table(header, cell=header.benchmark.paper)
+    words = words_of(header.benchmark.task)
+    headline = words.headline
+    comparison = comparison_table(header)
     differences = [row["difference"] for row in comparison.rows if row["metric"] == headline]
     switches = [
         {"name": name, "value": dumps(value), "source": header.config_sources[name]}
@@ -221,8 +221,8 @@ def report_html(
             for item in details.confusions
         ],
         scored=bool(ok),
-        figure_words=details.figure_words,
-        figure_name=words_of(header.benchmark.task).sample_figure,
+        figure_words=words.sample_figure_meaning,
+        figure_name=words.sample_figure,
         figures=_figure_bars([figure for figure in details.figures if figure is not None]),
         recurs=is_car(header),
         steps=_count_bars([record.steps for record in ok], least=1),

@@ -11,7 +11,7 @@ from results.run_directory.schema import RunHeader
 from results.tables.columns import DIFFERENCE, make_table, to_percent
 from results.tables.overview import asked_of
 from results.tables.render import Column, Table
-from results.tables.run_notes import failures, method_label, remarks
+from results.tables.run_notes import caveats, method_label, remarks
 from support.text import counted, shortened
 
 
@@ -169,7 +169,7 @@ def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> lis
 
 def comparison_head(comparison: RunComparison) -> list[str]:
     """The lines above the tables: both runs with their own settings, their caveats, and how many samples they share."""
-    a, b = ({*filter(None, [*remarks(own, changes=False).split("; "), failures(own)])} for own in comparison.headers)
+    a, b = ({*caveats(own, changes=False)} for own in comparison.headers)
     lines, sides = [], zip("AB", comparison.names, comparison.headers, _own_settings(comparison), strict=True)
     for (side, name, header, own), said in zip(sides, (a - b, b - a), strict=True):
         label = f"{header.benchmark.name}: {', '.join([method_label(header), *own])}"
