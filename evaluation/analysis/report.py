@@ -87,7 +87,7 @@ def report(
         gallery=shown,
         gallery_note=note,
     )
-    return write_report(run_dir, details, header, records=records, out=None if out is None else expanded(out))
+    return write_report(run, header, records, details, out=None if out is None else expanded(out))
 
 
 def report_folder(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -81,30 +80,28 @@ class Bar:
 
 
 def write_report(
-    run_dir: str | os.PathLike[str],
+    run: RunDirectory,
+    header: RunHeader,
+    records: Sequence[SampleRecord],
     details: ReportDetails,
-    header: RunHeader | None = None,
     *,
-    records: Sequence[SampleRecord] | None = None,
     out: Path | None = None,
+    most_inlined: int = INLINE_BYTES,
 ) -> Path:
     """Write the report of a run (``report.html`` in its directory unless ``out`` says otherwise); returns its path.
 
-    header, records: used instead of those on disk. Raises StoreError for a damaged run, and for one that names a table
-    or column that the paper's data does not have; OSError where it cannot be written.
+    most_inlined: bytes of pictures in the page itself. Raises StoreError for a run that names a table or column that
+    the paper's data does not have, OSError where the report cannot be written.
     """
-    run = RunDirectory(run_dir)
     path = out or run.path / "report.html"
     folder, files = path.with_name(f"{path.stem}_files"), None
-    if (n_bytes := inline_bytes(details.gallery)) > INLINE_BYTES:
+    if (n_bytes := inline_bytes(details.gallery)) > most_inlined:
         if path.exists() and not path.is_file():
             size = megabytes(n_bytes)
             raise UserError(f"out: {path}: expected a file with room next to it for {size} of pictures, found none")
         files = PictureFiles(folder.name)
     try:
-        page = report_html(
-            header or run.read_header(), run.read_records() if records is None else records, details, files, path.name
-        )
+        page = report_html(header, records, details, files, path.name)
     except ValueError as error:
         raise StoreError(f"{run.header_path}: {error}") from error
     _write_files(folder, files.contents if files else {})

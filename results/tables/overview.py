@@ -42,6 +42,11 @@ def facts_of(run: FoundRun) -> dict[str, Any]:
     }
 
 
+def what_of(facts: Mapping[str, Any]) -> str:
+    """The method of a run and what was set, of its `facts_of`."""
+    return " ".join([facts["method"], *facts["set"]])
+
+
 def asked_of(header: RunHeader) -> list[str]:
     """The request of a run except benchmark, method and device, as on a command line: "eta=0.3", "limit=4"."""
 
@@ -97,7 +102,7 @@ def overview(rows: Sequence[Mapping[str, Any]]) -> Table:
             {
                 **row,
                 "run": os.path.relpath(row["path"], top) if top else row["path"],
-                "what": " ".join([row["method"], *row["set"]]),
+                "what": what_of(row),
                 "percent": to_percent(row["figure"]),
                 "done": f"{row['done']}{'' if row['status'] == 'complete' else of_all}{failed}",
                 "date": row["updated_at"][:10],
