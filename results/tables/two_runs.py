@@ -65,10 +65,6 @@ class Interval:
     resamples: int
     seed: int
 
-    @property
-    def contains_zero(self) -> bool:
-        return self.low <= 0 <= self.high
-
 
 @dataclass(frozen=True)
 class RunComparison:
@@ -94,11 +90,6 @@ class RunComparison:
     def headline_change(self) -> Change:
         """The headline figure of both runs."""
         return next(change for change in self.metrics if change.name == self.headline)
-
-    def is_below(self, percent_points: float) -> bool:
-        """Whether the headline figure changed by less than this, or the change is undefined."""
-        difference = self.headline_change.difference
-        return difference is None or 100 * difference < percent_points
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as JSON values."""
@@ -194,7 +185,7 @@ def _interval_note(comparison: RunComparison) -> str:
         return f"{comparison.headline}: no interval (fewer than two samples, or samples that depend on each other)"
     if comparison.n_common < _FEW_SAMPLES:
         return f"{comparison.headline}: {counted(comparison.n_common, 'sample')}, too few for an interval"
-    verdict = "contains 0" if interval.contains_zero else "does not contain 0"
+    verdict = "contains 0" if interval.low <= 0 <= interval.high else "does not contain 0"
     return (
         f"{comparison.headline}, B - A: {100 * interval.level:.0f} % interval "
         f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}, {verdict} (paired bootstrap over samples, "
