@@ -81,14 +81,13 @@ def report(
     has_classes = any("confusion" in record.counts for record in records)
     details = ReportDetails(
         figures=[None if np.isnan(figure) else float(figure) for figure in figures],
-        figure_words=scorer.words.sample_figure_meaning,
         classes=[_classes(record, scorer.label_space) for record in records] if has_classes else (),
         confusions=confusions(records, scorer.label_space),
         matrix=matrix(records, scorer.label_space) if has_classes else None,
         gallery=shown,
         gallery_note=note,
     )
-    return write_report(run_dir, details, header, records=records, out=None if out is None else expanded(out))
+    return write_report(run, header, records, details, out=None if out is None else expanded(out))
 
 
 def report_folder(
