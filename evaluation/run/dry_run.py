@@ -12,7 +12,7 @@ from car_core.engine.device import gpu_name
 from evaluation.request.methods import CarMaker
 from evaluation.request.options import RunOptions
 from evaluation.request.words import words_of_request
-from evaluation.run.dispatch import Work, plan_resume, shared_resources
+from evaluation.run.dispatch import Work, shared_resources
 from evaluation.run.prepare import Prepared, build_segmenter, prepare
 from results import RunDirectory
 from support.text import counted, duration, mebibytes
@@ -96,11 +96,9 @@ def _measured(prepared: Prepared) -> tuple[float, float]:
     # The first sample warms up (texts, refining processes) and is left out, so a run of a single one borrows a second.
     selected = prepared.selected if len(prepared.selected) > 1 else prepared.dataset[:2]
     alone = replace(prepared, options=options, devices=devices, segmenter=segmenter, selected=selected)
-    plan = plan_resume(alone, {})
     times, sizes = [time.perf_counter()], []
     with shared_resources() as shared:
-        work = Work(alone, prepared.scorer, plan, shared)
-        with closing(work.records()) as records:
+        with closing(Work.after({}, alone, prepared.scorer, shared).records()) as records:
             for record in islice(records, _MOST_MEASURED):
                 times.append(time.perf_counter())
                 sizes.append(len(record.model_dump_json()))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 from collections import defaultdict, deque
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
@@ -32,13 +31,12 @@ from evaluation.engines.signals import Interrupted, stop_request
 from evaluation.engines.worker_pool import JOIN_SECONDS, WorkerError, end_if_starting
 from evaluation.request.benchmark import BenchmarkError, load_benchmark
 from evaluation.request.methods import able_methods, settings_by_method
-from evaluation.request.options import ALL, CAR, DEFAULT_RUNS, RunOptions, sets_figures
-from evaluation.run.identity import code_digest
+from evaluation.request.options import ALL, CAR, DEFAULT_RUNS, RunOptions
 from evaluation.run.prepare import prepare
 from evaluation.run.runner import Run, run_side_by_side
 from evaluation.suites.definitions import Suite, SuiteRun
 from evaluation.suites.index_writer import EventHandler, IndexWriter, RunEvent, finished_event
-from results import SuiteIndex, identity_of
+from results import identity_of
 from results.pages.contact_sheet import Example, contact_sheet
 from support.choices import Precision
 from support.console import tell
@@ -101,16 +99,16 @@ def suite_writer(
     suite: Suite, runs: Sequence[RunOptions], *, out: str | Path | None, has_lines: bool = False
 ) -> IndexWriter:
     """The writer of a suite's folder. runs: the options of its runs. Raises StoreError for a folder of others."""
-    about = {
-        "suite": suite.name,
-        "title": suite.title,
-        "kind": suite.kind,
-        "points": {entry.name: dict(entry.point) for entry in suite.runs if entry.point is not None},
-        "paper": {entry.name: entry.paper for entry in suite.runs if entry.paper is not None},
-    }
-    by_name = {entry.name: options for entry, options in zip(suite.runs, runs, strict=True)}
-    path = expanded(out) if out else DEFAULT_RUNS / f"suite-{suite.name}"
-    return _index_writer(path, by_name, has_lines=has_lines, **about)
+    return IndexWriter(
+        expanded(out) if out else DEFAULT_RUNS / f"suite-{suite.name}",
+        {entry.name: options for entry, options in zip(suite.runs, runs, strict=True)},
+        has_lines=has_lines,
+        suite=suite.name,
+        title=suite.title,
+        kind=suite.kind,
+        points={entry.name: dict(entry.point) for entry in suite.runs if entry.point is not None},
+        paper={entry.name: entry.paper for entry in suite.runs if entry.paper is not None},
+    )
 
 
 def shared_out(suite: Suite, jobs: int | None, **common: Any) -> tuple[list[str], list[RunOptions]]:
@@ -150,18 +148,7 @@ def methods_writer(options: RunOptions, runs: Mapping[str, RunOptions]) -> Index
     benchmark = load_benchmark(options.benchmark).name
     suffix = "" if options.method == ALL else f"-{identity_of(dict.fromkeys(runs))[:8]}"
     name, title = f"methods-{benchmark}{suffix}", f"Methods on {benchmark}"
-    path = options.out or DEFAULT_RUNS / name
-    return _index_writer(path, runs, has_lines=False, suite=name, title=title, kind="methods")
-
-
-def _index_writer(path: Path, runs: Mapping[str, RunOptions], *, has_lines: bool, **about: Any) -> IndexWriter:
-    """The writer of suite.json for runs with these options by name; about: the other fields of its `SuiteIndex`."""
-    # What the figures depend on, as far as it is known before models are loaded.
-    asked = {name: {k: v for k, v in vars(options).items() if sets_figures(k)} for name, options in runs.items()}
-    request = identity_of({"runs": json.dumps(asked, sort_keys=True, default=str), "code": code_digest()})
-    may_be_refused = any(options.out and not options.fresh for options in runs.values())
-    index = SuiteIndex(runs=dict.fromkeys(runs), request=request, **about)
-    return IndexWriter(path, index, has_lines=has_lines, may_be_refused=may_be_refused)
+    return IndexWriter(options.out or DEFAULT_RUNS / name, runs, suite=name, title=title, kind="methods")
 
 
 def options_by_method(options: RunOptions) -> dict[str, RunOptions]:

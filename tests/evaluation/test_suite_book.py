@@ -11,11 +11,12 @@ from helpers.command import FAST
 from typer.testing import CliRunner, Result
 
 from car_core import CaR
+from evaluation import RunOptions
 from evaluation.cli.app import app
 from evaluation.suites.definitions import Suite
 from evaluation.suites.index_writer import IndexWriter, RunEvent
 from evaluation.suites.runner import FinishedSuite, Models, run_suite
-from results import SuiteIndex, missing_runs
+from results import missing_runs
 
 TWO = Suite.model_validate(
     {
@@ -112,10 +113,9 @@ def test_folders_of_others_are_refused_before_any_work(monkeypatch: pytest.Monke
 def test_suite_book_gives_way_when_runs_may_be_refused(may_be_refused: bool) -> None:
     """Runs in processes of their own begin one by one."""
     folder = Path("all")
-    one = SuiteIndex(suite="s", title="One", runs={"a": None}, request="1")
-    IndexWriter(folder, one, has_lines=False).handle(RunEvent("a", folder / "a"))
-    two = SuiteIndex(suite="s", title="Two", runs={"a": None, "b": None}, request="2")
-    writer = IndexWriter(folder, two, has_lines=False, may_be_refused=may_be_refused)
+    runs = {name: RunOptions("mini-voc", out=folder / name, fresh=not may_be_refused) for name in "ab"}
+    IndexWriter(folder, {"a": runs["a"]}, suite="s", title="One").handle(RunEvent("a", folder / "a"))
+    writer = IndexWriter(folder, runs, suite="s", title="Two")
     writer.handle(RunEvent("b", folder / "b"))
     assert index_of(folder)["title"] == ("One" if may_be_refused else "Two")
     writer.handle(RunEvent("a", folder / "a"))
