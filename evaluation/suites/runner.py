@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import defaultdict, deque
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,6 +61,56 @@ class FinishedSuite:
 
 Job: TypeAlias = tuple[SuiteRun, RunOptions]
 Finished: TypeAlias = tuple[Run, list[Example]]
+GroupWork: TypeAlias = Callable[[EventHandler, Sequence[Job]], list[Finished]]
+
+
+class Models:
+    """CaR under any configuration, on models that are loaded once and cache the stages of the current images.
+
+    remember: whether segmenters made from now on share that cache, which is of no use to a single run.
+    """
+
+    def __init__(self) -> None:
+        self.remember = True
+        self._load = functools.cache(load_clip)
+        self._cache = StageCache()  # one for all, so that it is bounded
+        self._made: dict[Hashable, CaR] = {}
+
+    def make(self, config: CaRConfig, *, weights: Mapping[str, str], device: str, precision: Precision) -> CaR:
+        """As `CaR.from_config` does."""
+        key = (tuple(weights.items()), device, precision, *(getattr(config, name) for name in MODEL_FIELDS))
+        if key not in self._made:
+            self._made[key] = CaR.from_config(
+                config, weights=weights, device=device, load=self._load, precision=precision
+            )
+            self._made[key].cache = self._cache
+        car = self._made[key].with_config(config)
+        if not self.remember:
+            car.cache = None
+        return car
+
+
+def run_group(handle: EventHandler, jobs: Sequence[Job], models: Models | None = None) -> list[Finished]:
+    """Run side by side what shares a benchmark. models: None for new ones, as in a child process."""
+    models = models or Models()
+    models.remember = len(jobs) > 1
+    names = [entry.name for entry, _ in jobs]
+    with stop_request() as stop:
+        prepared = []
+        for entry, options in jobs:
+            stop.raise_if_asked()
+            tell(entry.name)
+            prepared.append(prepare(options, make_car=models.make))
+        stop.raise_if_asked()
+        runs = run_side_by_side(
+            prepared,
+            on_finish=lambda i, run: handle(finished_event(names[i], run)),
+            on_start=lambda i: handle(RunEvent(names[i], prepared[i].folder)),
+        )
+        return [
+            (run, previews(own, entry.pictures, before_each=stop.raise_if_asked))
+            for run, own, (entry, _) in zip(runs, prepared, jobs, strict=True)
+        ]
 
 
 def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int | None = None, **common: Any) -> FinishedSuite:
@@ -176,13 +226,13 @@ def options_by_method(options: RunOptions) -> dict[str, RunOptions]:
 
 
 def run_in_children(
-    groups: Sequence[Sequence[Job]], devices: Sequence[str], handle: EventHandler
+    groups: Sequence[Sequence[Job]], devices: Sequence[str], handle: EventHandler, work: GroupWork = run_group
 ) -> list[list[Finished]]:
     """The results of each group, in order; each has a child process, and one per entry of `devices` is at work there.
 
     A failing group, or a signal, ends the others after their current samples; a second signal at once, and a third one
-    kills them. handle: gets the events of the runs; if it fails, they end as well. Raises the first failure, or
-    Interrupted.
+    kills them. handle: gets the events of the runs; if it fails, they end as well. work: in each process. Raises the
+    first failure, or Interrupted.
     """
     threads = max(1, torch.get_num_threads() // len(devices))
     waiting, running, idle = deque(enumerate(groups)), dict[Child, tuple[int, str]](), deque(devices)
@@ -213,7 +263,7 @@ def run_in_children(
                     while waiting and idle:
                         (index, group), device = waiting.popleft(), idle.popleft()
                         there = [(entry, replace(options, device=device)) for entry, options in group]
-                        running[Child(run_group, there, threads=threads)] = index, device
+                        running[Child(work, there, threads=threads)] = index, device
                     listen()
             for ask in (Child.ask_to_stop, Child.ask_to_stop, lambda child: child.process.kill()):
                 with suppress(Interrupted):
@@ -229,52 +279,3 @@ def run_in_children(
     if failures:
         raise failures[0]
     return [results[index] for index in range(len(groups))]
-
-
-class Models:
-    """CaR under any configuration, on models that are loaded once and cache the stages of the current images.
-
-    remember: whether segmenters made from now on share that cache, which is of no use to a single run.
-    """
-
-    def __init__(self) -> None:
-        self.remember = True
-        self._load = functools.cache(load_clip)
-        self._cache = StageCache()  # one for all, so that it is bounded
-        self._made: dict[Hashable, CaR] = {}
-
-    def make(self, config: CaRConfig, *, weights: Mapping[str, str], device: str, precision: Precision) -> CaR:
-        """As `CaR.from_config` does."""
-        key = (tuple(weights.items()), device, precision, *(getattr(config, name) for name in MODEL_FIELDS))
-        if key not in self._made:
-            self._made[key] = CaR.from_config(
-                config, weights=weights, device=device, load=self._load, precision=precision
-            )
-            self._made[key].cache = self._cache
-        car = self._made[key].with_config(config)
-        if not self.remember:
-            car.cache = None
-        return car
-
-
-def run_group(handle: EventHandler, jobs: Sequence[Job], models: Models | None = None) -> list[Finished]:
-    """Run side by side what shares a benchmark. models: None for new ones, as in a child process."""
-    models = models or Models()
-    models.remember = len(jobs) > 1
-    names = [entry.name for entry, _ in jobs]
-    with stop_request() as stop:
-        prepared = []
-        for entry, options in jobs:
-            stop.raise_if_asked()
-            tell(entry.name)
-            prepared.append(prepare(options, make_car=models.make))
-        stop.raise_if_asked()
-        runs = run_side_by_side(
-            prepared,
-            on_finish=lambda i, run: handle(finished_event(names[i], run)),
-            on_start=lambda i: handle(RunEvent(names[i], prepared[i].folder)),
-        )
-        return [
-            (run, previews(own, entry.pictures, before_each=stop.raise_if_asked))
-            for run, own, (entry, _) in zip(runs, prepared, jobs, strict=True)
-        ]
