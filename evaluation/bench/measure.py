@@ -28,7 +28,7 @@ from car_core.models.weights import load_clip
 from car_core.refinement import refine_masks
 from dataset_adapters import load
 from dataset_adapters.formats.images import read_image
-from evaluation.bench.machine import matrix_product, operations, peak_device_mib, run_timed, timings
+from evaluation.bench.machine import matrix_product, operations, run_timed, timings
 from evaluation.bench.released_order import ReleasedOrder
 from evaluation.bench.schema import (
     BenchCRF,
@@ -311,5 +311,7 @@ def memory(request: BenchRequest, *, batch_size: int) -> BenchMemory:
 def _measure_memory(request: BenchRequest, batch_size: int) -> BenchMemory:
     fixture = load_fixture(request)
     _run_once(fixture, batch_size)
-    host, device = peak_rss_mib(), peak_device_mib(fixture.car.device)
-    return BenchMemory(host_peak_mib=host, device_peak_mib=device, images=len(fixture.files), batch_size=batch_size)
+    device = fixture.car.device
+    device_mib = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
+    host_mib, images = peak_rss_mib(), len(fixture.files)
+    return BenchMemory(host_peak_mib=host_mib, device_peak_mib=device_mib, images=images, batch_size=batch_size)
