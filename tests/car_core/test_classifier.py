@@ -195,6 +195,17 @@ def test_text_features_have_the_same_bits_whatever_else_is_encoded() -> None:
         assert torch.equal(found, expected)
 
 
+def test_texts_of_all_groups_fill_passes_of_a_constant_size_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = [[f"a {kind} {name}" for kind in range(15)] for name in ("cat", "dog", "fox", "hen", "cow")]
+    model, sizes = tiny_clip(4), list[int]()
+    expected = torch.cat(TextEncoder(model, role="g")(groups))
+    monkeypatch.setattr("car_core.models.text_encoder.is_gpu", lambda _: True)
+    model.token_embedding.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    found = TextEncoder(model, role="g")(groups)
+    torch.testing.assert_close(torch.cat(found), expected, rtol=0, atol=1e-6)
+    assert (sizes, [len(each) for each in found]) == ([64, 64], [15] * 5)
+
+
 def test_text_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The least recently used text goes first; a call with more texts than fit is still answered."""
     monkeypatch.setattr("car_core.models.text_encoder.TEXT_CACHE_SIZE", 3)
