@@ -21,7 +21,12 @@ def prepare(preparation: Preparation, root: Path, report: Report) -> Path:
     that must not be unpacked, or listing the files that must be downloaded manually.
     """
     start = preparation.start(root)
-    (start / DOWNLOADS).mkdir(parents=True, exist_ok=True)
+    try:
+        (start / DOWNLOADS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(
+            f"data_root: {start}: expected a folder that can be written, found: {error.strerror}"
+        ) from None
     for download in preparation.downloads:
         _install(download, start, report)
     for name, original in preparation.copies.items():

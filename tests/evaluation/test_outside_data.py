@@ -168,7 +168,14 @@ def test_data_check_reads_a_package_s_data_set(install: Install, tmp_path: Path)
         found = car("data", "check", name, option, str(root))
         assert found.exit_code == 0, found.stderr
         assert "fruit, split all: 5 images (fruit)" in found.output
-    assert "fruit: of fruitbox\n  split: all" in car("data", "list", "fruit").output
+    lines = car("data", "list", "fruit", f"--data-root={root}").output.splitlines()
+    assert lines == [
+        "fruit: of fruitbox",
+        "  task: semantic",
+        "  classes: 2",
+        "  split: all",
+        f"  data: 5 samples in {root / 'fruit'}",
+    ]
     refused = car("data", "prepare", "fruit").stderr
     assert refused == "error: fruit: expected a data set of car-eval, found one of fruitbox\n"
 
