@@ -87,7 +87,10 @@ class Method:
     def resolve(
         self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
     ) -> tuple[Config, dict[str, SetBy]]:
-        """The configuration of a run, and who set each field. Raises BenchmarkError naming field or option."""
+        """The configuration of a run, and who set each field. Raises BenchmarkError naming field or option.
+
+        A setting that changes nothing does not count as the user's.
+        """
         self.check_task(task, profile)
         if self.name == CAR:
             return resolve_config(benchmark, profile or benchmark.profile, settings)
@@ -95,11 +98,12 @@ class Method:
         shared = {field: value for field, value in benchmark.baselines.get(ALL, {}).items() if field in fields}
         own = {**shared, **benchmark.baselines.get(self.name, {})}
         try:
-            config = self.config(**{**own, **settings})
+            plain, config = self.config(**own), self.config(**{**own, **settings})
         except ConfigError as error:
             raise BenchmarkError(str(error)) from None
         set_by: dict[str, SetBy] = {**dict.fromkeys(fields, "default"), **dict.fromkeys(own, "benchmark")}
-        return config, {**set_by, **dict.fromkeys(settings, "user")}
+        changed = (field for field in settings if getattr(config, field) != getattr(plain, field))
+        return config, {**set_by, **dict.fromkeys(changed, "user")}
 
     def check_precision(self, precision: Precision) -> None:
         """Raise BenchmarkError for a precision that the method does not have."""

@@ -123,7 +123,7 @@ def resolve(options: RunOptions) -> ResolvedRun:
     method.check_precision(options.precision)
     names, of_names = _names(options.names, method, benchmark, configured(sources[0], options.places))
     config, set_by = method.resolve(benchmark, sources[0].task, options.profile, {**of_names, **options.settings})
-    set_by |= {field: "names" for field in of_names if field not in options.settings}
+    set_by |= {field: "user" if field in options.settings else "names" for field in of_names}
     protocol = resolve_protocol(benchmark, sources[0].task, config, options.protocol)
     if not method.roles and (named := next(filter(None, weights_by_role(options.weights).values()), None)):
         raise BenchmarkError(f"weights: expected none, since {method.name} names its own (--set), found {named!r}")

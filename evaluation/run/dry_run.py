@@ -51,7 +51,8 @@ def plan_lines(prepared: Prepared, *, measure: Measure = measured) -> Iterator[s
     Raises StoreError where the folder holds another run.
     """
     options, selected, folder, n_done = prepared.options, prepared.selected, prepared.folder, _n_done(prepared)
-    yield f"run      {prepared.benchmark.name}, {options.method}, {len(selected)} of {len(prepared.dataset)} samples"
+    of_all = f"{len(selected)} of {counted(len(prepared.dataset), 'sample')}"
+    yield f"run      {prepared.benchmark.name}, {options.method}, {of_all}"
     yield f"data     {prepared.dataset.root}, split {prepared.dataset.split}"
     names = ", ".join(f"{each.role} {each.name}" for each in prepared.segmenter.weights)
     yield f"weights  {names or 'none'}"

@@ -269,8 +269,9 @@ def open_predictions(asked: Predictions, config: PredictedConfig, dataset: Datas
             f"found none of {counted(len(ids), 'sample')}, but {there}{within}"
         )
     if missing := len(ids) - len(source.digests):
-        of_all = f"{missing} of {counted(len(ids), 'sample')}"
-        tell(f"notice: {of_all} have no prediction; --limit or --split scores a part")
+        verb = "has" if missing == 1 else "have"
+        of_all = f"{missing} of {counted(len(ids), 'sample')} {verb}"
+        tell(f"notice: {of_all} no prediction; --limit or --split scores a part")
     readings = _readings(dataset)
     if asked.values and (asked.values not in readings or (dataset.task != "semantic" and asked.values != "labels")):
         expected = " or ".join(readings if dataset.task == "semantic" else ["labels"])

@@ -127,8 +127,8 @@ def _steps(prepared: Prepared, shared: SharedResources) -> Generator[int, None, 
                 notices.append(f"this finished run has lost {n}: redone, its run.json kept as {kept.name}")
             store.go_on(header)
         if work.kept and work.positions:
-            whole = counted(len(prepared.selected), "sample")
-            notices.append(f"{path.name}: {len(work.kept)} of {whole} are already done; resuming with the rest")
+            whole, verb = counted(len(prepared.selected), "sample"), "is" if len(work.kept) == 1 else "are"
+            notices.append(f"{path.name}: {len(work.kept)} of {whole} {verb} already done; resuming with the rest")
         elif work.kept:
             notices.append(f"{path.name}: all samples are already done")
         notices += filter(None, (options.saving.announcement(prepared.selected, path), partial_data(header)))

@@ -19,6 +19,7 @@ from results import StoreError, SuiteIndex, identity_of, write_suite, write_suit
 from results.run_directory.suite import SuiteStatus, find_suite_to_resume
 from results.tables.task_words import words_of
 from support.console import tell
+from support.text import counted
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ def finished_event(name: str, run: Run) -> RunEvent:
     value = header.metrics[metric]
     shown = "-" if value is None else f"{100 * value:.1f}"
     spent = tqdm.format_interval(header.timings.wall_seconds)
-    counts = header.counts
-    return RunEvent(name, run.path, f"{metric} {shown}, {counts.n_total} images, {counts.n_failed} failed, {spent}")
+    n_images = counted(header.counts.n_total, "image")
+    return RunEvent(name, run.path, f"{metric} {shown}, {n_images}, {header.counts.n_failed} failed, {spent}")
 
 
 class IndexWriter:

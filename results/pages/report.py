@@ -207,14 +207,14 @@ def report_html(
                 entry["name"],
                 entry["iou"],
                 _percent(entry["iou"]),
-                f"{entry['target_pixels']} pixels in the target, {entry['predicted_pixels']} predicted, "
+                f"{counted(entry['target_pixels'], 'pixel')} in the target, {entry['predicted_pixels']} predicted, "
                 f"{entry['intersection_pixels']} in both",
             )
             for entry in sorted(with_iou, key=lambda entry: -entry["iou"])[:_MOST_ROWS]
         ],
         absent=absent[:_MOST_ROWS],
         confusions=[
-            (item.target, Bar(item.predicted, item.share, _percent(item.share), f"{item.pixels} pixels"))
+            (item.target, Bar(item.predicted, item.share, _percent(item.share), counted(item.pixels, "pixel")))
             for item in details.confusions
         ],
         scored=bool(ok),
@@ -303,7 +303,7 @@ def _figure_bars(figures: Sequence[float]) -> list[Bar]:
     counts = Counter(min(int(figure * _BINS), _BINS - 1) for figure in figures)
     most = max(counts.values(), default=1)
     return [
-        Bar(f"{100 * place // _BINS}", counts[place] / most, str(counts[place]), f"{counts[place]} samples")
+        Bar(f"{100 * place // _BINS}", counts[place] / most, str(counts[place]), counted(counts[place], "sample"))
         for place in range(_BINS)
     ]
 
@@ -321,7 +321,7 @@ def _count_bars(values: Sequence[int], *, least: int) -> list[Bar]:
             f"{value}+" if value == last < high else str(value),
             counts[value] / most,
             str(counts[value]),
-            f"{counts[value]} of {len(values)} samples",
+            f"{counts[value]} of {counted(len(values), 'sample')}",
         )
         for value in range(least, last + 1)
     ]

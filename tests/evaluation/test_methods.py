@@ -125,6 +125,14 @@ def test_benchmarks_have_the_protocols_values() -> None:
     assert (user.logit_scale, sources["logit_scale"]) == (30, "user")
 
 
+def test_a_setting_that_changes_nothing_is_not_the_users() -> None:
+    """Of a benchmark's value and of a default."""
+    plain = resolved("sclip", "mini-voc")
+    own = {"logit_scale": plain[0].logit_scale, "residual": plain[0].residual}
+    assert resolved("sclip", "mini-voc", **own) == plain
+    assert resolved("sclip", "mini-voc", **{**own, "logit_scale": 31})[1] == {**plain[1], "logit_scale": "user"}
+
+
 def test_method_reads_its_authors_texts_by_default(tiny_run: Any) -> None:
     def texts(method: str, names: str = "own", benchmark: str = "voc21", **more: Any) -> tuple[Any, Any, Any]:
         weights, more = ("random:1", more) if method != "sam3" else (None, {"model": "random:1", **more})

@@ -134,6 +134,16 @@ def one_line(result: Result) -> str:
     return result.stderr.strip()
 
 
+def test_a_setting_that_changes_nothing_is_not_the_users(file: Any, tiny_run: Any) -> None:
+    def set_by(text: str, threshold: float) -> str:
+        method = f"{file(text)}:Bright"
+        asked = RunOptions("voc21", method=method, data_root=tiny_run.data_root, settings={"threshold": threshold})
+        return resolve(asked).set_by["threshold"]
+
+    assert (set_by(BRIGHT, 0.5), set_by(BRIGHT, 0.6)) == ("default", "user")
+    assert set_by(BRIGHT.replace("threshold: float = 0.5", "threshold: float"), 0.5) == "user"
+
+
 def test_a_run_counts_what_the_class_finds(file: Any, options: Any, tiny_run: Any) -> None:
     run = evaluate(options(f"{file(BRIGHT)}:Bright", settings={"threshold": 0.4}))
     for record, sample in zip(records(run.path), load("voc21", tiny_run.data_root), strict=True):

@@ -141,7 +141,7 @@ def test_suite_in_processes_finds_the_same_and_reports_each_run(
     for line, (name, run) in zip(lines, sorted(two.runs.items()), strict=True):
         metric = "miou_mean_over_samples" if run.header.benchmark.task == "referring" else "miou"
         figure = f"{metric} {100 * run.header.metrics[metric]:.1f}"
-        assert line.partition(" ")[2].startswith(f"{name}: {figure}, 1 images, 0 failed, 00:")
+        assert line.partition(" ")[2].startswith(f"{name}: {figure}, 1 image, 0 failed, 00:")
     found = [{name: run.header.metrics for name, run in finished.runs.items()} for finished in (one, two)]
     assert found[0] == found[1]
     sheets = [(finished.path / "contact-sheet.png").read_bytes() for finished in (one, two)]

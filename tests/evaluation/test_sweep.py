@@ -300,7 +300,7 @@ def _is_shown_as_unfinished(folder: Path, finished: list[str], missing: list[str
     assert (shown.exit_code, shown.stdout.count("| miou ")) == (0, len(finished))
     assert shown.stdout.startswith(f"## Unfinished, {len(finished)} of 4 runs: eta, lambda; all with")
     assert f"- Missing: {', '.join(missing)}." in shown.stdout
-    assert f"2 runs are missing, {', '.join(missing)}" in shown.stderr
+    assert f"2 runs missing, {', '.join(missing)}" in shown.stderr
     golden = folder.parent / "golden.json"
     refused = car("check", folder, "--golden", golden, "--update")
     assert (refused.exit_code, golden.exists()) == (2, False)
