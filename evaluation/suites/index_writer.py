@@ -65,6 +65,8 @@ class IndexWriter:
             if existing.request == request:
                 self._runs = {name: existing.runs.get(name) for name in runs}
             else:
+                if left := [name for name, folder in existing.runs.items() if folder and name not in runs]:
+                    tell(f"notice: {path}: not asked for now, so kept but not in the table: {', '.join(left)}")
                 self._waits_for_all = any(options.out and not options.fresh for options in runs.values())
         self._has_lines = has_lines and not os.environ.get("CI")
         self._finished = 0

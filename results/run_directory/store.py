@@ -224,11 +224,21 @@ class RunDirectory:
         a, b = ({word: own[word] for word in words if word in own} for own in (a, b))
         said = tuple(_SAID_BY[word] for word in words)
         changed = [*differences(a, b), *(each for each in found if not each.startswith(said))]
+        edited = {  # outside code, by what `differences` says of its hash
+            f"plugins.{kind}.{name}.source has changed": f"{own['package'] or own['target'].partition(':')[0]} "
+            f"({kind[:-1]} {name}) changed"
+            for kind, named in identity_fields.get("plugins", {}).items()
+            for name, own in named.items()
+        }
+        if edited.keys() & {*changed}:  # which also stands for the architecture of a method's own weights
+            changed = [edited.get(each, each) for each in changed if not _OWN_WEIGHTS.fullmatch(each)]
+        remedy = "choose another folder (--out), or --fresh, which sets that run aside"
+        if {*changed} <= {*edited.values()}:
+            raise StoreError(f"{self.path}: {' and '.join(changed)} since the run in this folder was made; {remedy}")
         more = [f"and {len(changed) - _MOST_SAID} more"] if len(changed) > _MOST_SAID else []
         text = "; ".join([*changed[:_MOST_SAID], *more])
         if commit := stored.environment.git_commit:
             text = text.replace(_MEANINGS["code"], f"{_MEANINGS['code']} since its commit {commit[:12]}")
-        remedy = "choose another folder (--out), or --fresh, which sets it aside"
         raise StoreError(f"{self.path} holds a run of another identity; {remedy}: {text}")
 
     def append(self, record: SampleRecord) -> None:
@@ -427,6 +437,7 @@ def one_line(error: Exception) -> str:
     return str(error)
 
 
+_OWN_WEIGHTS = re.compile(r"weights\..*\.architecture has changed")
 _MOST_SAID = 3  # differences in an error
 _SAID_BY = {
     "method": "config.",

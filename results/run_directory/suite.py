@@ -106,8 +106,9 @@ def require_finished(path: Path) -> None:
 def find_suite_to_resume(path: Path, asked: SuiteIndex) -> SuiteIndex | None:
     """The suite in the folder that a suite is to be written to; None where it has yet to begin.
 
-    It may go on with other methods or limits, and a sweep with more points. Raises StoreError, naming what was found,
-    for a run, for another suite, and without suite.json for anything but folders of the asked runs and hidden files.
+    It may go on with other methods or limits, and a sweep with more or fewer points. Raises StoreError, naming what was
+    found, for a run, for another suite, and without suite.json for anything but folders of the asked runs and hidden
+    files.
     """
     found = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith(".")) if path.is_dir() else []
     run = RunDirectory(path)
@@ -121,9 +122,16 @@ def find_suite_to_resume(path: Path, asked: SuiteIndex) -> SuiteIndex | None:
         return None
     there = read_suite_index(path)
     # Names of sweeps and of several methods have a hash of these; titles and names of points have the benchmark.
-    is_extended = there.points.keys() <= asked.points.keys() if there.points else there.title == asked.title
-    is_alike = (there.kind, bool(there.points)) == (asked.kind, bool(asked.points))
-    if there.suite != asked.suite and not (is_alike and is_extended):
+    before, now = there.points.keys(), asked.points.keys()
+    is_continued = before <= now or now <= before if before else there.title == asked.title
+    is_alike = (there.kind, bool(before)) == (asked.kind, bool(now))
+    if is_alike and not is_continued and before & now:
+        new, old = (next(name for name in a if name not in b) for a, b in ((now, before), (before, now)))
+        raise StoreError(
+            f"{path}: expected the points of the sweep there and more, or some of them, found {new} without {old}; ask "
+            "for both, or choose another folder (--out)"
+        )
+    if there.suite != asked.suite and not (is_alike and is_continued):
         raise StoreError(f"{path}: expected the suite {asked.suite}, found another one, {there.suite}")
     return there
 

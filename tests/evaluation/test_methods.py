@@ -367,6 +367,8 @@ def test_settings_go_to_the_methods_that_have_them() -> None:
     assert by["clip-es"] == {"proposal_model": "ViT-B-32"}
     with pytest.raises(BenchmarkError, match="nothing: no method has this setting"):
         settings_by_method({"nothing": 1})
+    with pytest.raises(BenchmarkError, match="strid: no method has this setting; did you mean stride"):
+        settings_by_method({"strid": 1})
 
 
 def test_nested_settings_go_to_the_methods_that_have_them() -> None:

@@ -65,6 +65,18 @@ def test_a_sweep_that_is_refused_leaves_the_one_that_is_there() -> None:
     assert not Path("all/mini-voc-eta=0.7/samples.jsonl").exists()  # refused before any sample
 
 
+def test_a_sweep_of_fewer_points_keeps_the_runs_of_the_others() -> None:
+    assert sweep("0.4,0.5", 1).exit_code == 0
+    records = {path: path.read_bytes() for path in Path("all").glob("*/samples.jsonl")}
+    fewer = sweep("0.5", 1)
+    assert fewer.exit_code == 0, fewer.stderr
+    assert "notice: all: not asked for now, so kept but not in the table: mini-voc-eta=0.4\n" in fewer.stderr
+    assert index_of(Path("all"))["runs"] == {"mini-voc-eta=0.5": "mini-voc-eta=0.5"}
+    whole = sweep("0.4,0.5", 1)
+    assert (whole.exit_code, whole.stdout.count("| miou ")) == (0, 2)
+    assert {path: path.read_bytes() for path in Path("all").glob("*/samples.jsonl")} == records
+
+
 def files_of(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

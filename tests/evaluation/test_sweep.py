@@ -59,7 +59,7 @@ def test_a_file_holds_points_a_grid_or_one_at_a_time(text: str, points: list[Any
     "text",
     [
         *("", "- eta", "points: 3", "points: []", "grid: {eta: []}", "grid: {eta: 3}", "points: ["),
-        *("pionts: [{eta: 0.3}]", "points: [{eta: 0.3}]\ngrid: {eta: [1]}"),
+        *("pionts: [{eta: 0.3}]", "points: [{etta: 0.3}]", "points: [{eta: 0.3}]\ngrid: {eta: [1]}"),
         "points: !!python/object/apply:os.system [id]",
     ],
 )
