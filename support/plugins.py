@@ -165,7 +165,7 @@ def find_plugin(kind: Kind, name: str, built_in: Iterable[str], field: str) -> P
         if dot and (attribute == "py" or attribute[:1].isupper()):
             meant = f"{name}:CLASS" if attribute == "py" else f"{where}:{attribute}"
             raise PluginError(f"{field}: expected {meant} or the name of one, found {shortened(name)!r}")
-        raise PluginError(unknown_name(field, name, [*own, *provided]))
+        raise PluginError(f"{unknown_name(field, name, [*own, *provided])}; your own: file.py:NAME")
     packages = [*(["car-eval"] if name in own else []), *(str(plugin.package) for plugin in provided[name])]
     if len(packages) > 1:
         raise PluginError(f"{field}: expected one package with {name!r}, found {' and '.join(packages)}")

@@ -88,9 +88,9 @@ class Method:
     def resolve(
         self, benchmark: Benchmark, task: str, profile: Profile | None, settings: Mapping[str, Any]
     ) -> tuple[Config, dict[str, SetBy]]:
-        """The configuration of a run, and who set each field. Raises BenchmarkError naming field or option.
+        """The configuration of a run, and who set each field; a setting that changes nothing is not the user's.
 
-        A setting that changes nothing does not count as the user's.
+        Raises BenchmarkError naming field or option.
         """
         self.check_task(task, profile)
         if self.name == CAR:
@@ -103,7 +103,7 @@ class Method:
         except ConfigError as error:
             raise BenchmarkError(str(error)) from None
         set_by: dict[str, SetBy] = {**dict.fromkeys(fields, "default"), **dict.fromkeys(own, "benchmark")}
-        changed = (field for field in settings if getattr(config, field) != getattr(plain, field))
+        changed = [field for field in settings if getattr(config, field) != getattr(plain, field)]
         return config, {**set_by, **dict.fromkeys(changed, "user")}
 
     def check_precision(self, precision: Precision) -> None:

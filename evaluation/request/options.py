@@ -310,7 +310,9 @@ class RunOptions:
     metrics: Annotated[
         tuple[str, ...],
         Option(
-            metavar="NAME[,NAME]", help="Additional metrics: boundary_iou, of installed packages, or file.py:Class."
+            metavar="NAME[,NAME]",
+            help="Additional metrics: boundary_iou, of installed packages, or your own file.py:Class with count and "
+            "figures (docs/adding.md).",
         ),
         Typed(str | None, ",".join, lambda text: _listed([text or ""])),
     ] = ()

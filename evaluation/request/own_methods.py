@@ -156,12 +156,12 @@ class PluggedMethod(Method):
         paths = {str(value) for value in self._named_weights(made).values() if _is_file(value)}
         files = frozenset(key for key, value in values.items() if isinstance(value, str) and value in paths)
         config = OwnConfig(method=self.name, version=self.made_by.version, settings=made, values=values, files=files)
+        set_by: dict[str, SetBy] = {**dict.fromkeys((*_RESERVED, *values), "default")}
         try:
             plain = self._made(of_benchmark)[1]
-        except Exception:  # settings without a default
+        except Exception:  # without the user's: a field that has no default, or a check of the class's own
             plain = {}
-        set_by: dict[str, SetBy] = {**dict.fromkeys((*_RESERVED, *values), "default")}
-        changed = (field for field in settings if field not in plain or values[field] != plain[field])
+        changed = [field for field in settings if field not in plain or values[field] != plain[field]]
         return config, {**set_by, **dict.fromkeys(of_benchmark, "benchmark"), **dict.fromkeys(changed, "user")}
 
     def build(self, config: Config, *, device: str, task: str, time_limit: float | None = None, **_: Any) -> Any:

@@ -42,9 +42,14 @@ def resolve_data(benchmark: str | None, data_root: Path | None, places: Mapping[
             raise BenchmarkError(f"{name}: expected the options {expected} only, found {places[name]!r}")
     for name in _REQUIRED[kind]:
         if not places.get(name):
-            *others, last = map(_flag, _REQUIRED[kind])
-            raise BenchmarkError(f"{name}: missing; {', '.join(others)} and {last} go together")
+            raise BenchmarkError(f"{name}: missing; {data_options(kind)} go together")
     return {"benchmark": kind, "data_root": Path(), "places": places}
+
+
+def data_options(benchmark: str) -> str:
+    """The options that say where the data of a benchmark are, in words."""
+    *others, last = map(_flag, _REQUIRED.get(benchmark, ("data_root",)))
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _flag(name: str) -> str:

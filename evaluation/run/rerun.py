@@ -14,7 +14,7 @@ from dataset_adapters.base.adapter import find_sources
 from evaluation.request.benchmark import Benchmark, BenchmarkError, built_in, is_file, load_benchmark, of_file
 from evaluation.request.inputs import DEFAULT_DATA, weights_by_role
 from evaluation.request.options import CAR, OWN_NAMES, SHARD, RunOptions, parse_shard
-from evaluation.request.user_data import FOLDERS, HUGGING_FACE
+from evaluation.request.user_data import FOLDERS, HUGGING_FACE, data_options
 from evaluation.request.vocabulary import Vocabulary
 from evaluation.request.words import request_of, words_of_request
 from results import RunHeader, differences
@@ -128,11 +128,12 @@ def require_places(header: RunHeader, options: RunOptions) -> None:
     files = (name for name in named.values() if name and Path(name).suffix.lower() in SUFFIXES)
     absent = dict.fromkeys(name for name in files if not expanded(name).exists())
     missing = [f"--weights ({', '.join(absent)})"] if absent else []
-    own = {FOLDERS: "--images, --masks and --classes", HUGGING_FACE: "--hf and --classes"}
-    if benchmark.name in own:
-        missing += [] if options.places else [own[benchmark.name]]
-    elif not (options.data_root or benchmark.embedded or holds(DEFAULT_DATA, benchmark.adapter)):
-        missing.append("--data-root")
+    if benchmark.name in (FOLDERS, HUGGING_FACE):
+        has_data = bool(options.places)
+    else:
+        has_data = bool(options.data_root or benchmark.embedded or holds(DEFAULT_DATA, benchmark.adapter))
+    if not has_data:
+        missing.append(data_options(benchmark.name))
     if missing:
         raise BenchmarkError(
             f"{' and '.join(missing)}: expected the files of the run, which run.json names without their folders, "

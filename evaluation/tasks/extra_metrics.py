@@ -177,9 +177,8 @@ def _find(name: str) -> NamedMetric:
 
     def require(holds: object, field: str, expected: str) -> None:
         if not holds:
-            raise PluginError(
-                f"{plugin.target}: {field}: expected {expected}, found {getattr(metric, field, 'nothing')!r}"
-            )
+            found = repr(getattr(metric, field)) if hasattr(metric, field) else "none (docs/adding.md#a-metric)"
+            raise PluginError(f"{plugin.target}: {field}: expected {expected}, found {found}")
 
     own_name, words = getattr(metric, "name", None), getattr(metric, "reductions", None)
     require(isinstance(own_name, str) and re.fullmatch(r"[\w-]+", own_name), "name", "letters, digits, _ and -")

@@ -115,7 +115,9 @@ def test_the_report_of_data_of_ones_own(tiny_model: Path, tmp_path: Path, monkey
     (run / "run.json").write_text(json.dumps(header))
     older = Path(car("report", run, "--gallery", *own).stdout.strip()).read_text()
     assert older.count('<article class="sample"') == 2
-    assert "by --images, --masks and --classes and --gallery" in Path(car("report", run).stdout.strip()).read_text()
+    bare = car("report", run, "--gallery")
+    assert "the run's data was not given: --images, --masks and --classes\n" in bare.stderr
+    assert "by --images, --masks and --classes and --gallery" in Path(bare.stdout.strip()).read_text()
     assert "no data root with your own data" in car("report", run, f"--data-root={tmp_path}").stderr
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(photos / "three.png")
     other = car("report", run, "--gallery", *own)

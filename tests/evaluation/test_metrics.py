@@ -302,7 +302,7 @@ def test_what_is_no_figure_is_undefined_with_a_reason(made: Any, reason: str) ->
         (('("semantic",)', '("video",)'), "expected a metric of the task semantic, found 'presence', of video"),
         (('("semantic",)', '"semantic"'), "fruitbox:Presence: tasks: expected a collection of tasks, found 'semantic'"),
         (("reductions = {", "reductions = {} and {"), "expected what each figure averages over, by its name, found {}"),
-        (("def count(", "def counts("), "fruitbox:Presence: count: expected a function, found 'nothing'"),
+        (("def count(", "def counts("), "count: expected a function, found none (docs/adding.md#a-metric)"),
         (("if not counts", "if counts is None"), "figures: expected some of 0 samples, found ZeroDivisionError"),
         (('"mean": None', '"median": None'), "those of reductions, accuracy, mean, found ['accuracy', 'median']"),
         (("pairs = [", "pairs = [target.no] + ["), "expected counts of an empty sample, found metric presence: "),

@@ -134,14 +134,10 @@ def one_line(result: Result) -> str:
     return result.stderr.strip()
 
 
-def test_a_setting_that_changes_nothing_is_not_the_users(file: Any, tiny_run: Any) -> None:
-    def set_by(text: str, threshold: float) -> str:
-        method = f"{file(text)}:Bright"
-        asked = RunOptions("voc21", method=method, data_root=tiny_run.data_root, settings={"threshold": threshold})
-        return resolve(asked).set_by["threshold"]
-
-    assert (set_by(BRIGHT, 0.5), set_by(BRIGHT, 0.6)) == ("default", "user")
-    assert set_by(BRIGHT.replace("threshold: float = 0.5", "threshold: float"), 0.5) == "user"
+@pytest.mark.parametrize(("default", "by"), [(" = 0.5", "default"), (" = 0.4", "user"), ("", "user")])
+def test_a_setting_that_changes_nothing_is_not_the_users(file: Any, default: str, by: str) -> None:
+    method = f"{file(BRIGHT.replace('threshold: float = 0.5', f'threshold: float{default}'))}:Bright"
+    assert resolve(RunOptions("mini-voc", method=method, settings={"threshold": 0.5})).set_by["threshold"] == by
 
 
 def test_a_run_counts_what_the_class_finds(file: Any, options: Any, tiny_run: Any) -> None:
@@ -607,7 +603,9 @@ def test_the_list_has_a_line_for_each_and_for_what_is_broken(installed: Any, tin
     assert [cell.strip() for cell in own.split("|")[1:-1]] == ["bright", "", "", "", "all", f"{first} 0.3"]
     assert sum(line.startswith("| ") for line in lines) == len(METHODS) + 3  # with the heading and its rule
     assert sum("cannot be used: " in line for line in lines) == 5  # a name that two packages bring is a line for each
-    assert "known are" in one_line(car("eval", "voc21", f"--data-root={tiny_run.data_root}", "--method=bright2"))
+    assert "; your own: file.py:NAME" in one_line(
+        car("eval", "voc21", f"--data-root={tiny_run.data_root}", "--method=bright2")
+    )
 
 
 def test_a_named_method_is_listed_with_its_settings(file: Any) -> None:
