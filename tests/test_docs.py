@@ -25,7 +25,9 @@ from results import BenchmarkInfo, DatasetInfo, Environment, RunDirectory, RunHe
 from tools.generated_docs import stale_pages
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted(
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*/*.md")]
+)
 
 
 def parsed(command: str) -> dict[str, Any]:

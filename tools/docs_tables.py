@@ -19,6 +19,7 @@ from results.tables.render import escape_markdown, to_markdown
 from results.tables.run_notes import run_facts
 from results.tables.suite import read_suite_table
 from support.files import write_atomically
+from support.text import counted
 
 _TABLE = re.compile(r"(<!-- table of (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _FACTS = ("data", "weights, proposal", "code", "system", "packages")
@@ -63,7 +64,8 @@ def made_with(headers: Iterable[RunHeader], n_rows: int | None = None) -> str:
     seconds = math.fsum(header.timings.wall_seconds for header in distinct)
     sizes = " or ".join(str(count) for count in sorted({header.counts.n_total for header in runs}))
     n_rows = n_rows or len(runs)
-    spent = f"- {n_rows} rows, {len(distinct)} runs of {sizes} images each, {seconds:.0f} s of run time in total"
+    made = f"{counted(n_rows, 'row')}, {counted(len(distinct), 'run')} of {sizes} images each"
+    spent = f"- {made}, {seconds:.0f} s of run time in total"
     return "\n".join(["Made with:", "", *lines, spent]) + "\n"
 
 

@@ -223,7 +223,7 @@ def first_present(
             missing.append(error.expected)
     if not missing:
         raise DataMissingError(str(no_root[0])) from None
-    raise DataMissingError(f"{folder}: expected {', or '.join(missing)}, found nothing of the kind")
+    raise DataMissingError(f"data_root: {folder}: expected {', or '.join(missing)}, found nothing of the kind")
 
 
 def option_choices(name: str) -> Mapping[str, tuple[str, ...]]:

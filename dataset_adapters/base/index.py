@@ -73,15 +73,11 @@ def ensure_index(adapter: Adapter, root: Path, split: str | Path, cache: Path) -
                     yield row
 
         seal = _build(path, hashed(), lambda: {"rows": digest.hexdigest(), "notices": list(rows.notices)})
-    sizes: dict[str, list[int]] = {}
+    sizes = {}
     for column in adapter.file_columns:
-        first: dict[str, str] = {}  # samples may share a file: each is looked up once, as that of its first sample
-        for batch in open_index(path).select(["id", column]).to_batches():
-            for sample_id, file in zip(*(each.to_pylist() for each in batch.columns), strict=True):
-                first.setdefault(file, sample_id)
-        sizes[column] = _file_sizes(
-            root, [{"id": sample_id, column: file} for file, sample_id in first.items()], column
-        )
+        batches = (batch.columns for batch in open_index(path).select([column, "id"]).to_batches())
+        pairs = (pair for files, ids in batches for pair in zip(files.to_pylist(), ids.to_pylist(), strict=True))
+        sizes[column] = list(_file_sizes(root, column, pairs).values())
     return _hash([*own, seal["rows"], sizes]), path, tuple(seal["notices"])
 
 
@@ -138,32 +134,38 @@ def rows_of(adapter: Adapter, root: Path, split: str | Path) -> Rows:
 def _fingerprint(adapter: Adapter, root: Path, rows: Sequence[Row], cache: Path) -> str:
     # Two different JPEGs hardly ever have the same size. Label files often do: some are not compressed, others so well
     # that sizes repeat. So images enter by size, which needs no reading, and label files by contents.
-    facts: dict[str, Sequence[int | str]] = {column: _file_sizes(root, rows, column) for column in adapter.file_columns}
+    facts: dict[str, Mapping[str, int | str]] = {
+        column: _file_sizes(root, column, ((row[column], row["id"]) for row in rows)) for column in adapter.file_columns
+    }
     if _LABELS in facts:
-        hashes = content_hashes(root, (row[_LABELS] for row in rows), cache)
-        facts[_LABELS] = [hashes[row[_LABELS]] for row in rows]
+        facts[_LABELS] = content_hashes(root, facts[_LABELS], cache)
     contents = [
-        {column: facts[column][n] if column in facts else value for column, value in row.items()}
-        for n, row in enumerate(rows)
+        {column: facts[column][value] if column in facts else value for column, value in row.items()} for row in rows
     ]
     return _hash([adapter.name, adapter.version, contents])
 
 
-def _file_sizes(root: Path, rows: Sequence[Row], column: str) -> list[int]:
-    """Return the size in bytes of each row's file. Raises DatasetError naming the first missing file."""
-    sizes, absent = [], []
-    for row in rows:
-        file = row[column]
+def _file_sizes(root: Path, column: str, pairs: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """Return the size in bytes of each file. Raises DatasetError naming the first missing file.
+
+    pairs: the file in that column, and the id, of each sample; samples may share a file, which is looked up once.
+    """
+    sizes: dict[str, int] = {}
+    absent: dict[str, str] = {}
+    for file, sample_id in pairs:
+        if file in sizes or file in absent:
+            continue
         try:
-            sizes.append(os.stat(os.path.join(root, file)).st_size)  # paths of `pathlib` take three times as long
+            sizes[file] = os.stat(os.path.join(root, file)).st_size  # paths of `pathlib` take three times as long
         except (OSError, ValueError):  # ValueError: a name that no file can have
-            absent.append(row)
+            absent[file] = sample_id
     if absent:
-        path = root / absent[0][column]
+        file, sample_id = next(iter(absent.items()))
+        path = root / file
         folder = "" if path.parent.is_dir() else f", there is no folder {path.parent}"
         raise DatasetError(
-            f"{path}: expected the {column} of {absent[0]['id']}, found nothing"
-            f" ({len(absent)} of {len(rows)} {column} files absent{folder})"
+            f"{path}: expected the {column} of {sample_id}, found nothing"
+            f" ({len(absent)} of {len(sizes) + len(absent)} {column} files absent{folder})"
         )
     return sizes
 

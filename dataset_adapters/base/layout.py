@@ -13,23 +13,28 @@ from dataset_adapters.errors import DatasetError
 from support.files import expanded, read_regular
 
 
+def require_folder(root: Path) -> None:
+    """Raise DatasetError, naming the option, unless a data root is a folder."""
+    if not root.is_dir():
+        raise DatasetError(f"data_root: {root}: expected a folder, found {'a file' if root.exists() else 'nothing'}")
+
+
 def find_root(root: Path, nestings: Sequence[str], folders: Sequence[str], *, all_of: bool = True) -> Path:
     """Return `root` or the first `root / nesting` that holds all (or any) of the folders. Raises DatasetError."""
-    enough = all if all_of else any
-    if not root.is_dir():
-        raise DatasetError(f"{root}: expected a folder, found {'a file' if root.exists() else 'nothing'}")
-    for nesting in (".", *nestings):
-        if enough((root / nesting / folder).is_dir() for folder in folders):
-            return root / nesting
-    for nesting in (".", *nestings) if all_of else ():
-        absent = [folder for folder in folders if not (root / nesting / folder).is_dir()]
-        if len(absent) < len(folders):
-            raise DatasetError(
-                f"{root / nesting}: expected the folders {', '.join(folders)}, found no {', '.join(absent)}"
-            )
+    require_folder(root)
+    places = [root / nesting for nesting in (".", *nestings)]
+    absent = {place: [folder for folder in folders if not (place / folder).is_dir()] for place in places}
+    for place in places:
+        if not absent[place] or (not all_of and len(absent[place]) < len(folders)):
+            return place
+    expected = ", ".join(folders)
+    for place in places:
+        if len(absent[place]) < len(folders):
+            found = ", ".join(absent[place])
+            raise DatasetError(f"data_root: {place}: expected the folders {expected}, found no {found}")
     found = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "an empty folder"
     raise DatasetError(
-        f"{root}: expected {'the' if all_of else 'one of the'} folders {', '.join(folders)} there or in"
+        f"data_root: {root}: expected {'the' if all_of else 'one of the'} folders {expected} there or in"
         f" {' or '.join(nestings)}, found {found}"
     )
 

@@ -5,19 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from dataset_adapters.base.adapter import Row
 from dataset_adapters.base.class_names import BACKGROUND, read_class_names
-from dataset_adapters.base.layout import LayoutAdapter, find_image_folder, stems
+from dataset_adapters.base.layout import LayoutAdapter, find_image_folder, find_split, read_ids, stems
 from dataset_adapters.base.sample import LabelSpace, Sample
 from dataset_adapters.errors import DatasetError, LabelSourceMissingError, SampleError
-from dataset_adapters.formats.images import ImageFileError, exif_orientation, read_image, read_label_map
+from dataset_adapters.formats.images import (
+    ImageFile,
+    ImageFileError,
+    exif_orientation,
+    read_image,
+    read_label_map,
+    sample_errors,
+)
 from support.arrays import BoolArray, Int32Array, RGBArray
 from support.choices import NameSet
 
 _FOLDERS = {"val": "validation", "train": "training"}
+
+OpenOwn: TypeAlias = Callable[[str], ImageFile]
+"""Opens the file of a sample in the column "image" or "mask"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +100,25 @@ class FolderAdapter(SemanticAdapter):
         return [{"id": id, "image": f"{images}/{id}.jpg", "mask": f"{masks}/{id}{self.suffix}"} for id in ids]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SplitFileAdapter(SemanticAdapter):
+    """JPEGImages/<id>.jpg and <masks>/<id><suffix>, for the ids of <splits>/<split>.txt, as of Pascal VOC."""
+
+    nestings: tuple[str, ...]
+    folders: tuple[str, ...]
+    splits: str
+    masks: str
+    suffix: str = ".png"
+
+    def rows(self, root: Path, split: str | Path) -> list[Row]:
+        """Return one row (id, image, mask) per id of the split. Raises DatasetError."""
+        pattern = f"*{self.suffix}"
+        if not any((root / self.masks).glob(pattern)):
+            raise LabelSourceMissingError(f"{self.masks}/{pattern}")
+        ids = read_ids(find_split(root / self.splits, split))
+        return [{"id": id, "image": f"JPEGImages/{id}.jpg", "mask": f"{self.masks}/{id}{self.suffix}"} for id in ids]
+
+
 def class_ids(n_classes: int, ignored: int) -> dict[int, int]:
     """The `relabel` of label maps that hold class ids 0..n_classes - 1, and `ignored` where there is no class."""
     return {class_id: class_id + 1 for class_id in range(n_classes)} | {ignored: ignored}
@@ -100,25 +130,18 @@ def read_semantic_sample(
     label_space: LabelSpace,
     relabel: Mapping[int, int],
     read_labels: Callable[[Path], Int32Array] = read_label_map,
-    read_pixels: Callable[[Path], RGBArray] = read_image,
-    orientation: Callable[[Path], int] = exif_orientation,
+    open_own: OpenOwn | None = None,
 ) -> Sample:
     """Decode `row` ("id", "image", "mask") to a Sample with the mask's values replaced by `relabel`.
 
     relabel: label id (or ignore label) for every value that a mask may hold.
     read_labels: decodes a mask file to int32 [H, W] of values >= 0, raising ImageFileError.
-    read_pixels: decodes an image file to uint8 [H, W, 3], likewise. orientation: as in `read_matching_image`.
+    open_own: as in `read_matching_image`.
     Raises SampleError if a file cannot be decoded, a mask value is not in `relabel`, or the two sizes differ.
     """
-    try:
-        stored = read_labels(root / row["mask"])
-    except ImageFileError as error:
-        raise SampleError(row["id"], row["mask"], error.reason) from error
-    try:
-        target = replace_values(stored, relabel)
-    except ValueError as error:
-        raise SampleError(row["id"], row["mask"], str(error)) from error
-    return add_image(root, row, label_space, target, read_pixels, orientation)
+    with sample_errors(row, "mask"):
+        target = replace_values(read_labels(root / row["mask"]), relabel)
+    return add_image(root, row, label_space, target, open_own)
 
 
 def replace_values(stored: Int32Array, relabel: Mapping[int, int]) -> Int32Array:
@@ -137,35 +160,34 @@ def add_image(
     row: Mapping[str, str],
     label_space: LabelSpace,
     target: Int32Array,
-    read_pixels: Callable[[Path], RGBArray] = read_image,
-    orientation: Callable[[Path], int] = exif_orientation,
+    open_own: OpenOwn | None = None,
 ) -> Sample:
     """Decode the image of `row` to a Sample with this target, int32 [H, W]. Raises as `read_matching_image`."""
-    image = read_matching_image(root, row, target, read_pixels, orientation)
+    image = read_matching_image(root, row, target, open_own)
     return Sample(row["id"], image, label_space.queries, "semantic", target)
 
 
 def read_matching_image(
-    root: Path,
-    row: Mapping[str, str],
-    target: Int32Array | BoolArray,
-    read_pixels: Callable[[Path], RGBArray] = read_image,
-    orientation: Callable[[Path], int] = exif_orientation,
+    root: Path, row: Mapping[str, str], target: Int32Array | BoolArray, open_own: OpenOwn | None = None
 ) -> RGBArray:
     """Decode the image of `row` ("id", "image", "mask"), which must have the size of its target, [..., H, W].
 
-    orientation: as `exif_orientation` finds it in a file, for the message.
+    open_own: opens user-supplied data, which are read upright; None for the files of a data set, read as stored.
     Raises SampleError, which holds the target, if the image cannot be decoded or has another size.
     """
+
+    def find(column: str) -> ImageFile:
+        return open_own(column) if open_own else root / row[column]
+
     try:
-        image = read_pixels(root / row["image"])
+        image = read_image(find("image"), apply_exif=open_own is not None)
     except ImageFileError as error:
         raise SampleError(row["id"], row["image"], error.reason, target) from error
     if image.shape[:2] != target.shape[-2:]:
         expected, found = (f"{width} x {height}" for height, width in (image.shape[:2], target.shape[-2:]))
         reason = f"expected the size of its image, {expected}, found {found}"
         exchanged = image.shape[:2] == target.shape[:-3:-1]
-        if exchanged and any(orientation(root / row[column]) > 4 for column in ("image", "mask")):
+        if exchanged and any(exif_orientation(find(column)) > 4 for column in ("image", "mask")):
             reason += ", which fits only the other orientation (EXIF): own data are read upright, others as stored"
         raise SampleError(row["id"], row["mask"], reason, target)
     return image

@@ -12,7 +12,7 @@ from dataset_adapters.base.layout import find_image_folder, stems
 from dataset_adapters.base.sample import LabelSpace, Sample
 from dataset_adapters.base.semantic import SemanticAdapter, add_image, class_ids
 from dataset_adapters.errors import DatasetError, LabelSourceMissingError
-from dataset_adapters.formats.annotation_json import read_field, read_images, read_integer, read_json
+from dataset_adapters.formats.annotation_json import read_field, read_integer, read_json
 from dataset_adapters.formats.coco_masks import paint_segments, read_segments
 from support.files import expanded
 
@@ -129,8 +129,8 @@ def read_instances(
     labels: label id (1, 2, ...) by category id. names: the class names of labels 1, 2, ...
     Returns the columns height, width and instances (see `paint_segments`) by the stem of the image's file name, and
     notices of what was left out.
-    Raises DatasetError naming entry and field for a file that is not such JSON, has other categories or a repeated
-    image, and as `read_segments`.
+    Raises DatasetError naming entry and field for a file that is not such JSON or has other categories, and as
+    `read_segments`.
     """
     stored = read_json(path)
     expected = {category: names[label - 1] for category, label in labels.items()}
@@ -144,12 +144,8 @@ def read_instances(
                 f"{path}: categories: expected id {category} to be {expected.get(category)!r}, "
                 f"found {found.get(category)!r}"
             )
-    images = read_images(path, stored)
-    instances, notices = read_segments(path, stored, "annotations", images, labels, by_area=True)
-    return {
-        image.stem: {"height": str(image.height), "width": str(image.width), "instances": instances[image.id]}
-        for image in images.values()
-    }, notices
+    painted, notices = read_segments(path, stored, "annotations", labels, by_area=True)
+    return {stem: {**size, "instances": instances} for stem, (size, instances) in painted.items()}, notices
 
 
 register(

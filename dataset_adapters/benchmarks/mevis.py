@@ -14,10 +14,10 @@ from dataset_adapters.base.adapter import Row, Rows, register
 from dataset_adapters.base.layout import LayoutAdapter
 from dataset_adapters.base.sample import LabelSpace, Sample
 from dataset_adapters.base.semantic import read_matching_image
-from dataset_adapters.errors import DatasetError, SampleError
+from dataset_adapters.errors import DatasetError
 from dataset_adapters.formats.annotation_json import as_integer, file_name, read_field, read_json
 from dataset_adapters.formats.coco_masks import decode_segmentation
-from dataset_adapters.formats.images import ImageFileError, image_shape, max_pixels
+from dataset_adapters.formats.images import image_shape, max_pixels, sample_errors
 from support.text import clip_words, counted, shortened
 
 SPLITS = ("valid_u", "train")
@@ -99,13 +99,10 @@ class MevisAdapter(LayoutAdapter):
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one frame and its masks. Raises SampleError."""
         masks = json.loads(row["masks"])
-        try:
+        with sample_errors(row, "image"):
             height, width = map(int, row["size"].split()) if row["size"] else image_shape(root / row["image"])
+        with sample_errors(row, "mask"):
             mask = decode_segmentation(masks, height, width) if masks else np.zeros((height, width), np.bool_)
-        except ImageFileError as error:
-            raise SampleError(row["id"], row["image"], error.reason) from error
-        except ValueError as error:
-            raise SampleError(row["id"], row["mask"], str(error)) from error
         image = read_matching_image(root, row, mask[np.newaxis])
         texts, objects = self.queries(row)
         return Sample(row["id"], image, texts, self.task, mask[np.newaxis], objects, row["sequence"])

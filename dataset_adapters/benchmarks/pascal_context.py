@@ -12,9 +12,9 @@ from dataset_adapters.base.adapter import Row, Rows, register
 from dataset_adapters.base.class_names import BACKGROUND
 from dataset_adapters.base.layout import find_split, read_ids
 from dataset_adapters.base.sample import LabelSpace, Sample
-from dataset_adapters.base.semantic import FolderAdapter, SemanticAdapter, add_image, class_ids
+from dataset_adapters.base.semantic import FolderAdapter, SemanticAdapter, SplitFileAdapter, add_image, class_ids
 from dataset_adapters.errors import DatasetError, LabelSourceMissingError
-from dataset_adapters.formats.annotation_json import read_field, read_images, read_json
+from dataset_adapters.formats.annotation_json import read_field, read_json
 from dataset_adapters.formats.coco_masks import paint_segments, read_segments
 from dataset_adapters.formats.images import read_label_map16
 from dataset_adapters.formats.matlab import read_matlab_labels
@@ -36,38 +36,19 @@ _RAW_IDS = (
 _RAW_LABELS = dict.fromkeys(range(N_RAW + 1), BACKGROUND) | {raw: label for label, raw in enumerate(_RAW_IDS, start=1)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _ContextAdapter(SemanticAdapter):
-    """What the label sources share: JPEGImages/<id>.jpg and ImageSets/SegmentationContext/<split>.txt."""
-
-    class_names: str = "context59"
-    folders: tuple[str, ...] = ("JPEGImages", "ImageSets")
-    nestings = ("VOC2010", "VOCdevkit/VOC2010")
+_NESTINGS, _FOLDERS = ("VOC2010", "VOCdevkit/VOC2010"), ("JPEGImages", "ImageSets")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContextMapsAdapter(_ContextAdapter):
-    """Label files <folder>/<id><suffix>."""
-
-    folder: str
-    suffix: str
-
-    def rows(self, root: Path, split: str | Path) -> list[Row]:
-        """Return one row (id, image, mask) per id of the split. Raises DatasetError."""
-        pattern = f"*{self.suffix}"
-        if not any((root / self.folder).glob(pattern)):
-            raise LabelSourceMissingError(f"{self.folder}/{pattern}")
-        ids = read_ids(find_split(root / _SPLITS, split))
-        return [{"id": id, "image": _image(id), "mask": f"{self.folder}/{id}{self.suffix}"} for id in ids]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContextDetailAdapter(_ContextAdapter):
+class ContextDetailAdapter(SemanticAdapter):
     """trainval_merged.json of PASCAL in Detail, the origin of the converted label maps.
 
     Without a file of the split, its images are those of that phase in the annotations.
     """
 
+    class_names: str = "context59"
+    nestings = _NESTINGS
+    folders = _FOLDERS
     file_columns = ("image",)
 
     def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
@@ -89,16 +70,13 @@ class ContextDetailAdapter(_ContextAdapter):
         if missing or not ids:
             found = f"none with the file name {missing[0]}.jpg" if missing else f"none of the phase {split}"
             raise DatasetError(f"{root / DETAIL}: images: expected every image of the split, found {found}")
-        return Rows(({"id": id, "image": _image(id), "mask": DETAIL, **annotated[id]} for id in ids), notices)
+        rows = ({"id": id, "image": f"JPEGImages/{id}.jpg", "mask": DETAIL, **annotated[id]} for id in ids)
+        return Rows(rows, notices)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and paint its segments. Raises SampleError."""
         target = paint_segments(row, row["segments"])
         return add_image(root, row, label_space, np.where(target == BACKGROUND, self.background, target))
-
-
-def _image(id: str) -> str:
-    return f"JPEGImages/{id}.jpg"
 
 
 def _split_file(root: Path, split: str | Path) -> Path | None:
@@ -113,33 +91,32 @@ def read_detail(path: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
 
     Returns the columns phase, height, width and segments (see `paint_segments`) by the stem of the image's file name,
     and notices of what was left out.
-    Raises DatasetError naming entry and field for a file that is not such JSON or has a repeated image or another
-    phase, and as `read_segments`.
+    Raises DatasetError naming entry and field for a file that is not such JSON or has another phase, and as
+    `read_segments`.
     """
     stored = read_json(path)
-    images = read_images(path, stored, "image_id")
+    found, notices = read_segments(path, stored, "annos_segmentation", _RAW_LABELS, id_field="image_id", by_area=False)
     columns = {}
-    for image, entry in zip(images.values(), stored["images"], strict=True):
-        phase = read_field(path, image.file_name, entry, "phase", str)
+    for (stem, (size, segments)), entry in zip(found.items(), stored["images"], strict=True):
+        phase = read_field(path, entry["file_name"], entry, "phase", str)
         if phase not in PHASES:
-            found = repr(phase[:40])
-            raise DatasetError(f"{path}: {image.file_name}: phase: expected {' or '.join(PHASES)}, found {found}")
-        columns[image.stem] = {"phase": phase, "height": str(image.height), "width": str(image.width)}
-    segments, notices = read_segments(path, stored, "annos_segmentation", images, _RAW_LABELS, by_area=False)
-    return {image.stem: {**columns[image.stem], "segments": segments[image.id]} for image in images.values()}, notices
+            expected = " or ".join(PHASES)
+            raise DatasetError(f"{path}: {entry['file_name']}: phase: expected {expected}, found {phase[:40]!r}")
+        columns[stem] = {"phase": phase, **size, "segments": segments}
+    return columns, notices
 
 
-_mats = partial(ContextMapsAdapter, folder="trainval", suffix=".mat", read_labels=read_matlab_labels)
+_maps = partial(SplitFileAdapter, class_names="context59", nestings=_NESTINGS, folders=_FOLDERS, splits=_SPLITS)
+_mats = partial(_maps, masks="trainval", suffix=".mat", read_labels=read_matlab_labels)
 
 for _name, _scores_background in (("context60", True), ("context59", False)):
     register(
         [
             # The converted label maps, then the annotation they come from, then the original annotation.
-            ContextMapsAdapter(
+            _maps(
                 name=f"{_name}/png",
                 scores_background=_scores_background,
-                folder="SegmentationClassContext",
-                suffix=".png",
+                masks="SegmentationClassContext",
                 relabel={label: label for label in range(len(_RAW_IDS) + 1)},
             ),
             ContextDetailAdapter(name=f"{_name}/json", scores_background=_scores_background, relabel=_RAW_LABELS),

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from dataset_adapters.base.adapter import Row, Rows, register
 from dataset_adapters.base.layout import LayoutAdapter, find_image_folder, stems
 from dataset_adapters.base.sample import LabelSpace, Sample
-from dataset_adapters.errors import DatasetError, SampleError
+from dataset_adapters.errors import DatasetError
 from dataset_adapters.formats.annotation_json import read_field, read_json
-from dataset_adapters.formats.images import ImageFileError, read_image
+from dataset_adapters.formats.images import read_image, sample_errors
 from support.files import what_is_there
 from support.text import clip_words, counted, shortened
 
@@ -51,14 +51,10 @@ class ReasonSegAdapter(LayoutAdapter):
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and paint its shapes. Raises SampleError."""
-        try:
+        with sample_errors(row, "image"):
             image = read_image(root / row["image"], apply_exif=True)
-        except ImageFileError as error:
-            raise SampleError(row["id"], row["image"], error.reason) from error
-        try:
+        with sample_errors(row, "mask"):
             labels = paint_shapes(json.loads(row["shapes"]), *image.shape[:2])
-        except ValueError as error:
-            raise SampleError(row["id"], row["mask"], str(error)) from error
         mask = (labels == TARGET)[np.newaxis]
         return Sample(row["id"], image, *self.queries(row)[:1], self.task, mask[: mask.any()], void=labels == IGNORED)
 

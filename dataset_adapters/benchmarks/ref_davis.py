@@ -17,9 +17,9 @@ from dataset_adapters.base.adapter import Row, Rows, register
 from dataset_adapters.base.layout import LayoutAdapter, find_split, read_ids
 from dataset_adapters.base.sample import LabelSpace, Sample
 from dataset_adapters.base.semantic import read_matching_image
-from dataset_adapters.errors import DatasetError, LabelSourceMissingError, SampleError
+from dataset_adapters.errors import DatasetError, LabelSourceMissingError
 from dataset_adapters.formats.annotation_json import file_name, read_field, read_integer, read_json
-from dataset_adapters.formats.images import ImageFileError, read_label_map
+from dataset_adapters.formats.images import ImageFileError, read_label_map, sample_errors
 from support.files import read_regular, what_is_there
 from support.text import clip_words, counted
 
@@ -117,10 +117,8 @@ class RefDavisAdapter(LayoutAdapter):
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one frame and the masks of its objects. Raises SampleError."""
-        try:
+        with sample_errors(row, "mask"):
             labels = read_label_map(root / row["mask"])
-        except ImageFileError as error:
-            raise SampleError(row["id"], row["mask"], error.reason) from error
         target = np.asarray(labels == np.arange(1, int(row["objects"]) + 1)[:, np.newaxis, np.newaxis])
         image = read_matching_image(root, row, target)
         texts, objects = self.queries(row)

@@ -30,19 +30,13 @@ Sentences: TypeAlias = Literal["joint", "single"]
 _CHOICES = {"sentences": get_args(Sentences), "overlaps": get_args(Overlaps)}
 
 
-class Split(NamedTuple):
-    """A split in the files: refs(<split_by>).p and the value of its references' field `split`."""
-
-    split_by: str
-    name: str
-
-
 @dataclass(frozen=True)
 class ReferAdapter(Adapter):
     """<name>/refs(<split_by>).p, <name>/instances.json and images/mscoco/images/train2014/*.jpg.
 
     The texts are the sentences' field `raw`, as in LAVT; image names come from instances.json, as the toolbox says to
     ignore those of the references.
+    splits: values of the references' field `split`, followed by -<split_by> if that is not unc.
     sentences: "joint": a sample is a reference and its queries are all its sentences without repeated and blank ones
     (released code); "single": a sample is one sentence (LAVT).
     several: whether a reference may mean several objects or none.
@@ -51,8 +45,8 @@ class ReferAdapter(Adapter):
     """
 
     name: str
-    splits: Mapping[str, Split]
-    default_split: str
+    splits: tuple[str, ...]
+    default_split: str = "val"
     sentences: Sentences = "joint"
     overlaps: Overlaps = "kept"
     version: int = 2
@@ -67,8 +61,7 @@ class ReferAdapter(Adapter):
 
     def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
         """Return refs(<split_by>).p and instances.json. Raises DatasetError for an unknown split."""
-        folder = root / self.name
-        return folder / f"refs({self._split(split).split_by}).p", folder / "instances.json"
+        return root / self.name / f"refs({self._split(split)[1]}).p", root / self.name / "instances.json"
 
     def rows(self, root: Path, split: str | Path) -> Rows:
         """Return one row a sample: id, image, sentences (JSON), size (height and width), segmentations (JSON).
@@ -77,7 +70,7 @@ class ReferAdapter(Adapter):
         damaged files, missing or wrong fields, references without image or mask, repeated ids and an empty split.
         """
         refs, instances = self.annotation_files(root, split)
-        references = read_references(refs, self._split(split).name, several=self.several)
+        references = read_references(refs, self._split(split)[0], several=self.several)
         objects, notices = read_objects(instances, references, crowds=not self.several)
         rows: list[Row] = []
         n_blank = n_silent = 0
@@ -121,11 +114,13 @@ class ReferAdapter(Adapter):
         """The sentences of a sample."""
         return tuple(json.loads(row["sentences"])), ()
 
-    def _split(self, split: str | Path) -> Split:
+    def _split(self, split: str | Path) -> tuple[str, str]:
+        """A split as the field `split` has it, and which file."""
         if str(split) not in self.splits:
             known = ", ".join(self.splits)
             raise DatasetError(f"split: expected one of {known} for {self.name}, found {str(split)!r}")
-        return self.splits[str(split)]
+        name, _, split_by = str(split).partition("-")
+        return name, split_by or "unc"
 
 
 @dataclass(frozen=True)
@@ -143,7 +138,7 @@ class GeneralizedReferAdapter(ReferAdapter):
     def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
         """Return grefs(<split_by>).json, or .p if only that exists, and instances.json."""
         folder = root / self.name
-        plain, pickled = (folder / f"grefs({self._split(split).split_by}){suffix}" for suffix in (".json", ".p"))
+        plain, pickled = (folder / f"grefs({self._split(split)[1]}){suffix}" for suffix in (".json", ".p"))
         return pickled if pickled.exists() and not plain.exists() else plain, folder / "instances.json"
 
 
@@ -266,20 +261,13 @@ def _referenced(path: Path, kind: str, id: int, entries: Mapping[int, Any], refe
     return entry
 
 
-_UNC = {split: Split("unc", split) for split in ("val", "testA", "testB", "train")}
-_GOOGLE_AND_UMD = {
-    "val-umd": Split("umd", "val"),
-    "test-umd": Split("umd", "test"),
-    "train-umd": Split("umd", "train"),
-    "val-google": Split("google", "val"),
-    "train-google": Split("google", "train"),
-}
+_UNC = ("val", "testA", "testB", "train")
 
 register(
     [
-        ReferAdapter("refcoco", _UNC, default_split="val"),
-        ReferAdapter("refcoco+", _UNC, default_split="val"),
-        ReferAdapter("refcocog", _GOOGLE_AND_UMD, default_split="val-umd"),
-        GeneralizedReferAdapter("grefcoco", _UNC, default_split="val"),
+        ReferAdapter("refcoco", _UNC),
+        ReferAdapter("refcoco+", _UNC),
+        ReferAdapter("refcocog", ("val-umd", "test-umd", "train-umd", "val-google", "train-google"), "val-umd"),
+        GeneralizedReferAdapter("grefcoco", _UNC),
     ]
 )

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
-from dataset_adapters.base.adapter import Row, register
-from dataset_adapters.base.layout import find_split, read_ids
-from dataset_adapters.base.semantic import SemanticAdapter
+from dataset_adapters.base.adapter import register
+from dataset_adapters.base.semantic import SplitFileAdapter
 
 BORDER = 255  # the unlabeled outline of every object, ignored by the official evaluation
 
-
-@dataclass(frozen=True, kw_only=True)
-class VocAdapter(SemanticAdapter):
-    """JPEGImages/<id>.jpg, SegmentationClass/<id>.png and ImageSets/Segmentation/<split>.txt."""
-
-    nestings = ("VOC2012", "VOCdevkit/VOC2012")
-    folders = ("JPEGImages", "SegmentationClass")
-
-    def rows(self, root: Path, split: str | Path) -> list[Row]:
-        """Return one row (id, image, mask) per id of the split. Raises DatasetError."""
-        ids = read_ids(find_split(root / "ImageSets" / "Segmentation", split))
-        return [{"id": id, "image": f"JPEGImages/{id}.jpg", "mask": f"SegmentationClass/{id}.png"} for id in ids]
-
-
 register(
-    VocAdapter(
+    SplitFileAdapter(
         name=name,
         class_names="voc20",
+        nestings=("VOC2012", "VOCdevkit/VOC2012"),
+        folders=("JPEGImages", "SegmentationClass"),
+        splits="ImageSets/Segmentation",
+        masks="SegmentationClass",
         scores_background=scores_background,
         relabel={label: label for label in (*range(21), BORDER)},
         ignored=BORDER,

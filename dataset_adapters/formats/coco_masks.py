@@ -16,8 +16,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from dataset_adapters.errors import DatasetError, SampleError
-from dataset_adapters.formats.annotation_json import StoredImage, as_integer, read_field, read_integer
+from dataset_adapters.errors import DatasetError
+from dataset_adapters.formats.annotation_json import as_integer, read_field, read_images, read_integer
+from dataset_adapters.formats.images import sample_errors
 from support.arrays import BoolArray, Int32Array
 from support.text import counted, visible
 
@@ -35,11 +36,11 @@ def without_stubs(segmentation: Any) -> Any:
     """
     if not isinstance(segmentation, list):
         return segmentation
-
-    def is_stub(part: Any) -> bool:
-        return isinstance(part, list) and len(part) < 6 and not any(isinstance(value, list) for value in part)
-
-    return [part for part in segmentation if not is_stub(part)]
+    return [
+        part
+        for part in segmentation
+        if not isinstance(part, list) or len(part) >= 6 or any(isinstance(value, list) for value in part)
+    ]
 
 
 def stubs_notices(path: Path, segmentations: Iterable[Any]) -> list[str]:
@@ -136,16 +137,17 @@ def _decompressed(text: str) -> list[int] | None:
 
 
 def read_segments(
-    path: Path, stored: Any, kind: str, images: Mapping[int, StoredImage], labels: Mapping[int, int], *, by_area: bool
-) -> tuple[dict[int, str], list[str]]:
-    """Return the segments of each image, by its id, as `paint_segments` reads them, and notices of what was left out.
+    path: Path, stored: Any, kind: str, labels: Mapping[int, int], *, id_field: str = "id", by_area: bool
+) -> tuple[dict[str, tuple[dict[str, str], str]], list[str]]:
+    """Return what `paint_segments` reads of each image, by the stem of its file name, and notices of what was left out.
 
     stored: the contents of the file `path`. kind: its list of annotations. labels: label id by category id.
-    by_area: the largest are painted first, by the field `area`, as instances overlap and files have no depth order;
-    else those are that stand first, and RLEs are kept as they are stored.
-    Raises DatasetError for missing and wrong fields, an annotation of an unknown image or category, and a mask that
-    does not fit its image.
+    id_field: that of its images. by_area: the largest are painted first, by the field `area`, as instances overlap and
+    files have no depth order; else those are that stand first, and RLEs are kept as they are stored.
+    Raises DatasetError for missing and wrong fields, a repeated image, an annotation of an unknown image or category,
+    and a mask that does not fit its image.
     """
+    images = read_images(path, stored, id_field)
     segments: dict[int, list[tuple[float, int, str]]] = defaultdict(list)
     masks = []
     for number, entry in enumerate(read_field(path, "the file", stored, kind, list)):
@@ -176,9 +178,12 @@ def read_segments(
         if counts is not None:
             segments[image_id].append((-area, labels[category], counts))
     # The sort is stable: segments of equal area stay in the order of the file.
-    ordered = {image_id: sorted(segments[image_id], key=lambda segment: segment[0]) for image_id in images}
-    texts = {id: json.dumps([each[1:] for each in own], separators=(",", ":")) for id, own in ordered.items()}
-    return texts, stubs_notices(path, masks)
+    found = {}
+    for image in images.values():
+        ordered = sorted(segments[image.id], key=lambda segment: segment[0])
+        size = {"height": str(image.height), "width": str(image.width)}
+        found[image.stem] = size, json.dumps([each[1:] for each in ordered], separators=(",", ":"))
+    return found, stubs_notices(path, masks)
 
 
 def paint_segments(row: Mapping[str, str], segments: str) -> Int32Array:
@@ -189,9 +194,7 @@ def paint_segments(row: Mapping[str, str], segments: str) -> Int32Array:
     """
     height, width = size = [int(row["height"]), int(row["width"])]
     target = np.zeros(size, np.int32)
-    try:
+    with sample_errors(row, "mask"):
         for label, counts in json.loads(segments):
             target[decode_segmentation({"size": size, "counts": counts}, height, width)] = label
-    except ValueError as error:
-        raise SampleError(row["id"], row["mask"], str(error)) from error
     return target

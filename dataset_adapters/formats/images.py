@@ -6,7 +6,7 @@ import io
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile as PillowFile
 
-from dataset_adapters.errors import DatasetError
+from dataset_adapters.errors import DatasetError, SampleError
 from support.arrays import Int32Array, RGBArray
 from support.errors import ImageError
 from support.files import open_regular
@@ -52,6 +52,17 @@ class ImageFileError(ImageError):
 
     def __reduce__(self) -> tuple[type[ImageFileError], tuple[str, str]]:
         return type(self), (self.path, self.reason)
+
+
+@contextmanager
+def sample_errors(row: Mapping[str, str], column: str) -> Iterator[None]:
+    """Raise SampleError, naming the sample and its file in that column, for what cannot be decoded inside."""
+    try:
+        yield
+    except ImageFileError as error:
+        raise SampleError(row["id"], row[column], error.reason) from error
+    except ValueError as error:
+        raise SampleError(row["id"], row[column], str(error)) from error
 
 
 def max_pixels() -> int:

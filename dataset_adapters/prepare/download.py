@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +25,15 @@ _UNKNOWN_MEGABYTES = 2000  # at most, of an archive whose size no source says
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
-def fetch(download: Download, folder: Path, report: Report) -> Path:
-    """Return the archive `folder/<file>`, downloading it if it is missing or does not have the known hash.
+@contextmanager
+def fetched(download: Download, folder: Path, report: Report) -> Iterator[Path]:
+    """The archive `folder/<file>`, downloaded if it is missing or does not have the known hash.
 
-    The known hash is the published one, or else the one written by `record`. Raises DatasetError with the failure at
-    each address.
+    The known hash is the published one, or else that of the first archive that was unpacked inside without errors;
+    another is renamed, so that it is downloaded again next time. Raises DatasetError with the failure at each address.
     """
-    import pooch
-    import requests
-
     path = folder / download.file
-    lock, known_hash = _lock(path), download.hash
+    lock, known_hash = path.with_name(f"{path.name}.sha256"), download.hash
     if known_hash is None and lock.exists():
         digest = lock.read_text(encoding="utf-8", errors="replace").partition(" ")[0].strip()
         if not _SHA256.fullmatch(digest):
@@ -41,43 +41,42 @@ def fetch(download: Download, folder: Path, report: Report) -> Path:
         known_hash = f"sha256:{digest}"
     if known_hash is None and path.exists():
         report(f"{download.file}: found in {folder}, no hash is known for it")
-        return path
-    failures = []
-    for url in download.urls:
-        # Half as much again as the archive's known size, which may grow with a new version.
-        most = (download.megabytes or _UNKNOWN_MEGABYTES) * 3 * 10**6 // 2 + 2**24
-        downloader = ResumingDownloader(path.with_name(f"{path.name}.part"), report, most=most)
-        try:
-            with quiet_log("pooch"):
-                pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=downloader)
-            return path
-        except requests.RequestException as error:
-            failure = str(error) if url in str(error) else f"{url}: {error}"
-        except ValueError as error:  # raised by pooch for a wrong hash
-            failure = f"{url}: {error}" + (f" (recorded in {lock})" if lock.exists() else "")
-        failures.append(" ".join(failure.split()))
-    raise DatasetError("; ".join(failures))
-
-
-def record(download: Download, path: Path, report: Report) -> None:
-    """Record the sha256 of an archive without a published one, after it was unpacked without errors."""
-    lock = _lock(path)
-    if download.hash is None and not lock.exists():
+    else:
+        _retrieve(download, path, known_hash, report)
+    try:
+        yield path
+    except DatasetError:
+        if known_hash is None:
+            path.replace(path.with_name(f"{path.name}.refused"))
+        raise
+    if known_hash is None:
         digest = sha256_of(path)
         lock.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
         report(f"{path.name}: no hash is published for it; recorded sha256 {digest} in {lock}")
 
 
-def set_aside(download: Download, path: Path) -> None:
-    """Rename a damaged archive for which no hash is known, so that it is downloaded again next time."""
-    if download.hash is None and not _lock(path).exists():
-        path.replace(path.with_name(f"{path.name}.refused"))
+def _retrieve(download: Download, path: Path, known_hash: str | None, report: Report) -> None:
+    import pooch
+    import requests
+
+    failures = []
+    for url in download.urls:
+        # Half as much again as the archive's known size, which may grow with a new version.
+        most = (download.megabytes or _UNKNOWN_MEGABYTES) * 3 * 10**6 // 2 + 2**24
+        downloader = ResumingDownloader(path.with_name(f"{path.name}.part"), report, most)
+        try:
+            with quiet_log("pooch"):
+                pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=downloader)
+            return
+        except requests.RequestException as error:
+            failure = str(error) if url in str(error) else f"{url}: {error}"
+        except ValueError as error:  # raised by pooch for a wrong hash
+            failure = f"{url}: {error}" + ("" if download.hash else f" (recorded in {path}.sha256)")
+        failures.append(" ".join(failure.split()))
+    raise DatasetError("; ".join(failures))
 
 
-def _lock(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
-
-
+@dataclass(frozen=True)
 class ResumingDownloader:
     """A downloader for pooch that keeps the part received by an interrupted transfer and requests the rest.
 
@@ -86,11 +85,13 @@ class ResumingDownloader:
     most: bytes; what is longer is refused and deleted, as a stream may have no end.
     """
 
-    def __init__(self, part: Path, report: Report, *, most: int) -> None:
-        self._most = most
-        self._part = part
-        self._origin = part.with_name(f"{part.name}.json")
-        self._report = report
+    part: Path
+    report: Report
+    most: int
+
+    @property
+    def _origin(self) -> Path:
+        return self.part.with_name(f"{self.part.name}.json")
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:
         """Download `url` to `output_file`. Raises requests.RequestException."""
@@ -106,7 +107,7 @@ class ResumingDownloader:
                 reason, size = " ".join(str(error).split()), self._size()
                 kept = f"; {size} bytes are kept, the same command resumes from them" if size else ""
                 raise requests.ConnectionError(f"{url}: the transfer was interrupted: {reason}{kept}") from error
-        self._part.replace(output_file)
+        self.part.replace(output_file)
         self._origin.unlink(missing_ok=True)
 
     def _transfer(self, url: str) -> None:
@@ -123,13 +124,13 @@ class ResumingDownloader:
             headers |= {"Range": f"bytes={kept}-", "If-Range": validator}
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable:
-                self._part.unlink()
+                self.part.unlink()
                 raise requests.ConnectionError(f"{url}: {kept} bytes were kept, more than the file has")
             response.raise_for_status()
             found = response.headers
             is_rest = found.get("Content-Range", "").startswith(f"bytes {kept}-")
             if is_rest and response.status_code == requests.codes.partial and kept:
-                self._report(f"{url}: resuming after {kept} bytes")
+                self.report(f"{url}: resuming after {kept} bytes")
             else:
                 kept = 0
                 tag = found.get("ETag")
@@ -142,7 +143,7 @@ class ResumingDownloader:
             total = kept + int(found["Content-Length"]) if "Content-Length" in found else None
             self._require_bounded(url, total or 0)
             bar = tqdm(total=total, initial=kept, unit="B", unit_scale=True, desc=url.rpartition("/")[2], disable=None)
-            with self._part.open("ab" if kept else "wb") as stream, bar:
+            with self.part.open("ab" if kept else "wb") as stream, bar:
                 for block in response.iter_content(_BLOCK):
                     kept += len(block)
                     self._require_bounded(url, kept)
@@ -154,9 +155,9 @@ class ResumingDownloader:
     def _require_bounded(self, url: str, size: int) -> None:
         import requests
 
-        if size > self._most:
-            self._part.unlink(missing_ok=True)
-            raise requests.exceptions.InvalidHeader(f"{url}: expected at most {self._most} bytes, found more")
+        if size > self.most:
+            self.part.unlink(missing_ok=True)
+            raise requests.exceptions.InvalidHeader(f"{url}: expected at most {self.most} bytes, found more")
 
     def _size(self) -> int:
-        return self._part.stat().st_size if self._part.exists() else 0
+        return self.part.stat().st_size if self.part.exists() else 0

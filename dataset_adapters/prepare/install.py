@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dataset_adapters.errors import DatasetError
-from dataset_adapters.prepare.download import Report, fetch, record, set_aside
+from dataset_adapters.prepare.download import Report, fetched
 from dataset_adapters.prepare.preparation import Download, Preparation
 from dataset_adapters.prepare.unpack import unpack
 
@@ -21,7 +21,12 @@ def prepare(preparation: Preparation, root: Path, report: Report) -> Path:
     that must not be unpacked, or listing the files that must be downloaded manually.
     """
     start = preparation.start(root)
-    (start / DOWNLOADS).mkdir(parents=True, exist_ok=True)
+    try:
+        (start / DOWNLOADS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(
+            f"data_root: {start}: expected a folder that can be written, found: {error.strerror}"
+        ) from None
     for download in preparation.downloads:
         _install(download, start, report)
     for name, original in preparation.copies.items():
@@ -52,13 +57,8 @@ def _install(download: Download, start: Path, report: Report) -> None:
     elif all(count.is_met(start) for count in download.provides):
         report(f"{download.file}: its files are there already, nothing to do")
         return
-    archive = fetch(download, start / DOWNLOADS, report)
-    try:
+    with fetched(download, start / DOWNLOADS, report) as archive:
         written = unpack(archive, start / download.into)
-    except DatasetError:
-        set_aside(download, archive)
-        raise
-    record(download, archive, report)
     lines = [f"{size}\t{Path(download.into, name).as_posix()}\n" for name, size in written]
     manifest.write_text("".join(lines), encoding="utf-8")
     report(f"{download.file}: {len(written)} files unpacked in {start / download.into}")

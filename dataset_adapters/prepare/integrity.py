@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dataset_adapters.base.adapter import Adapter, Row, Rows, configured, find_adapter, find_sources, first_present
 from dataset_adapters.base.index import rows_of
+from dataset_adapters.base.layout import require_folder
 from dataset_adapters.errors import DatasetError, SampleError
 from dataset_adapters.prepare.download import Report
 from dataset_adapters.prepare.preparation import Preparation, SplitCount
@@ -32,8 +33,7 @@ def check(
     area of each label in them. source: where the labels come from; None for the first source that exists.
     Raises DatasetError if `root` is not a folder, and for a source that the data set does not have.
     """
-    if not expanded(root).is_dir():
-        raise DatasetError(f"{root}: expected a folder, found {'a file' if root.exists() else 'nothing'}")
+    require_folder(expanded(root))
     adapters = {split: find_sources(split.adapter, source) for split in preparation.splits}
     start, faults = preparation.start(root), []
     for count in preparation.counts:

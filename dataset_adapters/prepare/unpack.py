@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -53,10 +53,6 @@ def unpack(archive: Path, target: Path) -> list[tuple[str, int]]:
     names that lead outside or are not plain relative paths, links, devices, encrypted and damaged data, more than
     MAX_MEMBERS members, and more than 20 times the archive's size plus 64 MiB.
     """
-    if not (zipfile.is_zipfile(archive) or _is_tar(archive)):
-        with archive.open("rb") as stream:
-            found = stream.read(24)
-        raise DatasetError(f"{archive}: expected a zip or tar archive, found other data, {found!r} first")
     target.mkdir(parents=True, exist_ok=True)
     sizes: dict[str, int] = {}
     left = _RATIO * archive.stat().st_size + _ALLOWANCE
@@ -81,6 +77,8 @@ def unpack(archive: Path, target: Path) -> list[tuple[str, int]]:
                                     f"{archive}: {member.name!r}: expected at most {bound} unpacked, found more"
                                 )
                             stream.write(block)
+        except DatasetError:
+            raise
         except _DAMAGE as error:
             raise DatasetError(
                 f"{archive}: expected a sound archive, found: {error or type(error).__name__}"
@@ -110,7 +108,13 @@ def _members(archive: Path) -> Generator[Member, None, None]:
                     kind = "folder" if info.is_dir() else "file"
                 yield Member(info.filename, kind, lambda info=info: opened.open(info))  # type: ignore[misc]
         return
-    with tarfile.open(archive, tarinfo=_BoundedInfo) as opened_tar:
+    with ExitStack() as stack:
+        try:
+            opened_tar = stack.enter_context(tarfile.open(archive, tarinfo=_BoundedInfo))
+        except tarfile.ReadError:
+            with archive.open("rb") as stream:
+                found = stream.read(24)
+            raise DatasetError(f"{archive}: expected a zip or tar archive, found other data, {found!r} first") from None
         for entry in opened_tar:
             if entry.issym() or entry.islnk():
                 kind = "link"
@@ -121,28 +125,15 @@ def _members(archive: Path) -> Generator[Member, None, None]:
             yield Member(entry.name, kind, lambda entry=entry: opened_tar.extractfile(entry))  # type: ignore[misc]
 
 
-class _LongHeaderError(tarfile.TarError):
-    """A header that says to be followed by more than `_MOST_HEADER` bytes of names or fields."""
-
-
 class _BoundedInfo(tarfile.TarInfo):
+    """Raises TarError for a header that says to be followed by more than `_MOST_HEADER` bytes of names or fields."""
+
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         info = super().frombuf(buf, encoding, errors)
         if info.type in _LONG_HEADERS and info.size > _MOST_HEADER:
-            raise _LongHeaderError(f"an extended header of {info.size} bytes")
+            raise tarfile.TarError(f"an extended header of {info.size} bytes")
         return info
-
-
-def _is_tar(archive: Path) -> bool:
-    """`tarfile.is_tarfile`, which would read a long header as a whole."""
-    try:
-        tarfile.open(archive, tarinfo=_BoundedInfo).close()
-    except _LongHeaderError:
-        return True
-    except tarfile.TarError:
-        return False
-    return True
 
 
 def _safe_name(archive: Path, member: Member) -> str:

@@ -303,7 +303,8 @@ def _read_entries(path: Path, text: str) -> tuple[str, list[_Entry]]:
     for form, pattern in _FORMS.items():
         matches = [(where, re.fullmatch(pattern, line)) for where, line in filled]
         if all(match for _, match in matches):
-            return form, [_entry(path, where, match) for where, match in matches if match]
+            found = [(where, match.groupdict()) for where, match in matches if match]
+            return form, [_entry(path, where, own["name"], own.get("value"), own.get("color")) for where, own in found]
     for form, pattern in _FORMS.items():
         others = [(where, line) for where, line in filled if not re.fullmatch(pattern, line)]
         if len(others) <= len(filled) / 2:
@@ -324,12 +325,6 @@ def _read_entries(path: Path, text: str) -> tuple[str, list[_Entry]]:
     n_comments = len(written) - len(lines)
     left_out = f" ({counted(n_comments, 'line')} with # left out)" if n_comments else ""
     return f"names{left_out}", [_Entry(where, None, line) for where, line in lines]
-
-
-def _entry(path: Path, where: str, match: re.Match[str]) -> _Entry:
-    found = match.groupdict()
-    value = None if found.get("value") is None else _value(path, where, found["value"])
-    return _Entry(where, value, found["name"], _color(path, where, found.get("color")))
 
 
 def _table_entries(path: Path, lines: list[tuple[str, str]]) -> tuple[str, list[_Entry]] | None:
@@ -377,9 +372,7 @@ def _object_entry(path: Path, where: str, fields: Mapping[str, Any], key: object
         color = ",".join(str(fields[channel]) for channel in channels)
     if not isinstance(fields[names[0]], str):
         raise DatasetError(f"{path}: {where}: expected a name, found {str(fields[names[0]])[:60]}")
-    return _Entry(
-        where, None if value is None else _value(path, where, value), fields[names[0]], _color(path, where, color)
-    )
+    return _entry(path, where, fields[names[0]], value, color)
 
 
 def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -412,9 +405,9 @@ def _nested_entries(path: Path, stored: Any) -> list[_Entry]:
             if all(str(key).isdecimal() and isinstance(entry, (str, dict)) for _, key, entry in keyed):
                 return [_nested_entry(path, where, entry, key) for where, key, entry in keyed]
             if all(isinstance(key, str) and type(entry) is int for _, key, entry in keyed):
-                return [_Entry(where, _value(path, where, entry), key) for where, key, entry in keyed]
+                return [_entry(path, where, key, entry) for where, key, entry in keyed]
             if all(isinstance(key, str) and isinstance(entry, list) for _, key, entry in keyed):
-                return [_Entry(where, None, key, _color(path, where, entry)) for where, key, entry in keyed]
+                return [_entry(path, where, key, color=entry) for where, key, entry in keyed]
     elif isinstance(stored, list) and stored and all(isinstance(entry, (str, dict)) for entry in stored):
         entries = [_nested_entry(path, f"item {n}", entry) for n, entry in enumerate(stored, start=1)]
         if len({entry.value is None for entry in entries}) == 1:
@@ -426,25 +419,25 @@ def _nested_entries(path: Path, stored: Any) -> list[_Entry]:
 def _nested_entry(path: Path, where: str, entry: str | dict[Any, Any], key: object = None) -> _Entry:
     if isinstance(entry, dict):
         return _object_entry(path, where, {_field(name): value for name, value in entry.items()}, key)
-    return _Entry(where, None if key is None else _value(path, where, key), entry)
+    return _entry(path, where, entry, key)
 
 
-def _value(path: Path, where: str, written: object) -> int:
-    digits = str(written).strip()
-    # The length is checked first: Python refuses to convert very long numbers.
-    if not digits.isdecimal() or len(digits) > 3 or int(digits) > MAX_VALUE:
-        raise DatasetError(f"{path}: {where}: expected a value in 0..{MAX_VALUE}, found {digits[:20]}")
-    return int(digits)
-
-
-def _color(path: Path, where: str, written: object) -> Color | None:
-    if written is None or written == "":
-        return None
-    text = str(written).strip().strip("()[]")
-    if re.fullmatch(r"#?[0-9a-fA-F]{6}", text):
-        return tuple(bytes.fromhex(text.lstrip("#")))  # type: ignore[return-value]
-    parts = re.split(r"[\s,;]+", text)
-    if len(parts) not in (3, 4) or not all(part.isdecimal() and len(part) < 4 and int(part) < 256 for part in parts):
-        raise DatasetError(f"{path}: {where}: expected a color r,g,b of 0..255, found {text[:40]!r}")
-    r, g, b = map(int, parts[:3])
-    return r, g, b
+def _entry(path: Path, where: str, name: str, value: object = None, color: object = None) -> _Entry:
+    """The entry with its value and color as written. Raises DatasetError for others than those of 8-bit files."""
+    number = rgb = None
+    if value is not None:
+        digits = str(value).strip()
+        # The length is checked first: Python refuses to convert very long numbers.
+        if not digits.isdecimal() or len(digits) > 3 or int(digits) > MAX_VALUE:
+            raise DatasetError(f"{path}: {where}: expected a value in 0..{MAX_VALUE}, found {digits[:20]}")
+        number = int(digits)
+    if color is not None and color != "":
+        text = str(color).strip().strip("()[]")
+        parts = re.split(r"[\s,;]+", text)
+        if re.fullmatch(r"#?[0-9a-fA-F]{6}", text):
+            parts = [str(channel) for channel in bytes.fromhex(text.lstrip("#"))]
+        fits = all(part.isdecimal() and len(part) < 4 and int(part) < 256 for part in parts)
+        if len(parts) not in (3, 4) or not fits:
+            raise DatasetError(f"{path}: {where}: expected a color r,g,b of 0..255, found {text[:40]!r}")
+        rgb = int(parts[0]), int(parts[1]), int(parts[2])
+    return _Entry(where, number, name, rgb)

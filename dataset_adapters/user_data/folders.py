@@ -6,13 +6,12 @@ import os
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from dataset_adapters.base.adapter import Adapter, Row, register
 from dataset_adapters.base.layout import read_ids
 from dataset_adapters.errors import DatasetError
-from dataset_adapters.user_data.masks import OpenFile, UserDataAdapter
+from dataset_adapters.user_data.masks import UserDataAdapter
 from support.files import expanded
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -78,10 +77,6 @@ class OwnFoldersAdapter(UserDataAdapter):
             }
             for id in ids
         ]
-
-    def files(self, root: Path, row: Row) -> dict[str, OpenFile]:
-        """The paths of a row's files."""
-        return {column: partial(root.joinpath, row[column]) for column in self.file_columns}
 
 
 def _files_by_stem(option: str, folder: Path, *choices: tuple[str, ...]) -> dict[str, str]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from dataset_adapters.base.adapter import Row, register
 from dataset_adapters.errors import DatasetError
-from dataset_adapters.formats.images import ImageFileError
-from dataset_adapters.user_data.masks import OpenFile, UserDataAdapter
+from dataset_adapters.formats.images import ImageFile, ImageFileError
+from dataset_adapters.user_data.masks import UserDataAdapter
 from support.files import expanded, read_regular
 from support.text import unwrapped
 
@@ -31,9 +31,6 @@ _FORMATS = {
     ".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv",
     ".tar": "webdataset",
 }  # fmt: skip
-
-Cell: TypeAlias = Mapping[str, Any]
-"""An encoded image: {"bytes": its file or None, "path": the file's path or None}."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +100,13 @@ class OwnHfAdapter(UserDataAdapter):
         """The cells of a row."""
         return {name: f"row {row['position']}, column {row[name]}" for name in ("image", "mask")}
 
-    def files(self, root: Path, row: Row) -> dict[str, OpenFile]:
-        """What opens the cells of a row."""
+    def open(self, root: Path, row: Row, column: str) -> ImageFile:
+        """The image or the mask of a row. Raises ImageFileError for an empty cell."""
         encoded = _encoded(open_hf(self.hf, self.hf_config, row["split"]), row["image"], row["mask"])
-        cells = encoded[int(row["position"])]
-        return {name: partial(_file, cells[row[name]]) for name in ("image", "mask")}
+        cell = encoded[int(row["position"])][row[column]]
+        if cell is None or not (cell["bytes"] or cell["path"]):
+            raise ImageFileError("", "expected an image file, found an empty cell")
+        return BytesIO(cell["bytes"]) if cell["bytes"] is not None else str(cell["path"])
 
 
 @lru_cache(maxsize=2)
@@ -166,8 +165,12 @@ def _kind(feature: Any) -> int:
     return kinds.get(str(feature.dtype) if name == "Value" else name, 0)
 
 
+@lru_cache(maxsize=2)
 def _encoded(dataset: datasets.Dataset, image: str, mask: str) -> datasets.Dataset:
-    """The two columns as `Cell`s. Raises DatasetError if one of them has no images."""
+    """The two columns as encoded images: {"bytes": a file or None, "path": its path or None}.
+
+    Raises DatasetError if one of them has no images.
+    """
     import datasets
 
     chosen = dataset.select_columns(list(dict.fromkeys((image, mask))))
@@ -201,13 +204,6 @@ def _contents_and_paths(encoded: datasets.Dataset, image: str, mask: str) -> tup
             contents.append(f"{size} {'' if content is None else hashlib.sha256(content).hexdigest()}")
         paths += files
     return contents, paths
-
-
-def _file(cell: Cell | None) -> BytesIO | str:
-    """The file of a cell. Raises ImageFileError for an empty cell."""
-    if cell is None or not (cell["bytes"] or cell["path"]):
-        raise ImageFileError("", "expected an image file, found an empty cell")
-    return BytesIO(cell["bytes"]) if cell["bytes"] is not None else str(cell["path"])
 
 
 register([OwnHfAdapter()])

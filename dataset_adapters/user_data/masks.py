@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,8 +19,6 @@ from support.arrays import Int32Array
 from support.choices import NameSet
 from support.files import expanded
 
-OpenFile = Callable[[], ImageFile]
-
 
 class UserDataAdapter(Adapter):
     """An adapter whose options say where the data are. classes, ignore_value: see `read_class_list`."""
@@ -29,9 +27,13 @@ class UserDataAdapter(Adapter):
     ignore_value: str
     version = 2
 
-    def files(self, root: Path, row: Row) -> Mapping[str, OpenFile]:
-        """What opens the files "image" and "mask" of a sample. Raises ImageFileError for one that there is not."""
-        raise NotImplementedError
+    def open(self, root: Path, row: Row, column: str) -> ImageFile:
+        """What is to be decoded as the "image" or the "mask" of a sample. Raises ImageFileError for an empty one."""
+        return root / row[column]
+
+    def named(self, row: Row) -> Mapping[str, str]:
+        """What errors call the files of a row, if not by their paths."""
+        return {}
 
     def read_classes(self) -> ClassList:
         """Read the list of classes. Raises DatasetError."""
@@ -43,67 +45,53 @@ class UserDataAdapter(Adapter):
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
         """Decode one image and its mask, both turned by their EXIF orientation. Raises SampleError."""
-        files, named = self.files(root, row), {**row, **self.named(row)}
         return read_semantic_sample(
             root,
-            named,
+            {**row, **self.named(row)},
             label_space,
             labels_of_values(row, label_space.ignore_label),
-            read_labels=lambda _: read_user_mask(files["mask"], row),
-            read_pixels=lambda _: read_image(files["image"](), apply_exif=True),
-            orientation=lambda path: exif_orientation(next(files[c] for c in files if path == root / named[c])()),
+            lambda _: self.read_mask(root, row),
+            lambda column: self.open(root, row, column),
         )
 
-    def named(self, row: Row) -> Mapping[str, str]:
-        """What errors call the files of a row, if not by their paths."""
-        return {}
-
     def read_mask(self, root: Path, row: Row) -> Int32Array:
-        """Decode one mask to the values that the list of classes names. Raises ImageFileError."""
-        return read_user_mask(self.files(root, row)["mask"], row)
+        """Decode a mask to its values, int32 [H, W] in 0..255: those stored, or those that the list gives its colors.
 
-
-def read_user_mask(open_mask: OpenFile, row: Row) -> Int32Array:
-    """Decode a mask to its values, int32 [H, W] in 0..255: those stored, or those that the list gives its colors.
-
-    A color image is read by color; so is a palette whose colors are all in the list, in another order than its values.
-    Every other mask is read by its stored values. Raises ImageFileError, also for such a palette with other colors.
-    """
-    colors = "colors" in row
-    stored, refusal = None, None
-    try:
-        stored = read_label_map(open_mask())
-        orientation = exif_orientation(open_mask())
-        if orientation != 1:
-            turnable = Image.fromarray(stored.astype(np.uint8))
-            turnable.getexif()[ExifTags.Base.Orientation] = orientation
-            stored = np.asarray(ImageOps.exif_transpose(turnable)).astype(np.int32)
-    except ImageFileError as error:
-        refusal = error
-        if not colors:
-            hint = (
-                "; colors need a list of classes that has them, as `name,r,g,b`" if "mode RGB" in error.reason else ""
-            )
-            raise ImageFileError(error.path, error.reason + hint) from error
-    if stored is not None and not colors:
-        return stored
-    pixels = read_image(open_mask(), apply_exif=True)
-    if stored is not None and (pixels == stored[..., np.newaxis]).all():
-        return stored
-    if refusal and "mode RGB" not in refusal.reason:
-        raise refusal
-    red, green, blue = (np.left_shift(pixels[..., n], 16 - 8 * n, dtype=np.int32) for n in range(3))
-    codes = red | green | blue
-    values: Int32Array = _values_by_code(row["colors"])[codes].astype(np.int32)
-    is_known = values >= 0
-    # The entry of an ignored value has any color, black where the file has none.
-    if stored is not None and (values == stored)[is_known & (stored != ignored_value(row))].all():
-        return stored
-    if is_known.all():
-        return values
-    unknown = codes[~is_known]
-    found = ",".join(str(channel) for channel in int(unknown[0]).to_bytes(3, "big"))
-    raise ImageFileError(str(open_mask()), f"expected only colors of the list of classes, found {found}")
+        A color image is read by color; so is a palette whose colors are all in the list, in another order than its
+        values. Every other mask is read by its stored values. Raises ImageFileError, also for such a palette with other
+        colors.
+        """
+        mask, stored = self.open(root, row, "mask"), None
+        try:
+            stored = read_label_map(mask)
+        except ImageFileError as error:
+            if "mode RGB" not in error.reason:
+                raise
+            if "colors" not in row:
+                hint = "colors need a list of classes that has them, as `name,r,g,b`"
+                raise ImageFileError(error.path, f"{error.reason}; {hint}") from error
+        else:
+            if (orientation := exif_orientation(mask)) != 1:
+                turnable = Image.fromarray(stored.astype(np.uint8))
+                turnable.getexif()[ExifTags.Base.Orientation] = orientation
+                stored = np.asarray(ImageOps.exif_transpose(turnable)).astype(np.int32)
+            if "colors" not in row:
+                return stored
+        pixels = read_image(mask, apply_exif=True)
+        if stored is not None and (pixels == stored[..., np.newaxis]).all():
+            return stored
+        red, green, blue = (np.left_shift(pixels[..., n], 16 - 8 * n, dtype=np.int32) for n in range(3))
+        codes = red | green | blue
+        values: Int32Array = _values_by_code(row["colors"])[codes].astype(np.int32)
+        is_known = values >= 0
+        # The entry of an ignored value has any color, black where the file has none.
+        if stored is not None and (values == stored)[is_known & (stored != ignored_value(row))].all():
+            return stored
+        if is_known.all():
+            return values
+        unknown = codes[~is_known]
+        found = ",".join(str(channel) for channel in int(unknown[0]).to_bytes(3, "big"))
+        raise ImageFileError(str(mask), f"expected only colors of the list of classes, found {found}")
 
 
 @lru_cache(maxsize=1)  # 32 MB

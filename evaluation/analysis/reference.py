@@ -19,7 +19,7 @@ from results.tables.render import Column, Table
 from support import strict_json
 from support.arrays import read_npz
 from support.errors import UserError
-from support.text import unwrapped
+from support.text import counted, unwrapped
 
 Array = npt.NDArray[Any]
 
@@ -225,7 +225,7 @@ def _differences(released: ReleasedResults, ours: Segmentation, eta: float) -> I
             if proposals.shape == step.proposals.shape:
                 # A rounding error at eta moves a pixel in or out of the mask, and with it the prompt and the score.
                 crossed = int(((proposals > eta) != (step.proposals > eta)).sum())
-                remark = f"{crossed} pixels on the other side of eta" if crossed else ""
+                remark = f"{counted(crossed, 'pixel')} on the other side of eta" if crossed else ""
         if prompted is not None and step.prompted is not None:
             yield _compared("share", f"{name}, prompted images", prompted, step.prompted[: len(prompted)], remark)
         if scores is not None:

@@ -15,6 +15,8 @@ from evaluation.cli.option_hints import home_paths
 from evaluation.cli.terminal import show_tables
 from evaluation.request.options import USER_DATA, RunOptions
 from support.console import say, show, tell
+from support.files import expanded
+from support.text import counted, unwrapped
 
 if TYPE_CHECKING:
     from dataset_adapters.prepare import Preparation
@@ -23,7 +25,9 @@ data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, 
 
 _COMPLETE = complete(data_set_names)
 _Name = Annotated[str, typer.Argument(help="Data set, or a benchmark that reads it.", autocompletion=_COMPLETE)]
-_Root = Annotated[Path, typer.Option("--data-root", "--root", help="Folder of the data set in its official layout.")]
+_Root = Annotated[
+    Path, typer.Option("--data-root", "--root", metavar="DIR", help="Folder of the data set in its official layout.")
+]
 
 
 @data_app.command("list", cls=HelpfulCommand)
@@ -32,7 +36,7 @@ def list_command(
     name: Annotated[
         str | None, typer.Argument(help="Only this data set, or a benchmark that reads it.", autocompletion=_COMPLETE)
     ] = None,
-    root: _Root = Path("data"),
+    data_root: _Root = Path("data"),
 ) -> None:
     """List data sets: benchmarks, download size, and which files exist.
 
@@ -44,14 +48,14 @@ def list_command(
     from support.plugins import plugins
 
     if name:
-        for line in _description(_find(name), root):
+        for line in _description(_find(name), data_root):
             show(line)
         return
     names = ("name", "title", "benchmarks", "download", "here")
     columns = tuple(Column(name, kind="text" if name == "title" else "word") for name in names)
     rows = []
     for preparation in all_preparations():
-        counts, (first, *others) = _counts(preparation, root), preparation.benchmarks
+        counts, (first, *others) = _counts(preparation, data_root), preparation.benchmarks
         n_whole = sum(count.accepts(found) for count, found in counts)
         part = f"{n_whole} of {len(counts)} parts" if any(found for _, found in counts) else "-"
         row = {"name": preparation.name, "title": preparation.title, "download": _size(preparation)}
@@ -59,7 +63,7 @@ def list_command(
         rows.append({**row, "here": "complete" if n_whole == len(counts) else part})
     for own in plugins("datasets").values():  # not imported unless named
         rows += [{"name": each.name, "title": f"of {each.package} {each.version}"} for each in own]
-    notes = [f"here: found in {root}", f"details of one: car data list {rows[0]['name']}"]
+    notes = [f"here: found in {data_root}", f"details of one: car data list {rows[0]['name']}"]
     show_tables([replace(make_table("Data sets", columns, rows, notes), is_cut=True)])
 
 
@@ -72,8 +76,13 @@ def _find(name: str) -> Preparation:
 
     if (known := built_in(name)) and known.embedded:
         raise DatasetError(f"{name}: part of this package, nothing to download or check: car eval {name}")
-    is_outside = (is_file(name) and ":" not in name) or name in plugins("benchmarks")
-    return find_preparation(load_benchmark(name).adapter if is_outside else name)
+    if not (is_file(name) and ":" not in name) and name not in plugins("benchmarks"):
+        return find_preparation(name)
+    benchmark = load_benchmark(name)
+    found = find_preparation(benchmark.adapter)
+    if benchmark.split and not found.page:
+        return replace(found, splits=tuple(replace(each, split=benchmark.split) for each in found.splits))
+    return found
 
 
 def _size(preparation: Preparation) -> str:
@@ -93,8 +102,8 @@ def _description(preparation: Preparation, root: Path) -> list[str]:
     sources = [url for download in preparation.downloads for url in download.urls]
     counts = _counts(preparation, root)
     complete = all(count.accepts(found) for count, found in counts)
-    if not preparation.page:  # of another package
-        return [f"{preparation.name}: {preparation.title}", *(f"  split: {each.split}" for each in preparation.splits)]
+    if not preparation.page:
+        return _description_of_outside(preparation, root)
     return [
         f"{preparation.name}: {preparation.title}",
         f"  benchmarks: {', '.join(preparation.benchmarks)}",
@@ -111,12 +120,36 @@ def _description(preparation: Preparation, root: Path) -> list[str]:
     ]
 
 
+def _description_of_outside(preparation: Preparation, root: Path) -> list[str]:
+    """What the adapter of a package or file says of its data set, and how many samples are there."""
+    from dataset_adapters import DatasetError
+    from dataset_adapters.base.adapter import find_sources, first_present
+    from dataset_adapters.base.index import rows_of
+
+    adapters, [split] = find_sources(preparation.name), preparation.splits
+    n_classes = len({*adapters[0].label_space("dataset").query_labels})
+    try:
+        own, folder, n_samples = first_present(
+            adapters, expanded(root).absolute(), lambda own, folder: sum(1 for _ in rows_of(own, folder, split.split))
+        )
+        here = f"{counted(n_samples, 'sample')} in {folder}" + (f" ({own.name})" if len(adapters) > 1 else "")
+    except DatasetError as error:
+        here = f"not found: {unwrapped(error).removeprefix('data_root: ')}"
+    return [
+        f"{preparation.name}: {preparation.title}",
+        f"  task: {adapters[0].task}",
+        *([f"  classes: {n_classes}"] if n_classes else []),
+        f"  split: {split.split}",
+        f"  data: {here}",
+    ]
+
+
 @data_app.command("prepare", cls=HelpfulCommand)
 @home_paths
-def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
+def prepare_command(name: _Name, data_root: _Root = Path("data")) -> None:
     """Download, verify, unpack and convert a data set; existing files are kept.
 
-    Broken transfers resume where they stopped. Archives stay in ROOT/downloads and may be deleted afterwards. Exit
+    Broken transfers resume where they stopped. Archives stay in DIR/downloads and may be deleted afterwards. Exit
     status: 0, or 2 with the reason: a failed download, or steps that must be done by hand.
     """
     from dataset_adapters import DatasetError
@@ -126,7 +159,7 @@ def prepare_command(name: _Name, root: _Root = Path("data")) -> None:
     if not preparation.page:
         raise DatasetError(f"{preparation.name}: expected a data set of car-eval, found one {preparation.title}")
     tell(f"{preparation.name}: terms: {preparation.terms} ({preparation.page})")
-    start = prepare(preparation, root, tell)
+    start = prepare(preparation, data_root, tell)
     say(f"{preparation.name}: ready in {start}")
 
 
@@ -141,7 +174,7 @@ def check_command(
             help="Data set, or a benchmark that reads it; omit it for your own data.", autocompletion=_COMPLETE
         ),
     ] = None,
-    root: _Root = Path("data"),
+    data_root: _Root = Path("data"),
     given: dict[str, Any],
     decode: Annotated[int, typer.Option(min=0, metavar="N", help="Samples to decode per split.")] = 50,
     all_: Annotated[bool, typer.Option("--all", help="Decode every sample.")] = False,
@@ -158,7 +191,6 @@ def check_command(
     """
     from dataset_adapters.prepare import check, check_user_data
     from evaluation.request.user_data import resolve_data
-    from support.text import counted
 
     data = resolve_data(name, None, given["places"])
     n_decoded = None if all_ else decode
@@ -170,7 +202,7 @@ def check_command(
     else:
         preparation = _find(data["benchmark"])
         name = preparation.name
-        n_faults = check(preparation, root, show, n_decoded=n_decoded, each_label=labels, source=source)
+        n_faults = check(preparation, data_root, show, n_decoded=n_decoded, each_label=labels, source=source)
     typer.echo(f"{name}: {counted(n_faults, 'fault') if n_faults else 'no faults'}")
     if n_faults:
         raise typer.Exit(DATA_FAULTS)

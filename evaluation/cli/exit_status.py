@@ -126,7 +126,7 @@ def exit_if_failed(runs: Sequence[Run], *, allow: bool) -> None:
     counts = [run.header.counts for run in runs]
     failed, total = (sum(getattr(count, name) for count in counts) for name in ("n_failed", "n_total"))
     if failed:
-        tell(f"{failed} of {total} samples failed; see the section Failed samples of each run's table")
+        tell(f"{failed} of {counted(total, 'sample')} failed; see the section Failed samples of each run's table")
         from evaluation.run.runner import why_all_failed  # only now: torch
 
         line_of = dict[str, str]()  # by reason

@@ -11,6 +11,7 @@ import typer
 from evaluation.cli.terminal import show_run, show_tables
 from support.console import tell
 from support.files import resolved
+from support.text import counted
 
 if TYPE_CHECKING:
     from results.tables.render import Table
@@ -72,7 +73,7 @@ def table_command(
         recomputed = {path: recompute(path) for path in run_paths(folder).values()}
         if is_suite(folder):
             if missing := missing_runs(folder):
-                tell(f"notice: {folder} is unfinished: {len(missing)} runs are missing, {', '.join(missing)}")
+                tell(f"notice: {folder} is unfinished: {counted(len(missing), 'run')} missing, {', '.join(missing)}")
             write_suite_tables(folder)
         else:
             write_tables(folder, recomputed[folder])

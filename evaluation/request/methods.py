@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from evaluation.tasks.task import TASKS, find_task
 from results.tables.run_notes import METHOD_TITLES
 from support.choices import Precision, Profile, SetBy
 from support.plugins import Plugin, find_plugin
+from support.text import did_you_mean
 
 if TYPE_CHECKING:
     from car_core import CaR
@@ -179,7 +180,7 @@ def is_several(names: str) -> bool:
     return names == ALL or "," in names
 
 
-def settings_by_method(settings: Mapping[str, Any], others: Iterable[Method] = ()) -> dict[str, dict[str, Any]]:
+def settings_by_method(settings: Mapping[str, Any], others: Collection[Method] = ()) -> dict[str, dict[str, Any]]:
     """For every method of ours, and these others, the settings that it has a field for.
 
     Raises BenchmarkError for one that none has.
@@ -187,7 +188,8 @@ def settings_by_method(settings: Mapping[str, Any], others: Iterable[Method] = (
     found = {method.name: method.accepted(settings) for method in (*METHODS.values(), *others)}
     taken = {path for own in found.values() for path in _paths(own)}
     if unknown := next((path for path in _paths(settings) if path not in taken), None):
-        raise BenchmarkError(f"{unknown}: no method has this setting")
+        known = dict.fromkeys(name for method in (*METHODS.values(), *others) for name in method.fields)
+        raise BenchmarkError(f"{unknown}: no method has this setting{did_you_mean(unknown, known)}")
     return found
 
 

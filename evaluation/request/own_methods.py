@@ -159,7 +159,7 @@ class PluggedMethod(Method):
         set_by: dict[str, SetBy] = {**dict.fromkeys((*_RESERVED, *values), "default")}
         try:
             plain = self._made(of_benchmark)[1]
-        except Exception:  # a field without a default
+        except Exception:  # without the user's: a field that has no default, or a check of the class's own
             plain = {}
         changed = [field for field in settings if field not in plain or values[field] != plain[field]]
         return config, {**set_by, **dict.fromkeys(of_benchmark, "benchmark"), **dict.fromkeys(changed, "user")}

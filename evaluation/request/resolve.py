@@ -11,9 +11,8 @@ from typing import Any, get_args
 
 from car_core.config import PROMPT_PLUGINS, CaRConfig, Config
 from car_core.names import MINIATURE, check_device_name, device_names, random_seed, weights_file
-from dataset_adapters import Dataset, DatasetError, load, option_choices
-from dataset_adapters.base.adapter import Adapter, configured, data_set_plugin, find_sources
-from dataset_adapters.errors import LabelSourceMissingError
+from dataset_adapters import Dataset, load, option_choices
+from dataset_adapters.base.adapter import Adapter, configured, data_set_plugin, find_sources, first_present
 from evaluation.request.benchmark import Benchmark, BenchmarkError, load_benchmark, refuse_fields, resolve_config
 from evaluation.request.inputs import Inputs, find_data, find_weights, inputs_of, weights_by_role, with_own_models
 from evaluation.request.methods import Method, find_method
@@ -124,7 +123,7 @@ def resolve(options: RunOptions) -> ResolvedRun:
     method.check_precision(options.precision)
     names, of_names = _names(options.names, method, benchmark, configured(sources[0], options.places))
     config, set_by = method.resolve(benchmark, sources[0].task, options.profile, {**of_names, **options.settings})
-    set_by |= {field: "names" for field in of_names if field not in options.settings}
+    set_by |= {field: "user" if field in options.settings else "names" for field in of_names}
     protocol = resolve_protocol(benchmark, sources[0].task, config, options.protocol)
     if not method.roles and (named := next(filter(None, weights_by_role(options.weights).values()), None)):
         raise BenchmarkError(f"weights: expected none, since {method.name} names its own (--set), found {named!r}")
@@ -240,22 +239,11 @@ def check_out(path: Path) -> None:
 def _check_data(sources: Sequence[Adapter], root: Path, split: str | None) -> None:
     """Raise DatasetError unless the files of one of a data set's label sources are at `root` and have the split.
 
-    The first source that is there decides, as in `dataset_adapters.load`. split: None where it is not checked.
+    split: None where it is not checked.
     """
-    absent: list[DatasetError] = []
-    for adapter in sources:
-        try:
-            folder = adapter.find_root(root)
-        except DatasetError as error:
-            absent.append(error)
-            continue
-        if split is None:
-            return
-        try:
-            if not adapter.annotation_files(folder, split):
-                adapter.rows(folder, split)
-        except LabelSourceMissingError:
-            continue
-        return
-    if len(absent) == len(sources):
-        raise absent[0]
+
+    def listed(adapter: Adapter, folder: Path) -> None:
+        if split is not None and not adapter.annotation_files(folder, split):
+            adapter.rows(folder, split)
+
+    first_present(sources, root, listed)

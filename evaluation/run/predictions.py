@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -72,16 +72,6 @@ _MEANINGS: Mapping[PredictionValues, str] = {
 
 class PredictionError(ValueError):
     """The prediction of a sample cannot be used. One line: file, what was expected, what was found."""
-
-
-class _Source(Protocol):
-    """Predictions by sample id. digests: by id, of what was there at the start; ids without anything are left out."""
-
-    digests: dict[str, str]
-
-    def read(self, sample_id: str, shape: Shape) -> Array | Results:
-        """The prediction of a sample as it is stored: integers or bool of this shape, or COCO results."""
-        ...
 
 
 class _Folder:
@@ -189,6 +179,13 @@ class _ArraysFile:
             raise PredictionError(f"{self._path.name}: {sample_id}: {_reason(error)}") from error
 
 
+_Source: TypeAlias = _Folder | _ResultsFile | _ArraysFile
+"""Predictions by sample id, read as they are stored: integers or bool of the image's shape, or COCO results.
+
+digests: by id, of what was there at the start; ids without anything are left out.
+"""
+
+
 class PredictionReader:
     """A segmenter that looks up what was predicted.
 
@@ -265,15 +262,16 @@ def open_predictions(asked: Predictions, config: PredictedConfig, dataset: Datas
         names = (
             [name for name in sorted(os.listdir(path)) if not name.startswith(".")] if path.is_dir() else ["other ids"]
         )
-        there = f"{', '.join(names[:3]) or 'nothing'}"
+        there = ", ".join(names[:3]) or "nothing"
         within = f"; did you mean {path / 'predictions'}?" if "predictions" in names else ""
         raise BenchmarkError(
             f"predictions: {path}: expected predictions named after the samples, such as {saved_name(ids[0])}, "
             f"found none of {counted(len(ids), 'sample')}, but {there}{within}"
         )
     if missing := len(ids) - len(source.digests):
-        of_all = f"{missing} of {counted(len(ids), 'sample')}"
-        tell(f"notice: {of_all} have no prediction; --limit or --split scores a part")
+        verb = "has" if missing == 1 else "have"
+        of_all = f"{missing} of {counted(len(ids), 'sample')} {verb}"
+        tell(f"notice: {of_all} no prediction; --limit or --split scores a part")
     readings = _readings(dataset)
     if asked.values and (asked.values not in readings or (dataset.task != "semantic" and asked.values != "labels")):
         expected = " or ".join(readings if dataset.task == "semantic" else ["labels"])

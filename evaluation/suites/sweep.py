@@ -43,7 +43,7 @@ class Sweep:
 
     paper: the paper's figure of each point in percent, None where it has none; empty without any. paper_column: the
     column of Table 1 whose benchmark those figures are of. profile: where the points start; None for the benchmark's.
-    shown: the points as a table shows them; empty for the points as they are.
+    shown: the points as a table shows them; empty for the points as they are. file: that they are from.
     """
 
     title: str
@@ -52,6 +52,7 @@ class Sweep:
     paper_column: str | None = None
     profile: Profile | None = None
     shown: tuple[Point, ...] = ()
+    file: Path | None = None
 
 
 def parse_axes(assignments: Sequence[str]) -> dict[str, list[Any]]:
@@ -141,7 +142,7 @@ def read_sweep(path: Path) -> Sweep:
     except ValidationError as error:
         raise BenchmarkError(f"{path}: {mistakes(error, _SweepFile.model_fields)}") from None
     points = found.points or (grid(found.grid) if found.grid else one_at_a_time(found.one_at_a_time))
-    return Sweep(found.title or path.stem, points)
+    return Sweep(found.title or path.stem, points, file=path)
 
 
 def fidelity() -> Sweep:
@@ -235,15 +236,19 @@ def as_suite(
     for own_method, own_names, (point, shown, figure) in itertools.product(methods, name_sets, points):
         axes = {"method": able[own_method].name} if methods != [CAR] else {}
         axes |= {"names": own_names} if len(name_sets) > 1 else {}
-        # Values as JSON, which is YAML.
-        varied = {key: parse_settings([f"{key}={json.dumps(value)}"]) for key, value in point.items()}
-        whole = functools.reduce(merged, varied.values(), settings)
-        if len(methods) > 1:  # a method without the field that varies runs once
-            whole = settings_by_method(whole, able.values())[able[own_method].name]
-            own = {key for key, value in varied.items() if able[own_method].accepted(value)}
-            point, shown = ({k: v for k, v in each.items() if k in own} for each in (point, shown))
         own_profile = (profile or sweep.profile) if own_method == CAR or len(methods) == 1 else None
-        config, _ = able[own_method].resolve(known, task, own_profile, whole)
+        try:
+            # Values as JSON, which is YAML.
+            varied = {key: parse_settings([f"{key}={json.dumps(value)}"]) for key, value in point.items()}
+            whole = functools.reduce(merged, varied.values(), settings)
+            if len(methods) > 1:  # a method without the field that varies runs once
+                whole = settings_by_method(whole, able.values())[able[own_method].name]
+                own = {key for key, value in varied.items() if able[own_method].accepted(value)}
+                point, shown = ({k: v for k, v in each.items() if k in own} for each in (point, shown))
+            config, _ = able[own_method].resolve(known, task, own_profile, whole)
+        except BenchmarkError as error:
+            is_of_file = sweep.file and str(error).startswith(tuple(point))
+            raise BenchmarkError(f"{sweep.file}: {error}" if is_of_file else str(error)) from None
         first = seen.setdefault((own_method, own_names, config.model_dump_json()), full := {**axes, **point})
         if first == full and first is not full and len(methods) > 1:
             continue

@@ -1,8 +1,9 @@
-"""Tables as pictures: the eight usual benchmarks as a shaded table, a sweep as a bar chart."""
+"""Tables as pictures: the eight usual benchmarks as a shaded table, a sweep as bars or a line."""
 
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ PLOT_FILE = "plot.png"
 _INK, _OURS, _OURS_OF_PEERS, _PAPER = "#20242a", "#0072b2", "#0b6e4f", "#b0b7bf"
 _ROW, _CELL = 0.18, 0.5  # inches, of whole pixels: else there are seams between shades
 _TEXTS = {"method": 2.05, "backbone": 3.55, "supervision": 2.4, "names": 0.75, "ran_by": 1.15}  # inches
+_BOX = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}  # so that no line crosses a figure
+_LABEL: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "bbox": _BOX}
 _BASELINE = "as it is"  # the point that changes nothing
 
 
@@ -74,6 +77,8 @@ def write_peers_plot(table: Table, path: Path) -> Path | None:
 def write_sweep_plot(path: Path) -> Path | None:
     """Draw plot.png of the sweep in a folder; returns its path, None where matplotlib is not installed.
 
+    A sweep over a single setting of numbers is a line, any other one a bar per point.
+
     Raises StoreError if the folder is not a suite's, OSError if the file cannot be written.
     """
     try:
@@ -81,26 +86,47 @@ def write_sweep_plot(path: Path) -> Path | None:
     except ImportError:
         return None
     table = read_suite_table(path)
-    keys, labels = {column.key for column in table.columns}, point_labels(table)
+    keys, labels, at = {column.key for column in table.columns}, point_labels(table), values_of_one_setting(table)
     panels = {"mean over names" if "worst" in keys else "ours": (table.values("percent"), _OURS)}
     if "paper" in keys:
         panels["paper"] = (table.values("paper"), _PAPER)
-    figure = Figure(figsize=(3 + 3.2 * len(panels), 1.4 + 0.28 * len(labels)), layout="constrained", dpi=110)
-    for axes, (name, (values, color)) in zip(
-        figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items(), strict=True
-    ):
-        positions = range(len(labels))
-        bars = axes.barh(positions, [value or 0 for value in values], color=color, height=0.7)
-        axes.bar_label(bars, ["-" if value is None else f"{value:.1f}" for value in values], padding=3, fontsize=8)
-        axes.set_yticks(positions, labels, fontsize=8)
-        axes.tick_params(axis="x", labelsize=8)
-        axes.yaxis.set_inverted(True)  # the first point at the top
-        axes.margins(x=0.15)
+    size = (1 + 3.8 * len(panels), 3.4) if at else (3 + 3.2 * len(panels), 1.4 + 0.28 * len(labels))
+    figure = Figure(figsize=size, layout="constrained", dpi=110)
+    all_axes = figure.subplots(1, len(panels), sharey=not at, squeeze=False)[0]
+    for axes, (name, (values, color)) in zip(all_axes, panels.items(), strict=True):
+        if at:
+            found = [math.nan if value is None else value for value in values]  # where the line has a gap
+            axes.plot(*zip(*sorted(zip(at, found, strict=True)), strict=True), color=color, marker="o")
+            for x, y in zip(at, values, strict=True):
+                if y is not None:
+                    axes.annotate(f"{y:.1f}", (x, y), (0, 8), **_LABEL)
+            axes.set_xlabel(table.columns[0].heading, fontsize=9)
+            axes.tick_params(labelsize=8)
+            axes.margins(0.08, 0.2)
+        else:
+            positions = range(len(labels))
+            bars = axes.barh(positions, [value or 0 for value in values], color=color, height=0.7)
+            axes.bar_label(bars, ["-" if value is None else f"{value:.1f}" for value in values], padding=3, fontsize=8)
+            axes.set_yticks(positions, labels, fontsize=8)
+            axes.tick_params(axis="x", labelsize=8)
+            axes.yaxis.set_inverted(True)  # the first point at the top
+            axes.margins(x=0.15)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_title(f"{visible(str(table.rows[0]['metric']))}, % ({name})", fontsize=9, color=_INK)
     figure.suptitle(visible(table.title), fontsize=11, color=_INK)
     figure.savefig(path / PLOT_FILE)
     return path / PLOT_FILE
+
+
+def values_of_one_setting(table: Table) -> list[float]:
+    """The value of each row of a sweep's table that varies a single setting of numbers; else empty."""
+    keys = [column.key for column in table.columns if column.key.startswith("set.")]
+    if len(keys) != 1 or len(table.rows) < 2:
+        return []
+    try:
+        return [float(text) for text in table.values(keys[0])]
+    except (TypeError, ValueError):  # other texts, and none for the point that changes nothing
+        return []
 
 
 def point_labels(table: Table) -> list[str]:

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -224,11 +224,21 @@ class RunDirectory:
         a, b = ({word: own[word] for word in words if word in own} for own in (a, b))
         said = tuple(_SAID_BY[word] for word in words)
         changed = [*differences(a, b), *(each for each in found if not each.startswith(said))]
+        edited = {  # outside code, by what `differences` says of its hash
+            f"plugins.{kind}.{name}.source has changed": f"{own['package'] or own['target'].partition(':')[0]} "
+            f"({kind[:-1]} {name}) changed"
+            for kind, named in identity_fields.get("plugins", {}).items()
+            for name, own in named.items()
+        }
+        if edited.keys() & {*changed}:  # which also stands for the architecture of a method's own weights
+            changed = [edited.get(each, each) for each in changed if not _OWN_WEIGHTS.fullmatch(each)]
+        remedy = "choose another folder (--out), or --fresh, which sets that run aside"
+        if {*changed} <= {*edited.values()}:
+            raise StoreError(f"{self.path}: {' and '.join(changed)} since the run in this folder was made; {remedy}")
         more = [f"and {len(changed) - _MOST_SAID} more"] if len(changed) > _MOST_SAID else []
         text = "; ".join([*changed[:_MOST_SAID], *more])
         if commit := stored.environment.git_commit:
             text = text.replace(_MEANINGS["code"], f"{_MEANINGS['code']} since its commit {commit[:12]}")
-        remedy = "choose another folder (--out), or --fresh, which sets it aside"
         raise StoreError(f"{self.path} holds a run of another identity; {remedy}: {text}")
 
     def append(self, record: SampleRecord) -> None:
@@ -393,7 +403,7 @@ def _scan(path: Path) -> tuple[list[SampleRecord], int, dict[int, str]]:
     except FileNotFoundError:
         return records, end, damaged
     with stream, uncollected():
-        for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), start=1):
+        for number, line in enumerate(iter(partial(stream.readline, LONGEST_LINE), b""), start=1):
             try:
                 # The newline is written last, so a line without it was cut short even where it happens to be JSON.
                 if not line.endswith(b"\n"):
@@ -410,9 +420,11 @@ def _scan(path: Path) -> tuple[list[SampleRecord], int, dict[int, str]]:
 
 
 def _record(line: bytes) -> SampleRecord:
-    if strict_json.is_plain(line):
-        with suppress(ValidationError):  # what is wrong is said in the words of `strict_json`
+    try:
+        if strict_json.is_plain(line):
             return SampleRecord.model_validate_json(line)  # in a quarter of the time
+    except ValidationError:  # what is wrong is said in the words of `strict_json`
+        pass
     return SampleRecord.model_validate(strict_json.loads(line))
 
 
@@ -425,6 +437,7 @@ def one_line(error: Exception) -> str:
     return str(error)
 
 
+_OWN_WEIGHTS = re.compile(r"weights\..*\.architecture has changed")
 _MOST_SAID = 3  # differences in an error
 _SAID_BY = {
     "method": "config.",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from results.run_directory.schema import RunHeader
+from results.run_directory.schema import RunHeader, StrictModel
 from results.run_directory.store import RunDirectory, StoreError, one_line
 from support import strict_json
 from support.files import read_regular, write_atomically
@@ -17,10 +17,8 @@ SuiteKind: TypeAlias = Literal["runs", "methods", "eight"]
 SuiteStatus: TypeAlias = Literal["running", "complete", "incomplete"]
 
 
-class SuiteIndex(BaseModel):
+class SuiteIndex(StrictModel):
     """suite.json: the runs of a suite by name, as paths relative to its folder."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
     schema_version: Literal[1] = 1
     """Version of this schema."""
@@ -32,9 +30,9 @@ class SuiteIndex(BaseModel):
     """As of a run, over all runs of the suite."""
     runs: dict[str, str | None] = Field(min_length=1)
     """Folder of each run by the run's name, relative to the suite's; null for one that has not begun."""
-    points: dict[str, dict[str, Any]] = {}
+    points: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Of a sweep: the settings of each run."""
-    paper: dict[str, float] = {}
+    paper: dict[str, float] = Field(default_factory=dict)
     """Of a sweep: the paper's figure for a run, percent."""
     kind: SuiteKind = "runs"
     """methods: one benchmark, one method per run, each run in its own process. eight: its table has published rows."""
@@ -108,8 +106,9 @@ def require_finished(path: Path) -> None:
 def find_suite_to_resume(path: Path, asked: SuiteIndex) -> SuiteIndex | None:
     """The suite in the folder that a suite is to be written to; None where it has yet to begin.
 
-    It may go on with other methods or limits, and a sweep with more points. Raises StoreError, naming what was found,
-    for a run, for another suite, and without suite.json for anything but folders of the asked runs and hidden files.
+    It may go on with other methods or limits, and a sweep with more or fewer points. Raises StoreError, naming what was
+    found, for a run, for another suite, and without suite.json for anything but folders of the asked runs and hidden
+    files.
     """
     found = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith(".")) if path.is_dir() else []
     run = RunDirectory(path)
@@ -123,9 +122,16 @@ def find_suite_to_resume(path: Path, asked: SuiteIndex) -> SuiteIndex | None:
         return None
     there = read_suite_index(path)
     # Names of sweeps and of several methods have a hash of these; titles and names of points have the benchmark.
-    is_extended = there.points.keys() <= asked.points.keys() if there.points else there.title == asked.title
-    is_alike = (there.kind, bool(there.points)) == (asked.kind, bool(asked.points))
-    if there.suite != asked.suite and not (is_alike and is_extended):
+    before, now = there.points.keys(), asked.points.keys()
+    is_continued = before <= now or now <= before if before else there.title == asked.title
+    is_alike = (there.kind, bool(before)) == (asked.kind, bool(now))
+    if is_alike and not is_continued and before & now:
+        new, old = (next(name for name in a if name not in b) for a, b in ((now, before), (before, now)))
+        raise StoreError(
+            f"{path}: expected the points of the sweep there and more, or some of them, found {new} without {old}; ask "
+            "for both, or choose another folder (--out)"
+        )
+    if there.suite != asked.suite and not (is_alike and is_continued):
         raise StoreError(f"{path}: expected the suite {asked.suite}, found another one, {there.suite}")
     return there
 

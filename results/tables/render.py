@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _LONGEST_WORD = 33  # frequency_weighted_iou_gt_classes; longer ones, such as paths, may be folded
 _TEXT_WIDTH = 11  # least terminal columns of longer text: narrower, it is a tower of words
+_NAME_WIDTH = 24  # the same of a name that is folded because nothing else helps
 _GRID_GAPS = 2, 1  # terminal columns between those of a table, the second where else it would not fit; one at its sides
 _TEXTS = ("text", "word")
 _GAP = "   "  # between the values of a block
@@ -109,11 +110,13 @@ def to_markdown(table: Table) -> str:
     return "\n".join([f"## {escape_markdown(table.title)}", "", *lines, *([""] if notes else []), *notes]) + "\n"
 
 
-def to_rich(table: Table, width: int) -> RenderableType:
+def to_rich(table: Table, width: int, *, folds: bool = False) -> RenderableType:
     """The table for a terminal of `width` columns, without the notes: text wraps, figures and usual words never do.
 
     Columns without any value are left out. If the others do not fit, spare ones are left out too; if that does not
-    help, each row becomes a block of `heading: value`.
+    help, names are folded; else each row becomes a block of `heading: value`.
+
+    folds: whether names (columns of kind "word") may be folded.
     """
     shown = without_empty_columns(table)
     texts = [[visible(cell) for cell in _column_texts(shown, column)] for column in shown.columns]
@@ -123,12 +126,16 @@ def to_rich(table: Table, width: int) -> RenderableType:
         needed = longest if column.kind != "text" else max(_word_width(cells), min(longest, _TEXT_WIDTH))
         if table.is_cut and column.kind == "text":
             needed = min(longest, _TEXT_WIDTH)
+        if folds and column.kind == "word":
+            needed = min(longest, _NAME_WIDTH)
         least.append(max(_word_width([visible(column.heading)]), needed))
     for gap in _GRID_GAPS:
         if sum(least) <= (room := width - gap * len(least) + gap - 1):
             return _grid(shown, texts, least, room, gap)
     if spare := max(column.spare for column in shown.columns):
         return to_rich(replace(shown, columns=tuple(own for own in shown.columns if own.spare < spare)), width)
+    if not folds:
+        return to_rich(shown, width, folds=True)
     return _blocks(shown, texts, width)
 
 

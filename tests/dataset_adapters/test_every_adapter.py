@@ -227,13 +227,13 @@ def test_root_missing_or_empty_is_named(name: str, tmp_path: Path) -> None:
         return refused(lambda: load(data_set, root, source=source or None, cache_dir=tmp_path / "cache"))
 
     absent = tmp_path / "absent"
-    assert refusal(absent) == f"{absent}: expected a folder, found nothing"
+    assert refusal(absent) == f"data_root: {absent}: expected a folder, found nothing"
     absent.touch()
-    assert refusal(absent) == f"{absent}: expected a folder, found a file"
+    assert refusal(absent) == f"data_root: {absent}: expected a folder, found a file"
     absent.unlink()
     absent.mkdir()
     message = refusal(absent)
-    assert message.startswith(f"{absent}: expected ")
+    assert message.startswith(f"data_root: {absent}: expected ")
     assert message.endswith("found an empty folder")
 
 

@@ -358,6 +358,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         f"expected a sound archive, found: an extended header of {3 << 30} bytes",
     ),
     "truncated tar.gz": (lambda: tar_with("a" * 90, "w:gz")[:-20], "expected a sound archive, found: "),
+    "tar.gz of its first bytes": (lambda: tar_with("a" * 90, "w:gz")[:20], "expected a sound archive, found: "),
 }
 
 
@@ -369,6 +370,7 @@ def test_a_hostile_archive_leaves_nothing_behind(server: Loopback, tmp_path: Pat
     with pytest.raises(DatasetError, match=message) as caught:
         prepare(served(server, "voc"), root, said.append)
     assert "\n" not in str(caught.value)
+    assert str(caught.value).count("expected ") == 1
     assert names_below(tmp_path) == {f"a/root/downloads/{VOC_TAR}.refused"}
     assert not list(root.glob(".unpacking-*"))
     server.files[VOC_TAR] = tar_with("sound.txt")
@@ -486,7 +488,7 @@ def test_check_counts_files_and_decodes_samples(tmp_path: Path, coco: Any) -> No
     [
         (["check", "voc9", "--root=."], "data set: expected a known name, found 'voc9'; did you mean voc"),
         (["check", "mini-voc"], "mini-voc: part of this package, nothing to download or check"),
-        (["check", "voc", "--root=/nowhere"], "/nowhere: expected a folder, found nothing"),
+        (["check", "voc", "--root=/nowhere"], "--data-root: /nowhere: expected a folder, found nothing"),
         (
             ["prepare", "coco"],
             "data set: expected a known name, found 'coco'; did you mean coco-object, coco-stuff or refcoco?",
@@ -498,6 +500,14 @@ def test_wrong_requests_are_one_line(arguments: list[str], message: str) -> None
     assert result.exit_code == 2
     assert result.stderr.startswith(f"error: {message}")
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = car("prepare", "voc", f"--root={tmp_path / 'file'}")
+    assert result.exit_code == 2
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"error: --data-root: {tmp_path / 'file'}: expected a folder that can be written, found: ")
 
 
 def test_check_of_an_empty_folder_is_one_fault_a_split(tmp_path: Path) -> None:

@@ -315,7 +315,8 @@ def test_threads_that_wait_do_not_spin_unless_asked_to(own: str | None, expected
     ("arguments", "expected"),
     [
         (["eval", "mini-vco"], "found 'mini-vco'; did you mean mini-voc"),
-        (["eval", "voc21", "--data-root=/nowhere"], "/nowhere: expected a folder"),
+        (["eval", "voc21", "--data-root=/nowhere"], "--data-root: /nowhere: expected a folder, found nothing"),
+        (["eval", "voc21", "--data-root=docs"], "/docs: expected the folders JPEGImages"),
         (["eval", "voc21", "--data-root=~nosuch"], "~nosuch: expected a path, found the home of a nonexistent user"),
         (["eval", "mini-voc", "--set=etaa=0.5"], "did you mean eta"),
         (["eval", "mini-voc", "--protocol=overlaps=kept"], "--protocol: overlaps: mini-voc has no protocol options"),

@@ -61,6 +61,9 @@ def test_every_set_in_its_layout(path: Path, tmp_path: Path) -> None:
     assert len({*own.names.split(", ")}) == n_classes
     expected = of_interest or [id_ for id_ in range(n_classes) if id_ != background]
     assert [id_ for id_ in range(n_classes) if id_ not in own.not_of_interest] == expected
+    layout = [f"{folder}/*{suffix}" for folder, suffix in zip((own.images, own.masks), own.suffixes, strict=True)]
+    cells = [*(f"`{each}`" for each in (path.name, own.folder, *layout)), str(n_classes), str(len(expected))]
+    assert f"| {' | '.join(cells)} |" in (MESS / "README.md").read_text().splitlines()
     masks = made(tmp_path / "data", own)
     dataset = load(benchmark.adapter, tmp_path / "data", cache_dir=tmp_path / "cache")
     assert dataset.ids == ("000",)
@@ -72,6 +75,28 @@ def test_every_set_in_its_layout(path: Path, tmp_path: Path) -> None:
         load(benchmark.adapter, tmp_path / "data", cache_dir=tmp_path / "cache")[0]
     with pytest.raises(DatasetError, match="expected"):
         load(benchmark.adapter, tmp_path / "data", split="train", cache_dir=tmp_path / "cache")
+
+
+def test_a_data_file_is_described_before_and_after_its_data_are_there(tmp_path: Path) -> None:
+    path, root = MESS / "suim.yaml", tmp_path / "data"
+    shown = ["mess-suim: of ", "  task: semantic", "  classes: 8", "  split: test"]
+
+    def listed() -> list[str]:
+        result = CliRunner().invoke(app, ["data", "list", str(path), f"--data-root={root}"])
+        assert result.exit_code == 0, result.stderr
+        return result.stdout.splitlines()
+
+    *lines, last = listed()
+    assert [line[: len(start)] for line, start in zip(lines, shown, strict=True)] == shown
+    assert last == f"  data: not found: {root}: expected a folder, found nothing"
+    [own] = find_sources(load_benchmark(str(path)).adapter)
+    made(root, own, n=3)
+    assert listed() == [*lines, f"  data: 3 samples in {root / 'SUIM'}"]
+    chosen = tmp_path / "some.yaml"
+    chosen.write_text(f"name: some\nbase: context59\nadapter: {MESS}/mess.py:suim\nsplit: {tmp_path}/two.txt\n")
+    (tmp_path / "two.txt").write_text("000\n002\n")
+    path = chosen
+    assert listed()[-2:] == [f"  split: {tmp_path}/two.txt", f"  data: 2 samples in {root / 'SUIM'}"]
 
 
 def test_classes_of_interest_by_brute_force(tiny_model: Path, tmp_path: Path) -> None:

@@ -125,6 +125,14 @@ def test_benchmarks_have_the_protocols_values() -> None:
     assert (user.logit_scale, sources["logit_scale"]) == (30, "user")
 
 
+def test_a_setting_that_changes_nothing_is_not_the_users() -> None:
+    """Of a benchmark's value and of a default."""
+    plain = resolved("sclip", "mini-voc")
+    own = {"logit_scale": plain[0].logit_scale, "residual": plain[0].residual}
+    assert resolved("sclip", "mini-voc", **own) == plain
+    assert resolved("sclip", "mini-voc", **{**own, "logit_scale": 31})[1] == {**plain[1], "logit_scale": "user"}
+
+
 def test_method_reads_its_authors_texts_by_default(tiny_run: Any) -> None:
     def texts(method: str, names: str = "own", benchmark: str = "voc21", **more: Any) -> tuple[Any, Any, Any]:
         weights, more = ("random:1", more) if method != "sam3" else (None, {"model": "random:1", **more})
@@ -169,12 +177,6 @@ def test_a_benchmarks_own_fields_win_over_what_a_method_brings(tiny_run: Any, tm
     assert (brought.config.background, dict(brought.config.synonyms)) == (("zebra",), {"ship": ("a",)})  # type: ignore[attr-defined]
     assert (brought.set_by["background"], named.set_by["background"]) == ("benchmark", "names")
     assert (len(named.config.background), len(named.config.synonyms)) == (26, 2)  # type: ignore[attr-defined]
-
-
-def test_a_setting_that_changes_nothing_is_not_the_users() -> None:
-    for value, by in ((0.1, "default"), (0.2, "user")):
-        config, set_by = resolved("naclip", "voc21", prob_threshold=value)
-        assert (config.prob_threshold, set_by["prob_threshold"]) == (value, by)
 
 
 def test_a_family_of_their_own_is_the_run_that_asks_for_it(options: Any, tmp_path: Path) -> None:
@@ -365,6 +367,8 @@ def test_settings_go_to_the_methods_that_have_them() -> None:
     assert by["clip-es"] == {"proposal_model": "ViT-B-32"}
     with pytest.raises(BenchmarkError, match="nothing: no method has this setting"):
         settings_by_method({"nothing": 1})
+    with pytest.raises(BenchmarkError, match="strid: no method has this setting; did you mean stride"):
+        settings_by_method({"strid": 1})
 
 
 def test_nested_settings_go_to_the_methods_that_have_them() -> None:

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import yaml
 from helpers.plugin_package import ENTRY_POINTS, FRUIT, Install, write_fruit
+from helpers.prompts import draw_prompts
 from typer.testing import CliRunner
 
 from car_core import CaRConfig
-from car_core.classifier.visual_prompts import draw_prompts
 from dataset_adapters import DatasetError, SampleError, load
 from dataset_adapters.base import adapter as registry
 from evaluation import RunOptions, evaluate
@@ -168,7 +168,14 @@ def test_data_check_reads_a_package_s_data_set(install: Install, tmp_path: Path)
         found = car("data", "check", name, option, str(root))
         assert found.exit_code == 0, found.stderr
         assert "fruit, split all: 5 images (fruit)" in found.output
-    assert "fruit: of fruitbox\n  split: all" in car("data", "list", "fruit").output
+    lines = car("data", "list", "fruit", f"--data-root={root}").output.splitlines()
+    assert lines == [
+        "fruit: of fruitbox",
+        "  task: semantic",
+        "  classes: 2",
+        "  split: all",
+        f"  data: 5 samples in {root / 'fruit'}",
+    ]
     refused = car("data", "prepare", "fruit").stderr
     assert refused == "error: fruit: expected a data set of car-eval, found one of fruitbox\n"
 

@@ -31,7 +31,7 @@ from evaluation.run.rerun import request_of_run
 from evaluation.suites import runner as suite
 from evaluation.suites.definitions import load_suite
 from evaluation.tasks.video import Pair
-from results import RunDirectory
+from results import RunDirectory, StoreError
 from support.errors import AllFailedError
 from support.plugins import PluginError
 
@@ -412,6 +412,23 @@ def test_own_method_identity_is_of_source_settings_and_weights(options: Any, tmp
     assert seen[6].weights[0].sha256 == hashlib.sha256(b"one").hexdigest()
     assert seen[6].config["checkpoint"] == str(paths[0])
     assert "checkpoint" not in seen[6].identity_fields["config"]
+    changed = r"own\.py \(method bright\) changed"
+    for number, settings, message in (
+        (0, {}, rf"/0: {changed} since the run in this folder was made; choose another folder \(--out\), or --fresh, "),
+        (
+            5,
+            {"checkpoint": "org/model"},
+            rf"/5: {changed} since the run in this folder was made",
+        ),  # named as weights' too
+        (
+            0,
+            {"threshold": 0.6},
+            rf"/0 holds a run of another identity; .*: config\.threshold is .*; {changed}$",
+        ),
+    ):
+        edited = f"{tmp_path / 'own-3' / 'own.py'}:Bright"
+        with pytest.raises(StoreError, match=message):
+            evaluate(options(edited, settings=settings, out=tmp_path / str(number), limit=1))
 
 
 def test_things_and_stuff_and_one_mask_for_all_phrases(file: Any, tmp_path: Path) -> None:

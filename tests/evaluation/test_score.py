@@ -212,6 +212,16 @@ def test_results_that_overlap_are_painted_by_their_score(scored: Scored) -> None
         predicted(scored.prepared(path), 0)
 
 
+@pytest.mark.parametrize(("n_missing", "words"), [(1, "1 of 4 samples has"), (2, "2 of 4 samples have")])
+def test_missing_predictions_are_counted(
+    scored: Scored, capsys: pytest.CaptureFixture[str], n_missing: int, words: str
+) -> None:
+    for sample_id in IDS[:n_missing]:
+        scored.path(sample_id).unlink()
+    scored.prepared(scored.folder)
+    assert f"notice: {words} no prediction" in capsys.readouterr().err
+
+
 def predicted(prepared: Prepared, position: int) -> Any:
     sample = prepared.selected[position]
     [segmentation] = prepared.segmenter.segment_samples([sample], prepared.dataset.label_space)  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from helpers.waiting import wait_until
 
 from dataset_adapters import LabelSpace, Sample
 from dataset_adapters.base.adapter import find_adapter, register
-from dataset_adapters.benchmarks.voc import VocAdapter
+from dataset_adapters.base.semantic import SplitFileAdapter
 from evaluation import RunOptions
 
 
@@ -68,7 +68,7 @@ def at_the_gate(gate: Path) -> list[int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _FaultyVoc(VocAdapter):
+class _FaultyVoc(SplitFileAdapter):
     faults: Mapping[str, Callable[[], object]] = field(default_factory=dict)
 
     def read(self, root: Path, row: Any, label_space: LabelSpace) -> Sample:
@@ -80,7 +80,7 @@ class _FaultyVoc(VocAdapter):
 def faulty_reading(faults: Mapping[str, Callable[[], object]]) -> Iterator[None]:
     """voc21 as a data set that does something in the process that reads a sample, by its id, before reading it."""
     own = find_adapter("voc21")
-    register([_FaultyVoc(**{each.name: getattr(own, each.name) for each in fields(VocAdapter)}, faults=faults)])
+    register([_FaultyVoc(**{each.name: getattr(own, each.name) for each in fields(SplitFileAdapter)}, faults=faults)])
     try:
         yield
     finally:

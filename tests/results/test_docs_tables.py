@@ -35,7 +35,7 @@ def test_the_table_and_what_it_was_made_with_stand_in_place(
     assert filled.endswith("<!-- end of table -->\n\nAfter.\n")
     assert all(row in filled for row in rows)
     assert "| 25.0 |" in filled
-    assert "- 1 rows, 1 runs of 11 images each, 22 s of run time in total" in filled
+    assert "- 1 row, 1 run of 11 images each, 22 s of run time in total" in filled
     assert "old" not in filled
     fill_page(page, tmp_path)
     assert page.read_text() == filled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from evaluation.cli import terminal
 from evaluation.cli.app import app
 from results import RunDirectory, RunHeader, SampleRecord
-from results.run_directory.found import FoundRun
-from results.tables.overview import facts_of, overview_of
+from results.run_directory.found import FoundRun, find_runs
+from results.tables.overview import facts_of, overview, overview_of
+from results.tables.render import to_rich
 from support.text import mebibytes
 
 MakeHeader = Callable[..., RunHeader]
@@ -74,10 +77,29 @@ def test_samples_tried_again_count_once(tmp_path: Path, make_header: MakeHeader)
             for each in ids:
                 store.append(SampleRecord(id=each, status="failed", error='"status": x'))
         store.append(SampleRecord(id="a", status="ok"))
-    assert run.n_done == len(ids)
+    assert run.progress()["done"] == len(ids)
     with (tmp_path / "samples.jsonl").open("a") as stream:
         stream.write('{"id": "torn", "status"')
-    assert run.n_done == len(ids)
+    assert run.progress()["done"] == len(ids)
+
+
+def test_long_names_are_folded_where_the_table_would_not_fit(folder: Path) -> None:
+    name = "sweep-mini-voc-0a1b2c3d-limit20/voc21-crf.iterations=3-eta=0.4-lambda=0.6"
+    (folder / name).parent.mkdir()
+    (folder / "suite" / "b").rename(folder / name)
+    table = overview([{**facts_of(run), **run.progress()} for run in find_runs([folder])[0]])
+
+    def drawn(width: int) -> list[str]:
+        console = Console(width=width, file=io.StringIO(), color_system=None)
+        console.print(to_rich(table, width))
+        lines: list[str] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert max(map(len, lines)) <= width
+        return lines
+
+    [heading] = [line for line in drawn(80) if line.startswith("run ")]
+    column = heading.index("method")
+    assert name in "".join(line[:column].strip() for line in drawn(80))
+    assert any(line.startswith("run: a") for line in drawn(40))
 
 
 def test_filters(folder: Path) -> None:

@@ -105,12 +105,13 @@ def test_a_suite_goes_on_in_its_own_folder(tmp_path: Path) -> None:
             sweep,
             asked("sweep-1-limit2", "v-1", "v-2", is_sweep=True),
             asked("sweep-2", "v-1", "v-2", "v-3", title="Other", is_sweep=True),  # more points
+            asked("sweep-5", "v-2", is_sweep=True),  # and fewer: the run of the other stays
         ],
         "methods": [methods, asked("methods-2", "clip", "sclip", title="Methods on v", kind="methods")],
     }
     others = {
         "suite": [sweep, methods, asked("eight", "a", "b", title="Other"), asked("eight", "a", "b", kind="eight")],
-        "sweep": [suite, methods, asked("sweep-3", "v-1", "v-4", is_sweep=True), asked("sweep-4", "v-1", "v-2")],
+        "sweep": [suite, methods, asked("sweep-3", "v-3", "v-4", is_sweep=True), asked("sweep-4", "v-1", "v-2")],
         "methods": [suite, sweep, asked("methods-3", "car", "clip", title="Methods on w", kind="methods")],
     }
     for there in (suite, sweep, methods):
@@ -124,6 +125,9 @@ def test_a_suite_goes_on_in_its_own_folder(tmp_path: Path) -> None:
         for each in others[name]:
             with pytest.raises(StoreError, match=f"expected the suite {each.suite}, found another one, {there.suite}$"):
                 find_suite_to_resume(path, each)
+        if there is sweep:
+            with pytest.raises(StoreError, match="found v-3 without v-2; ask for both, or choose another folder"):
+                find_suite_to_resume(path, asked("sweep-6", "v-1", "v-3", is_sweep=True))
         (path / "samples.jsonl").write_text("")
         with pytest.raises(StoreError, match=r"found the samples\.jsonl of a run$"):
             find_suite_to_resume(path, there)

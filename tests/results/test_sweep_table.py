@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from results import RunDirectory, RunHeader, SuiteIndex, write_suite
-from results.pages.plots import point_labels, write_sweep_plot
+from results.pages.plots import point_labels, values_of_one_setting, write_sweep_plot
+from results.tables.render import Column, Table
 from results.tables.suite import read_suite_table
 from results.tables.sweep import sweep_table
 from tools.ablations_page import write_page
@@ -115,9 +119,32 @@ def test_a_plot_and_a_page_are_made_of_the_sweeps_there_are(
     write_page([sweep], tmp_path / "docs" / "page.md")
     page = (tmp_path / "docs" / "page.md").read_text()
     assert "## Of \\*this\\*" in page
-    assert "- 2 rows, 1 runs of 11 images each" in page
+    assert "- 2 rows, 1 run of 11 images each" in page
     assert "![The same figures as bars](images/ablations-a.png)" in page
     assert (tmp_path / "docs/images/ablations-a.png").read_bytes() == (sweep / "plot.png").read_bytes()
+
+
+def test_a_single_setting_of_numbers_is_drawn_as_a_line(make_header: Callable[..., RunHeader], tmp_path: Path) -> None:
+    def plot_of(values: list[Any]) -> tuple[list[float], float]:
+        """The values of the line, and the share of the picture that its color or the bars' fills."""
+        points = {f"{number}": {"eta": value} for number, value in enumerate(values)}
+        figures = dict(zip(points, (0.5, None, 0.6, 0.4), strict=False))
+        for name, figure in figures.items():
+            RunDirectory(tmp_path / f"{values}" / name).create(make_header(metrics={"miou": figure}))
+        index = SuiteIndex(suite="a", title="T", runs={name: name for name in points}, points=points)
+        write_suite(tmp_path / f"{values}", index)
+        drawn = write_sweep_plot(tmp_path / f"{values}")
+        assert drawn
+        pixels = np.asarray(Image.open(drawn).convert("RGB")).astype(int)
+        is_blue = np.abs(pixels - (0x00, 0x72, 0xB2)).sum(axis=2) < 20
+        return values_of_one_setting(read_suite_table(tmp_path / f"{values}")), is_blue.mean()
+
+    line, bars = plot_of([0.5, 2, 1e-3]), plot_of([0.5, "once", 1e-3])
+    assert (line[0], bars[0]) == ([0.5, 2.0, 0.001], [])
+    assert 0 < line[1] < 0.02 < 0.1 < bars[1]
+    assert plot_of([True, False])[0] == plot_of([0.5])[0] == plot_of([None, 1])[0] == []
+    columns = tuple(Column(f"set.{key}") for key in ("eta", "theta"))
+    assert values_of_one_setting(Table("T", columns, ({"set.eta": "1", "set.theta": "2"},) * 2)) == []
 
 
 def test_without_matplotlib_there_is_no_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
