@@ -337,8 +337,7 @@ def test_json_on_standard_output_is_json_whatever_a_class_prints(file: Any, tiny
     assert json.loads(result.stdout)["config"]["method"] == "bright"
 
 
-def test_own_method_traceback_is_shown_on_demand_and_in_logs(file: Any, tiny_run: Any) -> None:
-    """One sample fails; prints and traceback of a process stay in its log."""
+def test_own_method_traceback_is_shown_on_demand(file: Any, tiny_run: Any) -> None:
     path = file(BRIGHT.replace("self.seen += 1", "print('seen'); {}['x'] if image.shape[1] == 40 else 0"))
     root, method = f"--data-root={tiny_run.data_root}", f"--method={path}:Bright"
     asked = ("eval", "voc21", root, method, "--limit=2", "--workers=0", f"--out={tiny_run.out}")
@@ -347,10 +346,6 @@ def test_own_method_traceback_is_shown_on_demand_and_in_logs(file: Any, tiny_run
     for flags, is_shown in (((), False), (("--debug",), True), ((), False)):
         told = car(*flags, *asked).stderr
         assert ("Bright.segment:\nTraceback (most" in told, where in told) == (is_shown, is_shown)
-    told = car(*asked, "--processes=2", "--fresh").stderr
-    assert f"notice: {tiny_run.out}: what the processes printed is in process-*.log\n" in told
-    logs = "".join(log.read_text() for log in sorted(tiny_run.out.glob("process-*.log")))
-    assert (logs.count("seen\n"), where in logs) == (2, True)
 
 
 def test_a_method_that_always_fails_has_no_figure_and_one_error(file: Any, tmp_path: Path) -> None:
