@@ -236,7 +236,7 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
     )
     prepared = prepare(request)
     hints = {
-        "dataset": f"see {data_options(name)}, and --split",
+        "dataset": f"see {data_options(header.benchmark.name)}, and --split",
         "weights": "see --weights, or leave out --data-root",
     }
     for key in _REQUIRED_IDENTITY_KEYS:
