@@ -30,9 +30,6 @@ INTERRUPTED = 130
 
 AllowFailures = Annotated[bool, typer.Option(help="Exit with 0 even if samples failed.")]
 
-# By name, because importing torch takes seconds. torch 2.4 has the second.
-OUT_OF_MEMORY = frozenset({"torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"})
-
 WORDS_FILE, WORDS_LISTS = "car.words-file", "car.words-lists"
 """Keys in a command's context: the file that options come from, and its repeatable options (`model_options.preset`)."""
 
@@ -55,7 +52,7 @@ def one_line_errors(ctx: Any = None) -> Iterator[None]:
         from support.plugins import blamed  # only now: `car --help` waits for imports
 
         kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
-        out_of_memory = bool(kinds & OUT_OF_MEMORY)
+        out_of_memory = "torch.OutOfMemoryError" in kinds  # by name, because importing torch takes seconds
         is_run_error = out_of_memory or isinstance(error, (OSError, RunError, UnicodeError))
         foreign = None if is_run_error or isinstance(error, UserError) else blamed(error)
         if not (is_run_error or isinstance(error, UserError) or foreign) or SHOW_TRACEBACKS.get():
