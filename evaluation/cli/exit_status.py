@@ -78,14 +78,9 @@ def one_line_errors(ctx: Any = None) -> Iterator[None]:
         tell(f"error: {_as_given(message, ctx) if ctx and isinstance(error, UserError) else message}")
         for way, meaning in ways.items():
             tell(f"  {way.ljust(max(map(len, ways)))}  {meaning}")
-        all_failed = isinstance(error, AllFailedError)
-        raise typer.Exit(
-            SETUP_ERROR
-            if foreign or is_long_name or isinstance(error, UserError)
-            else SAMPLES_FAILED
-            if all_failed
-            else RUN_ERROR
-        ) from None
+        status = SAMPLES_FAILED if isinstance(error, AllFailedError) else RUN_ERROR
+        is_of_request = foreign or is_long_name or isinstance(error, UserError)
+        raise typer.Exit(SETUP_ERROR if is_of_request else status) from None
     except KeyboardInterrupt as interrupt:
         is_dry = ctx and ctx.params.get("dry_run")
         kept = "nothing was written" if is_dry else "finished work is kept, the same command resumes it"
