@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from helpers.hub import serve_hub
 from helpers.tiny_clip import photo, tiny_clip
 from oracles import literal_baselines as literal
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from car_core import CaR, CaRConfig, ConfigError, ImageError, ModelError, QueryError
 from car_core.baselines import BASELINES, load_baseline
@@ -207,14 +208,11 @@ def test_a_trunk_whose_weights_do_not_fit_is_refused(change: Any, said: str, tmp
 def test_a_published_trunk_is_read_without_its_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trunk, record = load_dino("vit_tiny_patch16_224", "random:1")
     head = {"head.weight": torch.ones(1000, 192), "head.bias": torch.ones(1000)}
-    save_file({**trunk._model.state_dict(), **head}, tmp_path / "model.safetensors")
-    asked = []
-    monkeypatch.setattr(
-        "car_core.baselines.dino.fetch_file", lambda *found: asked.append(found[0]) or tmp_path / "model.safetensors"
-    )
-    _, published = load_dino("vit_tiny_patch16_224", "timm")
-    assert (published.sha256, published.trained) == (record.sha256, True)
-    assert asked == ["timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k"]
+    with serve_hub(tmp_path, monkeypatch) as hub:
+        published = "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k/model.safetensors"
+        hub.files[published] = save({**trunk._model.state_dict(), **head})
+        _, found = load_dino("vit_tiny_patch16_224", "timm")
+    assert (found.sha256, found.trained) == (record.sha256, True)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from PIL import Image
 
 from car_core import CaR, CaRConfig, ImageError, QueryError
 from car_core.car import as_rgb
-from car_core.models.clip import SimpleTokenizer, open_clip
+from car_core.models.clip import open_clip
 from car_core.models.text_encoder import TextEncoder, least_tokens
-from car_core.proposal.generator import ProposalGenerator
 from car_core.proposal.trunk import proposal_size
 from support.text import clip_words
 
@@ -76,11 +75,8 @@ def test_longest_query_that_fits(car: CaR) -> None:
 
 
 @pytest.mark.parametrize("text", ["xyzzy" * 20_000, "a b " * 50_000, "&amp;" * 100_000], ids=["word", "words", "&amp;"])
-def test_text_far_over_the_context_is_refused_without_its_tokens(
-    car: CaR, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    """Their number takes time by the square of a word's length: minutes."""
-    monkeypatch.setattr(SimpleTokenizer, "bpe", lambda *_: pytest.fail("merged"))
+def test_text_far_over_the_context_is_refused_without_its_tokens(car: CaR, text: str) -> None:
+    """Their number, which the message would give, takes time by the square of a word's length: minutes."""
     with pytest.raises(QueryError, match=r"expected at most 77 tokens.* found at least \d{4}"):
         car.check_queries([text])
 
@@ -345,14 +341,17 @@ def test_grid_that_does_not_fit_is_shrunk() -> None:
 
 
 @pytest.mark.parametrize("position", [0, 2])
-def test_batch_names_the_position_before_any_work(car: CaR, position: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ProposalGenerator, "encode", lambda *_, **__: pytest.fail("work has begun"))
+def test_batch_names_the_position_before_any_work(car: CaR, position: int) -> None:
+    passes: list[Any] = []
+    handle = car.proposal_tower.visual.conv1.register_forward_pre_hook(lambda *given: passes.append(given))
     images: list[Any] = [photo(20, 20)] * 3
     queries: list[Any] = [["cat"], ["dog"], ["car"]]
     with pytest.raises(QueryError, match=f"image {position}: .*blank"):
         car.segment_batch(images, [*queries[:position], ["cat", ""], *queries[position + 1 :]])
     with pytest.raises(ImageError, match=f"image {position}: .*float64"):
         car.segment_batch([*images[:position], np.zeros((2, 2, 3)), *images[position + 1 :]], queries)
+    handle.remove()
+    assert not passes
 
 
 def test_batch_of_other_lengths(car: CaR) -> None:
