@@ -94,7 +94,7 @@ def test_a_flat_window_of_proxyclip_has_numbers() -> None:
 
 @pytest.mark.parametrize("patch", [8, 16])
 def test_proxyclip_pads_windows_on_all_sides_to_multiples_of_56(patch: int) -> None:
-    made = ProxyCLIPSegmenter(ProxyCLIPConfig(), clip=tiny_clip(), dino=DinoTrunk(tiny_dino(patch)))
+    made = ProxyCLIPSegmenter(ProxyCLIPConfig(templates=("{}",)), clip=tiny_clip(), dino=DinoTrunk(tiny_dino(patch)))
     assert (made.config.short_side, made.config.crop, made.config.stride) == (96, 96, 32)
     assert made.segment(photo(50, 61), QUERIES).label_map.shape == (50, 61)
     windows = torch.randn(1, 3, 96, 61, generator=torch.Generator().manual_seed(0))
@@ -403,11 +403,11 @@ def test_clip_es_is_car_without_recurrence(crf: CRFConfig | None, cam_template: 
 @pytest.mark.parametrize("method", sorted(set(BASELINES) - {"sam3"}))  # which has no CLIP: test_sam3
 def test_a_batch_changes_nothing_and_input_is_checked(method: str) -> None:
     settings = {"background": ("sky",), **({} if method == "clip-es" else {"templates": ("{}",)})}
-    found = segmenter(method, **settings)
+    found, one_by_one = segmenter(method, **settings), segmenter(method, **settings)
     images = [photo(40, 60), photo(90, 33, 1)]
     batch = found.segment_batch(images, [QUERIES, QUERIES[:1]])
     for image, queries, one in zip(images, [QUERIES, QUERIES[:1]], batch, strict=True):
-        alone = segmenter(method, **settings).segment(image, queries)
+        alone = one_by_one.segment(image, queries)
         np.testing.assert_array_equal(one.label_map, alone.label_map)
         np.testing.assert_array_equal(one.scores, alone.scores)
         assert one.masks.shape == (len(queries), *image.shape[:2])

@@ -155,7 +155,7 @@ def test_pixels_are_joined_by_color_within_the_radius() -> None:
 @pytest.mark.parametrize("size", [(40, 61), (3, 200), (1, 1)])
 def test_whole_methods_on_odd_images(method: str, settings: dict[str, Any], size: tuple[int, int]) -> None:
     known = BASELINES[method]
-    made = known.segmenter(known.config(templates=("{}",), **settings), clip=tiny_clip())  # type: ignore[call-arg]
+    made = known.segmenter(known.config(templates=("{}",), background=("sky",), **settings), clip=tiny_clip())  # type: ignore[call-arg]
     found = made.segment(photo(*size), QUERIES)
     assert found.label_map.shape == size
     assert np.isfinite(found.scores).all()
@@ -169,7 +169,8 @@ def trunk(name: str = "vit_tiny_patch16_224") -> DinoTrunk:
 
 @pytest.mark.parametrize(("pixels", "background"), [(False, ()), (False, ("grass",)), (True, ("grass",))])
 def test_lposs_whole(pixels: bool, background: tuple[str, ...]) -> None:
-    config = LPOSSConfig(templates=("{}",), pixels=pixels, background=background, nearest=20)
+    small: dict[str, Any] = {"short_side": 32, "nearest": 20, "radius": 3}
+    config = LPOSSConfig(templates=("{}",), pixels=pixels, background=background, **small)
     made = LPOSSSegmenter(config, clip=tiny_clip(), dino=trunk())
     found = made.segment(photo(30, 41), QUERIES)
     assert found.label_map.shape == (30, 41)
