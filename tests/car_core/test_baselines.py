@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from helpers.hub import serve_hub
 from helpers.tiny_clip import photo, tiny_clip
 from oracles import literal_baselines as literal
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from car_core import CaR, CaRConfig, ConfigError, ImageError, ModelError, QueryError
 from car_core.baselines import BASELINES, load_baseline
@@ -93,7 +94,7 @@ def test_a_flat_window_of_proxyclip_has_numbers() -> None:
 
 @pytest.mark.parametrize("patch", [8, 16])
 def test_proxyclip_pads_windows_on_all_sides_to_multiples_of_56(patch: int) -> None:
-    made = ProxyCLIPSegmenter(ProxyCLIPConfig(), clip=tiny_clip(), dino=DinoTrunk(tiny_dino(patch)))
+    made = ProxyCLIPSegmenter(ProxyCLIPConfig(templates=("{}",)), clip=tiny_clip(), dino=DinoTrunk(tiny_dino(patch)))
     assert (made.config.short_side, made.config.crop, made.config.stride) == (96, 96, 32)
     assert made.segment(photo(50, 61), QUERIES).label_map.shape == (50, 61)
     windows = torch.randn(1, 3, 96, 61, generator=torch.Generator().manual_seed(0))
@@ -207,14 +208,11 @@ def test_a_trunk_whose_weights_do_not_fit_is_refused(change: Any, said: str, tmp
 def test_a_published_trunk_is_read_without_its_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trunk, record = load_dino("vit_tiny_patch16_224", "random:1")
     head = {"head.weight": torch.ones(1000, 192), "head.bias": torch.ones(1000)}
-    save_file({**trunk._model.state_dict(), **head}, tmp_path / "model.safetensors")
-    asked = []
-    monkeypatch.setattr(
-        "car_core.baselines.dino.fetch_file", lambda *found: asked.append(found[0]) or tmp_path / "model.safetensors"
-    )
-    _, published = load_dino("vit_tiny_patch16_224", "timm")
-    assert (published.sha256, published.trained) == (record.sha256, True)
-    assert asked == ["timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k"]
+    with serve_hub(tmp_path, monkeypatch) as hub:
+        published = "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k/model.safetensors"
+        hub.files[published] = save({**trunk._model.state_dict(), **head})
+        _, found = load_dino("vit_tiny_patch16_224", "timm")
+    assert (found.sha256, found.trained) == (record.sha256, True)
 
 
 @pytest.mark.parametrize(
@@ -405,11 +403,11 @@ def test_clip_es_is_car_without_recurrence(crf: CRFConfig | None, cam_template: 
 @pytest.mark.parametrize("method", sorted(set(BASELINES) - {"sam3"}))  # which has no CLIP: test_sam3
 def test_a_batch_changes_nothing_and_input_is_checked(method: str) -> None:
     settings = {"background": ("sky",), **({} if method == "clip-es" else {"templates": ("{}",)})}
-    found = segmenter(method, **settings)
+    found, one_by_one = segmenter(method, **settings), segmenter(method, **settings)
     images = [photo(40, 60), photo(90, 33, 1)]
     batch = found.segment_batch(images, [QUERIES, QUERIES[:1]])
     for image, queries, one in zip(images, [QUERIES, QUERIES[:1]], batch, strict=True):
-        alone = segmenter(method, **settings).segment(image, queries)
+        alone = one_by_one.segment(image, queries)
         np.testing.assert_array_equal(one.label_map, alone.label_map)
         np.testing.assert_array_equal(one.scores, alone.scores)
         assert one.masks.shape == (len(queries), *image.shape[:2])
