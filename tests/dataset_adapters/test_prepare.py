@@ -428,7 +428,7 @@ def small_voc(monkeypatch: pytest.MonkeyPatch) -> None:
     """The entry of VOC, whose val split has seven images here."""
     entry = find_preparation("voc")
     splits = (replace(entry.splits[0], expected=(7,)),)
-    monkeypatch.setitem(preparation._preparations(), "voc", replace(entry, splits=splits))
+    monkeypatch.setitem(preparation.read_sources(), "voc", replace(entry, splits=splits))
 
 
 def car(*arguments: str) -> Result:
@@ -518,7 +518,7 @@ def test_check_of_an_empty_folder_is_one_fault_a_split(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small_voc")
 def test_prepare_and_list_on_the_command_line(voc_server: Loopback, tmp_path: Path) -> None:
-    preparation._preparations()["voc"] = served(voc_server, "voc")
+    preparation.read_sources()["voc"] = served(voc_server, "voc")
     root = tmp_path / "root"
     assert "0 of 17125" in car("list", "voc", f"--root={root}").stdout
     result = car("prepare", "voc21", f"--root={root}")
@@ -544,15 +544,12 @@ def test_prepare_and_list_on_the_command_line(voc_server: Loopback, tmp_path: Pa
         ("title: gRefCOCO", "title: 7", "grefcoco.title"),
     ],
 )
-def test_a_mistake_in_the_file_of_sources_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, where: str
-) -> None:
+def test_a_mistake_in_the_file_of_sources_is_named(tmp_path: Path, old: str, new: str, where: str) -> None:
     text = (Path(preparation.__file__).parent / "sources.yaml").read_text()
     assert text.count(old) == 1
     (tmp_path / "sources.yaml").write_text(text.replace(old, new))
-    monkeypatch.setattr(preparation, "files", lambda package: tmp_path)
     with pytest.raises(ValidationError) as caught:
-        preparation._preparations.__wrapped__()
+        preparation.read_sources(tmp_path)
     assert where in str(caught.value)
 
 
