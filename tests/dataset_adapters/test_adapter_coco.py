@@ -182,22 +182,6 @@ def test_what_decides_the_rows_is_noticed_after_a_cached_load(coco: Any, tmp_pat
     assert "found none with the file name 000000000286.jpg" in refused(coco.load)
 
 
-def test_index_of_a_fifth_of_val2017_is_read(coco: Any) -> None:
-    image = coco.image_path(139).read_bytes()
-    for image_id in range(1_000_000, 1_001_000):
-        coco.image_path(image_id).write_bytes(image)
-        coco.sizes[image_id] = (24, 36)
-    template = coco.annotations[:4]
-    outline = [1.5, 1, 9, 1, 12, 2, 20, 2, 20, 9, 18, 11, 12, 12, 8, 14, 2, 15, 1, 9]
-    for number in range(7_200):
-        own = {**template[number % 4], "image_id": 1_000_000 + number % 1000, "segmentation": [outline]}
-        coco.annotations.append(own)
-    coco.write_json()
-    dataset = coco.load()
-    assert len(dataset) == 1004
-    assert dataset[-1].target.any()
-
-
 def test_no_source_is_there(coco: Any) -> None:
     message = refused(coco.load)
     assert message.startswith(
