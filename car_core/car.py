@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from car_core.classifier.prompt_rendering import renderer_for
+from car_core.classifier.prompt_rendering import render_on_cpu, render_on_gpu
 from car_core.classifier.similarity import similarity_matrix
 from car_core.classifier.tower import ClassifierTower
 from car_core.classifier.visual_prompts import PromptCanvas
 from car_core.config import CaRConfig
 from car_core.engine.batching import MicroBatcher, cpu_batch_size
-from car_core.engine.device import StageTimes, as_device, gpu_times_at_end, timed
+from car_core.engine.device import StageTimes, as_device, gpu_times_at_end, is_gpu, timed
 from car_core.engine.precision import dtype_of, fresh_torch
 from car_core.engine.stage_cache import Result, StageCache, model_token
 from car_core.errors import ConfigError, ModelError
@@ -112,7 +112,7 @@ class CaR:
             )
             for model in (proposal_clip, classifier_clip)
         )
-        self.classifier_tower = ClassifierTower(classifier_clip, feature=config.classifier_feature, dtype=dtype)
+        self.classifier_tower = ClassifierTower(classifier_clip, dtype=dtype)
         most = cpu_batch_size(self.classifier_tower.activation_bytes)
         self.classifier_batcher = MicroBatcher.for_device(self.device, cpu=most, gpu=32)
         self._proposal_text = TextEncoder(proposal_clip, role="proposal_clip")
@@ -175,7 +175,6 @@ class CaR:
         other = copy.copy(self)
         other.config = config
         other._proposal = self._proposal.with_config(config)
-        other.classifier_tower = self.classifier_tower.with_feature(config.classifier_feature)
         return other
 
     @property
@@ -354,9 +353,8 @@ class CaR:
     def _match(self, seconds: StageTimes, features: Tensor, rows: list[list[str]], ensemble: str) -> Tensor:
         """`Models.match`."""
         with timed("texts", self.device, seconds):
-            texts = self._classifier_text([text for row in rows for text in row])
+            texts = torch.stack(self._classifier_text(zip(*rows, strict=True)), dim=1)  # a query in all templates
         with timed("classifier", self.device, seconds):
-            texts = texts.view(len(rows), len(rows[0]), -1)
             matrix = similarity_matrix(features, texts, self.classifier_tower.logit_scale, ensemble)
             _require_finite("classifier", matrix)
         return matrix
@@ -387,12 +385,13 @@ class CaR:
 
         def encode(indices: list[int]) -> list[Tensor]:
             chosen, prompted = [jobs[i] for i in indices], []
+            tower_encode = partial(self.classifier_tower.encode, feature=self.config.classifier_feature)
+            render = render_on_gpu if is_gpu(self.device) else render_on_cpu
             for job in chosen:
                 with timed("prompts", self.device, job.seconds):
-                    render = renderer_for(self.device)
                     prompted.append(render(job.canvas, list(job.new.values()), self.classifier_tower))
             with timed("classifier", self.device, *(job.seconds for job in chosen)):
-                rows = self.classifier_batcher.encode(self.classifier_tower.encode, prompted)
+                rows = self.classifier_batcher.encode(tower_encode, prompted)
                 return [torch.stack(own) for own in rows]
 
         settings = (*self._classifier_key, self.config.classifier_feature, self.config.gray_weights)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
@@ -24,10 +25,10 @@ from pydantic import (
 )
 
 from car_core.errors import ConfigError
+from car_core.queries import check_texts
 from support.choices import Mode, Profile
 from support.errors import mistakes
 from support.plugins import Plugin, find_plugin, plugins
-from support.text import clip_words, find_twins
 
 # Names of the visual prompts; `car_core.classifier.visual_prompts.register_prompt` adds others.
 PROMPTS = {"blur", "gray", "mask", "circle", "rectangle", "contour"}
@@ -103,18 +104,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NameOrPath = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, os.PathLike) else value)]
 
 
-def _check_background(background: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(map(clip_words, background)):
-        raise ValueError("expected texts, found a blank background query")
-    if repeated := {text for text in background if background.count(text) > 1}:
-        raise ValueError(f"expected each background query once, found twice: {sorted(repeated)}")
-    if twins := find_twins(background):
-        first, second = (background[index] for index in twins)
-        raise ValueError(f"expected each background query once, found {second!r}, which CLIP reads as {first!r}")
-    return background
-
-
-Background = Annotated[tuple[str, ...], AfterValidator(_check_background)]
+Background = Annotated[tuple[str, ...], AfterValidator(partial(check_texts, "text", start=1))]
 """Background queries: not blank, each only once."""
 
 

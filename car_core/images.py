@@ -92,15 +92,9 @@ def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps[(None,) * missing], size=size, mode="bilinear", align_corners=False)[(0,) * missing]
 
 
-def upsample(proposal: Tensor, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """A proposal [h, w], resized as by `resize_maps` to float32 [H, W]."""
-    array: npt.NDArray[np.float32] = resize_maps(proposal, size).cpu().numpy()
-    return array
-
-
 def upsample_all(proposals: Tensor, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Proposals [n, h, w] resized to float32 [n, H, W]."""
-    return np.stack([upsample(proposal, size) for proposal in proposals])
+    """Proposals [n, h, w], n >= 1, resized as by `resize_maps` to float32 [n, H, W]."""
+    return np.stack([resize_maps(proposal, size).cpu().numpy() for proposal in proposals])
 
 
 def binarize_all(proposals: Tensor, size: tuple[int, int], threshold: float) -> Iterator[npt.NDArray[np.bool_]]:

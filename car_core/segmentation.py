@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from car_core.config import CaRConfig
-from car_core.drawing import draw_masks, draw_steps, to_html
 from car_core.steps import Step, step_names
 from support.arrays import BoolArray, Float32Array, Int32Array, RGBArray
-from support.drawing import QueryOutcome, encode, label_color
 from support.text import counted
+
+if TYPE_CHECKING:
+    from support.drawing import QueryOutcome
 
 __all__ = ["Segmentation", "Step", "join_passes", "merge_masks", "paint_labels"]
 
@@ -69,6 +71,8 @@ class Segmentation:
 
     def plot(self) -> Image.Image:
         """The masks drawn over the image, with a legend. Raises ValueError for a segmentation without its image."""
+        from car_core.drawing import draw_masks  # OpenCV: only where a picture is drawn
+
         return Image.fromarray(draw_masks(self.required_image(), self.drawn_labels, self.outcomes()))
 
     def plot_steps(self) -> Image.Image:
@@ -76,14 +80,20 @@ class Segmentation:
 
         Raises ValueError unless it was segmented with ``trace=True``.
         """
+        from car_core.drawing import draw_steps
+
         image, config = self.required_image(), self.config
         eta, theta = (config.eta, config.theta) if config else (None, None)
         return Image.fromarray(draw_steps(image, self.drawn_labels, self.outcomes(), self.steps, eta=eta, theta=theta))
 
     def _repr_png_(self) -> bytes | None:
+        from support.drawing import encode
+
         return None if self.image is None else encode(np.asarray(self.plot()), "png").data
 
     def _repr_html_(self) -> str:
+        from car_core.drawing import to_html
+
         return to_html(None if self.image is None else np.asarray(self.plot()), self.outcomes())
 
     def required_image(self) -> RGBArray:
@@ -104,6 +114,8 @@ class Segmentation:
 
         Kept queries get the first colors, which differ most; in referring mode they share that of the one mask.
         """
+        from support.drawing import QueryOutcome, label_color
+
         one_mask = self.merged_mask is not None
         by_color = [*self.kept, *(i for i in range(len(self.queries)) if i not in self.kept)]
         dropped_in = {

@@ -38,9 +38,8 @@ def no_template(config: CaRConfig) -> str:
 
 
 def ensemble_name(config: CaRConfig, step: int) -> str:
-    """Key of `classifier.similarity.ENSEMBLES`."""
-    several = config.templates or uses_character_slip(config, step)
-    return config.template_ensemble if several else "no_templates"
+    """Key of `classifier.similarity.ENSEMBLES`; without templates, the only text form has one softmax."""
+    return config.template_ensemble if config.templates or uses_character_slip(config, step) else "mean_logits"
 
 
 def uses_character_slip(config: CaRConfig, step: int) -> bool:

@@ -83,27 +83,19 @@ TRACES = logging.getLogger("car_eval.traces")
 """Tracebacks of user-supplied code whose error is only one line of a sample's record."""
 
 
-class _Tracer(logging.Handler):
+class _Teller(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         for line in self.format(record).splitlines():
             tell(line)
 
 
-_TRACER = _Tracer()
+_TELLER = _Teller()
 
 
 def show_traces(wanted: bool = True) -> None:
     """From now on print what is logged to `TRACES`, or no longer."""
     TRACES.setLevel(logging.DEBUG if wanted else logging.NOTSET)
-    TRACES.addHandler(_TRACER)  # only once: a second call adds nothing
-
-
-class _Teller(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        tell(record.getMessage())
-
-
-_TELLER = _Teller()
+    TRACES.addHandler(_TELLER)  # only once: a second call adds nothing
 
 
 def tell_log() -> None:

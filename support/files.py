@@ -110,7 +110,17 @@ def write_atomically(path: Path, content: str | bytes, *, synced: bool = True) -
         temporary.unlink(missing_ok=True)
         raise
     if synced:
-        _sync_folder(path.parent)
+        with named_errors(path.parent):
+            try:
+                descriptor = os.open(path.parent, os.O_RDONLY)
+            except OSError as error:
+                if error.errno in _NOT_THERE:
+                    return
+                raise
+            try:
+                _sync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def write_output(path: Path, content: str | bytes) -> None:
@@ -130,20 +140,6 @@ def named_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
-
-
-def _sync_folder(path: Path) -> None:
-    with named_errors(path):
-        try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            if error.errno in _NOT_THERE:
-                return
-            raise
-        try:
-            _sync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _sync(descriptor: int) -> None:

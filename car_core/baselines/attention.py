@@ -1,14 +1,14 @@
 """Methods that only change the attention of CLIP's last block: plain CLIP, MaskCLIP, SCLIP, ClearCLIP, NACLIP.
 
-Each is a configuration and a function; `BASELINES` pairs them. Shapes: B windows, H heads, L = 1 + P tokens (class
-token first), d head width, D = H d.
+Each is a configuration, which says how tokens attend. Shapes: B windows, H heads, L = 1 + P tokens (class token first),
+d head width, D = H d.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal, TypeAlias
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -18,17 +18,6 @@ from torch import Tensor
 from car_core.baselines.dense import DenseConfig, DenseSegmenter
 from car_core.config import Positive
 from car_core.models.vit_blocks import finish_block, query_key_value
-
-
-class AttentionConfig(DenseConfig):
-    """What these methods share."""
-
-    residual: bool = Field(description="keep the last block's residual connection and feed-forward network")
-
-
-Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor, tuple[int, int], Any], Tensor]
-"""A method's attention in the last block: what the heads attend to, [B, H, L, d], from query, key and value as of
-`split_heads`, the grid h x w = P, and the configuration."""
 
 
 def split_heads(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -58,21 +47,26 @@ def above_mean(cosines: Tensor, beta: float, gamma: float) -> Tensor:
     return above.masked_fill(~kept, -math.inf).softmax(dim=-1)
 
 
-class AttentionSegmenter(DenseSegmenter[AttentionConfig]):
-    """``attend`` replaces the last block's attention."""
+class AttentionConfig(DenseConfig):
+    """What these methods share."""
 
-    def __init__(
-        self, config: AttentionConfig, *, attend: Attend, clip: Any, device: str | torch.device = "cpu"
-    ) -> None:
-        super().__init__(config, clip=clip, device=device)
-        self._attend = attend
+    residual: bool = Field(
+        default=True, description="keep the last block's residual connection and feed-forward network"
+    )
+
+    @abstractmethod
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int]) -> Tensor:
+        """What the last block's heads attend to, [B, H, L, d], from their query, key and value as of `split_heads`;
+        grid: h x w = P."""
+
+
+class AttentionSegmenter(DenseSegmenter[AttentionConfig]):
+    """The configuration's ``attend`` replaces the last block's attention."""
 
     def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Unit features [n, P, E] of the patches of images [n, 3, height, width] (multiples of the patch size), and
-        the grid h x w = P."""
         tokens, grid = self.tokens(pixels)
         block = self.visual.transformer.resblocks[-1]
-        attended = self._attend(*split_heads(block, tokens), grid, self.config)
+        attended = self.config.attend(*split_heads(block, tokens), grid)
         output = finish_block(block, tokens, attended) if self.config.residual else join_heads(block, attended)
         return self.embedded(output[:, 1:]), grid
 
@@ -84,12 +78,10 @@ class PlainConfig(AttentionConfig):
     """
 
     method: Literal["clip"] = "clip"
-    residual: bool = True
 
-
-def attend_plain(query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int], config: Any) -> Tensor:
-    """softmax(q k^T) v."""
-    return (query @ key.mT).softmax(dim=-1) @ value
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int]) -> Tensor:
+        """softmax(q k^T) v."""
+        return (query @ key.mT).softmax(dim=-1) @ value
 
 
 class MaskCLIPConfig(AttentionConfig):
@@ -100,12 +92,10 @@ class MaskCLIPConfig(AttentionConfig):
     """
 
     method: Literal["maskclip"] = "maskclip"
-    residual: bool = True
 
-
-def attend_maskclip(query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int], config: Any) -> Tensor:
-    """v."""
-    return value
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int]) -> Tensor:
+        """v."""
+        return value
 
 
 class SCLIPConfig(AttentionConfig):
@@ -115,12 +105,10 @@ class SCLIPConfig(AttentionConfig):
     """
 
     method: Literal["sclip"] = "sclip"
-    residual: bool = True
 
-
-def attend_sclip(query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int], config: Any) -> Tensor:
-    """(softmax(q q^T) + softmax(k k^T)) v."""
-    return ((query @ query.mT).softmax(dim=-1) + (key @ key.mT).softmax(dim=-1)) @ value
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(softmax(q q^T) + softmax(k k^T)) v."""
+        return ((query @ query.mT).softmax(dim=-1) + (key @ key.mT).softmax(dim=-1)) @ value
 
 
 class ClearCLIPConfig(AttentionConfig):
@@ -138,10 +126,9 @@ class ClearCLIPConfig(AttentionConfig):
     residual: bool = False
     logit_scale: Positive = 50.0
 
-
-def attend_clearclip(query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int], config: Any) -> Tensor:
-    """softmax(q q^T) v."""
-    return (query @ query.mT).softmax(dim=-1) @ value
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int]) -> Tensor:
+        """softmax(q q^T) v."""
+        return (query @ query.mT).softmax(dim=-1) @ value
 
 
 class NACLIPConfig(AttentionConfig):
@@ -155,11 +142,10 @@ class NACLIPConfig(AttentionConfig):
     residual: bool = False
     gaussian_std: Positive = Field(default=5.0, description="standard deviation of the neighborhood, patches")
 
-
-def attend_naclip(query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int], config: Any) -> Tensor:
-    """softmax(k k^T + exp(-distance^2 / (2 std^2))) v; the Gaussian is 0 to and from the class token."""
-    near = neighborhood(grid, config.gaussian_std).to(key)
-    return (key @ key.mT + near).softmax(dim=-1) @ value
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int]) -> Tensor:
+        """softmax(k k^T + exp(-distance^2 / (2 std^2))) v; the Gaussian is 0 to and from the class token."""
+        near = neighborhood(grid, self.gaussian_std).to(key)
+        return (key @ key.mT + near).softmax(dim=-1) @ value
 
 
 def neighborhood(grid: tuple[int, int], std: float) -> Tensor:

@@ -222,21 +222,16 @@ def most_frequent(labels: Tensor, regions: Tensor, classes: int) -> Tensor:
 
 def load_trunk_and_sam(
     config: CorrCLIPConfig, *, device: str | torch.device = "cpu"
-) -> tuple[DinoTrunk, MaskSource, tuple[WeightsRecord, ...]]:
-    """The models other than CLIP that a configuration names, and the records of their weights. Raises ModelError."""
+) -> tuple[dict[str, Any], tuple[WeightsRecord, ...]]:
+    """The models other than CLIP that a configuration names, ``dino`` and ``masks``, and the records of their weights.
+
+    Raises ModelError.
+    """
     if config.sam is None:
         raise ModelError(
             "sam: expected a SAM, whose masks are corrclip's regions, found none; "
             "pass --sam facebook/sam2-hiera-large, another hub name, a folder, or random:SEED for trials"
         )
-    dino, dino_weights = load_trunk(config, device=device)
-    masks, sam_weights = load_sam(config.sam, device=device)
-    return dino, masks, (dino_weights, sam_weights)
-
-
-def load_corrclip(config: CorrCLIPConfig, *, clip: Any, device: str | torch.device = "cpu") -> CorrCLIPSegmenter:
-    """The segmenter on the trunk and the SAM that its configuration names."""
-    dino, masks, weights = load_trunk_and_sam(config, device=device)
-    made = CorrCLIPSegmenter(config, clip=clip, dino=dino, masks=masks, device=device)
-    made.weights = weights
-    return made
+    models, records = load_trunk(config, device=device)
+    models["masks"], record = load_sam(config.sam, device=device)
+    return models, (*records, record)

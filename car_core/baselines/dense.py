@@ -108,7 +108,8 @@ class WindowSegmenter(BaselineSegmenter[WindowT]):
     """Labels every pixel by the class of the highest score.
 
     visual: CLIP's vision tower. normalization: mean and std of its images. patch: windows are padded to multiples of
-    these sides, pixels, if a method pads. absent: the background's score if it has no words.
+    these sides, pixels, if a method pads. chunk: windows per forward pass. absent: the background's score if it has no
+    words.
     """
 
     absent: ClassVar[float] = 0.0
@@ -128,6 +129,7 @@ class WindowSegmenter(BaselineSegmenter[WindowT]):
             mean, std = (tuple(round(255 * value, 3) / 255 for value in values) for values in self.normalization)
             self.normalization = mean, std
         self.patch: tuple[int, int] = tuple(clip.visual.patch_size)
+        self.chunk = _WINDOW_CHUNK.get(self.device.type, 1)
         self._words: dict[str, Tensor] = {}  # unit text features [E]
 
     def check_texts_of(self, queries: Sequence[str]) -> None:
@@ -154,7 +156,7 @@ class WindowSegmenter(BaselineSegmenter[WindowT]):
         words = self._words_of(queries)
         for word in words:
             if word not in self._words:
-                features = self.text([format_text(template, word) for template in self._templates()])
+                [features] = self.text([[format_text(template, word) for template in self._templates()]])
                 self._words[word] = F.normalize(features.mean(dim=0), dim=0)
         return torch.stack([self._words[word] for word in words])
 
@@ -175,11 +177,6 @@ class WindowSegmenter(BaselineSegmenter[WindowT]):
     def resized(self, image: RGBArray) -> RGBArray:
         """The image with the shorter side of the configuration."""
         return resized(image, int(self.config.short_side or 0))  # filled in by `__init__`
-
-    @property
-    def chunk(self) -> int:
-        """Windows per forward pass."""
-        return _WINDOW_CHUNK.get(self.device.type, 1)
 
     def tokens(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Input of the last block, [n, 1 + P, D], class token first, and the grid h x w = P of the tower."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +21,7 @@ from car_core.config import Config, NameOrPath
 from car_core.engine.device import as_device
 from car_core.engine.precision import fresh_torch
 from car_core.errors import ModelError
-from car_core.models.checkpoints import load_weights, non_finite
+from car_core.models.checkpoints import load_weights, require_finite
 from car_core.models.clip import open_clip  # noqa: F401  its guard lets timm import torchvision
 from car_core.models.downloads import fetch_file
 from car_core.models.weights import WeightsRecord, build_seeded, state_hash
@@ -56,8 +56,7 @@ class DinoTrunk:
     """
 
     def __init__(self, model: Any, *, positions: str = "scale_factor", device: str | torch.device = "cpu") -> None:
-        if name := non_finite(model):
-            raise ModelError(f"dino: expected finite weights, found NaN or infinity in {name}")
+        require_finite(model, "dino")
         self._model = model.float().requires_grad_(False).to(as_device(device)).eval()
         self._positions = positions
         self.patch: tuple[int, int] = tuple(model.patch_embed.patch_size)
@@ -106,14 +105,15 @@ class DinoTrunk:
 
 
 @fresh_torch(inference=False)
-def load_dino(
-    name: str, weights: str, *, positions: str = "scale_factor", device: str | torch.device = "cpu"
-) -> tuple[DinoTrunk, WeightsRecord]:
-    """The trunk of a ViT of timm (``vit_base_patch8_224.dino``) and the record of its weights.
+def load_trunk(
+    config: TrunkConfig, *, device: str | torch.device = "cpu"
+) -> tuple[dict[str, Any], tuple[WeightsRecord, ...]]:
+    """The trunk that a configuration names, as ``dino``, and the record of its weights, of the role dino.
 
-    weights: `PUBLISHED`, downloaded once to the hub's cache; a file; or random:SEED. Raises ModelError for an unknown
-    model or one that is not a ViT of one patch size, and for weights that are unavailable or do not fit.
+    Raises ModelError for an unknown model or one that is not a ViT of one patch size, and for weights that are
+    unavailable or do not fit.
     """
+    name, weights = config.dino_model, config.dino_weights
     seed, file = random_seed(weights, "dino_weights"), expanded(weights)
     if seed is None and weights != PUBLISHED and not file.is_file():
         raise ModelError(f"dino_weights: expected {PUBLISHED}, random:SEED or a file, found none at {weights}")
@@ -133,22 +133,7 @@ def load_dino(
     architecture = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     shown = name if weights == PUBLISHED else Path(weights).name
     record = WeightsRecord("dino", name, architecture, shown, state_hash(model), trained=seed is None)
-    return DinoTrunk(model, positions=positions, device=device), record
-
-
-def load_trunk(config: TrunkConfig, *, device: str | torch.device = "cpu") -> tuple[DinoTrunk, WeightsRecord]:
-    """The trunk that a configuration names, as `load_dino`."""
-    return load_dino(config.dino_model, config.dino_weights, positions=config.dino_positions, device=device)
-
-
-def load_on_trunk(
-    segmenter: Callable[..., Any], config: TrunkConfig, *, clip: Any, device: str | torch.device = "cpu"
-) -> Any:
-    """A segmenter on the trunk that its configuration names: segmenter(config, clip=..., dino=..., device=...)."""
-    dino, record = load_trunk(config, device=device)
-    made = segmenter(config, clip=clip, dino=dino, device=device)
-    made.weights = (record,)
-    return made
+    return {"dino": DinoTrunk(model, positions=config.dino_positions, device=device)}, (record,)
 
 
 def _build(name: str) -> nn.Module:

@@ -45,7 +45,7 @@ class ProxyCLIPSegmenter(DenseSegmenter[ProxyCLIPConfig]):
         self.patch = (PADDED_TO, PADDED_TO)
 
     def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Unit features [n, P, E] of DINO's patches of images [n, 3, height, width], and their grid h x w = P.
+        """`DenseSegmenter.patch_features`, on DINO's grid.
 
         Neither trunk sees the rest of a side that is not a multiple of its patch.
         """

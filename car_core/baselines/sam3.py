@@ -22,11 +22,11 @@ from car_core.config import Background, Config, NameOrPath, Unit
 from car_core.engine.device import timed
 from car_core.engine.precision import fresh_torch
 from car_core.images import as_channels, resize_maps, size_of
+from car_core.models.checkpoints import require_finite
 from car_core.models.clip import normalize
 from car_core.models.text_encoder import check_text, tokenizer_of
-from car_core.models.transformers_models import check_finite, pretrained, record_of, transformers_with
-from car_core.models.weights import build_seeded
-from car_core.names import random_seed
+from car_core.models.transformers_models import pretrained, record_of
+from car_core.models.weights import WeightsRecord
 from car_core.refine.sam import image_hash
 from car_core.segmentation import Segmentation, paint_labels
 from support.arrays import RGBArray
@@ -95,15 +95,19 @@ class Found(NamedTuple):
 
 
 class SAM3Segmenter(ImageSegmenter[SAM3Config]):
-    """A Sam3Model of transformers, built by the caller. All texts share an image's features, and vice versa."""
+    """A Sam3Model of transformers, built by the caller. All texts share an image's features, and vice versa.
+
+    chunk: texts per forward pass.
+    """
 
     @fresh_torch(inference=False)
     def __init__(self, config: SAM3Config, *, model: Any, device: str | torch.device = "cpu") -> None:
         super().__init__(config, device=device)
-        check_finite("sam3", config.model, model)
+        require_finite(model, f"sam3: {config.model}")
         self._model = model.float().requires_grad_(False).to(self.device).eval()
         self._size = tuple(np.broadcast_to(model.config.vision_config.backbone_config.image_size, 2).tolist())
         self._tokenizer = tokenizer_of(context_length=model.config.text_config.max_position_embeddings)
+        self.chunk = _TEXT_CHUNK.get(self.device.type, 1)
         self._texts: dict[str, Tensor] = {}  # features [tokens, D]
         self._seen: tuple[str, Any] | None = None  # the last image's hash and features
 
@@ -161,9 +165,8 @@ class SAM3Segmenter(ImageSegmenter[SAM3Config]):
                 pixels = normalize(resized, _MEAN_AND_STD).to(self.device)
                 self._seen = key, self._model.get_vision_features(pixels)
             seen = self._seen[1]
-        chunk = _TEXT_CHUNK.get(self.device.type, 1)
-        for start in range(0, len(texts), chunk):
-            asked = texts[start : start + chunk]
+        for start in range(0, len(texts), self.chunk):
+            asked = texts[start : start + self.chunk]
             with timed("texts", self.device, seconds):
                 features, mask = self._text_features(asked)
             with timed("masks", self.device, seconds):
@@ -194,14 +197,11 @@ class SAM3Segmenter(ImageSegmenter[SAM3Config]):
 
 
 @fresh_torch(inference=False)
-def load_sam3(config: SAM3Config, *, device: str | torch.device = "cpu") -> SAM3Segmenter:
-    """The segmenter on ``config.model``. Raises ModelError if transformers or the model is not available."""
-    library = transformers_with("sam3", *_CLASSES.values())
-    seed = random_seed(config.model, "sam3")
-    if seed is None:
-        model = pretrained("sam3", config.model, _CLASSES, _EXPECTED)
-    else:
-        model = build_seeded(seed, lambda: library.Sam3Model(library.Sam3Config(**_TINY)))
-    made = SAM3Segmenter(config, model=model, device=device)
-    made.weights = (record_of("sam3", config.model, model, _PARTS),)
-    return made
+def load_sam3(
+    config: SAM3Config, *, device: str | torch.device = "cpu"
+) -> tuple[dict[str, Any], tuple[WeightsRecord, ...]]:
+    """``config.model``, as ``model``, and the record of its weights. Raises ModelError if it, or transformers, is not
+    available."""
+    tiny = lambda library: library.Sam3Model(library.Sam3Config(**_TINY))  # noqa: E731
+    model = pretrained("sam3", config.model, _CLASSES, _EXPECTED, tiny)
+    return {"model": model}, (record_of("sam3", config.model, model, _PARTS),)

@@ -38,8 +38,6 @@ class SCCLIPSegmenter(DenseSegmenter[SCCLIPConfig]):
     """Patches of the last block after self-calibration."""
 
     def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Unit features [n, P, E] of the patches of images [n, 3, height, width] (multiples of the patch size), and
-        the grid h x w = P."""
         config, (hidden, grid) = self.config, self.hidden(pixels)
         last = hidden[-1][:, 1:]
         similar, low = (hidden[self.block_in_proportion(k)][:, 1:] for k in (config.similar_block, config.low_block))

@@ -18,15 +18,9 @@ def sum_probabilities(logits: Tensor) -> Tensor:
     return logits.softmax(dim=-1).sum(dim=1).softmax(dim=-1)
 
 
-def no_templates(logits: Tensor) -> Tensor:
-    """One softmax over the queries of the only text form, logits [n, 1, m]. Returns [n, m]."""
-    return logits[:, 0].softmax(dim=-1)
-
-
 ENSEMBLES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "mean_logits": mean_logits,
     "sum_probabilities": sum_probabilities,
-    "no_templates": no_templates,
 }
 
 

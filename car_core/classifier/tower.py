@@ -5,7 +5,6 @@ Shapes: B images, E embedding size.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -24,20 +23,13 @@ from support.arrays import RGBArray
 class ClassifierTower:
     """The vision tower of g: CLIP's class token of a square crop. dtype: of its matrix products."""
 
-    def __init__(self, model: Any, *, feature: str, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: Any, *, dtype: torch.dtype = torch.float32) -> None:
         visual = in_precision(model.visual, dtype)
         self.visual = visual
         self.logit_scale: float = float(model.logit_scale.detach().exp())
-        self.blocks = _blocks_before(visual, feature)
         self._normalization = normalization_of(visual)
         if len(set(visual.image_size)) > 1:
             raise ModelError(f"classifier: expected a model of square images, found {list(visual.image_size)}")
-
-    def with_feature(self, feature: str) -> ClassifierTower:
-        """The same tower with another feature."""
-        other = copy.copy(self)
-        other.blocks = _blocks_before(self.visual, feature)
-        return other
 
     @property
     def device(self) -> torch.device:
@@ -63,19 +55,19 @@ class ClassifierTower:
         """uint8 [B, size, size, 3] to float32 [B, 3, size, size] on the model's device; see ``normalize``."""
         return normalize(images.to(self.device).permute(0, 3, 1, 2), self._normalization)
 
+    def blocks(self, feature: str) -> list[Any]:
+        """The blocks that run before the feature is taken; feature: the switch ``classifier_feature``."""
+        blocks = list(self.visual.transformer.resblocks)
+        return blocks[:-1] if feature == "before_last_block" else blocks
+
     @torch.inference_mode()
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor, *, feature: str = "last_block") -> Tensor:
         """Unit features float32 [B, E] of preprocessed images, uint8 [B, size, size, 3], in one forward pass."""
         tokens = embed(self.visual, self.pixels(images), self.visual.positional_embedding)
-        for block in self.blocks[:-1]:
+        blocks = self.blocks(feature)
+        for block in blocks[:-1]:
             tokens = residual_block(block, tokens)
-        for block in self.blocks[-1:]:  # none in a tower of one block whose last is skipped
+        for block in blocks[-1:]:  # none in a tower of one block whose last is skipped
             tokens = first_token_block(block, tokens)
         features = self.visual.ln_post(tokens[:, 0]) @ self.visual.proj
         return F.normalize(features, dim=-1).float()
-
-
-def _blocks_before(visual: Any, feature: str) -> list[Any]:
-    """The blocks that run before the feature is taken."""
-    blocks = list(visual.transformer.resblocks)
-    return blocks[:-1] if feature == "before_last_block" else blocks

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import isfunction, signature
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -23,24 +23,15 @@ RED = (255, 0, 0)
 BLUR_KERNEL = (15, 15)  # pixels; sigma is OpenCV's automatic one
 
 
-class Extent(NamedTuple):
-    """Bounding geometry of a mask, in pixels."""
-
-    center_x: int  # mean position, truncated
-    center_y: int
-    half_width: int  # half of the extent, truncated
-    half_height: int
-
-
-def extent_of(mask: BoolArray) -> Extent:
-    """Center and half extent of the set pixels; the mask must have one."""
+def extent_of(mask: BoolArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Mean position (x, y) of the set pixels, at least one, and half of their extent, in pixels, truncated."""
     centers, halves = [], []
     for axis in (0, 1):  # columns, rows
         counts = cv2.reduce(mask.view(np.uint8), axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
         (positions,) = counts.nonzero()
         centers.append(int(np.average(positions, weights=counts[positions])))
         halves.append(int(positions[-1] - positions[0] + 1) // 2)
-    return Extent(*centers, *halves)
+    return tuple(centers), tuple(halves)
 
 
 def blur(image: RGBArray, gray_weights: str) -> RGBArray:
@@ -61,14 +52,13 @@ def black(image: RGBArray, gray_weights: str) -> RGBArray:
 
 def circle(image: RGBArray, mask: BoolArray) -> RGBArray:
     """Red ellipse, 1 pixel wide, around the mask's mean position, axes half of its extent."""
-    extent = extent_of(mask)
-    center, axes = (extent.center_x, extent.center_y), (extent.half_width, extent.half_height)
+    center, axes = extent_of(mask)
     return _rgb(cv2.ellipse(image, center, axes, 0, 0, 360, RED, 1))
 
 
 def rectangle(image: RGBArray, mask: BoolArray) -> RGBArray:
     """Red box, 1 pixel wide, around the mask's mean position, sides its extent."""
-    x, y, half_width, half_height = extent_of(mask)
+    (x, y), (half_width, half_height) = extent_of(mask)
     first, last = (x - half_width, y - half_height), (x + half_width, y + half_height)
     return _rgb(cv2.rectangle(image, first, last, RED, 1))
 
@@ -169,11 +159,6 @@ class PromptCanvas:
             return self.image
         drawn = _rgb(cv2.copyTo(self.image, mask.view(np.uint8), self.outside.copy()))
         return _with_outlines(drawn, mask, self.prompts)
-
-
-def draw_prompts(image: RGBArray, mask: BoolArray, prompts: Sequence[str], gray_weights: str = "rgb") -> RGBArray:
-    """`PromptCanvas.draw` for a single mask."""
-    return PromptCanvas.from_image(image, prompts, gray_weights).draw(mask)
 
 
 def outlines(mask: BoolArray, prompts: Sequence[str]) -> npt.NDArray[np.uint8]:

@@ -80,8 +80,25 @@ def draw_steps(
             + (f", {len(shown)} shown" if len(shown) < len(step.queries) else "")
             + f", {len(step.kept)} kept",
         )
+        assert step.proposals is not None
+        assert step.prompted is not None
         for index in shown:
-            _draw_query(canvas, x, _HEAD + rows[index] * row_height, tile, outcomes[index], step, index, eta, theta)
+            place, query = step.queries.index(index), outcomes[index]
+            score, y = float(step.scores[place]), _HEAD + rows[index] * row_height
+            canvas.paste(draw_heat_map(tile, step.proposals[place], eta), x, y)
+            canvas.paste(resize_image(step.prompted[place], (tile.shape[0], _TILE)), x + _STEP - _TILE, y)
+            y += tile.shape[0] + 7
+            canvas.chip(x, y + 1, _TEXT - 1, query.color)
+            color, mark, word = (
+                (KEPT, canvas.check, "kept") if index in step.kept else (DROPPED, canvas.cross, "dropped")
+            )
+            verdict = f"{score:.2f} {word}"
+            verdict_x = x + _STEP - text_width(verdict, _TEXT) - 3
+            canvas.text(verdict_x, y - 1, verdict, _TEXT, color=color, bold=True)
+            mark(verdict_x - 18, y + 1, 11, color)
+            name_x = x + _TEXT + 6
+            canvas.text(name_x, y - 1, query.query, _TEXT, width=verdict_x - 30 - name_x, bold=True)
+            canvas.bar(x, y + _TEXT + 8, _STEP, 7, value=score, mark=theta, color=color)
         x += _STEP + _BETWEEN
     n_kept = sum(query.kept for query in outcomes)
     _head(canvas, x, _END, "masks", f"{n_kept} of {counted(len(outcomes), 'query', 'queries')} kept, refined")
@@ -102,34 +119,3 @@ def _head(canvas: Canvas, x: int, width: int, title: str, below: str) -> None:
     canvas.text(x, 8, title, 19, width=width, bold=True)
     canvas.text(x, 33, below, _SMALL, color=FAINT, width=width)
     canvas.rule(x, _HEAD - 5, width)
-
-
-def _draw_query(
-    canvas: Canvas,
-    x: int,
-    y: int,
-    tile: RGBArray,
-    query: QueryOutcome,
-    step: Step,
-    index: int,
-    eta: float | None,
-    theta: float | None,
-) -> None:
-    """One query in one step: its two tiles, its name and verdict, its score as a bar."""
-    assert step.proposals is not None
-    assert step.prompted is not None
-    position = step.queries.index(index)
-    score, kept = float(step.scores[position]), index in step.kept
-    height, width = tile.shape[:2]
-    canvas.paste(draw_heat_map(tile, step.proposals[position], eta), x, y)
-    canvas.paste(resize_image(step.prompted[position], (height, width)), x + _STEP - width, y)
-    y += height + 7
-    canvas.chip(x, y + 1, _TEXT - 1, query.color)
-    color = KEPT if kept else DROPPED
-    verdict = f"{score:.2f} {'kept' if kept else 'dropped'}"
-    verdict_x = x + _STEP - text_width(verdict, _TEXT) - 3
-    canvas.text(verdict_x, y - 1, verdict, _TEXT, color=color, bold=True)
-    (canvas.check if kept else canvas.cross)(verdict_x - 18, y + 1, 11, color)
-    name_x = x + _TEXT + 6
-    canvas.text(name_x, y - 1, query.query, _TEXT, width=verdict_x - 30 - name_x, bold=True)
-    canvas.bar(x, y + _TEXT + 8, _STEP, 7, value=score, mark=theta, color=color)

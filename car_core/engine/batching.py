@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
@@ -25,7 +24,6 @@ def cpu_batch_size(activation_bytes: int) -> int:
     return max(1, min(_LARGEST_CPU_BATCH, _LARGEST_ACTIVATION // activation_bytes))
 
 
-@dataclass
 class MicroBatcher:
     """How many images an encoder processes at once on one device; `size` shrinks when memory runs out.
 
@@ -34,12 +32,9 @@ class MicroBatcher:
     padded. Either way a sample's features are bit-identical whatever else is encoded with it.
     """
 
-    size: int
-    shared: bool
-    _initial_size: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._initial_size = self.size
+    def __init__(self, size: int, *, shared: bool) -> None:
+        self.size = self._initial_size = size
+        self.shared = shared
 
     @classmethod
     def for_device(cls, device: torch.device, *, cpu: int, gpu: int) -> MicroBatcher:
@@ -49,8 +44,9 @@ class MicroBatcher:
     @property
     def shrink_note(self) -> str | None:
         """How far the size shrank, in words; None if it did not."""
-        initial = self._initial_size
-        return None if self.size == initial else f"{self.size} images per pass where {initial} did not fit"
+        if self.size == self._initial_size:
+            return None
+        return f"{self.size} images per pass where {self._initial_size} did not fit"
 
     def encode(self, encode: Callable[[Tensor], Iterable[Row]], samples: Sequence[Tensor]) -> list[list[Row]]:
         """The result of ``encode`` for each image of each sample: n rows for each sample [n, ...], n >= 1.

@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from car_core.errors import ModelError
 from support.files import open_regular
 
 # Last parts of names that are stored with weights but are not weights.
@@ -80,6 +81,12 @@ def non_finite(model: nn.Module) -> str | None:
         if value.is_floating_point() and not (value.sum().isfinite() or value.isfinite().all()):
             return name
     return None
+
+
+def require_finite(model: nn.Module, name: str) -> None:
+    """Raise ModelError, beginning with the model's name, for weights with NaN or infinity."""
+    if weight := non_finite(model):
+        raise ModelError(f"{name}: expected finite weights, found NaN or infinity in {weight}")
 
 
 def _misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from car_core.errors import ModelError
-from car_core.models.checkpoints import non_finite
+from car_core.models.checkpoints import require_finite
 from car_core.models.late_imports import late_imports
 from car_core.models.torchvision_guard import declare_missing_ops
 
@@ -70,8 +70,7 @@ def check_vision_tower(model: nn.Module, role: str) -> None:
     for name, values in model.named_parameters():
         if values.dtype != torch.float32:
             raise ModelError(f"{role}: expected a model in float32, found {values.dtype} ({name})")
-    if bad := non_finite(model):
-        raise ModelError(f"{role}: expected finite weights, found NaN or infinity in {bad}")
+    require_finite(model, role)
 
 
 def changed_part(tower: nn.Module, name: str, *, of_text: bool = False) -> str | None:

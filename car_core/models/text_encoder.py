@@ -1,4 +1,4 @@
-"""Unit text features of a CLIP model, cached by text, and the check that a text fits the context."""
+"""Unit text features of a CLIP model, cached, and the check that a text fits the context."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import functools
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from support.text import broken_text
 
 # Text features are kept for this many texts (a RefCOCO split has some ten thousand sentences).
 TEXT_CACHE_SIZE = 16_384
-# Texts encoded in one forward pass.
+# Texts of a forward pass, at most.
 TEXT_BATCH = 64
 CONTEXT_LENGTH = 77
 """Tokens that CLIP reads."""
@@ -71,7 +71,7 @@ def check_text(query: str, template: str = "{}", *, context_length: int = CONTEX
 
 
 class TextEncoder:
-    """Unit text features of one CLIP model, cached by text."""
+    """Unit text features of one CLIP model, cached."""
 
     def __init__(self, model: nn.Module, *, role: str) -> None:
         vocabulary = int(getattr(model, "vocab_size", 0) or 0)
@@ -84,7 +84,8 @@ class TextEncoder:
         self._model: Any = model
         self._role, self._modules = role, list(model.modules())
         self._state = state_token(self._modules)
-        self._cache: OrderedDict[str, Tensor] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
+        self._n_cached = 0  # texts
 
     def check_unchanged(self) -> None:
         """Raise ModelError if the model's parts or weights changed since this was built, which makes the cache stale.
@@ -102,25 +103,35 @@ class TextEncoder:
         check_text(query, template, context_length=self._context_length)
 
     @torch.inference_mode()
-    def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Unit features of the texts, float32 [n, E], on the model's device."""
-        missing = [text for text in dict.fromkeys(texts) if text not in self._cache]
-        found = {text: self._cache[text] for text in texts if text in self._cache}
-        device = self._model.logit_scale.device
-        # A constant number per pass, so that a text's feature does not depend on the texts encoded with it.
-        size, plain = (TEXT_BATCH if is_gpu(device) else 1), bool(missing) and _is_plain_causal(self._model)
-        for start in range(0, len(missing), size):
-            chunk = missing[start : start + size]
-            for text in chunk:
-                self.check(text)
-            tokens = self._tokenizer(chunk + [""] * (size - len(chunk)), self._context_length).to(device)
-            found.update(zip(chunk, encode_tokens(self._model, tokens, plain=plain).float(), strict=False))
-        for text, feature in found.items():
-            self._cache[text] = feature
-            self._cache.move_to_end(text)
-        while len(self._cache) > TEXT_CACHE_SIZE:
-            self._cache.popitem(last=False)
-        return torch.stack([found[text] for text in texts])
+    def __call__(self, groups: Iterable[Sequence[str]]) -> list[Tensor]:
+        """Unit features of each group's texts, float32 [n, E], on the model's device.
+
+        A group is what is always asked for together (a query in all templates), because rounding depends on what shares
+        a pass: on a CPU a group forms its own passes; on a GPU passes have a constant number of texts, of any groups.
+        """
+        keys = [tuple(group) for group in groups]
+        found = {key: self._cache[key] for key in keys if key in self._cache}
+        missing = [key for key in dict.fromkeys(keys) if key not in found]
+        if missing:
+            passes = [[text for key in missing for text in key]] if is_gpu(self._model.logit_scale.device) else missing
+            features = torch.cat([self._encode(texts) for texts in passes]).split([len(key) for key in missing])
+            found.update(zip(missing, features, strict=True))
+        for key, feature in found.items():
+            self._n_cached += 0 if key in self._cache else len(key)
+            self._cache[key] = feature
+            self._cache.move_to_end(key)
+        while self._n_cached > TEXT_CACHE_SIZE:
+            self._n_cached -= len(self._cache.popitem(last=False)[0])
+        return [found[key] for key in keys]
+
+    def _encode(self, texts: Sequence[str]) -> Tensor:
+        """Unit features of texts in passes of `TEXT_BATCH`; on a GPU the last is filled with empty texts."""
+        for text in texts:
+            self.check(text)
+        device, plain = self._model.logit_scale.device, _is_plain_causal(self._model)
+        filled = [*texts, *[""] * (-len(texts) % TEXT_BATCH if is_gpu(device) else 0)]
+        tokens = self._tokenizer(filled, self._context_length).to(device).split(TEXT_BATCH)
+        return torch.cat([encode_tokens(self._model, each, plain=plain).float() for each in tokens])[: len(texts)]
 
 
 def encode_tokens(model: Any, tokens: Tensor, *, plain: bool) -> Tensor:

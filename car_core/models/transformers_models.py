@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
 from car_core.errors import ModelError
-from car_core.models.checkpoints import non_finite, require_weights_file
+from car_core.models.checkpoints import require_weights_file
 from car_core.models.downloads import cached_file, require_hub
 from car_core.models.torchvision_guard import declare_missing_ops
-from car_core.models.weights import WeightsRecord, state_hash
+from car_core.models.weights import WeightsRecord, build_seeded, state_hash
+from car_core.names import random_seed
 from support.console import is_terminal, quiet_log
 from support.files import expanded
 
@@ -25,28 +26,26 @@ _WEIGHTS_FILES = tuple(
 _OLDEST = "5.0"  # what the extra `sam` requires
 
 
-def transformers_with(role: str, *classes: str) -> Any:
-    """The package. Raises ModelError, beginning with the role, if it is absent or too old to have these classes."""
+def pretrained(role: str, name: str, classes: Mapping[str, str], expected: str, tiny: Callable[[Any], Any]) -> Any:
+    """The model of a name on the hub or of a folder written by ``save_pretrained``; ``tiny`` with random weights for
+    random:SEED.
+
+    classes: transformers' class for each model type of a configuration. expected: the kinds of model, in words. tiny:
+    builds a small model for trials from the package. Raises ModelError, beginning with the role, also if transformers
+    is absent or too old to have the classes.
+    """
     declare_missing_ops()
     try:
-        import transformers
+        import transformers as library
     except ImportError:
         raise ModelError(
             f"{role}: expected the package transformers, found none; pip install 'car-eval[sam]'"
         ) from None
-    if any(not hasattr(transformers, name) for name in classes):
-        found = transformers.__version__
+    if any(not hasattr(library, kind) for kind in classes.values()):
+        found = library.__version__
         raise ModelError(f"{role}: expected transformers >= {_OLDEST}, found {found}; pip install -U 'car-eval[sam]'")
-    return transformers
-
-
-def pretrained(role: str, name: str, classes: Mapping[str, str], expected: str) -> Any:
-    """The model of a name on the hub or of a folder written by ``save_pretrained``.
-
-    classes: transformers' class for each model type of a configuration. expected: the kinds of model, in words. Raises
-    ModelError, beginning with the role.
-    """
-    library = transformers_with(role, *classes.values())
+    if (seed := random_seed(name, role)) is not None:
+        return build_seeded(seed, lambda: tiny(library))
     folder = expanded(name)
     try:
         if name.startswith(("/", ".", "~")) and not folder.exists():
@@ -82,12 +81,6 @@ def pretrained(role: str, name: str, classes: Mapping[str, str], expected: str) 
             reason = f"weights that the hub does not give out ({status}): accept their license at {page} and log in "
             reason += "(hf auth login)"
         raise ModelError(f"{role}: expected {expected} at {name!r}, found: {reason}") from None
-
-
-def check_finite(role: str, name: str, model: Any) -> None:
-    """Raise ModelError for weights with NaN or infinity."""
-    if weight := non_finite(model):
-        raise ModelError(f"{role}: {name}: expected finite weights, found NaN or infinity in {weight}")
 
 
 def record_of(role: str, name: str, model: Any, parts: Sequence[str]) -> WeightsRecord:

@@ -15,9 +15,6 @@ from torch import Tensor, nn
 
 from car_core.engine.device import is_gpu
 
-# On a CPU, attention of at most this many bytes is materialized at once, so that it stays in the cache (measured).
-_ATTENTION_AT_ONCE = 10_000_000
-
 
 def residual_block(block: Any, tokens: Tensor, *, causal: bool = False) -> Tensor:
     """A block's output [B, L, D]. causal: a token attends only to itself and to those before it."""
@@ -35,11 +32,14 @@ def first_token_block(block: Any, tokens: Tensor) -> Tensor:
     return finish_block(block, tokens[:, :1], F.scaled_dot_product_attention(query, key, value))
 
 
-def block_with_attention(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """A block's output [B, L, D] and its head-averaged attention [B, L, L] (queries x keys)."""
+def block_with_attention(block: Any, tokens: Tensor, *, most_bytes: int = 10_000_000) -> tuple[Tensor, Tensor]:
+    """A block's output [B, L, D] and its head-averaged attention [B, L, L] (queries x keys).
+
+    most_bytes: of attention that a CPU materializes at once, so that it stays in the cache (measured).
+    """
     query, key, value = query_key_value(block.attn, _normed(block, tokens))
     attention, attended = tokens.new_zeros(len(tokens), *2 * tokens.shape[1:2]), []
-    at_once = max(1, _ATTENTION_AT_ONCE // attention.nbytes)  # heads
+    at_once = max(1, most_bytes // attention.nbytes)  # heads
     some = block.attn.num_heads if is_gpu(attention.device) else at_once
     for q, k, v in zip(*(part.split(some, dim=1) for part in (query, key, value)), strict=True):
         weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).to(tokens.dtype).softmax(dim=-1)

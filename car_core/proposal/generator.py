@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from car_core.config import CaRConfig
 from car_core.engine.batching import MicroBatcher
 from car_core.engine.device import StageTimes, timed
 from car_core.models.text_encoder import TextEncoder
-from car_core.proposal.affinity import AFFINITY_BLOCKS, propagate, sinkhorn_normalize
+from car_core.proposal.affinity import propagate, sinkhorn_normalize
 from car_core.proposal.cam import grad_cams, text_patch_scores
 from car_core.proposal.gradient import LastBlock, last_block
 from car_core.proposal.trunk import ProposalTower, TrunkOutput
@@ -48,7 +47,7 @@ class ProposalGenerator:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.tower = ProposalTower(model, **_switches(config), dtype=dtype)
+        self.tower = ProposalTower(model, dtype=dtype)
         self.batcher = MicroBatcher.for_device(device, cpu=1, gpu=2)
         self._encode_text = encode_text
         self._config = config
@@ -57,7 +56,7 @@ class ProposalGenerator:
     def with_config(self, config: CaRConfig) -> ProposalGenerator:
         """The same model under another configuration."""
         other = copy.copy(self)
-        other.tower, other._config = self.tower.with_switches(**_switches(config)), config
+        other._config = config
         return other
 
     def encode(self, images: Sequence[RGBArray], times: Sequence[StageTimes]) -> list[EncodedImage]:
@@ -72,7 +71,7 @@ class ProposalGenerator:
         for indices in by_grid.values():
             with timed("trunk", self._device, *(times[i] for i in indices)):
                 pixels = [self.tower.preprocess(images[i], self._config.max_patches)[None] for i in indices]
-                outputs = self.batcher.encode(self.tower.trunk, pixels)
+                outputs = self.batcher.encode(partial(self.tower.trunk, config=self._config), pixels)
             trunks.update((i, trunk) for i, [trunk] in zip(indices, outputs, strict=True))
         encoded = []
         for i, own_times in enumerate(times):
@@ -93,7 +92,8 @@ class ProposalGenerator:
         times: for the stages texts, cam and affinity.
         """
         with timed("texts", self._device, times):
-            features = self._encode_text([*texts, *background])
+            groups = [*([text] for text in texts), *([background] if background else [])]
+            features = torch.cat(self._encode_text(groups))
         with timed("cam", self._device, times):
             scale = self.tower.logit_scale
             project_text = partial(text_patch_scores, encoded.last, logit_scale=scale)
@@ -105,9 +105,3 @@ class ProposalGenerator:
             with timed("affinity", self._device, times):
                 maps = propagate(maps, encoded.affinity_root, encoded.grid, self._config.lambda_)
         return maps.reshape(-1, *encoded.grid)
-
-
-def _switches(config: CaRConfig) -> dict[str, Any]:
-    """The switches that the tower takes."""
-    blocks = AFFINITY_BLOCKS if config.cam == "clip-es" else 1
-    return {"positional_half": config.positional_half, "affinity_blocks": blocks}

@@ -5,7 +5,6 @@ Shapes: B images, L = 1 + P tokens (class token first), D tower width, h x w = P
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +13,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from car_core.config import CaRConfig
 from car_core.engine.pillow_resize import resize
 from car_core.engine.precision import in_precision
 from car_core.images import size_of
 from car_core.models.clip import embed, normalization_of, normalize
 from car_core.models.vit_blocks import block_with_attention, residual_block
+from car_core.proposal.affinity import AFFINITY_BLOCKS
 from support.arrays import RGBArray
 
 
@@ -48,22 +49,12 @@ def proposal_size(height: int, width: int, patch: tuple[int, int], max_patches: 
 class ProposalTower:
     """The vision tower of f: CLIP's ViT on a whole image of any size, no crop. dtype: of the matrix products."""
 
-    def __init__(
-        self, model: Any, *, positional_half: bool, affinity_blocks: int, dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, model: Any, *, dtype: torch.dtype = torch.float32) -> None:
         self.visual = model.visual
         self._trunk = in_precision(model.visual, dtype)
         self.blocks = list(self.visual.transformer.resblocks)
         self.logit_scale: float = float(model.logit_scale.detach().exp())
-        self._positional_half = positional_half
-        self._affinity_blocks = affinity_blocks
         self._normalization = normalization_of(self.visual)
-
-    def with_switches(self, *, positional_half: bool, affinity_blocks: int) -> ProposalTower:
-        """The same tower under other switches."""
-        other = copy.copy(self)
-        other._positional_half, other._affinity_blocks = positional_half, affinity_blocks
-        return other
 
     def grid(self, image: RGBArray, max_patches: int) -> tuple[int, int]:
         """Patches (h, w) of an image uint8 [H, W, 3]."""
@@ -78,12 +69,15 @@ class ProposalTower:
         return normalize(resized, self._normalization)
 
     @torch.inference_mode()
-    def trunk(self, pixels: Tensor) -> list[TrunkOutput]:
-        """All blocks but the last on images of one size, float32 [B, 3, height, width], multiples of the patch size."""
+    def trunk(self, pixels: Tensor, config: CaRConfig) -> list[TrunkOutput]:
+        """All blocks but the last on images of one size, float32 [B, 3, height, width], multiples of the patch size.
+
+        Switches: ``positional_half``, ``cam``.
+        """
         patch = self.visual.patch_size
         grid = pixels.shape[2] // patch[0], pixels.shape[3] // patch[1]
-        tokens = embed(self._trunk, pixels, self.positional_embedding(grid))
-        counted = min(self._affinity_blocks, len(self.blocks)) - 1
+        tokens = embed(self._trunk, pixels, self.positional_embedding(grid, half=config.positional_half))
+        counted = min(AFFINITY_BLOCKS, len(self.blocks)) - 1 if config.cam == "clip-es" else 0
         attention = tokens.new_zeros(len(pixels), grid[0] * grid[1], grid[0] * grid[1])
         blocks = list(self._trunk.transformer.resblocks)[:-1]
         for block in blocks[: len(blocks) - counted]:
@@ -93,11 +87,14 @@ class ProposalTower:
             attention += weights[:, 1:, 1:]
         return [TrunkOutput(grid, *each, counted) for each in zip(tokens, attention, strict=True)]
 
-    def positional_embedding(self, grid: tuple[int, int]) -> Tensor:
-        """[1 + h * w, D]: the class position kept, the grid resized bilinearly (align_corners off)."""
+    def positional_embedding(self, grid: tuple[int, int], *, half: bool) -> Tensor:
+        """[1 + h * w, D]: the class position kept, the grid resized bilinearly (align_corners off).
+
+        half: whether the values are rounded to half precision.
+        """
         embedding = self.visual.positional_embedding.detach()
         rows, columns = self.visual.grid_size
         square = embedding[1:].T.reshape(1, -1, rows, columns)
         resized = F.interpolate(square, size=grid, mode="bilinear", align_corners=False)
         result = torch.cat([embedding[:1], resized.flatten(2)[0].T])
-        return result.half().to(embedding) if self._positional_half else result
+        return result.half().to(embedding) if half else result

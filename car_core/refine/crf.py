@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from car_core.config import HAS_PYDENSECRF, CRFConfig
 from car_core.errors import ConfigError
-from support.arrays import Int32Array, RGBArray
+from car_core.refine.lattice import MeanField
+from support.arrays import Int64Array, RGBArray
 
 # Mean of the training images of VGG-style networks, blue, green, red.
 BGR_MEAN = (104.008, 116.669, 122.675)
@@ -60,9 +61,9 @@ def unary_energies(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
     return np.ascontiguousarray(energies, np.float32)
 
 
-Inference: TypeAlias = Callable[[npt.NDArray[np.float32]], Int32Array]
-"""Mean-field inference over one image: the likeliest label per pixel, int32 [H, W], from probabilities [labels, H, W],
-labels >= 2, clipped to [1e-5, 1] as pydensecrf does."""
+Inference: TypeAlias = Callable[[npt.NDArray[np.float32]], Int64Array]
+"""Mean-field inference over one image: the likeliest label per pixel, int64 [H * W], from `unary_energies` [labels,
+H * W], labels >= 2."""
 
 
 def by_pydensecrf(image: RGBArray, n_labels: int, config: CRFConfig, device: str = "cpu") -> Inference:
@@ -79,24 +80,16 @@ def by_pydensecrf(image: RGBArray, n_labels: int, config: CRFConfig, device: str
         compat=config.bilateral_weight,
     )
 
-    def infer(probabilities: npt.NDArray[np.float32]) -> Int32Array:
-        crf.setUnaryEnergy(unary_energies(probabilities))
-        marginals = np.array(crf.inference(config.iterations), np.float32).reshape(n_labels, height, width)
-        return np.asarray(marginals.argmax(axis=0), np.int32)
+    def infer(energies: npt.NDArray[np.float32]) -> Int64Array:
+        crf.setUnaryEnergy(energies)
+        return np.asarray(np.array(crf.inference(config.iterations)).reshape(n_labels, -1).argmax(axis=0))
 
     return infer
 
 
-def by_torch(image: RGBArray, n_labels: int, config: CRFConfig, device: str = "cpu") -> Inference:
-    """`by_pydensecrf` on a device."""
-    from car_core.refine.lattice import MeanField
-
-    return MeanField.for_image(image, config, device)
-
-
 IMPLEMENTATIONS: Mapping[str, Callable[[RGBArray, int, CRFConfig, str], Inference]] = {
     "pydensecrf": by_pydensecrf,
-    "torch": by_torch,
+    "torch": lambda image, _, config, device: MeanField.for_image(image, config, device),
 }
 
 
@@ -107,10 +100,8 @@ class KernelCache:
     thread-safe.
     """
 
-    # A larger image, at about 100 bytes per pixel, is not kept for the next request.
-    MOST_PIXELS = 2**20
-
-    def __init__(self) -> None:
+    def __init__(self, most_pixels: int = 2**20) -> None:
+        self._most_pixels = most_pixels  # of an image that is kept for the next request, at about 100 bytes per pixel
         self._last: tuple[RGBArray, tuple[object, ...], Inference] | None = None
 
     def get(self, image: RGBArray, n_labels: int, config: CRFConfig, device: str) -> Inference:
@@ -124,7 +115,7 @@ class KernelCache:
 
     def trim(self) -> None:
         """Drop an inference over a large image."""
-        if self._last and self._last[0].shape[0] * self._last[0].shape[1] > self.MOST_PIXELS:
+        if self._last and self._last[0].shape[0] * self._last[0].shape[1] > self._most_pixels:
             self._last = None
 
 
@@ -143,9 +134,8 @@ def crf_masks(
     background and queries. A query that no pixel prefers has an all-false mask.
     """
     probabilities = label_probabilities(proposals, config.bg_factor if config else 1.0)
-    if config is None:
-        labels = np.asarray(probabilities.argmax(axis=0), np.int32)
-    else:
+    labels = probabilities.argmax(axis=0)
+    if config:
         infer = (kernels or KernelCache()).get(CRF_IMAGES[crf_image](image), len(probabilities), config, device)
-        labels = infer(probabilities)
+        labels = infer(unary_energies(probabilities)).reshape(labels.shape)
     return np.asarray(labels[None] == np.arange(1, len(probabilities))[:, None, None])

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from car_core.config import CRFConfig
-from car_core.refine.crf import unary_energies
-from support.arrays import RGBArray
+from support.arrays import Int64Array, RGBArray
 
 
 @dataclass(frozen=True)
@@ -120,13 +119,12 @@ class MeanField:
         return cls(tuple(kernels), config.iterations)
 
     @torch.inference_mode()
-    def __call__(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
-        """Likeliest label per pixel, int32 [H, W], from probabilities [labels, H, W]."""
-        device = self.kernels[0][1].device
-        log_unary = torch.from_numpy(-unary_energies(probabilities)).to(device).T.contiguous()
+    def __call__(self, energies: npt.NDArray[np.float32]) -> Int64Array:
+        log_unary = torch.from_numpy(-energies).to(self.kernels[0][1].device).T.contiguous()
         marginals = log_unary.softmax(dim=1)
         for _ in range(self.iterations):
             # The kernels' terms in each label's log-probability under the Potts model, [n, L].
             terms = (weight * scale * lattice.filter(marginals * scale) for lattice, scale, weight in self.kernels)
             marginals = (log_unary + sum(terms)).softmax(dim=1)
-        return marginals.argmax(dim=1).view(probabilities.shape[1:]).cpu().numpy().astype(np.int32)
+        labels: Int64Array = marginals.argmax(dim=1).cpu().numpy()
+        return labels

@@ -27,10 +27,10 @@ from car_core.engine.device import as_device
 from car_core.engine.precision import fresh_torch
 from car_core.errors import ModelError
 from car_core.images import as_channels, resize_maps, size_of
+from car_core.models.checkpoints import require_finite
 from car_core.models.clip import normalize
-from car_core.models.transformers_models import check_finite, pretrained, record_of, transformers_with
-from car_core.models.weights import WeightsRecord, build_seeded
-from car_core.names import random_seed
+from car_core.models.transformers_models import pretrained, record_of
+from car_core.models.weights import WeightsRecord
 from support.arrays import BoolArray, Float64Array, RGBArray, read_npz, unpacked
 from support.files import cache_folder, sha256_of, write_atomically
 
@@ -70,7 +70,7 @@ class SAMMasks:
     """Automatic masks of a SamModel, SamHQModel or Sam2Model of transformers, built by the caller."""
 
     def __init__(self, model: Any, config: SAMMasksConfig, *, device: str | torch.device = "cpu") -> None:
-        check_finite("sam", config.model, model)
+        require_finite(model, f"sam: {config.model}")
         if dtypes := {each.dtype for each in model.parameters()} - {torch.float32}:
             raise ModelError(f"sam: expected a model in float32, found {dtypes.pop()}")
         self._model = model.to(as_device(device)).eval()
@@ -213,9 +213,7 @@ def load_sam(config: SAMMasksConfig, *, device: str | torch.device = "cpu") -> t
     for trials. Raises ModelError if transformers or the model is not available.
     """
     device = as_device(device)
-    seed = random_seed(config.model, "sam")
-    model = pretrained("sam", config.model, _CLASSES, _EXPECTED) if seed is None else random_sam(seed)
-    model = model.float().requires_grad_(False)
+    model = pretrained("sam", config.model, _CLASSES, _EXPECTED, tiny_sam).float().requires_grad_(False)
     record = record_of("sam", config.model, model, _PARTS)
     # Everything but the image that decides the masks.
     settings = config.model_dump(include=set(SAMMasksConfig.model_fields) - {"model"})
@@ -229,8 +227,7 @@ def load_sam(config: SAMMasksConfig, *, device: str | torch.device = "cpu") -> t
     return CachedMasks(SAMMasks(model, config, device=device), cache_folder() / "sam", key), record
 
 
-def random_sam(seed: int) -> Any:
-    """A tiny SamModel with random weights. Raises ModelError without transformers."""
-    library = transformers_with("sam")
+def tiny_sam(library: Any) -> Any:
+    """A tiny SamModel of transformers with random weights."""
     parts = {"prompt_encoder_config": _TINY_PROMPT, "mask_decoder_config": _TINY_DECODER}
-    return build_seeded(seed, lambda: library.SamModel(library.SamConfig(vision_config=_TINY_VISION, **parts)))
+    return library.SamModel(library.SamConfig(vision_config=_TINY_VISION, **parts))

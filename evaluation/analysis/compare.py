@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -87,24 +89,24 @@ def compare(
 
 def _sample_changes(scorer: Scorer, a: Sequence[SampleRecord], b: Sequence[SampleRecord]) -> tuple[SampleChange, ...]:
     """The samples whose figures differ, the largest change first."""
+    # The others have the same figure.
+    pairs = [(x, y) for x, y in zip(a, b, strict=True) if (x.counts, x.status) != (y.counts, y.status)]
+    sides = zip(*pairs, strict=True)
+    figures = zip(*(scorer.sample_figures(records).tolist() for records in sides), strict=True)
     changes = [
         SampleChange(
             record.id,
-            _known(x),
-            _known(y),
+            None if math.isnan(x) else x,
+            None if math.isnan(y) else y,
             kept_a=tuple(record.queries_kept),
             kept_b=tuple(other.queries_kept),
             status_a=record.status,
             status_b=other.status,
         )
-        for record, other, x, y in zip(a, b, scorer.sample_figures(a), scorer.sample_figures(b), strict=True)
-        if x != y and not (np.isnan(x) and np.isnan(y))
+        for (record, other), (x, y) in zip(pairs, figures, strict=True)
+        if x != y and not (math.isnan(x) and math.isnan(y))
     ]
     return tuple(sorted(changes, key=lambda change: (-abs(change.difference or 0.0), change.name)))
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _interval(
@@ -129,13 +131,14 @@ def bootstrap_differences(
     a, b: records of the same samples in the same order.
     """
     generator, n = np.random.default_rng(seed), len(a)
-    resampled_a, resampled_b = scorer.resampler(a), scorer.resampler(b)
+    resamplers = scorer.resampler(b), scorer.resampler(a)
     step = max(1, _CHUNK_CELLS // n)
     parts = []
-    for start in range(0, resamples, step):
-        drawn = generator.integers(n, size=(min(step, resamples - start), n))
-        weights = np.array([np.bincount(each, minlength=n) for each in drawn], np.float64)
-        parts.append(resampled_b(weights) - resampled_a(weights))
+    with ThreadPoolExecutor(2) as pool:  # the products of large arrays run outside of Python's lock
+        for start in range(0, resamples, step):
+            drawn = generator.integers(n, size=(min(step, resamples - start), n))
+            weights = np.array([np.bincount(each, minlength=n) for each in drawn], np.float64)
+            parts.append(np.subtract(*pool.map(lambda figure, own: figure(own), resamplers, (weights, weights))))
     return np.concatenate(parts)
 
 

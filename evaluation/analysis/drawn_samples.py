@@ -7,6 +7,7 @@ sample's new counts with its record, so a picture never illustrates another run'
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from car_core.steps import step_names
 from dataset_adapters import Dataset, Sample, SampleError
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.run.prepare import Prepared
-from evaluation.tasks.coco_json import CocoDocument
+from evaluation.tasks.coco_json import CocoWriter
 from evaluation.tasks.extra_metrics import COUNTS
 from evaluation.tasks.segmenter import segment_samples
 from evaluation.tasks.task import find_task
@@ -30,7 +31,6 @@ from results.pages.gallery import LabelShown, MaskShown, QueryShown, SampleShown
 from results.run_directory.label_maps import encode_label_map
 from support.arrays import Int32Array, RGBArray
 from support.drawing import EncodedImage, draw_heat_map, draw_layer, encode, hex_color, label_color, resize_image
-from support.strict_json import dumps
 
 _WIDTH = 480  # of image, target and prediction, pixels
 _TILE = 176  # of a proposal or prompted image
@@ -162,8 +162,9 @@ def draw_segmentation(segmentation: Segmentation, path: Path) -> SegmentationSho
         masks = [(outcomes[i].query, outcomes[i].color, segmentation.masks[i]) for i in order]
     else:
         masks = [("the mask of all phrases", label_color(0), segmentation.merged_mask)]
-    document = CocoDocument(segmentation.queries)
-    document.add(path, segmentation)
+    document = CocoWriter(segmentation.queries, coco := io.StringIO())
+    document.add(str(path), segmentation)
+    document.close()
     labels = segmentation.drawn_labels
     return SegmentationShown(
         image=_encoded(image),
@@ -176,7 +177,7 @@ def draw_segmentation(segmentation: Segmentation, path: Path) -> SegmentationSho
         theta=config.theta,
         name=path.stem,
         label_map=EncodedImage(encode_label_map(labels), labels.shape[1], labels.shape[0], "image/png"),
-        coco=dumps(document.as_dict()) + "\n",
+        coco=coco.getvalue(),
     )
 
 

@@ -18,7 +18,6 @@ from evaluation.analysis.drawn_samples import choose, draw_sample
 from evaluation.request.benchmark import BenchmarkError, benchmark_names
 from evaluation.request.methods import METHODS
 from evaluation.request.user_data import FOLDERS, HUGGING_FACE
-from evaluation.run.identity import identity_fields
 from evaluation.run.prepare import Prepared, prepare
 from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.run.rerun import outside_code, request_of_run
@@ -81,14 +80,13 @@ def report(
     has_classes = any("confusion" in record.counts for record in records)
     details = ReportDetails(
         figures=[None if np.isnan(figure) else float(figure) for figure in figures],
-        figure_words=scorer.words.sample_figure_meaning,
         classes=[_classes(record, scorer.label_space) for record in records] if has_classes else (),
         confusions=confusions(records, scorer.label_space),
         matrix=matrix(records, scorer.label_space) if has_classes else None,
         gallery=shown,
         gallery_note=note,
     )
-    return write_report(run_dir, details, header, records=records, out=None if out is None else expanded(out))
+    return write_report(run, header, records, details, out=None if out is None else expanded(out))
 
 
 def report_folder(
@@ -218,7 +216,6 @@ def _gallery(
 
 def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
     """Data and models of the run. Raises BenchmarkError where they are not the run's."""
-    dataset, name = header.benchmark.dataset, header.benchmark.name
     given = options.weights or {}
     weights = {entry.role: given.get(entry.role) or entry.name for entry in header.weights if entry.role in ROLES}
     if any(own.kind == "methods" for own in header.plugins):  # which have weights of their own
@@ -231,7 +228,7 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
         data_root=Path() if options.places else options.data_root,
         places=options.places,
         weights=weights,
-        split=options.split or dataset.split,
+        split=options.split or header.benchmark.dataset.split,
         limit=None,
         shard=None,
         device=options.device,
@@ -239,16 +236,12 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
         metrics=(),
     )
     prepared = prepare(request)
-    segmenter, protocol = prepared.segmenter, prepared.protocol.as_dict()
-    found = identity_fields(
-        name, prepared.dataset, segmenter.config, segmenter.weights, protocol, plugins=prepared.plugin_records
-    )
     hints = {
         "dataset": "see --data-root (or the options of your own data) and --split",
         "weights": "see --weights, or leave out --data-root",
     }
     for key in _REQUIRED_IDENTITY_KEYS:
-        both = [{key: fields.get(key)} for fields in (header.identity_fields, found)]
+        both = [{key: fields.get(key)} for fields in (header.identity_fields, prepared.identity_fields)]
         for fields in both:
             if isinstance(own := fields[key], dict):
                 fields[key] = {name: own[name] for name in own if name not in _IGNORED_IDENTITY_KEYS} or None

@@ -98,7 +98,8 @@ def as_markdown(document: BenchDocument) -> str:
     parts.extend(
         [
             f"Besides the encoders, {host.threads} threads, {host.survivors:.3g} survivors per image: the main "
-            f"process could do {host.images_per_second:.3g} images/s ({1000 * host.main_seconds:.1f} ms each); "
+            f"process could do {host.images_per_second:.3g} images/s ({1000 * host.main_seconds:.1f} ms each, "
+            f"{1000 * host.gpu_main_seconds:.1f} ms where a GPU resizes the prompted images); "
             f"all processes {host.all_seconds:.3f} s of processor time per image",
             "",
             "| stage | processor seconds per image |",

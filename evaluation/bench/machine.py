@@ -89,8 +89,3 @@ def _attention_operations(
 ) -> int:
     """Shapes are [B, H, L, d], [B, H, S, d] and [B, H, S, e]: query times key, and its weights times value."""
     return 2 * math.prod(query[:3]) * key[2] * (query[3] + value[3])
-
-
-def peak_device_mib(device: torch.device) -> float | None:
-    """Peak memory of a GPU so far, in MiB; None on a CPU."""
-    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None

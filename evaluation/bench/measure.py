@@ -28,7 +28,7 @@ from car_core.models.weights import load_clip
 from car_core.refinement import refine_masks
 from dataset_adapters import load
 from dataset_adapters.formats.images import read_image
-from evaluation.bench.machine import matrix_product, operations, peak_device_mib, run_timed, timings
+from evaluation.bench.machine import matrix_product, operations, run_timed, timings
 from evaluation.bench.released_order import ReleasedOrder
 from evaluation.bench.schema import (
     BenchCRF,
@@ -165,10 +165,11 @@ def encoder_speeds(fixture: BenchFixture, *, repeats: int) -> tuple[float, list[
     trunks, crops = (batcher.size if batcher.shared else 0 for batcher in (car.trunk_batcher, car.classifier_batcher))
     pixels = [tower.preprocess(image, car.config.max_patches)[None]] * (trunks or 1)
     prompted = [torch.stack([classifier.preprocess(image)] * (crops or len(fixture.queries))).to(device)]
+    encode_crops = partial(classifier.encode, feature=car.config.classifier_feature)
     product, product_operations = matrix_product(device, dtype_of(car.precision, device))
     work: dict[Literal["trunk", "classifier"], Callable[[], object]] = {
-        "trunk": lambda: car.trunk_batcher.encode(tower.trunk, pixels),
-        "classifier": lambda: car.classifier_batcher.encode(classifier.encode, prompted),
+        "trunk": lambda: car.trunk_batcher.encode(partial(tower.trunk, config=car.config), pixels),
+        "classifier": lambda: car.classifier_batcher.encode(encode_crops, prompted),
     }
     peak_timing, *measured = timings([product, *work.values()], repeats, device)
     peak = product_operations / min(peak_timing.busy) / 1e9
@@ -310,5 +311,7 @@ def memory(request: BenchRequest, *, batch_size: int) -> BenchMemory:
 def _measure_memory(request: BenchRequest, batch_size: int) -> BenchMemory:
     fixture = load_fixture(request)
     _run_once(fixture, batch_size)
-    host, device = peak_rss_mib(), peak_device_mib(fixture.car.device)
-    return BenchMemory(host_peak_mib=host, device_peak_mib=device, images=len(fixture.files), batch_size=batch_size)
+    device = fixture.car.device
+    device_mib = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
+    host_mib, images = peak_rss_mib(), len(fixture.files)
+    return BenchMemory(host_peak_mib=host_mib, device_peak_mib=device_mib, images=images, batch_size=batch_size)

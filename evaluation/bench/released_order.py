@@ -21,10 +21,10 @@ from car_core import CaRConfig
 from car_core.classifier.similarity import ENSEMBLES
 from car_core.classifier.tower import ClassifierTower
 from car_core.classifier.visual_prompts import PromptCanvas
-from car_core.images import size_of, upsample
+from car_core.images import size_of, upsample_all
 from car_core.method import Models, RecurrenceOutput, recurrence
 from car_core.models.clip import embed, open_clip
-from car_core.proposal.affinity import AFFINITY_BLOCKS, propagate, sinkhorn_normalize
+from car_core.proposal.affinity import propagate, sinkhorn_normalize
 from car_core.proposal.cam import min_max
 from car_core.proposal.trunk import ProposalTower, TrunkOutput
 from support.arrays import Float32Array, RGBArray
@@ -47,9 +47,8 @@ class ReleasedOrder:
         self._config = config
         self._f: Any = proposal_clip
         self._g: Any = classifier_clip
-        blocks = AFFINITY_BLOCKS if config.cam == "clip-es" else 1
-        self._trunk = ProposalTower(proposal_clip, positional_half=config.positional_half, affinity_blocks=blocks)
-        self._classifier = ClassifierTower(classifier_clip, feature=config.classifier_feature)
+        self._trunk = ProposalTower(proposal_clip)
+        self._classifier = ClassifierTower(classifier_clip)
 
     def segment(self, image: RGBArray, queries: Sequence[str]) -> SlowResult:
         """The recurrence on uint8 [H, W, 3]."""
@@ -63,15 +62,16 @@ class ReleasedOrder:
         except StopIteration as end:
             output: RecurrenceOutput = end.value
         last, size = output.steps[-1], size_of(image)
-        proposals = [upsample(proposal, size) for proposal in torch.from_numpy(output.proposals)]
         scores = last.scores[[last.queries.index(i) for i in output.kept]]
-        full = np.stack(proposals) if proposals else np.zeros((0, *size), np.float32)
+        full: Float32Array = np.zeros((0, *size), np.float32)
+        if output.kept:
+            full = upsample_all(torch.from_numpy(output.proposals), size)
         return SlowResult(output.kept, scores, full, len(output.steps))
 
     def _propose(self, image: RGBArray, texts: list[str], background: list[str]) -> Tensor:
         config = self._config
         background_features, features = _texts(self._f, background), _texts(self._f, texts)
-        [trunk] = self._trunk.trunk(self._trunk.preprocess(image, config.max_patches)[None])
+        [trunk] = self._trunk.trunk(self._trunk.preprocess(image, config.max_patches)[None], config)
         cams = torch.stack([self._cam(trunk, features, background_features, index) for index in range(len(texts))])
         if config.cam == "clip-es":
             total = trunk.attention + self._last_attention(trunk)
@@ -122,7 +122,7 @@ class ReleasedOrder:
         """Unit features [B, E]: every token goes through every block, as in CLIP's own forward pass."""
         tower = self._classifier
         tokens = embed(tower.visual, tower.pixels(images), tower.visual.positional_embedding)
-        for block in tower.blocks:
+        for block in tower.blocks(self._config.classifier_feature):
             tokens = block(tokens)
         return F.normalize(tower.visual.ln_post(tokens[:, 0]) @ tower.visual.proj, dim=-1)
 

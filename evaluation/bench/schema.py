@@ -121,10 +121,12 @@ class BenchHost(StrictModel):
     threads: Count
     """Threads of the tensor library."""
     stages: dict[str, Seconds]
-    """Processor seconds per image by stage outside the encoders, fastest repeat each; `record`: counts and record;
-    `other`: what no stage accounts for."""
+    """Processor seconds per image by stage outside the encoders, fastest repeat each; `resize`: of the prompted
+    images, not in `prompts`; `record`: counts and record; `other`: what no stage accounts for."""
     main_seconds: Seconds
     """Their sum in the main process: without `decode` and `refine`, which have processes of their own."""
+    gpu_main_seconds: Seconds
+    """The same without `resize`, which a GPU does itself."""
     images_per_second: float
     """What the main process could do if the encoders took no time."""
     all_seconds: Seconds

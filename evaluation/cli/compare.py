@@ -49,8 +49,8 @@ def compare_command(
         show_tables(comparison_tables(comparison, most=None if all_ else 3))
         if not all_:
             tell("--all shows every difference")
-    if fail_below is not None and comparison.is_below(fail_below):
-        change = comparison.headline_change.difference
+    change = comparison.headline_change.difference
+    if fail_below is not None and (change is None or 100 * change < fail_below):
         found = "undefined" if change is None else f"{100 * change:+.2f}"
         tell(f"{comparison.headline}: expected B - A of at least {fail_below:+g}, found {found}")
         raise typer.Exit(FIGURES_CHANGED)

@@ -121,11 +121,10 @@ def complete(
 
 def set_keys() -> list[str]:
     """Keys of CaR; those of the baselines need torch, which takes seconds."""
-    from car_core.config import CaRConfig, CRFConfig
+    from car_core.config import CaRConfig, field_names
     from evaluation.request.benchmark import NOT_SETTINGS
 
-    own = [name.rstrip("_") for name in CaRConfig.model_fields if name not in {*NOT_SETTINGS, "crf", "sam"}]
-    return [f"{key}=" for key in (*own, *(f"crf.{name}" for name in CRFConfig.model_fields), "sam.model")]
+    return [f"{key.rstrip('_')}=" for key in field_names(CaRConfig) if key not in {*NOT_SETTINGS, "crf", "sam"}]
 
 
 def data_set_names() -> list[str]:

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
 
-from support.console import say
+from evaluation.cli.terminal import TERMINAL_WIDTH, show_tables
+from support.console import say, show
 from support.strict_json import dumps
 from support.text import shortened
+
+_PAPERS = {
+    "car": "CVPR 2024",
+    "clip": "ICML 2021",
+    "maskclip": "ECCV 2022",
+    "sclip": "ECCV 2024",
+    "clearclip": "ECCV 2024",
+    "naclip": "WACV 2025",
+    "proxyclip": "ECCV 2024",
+    "resclip": "CVPR 2025",
+    "sc-clip": "arXiv 2411.15869",
+    "lposs": "CVPR 2025",
+    "corrclip": "ICCV 2025",
+    "clip-es": "CVPR 2023",
+    "sam3": "ICLR 2026",
+}
+_NEEDS = {
+    "car": "2 CLIP models",
+    **dict.fromkeys(("proxyclip", "lposs"), "CLIP, DINO"),
+    "corrclip": "CLIP, DINO, SAM (extra sam)",
+    "sam3": "SAM 3 (extra sam)",
+}
+"""Models, and the extra that brings their library; those of car_core.baselines are not asked: they import torch."""
 
 
 def methods_command(
@@ -24,24 +48,52 @@ def methods_command(
 ) -> None:
     """List what --method takes: CaR, the baselines, and methods of installed packages (which are imported).
 
-    Methods that cannot be used are listed with the reason. For named methods, their settings are listed, too.
+    Methods that cannot be used are listed with the reason. Named methods are shown with their settings.
     """
+    from results.tables.columns import make_table
+    from results.tables.render import Column
+
     rows = [describe_method(name) for name in names] if names else list_methods()
     if json:
         say(dumps(rows))
-        return
-    for row in rows:
-        origin = " ".join(filter(None, (row["package"], row["package_version"])))
-        name = " ".join(filter(None, (row["name"], row["version"])))
-        say(f"{name}{origin and f' ({origin})'}: {row['error'] or ', '.join(row['tasks'])}")
-        for own in row.get("settings", ()):
-            missing = "by profile" if row["version"] is None else "no default"
-            default = shortened(dumps(own["default"])) if "default" in own else missing
-            say("; ".join(filter(None, (f"  {own['name']}: {own['type']} [{default}]", own["meaning"]))))
+    elif names:
+        for row in rows:
+            for line in _description(row):
+                show(line)
+    else:
+        columns = ("name", "title", "paper", "needs", "tasks", "package")
+        cells = [{**row, "tasks": ", ".join(row["tasks"]), "package": _origin(row)} for row in rows if not row["error"]]
+        all_tasks = cells[0]["tasks"]
+        cells = [{**row, "tasks": "all" if row["tasks"] == all_tasks else row["tasks"]} for row in cells]
+        broken = [f"{row['name']} ({_origin(row)}) cannot be used: {row['error']}" for row in rows if row["error"]]
+        notes = [f"tasks: all are {all_tasks}", "settings of one: car methods NAME", *broken]
+        show_tables([make_table("Methods", tuple(map(Column, columns)), cells, notes)])
+
+
+def _origin(row: Mapping[str, Any]) -> str | None:
+    """The package and its version of a method that is not ours."""
+    return None if row["title"] else " ".join(filter(None, (row["package"], row["package_version"])))
+
+
+def _description(row: Mapping[str, Any]) -> Iterator[str]:
+    name, origin = " ".join(filter(None, (row["name"], row["version"]))), _origin(row)
+    yield f"{f'{name} ({origin})' if origin else name}: {', '.join(row['tasks'])}"
+    if row["title"]:
+        yield f"  {row['title']}, {row['paper']}; needs {row['needs']}; {len(row['settings'])} settings (--set)"
+    for own in row["settings"]:
+        missing = "by profile" if row["version"] is None else "no default"
+        default = shortened(dumps(own["default"])) if "default" in own else missing
+        text = "; ".join(filter(None, (f"{own['name']}: {own['type']} [{default}]", own["meaning"])))
+        yield from textwrap.wrap(
+            text, TERMINAL_WIDTH, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False
+        )
 
 
 def list_methods() -> list[dict[str, Any]]:
-    """Each method's name, tasks, version, package and its version; error: why it cannot be used, or None."""
+    """Each method's name, title, paper, needs (models, extra), tasks, version, package and its version.
+
+    error: why it cannot be used, or None. title, paper, needs: None for one from outside.
+    """
     from evaluation.request.methods import METHODS
     from evaluation.request.own_methods import check_own_method
     from support.errors import UserError
@@ -88,15 +140,29 @@ def describe_method(name: str) -> dict[str, Any]:
 
 def _row(name: str, method: Any) -> dict[str, Any]:
     """method: None for one that cannot be used."""
+    from importlib.metadata import PackageNotFoundError, version  # `car --help` waits for imports
+
+    from results.tables.run_notes import METHOD_TITLES
+
     plugin = method and method.plugin
     try:
-        ours = importlib.metadata.version("car-eval")
-    except importlib.metadata.PackageNotFoundError:
+        ours = version("car-eval")
+    except PackageNotFoundError:
         ours = None
     package = (plugin.package, plugin.version) if plugin else ("car-eval", ours)
-    version = method.made_by.version if plugin else None
-    values = (name, sorted(method.tasks) if method else [], version, *package, None)
-    return dict(zip(("name", "tasks", "version", "package", "package_version", "error"), values, strict=True))
+    own = method.made_by.version if plugin else None
+    title = None if plugin or method is None else METHOD_TITLES[name]
+    return {
+        "name": name,
+        "title": title,
+        "paper": title and _PAPERS[name],
+        "needs": title and _NEEDS.get(name, "CLIP"),
+        "tasks": sorted(method.tasks) if method else [],
+        "version": own,
+        "package": package[0],
+        "package_version": package[1],
+        "error": None,
+    }
 
 
 _WORDS = {"string": "text", "integer": "whole number", "array": "list", "object": "fields"}

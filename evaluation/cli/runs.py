@@ -38,7 +38,7 @@ def runs_command(
     """
     from results import strict_json
     from results.run_directory.found import find_runs
-    from results.tables.overview import facts_of, overview, progress_of
+    from results.tables.overview import facts_of, overview
 
     if not folders and DEFAULT_RUNS.exists():  # there is no such folder before the first run
         folders = [DEFAULT_RUNS]
@@ -48,7 +48,7 @@ def runs_command(
     found = [(run, facts_of(run)) for run in runs]
     shown = [(run, facts) for run, facts in found if all(facts[name] == value for name, value in named.items())]
     # Files are looked at only for the rows that are shown.
-    rows = [{**facts, **progress_of(run)} for run, facts in shown[:limit_rows]]
+    rows = [{**facts, **run.progress()} for run, facts in shown[:limit_rows]]
     if json:
         typer.echo(strict_json.dumps(rows, indent=1))
     elif rows:

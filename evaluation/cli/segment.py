@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections import Counter, deque
@@ -18,7 +19,6 @@ from evaluation.cli.terminal import TERMINAL_WIDTH, tell_device
 from evaluation.request.options import CarOptions
 from support.console import is_terminal, tell
 from support.errors import ImageError
-from support.strict_json import dumps
 from support.text import counted, duration
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _segment_images(
     from evaluation.pictures.explain import LONE_PHRASE, explained, explained_text, summary_line
     from evaluation.pictures.image_files import OutputPaths, check_document
     from evaluation.request.resolve import resolve_car
-    from evaluation.tasks.coco_json import CocoDocument
+    from evaluation.tasks.coco_json import CocoWriter
     from support.files import write_output
 
     pictures = OutputPaths.planned(images, masks=out, steps=steps, many=many)
@@ -197,7 +197,7 @@ def _segment_images(
     # If no image can be read, no model is loaded.
     car = load_car(resolved) if any(read(path) is not None for path in images) else None
     checked = car.check_queries(queries) if car else ()
-    document = CocoDocument(queries)
+    document = CocoWriter(queries, text := io.StringIO())
     try:
         hidden = len(images) < 2 or not is_terminal(sys.stderr)
         for path in tqdm(images, unit="image", disable=hidden, dynamic_ncols=True):
@@ -215,14 +215,14 @@ def _segment_images(
                     typer.echo(explained_text(path, found), nl=False)
             for written in pictures.write(found, path):
                 tell(f"written: {written}")
-            document.add(path, found)
+            document.add(str(path), found)
     finally:  # also what was found before an interrupt
-        text = dumps(document.as_dict()) + "\n"
+        document.close()
         if json == "-":
-            typer.echo(text, nl=False)
+            typer.echo(text.getvalue(), nl=False)
         elif json:
             Path(json).parent.mkdir(parents=True, exist_ok=True)
-            write_output(Path(json), text)
+            write_output(Path(json), text.getvalue())
             tell(f"written: {json}")
     if len(queries) == 1 and len(errors) < len(images):
         tell(f"notice: {LONE_PHRASE}")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -54,25 +52,16 @@ def serve_command(
 
     if host not in page.LOOPBACK:
         tell(f"notice: {host} may be reached from other machines, without a password")
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C
+        if number := getattr(signal, name, None):
+            signal.signal(number, _end)
     try:
-        with ended_by_signals(), page.serving(Demo(car), host=host, port=port) as address:
+        with page.serving(Demo(car), host=host, port=port) as address:
             typer.echo(f"Running on {address} (Ctrl-C stops it)")
             threading.Event().wait()
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 
 
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP leave the block as Ctrl-C does, with 128 plus their number as the exit status."""
-
-    def end(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, end) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)

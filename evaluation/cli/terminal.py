@@ -69,8 +69,8 @@ def show_run(path: Path, header: RunHeader | None = None, *, whole: bool = False
 
     from results import RunDirectory
     from results.run_directory.suite import is_suite
-    from results.tables.run import caveats_of, run_tables
-    from results.tables.run_notes import method_label
+    from results.tables.run import run_tables
+    from results.tables.run_notes import caveats, method_label
     from results.tables.suite import read_suite_table
     from support.text import visible
 
@@ -82,6 +82,6 @@ def show_run(path: Path, header: RunHeader | None = None, *, whole: bool = False
     console.print(Text(visible(f"{header.benchmark.name}: {method_label(header)}"), style="bold"))
     first, *details = run_tables(header)
     show_tables(reversed(details))
-    if caveats := caveats_of(header):
-        console.print(Text(visible(f"Read with care: {caveats}.", limit=1000), style="yellow"))
+    if said := "; ".join(caveats(header)):
+        console.print(Text(visible(f"Read with care: {said}.", limit=1000), style="yellow"))
     show_tables([first])

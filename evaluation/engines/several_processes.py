@@ -36,13 +36,6 @@ class _Part:
     error: str = ""
 
 
-@dataclass(frozen=True)
-class _SmallerPasses:
-    """The last message of a child that did its part: what it ran in smaller passes."""
-
-    texts: tuple[str, ...]
-
-
 def run_parallel(
     jobs: Sequence[Job],
     names: Sequence[str],
@@ -83,8 +76,8 @@ def run_parallel(
                     if isinstance(message, SampleRecord):
                         part.owes -= 1
                         yield message
-                    elif isinstance(message, _SmallerPasses) and shrunk is not None:
-                        shrunk.update(message.texts)
+                    elif isinstance(message, tuple) and shrunk is not None:  # it did its part
+                        shrunk.update(message)
                     elif isinstance(message, Interrupted):
                         part.error = f"it was asked to stop by {signal.Signals(message.number).name}"
                     elif isinstance(message, (OSError, RunError, UserError)):
@@ -114,5 +107,5 @@ def _work(send: Send, job: Job, positions: Sequence[int], survivors: Survivors |
             own, positions, job.pace, survivors=survivors, refiner=refiner, should_stop=lambda: stop.asked
         ):
             send(record)
-    send(_SmallerPasses(smaller_passes(own.segmenter)))
+    send(smaller_passes(own.segmenter))
     stop.raise_if_asked()

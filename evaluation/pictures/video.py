@@ -18,7 +18,7 @@ import numpy as np
 from car_core.segmentation import Segmentation
 from dataset_adapters.formats.images import max_pixels, open_picture, read_image
 from evaluation.pictures.image_files import SegmentError, check_document, path_in, refuse_replacing
-from evaluation.tasks.coco_json import CocoVideoWriter
+from evaluation.tasks.coco_json import CocoWriter
 from results import write_label_map
 from support.arrays import RGBArray
 from support.drawing import Canvas, LegendEntry, draw_legend_row, draw_overlay, label_color, legend_rows
@@ -241,7 +241,7 @@ class VideoOutputs:
         number = itertools.count()
         with ExitStack() as stack:
             video = stack.enter_context(VideoWriter(self.video)) if self.video else None
-            document: CocoVideoWriter | None = None
+            document: CocoWriter | None = None
             strip: RGBArray | None = None
 
             def write(found: Segmentation, seconds: Fraction) -> None:
@@ -260,11 +260,11 @@ class VideoOutputs:
                         if self.json != "-":
                             Path(self.json).parent.mkdir(parents=True, exist_ok=True)
                             stream = stack.enter_context(open(self.json, "w", encoding="utf-8"))
-                        document = CocoVideoWriter(self.queries, stream)
+                        document = CocoWriter(self.queries, stream)
                         stack.callback(document.close)
                     images = self.clip.images
                     name = str(images[position]) if images else f"{self.clip.path}#{position}"
-                    document.add(name, float(seconds), found)
+                    document.add(name, found, float(seconds))
                 if self.label_maps:
                     write_label_map(self.label_maps / f"{position:05d}.png", labels)
 

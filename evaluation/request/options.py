@@ -5,10 +5,11 @@
 so there is no `from __future__ import annotations`; imports are few, because `car --help` waits for them.
 """
 
+import functools
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -82,15 +83,27 @@ class NotInIdentity:
 
 
 @dataclass(frozen=True)
+class Typed:
+    """A field whose option has another type: the annotated one is given `kind` on the command line.
+
+    split: the field's value as that of the option. join: the reverse.
+    """
+
+    kind: Any
+    split: Callable[[Any], Any]
+    join: Callable[[Any], Any] = lambda value: value
+
+
+@dataclass(frozen=True)
 class FromOptions:
-    """A field made of command-line options of other types: the annotated parameters of `join`, which returns its value.
+    """A field made of several command-line options: the annotated parameters of `join`, which returns its value.
 
     A parameter of `join` that is not annotated with typer's `Option` gets the value of another option of that name.
-    split: a value as the options that make it, None for those that are left out; by default the only option's value.
+    split: a value as the options that make it, None for those that are left out.
     """
 
     join: Callable[..., Any]
-    split: Callable[[Any], Mapping[str, Any]] | None = None
+    split: Callable[[Any], Mapping[str, Any]]
 
 
 def _user_data(
@@ -161,56 +174,15 @@ def _settings(
     return parse_settings([*([] if sam is None else [f"sam.model={json.dumps(sam)}"]), *(set_ or [])])
 
 
-def _protocol(
-    protocol: Annotated[
-        list[str] | None,
-        Option(metavar="KEY=VALUE", help="Set how targets are built or predictions scored. Repeatable."),
-    ] = None,
-) -> dict[str, str]:
+def _protocol(texts: list[str] | None) -> dict[str, str]:
     from evaluation.request.benchmark import parse_protocol
 
-    return parse_protocol(protocol or [])
+    return parse_protocol(texts or [])
 
 
-def _benchmark(
-    benchmark: Annotated[
-        str,
-        Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val, or its YAML file; omit it for your own data."),
-    ],
-) -> str:
-    return benchmark
-
-
-def _names(
-    names: Annotated[
-        str,
-        Option(
-            metavar="FILE|NAME",
-            help="Class texts: own (the method's authors'; for CaR released), released, dataset (plain names), a "
-            "family with synonyms and background words (plain, sclip, proxyclip, ...), or a YAML file.",
-        ),
-    ] = OWN_NAMES,
-) -> str:
-    return names
-
-
-def _metrics(
-    metrics: Annotated[
-        str | None,
-        Option(
-            metavar="NAME[,NAME]", help="Additional metrics: boundary_iou, of installed packages, or file.py:Class."
-        ),
-    ] = None,
-) -> tuple[str, ...]:
-    return tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
-
-
-def _shard(
-    shard: Annotated[
-        str | None, Option(metavar="I/N", help="Evaluate only part I of N; join the parts with `car merge`.")
-    ] = None,
-) -> tuple[int, int] | None:
-    return parse_shard(shard) if shard else None
+def _listed(texts: Iterable[str]) -> tuple[str, ...]:
+    """The names in texts with commas between them."""
+    return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
 
 
 SHARD = "shard"
@@ -232,15 +204,6 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(part), int(count)
 
 
-def _sample_timeout(
-    sample_timeout: Annotated[
-        float,
-        Option(help="Seconds to decode or refine an image, or to segment it with your own method; 0: no limit."),
-    ] = 300.0,
-) -> float | None:
-    return sample_timeout or None
-
-
 def _cluster(
     device: str = "cpu",
     address: Annotated[
@@ -257,19 +220,6 @@ def _cluster(
     ] = None,
 ) -> Cluster:
     return Cluster(address, actors, actor_cpus, float(device == "cuda") if actor_gpus is None else actor_gpus)
-
-
-def _track(
-    track: Annotated[
-        list[str] | None,
-        Option(
-            metavar="NAME",
-            help="Send figures to wandb, trackio, mlflow, or your own package.module:Class. Repeatable.",
-        ),
-    ] = None,
-) -> tuple[str, ...]:
-    names = (name.strip() for text in track or () for name in text.split(","))
-    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def _saving(
@@ -313,7 +263,9 @@ class RunOptions:
     """
 
     benchmark: Annotated[
-        "str | Benchmark", FromOptions(_benchmark, lambda own: {"benchmark": getattr(own, "file", own)})
+        "str | Benchmark",
+        Argument(help="Benchmark, e.g. voc21, coco-object, refcoco-val, or its YAML file; omit it for your own data."),
+        Typed(str, lambda own: getattr(own, "file", own)),
     ]
     data_root: Annotated[
         Path | None,
@@ -341,23 +293,37 @@ class RunOptions:
     source: Annotated[
         str | None, Option(help="Label source of a data set that has several. [default: the first one found]")
     ] = None
-    protocol: Annotated[Mapping[str, str], FromOptions(_protocol)] = field(default_factory=dict)
+    protocol: Annotated[
+        Mapping[str, str],
+        Option(metavar="KEY=VALUE", help="Set how targets are built or predictions scored. Repeatable."),
+        Typed(list[str] | None, dict, _protocol),
+    ] = field(default_factory=dict)
     names: Annotated[
         "str | Vocabulary",
-        FromOptions(
-            _names, lambda own: {"names": OWN_NAMES if getattr(own, "is_own", False) else getattr(own, "name", own)}
+        Option(
+            metavar="FILE|NAME",
+            help="Class texts: own (the method's authors'; for CaR released), released, dataset (plain names), a "
+            "family with synonyms and background words (plain, sclip, proxyclip, ...), or a YAML file.",
         ),
+        Typed(str, lambda own: OWN_NAMES if getattr(own, "is_own", False) else getattr(own, "name", own)),
     ] = OWN_NAMES
-    metrics: Annotated[tuple[str, ...], FromOptions(_metrics, lambda names: {"metrics": ",".join(names)})] = ()
+    metrics: Annotated[
+        tuple[str, ...],
+        Option(
+            metavar="NAME[,NAME]", help="Additional metrics: boundary_iou, of installed packages, or file.py:Class."
+        ),
+        Typed(str | None, ",".join, lambda text: _listed([text or ""])),
+    ] = ()
     precision: Annotated[
         Precision,
         Option(help="Number format of the image encoders (float16: only on GPUs). Changes the figures."),
     ] = "float32"
     limit: Annotated[int | None, Option(help="Evaluate only the first N samples."), Range(1)] = None
-    shard: Annotated[tuple[int, int] | None, FromOptions(_shard, lambda shard: {"shard": "{}/{}".format(*shard)})] = (
-        None
-    )
-
+    shard: Annotated[
+        tuple[int, int] | None,
+        Option(metavar="I/N", help="Evaluate only part I of N; join the parts with `car merge`."),
+        Typed(str | None, "{0[0]}/{0[1]}".format, lambda text: parse_shard(text) if text else None),
+    ] = None
     predictions: Annotated[
         Predictions | None,
         NotInIdentity("a path; the files' sha256 in the configuration stands for them", by_content=True),
@@ -407,7 +373,8 @@ class RunOptions:
     ] = None
     sample_timeout: Annotated[
         float | None,
-        FromOptions(_sample_timeout, lambda seconds: {"sample_timeout": seconds or 0.0}),
+        Option(help="Seconds to decode or refine an image, or to segment it with your own method; 0: no limit."),
+        Typed(float, lambda seconds: seconds or 0.0, lambda seconds: seconds or None),
         Range(0, 1e6),
         NotInIdentity("a sample over it is a failed record, which the next start tries again"),
     ] = 300.0
@@ -434,7 +401,11 @@ class RunOptions:
     ] = field(default_factory=Cluster)
     track: Annotated[
         tuple[str, ...],
-        FromOptions(_track, lambda names: {"track": list(names)}),
+        Option(
+            metavar="NAME",
+            help="Send figures to wandb, trackio, mlflow, or your own package.module:Class. Repeatable.",
+        ),
+        Typed(list[str] | None, list, lambda texts: tuple(dict.fromkeys(_listed(texts or ())))),
         NotInIdentity("who receives the figures"),
     ] = ()
     saving: Annotated[
@@ -503,15 +474,22 @@ def is_kept(name: str) -> bool:
     return name in _KEPT or (sets_figures(name) and not (mark and mark.by_content))
 
 
+@functools.cache  # commands share their options
 def options_by_field(model: type) -> dict[str, dict[str, inspect.Parameter]]:
     """The options that each field of a model is made of, as typer takes them; none for a field of the library only."""
-    joined, found = marks(model, FromOptions), {}
+    typed, joined, found = marks(model, Typed), marks(model, FromOptions), {}
     panel_of = {name: panel for panel, names in PANELS.items() for name in names}
     for own in fields(model):
-        default = inspect.Parameter.empty if own.default is MISSING else own.default
-        parameters = [inspect.Parameter(own.name, _KEYWORD, default=default, annotation=own.type)]
         if own.name in joined:
             parameters = list(inspect.signature(joined[own.name].join).parameters.values())
+        else:
+            default = own.default if own.default_factory is MISSING else own.default_factory()
+            default = inspect.Parameter.empty if default is MISSING else default
+            option = inspect.Parameter(own.name, _KEYWORD, default=default, annotation=own.type)
+            if mark := typed.get(own.name):
+                default = mark.split(default) if default else None
+                option = option.replace(default=default, annotation=Annotated[mark.kind, info_of(option)])
+            parameters = [option]
         found[own.name] = {
             each.name: each.replace(kind=_KEYWORD)
             for each in parameters
@@ -530,11 +508,11 @@ def info_of(option: inspect.Parameter) -> ParameterInfo:
 
 def fields_of(model: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a model that are made of these options, each value under the name of its parameter."""
-    joined, given = marks(model, FromOptions), {}
+    typed, joined, given = marks(model, Typed), marks(model, FromOptions), {}
     for name, group in options_by_field(model).items():
         if name in joined and group.keys() & values.keys():
             join = joined[name].join
             given[name] = join(**{each: values[each] for each in inspect.signature(join).parameters if each in values})
         elif name not in joined and name in values:
-            given[name] = values[name]
+            given[name] = typed[name].join(values[name]) if name in typed else values[name]
     return given

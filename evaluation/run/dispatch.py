@@ -25,29 +25,6 @@ from results import SampleRecord
 from support.console import tell
 
 
-@dataclass(frozen=True)
-class ResumePlan:
-    """What a start has to do.
-
-    positions: of the samples that need a record. kept: the records that stay. survivors: after those;
-    None where no queries are carried.
-    """
-
-    positions: Sequence[int]
-    kept: Sequence[SampleRecord]
-    survivors: Survivors | None
-
-
-def plan_resume(prepared: Prepared, finished: Mapping[str, SampleRecord]) -> ResumePlan:
-    """The samples without a record, and those to be done again. finished: as for `pending_frames`."""
-    ids, survivors = prepared.selected.ids, None
-    positions = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
-    if carries_queries(prepared.segmenter.config):
-        positions, survivors = pending_frames(ids, prepared.selected.sequences, finished)
-    pending = {ids[position] for position in positions}
-    return ResumePlan(positions, [record for id_, record in finished.items() if id_ not in pending], survivors)
-
-
 def pending_frames(
     ids: Sequence[str], sequences: Sequence[str], finished: Mapping[str, SampleRecord]
 ) -> tuple[list[int], Survivors]:
@@ -92,20 +69,36 @@ def shared_resources() -> Iterator[SharedResources]:
 class Work:
     """The remaining work of a run.
 
-    scorer: with the run's folder, so that the wanted files of a prediction are written there. shrunk: receives what ran
-    in smaller passes.
+    scorer: with the run's folder, so that the wanted files of a prediction are written there. positions: of the samples
+    that need a record. kept: the records that stay. survivors: after those; None where no queries are carried. shrunk:
+    receives what ran in smaller passes.
     """
 
     prepared: Prepared
     scorer: Scorer
-    plan: ResumePlan
     shared: SharedResources
+    positions: Sequence[int]
+    kept: Sequence[SampleRecord]
+    survivors: Survivors | None
     shrunk: set[str] = field(default_factory=set)
+
+    @classmethod
+    def after(
+        cls, finished: Mapping[str, SampleRecord], prepared: Prepared, scorer: Scorer, shared: SharedResources
+    ) -> Work:
+        """The samples without a record, and those to be done again. finished: as for `pending_frames`."""
+        ids, survivors = prepared.selected.ids, None
+        positions = [position for position, sample_id in enumerate(ids) if sample_id not in finished]
+        if carries_queries(prepared.segmenter.config):
+            positions, survivors = pending_frames(ids, prepared.selected.sequences, finished)
+        pending = {ids[position] for position in positions}
+        kept = [record for id_, record in finished.items() if id_ not in pending]
+        return cls(prepared, scorer, shared, positions, kept, survivors)
 
     def records(self) -> Generator[SampleRecord, None, None]:
         """One record per remaining sample, as it comes; fewer where a stop is requested."""
         prepared, options, devices = self.prepared, self.prepared.options, self.prepared.devices
-        selected, positions, survivors = prepared.selected, self.plan.positions, self.plan.survivors
+        selected, positions, survivors = prepared.selected, self.positions, self.survivors
 
         def should_stop() -> bool:
             return self.shared.stop.asked

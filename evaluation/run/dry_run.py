@@ -3,25 +3,49 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
+from typing import TypeAlias
 
 from car_core.engine.device import gpu_name
 from evaluation.request.methods import CarMaker
 from evaluation.request.options import RunOptions
 from evaluation.request.words import words_of_request
-from evaluation.run.dispatch import Work, plan_resume, shared_resources
+from evaluation.run.dispatch import Work, shared_resources
 from evaluation.run.prepare import Prepared, build_segmenter, prepare
 from results import RunDirectory
 from support.text import counted, duration, mebibytes
 
+Measure: TypeAlias = Callable[[Prepared], tuple[float, float]]
 _MOST_MEASURED = 3
 _SECONDS = 20.0  # the measurement stops after this, with two samples at least
 
 
-def plan_lines(prepared: Prepared) -> Iterator[str]:
+def measured(prepared: Prepared, *, clock: Callable[[], float] = time.perf_counter) -> tuple[float, float]:
+    """Seconds and bytes of a record per sample, from the first few, in this process on the first device."""
+    options, devices, segmenter = prepared.options, prepared.devices[:1], prepared.segmenter
+    if len(prepared.devices) > 1:
+        segmenter = build_segmenter(prepared, prepared.dataset, devices[0], options.precision)
+    options = replace(options, batch_size=1, workers=0, engine="local")
+    # The first sample warms up (texts, refining processes) and is left out, so a run of a single one borrows a second.
+    selected = prepared.selected if len(prepared.selected) > 1 else prepared.dataset[:2]
+    alone = replace(prepared, options=options, devices=devices, segmenter=segmenter, selected=selected)
+    times, sizes = [clock()], []
+    with shared_resources() as shared:
+        with closing(Work.after({}, alone, prepared.scorer, shared).records()) as records:
+            for record in islice(records, _MOST_MEASURED):
+                times.append(clock())
+                sizes.append(len(record.model_dump_json()))
+                if len(sizes) > 1 and times[-1] - times[0] > _SECONDS:
+                    break
+        shared.stop.raise_if_asked()
+    first = min(1, len(times) - 2)
+    return (times[-1] - times[first]) / (len(times) - 1 - first), sum(sizes) / len(sizes)
+
+
+def plan_lines(prepared: Prepared, *, measure: Measure = measured) -> Iterator[str]:
     """Samples, device, models, folder, expected time and size, a line each.
 
     Raises StoreError where the folder holds another run.
@@ -33,7 +57,7 @@ def plan_lines(prepared: Prepared) -> Iterator[str]:
     yield f"weights  {names or 'none'}"
     yield f"device   {', '.join(dict.fromkeys(map(gpu_name, prepared.devices)))}, {options.precision}"
     yield f"folder   {folder}{_in_words(n_done)}"
-    seconds, n_bytes = _measured(prepared)
+    seconds, n_bytes = measure(prepared)
     left = len(selected) - n_done
     share = seconds * left / len(set(prepared.devices))  # processes on one device share it
     yield f"time     about {duration(share)}, as measured: {seconds:.3g} s per sample after the start"
@@ -42,25 +66,27 @@ def plan_lines(prepared: Prepared) -> Iterator[str]:
         yield f"         {saved}"
 
 
-def suite_plan_lines(runs: Mapping[str, RunOptions], make_car: CarMaker | None = None) -> Iterator[str]:
+def suite_plan_lines(
+    runs: Mapping[str, RunOptions], make_car: CarMaker | None = None, *, measure: Measure = measured
+) -> Iterator[str]:
     """A line per run by name, then samples, device, and the expected time and size of all.
 
     The first run of each benchmark and method stands for the others. make_car: as for `prepare`. Raises as
     `plan_lines`.
     """
-    measured: dict[tuple[str, str], tuple[float, float]] = {}
+    found: dict[tuple[str, str], tuple[float, float]] = {}
     n_left, seconds, n_bytes, devices = 0, 0.0, 0.0, dict[str, None]()
     for name, options in runs.items():
         prepared = prepare(options, make_car=make_car)
         n_samples, n_done = len(prepared.selected), _n_done(prepared)
         yield f"run      {name}: {counted(n_samples, 'sample')}, folder {prepared.folder}{_in_words(n_done)}"
         key = (prepared.benchmark.name, options.method)
-        if n_done < n_samples and key not in measured:
-            measured[key] = _measured(prepared)
+        if n_done < n_samples and key not in found:
+            found[key] = measure(prepared)
         if n_done < n_samples:
             n_left += n_samples - n_done
-            seconds += measured[key][0] * (n_samples - n_done)
-            n_bytes += measured[key][1] * (n_samples - n_done)
+            seconds += found[key][0] * (n_samples - n_done)
+            n_bytes += found[key][1] * (n_samples - n_done)
         devices |= dict.fromkeys(map(gpu_name, prepared.devices))
     yield f"all      {counted(len(runs), 'run')}, {counted(n_left, 'sample')} to do"
     yield f"device   {', '.join(devices)}"
@@ -85,27 +111,3 @@ def _n_done(prepared: Prepared) -> int:
 
 def _in_words(n_done: int) -> str:
     return f" ({counted(n_done, 'sample')} already done)" if n_done else ""
-
-
-def _measured(prepared: Prepared) -> tuple[float, float]:
-    """Seconds and bytes of a record per sample, from the first few, in this process on the first device."""
-    options, devices, segmenter = prepared.options, prepared.devices[:1], prepared.segmenter
-    if len(prepared.devices) > 1:
-        segmenter = build_segmenter(prepared, prepared.dataset, devices[0], options.precision)
-    options = replace(options, batch_size=1, workers=0, engine="local")
-    # The first sample warms up (texts, refining processes) and is left out, so a run of a single one borrows a second.
-    selected = prepared.selected if len(prepared.selected) > 1 else prepared.dataset[:2]
-    alone = replace(prepared, options=options, devices=devices, segmenter=segmenter, selected=selected)
-    plan = plan_resume(alone, {})
-    times, sizes = [time.perf_counter()], []
-    with shared_resources() as shared:
-        work = Work(alone, prepared.scorer, plan, shared)
-        with closing(work.records()) as records:
-            for record in islice(records, _MOST_MEASURED):
-                times.append(time.perf_counter())
-                sizes.append(len(record.model_dump_json()))
-                if len(sizes) > 1 and times[-1] - times[0] > _SECONDS:
-                    break
-        shared.stop.raise_if_asked()
-    first = min(1, len(times) - 2)
-    return (times[-1] - times[first]) / (len(times) - 1 - first), sum(sizes) / len(sizes)

@@ -10,12 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from car_core.config import Config
-from car_core.models.weights import WeightsRecord
-from dataset_adapters import Dataset
-from evaluation.request.options import SHARD, NotInIdentity, RunOptions, marks
+from evaluation.request.options import NotInIdentity, RunOptions, marks
 from evaluation.request.own_methods import OwnConfig
-from evaluation.run.environment import package_versions
-from support.choices import Precision
 
 # Left out of the identity, each with its reason: options of a run and fields of a configuration. A test pins this list.
 EXCLUDED = {name: mark.reason for name, mark in marks(RunOptions, NotInIdentity).items()} | {
@@ -51,57 +47,14 @@ _NOT_NUMERIC = (
 )
 
 
-def identity_fields(
-    benchmark: str,
-    dataset: Dataset,
-    config: Config,
-    weights: Sequence[WeightsRecord],
-    protocol: Mapping[str, str],
-    precision: Precision = "float32",
-    plugins: Sequence[Mapping[str, str | None]] = (),
-    *,
-    names: str | None = None,
-    metrics: Mapping[str, str] | None = None,
-    shard: tuple[int, int] | None = None,
-) -> dict[str, Any]:
-    """The JSON-ready fields that a run's identity hashes.
-
-    plugins: records of what came from outside. names: sha256 of a vocabulary. metrics: versions of further ones by
-    name. shard: (i, n) for part i of n.
-    """
-    by_kind: dict[str, dict[str, Any]] = {}  # by kind and name, so that what differs can be named
-    for record in plugins:
-        entry = {key: value for key, value in record.items() if key not in ("kind", "name")}
-        by_kind.setdefault(str(record["kind"]), {})[str(record["name"])] = entry
-    return {
-        "benchmark": benchmark,
-        "dataset": {
-            "adapter": dataset.name,
-            "fingerprint": dataset.fingerprint,
-            "samples": ids_digest(dataset.ids),
-        },
-        "protocol": dict(protocol),
-        "label_space": dataset.label_space.as_dict(),
-        "config": config.of_identity()
-        if isinstance(config, OwnConfig)
-        else _without_excluded(config.model_dump(mode="json")),
-        "weights": [
-            {"role": record.role, "architecture": record.model_sha256, "weights": record.sha256 or record.name}
-            for record in weights
-        ],
-        "dtype": precision,
-        "packages": package_versions(weights),
-        "code": code_digest(),
-        **({"plugins": by_kind} if by_kind else {}),
-        **({"names": names} if names else {}),
-        **({"metrics": dict(metrics)} if metrics else {}),
-        **({SHARD: "{}/{}".format(*shard)} if shard else {}),
-    }
-
-
 def ids_digest(ids: Sequence[str]) -> str:
     """sha256 of the ids of a run's samples, in order."""
     return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def of_identity(config: Config) -> dict[str, Any]:
+    """What the identity says of a configuration: JSON values."""
+    return config.of_identity() if isinstance(config, OwnConfig) else _without_excluded(config.model_dump(mode="json"))
 
 
 def _without_excluded(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -53,10 +53,10 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> RunHeader:
     parts.sort(key=lambda part: part.shard)
     _require_all_of_one(parts)
     records: dict[str, SampleRecord] = {}  # those of the first shard first
-    seen: dict[str, Path] = {}
+    shards: dict[str, Path] = {}
     for part in parts:
         for record in part.store.read_records():
-            other = seen.setdefault(record.id, part.store.path)
+            other = shards.setdefault(record.id, part.store.path)
             if other != part.store.path:
                 raise MergeError(f"{part.store.path}: {record.id!r} is also in {other}")
             records[record.id] = record
@@ -73,11 +73,10 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> RunHeader:
             for id_, record in records.items()
             if id_ not in store.records or (store.records[id_].status, record.status) == ("failed", "ok")
         ]
-        for part in parts:  # files of other samples that a shard holds stay there
-            for record in part.store.read_records():
-                for path in scorer.possible_files(Path(), record.id):
-                    with suppress(FileNotFoundError):
-                        write_sample_file(out / path, read_regular(part.store.path / path, follow=False))
+        for id_, shard in shards.items():  # files of other samples that a shard holds stay there
+            for path in scorer.possible_files(Path(), id_):
+                with suppress(FileNotFoundError):
+                    write_sample_file(out / path, read_regular(shard / path, follow=False))
         if rest or store.header.status != "complete":
             store.go_on(header.model_copy(update={"status": "running"}))
             for record in rest:

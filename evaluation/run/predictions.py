@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -72,16 +72,6 @@ _MEANINGS: Mapping[PredictionValues, str] = {
 
 class PredictionError(ValueError):
     """The prediction of a sample cannot be used. One line: file, what was expected, what was found."""
-
-
-class _Source(Protocol):
-    """Predictions by sample id. digests: by id, of what was there at the start; ids without anything are left out."""
-
-    digests: dict[str, str]
-
-    def read(self, sample_id: str, shape: Shape) -> Array | Results:
-        """The prediction of a sample as it is stored: integers or bool of this shape, or COCO results."""
-        ...
 
 
 class _Folder:
@@ -189,6 +179,13 @@ class _ArraysFile:
             raise PredictionError(f"{self._path.name}: {sample_id}: {_reason(error)}") from error
 
 
+_Source: TypeAlias = _Folder | _ResultsFile | _ArraysFile
+"""Predictions by sample id, read as they are stored: integers or bool of the image's shape, or COCO results.
+
+digests: by id, of what was there at the start; ids without anything are left out.
+"""
+
+
 class PredictionReader:
     """A segmenter that looks up what was predicted.
 
@@ -265,7 +262,7 @@ def open_predictions(asked: Predictions, config: PredictedConfig, dataset: Datas
         names = (
             [name for name in sorted(os.listdir(path)) if not name.startswith(".")] if path.is_dir() else ["other ids"]
         )
-        there = f"{', '.join(names[:3]) or 'nothing'}"
+        there = ", ".join(names[:3]) or "nothing"
         within = f"; did you mean {path / 'predictions'}?" if "predictions" in names else ""
         raise BenchmarkError(
             f"predictions: {path}: expected predictions named after the samples, such as {saved_name(ids[0])}, "

@@ -21,11 +21,12 @@ from dataset_adapters.formats.images import max_pixels, set_max_pixels
 from dataset_adapters.user_data.proof import prove
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.methods import CarMaker, find_method
-from evaluation.request.options import CAR, DEFAULT_RUNS, RunOptions
+from evaluation.request.options import CAR, DEFAULT_RUNS, SHARD, RunOptions
 from evaluation.request.predicted import PredictedConfig
 from evaluation.request.resolve import ResolvedRun, resolve
 from evaluation.request.vocabulary import Vocabulary
-from evaluation.run.identity import identity_fields, ids_digest
+from evaluation.run.environment import package_versions
+from evaluation.run.identity import code_digest, ids_digest, of_identity
 from evaluation.run.predictions import PredictionReader, open_predictions
 from evaluation.run.trackers import find_tracker
 from evaluation.tasks.scorer import Scorer
@@ -66,20 +67,37 @@ class Prepared(ResolvedRun):
 
     @cached_property
     def identity_fields(self) -> dict[str, Any]:
-        """What the identity of the run hashes."""
-        options, names = self.options, self.options.names
-        return identity_fields(
-            self.benchmark.name,
-            self.dataset if options.limit is None else self.dataset[: options.limit],
-            self.segmenter.config,
-            self.segmenter.weights,
-            self.protocol.as_dict(),
-            options.precision,
-            self.plugin_records,
-            names=names.sha256 if isinstance(names, Vocabulary) else None,
-            metrics={each.name: each.metric.version for each in self.metrics},
-            shard=options.shard,
-        )
+        """The JSON-ready fields that the identity of the run hashes."""
+        options, names, shard = self.options, self.options.names, self.options.shard
+        plugins: dict[str, dict[str, Any]] = {}  # by kind and name, so that what differs can be named
+        for record in self.plugin_records:
+            entry = {key: value for key, value in record.items() if key not in ("kind", "name")}
+            plugins.setdefault(str(record["kind"]), {})[str(record["name"])] = entry
+        optional = {
+            "plugins": plugins,
+            "names": names.sha256 if isinstance(names, Vocabulary) else None,
+            "metrics": {each.name: each.metric.version for each in self.metrics},
+            SHARD: "{}/{}".format(*shard) if shard else None,
+        }
+        return {
+            "benchmark": self.benchmark.name,
+            "dataset": {
+                "adapter": self.dataset.name,
+                "fingerprint": self.dataset.fingerprint,
+                "samples": ids_digest(self.dataset.ids[: options.limit]),
+            },
+            "protocol": self.protocol.as_dict(),
+            "label_space": self.dataset.label_space.as_dict(),
+            "config": of_identity(self.segmenter.config),
+            "weights": [
+                {"role": record.role, "architecture": record.model_sha256, "weights": record.sha256 or record.name}
+                for record in self.segmenter.weights
+            ],
+            "dtype": options.precision,
+            "packages": package_versions(self.segmenter.weights),
+            "code": code_digest(),
+            **{key: value for key, value in optional.items() if value},
+        }
 
     def fields_of_first(self, n: int) -> dict[str, Any]:
         """The identity fields of the same run with ``--limit n``: its records are the first of this one's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BufferedReader
@@ -72,9 +72,9 @@ def upload_of(run: Path, *, predictions: bool = False) -> Upload:
     store = RunDirectory(run)
     store.require_plain()
     files = {name: run / name for name in (*_ALWAYS, *_IF_THERE) if name in _ALWAYS or (run / name).exists()}
-    files |= dict(_files_in(run, ("report_files",)))
-    if predictions:
-        files |= dict(_files_in(run, (PREDICTIONS, LABEL_MAPS)))
+    for folder in ("report_files", *((PREDICTIONS, LABEL_MAPS) if predictions else ())):
+        own = (path for path in sorted((run / folder).rglob("*")) if path.is_file())
+        files |= {path.relative_to(run).as_posix(): path for path in own}
     return Upload(header, run_name(header), files)
 
 
@@ -113,10 +113,3 @@ def push(upload: Upload, repository: str, *, public: bool = False) -> str:
     except Exception as error:  # the hub's client lets through what its HTTP library raises
         raise RunError(f"{repository}: no upload to {api.endpoint}: {described(error)}") from None
     return f"{api.endpoint}/datasets/{name}/tree/main/{upload.folder}"
-
-
-def _files_in(run: Path, folders: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
-    for folder in folders:
-        for path in sorted((run / folder).rglob("*")):
-            if path.is_file():
-                yield path.relative_to(run).as_posix(), path

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evaluation.engines.worker_pool import end_if_starting
 from evaluation.request.options import RunOptions
-from evaluation.run.dispatch import SharedResources, Work, plan_resume, shared_resources
+from evaluation.run.dispatch import SharedResources, Work, shared_resources
 from evaluation.run.environment import peak_rss_mib
 from evaluation.run.header import header_of
 from evaluation.run.prepare import Prepared, prepare, require_unchanged
@@ -117,25 +117,25 @@ def _steps(prepared: Prepared, shared: SharedResources) -> Generator[int, None, 
         require_unedited(store, scorer, ids)
         # A sample without the files that are wanted now is done again.
         finished = {id_: record for id_, record in finished.items() if scorer.is_kept(id_)}
-        plan = plan_resume(prepared, finished)
+        work = Work.after(finished, prepared, scorer, shared)
         notices = store.repairs
-        if plan.positions:
+        if work.positions:
             n_lost = len(ids) - len(store.records)
             if n_lost and store.header.status == "complete":
                 # Whether the rest was edited cannot be known.
                 kept, n = store.keep_header(), counted(n_lost, "record")
                 notices.append(f"this finished run has lost {n}: redone, its run.json kept as {kept.name}")
             store.go_on(header)
-        if plan.kept and plan.positions:
+        if work.kept and work.positions:
             whole = counted(len(prepared.selected), "sample")
-            notices.append(f"{path.name}: {len(plan.kept)} of {whole} are already done; resuming with the rest")
-        elif plan.kept:
+            notices.append(f"{path.name}: {len(work.kept)} of {whole} are already done; resuming with the rest")
+        elif work.kept:
             notices.append(f"{path.name}: all samples are already done")
         notices += filter(None, (options.saving.announcement(prepared.selected, path), partial_data(header)))
         for notice in notices:
             tell(f"notice: {notice}")
-        if plan.positions or store.header.status != "complete":
-            yield from _segment(store, Work(prepared, scorer, plan, shared))
+        if work.positions or store.header.status != "complete":
+            yield from _segment(store, work)
         else:
             yield 0
         header = store.header
@@ -149,8 +149,8 @@ def _segment(store: RunDirectory, work: Work) -> Generator[int, None, None]:
 
     Yields numbers as `_steps` does.
     """
-    prepared, plan, options = work.prepared, work.plan, work.prepared.options
-    batches = [position // options.batch_size for position in plan.positions]
+    prepared, options = work.prepared, work.prepared.options
+    batches = [position // options.batch_size for position in work.positions]
     n_done, status, trackers = 0, "incomplete", Trackers(options.track)
     start = time.perf_counter()
 
@@ -171,7 +171,7 @@ def _segment(store: RunDirectory, work: Work) -> Generator[int, None, None]:
         progress = Progress(
             len(prepared.selected),
             work.scorer,
-            plan.kept,
+            work.kept,
             name=store.path.name,
             quiet=options.quiet,
             live=options.live,

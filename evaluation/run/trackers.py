@@ -165,8 +165,8 @@ def figures(header: RunHeader) -> dict[str, float]:
 class Trackers:
     """The trackers of one run. Each works in its own thread, and is given up once it raises or hangs."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._feeds, self._stdout = [_Feed(name) for name in names], sys.stdout
+    def __init__(self, names: Sequence[str], *, patience: float = PATIENCE) -> None:
+        self._feeds, self._stdout, self._patience = [_Feed(name) for name in names], sys.stdout, patience
 
     def on_start(self, header: RunHeader) -> None:
         """Wait until all have begun, but not for long: processes are forked next, best not while a library loads."""
@@ -181,11 +181,11 @@ class Trackers:
         self._each("on_finish", header)
 
     def _each(self, hook: str, header: RunHeader) -> None:
-        last = time.monotonic() + PATIENCE
+        last = time.monotonic() + self._patience
         for feed in self._feeds:
             feed.send(hook, header)
         for feed in self._feeds:
-            feed.wait(hook, last - time.monotonic())
+            feed.wait(last - time.monotonic(), f"{hook} did not finish within {self._patience:g} s")
         if self._feeds:
             sys.stdout = self._stdout  # one that hangs may have redirected it
 
@@ -208,9 +208,9 @@ class _Feed:
         with suppress(Full):
             self._events.put_nowait((hook, given))
 
-    def wait(self, hook: str, seconds: float) -> None:
+    def wait(self, seconds: float, or_else: str) -> None:
         if not self._done.wait(max(0.0, seconds)) and not self._is_over:
-            self._give_up(f"{hook} did not finish within {PATIENCE:g} s")
+            self._give_up(or_else)
 
     def _give_up(self, reason: str) -> None:
         self._is_over = True

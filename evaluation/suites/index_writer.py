@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
+from evaluation.request.options import RunOptions, sets_figures
+from evaluation.run.identity import code_digest
 from evaluation.run.runner import Run
-from results import StoreError, SuiteIndex, write_suite, write_suite_index
+from results import StoreError, SuiteIndex, identity_of, write_suite, write_suite_index
 from results.run_directory.suite import SuiteStatus, find_suite_to_resume
 from results.tables.task_words import words_of
 from support.console import tell
@@ -44,20 +47,24 @@ def finished_event(name: str, run: Run) -> RunEvent:
 class IndexWriter:
     """Writes the folder of a suite in progress; a context that marks it complete, or incomplete after an error.
 
-    index: suite.json before any run has begun; if the folder holds one of the same request, its runs are known from
-    there. has_lines: whether to print a line for each run that finishes (never in CI). may_be_refused: whether runs may
-    find other runs in their folders; suite.json of another request then stays until all have begun. Nothing is written
-    before a run has begun, so that a user error leaves no folder. Raises StoreError as `find_suite_to_resume`.
+    runs: the options of each run by name. has_lines: whether to print a line for each run that finishes (never in CI).
+    about: the other fields of `SuiteIndex`. If the folder holds a suite of the same request, its runs are known from
+    there; suite.json of another one stays until all runs have begun, as some may find other runs in their folders.
+    Nothing is written before a run has begun, so that a user error leaves no folder. Raises StoreError as
+    `find_suite_to_resume`.
     """
 
-    def __init__(self, path: Path, index: SuiteIndex, *, has_lines: bool, may_be_refused: bool = False) -> None:
-        self.path, self._index = path, index
-        self._runs, self._waits_for_all = dict.fromkeys(index.runs), False
-        if existing := find_suite_to_resume(path, index):
-            if existing.request == index.request:
-                self._runs = {name: existing.runs.get(name) for name in index.runs}
+    def __init__(self, path: Path, runs: Mapping[str, RunOptions], *, has_lines: bool = False, **about: Any) -> None:
+        # What the figures depend on, as far as it is known before models are loaded.
+        asked = {name: {k: v for k, v in vars(options).items() if sets_figures(k)} for name, options in runs.items()}
+        request = identity_of({"runs": json.dumps(asked, sort_keys=True, default=str), "code": code_digest()})
+        self.path, self._index = path, SuiteIndex(runs=dict.fromkeys(runs), request=request, **about)
+        self._runs, self._waits_for_all = self._index.runs, False
+        if existing := find_suite_to_resume(path, self._index):
+            if existing.request == request:
+                self._runs = {name: existing.runs.get(name) for name in runs}
             else:
-                self._waits_for_all = may_be_refused
+                self._waits_for_all = any(options.out and not options.fresh for options in runs.values())
         self._has_lines = has_lines and not os.environ.get("CI")
         self._finished = 0
         self._begun: set[str] = set()

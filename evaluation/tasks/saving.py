@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from support.text import counted, mebibytes
 
 PredictionFormat = Literal["png", "rle"]
 Prediction = npt.NDArray[Any]  # int32 labels or bool [H, W], 0 or false where nothing was found
+_SUFFIXES: Mapping[PredictionFormat, str] = {"png": ".png", "rle": ".json"}
 _PALETTE = 256
 _PROBED = 4  # samples that the announced size is estimated from
 _LONGEST_NAME = 200
@@ -54,7 +55,7 @@ class Saving:
     def paths(self, folder: Path, sample_id: str) -> list[Path]:
         """The files of a sample."""
         name = saved_name(sample_id)
-        predictions = [folder / PREDICTIONS / f"{name}{_WRITERS[self.predictions][0]}"] if self.predictions else []
+        predictions = [folder / PREDICTIONS / f"{name}{_SUFFIXES[self.predictions]}"] if self.predictions else []
         return [*predictions, *([folder / PROPOSALS / f"{name}.npz"] if self.proposals else [])]
 
     def is_saved(self, folder: Path, sample_id: str) -> bool:
@@ -75,7 +76,7 @@ class Saving:
         """
         paths = iter(self.paths(folder, sample_id))
         if self.predictions:
-            write_sample_file(next(paths), _WRITERS[self.predictions][1](sample_id, prediction, mask_values))
+            write_sample_file(next(paths), _encoded(self.predictions, sample_id, prediction, mask_values))
         if self.proposals:
             # queries: all texts. Of step t, 1 first: queries_t (indices of texts), scores_t, proposals_t.
             arrays: dict[str, Any] = {"queries": np.array(segmentation.queries if segmentation else (), np.str_)}
@@ -103,7 +104,7 @@ class Saving:
             for sample in samples:  # of a prediction that equals the target; none has the ignored label
                 target, space = find_task(dataset.task).target_labels(sample.target), dataset.label_space
                 labels = np.where(target == space.ignore_label, 0, target)
-                sizes.append(len(_WRITERS[self.predictions][1](sample.id, labels, space.mask_values)))
+                sizes.append(len(_encoded(self.predictions, sample.id, labels, space.mask_values)))
             parts.append(f"predictions about {mebibytes(float(np.mean(sizes)) * len(dataset))}")
         if self.proposals:
             values = [np.prod(sample.image.shape[:2]) * len(sample.queries) for sample in samples]
@@ -114,12 +115,11 @@ class Saving:
         return f"saved files of {counted(len(dataset), 'sample')}: {', '.join(parts)}; free: {mebibytes(free)}"
 
 
-def _as_png(sample_id: str, prediction: Prediction, mask_values: Sequence[int]) -> bytes:
-    labels = prediction.astype(np.int32)
-    return label_maps.encode_label_map(np.array(mask_values, np.int32)[labels] if mask_values else labels)
-
-
-def _as_rle(sample_id: str, prediction: Prediction, mask_values: Sequence[int]) -> bytes:
+def _encoded(kind: PredictionFormat, sample_id: str, prediction: Prediction, mask_values: Sequence[int]) -> bytes:
+    """The content of a prediction's file."""
+    if kind == "png":
+        labels = prediction.astype(np.int32)
+        return label_maps.encode_label_map(np.array(mask_values, np.int32)[labels] if mask_values else labels)
     segments = [
         {
             "image_id": sample_id,
@@ -130,12 +130,6 @@ def _as_rle(sample_id: str, prediction: Prediction, mask_values: Sequence[int]) 
         for label in sorted({int(label) for label in np.unique(prediction)} - {0})
     ]
     return (json.dumps(segments) + "\n").encode("ascii")
-
-
-_WRITERS: Mapping[PredictionFormat, tuple[str, Callable[[str, Prediction, Sequence[int]], bytes]]] = {
-    "png": (".png", _as_png),
-    "rle": (".json", _as_rle),
-}
 
 
 def saved_name(sample_id: str) -> str:

@@ -105,6 +105,8 @@ class Scorer:
         for record in records.values():
             accumulator.add(record)
         figures = accumulator.figures()
+        if not self.metrics:
+            return figures
         known = {sample_id: records[sample_id].counts for sample_id in sorted(records) if records[sample_id].counts}
         for metric in self.metrics:
             own = {key: kept[COUNTS][metric.name] for key, kept in known.items() if metric.name in kept.get(COUNTS, {})}

@@ -104,7 +104,7 @@ def add_confusion(matrix: Int64Array, triples: Iterable[Triple], n_pixels: float
     """
     n_labels = len(matrix)
     for triple in triples:  # a dozen for an image: arrays take ten times as long
-        if len(triple) != 3 or {*map(type, triple)} != {int}:
+        if len(triple) != 3 or not type(triple[0]) is type(triple[1]) is type(triple[2]) is int:  # the fastest way
             raise ValueError(
                 f"confusion counts: expected [target, prediction, count] triples of integers, found {triple}"
             )

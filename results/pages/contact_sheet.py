@@ -49,12 +49,6 @@ class Example:
     ignore_label: int = 255
     caption: str = ""
 
-    def __post_init__(self) -> None:
-        for name in ("target", "prediction"):
-            shape = getattr(self, name).shape
-            if shape != self.image.shape[:2]:
-                raise ValueError(f"{name}: expected the image's shape {self.image.shape[:2]}, found {shape}")
-
 
 def contact_sheet(sections: Mapping[str, Sequence[Example]]) -> RGBArray:
     """Image, target and prediction of every example, two examples per row, sections under their titles.

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from results.pages.report import page_environment, static_style
 from results.run_directory.found import FoundRun
 from results.tables.columns import minus, to_percent
-from results.tables.overview import facts_of, progress_of
+from results.tables.overview import facts_of, what_of
 from results.tables.run_notes import remarks
 from results.tables.task_words import words_of
 
@@ -70,7 +70,7 @@ def index_html(title: str, runs: Sequence[RunLinked], damaged: Sequence[str]) ->
 def _group(runs: Sequence[RunLinked]) -> dict[str, Any]:
     """Runs over the same samples, the newest first."""
     header = runs[0].found.header
-    rows = [{**facts_of(run.found), **progress_of(run.found), "run": run} for run in runs]
+    rows = [{**facts_of(run.found), **run.found.progress(), "run": run} for run in runs]
     figures = [row["figure"] for row in rows if row["figure"] is not None and row["status"] == "complete"]
     best = max(figures, default=None)
     dataset, words = header.benchmark.dataset, words_of(header.benchmark.task)
@@ -82,7 +82,7 @@ def _group(runs: Sequence[RunLinked]) -> dict[str, Any]:
             {
                 "page": quote(row["run"].page),
                 "name": row["run"].name,
-                "what": _what(row),
+                "what": what_of(row),
                 "figure": row["figure"],
                 "to_best": minus(to_percent(row["figure"]), to_percent(best)),
                 "n_failed": row["failed"],
@@ -93,10 +93,6 @@ def _group(runs: Sequence[RunLinked]) -> dict[str, Any]:
         ],
         "trend": _trend([row for row in reversed(rows) if row["figure"] is not None]),
     }
-
-
-def _what(row: Mapping[str, Any]) -> str:
-    return " ".join([row["method"], *row["set"]])
 
 
 def _date(row: Mapping[str, Any]) -> str:
@@ -119,7 +115,7 @@ def _trend(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     ]
     lines = defaultdict[str, list[str]](list)
     for point in points:
-        lines[_what(point["row"])].append(f"{point['x']:.2f},{100 - point['y']:.2f}")
+        lines[what_of(point["row"])].append(f"{point['x']:.2f},{100 - point['y']:.2f}")
     return {
         "low": min(figures),
         "high": max(figures),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -57,13 +56,12 @@ class Confusion:
 class ReportDetails:
     """Everything that the report needs in addition to the run directory.
 
-    figures: each sample's own headline figure, None where undefined. figure_words: what it is, in words. classes: of
-    each sample, see `embedded.sample_columns`. confusions: the most frequent ones first. matrix: all of them, None for
-    a task without a confusion matrix. gallery: samples to show. gallery_note: why there is none, or how it was made.
+    figures: each sample's own headline figure, None where undefined. classes: of each sample, see
+    `embedded.sample_columns`. confusions: the most frequent ones first. matrix: all of them, None for a task without a
+    confusion matrix. gallery: samples to show. gallery_note: why there is none, or how it was made.
     """
 
     figures: Sequence[float | None]
-    figure_words: str
     classes: Sequence[Sequence[tuple[str, str]]] = ()
     confusions: Sequence[Confusion] = ()
     matrix: Matrix | None = None
@@ -82,30 +80,28 @@ class Bar:
 
 
 def write_report(
-    run_dir: str | os.PathLike[str],
+    run: RunDirectory,
+    header: RunHeader,
+    records: Sequence[SampleRecord],
     details: ReportDetails,
-    header: RunHeader | None = None,
     *,
-    records: Sequence[SampleRecord] | None = None,
     out: Path | None = None,
+    most_inlined: int = INLINE_BYTES,
 ) -> Path:
     """Write the report of a run (``report.html`` in its directory unless ``out`` says otherwise); returns its path.
 
-    header, records: used instead of those on disk. Raises StoreError for a damaged run, and for one that names a table
-    or column that the paper's data does not have; OSError where it cannot be written.
+    most_inlined: bytes of pictures in the page itself. Raises StoreError for a run that names a table or column that
+    the paper's data does not have, OSError where the report cannot be written.
     """
-    run = RunDirectory(run_dir)
     path = out or run.path / "report.html"
     folder, files = path.with_name(f"{path.stem}_files"), None
-    if (n_bytes := inline_bytes(details.gallery)) > INLINE_BYTES:
+    if (n_bytes := inline_bytes(details.gallery)) > most_inlined:
         if path.exists() and not path.is_file():
             size = megabytes(n_bytes)
             raise UserError(f"out: {path}: expected a file with room next to it for {size} of pictures, found none")
         files = PictureFiles(folder.name)
     try:
-        page = report_html(
-            header or run.read_header(), run.read_records() if records is None else records, details, files, path.name
-        )
+        page = report_html(header, records, details, files, path.name)
     except ValueError as error:
         raise StoreError(f"{run.header_path}: {error}") from error
     _write_files(folder, files.contents if files else {})
@@ -162,8 +158,9 @@ def report_html(
         page_environment() if files is None else page_environment(lambda item: f"{folder}/{files.add(item)}", "lazy")
     )
     script = _source(environment, "report.js")
-    headline = words_of(header.benchmark.task).headline
-    comparison = comparison_table(header, cell=header.benchmark.paper)
+    words = words_of(header.benchmark.task)
+    headline = words.headline
+    comparison = comparison_table(header)
     differences = [row["difference"] for row in comparison.rows if row["metric"] == headline]
     switches = [
         {"name": name, "value": dumps(value), "source": header.config_sources[name]}
@@ -221,8 +218,8 @@ def report_html(
             for item in details.confusions
         ],
         scored=bool(ok),
-        figure_words=details.figure_words,
-        figure_name=words_of(header.benchmark.task).sample_figure,
+        figure_words=words.sample_figure_meaning,
+        figure_name=words.sample_figure,
         figures=_figure_bars([figure for figure in details.figures if figure is not None]),
         recurs=is_car(header),
         steps=_count_bars([record.steps for record in ok], least=1),

@@ -34,7 +34,12 @@ class StrictModel(BaseModel):
     """A JSON object: unknown keys, other types, NaN and infinity are refused."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        defer_build=True,  # until one is read or made: many commands end before
     )
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -393,7 +393,7 @@ def _scan(path: Path) -> tuple[list[SampleRecord], int, dict[int, str]]:
     except FileNotFoundError:
         return records, end, damaged
     with stream, uncollected():
-        for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), start=1):
+        for number, line in enumerate(iter(partial(stream.readline, LONGEST_LINE), b""), start=1):
             try:
                 # The newline is written last, so a line without it was cut short even where it happens to be JSON.
                 if not line.endswith(b"\n"):
@@ -410,9 +410,11 @@ def _scan(path: Path) -> tuple[list[SampleRecord], int, dict[int, str]]:
 
 
 def _record(line: bytes) -> SampleRecord:
-    if strict_json.is_plain(line):
-        with suppress(ValidationError):  # what is wrong is said in the words of `strict_json`
+    try:
+        if strict_json.is_plain(line):
             return SampleRecord.model_validate_json(line)  # in a quarter of the time
+    except ValidationError:  # what is wrong is said in the words of `strict_json`
+        pass
     return SampleRecord.model_validate(strict_json.loads(line))
 
 

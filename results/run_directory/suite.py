@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from results.run_directory.schema import RunHeader
+from results.run_directory.schema import RunHeader, StrictModel
 from results.run_directory.store import RunDirectory, StoreError, one_line
 from support import strict_json
 from support.files import read_regular, write_atomically
@@ -17,10 +17,8 @@ SuiteKind: TypeAlias = Literal["runs", "methods", "eight"]
 SuiteStatus: TypeAlias = Literal["running", "complete", "incomplete"]
 
 
-class SuiteIndex(BaseModel):
+class SuiteIndex(StrictModel):
     """suite.json: the runs of a suite by name, as paths relative to its folder."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
     schema_version: Literal[1] = 1
     """Version of this schema."""
@@ -32,9 +30,9 @@ class SuiteIndex(BaseModel):
     """As of a run, over all runs of the suite."""
     runs: dict[str, str | None] = Field(min_length=1)
     """Folder of each run by the run's name, relative to the suite's; null for one that has not begun."""
-    points: dict[str, dict[str, Any]] = {}
+    points: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Of a sweep: the settings of each run."""
-    paper: dict[str, float] = {}
+    paper: dict[str, float] = Field(default_factory=dict)
     """Of a sweep: the paper's figure for a run, percent."""
     kind: SuiteKind = "runs"
     """methods: one benchmark, one method per run, each run in its own process. eight: its table has published rows."""

@@ -24,11 +24,10 @@ from results.tables.columns import (
 from results.tables.render import Column, Table
 from results.tables.run_notes import (
     SUPERVISION,
-    failures,
+    caveats,
     is_car,
     is_comparable,
     method_name,
-    remarks,
     user_settings,
 )
 
@@ -178,7 +177,7 @@ def _rows_of_runs(headers: Collection[RunHeader]) -> list[dict[str, Any]]:
         mean = mean_of_eight({name: percents[name] for name, run in runs.items() if _is_whole(run)})
         said: dict[str, dict[str, str]] = {}  # by kind, since text is cut: numbers only where they are the same
         for name, run in runs.items():
-            for text in filter(None, [*remarks(run, changes=False).split("; "), failures(run)]):
+            for text in caveats(run, changes=False):
                 said.setdefault(text.partition(": ")[0], {})[name] = text
         words = [
             (next(iter(each.values())) if len({*each.values()}) == 1 else kind)

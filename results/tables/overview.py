@@ -13,7 +13,7 @@ from results.run_directory.schema import RunHeader
 from results.tables.columns import DIFFERENCE, PERCENT, make_table, minus, to_percent
 from results.tables.render import Column, Table
 from results.tables.run import reference_row
-from results.tables.run_notes import failures, figure_of, is_comparable, remarks
+from results.tables.run_notes import caveats, figure_of, is_comparable
 from results.tables.task_words import words_of
 from support.text import mebibytes, shortened
 
@@ -42,6 +42,11 @@ def facts_of(run: FoundRun) -> dict[str, Any]:
     }
 
 
+def what_of(facts: Mapping[str, Any]) -> str:
+    """The method of a run and what was set, of its `facts_of`."""
+    return " ".join([facts["method"], *facts["set"]])
+
+
 def asked_of(header: RunHeader) -> list[str]:
     """The request of a run except benchmark, method and device, as on a command line: "eta=0.3", "limit=4"."""
 
@@ -58,21 +63,16 @@ def asked_of(header: RunHeader) -> list[str]:
     ]
 
 
-def progress_of(run: FoundRun) -> dict[str, Any]:
-    """The progress of a run, and its size in bytes; reads its files."""
-    return {"done": run.n_done, "wanted": run.n_wanted, "bytes": run.n_bytes}
-
-
 def overview_of(runs: Sequence[FoundRun]) -> Table:
     """The overview of finished runs, with differences from the paper's; notes say what a run lacks."""
     rows, noted = [], dict[str, list[str]]()
     for run in runs:
         header = run.header
         paper = reference_row(header, header.benchmark.paper)
-        facts = facts_of(run) | progress_of(run)
+        facts = facts_of(run) | run.progress()
         value = paper.value if paper and is_comparable(header) else None
         rows.append({**facts, "difference": minus(to_percent(facts["figure"]), value)})
-        for remark in filter(None, [*remarks(header, changes=False).split("; "), failures(header)]):
+        for remark in caveats(header, changes=False):
             noted.setdefault(remark, []).append(run.path.name)
     notes = [
         f"{'all' if len(names) == len(runs) else shortened(', '.join(names), 160)}: {remark}"
@@ -85,7 +85,7 @@ def overview_of(runs: Sequence[FoundRun]) -> Table:
 
 
 def overview(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """One row per run of `facts_of` and `progress_of`.
+    """One row per run of `facts_of` and `FoundRun.progress`.
 
     Columns: run (its folder, from the folder of all, which the title names), benchmark, what (the method, and all that
     was set), percent, difference (from the paper's CaR), done (samples, and of how many if the run is unfinished), date
@@ -102,7 +102,7 @@ def overview(rows: Sequence[Mapping[str, Any]]) -> Table:
             {
                 **row,
                 "run": os.path.relpath(row["path"], top) if top else row["path"],
-                "what": " ".join([row["method"], *row["set"]]),
+                "what": what_of(row),
                 "percent": to_percent(row["figure"]),
                 "done": f"{row['done']}{'' if row['status'] == 'complete' else of_all}{failed}",
                 "date": row["updated_at"][:10],

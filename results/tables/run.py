@@ -28,7 +28,7 @@ from results.tables.columns import (
     to_percent,
 )
 from results.tables.render import Column, Table, escape_markdown, to_csv, to_markdown
-from results.tables.run_notes import facts_markdown, failures, figure_of, method_label, remarks
+from results.tables.run_notes import caveats, figure_of, method_label, remarks, run_facts
 from results.tables.task_words import words_of
 from support.files import write_atomically
 
@@ -37,7 +37,7 @@ _PEER_GROUPS = {"training-free", "zero-shot"}
 _MAX_FAILED_ROWS = 50
 
 
-def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
+def comparison_table(header: RunHeader) -> Table:
     """This run next to the paper's rows.
 
     Columns: method, metric, percent, difference (to the paper's CaR row, or to CaR+SAM for a run with SAM),
@@ -45,9 +45,10 @@ def comparison_table(header: RunHeader, *, cell: PaperCell | None) -> Table:
     each of that figure's other reductions that differs, and the figures that go with it, without a difference.
     Remarks mark untrained weights and partial runs, which have no difference either (`run_notes.is_comparable`).
 
-    header: the run; one without metrics yet gets a blank figure. cell: the paper's table and column, or None to show
-    only the run. Raises ValueError: the paper's data has no such table or column, or the task is not registered.
+    A run without metrics yet gets a blank figure, and one without a place in the paper's tables is shown by itself.
+    Raises ValueError: the paper's data has no such table or column, or the task is not registered.
     """
+    cell = header.benchmark.paper
     words = words_of(header.benchmark.task)
     title = "This run"
     reference = reference_row(header, cell)
@@ -156,10 +157,10 @@ def suite_table(title: str, headers: Mapping[str, RunHeader]) -> Table:
 def run_tables(header: RunHeader) -> list[Table]:
     """All tables of a run, those without a row left out.
 
-    They are shown below `caveats_of` the run, and the metrics' table says what each averages over, so the first table
-    repeats neither.
+    They are shown below the `caveats` of the run, and the metrics' table says what each averages over, so the first
+    table repeats neither.
     """
-    first = comparison_table(header, cell=header.benchmark.paper)
+    first = comparison_table(header)
     said, caveat = reduction_notes(header, first.rows), remarks(header)
     rows = [{**row, "remarks": "" if row["remarks"] == caveat else row["remarks"]} for row in first.rows]
     first = replace(first, rows=tuple(rows), notes=tuple(note for note in first.notes if note not in said))
@@ -167,18 +168,17 @@ def run_tables(header: RunHeader) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def caveats_of(header: RunHeader) -> str:
-    """Caveats that the figures have to be read with; empty for a whole, trained run without failures or changes."""
-    return "; ".join(filter(None, [remarks(header), failures(header)]))
-
-
 def run_markdown(header: RunHeader) -> str:
     """All tables of a run as one Markdown page."""
     title = f"# {escape_markdown(f'{header.benchmark.name}: {method_label(header)}')}\n"
-    caveats = caveats_of(header)
-    warning = [f"> **Read with care:** {escape_markdown(caveats)}.\n"] if caveats else []
+    said = "; ".join(caveats(header))
+    warning = [f"> **Read with care:** {escape_markdown(said)}.\n"] if said else []
     pages = [to_markdown(table) for table in run_tables(header)]
-    return "\n".join([title, *warning, *pages, facts_markdown(header)])
+    # A list: in a table, one long line of packages would push every row past the width of a screen.
+    facts = [
+        f"- {escape_markdown(item)}: {escape_markdown(text, limit=1000)}" for item, text in run_facts(header).items()
+    ]
+    return "\n".join([title, *warning, *pages, "## Run", "", *facts, ""])
 
 
 def write_tables(run_dir: str | os.PathLike[str], header: RunHeader | None = None) -> tuple[Path, Path]:
@@ -192,7 +192,7 @@ def write_tables(run_dir: str | os.PathLike[str], header: RunHeader | None = Non
     try:
         pages = {
             run.path / "table.md": run_markdown(header),
-            run.path / "table.csv": to_csv(comparison_table(header, cell=header.benchmark.paper)),
+            run.path / "table.csv": to_csv(comparison_table(header)),
         }
     except ValueError as error:
         raise StoreError(f"{run.header_path}: {error}") from error

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from results.run_directory.schema import Environment, RunHeader
-from results.tables.render import escape_markdown
 from results.tables.task_words import words_of
 from support.text import counted, visible
 
@@ -168,6 +167,11 @@ def failures(header: RunHeader) -> str:
     return f"{counts.n_failed} of {counts.n_total} {_noun(header)} failed" if is_part else ""
 
 
+def caveats(header: RunHeader, *, changes: bool = True) -> list[str]:
+    """What the figures have to be read with: the parts of `remarks`, and how many samples failed."""
+    return [*filter(None, [*remarks(header, changes=changes).split("; "), failures(header)])]
+
+
 def all_failed(header: RunHeader) -> str:
     """That every sample failed, so that the figures, of empty predictions, mean nothing; empty where one did not."""
     n_failed = header.counts.n_failed
@@ -251,15 +255,6 @@ def run_facts(header: RunHeader) -> dict[str, str]:
         "started": header.created_at,
     }
     return {item: value for item, value in facts.items() if value}
-
-
-def facts_markdown(header: RunHeader) -> str:
-    """`run_facts` as a Markdown list."""
-    # A list: in a table, one long line of packages would push every row past the width of a screen.
-    lines = [
-        f"- {escape_markdown(item)}: {escape_markdown(value, limit=1000)}" for item, value in run_facts(header).items()
-    ]
-    return "\n".join(["## Run", "", *lines]) + "\n"
 
 
 def _device(environment: Environment) -> str:

@@ -11,7 +11,7 @@ from results.run_directory.schema import RunHeader
 from results.tables.columns import DIFFERENCE, make_table, to_percent
 from results.tables.overview import asked_of
 from results.tables.render import Column, Table
-from results.tables.run_notes import failures, method_label, remarks
+from results.tables.run_notes import caveats, method_label, remarks
 from support.text import counted, shortened
 
 
@@ -65,10 +65,6 @@ class Interval:
     resamples: int
     seed: int
 
-    @property
-    def contains_zero(self) -> bool:
-        return self.low <= 0 <= self.high
-
 
 @dataclass(frozen=True)
 class RunComparison:
@@ -94,11 +90,6 @@ class RunComparison:
     def headline_change(self) -> Change:
         """The headline figure of both runs."""
         return next(change for change in self.metrics if change.name == self.headline)
-
-    def is_below(self, percent_points: float) -> bool:
-        """Whether the headline figure changed by less than this, or the change is undefined."""
-        difference = self.headline_change.difference
-        return difference is None or 100 * difference < percent_points
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as JSON values."""
@@ -169,7 +160,7 @@ def comparison_tables(comparison: RunComparison, *, most: int | None = 3) -> lis
 
 def comparison_head(comparison: RunComparison) -> list[str]:
     """The lines above the tables: both runs with their own settings, their caveats, and how many samples they share."""
-    a, b = ({*filter(None, [*remarks(own, changes=False).split("; "), failures(own)])} for own in comparison.headers)
+    a, b = ({*caveats(own, changes=False)} for own in comparison.headers)
     lines, sides = [], zip("AB", comparison.names, comparison.headers, _own_settings(comparison), strict=True)
     for (side, name, header, own), said in zip(sides, (a - b, b - a), strict=True):
         label = f"{header.benchmark.name}: {', '.join([method_label(header), *own])}"
@@ -194,7 +185,7 @@ def _interval_note(comparison: RunComparison) -> str:
         return f"{comparison.headline}: no interval (fewer than two samples, or samples that depend on each other)"
     if comparison.n_common < _FEW_SAMPLES:
         return f"{comparison.headline}: {counted(comparison.n_common, 'sample')}, too few for an interval"
-    verdict = "contains 0" if interval.contains_zero else "does not contain 0"
+    verdict = "contains 0" if interval.low <= 0 <= interval.high else "does not contain 0"
     return (
         f"{comparison.headline}, B - A: {100 * interval.level:.0f} % interval "
         f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}, {verdict} (paired bootstrap over samples, "

@@ -13,6 +13,7 @@ from oracles.literal_car import affinity_of, box_of, in_double, spread_cam, trun
 from scipy import ndimage
 
 from car_core import CaR, CaRConfig
+from car_core.models.vit_blocks import block_with_attention
 from car_core.proposal.affinity import box_mask, propagate, sinkhorn_normalize
 from car_core.proposal.trunk import ProposalTower
 
@@ -157,17 +158,26 @@ def test_very_faint_cam_ends(lambda_: float) -> None:
     assert not box_mask(cam / 2, lambda_).any()
 
 
-def test_attention_in_groups_of_heads_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_in_groups_of_heads_is_the_same() -> None:
     """One head at a time or all, one image or several: the same but for rounding."""
-    model = tiny_clip(5, layers=10)
-    tower = ProposalTower(model, positional_half=False, affinity_blocks=8)
+    visual = tiny_clip(5, layers=10).visual
+    block, generator = visual.transformer.resblocks[0], torch.Generator().manual_seed(0)
+    tokens = torch.randn(3, 21, len(visual.class_embedding), generator=generator)
+    with torch.inference_mode():
+        expected = [
+            torch.cat(parts)
+            for parts in zip(*(block_with_attention(block, each[None]) for each in tokens), strict=True)
+        ]
+        for found in (block_with_attention(block, tokens), block_with_attention(block, tokens, most_bytes=1)):
+            for own, other in zip(found, expected, strict=True):
+                torch.testing.assert_close(own, other, rtol=0, atol=1e-5)
+
+
+def test_the_trunk_of_several_images_is_that_of_each() -> None:
+    tower, paper = ProposalTower(tiny_clip(5, layers=10)), CaRConfig(profile="paper")
     pixels = torch.stack([tower.preprocess(photo(50, 70, seed), 4096) for seed in range(3)])
-    expected = [tower.trunk(each[None])[0] for each in pixels]
-    together = tower.trunk(pixels)
-    monkeypatch.setattr("car_core.models.vit_blocks._ATTENTION_AT_ONCE", 1)
-    one_by_one = [tower.trunk(each[None])[0] for each in pixels]
-    for found in (together, one_by_one):
-        for own, other in zip(found, expected, strict=True):
-            assert (own.grid, own.counted_blocks) == (other.grid, other.counted_blocks) == ((4, 5), 7)
-            torch.testing.assert_close(own.attention, other.attention, rtol=0, atol=1e-5)
-            torch.testing.assert_close(own.tokens, other.tokens, rtol=0, atol=1e-5)
+    for own, each in zip(tower.trunk(pixels, paper), pixels, strict=True):
+        [other] = tower.trunk(each[None], paper)
+        assert (own.grid, own.counted_blocks) == (other.grid, other.counted_blocks) == ((4, 5), 7)
+        torch.testing.assert_close(own.attention, other.attention, rtol=0, atol=1e-5)
+        torch.testing.assert_close(own.tokens, other.tokens, rtol=0, atol=1e-5)

@@ -18,15 +18,15 @@ from safetensors.torch import save_file
 from car_core import CaR, CaRConfig, ConfigError, ImageError, ModelError, QueryError
 from car_core.baselines import BASELINES, load_baseline
 from car_core.baselines.attention import above_mean
-from car_core.baselines.corrclip import CorrCLIPSegmenter
 from car_core.baselines.dense import DenseSegmenter, label_pixels
-from car_core.baselines.dino import DinoTrunk, load_dino
+from car_core.baselines.dino import DinoTrunk, TrunkConfig, load_trunk
 from car_core.baselines.pamr import affinity, refine_maps
 from car_core.baselines.proxyclip import ProxyCLIPConfig, ProxyCLIPSegmenter
 from car_core.baselines.windows import mean_of_windows, resized_positions, window_slices
 from car_core.config import CRFConfig
 from car_core.images import as_channels
 from car_core.models.clip import normalize, open_clip
+from car_core.models.weights import WeightsRecord
 
 from timm.models.vision_transformer import VisionTransformer  # isort: skip  behind the guard of car_core.models.clip
 
@@ -47,11 +47,16 @@ def segmenter(method: str, **settings: Any) -> Any:
     if method == "lposs":
         settings |= {"dino_model": "vit_tiny_patch16_224", "dino_weights": "random:1"}
     config = baseline.config(**settings)
-    if method == "proxyclip":
-        return ProxyCLIPSegmenter(config, clip=tiny_clip(), dino=DinoTrunk(tiny_dino()))
-    if method == "corrclip":
-        return CorrCLIPSegmenter(config, clip=tiny_clip(), dino=DinoTrunk(tiny_dino()), masks=DarkAndBright())
-    return baseline.segmenter(config, clip=tiny_clip(), device="cpu")
+    if method in ("proxyclip", "corrclip"):
+        models = {"dino": DinoTrunk(tiny_dino())} | ({"masks": DarkAndBright()} if method == "corrclip" else {})
+    else:
+        models, _ = baseline.load_extra_models(config)
+    return baseline.segmenter(config, clip=tiny_clip(), **models)
+
+
+def load_dino(name: str, weights: str) -> tuple[DinoTrunk, WeightsRecord]:
+    models, [record] = load_trunk(TrunkConfig(dino_model=name, dino_weights=weights))
+    return models["dino"], record
 
 
 @functools.cache
@@ -427,7 +432,7 @@ def test_a_batch_changes_nothing_and_input_is_checked(method: str) -> None:
         ("sclip", {"prob_treshold": 5}, "did you mean prob_threshold"),
         ("clip", {"templates": ("a photo",)}, "one {} for the query"),
         ("clip", {"templates": ()}, "at least one template"),
-        ("clip", {"background": ("a", "a")}, "found twice"),
+        ("clip", {"background": ("a", "a")}, "background: text 2: .* found 'a' again"),
         ("clip", {"synonyms": {"cat": ()}}, "for 'cat'"),
         ("clip-es", {"short_side": 336}, "short_side: no such field"),
         ("clip", {"method": "sclip"}, "method: "),

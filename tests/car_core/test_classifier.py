@@ -52,7 +52,7 @@ def test_probabilities_equal_a_loop_over_templates(ensemble: str, images: int, t
 
 def test_probabilities_without_templates() -> None:
     features, texts = unit(4, 16, seed=1), unit(1, 6, 16, seed=2)
-    found = similarity_matrix(features, texts, 30.0, "no_templates")
+    found = similarity_matrix(features, texts, 30.0, "mean_logits")
     for i in range(4):
         logits = [[30.0 * float(text.double() @ features[i].double()) for text in texts[0]]]
         for j in range(6):
@@ -71,7 +71,7 @@ def test_ensembles_differ() -> None:
 @pytest.mark.parametrize("size", [(60, 80), (80, 60), (33, 200), (64, 64), (5, 7), (1, 1)], ids=str)
 def test_last_block_feature_is_encode_image(name: str, size: tuple[int, int]) -> None:
     model, image = tiny_clip(4, **TOWERS[name]), photo(*size)
-    tower = ClassifierTower(model, feature="last_block")
+    tower = ClassifierTower(model)
     cropped = tower.preprocess(image)[None]
     found = tower.encode(cropped)
     expected = model.encode_image(tower.pixels(cropped), normalize=True)
@@ -82,11 +82,11 @@ def test_last_block_feature_is_encode_image(name: str, size: tuple[int, int]) ->
 @pytest.mark.parametrize("name", TOWERS)
 def test_feature_before_last_block_is_a_loop_over_blocks(name: str) -> None:
     model, image = tiny_clip(4, **TOWERS[name]), photo(60, 80)
-    tower = ClassifierTower(model, feature="before_last_block")
+    tower = ClassifierTower(model)
     cropped = tower.preprocess(image)[None]
-    found = tower.encode(cropped)
+    found = tower.encode(cropped, feature="before_last_block")
     np.testing.assert_allclose(found[0], class_feature(in_double(model), image, skip_last=True), atol=1e-5)
-    after = ClassifierTower(model, feature="last_block").encode(cropped)
+    after = tower.encode(cropped)
     assert (found - after).abs().max() > 1e-2
 
 
@@ -102,7 +102,7 @@ def test_preprocessing_is_that_of_clip(size: tuple[int, int]) -> None:
             Normalize((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
         ]
     )
-    tower = ClassifierTower(tiny_clip(4), feature="last_block")
+    tower = ClassifierTower(tiny_clip(4))
     found = tower.pixels(tower.preprocess(image)[None])[0]
     torch.testing.assert_close(found, clip_transform(Image.fromarray(image)), rtol=0, atol=0)
 
@@ -111,7 +111,7 @@ def test_preprocessing_is_that_of_clip(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", [1, 2, 4, 7, 16])
 def test_feature_does_not_depend_on_the_images_beside_it(size: int, shared: bool) -> None:
     """Bit for bit where it must not: other samples' images, and the place in a shared pass."""
-    tower = ClassifierTower(tiny_clip(4), feature="last_block")
+    tower = ClassifierTower(tiny_clip(4))
     images = torch.stack([tower.preprocess(photo(60, 80, seed)) for seed in range(7)])
     passes = MicroBatcher(size, shared=shared)
     whole = [torch.stack(rows) for rows in passes.encode(tower.encode, images.split([3, 4]))]
@@ -139,7 +139,7 @@ class SmallDevice:
 @pytest.mark.parametrize("shared", [True, False])
 def test_passes_shrink_until_they_fit(shared: bool) -> None:
     """And stay small; the features are those of any other size."""
-    tower = ClassifierTower(tiny_clip(4), feature="last_block")
+    tower = ClassifierTower(tiny_clip(4))
     images = torch.stack([tower.preprocess(photo(60, 80, seed)) for seed in range(7)])
     device, passes = SmallDevice(tower, 3), MicroBatcher(16, shared=shared)
     found = torch.stack(passes.encode(device, [images])[0])
@@ -165,24 +165,34 @@ def test_text_features_are_those_of_encode_text(custom_text: bool, cut: bool) ->
     blocks = getattr(model, "text", model).transformer.resblocks
     lengths: list[int] = []
     handle = blocks[0].ln_1.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
-    found = TextEncoder(model, role="g")(texts)
+    groups = TextEncoder(model, role="g")([texts[:1], texts[1:3], texts[3:]])
     handle.remove()
     expected = model.encode_text(open_clip.tokenize(texts), normalize=True)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-    assert lengths == ([3, 13, 76, 2] if cut else [77] * 4)
+    torch.testing.assert_close(torch.cat(groups), expected, rtol=0, atol=1e-6)
+    assert lengths == ([3, 76, 2] if cut else [77] * 3)
 
 
 def test_text_features_are_unit_and_cached() -> None:
     model = tiny_clip(4)
     with counted_texts(model) as count:
         encoder = TextEncoder(model, role="g")
-        first = encoder(["cat", "dog", "cat"])
-        again = encoder(["dog", "a fox", "cat"])
+        first = encoder([["cat"], ["dog"], ["cat"]])
+        again = encoder([["dog"], ["a fox"], ["cat"]])
     assert count == {"cat": 1, "dog": 1, "a fox": 1}
     expected = model.encode_text(open_clip.tokenize(["cat", "dog", "a fox"]), normalize=True)
-    torch.testing.assert_close(first, expected[[0, 1, 0]], rtol=0, atol=1e-6)
-    assert torch.equal(again[[2, 0]], first[:2]), "the same bits"
-    np.testing.assert_allclose(first.norm(dim=1), 1, atol=1e-6)
+    torch.testing.assert_close(torch.cat(first), expected[[0, 1, 0]], rtol=0, atol=1e-6)
+    assert torch.equal(torch.cat([again[2], again[0]]), torch.cat(first[:2])), "the same bits"
+    np.testing.assert_allclose(torch.cat(first).norm(dim=1), 1, atol=1e-6)
+
+
+def test_text_features_have_the_same_bits_whatever_else_is_encoded() -> None:
+    """In any order, with other groups, and when a text of a group was encoded in another."""
+    groups = [[f"a {kind} {name}" for kind in ("small", "very large old")] for name in ("cat", "dog", "red fox")]
+    encoder = TextEncoder(tiny_clip(4), role="g")
+    alone = [TextEncoder(tiny_clip(4), role="g")([group])[0] for group in groups]
+    encoder([[groups[0][1]], [*groups[2], *groups[1]]])
+    for found, expected in zip(encoder(groups[::-1]), alone[::-1], strict=True):
+        assert torch.equal(found, expected)
 
 
 def test_text_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,16 +201,17 @@ def test_text_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_clip(4)
     with counted_texts(model) as count:
         encoder = TextEncoder(model, role="g")
-        encoder(["a", "b", "c"])
-        encoder(["a"])
-        encoder(["d"])  # b goes
-        encoder(["a", "c", "d"])
+        encoder([["a", "b"], ["c"]])
+        encoder([["c"], ["a", "b"]])
+        encoder([["d"]])  # c goes
+        encoder([["a", "b"], ["d"]])
         assert count == {"a": 1, "b": 1, "c": 1, "d": 1}
-        encoder(["b"])
-        assert count["b"] == 2
-        many = encoder([f"text {i}" for i in range(70)])
+        encoder([["c"]])  # a and b go
+        encoder([["a", "b"]])
+        assert count == {"a": 2, "b": 2, "c": 2, "d": 1}
+        [many] = encoder([[f"text {i}" for i in range(70)]])
     assert many.shape == (70, 32)
-    assert len(encoder._cache) == 3
+    assert len(encoder._cache) == 0
 
 
 @contextmanager
@@ -275,7 +286,7 @@ def test_a_cpu_encodes_few_large_images_at_once() -> None:
     """By the hidden layer of an image: 17 MB of ViT-L/14's and ViT-B/16's, never more than 16 images, at least one."""
     vit_l, vit_b = 257 * 4096 * 4, 197 * 3072 * 4
     assert [cpu_batch_size(size) for size in (1, vit_b, vit_l, 10**9)] == [16, 7, 4, 1]
-    assert ClassifierTower(tiny_clip(4), feature="last_block").activation_bytes == 17 * 256 * 4
+    assert ClassifierTower(tiny_clip(4)).activation_bytes == 17 * 256 * 4
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -146,9 +146,9 @@ def test_bounds_are_allowed(low: float, high: float) -> None:
 def test_message_says_what_was_expected_and_found() -> None:
     with pytest.raises(ConfigError, match=r"one \{\} for the query, found 'a photo'"):
         CaRConfig(templates=("a photo",))
-    with pytest.raises(ConfigError, match=r"found twice: \['sea', 'sky'\]"):
+    with pytest.raises(ConfigError, match=r"background: text 3: expected each text once, found 'sky' again"):
         CaRConfig(background=("sky", "sea", "sky", "sea"))
-    with pytest.raises(ConfigError, match=r"background: .* found 'Sky ', which CLIP reads as 'sky'"):
+    with pytest.raises(ConfigError, match=r"background: text 3: .* found 'Sky ', which CLIP reads as 'sky'"):
         CaRConfig(background=("sky", "sea", "Sky "))
 
 

@@ -116,9 +116,9 @@ def test_context_length_is_the_models() -> None:
         embed_dim=16, vision_cfg={"layers": 1, "width": 64, "head_width": 32, "image_size": 32}, text_cfg=config
     )
     encoder = TextEncoder(short.eval(), role="g")
-    assert encoder(["a short text"]).shape == (1, 16)
+    assert encoder([["a short text"]])[0].shape == (1, 16)
     with pytest.raises(QueryError, match="at most 16 tokens"):
-        encoder(["word " * 20])
+        encoder([["word " * 20]])
 
 
 @pytest.mark.parametrize("query", ["a {} b", "{0}{x}", "naïve café", "猫", "🙂", "a\nb", "<end_of_text>", "100% & <b>"])

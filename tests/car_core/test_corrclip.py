@@ -16,7 +16,7 @@ from test_baselines import tiny_dino
 from car_core.baselines.corrclip import (
     CorrCLIPConfig,
     CorrCLIPSegmenter,
-    load_corrclip,
+    load_trunk_and_sam,
     merged,
     most_frequent,
     region_map,
@@ -130,11 +130,11 @@ def test_windows_are_padded_on_all_sides_and_cut_back() -> None:
     assert (whole.count_nonzero(), (numbers == 10_000).sum()) == (pixels.count_nonzero(), 112 * 112 - 96 * 60)
 
 
-def test_chunks_of_windows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    image, masks = photo(50, 130), Masks(7)
-    together = segmenter(masks).segment(image, QUERIES)
-    monkeypatch.setattr(CorrCLIPSegmenter, "chunk", 1)
-    alone = segmenter(masks).segment(image, QUERIES)
+def test_chunks_of_windows_change_nothing() -> None:
+    image, made = photo(50, 130), segmenter(Masks(7))
+    together = made.segment(image, QUERIES)
+    made.chunk = 1
+    alone = made.segment(image, QUERIES)
     np.testing.assert_array_equal(together.label_map, alone.label_map)
     np.testing.assert_allclose(together.scores, alone.scores, atol=1e-5)
 
@@ -178,8 +178,10 @@ def test_the_models_of_a_configuration_and_what_sam_is_asked_for(tmp_path: Any, 
     monkeypatch.setenv("CAR_CACHE", str(tmp_path))
     trunk: Any = {"dino_model": "vit_tiny_patch16_224", "dino_weights": "random:1"}
     sam = {"model": "random:0", "points_per_side": 2, "pred_iou_threshold": 0, "stability_threshold": 0}
-    made = load_corrclip(CorrCLIPConfig(templates=("{}",), sam=sam, **trunk), clip=tiny_clip())  # type: ignore[arg-type]
-    assert [record.role for record in made.weights] == ["dino", "sam"]
+    config = CorrCLIPConfig(templates=("{}",), sam=sam, **trunk)  # type: ignore[arg-type]
+    models, records = load_trunk_and_sam(config)
+    assert [record.role for record in records] == ["dino", "sam"]
+    made = CorrCLIPSegmenter(config, clip=tiny_clip(), **models)
     assert made.segment(photo(20, 30), QUERIES).label_map.shape == (20, 30)
     assert len(list((tmp_path / "sam").rglob("*.npz"))) == 1
     asked = CorrCLIPConfig(sam={"model": "random:0"}).sam  # type: ignore[arg-type]

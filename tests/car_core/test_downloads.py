@@ -139,9 +139,9 @@ def sam() -> object:
 
 
 def dino() -> object:
-    from car_core.baselines.dino import load_dino
+    from car_core.baselines.dino import TrunkConfig, load_trunk
 
-    return load_dino("vit_small_patch16_224.dino", "timm")
+    return load_trunk(TrunkConfig(dino_model="vit_small_patch16_224.dino"))
 
 
 def clip() -> object:

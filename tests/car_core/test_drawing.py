@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.prompts import draw_prompts
 from helpers.tiny_clip import photo, tiny_clip
 from PIL import Image
 
 from car_core import CaR, CaRConfig, Segmentation
-from car_core.classifier.visual_prompts import draw_prompts
 from car_core.drawing import draw_steps, most_telling
 from car_core.steps import step_names
 from support.arrays import RGBArray

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from helpers.tiny_clip import photo, tiny_clip
 from test_batch import WORDS, car
 
 from car_core import CaR, CaRConfig, ConfigError, Segmentation
+from car_core.engine.batching import MicroBatcher
 from car_core.engine.stage_cache import StageCache
 
 # Its text features serve all tests; its memory stays empty.
@@ -132,7 +132,7 @@ def test_more_than_is_kept_is_given_all_the_same() -> None:
 def test_a_batch_of_one_image_asked_about_in_turns(shared: bool) -> None:
     """Its trunk runs once, and each answer has the bits that it has alone."""
     made, memory = remembering(mode="referring")
-    made.classifier_batcher = replace(made.classifier_batcher, shared=shared)
+    made.classifier_batcher = MicroBatcher(made.classifier_batcher.size, shared=shared)
     one, two = photo(52, 76), photo(52, 76, 1)
     images, asked = [one, two, one.copy(), one], [WORDS[:1], WORDS[:2], WORDS[1:2], WORDS[:1]]
     alone = plain(mode="referring").with_config(made.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,18 +25,21 @@ def segment_plainly(
 ) -> Segmentation:
     """The page with f and g called as they are: one image at a time, nothing kept."""
     config, tower = made.config, made.classifier_tower
+    encode = partial(tower.encode, feature=config.classifier_feature)
     texts_of_f, texts_of_g = (TextEncoder(models[f"{role}_clip"], role=role) for role in ("proposal", "classifier"))
     generator = ProposalGenerator(models["proposal_clip"], texts_of_f, config, made.device)
     [encoded] = generator.encode([image], [{}])
 
     def match(features: torch.Tensor, rows: list[list[str]], ensemble: str) -> torch.Tensor:
-        return similarity_matrix(features, torch.stack([texts_of_g(row) for row in rows]), tower.logit_scale, ensemble)
+        return similarity_matrix(
+            features, torch.stack(texts_of_g(zip(*rows, strict=True)), dim=1), tower.logit_scale, ensemble
+        )
 
     return segment(
         image,
         queries,
         Models(lambda texts, background: generator(encoded, texts, background, {}), match),
-        lambda prompted: torch.cat([tower.encode(tower.preprocess(each)[None]) for each in prompted]),
+        lambda prompted: torch.cat([encode(tower.preprocess(each)[None]) for each in prompted]),
         config,
         trace=trace,
     )

@@ -15,7 +15,7 @@ from oracles import literal_baselines as literal
 from sklearn.neighbors import LocalOutlierFactor
 
 from car_core.baselines import BASELINES
-from car_core.baselines.dino import DinoTrunk, load_dino
+from car_core.baselines.dino import DinoTrunk, TrunkConfig, load_trunk
 from car_core.baselines.lposs import LPOSSConfig, LPOSSSegmenter, patch_graph, pixel_graph, spread, to_lab
 from car_core.baselines.resclip import same_class
 from car_core.baselines.sc_clip import fill, find_outliers
@@ -164,7 +164,7 @@ def test_whole_methods_on_odd_images(method: str, settings: dict[str, Any], size
 
 
 def trunk(name: str = "vit_tiny_patch16_224") -> DinoTrunk:
-    return load_dino(name, "random:1")[0]
+    return load_trunk(TrunkConfig(dino_model=name, dino_weights="random:1"))[0]["dino"]
 
 
 @pytest.mark.parametrize(("pixels", "background"), [(False, ()), (False, ("grass",)), (True, ("grass",))])

@@ -41,36 +41,33 @@ def test_weights_that_multiply_are_lowered_in_a_copy(dtype: torch.dtype) -> None
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_norms_and_the_stream_between_blocks_are_float32(dtype: torch.dtype) -> None:
-    tower, seen = ClassifierTower(tiny_clip(4), feature="last_block", dtype=dtype), []
+    tower, seen = ClassifierTower(tiny_clip(4), dtype=dtype), []
     for module in tower.visual.modules():
         if isinstance(module, nn.LayerNorm):
             module.register_forward_hook(lambda _, given, found: seen.extend([given[0].dtype, found.dtype]))
     found = tower.encode(tower.preprocess(photo(60, 60))[None])
-    assert len(seen) == 2 * (2 * len(tower.blocks) + 2)
+    assert len(seen) == 2 * (2 * len(tower.blocks("last_block")) + 2)
     assert {*seen, found.dtype} == {torch.float32}
 
 
 @pytest.mark.parametrize("name", ["plain", "layer scale"])
 def test_features_are_as_close_to_float32_as_those_of_autocast(name: str) -> None:
     model = tiny_clip(4, **({"ls_init_value": 0.7} if name == "layer scale" else {}))
-    exact = ClassifierTower(model, feature="last_block")
+    exact = ClassifierTower(model)
     images = torch.stack([exact.preprocess(photo(60, 70, seed)) for seed in range(6)])
     expected = exact.encode(images)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         automatic = F.normalize(model.encode_image(exact.pixels(images)).float(), dim=-1)
-    found = ClassifierTower(model, feature="last_block", dtype=torch.bfloat16).encode(images)
+    found = ClassifierTower(model, dtype=torch.bfloat16).encode(images)
     difference = (found - expected).abs().max()
     assert 0 < difference <= 1.5 * (automatic - expected).abs().max()
 
 
 def test_trunk_in_half_precision() -> None:
     model = tiny_clip(5, layers=10)
-    exact, half = (
-        ProposalTower(model, positional_half=False, affinity_blocks=8, dtype=dtype)
-        for dtype in (torch.float32, torch.bfloat16)
-    )
+    exact, half = (ProposalTower(model, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
     pixels = exact.preprocess(photo(50, 70), 4096)[None]
-    [expected], [found] = exact.trunk(pixels), half.trunk(pixels)
+    [expected], [found] = (tower.trunk(pixels, CaRConfig(profile="paper")) for tower in (exact, half))
     assert found.tokens.dtype == found.attention.dtype == torch.float32
     # Softmaxed in float32: each row of a head's attention is made of shares of 1.
     assert 0 < (found.attention - expected.attention).abs().max() < 0.05 * expected.attention.max()

@@ -9,13 +9,10 @@ import pytest
 import torch
 from helpers.tiny_clip import photo, tiny_clip
 
-from car_core import CaR, CaRConfig
-from car_core.classifier import prompt_rendering as prompted
 from car_core.classifier.prompt_rendering import render_on_cpu, render_on_gpu
 from car_core.classifier.tower import ClassifierTower
 from car_core.classifier.visual_prompts import PROMPTS, PromptCanvas
-from car_core.engine import pillow_resize as resize
-from car_core.images import as_channels, binarize_all, upsample
+from car_core.images import as_channels, binarize_all, upsample_all
 
 SUBSETS = [names for n in range(len(PROMPTS) + 1) for names in itertools.combinations(PROMPTS, n)]
 
@@ -37,7 +34,7 @@ def masks(height: int, width: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("gray_weights", ["rgb", "bgr"])
 def test_together_is_one_by_one(prompts: tuple[str, ...], gray_weights: str) -> None:
     tower, canvas = (
-        ClassifierTower(tiny_clip(4), feature="last_block"),
+        ClassifierTower(tiny_clip(4)),
         PromptCanvas.from_image(photo(70, 91), prompts, gray_weights),
     )
     expected, found = (way(canvas, masks(70, 91), tower) for way in (render_on_cpu, render_on_gpu))
@@ -46,39 +43,22 @@ def test_together_is_one_by_one(prompts: tuple[str, ...], gray_weights: str) -> 
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (5, 3), (64, 64), (130, 40)], ids=str)
-def test_together_is_one_by_one_at_any_size(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_together_is_one_by_one_at_any_size(size: tuple[int, int]) -> None:
     """And in pieces, where all at once would take too much memory."""
     tower, canvas = (
-        ClassifierTower(tiny_clip(4), feature="last_block"),
+        ClassifierTower(tiny_clip(4)),
         PromptCanvas.from_image(photo(*size), ("blur", "circle"), "rgb"),
     )
     expected = render_on_cpu(canvas, masks(*size), tower)
     assert torch.equal(render_on_gpu(canvas, masks(*size), tower), expected)
-    monkeypatch.setattr(prompted, "_MAX_RESIZE_BYTES", 24 * max(size[0], 64) * max(size[1], 64) * 2)
-    assert torch.equal(render_on_gpu(canvas, masks(*size), tower), expected)
-
-
-def test_a_car_that_draws_together_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU: the same bits."""
-    queries, image = ["cat", "a red car", "dog", "blue sky"], photo(52, 76)
-    f, g = tiny_clip(4), tiny_clip(6, patch=14, image_size=56, layers=3)
-
-    def segment() -> tuple[np.ndarray, ...]:
-        config = CaRConfig(theta=0.2, background=("sky",), templates=("a {}",), crf=None)
-        found = CaR(config, proposal_clip=f, classifier_clip=g).segment(image, queries)
-        return found.label_map, *(step.scores for step in found.steps)
-
-    expected = segment()
-    for module in (prompted, resize):
-        monkeypatch.setattr(module, "is_gpu", lambda device: True)
-    for own, other in zip(segment(), expected, strict=True):
-        np.testing.assert_array_equal(own, other)
+    two_at_once = 24 * max(size[0], 64) * max(size[1], 64) * 2
+    assert torch.equal(render_on_gpu(canvas, masks(*size), tower, most_bytes=two_at_once), expected)
 
 
 def test_binarized_is_what_an_upsampled_proposal_is_above() -> None:
     proposal = torch.rand(5, 7, generator=torch.Generator().manual_seed(0))
     for threshold in (0.0, 0.4, float(np.float32(0.4)), 1.0):
-        expected = upsample(proposal, (52, 76)) > threshold
+        [expected] = upsample_all(proposal[None], (52, 76)) > threshold
         [found] = binarize_all(proposal[None], (52, 76), threshold)
         np.testing.assert_array_equal(found, expected)
 

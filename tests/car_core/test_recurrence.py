@@ -197,7 +197,7 @@ def test_texts_of_the_classifier_with_templates(mode: Any, step: int) -> None:
 def test_texts_of_the_classifier_without_templates(mode: Any, step: int, text: Any, expected: list[str]) -> None:
     config = CaRConfig(mode=mode, templates=(), no_template_text=text)
     assert classifier_texts(config, QUERIES, (0, 2), step) == [expected]
-    assert ensemble_name(config, step) == "no_templates"
+    assert ensemble_name(config, step) == "mean_logits"
 
 
 def test_slip_scores_single_characters() -> None:
@@ -214,4 +214,4 @@ def test_slip_scores_single_characters() -> None:
 def test_slip_can_be_switched_off(profile: Any) -> None:
     config = CaRConfig(profile=profile, mode="referring", referring_prompt_slip=False, no_template_text="query")
     assert classifier_texts(config, QUERIES, (0, 2), 1) == [["left dog", "it"]]
-    assert ensemble_name(config, 1) == "no_templates"
+    assert ensemble_name(config, 1) == "mean_logits"

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from helpers.prompts import draw_prompts
 
 from car_core import CaR, CaRConfig, Segmentation
 from car_core.classifier.tower import ClassifierTower
-from car_core.classifier.visual_prompts import draw_prompts
 from car_core.config import TEMPLATES, CRFConfig, format_text
 from car_core.models.clip import open_clip
 from car_core.models.text_encoder import TextEncoder
@@ -57,13 +57,14 @@ class Case:
 
     def scores_of(self, images: list[npt.NDArray[np.uint8]], alive: tuple[int, ...]) -> torch.Tensor:
         """P [images, alive] with templates (of a first step without them), by the classifier tower and a plain loop."""
-        tower = ClassifierTower(self.classifier_clip, feature="before_last_block")
-        features = tower.encode(torch.stack([tower.preprocess(image) for image in images]))
+        tower = ClassifierTower(self.classifier_clip)
+        crops = torch.stack([tower.preprocess(image) for image in images])
+        features = tower.encode(crops, feature="before_last_block")
         encoder = TextEncoder(self.classifier_clip, role="classifier_clip")
         templates = ("a clean origami {}.",) if self.referring else TEMPLATES
         summed = torch.zeros(len(images), len(alive))
         for template in templates:
-            texts = encoder([format_text(template, self.queries[i]) for i in alive])
+            [texts] = encoder([[format_text(template, self.queries[i]) for i in alive]])
             summed += (tower.logit_scale * features @ texts.T).softmax(dim=-1)
         return summed if self.referring else summed.softmax(dim=-1)
 
@@ -217,8 +218,8 @@ def test_final_answer(case: Case) -> None:
 
 def test_half_precision_positions_are_another_answer(case: Case) -> None:
     """The released code rounds the positional embedding: the switch moves proposals by more than the tolerance."""
-    towers = [ProposalTower(case.proposal_clip, positional_half=half, affinity_blocks=8) for half in (False, True)]
-    exact, rounded = (tower.positional_embedding((10, 13)) for tower in towers)
+    tower = ProposalTower(case.proposal_clip)
+    exact, rounded = (tower.positional_embedding((10, 13), half=half) for half in (False, True))
     assert exact.shape == rounded.shape == (131, case.proposal_clip.visual.conv1.out_channels)
     assert torch.equal(rounded, exact.half().float())
     assert not torch.equal(rounded, exact)

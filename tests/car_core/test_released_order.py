@@ -43,12 +43,12 @@ def test_counted_operations() -> None:
     product, expected = matrix_product(torch.device("cpu"))
     assert operations(product) == expected
     width, layers, tokens, patch = 64, 3, 17, 14
-    tower = ClassifierTower(
-        tiny_clip(6, patch=patch, image_size=56, layers=layers, width=width), feature="before_last_block"
-    )
+    tower = ClassifierTower(tiny_clip(6, patch=patch, image_size=56, layers=layers, width=width))
     images = torch.stack([tower.preprocess(photo(50, 60, seed)) for seed in range(2)])
     whole = 24 * width**2 * tokens + 4 * tokens**2 * width
     # The last block run gives the class token alone: its keys and values are of all tokens, the rest of one.
     last = 4 * width**2 * tokens + 20 * width**2 + 4 * tokens * width
     embedding = 2 * (tokens - 1) * 3 * patch**2 * width + 2 * width * 32
-    assert operations(lambda: tower.encode(images)) == 2 * ((layers - 2) * whole + last + embedding)
+    assert operations(lambda: tower.encode(images, feature="before_last_block")) == 2 * (
+        (layers - 2) * whole + last + embedding
+    )

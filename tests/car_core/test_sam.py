@@ -19,12 +19,20 @@ from safetensors.torch import load_file, save_file
 from car_core import CaR, CaRConfig, ConfigError, ModelError, SAMConfig
 from car_core.baselines.corrclip import RegionsConfig
 from car_core.models.torchvision_guard import declare_missing_ops
+from car_core.models.weights import build_seeded
 from car_core.refine.matching import intersection_over_minimum, match_masks
 from car_core.refine.sam import CachedMasks, boxes_of_masks, non_maximum_suppression
+from car_core.refine.sam import tiny_sam as tiny_sam_of
 from car_core.segmentation import paint_labels
 
 Masks = npt.NDArray[np.bool_]
 declare_missing_ops()
+
+
+def random_sam() -> Any:
+    """A tiny SamModel; skips the test without transformers."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra sam")
+    return build_seeded(0, lambda: tiny_sam_of(transformers))
 
 
 def config(profile: Any = "released", **settings: Any) -> SAMConfig:
@@ -388,10 +396,9 @@ def test_a_sam_whose_weights_are_not_all_in_its_file_is_refused(
 
 @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 1\n"])
 def test_a_sam_that_was_not_downloaded_is_named(content: bytes, tmp_path: Path) -> None:
-    pytest.importorskip("transformers", reason="needs the extra sam")
-    from car_core.refine.sam import load_sam, random_sam
+    from car_core.refine.sam import load_sam
 
-    random_sam(0).save_pretrained(tmp_path)
+    random_sam().save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match=r"an empty file \(0 bytes\)|a git-lfs pointer"):
         load_sam(config(model=str(tmp_path)))
@@ -399,9 +406,9 @@ def test_a_sam_that_was_not_downloaded_is_named(content: bytes, tmp_path: Path) 
 
 def test_sam_loading_is_silent_and_leaves_transformers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     transformers = pytest.importorskip("transformers", reason="needs the extra sam")
-    from car_core.refine.sam import load_sam, random_sam
+    from car_core.refine.sam import load_sam
 
-    random_sam(0).save_pretrained(tmp_path)
+    random_sam().save_pretrained(tmp_path)
     capfd.readouterr()
     before = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
     load_sam(config(model=str(tmp_path)))
@@ -413,10 +420,9 @@ def test_sam_loading_is_silent_and_leaves_transformers(tmp_path: Path, capfd: py
     ("dtype", "said"), [(torch.float16, "float32, found torch.float16"), (None, "NaN or infinity")]
 )
 def test_a_sam_of_the_callers_is_checked(dtype: torch.dtype | None, said: str) -> None:
-    pytest.importorskip("transformers", reason="needs the extra sam")
-    from car_core.refine.sam import SAMMasks, random_sam
+    from car_core.refine.sam import SAMMasks
 
-    model = random_sam(0)
+    model = random_sam()
     if dtype:
         model.to(dtype)
     else:

@@ -19,9 +19,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from car_core import ConfigError, ModelError, QueryError
-from car_core.baselines import load_baseline, sam3
-from car_core.baselines.sam3 import _TINY, SAM3Config, SAM3Segmenter, load_sam3
+from car_core.baselines import load_baseline
+from car_core.baselines.sam3 import _TINY, SAM3Config, SAM3Segmenter
 from car_core.models.clip import open_clip
+from car_core.models.weights import build_seeded
+from car_core.refine.sam import tiny_sam
 
 transformers = pytest.importorskip("transformers", minversion="5.0", reason="needs the extra sam")
 
@@ -45,6 +47,10 @@ def segmenter(model: Any, *, one_mask: bool = False, **settings: Any) -> SAM3Seg
     made = SAM3Segmenter(SAM3Config(model="here", **settings), model=model)
     made.one_mask = one_mask
     return made
+
+
+def loaded(name: str, **settings: Any) -> Any:
+    return load_baseline(SAM3Config(model=name, **settings), weights="")
 
 
 def tokens_of(text: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -183,7 +189,7 @@ def test_no_instance_is_no_mask(model: Any) -> None:
 
 
 @pytest.mark.parametrize("one_mask", [False, True])
-def test_a_batch_changes_nothing(model: Any, one_mask: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_changes_nothing(model: Any, one_mask: bool) -> None:
     images = [photo(40, 60), photo(33, 20, 1), photo(40, 60)]
     settings: dict[str, Any] = {"one_mask": one_mask, "score_threshold": 0.2, "prob_threshold": 0.1}
     together = segmenter(model, **settings).segment_batch(images, [QUERIES, QUERIES[:1], QUERIES])
@@ -192,13 +198,14 @@ def test_a_batch_changes_nothing(model: Any, one_mask: bool, monkeypatch: pytest
         np.testing.assert_array_equal(one.label_map, alone.label_map)
         np.testing.assert_array_equal(one.scores, alone.scores)
     # How many texts are asked for at a time changes no more than rounding.
-    monkeypatch.setitem(sam3._TEXT_CHUNK, "cpu", 1)
-    for few, one in zip(segmenter(model).find(images[0], QUERIES, {}), QUERIES, strict=True):
+    one_by_one, few_at_once = segmenter(model, **settings), segmenter(model)
+    one_by_one.chunk = few_at_once.chunk = 1
+    for few, one in zip(few_at_once.find(images[0], QUERIES, {}), QUERIES, strict=True):
         [alone_masks] = (each.masks for each in segmenter(model).find(images[0], [one], {}))
         same(few.masks, alone_masks)
-    few_texts = segmenter(model, **settings).segment(images[0], QUERIES)
+    few_texts = one_by_one.segment(images[0], QUERIES)
     assert (few_texts.label_map == together[0].label_map).mean() > 0.999
-    [both] = segmenter(model, **settings).segment_two_pass_batch(images[:1], QUERIES[:1], QUERIES[1:])
+    [both] = one_by_one.segment_two_pass_batch(images[:1], QUERIES[:1], QUERIES[1:])
     assert (both.label_map == together[0].label_map).mean() > 0.999
 
 
@@ -249,16 +256,16 @@ def test_a_long_sentence_is_cut_as_by_the_authors_tokenizer(model: Any) -> None:
 
 def test_a_folder_is_the_model_it_was_saved_from(model: Any, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "mine")
-    made = load_baseline(SAM3Config(model=str(tmp_path / "mine"), score_threshold=0.2), weights="")
+    made = loaded(str(tmp_path / "mine"), score_threshold=0.2)
     [record] = made.weights
     assert (record.role, record.model, record.name, record.trained) == ("sam3", "Sam3Model", "mine", True)
     image = photo(30, 40)
     expected = segmenter(model, score_threshold=0.2).segment(image, QUERIES)
     np.testing.assert_array_equal(made.segment(image, QUERIES).label_map, expected.label_map)
-    [one], [other] = (load_sam3(SAM3Config(model=f"random:{seed}")).weights for seed in (1, 2))
+    [one], [other] = (loaded(f"random:{seed}").weights for seed in (1, 2))
     assert (one.model_sha256, one.trained) == (other.model_sha256, False)
     assert one.sha256 != other.sha256
-    assert load_sam3(SAM3Config(model="random:1")).weights == (one,)
+    assert loaded("random:1").weights == (one,)
 
 
 def test_the_published_files_form_with_the_videos_tracker(model: Any, tmp_path: Path) -> None:
@@ -271,7 +278,7 @@ def test_the_published_files_form_with_the_videos_tracker(model: Any, tmp_path: 
     detector = json.loads((tmp_path / "config.json").read_text())
     video = {"model_type": "sam3_video", "detector_config": detector, "architectures": ["Sam3VideoModel"]}
     (tmp_path / "config.json").write_text(json.dumps(video))
-    made = load_sam3(SAM3Config(model=str(tmp_path)))
+    made = loaded(str(tmp_path))
     assert made.weights[0].model == "Sam3Model"
     [expected], [found] = (each.find(photo(20, 30), ["cat"], {}) for each in (segmenter(model), made))
     np.testing.assert_array_equal(found.masks, expected.masks)
@@ -296,14 +303,12 @@ def test_weights_that_are_not_all_in_the_file_are_refused(change: Any, said: str
 def refused(name: str, said: str) -> None:
     __tracebackhide__ = True
     with pytest.raises(ModelError, match=said) as refusal:
-        load_sam3(SAM3Config(model=name))
+        loaded(name)
     assert "\n" not in str(refusal.value)
 
 
 def test_another_model_and_none_are_refused(tmp_path: Path) -> None:
-    from car_core.refine.sam import random_sam
-
-    random_sam(0).save_pretrained(tmp_path)
+    build_seeded(0, lambda: tiny_sam(transformers)).save_pretrained(tmp_path)
     refused(str(tmp_path), "expected a SAM 3 of transformers .* found: a model of the type sam$")
     refused("/nowhere/sam3", "found: no such folder")
     refused("random:x", "sam3: expected random:SEED with a whole number")

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.prompts import draw_prompts
 from helpers.tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ImageError, QueryError, Segmentation
 from car_core import car as car_module
-from car_core.classifier.visual_prompts import PromptCanvas, draw_prompts
+from car_core.classifier.visual_prompts import PromptCanvas
 
 THINGS = ["cat", "a red car", "old bicycle"]
 STUFF = ["blue sky", "grass"]

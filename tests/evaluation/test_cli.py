@@ -281,11 +281,18 @@ def test_case_and_near_misses_are_hinted_at(arguments: list[str], hint: str) -> 
     assert hint in result.stderr
 
 
-def test_help_does_not_wait_for_torch() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "libraries"),
+    [
+        (["--help"], ["torch", "numpy", "pydantic", "pandas", "datasets"]),
+        (["eval", "no-such"], ["torch", "cv2", "scipy", "pandas", "datasets"]),
+    ],
+)
+def test_what_needs_no_large_library_waits_for_none(arguments: list[str], libraries: list[str]) -> None:
     code = (
-        "import sys; sys.argv = ['car', '--help']; from evaluation.cli.app import main\n"
+        f"import sys; sys.argv = ['car', *{arguments}]; from evaluation.cli.app import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "sys.exit(any(name in sys.modules for name in ('torch', 'open_clip', 'pandas', 'datasets')))"
+        f"sys.exit(any(name in sys.modules for name in {libraries}))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 

@@ -25,9 +25,8 @@ from typer.testing import CliRunner
 from car_core import CaR, CaRConfig, QueryError
 from evaluation.cli.app import app
 from evaluation.pictures.demo.backend import Demo, Limits, read_picture, split_phrases
-from evaluation.tasks.coco_json import CocoDocument
+from evaluation.tasks.coco_json import CocoWriter
 from support.errors import ImageError
-from support.strict_json import dumps
 
 pytest.importorskip("gradio", reason="Gradio is not installed (make setup)")
 THRESHOLDS = {"theta": 0.3, "eta": 0.4, "lambda_": 0.4}
@@ -118,9 +117,10 @@ def test_downloads_are_the_masks_as_car_segment_writes_them(demo: Demo, photo: P
     assert set(links) == {"photo-labels.png", "photo.json"}
     car = CaR.from_config(demo.config.model_copy(update={"theta": 0.3}), weights="random:1")
     segmentation = car.segment(photo, phrases)
-    document = CocoDocument(phrases)
-    document.add(Path("photo.png"), segmentation)
-    assert unquote(links["photo.json"].partition(",")[2]) == dumps(document.as_dict()) + "\n"
+    document = CocoWriter(phrases, text := io.StringIO())
+    document.add("photo.png", segmentation)
+    document.close()
+    assert unquote(links["photo.json"].partition(",")[2]) == text.getvalue()
     labels = np.asarray(Image.open(io.BytesIO(base64.b64decode(links["photo-labels.png"].partition(",")[2]))))
     # By hand: the masks of falling certainty, the most certain on top.
     expected = np.zeros((40, 56), int)

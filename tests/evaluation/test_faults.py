@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 from helpers.faults import FAULTY, at_the_gate, faulty, faulty_reading
 from helpers.parts import killed, slow_or_failing, telling
 from helpers.waiting import children_of, is_running, wait_until
@@ -36,6 +37,7 @@ from car_core.proposal.generator import ProposalGenerator
 from dataset_adapters import DatasetError
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
+from evaluation.cli.exit_status import one_line_errors
 from evaluation.engines.signals import FORWARDED, Interrupted, stop_request
 from evaluation.engines.worker_pool import MAX_LOST_IN_A_ROW, WorkerError
 from evaluation.suites import runner as suite_module
@@ -549,13 +551,21 @@ def imports_torch(pid: int) -> bool:
     return "torch" in Path(f"/proc/{pid}/maps").read_text()
 
 
-def test_ctrl_c_while_the_processes_of_a_suite_start(
-    tmp_path: Path, program: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("evaluation.suites.runner.run_group", slow_or_failing)
+def two_parts(folder: Path) -> None:
+    """As `car sweep --jobs=2` ends, with parts that only wait or fail."""
+    runs = [SuiteRun(benchmark="mini-voc", settings={"eta": eta}) for eta in (0.4, 0.5)]
+    parts = [[(run, RunOptions("mini-voc", out=folder / str(run.settings["eta"])))] for run in runs]
+    try:
+        with one_line_errors():
+            suite_module.run_in_children(parts, ["cpu"] * 2, lambda event: None, slow_or_failing)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+
+
+def test_ctrl_c_while_the_processes_of_a_suite_start(tmp_path: Path, program: Any) -> None:
     (tmp_path / "all").mkdir()
     (tmp_path / "all" / ".end").touch()
-    run = program(car, ["sweep", "mini-voc", "eta=0.4,0.5", "--jobs=2", f"--out={tmp_path / 'all'}"])
+    run = program(two_parts, tmp_path / "all")
     wait_until(lambda: any(imports_torch(child) for child in children_of(run.process.pid)))
     for pid in [*children_of(run.process.pid), run.process.pid]:
         os.kill(pid, signal.SIGINT)
@@ -564,15 +574,14 @@ def test_ctrl_c_while_the_processes_of_a_suite_start(
 
 
 @pytest.fixture
-def failing_suite(tmp_path: Path, program: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def failing_suite(tmp_path: Path, program: Any) -> Any:
     """A sweep of two parts in two processes, the second of which fails while the first is at work."""
-    monkeypatch.setattr("evaluation.suites.runner.run_group", slow_or_failing)
     (tmp_path / "all").mkdir()
 
     def start(*files: str) -> Any:
         for name in files:
             (tmp_path / "all" / name).touch()
-        run = program(car, ["sweep", "mini-voc", "eta=0.4,0.5", "--jobs=2", f"--out={tmp_path / 'all'}"])
+        run = program(two_parts, tmp_path / "all")
         wait_until((tmp_path / "all" / "asked").exists)
         return run, children_of(run.process.pid)
 
@@ -610,10 +619,7 @@ def test_a_signal_ends_what_goes_on_after_a_part_failed(
     wait_until(lambda: not any(is_running(child) for child in children))
 
 
-def test_suite_with_unwritable_index_ends_after_current_samples(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(suite_module, "run_group", telling)
+def test_suite_with_unwritable_index_ends_after_current_samples(tmp_path: Path) -> None:
     taken = []
 
     def take(news: RunEvent) -> None:
@@ -622,17 +628,16 @@ def test_suite_with_unwritable_index_ends_after_current_samples(
 
     task = SuiteRun(benchmark="mini-voc"), RunOptions("mini-voc", out=tmp_path / "run")
     with pytest.raises(OSError, match="no space, 1"):
-        suite_module.run_in_children([[task]], ["cpu"], take)
+        suite_module.run_in_children([[task]], ["cpu"], take, telling)
     assert (tmp_path / "ended").exists()
     assert taken == [RunEvent("mini-voc", tmp_path / "run")]
 
 
-def test_a_killed_process_of_a_suite_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite_module, "run_group", killed)
+def test_a_killed_process_of_a_suite_is_one_line() -> None:
     with pytest.raises(
         WorkerError, match=r"^jobs: a process of the suite was killed by SIGKILL; finished samples are "
     ):
-        suite_module.run_in_children([[]], ["cpu"], lambda event: None)
+        suite_module.run_in_children([[]], ["cpu"], lambda event: None, killed)
 
 
 def test_child_stops_at_once_when_asked_twice_by_its_parent() -> None:

@@ -406,3 +406,20 @@ def test_all_methods_end_in_one_table(tiny_run: Any, tmp_path: Path, monkeypatch
     assert all(float(row["memory"]) > 10 and float(row["pace"]) > 0 for row in own)
     assert {folder.name for folder in out.iterdir() if folder.is_dir()} == set(METHODS) - FURTHER
     assert car("table", out, "--peers").stdout.startswith(result.stdout.strip())
+
+
+def test_the_list_of_methods_says_what_each_needs() -> None:
+    """The list does not import the methods; here it is compared with what they are, and with docs/baselines.md."""
+    page = Path("docs/baselines.md").read_text()
+    for row in json.loads(car("methods", "--json").stdout):
+        if row["package"] != "car-eval":
+            continue
+        method, needs = METHODS[row["name"]], row["needs"]
+        assert (row["title"], row["error"]) == (METHOD_TITLES[row["name"]], None)
+        asked = {name for group in (method.baseline.extra_model_settings if method.baseline else ()) for name in group}
+        assert ("DINO" in needs) == ("dino_weights" in asked)
+        assert ("SAM" in needs) == ("extra sam" in needs) == bool({"sam.model", "model"} & asked)
+        assert needs.count("CLIP") == (method.roles != ())
+        assert needs.startswith("2 ") == (len(method.roles) == 2)
+        line = next((line for line in page.splitlines() if line.startswith(f"| `{row['name']}` |")), "CVPR 2024")
+        assert row["paper"] in line or row["name"] in ("sc-clip", "sam3")  # by their year there

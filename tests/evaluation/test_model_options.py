@@ -39,7 +39,7 @@ class Request:
     name: Annotated[str, typer.Argument(help="Who.")]
     color: Annotated[Literal["red", "blue"], typer.Option(help="Paint.")] = "red"
     count: Annotated[int | None, typer.Option(help="How many."), Range(1), NotInIdentity("only speed")] = None
-    size: Annotated[tuple[int, int, str], FromOptions(_size)] = (3, 2, "red")
+    size: Annotated[tuple[int, int, str], FromOptions(_size, dict)] = (3, 2, "red")
     quiet: bool = False
 
 

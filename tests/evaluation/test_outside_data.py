@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import yaml
 from helpers.plugin_package import ENTRY_POINTS, FRUIT, Install, write_fruit
+from helpers.prompts import draw_prompts
 from typer.testing import CliRunner
 
 from car_core import CaRConfig
-from car_core.classifier.visual_prompts import draw_prompts
 from dataset_adapters import DatasetError, SampleError, load
 from dataset_adapters.base import adapter as registry
 from evaluation import RunOptions, evaluate

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from car_core import CaRConfig
 from evaluation import evaluate
-from evaluation.run.identity import identity_fields
+from evaluation.run.prepare import prepare
 from support.plugins import Plugin, PluginError, find_plugin, source_sha256
 
 
@@ -81,8 +82,9 @@ def test_runs_without_plugins_have_none_in_their_identity(tiny_run: Any) -> None
     }
 
 
-def test_plugins_are_in_the_identity_by_kind_and_name(voc: Any) -> None:
+def test_plugins_are_in_the_identity_by_kind_and_name(tiny_run: Any) -> None:
     record = {"kind": "methods", "name": "own", "target": "a:B", "package": "p", "version": "1", "source": "0" * 64}
-    dataset = voc.load()
-    without, with_it = (identity_fields("voc21", dataset, CaRConfig(), [], {}, plugins=own) for own in ([], [record]))
-    assert with_it == {**without, "plugins": {"methods": {"own": {**dict(list(record.items())[2:])}}}}
+    prepared, own = prepare(tiny_run.options(limit=1)), SimpleNamespace(record=lambda: record)
+    with_it = replace(prepared, plugins=(own,)).identity_fields  # type: ignore[arg-type]
+    entry = {key: record[key] for key in ("target", "package", "version", "source")}
+    assert with_it == {**prepared.identity_fields, "plugins": {"methods": {"own": entry}}}

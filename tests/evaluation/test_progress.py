@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from dataset_adapters import LabelSpace
 from evaluation.run.progress import Progress
 from evaluation.tasks.scorer import Scorer
 from results import SampleRecord
-from results.run_directory import found
+from results.run_directory.found import bytes_in
 
 SCORER = Scorer("referring", LabelSpace.of_objects("refcoco"))
 
@@ -96,12 +96,11 @@ def test_files_that_are_gone_meanwhile_do_not_count(tmp_path: Path, monkeypatch:
     (tmp_path / "masks").mkdir()
     for name in ("samples.jsonl", "masks/a.png", "masks/b.png.tmp"):
         (tmp_path / name).write_bytes(bytes(100))
-    scanned = found._scanned
+    lstat = os.lstat
 
-    def while_others_write(folder: Path) -> Iterator[os.DirEntry[str]]:
-        entries = list(scanned(folder))
-        (folder / "b.png.tmp").unlink(missing_ok=True)
-        yield from entries
+    def while_others_write(path: str) -> os.stat_result:
+        (tmp_path / "masks" / "b.png.tmp").unlink(missing_ok=True)
+        return lstat(path)
 
-    monkeypatch.setattr(found, "_scanned", while_others_write)
-    assert found.bytes_in(tmp_path) == 200
+    monkeypatch.setattr("os.lstat", while_others_write)
+    assert bytes_in(tmp_path) == 200

@@ -187,7 +187,6 @@ def test_an_unknown_resolution_is_refused() -> None:
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        ([FakeRecord("x", "skipped")], "status is 'skipped'"),
         ([FakeRecord("x")], "record 'x': counts: expected intersection, union"),
         ([FakeRecord("x", counts={**counts(1, 2), "union": 1.5})], "expected intersection, union"),
         ([FakeRecord("x", counts={**counts(1, 2), "target": -1})], "expected intersection, union"),

@@ -7,7 +7,6 @@ import os
 import pkgutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from dataset_adapters import DatasetError, load
 from evaluation import RunOptions, evaluate
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError, load_benchmark, resolve_config
-from evaluation.run.environment import environment
 from results import RunDirectory, StoreError
 from support.errors import AllFailedError
 
@@ -164,49 +162,45 @@ def header_of_a_killed_run(path: Path) -> dict[str, Any]:
     return header | {"status": "running", "metrics": {}, "counts": {"n_total": 0, "n_scored": 0, "n_failed": 0}}
 
 
-def on_device(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Runs from here on are another machine's."""
-    monkeypatch.setattr(
-        "evaluation.run.header.environment",
-        lambda *given, **more: environment(*given, **more).model_copy(update={"device": name}),
-    )
+def made_on(path: Path, device: str) -> None:
+    """Have a run made by another machine so far."""
+    header = json.loads((path / "run.json").read_text())
+    header["environment"]["device"] = device
+    (path / "run.json").write_text(json.dumps(header))
 
 
-def test_a_finished_run_stays_that_of_its_machine(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_stays_that_of_its_machine(tiny_run: Any) -> None:
     first = evaluate(tiny_run.options(limit=2)).header
-    before = (tiny_run.out / "run.json").read_bytes()
-    on_device(monkeypatch, "another")
-    with monkeypatch.context() as patch:
-        patch.setattr(RunDirectory, "write_header", lambda *_: pytest.fail("run.json was written"))
-        again = evaluate(tiny_run.options(limit=2, settings={"eta": first.config["eta"]})).header
-    assert again == first
-    assert (tiny_run.out / "run.json").read_bytes() == before
+    made_on(tiny_run.out, "another")
+    file = tiny_run.out / "run.json"
+    before = file.read_bytes(), file.stat().st_mtime_ns
+    again = evaluate(tiny_run.options(limit=2, settings={"eta": first.config["eta"]})).header
+    assert again.environment == first.environment.model_copy(update={"device": "another"})
+    assert again.model_copy(update={"environment": first.environment}) == first
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == before
 
 
-def test_a_run_that_goes_on_elsewhere_names_all_its_machines(
-    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_goes_on_elsewhere_names_all_its_machines(tiny_run: Any, tmp_path: Path) -> None:
     options = faulty(tiny_run.options(batch_size=1, limit=3), rows=28, gate=str(tmp_path), fault="interrupt")
-    for device in ("device0", "device0", "device1"):
-        on_device(monkeypatch, device)
-        if device == "device1":
-            (tmp_path / "open").touch()
-        with suppress(KeyboardInterrupt):
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
             evaluate(options)
-    header = RunDirectory(tiny_run.out).read_header()
-    assert (header.status, header.environment.device) == ("complete", "device1")
+        made_on(tiny_run.out, "device0")
+    (tmp_path / "open").touch()
+    header = evaluate(options).header
+    assert (header.status, header.environment.device) == ("complete", "cpu")
     [other] = header.other_environments
-    assert (other.device, other.model_copy(update={"device": "device1"})) == ("device0", header.environment)
+    assert (other.device, other.model_copy(update={"device": "cpu"})) == ("device0", header.environment)
     assert "- also made with: device0, float32, " in (tiny_run.out / "table.md").read_text()
 
 
-def test_run_killed_after_its_last_record_keeps_its_machine(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_killed_after_its_last_record_keeps_its_machine(tiny_run: Any) -> None:
     done = evaluate(tiny_run.options(limit=2)).header
     with RunDirectory(tiny_run.out) as store:
         store.write_header(done.model_copy(update={"status": "running", "metrics": {}}))
-    on_device(monkeypatch, "another")
+    made_on(tiny_run.out, "another")
     again = evaluate(tiny_run.options(limit=2)).header
-    assert (again.status, again.metrics, again.environment) == ("complete", done.metrics, done.environment)
+    assert (again.status, again.metrics, again.environment.device) == ("complete", done.metrics, "another")
     assert again.other_environments == []
 
 

@@ -258,7 +258,6 @@ def test_an_image_without_pixels_has_no_counts() -> None:
     ("records", "message"),
     [
         ([FakeRecord("x")], "no 'confusion'"),
-        ([record("x", [], "skipped")], "status is 'skipped'"),
     ],
 )
 def test_bad_records_are_refused(records: list[FakeRecord], message: str) -> None:

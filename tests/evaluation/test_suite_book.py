@@ -8,29 +8,25 @@ from typing import Any
 
 import pytest
 from helpers.command import FAST
+from helpers.faults import FAULTY
 from typer.testing import CliRunner, Result
 
-from car_core import CaR
+from evaluation import RunOptions
 from evaluation.cli.app import app
 from evaluation.suites.definitions import Suite
 from evaluation.suites.index_writer import IndexWriter, RunEvent
 from evaluation.suites.runner import FinishedSuite, Models, run_suite
-from results import SuiteIndex, missing_runs
+from results import missing_runs
 
-TWO = Suite.model_validate(
-    {
-        "name": "two",
-        "title": "Two",
-        "runs": [{"benchmark": name, "settings": FAST} for name in ("mini-voc", "mini-refcoco")],
-    }
-)
-FIRST, SECOND = (run.name for run in TWO.runs)
+FIRST, SECOND = "mini-voc", "mini-coco-object"
 
 
 @pytest.fixture(autouse=True)
 def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "gate").mkdir()
+    (tmp_path / "gate" / "open").touch()
 
 
 def sweep(values: str, limit: int) -> Result:
@@ -40,19 +36,18 @@ def sweep(values: str, limit: int) -> Result:
 
 
 def run_two(out: Path | None, limit: int = 2) -> FinishedSuite:
-    return run_suite(TWO, out=out, limit=limit, workers=0, quiet=True)
+    """Two runs; without the file gate/open Ctrl-C comes in the first batch."""
+    gate = Path("gate").absolute()
+    settings = {"fault": "interrupt", "gate": str(gate)}
+    runs = [{"benchmark": name, "method": FAULTY, "settings": settings} for name in (FIRST, SECOND)]
+    suite = Suite.model_validate({"name": "two", "title": "Two", "runs": runs})
+    return run_suite(suite, out=out, limit=limit, weights=None, workers=0, quiet=True)
 
 
-def interrupt_two(out: Path | None, monkeypatch: pytest.MonkeyPatch, limit: int = 2) -> None:
-    """Run both, Ctrl-C coming in the first batch."""
-
-    def segment_batch(*_: Any, **__: Any) -> Any:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CaR, "segment_batch", segment_batch)
-        with pytest.raises(KeyboardInterrupt):
-            run_two(out, limit)
+def interrupt_two(out: Path | None, limit: int = 2) -> None:
+    Path("gate", "open").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        run_two(out, limit)
 
 
 def index_of(folder: Path) -> Any:
@@ -112,10 +107,9 @@ def test_folders_of_others_are_refused_before_any_work(monkeypatch: pytest.Monke
 def test_suite_book_gives_way_when_runs_may_be_refused(may_be_refused: bool) -> None:
     """Runs in processes of their own begin one by one."""
     folder = Path("all")
-    one = SuiteIndex(suite="s", title="One", runs={"a": None}, request="1")
-    IndexWriter(folder, one, has_lines=False).handle(RunEvent("a", folder / "a"))
-    two = SuiteIndex(suite="s", title="Two", runs={"a": None, "b": None}, request="2")
-    writer = IndexWriter(folder, two, has_lines=False, may_be_refused=may_be_refused)
+    runs = {name: RunOptions("mini-voc", out=folder / name, fresh=not may_be_refused) for name in "ab"}
+    IndexWriter(folder, {"a": runs["a"]}, suite="s", title="One").handle(RunEvent("a", folder / "a"))
+    writer = IndexWriter(folder, runs, suite="s", title="Two")
     writer.handle(RunEvent("b", folder / "b"))
     assert index_of(folder)["title"] == ("One" if may_be_refused else "Two")
     writer.handle(RunEvent("a", folder / "a"))
@@ -123,10 +117,10 @@ def test_suite_book_gives_way_when_runs_may_be_refused(may_be_refused: bool) -> 
 
 
 @pytest.mark.parametrize("out", [Path("all"), None], ids=["out", "default"])
-def test_suite_book_of_interrupted_repeat_knows_missing_runs(out: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suite_book_of_interrupted_repeat_knows_missing_runs(out: Path | None) -> None:
     finished = run_two(out)
     finished.runs[FIRST].path.joinpath("samples.jsonl").write_text("")
-    interrupt_two(out, monkeypatch)
+    interrupt_two(out)
     assert index_of(finished.path)["status"] == "incomplete"
     assert missing_runs(finished.path) == [FIRST]
 
@@ -141,13 +135,13 @@ def test_a_suite_killed_before_its_first_index_is_resumed() -> None:
     assert run_two(Path("all")).runs[FIRST].header.counts.n_total == 2  # a larger limit extends it
 
 
-def test_suite_book_separates_runs_of_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suite_book_separates_runs_of_other_requests() -> None:
     finished = run_two(None)
-    interrupt_two(None, monkeypatch, limit=1)
+    interrupt_two(None, limit=1)
     assert missing_runs(finished.path) == [FIRST, SECOND]
     assert index_of(finished.path)["runs"][SECOND] is None
 
 
-def test_a_run_that_has_not_begun_has_no_folder_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupt_two(Path("all"), monkeypatch)
+def test_a_run_that_has_not_begun_has_no_folder_yet() -> None:
+    interrupt_two(Path("all"))
     assert index_of(Path("all"))["runs"] == {FIRST: FIRST, SECOND: None}

@@ -53,13 +53,10 @@ def group_that_traces(handle: Any, group: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_suite_in_processes_shows_tracebacks_when_asked(
-    wanted: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(suite_module, "run_group", group_that_traces)
+def test_suite_in_processes_shows_tracebacks_when_asked(wanted: bool, capfd: pytest.CaptureFixture[str]) -> None:
     show_traces(wanted)
     try:
-        assert suite_module.run_in_children([[]], ["cpu"], lambda event: None) == [[]]
+        assert suite_module.run_in_children([[]], ["cpu"], lambda event: None, group_that_traces) == [[]]
     finally:
         show_traces(False)
     assert ("a traceback" in capfd.readouterr().err) is wanted
@@ -124,10 +121,8 @@ def _counting(load: Any, calls: list[Any]) -> Any:
     return counted
 
 
-def test_without_out_the_runs_lie_where_eval_puts_them(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = Suite.model_validate({**SMALL, "runs": SMALL["runs"][2:]})
-    monkeypatch.setattr("evaluation.suites.definitions.load_suite", lambda name: one)
-    assert car("suite", "small", "--limit=1").exit_code == 0
+def test_without_out_the_runs_lie_where_eval_puts_them(small: Path) -> None:
+    run_suite(Suite.model_validate({**SMALL, "runs": SMALL["runs"][2:]}), limit=1, workers=0)
     folders = {path.name.rsplit("-", 1)[0] for path in (small / "results/runs").iterdir()}
     assert folders == {"suite", "mini-refcoco-paper"}
     assert car("table", "results/runs/suite-small").exit_code == 0
@@ -154,21 +149,13 @@ def test_suite_in_processes_finds_the_same_and_reports_each_run(
 
 
 def test_each_process_of_a_suite_has_its_device(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[Any] = []
-
-    def seen(groups: Any, devices: Any, handle: Any) -> Any:
-        found.append(devices)
-        return [suite_module.run_group(handle, group) for group in groups]
-
     suite = Suite.model_validate({**SMALL, "runs": SMALL["runs"][1:]})
     task = [(run, RunOptions(run.benchmark, out=small / "out")) for run in suite.runs[:1]]
     with pytest.raises(ModelError, match=r"^device: expected a CUDA GPU, found none"):  # in the process of the second
         suite_module.run_in_children([[], task], ["cpu", "cuda:0"], lambda event: None)
-    monkeypatch.setattr(suite_module, "run_in_children", seen)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.setattr(suite_module, "run_group", lambda handle, group: [(None, []) for _ in group])
-    for device, jobs in (("cuda:all", None), ("cuda:0,1", 3), ("cpu", 2), ("auto", 2)):
-        run_suite(suite, out=small / "all", device=device, jobs=jobs)
+    asked_for = (("cuda:all", None), ("cuda:0,1", 3), ("cpu", 2), ("auto", 2))
+    found = [suite_module.shared_out(suite, jobs, device=device)[0] for device, jobs in asked_for]
     assert found == [["cuda:0", "cuda:1"], ["cuda:0", "cuda:1", "cuda:0"], ["cpu"] * 2, ["auto"] * 2]
     monkeypatch.setattr("os.sched_getaffinity", lambda process: range(16))
     for jobs, asked, share in ((None, None, 7), (None, 3, 3), (4, None, 3)):
@@ -218,10 +205,9 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     assert car("suite", "mimi").exit_code == 2
 
 
-def test_all_models_of_a_suite_share_one_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_models_of_a_suite_share_one_memory() -> None:
     """Else each combination of switches and models would have as much as one may have."""
-    models, loaded = Models(), []
-    monkeypatch.setattr(CaR, "from_config", _counting(CaR.from_config, loaded))
+    models = Models()
     by_role = [dict.fromkeys(("proposal", "classifier"), name) for name in ("miniature", "random:0")]
     configs = [
         CaRConfig(profile=profile, proposal_model="miniature", classifier_model="miniature") for profile in PROFILES
@@ -232,4 +218,4 @@ def test_all_models_of_a_suite_share_one_memory(monkeypatch: pytest.MonkeyPatch)
         for config in configs
     ]
     assert len({id(each.cache) for each in made}) == 1
-    assert len(loaded) == 2
+    assert len({id(each.classifier_tower.visual) for each in made}) == 2  # one for each of the weights

@@ -15,7 +15,7 @@ from evaluation import RunOptions
 from evaluation.cli.app import app
 from evaluation.request.benchmark import BenchmarkError
 from evaluation.request.cluster import Cluster
-from evaluation.request.options import FromOptions
+from evaluation.request.options import FromOptions, Typed
 from evaluation.request.words import by_parameter, read_words, request_of, without_folders, words_of_request
 from evaluation.run.rerun import request_of_run
 from evaluation.tasks.saving import Saving
@@ -68,16 +68,12 @@ def _pair(low: Annotated[int, typer.Option()] = 0, high: Annotated[int, typer.Op
     return low, high
 
 
-def _files(files: Annotated[list[str] | None, typer.Option()] = None) -> list[str] | None:
-    return files
-
-
 @dataclass(frozen=True)
 class Longer(RunOptions):
-    """What a new field needs: nothing, if it is an option of its own type or of one other."""
+    """What a new field needs: nothing, if it is an option of its own type."""
 
     metric: Annotated[list[str] | None, typer.Option(help="Metrics.")] = None
-    files: Annotated[list[str] | None, FromOptions(_files)] = None
+    files: Annotated[tuple[str, ...], typer.Option(), Typed(list[str] | None, list, tuple)] = ()
     pair: Annotated[tuple[int, int], FromOptions(_pair, lambda pair: dict(zip(("low", "high"), pair, strict=True)))] = (
         0,
         1,
@@ -85,7 +81,7 @@ class Longer(RunOptions):
 
 
 def test_a_new_field_is_a_word() -> None:
-    words = words_of_request(Longer("x", metric=["a", "b"], files=["c"], pair=(0, 3)))
+    words = words_of_request(Longer("x", metric=["a", "b"], files=("c",), pair=(0, 3)))
     assert words == {"benchmark": "x", "metric": ["a", "b"], "files": ["c"], "low": 0, "high": 3}
     assert by_parameter(Longer, words, "f") == words
 

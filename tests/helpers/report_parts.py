@@ -70,7 +70,6 @@ def records(n: int = 11) -> list[SampleRecord]:
 def details(**changes: Any) -> ReportDetails:
     fields: dict[str, Any] = {
         "figures": [None, *(i / 10 for i in range(10))],
-        "figure_words": "IoU of a sample",
         "confusions": [Confusion("bird", HOSTILE, 120, 0.4)],
         "matrix": Matrix((HOSTILE, "unused", "bird"), ((0, 0, 90), (0, 2, 10), (2, 0, 1), (2, 2, 3))),
         "gallery": gallery(),

@@ -74,10 +74,10 @@ def test_samples_tried_again_count_once(tmp_path: Path, make_header: MakeHeader)
             for each in ids:
                 store.append(SampleRecord(id=each, status="failed", error='"status": x'))
         store.append(SampleRecord(id="a", status="ok"))
-    assert run.n_done == len(ids)
+    assert run.progress()["done"] == len(ids)
     with (tmp_path / "samples.jsonl").open("a") as stream:
         stream.write('{"id": "torn", "status"')
-    assert run.n_done == len(ids)
+    assert run.progress()["done"] == len(ids)
 
 
 def test_filters(folder: Path) -> None:

@@ -61,10 +61,8 @@ def test_the_figures_stand_beside_the_papers(make_header: MakeHeader) -> None:
 def test_a_table_that_the_paper_does_not_have_is_named(make_header: MakeHeader, tmp_path: Path) -> None:
     header = make_header()
     paper = {**header.benchmark.model_dump(), "paper": {"table": "table99", "column": "voc21"}}
-    with RunDirectory(tmp_path / "run") as store:
-        store.create(make_header(benchmark=paper))
     with pytest.raises(StoreError, match=r"run\.json: the paper's data has no table 'table99'"):
-        write_report(tmp_path / "run", details())
+        write_report(RunDirectory(tmp_path / "run"), make_header(benchmark=paper), [], details())
 
 
 def test_a_table_without_the_papers_figures_has_no_empty_column(make_header: MakeHeader) -> None:
@@ -186,11 +184,8 @@ def test_figures_fall_into_ten_bins() -> None:
 
 
 def test_the_file_lies_in_the_run_directory(make_header: MakeHeader, tmp_path: Path) -> None:
-    with RunDirectory(tmp_path / "run") as store:
-        store.create(make_header())
-        for record in records():
-            store.append(record)
-    path = write_report(tmp_path / "run", details(gallery=gallery()))
+    (tmp_path / "run").mkdir()
+    path = write_report(RunDirectory(tmp_path / "run"), make_header(), records(), details(gallery=gallery()))
     assert path == tmp_path / "run" / "report.html"
     assert path.read_text(encoding="utf-8").lstrip().startswith("<!DOCTYPE html>")
 
@@ -244,22 +239,22 @@ def test_the_matrix_holds_every_cell(make_header: MakeHeader) -> None:
 
 
 def test_pictures_are_files_where_there_are_many(
-    make_header: MakeHeader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    make_header: MakeHeader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with RunDirectory(tmp_path / "run") as store:
-        store.create(make_header())
     shown, folder = gallery(), tmp_path / "a b#c_files"
-    alone = write_report(tmp_path / "run", details(), records=records(), out=tmp_path / "a b#c.html")
-    assert "are in this page." in alone.read_text()
+    n_bytes = sum(picture.n_bytes for each in shown for picture in each.pictures)
+
+    def written(**more: Any) -> str:
+        page = tmp_path / "a b#c.html"
+        return write_report(RunDirectory(tmp_path), make_header(), records(), details(), out=page, **more).read_text()
+
+    assert "are in this page." in written()
     assert not folder.exists()
     assert capsys.readouterr().err == ""
     folder.mkdir()
     (folder / f"{'0' * 16}.webp").write_bytes(b"of an earlier report")
     (folder / "mine.webp").write_bytes(b"not ours")
-    monkeypatch.setattr(
-        "results.pages.report.INLINE_BYTES", sum(p.n_bytes for each in shown for p in each.pictures) - 1
-    )
-    page = write_report(tmp_path / "run", details(), records=records(), out=tmp_path / "a b#c.html").read_text()
+    page = written(most_inlined=n_bytes - 1)
     assert "data:image" not in page
     assert f"of 3 samples, 0.1 MB, are in {folder}; keep it next to the page" in capsys.readouterr().err
     assert "are in a b#c_files/ next to this page: keep the two together." in page
@@ -274,16 +269,11 @@ def test_pictures_are_files_where_there_are_many(
     }
     back = f'href="../a%20b%23c.html#sample={quote(visible(HOSTILE))}"'
     assert back in (folder / "steps-2.html").read_text()
-    monkeypatch.undo()
-    write_report(tmp_path / "run", details(), records=records(), out=tmp_path / "a b#c.html")
+    written()
     assert [path.name for path in folder.iterdir()] == ["mine.webp"]
 
 
-def test_pictures_in_files_need_a_place(
-    make_header: MakeHeader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with RunDirectory(tmp_path / "run") as store:
-        store.create(make_header())
-    monkeypatch.setattr("results.pages.report.INLINE_BYTES", 0)
+def test_pictures_in_files_need_a_place(make_header: MakeHeader, tmp_path: Path) -> None:
+    run, out = RunDirectory(tmp_path), Path("/dev/null")
     with pytest.raises(UserError, match=r"^out: /dev/null: expected a file with room next to it for 0\.0 MB"):
-        write_report(tmp_path / "run", details(), records=records(), out=Path("/dev/null"))
+        write_report(run, make_header(), records(), details(), out=out, most_inlined=0)

@@ -201,16 +201,14 @@ def test_the_matrix_is_made_when_it_is_opened(open_report: Callable[..., Any]) -
 
 
 def test_pictures_next_to_the_page_load_when_looked_at(
-    browser: Any, tmp_path: Path, make_header: Callable[..., RunHeader], monkeypatch: pytest.MonkeyPatch
+    browser: Any, tmp_path: Path, make_header: Callable[..., RunHeader]
 ) -> None:
-    monkeypatch.setattr("results.pages.report.INLINE_BYTES", 0)
-    with RunDirectory(tmp_path) as store:
-        store.create(make_header())
     many = [sample(f"s{place}", "best", 0.5, ("bird",), image=picture(place), steps=()) for place in range(100)]
     page = browser.new_context(viewport={"width": 1200, "height": 800}).new_page()
     asked: set[str] = set()
     page.on("request", lambda request: asked.add(request.url))
-    page.goto(write_report(tmp_path, details(gallery=many), records=records()).as_uri())
+    shown = details(gallery=many)
+    page.goto(write_report(RunDirectory(tmp_path), make_header(), records(), shown, most_inlined=0).as_uri())
     page.wait_for_timeout(300)
     assert 2 < len(asked) < 50
     page.evaluate("location.hash = '#sample=s99'")

@@ -53,13 +53,19 @@ def rows_of(table: Table) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(to_csv(table))))
 
 
+def compared(header: RunHeader, cell: PaperCell | None) -> Table:
+    return comparison_table(
+        header.model_copy(update={"benchmark": header.benchmark.model_copy(update={"paper": cell})})
+    )
+
+
 def cells_of(markdown: str) -> list[list[str]]:
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
 def test_table_has_run_below_paper_with_signed_differences(make_header: MakeHeader) -> None:
-    table = cells_of(to_markdown(comparison_table(make_header(), cell=VOC21)))
+    table = cells_of(to_markdown(compared(make_header(), VOC21)))
     assert [row[:4] for row in table[2:]] == [
         ["ReCo (paper)", "mIoU", "25.1", "-42.5"],
         ["MaskCLIP (paper)", "mIoU", "38.8", "-28.8"],
@@ -73,7 +79,7 @@ def test_table_has_run_below_paper_with_signed_differences(make_header: MakeHead
 
 def test_a_terminal_gets_at_most_its_width_and_whole_figures(make_header: MakeHeader) -> None:
     header = make_header(weights=untrained())
-    table = comparison_table(header, cell=VOC21)
+    table = compared(header, VOC21)
     lines = []
     for width in (100, 80):
         console = Console(width=width, file=io.StringIO(), color_system=None)
@@ -87,7 +93,7 @@ def test_a_terminal_gets_at_most_its_width_and_whole_figures(make_header: MakeHe
 def test_terminal_table_keeps_words_whole(make_header: MakeHeader) -> None:
     header = make_header(metrics=make_header().metrics | {"miou_gt_classes_foreground": 0.7})
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
-    console.print(to_rich(comparison_table(header, cell=None), 100))
+    console.print(to_rich(compared(header, None), 100))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "miou_gt_classes_foreground" in text
     assert "n_failed" in text
@@ -99,7 +105,7 @@ def test_a_terminal_of_any_width_gets_every_word(width: int, make_header: MakeHe
     figure = "frequency_weighted_iou_gt_classes"
     checked = comparison_of_figures([Comparison("mini-voc", figure, 0.7133896598, 0.7133896597, 1e-06)], "mini.json")
     header = make_header(weights=untrained())
-    for table in (checked, summary_table([header, header]), comparison_table(header, cell=VOC21)):
+    for table in (checked, summary_table([header, header]), compared(header, VOC21)):
         console = Console(width=width, file=io.StringIO(), color_system=None)
         console.print(to_rich(table, width))
         text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -111,7 +117,7 @@ def test_a_terminal_of_any_width_gets_every_word(width: int, make_header: MakeHe
 
 
 def test_empty_column_is_left_out_of_markdown_only(make_header: MakeHeader) -> None:
-    alone = comparison_table(make_header(), cell=None)
+    alone = compared(make_header(), None)
     assert cells_of(to_markdown(alone))[0] == ["method", "metric", "%", "n_total", "n_scored", "n_failed", "remarks"]
     assert "difference" in rows_of(alone)[0]
     empty = summary_table([])
@@ -135,16 +141,16 @@ def test_a_run_with_sam_is_measured_against_car_with_sam(make_header: MakeHeader
     fields = make_header().model_dump()
     config, sources = fields["config"] | {"sam": "vit_h"}, fields["config_sources"] | {"sam": "user"}
     header = make_header(config=config, config_sources=sources)
-    table = comparison_table(header, cell=VOC21)
+    table = compared(header, VOC21)
     assert rows_of(table)[-1]["difference"] == "-4.751"
     assert rows_of(table)[-1]["method"].startswith("CaR+SAM")
-    without_figure = comparison_table(header, cell=PaperCell(table="table1", column="voc20"))
+    without_figure = compared(header, PaperCell(table="table1", column="voc20"))
     assert "vs. CaR (paper)" in [column.heading for column in without_figure.columns]
 
 
 def test_other_reductions_are_shown_when_they_differ(make_header: MakeHeader, make_metrics: MakeMetrics) -> None:
     header = make_header(metrics=make_metrics(miou_gt_classes=0.7, miou_scored_only=0.66))
-    table = comparison_table(header, cell=VOC21)
+    table = compared(header, VOC21)
     assert [(row["metric"], row["percent"]) for row in rows_of(table)[-3:]] == [
         ("miou", "65.449"),
         ("miou_gt_classes", "70.0"),
@@ -162,14 +168,14 @@ def test_split_or_image_count_unlike_the_papers_is_marked(make_header: MakeHeade
         ("val", 11, "changed: eta"),
     ):
         other = header.benchmark.model_copy(update={"paper_split": split, "paper_samples": n_paper})
-        marked = comparison_table(header.model_copy(update={"benchmark": other}), cell=VOC21)
+        marked = compared(header.model_copy(update={"benchmark": other}), VOC21)
         assert rows_of(marked)[-1]["remarks"] == remark
 
 
 def test_untrained_and_partial_runs_are_marked(make_header: MakeHeader) -> None:
     counts = {"n_total": 3, "n_scored": 2, "n_failed": 1}
     header = make_header(weights=untrained(), counts=counts)
-    assert rows_of(comparison_table(header, cell=VOC21))[-1]["remarks"] == (
+    assert rows_of(compared(header, VOC21))[-1]["remarks"] == (
         "untrained weights, not comparable; partial run: 3 of 11 images; changed: eta"
     )
     page = run_markdown(header)
@@ -198,49 +204,49 @@ def test_published_figures_are_subtracted_from_comparable_runs(
     config = {"method": "sclip", "pamr_steps": 0, "proposal_model": "ViT-B-16"}
     sources = dict.fromkeys(config, "default")
     for more, shown in (({}, True), (changes, False)):
-        ours = rows_of(comparison_table(make_header(**more), cell=VOC21))[-1]
+        ours = rows_of(compared(make_header(**more), VOC21))[-1]
         summed = rows_of(summary_table([make_header(**more)]))[-1]
         beside = rows_of(methods_table("T", {"sclip": make_header(config=config, config_sources=sources, **more)}))[-1]
         assert [row["percent"] for row in (ours, summed, beside)] == ["65.449"] * 3
         assert [bool(row["difference"]) for row in (ours, summed, beside)] == [shown] * 3
-    theirs = rows_of(comparison_table(make_header(**changes), cell=VOC21))[:-1]
+    theirs = rows_of(compared(make_header(**changes), VOC21))[:-1]
     assert [row["difference"] for row in theirs] == ["-42.5", "-28.8", "0.0", "2.6"]
 
 
 def test_one_untrained_model_marks_the_run(make_header: MakeHeader) -> None:
     trained = {"role": "classifier", "name": "openai", "sha256": "a" * 64, "trained": True}
-    row = rows_of(comparison_table(make_header(weights=[untrained()[0], trained]), cell=VOC21))[-1]
+    row = rows_of(compared(make_header(weights=[untrained()[0], trained]), VOC21))[-1]
     assert row["method"] == "CaR, released profile, random:0 + openai"
     assert "untrained" in row["remarks"]
 
 
 def test_cautions_become_notes(make_header: MakeHeader) -> None:
-    table = comparison_table(make_header(), cell=PaperCell(table="tableJ", column="pc59"))
+    table = compared(make_header(), PaperCell(table="tableJ", column="pc59"))
     remarks = {row["method"]: row["remarks"] for row in rows_of(table)}
     assert remarks["TCL (paper)"] == "note 1"
     assert "swapped" in next(note for note in table.notes if note.startswith("Note 1:"))
-    printed = comparison_table(make_header(), cell=PaperCell(table="table1", column="voc20"))
+    printed = compared(make_header(), PaperCell(table="table1", column="voc20"))
     assert {row["method"]: row["remarks"] for row in rows_of(printed)}["ReCo (paper)"] == "note 1"
 
 
 def test_rows_without_a_figure_are_left_out(make_header: MakeHeader) -> None:
-    table = comparison_table(make_header(), cell=PaperCell(table="table1", column="ade847"))
+    table = compared(make_header(), PaperCell(table="table1", column="ade847"))
     assert [row["method"] for row in rows_of(table)][:-1] == ["CaR (paper)"]
 
 
 def test_in_an_ablation_there_is_no_row_to_measure_against(make_header: MakeHeader) -> None:
-    table = comparison_table(make_header(), cell=PaperCell(table="table5", column="miou"))
+    table = compared(make_header(), PaperCell(table="table5", column="miou"))
     assert {row["difference"] for row in rows_of(table)} == {""}
 
 
 def test_without_a_cell_the_run_stands_alone(make_header: MakeHeader) -> None:
-    table = comparison_table(make_header(), cell=None)
+    table = compared(make_header(), None)
     assert [(row["percent"], row["difference"]) for row in rows_of(table)] == [("65.449", "")]
 
 
 def test_a_run_without_metrics_yet_has_a_blank_figure(make_header: MakeHeader) -> None:
     header = make_header(status="running", metrics={}, counts={"n_total": 0, "n_scored": 0, "n_failed": 0})
-    row = rows_of(comparison_table(header, cell=VOC21))[-1]
+    row = rows_of(compared(header, VOC21))[-1]
     assert (row["percent"], row["difference"]) == ("", "")
     assert "run not finished; partial run: 0 of 11 images" in run_markdown(header)
 
@@ -251,7 +257,7 @@ def test_a_run_whose_samples_all_failed_has_no_figure(make_header: MakeHeader) -
     counts = {"n_total": 11, "n_scored": 0, "n_failed": 11}
     given = make_header().metrics | {"failed": failed}
     header = make_header(status="incomplete", metrics=given, counts=counts)
-    tables = comparison_table(header, cell=VOC21), summary_table([header]), methods_table("m", {"a": header})
+    tables = compared(header, VOC21), summary_table([header]), methods_table("m", {"a": header})
     for table in tables:
         row = rows_of(table)[-1]
         assert (row["percent"], row.get("difference", ""), row["n_failed"]) == ("", "", "11")
@@ -266,7 +272,7 @@ def test_a_run_whose_samples_all_failed_has_no_figure(make_header: MakeHeader) -
 
 def test_an_unknown_cell_is_refused(make_header: MakeHeader) -> None:
     with pytest.raises(ValueError, match="voc99"):
-        comparison_table(make_header(), cell=PaperCell(table="table1", column="voc99"))
+        compared(make_header(), PaperCell(table="table1", column="voc99"))
 
 
 def test_an_undefined_metric_shows_its_reason(make_header: MakeHeader, make_metrics: MakeMetrics) -> None:
@@ -371,7 +377,7 @@ def test_characters_that_steer_a_terminal_become_visible() -> None:
 
 
 def test_latex_has_booktabs_rules_and_a_column_for_each_cell(make_header: MakeHeader) -> None:
-    text = to_latex(comparison_table(make_header(), cell=VOC21))
+    text = to_latex(compared(make_header(), VOC21))
     assert r"\begin{tabular}{llrrrrrl}" in text
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
@@ -380,7 +386,7 @@ def test_latex_has_booktabs_rules_and_a_column_for_each_cell(make_header: MakeHe
 
 def test_a_difference_that_rounds_to_zero_has_no_sign(make_header: MakeHeader, make_metrics: MakeMetrics) -> None:
     header = make_header(metrics=make_metrics(miou=0.67599))
-    rows = cells_of(to_markdown(comparison_table(header, cell=VOC21)))
+    rows = cells_of(to_markdown(compared(header, VOC21)))
     assert [row[3] for row in rows if row[1] == "miou"] == ["0.0"]
 
 
@@ -409,7 +415,7 @@ def referring_metrics(**changes: Any) -> dict[str, Any]:
 def test_a_referring_run_stands_beside_table_7(make_header: MakeHeader, scored: float) -> None:
     benchmark = make_header().benchmark.model_dump() | {"task": "referring"}
     header = make_header(benchmark=benchmark, metrics=referring_metrics(miou_mean_over_scored_samples=scored))
-    rows = rows_of(comparison_table(header, cell=PaperCell(table="table7", column="refcocog_val_u")))
+    rows = rows_of(compared(header, PaperCell(table="table7", column="refcocog_val_u")))
     assert [(row["method"].split(",")[0], row["metric"], row["difference"]) for row in rows] == [
         ("GL-CLIP (paper)", "mIoU", "-3.15"),
         ("CaR (paper)", "mIoU", "0.0"),
