@@ -17,7 +17,7 @@ from dataset_adapters import LabelSpace
 from evaluation.analysis.drawn_samples import choose, draw_sample
 from evaluation.request.benchmark import BenchmarkError, benchmark_names
 from evaluation.request.methods import METHODS
-from evaluation.request.user_data import FOLDERS, HUGGING_FACE
+from evaluation.request.user_data import NAMED_BY, kind_of
 from evaluation.run.prepare import Prepared, prepare
 from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.run.rerun import outside_code, request_of_run
@@ -199,8 +199,7 @@ def _gallery(
     if is_scored(header):
         return [], "No samples are shown: the predictions were made elsewhere."
     if options is None or not options.count:
-        user_options = {FOLDERS: "--images, --masks and --classes", HUGGING_FACE: "--hf and --classes"}
-        wanted = user_options.get(header.benchmark.name, "--data-root")
+        wanted = NAMED_BY.get(kind_of(header.benchmark), "--data-root")
         return [], f"No samples are shown: pictures need the run's images and models, by {wanted} and --gallery."
     seed = int(header.identity[:8], 16)
     chosen = choose(records, figures, options.count, seed)

@@ -46,7 +46,7 @@ def report_command(
     runs: an index with figures and trends, and a report of each, with samples only if --gallery is given.
     """
     from car_core.names import check_device_name
-    from evaluation.request.user_data import resolve_data
+    from evaluation.request.user_data import kind_of, resolve_data
     from results.run_directory.suite import read_run
 
     is_folder = run.is_dir() and not (run / "run.json").exists()
@@ -61,7 +61,7 @@ def report_command(
     def shown_of(run: Path) -> GalleryOptions | None:
         options, header = dict(given), read_run(run)
         if is_named:
-            data = resolve_data(header.benchmark.name, given["data_root"], given["places"])
+            data = resolve_data(kind_of(header.benchmark), given["data_root"], given["places"])
             options["places"] = data["places"]
         if samples and not (is_named or is_embedded_run(header)):
             tell("notice: no samples are shown, because the run's data was not given; the page lists the options")

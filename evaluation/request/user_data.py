@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from evaluation.request.benchmark import BenchmarkError
+from evaluation.request.benchmark import BenchmarkError, is_file, load_benchmark
+
+if TYPE_CHECKING:
+    from results import BenchmarkInfo
 
 FOLDERS = "own-folders"
 HUGGING_FACE = "own-hf"
@@ -17,22 +20,30 @@ _OPTIONS = {
     HUGGING_FACE: ("hf", "hf_config", "image_column", "mask_column", "classes", "ignore_value"),
 }
 _REQUIRED = {FOLDERS: ("images", "masks", "classes"), HUGGING_FACE: ("hf", "classes")}
+NAMED_BY = {FOLDERS: "--images, --masks and --classes", HUGGING_FACE: "--hf and --classes"}
+"""The required options, in messages."""
+
+
+def kind_of(benchmark: BenchmarkInfo) -> str:
+    """What `resolve_data` takes for the benchmark of a run, whatever its file calls it."""
+    adapter = (benchmark.fields or {}).get("adapter")
+    return adapter if adapter in _OPTIONS else benchmark.name
 
 
 def resolve_data(benchmark: str | None, data_root: Path | None, places: Mapping[str, str]) -> dict[str, Any]:
     """The fields benchmark, data_root and places of `RunOptions` for a command on a benchmark or user-supplied data.
 
-    places: the options of user-supplied data that were given. Raises BenchmarkError, naming the option, where one is
-    missing or the options are of different kinds.
+    benchmark: also a file that has one of user-supplied data as its base. places: the options of user-supplied data
+    that were given. Raises BenchmarkError, naming the option, where one is missing or the options are of different
+    kinds, and for such a file.
     """
-    if not places and benchmark not in _OPTIONS:
-        if benchmark is None:
-            raise BenchmarkError(
-                "benchmark: expected a name, or --images, --masks and --classes, or --hf; found nothing"
-            )
-        return {"benchmark": benchmark, "data_root": data_root, "places": {}}
+    if not places and benchmark is None:
+        raise BenchmarkError("benchmark: expected a name, or --images, --masks and --classes, or --hf; found nothing")
     kind = benchmark or (HUGGING_FACE if "hf" in places else FOLDERS)
+    kind = load_benchmark(kind).adapter if is_file(kind) and ":" not in kind else kind
     if kind not in _OPTIONS:
+        if not places:
+            return {"benchmark": benchmark, "data_root": data_root, "places": {}}
         raise BenchmarkError(f"{next(iter(places))}: expected no data options with the benchmark {kind}")
     if data_root is not None:
         raise BenchmarkError(f"data_root: expected no data root with your own data, found {data_root}")
@@ -44,7 +55,7 @@ def resolve_data(benchmark: str | None, data_root: Path | None, places: Mapping[
         if not places.get(name):
             *others, last = map(_flag, _REQUIRED[kind])
             raise BenchmarkError(f"{name}: missing; {', '.join(others)} and {last} go together")
-    return {"benchmark": kind, "data_root": Path(), "places": places}
+    return {"benchmark": benchmark or kind, "data_root": Path(), "places": places}
 
 
 def _flag(name: str) -> str:
