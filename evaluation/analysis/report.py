@@ -17,7 +17,7 @@ from dataset_adapters import LabelSpace
 from evaluation.analysis.drawn_samples import choose, draw_sample
 from evaluation.request.benchmark import BenchmarkError, benchmark_names
 from evaluation.request.methods import METHODS
-from evaluation.request.user_data import data_options
+from evaluation.request.user_data import data_options, kind_of
 from evaluation.run.prepare import Prepared, prepare
 from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.run.rerun import outside_code, request_of_run
@@ -199,7 +199,7 @@ def _gallery(
     if is_scored(header):
         return [], "No samples are shown: the predictions were made elsewhere."
     if options is None or not options.count:
-        wanted = data_options(header.benchmark.name)
+        wanted = data_options(kind_of(header.benchmark))
         return [], f"No samples are shown: pictures need the run's images and models, by {wanted} and --gallery."
     seed = int(header.identity[:8], 16)
     chosen = choose(records, figures, options.count, seed)
@@ -236,7 +236,7 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
     )
     prepared = prepare(request)
     hints = {
-        "dataset": f"see {data_options(header.benchmark.name)}, and --split",
+        "dataset": f"see {data_options(kind_of(header.benchmark))}, and --split",
         "weights": "see --weights, or leave out --data-root",
     }
     for key in _REQUIRED_IDENTITY_KEYS:

@@ -190,12 +190,13 @@ def check_command(
     unreadable list of classes.
     """
     from dataset_adapters.prepare import check, check_user_data
+    from evaluation.request.benchmark import load_benchmark
     from evaluation.request.user_data import resolve_data
 
     data = resolve_data(name, None, given["places"])
     n_decoded = None if all_ else decode
     if data["places"]:
-        name = data["benchmark"]
+        name = load_benchmark(data["benchmark"]).adapter
         n_faults = check_user_data(
             name, data["places"], show, n_decoded=n_decoded, split=given["split"], each_label=labels
         )

@@ -125,6 +125,32 @@ def test_folders_are_a_run_like_any_other(own: OwnTree) -> None:
     assert "| 1 | cat " in " ".join(result.stdout.split())
 
 
+def test_a_file_gives_the_data_a_name(own: OwnTree) -> None:
+    file = own.root / "pets.yaml"
+    file.write_text("name: pets\ntitle: My pets\nbase: own-folders\nconfig: {theta: 0.5}\n")
+    places = [f"--{place}={path}" for place, path in own.places.items()]
+    assert own.car_on_folders(out="plain").exit_code == 0
+    result = own.car_on_folders(str(file), out="named")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("# pets: CaR")
+    plain, named = header_of(own, "plain"), header_of(own, "named")
+    assert (plain["benchmark"]["name"], named["benchmark"]["name"]) == ("own-folders", "pets")
+    assert named["benchmark"]["dataset"] == plain["benchmark"]["dataset"]
+    assert (plain["config"]["theta"], named["config"]["theta"]) == (0.6, 0.5)
+    assert plain["identity"] != named["identity"]
+    run = own.root.parent / "named"
+    out = own.root.parent / "again"
+    again = CliRunner().invoke(app, ["rerun", str(run), *places, f"--out={out}", "--weights=random:1", "--trust"])
+    assert again.exit_code == 0, again.stderr
+    assert header_of(own, "again")["identity"] == named["identity"]
+    without = CliRunner().invoke(app, ["rerun", str(run), "--trust"])
+    assert "error: --images, --masks and --classes: expected the files of the run" in without.stderr
+    checked = CliRunner().invoke(app, ["data", "check", str(file), *places])
+    assert checked.stdout.splitlines()[-1] == "own-folders: no faults"
+    half = CliRunner().invoke(app, ["eval", str(file), places[0]])
+    assert half.stderr == "error: --masks: missing; --images, --masks and --classes go together\n"
+
+
 def test_saved_and_parquet_data_equal_folders(own: OwnTree) -> None:
     own.car_on_folders(out="folders")
     saved, parquet = own.root / "saved", own.root / "part.parquet"
