@@ -219,10 +219,9 @@ def test_gallery_matrix_and_classes_are_those_of_the_counts() -> None:
     assert _classes(two, space) == [("a", "wrong"), ("b", "")]
 
 
-def test_only_the_smallest_cells_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluation.analysis.report._MAX_CELLS", 2)
+def test_only_the_smallest_cells_are_left_out() -> None:
     space = LabelSpace("made", ("background", "a"), ("a",), (1,), 255, (0, 1))
-    found = matrix([record(0, confusion=[[0, 0, 9], [0, 1, 1], [1, 0, 2], [1, 1, 5]])], space)
+    found = matrix([record(0, confusion=[[0, 0, 9], [0, 1, 1], [1, 0, 2], [1, 1, 5]])], space, most=2)
     assert (found.cells, found.n_left_out) == (((0, 0, 9), (1, 1, 5)), 2)
 
 
