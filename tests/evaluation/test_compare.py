@@ -207,7 +207,9 @@ def test_two_runs(two_runs: tuple[Path, Path]) -> None:
     as_json(a, b)
     as_tables(a, b)
     by_exit_status(a, b)
+    on_a_screen(a, b)
     with_itself(a)
+    that_cannot_be_compared(a, b)
 
 
 def as_json(a: Path, b: Path) -> None:
@@ -240,8 +242,8 @@ def as_tables(a: Path, b: Path) -> None:
     assert everything.count("\n| ") > text.count("\n| ")
 
 
-def test_differences_fit_a_screen(two_runs: tuple[Path, Path]) -> None:
-    found = compare(*two_runs)
+def on_a_screen(a: Path, b: Path) -> None:
+    found = compare(a, b)
     console = Console(width=80, file=io.StringIO(), color_system=None)
     for table in comparison_tables(found):
         console.print(to_rich(table, 80), *table.notes, sep="\n", end="\n\n")
@@ -289,13 +291,12 @@ def with_itself(a: Path) -> None:
     assert "What differs" not in car("compare", a, a).stdout
 
 
-def test_runs_that_cannot_be_compared(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
-    a, b = two_runs
-    nowhere = car("compare", a, tmp_path / "nowhere")
+def that_cannot_be_compared(a: Path, b: Path) -> None:
+    nowhere, runs = car("compare", a, a.parent / "nowhere"), a.parent
     assert nowhere.exit_code == 2
     assert "not a run directory" in nowhere.stderr
-    assert f"{tmp_path}: expected a run, found a folder of 2 runs; `car runs" in car("compare", a, tmp_path).stderr
-    assert car("table", tmp_path).stderr.startswith(f"error: {tmp_path}: expected a run, found a folder of 2 runs; ")
+    assert f"{runs}: expected a run, found a folder of 2 runs; `car runs" in car("compare", a, runs).stderr
+    assert car("table", runs).stderr.startswith(f"error: {runs}: expected a run, found a folder of 2 runs; ")
     lines = (b / "samples.jsonl").read_text().splitlines()
     (b / "samples.jsonl").write_text("".join(line.replace("2007_", "2008_") + "\n" for line in lines))
     apart = car("compare", a, b)
