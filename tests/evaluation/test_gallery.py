@@ -123,7 +123,7 @@ def test_the_report_of_data_of_ones_own(tiny_model: Path, tmp_path: Path, monkey
     assert other.stderr.startswith("error: ")
 
 
-def test_the_report_of_a_run(run: Any) -> None:
+def test_the_report_of_a_run(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bare = car("report", run.out)
     assert bare.exit_code == 0
     assert "by --data-root and --gallery" in Path(bare.stdout.strip()).read_text()
@@ -139,6 +139,10 @@ def test_the_report_of_a_run(run: Any) -> None:
     same_weights_are_asked_for(run)
     a_sample_is_what_its_record_says(run)
     other_counts_are_told(run)
+    monkeypatch.setenv("HOME", str(run.out.parent))
+    assert report(str(run.out), out="~/page.html") == run.out.parent / "page.html"
+    assert "</html>" in (run.out.parent / "page.html").read_text()
+    models_that_it_would_load_are_named(run)
 
 
 def same_weights_are_asked_for(run: Any) -> None:
@@ -156,7 +160,7 @@ def same_weights_are_asked_for(run: Any) -> None:
     assert "expected the file mine.safetensors" in unnamed.stderr
 
 
-def test_a_report_names_the_models_that_it_would_load(run: Any) -> None:
+def models_that_it_would_load_are_named(run: Any) -> None:
     path, header = run.out / "run.json", json.loads((run.out / "run.json").read_text())
     models = [header["config"][f"{role}_model"] for role in ("proposal", "classifier")]
     names = {role: f"{role}.safetensors" for role in ("proposal", "classifier")}
@@ -200,12 +204,6 @@ def other_counts_are_told(run: Any) -> None:
     (run.out / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     path = car("report", run.out, "--data-root", run.data_root, "--gallery", "--samples=1").stdout.strip()
     assert Path(path).read_text().count("its counts are not those of the record") == 3
-
-
-def test_a_report_goes_where_a_text_says(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(run.out.parent))
-    assert report(str(run.out), out="~/page.html") == run.out.parent / "page.html"
-    assert "</html>" in (run.out.parent / "page.html").read_text()
 
 
 def test_gallery_matrix_and_classes_are_those_of_the_counts() -> None:
