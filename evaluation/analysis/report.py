@@ -36,7 +36,6 @@ from support.files import expanded, resolved, write_atomically
 from support.text import counted
 
 _MAX_CONFUSIONS = 15
-_MAX_CELLS = 100_000  # of the confusion matrix, about 1.5 MB
 _LEAST_SHARE = 0.0005  # of a class's pixels; less is shown as 0.0 %
 # Fields of the identity that pictures must share with the run; for code and packages each sample's counts are compared.
 _REQUIRED_IDENTITY_KEYS = ("dataset", "protocol", "label_space", "config", "weights", "plugins")
@@ -167,10 +166,10 @@ def confusions(records: Sequence[SampleRecord], space: LabelSpace) -> list[Confu
     return sorted(pairs, key=lambda pair: -pair.share)[:_MAX_CONFUSIONS]
 
 
-def matrix(records: Sequence[SampleRecord], space: LabelSpace) -> Matrix:
-    """The whole confusion matrix; of more than `_MAX_CELLS` pairs of classes the largest."""
+def matrix(records: Sequence[SampleRecord], space: LabelSpace, *, most: int = 100_000) -> Matrix:
+    """The whole confusion matrix; of more pairs of classes than `most`, which take about 1.5 MB, the largest."""
     counts = _confusion(records, space)
-    largest = np.argsort(-counts, axis=None, kind="stable")[: min(_MAX_CELLS, np.count_nonzero(counts))]
+    largest = np.argsort(-counts, axis=None, kind="stable")[: min(most, np.count_nonzero(counts))]
     targets, predictions = np.unravel_index(np.sort(largest), counts.shape)
     cells = zip(targets.tolist(), predictions.tolist(), counts[targets, predictions].tolist(), strict=True)
     return Matrix(space.labels, tuple(cells), int(np.count_nonzero(counts)) - len(largest))
