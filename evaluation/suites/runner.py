@@ -55,7 +55,6 @@ class FinishedSuite:
 
     @property
     def all_runs(self) -> list[Run]:
-        """Its runs, in order."""
         return list(self.runs.values())
 
 
