@@ -131,11 +131,11 @@ class Suite(BaseModel):
             lines.append(f"missing: {', '.join(benchmarks)}: expected {files} in {places}; {steps}")
         return self.model_copy(update={"runs": found}), lines
 
-    def options(self, *, out: Path | None = None, **common: Any) -> list[RunOptions]:
+    def options(self, *, out: str | Path | None = None, **common: Any) -> list[RunOptions]:
         """The options of each run. out: the suite's folder. common: other fields of `RunOptions`, the same for all."""
         found = []
         for run in self.runs:
-            own: dict[str, Any] = {"settings": run.settings, "out": out / run.name if out else None}
+            own: dict[str, Any] = {"settings": run.settings, "out": Path(out, run.name) if out else None}
             own |= {key: value for key in ("method", "names") if (value := getattr(run, key)) is not None}
             if {**common, **own}.get("method", CAR) != CAR:  # only CaR has profiles
                 own["profile"] = None
