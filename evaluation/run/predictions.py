@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from car_core.images import size_of
 from car_core.models.weights import WeightsRecord
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, LabelSpace, Sample, SampleError
@@ -218,7 +219,7 @@ class PredictionReader:
 
     def _segmentation(self, sample: Sample) -> Segmentation:
         began = time.perf_counter()
-        shape = _shape(sample)
+        shape = size_of(sample.image)
         stored = self._source.read(sample.id, shape)
         try:
             prediction = self._prediction(stored, sample, shape)
@@ -313,7 +314,7 @@ def _find_values(
     for position in islice((n for n, sample_id in enumerate(dataset.ids) if sample_id in source.digests), _PROBED):
         with suppress(SampleError, PredictionError):
             sample = dataset[position]
-            stored = source.read(sample.id, _shape(sample))
+            stored = source.read(sample.id, size_of(sample.image))
             if isinstance(stored, np.ndarray):
                 found |= {("pixels", value) for value in np.unique(stored).tolist()}
             else:
@@ -386,11 +387,6 @@ def _painted(results: Results, shape: Shape, of_categories: Mapping[int, int]) -
             raise ValueError(f"expected results that do not overlap, or of different scores, found two of {score}")
         labels[mask], scores[mask] = label, score
     return labels
-
-
-def _shape(sample: Sample) -> Shape:
-    height, width = sample.image.shape[:2]
-    return height, width
 
 
 def _reason(error: Exception) -> str:
