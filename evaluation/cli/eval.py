@@ -64,7 +64,7 @@ def eval_command(
         run_all = is_several(options.method)
         # What depends on a method's settings is resolved for each of them, after torch has been imported.
         resolved = resolve(replace(options, method=CAR, settings={}) if run_all else options)
-        fields = [f"{role}_model" for role, name in resolved.inputs.weights.items() if random_seed(name) is not None]
+        fields = [f"{role}_model" for role, name in resolved.weights.items() if random_seed(name) is not None]
         if resolved.benchmark.embedded and (large := [own for own in fields if own not in options.settings]):
             models = " and ".join(getattr(resolved.config, own) for own in large)
             small = " ".join(f"--set {own}={MINIATURE}" for own in large)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evaluation.cli.terminal import TERMINAL_WIDTH, show_tables
+from evaluation.cli.terminal import show_tables, terminal_width
 from support.console import say, show
 from support.strict_json import dumps
 from support.text import shortened
@@ -85,7 +85,7 @@ def _description(row: Mapping[str, Any]) -> Iterator[str]:
         default = shortened(dumps(own["default"])) if "default" in own else missing
         text = "; ".join(filter(None, (f"{own['name']}: {own['type']} [{default}]", own["meaning"])))
         yield from textwrap.wrap(
-            text, TERMINAL_WIDTH, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False
+            text, terminal_width(), initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False
         )
 
 

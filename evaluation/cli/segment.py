@@ -15,7 +15,7 @@ import typer
 
 from evaluation.cli.exit_status import SAMPLES_FAILED
 from evaluation.cli.model_options import takes
-from evaluation.cli.terminal import TERMINAL_WIDTH, tell_device
+from evaluation.cli.terminal import tell_device, terminal_width
 from evaluation.request.options import CarOptions
 from support.console import is_terminal, tell
 from support.errors import ImageError
@@ -210,7 +210,7 @@ def _segment_images(
                 if not explain:
                     typer.echo(summary_line(path, found))
                 elif is_terminal(sys.stdout):
-                    Console(width=TERMINAL_WIDTH, highlight=False).print(explained(path, found))
+                    Console(width=terminal_width(), highlight=False).print(explained(path, found))
                 else:
                     typer.echo(explained_text(path, found), nl=False)
             for written in pictures.write(found, path):

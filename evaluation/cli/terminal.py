@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from results import RunHeader
     from results.tables.render import Table
 
-TERMINAL_WIDTH = min(100, shutil.get_terminal_size((100, 24)).columns)
-"""Most columns that output for people takes."""
 
-_TABLE_WIDTH = min(160, shutil.get_terminal_size((100, 24)).columns)  # more than prose: several runs need it
+def terminal_width(most: int = 100) -> int:
+    """Columns of output for people: the terminal's, at most so many."""
+    return min(most, shutil.get_terminal_size((100, 24)).columns)
 
 
 def tell_device(device: str, found: str | None = None) -> None:
@@ -39,6 +39,7 @@ def show_tables(tables: Iterable[Table], *, whole: bool = False) -> None:
     from results.tables.render import to_markdown, to_rich, with_shared_remarks
     from support.text import visible
 
+    width = terminal_width(160)  # more than prose: several runs need it
     for table in tables:
         if not table.rows:
             continue
@@ -49,8 +50,8 @@ def show_tables(tables: Iterable[Table], *, whole: bool = False) -> None:
         if table.tail and not whole and n_rows > table.tail:
             title = f"{table.title} (the last {table.tail} of {n_rows}; all: car table ... --details)"
             table = replace(table, title=title, rows=table.rows[-table.tail :], is_cut=True)
-        Console(width=_TABLE_WIDTH, highlight=False).print(to_rich(table, _TABLE_WIDTH))
-        console = Console(width=TERMINAL_WIDTH, highlight=False)
+        Console(width=width, highlight=False).print(to_rich(table, width))
+        console = Console(width=terminal_width(), highlight=False)
         for note in table.notes:
             console.print(Text(f"- {visible(note, limit=1000)}", style="dim"))
         console.print()
@@ -78,7 +79,7 @@ def show_run(path: Path, header: RunHeader | None = None, *, whole: bool = False
         show_tables([read_suite_table(path)], whole=whole)
         return
     header = header or RunDirectory(path).read_header()
-    console = Console(width=TERMINAL_WIDTH, highlight=False)
+    console = Console(width=terminal_width(), highlight=False)
     console.print(Text(visible(f"{header.benchmark.name}: {method_label(header)}"), style="bold"))
     first, *details = run_tables(header)
     show_tables(reversed(details))

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from car_core.config import Config
 from car_core.names import MINIATURE, ROLES, model_of
-from dataset_adapters import embedded_root, holds, is_embedded
+from dataset_adapters import embedded_root, holds
 from evaluation.request.benchmark import Benchmark, BenchmarkError, benchmark_names, built_in
 from support.choices import SetBy
 
 DEFAULT_DATA = Path("data")
 """The folder that is searched for data sets without a data root: VOCdevkit, coco, refer in it."""
 ConfigT = TypeVar("ConfigT", bound=Config)
-NOT_COMPARABLE = "miniature: not comparable with the paper"
 _EMOJI_FIGURES = "figures not comparable with the paper's"
 
 
@@ -32,18 +30,6 @@ class UnnamedInputError(BenchmarkError):
 
     def __reduce__(self) -> tuple[type[UnnamedInputError], tuple[str, Mapping[str, str]]]:
         return type(self), (self.problem, self.ways)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """data_root: folder of the data set. weights: name or file by role.
-
-    remark: why the figures are not comparable with the paper's; None where they are.
-    """
-
-    data_root: Path
-    weights: Mapping[str, str]
-    remark: str | None
 
 
 def find_data(benchmark: Benchmark, data_root: Path | None) -> Path:
@@ -86,12 +72,6 @@ def find_weights(
             },
         )
     return {role: str(name) for role, name in named.items()}
-
-
-def inputs_of(benchmark: Benchmark, root: Path, weights: Mapping[str, str]) -> Inputs:
-    """Data and weights, with the remark that applies to them."""
-    foreign = benchmark.embedded or MINIATURE in weights.values() or is_embedded(root)
-    return Inputs(root, weights, NOT_COMPARABLE if foreign else None)
 
 
 def weights_by_role(weights: str | Mapping[str, str | None] | None) -> Mapping[str, str | None]:

@@ -11,10 +11,10 @@ from typing import Any, get_args
 
 from car_core.config import PROMPT_PLUGINS, CaRConfig, Config
 from car_core.names import MINIATURE, check_device_name, device_names, random_seed, weights_file
-from dataset_adapters import Dataset, load, option_choices
+from dataset_adapters import Dataset, is_embedded, load, option_choices
 from dataset_adapters.base.adapter import Adapter, configured, data_set_plugin, find_sources, first_present
 from evaluation.request.benchmark import Benchmark, BenchmarkError, load_benchmark, refuse_fields, resolve_config
-from evaluation.request.inputs import Inputs, find_data, find_weights, inputs_of, weights_by_role, with_own_models
+from evaluation.request.inputs import find_data, find_weights, weights_by_role, with_own_models
 from evaluation.request.methods import Method, find_method
 from evaluation.request.options import ALL, DEFAULT_RUNS, OWN_NAMES, CarOptions, Range, RunOptions, marks, parse_shard
 from evaluation.request.predicted import PredictedMethod
@@ -25,6 +25,8 @@ from support.choices import NameSet, SetBy
 from support.files import expanded
 from support.plugins import Plugin
 from support.text import unknown_name
+
+NOT_COMPARABLE = "miniature: not comparable with the paper"
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class Protocol:
 class ResolvedRun:
     """A run of which everything is known except the contents of its files.
 
-    set_by: who set each field of `config`. options: with the vocabulary in place of its name, also of a method's own.
-    metrics: in addition to the task's. plugins: what other packages and files contribute.
+    set_by: who set each field of `config`. weights: name or file by role. options: with the vocabulary in place of its
+    name, also of a method's own. metrics: in addition to the task's. plugins: what other packages and files contribute.
     """
 
     options: RunOptions
@@ -55,16 +57,23 @@ class ResolvedRun:
     config: Config
     set_by: Mapping[str, SetBy]
     protocol: Protocol
-    inputs: Inputs
+    data_root: Path
+    weights: Mapping[str, str]
     metrics: tuple[NamedMetric, ...]
     plugins: tuple[Plugin, ...]
+
+    @property
+    def not_comparable(self) -> str | None:
+        """Why the figures are not comparable with the paper's; None where they are."""
+        of_miniature = MINIATURE in self.weights.values() or is_embedded(self.data_root)
+        return NOT_COMPARABLE if self.benchmark.embedded or of_miniature else None
 
     def load_data(self) -> Dataset:
         """The whole split, without its samples. Raises DatasetError."""
         names = self.options.names
         dataset = load(
             self.benchmark.adapter,
-            self.inputs.data_root,
+            self.data_root,
             split=self.options.split or self.benchmark.split,
             source=self.options.source,
             names="dataset" if names == "dataset" else "released",
@@ -132,16 +141,17 @@ def resolve(options: RunOptions) -> ResolvedRun:
     _check_data(adapters, expanded(data_root).absolute(), None if options.places else options.split)
     if options.places:
         adapters[0].label_space("released")  # reads the list of classes
-    inputs = inputs_of(benchmark, data_root, find_weights(options.weights, method.roles, embedded=benchmark.embedded))
-    check_weights(inputs.weights)
-    config, set_by = with_own_models(config, set_by, inputs.weights)
+    weights = find_weights(options.weights, method.roles, embedded=benchmark.embedded)
+    check_weights(weights)
+    config, set_by = with_own_models(config, set_by, weights)
     prompts: list[Plugin | None] = []
     if isinstance(config, CaRConfig):
         drawn = {*config.prompts, *(config.stuff_prompts or ())}
         prompts = [PROMPT_PLUGINS.get(name) for name in sorted(drawn)]
     data = [benchmark.brought_by, data_set_plugin(sources[0].name)]
     provided = tuple(filter(None, [method.plugin, *data, *prompts, *(each.plugin for each in metrics)]))
-    return ResolvedRun(replace(options, names=names), benchmark, config, set_by, protocol, inputs, metrics, provided)
+    options = replace(options, names=names)
+    return ResolvedRun(options, benchmark, config, set_by, protocol, data_root, weights, metrics, provided)
 
 
 def resolve_protocol(benchmark: Benchmark, task: str, config: Config, given: Mapping[str, str]) -> Protocol:

@@ -30,15 +30,15 @@ def header_of(prepared: Prepared) -> RunHeader:
         )
     # The paper's column to compare with, or why there is none.
     paper, sentences = benchmark.paper, getattr(config, "sentences", prepared.protocol.data.get("sentences"))
-    compared: dict[str, Any] = {"not_comparable": prepared.inputs.remark}
-    if not is_embedded(prepared.inputs.data_root):
+    compared: dict[str, Any] = {"not_comparable": prepared.not_comparable}
+    if not is_embedded(prepared.data_root):
         if paper:
             n_samples = paper.n_samples(sentences or "single", len(dataset))
             compared |= {"paper_split": paper.split, "paper_samples": n_samples}
         elif benchmark.samples:
             compared |= {"paper_split": benchmark.split or dataset.adapter.default_split}
             compared |= {"paper_samples": benchmark.samples}
-        if paper and not prepared.inputs.remark:
+        if paper and not prepared.not_comparable:
             compared["paper"] = PaperCell(table=paper.table, column=paper.column)
     return RunHeader(
         status="running",

@@ -118,7 +118,7 @@ class Prepared(ResolvedRun):
     @property
     def on_miniature(self) -> bool:
         """Whether a benchmark of photos reads the miniature's scenes."""
-        return is_embedded(self.inputs.data_root) and not self.benchmark.embedded
+        return is_embedded(self.data_root) and not self.benchmark.embedded
 
     @property
     def folder(self) -> Path:
@@ -197,7 +197,7 @@ def build_segmenter(
         return open_predictions(options.predictions, run.config, dataset[: options.limit])
     segmenter = find_method(options.method).build(
         run.config,
-        weights=run.inputs.weights,
+        weights=run.weights,
         device=device,
         task=dataset.task,
         time_limit=options.sample_timeout,

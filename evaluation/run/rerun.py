@@ -147,7 +147,7 @@ def require_data(header: RunHeader, prepared: Prepared) -> None:
     if is_other and not (prepared.options.data_root or prepared.options.places):
         raise DatasetError(
             "data_root: expected the folder of the run's data, found none given, and other data in "
-            f"{prepared.inputs.data_root}"
+            f"{prepared.data_root}"
         )
 
 

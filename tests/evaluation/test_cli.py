@@ -145,10 +145,9 @@ def test_an_option_at_the_end_without_a_value_names_its_command() -> None:
 def test_at_a_terminal_the_headline_comes_last_and_notes_once(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert car(tiny_run.arguments("--limit=1")).exit_code == 0
     monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
-    for name in ("_TABLE_WIDTH", "TERMINAL_WIDTH"):
-        monkeypatch.setattr(terminal, name, 160)
+    monkeypatch.setenv("COLUMNS", "160")
     shown = car(["table", str(tiny_run.out)]).stdout
-    definition, caveat = "mean IoU over scored classes", "partial run: 1 of"
+    definition, caveat = "mean IoU over scored", "partial run: 1 of"
     assert (shown.count(definition), shown.count(caveat)) == (1, 1)
     assert shown.index("IoU by class") < shown.index("Metrics") < shown.index(caveat) < shown.rindex(" miou ")
     assert (tiny_run.out / "table.md").read_text().count(definition) == 1

@@ -12,15 +12,8 @@ from helpers.command import car
 from dataset_adapters import embedded_root
 from evaluation import RunOptions, evaluate
 from evaluation.request.benchmark import BenchmarkError, load_benchmark, resolve_config
-from evaluation.request.inputs import (
-    NOT_COMPARABLE,
-    Inputs,
-    UnnamedInputError,
-    find_data,
-    find_weights,
-    inputs_of,
-    with_own_models,
-)
+from evaluation.request.inputs import UnnamedInputError, find_data, find_weights, with_own_models
+from evaluation.request.resolve import NOT_COMPARABLE, resolve
 from evaluation.run.rerun import request_of_run
 from results import RunDirectory
 from results.tables.run_notes import run_name
@@ -41,38 +34,32 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def inputs(name: str, data_root: Path | None = None, weights: Any = None) -> Inputs:
-    benchmark = load_benchmark(name)
-    root = find_data(benchmark, data_root)
-    return inputs_of(benchmark, root, find_weights(weights, embedded=benchmark.embedded))
-
-
 def test_the_default_place_is_data(elsewhere: Path) -> None:
     for folder in ("JPEGImages", "SegmentationClass"):
         (elsewhere / "data/VOCdevkit/VOC2012" / folder).mkdir(parents=True)
-    assert inputs("voc21", weights="openai") == Inputs(
-        Path("data"), {"proposal": "openai", "classifier": "openai"}, None
-    )
+    run = resolve(RunOptions("voc21", weights="openai"))
+    assert (run.data_root, run.weights) == (Path("data"), {"proposal": "openai", "classifier": "openai"})
+    assert run.not_comparable is None
     with pytest.raises(UnnamedInputError, match="coco-object: expected its data"):  # data/ has nothing of COCO
-        inputs("coco-object")
+        find_data(load_benchmark("coco-object"), None)
 
 
 def test_the_miniature_never_stands_in_for_weights() -> None:
-    assert inputs("voc21", Path("nowhere"), "openai").remark is None
     with pytest.raises(UnnamedInputError, match=r"^weights: .*: --weights openai or --weights miniature$"):
-        inputs("voc21", Path("nowhere"))
+        find_weights(None)
     with pytest.raises(UnnamedInputError, match=r"^classifier_weights: .* --classifier-weights openai or "):
-        inputs("voc21", Path("nowhere"), {"proposal": "openai", "classifier": None})
+        find_weights({"proposal": "openai", "classifier": None})
 
 
 @pytest.mark.parametrize("root", [embedded_root("val"), embedded_root("tuning") / "VOCdevkit"])
 def test_the_miniatures_data_are_known_by_their_place(root: Path) -> None:
-    assert inputs("voc21", root, "openai").remark == NOT_COMPARABLE
+    assert resolve(RunOptions("voc21", root, "openai")).not_comparable == NOT_COMPARABLE
 
 
-def test_embedded_benchmark_is_silent_and_never_comparable() -> None:
-    assert inputs("mini-voc") == Inputs(embedded_root(), BOTH, NOT_COMPARABLE)
-    assert inputs("mini-voc", Path("nowhere"), "openai").remark == NOT_COMPARABLE
+def test_embedded_benchmark_is_silent_and_never_comparable(voc: Any) -> None:
+    run = resolve(RunOptions("mini-voc"))
+    assert (run.data_root, run.weights, run.not_comparable) == (embedded_root(), BOTH, NOT_COMPARABLE)
+    assert resolve(RunOptions("mini-voc", voc.root, "openai")).not_comparable == NOT_COMPARABLE
 
 
 def test_the_weights_bring_their_models_along() -> None:

@@ -152,13 +152,29 @@ def test_json_is_json_whatever_an_adapter_prints(install: Install, tmp_path: Pat
     assert json.loads(ran.stdout)["counts"]["n_scored"] == 1
 
 
-def test_what_an_adapter_prints_in_several_processes_is_kept(
-    install: Install, options: Callable[..., RunOptions], tmp_path: Path
+LOUD = """
+class Loud:
+    name, version = "loud", "1"
+
+    def segment(self, image, queries):
+        print("seen")
+        return {}["x"] if image.shape[1] == 40 else image[..., 0] * 0
+"""
+
+
+def test_what_outside_code_prints_in_several_processes_is_kept(
+    install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Of an adapter and of a method, whose traceback is there, too."""
     install(source=FRUIT.replace("        return read", "        print('read', row['id'])\n        return read"))
-    run = evaluate(options(out=tmp_path / "run", processes=2))
+    loud, root = tmp_path / "loud.py", write_fruit(tmp_path / "data")
+    loud.write_text(LOUD)
+    run = evaluate(RunOptions("fruit-salad", root, method=f"{loud}:Loud", workers=0, processes=2, out=tmp_path / "run"))
     logs = "".join(log.read_text() for log in sorted(run.path.glob("process-*.log")))
     assert sorted(re.findall("read [0-9]", logs)) == [f"read {number}" for number in range(5)]
+    assert logs.count("seen\n") >= 5
+    assert f'File "{loud}", line 7, in segment' in logs
+    assert f"notice: {run.path}: what the processes printed is in process-*.log\n" in capsys.readouterr().err
 
 
 def test_data_check_reads_a_package_s_data_set(install: Install, tmp_path: Path) -> None:

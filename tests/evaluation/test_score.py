@@ -69,7 +69,7 @@ def test_saved_predictions_give_the_figures_of_their_run(
         "weights": "random:1",
         "settings": dict.fromkeys(("proposal_model", "classifier_model"), str(tiny_model)),
     }
-    given = {"limit": 2, "settings": {"crf": None, "templates": []}} if data is None else of_tree
+    given = {"limit": 2, "method": "clip", "settings": {"templates": ["{}"]}} if data is None else of_tree
     given |= {"saving": Saving("png"), **FAST}
     options = RunOptions(benchmark, root, out=tmp_path / "run", **given)
     run = evaluate(options)
