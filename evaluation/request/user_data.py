@@ -25,7 +25,7 @@ _REQUIRED = {FOLDERS: ("images", "masks", "classes"), HUGGING_FACE: ("hf", "clas
 def kind_of(benchmark: BenchmarkInfo) -> str:
     """What `resolve_data` takes for the benchmark of a run, whatever its file calls it."""
     adapter = (benchmark.fields or {}).get("adapter")
-    return adapter if adapter in _OPTIONS else benchmark.name
+    return adapter if isinstance(adapter, str) and adapter in _OPTIONS else benchmark.name
 
 
 def resolve_data(benchmark: str | None, data_root: Path | None, places: Mapping[str, str]) -> dict[str, Any]:

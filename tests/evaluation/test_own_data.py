@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -23,6 +24,7 @@ from dataset_adapters import DatasetError, SampleError, load
 from dataset_adapters.user_data.classes import read_class_list
 from evaluation.cli.app import app
 from evaluation.request.benchmark import load_benchmark, resolve_config
+from evaluation.request.user_data import kind_of
 
 CLASSES = "0: background\n3: cat; kitten\n9: dog\n"
 MEANING = {0: "background", 3: "cat", 9: "dog"}
@@ -143,12 +145,20 @@ def test_a_file_gives_the_data_a_name(own: OwnTree) -> None:
     again = CliRunner().invoke(app, ["rerun", str(run), *places, f"--out={out}", "--weights=random:1", "--trust"])
     assert again.exit_code == 0, again.stderr
     assert header_of(own, "again")["identity"] == named["identity"]
+
     without = CliRunner().invoke(app, ["rerun", str(run), "--trust"])
     assert "error: --images, --masks and --classes: expected the files of the run" in without.stderr
     checked = CliRunner().invoke(app, ["data", "check", str(file), *places])
     assert checked.stdout.splitlines()[-1] == "own-folders: no faults"
     half = CliRunner().invoke(app, ["eval", str(file), places[0]])
     assert half.stderr == "error: --masks: missing; --images, --masks and --classes go together\n"
+
+
+@pytest.mark.parametrize("adapter", ["voc", ["own-folders"], {}, 3, None])
+def test_a_run_of_other_data_is_known_by_its_benchmark(adapter: Any) -> None:
+    """Whatever a run.json that someone else sent has in the adapter's place."""
+    about: Any = SimpleNamespace(name="pets", fields={"adapter": adapter})
+    assert kind_of(about) == "pets"
 
 
 def test_saved_and_parquet_data_equal_folders(own: OwnTree) -> None:
