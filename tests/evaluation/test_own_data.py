@@ -145,7 +145,6 @@ def test_a_file_gives_the_data_a_name(own: OwnTree) -> None:
     again = CliRunner().invoke(app, ["rerun", str(run), *places, f"--out={out}", "--weights=random:1", "--trust"])
     assert again.exit_code == 0, again.stderr
     assert header_of(own, "again")["identity"] == named["identity"]
-
     without = CliRunner().invoke(app, ["rerun", str(run), "--trust"])
     assert "error: --images, --masks and --classes: expected the files of the run" in without.stderr
     checked = CliRunner().invoke(app, ["data", "check", str(file), *places])
