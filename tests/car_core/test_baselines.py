@@ -79,7 +79,7 @@ def test_proxyclips_features_equal_the_literal_attention(patch: int, beta: float
     pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     config = ProxyCLIPConfig(beta=beta)
     made = ProxyCLIPSegmenter(config, clip=tiny_clip(), dino=DinoTrunk(tiny_dino(patch)))
-    found, grid = made.patch_features(pixels)
+    found, grid = made.patch_features(pixels, pixels, None)
     assert grid == (64 // patch, 64 // patch)
     for image, features in zip(pixels, found, strict=True):
         expected = literal.proxy_features(tiny_clip(), tiny_dino(patch), image, beta, config.gamma)
@@ -101,7 +101,7 @@ def test_proxyclip_pads_windows_on_all_sides_to_multiples_of_56(patch: int) -> N
     words = F.normalize(torch.randn(4, 32, generator=torch.Generator().manual_seed(1)), dim=-1)
     whole = torch.zeros(1, 3, 112, 112)
     whole[..., 8:104, 25:86] = windows  # 16 and 51 more: 8 and 25 of them before
-    features, grid = made.patch_features(whole)
+    features, grid = made.patch_features(whole, windows, words)
     assert grid == (112 // patch, 112 // patch)
     maps = F.interpolate((features @ words.T).mT.unflatten(-1, grid), size=(112, 112), mode="bilinear")
     torch.testing.assert_close(made.window_cosines(windows, words), maps[..., 8:104, 25:86])
@@ -113,13 +113,13 @@ def test_windows_of_partial_patches_are_cut_or_padded() -> None:
     words = F.normalize(torch.randn(3, 32, generator=torch.Generator().manual_seed(1)), dim=-1)
     for method in ("sclip", "naclip", "resclip", "sc-clip"):
         made = segmenter(method)
-        features, grid = made.patch_features_for(windows[..., :32], windows, words)
+        features, grid = made.patch_features(windows[..., :32], windows, words)
         assert grid == (4, 2)
         maps = F.interpolate((features @ words.T).mT.unflatten(-1, grid), size=(64, 45), mode="bilinear")
         torch.testing.assert_close(made.window_cosines(windows, words), maps)
     made, whole = segmenter("clearclip"), torch.zeros(2, 3, 64, 48)
     whole[..., 1:46] = windows
-    features, grid = made.patch_features(whole)
+    features, grid = made.patch_features(whole, windows, words)
     maps = F.interpolate((features @ words.T).mT.unflatten(-1, grid), size=(64, 48), mode="bilinear")
     torch.testing.assert_close(made.window_cosines(windows, words), maps[..., 1:46])
 
@@ -235,7 +235,7 @@ def test_a_trunk_that_is_not_there_is_one_line(name: str, weights: str, message:
 @pytest.mark.parametrize("method", ATTENTION)
 def test_patch_features_equal_the_literal_attention(method: str) -> None:
     pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    found, grid = segmenter(method).patch_features(pixels)
+    found, grid = segmenter(method).patch_features(pixels, pixels, None)
     assert grid == (4, 4)
     for image, features in zip(pixels, found, strict=True):
         expected = literal.features(method, tiny_clip(), image)
@@ -244,8 +244,8 @@ def test_patch_features_equal_the_literal_attention(method: str) -> None:
 
 def test_methods_differ_and_naclip_without_neighbors_is_another() -> None:
     pixels = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    found = [segmenter(method).patch_features(pixels)[0] for method in ATTENTION]
-    found.append(segmenter("naclip", gaussian_std=0.01).patch_features(pixels)[0])
+    found = [segmenter(method).patch_features(pixels, pixels, None)[0] for method in ATTENTION]
+    found.append(segmenter("naclip", gaussian_std=0.01).patch_features(pixels, pixels, None)[0])
     for i, features in enumerate(found):
         assert all((features - other).abs().max() > 1e-3 for other in found[:i])
 
@@ -257,7 +257,7 @@ def test_plain_clip_is_the_tower_as_it_is() -> None:
     visual(pixels)
     handle.remove()
     expected = F.normalize(visual.ln_post(seen[0][:, 1:]) @ visual.proj, dim=-1)
-    torch.testing.assert_close(segmenter("clip").patch_features(pixels)[0], expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(segmenter("clip").patch_features(pixels, pixels, None)[0], expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["sclip", "naclip"])

@@ -233,7 +233,7 @@ def test_the_lattice_in_torch_agrees_with_pydensecrf(crf_image: str) -> None:
         probabilities = label_probabilities(soft_maps(3, *image.shape[:2]), 1.0)
         energies = unary_energies(probabilities)
         expected = by_pydensecrf(seen, 4, CRFConfig())(energies)
-        infer = lattice.MeanField.for_image(seen, CRFConfig())
+        infer = lattice.by_torch(seen, 4, CRFConfig())
         found = infer(energies)
         assert (expected != probabilities.argmax(0).ravel()).mean() > 0.01  # the CRF does something here
         assert (found == expected).mean() > 0.995

@@ -75,7 +75,7 @@ def test_features_of_sc_clip_equal_the_literal_restatement() -> None:
     config = BASELINES["sc-clip"].config(templates=("{}",), neighbors=5, outliers=0.2)  # type: ignore[call-arg]
     made = BASELINES["sc-clip"].segmenter(config, clip=tiny_clip())
     with torch.inference_mode():
-        found, _ = made.patch_features(tower_input())
+        found, _ = made.patch_features(tower_input(), tower_input(), None)
         # Of four blocks, 9, 4 and 4 to 10 of twelve are the third, the first, and the first to the third.
         expected = literal.sc_features(tiny_clip(), tower_input()[0], config, similar=3, low=1, levels=range(1, 4))
     torch.testing.assert_close(found[0].double(), expected, rtol=0, atol=5e-5)
@@ -86,9 +86,10 @@ def test_features_of_resclip_equal_the_literal_restatement() -> None:
     config = BASELINES["resclip"].config(templates=("{}",), first_threshold=0.3, cross_share=0.3)  # type: ignore[call-arg]
     made = BASELINES["resclip"].segmenter(config, clip=clip)
     with torch.inference_mode():
-        first, _ = made.patch_features(pixels)
+        plain = BASELINES["naclip"].segmenter(BASELINES["naclip"].config(), clip=clip)
+        first, _ = plain.patch_features(pixels, pixels, None)
         words = torch.nn.functional.normalize(first[0, ::4] - first[0].mean(dim=0), dim=1)
-        found, _ = made.patch_features_for(pixels, pixels, words)
+        found, _ = made.patch_features(pixels, pixels, words)
         # Of four blocks, 6 to 9 of twelve are the second and the third.
         expected = literal.res_features(clip, pixels[0], words, config, range(2, 4))
     torch.testing.assert_close(found[0].double(), expected, rtol=0, atol=5e-5)

@@ -96,7 +96,7 @@ def test_features_of_windows(name: str) -> None:
         windows = torch.stack([pixels[:, rows, columns] for rows, columns in slices[: len(expected)]])
         height, width = (side - side % 16 for side in windows.shape[2:])
         words = torch.from_numpy(arrays["text_features"])
-        found, _ = made.patch_features_for(windows[..., :height, :width], windows, words)
+        found, _ = made.patch_features(windows[..., :height, :width], windows, words)
     torch.testing.assert_close(found[:, ::step], F.normalize(expected, dim=-1), rtol=0, atol=1e-4)
 
 
