@@ -33,15 +33,12 @@ class FileCount:
     expected: tuple[int, ...] = ()
 
     def files(self, root: Path) -> list[Path]:
-        """The existing files, in order."""
         return sorted(root.glob(self.pattern))
 
     def accepts(self, n_files: int) -> bool:
-        """Whether this number of files is correct."""
         return n_files in self.expected if self.expected else n_files > 0
 
     def is_met(self, root: Path) -> bool:
-        """Whether a correct number of files exists."""
         return self.accepts(len(self.files(root)))
 
 

@@ -149,6 +149,10 @@ def test_a_file_gives_the_data_a_name(own: OwnTree) -> None:
     assert "error: --images, --masks and --classes: expected the files of the run" in without.stderr
     checked = CliRunner().invoke(app, ["data", "check", str(file), *places])
     assert checked.stdout.splitlines()[-1] == "own-folders: no faults"
+    listed = CliRunner().invoke(app, ["data", "list", str(file)])
+    assert listed.stderr == (
+        f"error: {file}: your own data, of which car data check {file} reports, with --images, --masks and --classes\n"
+    )
     half = CliRunner().invoke(app, ["eval", str(file), places[0]])
     assert half.stderr == "error: --masks: missing; --images, --masks and --classes go together\n"
 
