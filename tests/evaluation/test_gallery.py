@@ -15,7 +15,15 @@ from PIL import Image
 from dataset_adapters import LabelSpace
 from evaluation import evaluate
 from evaluation.analysis.drawn_samples import choose, draw_sample
-from evaluation.analysis.report import GalleryOptions, _prepared, confusions, matrix, names_models, report, sample_classes
+from evaluation.analysis.report import (
+    GalleryOptions,
+    _prepared,
+    confusions,
+    matrix,
+    names_models,
+    report,
+    sample_classes,
+)
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
 from results.pages.embedded import Matrix
