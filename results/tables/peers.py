@@ -1,4 +1,4 @@
-"""Published figures of other methods on the eight usual benchmarks and others, with one's own runs below them."""
+"""Published figures of other methods on the eight usual benchmarks and others, with the user's runs below them."""
 
 from __future__ import annotations
 
