@@ -79,7 +79,7 @@ def report(
     has_classes = any("confusion" in record.counts for record in records)
     details = ReportDetails(
         figures=[None if np.isnan(figure) else float(figure) for figure in figures],
-        classes=[_classes(record, scorer.label_space) for record in records] if has_classes else (),
+        classes=[sample_classes(record, scorer.label_space) for record in records] if has_classes else (),
         confusions=confusions(records, scorer.label_space),
         matrix=matrix(records, scorer.label_space) if has_classes else None,
         gallery=shown,
@@ -180,7 +180,7 @@ def _confusion(records: Sequence[SampleRecord], space: LabelSpace) -> Int64Array
     return semantic.sum_confusion(triples, len(space.labels))
 
 
-def _classes(record: SampleRecord, space: LabelSpace) -> list[tuple[str, str]]:
+def sample_classes(record: SampleRecord, space: LabelSpace) -> list[tuple[str, str]]:
     """The scored classes but background of a sample, each with whether it was missed or is wrong."""
     pairs = [triple[:2] for triple in record.counts.get("confusion", ())]
     target, predicted = ({pair[side] for pair in pairs} for side in (0, 1))

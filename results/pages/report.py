@@ -158,7 +158,7 @@ def report_html(
     environment = (
         page_environment() if files is None else page_environment(lambda item: f"{folder}/{files.add(item)}", "lazy")
     )
-    script = _source(environment, "report.js")
+    script = _source("report.js")
     words = words_of(header.benchmark.task)
     headline = words.headline
     comparison = comparison_table(header)
@@ -238,7 +238,7 @@ def report_html(
         gallery=gallery,
         gallery_note=gallery_note,
         folder=folder,
-        style=Markup(_source(environment, "steps.css") + _source(environment, "report.css")),
+        style=Markup(_source("steps.css") + _source("report.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
@@ -268,7 +268,7 @@ def segmentation_html(found: SegmentationShown) -> str:
 
 def segmentation_css() -> str:
     """The style sheet of `segmentation_html`; a dark page has the class `dark` on its body."""
-    return _source(page_environment(), "steps.css")
+    return _source("steps.css")
 
 
 def page_environment(
@@ -288,15 +288,13 @@ def page_environment(
 
 def static_style() -> Markup:
     """The style sheet of a page without a script: dark where the system is."""
-    environment = page_environment()
-    style = _source(environment, "steps.css") + _source(environment, "report.css")
+    style = _source("steps.css") + _source("report.css")
     dark = style.partition("body.dark {")[2].partition("}")[0]
     return Markup(f"{style}@media (prefers-color-scheme: dark) {{ :root {{ color-scheme: dark; {dark} }} }}")
 
 
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
+def _source(name: str) -> str:
+    return Path(__file__).with_name("templates").joinpath(name).read_text(encoding="utf-8")
 
 
 def _figure_bars(figures: Sequence[float]) -> list[Bar]:

@@ -15,7 +15,15 @@ from PIL import Image
 from dataset_adapters import LabelSpace
 from evaluation import evaluate
 from evaluation.analysis.drawn_samples import choose, draw_sample
-from evaluation.analysis.report import GalleryOptions, _classes, _prepared, confusions, matrix, names_models, report
+from evaluation.analysis.report import (
+    GalleryOptions,
+    _prepared,
+    confusions,
+    matrix,
+    names_models,
+    report,
+    sample_classes,
+)
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
 from results.pages.embedded import Matrix
@@ -215,8 +223,8 @@ def test_gallery_matrix_and_classes_are_those_of_the_counts() -> None:
     assert matrix([one, two], space) == Matrix(
         space.labels, ((0, 0, 9), (0, 1, 5), (0, 3, 1), (1, 0, 3), (2, 2, 10)), 0
     )
-    assert _classes(one, space) == [("a", "missed"), ("b", "")]
-    assert _classes(two, space) == [("a", "wrong"), ("b", "")]
+    assert sample_classes(one, space) == [("a", "missed"), ("b", "")]
+    assert sample_classes(two, space) == [("a", "wrong"), ("b", "")]
 
 
 def test_only_the_smallest_cells_are_left_out() -> None:

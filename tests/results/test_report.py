@@ -17,7 +17,7 @@ from helpers.report_parts import HOSTILE, details, gallery, picture, records, sa
 
 from results import RunDirectory, RunHeader, SampleRecord, StoreError
 from results.pages.embedded import Matrix
-from results.pages.report import Confusion, _count_bars, _figure_bars, report_html, write_report
+from results.pages.report import Confusion, report_html, write_report
 from support.errors import UserError
 from support.text import visible
 
@@ -164,23 +164,24 @@ def test_texts_that_would_make_a_page_too_large_are_refused(make_header: MakeHea
         report_html(make_header(), records(), details(confusions=monster), most=200_000)
 
 
-@pytest.mark.parametrize(
-    ("values", "least", "expected"),
-    [
-        ([1, 1, 3], 1, {"1": 2, "3": 1, "6": 0}),
-        ([0, 40, 50], 0, {"0": 1, "15+": 2}),
-        ([], 0, {}),
-    ],
-)
-def test_histograms_count_every_sample(values: list[int], least: int, expected: dict[str, int]) -> None:
-    bars = {bar.label: int(bar.text) for bar in _count_bars(values, least=least)}
-    assert sum(bars.values()) == len(values)
-    assert {label: bars.get(label) for label in expected} == expected
+def test_histograms_count_every_sample(make_header: MakeHeader) -> None:
+    """Steps begin at 1 and queries at 0; past 16 bars the rest share one, and fewer than 6 are filled up."""
+    made = [
+        SampleRecord(id=str(place), status="ok", steps=steps, queries_kept=[f"{number}" for number in range(n)])
+        for place, (steps, n) in enumerate(zip((1, 1, 3), (0, 40, 50), strict=True))
+    ]
+    html = report_html(make_header(), made, details(figures=[0.05, None, 1.0], gallery=[]))
 
+    def bars(title: str) -> dict[str, str]:
+        shown = html.partition(f"<h2>{title}</h2>")[2].partition("</section>")[0]
+        return {label: hint for hint, label in re.findall(r'<li title="(.*?)">.*?</i>(.*?)</li>', shown)}
 
-def test_figures_fall_into_ten_bins() -> None:
-    bars = _figure_bars([0.0, 0.05, 0.1, 0.99, 1.0])
-    assert [bar.text for bar in bars] == ["2", "1", "0", "0", "0", "0", "0", "0", "0", "2"]
+    none, one, two = (f"{count} of 3 samples" for count in range(3))
+    assert bars("Steps of the recurrence") == {"1": two, "2": none, "3": one, "4": none, "5": none, "6": none}
+    surviving = bars("Surviving queries")
+    assert (len(surviving), surviving["0"], surviving["1"], surviving["15+"]) == (16, one, none, two)
+    figures = bars("How samples fare")
+    assert [figures[str(10 * place)] for place in range(10)] == ["1 sample", *["0 samples"] * 8, "1 sample"]
 
 
 def test_the_file_lies_in_the_run_directory(make_header: MakeHeader, tmp_path: Path) -> None:
