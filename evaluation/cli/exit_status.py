@@ -30,9 +30,6 @@ INTERRUPTED = 130
 
 AllowFailures = Annotated[bool, typer.Option(help="Exit with 0 even if samples failed.")]
 
-# By name, because importing torch takes seconds. torch 2.4 has the second.
-OUT_OF_MEMORY = frozenset({"torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"})
-
 WORDS_FILE, WORDS_LISTS = "car.words-file", "car.words-lists"
 """Keys in a command's context: the file that options come from, and its repeatable options (`model_options.preset`)."""
 
@@ -55,7 +52,7 @@ def one_line_errors(ctx: Any = None) -> Iterator[None]:
         from support.plugins import blamed  # only now: `car --help` waits for imports
 
         kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
-        out_of_memory = bool(kinds & OUT_OF_MEMORY)
+        out_of_memory = "torch.OutOfMemoryError" in kinds  # by name, because importing torch takes seconds
         is_run_error = out_of_memory or isinstance(error, (OSError, RunError, UnicodeError))
         foreign = None if is_run_error or isinstance(error, UserError) else blamed(error)
         if not (is_run_error or isinstance(error, UserError) or foreign) or SHOW_TRACEBACKS.get():
@@ -81,14 +78,9 @@ def one_line_errors(ctx: Any = None) -> Iterator[None]:
         tell(f"error: {_as_given(message, ctx) if ctx and isinstance(error, UserError) else message}")
         for way, meaning in ways.items():
             tell(f"  {way.ljust(max(map(len, ways)))}  {meaning}")
-        all_failed = isinstance(error, AllFailedError)
-        raise typer.Exit(
-            SETUP_ERROR
-            if foreign or is_long_name or isinstance(error, UserError)
-            else SAMPLES_FAILED
-            if all_failed
-            else RUN_ERROR
-        ) from None
+        status = SAMPLES_FAILED if isinstance(error, AllFailedError) else RUN_ERROR
+        is_of_request = foreign or is_long_name or isinstance(error, UserError)
+        raise typer.Exit(SETUP_ERROR if is_of_request else status) from None
     except KeyboardInterrupt as interrupt:
         is_dry = ctx and ctx.params.get("dry_run")
         kept = "nothing was written" if is_dry else "finished work is kept, the same command resumes it"

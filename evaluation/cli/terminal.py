@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def terminal_width(most: int = 100) -> int:
-    """Columns of output for people: the terminal's, at most so many."""
+    """Columns of output for people: the terminal's, but at most `most`."""
     return min(most, shutil.get_terminal_size((100, 24)).columns)
 
 

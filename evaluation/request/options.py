@@ -518,3 +518,12 @@ def fields_of(model: type, values: Mapping[str, Any]) -> dict[str, Any]:
         elif name not in joined and name in values:
             given[name] = typed[name].join(values[name]) if name in typed else values[name]
     return given
+
+
+def by_option(model: type, name: str, value: Any) -> Mapping[str, Any]:
+    """The value of a model's field as those of its options; the inverse of `fields_of`."""
+    if mark := marks(model, FromOptions).get(name):
+        options: Mapping[str, Any] = mark.split(value)
+        return options
+    typed = marks(model, Typed).get(name)
+    return {name: typed.split(value) if typed else value}

@@ -17,16 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from evaluation.request.benchmark import BenchmarkError
-from evaluation.request.options import (
-    FromOptions,
-    Range,
-    RunOptions,
-    Typed,
-    fields_of,
-    is_kept,
-    marks,
-    options_by_field,
-)
+from evaluation.request.options import Range, RunOptions, by_option, fields_of, is_kept, marks, options_by_field
 from support import strict_yaml
 from support.errors import mistakes, shown
 from support.text import unknown_name
@@ -42,18 +33,12 @@ def words_of_request(options: RunOptions, *, kept: bool = False) -> dict[str, An
     folders.
     """
     model: type = type(options)
-    joined, typed = marks(model, FromOptions), marks(model, Typed)
     words: dict[str, Any] = {}
     for own, group in zip(fields(options), options_by_field(model).values(), strict=True):
         value = getattr(options, own.name)
         default = own.default_factory() if own.default_factory is not MISSING else own.default
-        if not group or value == default or (kept and not is_kept(own.name)):
-            continue
-        if own.name in joined:
-            by_option = joined[own.name].split(value)
-        else:
-            by_option = {own.name: typed[own.name].split(value) if own.name in typed else value}
-        words |= {word: each for word, each in by_option.items() if each is not None}
+        if group and value != default and (is_kept(own.name) or not kept):
+            words |= {word: each for word, each in by_option(model, own.name, value).items() if each is not None}
     words = to_jsonable_python(words, fallback=str)
     return {word: without_folders(value) for word, value in words.items()} if kept else words
 

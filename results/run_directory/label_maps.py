@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from results.run_directory.sample_files import write_sample_file
 
+if TYPE_CHECKING:
+    from support.arrays import Int32Array
 
-def write_label_map(path: Path, labels: npt.NDArray[np.int32]) -> None:
+
+def write_label_map(path: Path, labels: Int32Array) -> None:
     """Write `encode_label_map` of the labels, creating the parent folders.
 
     Raises ValueError for labels that a palette cannot hold, OSError if the file cannot be written.
@@ -20,8 +20,11 @@ def write_label_map(path: Path, labels: npt.NDArray[np.int32]) -> None:
     write_sample_file(path, encode_label_map(labels))
 
 
-def encode_label_map(labels: npt.NDArray[np.int32]) -> bytes:
+def encode_label_map(labels: Int32Array) -> bytes:
     """Encode labels [H, W] as the indices of a palette PNG. Raises ValueError for labels outside 0..255."""
+    import numpy as np  # `car runs` needs neither
+    from PIL import Image
+
     if labels.size and not (labels.min() >= 0 and labels.max() <= 255):
         raise ValueError(f"label map: expected labels 0..255, found {labels.min()}..{labels.max()}")
     image, content = Image.fromarray(labels.astype(np.uint8)), io.BytesIO()
@@ -35,10 +38,8 @@ def palette() -> list[int]:
 
     The three lowest bits of a label are the highest bits of red, green and blue, the next three those below them, ...
     """
-    colors = np.zeros((256, 3), np.int64)
-    labels = np.arange(256)
-    for bit in range(8):
-        for channel in range(3):
-            colors[:, channel] |= ((labels >> channel) & 1) << (7 - bit)
-        labels >>= 3
-    return [int(value) for value in colors.ravel()]
+    return [
+        sum(((label >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(3))
+        for label in range(256)
+        for channel in range(3)
+    ]

@@ -38,7 +38,6 @@ class StrictModel(BaseModel):
         frozen=True,
         strict=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
         defer_build=True,  # until one is read or made: many commands end before
     )
 

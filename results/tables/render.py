@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from support.text import MAX_TEXT, display_width, visible
 
 if TYPE_CHECKING:
@@ -144,6 +142,8 @@ def to_csv(table: Table) -> str:
 
     Text that a spreadsheet would run as a formula gets a leading apostrophe.
     """
+    import numpy as np  # `car runs` prints no CSV
+
     columns = []
     for column in table.columns:
         cells = table.values(column.key)

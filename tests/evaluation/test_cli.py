@@ -235,29 +235,25 @@ def test_the_help_of_ones_own_pictures_speaks_of_no_benchmark(command: str) -> N
         )
 
 
-@pytest.mark.parametrize(
-    ("words", "offered"),
-    [
-        (["eval", "mini-v"], "mini-voc"),
-        (["eval", "voc21", "--method", "clip,nac"], "clip,naclip"),
-        (["eval", "voc21", "--set", "et"], "eta="),
-        (["eval", "voc21", "--profile", "p"], "paper"),
-        (["sweep", "mini-voc", "--preset", "fi"], "fidelity"),
-        (["data", "check", "voc2"], "voc21\nvoc20"),
-    ],
-)
-def test_a_shell_completes_names_without_torch(words: list[str], offered: str) -> None:
+def test_a_shell_completes_names_without_torch() -> None:
+    offered = {
+        "eval mini-v": "mini-voc",
+        "eval voc21 --method clip,nac": "clip,naclip",
+        "eval voc21 --set et": "eta=",
+        "eval voc21 --profile p": "paper",
+        "sweep mini-voc --preset fi": "fidelity",
+        "data check voc2": "voc21\nvoc20",
+    }
     code = (
-        "import sys\nfrom evaluation.cli.app import main\ntry: main()\nexcept SystemExit: pass\n"
+        "import os, sys\nfrom evaluation.cli.app import main\n"
+        f"for words in {[*offered]}:\n"
+        "    os.environ |= {'COMP_WORDS': f'car {words}', 'COMP_CWORD': str(1 + words.count(' '))}\n"
+        "    try: main()\n    except SystemExit: print('.')\n"
         "sys.exit('torch' in sys.modules)"
     )
-    environ = {
-        "COMP_WORDS": shlex.join(["car", *words]),
-        "COMP_CWORD": str(len(words)),
-        "_CAR_COMPLETE": "complete_bash",
-    }
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environ})
-    assert (done.returncode, done.stdout.strip()) == (0, offered)
+    environ = {**os.environ, "_CAR_COMPLETE": "complete_bash"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ)
+    assert (done.returncode, done.stdout.split("\n.\n")) == (0, [*offered.values(), ""]), done.stderr
 
 
 @pytest.mark.parametrize(

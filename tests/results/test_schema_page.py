@@ -44,3 +44,9 @@ def test_objects_of_objects_have_their_keys_on_the_page() -> None:
     rows = schema().splitlines()
     assert any(row.startswith("| `scaling[].batch_sizes.*.images_per_second` | number |") for row in rows)
     assert any(row.startswith("| `scaling[].encoders[].share_of_peak` | number |") for row in rows)
+
+
+def test_every_key_has_a_meaning() -> None:
+    rows = [row for row in schema().splitlines() if row.startswith("| `")]
+    assert len(rows) > 150
+    assert [row for row in rows if row.endswith("|  |")] == []
