@@ -72,14 +72,15 @@ def _find(name: str) -> Preparation:
     from dataset_adapters import DatasetError
     from dataset_adapters.prepare import find_preparation
     from evaluation.request.benchmark import built_in, is_file, load_benchmark
-    from evaluation.request.user_data import NAMED_BY
+    from evaluation.request.user_data import FOLDERS, HUGGING_FACE, data_options
     from support.plugins import plugins
 
     is_outside = (is_file(name) and ":" not in name) or name in plugins("benchmarks")
     benchmark = load_benchmark(name) if is_outside else built_in(name)
     if benchmark and benchmark.embedded:
         raise DatasetError(f"{name}: part of this package, nothing to download or check: car eval {name}")
-    if benchmark and (options := NAMED_BY.get(benchmark.adapter)):
+    if benchmark and benchmark.adapter in (FOLDERS, HUGGING_FACE):
+        options = data_options(benchmark.adapter)
         raise DatasetError(f"{name}: your own data, of which car data check {name} reports, with {options}")
     found = find_preparation(benchmark.adapter if benchmark and is_outside else name)
     if benchmark and benchmark.split and not found.page:
